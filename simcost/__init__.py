@@ -1,0 +1,33 @@
+"""simcost: what does this transformer cost on this hardware, why, and what if I change it?
+
+The public functions live in `simcost.api` and are loaded on first use, so that `import simcost` stays instant.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+_API = ("prefill", "decode", "compare", "explain", "crossover", "show_model", "show_hardware", "list_models", "list_hardware")
+__all__ = ["__version__", *_API]
+
+if TYPE_CHECKING:
+    from simcost.api import (
+        compare,
+        crossover,
+        decode,
+        explain,
+        list_hardware,
+        list_models,
+        prefill,
+        show_hardware,
+        show_model,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        from simcost import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'simcost' has no attribute {name!r}")

@@ -1,0 +1,144 @@
+"""Multi-head, grouped-query and multi-query attention (MHA/GQA/MQA): one block, `num_key_value_heads` tells them apart.
+
+Biases, qk-norm, sinks, head_dim other than hidden/heads, and separate K and V widths are parameters.
+Most likely to be wrong: the split-KV merge of decode kernels is not counted. Sources: arXiv 1706.03762, 1911.02150,
+2305.13245; Hugging Face `modeling_llama.py`; sinks as in openai/gpt-oss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.hf import Reader
+from simcost.num import Num, maximum, where
+from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan, divides
+from simcost.program import Call, Program, Serial
+
+QK_NORMS = ("none", "head", "full", "weightless")
+
+
+@dataclass(frozen=True, slots=True)
+class GQA:
+    """Dimensions of the attention layer; all scalars or arrays."""
+
+    hidden_size: Num
+    num_attention_heads: Num
+    num_key_value_heads: Num
+    head_dim: Num
+    v_head_dim: Num
+    qkv_bias: bool = False
+    o_bias: bool = False
+    qk_norm: str = "none"
+    qk_norm_bias: bool = False
+    sinks: bool = False
+    rotary: Num = 1.0
+    kind: ClassVar[str] = "attention"
+    source: ClassVar[str] = "arXiv 2305.13245"
+
+    @property
+    def mask(self) -> Mask:
+        return Mask()
+
+    def heads(self, plan: Plan) -> tuple[Num, Num]:
+        """(query, KV) heads of one rank; KV heads are replicated when tp exceeds them."""
+        return self.num_attention_heads / plan.tp, maximum(self.num_key_value_heads / plan.tp, 1.0)
+
+    def checks(self, plan: Plan) -> list[Check]:
+        kv = self.num_key_value_heads
+        even = where(kv >= plan.tp, kv / plan.tp, plan.tp / kv)
+        return [
+            divides(self.num_attention_heads, plan.tp, "num_attention_heads"),
+            Check(even == maximum(even // 1, 1.0), f"tp must divide num_key_value_heads = {kv}, or be a multiple of it"),
+        ]
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        h, kv = self.heads(plan)
+        d, qk, v = self.hidden_size, self.head_dim, self.v_head_dim
+        found = [
+            Weight("qkv_proj", "attention", h * qk + kv * (qk + v), d),
+            Weight("o_proj", "attention", d, h * v),
+        ]
+        if self.qkv_bias:
+            found.append(Weight("qkv_bias", "attention", h * qk + kv * (qk + v)))
+        if self.o_bias:
+            found.append(Weight("o_bias", "attention", d))
+        if self.qk_norm in ("head", "full"):
+            width = 2.0 * qk if self.qk_norm == "head" else (h + kv) * qk
+            found.append(Weight("qk_norm", "attention", width * (2.0 if self.qk_norm_bias else 1.0)))
+        if self.sinks:
+            found.append(Weight("sinks", "attention", h))
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        _, kv = self.heads(plan)
+        return self.mask.state_tokens(context) * kv * (self.head_dim + self.v_head_dim)
+
+    def program(self, view: View) -> Program:
+        h, kv = self.heads(view.plan)
+        qkv, o = self.weights(view.plan)[:2]
+        rows, act = view.tokens, view.activation
+        parts: list[Program] = [linear(view, qkv, rows)]
+        if self.qk_norm != "none":
+            parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
+        rope = 3.0 * self.rotary
+        parts += [
+            Call(Stream("rope", rows * (h + kv) * self.head_dim, 1.0, 1.0, rope, act, act), "rope"),
+            Call(Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv), "kv write"),
+            Call(
+                AttentionCore(
+                    view.batch, view.phase.q_len, view.phase.past, h, kv, self.head_dim, self.v_head_dim,
+                    self.mask, act, view.kv, act,
+                ),
+                "core",
+            ),
+            linear(view, o, rows),
+            all_reduce(view, rows, self.hidden_size, "all-reduce"),
+        ]  # fmt: skip
+        return Serial(tuple(parts), "attention")
+
+
+def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
+    """The HF keys of a GQA layer; `prefix` ("swa_") for layers with dimensions of their own."""
+    hidden = r.num("hidden_size")
+    heads = r.num(prefix + "num_attention_heads")
+    if r.has(prefix + "num_key_value_heads"):
+        kv = r.num(prefix + "num_key_value_heads")
+    else:
+        kv = heads
+        r.note("num_key_value_heads is absent: every query head has its own K and V, as in Hugging Face")
+    if not r.has(prefix + "head_dim"):
+        r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
+    head_dim = r.num(prefix + "head_dim", hidden / heads)
+    r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
+    qk_norm = r.raw("qk_norm", False)
+    norm = r.text("qk_norm_type", "head") if qk_norm else "none"
+    bias = r.flag("attention_bias") or r.flag("use_bias")
+    rotary = r.fraction("partial_rotary_factor", 1.0)
+    if r.has("rotary_dim"):
+        rotary = r.num("rotary_dim") / head_dim
+    return {
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv,
+        "head_dim": head_dim,
+        "v_head_dim": r.num(prefix + "v_head_dim", head_dim),
+        "qkv_bias": bias or r.flag("qkv_bias") or r.flag("use_qkv_bias"),
+        "o_bias": r.flag("o_bias", bias),
+        "qk_norm": {"per_layer": "full", "per_head": "head"}.get(norm, norm),
+        "qk_norm_bias": r.flag("qk_norm_bias"),
+        "rotary": rotary,
+    }
+
+
+def claims(r: Reader, layer: int, layers: int) -> int:
+    """Generic: any layer with attention heads that nothing more specific claims."""
+    return 1
+
+
+def from_hf(r: Reader, layer: int, layers: int) -> GQA:
+    sinks = r.flag("attention_sinks") or r.flag("add_full_attention_sink_bias")
+    return GQA(**dimensions(r), sinks=sinks)  # type: ignore[arg-type]

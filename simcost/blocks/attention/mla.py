@@ -1,0 +1,146 @@
+"""Multi-head latent attention (MLA): K and V of a token are one shared latent of `kv_lora_rank` plus a rotary key.
+
+Two forms of equal result. Expanded: the latent of every token is expanded to K and V of all heads, then plain attention.
+Absorbed: the expansion is folded into Q and O, and all heads attend to the latent itself (multi-query, 576/512 wide in
+DeepSeek-V3). Few queries favour absorbed, many favour expanded; the cost model chooses unless the plan forces one.
+Most likely to be wrong: kernels for the absorbed form differ much in quality. Sources: DeepSeek-V2 (arXiv 2405.04434 §2.1),
+DeepSeek-V3 (arXiv 2412.19437).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.hf import Reader
+from simcost.num import Num
+from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan, divides
+from simcost.program import Call, Choice, Program, Serial
+
+
+@dataclass(frozen=True, slots=True)
+class MLA:
+    """`q_lora_rank` None: queries are projected directly. The latent is replicated over tp."""
+
+    hidden_size: Num
+    num_attention_heads: Num
+    kv_lora_rank: Num
+    qk_nope_head_dim: Num
+    qk_rope_head_dim: Num
+    v_head_dim: Num
+    q_lora_rank: Num | None = None
+    bias: bool = False
+    kind: ClassVar[str] = "attention"
+    source: ClassVar[str] = "arXiv 2405.04434 §2.1"
+
+    @property
+    def qk_head_dim(self) -> Num:
+        return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def latent(self) -> Num:
+        """Cache elements of one token."""
+        return self.kv_lora_rank + self.qk_rope_head_dim
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return [divides(self.num_attention_heads, plan.tp, "num_attention_heads")]
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        h, d = self.num_attention_heads / plan.tp, self.hidden_size
+        found = [
+            Weight("kv_a_proj", "attention", self.latent, d),
+            Weight("kv_b_proj", "attention", h * (self.qk_nope_head_dim + self.v_head_dim), self.kv_lora_rank),
+            Weight("o_proj", "attention", d, h * self.v_head_dim),
+        ]
+        if self.q_lora_rank is None:
+            found.append(Weight("q_proj", "attention", h * self.qk_head_dim, d))
+        else:
+            found.append(Weight("q_a_proj", "attention", self.q_lora_rank, d))
+            found.append(Weight("q_b_proj", "attention", h * self.qk_head_dim, self.q_lora_rank))
+            found.append(Weight("q_a_norm", "attention", self.q_lora_rank))
+        found.append(Weight("kv_a_norm", "attention", self.kv_lora_rank))
+        if self.bias:
+            # transformers `modeling_deepseek_v3.py`: attention_bias gives q_a, kv_a and o a bias.
+            width = self.latent + d + (0.0 if self.q_lora_rank is None else self.q_lora_rank)
+            found.append(Weight("bias", "attention", width))
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return context * self.latent
+
+    def program(self, view: View) -> Program:
+        forms = {"expanded": self._expanded(view), "absorbed": self._absorbed(view)}
+        chosen = view.plan.mla_form
+        core: Program = Choice(tuple(forms.items()), "MLA form") if chosen == "auto" else forms[chosen]
+        rows = view.tokens
+        o = self._weight(view, "o_proj")
+        parts = (*self._queries(view), *self._latent(view), core, linear(view, o, rows))
+        return Serial((*parts, all_reduce(view, rows, self.hidden_size, "all-reduce")), "attention")
+
+    def _weight(self, view: View, name: str) -> Weight:
+        return next(w for w in self.weights(view.plan) if w.name == name)
+
+    def _queries(self, view: View) -> tuple[Program, ...]:
+        rows, act = view.tokens, view.activation
+        heads = self.num_attention_heads / view.plan.tp
+        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
+        if self.q_lora_rank is None:
+            return linear(view, self._weight(view, "q_proj"), rows), rope
+        norm = Call(Stream("norm", rows * self.q_lora_rank, 1.0, 1.0, 4.0, act, act), "q_a_norm")
+        down = linear(view, self._weight(view, "q_a_proj"), rows)
+        return down, norm, linear(view, self._weight(view, "q_b_proj"), rows), rope
+
+    def _latent(self, view: View) -> tuple[Program, ...]:
+        rows, act = view.tokens, view.activation
+        return (
+            linear(view, self._weight(view, "kv_a_proj"), rows),
+            Call(Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act), "kv_a_norm"),
+            Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write"),
+        )
+
+    def _expanded(self, view: View) -> Program:
+        heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
+        expand = linear(view, self._weight(view, "kv_b_proj"), view.batch * phase.context, "kv_b_proj (expand)")
+        core = AttentionCore(
+            view.batch, phase.q_len, phase.past, heads, heads, self.qk_head_dim, self.v_head_dim, Mask(), act, act, act
+        )
+        return Serial((expand, Call(core, "core (expanded)")))
+
+    def _absorbed(self, view: View) -> Program:
+        heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
+        into_q = Weight("kv_b_proj", "attention", self.kv_lora_rank, self.qk_nope_head_dim, heads)
+        out_of_v = Weight("kv_b_proj", "attention", self.v_head_dim, self.kv_lora_rank, heads)
+        core = AttentionCore(
+            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, Mask(), act, view.kv, act, True
+        )
+        return Serial(
+            (
+                linear(view, into_q, view.tokens, "absorb k into q", quantise=False),
+                Call(core, "core (absorbed)"),
+                linear(view, out_of_v, view.tokens, "absorb v into o", quantise=False),
+            )
+        )
+
+
+def claims(r: Reader, layer: int, layers: int) -> int:
+    return 2 if r.has("kv_lora_rank") else 0
+
+
+def from_hf(r: Reader, layer: int, layers: int) -> MLA:
+    if r.has("num_key_value_heads"):
+        # MLA has no KV heads of its own: configs repeat the query heads.
+        r.raw("num_key_value_heads")
+        r.note("num_key_value_heads has no effect: MLA caches one latent a token, whatever this key says")
+    return MLA(
+        r.num("hidden_size"),
+        r.num("num_attention_heads"),
+        r.num("kv_lora_rank"),
+        r.num("qk_nope_head_dim"),
+        r.num("qk_rope_head_dim"),
+        r.num("v_head_dim"),
+        r.num("q_lora_rank") if r.has("q_lora_rank") else None,
+        r.flag("attention_bias"),
+    )

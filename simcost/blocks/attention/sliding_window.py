@@ -1,0 +1,65 @@
+"""Sliding-window and chunked attention: GQA whose queries see the last W tokens, or their own chunk of C.
+
+Which layers slide is read from `layer_types`, a pattern, or a family's rule. The cache holds min(context, W) tokens.
+Most likely to be wrong: engines that keep the full context for sliding layers hold more memory. Sources: arXiv 2004.05150,
+Mistral 7B (arXiv 2310.06825), Llama 4 chunks (Hugging Face `modeling_llama4.py`), gpt-oss, Gemma 2 and 3 reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.attention.gqa import GQA, dimensions
+from simcost.hf import Reader
+from simcost.num import Num
+from simcost.ops.attention_core import Mask
+
+
+@dataclass(frozen=True, slots=True)
+class SlidingWindow(GQA):
+    """GQA with a bounded view; exactly one of `window` and `chunk` [tokens]."""
+
+    window: Num | None = None
+    chunk: Num | None = None
+    source: ClassVar[str] = "arXiv 2310.06825"
+
+    @property
+    def mask(self) -> Mask:
+        return Mask(window=self.window, chunk=self.chunk)
+
+
+def layer_kind(r: Reader, layer: int, layers: int) -> str:
+    """"sliding_attention", "chunked_attention" or "full_attention" for this layer."""
+    stated = r.per_layer("layer_types", layer, layers)
+    if stated is not None:
+        return str(stated)
+    hybrid = r.per_layer("hybrid_layer_pattern", layer, layers)
+    if hybrid is not None:
+        return "sliding_attention" if hybrid else "full_attention"
+    if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
+        every = r.layout("no_rope_layer_interval", least=1)
+        return "full_attention" if (layer + 1) % every == 0 else "chunked_attention"
+    if not r.has("sliding_window") or not r.flag("use_sliding_window", True):
+        return "full_attention"
+    if r.has("sliding_window_pattern"):
+        every = r.layout("sliding_window_pattern", least=1)
+        return "full_attention" if (layer + 1) % every == 0 else "sliding_attention"
+    if r.has("max_window_layers"):
+        return "sliding_attention" if layer >= r.layout("max_window_layers") else "full_attention"
+    return "sliding_attention"
+
+
+def claims(r: Reader, layer: int, layers: int) -> int:
+    return 2 if layer_kind(r, layer, layers) in ("sliding_attention", "chunked_attention") else 0
+
+
+def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
+    chunked = layer_kind(r, layer, layers) == "chunked_attention"
+    shape = dimensions(r, "swa_" if r.has("swa_num_attention_heads") else "")
+    return SlidingWindow(
+        **shape,  # type: ignore[arg-type]
+        sinks=r.flag("attention_sinks") or r.flag("add_swa_attention_sink_bias"),
+        window=None if chunked else r.num("sliding_window"),
+        chunk=r.num("attention_chunk_size") if chunked else None,
+    )

@@ -1,0 +1,1 @@
+"""Plug-ins of this kind, found by their file name."""

@@ -1,0 +1,93 @@
+"""The ends of a model: input embedding (token table, learned positions) and the output head.
+
+The head sees `phase.logits` rows a sequence: the last token in prefill. Tied embeddings share one table. Both are
+split over the vocabulary; the embedding's rows and the logits are joined by a collective.
+Most likely to be wrong: engines differ in how they join logits (gather or all-gather). Source: Megatron-LM (arXiv 1909.08053).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.num import Num, ceil
+from simcost.ops.collective import Collective
+from simcost.ops.gather import Gather
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan
+from simcost.program import Call, Program, Serial
+
+
+@dataclass(frozen=True, slots=True)
+class Embedding:
+    hidden_size: Num
+    vocab_size: Num
+    positions: Num = 0.0
+    norm_vectors: float = 0.0
+    kind: ClassVar[str] = "embedding"
+    source: ClassVar[str] = "arXiv 1909.08053"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return []
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        # Engines pad the vocabulary to the tensor-parallel size: the busiest rank holds the ceiling.
+        found = [Weight("embed_tokens", "embedding", ceil(self.vocab_size / plan.tp), self.hidden_size)]
+        if not (isinstance(self.positions, float) and self.positions == 0.0):
+            found.append(Weight("embed_positions", "embedding", self.positions, self.hidden_size))
+        if self.norm_vectors:
+            found.append(Weight("embed_norm", "norm", self.norm_vectors * self.hidden_size))
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def program(self, view: View) -> Program:
+        table = view.storage["embedding"]
+        rows = Call(Gather(view.tokens, self.hidden_size, table, view.activation), "embed_tokens")
+        return Serial((rows, all_reduce(view, view.tokens, self.hidden_size, "all-reduce")), "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored."""
+
+    hidden_size: Num
+    vocab_size: Num
+    tied: bool = False
+    bias: bool = False
+    norm_vectors: float = 1.0
+    kind: ClassVar[str] = "head"
+    source: ClassVar[str] = "arXiv 1909.08053"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return []
+
+    def _table(self, plan: Plan) -> Weight:
+        return Weight("lm_head", "head", ceil(self.vocab_size / plan.tp), self.hidden_size)
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        found = [Weight("final_norm", "norm", self.norm_vectors * self.hidden_size)] if self.norm_vectors else []
+        if not self.tied:
+            found.append(self._table(plan))
+        if self.bias:
+            found.append(Weight("lm_head_bias", "head", ceil(self.vocab_size / plan.tp)))
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def program(self, view: View) -> Program:
+        rows, act = view.batch * view.phase.logits, view.activation
+        logits = rows * ceil(self.vocab_size / view.plan.tp)
+        gathered = act.tensor_bytes(rows * self.vocab_size)
+        return Serial(
+            (
+                Call(Stream("norm", rows * self.hidden_size, 2.0, 1.0, 5.0, act, act), "final_norm"),
+                linear(view, self._table(view.plan), rows),
+                Call(Collective("all_gather", gathered, view.plan.tp), "gather logits"),
+                Call(Stream("sample", logits, 1.0, 0.0, 5.0, act, act), "softmax + sample"),
+            ),
+            "head",
+        )

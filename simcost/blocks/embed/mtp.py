@@ -1,0 +1,48 @@
+"""Multi-token prediction (MTP): one more decoder layer that joins the last hidden state with the next token's embedding.
+
+Two norms, the joining projection 2d -> d, a whole layer and a final norm; embedding and head are shared with the model.
+Most likely to be wrong: checkpoints differ in how many norms they store. Source: DeepSeek-V3 (arXiv 2412.19437 §2.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import Block, View, Weight, linear
+from simcost.num import Num
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan
+from simcost.program import Call, Program, Serial
+
+
+@dataclass(frozen=True, slots=True)
+class MTP:
+    """`layer` are the blocks of its decoder layer."""
+
+    hidden_size: Num
+    layer: tuple[Block, ...]
+    kind: ClassVar[str] = "mtp"
+    source: ClassVar[str] = "arXiv 2412.19437 §2.2"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return [check for block in self.layer for check in block.checks(plan)]
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        d = self.hidden_size
+        own = (Weight("eh_proj", "ffn", d, 2.0 * d), Weight("mtp_norms", "norm", 3.0 * d))
+        return own + tuple(w for block in self.layer for w in block.weights(plan))
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        total: Num = 0.0
+        for block in self.layer:
+            total = total + block.state_elements(context, plan)
+        return total
+
+    def program(self, view: View) -> Program:
+        act, d = view.activation, self.hidden_size
+        join = (
+            Call(Stream("norm", 2.0 * view.tokens * d, 1.0, 1.0, 4.0, act, act), "mtp norms"),
+            linear(view, self.weights(view.plan)[0], view.tokens),
+        )
+        return Serial((*join, *(block.program(view) for block in self.layer)), "mtp")

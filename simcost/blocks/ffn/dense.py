@@ -1,0 +1,74 @@
+"""The dense feed-forward layer: gated (SwiGLU, three matrices) or plain (two), with or without biases.
+
+Most likely to be wrong: fused gate-and-activation kernels save one pass over the intermediate. Source: arXiv 2002.05202.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.hf import Reader
+from simcost.num import Num
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan, divides
+from simcost.program import Call, Program, Serial
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    hidden_size: Num
+    intermediate_size: Num
+    gated: bool = True
+    bias: bool = False
+    kind: ClassVar[str] = "ffn"
+    source: ClassVar[str] = "arXiv 2002.05202"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return [divides(self.intermediate_size, plan.tp, "intermediate_size")]
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        f = self.intermediate_size / plan.tp
+        up = f * (2.0 if self.gated else 1.0)
+        found = [
+            Weight("gate_up_proj" if self.gated else "up_proj", "ffn", up, self.hidden_size),
+            Weight("down_proj", "ffn", self.hidden_size, f),
+        ]
+        if self.bias:
+            found += [Weight("up_bias", "ffn", up), Weight("down_bias", "ffn", self.hidden_size)]
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def program(self, view: View) -> Program:
+        up, down = self.weights(view.plan)[:2]
+        rows = view.tokens
+        return Serial(
+            (
+                linear(view, up, rows),
+                activation(view, rows * self.intermediate_size / view.plan.tp, self.gated),
+                linear(view, down, rows),
+                all_reduce(view, rows, self.hidden_size, "all-reduce"),
+            ),
+            "ffn",
+        )
+
+
+def activation(view: View, elements: Num, gated: bool) -> Call:
+    """silu(gate)*up, or the activation alone: five operations for the sigmoid and products."""
+    act = view.activation
+    return Call(Stream("activation", elements, 2.0 if gated else 1.0, 1.0, 5.0, act, act), "activation")
+
+
+def claims(r: Reader, layer: int, layers: int) -> int:
+    return 1
+
+
+def from_hf(r: Reader, layer: int, layers: int) -> Dense:
+    # Llama 4 gives its dense layers a width of their own.
+    wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
+    return Dense(
+        r.num("hidden_size"), r.num(wide), r.flag("gated_ffn", True), r.flag("mlp_bias") or r.flag("ffn_bias") or r.flag("use_bias")
+    )

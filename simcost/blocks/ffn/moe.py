@@ -1,0 +1,205 @@
+"""Mixture of experts: a router sends each token to k of E experts; shared experts see every token.
+
+Weights are read for the distinct experts that the batch touches. ep spreads experts over ranks, tp/ep cuts each.
+Most likely to be wrong: balanced routing; a skewed router loads the busiest rank more. Sources: GShard (arXiv 2006.16668),
+DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `modeling_mixtral.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from simcost.blocks.ffn.dense import activation
+from simcost.blocks.view import View, Weight, all_reduce, cast, linear
+from simcost.errors import SpecError
+from simcost.hf import Reader
+from simcost.num import Num, is_scalar, maximum
+from simcost.ops.collective import Collective
+from simcost.ops.grouped_gemm import GroupedGemm
+from simcost.ops.permute import Permute
+from simcost.ops.router import Router
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan, divides
+from simcost.program import Call, Program, Serial
+from simcost.routing import distinct_experts, distinct_ranks
+
+SCORING = ("softmax", "sigmoid")
+
+
+@dataclass(frozen=True, slots=True)
+class MoE:
+    """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts."""
+
+    hidden_size: Num
+    n_routed_experts: Num
+    num_experts_per_tok: Num
+    moe_intermediate_size: Num
+    shared_width: Num = 0.0
+    gated: bool = True
+    expert_bias: bool = False
+    router_bias: bool = False
+    correction_bias: bool = False
+    shared_gate: bool = False
+    scoring_func: str = "softmax"
+    n_group: Num = 1.0
+    topk_group: Num = 1.0
+    kind: ClassVar[str] = "ffn"
+    source: ClassVar[str] = "arXiv 2401.06066"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        rules = [
+            divides(self.n_routed_experts, plan.ep, "n_routed_experts"),
+            divides(self.moe_intermediate_size, plan.expert_slices, "moe_intermediate_size"),
+        ]
+        if self.has_shared:
+            rules.append(divides(self.shared_width, plan.tp, "shared expert width"))
+        return rules
+
+    @property
+    def has_shared(self) -> bool:
+        return bool(np.any(np.asarray(self.shared_width) > 0))
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        d, held = self.hidden_size, self.n_routed_experts / plan.ep
+        f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
+        up = f * (2.0 if self.gated else 1.0)
+        found = [
+            Weight("router", "router", self.n_routed_experts, d),
+            Weight("experts_up", "experts", up, d, held, share),
+            Weight("experts_down", "experts", d, f, held, share),
+        ]
+        if self.has_shared:
+            s = self.shared_width / plan.tp
+            found.append(Weight("shared_up", "shared_experts", s * (2.0 if self.gated else 1.0), d))
+            found.append(Weight("shared_down", "shared_experts", d, s))
+        if self.expert_bias:
+            found.append(Weight("expert_bias", "experts", up + d, None, held, share))
+        if self.router_bias:
+            found.append(Weight("router_bias", "router", self.n_routed_experts))
+        if self.correction_bias:
+            found.append(Weight("correction_bias", "router", self.n_routed_experts))
+        if self.shared_gate:
+            found.append(Weight("shared_gate", "router", 1.0, d))
+        return tuple(found)
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def program(self, view: View) -> Program:
+        plan, rows, act = view.plan, view.tokens, view.activation
+        weight = {w.name: w for w in self.weights(plan)}
+        copies = view.all_tokens * self.num_experts_per_tok / plan.ep
+        router = Router(
+            rows, self.n_routed_experts, self.num_experts_per_tok, self.scoring_func, self.n_group, self.topk_group
+        )
+        parts: list[Program] = [linear(view, weight["router"], rows, "router"), Call(router, "top-k")]
+        parts += [self._exchange(view, "dispatch", view.quantised_input("experts").bits / act.bits)]
+        parts += [Call(Permute(rows, copies, self.hidden_size, act), "permute")]
+        parts += self._experts(view, weight, copies)
+        parts += [Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute")]
+        parts += [self._exchange(view, "combine", 1.0)]
+        if self.has_shared:
+            parts += self._shared(view, weight, rows)
+        parts.append(all_reduce(view, rows, self.hidden_size, "all-reduce"))
+        return Serial(tuple(parts), "moe")
+
+    def _experts(self, view: View, weight: dict[str, Weight], copies: Num) -> list[Program]:
+        held = self.n_routed_experts / view.plan.ep
+        touched = distinct_experts(self.n_routed_experts, self.num_experts_per_tok, view.all_tokens, held)
+        x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
+        packed = view.unpacked and stored.bits < compute.bits
+        parts: list[Program] = []
+        for name, inner in (("experts_up", self.hidden_size), ("experts_down", self._width(view))):
+            if x is not view.activation:
+                parts.append(cast(view, "experts", copies * inner, f"{name} input"))
+            gemm = GroupedGemm(copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed)
+            parts.append(Call(gemm, name))
+            if name == "experts_up":
+                parts.append(activation(view, copies * self._width(view), self.gated))
+        return parts
+
+    def _width(self, view: View) -> Num:
+        return self.moe_intermediate_size / view.plan.expert_slices
+
+    def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
+        act = view.activation
+        add = Stream("residual", rows * self.hidden_size, 2.0, 1.0, 1.0, act, act)
+        return [
+            linear(view, weight["shared_up"], rows),
+            activation(view, rows * self.shared_width / view.plan.tp, self.gated),
+            linear(view, weight["shared_down"], rows),
+            Call(add, "add shared"),
+        ]
+
+    def _exchange(self, view: View, tag: str, ratio: float) -> Call:
+        """All2All between attention replicas and experts: one copy a token and destination rank (DeepEP), own rank free."""
+        plan, k = view.plan, self.num_experts_per_tok
+        limited = bool(np.any(np.asarray(self.n_group) > 1))
+        ranks = maximum(plan.ep / plan.tp, 1.0)
+        picks = int(np.max(np.asarray(k)))
+        visited = distinct_ranks(
+            self.n_routed_experts, picks, ranks, self.topk_group if limited else None, self.n_group
+        )
+        remote = view.tokens * visited * (ranks - 1.0) / ranks
+        return Call(Collective("all_to_all", view.activation.tensor_bytes(remote * self.hidden_size) * ratio, ranks), tag)
+
+
+def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
+    """Whether this layer has experts, by every key that configs use to say so."""
+    if not r.has("n_routed_experts"):
+        return False
+    frequency = r.raw("moe_layer_freq")
+    if isinstance(frequency, list):
+        return bool(r.per_layer("moe_layer_freq", layer, layers))
+    if layer in (r.items("mlp_only_layers") or []):
+        return False
+    if layer < r.layout("first_k_dense_replace", 0):
+        return False
+    if r.has("moe_layer_start_index"):
+        last = r.raw("moe_layer_end_index", -1)
+        if not r.layout("moe_layer_start_index") <= layer <= (last if last >= 0 else layers - 1):
+            return False
+    if r.has("moe_layer_interval"):
+        return (layer + 1) % r.layout("moe_layer_interval", least=1) == 0
+    for key in ("interleave_moe_layer_step", "decoder_sparse_step"):
+        if r.has(key):
+            return (layer + 1) % r.layout(key, least=1) == 0
+    return layer % r.layout("moe_layer_freq", 1, least=1) == 0
+
+
+def claims(r: Reader, layer: int, layers: int) -> int:
+    return 2 if is_moe_layer(r, layer, layers) else 0
+
+
+def from_hf(r: Reader, layer: int, layers: int) -> MoE:
+    experts, top_k = r.num("n_routed_experts"), r.num("num_experts_per_tok")
+    if np.any(np.asarray(top_k) > np.asarray(experts)):
+        raise SpecError(f"{r.where}: 'num_experts_per_tok' = {top_k} exceeds n_routed_experts = {experts}")
+    if not is_scalar(top_k):
+        r.scalar.add("num_experts_per_tok")
+        raise SpecError(f"{r.where}: 'num_experts_per_tok' decides the structure and must be one integer here")
+    width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
+    if r.has("shared_expert_intermediate_size"):
+        shared = r.num("shared_expert_intermediate_size", least=0) * r.num("n_shared_experts", 1, least=0)
+    elif r.has("shared_intermediate_size"):
+        shared = r.num("shared_intermediate_size", least=0)
+    else:
+        shared = r.num("n_shared_experts", 0, least=0) * width
+    scoring = r.text("scoring_func", "softmax")
+    if scoring not in SCORING:
+        raise SpecError(f"{r.where}: 'scoring_func' must be one of {', '.join(SCORING)}, not {scoring!r}")
+    groups = r.num("n_group", 1)
+    limit = r.num("topk_group", 1)
+    r.divisible(experts, groups, "n_routed_experts must be a multiple of n_group")
+    if np.any(np.asarray(limit) > np.asarray(groups)):
+        raise SpecError(f"{r.where}: 'topk_group' = {limit} exceeds n_group = {groups}")
+    bias = r.flag("ffn_bias") or r.flag("use_bias") or r.flag("mlp_bias")
+    return MoE(
+        r.num("hidden_size"), experts, top_k, width, shared, r.flag("gated_ffn", True),
+        expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
+        correction_bias=r.flag("router_correction_bias") or r.text("topk_method") == "noaux_tc",
+        shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
+    )  # fmt: skip

@@ -1,0 +1,41 @@
+"""Norms of a layer: RMSNorm or LayerNorm, with the residual addition that engines fuse into them.
+
+Most likely to be wrong: whether an engine fuses the addition. Sources: arXiv 1910.07467, 1607.06450.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.blocks.view import View, Weight
+from simcost.num import Num
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Plan
+from simcost.program import Call, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Norm:
+    """`vectors` parameters of `width` (1 for RMSNorm, 2 for LayerNorm with bias, 0 weightless); `residual` = fused add."""
+
+    name: str
+    width: Num
+    vectors: float = 1.0
+    residual: bool = True
+    kind: ClassVar[str] = "norm"
+    source: ClassVar[str] = "arXiv 1910.07467"
+
+    def checks(self, plan: Plan) -> list[Check]:
+        return []
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        return (Weight(self.name, "norm", self.vectors * self.width),) if self.vectors else ()
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def program(self, view: View) -> Program:
+        passes = 2.0 if self.residual else 1.0
+        act = view.activation
+        return Call(Stream("norm", view.tokens * self.width, passes, passes, 4.0 + passes - 1.0, act, act), self.name)

@@ -1,0 +1,121 @@
+"""What a block sees of the outside: its shard, the phase, the number formats; and how it names its weights.
+
+A weight is declared once; parameters, bytes, shards and GEMMs all follow from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from simcost.dtypes import Dtype
+from simcost.num import Num
+from simcost.ops.collective import Collective
+from simcost.ops.gemm import Gemm
+from simcost.ops.stream import Stream
+from simcost.plan import Check, Phase, Plan, busiest
+from simcost.program import Call, Program, Serial
+
+ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """`copies` matrices [out, inner], or vectors when `inner` is None (norms, biases: never quantised).
+    `active` = share of the copies that one token uses."""
+
+    name: str
+    role: str
+    out: Num
+    inner: Num | None = None
+    copies: Num = 1.0
+    active: Num = 1.0
+
+    @property
+    def count(self) -> Num:
+        return self.copies * self.out * (1.0 if self.inner is None else self.inner)
+
+    def stored_bytes(self, storage: Mapping[str, Dtype]) -> Num:
+        """Bytes with block scales. [B]"""
+        if self.inner is None:
+            return storage["norm"].tensor_bytes(self.count)
+        return self.copies * storage[self.role].matrix_bytes(self.out, self.inner)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One rank's view of one step."""
+
+    plan: Plan
+    phase: Phase
+    activation: Dtype
+    kv: Dtype
+    storage: Mapping[str, Dtype]
+    compute: Mapping[str, Dtype]
+
+    @property
+    def batch(self) -> Num:
+        """Sequences on the busiest attention replica."""
+        return busiest(self.phase.batch, self.plan.replicas)
+
+    @property
+    def tokens(self) -> Num:
+        return self.batch * self.phase.q_len
+
+    @property
+    def all_tokens(self) -> Num:
+        """Tokens of all replicas together: what the experts see."""
+        return self.phase.batch * self.phase.q_len
+
+    @property
+    def unpacked(self) -> bool:
+        return self.plan.dequantise == "separate"
+
+    def quantised_input(self, role: str) -> Dtype:
+        """Format in which activations enter a GEMM of this role."""
+        compute = self.compute[role]
+        return compute if compute.bits < self.activation.bits else self.activation
+
+
+class Block(Protocol):
+    """What every variant answers; `plan` is the shard, Plan() the whole."""
+
+    kind: ClassVar[str]
+    source: ClassVar[str]
+
+    def weights(self, plan: Plan) -> tuple[Weight, ...]: ...
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        """Cache elements of one sequence on one rank at `context` tokens."""
+        ...
+
+    def program(self, view: View) -> Program: ...
+
+    def checks(self, plan: Plan) -> list[Check]: ...
+
+
+def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True) -> Program:
+    """rows x weight: a GEMM for each copy, after a cast of the activations where the compute format asks for one."""
+    if weight.inner is None:
+        raise ValueError(f"{weight.name} is a vector")
+    role, x = weight.role, view.quantised_input(weight.role)
+    stored, compute = view.storage[role], view.compute[role]
+    packed = view.unpacked and stored.bits < compute.bits
+    gemm = Call(
+        Gemm(rows, weight.out, weight.inner, x, stored, view.activation, compute, weight.copies, packed),
+        tag or weight.name,
+    )
+    if not quantise or x is view.activation:
+        return gemm
+    return Serial((cast(view, role, rows * weight.inner, f"{tag or weight.name} input"), gemm))
+
+
+def cast(view: View, role: str, elements: Num, tag: str) -> Call:
+    """Quantise activations for a GEMM of this role: read, find the scale, write."""
+    return Call(Stream("quantise", elements, 1.0, 1.0, 3.0, view.activation, view.quantised_input(role)), f"quantise {tag}")
+
+
+def all_reduce(view: View, rows: Num, width: Num, tag: str) -> Call:
+    """Join the partial sums of a row-parallel product over the tensor-parallel group."""
+    return Call(Collective("all_reduce", view.activation.tensor_bytes(rows * width), view.plan.tp), tag)

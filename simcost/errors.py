@@ -1,0 +1,33 @@
+"""What a user can cause. Anything else that is raised is a bug."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SimcostError(Exception):
+    """One clear line for the user; the command line exits with 2."""
+
+
+class SpecError(SimcostError):
+    """A model, hardware or plan description is wrong; the message names file, key and value."""
+
+
+class UnitError(SpecError):
+    """A quantity has no unit, or the wrong one."""
+
+
+class NotModelled(SpecError):
+    """The input is legal but its field is not modelled yet: never a wrong number."""
+
+
+class Infeasible(SpecError):
+    """A plan that cannot be run as asked; in a sweep this is a row with its reason."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A suggestion clause for an unknown name: '; nearest: x' or ''."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -1,0 +1,171 @@
+"""Reading a Hugging Face `config.json`: one name a fact, strict types, and a record of every key that was used.
+
+Aliases fold the field's many spellings into one (`n_layer`, `num_layers` -> `num_hidden_layers`). A key read through
+`num` may hold an array (a sweep); one read through `layout` decides the structure and must be one integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from simcost.errors import SpecError
+from simcost.num import Num, is_scalar, num
+
+ALIASES: dict[str, tuple[str, ...]] = {
+    "hidden_size": ("n_embd", "d_model"),
+    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
+    "num_attention_heads": ("n_head", "n_heads"),
+    "num_key_value_heads": ("num_kv_heads", "kv_n_heads", "multi_query_group_num"),
+    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
+    "max_position_embeddings": ("n_positions", "seq_length", "max_seq_len", "max_sequence_length", "model_max_length"),
+    "hidden_act": ("hidden_activation", "activation_function", "activation"),
+    "torch_dtype": ("dtype",),
+    "n_routed_experts": ("num_experts", "num_local_experts", "moe_num_experts"),
+    "num_experts_per_tok": ("experts_per_token", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k"),
+    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
+    "moe_intermediate_size": ("expert_ffn_hidden_size",),
+    "shared_expert_intermediate_size": ("share_expert_dim", "moe_shared_expert_intermediate_size"),
+    "n_group": ("num_expert_group",),
+    "topk_group": (),
+    "scoring_func": ("score_function", "moe_router_activation_func"),
+    "num_nextn_predict_layers": (),
+    "router_correction_bias": ("use_routing_bias", "moe_router_enable_expert_bias"),
+    "qk_norm": ("use_qk_norm",),
+    "use_bias": ("enable_bias",),
+}
+CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
+_NESTED = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
+_LARGEST = 1e8
+_MISSING: Any = object()
+
+
+def canonical(key: str) -> str:
+    return CANONICAL.get(key, key)
+
+
+def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """One level of canonical keys; nested text, attention and FFN tables are laid over the outer ones."""
+    flat: dict[str, Any] = {}
+    spelled: dict[str, str] = {}
+    inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
+    outer = {key: value for key, value in config.items() if not (key in _NESTED and isinstance(value, Mapping))}
+    for table in (outer, *(flatten(part, where) for part in inner)):
+        nested = table is not outer
+        for key, value in table.items():
+            name = canonical(key)
+            if not nested and name in flat and not _same(flat[name], value):
+                raise SpecError(f"{where}: '{key}' = {value!r} contradicts '{spelled[name]}' = {flat[name]!r}")
+            flat[name] = value
+            spelled[name] = key
+    return flat
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else bool(a == b)
+
+
+class Reader:
+    """A config being read. `implied` are family facts without a key; what the file says wins over them."""
+
+    def __init__(self, config: Mapping[str, Any], implied: Mapping[str, Any], where: str) -> None:
+        self.config = dict(config)
+        self.implied = dict(implied)
+        self.where = where
+        self.used: set[str] = set()
+        self.scalar: set[str] = set()
+        self.notes: list[str] = []
+
+    def has(self, key: str) -> bool:
+        """Whether the fact is given and not null."""
+        return self._raw(key) is not None
+
+    def raw(self, key: str, default: Any = None) -> Any:
+        self.used.add(key)
+        value = self._raw(key)
+        return default if value is None else value
+
+    def _raw(self, key: str) -> Any:
+        value = self.config.get(key)
+        return self.implied.get(key) if value is None else value
+
+    def note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def num(self, key: str, default: Any = _MISSING, least: float = 1.0) -> Num:
+        """A count, scalar or array. `default` None means required."""
+        value = self.raw(key)
+        if value is None:
+            if default is _MISSING:
+                raise SpecError(f"{self.where}: missing key '{key}'")
+            return num(default)
+        self._check(key, value, least)
+        return num(value)
+
+    def layout(self, key: str, default: Any = _MISSING, least: float = 0.0) -> int:
+        """A count that decides which layers exist: one integer, never an array."""
+        self.scalar.add(key)
+        value = self.num(key, default, least)
+        if not is_scalar(value):
+            raise SpecError(f"{self.where}: '{key}' decides the structure and must be one integer here")
+        return int(value)
+
+    def _check(self, key: str, value: Any, least: float) -> None:
+        for item in np.ravel(value) if isinstance(value, np.ndarray) else (value,):
+            if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, float, np.integer, np.floating)):
+                raise SpecError(f"{self.where}: '{key}' must be an integer, not {item!r}")
+            if item != item or item in (float("inf"), float("-inf")) or item != int(item):
+                raise SpecError(f"{self.where}: '{key}' must be an integer, not {item!r}")
+            if not least <= item <= _LARGEST:
+                raise SpecError(f"{self.where}: '{key}' = {int(item)} is outside {int(least)} to {int(_LARGEST):,}")
+
+    def fraction(self, key: str, default: float) -> Num:
+        """A number in (0, 1]."""
+        value = self.raw(key)
+        if value is None:
+            return default
+        ok = not isinstance(value, bool) and isinstance(value, (int, float, np.ndarray))
+        if not ok or not np.all((np.asarray(value, float) > 0) & (np.asarray(value, float) <= 1)):
+            raise SpecError(f"{self.where}: '{key}' must be a number in (0, 1], not {value!r}")
+        return num(value)
+
+    def flag(self, key: str, default: bool = False) -> bool:
+        value = self.raw(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise SpecError(f"{self.where}: '{key}' must be true or false, not {value!r}")
+        return value
+
+    def text(self, key: str, default: str = "") -> str:
+        value = self.raw(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise SpecError(f"{self.where}: '{key}' must be a string, not {value!r}")
+        return value
+
+    def items(self, key: str) -> list[Any] | None:
+        """A list, or None when absent."""
+        value = self.raw(key)
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise SpecError(f"{self.where}: '{key}' must be a list, not {value!r}")
+        return value
+
+    def per_layer(self, key: str, layer: int, layers: int) -> Any:
+        """The entry of a list that has one item a layer, or None when the list is absent."""
+        entries = self.items(key)
+        if entries is None or not entries:
+            return None
+        if len(entries) != layers:
+            raise SpecError(f"{self.where}: '{key}' has {len(entries)} entries for {layers} layers")
+        return entries[layer]
+
+    def divisible(self, size: Num, parts: Num, what: str) -> None:
+        if not np.all(np.asarray(size) % np.asarray(parts) == 0):
+            raise SpecError(f"{self.where}: {what}: {size} is not divisible by {parts}")

@@ -1,0 +1,162 @@
+"""Exact counts of a ModelSpec: parameters, bytes, cache, and training FLOPs under each published convention.
+
+Conventions are defined in docs/glossary.md; a "FLOPs per token" or "active parameters" without its convention is no number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mla import MLA
+from simcost.blocks.view import Block, Weight
+from simcost.model.spec import ModelSpec
+from simcost.num import Num
+from simcost.ops.attention_core import Mask
+from simcost.plan import Plan
+
+_WHOLE = Plan()
+_CAUSAL = Mask()
+
+
+def _weights(model: ModelSpec, plan: Plan = _WHOLE) -> list[tuple[float, Weight]]:
+    return [(n, weight) for n, block in model.blocks() for weight in block.weights(plan)]
+
+
+def _total(weights: Iterable[tuple[float, Weight]], active: bool = False) -> Num:
+    total: Num = 0.0
+    for n, weight in weights:
+        total = total + n * weight.count * (weight.active if active else 1.0)
+    return total
+
+
+def parameters(model: ModelSpec) -> dict[str, Num]:
+    """Totals and the three active conventions: (a) all, (b) without input embedding, (c) without embedding and head."""
+    weights = _weights(model)
+    active = _total(weights, active=True)
+    embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
+    head = _total((n, w) for n, w in weights if w.name in ("lm_head", "lm_head_bias"))
+    # With tied embeddings the one table is the head's: it computes, so (b) keeps it and (c) drops it.
+    lookup = 0.0 * embedding if model.head.tied else embedding
+    return {
+        "params_total": _total(weights),
+        "params_mtp": _total((1.0, w) for block in model.mtp for w in block.weights(_WHOLE)),
+        "params_active_all": active,
+        "params_active_no_embedding": active - lookup,
+        "params_active_no_embedding_no_head": active - embedding - head,
+    }
+
+
+def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE) -> Num:
+    """Stored bytes on the busiest rank of `plan`, scales included, MTP apart. [B]"""
+    total: Num = 0.0
+    for n, weight in _weights(model, plan):
+        total = total + n * weight.stored_bytes(model.storage)
+    return total
+
+
+def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:
+    """Cache elements of one sequence on one rank."""
+    total: Num = 0.0
+    for n, block in model.blocks():
+        total = total + n * block.state_elements(context, plan)
+    return total
+
+
+def _attention(model: ModelSpec) -> list[tuple[float, Block]]:
+    return [(n, block) for n, block in model.blocks() if block.kind == "attention"]
+
+
+def _bounded(block: Block) -> bool:
+    return isinstance(block, GQA) and (block.mask.window is not None or block.mask.chunk is not None)
+
+
+def kv_elements(model: ModelSpec) -> dict[str, Num]:
+    """K/V elements of a token, in three counts: written by all layers; kept for the whole context by unbounded layers;
+    and the published one, which counts window layers too where they share the K/V shape of the unbounded layers."""
+    written: Num = 0.0
+    growing: Num = 0.0
+    shapes: set[object] = set()
+    for n, block in _attention(model):
+        each = block.state_elements(1.0, _WHOLE)
+        written = written + n * each
+        if not _bounded(block):
+            growing = growing + n * each
+            shapes.add(_shape(block))
+    own = any(_bounded(b) and shapes and _shape(b) not in shapes for _, b in _attention(model))
+    return {
+        "kv_elements_per_token": growing if own else written,
+        "kv_elements_per_token_written": written,
+        "kv_elements_per_token_growing": growing,
+    }
+
+
+def _shape(block: Block) -> tuple[str, ...]:
+    names = ("num_key_value_heads", "head_dim", "v_head_dim", "kv_lora_rank")
+    return tuple(str(getattr(block, name, None)) for name in names)
+
+
+def _core_widths(block: Block) -> Num:
+    """heads x (d_qk + d_v), un-absorbed: FLOPs of one (query, key) pair are twice this."""
+    if isinstance(block, MLA):
+        return block.num_attention_heads * (block.qk_head_dim + block.v_head_dim)
+    if isinstance(block, GQA):
+        return block.num_attention_heads * (block.head_dim + block.v_head_dim)
+    raise TypeError(f"{type(block).__name__} has no attention core")
+
+
+def core_flops(block: Block, q_len: Num, past: Num) -> Num:
+    """Exact FLOPs of the attention core of one layer and sequence, un-absorbed. [FLOP]"""
+    mask = block.mask if isinstance(block, GQA) else _CAUSAL
+    return 2.0 * _core_widths(block) * mask.pairs(q_len, past)
+
+
+def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
+    """The same over all layers. [FLOP]"""
+    total: Num = 0.0
+    for n, block in _attention(model):
+        total = total + n * core_flops(block, q_len, past)
+    return total
+
+
+def ffn_flops_per_token(model: ModelSpec) -> Num:
+    """FLOPs a token of FFN and MoE matrices, router included. [FLOP]"""
+    total: Num = 0.0
+    for n, block in model.blocks():
+        if block.kind == "ffn":
+            for weight in block.weights(_WHOLE):
+                if weight.inner is not None:
+                    total = total + 2.0 * n * weight.count * weight.active
+    return total
+
+
+def training_flops(model: ModelSpec, seq: Num) -> dict[str, Num]:
+    """FLOPs a token, forward and backward, at sequence length `seq`, under each convention in use. [FLOP]"""
+    count = parameters(model)
+    full: Num = 0.0
+    for n, block in _attention(model):
+        full = full + n * 6.0 * seq * _core_widths(block)
+    router = 6.0 * _total((n, w) for n, w in _weights(model) if w.name == "router")
+    reference = 6.0 * count["params_active_no_embedding"] + full / 2.0
+    megatron = reference - router
+    return {
+        "reference": reference,
+        "6N_active": 6.0 * count["params_active_all"],
+        "6N_active_no_embedding": 6.0 * count["params_active_no_embedding"],
+        "torchtitan": 6.0 * count["params_active_no_embedding"] + full,
+        "megatron_no_mtp": megatron,
+        "megatron_mtp": megatron + _mtp_flops(model, seq),
+        "verl": 6.0 * count["params_active_all"] + full / 2.0,
+    }
+
+
+def _mtp_flops(model: ModelSpec, seq: Num) -> Num:
+    total: Num = 0.0
+    for module in model.mtp:
+        matrices = [(1.0, w) for w in module.weights(_WHOLE) if w.inner is not None and w.name != "router"]
+        total = total + 6.0 * (_total(matrices, active=True) + model.hidden_size * model.vocab_size)
+        for block in module.layer:
+            if block.kind == "attention":
+                total = total + 3.0 * seq * _core_widths(block)
+    return total
+

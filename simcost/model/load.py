@@ -1,0 +1,104 @@
+"""A model by name, file or directory; `model.key=value` overrides before it is built."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from simcost.data import folder
+from simcost.errors import SpecError, nearest
+from simcost.hf import ALIASES, CANONICAL, canonical
+from simcost.model.spec import ModelSpec, from_config, known_keys
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in (folder("workloads") / "models").glob("*.json"))
+
+
+@cache
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
+    try:
+        config = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"{path}: not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
+    except RecursionError:
+        raise SpecError(f"{path}: nested too deeply") from None
+    if not isinstance(config, dict):
+        raise SpecError(f"{path}: a model config must be a JSON object, not {type(config).__name__}")
+    return config
+
+
+def find(name: str) -> tuple[str, Path]:
+    """(short name, path) of a zoo name, a config file, or a directory with a config.json."""
+    shipped = folder("workloads") / "models" / f"{name.lower()}.json"
+    if "/" not in name and shipped.is_file():
+        return name.lower(), shipped
+    path = Path(name)
+    if path.is_dir():
+        path = path / "config.json"
+    if path.is_file():
+        return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
+    raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){nearest(name, names())}")
+
+
+def load_config(name: str) -> tuple[str, str, dict[str, Any]]:
+    """(short name, where it came from, config)."""
+    short, path = find(name)
+    return short, path.name if path.parent == folder("workloads") / "models" else str(path), dict(_read(path))
+
+
+def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The config with `key: value` replaced, at whatever depth the key stands; aliases give way to the new value."""
+    out = dict(config)
+    for key, value in overrides.items():
+        name = canonical(key)
+        spellings = {name, *ALIASES.get(name, ())}
+        if key not in CANONICAL and name not in known_keys() and not _stands(out, spellings):
+            raise SpecError(f"{where}: no config key '{key}'{nearest(key, known_keys())}")
+        out = _without(out, spellings)
+        table = out.get("text_config")
+        if isinstance(table, Mapping):
+            out["text_config"] = {**table, name: value}
+        else:
+            out[name] = value
+    return out
+
+
+def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:
+    return any(k in spellings or (isinstance(v, Mapping) and _stands(v, spellings)) for k, v in config.items())
+
+
+def _without(config: Mapping[str, Any], spellings: set[str]) -> dict[str, Any]:
+    return {
+        key: _without(value, spellings) if isinstance(value, Mapping) and key != "quantization_config" else value
+        for key, value in config.items()
+        if key not in spellings
+    }
+
+
+def current(config: Mapping[str, Any], key: str) -> Any:
+    """The value that a key has now, at any depth, by any spelling; None when absent."""
+    spellings = {canonical(key), *ALIASES.get(canonical(key), ())}
+    for name, value in config.items():
+        if name in spellings:
+            return value
+        if isinstance(value, Mapping) and name != "quantization_config":
+            inner = current(value, key)
+            if inner is not None:
+                return inner
+    return None
+
+
+def load(name: str, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
+    """Raises SpecError (unknown name, malformed file) and NotModelled."""
+    short, where, config = load_config(name)
+    return from_config(overridden(config, overrides or {}, where), short, where)

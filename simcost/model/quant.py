@@ -1,0 +1,141 @@
+"""`quantization_config` -> the number format in which each kind of weight is stored.
+
+Embedding, head, router and norms stay in the base format in every scheme here unless the scheme says otherwise
+(DeepSeek-V3 README_WEIGHTS.md; gpt-oss modules_to_not_convert; llm-compressor's default ignore list).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+from simcost.dtypes import Dtype, block_scaled, dtype
+from simcost.errors import NotModelled, SpecError, nearest
+
+CONVERTED = ("attention", "ffn", "experts", "shared_experts")
+_PROBES = {
+    "attention": ("model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_b_proj", "model.layers.1.self_attn"),
+    "ffn": ("model.layers.1.mlp.gate_proj", "model.layers.1.mlp.down_proj"),
+    "experts": ("model.layers.1.mlp.experts.1.gate_proj", "model.layers.1.block_sparse_moe.experts.1.w1", "model.layers.1.mlp.experts"),
+    "shared_experts": ("model.layers.1.mlp.shared_experts.gate_proj", "model.layers.1.mlp.shared_expert.gate_proj"),
+    "router": ("model.layers.1.mlp.gate", "model.layers.1.mlp.router", "model.layers.1.block_sparse_moe.gate"),
+    "head": ("lm_head",),
+    "embedding": ("model.embed_tokens",),
+    "norm": ("model.layers.1.input_layernorm", "model.layers.1.mlp.gate.e_score_correction_bias", "e_score_correction_bias"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Quantisation:
+    """`weights` of the converted roles; `activations` = whether GEMMs also compute in that format."""
+
+    method: str
+    weights: Dtype
+    activations: bool
+    roles: tuple[str, ...] = CONVERTED
+    notes: tuple[str, ...] = ()
+
+
+def read(table: Any, where: str) -> Quantisation | None:
+    """None when absent. Raises SpecError for malformed tables, NotModelled for schemes nobody models yet."""
+    if table is None:
+        return None
+    if not isinstance(table, Mapping):
+        raise SpecError(f"{where}: 'quantization_config' must be a table, not {table!r}")
+    method = str(table.get("quant_method", "")).replace("_", "-")
+    readers = {"fp8": _fp8, "fbgemm-fp8": _fp8, "mxfp4": _mxfp4, "gptq": _int, "awq": _int,
+               "compressed-tensors": _compressed, "modelopt": _modelopt}  # fmt: skip
+    if method not in readers:
+        raise NotModelled(f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}")
+    weights, activations = readers[method](table, where)
+    roles, notes = _roles(table, where)
+    return Quantisation(method, weights, activations, roles, notes)
+
+
+def _positive(table: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 20:
+        raise SpecError(f"{where}: 'quantization_config.{key}' must be a positive integer, not {value!r}")
+    return value
+
+
+def _fp8(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    block = table.get("weight_block_size")
+    if block is None:
+        return dtype("fp8"), True
+    ok = isinstance(block, list) and len(block) == 2 and all(type(b) is int and 1 <= b <= 1 << 20 for b in block)
+    if not ok:
+        raise SpecError(f"{where}: 'quantization_config.weight_block_size' must be two positive integers, not {block!r}")
+    return block_scaled(dtype("fp8_block"), block[0], block[1], 32), True
+
+
+def _mxfp4(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    return dtype("mxfp4"), False
+
+
+def _int(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    bits = _positive(table, "bits", where)
+    if bits == 8:
+        return dtype("int8"), False
+    if bits != 4:
+        raise NotModelled(f"{where}: not modelled yet: quantization_config.bits = {bits} (4 and 8 are)")
+    size = table.get("group_size")
+    if size == -1:  # one scale a column: far below one bit an element
+        return block_scaled(dtype("int4"), 1, 1 << 20, 20), False
+    return block_scaled(dtype("int4"), 1, _positive(table, "group_size", where), 20), False
+
+
+def _compressed(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    groups = table.get("config_groups")
+    if not isinstance(groups, Mapping) or not groups:
+        raise SpecError(f"{where}: 'quantization_config.config_groups' is missing or empty")
+    if len(groups) > 1:
+        raise NotModelled(f"{where}: not modelled yet: quantization_config.config_groups with {len(groups)} groups")
+    group = next(iter(groups.values()))
+    weights = group.get("weights") if isinstance(group, Mapping) else None
+    if not isinstance(weights, Mapping):
+        raise SpecError(f"{where}: 'quantization_config.config_groups' has no 'weights' table")
+    bits, kind, activations = weights.get("num_bits"), weights.get("type"), group.get("input_activations") is not None
+    if (bits, kind) == (8, "float"):
+        return dtype("fp8"), activations
+    if (bits, kind) == (4, "float"):
+        return dtype("nvfp4"), activations
+    if (bits, kind) == (8, "int"):
+        return dtype("int8"), activations
+    if (bits, kind) == (4, "int"):
+        return block_scaled(dtype("int4"), 1, _positive(weights, "group_size", where, 128), 20), False
+    raise NotModelled(f"{where}: not modelled yet: quantization_config weights of {bits} bits, type {kind!r}")
+
+
+def _modelopt(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    algorithm = str(table.get("quant_algo", "")).upper()
+    known = {"FP8": dtype("fp8"), "NVFP4": dtype("nvfp4")}
+    if algorithm not in known:
+        raise NotModelled(f"{where}: not modelled yet: quantization_config.quant_algo {algorithm!r}")
+    return known[algorithm], True
+
+
+def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Roles that stay converted after the exceptions, and a note on those that name single layers."""
+    names = table.get("modules_to_not_convert") or table.get("ignore") or table.get("exclude_modules") or []
+    if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")
+    skipped = {role for role, probes in _PROBES.items() for name in names if any(_matches(name, p) for p in probes)}
+    partial = [n for n in names if not any(_matches(n, p) for probes in _PROBES.values() for p in probes)]
+    notes = ()
+    if partial:
+        shown = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if len(partial) > 3 else "")
+        notes = (f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}",)
+    return tuple(role for role in CONVERTED if role not in skipped), notes
+
+
+def _matches(name: str, module: str) -> bool:
+    if name.startswith("re:"):
+        try:
+            return re.match(name[3:], module) is not None
+        except re.error:
+            return False
+    return fnmatch(module, name) or fnmatch(module, name + ".*") or name in module.split(".")

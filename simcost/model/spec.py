@@ -1,0 +1,198 @@
+"""From a config to a ModelSpec: which block each layer is, what every weight is stored in, and what was not used."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from simcost.blocks.embed.embed import Embedding, Head
+from simcost.blocks.embed.mtp import MTP
+from simcost.blocks.norm.norm import Norm
+from simcost.blocks.view import ROLES, Block
+from simcost.dtypes import Dtype, dtype
+from simcost.errors import NotModelled, SpecError, nearest
+from simcost.hf import Reader, flatten
+from simcost.model import keys, quant
+from simcost.num import Num
+from simcost.registry import discover
+
+Layer = tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last."""
+
+    name: str
+    hidden_size: Num
+    vocab_size: Num
+    embedding: Embedding
+    stacks: tuple[tuple[int, Layer], ...]
+    order: tuple[int, ...]
+    head: Head
+    mtp: tuple[MTP, ...]
+    base: Dtype
+    storage: Mapping[str, Dtype]
+    quantisation: quant.Quantisation | None
+    max_positions: float | None
+    notes: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    scalar_keys: frozenset[str] = field(default_factory=frozenset)
+
+    def blocks(self) -> list[tuple[float, Block]]:
+        """Every block with how often it stands in the model, MTP apart."""
+        inner = [(float(n), block) for n, layer in self.stacks for block in layer]
+        return [(1.0, self.embedding), *inner, (1.0, self.head)]
+
+
+@cache
+def families() -> dict[str, dict[str, Any]]:
+    with (Path(__file__).parent / "families.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def known_keys() -> set[str]:
+    """Keys that some block or table knows; for naming the nearest to a typo."""
+    from simcost.hf import ALIASES, CANONICAL
+
+    implied = {key for table in families().values() for key in table}
+    return set(ALIASES) | set(CANONICAL) | implied | set(keys.IRRELEVANT) | set(keys.UNMODELLED) | _BLOCK_KEYS
+
+
+_BLOCK_KEYS = set(
+    """
+    head_dim v_head_dim qk_nope_head_dim qk_rope_head_dim kv_lora_rank q_lora_rank attention_bias mlp_bias vocab_size sliding_window
+    use_sliding_window layer_types tie_word_embeddings lm_head_bias hybrid_layer_pattern attention_chunk_size moe_layer_freq
+    first_k_dense_replace mlp_only_layers decoder_sparse_step interleave_moe_layer_step intermediate_size_mlp topk_method
+    moe_layer_start_index moe_layer_end_index moe_layer_interval shared_intermediate_size partial_rotary_factor rotary_dim
+    swa_num_attention_heads swa_num_key_value_heads swa_head_dim swa_v_head_dim add_swa_attention_sink_bias
+    add_full_attention_sink_bias multi_query num_mtp_modules
+    """.split()  # noqa: SIM905 -- a table to read
+)
+
+
+def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
+    """Raises SpecError for what is wrong, NotModelled for what is not modelled yet; both name file and key."""
+    if not isinstance(config, Mapping):
+        raise SpecError(f"{where}: a model config must be a JSON object")
+    flat = flatten(config, where)
+    family = str(flat.get("model_type", ""))
+    implied = families().get(family, {})
+    r = Reader(flat, {k: v for k, v in implied.items() if k != "source"}, where)
+    if "model_type" not in flat:
+        r.note("model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)")
+    elif family not in families():
+        r.note(f"model_type {family!r} is not known: read as Llama-style; biases and norms it implies are not counted")
+    early = keys.unmodelled(flat, set())
+    if early is not None:
+        raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
+    layers = r.layout("num_hidden_layers", least=1)
+    if layers > 2000:
+        raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
+    built = [_layer(r, layer, layers) for layer in range(layers)]
+    stacks, order = _group(built)
+    return _spec(r, name, stacks, order, built[-1])
+
+
+def _layer(r: Reader, layer: int, layers: int) -> Layer:
+    attention = _claimed("simcost.blocks.attention", r, layer, layers).from_hf(r, layer, layers)
+    ffn = _claimed("simcost.blocks.ffn", r, layer, layers).from_hf(r, layer, layers)
+    width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
+    count = r.layout("norms_per_layer", 2, least=0)
+    if count == 4:
+        return (
+            Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),
+            Norm("ffn_norm", width, vectors), ffn, Norm("post_ffn_norm", width, vectors, False),
+        )  # fmt: skip
+    if count == 1:  # attention and FFN side by side behind one norm
+        return Norm("norm", width, vectors), attention, ffn
+    return Norm("attention_norm", width, vectors), attention, Norm("ffn_norm", width, vectors), ffn
+
+
+def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
+    """The plug-in with the most specific claim on this layer."""
+    bids = [(module.claims(r, layer, layers), name, module) for name, module in discover(package).items()]
+    best = max(bid for bid, _, _ in bids)
+    winners = [(name, module) for bid, name, module in bids if bid == best]
+    if best == 0 or len(winners) > 1:
+        raise SpecError(f"{r.where}: layer {layer}: {'no' if best == 0 else 'more than one'} block fits ({package})")
+    return winners[0][1]
+
+
+def _identity(block: Block) -> tuple[Any, ...]:
+    values = [getattr(block, f.name) for f in fields(block)]  # type: ignore[arg-type]
+    return type(block), *(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
+
+
+def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[int, ...]]:
+    seen: dict[tuple[Any, ...], int] = {}
+    kinds: list[Layer] = []
+    order = []
+    for layer in layers:
+        key = tuple(_identity(block) for block in layer)
+        if key not in seen:
+            seen[key] = len(kinds)
+            kinds.append(layer)
+        order.append(seen[key])
+    return tuple((order.count(i), kind) for i, kind in enumerate(kinds)), tuple(order)
+
+
+def _spec(r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer) -> ModelSpec:
+    hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
+    vectors = float(r.layout("norm_vectors", 1))
+    if not r.has("tie_word_embeddings") and r.config.get("model_type"):
+        r.note("tie_word_embeddings is absent: untied, as most model classes default to")
+    positions: Num = 0.0
+    if r.has("learned_positions"):
+        positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
+    embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
+    head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
+    base, storage, quantisation = _storage(r)
+    mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
+    if r.has("num_mtp_modules"):
+        r.raw("num_mtp_modules")
+        r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted")
+    limit = r.config.get("max_position_embeddings")
+    unused = _report_unused(r)
+    return ModelSpec(
+        name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
+        float(limit) if isinstance(limit, (int, float)) and limit else None,
+        tuple(r.notes), tuple(unused), frozenset(r.scalar),
+    )  # fmt: skip
+
+
+def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
+    stated = r.text("torch_dtype")
+    if not stated:
+        r.note("torch_dtype is absent: bf16 assumed")
+    base = dtype(stated.removeprefix("torch.") or "bf16", f"{r.where}: 'torch_dtype'")
+    quantisation = quant.read(r.raw("quantization_config"), r.where)
+    storage = dict.fromkeys(ROLES, base)
+    if quantisation is not None:
+        storage |= dict.fromkeys(quantisation.roles, quantisation.weights)
+        for note in quantisation.notes:
+            r.note(note)
+    return base, storage, quantisation
+
+
+def _report_unused(r: Reader) -> list[str]:
+    """Keys known not to matter; others are noted by name."""
+    idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
+    known = sorted(key for key in idle if key in keys.IRRELEVANT)
+    for key in sorted(set(idle) - set(known)):
+        r.note(f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}")
+    return known
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+

@@ -1,0 +1,68 @@
+"""Numbers that are scalars or NumPy arrays: one query and a million-plan sweep run the same code.
+
+Only ufuncs and `where` are used on a `Num`, never a Python branch, so that scalar and array results are bit-identical.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Num: TypeAlias = float | NDArray[np.float64]
+Mask: TypeAlias = bool | NDArray[np.bool_]
+
+
+def num(value: Any) -> Num:
+    """A Python float, or a float64 array, from any count or rate (counts are exact below 2**53)."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return value.astype(np.float64)
+    return float(value)
+
+
+def plain(value: Any) -> Num:
+    """Zero-dimensional results back to a Python float, so that scalars stay scalars."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return value
+    return float(value)
+
+
+def minimum(a: Num, b: Num) -> Num:
+    return plain(np.minimum(a, b))
+
+
+def maximum(a: Num, b: Num) -> Num:
+    return plain(np.maximum(a, b))
+
+
+def ceil(a: Num) -> Num:
+    return plain(np.ceil(a))
+
+
+def floor(a: Num) -> Num:
+    return plain(np.floor(a))
+
+
+def where(mask: Mask, a: Num, b: Num) -> Num:
+    return plain(np.where(mask, a, b))
+
+
+def power(a: Num, b: Num) -> Num:
+    return plain(np.power(a, b))
+
+
+def exp(a: Num) -> Num:
+    return plain(np.exp(a))
+
+
+def log1p(a: Num) -> Num:
+    return plain(np.log1p(a))
+
+
+def is_scalar(value: Any) -> bool:
+    return not (isinstance(value, np.ndarray) and value.ndim)
+
+
+def every(mask: Mask) -> bool:
+    return bool(np.all(mask))

@@ -1,0 +1,46 @@
+"""What must cross links, as logical facts: payload and group. Cost resolves them to links, algorithms and time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from simcost.num import Num
+from simcost.ops.work import Coords, Op, Work
+
+Kind = Literal["all_reduce", "all_gather", "all_to_all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Collective:
+    """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), or what one rank sends to
+    *other* ranks (all_to_all). A group of one moves nothing."""
+
+    kind: Kind
+    payload: Num
+    group: Num
+    family: ClassVar[str] = "collective"
+    formula: ClassVar[str] = "ring all-reduce 2(n-1)/n·S, all-gather (n-1)/n·S, All2All remote bytes"
+    source: ClassVar[str] = "alpha-beta model, Thakur et al. 2005"
+
+    @property
+    def peak(self) -> str:
+        return "wire"
+
+    def work(self) -> Work:
+        return Work()
+
+    def coords(self) -> Coords:
+        return {"op": self.kind, "payload_bytes": self.payload, "group": self.group}
+
+    def workspace_bytes(self) -> Num:
+        return self.payload
+
+    def saved_bytes(self) -> Num:
+        return 0.0
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return (self,)
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        return ()

@@ -1,0 +1,48 @@
+"""Row look-up in a table: the input embedding. No FLOPs; rows in, rows out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.dtypes import Dtype
+from simcost.num import Num
+from simcost.ops.stream import Stream
+from simcost.ops.work import Coords, Op, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Gather:
+    """`rows` rows of `width` from a table in `w`, written as `out`; ids are 8 bytes."""
+
+    rows: Num
+    width: Num
+    w: Dtype
+    out: Dtype
+    family: ClassVar[str] = "stream"
+    formula: ClassVar[str] = "0 FLOP; rows·(width·(w + out) + 8) B"
+    source: ClassVar[str] = "table look-up"
+
+    @property
+    def peak(self) -> str:
+        return "vector"
+
+    def work(self) -> Work:
+        size = self.rows * self.width
+        return Work(0.0, self.w.tensor_bytes(size) + 8.0 * self.rows, self.out.tensor_bytes(size))
+
+    def coords(self) -> Coords:
+        return {"rows": self.rows, "width": self.width, "dtype": self.w.name}
+
+    def workspace_bytes(self) -> Num:
+        return self.out.tensor_bytes(self.rows * self.width) + 8.0 * self.rows
+
+    def saved_bytes(self) -> Num:
+        return 8.0 * self.rows
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return ()
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        # Scatter-add of the row gradients: read gradient and table rows, write table rows.
+        return (Stream("embedding backward", self.rows * self.width, 2.0, 1.0, 1.0, self.out, self.out),)

@@ -1,0 +1,62 @@
+"""Dense matrix products, plain and batched (MLA's per-head absorption).
+
+For everyone who multiplies activations by weights. Most likely to be wrong: activations are read and written once
+(true while a tile row fits the cache). Source: standard GEMM count, 2MNK.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.dtypes import Dtype
+from simcost.num import Num
+from simcost.ops.work import Coords, Op, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Gemm:
+    """`batch` independent products [m, k] x [k, n]. `w` may be packed below `compute`: it is then dequantised in the
+    kernel, or, with `unpacked`, by a pass of its own that writes a copy in `compute` and reads it back."""
+
+    m: Num
+    n: Num
+    k: Num
+    x: Dtype
+    w: Dtype
+    out: Dtype
+    compute: Dtype
+    batch: Num = 1.0
+    unpacked: bool = False
+    family: ClassVar[str] = "gemm"
+    formula: ClassVar[str] = "2·b·m·n·k FLOP; b·(m·k·x + n·k·w + m·n·out) B"
+    source: ClassVar[str] = "standard GEMM count"
+
+    @property
+    def peak(self) -> str:
+        return self.compute.peak
+
+    def work(self) -> Work:
+        weights = self.batch * self.w.matrix_bytes(self.n, self.k)
+        copy = self.batch * self.compute.matrix_bytes(self.n, self.k) if self.unpacked else 0.0
+        return Work(
+            2.0 * self.batch * self.m * self.n * self.k,
+            self.x.tensor_bytes(self.batch * self.m * self.k) + weights + copy,
+            self.out.tensor_bytes(self.batch * self.m * self.n) + copy,
+        )
+
+    def coords(self) -> Coords:
+        kind = self.compute.name if self.w.name == self.compute.name else f"{self.compute.name} (w {self.w.name})"
+        return {"b": self.batch, "m": self.m, "n": self.n, "k": self.k, "dtype": kind}
+
+    def workspace_bytes(self) -> Num:
+        return self.x.tensor_bytes(self.batch * self.m * self.k) + self.out.tensor_bytes(self.batch * self.m * self.n)
+
+    def saved_bytes(self) -> Num:
+        return self.x.tensor_bytes(self.batch * self.m * self.k)
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return (Gemm(self.m, self.k, self.n, self.out, self.w, self.x, self.compute, self.batch, self.unpacked),)
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        return (Gemm(self.n, self.k, self.m, self.out, self.x, self.out, self.compute, self.batch),)

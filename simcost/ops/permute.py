@@ -1,0 +1,51 @@
+"""Bringing token copies to their experts and back. Permute copies each token k times in expert order; unpermute
+multiplies the copies by their gate weights and sums them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.dtypes import Dtype
+from simcost.num import Num
+from simcost.ops.work import Coords, Op, Work
+
+
+@dataclass(frozen=True, slots=True)
+class Permute:
+    """`tokens` rows of `width`, `copies` in all; `combine` for the way back."""
+
+    tokens: Num
+    copies: Num
+    width: Num
+    x: Dtype
+    combine: bool = False
+    family: ClassVar[str] = "stream"
+    formula: ClassVar[str] = "combine: 2·copies·width FLOP; (tokens + copies)·width·x + 8·copies B"
+    source: ClassVar[str] = "token permutation of dropless MoE (arXiv 2211.15841)"
+
+    @property
+    def peak(self) -> str:
+        return "vector"
+
+    def work(self) -> Work:
+        one, many = self.x.tensor_bytes(self.tokens * self.width), self.x.tensor_bytes(self.copies * self.width)
+        if self.combine:
+            return Work(2.0 * self.copies * self.width, many + 8.0 * self.copies, one)
+        return Work(0.0, one + 8.0 * self.copies, many)
+
+    def coords(self) -> Coords:
+        op = "unpermute" if self.combine else "permute"
+        return {"op": op, "tokens": self.tokens, "rows": self.copies, "width": self.width, "dtype": self.x.name}
+
+    def workspace_bytes(self) -> Num:
+        return self.x.tensor_bytes((self.tokens + self.copies) * self.width)
+
+    def saved_bytes(self) -> Num:
+        return 8.0 * self.copies
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return (Permute(self.tokens, self.copies, self.width, self.x, not self.combine),)
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        return ()

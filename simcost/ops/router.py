@@ -1,0 +1,88 @@
+"""Expert selection: scores (softmax or sigmoid) over the router's logits, group limit, top-k.
+
+The router's projection is a GEMM of its own. Operation counts are per token: a score an expert, the two largest scores of
+each group where groups are limited (DeepSeek-V3, arXiv 2412.19437 §2.1.2), one pass over the remaining experts a pick.
+Most likely to be wrong: real top-k kernels are latency bound, which only a measurement shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from simcost.num import Num
+from simcost.ops.work import Coords, Op, Work
+
+_SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0}  # exp, sum, divide, max, subtract; exp, add, divide, bias
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    tokens: Num
+    experts: Num
+    top_k: Num
+    scoring: str = "softmax"
+    groups: Num = 1.0
+    topk_groups: Num = 1.0
+    family: ClassVar[str] = "stream"
+    formula: ClassVar[str] = "T·(score·E + 2E + G·G_k + k·E·G_k/G) FLOP; T·(4E + 8k) B"
+    source: ClassVar[str] = "arXiv 2412.19437 §2.1.2; fp32 logits"
+
+    @property
+    def peak(self) -> str:
+        return "vector"
+
+    def work(self) -> Work:
+        picks = self.top_k * self.experts * self.topk_groups / self.groups
+        limit = 2.0 * self.experts + self.groups * self.topk_groups
+        flops = self.tokens * (_SCORE_FLOPS[self.scoring] * self.experts + limit + picks)
+        return Work(flops, 4.0 * self.tokens * self.experts, 8.0 * self.tokens * self.top_k)
+
+    def coords(self) -> Coords:
+        return {"tokens": self.tokens, "experts": self.experts, "top_k": self.top_k, "op": self.scoring, "dtype": "fp32"}
+
+    def workspace_bytes(self) -> Num:
+        return 4.0 * self.tokens * self.experts + 8.0 * self.tokens * self.top_k
+
+    def saved_bytes(self) -> Num:
+        return 4.0 * self.tokens * self.experts
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return (RouterGrad(self.tokens, self.experts),)
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        return ()
+
+
+@dataclass(frozen=True, slots=True)
+class RouterGrad:
+    """Gradient of the scores: probabilities and their gradient in, the logits' gradient out."""
+
+    tokens: Num
+    experts: Num
+    family: ClassVar[str] = "stream"
+    formula: ClassVar[str] = "4·T·E FLOP; 12·T·E B"
+    source: ClassVar[str] = "adjoint of softmax/sigmoid"
+
+    @property
+    def peak(self) -> str:
+        return "vector"
+
+    def work(self) -> Work:
+        size = self.tokens * self.experts
+        return Work(4.0 * size, 8.0 * size, 4.0 * size)
+
+    def coords(self) -> Coords:
+        return {"tokens": self.tokens, "experts": self.experts, "dtype": "fp32"}
+
+    def workspace_bytes(self) -> Num:
+        return 12.0 * self.tokens * self.experts
+
+    def saved_bytes(self) -> Num:
+        return 0.0
+
+    def input_grad(self) -> tuple[Op, ...]:
+        return ()
+
+    def weight_grad(self) -> tuple[Op, ...]:
+        return ()

@@ -1,0 +1,135 @@
+"""A small algebra of calls. Structure says what runs after what, side by side, or instead of what; a fold prices it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, Protocol, TypeAlias, TypeVar
+
+from simcost.num import Num
+from simcost.ops.work import Op
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel. `tag` is for people: no number may depend on it."""
+
+    op: Op
+    tag: str = ""
+    repeat: Num = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serial:
+    parts: tuple[Program, ...]
+    tag: str = ""
+    repeat: Num = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Parts that run side by side: the longest sets the time."""
+
+    parts: tuple[Program, ...]
+    tag: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Alternatives of equal meaning; the cheapest is taken, elementwise, and named."""
+
+    options: tuple[tuple[str, Program], ...]
+    tag: str = ""
+
+
+Program: TypeAlias = Call | Serial | Overlap | Choice
+
+
+class Monoid(Protocol):
+    """What a cost must offer to be folded."""
+
+    def __add__(self: C, other: C) -> C: ...
+
+    def __mul__(self: C, factor: Num) -> C: ...
+
+    def longest(self: C, other: C) -> C: ...
+
+    def cheapest(self: C, other: C) -> tuple[C, Num]:
+        """The elementwise cheaper of the two and where `other` won (1.0 or 0.0)."""
+        ...
+
+
+C = TypeVar("C", bound=Monoid)
+
+
+@dataclass(frozen=True, slots=True)
+class Priced(Generic[C]):
+    """A program with its cost at every node. `weight` is how often the node runs (0 for an option not taken)."""
+
+    cost: C
+    node: Program
+    parts: tuple[Priced[C], ...] = ()
+    taken: tuple[tuple[str, Num], ...] = field(default=())
+
+
+def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
+    """Fold a program with a cost model. Pure; elementwise on arrays."""
+    if isinstance(program, Call):
+        return Priced(cost_of(program.op) * program.repeat, program)
+    if isinstance(program, Choice):
+        return _priced_choice(program, cost_of)
+    parts = tuple(price(part, cost_of) for part in program.parts)
+    if not parts:
+        raise ValueError("an empty program has no cost")
+    total = parts[0].cost
+    for part in parts[1:]:
+        total = total + part.cost if isinstance(program, Serial) else total.longest(part.cost)
+    if isinstance(program, Serial):
+        total = total * program.repeat
+    return Priced(total, program, parts)
+
+
+def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:
+    parts = tuple(price(option, cost_of) for _, option in choice.options)
+    best = parts[0].cost
+    weights: list[Num] = [1.0]
+    for part in parts[1:]:
+        best, won = best.cheapest(part.cost)
+        weights = [weight * (1.0 - won) for weight in weights] + [won]
+    names = tuple(name for name, _ in choice.options)
+    return Priced(best, choice, parts, tuple(zip(names, weights, strict=True)))
+
+
+def leaves(priced: Priced[C], weight: Num = 1.0, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Call, C, Num]]:
+    """Every call with its path of tags, its own cost and how often it runs (options not taken have weight 0)."""
+    node = priced.node
+    here = (*path, node.tag) if node.tag else path
+    if isinstance(node, Call):
+        yield here, node, priced.cost, weight
+    elif isinstance(node, Choice):
+        for part, (name, share) in zip(priced.parts, priced.taken, strict=True):
+            yield from leaves(part, weight * share, (*here, name))
+    else:
+        times = node.repeat if isinstance(node, Serial) else 1.0
+        for part in priced.parts:
+            yield from leaves(part, weight * times, here)
+
+
+def choices(priced: Priced[C]) -> Iterator[tuple[str, tuple[tuple[str, Num], ...]]]:
+    """Every decision that the fold took: tag and the share of each option."""
+    if isinstance(priced.node, Choice):
+        yield priced.node.tag, priced.taken
+    for part in priced.parts:
+        yield from choices(part)
+
+
+def calls(program: Program) -> Iterator[Call]:
+    """Every call of the program, options included."""
+    if isinstance(program, Call):
+        yield program
+    elif isinstance(program, Choice):
+        for _, option in program.options:
+            yield from calls(option)
+    else:
+        for part in program.parts:
+            yield from calls(part)

@@ -1,0 +1,98 @@
+"""Quantities at the door: "3.35 TB/s" in, SI floats inside, readable text out. The only home of 1e9 and 2**30."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from simcost.errors import UnitError, nearest
+
+_SI = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
+
+
+def _scaled(unit: str, factor: float = 1.0, binary: bool = False) -> dict[str, float]:
+    out = {prefix + unit: scale * factor for prefix, scale in _SI.items()}
+    if binary:
+        out |= {prefix + unit: scale * factor for prefix, scale in _BINARY.items()}
+    return out
+
+
+_UNITS: dict[str, dict[str, float]] = {
+    "bytes": _scaled("B", binary=True),
+    "bytes_per_s": _scaled("B/s", binary=True) | _scaled("bit/s", 0.125),
+    "flops_per_s": _scaled("FLOP/s") | _scaled("OP/s"),
+    "hertz": _scaled("Hz"),
+    "watts": _scaled("W"),
+    "seconds": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9},
+    "usd_per_hour": {"USD/h": 1.0},
+    "fraction": {"": 1.0, "%": 0.01},
+    "count": {"": 1.0},
+}
+_QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
+
+
+def parse(text: str, dimension: str, where: str = "value") -> float:
+    """A positive SI float from text such as "3.35 TB/s".
+
+    Raises UnitError, naming `where`, for a missing or foreign unit, or a value that is not finite and positive.
+    """
+    table = _UNITS[dimension]
+    match = _QUANTITY.match(text)
+    if not match:
+        raise UnitError(f"{where}: cannot read {text!r} as a quantity (write a number and a unit: {_examples(dimension)})")
+    value, unit = float(match[1].replace("_", "")), match[2] or ""
+    if unit not in table:
+        raise UnitError(
+            f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
+        )
+    result = value * table[unit]
+    if not math.isfinite(result) or result <= 0:
+        raise UnitError(f"{where}: {text!r} must be finite and greater than 0")
+    return result
+
+
+def _examples(dimension: str) -> str:
+    shown = [u or "plain number" for u in _UNITS[dimension] if u not in ("B", "EB", "EHz", "kW")]
+    return ", ".join(shown[:4])
+
+
+def _with_prefix(value: float, unit: str, digits: int) -> str:
+    if value == 0:
+        return f"0 {unit}"
+    for prefix in ("E", "P", "T", "G", "M", "k", ""):
+        if abs(value) >= _SI[prefix]:
+            return f"{value / _SI[prefix]:.{digits}g} {prefix}{unit}"
+    return f"{value:.{digits}g} {unit}"
+
+
+def show(value: float, dimension: str, digits: int = 4) -> str:
+    """Readable text for an SI value; decimal prefixes, "GiB" only for memory capacities given as such."""
+    if math.isinf(value) or math.isnan(value):
+        return "never" if math.isinf(value) else "n/a"
+    if dimension == "bytes":
+        return _with_prefix(value, "B", digits)
+    if dimension == "bytes_per_s":
+        return _with_prefix(value, "B/s", digits)
+    if dimension == "flops":
+        return _with_prefix(value, "FLOP", digits)
+    if dimension == "flops_per_s":
+        return _with_prefix(value, "FLOP/s", digits)
+    if dimension == "seconds":
+        for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+            if abs(value) >= scale:
+                return f"{value / scale:.{digits}g} {unit}"
+        return f"{value * 1e9:.3g} ns"
+    if dimension == "count":
+        return f"{value:,.0f}"
+    if dimension == "parameters":
+        return f"{value / 1e9:,.2f} B" if value >= 1e9 else f"{value / 1e6:,.2f} M"
+    if dimension == "fraction":
+        return f"{value * 100:.1f} %"
+    if dimension == "usd":
+        return f"${value:,.3g}" if value < 100 else f"${value:,.0f}"
+    if dimension == "watts":
+        return _with_prefix(value, "W", digits)
+    if dimension == "joules":
+        return _with_prefix(value, "J", digits)
+    return f"{value:,.{digits}g}"
