@@ -37,13 +37,14 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
     embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
     head = _total((n, w) for n, w in weights if w.name in ("lm_head", "lm_head_bias"))
     # With tied embeddings the one table is the head's: it computes, so (b) keeps it and (c) drops it.
-    lookup = 0.0 * embedding if model.head.tied else embedding
+    positions = _total((n, w) for n, w in weights if w.name == "embed_positions")
+    lookup = positions if model.head.tied else positions + embedding
     return {
         "params_total": _total(weights),
         "params_mtp": _total((1.0, w) for block in model.mtp for w in block.weights(_WHOLE)),
         "params_active_all": active,
         "params_active_no_embedding": active - lookup,
-        "params_active_no_embedding_no_head": active - embedding - head,
+        "params_active_no_embedding_no_head": active - positions - embedding - head,
     }
 
 

@@ -26,7 +26,7 @@ IRRELEVANT = frozenset(
     parallel_attn new_decoder_architecture use_parallel_residual do_layer_norm_before bias_dropout_fusion word_embed_proj_dim
     attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
     vision_config audio_config image_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
-    quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
+    hidden_act act_fn quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
     """.split()  # noqa: SIM905 -- a table to read
 )
 

@@ -69,6 +69,7 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     # Llama 4 gives its dense layers a width of their own.
     wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
-    return Dense(
-        r.num("hidden_size"), r.num(wide), r.flag("gated_ffn", True), r.flag("mlp_bias") or r.flag("ffn_bias") or r.flag("use_bias")
-    )
+    hidden = r.num("hidden_size")
+    width = r.num("ffn_multiple") * hidden if not r.has(wide) and r.has("ffn_multiple") else r.num(wide)
+    bias = r.flag("mlp_bias") or r.flag("ffn_bias") or r.flag("use_bias")
+    return Dense(hidden, width, r.flag("gated_ffn", True), bias)

@@ -1,0 +1,68 @@
+"""Alpha-beta time of a collective on a profile's link tiers, first form.
+
+Inside one scale-up domain: ring all-reduce 2(n-1) hops and 2(n-1)/n of the tensor, all-gather half of that, All2All one
+message a peer. Across domains an all-reduce is reduce-scatter, all-reduce over NICs, all-gather; All2All sends the share
+of peers outside over the NIC at the same time as the rest inside. Most likely to be wrong: NCCL's switch of algorithm by
+size. Sources: Thakur et al. 2005; NCCL documentation. A group of one moves nothing.
+"""
+
+from __future__ import annotations
+
+from simcost.cost.cost import Cost
+from simcost.errors import SpecError
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num, every, maximum, where
+from simcost.ops.collective import Collective
+
+_ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0}
+
+
+def collective_cost(op: Collective, device: Device) -> Cost:
+    """Raises SpecError when a group needs a link that the profile does not state."""
+    group = op.group
+    if every(group <= 1.0):
+        zero = 0.0 * op.payload * group
+        return Cost(zero, zero, zero, zero, zero, zero)
+    inside, outside = device.node(group), device.nodes(group)
+    alpha, wire, light = _all_to_all(op, device, inside, group) if op.kind == "all_to_all" else _ring(op, device, inside, outside)
+    alpha = alpha + device.assumption("collective_latency")
+    moving = group > 1.0
+    return Cost(0.0, 0.0, where(moving, wire, 0.0), where(moving, alpha, 0.0), where(moving, light, 0.0), where(moving, light, 0.0))
+
+
+def _ring(op: Collective, device: Device, inside: Num, outside: Num) -> tuple[Num, Num, Num]:
+    rounds = _ROUNDS[op.kind]
+    near, near_slow, near_hop = _scaleup(device, inside)
+    light = rounds * (inside - 1.0) / inside * op.payload * near
+    wire, alpha = light * near_slow, rounds * (inside - 1.0) * near_hop
+    if not every(outside <= 1.0):
+        far, far_slow, far_hop = _scaleout(device, outside > 1.0)
+        part = rounds * (outside - 1.0) / outside * op.payload / inside * far
+        light, wire, alpha = light + part, wire + part * far_slow, alpha + rounds * (outside - 1.0) * far_hop
+    return alpha, wire, light
+
+
+def _all_to_all(op: Collective, device: Device, inside: Num, group: Num) -> tuple[Num, Num, Num]:
+    near, near_slow, near_hop = _scaleup(device, inside)
+    peers = maximum(group - 1.0, 1.0)
+    light = op.payload * (inside - 1.0) / peers * near
+    wire, alpha = light * near_slow, 1.0 * (inside > 1.0) * near_hop
+    if not every(inside >= group):
+        far, far_slow, far_hop = _scaleout(device, inside < group)
+        part = op.payload * (group - inside) / peers * far
+        light, wire = maximum(light, part), maximum(wire, part * far_slow)
+        alpha = alpha + 1.0 * (inside < group) * far_hop
+    return alpha, wire, light
+
+
+def _scaleup(device: Device, inside: Num) -> tuple[Num, Num, Num]:
+    """(seconds a byte, slow-down by the assumed efficiency, seconds a hop); zeros where nothing moves inside."""
+    if device.scaleup is None:
+        return 0.0 * inside, 1.0, 0.0
+    return 1.0 / device.scaleup.reach(inside), 1.0 / device.assumption("link_efficiency"), device.assumption("hop_latency")
+
+
+def _scaleout(device: Device, crossing: Mask) -> tuple[Num, Num, Num]:
+    if device.scaleout is None:
+        raise SpecError(f"{device.where}: no 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain")
+    return 1.0 / device.scaleout, 1.0 / device.assumption("scaleout_efficiency"), device.assumption("scaleout_hop_latency")

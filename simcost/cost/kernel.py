@@ -1,0 +1,47 @@
+"""Roofline of one kernel: work over datasheet rates, each derated by the profile's assumed efficiency, plus an overhead.
+
+The speed-of-light part rests on the datasheet, the rest on assumptions. Most likely to be wrong: one efficiency for all
+shapes; small and skinny kernels fall short of it. Source: Williams et al. 2009 (roofline).
+"""
+
+from __future__ import annotations
+
+from simcost.cost.collective import collective_cost
+from simcost.cost.cost import Cost
+from simcost.hardware.limits import compute_seconds, memory_seconds
+from simcost.hardware.profile import Device
+from simcost.num import maximum, where
+from simcost.ops.collective import Collective
+from simcost.ops.work import Op
+
+_EFFICIENCY = {"gemm": "gemm_efficiency", "grouped_gemm": "gemm_efficiency", "attention": "attention_efficiency"}
+
+
+class Roofline:
+    """A cost model: `op -> Cost` on one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._overhead = device.assumption("kernel_overhead")
+        self._memory = device.assumption("memory_efficiency")
+
+    def __call__(self, op: Op) -> Cost:
+        if isinstance(op, Collective):
+            return collective_cost(op, self.device)
+        work = op.work()
+        compute, memory = compute_seconds(work, op.peak, self.device), memory_seconds(work, self.device)
+        key = _EFFICIENCY.get(op.family)
+        # Elementwise kernels get the memory efficiency on both sides: they are never near the vector peak.
+        slow_compute = compute / (self._memory if key is None else self.device.assumption(key))
+        slow_memory = memory / self._memory
+        computing = slow_compute >= slow_memory
+        light = maximum(compute, memory)
+        present = 1.0 * (work.bytes > 0)
+        return Cost(
+            where(computing, slow_compute, 0.0),
+            where(computing, 0.0, slow_memory),
+            0.0,
+            self._overhead * present,
+            light,
+            light,
+        )

@@ -1,0 +1,1 @@
+"""Devices and links as facts, with the assumptions that stand in for measurements kept apart."""

@@ -1,0 +1,215 @@
+"""`hwprofiles/<name>/profile.toml` -> Device. Text with units in, SI out; every fact needs its source, every assumption
+its reason. `hw.path=value` overrides take the same units, or "x1.5" for a multiple."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcost import units
+from simcost.data import folder
+from simcost.dtypes import names as dtype_names
+from simcost.errors import SpecError, nearest
+from simcost.hardware.profile import Device, Link
+from simcost.num import Num
+
+ASSUMED = {
+    "gemm_efficiency": "fraction",
+    "attention_efficiency": "fraction",
+    "memory_efficiency": "fraction",
+    "link_efficiency": "fraction",
+    "scaleout_efficiency": "fraction",
+    "kernel_overhead": "seconds",
+    "step_overhead": "seconds",
+    "collective_latency": "seconds",
+    "hop_latency": "seconds",
+    "scaleout_hop_latency": "seconds",
+    "memory_reserve": "fraction",
+}
+_NEEDS_LINK = {"link_efficiency": "scaleup", "hop_latency": "scaleup", "scaleout_efficiency": "scaleout", "scaleout_hop_latency": "scaleout"}
+_DIMENSION = {
+    "memory.capacity": "bytes",
+    "memory.bandwidth": "bytes_per_s",
+    "compute.sm_count": "count",
+    "compute.boost_clock": "hertz",
+    "compute.l2": "bytes",
+    "links.scaleup.bandwidth": "bytes_per_s",
+    "links.scaleup.pair_bandwidth": "bytes_per_s",
+    "links.scaleup.domain": "count",
+    "links.scaleout.bandwidth": "bytes_per_s",
+    "links.pcie.generation": "count",
+    "power.tdp": "watts",
+    "price.usd_per_hour": "usd_per_hour",
+}
+_TOPOLOGIES = ("switch", "mesh", "torus", "bridge")
+_TOP = ("schema", "name", "title", "vendor", "notes", "sources", "peak", "memory", "compute", "links", "power", "price", "assumed")
+
+
+def names() -> list[str]:
+    return sorted(path.parent.name for path in folder("hwprofiles").glob("*/profile.toml"))
+
+
+def find(name: str) -> Path:
+    """A shipped profile by name, or a path to a profile.toml or its directory."""
+    shipped = folder("hwprofiles") / name.lower() / "profile.toml"
+    if "/" not in name and shipped.is_file():
+        return shipped
+    path = Path(name)
+    path = path / "profile.toml" if path.is_dir() else path
+    if path.is_file():
+        return path
+    raise SpecError(f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name, names())}")
+
+
+@cache
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SpecError(f"{path}: not valid TOML: {error}") from None
+
+
+def read(name: str) -> tuple[str, dict[str, Any]]:
+    """(where, tables) of a profile as written."""
+    path = find(name)
+    where = f"{path.parent.name}/profile.toml" if folder("hwprofiles") in path.parents else str(path)
+    return where, copy.deepcopy(_parsed(path))
+
+
+def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
+    """Raises SpecError naming file, key and value."""
+    where, tables = read(name)
+    for key in tables:
+        if key not in _TOP:
+            raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
+    facts = _facts(tables, where)
+    for path, value in (overrides or {}).items():
+        facts[path] = _override(path, value, facts, where)
+    return _device(tables, facts, where)
+
+
+def dimension(path: str, where: str) -> str:
+    """Which unit a path takes. Raises SpecError for a path that no profile has."""
+    if path.startswith("assumed.") and path[8:] in ASSUMED:
+        return ASSUMED[path[8:]]
+    if path.startswith("peak.") and path[5:] in dtype_names() + ["fp4"]:
+        return "flops_per_s"
+    if path in _DIMENSION:
+        return _DIMENSION[path]
+    known = [*_DIMENSION, *("assumed." + k for k in ASSUMED), *("peak." + d for d in [*dtype_names(), "fp4"])]
+    raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, known)}")
+
+
+def _facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
+    """Every stated number by its dotted path, in SI."""
+    for table in ("peak", "memory", "sources", "assumed"):
+        if not isinstance(tables.get(table), Mapping):
+            raise SpecError(f"{where}: missing table [{table}]")
+    facts: dict[str, Num] = {}
+    sources = tables["sources"]
+    for path, entry in _entries(tables, where):
+        value = entry.get("value")
+        if path.startswith("assumed."):
+            if not isinstance(entry.get("reason"), str) or not entry["reason"].strip():
+                raise SpecError(f"{where}: '{path}' has no reason")
+        elif entry.get("source") not in sources:
+            raise SpecError(f"{where}: '{path}' has no source in [sources]")
+        facts[path] = _si(value, dimension(path, where), f"{where}: '{path}'")
+        if dimension(path, where) == "fraction" and not 0.0 < float(np.max(facts[path])) <= 1.0:
+            raise SpecError(f"{where}: '{path}' = {value} must be in (0, 1]")
+    return facts
+
+
+def _entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    found = []
+    for table in ("peak", "memory", "compute", "power", "price", "assumed"):
+        found += [(f"{table}.{key}", entry) for key, entry in _table(tables, table, where).items()]
+    for tier, link in _table(tables, "links", where).items():
+        for key, entry in _table({tier: link}, tier, where).items():
+            if key not in ("name", "topology"):
+                found.append((f"links.{tier}.{key}", entry))
+    for path, entry in found:
+        if not isinstance(entry, Mapping) or "value" not in entry:
+            raise SpecError(f"{where}: '{path}' must be {{ value = ..., {'reason' if path.startswith('assumed') else 'source'} = ... }}")
+    return found
+
+
+def _table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any]:
+    value = tables.get(name, {})
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{where}: [{name}] must be a table")
+    return value
+
+
+def _si(value: Any, dimension: str, where: str) -> Num:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise SpecError(f"{where}: {value!r} is not a quantity")
+    return units.parse(str(value), dimension, where)
+
+
+def _override(path: str, value: Any, facts: Mapping[str, Num], where: str) -> Num:
+    if isinstance(value, np.ndarray):
+        return value
+    text = str(value).strip()
+    at = f"hw.{path}"
+    if text[:1] in ("x", "X", "*"):
+        if path not in facts:
+            raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
+        return facts[path] * units.parse(text[1:], "count", at)
+    return _si(value, dimension(path, at), at)
+
+
+def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Device:
+    for path in ("memory.capacity", "memory.bandwidth"):
+        if path not in facts:
+            raise SpecError(f"{where}: missing '{path}'")
+    name = tables.get("name")
+    if not isinstance(name, str) or not name:
+        raise SpecError(f"{where}: missing 'name'")
+    links = _table(tables, "links", where)
+    scaleup = None
+    if "links.scaleup.bandwidth" in facts:
+        stated = links.get("scaleup", {})
+        topology = stated.get("topology", "switch")
+        if topology not in _TOPOLOGIES:
+            raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")
+        scaleup = Link(
+            str(stated.get("name", "scale-up")),
+            topology,
+            facts["links.scaleup.bandwidth"],
+            facts.get("links.scaleup.pair_bandwidth"),
+            facts.get("links.scaleup.domain"),
+        )
+    assumed = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
+    for key in ASSUMED:
+        link = _NEEDS_LINK.get(key)
+        needed = link is None or f"links.{link}.bandwidth" in facts
+        if needed and key not in assumed:
+            raise SpecError(f"{where}: missing 'assumed.{key}'")
+    notes = tables.get("notes", [])
+    if not isinstance(notes, list):
+        raise SpecError(f"{where}: 'notes' must be a list of strings")
+    return Device(
+        name,
+        str(tables.get("title", name)),
+        {key[5:]: value for key, value in facts.items() if key.startswith("peak.")},
+        facts["memory.capacity"],
+        facts["memory.bandwidth"],
+        scaleup,
+        facts.get("links.scaleout.bandwidth"),
+        facts.get("power.tdp"),
+        facts.get("price.usd_per_hour"),
+        assumed,
+        where,
+        tuple(str(note) for note in notes),
+    )

@@ -1,0 +1,67 @@
+"""A device as its datasheet states it, and what is assumed about it until it has been measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simcost.errors import SpecError
+from simcost.num import Num, floor, maximum, minimum, where
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One tier. bandwidth [B/s] per device and direction; `pair` [B/s] between two devices of a mesh; domain [devices]."""
+
+    name: str
+    topology: str
+    bandwidth: Num
+    pair: Num | None
+    domain: Num | None
+
+    def reach(self, group: Num) -> Num:
+        """Bandwidth of one device towards a group: in a mesh only the links to its members count. [B/s]"""
+        if self.pair is None:
+            return self.bandwidth
+        return minimum(self.bandwidth, self.pair * maximum(group - 1.0, 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
+    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None."""
+
+    name: str
+    title: str
+    peaks: Mapping[str, Num]
+    capacity: Num
+    bandwidth: Num
+    scaleup: Link | None
+    scaleout: Num | None
+    tdp: Num | None
+    usd_per_hour: Num | None
+    assumed: Mapping[str, Num]
+    where: str
+    notes: tuple[str, ...] = ()
+
+    def peak(self, name: str) -> Num:
+        """Dense rate. Raises SpecError naming key and file when the profile does not state it."""
+        if name not in self.peaks:
+            raise SpecError(f"{self.where}: no 'peak.{name}' ({self.name} states {', '.join(self.peaks)})")
+        return self.peaks[name]
+
+    def assumption(self, key: str) -> Num:
+        if key not in self.assumed:
+            raise SpecError(f"{self.where}: no 'assumed.{key}'")
+        return self.assumed[key]
+
+    def node(self, group: Num) -> Num:
+        """Devices of a group inside one scale-up domain."""
+        if self.scaleup is None or self.scaleup.domain is None:
+            return where(group <= 1.0, group, 1.0) if self.scaleup is None else group
+        return minimum(group, self.scaleup.domain)
+
+    def nodes(self, group: Num) -> Num:
+        """Scale-up domains that a group spans."""
+        per = self.node(group)
+        return floor((group + per - 1.0) / per)

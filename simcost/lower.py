@@ -1,0 +1,48 @@
+"""(model, view) -> program of one step, stack by stack."""
+
+from __future__ import annotations
+
+from simcost.blocks.view import View
+from simcost.model.spec import Layer, ModelSpec
+from simcost.plan import Check, Plan
+from simcost.program import Program, Serial
+
+
+def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
+    return Serial(tuple(block.program(view) for block in layer), tag, repeat)
+
+
+def stack_name(model: ModelSpec, index: int) -> str:
+    """"layers (58x)" with what tells it apart from the other stacks."""
+    repeat, layer = model.stacks[index]
+    words = []
+    for block in layer:
+        if block.kind == "attention":
+            words.append(type(block).__name__)
+        if block.kind == "ffn":
+            words.append(type(block).__name__)
+    return f"{' + '.join(words)} x{repeat}"
+
+
+def step(model: ModelSpec, view: View) -> Serial:
+    """One forward step: embedding, every stack, head. MTP modules are not part of it."""
+    parts: list[Program] = [model.embedding.program(view)]
+    for index, (repeat, layer) in enumerate(model.stacks):
+        parts.append(layer_program(layer, view, stack_name(model, index), float(repeat)))
+    parts.append(model.head.program(view))
+    return Serial(tuple(parts), "step")
+
+
+def checks(model: ModelSpec, plan: Plan) -> list[Check]:
+    """Every sharding rule of every block, the plan's own first."""
+    found = [
+        Check((plan.tp >= 1) & (plan.tp % 1 == 0), "tp must be a whole number of at least 1"),
+        Check((plan.ep >= 1) & (plan.ep % 1 == 0), "ep must be a whole number of at least 1"),
+        Check((plan.tp % plan.ep == 0) | (plan.ep % plan.tp == 0), "one of tp and ep must divide the other"),
+    ]
+    moe = any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
+    if not moe:
+        found.append(Check(plan.ep == 1, f"ep splits experts, and {model.name} has none"))
+    for _, block in model.blocks():
+        found += block.checks(plan)
+    return found
