@@ -92,10 +92,10 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     for key in tables:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
-    facts = _facts(tables, where)
+    stated = facts(tables, where)
     for path, value in (overrides or {}).items():
-        facts[path] = _override(path, value, facts, where)
-    return _device(tables, facts, where)
+        stated[path] = override(path, value, stated, where)
+    return _device(tables, stated, where)
 
 
 def dimension(path: str, where: str) -> str:
@@ -110,12 +110,12 @@ def dimension(path: str, where: str) -> str:
     raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, known)}")
 
 
-def _facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
+def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
     """Every stated number by its dotted path, in SI."""
     for table in ("peak", "memory", "sources", "assumed"):
         if not isinstance(tables.get(table), Mapping):
             raise SpecError(f"{where}: missing table [{table}]")
-    facts: dict[str, Num] = {}
+    found: dict[str, Num] = {}
     sources = tables["sources"]
     for path, entry in _entries(tables, where):
         value = entry.get("value")
@@ -124,10 +124,10 @@ def _facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
                 raise SpecError(f"{where}: '{path}' has no reason")
         elif entry.get("source") not in sources:
             raise SpecError(f"{where}: '{path}' has no source in [sources]")
-        facts[path] = _si(value, dimension(path, where), f"{where}: '{path}'")
-        if dimension(path, where) == "fraction" and not 0.0 < float(np.max(facts[path])) <= 1.0:
+        found[path] = _si(value, dimension(path, where), f"{where}: '{path}'")
+        if dimension(path, where) == "fraction" and not 0.0 < float(np.max(found[path])) <= 1.0:
             raise SpecError(f"{where}: '{path}' = {value} must be in (0, 1]")
-    return facts
+    return found
 
 
 def _entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -157,16 +157,20 @@ def _si(value: Any, dimension: str, where: str) -> Num:
     return units.parse(str(value), dimension, where)
 
 
-def _override(path: str, value: Any, facts: Mapping[str, Num], where: str) -> Num:
+def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Num:
+    """The SI value of `hw.path=value`: a quantity with its unit, "x1.5" of what stands, or an array of SI values."""
     if isinstance(value, np.ndarray):
         return value
     text = str(value).strip()
     at = f"hw.{path}"
     if text[:1] in ("x", "X", "*"):
-        if path not in facts:
+        if path not in stated:
             raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
-        return facts[path] * units.parse(text[1:], "count", at)
-    return _si(value, dimension(path, at), at)
+        return stated[path] * units.parse(text[1:], "count", at)
+    found = _si(value, dimension(path, at), at)
+    if dimension(path, at) == "fraction" and not float(np.max(found)) <= 1.0:
+        raise SpecError(f"{at}={text}: must be in (0, 1]")
+    return found
 
 
 def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Device:

@@ -5,11 +5,12 @@ Conventions are defined in docs/glossary.md; a "FLOPs per token" or "active para
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.view import Block, Weight
+from simcost.dtypes import Dtype
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.ops.attention_core import Mask
@@ -48,11 +49,11 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
     }
 
 
-def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE) -> Num:
-    """Stored bytes on the busiest rank of `plan`, scales included, MTP apart. [B]"""
+def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE, storage: Mapping[str, Dtype] | None = None) -> Num:
+    """Stored bytes on the busiest rank of `plan`, scales included, MTP apart; `storage` replaces the config's. [B]"""
     total: Num = 0.0
     for n, weight in _weights(model, plan):
-        total = total + n * weight.stored_bytes(model.storage)
+        total = total + n * weight.stored_bytes(model.storage if storage is None else storage)
     return total
 
 

@@ -16,7 +16,7 @@ from simcost.blocks.ffn.dense import activation
 from simcost.blocks.view import View, Weight, all_reduce, cast, linear
 from simcost.errors import SpecError
 from simcost.hf import Reader
-from simcost.num import Num, is_scalar, maximum
+from simcost.num import Num, maximum
 from simcost.ops.collective import Collective
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
@@ -175,12 +175,9 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
-    experts, top_k = r.num("n_routed_experts"), r.num("num_experts_per_tok")
+    experts, top_k = r.num("n_routed_experts"), float(r.layout("num_experts_per_tok", least=1))
     if np.any(np.asarray(top_k) > np.asarray(experts)):
-        raise SpecError(f"{r.where}: 'num_experts_per_tok' = {top_k} exceeds n_routed_experts = {experts}")
-    if not is_scalar(top_k):
-        r.scalar.add("num_experts_per_tok")
-        raise SpecError(f"{r.where}: 'num_experts_per_tok' decides the structure and must be one integer here")
+        raise SpecError(f"{r.where}: 'num_experts_per_tok' = {top_k:.0f} exceeds n_routed_experts = {experts}")
     width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
     if r.has("shared_expert_intermediate_size"):
         shared = r.num("shared_expert_intermediate_size", least=0) * r.num("n_shared_experts", 1, least=0)

@@ -1,0 +1,1 @@
+"""Questions: Workload -> Result, one file each."""

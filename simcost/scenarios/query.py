@@ -1,0 +1,189 @@
+"""A question in names and overrides, resolved to workloads; and a sweep over the product of its axes.
+
+Numeric axes become broadcasting arrays, one dimension each; axes that change the structure (formats, layer counts) are
+looped over. A point that cannot be run is a row with its reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcost import grammar, lower
+from simcost.errors import SimcostError, SpecError
+from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.model import load as models
+from simcost.model.spec import ModelSpec, from_config
+from simcost.num import Num, every
+from simcost.plan import Phase
+from simcost.workload import Workload, build
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
+
+    model: str
+    hw: str
+    decode: bool
+    overrides: grammar.Overrides = field(default_factory=grammar.Overrides)
+    axes: Mapping[str, list[Any]] = field(default_factory=dict)
+    usd_per_hour: float | None = None
+
+    def price(self, device: Device) -> Num | None:
+        return device.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
+
+
+def make(
+    model: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
+    usd_per_hour: float | None,
+) -> Query:  # fmt: skip
+    """A checked query; `sets` win over `phase`."""
+    overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
+    usable = ("batch", "context") if decode else ("batch", "isl", "past")
+    for path in [*sets, *axes]:
+        root, key = grammar.split(path)
+        if root == "phase" and key not in usable:
+            raise SpecError(f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})")
+    if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
+        raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
+    return Query(model, hw, decode, overrides, axes, usd_per_hour)
+
+
+def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
+    short, where, config = models.load_config(query.model)
+    changes = {**query.overrides.model, **(extra or {})}
+    resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
+    return from_config(models.overridden(config, resolved, where), short, where)
+
+
+def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
+    """x1.5 of the current value."""
+    if not isinstance(value, str) or value[:1] not in ("x", "*") or not value[1:2].isdigit():
+        return value
+    now = models.current(config, key)
+    try:
+        result = float(now) * float(value[1:])
+    except (TypeError, ValueError):
+        raise SpecError(f"model.{key}={value}: {where} has no number '{key}' to multiply") from None
+    return int(result) if result == int(result) else result
+
+
+def phase_of(query: Query, values: Mapping[str, Any]) -> Phase:
+    def count(key: str, default: float | None, least: int) -> Any:
+        value = values.get(key, default)
+        if value is None:
+            raise SpecError(f"missing --{key}")
+        return value if isinstance(value, np.ndarray) else grammar.count(key, value, least)
+
+    batch = count("batch", 1, 1)
+    if query.decode:
+        return Phase(batch, 1.0, count("context", None, 1) - 1.0)
+    return Phase(batch, count("isl", None, 1), count("past", 0, 0))
+
+
+def workload(query: Query) -> Workload:
+    """The single workload of a query without axes."""
+    o = query.overrides
+    device = hardware.load(query.hw, o.hw)
+    return build(model_of(query), device, grammar.plan_of(o.plan), phase_of(query, o.phase))
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One structure of a sweep: its fixed values, the workload (arrays inside) or why there is none."""
+
+    fixed: dict[str, Any]
+    workload: Workload | None
+    reason: str = ""
+
+
+def sweep(query: Query) -> tuple[list[str], list[Point]]:
+    """(array axes in dimension order, one Point per combination of the structural axes)."""
+    base = _first(query)
+    vector = [path for path, values in query.axes.items() if _is_vector(path, values, base)]
+    fixed = [path for path in query.axes if path not in vector]
+    try:
+        return vector, _points(query, fixed, vector)
+    except SpecError:
+        # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
+        vector = [path for path in vector if not path.startswith("model.")]
+        return vector, _points(query, [path for path in query.axes if path not in vector], vector, tolerate=True)
+
+
+def _first(query: Query) -> ModelSpec:
+    return model_of(query)
+
+
+def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
+    root, key = grammar.split(path)
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if root == "hw":
+        return True
+    if root == "model":
+        return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
+    return numbers and (root == "phase" or key in ("tp", "ep"))
+
+
+def _points(query: Query, fixed: list[str], vector: list[str], tolerate: bool = False) -> list[Point]:
+    points = []
+    for combination in itertools.product(*(query.axes[path] for path in fixed)):
+        values = dict(zip(fixed, combination, strict=True))
+        try:
+            points.append(Point(values, _arrays(query, values, vector)))
+        except SimcostError as error:
+            if not tolerate and not any(not path.startswith("model.") for path in fixed):
+                raise
+            points.append(Point(values, None, str(error)))
+    return points
+
+
+def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workload:
+    o = query.overrides.merged(values)
+    tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
+    for position, path in enumerate(vector):
+        root, key = grammar.split(path)
+        tables[root][key] = _axis(query, root, key, query.axes[path], position, len(vector))
+    device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
+    model = model_of(query, {**o.model, **tables["model"]})
+    plan = grammar.plan_of({**o.plan, **tables["plan"]})
+    return build(model, device, plan, phase_of(query, {**o.phase, **tables["phase"]}))
+
+
+def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> NDArray[np.float64]:
+    if root == "hw":
+        loaded = [_hw_value(query, key, value) for value in values]
+    elif root == "model":
+        loaded = [float(v) for v in values]
+    else:
+        loaded = [grammar.count(key, value, 0 if key == "past" else 1) for value in values]
+    shape = [1] * dimensions
+    shape[position] = len(loaded)
+    return np.asarray(loaded, np.float64).reshape(shape)
+
+
+def _hw_value(query: Query, key: str, value: Any) -> float:
+    where, tables = hardware.read(query.hw)
+    facts = hardware.facts(tables, where)
+    for path, given in query.overrides.hw.items():
+        facts[path] = hardware.override(path, given, facts, where)
+    return float(hardware.override(key, value, facts, where))
+
+
+def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
+    """(feasible, why not) of every point of the array axes."""
+    good = np.ones(shape, bool)
+    why = np.full(shape, "", dtype="U160")
+    for check in lower.checks(w.model, w.plan):
+        if every(check.ok):
+            continue
+        bad = np.broadcast_to(~np.asarray(check.ok, bool), shape)
+        why[bad & good] = check.reason
+        good &= ~bad
+    return good, why

@@ -1,0 +1,146 @@
+"""The numbers of one step, prefill or decode, on scalars or arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simcost import lower
+from simcost.blocks.view import View
+from simcost.cost import memory, price
+from simcost.cost.cost import Cost
+from simcost.cost.kernel import Roofline
+from simcost.model import count
+from simcost.num import Num, floor, is_scalar, maximum, plain
+from simcost.plan import Phase, busiest, require
+from simcost.program import Priced, choices
+from simcost.program import price as fold
+from simcost.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A priced step. `cost` includes the engine's overhead per step."""
+
+    workload: Workload
+    priced: Priced[Cost]
+    cost: Cost
+    memory: memory.Memory
+
+
+def run(w: Workload) -> Step:
+    """Price one step and its memory. Infeasible shardings raise SpecError for scalars; a sweep checks beforehand."""
+    rules = lower.checks(w.model, w.plan)
+    if is_scalar(w.plan.tp) and is_scalar(w.plan.ep):
+        require(rules)
+    program = lower.step(w.model, w.view)
+    priced = fold(program, Roofline(w.device))
+    cost = priced.cost + Cost(overhead_s=w.device.assumption("step_overhead"))
+    return Step(w, priced, cost, _memory(w, memory.workspace_bytes(program)))
+
+
+def _memory(w: Workload, workspace: Num) -> memory.Memory:
+    weights = count.weight_bytes(w.model, w.plan, w.view.storage)
+    cache = w.view.batch * sequence_bytes(w, w.phase.context)
+    return memory.footprint(w.device, weights, cache, workspace)
+
+
+def sequence_bytes(w: Workload, context: Num) -> Num:
+    """Cache bytes of one sequence on one rank. [B]"""
+    return w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan))
+
+
+def max_batch(step: Step) -> Num:
+    """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
+    w, held = step.workload, step.memory
+    # One sequence on every replica: MoE rows count all replicas' tokens, so the workspace is linear in this number.
+    one = View(w.plan, Phase(w.plan.replicas, w.phase.q_len, w.phase.past, w.phase.logits), *_formats(w.view))
+    workspace = memory.workspace_bytes(lower.step(w.model, one))
+    each = sequence_bytes(w, w.phase.context) + workspace
+    return maximum(floor(held.room / each), 0.0) * w.plan.replicas
+
+
+def _formats(view: View) -> tuple[Any, ...]:
+    return view.activation, view.kv, view.storage, view.compute
+
+
+def max_context(step: Step) -> Num:
+    """The longest context at which this batch still fits in decode; inf when the cache does not grow."""
+    w, held = step.workload, step.memory
+    batch, room = busiest(w.phase.batch, w.plan.replicas), held.room - held.workspace
+
+    def fits(context: Num) -> Num:
+        return 1.0 * (batch * sequence_bytes(w, context) <= room)
+
+    return memory.largest(fits, room * 0.0 + batch * 0.0)
+
+
+def flops_per_token(w: Workload) -> Num:
+    """Model FLOPs of one new token, all ranks together, un-absorbed attention; the head as often as it runs. [FLOP]"""
+    active = count.parameters(w.model)
+    body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
+    logits = w.phase.logits / w.phase.q_len
+    core = count.attention_core_flops(w.model, w.phase.q_len, w.phase.past) / w.phase.q_len
+    return 2.0 * body + 2.0 * (head - body) * logits + core
+
+
+def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num]:
+    """Flat numbers, SI, unit in the name."""
+    w, cost, held = step.workload, step.cost, step.memory
+    seconds, devices = cost.seconds, w.plan.devices
+    tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
+    kind = "output" if decode else "input"
+    flops = flops_per_token(w)
+    peak = w.device.peak(w.view.compute["experts"].peak)
+    found: dict[str, Num] = {
+        "tpot_s" if decode else "ttft_s": seconds,
+        "speed_of_light_s": cost.light_s,
+        f"{kind}_tokens_per_s": tokens / seconds,
+        f"{kind}_tokens_per_s_per_gpu": tokens / seconds / devices,
+    }
+    if decode:
+        found["output_tokens_per_s_per_user"] = 1.0 / seconds
+    if usd_per_hour is not None:
+        found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(seconds, tokens, devices, usd_per_hour)
+    if w.device.tdp is not None:
+        found[f"joules_per_{kind}_token_at_tdp"] = price.joules_per_token(seconds, tokens, devices, w.device.tdp)
+    found |= {
+        "flops_per_token": flops,
+        "mfu": flops * tokens / seconds / (devices * peak),
+        "gpus": devices,
+        "weight_bytes_per_gpu": held.weights,
+        "kv_bytes_per_gpu": held.cache,
+        "workspace_bytes_per_gpu": held.workspace,
+        "reserve_bytes_per_gpu": held.reserve,
+        "memory_used_bytes_per_gpu": held.used,
+        "memory_capacity_bytes_per_gpu": held.capacity,
+        "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
+        "max_batch": max_batch(step),
+    }
+    if decode:
+        found["max_context"] = max_context(step)
+    for name in ("compute", "memory", "wire", "overhead"):
+        found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
+    found["share_datasheet"] = cost.datasheet_s / seconds
+    found["share_assumed"] = cost.assumed_s / seconds
+    return found
+
+
+def forms(step: Step) -> dict[str, str]:
+    """Which option every Choice took; scalars only."""
+    taken: dict[str, str] = {}
+    for tag, shares in choices(step.priced):
+        if all(is_scalar(share) for _, share in shares):
+            taken[tag] = next(name for name, share in shares if np.asarray(share) == 1.0)
+    return taken
+
+
+def number(value: Num) -> float | int | None:
+    """A JSON number: whole counts as integers, NaN and infinity as null."""
+    value = plain(value)
+    scalar = float(value)
+    if scalar != scalar or scalar in (float("inf"), float("-inf")):
+        return None
+    return int(scalar) if scalar == int(scalar) and abs(scalar) < 2**53 else scalar

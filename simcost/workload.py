@@ -1,0 +1,118 @@
+"""model x plan x hardware x phase, with every format resolved and every default said aloud."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simcost.blocks.view import ROLES, View
+from simcost.dtypes import Dtype, dtype
+from simcost.errors import SpecError, nearest
+from simcost.hardware.profile import Device
+from simcost.model.quant import CONVERTED
+from simcost.model.spec import ModelSpec
+from simcost.plan import DEQUANTISE, FORMS, Phase, Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Everything one question needs."""
+
+    model: ModelSpec
+    device: Device
+    plan: Plan
+    phase: Phase
+    view: View
+    notes: tuple[str, ...]
+
+    def formats(self) -> dict[str, str]:
+        """The resolved formats, for people and for `inputs`."""
+        return {
+            "weight_dtype": _summary(self.view, storage=True),
+            "compute_dtype": _summary(self.view, storage=False),
+            "kv_dtype": self.view.kv.name,
+            "activation_dtype": self.view.activation.name,
+        }
+
+
+def _summary(view: View, storage: bool) -> str:
+    table = view.storage if storage else view.compute
+    main, rest = table["experts"], table["head"]
+    main = table["ffn"] if main is rest else main
+    return main.name if main.name == rest.name else f"{main.name} (rest {rest.name})"
+
+
+def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workload:
+    """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out."""
+    for value, allowed, key in ((plan.mla_form, FORMS, "mla_form"), (plan.dequantise, DEQUANTISE, "dequantise")):
+        if value not in allowed:
+            raise SpecError(f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}")
+    activation = _named(plan.activation_dtype, "activation_dtype") or model.base
+    kv = _named(plan.kv_dtype, "kv_dtype") or dtype("bf16")
+    storage = _storage(model, plan)
+    compute = {role: _compute(model, plan, role, storage[role], activation) for role in ROLES}
+    _computable(device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage)
+    view = View(plan, phase, activation, kv, storage, compute)
+    found = Workload(model, device, plan, phase, view, ())
+    return Workload(model, device, plan, phase, view, (_defaults(found), *_device_notes(device)))
+
+
+def _named(name: str | None, key: str) -> Dtype | None:
+    return None if name is None else dtype(name, f"plan.{key}")
+
+
+def _storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
+    wanted = _named(plan.weight_dtype, "weight_dtype")
+    storage = dict(model.storage)
+    if wanted is None:
+        return storage
+    if wanted.bits >= 16:
+        return dict.fromkeys(ROLES, wanted)
+    roles = model.quantisation.roles if model.quantisation else CONVERTED
+    return storage | dict.fromkeys(roles, wanted)
+
+
+def _compute(model: ModelSpec, plan: Plan, role: str, stored: Dtype, activation: Dtype) -> Dtype:
+    wanted = _named(plan.compute_dtype, "compute_dtype")
+    narrow = stored.bits < 16
+    if wanted is not None and role in CONVERTED and (narrow or wanted.bits >= 16):
+        if stored.bits > wanted.bits:
+            raise SpecError(f"plan.compute_dtype={wanted.name} is narrower than the weights ({stored.name}): set plan.weight_dtype too")
+        return wanted
+    if wanted is not None and role in CONVERTED and wanted.bits < stored.bits:
+        raise SpecError(f"plan.compute_dtype={wanted.name} is narrower than the weights ({stored.name}): set plan.weight_dtype too")
+    if not narrow:
+        return stored if stored.bits > activation.bits else activation
+    chosen = plan.weight_dtype is not None
+    by_config = model.quantisation is not None and model.quantisation.activations
+    computes = stored.peak and (by_config if not chosen else stored.name in ("fp8", "fp8_block", "int8", "nvfp4"))
+    return stored if computes else activation
+
+
+def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], storage: dict[str, Dtype]) -> None:
+    for role, kind in {"attention core": activation, **compute}.items():
+        if not kind.peak or kind.peak not in device.peaks:
+            packed = storage.get(role, kind)
+            way = f"keep the weights in {packed.name} and compute wider: --set plan.compute_dtype=bf16"
+            if kind is activation:
+                way = "choose another with --set plan.activation_dtype=..."
+            rates = ", ".join(device.peaks)
+            raise SpecError(f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}")
+
+
+def _defaults(w: Workload) -> str:
+    said = []
+    for key, value in w.formats().items():
+        if getattr(w.plan, key) is None:
+            origin = "from the config" if key in ("weight_dtype", "compute_dtype", "activation_dtype") else "default"
+            said.append(f"plan.{key}={value} ({origin})")
+    said += [f"plan.mla_form={w.plan.mla_form}"] if w.plan.mla_form != "auto" else []
+    return "formats: " + (", ".join(said) if said else "all set by hand")
+
+
+def _device_notes(device: Device) -> tuple[str, ...]:
+    notes = []
+    if "fp32" not in device.peaks:
+        notes.append(f"{device.name}: no vector rate (peak.fp32) is known: elementwise kernels count as memory-bound")
+    if device.scaleup is not None and device.scaleup.topology == "torus":
+        notes.append(f"{device.name}: the torus is modelled as a switch of the same bandwidth, which flatters All2All")
+    return tuple(notes)
