@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simcost.cost.cost import Cost
 from simcost.hardware.profile import Device
 from simcost.num import Num, floor, maximum, plain, where
-from simcost.program import Program, calls
+from simcost.program import Priced, leaves
 
 _LIMIT = 2.0**40
 
@@ -42,11 +43,11 @@ class Memory:
         return self.capacity - self.reserve - self.weights
 
 
-def workspace_bytes(program: Program) -> Num:
-    """The largest activation footprint of any kernel. [B]"""
+def workspace_bytes(priced: Priced[Cost]) -> Num:
+    """The largest activation footprint of any kernel that runs. [B]"""
     most: Num = 0.0
-    for call in calls(program):
-        most = maximum(most, call.op.workspace_bytes())
+    for _, call, _, weight in leaves(priced):
+        most = maximum(most, where(np.asarray(weight) > 0, call.op.workspace_bytes(), 0.0))
     return most
 
 

@@ -117,7 +117,7 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
             raise SpecError(f"{where}: missing table [{table}]")
     found: dict[str, Num] = {}
     sources = tables["sources"]
-    for path, entry in _entries(tables, where):
+    for path, entry in entries(tables, where):
         value = entry.get("value")
         if path.startswith("assumed."):
             if not isinstance(entry.get("reason"), str) or not entry["reason"].strip():
@@ -130,7 +130,8 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
     return found
 
 
-def _entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
+    """(dotted path, table) of every fact and assumption as written."""
     found = []
     for table in ("peak", "memory", "compute", "power", "price", "assumed"):
         found += [(f"{table}.{key}", entry) for key, entry in _table(tables, table, where).items()]

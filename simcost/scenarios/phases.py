@@ -86,9 +86,8 @@ def _single(query: Query) -> Result:
     step = steps.run(w)
     sentence, fits = verdict(step)
     found = {k: steps.number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
-    forms = {name.lower().replace(" ", "_"): taken for name, taken in steps.forms(step).items()}
     return Result(
-        _name(query), inputs(query, w), {**found, "fits": fits, **forms},
+        _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
         warnings=warnings(query, w), references=references(w), verdict=sentence, fits=fits,
     )  # fmt: skip
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 
 from simcost import lower
-from simcost.blocks.view import View
 from simcost.cost import memory, price
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
 from simcost.model import count
 from simcost.num import Num, floor, is_scalar, maximum, plain
-from simcost.plan import Phase, busiest, require
+from simcost.plan import busiest, require
 from simcost.program import Priced, choices
 from simcost.program import price as fold
 from simcost.workload import Workload
@@ -38,7 +35,7 @@ def run(w: Workload) -> Step:
     program = lower.step(w.model, w.view)
     priced = fold(program, Roofline(w.device))
     cost = priced.cost + Cost(overhead_s=w.device.assumption("step_overhead"))
-    return Step(w, priced, cost, _memory(w, memory.workspace_bytes(program)))
+    return Step(w, priced, cost, _memory(w, memory.workspace_bytes(priced)))
 
 
 def _memory(w: Workload, workspace: Num) -> memory.Memory:
@@ -55,15 +52,9 @@ def sequence_bytes(w: Workload, context: Num) -> Num:
 def max_batch(step: Step) -> Num:
     """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
     w, held = step.workload, step.memory
-    # One sequence on every replica: MoE rows count all replicas' tokens, so the workspace is linear in this number.
-    one = View(w.plan, Phase(w.plan.replicas, w.phase.q_len, w.phase.past, w.phase.logits), *_formats(w.view))
-    workspace = memory.workspace_bytes(lower.step(w.model, one))
-    each = sequence_bytes(w, w.phase.context) + workspace
+    # Every activation is proportional to the tokens, so a sequence's share is exact.
+    each = sequence_bytes(w, w.phase.context) + held.workspace / w.view.batch
     return maximum(floor(held.room / each), 0.0) * w.plan.replicas
-
-
-def _formats(view: View) -> tuple[Any, ...]:
-    return view.activation, view.kv, view.storage, view.compute
 
 
 def max_context(step: Step) -> Num:
@@ -135,6 +126,11 @@ def forms(step: Step) -> dict[str, str]:
         if all(is_scalar(share) for _, share in shares):
             taken[tag] = next(name for name, share in shares if np.asarray(share) == 1.0)
     return taken
+
+
+def forms_named(step: Step) -> dict[str, str]:
+    """The same under metric names: "mla_form"."""
+    return {name.lower().replace(" ", "_"): taken for name, taken in forms(step).items()}
 
 
 def number(value: Num) -> float | int | None:

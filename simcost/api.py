@@ -1,0 +1,109 @@
+"""The Python API: the command line's questions as typed functions that return a Result.
+
+    import simcost
+    r = simcost.decode("deepseek-v3", "h200", batch=64, context=4096, set={"plan.tp": 8})
+    print(r.metrics["tpot_s"], r.to_frame())
+
+`set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
+and hour. All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simcost import grammar
+from simcost.result import Result
+from simcost.scenarios import compare as _compare
+from simcost.scenarios import crossover as _crossover
+from simcost.scenarios import explain as _explain
+from simcost.scenarios import phases
+from simcost.scenarios import show as _show
+from simcost.scenarios.query import Query, make
+
+Sets = Mapping[str, Any]
+Axes = Mapping[str, Sequence[Any]]
+
+
+def _decode(model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None) -> Query:
+    phase = {"batch": batch, "context": context}
+    return make(model, hw, True, phase, dict(sets or {}), _axes(vary), price)
+
+
+def _prefill(model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None) -> Query:
+    phase = {"batch": batch, "isl": isl, "past": past}
+    return make(model, hw, False, phase, dict(sets or {}), _axes(vary), price)
+
+
+def _axes(vary: Axes | None) -> dict[str, list[Any]]:
+    axes = {path: list(values) for path, values in (vary or {}).items()}
+    for path, values in axes.items():
+        grammar.split(path)
+        if not values:
+            raise grammar.SpecError(f"'{path}' is varied over no values")
+    return axes
+
+
+def decode(
+    model: str, hw: str, batch: int = 1, context: int = 4096, set: Sets | None = None, vary: Axes | None = None, price: float | None = None
+) -> Result:
+    """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
+    return phases.result(_decode(model, hw, batch, context, set, vary, price))
+
+
+def prefill(
+    model: str, hw: str, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
+    price: float | None = None,
+) -> Result:  # fmt: skip
+    """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
+    return phases.result(_prefill(model, hw, batch, isl, past, set, vary, price))
+
+
+def compare(
+    models: Sequence[str], hw: str, batch: int = 1, context: int = 4096, isl: int = 4096, set: Sets | None = None, price: float | None = None
+) -> Result:
+    """Designs side by side on one device and plan, then the terms that differ, largest first."""
+    sets = dict(set or {})
+    prompt = {"batch": 1, "isl": isl, "past": 0}
+    only = {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
+    first = models[0] if models else ""
+    question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
+    return _compare.result(list(models), question, make(first, hw, False, prompt, only, {}, price))
+
+
+def explain(
+    model: str, hw: str, phase: str = "decode", batch: int = 1, context: int = 4096, isl: int = 4096, past: int = 0,
+    set: Sets | None = None, price: float | None = None,
+) -> Result:  # fmt: skip
+    """Every op of one step of `phase` ("decode" or "prefill")."""
+    if phase not in ("decode", "prefill"):
+        raise grammar.SpecError(f"--phase must be decode or prefill, not {phase!r}")
+    if phase == "decode":
+        return _explain.result(_decode(model, hw, batch, context, set, None, price))
+    return _explain.result(_prefill(model, hw, batch, isl, past, set, None, price))
+
+
+def crossover(model: str, hw: str = "h200", set: Sets | None = None) -> Result:
+    """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
+    return _crossover.result(_decode(model, hw, 1, 1, set, None, None))
+
+
+def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
+    """Exact counts of a model by zoo name, config.json or directory."""
+    return _show.show_model(name, dict(set or {}), grammar.count("--isl", isl))
+
+
+def show_hardware(name: str, set: Sets | None = None) -> Result:
+    """Facts and assumptions of a device profile."""
+    return _show.show_hardware(name, dict(set or {}))
+
+
+def list_models() -> Result:
+    """The zoo."""
+    return _show.list_models()
+
+
+def list_hardware() -> Result:
+    """The device profiles."""
+    return _show.list_hardware()

@@ -1,0 +1,137 @@
+"""crossover: where attention O(N²d) overtakes the MLP O(Nd²), and where KV reads overtake weight reads in decode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost.blocks.attention.mla import MLA
+from simcost.cost.kernel import Roofline
+from simcost.cost.memory import largest
+from simcost.errors import SpecError
+from simcost.model import count
+from simcost.num import Num
+from simcost.plan import Phase
+from simcost.program import Choice, Program, Serial
+from simcost.program import price as fold
+from simcost.result import Result, Row
+from simcost.scenarios import phases
+from simcost.scenarios import step as steps
+from simcost.scenarios.query import Query, workload
+from simcost.workload import Workload
+
+BATCHES = (1, 4, 16, 64, 256, 1024)
+LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
+
+
+def result(query: Query) -> Result:
+    """Lengths [tokens], table of FLOPs by length, table of contexts by batch."""
+    if query.axes:
+        raise SpecError("crossover takes one design: use --set instead of --vary")
+    w = workload(query)
+    model = w.model
+    ffn = count.ffn_flops_per_token(model)
+
+    def sequence(length: Num) -> Num:
+        return 1.0 * (count.attention_core_flops(model, length, 0.0) / length <= ffn)
+
+    def token(length: Num) -> Num:
+        return 1.0 * (count.attention_core_flops(model, 1.0, length - 1.0) <= ffn)
+
+    found: dict[str, Any] = {
+        "prefill_crossover_tokens": steps.number(largest(sequence, 0.0) + 1.0),
+        "token_crossover_context": steps.number(largest(token, 0.0) + 1.0),
+        "ffn_flops_per_token": steps.number(ffn),
+    }
+    lengths: list[Row] = []
+    for length in LENGTHS:
+        core = float(np.asarray(count.attention_core_flops(model, float(length), 0.0))) / length
+        lengths.append(
+            {
+                "length": length, "attention_core_flops_per_token": steps.number(core), "ffn_flops_per_token": steps.number(ffn),
+                "attention_share": steps.number(core / (core + ffn)),
+            }
+        )  # fmt: skip
+    tables = {"prefill FLOPs by length": lengths, "decode reads by batch": _reads(w)}
+    forms = _forms(w)
+    if forms:
+        tables["MLA: queries a sequence from which expanded wins"] = forms
+    said = phases.warnings(query, w)
+    if found["prefill_crossover_tokens"] is None:
+        said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
+    return Result("crossover", phases.inputs(query, w), found, tables, said, phases.references(w), _sentence(model.name, found))
+
+
+def _sentence(name: str, found: dict[str, Any]) -> str:
+    length = found["prefill_crossover_tokens"]
+    if length is None:
+        return f"{name}: attention never overtakes the FFN"
+    return (
+        f"{name}: attention FLOPs overtake the FFN's from {length:,} tokens of prefill, "
+        f"and from {found['token_crossover_context']:,} tokens of context for a single new token"
+    )
+
+
+def _reads(w: Workload) -> list[Row]:
+    """Context at which one step reads as much cache as weights; MoE batches touch more experts as they grow."""
+    rows: list[Row] = []
+    for batch in BATCHES:
+        at = replace(w, phase=Phase(float(batch), 1.0, 0.0), view=replace(w.view, phase=Phase(float(batch), 1.0, 0.0)))
+        weights = _weight_reads(at)
+        local = at.view.batch
+
+        def below(context: Num, weights: float = weights, local: Num = local) -> Num:
+            return 1.0 * (local * steps.sequence_bytes(w, context) <= weights)
+
+        context = steps.number(largest(below, 0.0) + 1.0)
+        rows.append(
+            {
+                "batch": batch, "weight_bytes_read_per_gpu": steps.number(weights), "context": context,
+                "context_x_batch": None if context is None else context * batch,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _weight_reads(w: Workload) -> float:
+    """Weight bytes that one decode step reads on one rank: only touched experts; the embedding only its rows. [B]"""
+    from simcost.routing import distinct_experts
+
+    total = 0.0
+    for n, block in w.model.blocks():
+        for weight in block.weights(w.plan):
+            size = float(n * weight.stored_bytes(w.view.storage))
+            if weight.role == "experts":
+                held = block.n_routed_experts / w.plan.ep  # type: ignore[attr-defined]
+                k = block.num_experts_per_tok  # type: ignore[attr-defined]
+                size *= float(distinct_experts(block.n_routed_experts, k, w.phase.batch, held) / held)  # type: ignore[attr-defined]
+            if weight.name in ("embed_tokens", "embed_positions"):
+                size = float(w.view.storage["embedding"].tensor_bytes(w.view.batch * weight.inner)) if weight.inner else 0.0
+            total += size
+    if w.model.head.tied:
+        head = w.model.head
+        total += float(w.view.storage["head"].matrix_bytes(head.vocab_size / w.plan.tp, head.hidden_size))
+    return total
+
+
+def _forms(w: Workload) -> list[Row]:
+    """New tokens a sequence from which expanded MLA beats absorbed, by cached context."""
+    block = next((b for _, b in w.model.blocks() if isinstance(b, MLA)), None)
+    if block is None or w.plan.mla_form != "auto":
+        return []
+    queries = np.arange(1.0, 4097.0)
+    rows: list[Row] = []
+    for past in (0, 1024, 4096, 32768, 131072):
+        phase = Phase(1.0, queries, float(past))
+        program = block.program(replace(w.view, phase=phase))
+        choice = next(part for part in _parts(program) if isinstance(part, Choice))
+        priced = fold(choice, Roofline(w.device))
+        won = np.asarray(dict(priced.taken)["expanded"]) * np.ones_like(queries)
+        rows.append({"past": past, "queries": int(queries[int(np.argmax(won > 0))]) if won.any() else None})
+    return rows
+
+
+def _parts(program: Program) -> tuple[Program, ...]:
+    return program.parts if isinstance(program, Serial) else ()

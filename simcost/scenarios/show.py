@@ -1,0 +1,138 @@
+"""list and show: what is known of a model or a device, before any question is asked of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.model import count
+from simcost.model import load as models
+from simcost.model.spec import ModelSpec
+from simcost.plan import Plan
+from simcost.result import Result, Row
+from simcost.scenarios.query import Query, model_of
+from simcost.scenarios.step import number
+
+_BF16_BYTES = 2.0
+
+
+def _described(model: ModelSpec) -> tuple[str, str]:
+    attention = sorted({type(b).__name__ for _, b in model.blocks() if b.kind == "attention"})
+    ffn = sorted({type(b).__name__ for _, b in model.blocks() if b.kind == "ffn"})
+    return " + ".join(attention), " + ".join(ffn)
+
+
+def list_models() -> Result:
+    """Every model of the zoo, one row each."""
+    rows: list[Row] = []
+    for name in models.names():
+        model = models.load(name)
+        counts, kv = count.parameters(model), count.kv_elements(model)
+        attention, ffn = _described(model)
+        rows.append(
+            {
+                "model": name, "attention": attention, "ffn": ffn, "layers": len(model.order),
+                "params_total": number(counts["params_total"]), "params_active_all": number(counts["params_active_all"]),
+                "kv_bytes_per_token": number(_BF16_BYTES * kv["kv_elements_per_token"]),
+                "weight_bytes": number(count.weight_bytes(model)),
+            }
+        )  # fmt: skip
+    return Result("list models", {}, {"models": len(rows)}, {"models": rows}, references=("workloads/models/sources.csv",))
+
+
+def list_hardware() -> Result:
+    """Every device profile, one row each; an empty cell is a value without a source."""
+    rows: list[Row] = []
+    for name in hardware.names():
+        device = hardware.load(name)
+        rows.append(
+            {
+                "hardware": name, "title": device.title,
+                "bf16_flops_per_s": _maybe(device.peaks.get("bf16")), "fp8_flops_per_s": _maybe(device.peaks.get("fp8")),
+                "fp4_flops_per_s": _maybe(device.peaks.get("fp4")),
+                "memory_bytes": number(device.capacity), "memory_bytes_per_s": number(device.bandwidth),
+                "scaleup_bytes_per_s": _maybe(device.scaleup and device.scaleup.bandwidth),
+                "domain": _maybe(device.scaleup and device.scaleup.domain),
+                "tdp_w": _maybe(device.tdp), "usd_per_hour": _maybe(device.usd_per_hour),
+            }
+        )  # fmt: skip
+    return Result("list hardware", {}, {"hardware": len(rows)}, {"hardware": rows}, references=("hwprofiles/<name>/profile.toml",))
+
+
+def _maybe(value: Any) -> Any:
+    return None if value is None else number(value)
+
+
+def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
+    """Exact counts of a model, its layers, and training FLOPs a token in each convention at length `isl`."""
+    from simcost import grammar
+
+    foreign = [path for path in sets if grammar.split(path)[0] != "model"]
+    if foreign:
+        raise SpecError(f"'{foreign[0]}' means nothing to show model (it takes model.<key>)")
+    query = Query(name, "", False, grammar.Overrides().merged(sets))
+    model = model_of(query)
+    kv = count.kv_elements(model)
+    found = {
+        **count.parameters(model),
+        **kv,
+        "kv_bytes_per_token": _BF16_BYTES * kv["kv_elements_per_token"],
+        "weight_bytes": count.weight_bytes(model),
+    }
+    rows: list[Row] = []
+    for repeat, layer in [(1, (model.embedding,)), *model.stacks, (1, (model.head,))]:
+        for block in layer:
+            if block.kind == "norm":
+                continue
+            size = sum((w.count for w in block.weights(Plan())), 0.0)
+            rows.append(
+                {
+                    "block": type(block).__name__, "layers": repeat, "params_per_layer": number(size),
+                    "weights": ", ".join(w.name for w in block.weights(Plan())), "source": block.source,
+                }
+            )  # fmt: skip
+    training: list[Row] = [
+        {"convention": key, "training_flops_per_token": number(value)} for key, value in count.training_flops(model, isl).items()
+    ]
+    warnings = [*model.notes, "kv_bytes_per_token is in bf16"]
+    if model.unused:
+        warnings.append(f"no effect on cost: {', '.join(model.unused)}")
+    return Result(
+        "show model", {"model": name, "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
+        {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(warnings),
+        tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
+        f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "
+        + ", ".join(sorted({d.name for d in model.storage.values()})),
+    )  # fmt: skip
+
+
+def show_hardware(name: str, sets: dict[str, Any]) -> Result:
+    """Every fact of a profile with its source, every assumption with its reason."""
+    from simcost import grammar
+
+    foreign = [path for path in sets if grammar.split(path)[0] != "hw"]
+    if foreign:
+        raise SpecError(f"'{foreign[0]}' means nothing to show hardware (it takes hw.<key>)")
+    changed = grammar.Overrides().merged(sets).hw
+    device = hardware.load(name, changed)
+    where, tables = hardware.read(name)
+    values = hardware.facts(tables, where)
+    for path, given in changed.items():
+        values[path] = hardware.override(path, given, values, where)
+    stated = {path: entry for path, entry in hardware.entries(tables, where)}
+    rows: list[Row] = []
+    for path, value in values.items():
+        entry = stated.get(path, {})
+        source = tables["sources"].get(entry.get("source"), "") if "source" in entry else entry.get("reason", "")
+        rows.append(
+            {
+                "key": f"hw.{path}", "value": number(value), "stated": "set by hand" if path in changed else str(entry.get("value")),
+                "basis": "assumed" if path.startswith("assumed.") else "datasheet", "source": source,
+            }
+        )  # fmt: skip
+    metrics = {path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")}
+    return Result(
+        "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows}, device.notes, (where,),
+        f"{device.title}: {sum(r['basis'] == 'assumed' for r in rows)} of {len(rows)} values are assumptions",
+    )  # fmt: skip
