@@ -1,0 +1,5 @@
+"""`python -m simcost`."""
+
+from simcost.cli.app import main
+
+main()

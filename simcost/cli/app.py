@@ -1,0 +1,178 @@
+"""simcost: what does this transformer cost on this hardware, why, and what if I change it?"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+
+app = typer.Typer(
+    name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware.", rich_markup_mode=None)
+showing = typer.Typer(no_args_is_help=True, help="Show one model or device in full.", rich_markup_mode=None)
+app.add_typer(listing, name="list")
+app.add_typer(showing, name="show")
+
+
+def _version(value: bool) -> None:
+    if value:
+        from simcost import __version__
+
+        typer.echo(f"simcost {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+@listing.command("models")
+def list_models(format: o.Format = "console", output: o.Out = None, strict: o.Strict = False) -> int:
+    """Models of the zoo with parameters, cache and weight bytes."""
+    from simcost import api
+
+    return emit(api.list_models(), format, output, strict)
+
+
+@listing.command("hardware")
+def list_hardware(format: o.Format = "console", output: o.Out = None, strict: o.Strict = False) -> int:
+    """Device profiles with peaks, memory, links and price."""
+    from simcost import api
+
+    return emit(api.list_hardware(), format, output, strict)
+
+
+@showing.command("model")
+def show_model(
+    name: Annotated[str, typer.Argument(help="Zoo name, config.json or its directory.", autocompletion=o.model_names)],
+    set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
+    from simcost import api, grammar
+
+    return emit(api.show_model(name, grammar.assignments(set or []), isl), format, output, strict)
+
+
+@showing.command("hardware")
+def show_hardware(
+    name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
+    set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Every fact with its source, every assumption with its reason."""
+    from simcost import api, grammar
+
+    return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
+
+
+@app.command()
+def decode(
+    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, set: o.Set = None, vary: o.Vary = None,
+    price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """One decode step: time per output token, throughput, memory, price."""
+    from simcost import api, grammar
+
+    result = api.decode(model, hw, batch, context, grammar.assignments(set or []), grammar.axes(vary or []), price)
+    return emit(result, format, output, strict)
+
+
+@app.command()
+def prefill(
+    model: o.Model, hw: o.Hw, isl: o.Isl, batch: o.Batch = 1, past: o.Past = 0, set: o.Set = None, vary: o.Vary = None,
+    price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """One prefill step: time to first token, throughput, memory, price."""
+    from simcost import api, grammar
+
+    result = api.prefill(model, hw, isl, batch, past, grammar.assignments(set or []), grammar.axes(vary or []), price)
+    return emit(result, format, output, strict)
+
+
+@app.command()
+def compare(
+    models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
+    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, set: o.Set = None, price: o.Price = None,
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Designs side by side, then the terms in which they differ, largest first."""
+    from simcost import api, grammar
+
+    result = api.compare(models, hw, batch, context, isl, grammar.assignments(set or []), price)
+    return emit(result, format, output, strict)
+
+
+@app.command()
+def explain(
+    model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
+    batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, past: o.Past = 0, set: o.Set = None, price: o.Price = None,
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
+    from simcost import api, grammar
+
+    result = api.explain(model, hw, phase, batch, context, isl, past, grammar.assignments(set or []), price)
+    return emit(result, format, output, strict)
+
+
+@app.command()
+def crossover(
+    model: o.Model, hw: o.Hw = "h200", set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+) -> int:  # fmt: skip
+    """Where attention O(N²d) overtakes the MLP O(Nd²), and KV reads overtake weight reads."""
+    from simcost import api, grammar
+
+    result = api.crossover(model, hw, grammar.assignments(set or []))
+    if plot:
+        from pathlib import Path
+
+        from simcost.report import plot as draw
+
+        draw.crossover(result, Path(plot))
+    return emit(result, format, output, strict)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run; every error that a user can cause is one line on stderr and exit code 2."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: list[str]) -> int:
+    """The exit code of one command."""
+    import click
+
+    from simcost.errors import SimcostError
+
+    try:
+        code = app(argv, standalone_mode=False, prog_name="simcost")
+    except SimcostError as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        return 0
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail("interrupted", 130)
+    except Exception as error:
+        # Typer carries its own copy of click's errors in some versions: both know how to say what was wrong.
+        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
+            if type(error).__name__ == "NoArgsIsHelpError":
+                sys.stdout.write(f"{error}\n")
+                return 0
+            return _fail(error.format_message())
+        raise
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int = 2) -> int:
+    sys.stderr.write(f"simcost: {' '.join(message.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""From a Result to the terminal or a file; from an error to one line."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from simcost.errors import SpecError, nearest
+from simcost.result import Result
+
+FORMATS = ("console", "csv", "markdown", "json")
+
+
+def emit(result: Result, style: str, out: Path | None, strict: bool) -> int:
+    """Print or write; 3 when --strict and the design does not fit."""
+    text = render(result, style, out)
+    if out is not None:
+        write(out, text)
+    else:
+        sys.stdout.write(text)
+    if strict and not result.fits:
+        sys.stderr.write(f"simcost: --strict: {result.verdict}\n")
+        return 3
+    return 0
+
+
+def render(result: Result, style: str, out: Path | None) -> str:
+    if style not in FORMATS:
+        raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
+    if style == "console":
+        from io import StringIO
+
+        from rich.console import Console
+
+        from simcost.report.console import show
+
+        buffer = StringIO()
+        terminal = sys.stdout.isatty() and out is None
+        width = None if terminal else int(os.environ.get("COLUMNS", "0")) or 140
+        console = Console(file=buffer, force_terminal=terminal, width=width or Console().width, highlight=False)
+        show(result, console)
+        return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+    from simcost.report import text
+
+    return {"json": text.as_json, "csv": text.as_csv, "markdown": text.as_markdown}[style](result)
+
+
+def write(path: Path, text: str) -> None:
+    """Whole or not at all: a temporary file beside the target takes its place at the end."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise SpecError(f"-o {path}: {error.strerror or error}") from None
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
+        os.replace(name, path)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise SpecError(f"-o {path}: {error.strerror or error}") from None

@@ -1,0 +1,1 @@
+"""Renderings of a Result: console, CSV, markdown, JSON, plots. They read the Result and nothing else."""

@@ -1,0 +1,70 @@
+"""A number as people read it, by the unit at the end of its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.units import show
+
+_SUFFIX = (
+    ("flops_per_s", "flops_per_s"),
+    ("bytes_per_s", "bytes_per_s"),
+    ("tokens_per_s", "rate"),
+    ("tokens_per_s_per_gpu", "rate"),
+    ("tokens_per_s_per_user", "rate"),
+    ("_s", "seconds"),
+    ("flops", "flops"),
+    ("bytes", "bytes"),
+    ("_bytes_per_gpu", "bytes"),
+    ("_bytes_per_token", "bytes"),
+    ("_bytes_read_per_gpu", "bytes"),
+    ("flops_per_token", "flops"),
+    ("usd_per_hour", "usd"),
+    ("_w", "watts"),
+)
+_PARTS = (("usd_per_million", "usd"), ("flops_per_token_at", "flops"), ("joules_per", "joules"), ("params_", "parameters"), ("share", "fraction"))
+
+
+def unit_of(name: str) -> str:
+    """The dimension that a metric or column name ends in; "" for plain numbers and text."""
+    for part, dimension in _PARTS:
+        if part in name:
+            return dimension
+    if name in ("mfu", "attention_share"):
+        return "fraction"
+    for suffix, dimension in _SUFFIX:
+        if name.endswith(suffix):
+            return dimension
+    return ""
+
+
+def cell(name: str, value: Any) -> str:
+    """Text of one value."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    dimension = unit_of(name)
+    if dimension == "rate":
+        return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
+    if dimension:
+        return show(float(value), dimension)
+    if name == "value":
+        return f"{value:.4g}"
+    if value == int(value):
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"
+
+
+def title(name: str) -> str:
+    """A column or metric name as words: units that the cell shows are dropped."""
+    words = name
+    for suffix in ("_bytes_per_s", "_flops_per_s", "_s", "_bytes", "_w"):
+        if unit_of(name) not in ("rate", "") and words.endswith(suffix) and words != suffix:
+            words = words[: -len(suffix)]
+            break
+    return words.replace("_", " ")

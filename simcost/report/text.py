@@ -1,0 +1,49 @@
+"""Files and pipes: JSON, CSV and markdown of a Result."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+from simcost.report.cells import cell, title
+from simcost.result import Result, Row
+
+
+def as_json(result: Result) -> str:
+    return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_csv(result: Result) -> str:
+    """Rows in SI units, one header; metrics as one row where there are no rows."""
+    rows = result.rows if result.tables and result.rows else [result.metrics]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in rows])
+    return out.getvalue()
+
+
+def as_markdown(result: Result) -> str:
+    """Headings, tables and lists for a report."""
+    parts = [f"# simcost {result.command}", ""]
+    parts += [f"**{result.verdict}**", ""] if result.verdict else []
+    parts += ["| metric | value |", "|---|---|"] + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()] + [""]
+    for name, rows in result.tables.items():
+        parts += [f"## {name}", "", *_table(rows), ""]
+    for heading, lines in (("Notes", result.warnings), ("References", result.references)):
+        if lines:
+            parts += [f"## {heading}", "", *(f"- {line}" for line in lines), ""]
+    return "\n".join(parts)
+
+
+def _table(rows: list[Row]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
+    return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]
+
+
+def _safe(text: Any) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
