@@ -8,8 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-_API = ("prefill", "decode", "compare", "explain", "crossover", "show_model", "show_hardware", "list_models", "list_hardware")
-__all__ = ["__version__", *_API]
+__all__ = [
+    "__version__",
+    "compare",
+    "crossover",
+    "decode",
+    "explain",
+    "list_hardware",
+    "list_models",
+    "prefill",
+    "show_hardware",
+    "show_model",
+]
 
 if TYPE_CHECKING:
     from simcost.api import (
@@ -26,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name in _API:
+    if name in __all__:
         from simcost import api
 
         return getattr(api, name)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simcost import grammar
+from simcost.errors import SpecError
 from simcost.result import Result
 from simcost.scenarios import compare as _compare
 from simcost.scenarios import crossover as _crossover
@@ -26,12 +27,16 @@ Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
 
 
-def _decode(model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None) -> Query:
+def _decode(
+    model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None
+) -> Query:
     phase = {"batch": batch, "context": context}
     return make(model, hw, True, phase, dict(sets or {}), _axes(vary), price)
 
 
-def _prefill(model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None) -> Query:
+def _prefill(
+    model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None
+) -> Query:
     phase = {"batch": batch, "isl": isl, "past": past}
     return make(model, hw, False, phase, dict(sets or {}), _axes(vary), price)
 
@@ -41,12 +46,18 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
     for path, values in axes.items():
         grammar.split(path)
         if not values:
-            raise grammar.SpecError(f"'{path}' is varied over no values")
+            raise SpecError(f"'{path}' is varied over no values")
     return axes
 
 
 def decode(
-    model: str, hw: str, batch: int = 1, context: int = 4096, set: Sets | None = None, vary: Axes | None = None, price: float | None = None
+    model: str,
+    hw: str,
+    batch: int = 1,
+    context: int = 4096,
+    set: Sets | None = None,
+    vary: Axes | None = None,
+    price: float | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
     return phases.result(_decode(model, hw, batch, context, set, vary, price))
@@ -61,7 +72,13 @@ def prefill(
 
 
 def compare(
-    models: Sequence[str], hw: str, batch: int = 1, context: int = 4096, isl: int = 4096, set: Sets | None = None, price: float | None = None
+    models: Sequence[str],
+    hw: str,
+    batch: int = 1,
+    context: int = 4096,
+    isl: int = 4096,
+    set: Sets | None = None,
+    price: float | None = None,
 ) -> Result:
     """Designs side by side on one device and plan, then the terms that differ, largest first."""
     sets = dict(set or {})
@@ -78,7 +95,7 @@ def explain(
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase` ("decode" or "prefill")."""
     if phase not in ("decode", "prefill"):
-        raise grammar.SpecError(f"--phase must be decode or prefill, not {phase!r}")
+        raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
     if phase == "decode":
         return _explain.result(_decode(model, hw, batch, context, set, None, price))
     return _explain.result(_prefill(model, hw, batch, isl, past, set, None, price))

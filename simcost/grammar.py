@@ -45,7 +45,9 @@ def split(path: str) -> tuple[str, str]:
         return "phase", root
     if root not in _ROOTS or not key:
         known = [*PHASE, *("plan." + k for k in _PLAN), "model.<config key>", "hw.memory.bandwidth"]
-        raise SpecError(f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key> or {', '.join(PHASE)}){nearest(path, known)}")
+        raise SpecError(
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key> or {', '.join(PHASE)}){nearest(path, known)}"
+        )
     if root == "plan" and key not in _PLAN:
         raise SpecError(f"unknown path '{path}' (plan has {', '.join(_PLAN)}){nearest(key, _PLAN)}")
     if root == "phase" and key not in PHASE:

@@ -13,7 +13,7 @@ def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Se
 
 
 def stack_name(model: ModelSpec, index: int) -> str:
-    """"layers (58x)" with what tells it apart from the other stacks."""
+    """ "layers (58x)" with what tells it apart from the other stacks."""
     repeat, layer = model.stacks[index]
     words = []
     for block in layer:

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-Num: TypeAlias = float | NDArray[np.float64]
+Num: TypeAlias = float | NDArray[np.floating[Any]]
 Mask: TypeAlias = bool | NDArray[np.bool_]
 
 

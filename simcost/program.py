@@ -100,7 +100,9 @@ def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:
     return Priced(best, choice, parts, tuple(zip(names, weights, strict=True)))
 
 
-def leaves(priced: Priced[C], weight: Num = 1.0, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Call, C, Num]]:
+def leaves(
+    priced: Priced[C], weight: Num = 1.0, path: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Call, C, Num]]:
     """Every call with its path of tags, its own cost and how often it runs (options not taken have weight 0)."""
     node = priced.node
     here = (*path, node.tag) if node.tag else path

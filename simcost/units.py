@@ -40,7 +40,9 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
     table = _UNITS[dimension]
     match = _QUANTITY.match(text)
     if not match:
-        raise UnitError(f"{where}: cannot read {text!r} as a quantity (write a number and a unit: {_examples(dimension)})")
+        raise UnitError(
+            f"{where}: cannot read {text!r} as a quantity (write a number and a unit: {_examples(dimension)})"
+        )
     value, unit = float(match[1].replace("_", "")), match[2] or ""
     if unit not in table:
         raise UnitError(

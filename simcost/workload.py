@@ -45,12 +45,16 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out."""
     for value, allowed, key in ((plan.mla_form, FORMS, "mla_form"), (plan.dequantise, DEQUANTISE, "dequantise")):
         if value not in allowed:
-            raise SpecError(f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}")
+            raise SpecError(
+                f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"
+            )
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or dtype("bf16")
     storage = _storage(model, plan)
     compute = {role: _compute(model, plan, role, storage[role], activation) for role in ROLES}
-    _computable(device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage)
+    _computable(
+        device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage
+    )
     view = View(plan, phase, activation, kv, storage, compute)
     found = Workload(model, device, plan, phase, view, ())
     return Workload(model, device, plan, phase, view, (_defaults(found), *_device_notes(device)))
@@ -74,12 +78,13 @@ def _storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
 def _compute(model: ModelSpec, plan: Plan, role: str, stored: Dtype, activation: Dtype) -> Dtype:
     wanted = _named(plan.compute_dtype, "compute_dtype")
     narrow = stored.bits < 16
-    if wanted is not None and role in CONVERTED and (narrow or wanted.bits >= 16):
+    if wanted is not None and role in CONVERTED:
         if stored.bits > wanted.bits:
-            raise SpecError(f"plan.compute_dtype={wanted.name} is narrower than the weights ({stored.name}): set plan.weight_dtype too")
+            raise SpecError(
+                f"plan.compute_dtype={wanted.name} is narrower than the weights ({stored.name}): "
+                f"set plan.weight_dtype={wanted.name} too"
+            )
         return wanted
-    if wanted is not None and role in CONVERTED and wanted.bits < stored.bits:
-        raise SpecError(f"plan.compute_dtype={wanted.name} is narrower than the weights ({stored.name}): set plan.weight_dtype too")
     if not narrow:
         return stored if stored.bits > activation.bits else activation
     chosen = plan.weight_dtype is not None
@@ -96,7 +101,9 @@ def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], st
             if kind is activation:
                 way = "choose another with --set plan.activation_dtype=..."
             rates = ", ".join(device.peaks)
-            raise SpecError(f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}")
+            raise SpecError(
+                f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}"
+            )
 
 
 def _defaults(w: Workload) -> str:

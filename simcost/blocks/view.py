@@ -113,7 +113,9 @@ def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool 
 
 def cast(view: View, role: str, elements: Num, tag: str) -> Call:
     """Quantise activations for a GEMM of this role: read, find the scale, write."""
-    return Call(Stream("quantise", elements, 1.0, 1.0, 3.0, view.activation, view.quantised_input(role)), f"quantise {tag}")
+    return Call(
+        Stream("quantise", elements, 1.0, 1.0, 3.0, view.activation, view.quantised_input(role)), f"quantise {tag}"
+    )
 
 
 def all_reduce(view: View, rows: Num, width: Num, tag: str) -> Call:

@@ -22,13 +22,18 @@ def hardware_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
-Model = Annotated[str, typer.Option("--model", help="Zoo name, config.json or its directory.", autocompletion=model_names)]
+Model = Annotated[
+    str, typer.Option("--model", help="Zoo name, config.json or its directory.", autocompletion=model_names)
+]
 Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
 Batch = Annotated[int, typer.Option("--batch", help="Sequences in all, over all replicas.")]
 Context = Annotated[int, typer.Option("--context", help="Tokens that the new token attends to, itself included.")]
 Isl = Annotated[int, typer.Option("--isl", help="New tokens a sequence (input sequence length).")]
 Past = Annotated[int, typer.Option("--past", help="Tokens already in the cache (chunked prefill).")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8."),
+]
 Vary = Annotated[list[str] | None, typer.Option("--vary", help="path=a,b,c: several make their product.")]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[str, typer.Option("--format", help="console, csv, markdown or json.")]

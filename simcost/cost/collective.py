@@ -24,10 +24,19 @@ def collective_cost(op: Collective, device: Device) -> Cost:
         zero = 0.0 * op.payload * group
         return Cost(zero, zero, zero, zero, zero, zero)
     inside, outside = device.node(group), device.nodes(group)
-    alpha, wire, light = _all_to_all(op, device, inside, group) if op.kind == "all_to_all" else _ring(op, device, inside, outside)
+    alpha, wire, light = (
+        _all_to_all(op, device, inside, group) if op.kind == "all_to_all" else _ring(op, device, inside, outside)
+    )
     alpha = alpha + device.assumption("collective_latency")
     moving = group > 1.0
-    return Cost(0.0, 0.0, where(moving, wire, 0.0), where(moving, alpha, 0.0), where(moving, light, 0.0), where(moving, light, 0.0))
+    return Cost(
+        0.0,
+        0.0,
+        where(moving, wire, 0.0),
+        where(moving, alpha, 0.0),
+        where(moving, light, 0.0),
+        where(moving, light, 0.0),
+    )
 
 
 def _ring(op: Collective, device: Device, inside: Num, outside: Num) -> tuple[Num, Num, Num]:
@@ -59,10 +68,20 @@ def _scaleup(device: Device, inside: Num) -> tuple[Num, Num, Num]:
     """(seconds a byte, slow-down by the assumed efficiency, seconds a hop); zeros where nothing moves inside."""
     if device.scaleup is None:
         return 0.0 * inside, 1.0, 0.0
-    return 1.0 / device.scaleup.reach(inside), 1.0 / device.assumption("link_efficiency"), device.assumption("hop_latency")
+    return (
+        1.0 / device.scaleup.reach(inside),
+        1.0 / device.assumption("link_efficiency"),
+        device.assumption("hop_latency"),
+    )
 
 
 def _scaleout(device: Device, crossing: Mask) -> tuple[Num, Num, Num]:
     if device.scaleout is None:
-        raise SpecError(f"{device.where}: no 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain")
-    return 1.0 / device.scaleout, 1.0 / device.assumption("scaleout_efficiency"), device.assumption("scaleout_hop_latency")
+        raise SpecError(
+            f"{device.where}: no 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain"
+        )
+    return (
+        1.0 / device.scaleout,
+        1.0 / device.assumption("scaleout_efficiency"),
+        device.assumption("scaleout_hop_latency"),
+    )

@@ -32,7 +32,12 @@ ASSUMED = {
     "scaleout_hop_latency": "seconds",
     "memory_reserve": "fraction",
 }
-_NEEDS_LINK = {"link_efficiency": "scaleup", "hop_latency": "scaleup", "scaleout_efficiency": "scaleout", "scaleout_hop_latency": "scaleout"}
+_NEEDS_LINK = {
+    "link_efficiency": "scaleup",
+    "hop_latency": "scaleup",
+    "scaleout_efficiency": "scaleout",
+    "scaleout_hop_latency": "scaleout",
+}
 _DIMENSION = {
     "memory.capacity": "bytes",
     "memory.bandwidth": "bytes_per_s",
@@ -48,7 +53,21 @@ _DIMENSION = {
     "price.usd_per_hour": "usd_per_hour",
 }
 _TOPOLOGIES = ("switch", "mesh", "torus", "bridge")
-_TOP = ("schema", "name", "title", "vendor", "notes", "sources", "peak", "memory", "compute", "links", "power", "price", "assumed")
+_TOP = (
+    "schema",
+    "name",
+    "title",
+    "vendor",
+    "notes",
+    "sources",
+    "peak",
+    "memory",
+    "compute",
+    "links",
+    "power",
+    "price",
+    "assumed",
+)
 
 
 def names() -> list[str]:
@@ -64,7 +83,9 @@ def find(name: str) -> Path:
     path = path / "profile.toml" if path.is_dir() else path
     if path.is_file():
         return path
-    raise SpecError(f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name, names())}")
+    raise SpecError(
+        f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name, names())}"
+    )
 
 
 @cache
@@ -102,7 +123,7 @@ def dimension(path: str, where: str) -> str:
     """Which unit a path takes. Raises SpecError for a path that no profile has."""
     if path.startswith("assumed.") and path[8:] in ASSUMED:
         return ASSUMED[path[8:]]
-    if path.startswith("peak.") and path[5:] in dtype_names() + ["fp4"]:
+    if path.startswith("peak.") and path[5:] in [*dtype_names(), "fp4"]:
         return "flops_per_s"
     if path in _DIMENSION:
         return _DIMENSION[path]
@@ -141,7 +162,9 @@ def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[st
                 found.append((f"links.{tier}.{key}", entry))
     for path, entry in found:
         if not isinstance(entry, Mapping) or "value" not in entry:
-            raise SpecError(f"{where}: '{path}' must be {{ value = ..., {'reason' if path.startswith('assumed') else 'source'} = ... }}")
+            raise SpecError(
+                f"{where}: '{path}' must be {{ value = ..., {'reason' if path.startswith('assumed') else 'source'} = ... }}"
+            )
     return found
 
 
@@ -187,7 +210,9 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         stated = links.get("scaleup", {})
         topology = stated.get("topology", "switch")
         if topology not in _TOPOLOGIES:
-            raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")
+            raise SpecError(
+                f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}"
+            )
         scaleup = Link(
             str(stated.get("name", "scale-up")),
             topology,

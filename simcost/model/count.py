@@ -161,4 +161,3 @@ def _mtp_flops(model: ModelSpec, seq: Num) -> Num:
             if block.kind == "attention":
                 total = total + 3.0 * seq * _core_widths(block)
     return total
-

@@ -47,7 +47,9 @@ def find(name: str) -> tuple[str, Path]:
         path = path / "config.json"
     if path.is_file():
         return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
-    raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){nearest(name, names())}")
+    raise SpecError(
+        f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){nearest(name, names())}"
+    )
 
 
 def load_config(name: str) -> tuple[str, str, dict[str, Any]]:

@@ -19,12 +19,20 @@ CONVERTED = ("attention", "ffn", "experts", "shared_experts")
 _PROBES = {
     "attention": ("model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_b_proj", "model.layers.1.self_attn"),
     "ffn": ("model.layers.1.mlp.gate_proj", "model.layers.1.mlp.down_proj"),
-    "experts": ("model.layers.1.mlp.experts.1.gate_proj", "model.layers.1.block_sparse_moe.experts.1.w1", "model.layers.1.mlp.experts"),
+    "experts": (
+        "model.layers.1.mlp.experts.1.gate_proj",
+        "model.layers.1.block_sparse_moe.experts.1.w1",
+        "model.layers.1.mlp.experts",
+    ),
     "shared_experts": ("model.layers.1.mlp.shared_experts.gate_proj", "model.layers.1.mlp.shared_expert.gate_proj"),
     "router": ("model.layers.1.mlp.gate", "model.layers.1.mlp.router", "model.layers.1.block_sparse_moe.gate"),
     "head": ("lm_head",),
     "embedding": ("model.embed_tokens",),
-    "norm": ("model.layers.1.input_layernorm", "model.layers.1.mlp.gate.e_score_correction_bias", "e_score_correction_bias"),
+    "norm": (
+        "model.layers.1.input_layernorm",
+        "model.layers.1.mlp.gate.e_score_correction_bias",
+        "e_score_correction_bias",
+    ),
 }
 
 
@@ -49,7 +57,9 @@ def read(table: Any, where: str) -> Quantisation | None:
     readers = {"fp8": _fp8, "fbgemm-fp8": _fp8, "mxfp4": _mxfp4, "gptq": _int, "awq": _int,
                "compressed-tensors": _compressed, "modelopt": _modelopt}  # fmt: skip
     if method not in readers:
-        raise NotModelled(f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}")
+        raise NotModelled(
+            f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}"
+        )
     weights, activations = readers[method](table, where)
     roles, notes = _roles(table, where)
     return Quantisation(method, weights, activations, roles, notes)
@@ -68,7 +78,9 @@ def _fp8(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
         return dtype("fp8"), True
     ok = isinstance(block, list) and len(block) == 2 and all(type(b) is int and 1 <= b <= 1 << 20 for b in block)
     if not ok:
-        raise SpecError(f"{where}: 'quantization_config.weight_block_size' must be two positive integers, not {block!r}")
+        raise SpecError(
+            f"{where}: 'quantization_config.weight_block_size' must be two positive integers, not {block!r}"
+        )
     return block_scaled(dtype("fp8_block"), block[0], block[1], 32), True
 
 
@@ -125,10 +137,12 @@ def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple
         raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")
     skipped = {role for role, probes in _PROBES.items() for name in names if any(_matches(name, p) for p in probes)}
     partial = [n for n in names if not any(_matches(n, p) for probes in _PROBES.values() for p in probes)]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if partial:
         shown = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if len(partial) > 3 else "")
-        notes = (f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}",)
+        notes = (
+            f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}",
+        )
     return tuple(role for role in CONVERTED if role not in skipped), notes
 
 

@@ -144,7 +144,9 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
     return tuple((order.count(i), kind) for i, kind in enumerate(kinds)), tuple(order)
 
 
-def _spec(r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer) -> ModelSpec:
+def _spec(
+    r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer
+) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
     if not r.has("tie_word_embeddings") and r.config.get("model_type"):
@@ -187,12 +189,12 @@ def _report_unused(r: Reader) -> list[str]:
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     for key in sorted(set(idle) - set(known)):
-        r.note(f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}")
+        r.note(
+            f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}"
+        )
     return known
 
 
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 40 else text[:37] + "..."
-
-

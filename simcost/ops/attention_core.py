@@ -17,7 +17,6 @@ from simcost.num import Num, floor, minimum, plain
 from simcost.ops.work import Coords, Op, Work
 
 
-
 @dataclass(frozen=True, slots=True)
 class Mask:
     """Which keys a query sees. `window` = W last tokens with itself; `chunk` = tokens of its own chunk of C."""
@@ -122,7 +121,9 @@ class AttentionCore:
             "d_qk": self.d_qk,
             "d_v": self.d_v,
             "mask": self.mask.label(),
-            "dtype": self.compute.name if self.kv.name == self.compute.name else f"{self.compute.name} (kv {self.kv.name})",
+            "dtype": self.compute.name
+            if self.kv.name == self.compute.name
+            else f"{self.compute.name} (kv {self.kv.name})",
         }
 
     def workspace_bytes(self) -> Num:

@@ -39,7 +39,13 @@ class Router:
         return Work(flops, 4.0 * self.tokens * self.experts, 8.0 * self.tokens * self.top_k)
 
     def coords(self) -> Coords:
-        return {"tokens": self.tokens, "experts": self.experts, "top_k": self.top_k, "op": self.scoring, "dtype": "fp32"}
+        return {
+            "tokens": self.tokens,
+            "experts": self.experts,
+            "top_k": self.top_k,
+            "op": self.scoring,
+            "dtype": "fp32",
+        }
 
     def workspace_bytes(self) -> Num:
         return 4.0 * self.tokens * self.experts + 8.0 * self.tokens * self.top_k

@@ -22,7 +22,13 @@ _SUFFIX = (
     ("usd_per_hour", "usd"),
     ("_w", "watts"),
 )
-_PARTS = (("usd_per_million", "usd"), ("flops_per_token_at", "flops"), ("joules_per", "joules"), ("params_", "parameters"), ("share", "fraction"))
+_PARTS = (
+    ("usd_per_million", "usd"),
+    ("flops_per_token_at", "flops"),
+    ("joules_per", "joules"),
+    ("params_", "parameters"),
+    ("share", "fraction"),
+)
 
 
 def unit_of(name: str) -> str:

@@ -12,6 +12,7 @@ from simcost.result import Result, Row
 
 _HIDDEN = {"ops": ("formula", "source", "light_s", "kernel"), "blocks": (), "facts": ("value",)}
 _MOST = 60
+_MOST_OF = {"terms": 16}  # the largest differences come first; files hold them all
 
 
 def show(result: Result, console: Console) -> None:
@@ -23,7 +24,7 @@ def show(result: Result, console: Console) -> None:
     if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
-        parts.append(_table(name, rows, console.width))
+        parts += _by_part(rows) if name == "ops" else [_table(name, rows)]
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
@@ -41,21 +42,34 @@ def _metrics(result: Result) -> Table:
     return table
 
 
-def _table(name: str, rows: list[Row], width: int) -> RenderableType:
-    shown = rows[:_MOST]
+def _by_part(rows: list[Row]) -> list[RenderableType]:
+    """explain: one table a kind of layer, in running order."""
+    found: list[RenderableType] = []
+    for part in dict.fromkeys(row["part"] for row in rows):
+        mine = [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == part]
+        share = sum(float(row["share"]) for row in mine)
+        found.append(_table("ops", mine, f"{part}: {share:.1%} of the step"))
+    return found
+
+
+def _table(name: str, rows: list[Row], heading: str = "") -> RenderableType:
+    most = _MOST_OF.get(name, _MOST)
+    shown = rows[:most]
     hidden = _HIDDEN.get(name, ())
     names = [n for n in dict.fromkeys(key for row in shown for key in row) if n not in hidden]
-    if len(shown) <= 5 and len(names) > 8:
+    if not heading and len(shown) <= 5 and len(names) > 8:
         table = _turned(name, shown, names)
     else:
-        table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+        table = Table(
+            title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+        )
         for n in names:
             text = any(isinstance(row.get(n), str) for row in shown)
             table.add_column(title(n), justify="left" if text else "right", overflow="fold", header_style="cyan")
         for row in shown:
             table.add_row(*(cell(n, row.get(n)) for n in names))
-    if len(rows) > _MOST:
-        return Group(table, Text(f"... {len(rows) - _MOST} more rows: --format csv shows them all", style="dim"))
+    if len(rows) > most:
+        return Group(table, Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
     return table
 
 

@@ -23,16 +23,22 @@ def crossover(result: Result, path: Path) -> None:
     reads = [row for row in result.tables["decode reads by batch"] if row["context"]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     x = [row["length"] for row in lengths]
-    left.loglog(x, [row["attention_core_flops_per_token"] / 1e9 for row in lengths], "o-", label="attention core, O(N²d)")
+    left.loglog(
+        x, [row["attention_core_flops_per_token"] / 1e9 for row in lengths], "o-", label="attention core, O(N²d)"
+    )
     left.loglog(x, [row["ffn_flops_per_token"] / 1e9 for row in lengths], "s-", label="FFN, O(Nd²)")
     meet = result.metrics["prefill_crossover_tokens"]
     if meet:
         left.axvline(meet, color="grey", linestyle=":")
-        left.annotate(f"{meet:,} tokens", (meet, left.get_ylim()[0]), rotation=90, va="bottom", ha="right", color="grey")
+        left.annotate(
+            f"{meet:,} tokens", (meet, left.get_ylim()[0]), rotation=90, va="bottom", ha="right", color="grey"
+        )
     left.set(xlabel="prefill length [tokens]", ylabel="GFLOP a token", title=f"{result.inputs['model']}: prefill work")
     left.legend()
     right.loglog([row["batch"] for row in reads], [row["context"] for row in reads], "o-")
-    right.set(xlabel="batch [sequences]", ylabel="context [tokens]", title="decode: KV reads equal weight reads on the line")
+    right.set(
+        xlabel="batch [sequences]", ylabel="context [tokens]", title="decode: KV reads equal weight reads on the line"
+    )
     for axis in (left, right):
         axis.grid(True, which="major", alpha=0.3)
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")

@@ -30,7 +30,11 @@ def as_markdown(result: Result) -> str:
     """Headings, tables and lists for a report."""
     parts = [f"# simcost {result.command}", ""]
     parts += [f"**{result.verdict}**", ""] if result.verdict else []
-    parts += ["| metric | value |", "|---|---|"] + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()] + [""]
+    parts += (
+        ["| metric | value |", "|---|---|"]
+        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]
+        + [""]
+    )
     for name, rows in result.tables.items():
         parts += [f"## {name}", "", *_table(rows), ""]
     for heading, lines in (("Notes", result.warnings), ("References", result.references)):

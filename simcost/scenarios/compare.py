@@ -98,14 +98,25 @@ def _differences(terms: dict[str, dict[str, float]], designs: list[str]) -> list
     for label, times in terms.items():
         every = [times.get(name, 0.0) for name in designs]
         if max(every) > 0:
-            rows.append({"term": label, **{f"{n}_s": t for n, t in zip(designs, every, strict=True)}, "spread_s": max(every) - min(every)})
+            rows.append(
+                {
+                    "term": label,
+                    **{f"{n}_s": t for n, t in zip(designs, every, strict=True)},
+                    "spread_s": max(every) - min(every),
+                }
+            )
     return sorted(rows, key=lambda row: -float(row["spread_s"]))
 
 
 def _winners(designs: list[Row]) -> dict[str, object]:
     """The best design of each headline number."""
     found: dict[str, object] = {"designs": len(designs)}
-    for name, pick in (("tpot_s", min), ("ttft_s", min), ("usd_per_million_output_tokens", min), ("kv_bytes_per_token", min)):
+    for name, pick in (
+        ("tpot_s", min),
+        ("ttft_s", min),
+        ("usd_per_million_output_tokens", min),
+        ("kv_bytes_per_token", min),
+    ):
         rows = [row for row in designs if row.get(name) is not None]
         if rows:
             found[f"best_{name}"] = pick(rows, key=lambda row, key=name: row[key])["design"]  # type: ignore[misc]

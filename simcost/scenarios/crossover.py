@@ -61,7 +61,9 @@ def result(query: Query) -> Result:
     said = phases.warnings(query, w)
     if found["prefill_crossover_tokens"] is None:
         said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
-    return Result("crossover", phases.inputs(query, w), found, tables, said, phases.references(w), _sentence(model.name, found))
+    return Result(
+        "crossover", phases.inputs(query, w), found, tables, said, phases.references(w), _sentence(model.name, found)
+    )
 
 
 def _sentence(name: str, found: dict[str, Any]) -> str:
@@ -108,7 +110,11 @@ def _weight_reads(w: Workload) -> float:
                 k = block.num_experts_per_tok  # type: ignore[attr-defined]
                 size *= float(distinct_experts(block.n_routed_experts, k, w.phase.batch, held) / held)  # type: ignore[attr-defined]
             if weight.name in ("embed_tokens", "embed_positions"):
-                size = float(w.view.storage["embedding"].tensor_bytes(w.view.batch * weight.inner)) if weight.inner else 0.0
+                size = (
+                    float(w.view.storage["embedding"].tensor_bytes(w.view.batch * weight.inner))
+                    if weight.inner
+                    else 0.0
+                )
             total += size
     if w.model.head.tied:
         head = w.model.head

@@ -13,19 +13,28 @@ from simcost.scenarios import phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
+_SHORT = {"elements": "n", "payload_bytes": "bytes"}
+
 
 def shape(coords: dict[str, Any]) -> str:
-    """"m=64 n=7168 k=16384 bf16" of an op's coordinates."""
+    """ "m=64 n=7168 k=16384 bf16" of an op's coordinates."""
     words = []
     for key, value in coords.items():
         if key == "op":
             continue
-        words.append(str(value) if isinstance(value, str) else f"{key}={_short(float(value))}")
+        if key == "b" and value == 1.0:
+            continue
+        words.append(str(value) if isinstance(value, str) else f"{_SHORT.get(key, key)}={_short(float(value))}")
     return " ".join(words)
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.2f}"
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
+
+
+def _name(path: tuple[str, ...]) -> str:
+    """ "attention / core" of a path of tags; the step and the stack stand in `part`."""
+    return " / ".join(path[2:] if len(path) > 3 else path[-1:])
 
 
 def result(query: Query) -> Result:
@@ -43,20 +52,21 @@ def result(query: Query) -> Result:
         wire = call.op.family == "collective"
         rows.append(
             {
-                "part": path[1] if len(path) > 2 else "", "block": path[-2] if len(path) > 2 else "", "op": path[-1],
+                "part": path[1] if len(path) > 2 else "",
+                "op": _name(path),
                 "kernel": call.op.family, "shape": shape(dict(call.op.coords())),
                 "flops": steps.number(work.flops), "bytes": steps.number(call.op.coords()["payload_bytes"] if wire else work.bytes),  # type: ignore[arg-type]
                 "intensity": None if wire or not work.bytes else steps.number(work.flops / work.bytes),
                 "bound": bound(cost), "time_s": steps.number(cost.seconds), "light_s": steps.number(cost.light_s),
                 "times": steps.number(weight), "share": steps.number(cost.seconds * weight / total),
-                "basis": f"datasheet {float(cost.datasheet_s / cost.seconds):.0%}, rest assumed",
+                "basis": f"{float(cost.datasheet_s / cost.seconds):.0%} datasheet",
                 "formula": call.op.formula, "source": call.op.source,
             }
         )  # fmt: skip
     overhead = w.device.assumption("step_overhead")
     rows.append(
         {
-            "part": "engine", "block": "", "op": "step overhead", "kernel": "host", "shape": "", "flops": 0, "bytes": 0,
+            "part": "engine", "op": "step overhead", "kernel": "host", "shape": "", "flops": 0, "bytes": 0,
             "intensity": None, "bound": "overhead", "time_s": steps.number(overhead), "light_s": 0, "times": 1,
             "share": steps.number(overhead / total), "basis": "assumed", "formula": "assumed.step_overhead",
             "source": w.device.where,

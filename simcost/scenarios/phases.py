@@ -26,7 +26,11 @@ def _name(query: Query) -> str:
 
 def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     o = query.overrides
-    found: dict[str, Any] = {"model": query.model, "hw": query.hw, **{k: v for k, v in o.phase.items() if v is not None}}
+    found: dict[str, Any] = {
+        "model": query.model,
+        "hw": query.hw,
+        **{k: v for k, v in o.phase.items() if v is not None},
+    }
     if w is not None:
         found["plan"] = {
             **{k: steps.number(getattr(w.plan, k)) if is_scalar(getattr(w.plan, k)) else None for k in ("tp", "ep")},
@@ -73,11 +77,11 @@ def verdict(step: steps.Step) -> tuple[str, bool]:
     held = step.memory
     short = float(np.asarray(held.short))
     if short <= 0:
-        return f"fits: {show(held.used, 'bytes')} of {show(held.capacity, 'bytes')} a GPU", True
+        return f"fits: {show(float(held.used), 'bytes')} of {show(float(held.capacity), 'bytes')} a GPU", True
     what = "weights alone" if held.weights + held.reserve > held.capacity else "weights, cache and activations"
     return (
-        f"DOES NOT FIT: short of {show(short, 'bytes')} a GPU ({what} need {show(held.used, 'bytes')} "
-        f"of {show(held.capacity, 'bytes')}); times are as if memory allowed"
+        f"DOES NOT FIT: short of {show(short, 'bytes')} a GPU ({what} need {show(float(held.used), 'bytes')} "
+        f"of {show(float(held.capacity), 'bytes')}); times are as if memory allowed"
     ), False
 
 
@@ -99,7 +103,9 @@ def _sweep(query: Query) -> Result:
     first: Workload | None = None
     for point in points:
         if point.workload is None:
-            rows += [{**labels, "feasible": False, "reason": point.reason} for labels in _labels(query, vector, point.fixed)]
+            rows += [
+                {**labels, "feasible": False, "reason": point.reason} for labels in _labels(query, vector, point.fixed)
+            ]
             continue
         first = first or point.workload
         said += warnings(query, point.workload)
@@ -118,7 +124,8 @@ def _sweep(query: Query) -> Result:
 def _labels(query: Query, vector: list[str], fixed: dict[str, Any]) -> list[Row]:
     shape = [len(query.axes[path]) for path in vector]
     return [
-        {**fixed, **{path: query.axes[path][i] for path, i in zip(vector, at, strict=True)}} for at in np.ndindex(*shape)
+        {**fixed, **{path: query.axes[path][i] for path, i in zip(vector, at, strict=True)}}
+        for at in np.ndindex(*shape)
     ]
 
 

@@ -50,7 +50,9 @@ def make(
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == "phase" and key not in usable:
-            raise SpecError(f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})")
+            raise SpecError(
+                f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
+            )
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     return Query(model, hw, decode, overrides, axes, usd_per_hour)

@@ -38,7 +38,9 @@ def list_models() -> Result:
                 "weight_bytes": number(count.weight_bytes(model)),
             }
         )  # fmt: skip
-    return Result("list models", {}, {"models": len(rows)}, {"models": rows}, references=("workloads/models/sources.csv",))
+    return Result(
+        "list models", {}, {"models": len(rows)}, {"models": rows}, references=("workloads/models/sources.csv",)
+    )
 
 
 def list_hardware() -> Result:
@@ -57,7 +59,9 @@ def list_hardware() -> Result:
                 "tdp_w": _maybe(device.tdp), "usd_per_hour": _maybe(device.usd_per_hour),
             }
         )  # fmt: skip
-    return Result("list hardware", {}, {"hardware": len(rows)}, {"hardware": rows}, references=("hwprofiles/<name>/profile.toml",))
+    return Result(
+        "list hardware", {}, {"hardware": len(rows)}, {"hardware": rows}, references=("hwprofiles/<name>/profile.toml",)
+    )
 
 
 def _maybe(value: Any) -> Any:
@@ -93,7 +97,8 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
                 }
             )  # fmt: skip
     training: list[Row] = [
-        {"convention": key, "training_flops_per_token": number(value)} for key, value in count.training_flops(model, isl).items()
+        {"convention": key, "training_flops_per_token": number(value)}
+        for key, value in count.training_flops(model, isl).items()
     ]
     warnings = [*model.notes, "kv_bytes_per_token is in bf16"]
     if model.unused:
@@ -120,7 +125,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     values = hardware.facts(tables, where)
     for path, given in changed.items():
         values[path] = hardware.override(path, given, values, where)
-    stated = {path: entry for path, entry in hardware.entries(tables, where)}
+    stated = dict(hardware.entries(tables, where))
     rows: list[Row] = []
     for path, value in values.items():
         entry = stated.get(path, {})
@@ -131,7 +136,9 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
                 "basis": "assumed" if path.startswith("assumed.") else "datasheet", "source": source,
             }
         )  # fmt: skip
-    metrics = {path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")}
+    metrics = {
+        path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")
+    }
     return Result(
         "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows}, device.notes, (where,),
         f"{device.title}: {sum(r['basis'] == 'assumed' for r in rows)} of {len(rows)} values are assumptions",

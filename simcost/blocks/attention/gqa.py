@@ -52,7 +52,9 @@ class GQA:
         even = where(kv >= plan.tp, kv / plan.tp, plan.tp / kv)
         return [
             divides(self.num_attention_heads, plan.tp, "num_attention_heads"),
-            Check(even == maximum(even // 1, 1.0), f"tp must divide num_key_value_heads = {kv}, or be a multiple of it"),
+            Check(
+                even == maximum(even // 1, 1.0), f"tp must divide num_key_value_heads = {kv}, or be a multiple of it"
+            ),
         ]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:

@@ -96,7 +96,8 @@ class MLA:
     def _latent(self, view: View) -> tuple[Program, ...]:
         rows, act = view.tokens, view.activation
         return (
-            linear(view, self._weight(view, "kv_a_proj"), rows),
+            # Its input is the queries' input, quantised there already.
+            linear(view, self._weight(view, "kv_a_proj"), rows, quantise=False),
             Call(Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act), "kv_a_norm"),
             Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write"),
         )
@@ -114,7 +115,18 @@ class MLA:
         into_q = Weight("kv_b_proj", "attention", self.kv_lora_rank, self.qk_nope_head_dim, heads)
         out_of_v = Weight("kv_b_proj", "attention", self.v_head_dim, self.kv_lora_rank, heads)
         core = AttentionCore(
-            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, Mask(), act, view.kv, act, True
+            view.batch,
+            phase.q_len,
+            phase.past,
+            heads,
+            1.0,
+            self.latent,
+            self.kv_lora_rank,
+            Mask(),
+            act,
+            view.kv,
+            act,
+            True,
         )
         return Serial(
             (

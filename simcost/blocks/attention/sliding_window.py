@@ -30,7 +30,7 @@ class SlidingWindow(GQA):
 
 
 def layer_kind(r: Reader, layer: int, layers: int) -> str:
-    """"sliding_attention", "chunked_attention" or "full_attention" for this layer."""
+    """ "sliding_attention", "chunked_attention" or "full_attention" for this layer."""
     stated = r.per_layer("layer_types", layer, layers)
     if stated is not None:
         return str(stated)

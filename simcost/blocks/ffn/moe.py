@@ -14,6 +14,7 @@ import numpy as np
 
 from simcost.blocks.ffn.dense import activation
 from simcost.blocks.view import View, Weight, all_reduce, cast, linear
+from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
 from simcost.num import Num, maximum
@@ -95,12 +96,16 @@ class MoE:
         router = Router(
             rows, self.n_routed_experts, self.num_experts_per_tok, self.scoring_func, self.n_group, self.topk_group
         )
+        x = view.quantised_input("experts")
         parts: list[Program] = [linear(view, weight["router"], rows, "router"), Call(router, "top-k")]
-        parts += [self._exchange(view, "dispatch", view.quantised_input("experts").bits / act.bits)]
-        parts += [Call(Permute(rows, copies, self.hidden_size, act), "permute")]
+        if x is not act:
+            # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
+            parts.append(cast(view, "experts", rows * self.hidden_size, "tokens"))
+        parts.append(self._exchange(view, "dispatch", x))
+        parts.append(Call(Permute(rows, copies, self.hidden_size, x), "permute"))
         parts += self._experts(view, weight, copies)
-        parts += [Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute")]
-        parts += [self._exchange(view, "combine", 1.0)]
+        parts.append(Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute"))
+        parts.append(self._exchange(view, "combine", act))
         if self.has_shared:
             parts += self._shared(view, weight, rows)
         parts.append(all_reduce(view, rows, self.hidden_size, "all-reduce"))
@@ -113,7 +118,7 @@ class MoE:
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
         for name, inner in (("experts_up", self.hidden_size), ("experts_down", self._width(view))):
-            if x is not view.activation:
+            if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed)
             parts.append(Call(gemm, name))
@@ -126,15 +131,16 @@ class MoE:
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
         act = view.activation
+        same = view.quantised_input("shared_experts") is view.quantised_input("experts")
         add = Stream("residual", rows * self.hidden_size, 2.0, 1.0, 1.0, act, act)
         return [
-            linear(view, weight["shared_up"], rows),
+            linear(view, weight["shared_up"], rows, quantise=not same),
             activation(view, rows * self.shared_width / view.plan.tp, self.gated),
             linear(view, weight["shared_down"], rows),
             Call(add, "add shared"),
         ]
 
-    def _exchange(self, view: View, tag: str, ratio: float) -> Call:
+    def _exchange(self, view: View, tag: str, x: Dtype) -> Call:
         """All2All between attention replicas and experts: one copy a token and destination rank (DeepEP), own rank free."""
         plan, k = view.plan, self.num_experts_per_tok
         limited = bool(np.any(np.asarray(self.n_group) > 1))
@@ -144,7 +150,7 @@ class MoE:
             self.n_routed_experts, picks, ranks, self.topk_group if limited else None, self.n_group
         )
         remote = view.tokens * visited * (ranks - 1.0) / ranks
-        return Call(Collective("all_to_all", view.activation.tensor_bytes(remote * self.hidden_size) * ratio, ranks), tag)
+        return Call(Collective("all_to_all", x.tensor_bytes(remote * self.hidden_size), ranks), tag)
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
