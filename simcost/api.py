@@ -16,11 +16,7 @@ from typing import Any
 from simcost import grammar
 from simcost.errors import SpecError
 from simcost.result import Result
-from simcost.scenarios import compare as _compare
-from simcost.scenarios import crossover as _crossover
-from simcost.scenarios import explain as _explain
 from simcost.scenarios import phases
-from simcost.scenarios import show as _show
 from simcost.scenarios.query import Query, make
 
 Sets = Mapping[str, Any]
@@ -86,7 +82,9 @@ def compare(
     only = {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
     question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
-    return _compare.result(list(models), question, make(first, hw, False, prompt, only, {}, price))
+    from simcost.scenarios import compare as scenario
+
+    return scenario.result(list(models), question, make(first, hw, False, prompt, only, {}, price))
 
 
 def explain(
@@ -96,31 +94,43 @@ def explain(
     """Every op of one step of `phase` ("decode" or "prefill")."""
     if phase not in ("decode", "prefill"):
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
+    from simcost.scenarios import explain as scenario
+
     if phase == "decode":
-        return _explain.result(_decode(model, hw, batch, context, set, None, price))
-    return _explain.result(_prefill(model, hw, batch, isl, past, set, None, price))
+        return scenario.result(_decode(model, hw, batch, context, set, None, price))
+    return scenario.result(_prefill(model, hw, batch, isl, past, set, None, price))
 
 
 def crossover(model: str, hw: str = "h200", set: Sets | None = None) -> Result:
     """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
-    return _crossover.result(_decode(model, hw, 1, 1, set, None, None))
+    from simcost.scenarios import crossover as scenario
+
+    return scenario.result(_decode(model, hw, 1, 1, set, None, None))
 
 
 def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
     """Exact counts of a model by zoo name, config.json or directory."""
-    return _show.show_model(name, dict(set or {}), grammar.count("--isl", isl))
+    from simcost.scenarios import show
+
+    return show.show_model(name, dict(set or {}), grammar.count("--isl", isl))
 
 
 def show_hardware(name: str, set: Sets | None = None) -> Result:
     """Facts and assumptions of a device profile."""
-    return _show.show_hardware(name, dict(set or {}))
+    from simcost.scenarios import show
+
+    return show.show_hardware(name, dict(set or {}))
 
 
 def list_models() -> Result:
     """The zoo."""
-    return _show.list_models()
+    from simcost.scenarios import show
+
+    return show.list_models()
 
 
 def list_hardware() -> Result:
     """The device profiles."""
-    return _show.list_hardware()
+    from simcost.scenarios import show
+
+    return show.list_hardware()

@@ -27,7 +27,7 @@ class Dtype:
         """Bytes of a plain (activation or cache) tensor; block scales run along the last dimension. [B]"""
         bits: Num = elements * self.bits
         if self.scale_bits:
-            bits = bits + elements / (self.block[1] * (1 if self.block[0] <= 1 else self.block[0])) * self.scale_bits
+            bits = bits + elements / self.block[1] * self.scale_bits
         return bits / 8
 
     def matrix_bytes(self, out: Num, inner: Num) -> Num:

@@ -73,7 +73,7 @@ def divides(size: Num, parts: Num, what: str) -> Check:
     """`parts` must cut `size` evenly."""
     ratio = size / parts
     shown = f"{size:.0f}" if is_scalar(size) else "size"
-    by = f"{parts:.0f}" if is_scalar(parts) else "its value here"
+    by = f"{parts:.0f}" if is_scalar(parts) else "that many"
     return Check(ratio == floor(ratio), f"{what} = {shown} cannot be cut into {by} equal parts")
 
 

@@ -110,7 +110,7 @@ def leaves(
         yield here, node, priced.cost, weight
     elif isinstance(node, Choice):
         for part, (name, share) in zip(priced.parts, priced.taken, strict=True):
-            yield from leaves(part, weight * share, (*here, name))
+            yield from leaves(part, weight * share, (*path, name))
     else:
         times = node.repeat if isinstance(node, Serial) else 1.0
         for part in priced.parts:

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, overload
 
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
+
+
+def number(value: Any) -> float | int | None:
+    """A JSON number: whole counts as integers, NaN and infinity as null."""
+    scalar = float(value)
+    if scalar != scalar or scalar in (float("inf"), float("-inf")):
+        return None
+    return int(scalar) if scalar == int(scalar) and abs(scalar) < 2**53 else scalar
+
+
+class Columns(Sequence[Row]):
+    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries."""
+
+    def __init__(
+        self,
+        labels: Mapping[str, Sequence[Any]],
+        feasible: Sequence[bool],
+        reasons: Sequence[str],
+        values: Mapping[str, Any],
+    ) -> None:
+        self.labels, self.feasible, self.reasons, self.values = labels, feasible, reasons, values
+
+    def __len__(self) -> int:
+        return len(self.feasible)
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Row]: ...
+
+    def __getitem__(self, index: int | slice) -> Row | list[Row]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        row: Row = {name: column[index] for name, column in self.labels.items()}
+        if not self.feasible[index]:
+            return {**row, "feasible": False, "reason": str(self.reasons[index])}
+        row |= {"feasible": True, "fits": bool(self.values["fits"][index])}
+        return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +57,7 @@ class Result:
     command: str
     inputs: dict[str, Any]
     metrics: dict[str, Any]
-    tables: dict[str, list[Row]] = field(default_factory=dict)
+    tables: Mapping[str, Sequence[Row]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     verdict: str = ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -42,7 +44,7 @@ def _metrics(result: Result) -> Table:
     return table
 
 
-def _by_part(rows: list[Row]) -> list[RenderableType]:
+def _by_part(rows: Sequence[Row]) -> list[RenderableType]:
     """explain: one table a kind of layer, in running order."""
     found: list[RenderableType] = []
     for part in dict.fromkeys(row["part"] for row in rows):
@@ -52,7 +54,7 @@ def _by_part(rows: list[Row]) -> list[RenderableType]:
     return found
 
 
-def _table(name: str, rows: list[Row], heading: str = "") -> RenderableType:
+def _table(name: str, rows: Sequence[Row], heading: str = "") -> RenderableType:
     most = _MOST_OF.get(name, _MOST)
     shown = rows[:most]
     hidden = _HIDDEN.get(name, ())
@@ -73,7 +75,7 @@ def _table(name: str, rows: list[Row], heading: str = "") -> RenderableType:
     return table
 
 
-def _turned(name: str, rows: list[Row], names: list[str]) -> Table:
+def _turned(name: str, rows: Sequence[Row], names: list[str]) -> Table:
     """One column a row: designs side by side."""
     table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("", style="cyan")
@@ -84,7 +86,7 @@ def _turned(name: str, rows: list[Row], names: list[str]) -> Table:
     return table
 
 
-def _bars(rows: list[Row]) -> RenderableType:
+def _bars(rows: Sequence[Row]) -> RenderableType:
     lines = [Text("share of attention in attention + FFN FLOPs", style="bold")]
     for row in rows:
         filled = round(40 * float(row["attention_share"]))

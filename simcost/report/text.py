@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from simcost.report.cells import cell, title
@@ -43,7 +44,7 @@ def as_markdown(result: Result) -> str:
     return "\n".join(parts)
 
 
-def _table(rows: list[Row]) -> list[str]:
+def _table(rows: Sequence[Row]) -> list[str]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
     return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]

@@ -9,7 +9,7 @@ from simcost.model import count
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
-from simcost.result import Result, Row
+from simcost.result import Result, Row, number
 from simcost.scenarios import phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
@@ -66,7 +66,7 @@ def _design(question: Query, prompt: Query) -> Row:
         step = steps.run(w)
         first = steps.run(workload(prompt))
     except SimcostError as error:
-        return {**row, "feasible": False, "reason": str(error), **{k: steps.number(v) for k, v in found.items()}}
+        return {**row, "feasible": False, "reason": str(error), **{k: number(v) for k, v in found.items()}}
     output = steps.metrics(step, True, question.price(w.device))
     entry = steps.metrics(first, False, prompt.price(w.device))
     for name in ("ttft_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens"):
@@ -80,7 +80,7 @@ def _design(question: Query, prompt: Query) -> Row:
     for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", "share_datasheet", "share_assumed"):
         found[name] = output[name]
     row["fits"] = phases.verdict(step)[1]
-    return {**row, **{key: steps.number(value) for key, value in found.items()}}
+    return {**row, **{key: number(value) for key, value in found.items()}}
 
 
 def _terms(terms: dict[str, dict[str, float]], name: str, phase: str, step: steps.Step) -> None:

@@ -16,7 +16,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
-from simcost.result import Result, Row
+from simcost.result import Result, Row, number
 from simcost.scenarios import phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
@@ -41,17 +41,17 @@ def result(query: Query) -> Result:
         return 1.0 * (count.attention_core_flops(model, 1.0, length - 1.0) <= ffn)
 
     found: dict[str, Any] = {
-        "prefill_crossover_tokens": steps.number(largest(sequence, 0.0) + 1.0),
-        "token_crossover_context": steps.number(largest(token, 0.0) + 1.0),
-        "ffn_flops_per_token": steps.number(ffn),
+        "prefill_crossover_tokens": number(largest(sequence, 0.0) + 1.0),
+        "token_crossover_context": number(largest(token, 0.0) + 1.0),
+        "ffn_flops_per_token": number(ffn),
     }
     lengths: list[Row] = []
     for length in LENGTHS:
         core = float(np.asarray(count.attention_core_flops(model, float(length), 0.0))) / length
         lengths.append(
             {
-                "length": length, "attention_core_flops_per_token": steps.number(core), "ffn_flops_per_token": steps.number(ffn),
-                "attention_share": steps.number(core / (core + ffn)),
+                "length": length, "attention_core_flops_per_token": number(core), "ffn_flops_per_token": number(ffn),
+                "attention_share": number(core / (core + ffn)),
             }
         )  # fmt: skip
     tables = {"prefill FLOPs by length": lengths, "decode reads by batch": _reads(w)}
@@ -87,10 +87,10 @@ def _reads(w: Workload) -> list[Row]:
         def below(context: Num, weights: float = weights, local: Num = local) -> Num:
             return 1.0 * (local * steps.sequence_bytes(w, context) <= weights)
 
-        context = steps.number(largest(below, 0.0) + 1.0)
+        context = number(largest(below, 0.0) + 1.0)
         rows.append(
             {
-                "batch": batch, "weight_bytes_read_per_gpu": steps.number(weights), "context": context,
+                "batch": batch, "weight_bytes_read_per_gpu": number(weights), "context": context,
                 "context_x_batch": None if context is None else context * batch,
             }
         )  # fmt: skip

@@ -8,7 +8,7 @@ from simcost.cost.cost import bound
 from simcost.errors import SpecError
 from simcost.num import is_scalar
 from simcost.program import leaves
-from simcost.result import Result, Row
+from simcost.result import Result, Row, number
 from simcost.scenarios import phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
@@ -55,10 +55,10 @@ def result(query: Query) -> Result:
                 "part": path[1] if len(path) > 2 else "",
                 "op": _name(path),
                 "kernel": call.op.family, "shape": shape(dict(call.op.coords())),
-                "flops": steps.number(work.flops), "bytes": steps.number(call.op.coords()["payload_bytes"] if wire else work.bytes),  # type: ignore[arg-type]
-                "intensity": None if wire or not work.bytes else steps.number(work.flops / work.bytes),
-                "bound": bound(cost), "time_s": steps.number(cost.seconds), "light_s": steps.number(cost.light_s),
-                "times": steps.number(weight), "share": steps.number(cost.seconds * weight / total),
+                "flops": number(work.flops), "bytes": number(call.op.coords()["payload_bytes"] if wire else work.bytes),
+                "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
+                "bound": bound(cost), "time_s": number(cost.seconds), "light_s": number(cost.light_s),
+                "times": number(weight), "share": number(cost.seconds * weight / total),
                 "basis": f"{float(cost.datasheet_s / cost.seconds):.0%} datasheet",
                 "formula": call.op.formula, "source": call.op.source,
             }
@@ -67,13 +67,13 @@ def result(query: Query) -> Result:
     rows.append(
         {
             "part": "engine", "op": "step overhead", "kernel": "host", "shape": "", "flops": 0, "bytes": 0,
-            "intensity": None, "bound": "overhead", "time_s": steps.number(overhead), "light_s": 0, "times": 1,
-            "share": steps.number(overhead / total), "basis": "assumed", "formula": "assumed.step_overhead",
+            "intensity": None, "bound": "overhead", "time_s": number(overhead), "light_s": 0, "times": 1,
+            "share": number(overhead / total), "basis": "assumed", "formula": "assumed.step_overhead",
             "source": w.device.where,
         }
     )  # fmt: skip
     sentence, fits = phases.verdict(step)
-    found = {k: steps.number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
+    found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, {"ops": rows},
         phases.warnings(query, w), phases.references(w), sentence, fits,

@@ -8,9 +8,9 @@ import numpy as np
 
 from simcost.errors import SpecError
 from simcost.num import is_scalar
-from simcost.result import Result, Row
+from simcost.result import Columns, Result, number
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, reasons, sweep, workload
+from simcost.scenarios.query import Point, Query, reasons, sweep, workload
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -33,7 +33,7 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     }
     if w is not None:
         found["plan"] = {
-            **{k: steps.number(getattr(w.plan, k)) if is_scalar(getattr(w.plan, k)) else None for k in ("tp", "ep")},
+            **{k: number(getattr(w.plan, k)) if is_scalar(getattr(w.plan, k)) else None for k in ("tp", "ep")},
             **w.formats(),
             "mla_form": w.plan.mla_form,
             "dequantise": w.plan.dequantise,
@@ -89,7 +89,7 @@ def _single(query: Query) -> Result:
     w = workload(query)
     step = steps.run(w)
     sentence, fits = verdict(step)
-    found = {k: steps.number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
+    found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
         warnings=warnings(query, w), references=references(w), verdict=sentence, fits=fits,
@@ -98,35 +98,45 @@ def _single(query: Query) -> Result:
 
 def _sweep(query: Query) -> Result:
     vector, points = sweep(query)
-    rows: list[Row] = []
-    said: list[str] = []
-    first: Workload | None = None
-    for point in points:
-        if point.workload is None:
-            rows += [
-                {**labels, "feasible": False, "reason": point.reason} for labels in _labels(query, vector, point.fixed)
-            ]
-            continue
-        first = first or point.workload
-        said += warnings(query, point.workload)
-        rows += _rows(query, vector, point.fixed, point.workload)
-    if first is None:
+    runnable = [point.workload for point in points if point.workload is not None]
+    if not runnable:
         raise SpecError(f"no point of the sweep can be run: {points[0].reason}")
-    order = list(query.axes)
-    rows = [{**{k: row[k] for k in order}, **{k: v for k, v in row.items() if k not in order}} for row in rows]
-    usable = sum(1 for row in rows if row["feasible"])
+    rows = _table(query, vector, points)
+    said = [line for w in runnable for line in warnings(query, w)]
+    fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
-        _name(query), inputs(query, None), {"points": len(rows), "points_feasible": usable}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), references(first), "", any(row.get("fits") for row in rows),
+        _name(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
+        tuple(dict.fromkeys(said)), references(runnable[0]), "" if fits else "no point of the sweep fits in memory", fits,
     )  # fmt: skip
 
 
-def _labels(query: Query, vector: list[str], fixed: dict[str, Any]) -> list[Row]:
-    shape = [len(query.axes[path]) for path in vector]
-    return [
-        {**fixed, **{path: query.axes[path][i] for path, i in zip(vector, at, strict=True)}}
-        for at in np.ndindex(*shape)
+def _table(query: Query, vector: list[str], points: list[Point]) -> Columns:
+    """Columns of all points: the axes in the order asked for, feasibility, metrics."""
+    shape = tuple(len(query.axes[path]) for path in vector)
+    size = int(np.prod(shape, dtype=int))
+    grid = np.indices(shape).reshape(len(shape), size) if shape else np.zeros((0, size), int)
+    labels: dict[str, list[Any]] = {path: [] for path in query.axes}
+    parts = []
+    for point in points:
+        for path in query.axes:
+            values = query.axes[path]
+            labels[path] += (
+                [values[i] for i in grid[vector.index(path)]] if path in vector else [point.fixed[path]] * size
+            )
+        parts.append(None if point.workload is None else columns(query, vector, point.workload))
+    names = next(list(part) for part in parts if part is not None)
+    empty = {name: np.full(size, np.nan) for name in names}
+    joined: dict[str, Any] = {}
+    for name in names:
+        if name in ("feasible", "fits"):
+            joined[name] = np.concatenate([np.zeros(size, bool) if part is None else part[name] for part in parts])
+        elif name != "reason":
+            joined[name] = np.concatenate([empty[name] if part is None else part[name] for part in parts])
+    why = [
+        [point.reason] * size if part is None else list(part["reason"])
+        for point, part in zip(points, parts, strict=True)
     ]
+    return Columns(labels, joined.pop("feasible"), [reason for part in why for reason in part], joined)
 
 
 def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:
@@ -139,17 +149,3 @@ def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:
         found["fits"] = np.asarray(step.memory.short) <= 0
     flat = {name: np.broadcast_to(np.asarray(value), shape).ravel() for name, value in found.items()}
     return {"feasible": good.ravel(), "reason": why.ravel(), **flat}
-
-
-def _rows(query: Query, vector: list[str], fixed: dict[str, Any], w: Workload) -> list[Row]:
-    table = columns(query, vector, w)
-    good, why = table.pop("feasible").tolist(), table.pop("reason").tolist()
-    fits = table.pop("fits").tolist()
-    values = {name: column.tolist() for name, column in table.items()}
-    rows = []
-    for i, labels in enumerate(_labels(query, vector, fixed)):
-        if not good[i]:
-            rows.append({**labels, "feasible": False, "reason": why[i]})
-            continue
-        rows.append({**labels, "feasible": True, "fits": fits[i], **{k: steps.number(v[i]) for k, v in values.items()}})
-    return rows

@@ -178,14 +178,17 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     return float(hardware.override(key, value, facts, where))
 
 
-def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.str_]]:
+def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
     """(feasible, why not) of every point of the array axes."""
     good = np.ones(shape, bool)
-    why = np.full(shape, "", dtype="U160")
+    why = np.zeros(shape, np.intp)  # index into `said`
+    said = [""]
     for check in lower.checks(w.model, w.plan):
         if every(check.ok):
             continue
-        bad = np.broadcast_to(~np.asarray(check.ok, bool), shape)
-        why[bad & good] = check.reason
-        good &= ~bad
-    return good, why
+        bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)
+        if bad.any():
+            said.append(check.reason)
+            why[bad] = len(said) - 1
+            good &= ~bad
+    return good, np.asarray(said, dtype=object)[why]

@@ -10,9 +10,8 @@ from simcost.model import count
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
-from simcost.result import Result, Row
+from simcost.result import Result, Row, number
 from simcost.scenarios.query import Query, model_of
-from simcost.scenarios.step import number
 
 _BF16_BYTES = 2.0
 

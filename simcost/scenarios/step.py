@@ -11,7 +11,7 @@ from simcost.cost import memory, price
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
 from simcost.model import count
-from simcost.num import Num, floor, is_scalar, maximum, plain
+from simcost.num import Num, floor, is_scalar, maximum
 from simcost.plan import busiest, require
 from simcost.program import Priced, choices
 from simcost.program import price as fold
@@ -132,12 +132,3 @@ def forms(step: Step) -> dict[str, str]:
 def forms_named(step: Step) -> dict[str, str]:
     """The same under metric names: "mla_form"."""
     return {name.lower().replace(" ", "_"): taken for name, taken in forms(step).items()}
-
-
-def number(value: Num) -> float | int | None:
-    """A JSON number: whole counts as integers, NaN and infinity as null."""
-    value = plain(value)
-    scalar = float(value)
-    if scalar != scalar or scalar in (float("inf"), float("-inf")):
-        return None
-    return int(scalar) if scalar == int(scalar) and abs(scalar) < 2**53 else scalar

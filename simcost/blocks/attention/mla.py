@@ -108,7 +108,7 @@ class MLA:
         core = AttentionCore(
             view.batch, phase.q_len, phase.past, heads, heads, self.qk_head_dim, self.v_head_dim, Mask(), act, act, act
         )
-        return Serial((expand, Call(core, "core (expanded)")))
+        return Serial((expand, Call(core, "core")))
 
     def _absorbed(self, view: View) -> Program:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
@@ -131,7 +131,7 @@ class MLA:
         return Serial(
             (
                 linear(view, into_q, view.tokens, "absorb k into q", quantise=False),
-                Call(core, "core (absorbed)"),
+                Call(core, "core"),
                 linear(view, out_of_v, view.tokens, "absorb v into o", quantise=False),
             )
         )

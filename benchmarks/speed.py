@@ -1,0 +1,53 @@
+"""Start-up and sweep speed, as ratios in one run: machines differ, ratios do not. Run by hand: python benchmarks/speed.py
+
+Bars: `simcost --help` <= 2.5x and a decode query <= 5x the wall time of `python -c "import numpy"`; 100,000 operating
+points of DeepSeek-V3 decode in one call <= 1 s; neither query loads torch, pandas or matplotlib.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+
+import simcost
+
+DECODE = ["-m", "simcost", "decode", "--model", "deepseek-v3", "--hw", "h200", "--batch", "64", "--set", "plan.tp=8"]
+
+
+def seconds(arguments: list[str]) -> float:
+    """Wall time of one fresh interpreter."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], check=True, capture_output=True)
+    return time.perf_counter() - start
+
+
+def ratios(arguments: list[str], rounds: int = 11) -> tuple[float, float]:
+    """(median, P90) of the ratio to `import numpy`, pair by pair."""
+    found = sorted(seconds(arguments) / seconds(["-c", "import numpy"]) for _ in range(rounds))
+    return statistics.median(found), found[int(0.9 * (rounds - 1))]
+
+
+def main() -> None:
+    for name, arguments, bar in (("--help", ["-m", "simcost", "--help"], 2.5), ("decode", DECODE, 5.0)):
+        middle, high = ratios(arguments)
+        print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, bar {bar}x)")
+    heavy = "import sys, simcost.cli.app as a; a.run(sys.argv[1:]); print(sorted({'torch','pandas','matplotlib'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", heavy, *DECODE[2:]], capture_output=True, text=True, check=True)
+    print("heavy packages loaded by a decode query:", out.stdout.splitlines()[-1])
+    vary = {
+        "plan.tp": [1, 2, 4, 8, 16],
+        "plan.ep": [1, 8, 16, 32, 64],
+        "batch": [8 * i for i in range(1, 81)],
+        "context": [256 * i for i in range(1, 51)],
+    }
+    start = time.perf_counter()
+    result = simcost.decode("deepseek-v3", "h200", vary=vary)
+    print(
+        f"{result.metrics['points']:,} operating points of DeepSeek-V3 decode: {time.perf_counter() - start:.2f} s (bar 1 s)"
+    )
+
+
+if __name__ == "__main__":
+    main()
