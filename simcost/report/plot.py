@@ -18,22 +18,22 @@ def crossover(result: Result, path: Path) -> None:
         raise SpecError(f"--plot {path}: the name must end in .png or .svg")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter
 
     lengths = result.tables["prefill FLOPs by length"]
     reads = [row for row in result.tables["decode reads by batch"] if row["context"]]
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
     x = [row["length"] for row in lengths]
-    left.loglog(
-        x, [row["attention_core_flops_per_token"] / 1e9 for row in lengths], "o-", label="attention core, O(N²d)"
-    )
-    left.loglog(x, [row["ffn_flops_per_token"] / 1e9 for row in lengths], "s-", label="FFN, O(Nd²)")
+    left.loglog(x, [row["attention_core_flops_per_token"] for row in lengths], "o-", label="attention core, O(N²d)")
+    left.loglog(x, [row["ffn_flops_per_token"] for row in lengths], "s-", label="FFN, O(Nd²)")
     meet = result.metrics["prefill_crossover_tokens"]
     if meet:
         left.axvline(meet, color="grey", linestyle=":")
         left.annotate(
             f"{meet:,} tokens", (meet, left.get_ylim()[0]), rotation=90, va="bottom", ha="right", color="grey"
         )
-    left.set(xlabel="prefill length [tokens]", ylabel="GFLOP a token", title=f"{result.inputs['model']}: prefill work")
+    left.set(xlabel="prefill length [tokens]", ylabel="FLOP a token", title=f"{result.inputs['model']}: prefill work")
+    left.yaxis.set_major_formatter(EngFormatter())
     left.legend()
     right.loglog([row["batch"] for row in reads], [row["context"] for row in reads], "o-")
     right.set(

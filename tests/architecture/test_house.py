@@ -1,0 +1,83 @@
+"""The structure of the house: units, names, documented commands, plug-ins."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from simcost.model import load as models
+from simcost.model.spec import families
+from simcost.registry import discover
+
+ROOT = Path(__file__).parents[2]
+SOURCES = sorted((ROOT / "simcost").rglob("*.py"))
+INSIDE = [
+    p
+    for p in SOURCES
+    if p.parts[-2] in ("ops", "cost", "hardware")
+    or "blocks" in p.parts
+    or p.name in ("program.py", "plan.py", "routing.py", "lower.py")
+]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=lambda p: p.stem)
+def test_inside_names_carry_si_suffixes_only(path):
+    assert not re.findall(r"\b\w+_(?:ms|us|gb|gib|mb|tflops)\b", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: "/".join(p.parts[-2:]))
+def test_every_module_says_what_it_is(path):
+    assert path.read_text(encoding="utf-8").startswith('"""')
+
+
+def test_files_stay_small():
+    long = {str(p): len(p.read_text(encoding="utf-8").splitlines()) for p in SOURCES}
+    assert {p: n for p, n in long.items() if n > 350} == {}
+
+
+def test_conversion_literals_live_in_units():
+    # Bounds on input (hf, quant, grammar, query) and the "per million tokens" of a price are not unit conversions.
+    allowed = {"units.py", "hf.py", "quant.py", "grammar.py", "price.py", "query.py"}
+    for path in SOURCES:
+        if path.name not in allowed:
+            assert not re.findall(
+                r"\b1e(?:3|6|9|12)\b|2\s*\*\*\s*(?:20|30)\b|\b1024\s*\*", path.read_text(encoding="utf-8")
+            ), path
+
+
+@pytest.mark.parametrize("package", ["simcost.blocks.attention", "simcost.blocks.ffn"])
+def test_plug_ins_answer_the_reader(package):
+    for module in discover(package).values():
+        assert callable(module.claims)
+        assert callable(module.from_hf)
+
+
+def test_every_shipped_model_has_a_source_and_a_known_family():
+    import csv
+
+    with (ROOT / "workloads" / "models" / "sources.csv").open(encoding="utf-8") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert sorted(rows) == models.names()
+    for name in models.names():
+        assert rows[name]["config_source"]
+        kind = models.load_config(name)[2]
+        kind = kind.get("text_config", kind).get("model_type")
+        assert kind in families()
+
+
+def test_every_command_stands_in_the_manual():
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    for command in (
+        "list models",
+        "list hardware",
+        "show model",
+        "show hardware",
+        "decode",
+        "prefill",
+        "compare",
+        "explain",
+        "crossover",
+    ):
+        assert f"## simcost {command}" in text

@@ -1,0 +1,257 @@
+"""Every command: answers, files, exit codes, and one clear line for whatever a user gets wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from simcost.cli.app import run
+
+DECODE = [
+    "decode",
+    "--model",
+    "deepseek-v3",
+    "--hw",
+    "h200",
+    "--batch",
+    "64",
+    "--context",
+    "4096",
+    "--set",
+    "plan.tp=8",
+]
+COMMANDS = {
+    "list models": ["list", "models"],
+    "list hardware": ["list", "hardware"],
+    "show model": ["show", "model", "deepseek-v3"],
+    "show hardware": ["show", "hardware", "h200"],
+    "decode": DECODE,
+    "prefill": ["prefill", "--model", "llama-3.1-8b", "--hw", "h100", "--isl", "4096"],
+    "sweep": [*DECODE, "--vary", "batch=1,8,64", "--vary", "plan.ep=1,8,3"],
+    "compare": ["compare", "deepseek-v3", "llama-3.1-405b", "mixtral-8x22b", "--hw", "h200", "--set", "plan.tp=8"],
+    "explain": ["explain", "--model", "mixtral-8x7b", "--hw", "h200"],
+    "crossover": ["crossover", "--model", "deepseek-v3"],
+}
+KEYS = ["schema_version", "inputs", "metrics", "rows", "warnings", "references"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("style", ["console", "csv", "markdown", "json"])
+def test_every_command_answers_in_every_format(name, style, capsys):
+    assert run([*COMMANDS[name], "--format", style]) == 0
+    out = capsys.readouterr().out
+    assert out.strip()
+    if style == "json":
+        document = json.loads(out)
+        assert list(document) == KEYS
+        assert document["schema_version"] == 1
+    if style == "csv":
+        rows = list(csv.reader(io.StringIO(out)))
+        assert len(rows) >= 2
+        assert len({len(row) for row in rows}) == 1
+    if style == "markdown":
+        assert out.startswith(f"# simcost {name if name != 'sweep' else 'decode'}")
+
+
+def answer(arguments, capsys):
+    assert run([*arguments, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_show_model_has_the_documented_metrics(capsys):
+    metrics = answer(COMMANDS["show model"], capsys)["metrics"]
+    assert metrics["params_total"] == 671026419200
+    assert metrics["kv_elements_per_token"] == 35136
+    assert metrics["kv_bytes_per_token"] == 70272
+    for name in (
+        "params_mtp",
+        "params_active_all",
+        "params_active_no_embedding",
+        "params_active_no_embedding_no_head",
+        "weight_bytes",
+    ):
+        assert metrics[name] > 0
+
+
+def test_metrics_hold_no_echo_of_inputs(capsys):
+    document = answer(DECODE, capsys)
+    for echo in ("batch", "context", "model", "hw", "plan.tp"):
+        assert echo not in document["metrics"]
+    assert document["inputs"]["batch"] == 64
+
+
+def test_every_default_format_is_said(capsys):
+    said = " ".join(answer(DECODE, capsys)["warnings"])
+    for key in ("weight_dtype=fp8_block", "compute_dtype=fp8_block", "kv_dtype=bf16", "activation_dtype=bf16"):
+        assert f"plan.{key}" in said
+
+
+def test_a_sweep_is_the_product_of_its_axes_and_bad_points_say_why(capsys):
+    rows = answer(COMMANDS["sweep"], capsys)["rows"]
+    assert [(r["batch"], r["plan.ep"]) for r in rows] == [(b, e) for b in (1, 8, 64) for e in (1, 8, 3)]
+    for row in rows:
+        assert row["feasible"] == (row["plan.ep"] != 3)
+        assert bool(row.get("reason")) == (row["plan.ep"] == 3)
+
+
+def test_a_sweep_row_equals_the_single_answer(capsys):
+    rows = answer([*DECODE[:-2], "--vary", "plan.tp=4,8"], capsys)["rows"]
+    single = answer(DECODE, capsys)["metrics"]
+    assert {k: rows[1][k] for k in single if k != "mla_form"} == {k: v for k, v in single.items() if k != "mla_form"}
+
+
+def test_strict_fails_with_three_when_it_does_not_fit(capsys):
+    alone = ["decode", "--model", "deepseek-v3", "--hw", "h200"]
+    assert run(alone) == 0
+    assert "DOES NOT FIT" in capsys.readouterr().out
+    assert run([*alone, "--strict"]) == 3
+    assert "short of" in capsys.readouterr().err
+
+
+def test_what_if_moves_the_answer(capsys):
+    base = answer(DECODE, capsys)["metrics"]
+    wide = answer([*DECODE, "--set", "model.kv_lora_rank=1024"], capsys)["metrics"]
+    fast = answer([*DECODE, "--set", "hw.memory.bandwidth=x2"], capsys)["metrics"]
+    named = answer([*DECODE, "--set", "hw.memory.bandwidth=9.6 TB/s"], capsys)["metrics"]
+    assert wide["kv_bytes_per_gpu"] > base["kv_bytes_per_gpu"]
+    assert fast["tpot_s"] < base["tpot_s"]
+    assert fast == named
+
+
+def test_packed_weights_are_computed_wider_on_a_device_without_fp8(capsys):
+    plan = ["decode", "--model", "deepseek-v3", "--hw", "a100", "--set", "plan.tp=16"]
+    assert run(plan) == 2
+    assert "plan.compute_dtype=bf16" in capsys.readouterr().err
+    fused = answer([*plan, "--set", "plan.compute_dtype=bf16"], capsys)["metrics"]
+    apart = answer([*plan, "--set", "plan.compute_dtype=bf16", "--set", "plan.dequantise=separate"], capsys)["metrics"]
+    assert apart["tpot_s"] > fused["tpot_s"]
+    assert apart["weight_bytes_per_gpu"] == fused["weight_bytes_per_gpu"]
+
+
+def test_explain_shares_sum_to_one(capsys):
+    rows = answer(COMMANDS["explain"], capsys)["rows"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1.0, rel=1e-12)
+    assert {"shape", "flops", "bytes", "intensity", "bound", "time_s", "share", "basis", "formula", "source"} <= set(
+        rows[0]
+    )
+
+
+def test_compare_terms_come_largest_first(capsys):
+    rows = answer(COMMANDS["compare"], capsys)["rows"]
+    spread = [row["spread_s"] for row in rows if row["table"] == "terms"]
+    assert spread == sorted(spread, reverse=True)
+    assert [row["design"] for row in rows if row["table"] == "designs"] == [
+        "deepseek-v3",
+        "llama-3.1-405b",
+        "mixtral-8x22b",
+    ]
+
+
+BAD = {
+    "unknown model": (["decode", "--model", "deepsek-v3", "--hw", "h200"], "deepseek-v3"),
+    "unknown hardware": (["decode", "--model", "deepseek-v3", "--hw", "h20o"], "did you mean"),
+    "unknown option": (["decode", "--modle", "x"], "--model"),
+    "unknown command": (["decod"], "decod"),
+    "missing option": (["decode"], "--model"),
+    "not a number": ([*DECODE, "--batch", "many"], "--batch"),
+    "negative batch": ([*DECODE, "--batch", "-4"], "batch"),
+    "zero context": ([*DECODE, "--context", "0"], "context"),
+    "absurd batch": ([*DECODE, "--batch", "9" * 30], "batch"),
+    "unknown path": ([*DECODE, "--set", "plan.tpp=8"], "tp"),
+    "unknown root": ([*DECODE, "--set", "foo.bar=8"], "foo.bar"),
+    "unknown model key": ([*DECODE, "--set", "model.kv_lora_rnk=8"], "kv_lora_rank"),
+    "unknown hardware key": ([*DECODE, "--set", "hw.memory.bandwith=8 TB/s"], "hw.memory.bandwith"),
+    "no unit": ([*DECODE, "--set", "hw.memory.bandwidth=8"], "unit"),
+    "wrong unit": ([*DECODE, "--set", "hw.memory.bandwidth=8 GB"], "GB"),
+    "no value": ([*DECODE, "--set", "plan.tp"], "path=value"),
+    "empty axis": ([*DECODE, "--vary", "batch=1,,2"], "empty"),
+    "fraction of a head": ([*DECODE, "--set", "plan.tp=3"], "num_attention_heads"),
+    "half a GPU": ([*DECODE, "--set", "plan.tp=1.5"], "plan.tp"),
+    "experts in a dense model": (["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "plan.ep=8"], "ep"),
+    "unknown dtype": ([*DECODE, "--set", "plan.kv_dtype=fp9"], "fp8"),
+    "unknown form": ([*DECODE, "--set", "plan.mla_form=absorb"], "absorbed"),
+    "narrow compute": (
+        ["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "plan.compute_dtype=fp8"],
+        "plan.weight_dtype",
+    ),
+    "unknown format": ([*DECODE, "--format", "xml"], "--format"),
+    "unwritable output": ([*DECODE, "-o", "/nowhere/at/all.json"], "/nowhere/at/all.json"),
+    "bad price": ([*DECODE, "--price", "-1"], "--price"),
+    "one design": (["compare", "deepseek-v3", "--hw", "h200"], "two"),
+    "bad phase": (["explain", "--model", "deepseek-v3", "--hw", "h200", "--phase", "train"], "--phase"),
+    "no fp8": (["decode", "--model", "deepseek-v3", "--hw", "a100"], "plan.compute_dtype"),
+    "foreign path": (["show", "model", "deepseek-v3", "--set", "plan.tp=8"], "plan.tp"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
+    arguments, clue = BAD[name]
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith("simcost: ")
+    assert clue in captured.err
+
+
+@pytest.mark.parametrize(
+    ("text", "clue"),
+    [
+        ("", "not valid JSON"),
+        ("{", "line 1"),
+        ("[]", "JSON object"),
+        ('{"model_type": "llama"}', "num_hidden_layers"),
+        ('{"model_type": "jamba", "num_hidden_layers": 2, "mamba_d_state": 16}', "not modelled yet: mamba_d_state"),
+        ('{"model_type": "x", "use_mfa": true}', "not modelled yet: use_mfa"),
+    ],
+)
+def test_malformed_model_files_name_file_and_key(text, clue, tmp_path, capsys):
+    path = tmp_path / "config.json"
+    path.write_text(text)
+    assert run(["show", "model", str(path)]) == 2
+    err = capsys.readouterr().err
+    assert "config.json" in err
+    assert clue in err
+    assert err.count("\n") == 1
+
+
+def test_output_is_whole_or_not_at_all(tmp_path, capsys):
+    target = tmp_path / "answer.json"
+    assert run([*DECODE, "--format", "json", "-o", str(target)]) == 0
+    assert json.loads(target.read_text())["metrics"]["gpus"] == 8
+    before = target.read_text()
+    assert run([*DECODE, "--set", "plan.tp=3", "-o", str(target)]) == 2
+    assert target.read_text() == before
+    assert os.listdir(tmp_path) == ["answer.json"]
+
+
+def test_plot_is_a_picture(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    for name, magic in (("a.png", b"\x89PNG"), ("a.svg", b"<?xml")):
+        assert run(["crossover", "--model", "deepseek-v3", "--plot", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_bytes().startswith(magic)
+    assert run(["crossover", "--model", "deepseek-v3", "--plot", str(tmp_path / "a.doc")]) == 2
+
+
+def test_help_and_queries_load_no_heavy_package():
+    probe = "import sys; from simcost.cli.app import run; run(sys.argv[1:]); sys.stderr.write(str(sorted({'torch','pandas','matplotlib'} & set(sys.modules))))"
+    for arguments in (["--help"], DECODE, COMMANDS["compare"]):
+        done = subprocess.run([sys.executable, "-c", probe, *arguments], capture_output=True, text=True, check=True)
+        assert done.stderr == "[]"
+
+
+def test_python_api_gives_frames():
+    pytest.importorskip("pandas")
+    import simcost
+
+    result = simcost.decode("deepseek-v3", "h200", batch=64, set={"plan.tp": 8}, vary={"context": [1024, 4096]})
+    frame = result.to_frame()
+    assert list(frame["context"]) == [1024, 4096]
+    assert frame["tpot_s"].is_monotonic_increasing
