@@ -35,6 +35,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "router_correction_bias": ("use_routing_bias", "moe_router_enable_expert_bias"),
     "qk_norm": ("use_qk_norm",),
     "use_bias": ("enable_bias",),
+    "o_bias": ("attention_out_bias",),
 }
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _NESTED = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")

@@ -7,7 +7,7 @@ Most likely to be wrong: real routers are skewed, which raises the busiest rank'
 
 from __future__ import annotations
 
-from simcost.num import Num, exp, log1p, minimum, where
+from simcost.num import Num, exp, log1p, maximum, minimum, where
 
 
 def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = None) -> Num:
@@ -17,18 +17,38 @@ def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = N
     return (experts if held is None else held) * (1.0 - where(share >= 1.0, 0.0 * miss, miss))
 
 
-def distinct_ranks(experts: Num, top_k: int, ranks: Num, group_limit: Num | None = None, groups: Num = 1.0) -> Num:
-    """Expected ranks that hold at least one of a token's k experts: R(1 - C(E-E/R, k)/C(E, k)).
+def distinct_ranks(experts: Num, top_k: int, ranks: Num, groups: int = 1, limit: int = 1) -> Num:
+    """Expected ranks that hold at least one of a token's k experts: R(1 - C(E-E/R, k)/C(E, k)) when routing is free.
 
-    With a group limit M of G groups drawn at random, experts come from M·E/G of them, which lie on M·R/G ranks when
-    ranks split groups, and on M ranks when they coincide. Source: hypergeometric law; docs/theory/moe.md.
+    With a limit of M of G groups drawn at random, the k experts come from M·E/G of them. A rank that holds part of one
+    group is reached as if only M·R/G ranks existed; a rank that holds G/R whole groups has j of them drawn with
+    hypergeometric probability. Source: hypergeometric law; docs/theory/moe.md, checked against simulation.
     """
-    pool = experts if group_limit is None else experts * group_limit / groups
-    spread = ranks if group_limit is None else ranks * group_limit / groups
-    # Fewer ranks than groups: a rank holds several groups and the limit binds less; the free law is the upper bound.
-    spread, pool = where(spread >= 1.0, spread, ranks), where(spread >= 1.0, pool, experts)
-    here = pool / spread
+    if groups <= 1 or limit >= groups:
+        return ranks * (1.0 - _miss(experts, experts / ranks, top_k))
+    pool = experts * limit / groups
+    fine = ranks * limit / groups
+    split = fine * (1.0 - _miss(pool, pool / fine, top_k))
+    held = maximum(groups / ranks, 1.0)
+    missed: Num = 0.0
+    for drawn in range(limit + 1):
+        chance = _choose(held, drawn) * _choose(groups - held, limit - drawn) / _choose(float(groups), limit)
+        missed = missed + chance * _miss(pool, drawn * experts / groups, top_k)
+    return where(ranks >= groups, split, ranks * (1.0 - missed))
+
+
+def _miss(pool: Num, here: Num, picks: int) -> Num:
+    """Probability that none of `picks` distinct draws from `pool` lies among `here` of them."""
     miss: Num = 1.0
-    for pick in range(top_k):
-        miss = miss * where(pool - here - pick > 0, (pool - here - pick) / (pool - pick), 0.0 * pool)
-    return spread * (1.0 - miss)
+    for pick in range(picks):
+        left = pool - pick
+        miss = miss * maximum((left - here) / maximum(left, 1.0), 0.0)
+    return miss
+
+
+def _choose(n: Num, k: int) -> Num:
+    """n over k for whole n, 0 when k > n."""
+    value: Num = 1.0
+    for i in range(k):
+        value = value * maximum(n - i, 0.0) / (i + 1.0)
+    return value

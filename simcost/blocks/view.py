@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
+from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
@@ -93,6 +94,19 @@ class Block(Protocol):
     def program(self, view: View) -> Program: ...
 
     def checks(self, plan: Plan) -> list[Check]: ...
+
+
+@runtime_checkable
+class Attention(Block, Protocol):
+    """What an attention block answers besides: its mask and core, from which exact attention FLOPs follow."""
+
+    @property
+    def mask(self) -> Mask: ...
+
+    @property
+    def core_width(self) -> Num:
+        """heads x (d_qk + d_v) of the un-absorbed core."""
+        ...
 
 
 def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True) -> Program:

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from simcost.blocks.attention.gqa import GQA
-from simcost.blocks.attention.mla import MLA
-from simcost.blocks.view import Block, Weight
+from simcost.blocks.view import Attention, Block, Weight
 from simcost.dtypes import Dtype
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
-from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
 
 _WHOLE = Plan()
-_CAUSAL = Mask()
 
 
 def _weights(model: ModelSpec, plan: Plan = _WHOLE) -> list[tuple[float, Weight]]:
@@ -65,12 +61,12 @@ def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:
     return total
 
 
-def _attention(model: ModelSpec) -> list[tuple[float, Block]]:
-    return [(n, block) for n, block in model.blocks() if block.kind == "attention"]
+def _attention(model: ModelSpec) -> list[tuple[float, Attention]]:
+    return [(n, block) for n, block in model.blocks() if isinstance(block, Attention)]
 
 
-def _bounded(block: Block) -> bool:
-    return isinstance(block, GQA) and (block.mask.window is not None or block.mask.chunk is not None)
+def _bounded(block: Attention) -> bool:
+    return block.mask.window is not None or block.mask.chunk is not None
 
 
 def kv_elements(model: ModelSpec) -> dict[str, Num]:
@@ -98,26 +94,11 @@ def _shape(block: Block) -> tuple[str, ...]:
     return tuple(str(getattr(block, name, None)) for name in names)
 
 
-def _core_widths(block: Block) -> Num:
-    """heads x (d_qk + d_v), un-absorbed: FLOPs of one (query, key) pair are twice this."""
-    if isinstance(block, MLA):
-        return block.num_attention_heads * (block.qk_head_dim + block.v_head_dim)
-    if isinstance(block, GQA):
-        return block.num_attention_heads * (block.head_dim + block.v_head_dim)
-    raise TypeError(f"{type(block).__name__} has no attention core")
-
-
-def core_flops(block: Block, q_len: Num, past: Num) -> Num:
-    """Exact FLOPs of the attention core of one layer and sequence, un-absorbed. [FLOP]"""
-    mask = block.mask if isinstance(block, GQA) else _CAUSAL
-    return 2.0 * _core_widths(block) * mask.pairs(q_len, past)
-
-
 def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
-    """The same over all layers. [FLOP]"""
+    """Exact FLOPs of the attention cores of all layers for one sequence, un-absorbed. [FLOP]"""
     total: Num = 0.0
     for n, block in _attention(model):
-        total = total + n * core_flops(block, q_len, past)
+        total = total + 2.0 * n * block.core_width * block.mask.pairs(q_len, past)
     return total
 
 
@@ -137,7 +118,7 @@ def training_flops(model: ModelSpec, seq: Num) -> dict[str, Num]:
     count = parameters(model)
     full: Num = 0.0
     for n, block in _attention(model):
-        full = full + n * 6.0 * seq * _core_widths(block)
+        full = full + n * 6.0 * seq * block.core_width
     router = 6.0 * _total((n, w) for n, w in _weights(model) if w.name == "router")
     reference = 6.0 * count["params_active_no_embedding"] + full / 2.0
     megatron = reference - router
@@ -158,6 +139,6 @@ def _mtp_flops(model: ModelSpec, seq: Num) -> Num:
         matrices = [(1.0, w) for w in module.weights(_WHOLE) if w.inner is not None and w.name != "router"]
         total = total + 6.0 * (_total(matrices, active=True) + model.hidden_size * model.vocab_size)
         for block in module.layer:
-            if block.kind == "attention":
-                total = total + 3.0 * seq * _core_widths(block)
+            if isinstance(block, Attention):
+                total = total + 3.0 * seq * block.core_width
     return total

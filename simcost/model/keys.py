@@ -63,15 +63,24 @@ UNMODELLED = {
     "kda_layers": "linear attention (KDA)",
     "global_attn_every_n_layers": "ModernBERT-style encoders",
 }
-MODELLED_LAYER_TYPES = ("full_attention", "sliding_attention", "chunked_attention", "attention")
 
 
-def unmodelled(config: Mapping[str, Any], used: set[str]) -> tuple[str, str] | None:
-    """The first key whose structure nobody models, with what it means; None when all is well."""
+def unmodelled(
+    config: Mapping[str, Any], handled: frozenset[str], layer_types: frozenset[str]
+) -> tuple[str, str] | None:
+    """The first key whose structure nobody models, with what it means; None when all is well.
+
+    `handled` and `layer_types` are what the discovered blocks say they read: a new block needs no edit here.
+    """
     for key, value in config.items():
-        if key in UNMODELLED and key not in used and value not in (None, False, 0, [], {}):
+        if key in UNMODELLED and key not in handled and not _idle(value):
             return key, UNMODELLED[key]
-    for kind in config.get("layer_types") or []:
-        if kind not in MODELLED_LAYER_TYPES:
+    kinds = config.get("layer_types")
+    for kind in kinds if isinstance(kinds, list) else []:
+        if kind not in layer_types:
             return "layer_types", f"layers of type {kind!r}"
     return None
+
+
+def _idle(value: Any) -> bool:
+    return value is None or value is False or (isinstance(value, (int, float)) and value == 0) or value in ([], {}, "")

@@ -24,6 +24,7 @@ from simcost.num import Num
 from simcost.registry import discover
 
 Layer = tuple[Block, ...]
+KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,15 @@ def known_keys() -> set[str]:
     from simcost.hf import ALIASES, CANONICAL
 
     implied = {key for table in families().values() for key in table}
-    return set(ALIASES) | set(CANONICAL) | implied | set(keys.IRRELEVANT) | set(keys.UNMODELLED) | _BLOCK_KEYS
+    return (
+        set(ALIASES)
+        | set(CANONICAL)
+        | implied
+        | set(keys.IRRELEVANT)
+        | set(keys.UNMODELLED)
+        | _BLOCK_KEYS
+        | _declared("HANDLES")
+    )
 
 
 _BLOCK_KEYS = set(
@@ -90,7 +99,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note("model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)")
     elif family not in families():
         r.note(f"model_type {family!r} is not known: read as Llama-style; biases and norms it implies are not counted")
-    early = keys.unmodelled(flat, set())
+    early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
     layers = r.layout("num_hidden_layers", least=1)
@@ -101,11 +110,19 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     return _spec(r, name, stacks, order, built[-1])
 
 
+def _declared(name: str) -> frozenset[str]:
+    """Everything that the discovered blocks declare under a module constant."""
+    modules = [module for kind in KINDS for module in discover(f"simcost.blocks.{kind}").values()]
+    return frozenset(word for module in modules for word in getattr(module, name, ()))
+
+
 def _layer(r: Reader, layer: int, layers: int) -> Layer:
     attention = _claimed("simcost.blocks.attention", r, layer, layers).from_hf(r, layer, layers)
     ffn = _claimed("simcost.blocks.ffn", r, layer, layers).from_hf(r, layer, layers)
     width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
     count = r.layout("norms_per_layer", 2, least=0)
+    if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
+        count = 1  # Falcon-7B: attention and FFN share one norm
     if count == 4:
         return (
             Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),
@@ -188,11 +205,12 @@ def _report_unused(r: Reader) -> list[str]:
     """Keys known not to matter; others are noted by name."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
+    silent = [key for key in known if isinstance(r.config[key], (str, bool)) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):
         r.note(
             f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}"
         )
-    return known
+    return [key for key in known if key not in silent]
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from simcost.blocks.attention.mla import MLA
 from simcost.cost.kernel import Roofline
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
@@ -124,8 +123,10 @@ def _weight_reads(w: Workload) -> float:
 
 def _forms(w: Workload) -> list[Row]:
     """New tokens a sequence from which expanded MLA beats absorbed, by cached context."""
-    block = next((b for _, b in w.model.blocks() if isinstance(b, MLA)), None)
-    if block is None or w.plan.mla_form != "auto":
+    block = next(
+        (b for _, b in w.model.blocks() if any(isinstance(p, Choice) for p in _parts(b.program(w.view)))), None
+    )
+    if block is None:
         return []
     queries = np.arange(1.0, 4097.0)
     rows: list[Row] = []

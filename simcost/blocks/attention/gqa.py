@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.errors import SpecError
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -19,6 +20,7 @@ from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
 
 QK_NORMS = ("none", "head", "full", "weightless")
+LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class GQA:
     @property
     def mask(self) -> Mask:
         return Mask()
+
+    @property
+    def core_width(self) -> Num:
+        """heads x (d_qk + d_v): a (query, key) pair costs twice this. [FLOP/2]"""
+        return self.num_attention_heads * (self.head_dim + self.v_head_dim)
 
     def heads(self, plan: Plan) -> tuple[Num, Num]:
         """(query, KV) heads of one rank; KV heads are replicated when tp exceeds them."""
@@ -109,6 +116,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     heads = r.num(prefix + "num_attention_heads")
     if r.has(prefix + "num_key_value_heads"):
         kv = r.num(prefix + "num_key_value_heads")
+    elif r.flag("multi_query") and not r.flag("new_decoder_architecture"):
+        kv = 0.0 * heads + 1.0
     else:
         kv = heads
         r.note("num_key_value_heads is absent: every query head has its own K and V, as in Hugging Face")
@@ -116,8 +125,10 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
     head_dim = r.num(prefix + "head_dim", hidden / heads)
     r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
-    qk_norm = r.raw("qk_norm", False)
-    norm = r.text("qk_norm_type", "head") if qk_norm else "none"
+    norm = r.text("qk_norm_type", "head") if r.flag("qk_norm") else "none"
+    norm = {"per_layer": "full", "per_head": "head"}.get(norm, norm)
+    if norm not in QK_NORMS:
+        raise SpecError(f"{r.where}: 'qk_norm_type' must be one of {', '.join(QK_NORMS)}, not {norm!r}")
     bias = r.flag("attention_bias") or r.flag("use_bias")
     rotary = r.fraction("partial_rotary_factor", 1.0)
     if r.has("rotary_dim"):
@@ -130,7 +141,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "v_head_dim": r.num(prefix + "v_head_dim", head_dim),
         "qkv_bias": bias or r.flag("qkv_bias") or r.flag("use_qkv_bias"),
         "o_bias": r.flag("o_bias", bias),
-        "qk_norm": {"per_layer": "full", "per_head": "head"}.get(norm, norm),
+        "qk_norm": norm,
         "qk_norm_bias": r.flag("qk_norm_bias"),
         "rotary": rotary,
     }

@@ -16,6 +16,7 @@ from simcost.blocks.view import View, Weight, all_reduce, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Choice, Program, Serial
@@ -39,6 +40,15 @@ class MLA:
     @property
     def qk_head_dim(self) -> Num:
         return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def mask(self) -> Mask:
+        return Mask()
+
+    @property
+    def core_width(self) -> Num:
+        """heads x (d_qk + d_v), un-absorbed: a (query, key) pair costs twice this. [FLOP/2]"""
+        return self.num_attention_heads * (self.qk_head_dim + self.v_head_dim)
 
     @property
     def latent(self) -> Num:
@@ -106,34 +116,43 @@ class MLA:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
         expand = linear(view, self._weight(view, "kv_b_proj"), view.batch * phase.context, "kv_b_proj (expand)")
         core = AttentionCore(
-            view.batch, phase.q_len, phase.past, heads, heads, self.qk_head_dim, self.v_head_dim, Mask(), act, act, act
+            view.batch,
+            phase.q_len,
+            phase.past,
+            heads,
+            heads,
+            self.qk_head_dim,
+            self.v_head_dim,
+            self.mask,
+            act,
+            act,
+            act,
         )
         return Serial((expand, Call(core, "core")))
 
     def _absorbed(self, view: View) -> Program:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
-        into_q = Weight("kv_b_proj", "attention", self.kv_lora_rank, self.qk_nope_head_dim, heads)
-        out_of_v = Weight("kv_b_proj", "attention", self.v_head_dim, self.kv_lora_rank, heads)
         core = AttentionCore(
-            view.batch,
-            phase.q_len,
-            phase.past,
-            heads,
-            1.0,
-            self.latent,
-            self.kv_lora_rank,
-            Mask(),
-            act,
-            view.kv,
-            act,
-            True,
-        )
+            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv, act, True
+        )  # fmt: skip
         return Serial(
             (
-                linear(view, into_q, view.tokens, "absorb k into q", quantise=False),
+                self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, "absorb k into q"),
                 Call(core, "core"),
-                linear(view, out_of_v, view.tokens, "absorb v into o", quantise=False),
+                self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, "absorb v into o"),
             )
+        )
+
+    def _absorb(self, view: View, heads: Num, out: Num, inner: Num, tag: str) -> Call:
+        """One product a head with its slice of kv_b_proj. Engines run it in the activations' format: narrow weights are
+        dequantised in the kernel (vLLM and SGLang hold W_UK and W_UV so)."""
+        stored, act = view.storage["attention"], view.activation
+        compute = stored if stored.bits > act.bits else act
+        return Call(
+            Gemm(
+                view.tokens, out, inner, act, stored, act, compute, heads, view.unpacked and stored.bits < compute.bits
+            ),
+            tag,
         )
 
 

@@ -15,6 +15,8 @@ from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import Mask
 
+LAYER_TYPES = ("sliding_attention", "chunked_attention")  # values of `layer_types` that this block reads
+
 
 @dataclass(frozen=True, slots=True)
 class SlidingWindow(GQA):

@@ -17,7 +17,7 @@ from simcost.blocks.view import View, Weight, all_reduce, cast, linear
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
-from simcost.num import Num, maximum
+from simcost.num import Num, where
 from simcost.ops.collective import Collective
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
@@ -36,7 +36,7 @@ class MoE:
 
     hidden_size: Num
     n_routed_experts: Num
-    num_experts_per_tok: Num
+    num_experts_per_tok: float
     moe_intermediate_size: Num
     shared_width: Num = 0.0
     gated: bool = True
@@ -45,8 +45,8 @@ class MoE:
     correction_bias: bool = False
     shared_gate: bool = False
     scoring_func: str = "softmax"
-    n_group: Num = 1.0
-    topk_group: Num = 1.0
+    n_group: float = 1.0
+    topk_group: float = 1.0
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2401.06066"
 
@@ -141,15 +141,14 @@ class MoE:
         ]
 
     def _exchange(self, view: View, tag: str, x: Dtype) -> Call:
-        """All2All between attention replicas and experts: one copy a token and destination rank (DeepEP), own rank free."""
-        plan, k = view.plan, self.num_experts_per_tok
-        limited = bool(np.any(np.asarray(self.n_group) > 1))
-        ranks = maximum(plan.ep / plan.tp, 1.0)
-        picks = int(np.max(np.asarray(k)))
+        """All2All between attention replicas and experts when ep > tp: the tp ranks of a replica share its tokens, each
+        sends one copy a token and destination rank (DeepEP), its own rank is free."""
+        plan = view.plan
+        ranks = where(plan.ep > plan.tp, plan.ep, 1.0)
         visited = distinct_ranks(
-            self.n_routed_experts, picks, ranks, self.topk_group if limited else None, self.n_group
+            self.n_routed_experts, int(self.num_experts_per_tok), ranks, int(self.n_group), int(self.topk_group)
         )
-        remote = view.tokens * visited * (ranks - 1.0) / ranks
+        remote = view.tokens / plan.tp * visited * (ranks - 1.0) / ranks
         return Call(Collective("all_to_all", x.tensor_bytes(remote * self.hidden_size), ranks), tag)
 
 
@@ -194,11 +193,11 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     scoring = r.text("scoring_func", "softmax")
     if scoring not in SCORING:
         raise SpecError(f"{r.where}: 'scoring_func' must be one of {', '.join(SCORING)}, not {scoring!r}")
-    groups = r.num("n_group", 1)
-    limit = r.num("topk_group", 1)
+    groups = float(r.layout("n_group", 1, least=1))
+    limit = float(r.layout("topk_group", 1, least=1))
     r.divisible(experts, groups, "n_routed_experts must be a multiple of n_group")
-    if np.any(np.asarray(limit) > np.asarray(groups)):
-        raise SpecError(f"{r.where}: 'topk_group' = {limit} exceeds n_group = {groups}")
+    if limit > groups:
+        raise SpecError(f"{r.where}: 'topk_group' = {limit:.0f} exceeds n_group = {groups:.0f}")
     bias = r.flag("ffn_bias") or r.flag("use_bias") or r.flag("mlp_bias")
     return MoE(
         r.num("hidden_size"), experts, top_k, width, shared, r.flag("gated_ffn", True),
