@@ -9,16 +9,16 @@ size. Sources: Thakur et al. 2005; NCCL documentation. A group of one moves noth
 from __future__ import annotations
 
 from simcost.cost.cost import Cost
-from simcost.errors import SpecError
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, every, maximum, where
+from simcost.num import Num, every, maximum, where
 from simcost.ops.collective import Collective
+from simcost.plan import Check
 
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0}
 
 
 def collective_cost(op: Collective, device: Device) -> Cost:
-    """Raises SpecError when a group needs a link that the profile does not state."""
+    """Elementwise; a group that needs a link which the profile does not state takes forever (see `link_checks`)."""
     group = op.group
     if every(group <= 1.0):
         zero = 0.0 * op.payload * group
@@ -45,8 +45,8 @@ def _ring(op: Collective, device: Device, inside: Num, outside: Num) -> tuple[Nu
     light = rounds * (inside - 1.0) / inside * op.payload * near
     wire, alpha = light * near_slow, rounds * (inside - 1.0) * near_hop
     if not every(outside <= 1.0):
-        far, far_slow, far_hop = _scaleout(device, outside > 1.0)
-        part = rounds * (outside - 1.0) / outside * op.payload / inside * far
+        far, far_slow, far_hop = _scaleout(device)
+        part = where(outside > 1.0, rounds * (outside - 1.0) / outside * op.payload / inside * far, 0.0)
         light, wire, alpha = light + part, wire + part * far_slow, alpha + rounds * (outside - 1.0) * far_hop
     return alpha, wire, light
 
@@ -57,8 +57,8 @@ def _all_to_all(op: Collective, device: Device, inside: Num, group: Num) -> tupl
     light = op.payload * (inside - 1.0) / peers * near
     wire, alpha = light * near_slow, 1.0 * (inside > 1.0) * near_hop
     if not every(inside >= group):
-        far, far_slow, far_hop = _scaleout(device, inside < group)
-        part = op.payload * (group - inside) / peers * far
+        far, far_slow, far_hop = _scaleout(device)
+        part = where(inside < group, op.payload * (group - inside) / peers * far, 0.0)
         light, wire = maximum(light, part), maximum(wire, part * far_slow)
         alpha = alpha + 1.0 * (inside < group) * far_hop
     return alpha, wire, light
@@ -75,13 +75,23 @@ def _scaleup(device: Device, inside: Num) -> tuple[Num, Num, Num]:
     )
 
 
-def _scaleout(device: Device, crossing: Mask) -> tuple[Num, Num, Num]:
-    if device.scaleout is None:
-        raise SpecError(
-            f"{device.where}: no 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain"
-        )
+def _scaleout(device: Device) -> tuple[Num, Num, Num]:
+    if device.scaleout is None:  # no way out of the domain: `link_checks` says so before anybody reads this
+        return float("inf"), 1.0, 0.0
     return (
         1.0 / device.scaleout,
         1.0 / device.assumption("scaleout_efficiency"),
         device.assumption("scaleout_hop_latency"),
     )
+
+
+def link_checks(device: Device, devices: Num) -> list[Check]:
+    """Whether the profile states a link for so many devices."""
+    if device.scaleout is not None:
+        return []
+    lacks = "no 'links.scaleup' and no" if device.scaleup is None else "no"
+    reason = (
+        f"{device.where}: {lacks} 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain "
+        "(give one with --set hw.links.scaleout.bandwidth=...)"
+    )
+    return [Check(device.nodes(devices) <= 1.0, reason)]

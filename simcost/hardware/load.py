@@ -143,7 +143,7 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
         if path.startswith("assumed."):
             if not isinstance(entry.get("reason"), str) or not entry["reason"].strip():
                 raise SpecError(f"{where}: '{path}' has no reason")
-        elif entry.get("source") not in sources:
+        elif not isinstance(entry.get("source"), str) or entry["source"] not in sources:
             raise SpecError(f"{where}: '{path}' has no source in [sources]")
         found[path] = _si(value, dimension(path, where), f"{where}: '{path}'")
         if dimension(path, where) == "fraction" and not 0.0 < float(np.max(found[path])) <= 1.0:
@@ -185,14 +185,15 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
     """The SI value of `hw.path=value`: a quantity with its unit, "x1.5" of what stands, or an array of SI values."""
     if isinstance(value, np.ndarray):
         return value
-    text = str(value).strip()
-    at = f"hw.{path}"
+    text, at = str(value).strip(), f"hw.{path}"
+    kind = dimension(path, at)
     if text[:1] in ("x", "X", "*"):
         if path not in stated:
             raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
-        return stated[path] * units.parse(text[1:], "count", at)
-    found = _si(value, dimension(path, at), at)
-    if dimension(path, at) == "fraction" and not float(np.max(found)) <= 1.0:
+        found = stated[path] * units.parse(text[1:], "count", at)
+    else:
+        found = _si(value, kind, at)
+    if kind == "fraction" and float(np.max(found)) > 1.0:
         raise SpecError(f"{at}={text}: must be in (0, 1]")
     return found
 

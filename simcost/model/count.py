@@ -65,10 +65,6 @@ def _attention(model: ModelSpec) -> list[tuple[float, Attention]]:
     return [(n, block) for n, block in model.blocks() if isinstance(block, Attention)]
 
 
-def _bounded(block: Attention) -> bool:
-    return block.mask.window is not None or block.mask.chunk is not None
-
-
 def kv_elements(model: ModelSpec) -> dict[str, Num]:
     """K/V elements of a token, in three counts: written by all layers; kept for the whole context by unbounded layers;
     and the published one, which counts window layers too where they share the K/V shape of the unbounded layers."""
@@ -78,10 +74,10 @@ def kv_elements(model: ModelSpec) -> dict[str, Num]:
     for n, block in _attention(model):
         each = block.state_elements(1.0, _WHOLE)
         written = written + n * each
-        if not _bounded(block):
+        if not block.mask.bounded:
             growing = growing + n * each
             shapes.add(_shape(block))
-    own = any(_bounded(b) and shapes and _shape(b) not in shapes for _, b in _attention(model))
+    own = any(b.mask.bounded and shapes and _shape(b) not in shapes for _, b in _attention(model))
     return {
         "kv_elements_per_token": growing if own else written,
         "kv_elements_per_token_written": written,

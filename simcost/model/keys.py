@@ -77,7 +77,7 @@ def unmodelled(
             return key, UNMODELLED[key]
     kinds = config.get("layer_types")
     for kind in kinds if isinstance(kinds, list) else []:
-        if kind not in layer_types:
+        if not isinstance(kind, str) or kind not in layer_types:
             return "layer_types", f"layers of type {kind!r}"
     return None
 

@@ -15,7 +15,7 @@ import numpy as np
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
-from simcost.blocks.view import ROLES, Block
+from simcost.blocks.view import ROLES, Attention, Block
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader, flatten
@@ -107,6 +107,12 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
     built = [_layer(r, layer, layers) for layer in range(layers)]
     stacks, order = _group(built)
+    if r.has("sliding_window") and not any(
+        isinstance(b, Attention) and b.mask.bounded for layer in built for b in layer
+    ):
+        r.note("no layer slides: sliding_window, use_sliding_window and max_window_layers have no effect")
+    if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
+        r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms")
     return _spec(r, name, stacks, order, built[-1])
 
 
@@ -205,7 +211,7 @@ def _report_unused(r: Reader) -> list[str]:
     """Keys known not to matter; others are noted by name."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
-    silent = [key for key in known if isinstance(r.config[key], (str, bool)) or key == "architectures"]
+    silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):
         r.note(
             f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}"

@@ -25,6 +25,11 @@ class Mask:
     window: Num | None = None
     chunk: Num | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a query sees only so many keys, whatever the context."""
+        return self.window is not None or self.chunk is not None
+
     def pairs(self, q_len: Num, past: Num) -> Num:
         """(query, key) pairs of one sequence: q_len new tokens after `past` cached ones."""
         if self.chunk is not None:

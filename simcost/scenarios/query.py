@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simcost import grammar, lower
+from simcost import grammar
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -22,6 +22,7 @@ from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Num, every
 from simcost.plan import Phase
+from simcost.scenarios.step import rules_of
 from simcost.workload import Workload, build
 
 
@@ -140,7 +141,7 @@ def _points(query: Query, fixed: list[str], vector: list[str], tolerate: bool = 
         try:
             points.append(Point(values, _arrays(query, values, vector)))
         except SimcostError as error:
-            if not tolerate and not any(not path.startswith("model.") for path in fixed):
+            if not tolerate and any(path.startswith("model.") for path in vector):
                 raise
             points.append(Point(values, None, str(error)))
     return points
@@ -183,7 +184,7 @@ def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDA
     good = np.ones(shape, bool)
     why = np.zeros(shape, np.intp)  # index into `said`
     said = [""]
-    for check in lower.checks(w.model, w.plan):
+    for check in rules_of(w):
         if every(check.ok):
             continue
         bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)
@@ -191,4 +192,4 @@ def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDA
             said.append(check.reason)
             why[bad] = len(said) - 1
             good &= ~bad
-    return good, np.asarray(said, dtype=object)[why]
+    return good, np.asarray(np.asarray(said, dtype=object)[why], dtype=object)

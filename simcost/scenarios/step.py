@@ -8,11 +8,12 @@ import numpy as np
 
 from simcost import lower
 from simcost.cost import memory, price
+from simcost.cost.collective import link_checks
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
 from simcost.model import count
 from simcost.num import Num, floor, is_scalar, maximum
-from simcost.plan import busiest, require
+from simcost.plan import Check, busiest, require
 from simcost.program import Priced, choices
 from simcost.program import price as fold
 from simcost.workload import Workload
@@ -28,9 +29,14 @@ class Step:
     memory: memory.Memory
 
 
+def rules_of(w: Workload) -> list[Check]:
+    """What must hold for this plan to run: shardings of the blocks, links of the device."""
+    return [*lower.checks(w.model, w.plan), *link_checks(w.device, w.plan.devices)]
+
+
 def run(w: Workload) -> Step:
     """Price one step and its memory. Infeasible shardings raise SpecError for scalars; a sweep checks beforehand."""
-    rules = lower.checks(w.model, w.plan)
+    rules = rules_of(w)
     if is_scalar(w.plan.tp) and is_scalar(w.plan.ep):
         require(rules)
     program = lower.step(w.model, w.view)

@@ -93,9 +93,8 @@ class GQA:
         parts: list[Program] = [linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
-        rope = 3.0 * self.rotary
-        parts += [
-            Call(Stream("rope", rows * (h + kv) * self.head_dim, 1.0, 1.0, rope, act, act), "rope"),
+            parts += [
+            Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),
             Call(Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv), "kv write"),
             Call(
                 AttentionCore(
@@ -130,6 +129,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     if norm not in QK_NORMS:
         raise SpecError(f"{r.where}: 'qk_norm_type' must be one of {', '.join(QK_NORMS)}, not {norm!r}")
     bias = r.flag("attention_bias") or r.flag("use_bias")
+    if "attention_bias" in r.config and {"qkv_bias", "o_bias"} <= set(r.implied):
+        r.note("attention_bias has no effect: this family fixes which projections have a bias")
     rotary = r.fraction("partial_rotary_factor", 1.0)
     if r.has("rotary_dim"):
         rotary = r.num("rotary_dim") / head_dim

@@ -137,6 +137,7 @@ class MoE:
             linear(view, weight["shared_up"], rows, quantise=not same),
             activation(view, rows * self.shared_width / view.plan.tp, self.gated),
             linear(view, weight["shared_down"], rows),
+            *([linear(view, weight["shared_gate"], rows)] if self.shared_gate else []),
             Call(add, "add shared"),
         ]
 
@@ -164,7 +165,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     if layer < r.layout("first_k_dense_replace", 0):
         return False
     if r.has("moe_layer_start_index"):
-        last = r.raw("moe_layer_end_index", -1)
+        last = r.layout("moe_layer_end_index", -1, least=-1)
         if not r.layout("moe_layer_start_index") <= layer <= (last if last >= 0 else layers - 1):
             return False
     if r.has("moe_layer_interval"):
