@@ -93,7 +93,7 @@ class GQA:
         parts: list[Program] = [linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
-            parts += [
+        parts += [
             Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),
             Call(Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv), "kv write"),
             Call(
