@@ -1,0 +1,147 @@
+"""No config key is silently ignored: change any number or flag, and a metric moves or the model says why not."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from simcost.cost.kernel import Roofline
+from simcost.errors import SimcostError
+from simcost.hardware import load as hardware
+from simcost.hf import ALIASES, canonical
+from simcost.model import count, load
+from simcost.model.spec import ModelSpec, from_config
+from simcost.plan import Phase, Plan
+from simcost.scenarios import step as steps
+from simcost.workload import build
+
+MODELS = [
+    "llama-3.1-8b", "qwen2.5-7b", "qwen3-30b-a3b", "mixtral-8x7b", "deepseek-v3", "deepseek-v2", "deepseek-v2-lite",
+    "deepseek-moe-16b", "kimi-k2", "gpt-oss-120b", "glm-4.5", "minimax-m2", "llama-4-scout", "llama-4-maverick",
+    "gemma-2-9b", "gemma-3-27b", "bloom-176b", "opt-13b", "falcon-40b", "dbrx", "grok-1", "mimo-7b", "mimo-v2-flash",
+    "ernie-4.5-21b-a3b", "ling-1t", "phi-3.5-moe", "mistral-7b-v0.1",
+]  # fmt: skip
+Path = tuple[str, ...]
+
+
+def walk(table: Mapping[str, Any], at: Path = ()) -> Iterator[tuple[Path, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from walk(value, (*at, key))
+        elif isinstance(value, (bool, int, float)) or (
+            isinstance(value, list) and value and all(isinstance(v, (bool, int, float)) for v in value)
+        ):
+            yield (*at, key), value
+
+
+def mutants(value: Any) -> list[Any]:
+    """Other legal-looking values, the gentlest first."""
+    if isinstance(value, list):
+        head = mutants(value[0])
+        return [[m, *value[1:]] for m in head] + [[mutants(v)[0] for v in value]]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, float) and value != int(value):
+        return [value / 2, value * 2]
+    found = [value * 2, value // 2, value + 1, value * 3, 0, 1]
+    return [type(value)(m) for m in found if m != value]
+
+
+def replaced(config: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
+    out = copy.deepcopy(config)
+    table: Any = out
+    for key in path[:-1]:
+        table = table[key]
+    table[path[-1]] = value
+    return out
+
+
+DEVICE = hardware.load("b200")
+
+
+def fingerprint(spec: ModelSpec) -> tuple[Any, ...]:
+    """Parameters, caches, weight bytes, and the metrics of a decode and a prefill step, alone and spread out."""
+    found: list[Any] = [*count.parameters(spec).values(), *count.kv_elements(spec).values(), count.weight_bytes(spec)]
+    found.append(count.state_elements(spec, 3000.0))
+    for phase, decode in ((Phase(8.0, 1.0, 40000.0), True), (Phase(2.0, 3000.0, 0.0), False)):
+        w = build(spec, DEVICE, Plan(), phase)
+        step = steps.run(w)
+        found += steps.metrics(step, decode, 1.0).values()
+    moe = any(hasattr(b, "n_routed_experts") for _, b in spec.blocks())
+    if moe:
+        found += _spread(spec)
+    found.append(len(spec.mtp))
+    return tuple(float(v) for v in found)
+
+
+def _spread(spec: ModelSpec) -> list[Any]:
+    """Experts over eight ranks: what a group limit changes."""
+    from simcost.cost.cost import Cost
+    from simcost.lower import step
+    from simcost.program import price
+
+    w = build(spec, DEVICE, Plan(ep=8.0, mla_form="absorbed"), Phase(8.0, 64.0, 0.0))
+    cost: Cost = price(step(spec, w.view), Roofline(DEVICE)).cost
+    return [cost.compute_s, cost.memory_s, cost.wire_s]
+
+
+def named(key: str, texts: tuple[str, ...]) -> bool:
+    spellings = {key, canonical(key), *ALIASES.get(canonical(key), ())}
+    return any(re.search(rf"\b{re.escape(spelling)}\b", text) for spelling in spellings for text in texts)
+
+
+CASES = [(name, path) for name in MODELS for path, _ in walk(load.load_config(name)[2])]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_number_and_flag_of_a_config_changes_a_metric_or_is_named(name: str) -> None:
+    _, where, config = load.load_config(name)
+    before = fingerprint(from_config(config, name, where))
+    silent = []
+    for path, value in walk(config):
+        key = path[-1]
+        heard = False
+        for mutant in mutants(value):
+            try:
+                spec = from_config(replaced(config, path, mutant), name, where)
+                after = fingerprint(spec)
+            except SimcostError as error:
+                heard = heard or named(key, (str(error),))
+                continue
+            if after != before or named(key, (*spec.notes, *spec.unused)):
+                heard = True
+                break
+        if not heard:
+            silent.append(".".join(path))
+    assert not silent, f"{name}: changing {silent} changes nothing and nothing says so"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_an_unknown_key_is_named_and_changes_nothing(name: str) -> None:
+    _, where, config = load.load_config(name)
+    table = config.get("text_config", config)
+    spec = from_config({**config, "num_frobnications": 7}, name, where)
+    assert named("num_frobnications", spec.notes)
+    assert fingerprint(spec) == fingerprint(from_config(config, name, where))
+    assert table
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"])
+def test_a_missing_required_key_is_an_error_that_names_it(name: str, key: str) -> None:
+    _, where, config = load.load_config(name)
+    bare = {k: v for k, v in load.overridden(config, {key: 1}, where).items() if k != key}
+    if isinstance(bare.get("text_config"), Mapping):
+        bare["text_config"] = {k: v for k, v in bare["text_config"].items() if k != key}
+    with pytest.raises(SimcostError) as error:
+        from_config(bare, name, where)
+    assert key in str(error.value)
+    assert where in str(error.value)
+
+
+def test_the_suite_covers_enough_keys() -> None:
+    assert len(CASES) > 300

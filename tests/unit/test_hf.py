@@ -1,0 +1,143 @@
+"""Reading a config: aliases fold to one name, types are strict, conflicts are errors, and every key used is recorded."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from simcost.errors import NotModelled, SpecError
+from simcost.hf import ALIASES, CANONICAL, Reader, canonical, flatten
+from simcost.model import count, load
+from simcost.model.spec import from_config
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
+    "intermediate_size": 1024, "vocab_size": 1000, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+}  # fmt: skip
+
+
+def total(config: dict[str, object]) -> float:
+    return float(count.parameters(from_config(config, "m", "config.json"))["params_total"])
+
+
+def reader(**config: object) -> Reader:
+    return Reader(config, {}, "config.json")
+
+
+def test_no_alias_stands_for_two_names() -> None:
+    every = [alias for aliases in ALIASES.values() for alias in aliases]
+    assert len(every) == len(set(every))
+    assert not set(every) & set(ALIASES)
+    assert all(canonical(alias) == name for alias, name in CANONICAL.items())
+
+
+@pytest.mark.parametrize(("name", "alias"), [(n, a) for n in LLAMA for a in ALIASES.get(n, ())])
+def test_an_alias_reads_as_its_canonical_name(name: str, alias: str) -> None:
+    renamed = {alias if key == name else key: value for key, value in LLAMA.items()}
+    assert total(renamed) == total(LLAMA)
+
+
+def test_two_spellings_that_disagree_are_an_error_that_names_both() -> None:
+    with pytest.raises(SpecError, match=r"n_embd.*contradicts.*hidden_size"):
+        flatten({"hidden_size": 512, "n_embd": 256}, "config.json")
+    assert flatten({"hidden_size": 512, "n_embd": 512}, "config.json") == {"hidden_size": 512}
+
+
+def test_a_nested_text_config_wins_over_the_outer_one() -> None:
+    assert flatten({"hidden_size": 1, "text_config": {"hidden_size": 2}}, "c") == {"hidden_size": 2}
+    assert total({"architectures": ["X"], "text_config": LLAMA, "vision_config": {"hidden_size": 9}}) == total(LLAMA)
+
+
+@pytest.mark.parametrize("value", ["512", True, 1.5, math.nan, math.inf, -1, 0, 10**9, [], {}, [512]])
+def test_a_count_of_the_wrong_type_or_size_is_an_error_that_names_file_and_key(value: object) -> None:
+    with pytest.raises(SpecError, match=r"config\.json: 'hidden_size'"):
+        reader(hidden_size=value).num("hidden_size")
+
+
+def test_a_whole_float_is_a_count_and_null_is_absent() -> None:
+    assert reader(hidden_size=512.0).num("hidden_size") == 512.0
+    assert reader(hidden_size=None).num("hidden_size", 7) == 7.0
+    assert not reader(hidden_size=None).has("hidden_size")
+    with pytest.raises(SpecError, match="missing key 'hidden_size'"):
+        reader(hidden_size=None).num("hidden_size")
+
+
+def test_an_array_is_a_count_but_never_a_structure() -> None:
+    r = reader(hidden_size=np.asarray([256.0, 512.0]))
+    assert np.array_equal(r.num("hidden_size"), [256.0, 512.0])
+    with pytest.raises(SpecError, match="decides the structure"):
+        r.layout("hidden_size")
+    with pytest.raises(SpecError, match="hidden_size"):
+        reader(hidden_size=np.asarray([256.0, 0.5])).num("hidden_size")
+
+
+@pytest.mark.parametrize(
+    ("method", "bad"), [("flag", 1), ("flag", "true"), ("text", 3), ("items", "ab"), ("items", {})]
+)
+def test_flags_texts_and_lists_are_strict(method: str, bad: object) -> None:
+    with pytest.raises(SpecError, match=r"config\.json: 'key'"):
+        getattr(reader(key=bad), method)("key")
+
+
+@pytest.mark.parametrize("value", [0, -0.5, 1.5, "0.5", True, math.nan])
+def test_a_fraction_lies_in_zero_to_one(value: object) -> None:
+    with pytest.raises(SpecError, match="'f'"):
+        reader(f=value).fraction("f", 1.0)
+
+
+def test_what_the_file_says_wins_over_what_the_family_implies() -> None:
+    r = Reader({"o_bias": True, "x": None}, {"o_bias": False, "x": 3}, "config.json")
+    assert r.flag("o_bias") is True
+    assert r.num("x") == 3.0
+    assert r.used == {"o_bias", "x"}
+
+
+def test_a_list_a_layer_must_have_one_entry_a_layer() -> None:
+    assert reader(k=[1, 2]).per_layer("k", 1, 2) == 2
+    assert reader().per_layer("k", 1, 2) is None
+    with pytest.raises(SpecError, match="2 entries for 3 layers"):
+        reader(k=[1, 2]).per_layer("k", 1, 3)
+
+
+@pytest.mark.parametrize(("change", "word"), [
+    ({"num_key_value_heads": 3}, "multiple of num_key_value_heads"), ({"num_attention_heads": 7}, "head_dim"),
+    ({"torch_dtype": "bf17"}, "torch_dtype"), ({"num_hidden_layers": 0}, "num_hidden_layers"),
+    ({"num_hidden_layers": 2001}, "num_hidden_layers"), ({"quantization_config": []}, "quantization_config"),
+    ({"num_experts": 4, "num_experts_per_tok": 8}, "num_experts_per_tok"),
+    ({"num_experts": 10, "num_experts_per_tok": 2, "n_group": 4}, "n_group"),
+    ({"num_experts": 8, "num_experts_per_tok": 2, "n_group": 4, "topk_group": 5}, "topk_group"),
+    ({"layer_types": ["full_attention"]}, "layer_types"), ({"scoring_func": "relu", "num_experts": 4,
+      "num_experts_per_tok": 1}, "scoring_func"),
+])  # fmt: skip
+def test_a_contradiction_in_a_config_is_an_error_that_names_file_and_key(change: dict[str, object], word: str) -> None:
+    with pytest.raises(SpecError, match=word) as error:
+        from_config({**LLAMA, **change}, "m", "config.json")
+    assert str(error.value).startswith("config.json")
+
+
+@pytest.mark.parametrize("change", [
+    {"index_topk": 2048}, {"full_attention_interval": 4}, {"layer_types": ["linear_attention"] * 4}, {"use_mfa": True},
+    {"quantization_config": {"quant_method": "bitsandbytes"}}, {"attn_type_list": [0, 1, 0, 1]}, {"use_cla": True},
+    {"quantization_config": {"quant_method": "gptq", "bits": 3}}, {"mamba_d_state": 16}, {"zero_expert_num": 4},
+])  # fmt: skip
+def test_structure_that_nobody_models_is_refused_never_guessed(change: dict[str, object]) -> None:
+    with pytest.raises(NotModelled, match="not modelled yet"):
+        from_config({**LLAMA, **change}, "m", "config.json")
+
+
+def test_an_unknown_key_is_named_with_its_nearest() -> None:
+    spec = from_config({**LLAMA, "num_atention_heads": 8}, "m", "config.json")
+    assert any("num_atention_heads" in note and "num_attention_heads" in note for note in spec.notes)
+
+
+def test_an_unknown_family_is_said_aloud() -> None:
+    assert any("frob" in note for note in from_config({**LLAMA, "model_type": "frob"}, "m", "c").notes)
+
+
+def test_override_by_alias_replaces_the_canonical_key() -> None:
+    by_name, by_alias = load.load("llama-3.1-8b", {"hidden_size": 2048}), load.load("llama-3.1-8b", {"n_embd": 2048})
+    assert count.parameters(by_name) == count.parameters(by_alias)
+    with pytest.raises(SpecError, match="no config key"):
+        load.load("llama-3.1-8b", {"hiden_size": 2048})
