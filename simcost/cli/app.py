@@ -150,8 +150,6 @@ def main(argv: list[str] | None = None) -> None:
 
 def run(argv: list[str]) -> int:
     """The exit code of one command."""
-    import click
-
     from simcost.errors import SimcostError
 
     try:
@@ -160,16 +158,18 @@ def run(argv: list[str]) -> int:
         return _fail(str(error))
     except BrokenPipeError:
         return 0
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:
-        # Typer carries its own copy of click's errors in some versions: both know how to say what was wrong.
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):
-            if type(error).__name__ == "NoArgsIsHelpError":
-                sys.stdout.write(f"{error}\n")
-                return 0
-            return _fail(error.format_message())
-        raise
+        # Typer brings click's errors from click itself or from its own copy, by version: known by what they can do.
+        if type(error).__name__ == "Abort":
+            return _fail("interrupted", 130)
+        if not hasattr(error, "format_message"):
+            raise
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stdout.write(f"{error}\n")
+            return 0
+        return _fail(error.format_message())
     return code if isinstance(code, int) else 0
 
 
