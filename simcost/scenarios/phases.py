@@ -59,6 +59,8 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
     if query.price(w.device) is None:
         found.append(f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR")
+    if w.device.tdp is not None:
+        found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
     if m.mtp:
         found.append(f"{m.name}: num_nextn_predict_layers = {len(m.mtp)}: MTP is not run and not held in memory here")
     if m.unused:

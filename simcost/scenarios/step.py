@@ -103,7 +103,7 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
     if usd_per_hour is not None:
         found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(seconds, tokens, devices, usd_per_hour)
     if w.device.tdp is not None:
-        found[f"joules_per_{kind}_token_at_tdp"] = price.joules_per_token(seconds, tokens, devices, w.device.tdp)
+        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(seconds, tokens, devices, w.device.tdp)
     found |= {
         "flops_per_token": flops,
         "mfu": flops * tokens / seconds / (devices * peak),

@@ -255,3 +255,30 @@ def test_python_api_gives_frames():
     frame = result.to_frame()
     assert list(frame["context"]) == [1024, 4096]
     assert frame["tpot_s"].is_monotonic_increasing
+
+
+def test_names_complete_in_the_shell():
+    from simcost.cli.options import hardware_names, model_names
+
+    assert "deepseek-v3" in model_names("deepseek")
+    assert hardware_names("h2") == ["h20", "h200"]
+    environment = {
+        **os.environ,
+        "_SIMCOST_COMPLETE": "complete_bash",
+        "COMP_WORDS": "simcost decode --model deepseek-v",
+        "COMP_CWORD": "3",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", "from simcost.cli.app import app; app(prog_name='simcost')"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert "deepseek-v3" in done.stdout
+
+
+def test_energy_is_labelled_assumed(capsys):
+    document = answer(DECODE, capsys)
+    assert document["metrics"]["joules_per_output_token_assumed"] > 0
+    assert any("energy is assumed" in line for line in document["warnings"])
