@@ -92,7 +92,7 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
     if dimension == "fraction":
         return f"{value * 100:.1f} %"
     if dimension == "usd":
-        return f"${value:,.3g}" if value < 100 else f"${value:,.0f}"
+        return f"${value:,.0f}" if value >= 100 else f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
     if dimension == "watts":
         return _with_prefix(value, "W", digits)
     if dimension == "joules":
