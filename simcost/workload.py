@@ -113,7 +113,7 @@ def _defaults(w: Workload) -> str:
             origin = "from the config" if key in ("weight_dtype", "compute_dtype", "activation_dtype") else "default"
             said.append(f"plan.{key}={value} ({origin})")
     said += [f"plan.mla_form={w.plan.mla_form}"] if w.plan.mla_form != "auto" else []
-    return "formats: " + (", ".join(said) if said else "all set by hand")
+    return f"{w.model.name}: formats: " + (", ".join(said) if said else "all set by hand")
 
 
 def _device_notes(device: Device) -> tuple[str, ...]:

@@ -209,7 +209,7 @@ def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | N
 
 def _report_unused(r: Reader) -> list[str]:
     """Keys known not to matter; others are noted by name."""
-    idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
+    idle = [key for key, value in r.config.items() if key not in r.used and value is not None and value is not False]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):

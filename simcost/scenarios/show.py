@@ -111,6 +111,11 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
     )  # fmt: skip
 
 
+def _basis(path: str) -> str:
+    """A price is a market quotation, no property of the part."""
+    return {"assumed": "assumed", "price": "quoted"}.get(path.split(".")[0], "datasheet")
+
+
 def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     """Every fact of a profile with its source, every assumption with its reason."""
     from simcost import grammar
@@ -132,7 +137,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         rows.append(
             {
                 "key": f"hw.{path}", "value": number(value), "stated": "set by hand" if path in changed else str(entry.get("value")),
-                "basis": "assumed" if path.startswith("assumed.") else "datasheet", "source": source,
+                "basis": _basis(path), "source": source,
             }
         )  # fmt: skip
     metrics = {
