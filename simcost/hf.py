@@ -20,7 +20,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "num_attention_heads": ("n_head", "n_heads"),
     "num_key_value_heads": ("num_kv_heads", "kv_n_heads", "multi_query_group_num"),
     "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
-    "max_position_embeddings": ("n_positions", "seq_length", "max_seq_len", "max_sequence_length", "model_max_length"),
+    "max_position_embeddings": ("n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
     "hidden_act": ("hidden_activation", "activation_function", "activation"),
     "torch_dtype": ("dtype",),
     "n_routed_experts": ("num_experts", "num_local_experts", "moe_num_experts"),
@@ -33,8 +33,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "scoring_func": ("score_function", "moe_router_activation_func"),
     "num_nextn_predict_layers": (),
     "router_correction_bias": ("use_routing_bias", "moe_router_enable_expert_bias"),
-    "qk_norm": ("use_qk_norm",),
-    "use_bias": ("enable_bias",),
+    "qk_norm": ("use_qk_norm", "qk_layernorm"),
+    "use_bias": ("enable_bias", "bias"),
     "o_bias": ("attention_out_bias",),
 }
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}

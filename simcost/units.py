@@ -55,8 +55,9 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
 
 
 def _examples(dimension: str) -> str:
-    shown = [u or "plain number" for u in _UNITS[dimension] if u not in ("B", "EB", "EHz", "kW")]
-    return ", ".join(shown[:4])
+    shown = [u or "plain number" for u in _UNITS[dimension]]
+    common = [u for u in shown if u[:1] in "GTM"] or shown
+    return ", ".join(common[:4])
 
 
 def _with_prefix(value: float, unit: str, digits: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -89,7 +90,7 @@ def decode(
 
 @app.command()
 def prefill(
-    model: o.Model, hw: o.Hw, isl: o.Isl, batch: o.Batch = 1, past: o.Past = 0, set: o.Set = None, vary: o.Vary = None,
+    model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, set: o.Set = None, vary: o.Vary = None,
     price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
@@ -145,7 +146,13 @@ def crossover(
 
 def main(argv: list[str] | None = None) -> None:
     """Run; every error that a user can cause is one line on stderr and exit code 2."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    code = run(sys.argv[1:] if argv is None else argv)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains again at exit
+        code = code or (0 if isinstance(error, BrokenPipeError) else _fail(f"cannot write: {error.strerror or error}"))
+    sys.exit(code)
 
 
 def run(argv: list[str]) -> int:
@@ -158,6 +165,8 @@ def run(argv: list[str]) -> int:
         return _fail(str(error))
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        return _fail(f"cannot write: {error.strerror or error}")
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except Exception as error:

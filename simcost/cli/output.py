@@ -38,7 +38,8 @@ def render(result: Result, style: str, out: Path | None) -> str:
 
         buffer = StringIO()
         terminal = sys.stdout.isatty() and out is None
-        width = None if terminal else int(os.environ.get("COLUMNS", "0")) or 140
+        stated = os.environ.get("COLUMNS", "")
+        width = int(stated) if stated.isdecimal() and int(stated) >= 40 else None if terminal else 140
         console = Console(file=buffer, force_terminal=terminal, width=width or Console().width, highlight=False)
         show(result, console)
         return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
@@ -49,6 +50,8 @@ def render(result: Result, style: str, out: Path | None) -> str:
 
 def write(path: Path, text: str) -> None:
     """Whole or not at all: a temporary file beside the target takes its place at the end."""
+    if not path.name or path.is_dir():
+        raise SpecError(f"-o '{path}': not a file name")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

@@ -92,6 +92,6 @@ def link_checks(device: Device, devices: Num) -> list[Check]:
     lacks = "no 'links.scaleup' and no" if device.scaleup is None else "no"
     reason = (
         f"{device.where}: {lacks} 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain "
-        "(give one with --set hw.links.scaleout.bandwidth=...)"
+        "(to try one: --set hw.links.scaleout.bandwidth=..., hw.assumed.scaleout_efficiency=..., hw.assumed.scaleout_hop_latency=...)"
     )
     return [Check(device.nodes(devices) <= 1.0, reason)]

@@ -190,7 +190,7 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
     if text[:1] in ("x", "X", "*"):
         if path not in stated:
             raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
-        found = stated[path] * units.parse(text[1:], "count", at)
+        found = stated[path] * units.parse(text[1:], "count", f"{at}: factor")
     else:
         found = _si(value, kind, at)
     if kind == "fraction" and float(np.max(found)) > 1.0:

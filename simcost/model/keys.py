@@ -19,14 +19,18 @@ IRRELEVANT = frozenset(
     rope_theta rope_scaling rope_parameters rope_local_base_freq rotary_base rope_interleave rope_pct rotary_emb_base swa_rope_theta
     max_position_embeddings original_max_position_embeddings max_window_layers initial_context_length sliding_window_base
     routed_scaling_factor norm_topk_prob router_aux_loss_coef aux_loss_alpha seq_aux output_router_logits router_jitter_noise
-    input_jitter_noise moe_aux_loss_coeff router_scale pretraining_tp ep_size num_experts_per_tok_train moe_layers
+    input_jitter_noise moe_aux_loss_coeff router_scale pretraining_tp ep_size num_experts_per_tok_train
     query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping attention_multiplier residual_multiplier
     embedding_multiplier logits_scaling logit_scale scale_depth scale_emb clip_qkv resid_scale attn_scale floor_scale
     attn_temperature_tuning for_llm_compressor no_rope_layers swiglu_limit swiglu_alpha alibi apply_residual_connection_post_layernorm
-    parallel_attn new_decoder_architecture use_parallel_residual do_layer_norm_before bias_dropout_fusion word_embed_proj_dim
+    parallel_attn new_decoder_architecture use_parallel_residual bias_dropout_fusion
     attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
     vision_config audio_config image_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
-    hidden_act act_fn quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
+    return_dict output_hidden_states output_attentions qk_head_dim use_bidirectional_attention scale_attn_weights
+    scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
+    summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id
+    moe_normalize_expert_weights moe_norm_min moe_loss_weight ffn_act_fn _sliding_window_pattern layer_norm_elementwise_affine
+    hidden_act act_fn model_max_length quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
     """.split()  # noqa: SIM905 -- a table to read
 )
 
@@ -58,6 +62,7 @@ UNMODELLED = {
     "altup_num_inputs": "AltUp",
     "hidden_size_per_layer_input": "per-layer embeddings",
     "num_local_heads": "heads that differ by layer",
+    "add_cross_attention": "cross-attention",
     "is_encoder_decoder": "encoder-decoder models",
     "block_configs": "blocks that differ by layer (NAS)",
     "kda_layers": "linear attention (KDA)",

@@ -47,6 +47,8 @@ def find(name: str) -> tuple[str, Path]:
         path = path / "config.json"
     if path.is_file():
         return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
+    if Path(name).is_dir():
+        raise SpecError(f"{name}: no config.json in this directory")
     raise SpecError(
         f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){nearest(name, names())}"
     )

@@ -82,7 +82,7 @@ _BLOCK_KEYS = set(
     first_k_dense_replace mlp_only_layers decoder_sparse_step interleave_moe_layer_step intermediate_size_mlp topk_method
     moe_layer_start_index moe_layer_end_index moe_layer_interval shared_intermediate_size partial_rotary_factor rotary_dim
     swa_num_attention_heads swa_num_key_value_heads swa_head_dim swa_v_head_dim add_swa_attention_sink_bias
-    add_full_attention_sink_bias multi_query num_mtp_modules
+    add_full_attention_sink_bias multi_query num_mtp_modules mlp_layer_types moe_layers num_ln_in_parallel_attn use_parallel_residual new_decoder_architecture parallel_attn
     """.split()  # noqa: SIM905 -- a table to read
 )
 
@@ -94,20 +94,32 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     flat = flatten(config, where)
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})
-    r = Reader(flat, {k: v for k, v in implied.items() if k != "source"}, where)
+    absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
+    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **absent}, where)
+    if absent:
+        r.note(
+            "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items())
+        )
     if "model_type" not in flat:
         r.note("model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)")
     elif family not in families():
-        r.note(f"model_type {family!r} is not known: read as Llama-style; biases and norms it implies are not counted")
+        r.note(
+            f"model_type {family!r} is not known: read as Llama-style (gated FFN, RMSNorm, head untied unless the config says so); what else it implies is not counted"
+        )
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
+    if flat.get("word_embed_proj_dim") not in (None, flat.get("hidden_size")):
+        raise NotModelled(
+            f"{where}: not modelled yet: word_embed_proj_dim other than hidden_size (projected embeddings)"
+        )
+    r.used.add("word_embed_proj_dim")
     layers = r.layout("num_hidden_layers", least=1)
     if layers > 2000:
         raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
     built = [_layer(r, layer, layers) for layer in range(layers)]
     stacks, order = _group(built)
-    if r.has("sliding_window") and not any(
+    if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
         isinstance(b, Attention) and b.mask.bounded for layer in built for b in layer
     ):
         r.note("no layer slides: sliding_window, use_sliding_window and max_window_layers have no effect")
@@ -129,6 +141,10 @@ def _layer(r: Reader, layer: int, layers: int) -> Layer:
     count = r.layout("norms_per_layer", 2, least=0)
     if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
         count = 1  # Falcon-7B: attention and FFN share one norm
+    if r.raw("num_ln_in_parallel_attn") is not None:
+        count = r.layout("num_ln_in_parallel_attn", least=1)
+    if r.flag("use_parallel_residual") and r.has("parallel_norms"):
+        count = r.layout("parallel_norms")
     if count == 4:
         return (
             Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),
@@ -209,7 +225,7 @@ def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | N
 
 def _report_unused(r: Reader) -> list[str]:
     """Keys known not to matter; others are noted by name."""
-    idle = [key for key, value in r.config.items() if key not in r.used and value is not None and value is not False]
+    idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):

@@ -101,7 +101,7 @@ def _differences(terms: dict[str, dict[str, float]], designs: list[str]) -> list
             rows.append(
                 {
                     "term": label,
-                    **{f"{n}_s": t for n, t in zip(designs, every, strict=True)},
+                    **{f"{n}_s": times.get(n) for n in designs},
                     "spread_s": max(every) - min(every),
                 }
             )

@@ -80,10 +80,18 @@ def verdict(step: steps.Step) -> tuple[str, bool]:
     short = float(np.asarray(held.short))
     if short <= 0:
         return f"fits: {show(float(held.used), 'bytes')} of {show(float(held.capacity), 'bytes')} a GPU", True
-    what = "weights alone" if held.weights + held.reserve > held.capacity else "weights, cache and activations"
+    parts = ", ".join(
+        f"{name} {show(float(size), 'bytes')}"
+        for name, size in (
+            ("weights", held.weights),
+            ("cache", held.cache),
+            ("activations", held.workspace),
+            ("reserve", held.reserve),
+        )
+    )
     return (
-        f"DOES NOT FIT: short of {show(short, 'bytes')} a GPU ({what} need {show(float(held.used), 'bytes')} "
-        f"of {show(float(held.capacity), 'bytes')}); times are as if memory allowed"
+        f"DOES NOT FIT: short by {show(short, 'bytes')} a GPU ({parts}; memory {show(float(held.capacity), 'bytes')}); "
+        "times are as if memory allowed"
     ), False
 
 
@@ -108,8 +116,18 @@ def _sweep(query: Query) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         _name(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), references(runnable[0]), "" if fits else "no point of the sweep fits in memory", fits,
+        tuple(dict.fromkeys(said)), references(runnable[0]), _sweep_verdict(rows, fits), fits,
     )  # fmt: skip
+
+
+def _sweep_verdict(rows: Columns, fits: bool) -> str:
+    if fits:
+        return ""
+    return (
+        "no point of the sweep fits in memory"
+        if any(rows.feasible)
+        else "no point of the sweep can be run: see the reasons"
+    )
 
 
 def _table(query: Query, vector: list[str], points: list[Point]) -> Columns:

@@ -54,6 +54,11 @@ def make(
             raise SpecError(
                 f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
             )
+    for path, values in axes.items():
+        root, key = grammar.split(path)
+        if root == "phase" or (root == "plan" and key in ("tp", "ep")):
+            for value in values:
+                grammar.count(path, value, 0 if key == "past" else 1)
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     return Query(model, hw, decode, overrides, axes, usd_per_hour)

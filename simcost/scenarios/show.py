@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.model import count
@@ -25,10 +27,15 @@ def _described(model: ModelSpec) -> tuple[str, str]:
 def list_models() -> Result:
     """Every model of the zoo, one row each."""
     rows: list[Row] = []
+    said: list[str] = []
     for name in models.names():
         model = models.load(name)
         counts, kv = count.parameters(model), count.kv_elements(model)
         attention, ffn = _described(model)
+        if kv["kv_elements_per_token"] != kv["kv_elements_per_token_written"]:
+            said.append(
+                f"{name}: window layers have K/V of their own shape and are not in kv_bytes_per_token: see show model {name}"
+            )
         rows.append(
             {
                 "model": name, "attention": attention, "ffn": ffn, "layers": len(model.order),
@@ -38,7 +45,12 @@ def list_models() -> Result:
             }
         )  # fmt: skip
     return Result(
-        "list models", {}, {"models": len(rows)}, {"models": rows}, references=("workloads/models/sources.csv",)
+        "list models",
+        {},
+        {"models": len(rows)},
+        {"models": rows},
+        tuple(said),
+        references=("workloads/models/sources.csv",),
     )
 
 
@@ -136,8 +148,8 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         source = tables["sources"].get(entry.get("source"), "") if "source" in entry else entry.get("reason", "")
         rows.append(
             {
-                "key": f"hw.{path}", "value": number(value), "stated": "set by hand" if path in changed else str(entry.get("value")),
-                "basis": _basis(path), "source": source,
+                "key": f"hw.{path}", "value": number(value), "stated": f"{float(np.asarray(value)):.6g} (SI, set by hand)" if path in changed else str(entry.get("value")),
+                "basis": "set by hand" if path in changed else _basis(path), "source": "" if path in changed else source,
             }
         )  # fmt: skip
     metrics = {

@@ -111,7 +111,7 @@ def test_strict_fails_with_three_when_it_does_not_fit(capsys):
     assert run(alone) == 0
     assert "DOES NOT FIT" in capsys.readouterr().out
     assert run([*alone, "--strict"]) == 3
-    assert "short of" in capsys.readouterr().err
+    assert "short by" in capsys.readouterr().err
 
 
 def test_what_if_moves_the_answer(capsys):

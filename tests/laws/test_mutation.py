@@ -14,7 +14,7 @@ from simcost.errors import SimcostError
 from simcost.hardware import load as hardware
 from simcost.hf import ALIASES, canonical
 from simcost.model import count, load
-from simcost.model.spec import ModelSpec, from_config
+from simcost.model.spec import ModelSpec, families, from_config
 from simcost.plan import Phase, Plan
 from simcost.scenarios import step as steps
 from simcost.workload import build
@@ -130,6 +130,10 @@ def test_an_unknown_key_is_named_and_changes_nothing(name: str) -> None:
     assert table
 
 
+def table_of(config: Mapping) -> Mapping:
+    return config.get("text_config", config)
+
+
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"])
 def test_a_missing_required_key_is_an_error_that_names_it(name: str, key: str) -> None:
@@ -137,6 +141,13 @@ def test_a_missing_required_key_is_an_error_that_names_it(name: str, key: str) -
     bare = {k: v for k, v in load.overridden(config, {key: 1}, where).items() if k != key}
     if isinstance(bare.get("text_config"), Mapping):
         bare["text_config"] = {k: v for k, v in bare["text_config"].items() if k != key}
+    family = table_of(config).get("model_type", "")
+    if key in families().get(family, {}).get("defaults", {}):
+        try:
+            assert named(key, from_config(bare, name, where).notes)  # a class default is taken, and said
+        except SimcostError as error:  # or it does not go with the other keys, and that is said
+            assert key in str(error)
+        return
     with pytest.raises(SimcostError) as error:
         from_config(bare, name, where)
     assert key in str(error.value)

@@ -113,13 +113,16 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     """The HF keys of a GQA layer; `prefix` ("swa_") for layers with dimensions of their own."""
     hidden = r.num("hidden_size")
     heads = r.num(prefix + "num_attention_heads")
-    if r.has(prefix + "num_key_value_heads"):
+    if r.flag("multi_query") and not r.flag("new_decoder_architecture"):
+        kv = 0.0 * heads + 1.0  # Falcon-7B and GPT-BigCode: one K/V head, whatever num_kv_heads says
+        if r.has("num_key_value_heads"):
+            r.raw("num_key_value_heads")
+            r.note("num_key_value_heads has no effect: multi_query gives one K/V head")
+    elif r.has(prefix + "num_key_value_heads"):
         kv = r.num(prefix + "num_key_value_heads")
-    elif r.flag("multi_query") and not r.flag("new_decoder_architecture"):
-        kv = 0.0 * heads + 1.0
     else:
         kv = heads
-        r.note("num_key_value_heads is absent: every query head has its own K and V, as in Hugging Face")
+        r.note("num_key_value_heads is absent: every query head has its own K and V")
     if not r.has(prefix + "head_dim"):
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
     head_dim = r.num(prefix + "head_dim", hidden / heads)
@@ -128,7 +131,9 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     norm = {"per_layer": "full", "per_head": "head"}.get(norm, norm)
     if norm not in QK_NORMS:
         raise SpecError(f"{r.where}: 'qk_norm_type' must be one of {', '.join(QK_NORMS)}, not {norm!r}")
-    bias = r.flag("attention_bias") or r.flag("use_bias")
+    # What the config says of attention wins over what a family implies for all linear layers.
+    stated = r.config.get("attention_bias") is not None
+    bias = r.flag("attention_bias") if stated else r.flag("attention_bias") or r.flag("use_bias")
     if "attention_bias" in r.config and {"qkv_bias", "o_bias"} <= set(r.implied):
         r.note("attention_bias has no effect: this family fixes which projections have a bias")
     rotary = r.fraction("partial_rotary_factor", 1.0)
@@ -140,7 +145,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "num_key_value_heads": kv,
         "head_dim": head_dim,
         "v_head_dim": r.num(prefix + "v_head_dim", head_dim),
-        "qkv_bias": bias or r.flag("qkv_bias") or r.flag("use_qkv_bias"),
+        "qkv_bias": r.flag("qkv_bias", bias) or r.flag("use_qkv_bias"),
         "o_bias": r.flag("o_bias", bias),
         "qk_norm": norm,
         "qk_norm_bias": r.flag("qk_norm_bias"),

@@ -33,6 +33,7 @@ class SlidingWindow(GQA):
 
 def layer_kind(r: Reader, layer: int, layers: int) -> str:
     """ "sliding_attention", "chunked_attention" or "full_attention" for this layer."""
+    allowed = r.flag("use_sliding_window", True)
     stated = r.per_layer("layer_types", layer, layers)
     if stated is not None:
         return str(stated)
@@ -42,7 +43,7 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
         every = r.layout("no_rope_layer_interval", least=1)
         return "full_attention" if (layer + 1) % every == 0 else "chunked_attention"
-    if not r.has("sliding_window") or not r.flag("use_sliding_window", True):
+    if not r.has("sliding_window") or not allowed:
         return "full_attention"
     if r.has("sliding_window_pattern"):
         every = r.layout("sliding_window_pattern", least=1)

@@ -157,6 +157,12 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     """Whether this layer has experts, by every key that configs use to say so."""
     if not r.has("n_routed_experts"):
         return False
+    kind = r.per_layer("mlp_layer_types", layer, layers)
+    if kind is not None:
+        return bool(kind == "sparse")
+    stated = r.items("moe_layers")
+    if stated is not None:
+        return layer in stated
     frequency = r.raw("moe_layer_freq")
     if isinstance(frequency, list):
         return bool(r.per_layer("moe_layer_freq", layer, layers))
