@@ -169,4 +169,8 @@ class Reader:
 
     def divisible(self, size: Num, parts: Num, what: str) -> None:
         if not np.all(np.asarray(size) % np.asarray(parts) == 0):
-            raise SpecError(f"{self.where}: {what}: {size} is not divisible by {parts}")
+            raise SpecError(f"{self.where}: {what}: {_whole(size)} is not divisible by {_whole(parts)}")
+
+
+def _whole(value: Num) -> str:
+    return ", ".join(f"{item:.0f}" for item in np.ravel(value))

@@ -49,7 +49,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
                 f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"
             )
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
-    kv = _named(plan.kv_dtype, "kv_dtype") or dtype("bf16")
+    kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = _storage(model, plan)
     compute = {role: _compute(model, plan, role, storage[role], activation) for role in ROLES}
     _computable(
@@ -107,13 +107,19 @@ def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], st
 
 
 def _defaults(w: Workload) -> str:
-    said = []
-    for key, value in w.formats().items():
-        if getattr(w.plan, key) is None:
-            origin = "from the config" if key in ("weight_dtype", "compute_dtype", "activation_dtype") else "default"
-            said.append(f"plan.{key}={value} ({origin})")
-    said += [f"plan.mla_form={w.plan.mla_form}"] if w.plan.mla_form != "auto" else []
-    return f"{w.model.name}: formats: " + (", ".join(said) if said else "all set by hand")
+    """Every format with where it comes from."""
+    cached = w.model.quantisation is not None and w.model.quantisation.kv is not None
+    origin = {
+        "weight_dtype": "from the config",
+        "compute_dtype": "from the config" if w.plan.weight_dtype is None else "follows plan.weight_dtype",
+        "kv_dtype": "from the config" if cached else "default",
+        "activation_dtype": "from the config",
+    }
+    said = [
+        f"plan.{key}={value} ({origin[key] if getattr(w.plan, key) is None else 'set by hand'})"
+        for key, value in w.formats().items()
+    ]
+    return f"{w.model.name}: formats: {', '.join(said)}"
 
 
 def _device_notes(device: Device) -> tuple[str, ...]:

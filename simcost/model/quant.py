@@ -44,6 +44,7 @@ class Quantisation:
     weights: Dtype
     activations: bool
     roles: tuple[str, ...] = CONVERTED
+    kv: Dtype | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +63,40 @@ def read(table: Any, where: str) -> Quantisation | None:
         )
     weights, activations = readers[method](table, where)
     roles, notes = _roles(table, where)
-    return Quantisation(method, weights, activations, roles, notes)
+    if table.get("lm_head") is True:
+        roles = (*roles, "head")
+    idle = sorted(key for key, value in table.items() if key not in _KNOWN and value not in (None, False, [], {}))
+    if idle:
+        notes = (*notes, f"quantization_config: not read: {', '.join(idle)}")
+    return Quantisation(method, weights, activations, roles, _kv(table, where), notes)
+
+
+# Read above, or of no effect on bytes and rates (calibration, packing order, versions).
+_KNOWN = frozenset(
+    """
+    quant_method weight_block_size fmt activation_scheme modules_to_not_convert ignore ignored_layers exclude_modules bits group_size
+    config_groups format quantization_status version quant_algo kv_cache_scheme kv_cache_quant_algo lm_head desc_act sym
+    damp_percent static_groups true_sequential zero_point checkpoint_format is_marlin_format model_name_or_path model_file_base_name
+    global_compression_ratio sparsity_config producer dequantize scale_fmt backend meta provider pack_dtype
+    """.split()  # noqa: SIM905 -- a table to read
+)
+
+
+def _kv(table: Mapping[str, Any], where: str) -> Dtype | None:
+    """The cache's format, where the scheme has one."""
+    scheme = table.get("kv_cache_scheme")
+    if scheme is None and table.get("kv_cache_quant_algo") is None:
+        return None
+    if isinstance(scheme, Mapping):
+        kind = (scheme.get("num_bits"), scheme.get("type"))
+        known = {(8, "float"): "fp8", (8, "int"): "int8"}
+        if kind in known:
+            return dtype(known[kind])
+    if str(scheme or table.get("kv_cache_quant_algo")).upper() == "FP8":
+        return dtype("fp8")
+    raise NotModelled(
+        f"{where}: not modelled yet: quantization_config cache scheme {scheme or table.get('kv_cache_quant_algo')!r}"
+    )
 
 
 def _positive(table: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
@@ -132,7 +166,8 @@ def _modelopt(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
 
 def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Roles that stay converted after the exceptions, and a note on those that name single layers."""
-    names = table.get("modules_to_not_convert") or table.get("ignore") or table.get("exclude_modules") or []
+    keys = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+    names: Any = next((table[key] for key in keys if table.get(key)), [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")
     skipped = {role for role, probes in _PROBES.items() for name in names if any(_matches(name, p) for p in probes)}

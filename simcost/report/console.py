@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -12,7 +13,15 @@ from rich.text import Text
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
-_HIDDEN = {"ops": ("formula", "source", "light_s", "kernel"), "blocks": (), "facts": ("value",)}
+_HIDDEN = {"ops": ("formula", "source", "light_s", "kernel"), "facts": ("value",)}
+_FIRST = {
+    "ops": ("op", "time_s", "times", "share", "bound", "shape", "flops", "bytes", "intensity", "basis"),
+    "sweep": (
+        "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
+        "usd_per_million_input_tokens", "usd_per_million_output_tokens", "reason", "max_batch", "max_context", "memory_used_bytes_per_gpu",
+    ),
+}  # fmt: skip
+_WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "reason": 40, "title": 24, "attention": 20}
 _MOST = 60
 _MOST_OF = {"terms": 16}  # the largest differences come first; files hold them all
 
@@ -26,7 +35,7 @@ def show(result: Result, console: Console) -> None:
     if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
-        parts += _by_part(rows) if name == "ops" else [_table(name, rows)]
+        parts += _by_part(rows, console.width) if name == "ops" else [_table(name, rows, console.width)]
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
@@ -44,46 +53,95 @@ def _metrics(result: Result) -> Table:
     return table
 
 
-def _by_part(rows: Sequence[Row]) -> list[RenderableType]:
+def _by_part(rows: Sequence[Row], width: int) -> list[RenderableType]:
     """explain: one table a kind of layer, in running order."""
     found: list[RenderableType] = []
     for part in dict.fromkeys(row["part"] for row in rows):
         mine = [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == part]
         share = sum(float(row["share"]) for row in mine)
-        found.append(_table("ops", mine, f"{part}: {share:.1%} of the step"))
+        found.append(_table("ops", mine, width, f"{part}: {share:.1%} of the step"))
     return found
 
 
-def _table(name: str, rows: Sequence[Row], heading: str = "") -> RenderableType:
+def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> RenderableType:
     most = _MOST_OF.get(name, _MOST)
     shown = rows[:most]
-    hidden = _HIDDEN.get(name, ())
-    names = [n for n in dict.fromkeys(key for row in shown for key in row) if n not in hidden]
-    if not heading and len(shown) <= 5 and len(names) > 8:
-        table = _turned(name, shown, names)
-    else:
-        table = Table(
-            title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False
+    names = _ordered(name, shown)
+    if not heading and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
+        return Group(*_turned(name, shown, names, width))
+    kept = _fitting(names, shown, width)
+    table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    for n in kept:
+        text = any(isinstance(row.get(n), str) for row in shown)
+        wraps = n in _WRAPPED
+        table.add_column(
+            title(n), justify="left" if text else "right", no_wrap=not wraps, overflow="fold", header_style="cyan"
         )
-        for n in names:
-            text = any(isinstance(row.get(n), str) for row in shown)
-            table.add_column(title(n), justify="left" if text else "right", overflow="fold", header_style="cyan")
-        for row in shown:
-            table.add_row(*(cell(n, row.get(n)) for n in names))
+    for row in shown:
+        table.add_row(*(cell(n, row.get(n)) for n in kept))
+    lines: list[RenderableType] = [table]
+    if len(kept) < len(names):
+        hidden = ", ".join(title(n) for n in names if n not in kept)
+        lines.append(Text(f"not shown at this width (--format csv has them): {hidden}", style="dim"))
     if len(rows) > most:
-        return Group(table, Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
-    return table
+        lines.append(Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
+    return Group(*lines)
 
 
-def _turned(name: str, rows: Sequence[Row], names: list[str]) -> Table:
-    """One column a row: designs side by side."""
-    table = Table(title=name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("", style="cyan")
-    for row in rows:
-        table.add_column(cell(names[0], row.get(names[0])), justify="right", header_style="bold")
-    for n in names[1:]:
-        table.add_row(title(n), *(cell(n, row.get(n)) for row in rows))
-    return table
+def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
+    """Columns in the order of their worth to a reader: what does not fit goes from the end."""
+    hidden = _HIDDEN.get(name, ())
+    names = [n for n in dict.fromkeys(key for row in rows for key in row) if n not in hidden]
+    first = [n for n in _FIRST.get(name, ()) if n in names]
+    if name == "sweep":
+        axes = names[: names.index("feasible")]
+        first = axes + [n for n in first if n not in axes]
+        names = [n for n in names if n != "feasible" or any(not row["feasible"] for row in rows)]
+    return [n for n in first if n in names] + [n for n in names if n not in first]
+
+
+def _heading(n: str, rows: Sequence[Row]) -> str:
+    """The column's title over as many lines as its cells are narrow."""
+    body = max((len(cell(n, row.get(n))) for row in rows), default=0)
+    return "\n".join(wrap(title(n), max(min(body, 24), 12), break_long_words=False))
+
+
+def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]:
+    kept: list[str] = []
+    used = 1
+    for n in names:
+        head = max(len(line) for line in _heading(n, rows).splitlines())
+        body = max((len(cell(n, row.get(n))) for row in rows), default=0)
+        need = max(head, min(body, _WRAPPED.get(n, body))) + 3
+        if used + need > width and len(kept) >= 2:
+            break
+        kept.append(n)
+        used += need
+    return kept
+
+
+def _turned(name: str, rows: Sequence[Row], names: list[str], width: int) -> list[RenderableType]:
+    """One column a row: designs side by side, as many as the width holds."""
+    label = max(len(title(n)) for n in names) + 3
+    size = max(max(len(_head(name, names[0], row)) for row in rows), 12) + 3
+    each = max((width - label) // size, 1)
+    found: list[RenderableType] = []
+    for start in range(0, len(rows), each):
+        part = rows[start : start + each]
+        heading = name if start == 0 else f"{name} (continued)"
+        table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+        table.add_column("", style="cyan")
+        for row in part:
+            table.add_column(_head(name, names[0], row), justify="right", header_style="bold", no_wrap=True)
+        for n in names[1:]:
+            table.add_row(title(n), *(cell(n, row.get(n)) for row in part))
+        found.append(table)
+    return found
+
+
+def _head(name: str, first: str, row: Row) -> str:
+    text = cell(first, row.get(first))
+    return f"{first}={text}" if name == "sweep" else text
 
 
 def _bars(rows: Sequence[Row]) -> RenderableType:

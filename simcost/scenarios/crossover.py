@@ -11,7 +11,7 @@ from simcost.cost.kernel import Roofline
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
 from simcost.model import count
-from simcost.num import Num
+from simcost.num import Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
@@ -44,6 +44,9 @@ def result(query: Query) -> Result:
         "token_crossover_context": number(largest(token, 0.0) + 1.0),
         "ffn_flops_per_token": number(ffn),
     }
+    absorbed = _absorbed(w, ffn)
+    if absorbed is not None:
+        found["token_crossover_context_absorbed"] = number(absorbed)
     lengths: list[Row] = []
     for length in LENGTHS:
         core = float(np.asarray(count.attention_core_flops(model, float(length), 0.0))) / length
@@ -58,11 +61,26 @@ def result(query: Query) -> Result:
     if forms:
         tables["MLA: queries a sequence from which expanded wins"] = forms
     said = phases.warnings(query, w)
+    if absorbed is not None:
+        said = (
+            *said,
+            f"{model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed",
+        )
     if found["prefill_crossover_tokens"] is None:
         said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
     return Result(
         "crossover", phases.inputs(query, w), found, tables, said, phases.references(w), _sentence(model.name, found)
     )
+
+
+def _absorbed(w: Workload, ffn: Num) -> Num | None:
+    """The context for a single new token when MLA runs absorbed, as decode does; None without MLA."""
+    wide: Num = 0.0
+    for n, block in w.model.blocks():
+        wide = wide + n * getattr(block, "absorbed_core_width", 0.0)
+    if not wide:
+        return None
+    return ceil(ffn / (2.0 * wide))
 
 
 def _sentence(name: str, found: dict[str, Any]) -> str:

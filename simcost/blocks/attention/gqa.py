@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from simcost.blocks.view import View, Weight, all_reduce, linear
 from simcost.errors import SpecError
 from simcost.hf import Reader
@@ -60,7 +62,8 @@ class GQA:
         return [
             divides(self.num_attention_heads, plan.tp, "num_attention_heads"),
             Check(
-                even == maximum(even // 1, 1.0), f"tp must divide num_key_value_heads = {kv}, or be a multiple of it"
+                even == maximum(even // 1, 1.0),
+                f"tp must divide num_key_value_heads = {float(np.max(kv)):.0f}, or be a multiple of it",
             ),
         ]
 

@@ -51,6 +51,11 @@ class MLA:
         return self.num_attention_heads * (self.qk_head_dim + self.v_head_dim)
 
     @property
+    def absorbed_core_width(self) -> Num:
+        """The same of the absorbed form: every head attends to the latent."""
+        return self.num_attention_heads * (self.latent + self.kv_lora_rank)
+
+    @property
     def latent(self) -> Num:
         """Cache elements of one token."""
         return self.kv_lora_rank + self.qk_rope_head_dim

@@ -189,7 +189,9 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     experts, top_k = r.num("n_routed_experts"), float(r.layout("num_experts_per_tok", least=1))
     if np.any(np.asarray(top_k) > np.asarray(experts)):
-        raise SpecError(f"{r.where}: 'num_experts_per_tok' = {top_k:.0f} exceeds n_routed_experts = {experts}")
+        raise SpecError(
+            f"{r.where}: 'num_experts_per_tok' = {top_k:.0f} exceeds the {float(np.min(experts)):.0f} experts"
+        )
     width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
     if r.has("shared_expert_intermediate_size"):
         shared = r.num("shared_expert_intermediate_size", least=0) * r.num("n_shared_experts", 1, least=0)
@@ -209,6 +211,6 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     return MoE(
         r.num("hidden_size"), experts, top_k, width, shared, r.flag("gated_ffn", True),
         expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
-        correction_bias=r.flag("router_correction_bias") or r.text("topk_method") == "noaux_tc",
+        correction_bias=r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias"),
         shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
     )  # fmt: skip
