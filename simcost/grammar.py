@@ -17,7 +17,7 @@ from simcost.plan import Plan
 PHASE = ("batch", "context", "isl", "past")
 _ROOTS = ("model", "hw", "plan", "phase")
 _PLAN = tuple(f.name for f in fields(Plan))
-_LARGEST = 1e12
+_LARGEST = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,12 @@ def split(path: str) -> tuple[str, str]:
     return root, key
 
 
+def full(path: str) -> str:
+    """One spelling of a path: "batch" for "phase.batch"."""
+    root, key = split(path)
+    return key if root == "phase" else f"{root}.{key}"
+
+
 def assignments(texts: Iterable[str]) -> dict[str, Any]:
     """{path: value} of "path=value" texts."""
     found: dict[str, Any] = {}
@@ -62,8 +68,10 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
         path, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise SpecError(f"--set {text}: write path=value, for example plan.tp=8")
-        split(path.strip())
-        found[path.strip()] = _value(path.strip(), value.strip())
+        name = full(path.strip())
+        if name in found:
+            raise SpecError(f"--set {text}: '{name}' is set twice")
+        found[name] = _value(name, value.strip())
     return found
 
 
@@ -74,13 +82,13 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
         path, equals, values = text.partition("=")
         if not equals or not values.strip():
             raise SpecError(f"--vary {text}: write path=a,b,c, for example plan.tp=1,2,4,8")
-        split(path.strip())
+        name = full(path.strip())
         parts = [part.strip() for part in values.split(",")]
         if any(not part for part in parts):
             raise SpecError(f"--vary {text}: an empty value between commas")
-        if path.strip() in found:
-            raise SpecError(f"--vary {text}: '{path.strip()}' is varied twice")
-        found[path.strip()] = [_value(path.strip(), part) for part in parts]
+        if name in found:
+            raise SpecError(f"--vary {text}: '{name}' is varied twice")
+        found[name] = [_value(name, part) for part in parts]
     return found
 
 

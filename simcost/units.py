@@ -29,6 +29,18 @@ _UNITS: dict[str, dict[str, float]] = {
     "fraction": {"": 1.0, "%": 0.01},
     "count": {"": 1.0},
 }
+# Wider than any device of the next decades: what lies outside is a slip of the unit.
+PLAUSIBLE = {
+    "bytes": (1e3, 1e18),
+    "bytes_per_s": (1e6, 1e18),
+    "flops_per_s": (1e6, 1e21),
+    "hertz": (1e6, 1e12),
+    "watts": (1e-3, 1e7),
+    "usd_per_hour": (1e-6, 1e6),
+    "seconds": (1e-12, 1e4),
+    "count": (1.0, 1e7),
+    "fraction": (1e-6, 1.0),
+}
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
 
@@ -93,7 +105,11 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
     if dimension == "fraction":
         return f"{value * 100:.1f} %"
     if dimension == "usd":
-        return f"${value:,.0f}" if value >= 100 else f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
+        return f"${value:,.0f}" if value >= 100 else f"${value:,.2f}" if value >= 0.0995 else f"${value:.2g}"
+    if dimension == "hertz":
+        return _with_prefix(value, "Hz", digits)
+    if dimension == "usd_per_hour":
+        return f"{value:,.4g} USD/h"
     if dimension == "watts":
         return _with_prefix(value, "W", digits)
     if dimension == "joules":

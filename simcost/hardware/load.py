@@ -145,9 +145,8 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
                 raise SpecError(f"{where}: '{path}' has no reason")
         elif not isinstance(entry.get("source"), str) or entry["source"] not in sources:
             raise SpecError(f"{where}: '{path}' has no source in [sources]")
-        found[path] = _si(value, dimension(path, where), f"{where}: '{path}'")
-        if dimension(path, where) == "fraction" and not 0.0 < float(np.max(found[path])) <= 1.0:
-            raise SpecError(f"{where}: '{path}' = {value} must be in (0, 1]")
+        kind = dimension(path, where)
+        found[path] = _plausible(_si(value, kind, f"{where}: '{path}'"), kind, f"{where}: '{path}' = {value}")
     return found
 
 
@@ -193,9 +192,15 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
         found = stated[path] * units.parse(text[1:], "count", f"{at}: factor")
     else:
         found = _si(value, kind, at)
-    if kind == "fraction" and float(np.max(found)) > 1.0:
-        raise SpecError(f"{at}={text}: must be in (0, 1]")
-    return found
+    return _plausible(found, kind, f"{at}={text}")
+
+
+def _plausible(value: Num, kind: str, at: str) -> Num:
+    low, high = units.PLAUSIBLE[kind]
+    if not (low <= float(np.min(value)) and float(np.max(value)) <= high):
+        allowed = "(0, 1]" if kind == "fraction" else f"{units.show(low, kind)} to {units.show(high, kind)}"
+        raise SpecError(f"{at}: must be in {allowed}")
+    return value
 
 
 def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Device:

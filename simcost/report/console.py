@@ -73,9 +73,14 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for n in kept:
         text = any(isinstance(row.get(n), str) for row in shown)
-        wraps = n in _WRAPPED
+        least = min(_body(n, shown), _WRAPPED.get(n, _body(n, shown)))
         table.add_column(
-            title(n), justify="left" if text else "right", no_wrap=not wraps, overflow="fold", header_style="cyan"
+            _heading(n, shown),
+            justify="left" if text else "right",
+            min_width=least,
+            overflow="fold",
+            header_style="cyan",
+            vertical="top",
         )
     for row in shown:
         table.add_row(*(cell(n, row.get(n)) for n in kept))
@@ -100,9 +105,14 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     return [n for n in first if n in names] + [n for n in names if n not in first]
 
 
+def _body(n: str, rows: Sequence[Row]) -> int:
+    """Width of the widest cell."""
+    return max((len(cell(n, row.get(n))) for row in rows), default=0)
+
+
 def _heading(n: str, rows: Sequence[Row]) -> str:
     """The column's title over as many lines as its cells are narrow."""
-    body = max((len(cell(n, row.get(n))) for row in rows), default=0)
+    body = _body(n, rows)
     return "\n".join(wrap(title(n), max(min(body, 24), 12), break_long_words=False))
 
 
@@ -111,7 +121,7 @@ def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]
     used = 1
     for n in names:
         head = max(len(line) for line in _heading(n, rows).splitlines())
-        body = max((len(cell(n, row.get(n))) for row in rows), default=0)
+        body = _body(n, rows)
         need = max(head, min(body, _WRAPPED.get(n, body))) + 3
         if used + need > width and len(kept) >= 2:
             break

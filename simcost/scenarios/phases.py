@@ -57,8 +57,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     longest = float(np.max(np.asarray(w.phase.context)))
     if m.max_positions is not None and longest > m.max_positions:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
-    if query.price(w.device) is None:
-        found.append(f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR")
+    found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
     if m.mtp:
@@ -66,6 +65,17 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     if m.unused:
         found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
     return tuple(dict.fromkeys(found))
+
+
+def _price(query: Query, w: Workload) -> str:
+    usd = query.price(w.device)
+    if usd is None:
+        return f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR"
+    if query.usd_per_hour is not None:
+        return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (--price)"
+    if not is_scalar(usd):
+        return f"{w.device.name}: price a GPU hour as varied"
+    return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
 
 
 def references(w: Workload) -> tuple[str, ...]:

@@ -47,6 +47,9 @@ def make(
 ) -> Query:  # fmt: skip
     """A checked query; `sets` win over `phase`."""
     overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
+    twice = [path for path in axes if path in sets]
+    if twice:
+        raise SpecError(f"'{twice[0]}' is both set and varied")
     usable = ("batch", "context") if decode else ("batch", "isl", "past")
     for path in [*sets, *axes]:
         root, key = grammar.split(path)

@@ -34,11 +34,11 @@ def test_a_typo_gets_the_nearest_name() -> None:
         split("plan.tpp")
 
 
-def test_assignments_keep_types_and_the_last_one_wins() -> None:
+def test_assignments_keep_types() -> None:
     found = assignments(["plan.tp=8", "batch=4", "model.tie_word_embeddings=true", "plan.kv_dtype=fp8",
-                         'hw.memory.bandwidth="6 TB/s"', "model.q_lora_rank=null", "batch=5"])  # fmt: skip
+                         'hw.memory.bandwidth="6 TB/s"', "model.q_lora_rank=null"])  # fmt: skip
     assert found == {
-        "plan.tp": 8, "batch": 5, "model.tie_word_embeddings": True, "plan.kv_dtype": "fp8",
+        "plan.tp": 8, "batch": 4, "model.tie_word_embeddings": True, "plan.kv_dtype": "fp8",
         "hw.memory.bandwidth": "6 TB/s", "model.q_lora_rank": None,
     }  # fmt: skip
 
@@ -100,6 +100,21 @@ def test_a_query_that_cannot_be_asked_is_one_line_with_the_offending_word(sets: 
     with pytest.raises(SimcostError, match=word) as error:
         run(workload(make("llama-3.1-8b", "h100", True, {"batch": 1, "context": 100}, sets, {}, None)))
     assert "\n" not in str(error.value)
+
+
+def test_one_path_takes_one_value() -> None:
+    with pytest.raises(SimcostError, match="set twice"):
+        assignments(["batch=1", "phase.batch=2"])
+    with pytest.raises(SimcostError, match="varied twice"):
+        axes(["plan.tp=1", "plan.tp=2"])
+    with pytest.raises(SimcostError, match="both set and varied"):
+        make("llama-3.1-8b", "h100", True, {"context": 9}, {"batch": 1}, {"batch": [1, 2]}, None)
+
+
+@pytest.mark.parametrize("value", ["x1e300", "6e30 TB/s", "1 B/s"])
+def test_a_bandwidth_that_no_device_has_is_a_slip(value: str) -> None:
+    with pytest.raises(SimcostError, match="must be in"):
+        workload(make("llama-3.1-8b", "h100", True, {"context": 9}, {"hw.memory.bandwidth": value}, {}, None))
 
 
 @given(st.text(max_size=30))
