@@ -46,6 +46,8 @@ def make(
     usd_per_hour: float | None,
 ) -> Query:  # fmt: skip
     """A checked query; `sets` win over `phase`."""
+    sets = {grammar.full(path): value for path, value in sets.items()}
+    axes = {grammar.full(path): values for path, values in axes.items()}
     overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
     twice = [path for path in axes if path in sets]
     if twice:

@@ -124,6 +124,15 @@ def test_glossary_names_every_metric(decode: bool) -> None:
     assert sorted(set(result.metrics) - said) == []
 
 
+def test_glossary_names_every_metric_of_the_comparisons() -> None:
+    from simcost import api
+
+    said = set(re.findall(r"`([a-z0-9_]+)`", GLOSSARY.read_text(encoding="utf-8")))
+    names = ["deepseek-v3", "mixtral-8x7b"]
+    results = [api.crossover("deepseek-v3"), api.compare(names, "h200", set={"plan.tp": 8}), api.show_model(names[0])]
+    assert sorted({name for result in results for name in result.metrics} - said) == []
+
+
 def test_glossary_training_flops() -> None:
     """The table of conventions shows what the function says."""
     _, _, config = models.load_config("deepseek-v3")
