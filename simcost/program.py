@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from simcost.num import Num
+from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 
 
@@ -21,9 +22,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Serial:
+    """Parts that run one after the other. `kernel` names a class that is measured as a whole ("linear", "experts"): a
+    cost model that knows the class prices it so, another one adds up the parts."""
+
     parts: tuple[Program, ...]
     tag: str = ""
     repeat: Num = 1.0
+    kernel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +83,12 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
         return Priced(cost_of(program.op) * program.repeat, program)
     if isinstance(program, Choice):
         return _priced_choice(program, cost_of)
+    if isinstance(program, Serial) and program.kernel:
+        whole = Fused(program.kernel, tuple(call.op for call in calls(program)))
+        knows = getattr(cost_of, "knows", None)
+        if knows is not None and knows(whole):
+            tag = program.tag or list(calls(program))[-1].tag
+            return Priced(cost_of(whole) * program.repeat, Call(whole, tag, program.repeat))
     parts = tuple(price(part, cost_of) for part in program.parts)
     if not parts:
         raise ValueError("an empty program has no cost")

@@ -7,7 +7,7 @@ Most likely to be wrong: real routers are skewed, which raises the busiest rank'
 
 from __future__ import annotations
 
-from simcost.num import Num, exp, log1p, maximum, minimum, where
+from simcost.num import Num, exp, log1p, maximum, minimum, power, where
 
 
 def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = None) -> Num:
@@ -15,6 +15,15 @@ def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = N
     share = minimum(top_k / experts, 1.0)
     miss = exp(tokens * log1p(-minimum(share, 1.0 - 1e-16)))
     return (experts if held is None else held) * (1.0 - where(share >= 1.0, 0.0 * miss, miss))
+
+
+def busiest_expert(experts: Num, top_k: Num, tokens: Num) -> Num:
+    """Expected rows of the busiest expert over the mean: mu + sqrt(2 v ln E) with v the binomial variance, at least one
+    row and at most every token. Source: balls into bins, Raab and Steger 1998; within a few per cent of simulation."""
+    share = minimum(top_k / experts, 1.0)
+    mean = tokens * share
+    spread = power(2.0 * mean * (1.0 - share) * log1p(experts - 1.0), 0.5)
+    return minimum(maximum(mean + spread, 1.0), tokens) / mean
 
 
 def distinct_ranks(experts: Num, top_k: int, ranks: Num, groups: int = 1, limit: int = 1) -> Num:

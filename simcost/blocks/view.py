@@ -122,7 +122,8 @@ def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool 
     )
     if not quantise or x is view.activation:
         return gemm
-    return Serial((cast(view, role, rows * weight.inner, f"{tag or weight.name} input"), gemm))
+    before = cast(view, role, rows * weight.inner, f"{tag or weight.name} input")
+    return Serial((before, gemm), kernel="" if packed else "linear")
 
 
 def cast(view: View, role: str, elements: Num, tag: str) -> Call:

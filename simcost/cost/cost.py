@@ -1,25 +1,47 @@
-"""Cost: seconds split by what bounds them and by what they rest on. A monoid; elementwise on arrays."""
+"""Cost: seconds split by what bounds them and by what they rest on, with a spread. A monoid; elementwise on arrays."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from simcost.num import Num, where
+from simcost.num import Mask, Num, power, where
+
+_TIMES = (
+    "compute_s",
+    "memory_s",
+    "wire_s",
+    "overhead_s",
+    "light_s",
+    "measured_s",
+    "fitted_s",
+    "transferred_s",
+    "datasheet_s",
+)
+BOUNDS = ("compute", "memory", "wire", "overhead")
+BASES = ("measured", "fitted", "transferred", "datasheet", "assumed")
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """compute_s + memory_s + wire_s + overhead_s = seconds: each kernel's time stands under its bound.
-    light_s: speed of light. datasheet_s + assumed_s = seconds: what the time rests on."""
+    """compute_s + memory_s + wire_s + overhead_s = seconds: each kernel's time stands under its bound. light_s: speed of
+    light. measured_s + fitted_s + transferred_s + datasheet_s + assumed_s = seconds: what the time rests on.
+
+    `spread`: one standard deviation [s] by source of error. Calls that share a source are wrong together, so it adds up
+    within a source; sources are independent, so `deviation` joins them in quadrature."""
 
     compute_s: Num = 0.0
     memory_s: Num = 0.0
     wire_s: Num = 0.0
     overhead_s: Num = 0.0
     light_s: Num = 0.0
+    measured_s: Num = 0.0
+    fitted_s: Num = 0.0
+    transferred_s: Num = 0.0
     datasheet_s: Num = 0.0
+    spread: Mapping[str, Num] = field(default_factory=dict)
 
     @property
     def seconds(self) -> Num:
@@ -27,29 +49,50 @@ class Cost:
 
     @property
     def assumed_s(self) -> Num:
-        return self.seconds - self.datasheet_s
+        return self.seconds - self.measured_s - self.fitted_s - self.transferred_s - self.datasheet_s
+
+    @property
+    def deviation(self) -> Num:
+        """One standard deviation of `seconds`. [s]"""
+        total: Num = 0.0
+        for value in self.spread.values():
+            total = total + value * value
+        return power(total, 0.5)
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(*(getattr(self, n) + getattr(other, n) for n in _NAMES))
+        spread = dict(self.spread)
+        for source, value in other.spread.items():
+            spread[source] = spread[source] + value if source in spread else value
+        return Cost(**{n: getattr(self, n) + getattr(other, n) for n in _TIMES}, spread=spread)
 
     def __mul__(self, factor: Num) -> Cost:
-        return Cost(*(getattr(self, n) * factor for n in _NAMES))
+        spread = {source: value * factor for source, value in self.spread.items()}
+        return Cost(**{n: getattr(self, n) * factor for n in _TIMES}, spread=spread)
 
-    def _select(self, mine: Num, other: Cost) -> Cost:
-        return Cost(*(where(np.asarray(mine, bool), getattr(self, n), getattr(other, n)) for n in _NAMES))
+    def where(self, mine: Mask, other: Cost) -> Cost:
+        """This cost where `mine` holds, the other one elsewhere."""
+        mask = np.asarray(mine, bool)
+        spread = {
+            source: where(mask, self.spread.get(source, 0.0), other.spread.get(source, 0.0))
+            for source in dict.fromkeys((*self.spread, *other.spread))
+        }
+        return Cost(**{n: where(mask, getattr(self, n), getattr(other, n)) for n in _TIMES}, spread=spread)
 
     def longest(self, other: Cost) -> Cost:
-        return self._select(1.0 * (self.seconds >= other.seconds), other)
+        return self.where(self.seconds >= other.seconds, other)
 
     def cheapest(self, other: Cost) -> tuple[Cost, Num]:
         won = 1.0 * (other.seconds < self.seconds)
-        return other._select(won, self), won
-
-
-_NAMES = tuple(f.name for f in fields(Cost))
-BOUNDS = ("compute", "memory", "wire", "overhead")
+        return other.where(np.asarray(won, bool), self), won
 
 
 def bound(cost: Cost) -> str:
     """The largest share of a scalar cost."""
     return max(BOUNDS, key=lambda name: float(getattr(cost, f"{name}_s")))
+
+
+def basis(cost: Cost) -> str:
+    """What a scalar cost rests on, largest first: "fitted" or "60% datasheet, 40% assumed"."""
+    shares = {name: float(getattr(cost, f"{name}_s") / cost.seconds) for name in BASES}
+    named = sorted(((share, name) for name, share in shares.items() if share > 0.005), reverse=True)
+    return ", ".join(name if share > 0.995 else f"{share:.0%} {name}" for share, name in named)

@@ -14,6 +14,7 @@ from simcost.num import maximum, where
 from simcost.ops.collective import Collective
 from simcost.ops.work import Op
 
+SPREAD = 0.30  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
 _EFFICIENCY = {"gemm": "gemm_efficiency", "grouped_gemm": "gemm_efficiency", "attention": "attention_efficiency"}
 
 
@@ -37,11 +38,9 @@ class Roofline:
         computing = slow_compute >= slow_memory
         light = maximum(compute, memory)
         present = 1.0 * (work.bytes > 0)
+        overhead = self._overhead * present
+        total = where(computing, slow_compute, slow_memory) + overhead
         return Cost(
-            where(computing, slow_compute, 0.0),
-            where(computing, 0.0, slow_memory),
-            0.0,
-            self._overhead * present,
-            light,
-            light,
-        )
+            where(computing, slow_compute, 0.0), where(computing, 0.0, slow_memory), 0.0, overhead, light,
+            datasheet_s=light, spread={f"{op.family} assumed": SPREAD * total},
+        )  # fmt: skip

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ _TOP = (
     "power",
     "price",
     "assumed",
+    "measurements",
 )
 
 
@@ -114,9 +116,42 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
     stated = facts(tables, where)
+    only = (overrides or {}).get("measurements")
     for path, value in (overrides or {}).items():
-        stated[path] = override(path, value, stated, where)
-    return _device(tables, stated, where)
+        if path != "measurements":
+            stated[path] = override(path, value, stated, where)
+    home = find(name)
+    runs, like = _measurements(home, tables, only, where)
+    changed = any(path != "measurements" for path in overrides or {})
+    base = load(name, None if only is None else {"measurements": only}) if changed else None
+    sibling = None if like is None else _sibling(like)
+    return replace(_device(tables, stated, where), home=str(home), measurements=runs, base=base, sibling=sibling)
+
+
+@cache
+def _sibling(name: str) -> Device:
+    return load(name)
+
+
+def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) -> tuple[tuple[str, ...], str | None]:
+    """(folders of rows in the order that the profile states, the sibling to borrow from). `only`: one run, or none."""
+    stated = _table(tables, "measurements", where)
+    for key in stated:
+        if key not in ("use", "like", "reason"):
+            raise SpecError(f"{where}: unknown key 'measurements.{key}'{nearest(key, ('use', 'like', 'reason'))}")
+    found = {path.parent.name: str(path.parent) for path in sorted(home.parent.glob("measurements/*/run.toml"))}
+    like = stated.get("like")
+    if like is not None and (like not in names() or not isinstance(stated.get("reason"), str)):
+        raise SpecError(f"{where}: 'measurements.like' must name a shipped profile and come with a reason")
+    if only == "none":
+        return (), None
+    order = [only] if only is not None else stated.get("use", list(found))
+    for run in order:
+        if run not in found:
+            raise SpecError(
+                f"{where}: no measurement run '{run}' (has {', '.join(found) or 'none'}, or none){nearest(str(run), found)}"
+            )
+    return tuple(found[run] for run in order), like
 
 
 def dimension(path: str, where: str) -> str:
@@ -248,4 +283,5 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         assumed,
         where,
         tuple(str(note) for note in notes),
+        facts.get("compute.l2"),
     )

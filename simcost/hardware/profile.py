@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from simcost.errors import SpecError
 from simcost.num import Num, floor, maximum, minimum, where
@@ -29,7 +29,9 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
-    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None."""
+    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; home: the profile's file;
+    measurements: folders of measured rows, best first; base: the device as its profile states it, when overrides
+    changed it; sibling: the device whose rows stand in for missing ones."""
 
     name: str
     title: str
@@ -43,6 +45,11 @@ class Device:
     assumed: Mapping[str, Num]
     where: str
     notes: tuple[str, ...] = ()
+    l2: Num | None = None
+    home: str = ""
+    measurements: tuple[str, ...] = ()
+    base: Device | None = field(default=None, compare=False)
+    sibling: Device | None = None
 
     def peak(self, name: str) -> Num:
         """Dense rate. Raises SpecError naming key and file when the profile does not state it."""

@@ -8,12 +8,13 @@ from typing import ClassVar, Literal
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
-Kind = Literal["all_reduce", "all_gather", "all_to_all"]
+Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
 
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), or what one rank sends to
+    """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one
+    to be scattered (reduce_scatter), or what one rank sends to
     *other* ranks (all_to_all). A group of one moves nothing."""
 
     kind: Kind

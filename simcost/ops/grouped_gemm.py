@@ -27,6 +27,7 @@ class GroupedGemm:
     out: Dtype
     compute: Dtype
     unpacked: bool = False
+    load: Num = 1.0  # rows of the busiest expert over the mean: no work, but what it costs
     family: ClassVar[str] = "grouped_gemm"
     formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·out) + experts·n·k·w B"
     source: ClassVar[str] = "standard GEMM count; distinct experts from routing"
@@ -56,7 +57,18 @@ class GroupedGemm:
 
     def input_grad(self) -> tuple[Op, ...]:
         return (
-            GroupedGemm(self.rows, self.experts, self.k, self.n, self.out, self.w, self.x, self.compute, self.unpacked),
+            GroupedGemm(
+                self.rows,
+                self.experts,
+                self.k,
+                self.n,
+                self.out,
+                self.w,
+                self.x,
+                self.compute,
+                self.unpacked,
+                self.load,
+            ),
         )
 
     def weight_grad(self) -> tuple[Op, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.cost.cost import bound
+from simcost.cost.cost import basis, bound
 from simcost.errors import SpecError
 from simcost.num import is_scalar
 from simcost.program import leaves
@@ -59,7 +59,7 @@ def result(query: Query) -> Result:
                 "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
                 "bound": bound(cost), "time_s": number(cost.seconds), "light_s": number(cost.light_s),
                 "times": number(weight), "share": number(cost.seconds * weight / total),
-                "basis": f"{float(cost.datasheet_s / cost.seconds):.0%} datasheet",
+                "basis": basis(cost),
                 "formula": call.op.formula, "source": call.op.source,
             }
         )  # fmt: skip

@@ -138,7 +138,7 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
     root, key = grammar.split(path)
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if root == "hw":
-        return True
+        return key != "measurements"
     if root == "model":
         return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
     return numbers and (root == "phase" or key in ("tp", "ep"))

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from simcost import lower
-from simcost.cost import memory, price
+from simcost.cost import calibrated, memory, price
 from simcost.cost.collective import link_checks
-from simcost.cost.cost import Cost
-from simcost.cost.kernel import Roofline
+from simcost.cost.cost import BASES, Cost
 from simcost.model import count
-from simcost.num import Num, floor, is_scalar, maximum
+from simcost.num import Num, exp, floor, is_scalar, maximum
 from simcost.plan import Check, busiest, require
 from simcost.program import Priced, choices
 from simcost.program import price as fold
 from simcost.workload import Workload
+
+Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
+SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,9 @@ def run(w: Workload) -> Step:
     if is_scalar(w.plan.tp) and is_scalar(w.plan.ep):
         require(rules)
     program = lower.step(w.model, w.view)
-    priced = fold(program, Roofline(w.device))
-    cost = priced.cost + Cost(overhead_s=w.device.assumption("step_overhead"))
+    priced = fold(program, calibrated.model(w.device))
+    host = w.device.assumption("step_overhead")
+    cost = priced.cost + Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
     return Step(w, priced, cost, _memory(w, memory.workspace_bytes(priced)))
 
 
@@ -84,6 +87,12 @@ def flops_per_token(w: Workload) -> Num:
     return 2.0 * body + 2.0 * (head - body) * logits + core
 
 
+def interval(cost: Cost) -> tuple[Num, Num]:
+    """The 90 % interval of the seconds: as far below as above in ratio. [s]"""
+    width = exp(Z90 * cost.deviation / cost.seconds)
+    return cost.seconds / width, cost.seconds * width
+
+
 def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num]:
     """Flat numbers, SI, unit in the name."""
     w, cost, held = step.workload, step.cost, step.memory
@@ -92,8 +101,12 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
     kind = "output" if decode else "input"
     flops = flops_per_token(w)
     peak = w.device.peak(w.view.compute["experts"].peak)
+    low, high = interval(cost)
+    name = "tpot" if decode else "ttft"
     found: dict[str, Num] = {
-        "tpot_s" if decode else "ttft_s": seconds,
+        f"{name}_s": seconds,
+        f"{name}_low_s": low,
+        f"{name}_high_s": high,
         "speed_of_light_s": cost.light_s,
         f"{kind}_tokens_per_s": tokens / seconds,
         f"{kind}_tokens_per_s_per_gpu": tokens / seconds / devices,
@@ -121,8 +134,8 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
         found["max_context"] = max_context(step)
     for name in ("compute", "memory", "wire", "overhead"):
         found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
-    found["share_datasheet"] = cost.datasheet_s / seconds
-    found["share_assumed"] = cost.assumed_s / seconds
+    for name in BASES:
+        found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
     return found
 
 

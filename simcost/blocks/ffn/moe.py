@@ -25,7 +25,7 @@ from simcost.ops.router import Router
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
-from simcost.routing import distinct_experts, distinct_ranks
+from simcost.routing import busiest_expert, distinct_experts, distinct_ranks
 
 SCORING = ("softmax", "sigmoid")
 
@@ -102,9 +102,10 @@ class MoE:
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
             parts.append(cast(view, "experts", rows * self.hidden_size, "tokens"))
         parts.append(self._exchange(view, "dispatch", x))
-        parts.append(Call(Permute(rows, copies, self.hidden_size, x), "permute"))
-        parts += self._experts(view, weight, copies)
-        parts.append(Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute"))
+        inside: list[Program] = [Call(Permute(rows, copies, self.hidden_size, x), "permute")]
+        inside += self._experts(view, weight, copies)
+        inside.append(Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute"))
+        parts.append(Serial(tuple(inside), "experts", kernel="experts"))
         parts.append(self._exchange(view, "combine", act))
         if self.has_shared:
             parts += self._shared(view, weight, rows)
@@ -114,13 +115,16 @@ class MoE:
     def _experts(self, view: View, weight: dict[str, Weight], copies: Num) -> list[Program]:
         held = self.n_routed_experts / view.plan.ep
         touched = distinct_experts(self.n_routed_experts, self.num_experts_per_tok, view.all_tokens, held)
+        load = busiest_expert(self.n_routed_experts, self.num_experts_per_tok, view.all_tokens)
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
         for name, inner in (("experts_up", self.hidden_size), ("experts_down", self._width(view))):
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
-            gemm = GroupedGemm(copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed)
+            gemm = GroupedGemm(
+                copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed, load
+            )
             parts.append(Call(gemm, name))
             if name == "experts_up":
                 parts.append(activation(view, copies * self._width(view), self.gated))

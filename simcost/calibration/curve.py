@@ -1,0 +1,120 @@
+"""A curve: form x residual x site correction, and the distribution of its error.
+
+Errors are those of rows left out, scaled so that 90 % of them lie inside (split conformal: Lei et al. 2018). Where the
+surface is asked beyond its rows it fades into the form, and the interval widens to the form's own error and further.
+Most likely to be wrong: independence of rows; neighbours in a table were timed by one process.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcost.calibration import form as forms
+from simcost.calibration import residual as residuals
+from simcost.calibration import sites as site_tables
+from simcost.calibration.form import Form, Terms
+from simcost.calibration.residual import Residual
+from simcost.calibration.sites import Sites
+
+Array = NDArray[np.float64]
+COVERAGE = 0.9
+Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
+_LEAST_ERROR = 0.01  # no clock reads better than this over a run
+_WIDEN = 0.5  # further share of the form's error for every unit of distance
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """seconds [n]; start_s, compute_s, memory_s: the form's parts before they are joined; sigma [n] of log seconds;
+    inside [n]: 1 within the measured range, towards 0 outside; measured [n]: on a row."""
+
+    seconds: Array
+    start_s: Array
+    compute_s: Array
+    memory_s: Array
+    sigma: Array
+    inside: Array
+    measured: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """`running`: index of the token feature. `wide`: 90 % error of the form alone; `scale`: conformal factor on the
+    local error; `site`: 90 % error at known sites. `rows`: how many made it."""
+
+    form: Form
+    residual: Residual
+    sites: Sites
+    running: int
+    wide: float
+    scale: float
+    site: float
+    rows: int
+
+    def predict(self, terms: Terms, features: Array) -> Prediction:
+        """terms: arrays [n] or scalars; features [n, d]."""
+        n = len(features)
+        start, compute, memory = (
+            np.broadcast_to(np.asarray(part, np.float64), (n,)) for part in self.form.parts(terms)
+        )
+        base = np.broadcast_to(np.asarray(self.form.seconds(terms), np.float64), (n,))
+        mean, local, far = self.residual.evaluate(features)
+        correction, known, beyond, measured = self.sites.evaluate(features, self.running)
+        inside = np.exp(-far)
+        shift = mean * inside
+        shift = shift + np.where(known, correction, 0.0)
+        inside = np.where(known, np.exp(-beyond), inside)
+        near = np.maximum(np.where(known, self.site, self.scale * local), _LEAST_ERROR)
+        distance = np.where(known, beyond, far)
+        error = (
+            inside * near
+            + (1.0 - inside) * np.maximum(self.wide, near)
+            + _WIDEN * self.wide * np.minimum(distance, 4.0)
+        )
+        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured)
+
+
+def fit(terms: Terms, features: Array, seconds: Array, running: int) -> Curve:
+    """All arrays [rows]; features are logs of dimensions."""
+    form = forms.fit(terms, seconds)
+    rest = np.log(seconds / np.asarray(form.seconds(terms)))
+    surface, errors = residuals.fit(features, rest)
+    mean, local, _ = surface.evaluate(features)
+    table, site_errors = site_tables.fit(features, rest - mean, running)
+    at_site = np.isfinite(site_errors)
+    scale = _conformal(np.abs(errors) / np.maximum(local, 1e-6))
+    site = _conformal(np.abs(site_errors[at_site])) if at_site.any() else 0.0
+    return Curve(form, surface, table, running, _conformal(np.abs(rest)), scale, site, len(seconds))
+
+
+def _conformal(scores: Array) -> float:
+    """The 90 % quantile with the finite-sample correction."""
+    n = len(scores)
+    return float(np.quantile(scores, min(COVERAGE * (n + 1) / n, 1.0)))
+
+
+def pack(curve: Curve) -> Array:
+    """Everything in one vector, for the cache."""
+    r, s = curve.residual, curve.sites
+    head = [curve.running, curve.wide, curve.scale, curve.site, curve.rows, len(curve.form.sizes), len(r.lengths),
+            len(r.centres), len(s.keys), len(s.knots), r.reach]  # fmt: skip
+    body = [curve.form.vector(), r.lengths, r.centres.ravel(), r.mean, r.error, s.keys, s.low, s.high, s.knots, s.left]
+    return np.concatenate([np.asarray(head, np.float64), *body])
+
+
+def unpack(values: Array) -> Curve:
+    """The curve of `pack`. Raises ValueError when the vector is not one."""
+    head, rest = values[:11], values[11:]
+    sizes, d, c, s, k = (int(v) for v in head[5:10])
+    lengths = [len(forms.NAMES) + sizes, d, c * d, c, c, s, s, s, k, k]
+    if sum(lengths) != len(rest):
+        raise ValueError("not a packed curve")
+    parts = np.split(rest, np.cumsum(lengths)[:-1])
+    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[10]))
+    return Curve(
+        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), int(head[0]), float(head[1]), float(head[2]),
+        float(head[3]), int(head[4]),
+    )  # fmt: skip

@@ -1,0 +1,27 @@
+"""One small product a head: MLA's absorption of K and V into the latent. The input is a strided view."""
+
+from __future__ import annotations
+
+from simcost.calibration.families import gemm
+from simcost.calibration.family import Labels
+from simcost.num import Mask
+from simcost.ops.gemm import Gemm
+from simcost.ops.work import Op
+
+NUMBERS = gemm.NUMBERS
+LABELS = gemm.LABELS
+RUNNING = gemm.RUNNING
+
+op = gemm.op
+relatives = gemm.relatives
+numbers = gemm.numbers
+terms = gemm.terms
+features = gemm.features
+
+
+def labels(op: Op) -> Labels | None:
+    return gemm.labels(op) if isinstance(op, Gemm) else None
+
+
+def covers(op: Op) -> Mask:
+    return isinstance(op, Gemm) and op.batch != 1.0

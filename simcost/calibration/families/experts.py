@@ -1,0 +1,106 @@
+"""The experts of a MoE layer as engines run and time them: permute, gate and up, activation, down, combine, with the
+quantisation in between; without router, exchange and shared experts.
+
+Columns: `tokens` enter, `copies` (token, expert) pairs are computed by `touched` experts of `width`, the busiest of which
+has `load` times the mean. Labels: formats, and whether there is a gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.families.gemm import padding
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.dtypes import dtype
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.fused import Fused
+from simcost.ops.grouped_gemm import GroupedGemm
+from simcost.ops.permute import Permute
+from simcost.ops.stream import Stream
+from simcost.ops.work import Op
+
+NUMBERS = ("tokens", "copies", "touched", "hidden", "width", "load")
+LABELS = ("x", "w", "compute", "gated")
+RUNNING = 0
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    x, w, compute = (dtype(labels[name], name) for name in LABELS[:3])
+    gated = labels["gated"] == "gated"
+    tokens, copies, touched, hidden, width, load = (numbers[name] for name in NUMBERS)
+    narrow = compute if compute.bits < x.bits else x
+    parts: list[Op] = [Permute(tokens, copies, hidden, narrow)]
+    if narrow is not x:
+        parts.insert(0, Stream("quantise", tokens * hidden, 1.0, 1.0, 3.0, x, narrow))
+    up = width * (2.0 if gated else 1.0)
+    parts.append(GroupedGemm(copies, touched, up, hidden, narrow, w, x, compute, load=load))
+    parts.append(Stream("activation", copies * width, 2.0 if gated else 1.0, 1.0, 5.0, x, x))
+    if narrow is not x:
+        parts.append(Stream("quantise", copies * width, 1.0, 1.0, 3.0, x, narrow))
+    parts.append(GroupedGemm(copies, touched, hidden, width, narrow, w, x, compute, load=load))
+    parts.append(Permute(tokens, copies, hidden, x, combine=True))
+    return Fused("experts", tuple(parts))
+
+
+def _gemms(op: Op) -> tuple[GroupedGemm, GroupedGemm]:
+    assert isinstance(op, Fused)
+    up, down = (part for part in op.parts if isinstance(part, GroupedGemm))
+    return up, down
+
+
+def _permute(op: Op) -> Permute:
+    assert isinstance(op, Fused)
+    return next(part for part in op.parts if isinstance(part, Permute))
+
+
+def labels(op: Op) -> Labels | None:
+    if not isinstance(op, Fused) or op.kernel != "experts":
+        return None
+    up, down = _gemms(op)
+    if up.unpacked:
+        return None
+    gated = "gated" if np.all(np.asarray(up.n) > np.asarray(down.k)) else "plain"
+    return {"x": up.out.name, "w": up.w.name, "compute": up.compute.name, "gated": gated}
+
+
+def covers(op: Op) -> Mask:
+    return True
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    """The gated kernel for the plain one; the arithmetic format's own weights; fp8 for its block form."""
+    found: list[Labels] = []
+    if labels["gated"] == "plain":
+        found.append({**labels, "gated": "gated"})
+    if labels["w"] != labels["compute"]:
+        found.append({**labels, "w": labels["compute"], "gated": "gated"})
+    if labels["compute"] in ("fp8", "fp8_block"):
+        other = "fp8" if labels["compute"] == "fp8_block" else "fp8_block"
+        found.append({**labels, "w": other, "compute": other, "gated": "gated"})
+    return found
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    up, down = _gemms(op)
+    return {
+        "tokens": _permute(op).tokens, "copies": up.rows, "touched": up.experts, "hidden": up.k, "width": down.k,
+        "load": up.load,
+    }  # fmt: skip
+
+
+def terms(op: Op, device: Device) -> Terms:
+    """The passes between the products hide nothing."""
+    up, down = _gemms(op)
+    work = up.work() + down.work()
+    return kernel_terms(op, device, work, op.work().bytes - work.bytes, (up.rows / up.experts, up.k, down.k))
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    """Rows an expert, experts, the two widths, skew, padding of the rows an expert."""
+    up, down = _gemms(op)
+    rows = up.rows / up.experts
+    return (np.log(rows), np.log(up.experts), np.log(up.k), np.log(down.k), np.log(up.load), padding(rows))

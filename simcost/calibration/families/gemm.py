@@ -1,0 +1,103 @@
+"""Dense and batched products; with `x` wider than `compute` the quantisation of the input is part of the timed kernel.
+
+Columns: batch products of [m, k] x [k, n]. Labels: formats of input, weights and arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.dtypes import dtype
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.fused import Fused
+from simcost.ops.gemm import Gemm
+from simcost.ops.stream import Stream
+from simcost.ops.work import Op
+
+NUMBERS = ("batch", "m", "n", "k")
+LABELS = ("x", "w", "compute")
+RUNNING = 1
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    """The kernel of a row: a GEMM, or quantisation and GEMM. Output in the input's format if that is wide, else bf16."""
+    x, w, compute = (dtype(labels[name], name) for name in LABELS)
+    batch, m, n, k = (numbers[name] for name in NUMBERS)
+    wide = x if x.bits >= 16 else dtype("bf16")
+    if compute.bits >= x.bits:
+        return Gemm(m, n, k, x, w, wide, compute, batch)
+    cast = Stream("quantise", batch * m * k, 1.0, 1.0, 3.0, x, compute)
+    return Fused("linear", (cast, Gemm(m, n, k, compute, w, wide, compute, batch)))
+
+
+def _gemm(op: Op) -> Gemm | None:
+    if isinstance(op, Fused) and op.kernel == "linear":
+        return next(part for part in op.parts if isinstance(part, Gemm))
+    return op if isinstance(op, Gemm) and not op.unpacked else None
+
+
+def covers(op: Op) -> Mask:
+    """One product, not one a head."""
+    found = _gemm(op)
+    return found is not None and found.batch == 1.0
+
+
+def labels(op: Op) -> Labels | None:
+    found = _gemm(op)
+    if found is None:
+        return None
+    x = op.parts[0].x if isinstance(op, Fused) and isinstance(op.parts[0], Stream) else found.x
+    return {"x": x.name, "w": found.w.name, "compute": found.compute.name}
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    """Stand-ins, nearest first: with its quantisation; fp16 for bf16; the arithmetic format's own weights."""
+    found: list[Labels] = []
+    if labels["x"] == labels["compute"]:
+        found.append({**labels, "x": "bf16"})
+    swap = {"bf16": "fp16", "fp16": "bf16"}
+    if labels["compute"] in swap:
+        other = swap[labels["compute"]]
+        found.append({name: other if value == labels["compute"] else value for name, value in labels.items()})
+    if labels["w"] != labels["compute"]:
+        found.append({**labels, "w": labels["compute"]})
+    if labels["compute"] == "fp8_block":
+        found.append({"x": labels["x"], "w": "fp8", "compute": "fp8"})
+    return found
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    found = _gemm(op)
+    assert found is not None
+    return {"batch": found.batch, "m": found.m, "n": found.n, "k": found.k}
+
+
+def terms(op: Op, device: Device) -> Terms:
+    """Quantisation runs before the product: nothing hides its bytes."""
+    found = _gemm(op)
+    assert found is not None
+    cast = op.parts[0].work().bytes if isinstance(op, Fused) else 0.0
+    return kernel_terms(op, device, found.work(), cast, (found.m, found.n, found.k))
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    """Batch, the three sides, the size of the output, and how badly the rows fill buckets and tiles."""
+    found = _gemm(op)
+    assert found is not None
+    m, n = found.m, found.n
+    return (np.log(found.batch), np.log(m), np.log(n), np.log(found.k), np.log(m * n), padding(m), tiling(m))
+
+
+def padding(rows: Num) -> Num:
+    """log of rows padded to a power of two: kernels and autotuners choose by such buckets."""
+    return np.log(2.0 ** np.ceil(np.log2(rows)) / rows)
+
+
+def tiling(rows: Num) -> Num:
+    """Cube root of the log of rows padded to tiles of 256: the first rows of a new tile cost most."""
+    return np.cbrt(np.log(np.ceil(rows / 256.0) * 256.0 / np.maximum(rows, 256.0)))

@@ -1,0 +1,23 @@
+"""Which rows a fit may see: a fifth is held out by a hash of its shape, so that a new run keeps the same split."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+SHARE = 5
+
+
+def held_out(numbers: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """[rows]: True for the rows that a report judges by. Every row of one shape falls on the same side."""
+    columns = np.stack([numbers[name] for name in sorted(numbers)], axis=1)
+    return np.array([_hash(row) % SHARE == 0 for row in columns], bool)
+
+
+def _hash(row: Array) -> int:
+    text = ",".join(f"{value:.6g}" for value in row)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,143 @@
+"""Curves of a device by kernel class and kind: from its rows, from a sibling's, or none.
+
+A curve is fitted when it is first asked for and kept in the user's cache folder under a hash of its rows and of the
+fitting code's version; a hash that does not match is fitted again. The ladder of architecture §4: rows of this kind ->
+rows of a related kind -> a sibling device's rows (both `transferred`) -> nothing, and the roofline answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from simcost.calibration import curve as curves
+from simcost.calibration import rows as tables
+from simcost.calibration.curve import Curve
+from simcost.calibration.family import Family, Labels, families, grid, kind
+from simcost.calibration.form import Terms
+from simcost.calibration.rows import Rows
+from simcost.errors import SpecError
+from simcost.hardware.profile import Device
+from simcost.provenance import Basis
+
+_VERSION = b"1"  # of the fitting code: raise it when the same rows give another curve
+notify: list[Callable[[str], None]] = []  # who wants to hear that a fit is under way (the terminal)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A curve, what an answer from it rests on, and where it comes from in words."""
+
+    curve: Curve
+    basis: Basis
+    origin: str
+
+
+class Store:
+    """Curves of one device. `sibling`: the store to borrow from."""
+
+    def __init__(self, device: Device, sibling: Store | None = None) -> None:
+        self.device, self.sibling = device, sibling
+        self.runs = tuple(tables.load_run(Path(home)) for home in device.measurements)
+        self._found: dict[tuple[str, str], Found | None] = {}
+
+    def find(self, name: str, labels: Labels) -> Found | None:
+        """The best curve for a kind of kernel; None when nothing measured is near."""
+        key = (name, kind(labels))
+        if key not in self._found:
+            self._found[key] = self._search(name, labels)
+        return self._found[key]
+
+    def _search(self, name: str, labels: Labels) -> Found | None:
+        family = families()[name]
+        own = self._own(name, family, labels)
+        if own is not None:
+            return own
+        for other in family.relatives(labels):
+            found = self._own(name, family, other)
+            if found is not None:
+                return Found(found.curve, Basis.TRANSFERRED, f"{found.origin}, as {kind(other)}")
+        borrowed = None if self.sibling is None else self.sibling.find(name, labels)
+        return None if borrowed is None else Found(borrowed.curve, Basis.TRANSFERRED, borrowed.origin)
+
+    def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
+        for run in self.runs:
+            path = run.file(name, kind(labels))
+            if path.is_file():
+                return Found(load(path, name, labels, self.device), Basis.FITTED, f"{self.device.name}/{run.name}")
+        return None
+
+
+def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, curves.Array]:
+    """(terms [rows], features [rows, d]) of measured rows at the device's own datasheet rates."""
+    op = family.op(rows.numbers, labels)
+    features, _ = grid(family.features(op))
+    return family.terms(op, device).flat((len(rows),)), features
+
+
+def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
+    """A curve through all of `rows`."""
+    at, features = row_terms(family, rows, labels, device)
+    return curves.fit(at, features, rows.seconds, family.RUNNING)
+
+
+def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:
+    """The curve of a row file, from the cache when the rows are the same. Raises SpecError for unreadable rows."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    rates = repr((_plain(device.peaks), _plain({"bw": device.bandwidth}))).encode()
+    digest = hashlib.blake2b(b"|".join((_VERSION, name.encode(), rates, text)), digest_size=16).hexdigest()
+    return _load(str(path), name, tuple(labels.items()), digest, device)
+
+
+def _plain(values: Mapping[str, object]) -> dict[str, float]:
+    return {key: float(np.max(np.asarray(value))) for key, value in values.items()}
+
+
+_MEMORY: dict[str, Curve] = {}
+
+
+def _load(path: str, name: str, labels: tuple[tuple[str, str], ...], digest: str, device: Device) -> Curve:
+    if digest in _MEMORY:
+        return _MEMORY[digest]
+    kept = folder() / f"{digest}.npy"
+    try:
+        found = curves.unpack(np.load(kept))
+    except (OSError, ValueError, IndexError):
+        family = families()[name]
+        rows = tables.read(Path(path), family)
+        for tell in notify:
+            tell(f"fitting {device.name} {name} {Path(path).stem} ({len(rows)} rows; kept in {folder()})")
+        found = fitted(family, rows, dict(labels), device)
+        _keep(kept, curves.pack(found))
+    _MEMORY[digest] = found
+    return found
+
+
+@cache
+def folder() -> Path:
+    """Where curves are kept: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost."""
+    stated = os.environ.get("SIMCOST_CACHE")
+    if stated:
+        return Path(stated)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simcost"
+
+
+def _keep(path: Path, values: curves.Array) -> None:
+    """Atomically; a cache that cannot be written is no error, only slower next time."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with part.open("wb") as file:
+            np.save(file, values)
+        part.replace(path)
+    except OSError:
+        return

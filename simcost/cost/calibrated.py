@@ -1,0 +1,130 @@
+"""A cost model that answers from measurements where there are any, and from the roofline elsewhere.
+
+A kernel's time is its curve's; its start-up share stands under `overhead`, the rest under the larger of the form's
+compute and memory parts. Where the footprint cannot stay in the L2 no answer is faster than the speed of light. Most
+likely to be wrong: kernels that were timed alone and run in a step; `simcost validate blocks` measures that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcost.calibration.family import families, grid
+from simcost.calibration.store import Found, Store
+from simcost.cost.cost import Cost
+from simcost.cost.kernel import Roofline
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num, plain, power
+from simcost.ops.collective import Collective
+from simcost.ops.fused import Fused
+from simcost.ops.work import Op
+from simcost.provenance import Basis
+
+# What a stand-in adds to the spread of its own curve: see docs/theory/calibration.md, "Leave one device out".
+TRANSFER = 0.15
+
+
+_STORES: dict[tuple[str, tuple[str, ...]], Store] = {}
+
+
+def store(device: Device) -> Store:
+    """The curves of a device, and of its sibling; fitted at the profile's own rates, whatever an override says."""
+    key = (device.home, device.measurements)
+    if key not in _STORES:
+        sibling = None if device.sibling is None else store(device.sibling)
+        _STORES[key] = Store(device.base or device, sibling)
+    return _STORES[key]
+
+
+class Calibrated:
+    """A cost model: `op -> Cost` on one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._roofline = Roofline(device)
+        self._store = store(device)
+
+    def knows(self, op: Op) -> bool:
+        """Whether measurements answer for this kernel as a whole."""
+        claims = self._claims(op)
+        return bool(claims) and all(found is not None for _, _, found in claims)
+
+    def _claims(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
+        """(family, where it answers, its curve) for every family that has a say in this op."""
+        claims = []
+        for name, family in families().items():
+            labels = family.labels(op)
+            if labels is not None and np.any(family.covers(op)):
+                claims.append((name, family.covers(op), self._store.find(name, labels)))
+        return claims
+
+    def __call__(self, op: Op) -> Cost:
+        cost: Cost | None = None
+        for name, covered, found in self._claims(op):
+            mine = self._roofline(op) if found is None else self._measured(op, name, found)
+            cost = mine if cost is None else mine.where(covered, cost)
+        return self._roofline(op) if cost is None else cost
+
+    def _measured(self, op: Op, name: str, found: Found) -> Cost:
+        if isinstance(op, Collective):
+            return self._collective(op, name, found)
+        return self._kernel(op, name, found)
+
+    def _light(self, op: Op) -> Num:
+        if isinstance(op, Fused):
+            total: Num = 0.0
+            for part in op.parts:
+                total = total + self._light(part)
+            return total
+        return self._roofline(op).light_s
+
+    def _kernel(self, op: Op, name: str, found: Found) -> Cost:
+        light = self._light(op)
+        floor = np.where(np.asarray(op.work().bytes) > 2.0 * np.asarray(self.device.l2 or 0.0), light, 0.0)
+        return self._priced(op, name, found, light, floor)
+
+    def _collective(self, op: Collective, name: str, found: Found) -> Cost:
+        """Curves hold inside one scale-up domain; a larger group takes the roofline's answer, a group of one none."""
+        other = self._roofline(op)
+        inside = np.asarray((op.group > 1.0) & (self.device.nodes(op.group) <= 1.0), bool)
+        if not inside.any():
+            return other
+        safe = Collective(op.kind, np.maximum(op.payload, 1.0), np.where(inside, op.group, 2.0))
+        mine = self._priced(safe, name, found, other.light_s, np.asarray(0.0))
+        wire = Cost(0.0, 0.0, mine.memory_s, mine.overhead_s, other.light_s, mine.measured_s, mine.fitted_s,
+                    mine.transferred_s, 0.0, mine.spread)  # fmt: skip
+        return wire.where(inside, other)
+
+    def _priced(self, op: Op, name: str, found: Found, light: Num, floor: NDArray[np.float64]) -> Cost:
+        family = families()[name]
+        features, shape = grid(family.features(op))
+        terms = family.terms(op, self.device)
+        flat = terms.flat(shape)
+        p = found.curve.predict(flat, features)
+
+        def back(values: NDArray[np.floating[Any]]) -> Num:
+            return plain(values.reshape(shape))
+
+        seconds = plain(np.maximum(back(p.seconds), floor))
+        whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
+        overhead = plain(seconds * back(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0)))
+        working = seconds - overhead
+        computing = back(1.0 * (p.compute_s >= p.memory_s))
+        measured = seconds * back(1.0 * p.measured) if found.basis is Basis.FITTED else 0.0 * seconds
+        rest = seconds - measured
+        sigma = back(p.sigma)
+        if found.basis is Basis.TRANSFERRED:
+            sigma = power(sigma * sigma + TRANSFER * TRANSFER, 0.5)
+        fitted, transferred = (rest, 0.0 * rest) if found.basis is Basis.FITTED else (0.0 * rest, rest)
+        return Cost(
+            working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
+            {f"{name} {found.basis}": seconds * sigma},
+        )  # fmt: skip
+
+
+def model(device: Device) -> Roofline | Calibrated:
+    """The best cost model for a device: calibrated where it or its sibling has rows."""
+    return Calibrated(device) if device.measurements or device.sibling else Roofline(device)
