@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from simcost.calibration import form as forms
 from simcost.calibration import residual as residuals
 from simcost.calibration import sites as site_tables
+from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.sites import Sites
@@ -42,27 +43,26 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """`running`: index of the token feature. `wide`: 90 % error of the form alone; `scale`: conformal factor on the
+    """`wide`: 90 % error of the form alone; `scale`: conformal factor on the
     local error; `site`: 90 % error at known sites. `rows`: how many made it."""
 
     form: Form
     residual: Residual
     sites: Sites
-    running: int
     wide: float
     scale: float
     site: float
     rows: int
 
-    def predict(self, terms: Terms, features: Array) -> Prediction:
-        """terms: arrays [n] or scalars; features [n, d]."""
-        n = len(features)
+    def predict(self, terms: Terms, at: At) -> Prediction:
+        """terms: arrays [n] or scalars, at the points `at`."""
+        n = len(at.features)
         start, compute, memory = (
             np.broadcast_to(np.asarray(part, np.float64), (n,)) for part in self.form.parts(terms)
         )
         base = np.broadcast_to(np.asarray(self.form.seconds(terms), np.float64), (n,))
-        mean, local, far = self.residual.evaluate(features)
-        correction, known, beyond, measured = self.sites.evaluate(features, self.running)
+        mean, local, far = self.residual.evaluate(at.features)
+        correction, known, beyond, measured = self.sites.evaluate(at.sites)
         inside = np.exp(-far)
         shift = mean * inside
         shift = shift + np.where(known, correction, 0.0)
@@ -77,17 +77,17 @@ class Curve:
         return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured)
 
 
-def fit(terms: Terms, features: Array, seconds: Array, running: int) -> Curve:
-    """All arrays [rows]; features are logs of dimensions."""
+def fit(terms: Terms, at: At, seconds: Array) -> Curve:
+    """All arrays [rows]."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
-    surface, errors = residuals.fit(features, rest)
-    mean, local, _ = surface.evaluate(features)
-    table, site_errors = site_tables.fit(features, rest - mean, running)
+    surface, errors = residuals.fit(at.features, rest)
+    mean, local, _ = surface.evaluate(at.features)
+    table, site_errors = site_tables.fit(at.sites, rest - mean, errors)
     at_site = np.isfinite(site_errors)
     scale = _conformal(np.abs(errors) / np.maximum(local, 1e-6))
     site = _conformal(np.abs(site_errors[at_site])) if at_site.any() else 0.0
-    return Curve(form, surface, table, running, _conformal(np.abs(rest)), scale, site, len(seconds))
+    return Curve(form, surface, table, _conformal(np.abs(rest)), scale, site, len(seconds))
 
 
 def _conformal(scores: Array) -> float:
@@ -99,7 +99,7 @@ def _conformal(scores: Array) -> float:
 def pack(curve: Curve) -> Array:
     """Everything in one vector, for the cache."""
     r, s = curve.residual, curve.sites
-    head = [curve.running, curve.wide, curve.scale, curve.site, curve.rows, len(curve.form.sizes), len(r.lengths),
+    head = [curve.wide, curve.scale, curve.site, curve.rows, len(curve.form.sizes), len(r.lengths),
             len(r.centres), len(s.keys), len(s.knots), r.reach]  # fmt: skip
     body = [curve.form.vector(), r.lengths, r.centres.ravel(), r.mean, r.error, s.keys, s.low, s.high, s.knots, s.left]
     return np.concatenate([np.asarray(head, np.float64), *body])
@@ -107,14 +107,14 @@ def pack(curve: Curve) -> Array:
 
 def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
-    head, rest = values[:11], values[11:]
-    sizes, d, c, s, k = (int(v) for v in head[5:10])
+    head, rest = values[:10], values[10:]
+    sizes, d, c, s, k = (int(v) for v in head[4:9])
     lengths = [len(forms.NAMES) + sizes, d, c * d, c, c, s, s, s, k, k]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])
-    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[10]))
+    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[9]))
     return Curve(
-        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), int(head[0]), float(head[1]), float(head[2]),
-        float(head[3]), int(head[4]),
+        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), float(head[0]), float(head[1]), float(head[2]),
+        int(head[3]),
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -20,11 +21,10 @@ Numbers = Mapping[str, Num]
 
 
 class Family(Protocol):
-    """A module: NUMBERS and LABELS are the columns of its rows, RUNNING the index of its token feature."""
+    """A module: NUMBERS and LABELS are the columns of its rows."""
 
     NUMBERS: tuple[str, ...]
     LABELS: tuple[str, ...]
-    RUNNING: int
 
     def op(self, numbers: Numbers, labels: Labels) -> Op: ...
 
@@ -44,7 +44,13 @@ class Family(Protocol):
         """What the form needs: seconds at the device's datasheet rates, bytes, sizes."""
         ...
 
-    def features(self, op: Op) -> tuple[Num, ...]: ...
+    def features(self, op: Op) -> tuple[Num, ...]:
+        """Logs of what the time depends on smoothly."""
+        ...
+
+    def site(self, op: Op) -> tuple[Num, ...]:
+        """What makes two rows the same layer, and last the log of what runs along it (tokens, keys, bytes)."""
+        ...
 
 
 def families() -> dict[str, Family]:
@@ -64,7 +70,18 @@ def kernel_terms(op: Op, device: Device, work: Work, serial_bytes: Num, sizes: t
     return Terms(compute, work.bytes / device.bandwidth, serial_bytes / device.bandwidth, work.bytes, sizes)
 
 
-def grid(values: tuple[Num, ...]) -> tuple[Array, tuple[int, ...]]:
-    """Feature columns broadcast against each other: ([n, d], their common shape)."""
-    arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in values))
-    return np.stack([a.ravel() for a in arrays], axis=1), arrays[0].shape
+@dataclass(frozen=True, slots=True)
+class At:
+    """Points of a grid: features [n, d], sites [n, s] (the running one last)."""
+
+    features: Array
+    sites: Array
+
+
+def at(family: Family, op: Op) -> tuple[At, tuple[int, ...]]:
+    """All numbers of an op broadcast against each other: (the points, their common shape)."""
+    features, site = family.features(op), family.site(op)
+    arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (*features, *site)))
+    columns = [a.ravel() for a in arrays]
+    split = len(features)
+    return At(np.stack(columns[:split], axis=1), np.stack(columns[split:], axis=1)), arrays[0].shape

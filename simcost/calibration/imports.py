@@ -58,7 +58,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     twice the L2; a table with more than 3 % of them is dropped whole; the rest is thinned."""
     family = families()[candidate.family]
     rows = Rows(candidate.numbers, candidate.seconds)
-    terms, features = row_terms(family, rows, candidate.labels, device)
+    terms, points = row_terms(family, rows, candidate.labels, device)
     cache = 0.0 if device.l2 is None else float(np.max(device.l2))
     too_fast = terms.compute_s > MARGIN * rows.seconds
     if candidate.family != "collective":
@@ -67,7 +67,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     if beyond > MOST_EXCLUDED * len(rows):
         return Chosen(candidate, beyond, None)
     good = np.flatnonzero(~too_fast)
-    return Chosen(candidate, beyond, rows.take(good[thinned(features[good], count)]))
+    return Chosen(candidate, beyond, rows.take(good[thinned(points.features[good], count)]))
 
 
 def write_run(

@@ -1,7 +1,7 @@
-"""What a smooth surface cannot follow: shapes measured at several token counts, interpolated along the tokens.
+"""What a smooth surface cannot follow: layers measured at several token counts, interpolated along the tokens.
 
-A site is one shape in all features but the running one (tokens); between its rows the leftover of the surface is
-interpolated in log space, beyond its ends it is held and fades. A site with fewer than four rows is none.
+A site is one layer (the first columns of a family's `site`); the last column runs along it. Between its rows the leftover
+of the surface is interpolated, beyond its ends it is held and fades. A site with fewer than four token counts is none.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ Array = NDArray[np.float64]
 LEAST = 4
 _APART = 64.0  # wider than the log range of any running feature: sites never mix
 _SAME = 1e-7
+_MIXTURE = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,12 @@ class Sites:
     knots: Array
     left: Array
 
-    def evaluate(self, features: Array, running: int) -> tuple[Array, NDArray[np.bool_], Array, NDArray[np.bool_]]:
-        """features [n, d] -> (correction [n], at a known site [n], distance beyond its ends [n], on a measured row [n])."""
-        n = len(features)
+    def evaluate(self, sites: Array) -> tuple[Array, NDArray[np.bool_], Array, NDArray[np.bool_]]:
+        """sites [n, s] -> (correction [n], at a known site [n], distance beyond its ends [n], on a measured row [n])."""
+        n = len(sites)
         if not len(self.keys):
             return np.zeros(n), np.zeros(n, bool), np.zeros(n), np.zeros(n, bool)
-        key, at = site_key(features, running), features[:, running]
+        key, at = site_key(sites), sites[:, -1]
         index = np.minimum(np.searchsorted(self.keys, key - _SAME), len(self.keys) - 1)
         known = np.abs(self.keys[index] - key) < _SAME
         inside = np.clip(at, self.low[index], self.high[index])
@@ -44,31 +45,32 @@ class Sites:
         return np.where(known, correction, 0.0), known, beyond, exact
 
 
-def site_key(features: Array, running: int) -> Array:
-    """One number a shape: an irrational mixture of all features but the running one."""
-    mixture = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]))
-    total = np.zeros(len(features))
-    for j in range(features.shape[1]):
-        if j != running:
-            total = total + features[:, j] * mixture[j]
+def site_key(sites: Array) -> Array:
+    """One number a layer: an irrational mixture of logs of what makes it."""
+    total = np.zeros(len(sites))
+    for j in range(sites.shape[1] - 1):
+        total = total + np.log1p(sites[:, j]) * _MIXTURE[j]
     return total
 
 
-def fit(features: Array, left: Array, running: int) -> tuple[Sites, Array]:
-    """left [n]: what the surface leaves over. Returns the sites and each row's error when it is left out (nan: no site)."""
+def fit(sites: Array, left: Array, alone: Array) -> tuple[Sites, Array]:
+    """left [n]: what the surface leaves over; alone [n]: the same by a surface that never saw the row.
+
+    Returns the sites and each row's error when it is left out of both (nan: at no site)."""
     errors = np.full(len(left), np.nan)
-    keys = np.round(site_key(features, running), 6)
+    keys, running = site_key(sites), sites[:, -1]
     found: list[tuple[float, Array, Array]] = []
-    for key in np.unique(keys):
-        rows = np.flatnonzero(keys == key)
-        at, order = np.unique(features[rows, running], return_index=True)
-        if len(at) < LEAST:
+    rounded = np.round(keys, 6)
+    for key in np.unique(rounded):
+        rows = np.flatnonzero(rounded == key)
+        along, which = np.unique(running[rows], return_inverse=True)
+        if len(along) < LEAST:
             continue
-        values = np.array([left[rows[features[rows, running] == a]].mean() for a in at])
-        for i in range(len(at)):
-            others = np.arange(len(at)) != i
-            errors[rows[order[i]]] = values[i] - np.interp(at[i], at[others], values[others])
-        found.append((float(site_key(features[rows[:1]], running)[0]), at, values))
+        values = np.bincount(which, left[rows]) / np.bincount(which)
+        for row, i in zip(rows, which, strict=True):
+            others = np.arange(len(along)) != i
+            errors[row] = alone[row] - np.interp(along[i], along[others], values[others])
+        found.append((float(keys[rows[0]]), along, values))
     if not found:
         empty = np.zeros(0)
         return Sites(empty, empty, empty, empty, empty), errors

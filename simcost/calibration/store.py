@@ -19,14 +19,14 @@ import numpy as np
 from simcost.calibration import curve as curves
 from simcost.calibration import rows as tables
 from simcost.calibration.curve import Curve
-from simcost.calibration.family import Family, Labels, families, grid, kind
+from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.provenance import Basis
 
-_VERSION = b"1"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"3"  # of the fitting code: raise it when the same rows give another curve
 notify: list[Callable[[str], None]] = []  # who wants to hear that a fit is under way (the terminal)
 
 
@@ -74,17 +74,17 @@ class Store:
         return None
 
 
-def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, curves.Array]:
-    """(terms [rows], features [rows, d]) of measured rows at the device's own datasheet rates."""
+def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:
+    """(terms, points) of measured rows at the device's own datasheet rates."""
     op = family.op(rows.numbers, labels)
-    features, _ = grid(family.features(op))
-    return family.terms(op, device).flat((len(rows),)), features
+    points, _ = at(family, op)
+    return family.terms(op, device).flat((len(rows),)), points
 
 
 def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
     """A curve through all of `rows`."""
-    at, features = row_terms(family, rows, labels, device)
-    return curves.fit(at, features, rows.seconds, family.RUNNING)
+    terms, points = row_terms(family, rows, labels, device)
+    return curves.fit(terms, points, rows.seconds)
 
 
 def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simcost.calibration.family import families, grid
+from simcost.calibration.family import at, families
 from simcost.calibration.store import Found, Store
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
@@ -100,10 +100,10 @@ class Calibrated:
 
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: NDArray[np.float64]) -> Cost:
         family = families()[name]
-        features, shape = grid(family.features(op))
+        points, shape = at(family, op)
         terms = family.terms(op, self.device)
         flat = terms.flat(shape)
-        p = found.curve.predict(flat, features)
+        p = found.curve.predict(flat, points)
 
         def back(values: NDArray[np.floating[Any]]) -> Num:
             return plain(values.reshape(shape))

@@ -27,7 +27,8 @@ class GroupedGemm:
     out: Dtype
     compute: Dtype
     unpacked: bool = False
-    load: Num = 1.0  # rows of the busiest expert over the mean: no work, but what it costs
+    held: Num = 0.0  # experts on this rank, touched or not; 0 when nobody asked
+    load: Num = 1.0  # rows of the busiest expert over the mean; neither is work, both shift what it costs
     family: ClassVar[str] = "grouped_gemm"
     formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·out) + experts·n·k·w B"
     source: ClassVar[str] = "standard GEMM count; distinct experts from routing"
@@ -67,6 +68,7 @@ class GroupedGemm:
                 self.x,
                 self.compute,
                 self.unpacked,
+                self.held,
                 self.load,
             ),
         )

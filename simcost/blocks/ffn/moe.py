@@ -123,7 +123,7 @@ class MoE:
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(
-                copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed, load
+                copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed, held, load
             )
             parts.append(Call(gemm, name))
             if name == "experts_up":

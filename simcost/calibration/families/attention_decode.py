@@ -14,7 +14,6 @@ from simcost.ops.work import Op
 
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
-RUNNING = 1
 
 op = prefill.op
 numbers = prefill.numbers
@@ -40,3 +39,10 @@ def features(op: Op) -> tuple[Num, ...]:
         np.log(op.batch * op.kv_heads), np.log(keys), np.log(op.heads / op.kv_heads), np.log(op.d_qk),
         np.log1p(np.log((op.past + op.q_len) / keys)),
     )  # fmt: skip
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    """Heads, mask and width of a batch, and its context."""
+    assert isinstance(op, AttentionCore)
+    window = 0.0 if op.mask.window is None else op.mask.window
+    return (op.batch, op.heads, op.kv_heads, op.d_qk, window, np.log(op.past + op.q_len))

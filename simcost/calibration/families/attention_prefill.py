@@ -17,7 +17,6 @@ from simcost.ops.work import Op
 
 NUMBERS = ("batch", "q_len", "past", "heads", "kv_heads", "d_qk", "d_v", "window")
 LABELS = ("x", "kv", "compute", "layout")
-RUNNING = 1
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -81,3 +80,10 @@ def features(op: Op) -> tuple[Num, ...]:
         np.log(op.batch * op.heads), np.log(op.q_len), np.log(op.heads), np.log(left), np.log(op.heads / op.kv_heads),
         np.log(op.d_qk),
     )  # fmt: skip
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    """Heads, mask and width of a batch, and its queries."""
+    assert isinstance(op, AttentionCore)
+    window = 0.0 if op.mask.window is None else op.mask.window
+    return (op.batch, op.heads, op.kv_heads, op.d_qk, op.past, window, np.log(op.q_len))

@@ -10,13 +10,13 @@ from simcost.ops.work import Op
 
 NUMBERS = gemm.NUMBERS
 LABELS = gemm.LABELS
-RUNNING = gemm.RUNNING
 
 op = gemm.op
 relatives = gemm.relatives
 numbers = gemm.numbers
 terms = gemm.terms
 features = gemm.features
+site = gemm.site
 
 
 def labels(op: Op) -> Labels | None:

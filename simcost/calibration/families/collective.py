@@ -16,7 +16,6 @@ from simcost.ops.work import Op
 
 NUMBERS = ("bytes", "group")
 LABELS = ("what", "backend")
-RUNNING = 0
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0}
 
 
@@ -56,3 +55,8 @@ def terms(op: Op, device: Device) -> Terms:
 def features(op: Op) -> tuple[Num, ...]:
     assert isinstance(op, Collective)
     return (np.log(op.payload), np.log(op.group))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Collective)
+    return (op.group, np.log(op.payload))

@@ -1,8 +1,8 @@
 """The experts of a MoE layer as engines run and time them: permute, gate and up, activation, down, combine, with the
 quantisation in between; without router, exchange and shared experts.
 
-Columns: `tokens` enter, `copies` (token, expert) pairs are computed by `touched` experts of `width`, the busiest of which
-has `load` times the mean. Labels: formats, and whether there is a gate.
+Columns: `tokens` enter, `copies` (token, expert) pairs are computed by `touched` of the `experts` that the rank holds, of
+`width` each; the busiest has `load` times the mean. Labels: formats, and whether there is a gate.
 """
 
 from __future__ import annotations
@@ -23,25 +23,24 @@ from simcost.ops.permute import Permute
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
-NUMBERS = ("tokens", "copies", "touched", "hidden", "width", "load")
+NUMBERS = ("tokens", "copies", "touched", "experts", "hidden", "width", "load")
 LABELS = ("x", "w", "compute", "gated")
-RUNNING = 0
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
     x, w, compute = (dtype(labels[name], name) for name in LABELS[:3])
     gated = labels["gated"] == "gated"
-    tokens, copies, touched, hidden, width, load = (numbers[name] for name in NUMBERS)
+    tokens, copies, touched, experts, hidden, width, load = (numbers[name] for name in NUMBERS)
     narrow = compute if compute.bits < x.bits else x
     parts: list[Op] = [Permute(tokens, copies, hidden, narrow)]
     if narrow is not x:
         parts.insert(0, Stream("quantise", tokens * hidden, 1.0, 1.0, 3.0, x, narrow))
     up = width * (2.0 if gated else 1.0)
-    parts.append(GroupedGemm(copies, touched, up, hidden, narrow, w, x, compute, load=load))
+    parts.append(GroupedGemm(copies, touched, up, hidden, narrow, w, x, compute, held=experts, load=load))
     parts.append(Stream("activation", copies * width, 2.0 if gated else 1.0, 1.0, 5.0, x, x))
     if narrow is not x:
         parts.append(Stream("quantise", copies * width, 1.0, 1.0, 3.0, x, narrow))
-    parts.append(GroupedGemm(copies, touched, hidden, width, narrow, w, x, compute, load=load))
+    parts.append(GroupedGemm(copies, touched, hidden, width, narrow, w, x, compute, held=experts, load=load))
     parts.append(Permute(tokens, copies, hidden, x, combine=True))
     return Fused("experts", tuple(parts))
 
@@ -87,7 +86,8 @@ def relatives(labels: Labels) -> list[Labels]:
 def numbers(op: Op) -> Mapping[str, Num]:
     up, down = _gemms(op)
     return {
-        "tokens": _permute(op).tokens, "copies": up.rows, "touched": up.experts, "hidden": up.k, "width": down.k,
+        "tokens": _permute(op).tokens, "copies": up.rows, "touched": up.experts, "experts": up.held,
+        "hidden": up.k, "width": down.k,
         "load": up.load,
     }  # fmt: skip
 
@@ -104,3 +104,10 @@ def features(op: Op) -> tuple[Num, ...]:
     up, down = _gemms(op)
     rows = up.rows / up.experts
     return (np.log(rows), np.log(up.experts), np.log(up.k), np.log(down.k), np.log(up.load), padding(rows))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    """A layer's experts and top-k, and the tokens that reach it."""
+    up, down = _gemms(op)
+    tokens = _permute(op).tokens
+    return (up.rows / tokens, up.held, up.k, down.k, np.log(tokens))

@@ -21,7 +21,6 @@ from simcost.ops.work import Op
 
 NUMBERS = ("batch", "m", "n", "k")
 LABELS = ("x", "w", "compute")
-RUNNING = 1
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -91,6 +90,13 @@ def features(op: Op) -> tuple[Num, ...]:
     assert found is not None
     m, n = found.m, found.n
     return (np.log(found.batch), np.log(m), np.log(n), np.log(found.k), np.log(m * n), padding(m), tiling(m))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    """A weight matrix, and the rows that meet it."""
+    found = _gemm(op)
+    assert found is not None
+    return (found.batch, found.n, found.k, np.log(found.m))
 
 
 def padding(rows: Num) -> Num:

@@ -13,25 +13,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_DRAWS = 8
+_DRAWS = 5
+GROUPED = {(7168, 256, 8)}  # (hidden, experts, top-k) whose model routes by groups: DeepSeek-V3
 
 
 def table_routing(frame: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(touched experts, load of the busiest over the mean) of every row."""
-    keys = zip(frame["num_experts"], frame["topk"], frame["num_tokens"], frame["distribution"], strict=True)
-    found = np.array([routing(int(e), int(k), int(t), str(d)) for e, k, t, d in keys], np.float64)
+    found = np.array(
+        [
+            routing(int(e), int(k), int(t), str(d), (int(h), int(e), int(k)) in GROUPED)
+            for e, k, t, d, h in zip(
+                frame["num_experts"], frame["topk"], frame["num_tokens"], frame["distribution"], frame["hidden_size"],
+                strict=True,
+            )
+        ],
+        np.float64,
+    )  # fmt: skip
     return found[:, 0], found[:, 1]
 
 
 @cache
-def routing(experts: int, top_k: int, tokens: int, distribution: str) -> tuple[float, float]:
-    """(touched, load) of one batch."""
-    if distribution == "balanced":
-        counts = [_balanced(experts, top_k, tokens)]
-    else:
-        random = np.random.default_rng([experts, top_k, tokens])
-        alpha = float(distribution.rsplit("_", 1)[-1])
-        counts = [_power_law(experts, top_k, tokens, alpha, random) for _ in range(_DRAWS)]
+def routing(experts: int, top_k: int, tokens: int, distribution: str, grouped: bool = False) -> tuple[float, float]:
+    """(touched, load) of one batch; `grouped`: the collector's top-k obeys DeepSeek-V3's 4 of 8 groups."""
+    random = np.random.default_rng([experts, top_k, tokens])
+    counts = []
+    for _ in range(1 if distribution == "balanced" else _DRAWS):
+        if distribution == "balanced":
+            chosen = _balanced(experts, top_k, tokens)
+        else:
+            chosen = _power_law(experts, top_k, tokens, float(distribution.rsplit("_", 1)[-1]), random)
+        chosen = _limited(chosen, experts, top_k) if grouped else chosen
+        counts.append(np.bincount(chosen.ravel(), minlength=experts))
     mean = tokens * top_k / experts
     return float(np.mean([(c > 0).sum() for c in counts])), float(np.mean([c.max() for c in counts])) / mean
 
@@ -40,22 +52,32 @@ def _balanced(experts: int, top_k: int, tokens: int) -> NDArray[np.int64]:
     stride = -(-experts // top_k)
     token, pick = np.arange(tokens)[:, None], np.arange(top_k)[None, :]
     first = token if tokens >= stride else np.floor(token * stride / tokens)
-    chosen = np.floor(first + pick * stride).astype(np.int64) % experts
-    return np.bincount(chosen.ravel(), minlength=experts).astype(np.int64)
+    return np.floor(first + pick * stride).astype(np.int64) % experts
 
 
 def _power_law(experts: int, top_k: int, tokens: int, alpha: float, random: np.random.Generator) -> NDArray[np.int64]:
     low, high = (1.0, 0.8 * tokens) if tokens * top_k > experts else (0.01, 2.0)
     power = 1.0 - alpha
     weight = ((high**power - low**power) * random.random(experts) + low**power) ** (1.0 / power)
-    counts: NDArray[np.int64] = np.minimum(np.rint(weight / weight.sum() * tokens * top_k), tokens).astype(np.int64)
+    counts = np.minimum(np.rint(weight / weight.sum() * tokens * top_k), tokens).astype(np.int64)
     missing = tokens * top_k - int(counts.sum())
     while missing:  # round-robin over the least loaded (or most loaded) expert, one token at a time
         step = 1 if missing > 0 else -1
         able = np.flatnonzero(counts < tokens if step > 0 else counts > 0)
-        if not len(able):
-            break
-        chosen = able[np.argsort(counts[able] * step, kind="stable")[: abs(missing)]]
-        counts[chosen] += step
-        missing -= step * len(chosen)
-    return counts
+        taken = able[np.argsort(counts[able] * step, kind="stable")[: abs(missing)]]
+        counts[taken] += step
+        missing -= step * len(taken)
+    order = np.argsort(-counts, kind="stable")
+    return np.repeat(order, counts[order]).reshape(top_k, tokens).T
+
+
+def _limited(chosen: NDArray[np.int64], experts: int, top_k: int) -> NDArray[np.int64]:
+    """Only the 4 of 8 groups with the best two scores count (ties: the first), the rest is filled with the first experts."""
+    tokens, groups, kept = len(chosen), 8, 4
+    score = np.zeros((tokens, experts))
+    np.put_along_axis(score, chosen, 1.0, axis=1)
+    best = np.sort(score.reshape(tokens, groups, -1), axis=2)[:, :, -2:].sum(axis=2)
+    allowed = np.zeros((tokens, groups), bool)
+    np.put_along_axis(allowed, np.argsort(-best, axis=1, kind="stable")[:, :kept], True, axis=1)
+    masked = np.where(np.repeat(allowed, experts // groups, axis=1), score, -1.0)
+    return np.argsort(-masked, axis=1, kind="stable")[:, :top_k]

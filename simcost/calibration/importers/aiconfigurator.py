@@ -254,6 +254,7 @@ def _experts(root: Path) -> Iterator[Candidate]:
         }
         columns = {
             "tokens": mine["num_tokens"], "copies": mine["num_tokens"] * mine["topk"], "touched": touched,
+            "experts": mine["num_experts"],
             "hidden": mine["hidden_size"], "width": mine["inter_size"] / mine["moe_tp_size"], "load": load,
         }  # fmt: skip
         yield _candidate("experts", labels, mine, columns, path, dropped)
@@ -293,6 +294,6 @@ def _custom(root: Path) -> Iterator[Candidate]:
 _EXPERT_DROPS: dict[str, Callable[[Any], Any]] = {
     "expert parallel rows: which copies a rank computes is not in the table": lambda f: f["moe_ep_size"] != 1,
     "experts without a gate (Nemotron): two matrices, not three": lambda f: (
-        f["hidden_size"].isin([2688, 8192, 1024]) & f["topk"].isin([6, 22])
+        f["hidden_size"].isin([1024, 2048, 2688, 8192]) & f["topk"].isin([6, 22])
     ),
 }
