@@ -15,23 +15,26 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families, kind
 from simcost.calibration.importers.aiconfigurator import Candidate
 from simcost.calibration.rows import Rows
-from simcost.calibration.store import row_terms
+from simcost.calibration.score import scored
+from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 
 MARGIN = 1.02  # clocks above the datasheet's
 MOST_EXCLUDED = 0.03
-ROWS = 1500
+ROWS = 1300
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them."""
+    """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them. `rest`:
+    (n, median, P90, coverage) of the curve through the kept rows on those that were thinned away."""
 
     candidate: Candidate
     beyond: int
     kept: Rows | None
+    rest: tuple[int, float, float, float] | None = None
 
     @property
     def kind(self) -> str:
@@ -48,6 +51,11 @@ class Chosen:
         }
         if self.candidate.dropped:
             found["left_out"] = [f"{count} rows: {reason}" for reason, count in self.candidate.dropped.items()]
+        if self.rest is not None:
+            n, median, p90, coverage = self.rest
+            found["unused_rows"] = n
+            found["unused_median_error"], found["unused_p90_error"] = round(median, 4), round(p90, 4)
+            found["unused_coverage"] = round(coverage, 3)
         if self.kept is None:
             found["dropped"] = f"more than {MOST_EXCLUDED:.0%} of the rows stand above the datasheet's rates"
         return found
@@ -67,7 +75,18 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     if beyond > MOST_EXCLUDED * len(rows):
         return Chosen(candidate, beyond, None)
     good = np.flatnonzero(~too_fast)
-    return Chosen(candidate, beyond, rows.take(good[thinned(points.features[good], count)]))
+    index = good[thinned(points.features[good], count)]
+    kept = rows.take(index)
+    unused = rows.take(np.setdiff1d(good, index))
+    return Chosen(candidate, beyond, kept, _judged(candidate, kept, unused, device) if len(unused) else None)
+
+
+def _judged(candidate: Candidate, kept: Rows, unused: Rows, device: Device) -> tuple[int, float, float, float]:
+    """How the curve does on the rows that it will never see."""
+    family = families()[candidate.family]
+    curve = fitted(family, kept, candidate.labels, device)
+    score = scored(curve, family, unused, candidate.labels, device)
+    return len(unused), score.median, score.p90, score.coverage
 
 
 def write_run(

@@ -89,8 +89,8 @@ def _located(body: list[str], header: list[str], where: str) -> SpecError:
 
 
 def line(values: Sequence[float]) -> str:
-    """One row: whole numbers as they are, others in five digits."""
-    return ",".join(f"{v:.0f}" if v == math.floor(v) and abs(v) < 2**53 else f"{v:.5g}" for v in values) + "\n"
+    """One row: whole numbers as they are, others in four digits."""
+    return ",".join(f"{v:.0f}" if v == math.floor(v) and abs(v) < 2**53 else f"{v:.4g}" for v in values) + "\n"
 
 
 def written(family: Family, rows: Rows) -> str:

@@ -12,10 +12,15 @@ Array = NDArray[np.float64]
 SHARE = 5
 
 
-def held_out(numbers: Mapping[str, Array]) -> NDArray[np.bool_]:
-    """[rows]: True for the rows that a report judges by. Every row of one shape falls on the same side."""
+def folds(numbers: Mapping[str, Array]) -> NDArray[np.intp]:
+    """[rows]: a fold 0..SHARE-1. Every row of one shape falls into the same."""
     columns = np.stack([numbers[name] for name in sorted(numbers)], axis=1)
-    return np.array([_hash(row) % SHARE == 0 for row in columns], bool)
+    return np.array([_hash(row) % SHARE for row in columns], np.intp)
+
+
+def held_out(numbers: Mapping[str, Array]) -> NDArray[np.bool_]:
+    """[rows]: True for the rows that a report judges by: fold 0."""
+    return np.asarray(folds(numbers) == 0)
 
 
 def _hash(row: Array) -> int:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from simcost.cli import calibrate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -19,6 +20,7 @@ listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardw
 showing = typer.Typer(no_args_is_help=True, help="Show one model or device in full.", rich_markup_mode=None)
 app.add_typer(listing, name="list")
 app.add_typer(showing, name="show")
+app.add_typer(calibrate.app, name="calibrate")
 
 
 def _version(value: bool) -> None:

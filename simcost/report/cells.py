@@ -28,11 +28,17 @@ _PARTS = (
     ("joules_per", "joules"),
     ("params_", "parameters"),
     ("share", "fraction"),
+    ("error", "fraction"),
+    ("coverage", "fraction"),
+    ("half_width", "fraction"),
+    ("bias", "fraction"),
 )
 
 
 def unit_of(name: str) -> str:
     """The dimension that a metric or column name ends in; "" for plain numbers and text."""
+    if name == "width_over_error":
+        return ""
     for part, dimension in _PARTS:
         if part in name:
             return dimension

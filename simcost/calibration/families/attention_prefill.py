@@ -31,9 +31,11 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def layout(core: AttentionCore) -> str:
-    """ "latent" (absorbed MLA: V is a slice of K), "mla" (expanded: K wider than V) or "gqa"."""
+    """ "latent" (absorbed MLA: V is a slice of K), "window", "mla" (expanded: K wider than V) or "gqa"."""
     if core.shared_kv:
         return "latent"
+    if core.mask.window is not None:
+        return "window"
     return "gqa" if every(core.d_qk == core.d_v) else "mla"
 
 
@@ -48,10 +50,14 @@ def covers(op: Op) -> Where:
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    """A cache in another format; fp16 for bf16."""
+    """No window; a cache, or arithmetic, in another format; fp16 for bf16."""
     found: list[Labels] = []
+    if labels["layout"] == "window":
+        found.append({**labels, "layout": "gqa"})
+    if labels["compute"] != labels["x"]:
+        found.append({**labels, "compute": labels["x"]})
     if labels["kv"] != labels["x"]:
-        found.append({**labels, "kv": labels["x"]})
+        found.append({**labels, "kv": labels["x"], "compute": labels["x"]})
     if labels["x"] == "fp16":
         found.append({name: "bf16" if value == "fp16" else value for name, value in labels.items()})
     return found

@@ -17,11 +17,11 @@ _DRAWS = 5
 GROUPED = {(7168, 256, 8)}  # (hidden, experts, top-k) whose model routes by groups: DeepSeek-V3
 
 
-def table_routing(frame: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(touched experts, load of the busiest over the mean) of every row."""
+def table_routing(frame: Any, by_groups: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(touched experts, load of the busiest over the mean) of every row; `by_groups`: models that route by groups did so."""
     found = np.array(
         [
-            routing(int(e), int(k), int(t), str(d), (int(h), int(e), int(k)) in GROUPED)
+            routing(int(e), int(k), int(t), str(d), by_groups and (int(h), int(e), int(k)) in GROUPED)
             for e, k, t, d, h in zip(
                 frame["num_experts"], frame["topk"], frame["num_tokens"], frame["distribution"], frame["hidden_size"],
                 strict=True,

@@ -35,7 +35,7 @@ _DTYPE = {
     "int4_wo": "int4",
 }
 BAD = {
-    "vllm gemm fp8_block": "launch-bound below 55 us on every part (ai-dynamo/aiconfigurator issue 1414)",
+    "vllm 0.24.0 gemm fp8_block": "eager, launch-bound: 55 us and more a call (ai-dynamo/aiconfigurator issue 1414)",
     "trtllm 1.0.0 attention": "A100 1.0.0 tables stand above the memory bandwidth",
     "trtllm 1.3.0rc10 attention": "H100 rc10 tables are broken",
 }
@@ -82,11 +82,23 @@ def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
         yield from read(root)
 
 
-def _newest(root: Path, op: str, engine: str, table: str) -> Path | None:
-    found = [
-        p for p in root.glob(f"{op}/{engine}/*/{table}_perf.parquet") if f"{engine} {p.parent.name} {op}" not in BAD
-    ]
-    return max(found, key=lambda p: _order(p.parent.name), default=None)
+def _newest(root: Path, op: str, engine: str, table: str, dtype: str = "") -> Path | None:
+    """The newest version's table that is not in BAD; of a MoE format, the newest that holds more than a few models."""
+    found = [p for p in root.glob(f"{op}/{engine}/*/{table}_perf.parquet") if _usable(engine, p, op)]
+    for path in sorted(found, key=lambda p: _order(p.parent.name), reverse=True):
+        if not dtype or dtype in _FEW:
+            return path
+        frame = _table(path, ("moe_dtype", "num_experts"))
+        if frame[frame["moe_dtype"] == dtype]["num_experts"].nunique() >= 4:
+            return path
+    return None
+
+
+def _usable(engine: str, path: Path, op: str) -> bool:
+    return f"{engine} {path.parent.name} {op}" not in BAD
+
+
+_FEW = ("w4a16_mxfp4", "int4_wo")
 
 
 def _order(text: str) -> tuple[tuple[int, str], ...]:
@@ -164,30 +176,45 @@ def _batched(root: Path) -> Iterator[Candidate]:
 
 
 def _attention(root: Path) -> Iterator[Candidate]:
-    """vLLM's FlashAttention kernels over a paged cache; heads are those of one GPU, the mask is causal."""
+    """vLLM's attention kernels over a paged cache; heads are those of one GPU, the mask is causal, windows slide and
+    count the token itself, the write of the new K and V is inside. With an fp8 cache Q is fp8 too and the kernel computes
+    in fp8 (FlashAttention 3, TensorRT-LLM's kernels), whatever `attn_dtype` says; FlashInfer on the L40S keeps bf16."""
     for phase, table in (("prefill", "context_attention"), ("decode", "generation_attention")):
         path = _newest(root, "attention", "vllm", table)
         if path is None:
             continue
-        needed = ("batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", "kv_cache_dtype", "step")
-        frame = _table(path, needed)
+        frame = _table(
+            path, ("batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", "kv_cache_dtype", "step")
+        )
         frame = frame.assign(window_size=frame.get("window_size", 0))
+        drops = _DECODE_DROPS | (_PREFILL_DROPS if phase == "prefill" else {})
         for cache in ("bfloat16", "fp8"):
-            mine = frame[frame["kv_cache_dtype"] == cache]
-            mine, dropped = _kept(mine, _ATTENTION_DROPS)
-            if len(mine):
-                labels = {"x": "bf16", "kv": _DTYPE[cache], "compute": "bf16", "layout": "gqa"}
-                columns = {
-                    "batch": mine["batch_size"], "q_len": mine["isl"] if phase == "prefill" else 1.0,
-                    "past": mine["step"], "heads": mine["num_heads"], "kv_heads": mine["num_key_value_heads"],
-                    "d_qk": mine["head_dim"], "d_v": mine["head_dim"], "window": mine["window_size"],
-                }  # fmt: skip
-                yield _candidate(f"attention_{phase}", labels, mine, columns, path, dropped)
+            for windowed in (False, True):
+                mine = frame[(frame["kv_cache_dtype"] == cache) & ((frame["window_size"] > 0) == windowed)]
+                mine, dropped = _kept(mine, drops)
+                if len(mine):
+                    narrow = cache == "fp8" and root.name not in _WIDE_CORE
+                    labels = {
+                        "x": "bf16", "kv": _DTYPE[cache], "compute": "fp8" if narrow else "bf16",
+                        "layout": "window" if windowed else "gqa",
+                    }  # fmt: skip
+                    columns = {
+                        "batch": mine["batch_size"], "q_len": mine["isl"] if phase == "prefill" else 1.0,
+                        "past": mine["step"], "heads": mine["num_heads"], "kv_heads": mine["num_key_value_heads"],
+                        "d_qk": mine["head_dim"], "d_v": mine["head_dim"], "window": mine["window_size"],
+                    }  # fmt: skip
+                    yield _candidate(f"attention_{phase}", labels, mine, columns, path, dropped)
 
 
-_ATTENTION_DROPS: dict[str, Callable[[Any], Any]] = {
-    "window 8192 is a chunk in some engines and a window in others": lambda f: f["window_size"] == 8192,
-    "head_dim 192 rows do not say the width of V": lambda f: f["head_dim"] == 192,
+_WIDE_CORE = ("l40s", "a100_sxm")
+_DECODE_DROPS: dict[str, Callable[[Any], Any]] = {
+    "a fallback kernel (Triton) ran for this head width": lambda f: f["kernel_source"].str.contains(
+        "triton", case=False
+    ),
+    "FlashAttention 4 ran for heads of 512": lambda f: f["head_dim"] > 256,
+}
+_PREFILL_DROPS: dict[str, Callable[[Any], Any]] = {
+    "one query a sequence: the decode kernel ran": lambda f: f["isl"] == 1,
 }
 
 
@@ -202,8 +229,9 @@ def _kept(frame: Any, drops: Mapping[str, Callable[[Any], Any]]) -> tuple[Any, d
 
 
 def _latent(root: Path) -> Iterator[Candidate]:
-    """TensorRT-LLM's MLA: expanded 192/128 a head in prefill, absorbed 576/512 over the shared latent in decode;
-    heads are those of one GPU (`tp_size` only says how they came about)."""
+    """TensorRT-LLM's MLA: expanded 192/128 a head in prefill, absorbed 576/512 over the shared latent in decode; heads
+    are those of one GPU (`tp_size` only says how they came about); rope and the write of the latent are inside, and with
+    an fp8 cache the quantisation and fp8 arithmetic."""
     for phase, table in (("prefill", "context_mla"), ("decode", "generation_mla")):
         path = _newest(root, "mla", "trtllm", table)
         if path is None:
@@ -214,7 +242,10 @@ def _latent(root: Path) -> Iterator[Candidate]:
             if not len(mine):
                 continue
             expanded = phase == "prefill"
-            labels = {"x": "bf16", "kv": _DTYPE[cache], "compute": "bf16", "layout": "mla" if expanded else "latent"}
+            labels = {
+                "x": "bf16", "kv": _DTYPE[cache], "compute": "bf16" if root.name in _WIDE_CORE else _DTYPE[cache],
+                "layout": "mla" if expanded else "latent",
+            }  # fmt: skip
             columns = {
                 "batch": mine["batch_size"], "q_len": mine["isl"] if expanded else 1.0, "past": mine["step"],
                 "heads": mine["num_heads"], "kv_heads": mine["num_heads"] if expanded else 1.0,
@@ -224,40 +255,64 @@ def _latent(root: Path) -> Iterator[Candidate]:
 
 
 def _experts(root: Path) -> Iterator[Candidate]:
-    """vLLM's fused experts on one rank that holds all of them (moe_ep_size 1): balanced and two power-law routings."""
-    path = _newest(root, "moe", "vllm", "moe")
-    if path is None:
-        return
-    needed = (
-        "moe_dtype",
-        "num_tokens",
-        "hidden_size",
-        "inter_size",
-        "topk",
-        "num_experts",
-        "moe_tp_size",
-        "moe_ep_size",
-        "distribution",
-    )
-    frame = _table(path, needed)
+    """The fused experts on one rank that holds all of them (moe_ep_size 1), top-k and quantisation inside; balanced and
+    two power-law routings. vLLM's kernels; on Blackwell TensorRT-LLM's in bf16, fp8 and fp8_block, where vLLM's stood on
+    an untuned default (half the rate at large batches)."""
+    blackwell = root.name in _BLACKWELL
     for dtype in ("bfloat16", "fp8", "fp8_block", "nvfp4", "w4a16_mxfp4", "int4_wo"):
-        mine, dropped = _kept(frame[frame["moe_dtype"] == dtype], _EXPERT_DROPS)
-        if not len(mine):
+        engine = "trtllm" if blackwell and dtype in ("bfloat16", "fp8", "fp8_block") else "vllm"
+        path = _newest(root, "moe", engine, "moe", dtype)
+        if path is None:
             continue
-        touched, load = table_routing(mine)
-        name = _DTYPE[dtype]
-        labels = {
-            "x": "bf16",
-            "w": name,
-            "compute": name if name in ("bf16", "fp8", "fp8_block", "nvfp4") else "bf16",
-            "gated": "gated",
-        }
-        columns = {
-            "tokens": mine["num_tokens"], "copies": mine["num_tokens"] * mine["topk"], "touched": touched,
-            "experts": mine["num_experts"],
-            "hidden": mine["hidden_size"], "width": mine["inter_size"] / mine["moe_tp_size"], "load": load,
-        }  # fmt: skip
-        yield _candidate("experts", labels, mine, columns, path, dropped)
+        frame = _table(path, _EXPERT_COLUMNS)
+        mine, dropped = _kept(frame[frame["moe_dtype"] == dtype], _EXPERT_DROPS)
+        plain = _plain(mine) & (root.name != "a100_sxm")  # the old collector gave every model a gate
+        for gated in (True, False):
+            part = mine[~plain if gated else plain]
+            if len(part):
+                yield _expert_kind(part, dtype, gated, engine == "vllm" and root.name != "a100_sxm", path, dropped)
+
+
+def _expert_kind(
+    mine: Any, dtype: str, gated: bool, by_groups: bool, path: Path, dropped: Mapping[str, int]
+) -> Candidate:
+    touched, load = table_routing(mine, by_groups)
+    name = _DTYPE[dtype]
+    compute = name if name in ("bf16", "fp8", "fp8_block", "nvfp4") else "bf16"
+    labels = {"x": "bf16", "w": name, "compute": compute, "gated": "gated" if gated else "plain"}
+    columns = {
+        "tokens": mine["num_tokens"], "copies": mine["num_tokens"] * mine["topk"], "touched": touched,
+        "experts": mine["num_experts"], "hidden": mine["hidden_size"], "width": mine["inter_size"] / mine["moe_tp_size"],
+        "load": load,
+    }  # fmt: skip
+    return _candidate("experts", labels, mine, columns, path, dropped)
+
+
+def _plain(frame: Any) -> Any:
+    """Nemotron's experts have no gate: two matrices. (hidden, width) of its models."""
+    pairs = ((1024, 2688), (2688, 1856), (2048, 5120), (8192, 5120))
+    found = frame["hidden_size"] < 0
+    for hidden, width in pairs:
+        found = found | ((frame["hidden_size"] == hidden) & (frame["inter_size"] == width))
+    return found
+
+
+_BLACKWELL = ("b200_sxm", "gb200", "b300_sxm", "gb300")
+_EXPERT_COLUMNS = (
+    "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
+    "distribution", "kernel_source",
+)  # fmt: skip
+_EXPERT_DROPS: dict[str, Callable[[Any], Any]] = {
+    "expert parallel: which copies a rank computes is not in the table": lambda f: f["moe_ep_size"] != 1,
+    "'balanced' ids above 256 were rounded in bf16: the touched experts are not known": lambda f: (
+        (f["distribution"] == "balanced") & (f["num_experts"] > 256)
+        & (f["num_tokens"] < np.ceil(f["num_experts"] / f["topk"]))
+    ),
+    "another activation stood in for SiLU": lambda f: (
+        f["kernel_source"].astype(str).str.contains("situ") | ((f["hidden_size"] == 3584) & (f["num_experts"] == 896))
+    ),
+    "a kernel without its last step": lambda f: f["kernel_source"].astype(str).str.contains("min_latency"),
+}  # fmt: skip
 
 
 def _nccl(root: Path) -> Iterator[Candidate]:
@@ -289,11 +344,3 @@ def _custom(root: Path) -> Iterator[Candidate]:
     if len(mine):
         columns = {"bytes": 2.0 * mine["message_size"], "group": mine["num_gpus"]}
         yield _candidate("collective", {"what": "all_reduce", "backend": "custom"}, mine, columns, path, dropped)
-
-
-_EXPERT_DROPS: dict[str, Callable[[Any], Any]] = {
-    "expert parallel rows: which copies a rank computes is not in the table": lambda f: f["moe_ep_size"] != 1,
-    "experts without a gate (Nemotron): two matrices, not three": lambda f: (
-        f["hidden_size"].isin([1024, 2048, 2688, 8192]) & f["topk"].isin([6, 22])
-    ),
-}

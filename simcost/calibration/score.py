@@ -1,0 +1,65 @@
+"""How far a curve is from rows, and whether its intervals cover them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simcost.calibration.curve import Curve, Z
+from simcost.calibration.family import Family, Labels
+from simcost.calibration.rows import Rows
+from simcost.calibration.store import row_terms
+from simcost.hardware.profile import Device
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """predicted, low, high [rows] s; errors [rows] = predicted / measured - 1."""
+
+    predicted: Array
+    low: Array
+    high: Array
+    measured: Array
+
+    @property
+    def errors(self) -> Array:
+        return self.predicted / self.measured - 1.0
+
+    @property
+    def median(self) -> float:
+        return float(np.median(np.abs(self.errors)))
+
+    @property
+    def p90(self) -> float:
+        return float(np.quantile(np.abs(self.errors), 0.9))
+
+    @property
+    def bias(self) -> float:
+        return float(np.median(self.errors))
+
+    @property
+    def coverage(self) -> float:
+        """Share of rows inside their 90 % interval."""
+        return float(np.mean((self.low <= self.measured) & (self.measured <= self.high)))
+
+    @property
+    def width(self) -> float:
+        """Median half-width of the interval, relative to the prediction."""
+        return float(np.median(np.log(self.high / self.predicted)))
+
+
+def scored(curve: Curve, family: Family, rows: Rows, labels: Labels, device: Device) -> Score:
+    """Predict every row. Raises nothing that the rows did not raise before."""
+    terms, points = row_terms(family, rows, labels, device)
+    found = curve.predict(terms, points)
+    factor = np.exp(Z * found.sigma)
+    return Score(found.seconds, found.seconds / factor, found.seconds * factor, rows.seconds)
+
+
+def joined(scores: list[Score]) -> Score:
+    """Rows of several folds as one."""
+    return Score(*(np.concatenate([getattr(s, n) for s in scores]) for n in ("predicted", "low", "high", "measured")))

@@ -1,0 +1,73 @@
+"""simcost calibrate: measure a device, import others' rows, report on the curves."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+
+app = typer.Typer(
+    no_args_is_help=True, help="Measure devices, import measurements, judge the curves.", rich_markup_mode=None
+)
+importing = typer.Typer(no_args_is_help=True, help="Turn tables of others into rows of ours.", rich_markup_mode=None)
+app.add_typer(importing, name="import")
+
+Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger table is thinned.", min=20)]
+
+
+def _say(text: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\033[K{text}")
+        sys.stderr.flush()
+
+
+@importing.command("aiconfigurator")
+def import_aiconfigurator(
+    system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
+    run: Annotated[Path | None, typer.Option("--run", help="Folder of the run; default: the profile's own.")] = None,
+    rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
+    from simcost.scenarios import calibration
+
+    result = calibration.import_aiconfigurator(system, run, rows, progress=_say)
+    _say("")
+    return emit(result, format, output, strict)
+
+
+@importing.command("csv")
+def import_csv(
+    file: Annotated[Path, typer.Argument(help="CSV with the family's columns, its labels and seconds.")],
+    family: Annotated[str, typer.Option("--family", help="Kernel class, e.g. gemm.")], hw: o.Hw,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run to write.")],
+    title: Annotated[str, typer.Option("--title", help="What these rows are.")],
+    source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
+    rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Your own rows of one kernel class."""
+    from simcost.scenarios import calibration
+
+    return emit(calibration.import_csv(file, family, hw, run, title, source, rows), format, output, strict)
+
+
+@app.command("report")
+def report(
+    hw: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
+    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.")] = None,
+    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
+    from simcost.scenarios import calibration
+
+    result = calibration.report(hw, family)
+    if plot:
+        from simcost.report.plot import calibration_figure
+
+        calibration_figure(hw, family, Path(plot))
+    return emit(result, format, output, strict)

@@ -1,0 +1,1 @@
+"""Torch microbenchmarks: the only place where torch is imported."""

@@ -1,0 +1,174 @@
+"""The torch operations of a decoder layer, one function a kernel of simcost's program; plain eager torch.
+
+For `blocks.py` and for anyone who times the same kernels alone. Most likely to be wrong: engines fuse what stands here as
+two or three operators (rope, gated activation), which a device's own rows then show. Sources: the torch operators' manual
+pages; rotary embedding arXiv 2104.09864; SwiGLU arXiv 2002.05202; V padded to the width of Q and K as in flash kernels that
+take one width only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+Tensor = torch.Tensor
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_EPSILON = 1e-5
+_ALIGN = 16  # bytes: grouped_mm takes no rows that start elsewhere
+
+
+def norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: bool) -> Tensor:
+    """RMSNorm, or LayerNorm where the mean is taken off, along the last dimension."""
+    shape = (x.shape[-1],)
+    if mean:
+        return F.layer_norm(x, shape, weight, bias, _EPSILON)
+    return F.rms_norm(x, shape, weight, _EPSILON)
+
+
+def rope_tables(length: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """(cos, sin) [length, 1, width]; the first half of sin carries the sign of the rotation."""
+    step = torch.arange(0, width, 2, dtype=torch.float64) / max(width, 1)
+    angle = torch.outer(torch.arange(length, dtype=torch.float64), 10000.0**-step)
+    cos, sin = angle.cos(), angle.sin()
+    both = torch.cat((cos, cos), -1), torch.cat((-sin, sin), -1)
+    return both[0].unsqueeze(1).to(device, dtype), both[1].unsqueeze(1).to(device, dtype)
+
+
+def rope(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x [rows, heads, d]; the first `cos.shape[-1]` of d are turned, halves against each other."""
+    width = cos.shape[-1]
+    part = x[..., :width]
+    half = width // 2
+    turned = torch.addcmul(part * cos, torch.cat((part[..., half:], part[..., :half]), -1), sin)
+    return turned if width == x.shape[-1] else torch.cat((turned, x[..., width:]), -1)
+
+
+def activation(x: Tensor, gated: bool) -> Tensor:
+    """silu(gate) * up of [gate | up], or the activation alone."""
+    if not gated:
+        return F.silu(x)
+    half = x.shape[-1] // 2
+    return F.silu(x[..., :half]) * x[..., half:]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+    """q [b, h, t, d], k [b, h_kv, s, d], v [b, h_kv, s, d_v] -> [b, h, t, d_v] by torch's own choice of backend. On a CPU a
+    narrower V is padded: its flash kernel knows one width, and without it torch falls back to plain products."""
+    width = v.shape[-1]
+    if not q.is_cuda and width != q.shape[-1]:
+        v = F.pad(v, (0, q.shape[-1] - width))
+    grouped = q.shape[1] != k.shape[1]
+    out = F.scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale=scale, enable_gqa=grouped)
+    return out[..., :width]
+
+
+def latent_attention(q: Tensor, latent: Tensor, rank: int, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+    """All heads of q [b, h, t, d] on one latent [b, s, d] whose first `rank` elements are the value -> [b, h, t, rank].
+
+    On a CPU the flash kernel takes the latent as K and as V; on a device two products and a softmax stand in until
+    a kernel of its own is given."""
+    if not q.is_cuda:
+        keys = latent.unsqueeze(1)
+        out = F.scaled_dot_product_attention(q, keys, keys, mask, 0.0, causal, scale=scale, enable_gqa=True)
+        return out[..., :rank]
+    b, h, t, d = q.shape
+    scores = torch.bmm(q.reshape(b, h * t, d), latent.transpose(1, 2)).view(b, h, t, -1).float() * scale
+    if causal or mask is not None:
+        seen = lower_right(t, latent.shape[1], q.device) if mask is None else mask
+        scores = scores.masked_fill(~seen, float("-inf"))
+    weights = torch.softmax(scores, -1).to(q.dtype).view(b, h * t, -1)
+    return torch.bmm(weights, latent[..., :rank]).view(b, h, t, rank)
+
+
+def lower_right(queries: int, keys: int, device: torch.device, window: int = 0, chunk: int = 0) -> Tensor:
+    """[queries, keys], True where a query, the last of them the last key, may look."""
+    row = torch.arange(keys - queries, keys, device=device).unsqueeze(1)
+    column = torch.arange(keys, device=device).unsqueeze(0)
+    seen = column <= row
+    if window:
+        seen = seen & (column > row - window)
+    if chunk:
+        seen = seen & (column // chunk == row // chunk)
+    return seen
+
+
+def route(logits: Tensor, top_k: int, scoring: str, groups: int, limit: int, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(weights [t, k] that add up to one, experts [t, k]) of logits [t, E]; no host synchronisation."""
+    scores = torch.softmax(logits.float(), -1) if scoring == "softmax" else torch.sigmoid(logits.float())
+    choice = scores if bias is None else scores + bias.float()
+    if groups > 1 and limit < groups:
+        by_group = choice.view(len(choice), groups, -1)
+        best = by_group.topk(min(2, by_group.shape[-1]), -1).values.sum(-1).topk(limit, -1).indices
+        open_groups = torch.zeros_like(by_group[..., 0]).scatter(1, best, 1.0).bool()
+        choice = by_group.masked_fill(~open_groups.unsqueeze(-1), float("-inf")).flatten(1)
+    experts = choice.topk(top_k, -1).indices
+    weights = scores.gather(1, experts)
+    return weights / weights.sum(-1, keepdim=True), experts
+
+
+def expert_order(experts: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(copy indices in expert order, their inverse, ends of the experts' rows as int32) of experts [t, k]."""
+    flat = experts.flatten()
+    order = torch.argsort(flat, stable=True)
+    back = torch.argsort(order)
+    each = (flat.unsqueeze(1) == torch.arange(count, device=flat.device)).sum(0)
+    return order, back, torch.cumsum(each, 0).to(torch.int32)
+
+
+def unpermute(y: Tensor, back: Tensor, weights: Tensor) -> Tensor:
+    """Copies [t*k, d] back in token order, weighted [t, k] and summed -> [t, d]."""
+    t, k = weights.shape
+    return (y.index_select(0, back).view(t, k, -1) * weights.to(y.dtype).unsqueeze(-1)).sum(1)
+
+
+def grouped(x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
+    """Rows [r, k] of every expert times its w [E, n, k] -> [r, n]; a loop where torch's grouped product takes no such sizes."""
+    size = x.element_size()
+    if hasattr(F, "grouped_mm") and x.shape[1] * size % _ALIGN == 0 and w.shape[1] * size % _ALIGN == 0:
+        return F.grouped_mm(x, w.transpose(-2, -1), offs=ends)
+    return _loop(x, w, ends)
+
+
+def _loop(x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
+    stops = [int(end) for end in ends]
+    starts = [0, *stops[:-1]]
+    return torch.cat([F.linear(x[a:b], w[e]) for e, (a, b) in enumerate(zip(starts, stops, strict=True))])
+
+
+Stamp = Callable[[], None]
+
+
+class SplitLinear(torch.autograd.Function):
+    """F.linear whose backward calls `stamp` between the gradient of the input and that of the weight."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, w: Tensor, stamp: Stamp) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.stamp = stamp  # type: ignore[attr-defined]
+        return F.linear(x, w)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        (dy,), (x, w) = grads, ctx.saved_tensors  # type: ignore[attr-defined]
+        dx = dy @ w
+        ctx.stamp()  # type: ignore[attr-defined]
+        return dx, dy.t() @ x, None
+
+
+class SplitGrouped(torch.autograd.Function):
+    """The same for `grouped`."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, w: Tensor, ends: Tensor, stamp: Stamp) -> Tensor:
+        ctx.save_for_backward(x, w, ends)
+        ctx.stamp = stamp  # type: ignore[attr-defined]
+        return grouped(x, w, ends)
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        (dy,), (x, w, ends) = grads, ctx.saved_tensors  # type: ignore[attr-defined]
+        dx = F.grouped_mm(dy, w, offs=ends)
+        ctx.stamp()  # type: ignore[attr-defined]
+        return dx, F.grouped_mm(dy.t(), x, offs=ends), None, None

@@ -1,0 +1,203 @@
+"""What the `calibrate` commands answer: imports of others' tables, and the report on a profile's curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcost.calibration import rows as tables
+from simcost.calibration.family import Labels, families, kind
+from simcost.calibration.form import NAMES
+from simcost.calibration.imports import ROWS, Chosen, choose, write_run
+from simcost.calibration.judge import LEAST, Judgement, judged
+from simcost.calibration.rows import Rows, Run
+from simcost.calibration.store import row_terms
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.result import Result, Row, number
+
+_WORST = 5
+
+
+def import_aiconfigurator(
+    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Result:  # fmt: skip
+    """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
+    from simcost.calibration.importers import aiconfigurator
+
+    found = list(aiconfigurator.candidates(system, data))
+    device = hardware.load(aiconfigurator.SYSTEMS[system])
+    version = aiconfigurator.version() if data is None else "0"
+    record = {
+        "schema": 1, "kind": "imported", "title": f"{aiconfigurator.PACKAGE} {version}, {system}",
+        "package": aiconfigurator.PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
+        "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
+        "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
+        "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",
+    }  # fmt: skip
+    home = out or Path(device.home).parent / "measurements" / f"aiconfigurator-{version}"
+    return _imported(found, device, record, home, count, progress)
+
+
+def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
+    """Anyone's rows of one family into the run folder `out`."""
+    from simcost.calibration.importers import table
+
+    device = hardware.load(hw)
+    record = {"schema": 1, "kind": "imported", "title": title, "source": source, "device": device.name}
+    return _imported(list(table.candidates(path, family)), device, record, out, count, lambda _: None)
+
+
+def _imported(
+    found: list[Any], device: Device, record: dict[str, Any], home: Path, count: int, progress: Callable[[str], None]
+) -> Result:
+    chosen: list[Chosen] = []
+    for candidate in found:
+        progress(f"{candidate.family}/{kind(candidate.labels)}")
+        chosen.append(choose(candidate, device, count))
+    full = write_run(home, record, chosen)
+    rows = [{"family": c.candidate.family, "kind": c.kind, **_import_row(c)} for c in chosen]
+    kept = sum(int(row["rows"]) for row in rows)
+    notes = [
+        f"{c.candidate.family}/{c.kind}: {len(c.candidate.seconds)} rows dropped whole: {full['kinds'][f'{c.candidate.family}/{c.kind}']['dropped']}"
+        for c in chosen
+        if c.kept is None
+    ]
+    return Result(
+        "calibrate import", {"hw": device.name, "output": str(home)}, {"kinds": len(rows), "rows": kept}, {"kinds": rows},
+        tuple(notes), (str(record["title"]),), f"{kept:,} rows of {len(rows)} kinds in {home}",
+    )  # fmt: skip
+
+
+def _import_row(chosen: Chosen) -> Row:
+    record = chosen.record()
+    return {
+        "rows_in_table": record["rows_in_table"], "rows": record["rows"], "above_datasheet": record["above_datasheet"],
+        "unused_rows": record.get("unused_rows"), "median_error": record.get("unused_median_error"),
+        "p90_error": record.get("unused_p90_error"), "coverage": record.get("unused_coverage"), "table": record["table"],
+    }  # fmt: skip
+
+
+def report(hw: str, family: str | None = None) -> Result:
+    """Every curve of a profile: how many rows, how far off on held-out ones, how honest its intervals, its parameters."""
+    device = hardware.load(hw)
+    if not device.measurements:
+        raise SpecError(f"{device.where}: no measurements (simcost calibrate run, or calibrate import)")
+    runs = [tables.load_run(Path(home)) for home in device.measurements]
+    rows: list[Row] = []
+    worst: list[Row] = []
+    for run in runs:
+        for name, found in families().items():
+            if family is not None and name != family:
+                continue
+            for which in run.kinds(name):
+                labels = dict(zip(found.LABELS, which.split("-"), strict=True))
+                data = tables.read(run.file(name, which), found)
+                if len(data) < LEAST:
+                    continue
+                verdict = judged(found, data, labels, device)
+                rows.append(_report_row(run, name, which, len(data), verdict))
+                worst += _worst(name, which, data, labels, verdict)
+    if not rows:
+        raise SpecError(f"{device.where}: no rows of family '{family}' (has {', '.join(_present(runs))})")
+    errors = [float(row["median_error"]) for row in rows]
+    metrics = {
+        "kinds": len(rows),
+        "rows": sum(int(row["rows"]) for row in rows),
+        "median_error": float(np.median(errors)),
+    }
+    return Result(
+        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "worst rows": worst},
+        tuple(_notes(runs)), tuple(run.title for run in runs),
+        f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
+    )  # fmt: skip
+
+
+def points(hw: str, family: str | None = None) -> list[Row]:
+    """Held-out rows of every curve as they are drawn: curve, measured_s, predicted_s, light_s, intensity [FLOP/B],
+    flops_per_s."""
+    device = hardware.load(hw)
+    found: list[Row] = []
+    for run in (tables.load_run(Path(home)) for home in device.measurements):
+        for name, kinds in families().items():
+            for which in run.kinds(name) if family in (None, name) else []:
+                labels = dict(zip(kinds.LABELS, which.split("-"), strict=True))
+                data = tables.read(run.file(name, which), kinds)
+                if len(data) < LEAST:
+                    continue
+                verdict = judged(kinds, data, labels, device)
+                tested = data.take(verdict.tested)
+                terms, _ = row_terms(kinds, tested, labels, device)
+                flops = np.broadcast_to(
+                    np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),)
+                )
+                light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
+                for i in range(len(tested)):
+                    found.append(
+                        {
+                            "curve": f"{name} {which}", "measured_s": tested.seconds[i],
+                            "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
+                            "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
+                            "flops_per_s": flops[i] / tested.seconds[i],
+                        }
+                    )  # fmt: skip
+    return found
+
+
+def _present(runs: list[Run]) -> list[str]:
+    return [name for name in families() if any(run.kinds(name) for run in runs)]
+
+
+def _notes(runs: list[Run]) -> list[str]:
+    """What imports left out, and how a measured run went."""
+    found = []
+    for run in runs:
+        kinds: Mapping[str, Any] = run.record.get("kinds", {})
+        for name, record in kinds.items():
+            found += [f"{run.name} {name}: left out {line}" for line in record.get("left_out", [])]
+            if "dropped" in record:
+                found.append(f"{run.name} {name}: dropped whole: {record['dropped']}")
+        if run.record.get("quality", "good") != "good":
+            found.append(f"{run.name}: quality {run.record['quality']}")
+    return found
+
+
+def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement) -> Row:
+    score, beyond, form = verdict.score, verdict.beyond, verdict.curve.form
+    unused: Mapping[str, Any] = run.record.get("kinds", {}).get(f"{name}/{which}", {})
+    row: Row = {
+        "curve": f"{name} {which}", "rows": count, "tested": len(score.measured), "median_error": number(score.median),
+        "p90_error": number(score.p90), "bias": number(score.bias), "coverage": number(score.coverage),
+        "half_width": number(score.width),
+        "width_over_error": number(score.width / score.median),
+        "extrapolated_median_error": None if beyond is None else number(beyond.median),
+        "extrapolated_p90_error": None if beyond is None else number(beyond.p90),
+        "extrapolated_coverage": None if beyond is None else number(beyond.coverage),
+        "unused_rows": unused.get("unused_rows"), "unused_median_error": unused.get("unused_median_error"),
+        "unused_p90_error": unused.get("unused_p90_error"), "unused_coverage": unused.get("unused_coverage"),
+        "run": run.name,
+    }  # fmt: skip
+    for parameter in NAMES:
+        row[parameter if parameter == "t0_s" else f"form_{parameter}"] = number(getattr(form, parameter))
+    row["form_sizes"] = " ".join(f"{size:.3g}" for size in form.sizes)
+    return row
+
+
+def _worst(name: str, which: str, data: Rows, labels: Labels, verdict: Judgement) -> list[Row]:
+    order = np.argsort(-np.abs(np.log(verdict.score.predicted / verdict.score.measured)))[:_WORST]
+    found = []
+    for place in order:
+        index = verdict.tested[place]
+        shape = " ".join(f"{column}={values[index]:.6g}" for column, values in data.numbers.items())
+        found.append(
+            {
+                "curve": f"{name} {which}", "shape": shape, "measured_s": number(verdict.score.measured[place]),
+                "predicted_s": number(verdict.score.predicted[place]), "error": number(verdict.score.errors[place]),
+            }
+        )  # fmt: skip
+    return found

@@ -1,0 +1,1 @@
+"""Predictions against measurements: whole blocks, and kernels that others published."""
