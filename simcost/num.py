@@ -5,13 +5,21 @@ Only ufuncs and `where` are used on a `Num`, never a Python branch, so that scal
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-Num: TypeAlias = float | NDArray[np.floating[Any]]
-Mask: TypeAlias = bool | NDArray[np.bool_]
+if TYPE_CHECKING:  # numpy.typing costs a query a tenth of its time, and only type checkers need it
+    from numpy.typing import NDArray
+
+    Num: TypeAlias = float | NDArray[np.floating[Any]]
+    Mask: TypeAlias = bool | NDArray[np.bool_]
+    Array: TypeAlias = NDArray[np.float64]
+    Bools: TypeAlias = NDArray[np.bool_]
+    Index: TypeAlias = NDArray[np.intp]
+    Ints: TypeAlias = NDArray[np.int64]
+else:
+    Num = Mask = Array = Bools = Index = Ints = Any
 
 
 def num(value: Any) -> Num:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration import form as forms
 from simcost.calibration import residual as residuals
@@ -19,11 +18,12 @@ from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.sites import Sites
+from simcost.num import Array, Bools
 
-Array = NDArray[np.float64]
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
 _LEAST_ERROR = 0.01  # no clock reads better than this over a run
+_FEW = 60
 _WIDEN = 0.5  # further share of the form's error for every unit of distance
 
 
@@ -38,13 +38,14 @@ class Prediction:
     memory_s: Array
     sigma: Array
     inside: Array
-    measured: NDArray[np.bool_]
+    measured: Bools
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
     """`wide`: 90 % error of the form alone; `scale`: conformal factor on the
-    local error; `site`: 90 % error at known sites. `rows`: how many made it."""
+    local error; `site`: 90 % error at known sites. `outer`: 90 % error on the largest sixth of a curve that has not seen it;
+    `largest`: log of the largest row's roofline seconds. `rows`: how many made it."""
 
     form: Form
     residual: Residual
@@ -52,6 +53,8 @@ class Curve:
     wide: float
     scale: float
     site: float
+    outer: float
+    largest: float
     rows: int
 
     def predict(self, terms: Terms, at: At) -> Prediction:
@@ -74,6 +77,8 @@ class Curve:
             + (1.0 - inside) * np.maximum(self.wide, near)
             + _WIDEN * self.wide * np.minimum(distance, 4.0)
         )
+        outside = np.maximum(_size(terms) - self.largest, 0.0)
+        error = np.where(outside > 0.0, np.maximum(error, self.outer) * (1.0 + 0.2 * np.minimum(outside, 5.0)), error)
         return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured)
 
 
@@ -81,13 +86,34 @@ def fit(terms: Terms, at: At, seconds: Array) -> Curve:
     """All arrays [rows]."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
-    surface, errors = residuals.fit(at.features, rest)
+    lengths, ratio = residuals.lengths_of(at.features, rest)
+    surface, errors = residuals.fit(at.features, rest, lengths, ratio)
     mean, local, _ = surface.evaluate(at.features)
     table, site_errors = site_tables.fit(at.sites, rest - mean, errors)
     at_site = np.isfinite(site_errors)
     scale = _conformal(np.abs(errors) / np.maximum(local, 1e-6))
     site = _conformal(np.abs(site_errors[at_site])) if at_site.any() else 0.0
-    return Curve(form, surface, table, _conformal(np.abs(rest)), scale, site, len(seconds))
+    size = _size(terms)
+    wide = _conformal(np.abs(rest))
+    outer = _outer(terms, at, seconds, size, lengths, ratio) if len(seconds) >= _FEW else wide
+    return Curve(form, surface, table, wide, scale, site, outer, float(size.max()), len(seconds))
+
+
+def _size(terms: Terms) -> Array:
+    """log of the seconds that the datasheet alone would ask: how large a kernel is."""
+    return np.asarray(np.log(np.maximum(terms.compute_s + terms.memory_s + terms.serial_s, 1e-15)), np.float64)
+
+
+def _outer(terms: Terms, at: At, seconds: Array, size: Array, lengths: Array, ratio: float) -> float:
+    """How wrong a curve is beyond its rows: fitted to the smaller five sixths, judged on the largest."""
+    small = size <= np.quantile(size, 5.0 / 6.0)
+    inner, rest = terms.take(small), terms.take(~small)
+    form = forms.fit(inner, seconds[small])
+    left = np.log(seconds[small] / np.asarray(form.seconds(inner)))
+    surface, _ = residuals.fit(at.features[small], left, lengths, ratio)
+    mean, _, far = surface.evaluate(at.features[~small])
+    predicted = np.asarray(form.seconds(rest)) * np.exp(mean * np.exp(-far))
+    return _conformal(np.abs(np.log(seconds[~small] / predicted)))
 
 
 def _conformal(scores: Array) -> float:
@@ -99,7 +125,7 @@ def _conformal(scores: Array) -> float:
 def pack(curve: Curve) -> Array:
     """Everything in one vector, for the cache."""
     r, s = curve.residual, curve.sites
-    head = [curve.wide, curve.scale, curve.site, curve.rows, len(curve.form.sizes), len(r.lengths),
+    head = [curve.wide, curve.scale, curve.site, curve.outer, curve.largest, curve.rows, len(curve.form.sizes), len(r.lengths),
             len(r.centres), len(s.keys), len(s.knots), r.reach]  # fmt: skip
     body = [curve.form.vector(), r.lengths, r.centres.ravel(), r.mean, r.error, s.keys, s.low, s.high, s.knots, s.left]
     return np.concatenate([np.asarray(head, np.float64), *body])
@@ -107,14 +133,14 @@ def pack(curve: Curve) -> Array:
 
 def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
-    head, rest = values[:10], values[10:]
-    sizes, d, c, s, k = (int(v) for v in head[4:9])
+    head, rest = values[:12], values[12:]
+    sizes, d, c, s, k = (int(v) for v in head[6:11])
     lengths = [len(forms.NAMES) + sizes, d, c * d, c, c, s, s, s, k, k]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])
-    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[9]))
+    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[11]))
     return Curve(
-        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), float(head[0]), float(head[1]), float(head[2]),
-        int(head[3]),
+        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), float(head[0]), float(head[1]),
+        float(head[2]), float(head[3]), float(head[4]), int(head[5]),
     )  # fmt: skip

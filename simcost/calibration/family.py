@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num
+from simcost.num import Array, Mask, Num
 from simcost.ops.work import Op, Work
 from simcost.registry import discover
 
-Array = NDArray[np.float64]
 Labels = Mapping[str, str]
 Numbers = Mapping[str, Num]
 
@@ -78,10 +76,12 @@ class At:
     sites: Array
 
 
-def at(family: Family, op: Op) -> tuple[At, tuple[int, ...]]:
-    """All numbers of an op broadcast against each other: (the points, their common shape)."""
+def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
+    """All numbers of an op broadcast against each other and against its terms, which may vary with the device where the
+    op does not: (the points, their common shape)."""
     features, site = family.features(op), family.site(op)
-    arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (*features, *site)))
+    others = (terms.compute_s, terms.memory_s, terms.serial_s)
+    arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (*features, *site, *others)))
     columns = [a.ravel() for a in arrays]
     split = len(features)
-    return At(np.stack(columns[:split], axis=1), np.stack(columns[split:], axis=1)), arrays[0].shape
+    return At(np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1)), arrays[0].shape

@@ -2,6 +2,7 @@
 
 t = t0 + S/(BW·eS) + (tc^p + tm^p)^(1/p), with tc = F/(P·eP)·prod(1 + d0/d) and tm = (B + B0)/(BW·eB): a start-up time,
 bytes that nothing hides, and compute against memory, each reaching its share of the datasheet rate as the kernel grows.
+(A gain for bytes that the L2 holds was tried: fitted to 1.0-1.1 nearly everywhere, and it spoiled extrapolation.)
 Most likely to be wrong: a kernel that switches tiles or algorithms; the residual learns that. Fitted in log time with a
 robust loss (Levenberg-Marquardt) and weak priors, so that 20 rows suffice and no parameter runs away.
 """
@@ -11,11 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simcost.num import Num
+from simcost.num import Array, Bools, Index, Num
 
-Array = NDArray[np.float64]
 NAMES = ("t0_s", "compute_efficiency", "memory_efficiency", "serial_efficiency", "half_bytes", "sharpness")
 _MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopper
 _WIDEST = 1e5  # kernels that need more than that never saturate: something else is at work
@@ -36,6 +35,12 @@ class Terms:
     serial_s: Num
     bytes: Num
     sizes: tuple[Num, ...]
+
+    def take(self, index: Index | Bools) -> Terms:
+        """Some rows; every term must be an array."""
+        pick = [np.asarray(v)[index] for v in (self.compute_s, self.memory_s, self.serial_s, self.bytes)]
+        sizes = tuple(np.asarray(size)[index] for size in self.sizes)
+        return Terms(pick[0], pick[1], pick[2], pick[3], sizes)
 
     def flat(self, shape: tuple[int, ...]) -> Terms:
         """Every term as an array over all points of a grid."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import Family, Labels
@@ -15,6 +13,7 @@ from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.store import fitted, row_terms
 from simcost.hardware.profile import Device
+from simcost.num import Index
 
 FEW = 200  # below this a fifth says little: every fifth is held out in turn
 LEAST = 20
@@ -27,7 +26,7 @@ class Judgement:
 
     curve: Curve
     score: Score
-    tested: NDArray[np.intp]
+    tested: Index
     beyond: Score | None
 
 
@@ -49,7 +48,7 @@ def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgem
     return Judgement(fitted(family, rows, labels, device), joined(scores), np.concatenate(tested), beyond)
 
 
-def _without(family: Family, rows: Rows, labels: Labels, device: Device, out: NDArray[Any]) -> Score:
+def _without(family: Family, rows: Rows, labels: Labels, device: Device, out: Index) -> Score:
     rest = np.setdiff1d(np.arange(len(rows)), out)
     curve = fitted(family, rows.take(rest), labels, device)
     return scored(curve, family, rows.take(out), labels, device)

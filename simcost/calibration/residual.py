@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from simcost.num import Array, Index
+
 CENTRES = 200
 _SEARCH_ROWS = 300
 _CHUNK = 256  # rows at a time: the kernel block stays in the processor's cache
@@ -82,7 +82,7 @@ def _matern(distance: Array) -> Array:
     return np.asarray((1.0 + r * (1.0 + r / 3.0)) * np.exp(-r))
 
 
-def farthest(points: Array, count: int) -> NDArray[np.intp]:
+def farthest(points: Array, count: int) -> Index:
     """Indices of `count` points, each the farthest from those before it; the first lies nearest the middle."""
     squared = np.square(points - points.mean(axis=0)).sum(axis=1)
     chosen = [int(np.argmin(squared))]
@@ -116,8 +116,8 @@ def _evidence(features: Array, target: Array, lengths: Array, ratio: float) -> f
     return float(fit - 0.5 * np.square(np.log(lengths[np.isfinite(lengths)] / _TYPICAL)).sum())
 
 
-def fit(features: Array, target: Array) -> tuple[Residual, Array]:
-    """features [n, d], target [n] = log(measured / form) -> (residual, leave-one-out errors [n])."""
+def lengths_of(features: Array, target: Array) -> tuple[Array, float]:
+    """(length a dimension, noise over signal) for features [n, d] and target [n] = log(measured / form)."""
     spread = np.maximum(features.std(axis=0), 1e-6)
     varies = spread > 1e-5
     some = farthest(np.where(varies, features / spread, 0.0), _SEARCH_ROWS)
@@ -140,15 +140,16 @@ def fit(features: Array, target: Array) -> tuple[Residual, Array]:
                     if now > best + 0.1:
                         best, lengths, ratio, improved = now, other, other_ratio, True
                         break
-    return _final(features, target, lengths, ratio)
+    return lengths, ratio
 
 
-def _final(features: Array, target: Array, lengths: Array, ridge: float) -> tuple[Residual, Array]:
+def fit(features: Array, target: Array, lengths: Array, ratio: float) -> tuple[Residual, Array]:
+    """(residual, leave-one-out errors [n])."""
     scaled = features / lengths
     centres = scaled[farthest(scaled, CENTRES)]
     distance = _distances(scaled, centres)
     kernel = _matern(distance)
-    weights, errors = _loo(kernel, _matern(_distances(centres, centres)), target, ridge)
+    weights, errors = _loo(kernel, _matern(_distances(centres, centres)), target, ratio)
     near = kernel.sum(axis=0)
     local = (kernel * np.abs(errors)[:, None]).sum(axis=0) / np.maximum(near, 1e-12)
     others = np.where(distance < 1e-9, np.inf, distance).min(axis=1)  # a centre is no neighbour of itself

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.family import Family
 from simcost.errors import SpecError
+from simcost.num import Array, Index
 
-Array = NDArray[np.float64]
 EXTRA = ("p20_s", "p80_s", "samples", "dirty")
 KINDS = ("measured", "imported")
 
@@ -35,7 +34,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.seconds)
 
-    def take(self, index: NDArray[Any]) -> Rows:
+    def take(self, index: Index) -> Rows:
         return Rows({name: column[index] for name, column in self.numbers.items()}, self.seconds[index])
 
 
@@ -101,6 +100,11 @@ def written(family: Family, rows: Rows) -> str:
     return head + "".join(line([*(c[i] for c in columns), rows.seconds[i]]) for i in order)
 
 
+def row_file(home: Path, family: str, kind: str) -> Path:
+    """Where a run keeps the rows of a kind."""
+    return home / family / f"{kind}.csv"
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One folder of rows and its record."""
@@ -114,7 +118,7 @@ class Run:
         return str(self.record.get("title", self.name))
 
     def file(self, family: str, kind: str) -> Path:
-        return self.home / family / f"{kind}.csv"
+        return row_file(self.home, family, kind)
 
     def kinds(self, family: str) -> list[str]:
         return sorted(path.stem for path in (self.home / family).glob("*.csv"))

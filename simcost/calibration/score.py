@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.curve import Curve, Z
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.hardware.profile import Device
-
-Array = NDArray[np.float64]
+from simcost.num import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from simcost.num import Array, Bools
+
 LEAST = 4
 _APART = 64.0  # wider than the log range of any running feature: sites never mix
 _SAME = 1e-7
@@ -28,7 +28,7 @@ class Sites:
     knots: Array
     left: Array
 
-    def evaluate(self, sites: Array) -> tuple[Array, NDArray[np.bool_], Array, NDArray[np.bool_]]:
+    def evaluate(self, sites: Array) -> tuple[Array, Bools, Array, Bools]:
         """sites [n, s] -> (correction [n], at a known site [n], distance beyond its ends [n], on a measured row [n])."""
         n = len(sites)
         if not len(self.keys):

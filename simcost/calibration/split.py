@@ -6,19 +6,19 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from simcost.num import Array, Bools, Index
+
 SHARE = 5
 
 
-def folds(numbers: Mapping[str, Array]) -> NDArray[np.intp]:
+def folds(numbers: Mapping[str, Array]) -> Index:
     """[rows]: a fold 0..SHARE-1. Every row of one shape falls into the same."""
     columns = np.stack([numbers[name] for name in sorted(numbers)], axis=1)
     return np.array([_hash(row) % SHARE for row in columns], np.intp)
 
 
-def held_out(numbers: Mapping[str, Array]) -> NDArray[np.bool_]:
+def held_out(numbers: Mapping[str, Array]) -> Bools:
     """[rows]: True for the rows that a report judges by: fold 0."""
     return np.asarray(folds(numbers) == 0)
 

@@ -24,9 +24,10 @@ from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
+from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"3"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"5"  # of the fitting code: raise it when the same rows give another curve
 notify: list[Callable[[str], None]] = []  # who wants to hear that a fit is under way (the terminal)
 
 
@@ -44,7 +45,7 @@ class Store:
 
     def __init__(self, device: Device, sibling: Store | None = None) -> None:
         self.device, self.sibling = device, sibling
-        self.runs = tuple(tables.load_run(Path(home)) for home in device.measurements)
+        self._runs = tuple(Path(home) for home in device.measurements)  # run.toml is for people: not read here
         self._found: dict[tuple[str, str], Found | None] = {}
 
     def find(self, name: str, labels: Labels) -> Found | None:
@@ -67,8 +68,8 @@ class Store:
         return None if borrowed is None else Found(borrowed.curve, Basis.TRANSFERRED, borrowed.origin)
 
     def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
-        for run in self.runs:
-            path = run.file(name, kind(labels))
+        for run in self._runs:
+            path = tables.row_file(run, name, kind(labels))
             if path.is_file():
                 return Found(load(path, name, labels, self.device), Basis.FITTED, f"{self.device.name}/{run.name}")
         return None
@@ -77,8 +78,9 @@ class Store:
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:
     """(terms, points) of measured rows at the device's own datasheet rates."""
     op = family.op(rows.numbers, labels)
-    points, _ = at(family, op)
-    return family.terms(op, device).flat((len(rows),)), points
+    terms = family.terms(op, device)
+    points, _ = at(family, op, terms)
+    return terms.flat((len(rows),)), points
 
 
 def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
@@ -131,7 +133,7 @@ def folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simcost"
 
 
-def _keep(path: Path, values: curves.Array) -> None:
+def _keep(path: Path, values: Array) -> None:
     """Atomically; a cache that cannot be written is no error, only slower next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

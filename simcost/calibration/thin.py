@@ -6,15 +6,14 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.residual import farthest
+from simcost.num import Array, Index
 
-Array = NDArray[np.float64]
 _POOL = 12_000  # farthest-first looks at no more: a larger table is first thinned by hash
 
 
-def thinned(features: Array, count: int) -> NDArray[np.intp]:
+def thinned(features: Array, count: int) -> Index:
     """Indices of at most `count` rows of features [n, d], ascending; the same rows for the same features."""
     n = len(features)
     if n <= count:

@@ -7,17 +7,14 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost.calibration.family import at, families
 from simcost.calibration.store import Found, Store
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, plain, power
+from simcost.num import Array, Mask, Num, plain, power
 from simcost.ops.collective import Collective
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
@@ -98,15 +95,15 @@ class Calibrated:
                     mine.transferred_s, 0.0, mine.spread)  # fmt: skip
         return wire.where(inside, other)
 
-    def _priced(self, op: Op, name: str, found: Found, light: Num, floor: NDArray[np.float64]) -> Cost:
+    def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]
-        points, shape = at(family, op)
         terms = family.terms(op, self.device)
+        points, shape = at(family, op, terms)
         flat = terms.flat(shape)
         p = found.curve.predict(flat, points)
 
-        def back(values: NDArray[np.floating[Any]]) -> Num:
-            return plain(values.reshape(shape))
+        def back(values: Num) -> Num:
+            return plain(np.asarray(values).reshape(shape))
 
         seconds = plain(np.maximum(back(p.seconds), floor))
         whole = p.start_s + np.maximum(p.compute_s, p.memory_s)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost import grammar
 from simcost.errors import SimcostError, SpecError
@@ -20,7 +19,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import Num, every
+from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase
 from simcost.scenarios.step import rules_of
 from simcost.workload import Workload, build
@@ -169,7 +168,7 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workl
     return build(model, device, plan, phase_of(query, {**o.phase, **tables["phase"]}))
 
 
-def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> NDArray[np.float64]:
+def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
     if root == "hw":
         loaded = [_hw_value(query, key, value) for value in values]
     elif root == "model":
@@ -189,7 +188,7 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     return float(hardware.override(key, value, facts, where))
 
 
-def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[NDArray[np.bool_], NDArray[np.object_]]:
+def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
     """(feasible, why not) of every point of the array axes."""
     good = np.ones(shape, bool)
     why = np.zeros(shape, np.intp)  # index into `said`
