@@ -184,7 +184,8 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     where, tables = hardware.read(query.hw)
     facts = hardware.facts(tables, where)
     for path, given in query.overrides.hw.items():
-        facts[path] = hardware.override(path, given, facts, where)
+        if path != "measurements":
+            facts[path] = hardware.override(path, given, facts, where)
     return float(hardware.override(key, value, facts, where))
 
 

@@ -79,10 +79,13 @@ def blocks() -> list[tuple[str, Block]]:
     return list(seen.values())
 
 
+ROOFLINE = {"hw.measurements": "none"}  # the laws of the roofline; test_calibrated_laws.py has those of the curves
+
+
 def run(
     name: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any] | None = None
 ) -> steps.Step:
-    return steps.run(query.workload(query.make(name, hw, decode, phase, sets or {}, {}, None)))
+    return steps.run(query.workload(query.make(name, hw, decode, phase, {**ROOFLINE, **(sets or {})}, {}, None)))
 
 
 def metrics(

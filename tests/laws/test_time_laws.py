@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lawkit import SOME, ZOO, metrics, model, run
+from lawkit import ROOFLINE, SOME, ZOO, metrics, model, run
 
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
@@ -36,7 +36,7 @@ def along(
     name: str, decode: bool, phase: dict[str, Any], axes: dict[str, list[Any]], sets: Any = None, hw: str = HW
 ) -> Any:
     """The cost of every point of one array axis."""
-    query = make(name, hw, decode, phase, {**FORM, **(sets or {})}, axes, None)
+    query = make(name, hw, decode, phase, {**ROOFLINE, **FORM, **(sets or {})}, axes, None)
     _, points = sweep(query)
     assert len(points) == 1
     assert points[0].workload is not None

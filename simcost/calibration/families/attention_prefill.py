@@ -50,10 +50,8 @@ def covers(op: Op) -> Where:
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    """No window; a cache, or arithmetic, in another format; fp16 for bf16."""
-    found: list[Labels] = []
-    if labels["layout"] == "window":
-        found.append({**labels, "layout": "gqa"})
+    """The nearest layout; a cache, or arithmetic, in another format; fp16 for bf16."""
+    found: list[Labels] = [{**labels, "layout": near} for near in _NEAR[labels["layout"]]]
     if labels["compute"] != labels["x"]:
         found.append({**labels, "compute": labels["x"]})
     if labels["kv"] != labels["x"]:
@@ -61,6 +59,9 @@ def relatives(labels: Labels) -> list[Labels]:
     if labels["x"] == "fp16":
         found.append({name: "bf16" if value == "fp16" else value for name, value in labels.items()})
     return found
+
+
+_NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa")}
 
 
 def numbers(op: Op) -> Mapping[str, Num]:

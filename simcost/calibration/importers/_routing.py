@@ -11,13 +11,14 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from simcost.num import Array, Ints
 
 _DRAWS = 5
 GROUPED = {(7168, 256, 8)}  # (hidden, experts, top-k) whose model routes by groups: DeepSeek-V3
 
 
-def table_routing(frame: Any, by_groups: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def table_routing(frame: Any, by_groups: bool) -> tuple[Array, Array]:
     """(touched experts, load of the busiest over the mean) of every row; `by_groups`: models that route by groups did so."""
     found = np.array(
         [
@@ -48,14 +49,14 @@ def routing(experts: int, top_k: int, tokens: int, distribution: str, grouped: b
     return float(np.mean([(c > 0).sum() for c in counts])), float(np.mean([c.max() for c in counts])) / mean
 
 
-def _balanced(experts: int, top_k: int, tokens: int) -> NDArray[np.int64]:
+def _balanced(experts: int, top_k: int, tokens: int) -> Ints:
     stride = -(-experts // top_k)
     token, pick = np.arange(tokens)[:, None], np.arange(top_k)[None, :]
     first = token if tokens >= stride else np.floor(token * stride / tokens)
     return np.floor(first + pick * stride).astype(np.int64) % experts
 
 
-def _power_law(experts: int, top_k: int, tokens: int, alpha: float, random: np.random.Generator) -> NDArray[np.int64]:
+def _power_law(experts: int, top_k: int, tokens: int, alpha: float, random: np.random.Generator) -> Ints:
     low, high = (1.0, 0.8 * tokens) if tokens * top_k > experts else (0.01, 2.0)
     power = 1.0 - alpha
     weight = ((high**power - low**power) * random.random(experts) + low**power) ** (1.0 / power)
@@ -71,7 +72,7 @@ def _power_law(experts: int, top_k: int, tokens: int, alpha: float, random: np.r
     return np.repeat(order, counts[order]).reshape(top_k, tokens).T
 
 
-def _limited(chosen: NDArray[np.int64], experts: int, top_k: int) -> NDArray[np.int64]:
+def _limited(chosen: Ints, experts: int, top_k: int) -> Ints:
     """Only the 4 of 8 groups with the best two scores count (ties: the first), the rest is filled with the first experts."""
     tokens, groups, kept = len(chosen), 8, 4
     score = np.zeros((tokens, experts))

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simcost import units
 from simcost.calibration.importers._routing import table_routing
 from simcost.errors import SpecError, nearest
+from simcost.num import Array
 
-Array = NDArray[np.float64]
 PACKAGE = "aiconfigurator-core"
 SYSTEMS = {
     "a100_sxm": "a100", "h100_sxm": "h100", "h200_sxm": "h200", "l40s": "l40s", "b200_sxm": "b200", "gb200": "gb200",

@@ -1,0 +1,40 @@
+"""The backward pass of the attention core: gradients of Q, K and V together, the scores computed again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from simcost.calibration.families import attention_prefill as prefill
+from simcost.calibration.family import Labels, Numbers
+from simcost.num import Mask, Num
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.work import Op
+
+NUMBERS = prefill.NUMBERS
+LABELS = prefill.LABELS
+
+relatives = prefill.relatives
+terms = prefill.terms
+features = prefill.features
+site = prefill.site
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    core = prefill.op(numbers, labels)
+    assert isinstance(core, AttentionCore)
+    return replace(core, backward=True)
+
+
+def labels(op: Op) -> Labels | None:
+    if not isinstance(op, AttentionCore) or not op.backward:
+        return None
+    return prefill.labels(replace(op, backward=False))
+
+
+def covers(op: Op) -> Mask:
+    return isinstance(op, AttentionCore) and op.backward
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    return prefill.numbers(op)

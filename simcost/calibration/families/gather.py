@@ -1,0 +1,54 @@
+"""Row look-up in a table: the input embedding. Columns: `rows` of `width`. Labels: formats of table and output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.dtypes import dtype
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.gather import Gather
+from simcost.ops.work import Op
+
+NUMBERS = ("rows", "width")
+LABELS = ("w", "out")
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    return Gather(numbers["rows"], numbers["width"], dtype(labels["w"], "w"), dtype(labels["out"], "out"))
+
+
+def labels(op: Op) -> Labels | None:
+    return {"w": op.w.name, "out": op.out.name} if isinstance(op, Gather) else None
+
+
+def covers(op: Op) -> Mask:
+    return True
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    swap = {"bf16": "fp16", "fp16": "bf16"}
+    return [{name: swap.get(value, value) for name, value in labels.items()}] if labels["w"] in swap else []
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    assert isinstance(op, Gather)
+    return {"rows": op.rows, "width": op.width}
+
+
+def terms(op: Op, device: Device) -> Terms:
+    return kernel_terms(op, device, op.work(), 0.0, ())
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Gather)
+    return (np.log(op.rows * op.width), np.log(op.width))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Gather)
+    return (op.width, np.log(op.rows))

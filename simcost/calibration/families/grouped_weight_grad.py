@@ -1,0 +1,61 @@
+"""Weight gradients of a grouped GEMM: one [n, rows of the expert] x [rows of the expert, k] product an expert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.families.gemm import padding
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.dtypes import dtype
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.grouped_gemm import GroupedWeightGrad
+from simcost.ops.work import Op
+
+NUMBERS = ("rows", "touched", "n", "k")
+LABELS = ("x", "out", "compute")
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    x, out, compute = (dtype(labels[name], name) for name in LABELS)
+    rows, touched, n, k = (numbers[name] for name in NUMBERS)
+    return GroupedWeightGrad(rows, touched, n, k, x, out, compute)
+
+
+def labels(op: Op) -> Labels | None:
+    if not isinstance(op, GroupedWeightGrad):
+        return None
+    return {"x": op.x.name, "out": op.out.name, "compute": op.compute.name}
+
+
+def covers(op: Op) -> Mask:
+    return True
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    """Training in fp8 keeps this product in bf16."""
+    return [] if labels["compute"] == "bf16" else [dict.fromkeys(labels, "bf16")]
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    assert isinstance(op, GroupedWeightGrad)
+    return {"rows": op.rows, "touched": op.experts, "n": op.n, "k": op.k}
+
+
+def terms(op: Op, device: Device) -> Terms:
+    assert isinstance(op, GroupedWeightGrad)
+    return kernel_terms(op, device, op.work(), 0.0, (op.rows / op.experts, op.n, op.k))
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, GroupedWeightGrad)
+    rows = op.rows / op.experts
+    return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), padding(rows))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, GroupedWeightGrad)
+    return (op.experts, op.n, op.k, np.log(op.rows))

@@ -1,0 +1,41 @@
+"""One device sends `bytes` to another (pipeline stages, KV transfer). Kinds: the library that moved them.
+
+As an op it is what a rank sends to the other rank of a group of two; no op of a step asks for it yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from simcost.calibration.families import collective
+from simcost.calibration.family import Labels, Numbers
+from simcost.num import Mask, Num
+from simcost.ops.collective import Collective
+from simcost.ops.work import Op
+
+NUMBERS = ("bytes",)
+LABELS = ("backend",)
+
+terms = collective.terms
+features = collective.features
+site = collective.site
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    return Collective("all_to_all", numbers["bytes"], 2.0)
+
+
+def labels(op: Op) -> Labels | None:
+    return None
+
+
+def covers(op: Op) -> Mask:
+    return False
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    return []
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    assert isinstance(op, Collective)
+    return {"bytes": op.payload}

@@ -1,0 +1,60 @@
+"""Token copies to their experts ("permute") and back, weighted and summed ("combine"). Columns: `tokens` rows of `width`,
+`copies` in all. Most likely to be wrong: rows that lie together are cheaper to gather than measured ones, which are random."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.dtypes import dtype
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.permute import Permute
+from simcost.ops.work import Op
+
+NUMBERS = ("tokens", "copies", "width")
+LABELS = ("what", "x")
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    tokens, copies, width = (numbers[name] for name in NUMBERS)
+    return Permute(tokens, copies, width, dtype(labels["x"], "x"), labels["what"] == "combine")
+
+
+def labels(op: Op) -> Labels | None:
+    if not isinstance(op, Permute):
+        return None
+    return {"what": "combine" if op.combine else "permute", "x": op.x.name}
+
+
+def covers(op: Op) -> Mask:
+    return True
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    """A format of the same width; else the nearest wider one."""
+    stand_in = {"fp16": "bf16", "bf16": "fp16", "fp8_block": "fp8", "fp8": "bf16"}
+    return [{**labels, "x": stand_in[labels["x"]]}] if labels["x"] in stand_in else []
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    assert isinstance(op, Permute)
+    return {"tokens": op.tokens, "copies": op.copies, "width": op.width}
+
+
+def terms(op: Op, device: Device) -> Terms:
+    return kernel_terms(op, device, op.work(), 0.0, ())
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Permute)
+    return (np.log(op.copies * op.width), np.log(op.copies / op.tokens), np.log(op.width))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    """A layer's top-k and width, and its tokens."""
+    assert isinstance(op, Permute)
+    return (op.copies / op.tokens, op.width, np.log(op.tokens))

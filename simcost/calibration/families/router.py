@@ -1,0 +1,62 @@
+"""Expert selection over the router's logits: scores, group limit, top-k, normalised weights. Kinds: softmax and sigmoid.
+
+Most likely to be wrong: engines fuse it into one kernel, plain torch runs half a dozen; the rows say which ran.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from simcost.calibration.family import Labels, Numbers, kernel_terms
+from simcost.calibration.form import Terms
+from simcost.hardware.profile import Device
+from simcost.num import Mask, Num
+from simcost.ops.router import Router
+from simcost.ops.work import Op
+
+NUMBERS = ("tokens", "experts", "top_k", "groups", "topk_groups")
+LABELS = ("scoring",)
+
+
+def op(numbers: Numbers, labels: Labels) -> Op:
+    tokens, experts, top_k, groups, topk_groups = (numbers[name] for name in NUMBERS)
+    return Router(tokens, experts, top_k, labels["scoring"], groups, topk_groups)
+
+
+def labels(op: Op) -> Labels | None:
+    return {"scoring": op.scoring} if isinstance(op, Router) else None
+
+
+def covers(op: Op) -> Mask:
+    return True
+
+
+def relatives(labels: Labels) -> list[Labels]:
+    return [{"scoring": "softmax" if labels["scoring"] == "sigmoid" else "sigmoid"}]
+
+
+def numbers(op: Op) -> Mapping[str, Num]:
+    assert isinstance(op, Router)
+    return {
+        "tokens": op.tokens, "experts": op.experts, "top_k": op.top_k, "groups": op.groups,
+        "topk_groups": op.topk_groups,
+    }  # fmt: skip
+
+
+def terms(op: Op, device: Device) -> Terms:
+    """The passes over the scores follow one another: nothing hides them."""
+    assert isinstance(op, Router)
+    work = op.work()
+    return kernel_terms(op, device, work, 4.0 * op.tokens * op.experts, ())
+
+
+def features(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Router)
+    return (np.log(op.tokens), np.log(op.experts), np.log(op.top_k), np.log(op.groups))
+
+
+def site(op: Op) -> tuple[Num, ...]:
+    assert isinstance(op, Router)
+    return (op.experts, op.top_k, op.groups, op.topk_groups, np.log(op.tokens))
