@@ -20,10 +20,6 @@ from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.provenance import Basis
 
-# What a stand-in adds to the spread of its own curve: see docs/theory/calibration.md, "Leave one device out".
-TRANSFER = 0.15
-
-
 _STORES: dict[tuple[str, tuple[str, ...]], Store] = {}
 
 
@@ -114,7 +110,8 @@ class Calibrated:
         rest = seconds - measured
         sigma = back(p.sigma)
         if found.basis is Basis.TRANSFERRED:
-            sigma = power(sigma * sigma + TRANSFER * TRANSFER, 0.5)
+            extra = found.extra
+            sigma = power(sigma * sigma + extra * extra, 0.5)
         fitted, transferred = (rest, 0.0 * rest) if found.basis is Basis.FITTED else (0.0 * rest, rest)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,

@@ -14,7 +14,10 @@ from simcost.num import maximum, where
 from simcost.ops.collective import Collective
 from simcost.ops.work import Op
 
-SPREAD = 0.30  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
+# Sigma of the log of this roofline's error, from the rows of the eight devices that ship measured (docs/theory/calibration.md,
+# "What assumptions are worth"); families without rows stand in the middle.
+SPREAD = {"gemm": 0.45, "grouped_gemm": 0.70, "attention": 1.10}
+OTHER = 0.5
 _EFFICIENCY = {"gemm": "gemm_efficiency", "grouped_gemm": "gemm_efficiency", "attention": "attention_efficiency"}
 
 
@@ -42,5 +45,5 @@ class Roofline:
         total = where(computing, slow_compute, slow_memory) + overhead
         return Cost(
             where(computing, slow_compute, 0.0), where(computing, 0.0, slow_memory), 0.0, overhead, light,
-            datasheet_s=light, spread={f"{op.family} assumed": SPREAD * total},
+            datasheet_s=light, spread={f"{op.family} assumed": SPREAD.get(op.family, OTHER) * total},
         )  # fmt: skip

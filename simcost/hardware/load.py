@@ -125,7 +125,27 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     changed = any(path != "measurements" for path in overrides or {})
     base = load(name, None if only is None else {"measurements": only}) if changed else None
     sibling = None if like is None else _sibling(like)
-    return replace(_device(tables, stated, where), home=str(home), measurements=runs, base=base, sibling=sibling)
+    return replace(
+        _device(tables, stated, where),
+        home=str(home),
+        measurements=runs,
+        base=base,
+        sibling=sibling,
+        sibling_spread=_spread(tables, where),
+    )
+
+
+def _spread(tables: Mapping[str, Any], where: str) -> float:
+    """Sigma of the log that a sibling's rows are wrong by."""
+    stated = _table(tables, "measurements", where)
+    if "like" not in stated:
+        return 0.0
+    value = stated.get("spread")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= 5.0:
+        raise SpecError(
+            f"{where}: 'measurements.spread' = {value!r} must be a number in (0, 5]: how far a sibling is off"
+        )
+    return float(value)
 
 
 @cache
@@ -137,8 +157,10 @@ def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) 
     """(folders of rows in the order that the profile states, the sibling to borrow from). `only`: one run, or none."""
     stated = _table(tables, "measurements", where)
     for key in stated:
-        if key not in ("use", "like", "reason"):
-            raise SpecError(f"{where}: unknown key 'measurements.{key}'{nearest(key, ('use', 'like', 'reason'))}")
+        if key not in ("use", "like", "spread", "reason"):
+            raise SpecError(
+                f"{where}: unknown key 'measurements.{key}'{nearest(key, ('use', 'like', 'spread', 'reason'))}"
+            )
     found = {path.parent.name: str(path.parent) for path in sorted(home.parent.glob("measurements/*/run.toml"))}
     like = stated.get("like")
     if like is not None and (like not in names() or not isinstance(stated.get("reason"), str)):

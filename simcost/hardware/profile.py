@@ -31,7 +31,8 @@ class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; home: the profile's file;
     measurements: folders of measured rows, best first; base: the device as its profile states it, when overrides
-    changed it; sibling: the device whose rows stand in for missing ones."""
+    changed it; sibling: the device whose rows stand in for missing ones, and sigma of the
+    log of its error here."""
 
     name: str
     title: str
@@ -50,6 +51,7 @@ class Device:
     measurements: tuple[str, ...] = ()
     base: Device | None = field(default=None, compare=False)
     sibling: Device | None = None
+    sibling_spread: float = 0.0
 
     def peak(self, name: str) -> Num:
         """Dense rate. Raises SpecError naming key and file when the profile does not state it."""
