@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simcost.cost.cost import BASES
 from simcost.errors import SimcostError, SpecError
 from simcost.model import count
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases
+from simcost.scenarios import moved, phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -25,6 +26,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         raise SpecError("compare needs at least two models")
     designs: list[Row] = []
     terms: dict[str, dict[str, float]] = {}
+    shifts: list[Row] = []
     said: list[str] = []
     rests: list[str] = []
     for name in models:
@@ -34,8 +36,10 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         rests += phases.references(w)
         designs.append(_design(question, prompt))
         if designs[-1]["feasible"]:
-            _terms(terms, name, "decode", steps.run(w))
-            _terms(terms, name, "prefill", steps.run(workload(prompt)))
+            for phase, step in (("decode", steps.run(w)), ("prefill", steps.run(workload(prompt)))):
+                _terms(terms, name, phase, step)
+                if moved.calibrated(step):
+                    shifts += [_rounded(row) for row in moved.rows(name, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
     if not runnable:
         raise SpecError(f"no design can be run: {designs[0]['reason']}")
@@ -44,9 +48,18 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     misfits = [row["design"] for row in designs if not row.get("fits", False)]
     return Result(
         "compare", {"models": models, **inputs, "isl": prefill.overrides.phase.get("isl")}, _winners(designs),
-        {"designs": designs, "terms": _differences(terms, runnable)}, tuple(dict.fromkeys(said)), tuple(dict.fromkeys(rests)),
+        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(rests)),
         "all designs fit" if fits else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed", fits,
     )  # fmt: skip
+
+
+def _tables(designs: list[Row], terms: list[Row], shifts: list[Row]) -> dict[str, list[Row]]:
+    found = {"designs": designs, "terms": terms}
+    return found | {"what measurements moved": shifts} if shifts else found
+
+
+def _rounded(row: Row) -> Row:
+    return {key: number(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
 def _design(question: Query, prompt: Query) -> Row:
@@ -69,15 +82,23 @@ def _design(question: Query, prompt: Query) -> Row:
         return {**row, "feasible": False, "reason": str(error), **{k: number(v) for k, v in found.items()}}
     output = steps.metrics(step, True, question.price(w.device))
     entry = steps.metrics(first, False, prompt.price(w.device))
-    for name in ("ttft_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens"):
+    for name in ("ttft_s", "ttft_low_s", "ttft_high_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens"):
         if name in entry:
             found[name] = entry[name]
     found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
-    for name in ("tpot_s", "output_tokens_per_s_per_gpu", "usd_per_million_output_tokens", "max_batch", "max_context"):
+    for name in (
+        "tpot_s",
+        "tpot_low_s",
+        "tpot_high_s",
+        "output_tokens_per_s_per_gpu",
+        "usd_per_million_output_tokens",
+        "max_batch",
+        "max_context",
+    ):
         if name in output:
             found[name] = output[name]
     found["decode_speed_of_light_s"] = output["speed_of_light_s"]
-    for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", "share_datasheet", "share_assumed"):
+    for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", *(f"share_{b}" for b in BASES)):
         found[name] = output[name]
     row["fits"] = phases.verdict(step)[1]
     return {**row, **{key: number(value) for key, value in found.items()}}

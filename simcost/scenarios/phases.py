@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simcost.errors import SpecError
+from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.result import Columns, Result, number
 from simcost.scenarios import step as steps
@@ -81,7 +83,20 @@ def _price(query: Query, w: Workload) -> str:
 def references(w: Workload) -> tuple[str, ...]:
     """What the answer rests on: the blocks' papers and the profile."""
     papers = [f"{type(b).__name__}: {b.source}" for _, b in w.model.blocks()]
-    return (*dict.fromkeys(papers), f"hardware: {w.device.title}, {w.device.where} (sources inside)")
+    return (
+        *dict.fromkeys(papers),
+        f"hardware: {w.device.title}, {w.device.where} (sources inside)",
+        *_measured(w.device),
+    )
+
+
+def _measured(device: Device) -> list[str]:
+    """Which rows the curves go through."""
+    found = [f"measurements: {device.name}/{Path(home).name}" for home in device.measurements]
+    other = device.sibling
+    if other is not None:
+        found += [f"measurements of its sibling: {other.name}/{Path(home).name}" for home in other.measurements]
+    return found
 
 
 def verdict(step: steps.Step) -> tuple[str, bool]:

@@ -1,0 +1,64 @@
+"""What measurements moved: the same step by the roofline and by the curves, kernel class by kernel class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simcost.num import Num
+from simcost.ops.fused import Fused
+from simcost.program import Call, leaves
+from simcost.result import Row
+from simcost.scenarios import step as steps
+from simcost.scenarios.step import Step
+
+
+def calibrated(step: Step) -> bool:
+    """Whether curves answer for any of this device's kernels."""
+    device = step.workload.device
+    return bool(device.measurements) or device.sibling is not None
+
+
+def uncalibrated(step: Step) -> Step:
+    """The same workload on the datasheet and its assumptions alone."""
+    w = step.workload
+    return steps.run(replace(w, device=replace(w.device, measurements=(), sibling=None)))
+
+
+def rows(design: str, phase: str, step: Step) -> list[Row]:
+    """One row a kernel class and one for the step; seconds of scalars."""
+    before, after = _by_class(uncalibrated(step)), _by_class(step)
+    found = [
+        _row(design, phase, name, before.get(name, 0.0), after.get(name, 0.0))
+        for name in dict.fromkeys([*after, *before])
+    ]
+    found.sort(key=lambda row: -abs(float(row["moved_s"])))
+    return [_row(design, phase, "the whole step", sum(before.values()), sum(after.values())), *found]
+
+
+def _row(design: str, phase: str, name: str, before: float, after: float) -> Row:
+    return {
+        "design": design, "phase": phase, "kernels": name, "uncalibrated_s": before, "calibrated_s": after,
+        "moved_s": after - before, "ratio": after / before if before else None,
+    }  # fmt: skip
+
+
+def _by_class(step: Step) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for path, call, cost, weight in leaves(step.priced):
+        name = _class(call, path)
+        found[name] = found.get(name, 0.0) + _plain(cost.seconds) * _plain(weight)
+    return found
+
+
+def _class(call: Call, path: tuple[str, ...]) -> str:
+    """Everything between the exchange of a MoE belongs to its experts, as their kernel does; casts to their linear layer."""
+    if "experts" in path or (isinstance(call.op, Fused) and call.op.kernel == "experts"):
+        return "experts"
+    if isinstance(call.op, Fused) or call.op.family == "gemm" or call.tag.startswith("quantise"):
+        return "linear layers"
+    names = {"attention": "attention core", "collective": "collectives", "stream": "elementwise", "gather": "embedding"}
+    return names.get(call.op.family, call.op.family)
+
+
+def _plain(value: Num) -> float:
+    return float(value)
