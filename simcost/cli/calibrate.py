@@ -71,3 +71,15 @@ def report(
 
         calibration_figure(hw, family, Path(plot))
     return emit(result, format, output, strict)
+
+
+@app.command("transfer")
+def transfer(
+    hw: Annotated[str | None, typer.Argument(help="Judge by this device's rows; default: every measured one.")] = None,
+    sibling: Annotated[str | None, typer.Option("--from", help="Whose curves stand in; default: every measured one.")] = None,
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
+    from simcost.scenarios import calibration
+
+    return emit(calibration.transfer(hw, sibling), format, output, strict)

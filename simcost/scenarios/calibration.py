@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from simcost.calibration.form import NAMES
 from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
+from simcost.calibration.score import Score
 from simcost.calibration.store import row_terms
+from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -201,3 +203,38 @@ def _worst(name: str, which: str, data: Rows, labels: Labels, verdict: Judgement
             }
         )  # fmt: skip
     return found
+
+
+def transfer(hw: str | None = None, sibling: str | None = None) -> Result:
+    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
+    measured = [name for name in hardware.names() if hardware.load(name).measurements]
+    targets = [hw] if hw is not None else measured
+    rows: list[Row] = []
+    for target in targets:
+        device = hardware.load(target)
+        if not device.measurements:
+            raise SpecError(f"{device.where}: no measurements to judge by (measured: {', '.join(measured)})")
+        rows += [_transfer_row("related kind", target, target, by_kind(device))]
+        for other in [sibling] if sibling is not None else measured:
+            if other != target:
+                rows.append(_transfer_row("sibling", target, other, by_sibling(device, hardware.load(other))))
+    rows = [row for row in rows if row["rows"]]
+    if not rows:
+        raise SpecError(f"{sibling} has no kind of rows in common with {hw}")
+    return Result(
+        "calibrate transfer", {"hw": hw, "from": sibling}, {"pairs": len(rows)}, {"stand-ins": rows},
+        verdict="a stand-in's spread is its P90 over 1.645",
+    )  # fmt: skip
+
+
+def _transfer_row(what: str, target: str, other: str, found: Iterable[tuple[str, str, Score]]) -> Row:
+    errors: dict[str, list[Any]] = {}
+    for family, _, score in found:
+        errors.setdefault(family, []).append(np.abs(np.log(score.predicted / score.measured)))
+    every = np.concatenate([e for es in errors.values() for e in es]) if errors else np.zeros(0)
+    row: Row = {"what": what, "hw": target, "by": other, "rows": len(every)}
+    if len(every):
+        row |= {"median_error": float(np.median(every)), "p90_error": float(np.quantile(every, 0.9))}
+    for family, parts in errors.items():
+        row[f"{family}_p90_error"] = float(np.quantile(np.concatenate(parts), 0.9))
+    return row
