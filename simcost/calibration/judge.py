@@ -10,8 +10,10 @@ from simcost.calibration.curve import Curve
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
+from simcost.calibration.sites import site_key
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.store import fitted, row_terms
+from simcost.calibration.thin import thinned
 from simcost.hardware.profile import Device
 from simcost.num import Index
 
@@ -22,12 +24,15 @@ LEAST = 20
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """`curve`: through all rows. `tested`: which rows the score is of. `beyond`: score on the largest sixth when fitted
-    without it; None with too few rows."""
+    without it; `sixty`: on the rest when fitted to 60 space-filling rows; `unseen`: on shapes of which no row was seen, alike
+    in nothing but tokens and one dimension. None with too few rows."""
 
     curve: Curve
     score: Score
     tested: Index
     beyond: Score | None
+    sixty: Score | None
+    unseen: Score | None
 
 
 def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgement:
@@ -45,7 +50,28 @@ def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgem
         terms, _ = row_terms(family, rows, labels, device)
         size = np.asarray(terms.compute_s + terms.memory_s + terms.serial_s, np.float64)
         beyond = _without(family, rows, labels, device, np.flatnonzero(size > np.quantile(size, 5.0 / 6.0)))
-    return Judgement(fitted(family, rows, labels, device), joined(scores), np.concatenate(tested), beyond)
+    sixty = None
+    if len(rows) >= FEW:
+        _, points = row_terms(family, rows, labels, device)
+        sixty = _without(family, rows, labels, device, np.setdiff1d(np.arange(len(rows)), thinned(points.features, 60)))
+    whole = fitted(family, rows, labels, device)
+    return Judgement(
+        whole, joined(scores), np.concatenate(tested), beyond, sixty, _unseen(family, rows, labels, device)
+    )
+
+
+def _unseen(family: Family, rows: Rows, labels: Labels, device: Device) -> Score | None:
+    """Whole groups of shapes held out, a fifth at a time; every fifth where there are few groups."""
+    _, points = row_terms(family, rows, labels, device)
+    group = np.round(site_key(points.sites[:, :-1]), 6)
+    fold = folds({"group": group})
+    turns = range(SHARE) if len(np.unique(group)) < 50 else range(1)
+    scores = [
+        _without(family, rows, labels, device, out)
+        for out in (np.flatnonzero(fold == turn) for turn in turns)
+        if 0 < len(out) <= len(rows) // 2
+    ]
+    return joined(scores) if scores else None
 
 
 def _without(family: Family, rows: Rows, labels: Labels, device: Device, out: Index) -> Score:

@@ -171,6 +171,7 @@ def _notes(runs: list[Run]) -> list[str]:
 
 def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement) -> Row:
     score, beyond, form = verdict.score, verdict.beyond, verdict.curve.form
+    sixty, unseen = verdict.sixty, verdict.unseen
     unused: Mapping[str, Any] = run.record.get("kinds", {}).get(f"{name}/{which}", {})
     row: Row = {
         "curve": f"{name} {which}", "rows": count, "tested": len(score.measured), "median_error": number(score.median),
@@ -180,6 +181,11 @@ def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement)
         "extrapolated_median_error": None if beyond is None else number(beyond.median),
         "extrapolated_p90_error": None if beyond is None else number(beyond.p90),
         "extrapolated_coverage": None if beyond is None else number(beyond.coverage),
+        "sixty_rows_median_error": None if sixty is None else number(sixty.median),
+        "sixty_rows_p90_error": None if sixty is None else number(sixty.p90),
+        "unseen_shapes_median_error": None if unseen is None else number(unseen.median),
+        "unseen_shapes_p90_error": None if unseen is None else number(unseen.p90),
+        "unseen_shapes_coverage": None if unseen is None else number(unseen.coverage),
         "unused_rows": unused.get("unused_rows"), "unused_median_error": unused.get("unused_median_error"),
         "unused_p90_error": unused.get("unused_p90_error"), "unused_coverage": unused.get("unused_coverage"),
         "run": run.name,
