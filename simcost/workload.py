@@ -55,7 +55,10 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     _computable(
         device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage
     )
-    view = View(plan, phase, activation, kv, storage, compute)
+    # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
+    # TensorRT-LLM); elsewhere they widen K and V.
+    core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
+    view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(model, device, plan, phase, view, ())
     return Workload(model, device, plan, phase, view, (_defaults(found), *_device_notes(device)))
 

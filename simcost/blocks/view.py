@@ -54,6 +54,12 @@ class View:
     kv: Dtype
     storage: Mapping[str, Dtype]
     compute: Mapping[str, Dtype]
+    core_compute: Dtype | None = None
+
+    @property
+    def core(self) -> Dtype:
+        """Format in which the attention core computes."""
+        return self.core_compute or self.activation
 
     @property
     def batch(self) -> Num:

@@ -102,7 +102,7 @@ class GQA:
             Call(
                 AttentionCore(
                     view.batch, view.phase.q_len, view.phase.past, h, kv, self.head_dim, self.v_head_dim,
-                    self.mask, act, view.kv, act,
+                    self.mask, act, view.kv, view.core,
                 ),
                 "core",
             ),

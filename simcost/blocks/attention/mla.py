@@ -138,7 +138,7 @@ class MLA:
     def _absorbed(self, view: View) -> Program:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
         core = AttentionCore(
-            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv, act, True
+            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv, view.core, True
         )  # fmt: skip
         return Serial(
             (
