@@ -1,8 +1,12 @@
-"""Writes docs/cli.md from the commands themselves and the README's tour from a run; `--check` fails when they are stale."""
+"""Writes docs/cli.md from the commands themselves and the README's tour from a run; `--check` fails when they are stale
+(numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
+`simcost calibrate report` of every measured device, which takes minutes."""
 
 from __future__ import annotations
 
 import io
+import math
+import re
 import sys
 from pathlib import Path
 
@@ -11,7 +15,9 @@ from rich.console import Console
 
 from simcost.api import compare
 from simcost.cli.app import app
+from simcost.hardware import load as hardware
 from simcost.report.console import show
+from simcost.scenarios.calibration import report
 
 PAGE = Path(__file__).parent / "cli.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -64,16 +70,93 @@ def readme() -> str:
     buffer = io.StringIO()
     show(result, Console(file=buffer, width=110, highlight=False))
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
-    kept = lines[: next(i for i, line in enumerate(lines) if line.startswith("note:"))]
+    # The terms and what measurements moved are long: the tour shows how each begins.
+    kept = _short(lines[: next(i for i, line in enumerate(lines) if line.startswith("note:"))])
     start, end = text.index("<!-- tour -->"), text.index("<!-- /tour -->")
     tour = "\n".join(["<!-- tour -->", "```", f"$ {COMMAND}", *kept, "```", ""])
     return text[:start] + tour + text[end:]
 
 
+def _short(lines: list[str]) -> list[str]:
+    """Tables after the first cut to ten rows."""
+    found: list[str] = []
+    rows, table = 0, 0
+    for line in lines:
+        table += line.startswith("designs") or line.startswith("terms") or line.startswith("what measurements moved")
+        rows = rows + 1 if line.strip() else 0
+        if table < 2 or rows <= 11:
+            found.append(line)
+        elif rows == 12:
+            found.append(" ...")
+    return found
+
+
+def same(one: str, other: str) -> bool:
+    """Equal but for one per cent in a number."""
+    left, right = (re.split(r"(-?\d[\d,]*\.?\d*)", text) for text in (one, other))
+    if len(left) != len(right):
+        return False
+    for a, b in zip(left, right, strict=True):
+        if a != b:
+            try:
+                x, y = (float(v.replace(",", "")) for v in (a, b))
+            except ValueError:
+                if a.split() != b.split():
+                    return False
+                continue
+            if abs(x - y) > 0.01 * max(abs(x), abs(y)) + 0.11:
+                return False
+    return True
+
+
+def percent(row: dict, median: str, p90: str) -> str:
+    return "" if row.get(median) is None else f"{row[median] * 100:.1f} / {row[p90] * 100:.1f}"
+
+
+def validation(name: str) -> str:
+    """One device's page."""
+    result = report(name)
+    lines = [
+        f"# {name}: held-out errors",
+        "",
+        f"From `simcost calibrate report {name}`. Median / P90 of |predicted / measured - 1| in per cent. *Held out*: a fifth of the shapes by hash (all fifths "
+        "in turn below 200 rows). *Unused*: rows of the imported table that no curve has seen. *Unseen*: shapes alike to none in more than tokens and one "
+        "dimension. *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
+        "90 % interval on the held-out rows.",
+        "",
+        "| curve | rows | held out | coverage | ± | unused | unseen | beyond | sixty |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result.tables["curves"]:
+        lines.append(
+            f"| {row['curve']} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} | {row['half_width'] * 100:.1f} "
+            f"| {percent(row, 'unused_median_error', 'unused_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')} "
+            f"| {percent(row, 'extrapolated_median_error', 'extrapolated_p90_error')} | {percent(row, 'sixty_rows_median_error', 'sixty_rows_p90_error')} |"
+        )
+    lines += ["", "## Worst held-out rows", "", "| curve | shape | measured | predicted |", "|---|---|---|---|"]
+    for row in sorted(result.tables["worst rows"], key=lambda r: -abs(math.log1p(r["error"])))[:12]:
+        lines.append(
+            f"| {row['curve']} | {row['shape']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"
+        )
+    lines += ["", "## Left out", "", *(f"- {note}" for note in result.warnings), ""]
+    return "\n".join(lines)
+
+
 if __name__ == "__main__":
+    if "--validation" in sys.argv:
+        wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
+        for name in wanted or [n for n in hardware.names() if hardware.load(n).measurements]:
+            print(name, flush=True)
+            (PAGE.parent / "validation" / f"{name}.md").write_text(validation(name), encoding="utf-8")
+        sys.exit(0)
     pages = {PAGE: page(), README: readme()}
-    stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    stale = [
+        path.name
+        for path, text in pages.items()
+        if not path.exists() or not same(path.read_text(encoding="utf-8"), text)
+    ]
     if "--check" in sys.argv:
         sys.exit(f"out of date: {', '.join(stale)}: run python docs/generate.py" if stale else 0)
     for path, text in pages.items():
-        path.write_text(text, encoding="utf-8")
+        if path.name in stale:
+            path.write_text(text, encoding="utf-8")
