@@ -149,16 +149,11 @@ class MLA:
         )
 
     def _absorb(self, view: View, heads: Num, out: Num, inner: Num, tag: str) -> Call:
-        """One product a head with its slice of kv_b_proj. Engines run it in the activations' format: narrow weights are
-        dequantised in the kernel (vLLM and SGLang hold W_UK and W_UV so)."""
+        """One product a head with its slice of kv_b_proj, in the activations' format: vLLM and SGLang hold W_UK and W_UV so,
+        dequantised when they load a narrow checkpoint."""
         stored, act = view.storage["attention"], view.activation
-        compute = stored if stored.bits > act.bits else act
-        return Call(
-            Gemm(
-                view.tokens, out, inner, act, stored, act, compute, heads, view.unpacked and stored.bits < compute.bits
-            ),
-            tag,
-        )
+        held = stored if stored.bits > act.bits else act
+        return Call(Gemm(view.tokens, out, inner, act, held, act, held, heads), tag)
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
