@@ -60,6 +60,11 @@ def power(a: Num, b: Num) -> Num:
     return plain(np.power(a, b))
 
 
+def sqrt(a: Num) -> Num:
+    """Exactly rounded, unlike `power(a, 0.5)`, whose last bit depends on how many there are."""
+    return plain(np.sqrt(a))
+
+
 def exp(a: Num) -> Num:
     return plain(np.exp(a))
 

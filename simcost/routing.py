@@ -7,7 +7,7 @@ Most likely to be wrong: real routers are skewed, which raises the busiest rank'
 
 from __future__ import annotations
 
-from simcost.num import Num, exp, log1p, maximum, minimum, power, where
+from simcost.num import Num, exp, log1p, maximum, minimum, sqrt, where
 
 
 def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = None) -> Num:
@@ -22,7 +22,7 @@ def busiest_expert(experts: Num, top_k: Num, tokens: Num) -> Num:
     row and at most every token. Source: balls into bins, Raab and Steger 1998; within a few per cent of simulation."""
     share = minimum(top_k / experts, 1.0)
     mean = tokens * share
-    spread = power(2.0 * mean * (1.0 - share) * log1p(experts - 1.0), 0.5)
+    spread = sqrt(2.0 * mean * (1.0 - share) * log1p(experts - 1.0))
     return minimum(maximum(mean + spread, 1.0), tokens) / mean
 
 

@@ -14,7 +14,7 @@ from simcost.calibration.store import Found, Store
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num, plain, power
+from simcost.num import Array, Mask, Num, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
@@ -111,7 +111,7 @@ class Calibrated:
         sigma = back(p.sigma)
         if found.basis is Basis.TRANSFERRED:
             extra = found.extra
-            sigma = power(sigma * sigma + extra * extra, 0.5)
+            sigma = sqrt(sigma * sigma + extra * extra)
         fitted, transferred = (rest, 0.0 * rest) if found.basis is Basis.FITTED else (0.0 * rest, rest)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,

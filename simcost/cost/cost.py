@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simcost.num import Mask, Num, power, where
+from simcost.num import Mask, Num, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -57,7 +57,7 @@ class Cost:
         total: Num = 0.0
         for value in self.spread.values():
             total = total + value * value
-        return power(total, 0.5)
+        return sqrt(total)
 
     def __add__(self, other: Cost) -> Cost:
         spread = dict(self.spread)

@@ -67,23 +67,26 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool
 def latent_attention(q: Tensor, latent: Tensor, rank: int, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
     """All heads of q [b, h, t, d] on one latent [b, s, d] whose first `rank` elements are the value -> [b, h, t, rank].
 
-    On a CPU the flash kernel takes the latent as K and as V; on a device two products and a softmax stand in until
-    a kernel of its own is given."""
+    On a CPU the flash kernel takes the latent as K and as V; on a device it is two products and a softmax, for where
+    no kernel of its own serves."""
     if not q.is_cuda:
         keys = latent.unsqueeze(1)
         out = F.scaled_dot_product_attention(q, keys, keys, mask, 0.0, causal, scale=scale, enable_gqa=True)
         return out[..., :rank]
     b, h, t, d = q.shape
     scores = torch.bmm(q.reshape(b, h * t, d), latent.transpose(1, 2)).view(b, h, t, -1).float() * scale
-    if causal or mask is not None:
-        seen = lower_right(t, latent.shape[1], q.device) if mask is None else mask
-        scores = scores.masked_fill(~seen, float("-inf"))
+    if causal and mask is None:
+        mask = lower_right(t, latent.shape[1], q.device, torch.float32)
+    if mask is not None:
+        scores = scores + mask
     weights = torch.softmax(scores, -1).to(q.dtype).view(b, h * t, -1)
     return torch.bmm(weights, latent[..., :rank]).view(b, h, t, rank)
 
 
-def lower_right(queries: int, keys: int, device: torch.device, window: int = 0, chunk: int = 0) -> Tensor:
-    """[queries, keys], True where a query, the last of them the last key, may look."""
+def lower_right(
+    queries: int, keys: int, device: torch.device, dtype: torch.dtype, window: int = 0, chunk: int = 0
+) -> Tensor:
+    """Additive mask [queries, keys]: 0 where a query, the last of them the last key, may look, else -inf."""
     row = torch.arange(keys - queries, keys, device=device).unsqueeze(1)
     column = torch.arange(keys, device=device).unsqueeze(0)
     seen = column <= row
@@ -91,10 +94,12 @@ def lower_right(queries: int, keys: int, device: torch.device, window: int = 0, 
         seen = seen & (column > row - window)
     if chunk:
         seen = seen & (column // chunk == row // chunk)
-    return seen
+    return torch.zeros(queries, keys, device=device, dtype=dtype).masked_fill(~seen, float("-inf"))
 
 
-def route(logits: Tensor, top_k: int, scoring: str, groups: int, limit: int, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+def route(
+    logits: Tensor, top_k: int, scoring: str, groups: int, limit: int, bias: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """(weights [t, k] that add up to one, experts [t, k]) of logits [t, E]; no host synchronisation."""
     scores = torch.softmax(logits.float(), -1) if scoring == "softmax" else torch.sigmoid(logits.float())
     choice = scores if bias is None else scores + bias.float()
@@ -123,12 +128,15 @@ def unpermute(y: Tensor, back: Tensor, weights: Tensor) -> Tensor:
     return (y.index_select(0, back).view(t, k, -1) * weights.to(y.dtype).unsqueeze(-1)).sum(1)
 
 
-def grouped(x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
-    """Rows [r, k] of every expert times its w [E, n, k] -> [r, n]; a loop where torch's grouped product takes no such sizes."""
+def takes_groups(x: Tensor, w: Tensor) -> bool:
+    """Whether torch's grouped product takes these sizes: it wants rows that start at multiples of 16 bytes."""
     size = x.element_size()
-    if hasattr(F, "grouped_mm") and x.shape[1] * size % _ALIGN == 0 and w.shape[1] * size % _ALIGN == 0:
-        return F.grouped_mm(x, w.transpose(-2, -1), offs=ends)
-    return _loop(x, w, ends)
+    return hasattr(F, "grouped_mm") and x.shape[1] * size % _ALIGN == 0 and w.shape[1] * size % _ALIGN == 0
+
+
+def grouped(x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
+    """Rows [r, k] of every expert times its w [E, n, k] -> [r, n]; a loop where torch's grouped product will not."""
+    return F.grouped_mm(x, w.transpose(-2, -1), offs=ends) if takes_groups(x, w) else _loop(x, w, ends)
 
 
 def _loop(x: Tensor, w: Tensor, ends: Tensor) -> Tensor:

@@ -129,7 +129,9 @@ def of_model(
     """One block for each kind of layer of a model."""
     found = []
     for index, (_, layer) in enumerate(model.stacks):
-        name = f"{model.name}-{index}-b{float(phase.batch):.0f}-q{float(phase.q_len):.0f}-p{float(phase.past):.0f}-{dtype}"
+        name = (
+            f"{model.name}-{index}-b{float(phase.batch):.0f}-q{float(phase.q_len):.0f}-p{float(phase.past):.0f}-{dtype}"
+        )
         name += "-train" if backward else ""
         found.append(BlockSpec(name, layer, phase, dtype, backward, tp=tp))
     return tuple(found)

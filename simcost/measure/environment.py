@@ -1,0 +1,163 @@
+"""Who measured: device, software, clocks. A resumed run must meet the same device, torch and threads.
+
+Most likely to be wrong: clocks and power are one reading, not an average. Sources: torch's own queries, NVML where the
+package `pynvml` is installed, /proc/cpuinfo.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from simcost.errors import SpecError
+from simcost.measure.need import need_torch, optional
+from simcost.measure.target import Target
+from simcost.units import parse
+
+_MILLI = parse("1 ms", "seconds")
+MUST_MATCH = ("device", "device_name", "torch", "threads")
+
+
+def record(target: Target) -> dict[str, Any]:
+    """Flat strings and numbers for run.toml."""
+    torch = need_torch()
+    found: dict[str, Any] = {
+        "device": target.name,
+        "device_name": _cpu_name() if not target.cuda else torch.cuda.get_device_name(target.name),
+        "torch": str(torch.__version__),
+        "threads": target.threads,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cores": os.cpu_count() or 0,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "formats": list(target.formats),
+    }
+    if target.absent:
+        found["formats_absent"] = [f"{name}: {why}" for name, why in target.absent.items()]
+    found |= _cuda(target, torch) if target.cuda else _cpu()
+    return found
+
+
+def _cpu() -> dict[str, Any]:
+    clock = _cpu_clock()
+    return {} if clock is None else {"clock_hz": clock}
+
+
+def _cpuinfo(key: str) -> list[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            return [line.split(":", 1)[1].strip() for line in file if line.startswith(key) and ":" in line]
+    except OSError:
+        return []
+
+
+def _cpu_name() -> str:
+    names = _cpuinfo("model name")
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _cpu_clock() -> float | None:
+    clocks = [float(value) for value in _cpuinfo("cpu MHz")]
+    return parse(f"{max(clocks):.3f} MHz", "hertz") if clocks else None
+
+
+def _cuda(target: Target, torch: Any) -> dict[str, Any]:
+    properties = torch.cuda.get_device_properties(target.name)
+    major, minor = torch.cuda.get_device_capability(target.name)
+    found: dict[str, Any] = {
+        "cuda": str(torch.version.cuda),
+        "cudnn": str(torch.backends.cudnn.version()),
+        "compute_capability": f"{major}.{minor}",
+        "multiprocessors": properties.multi_processor_count,
+        "memory_bytes": properties.total_memory,
+        "l2_bytes": int(getattr(properties, "L2_cache_size", 0)),
+        "sdpa_order": sdpa_order(torch),
+    }
+    for name in ("triton", "flashinfer"):
+        module = optional(name)
+        if module is not None:
+            found[name] = str(getattr(module, "__version__", "unknown"))
+    found |= gauge(target.name).read()
+    return found
+
+
+def sdpa_order(torch: Any) -> list[str]:
+    """Attention backends that this build lets run, as its own switches say."""
+    cuda = torch.backends.cuda
+    switches = {
+        "cudnn": getattr(cuda, "cudnn_sdp_enabled", None),
+        "flash": getattr(cuda, "flash_sdp_enabled", None),
+        "efficient": getattr(cuda, "mem_efficient_sdp_enabled", None),
+        "math": getattr(cuda, "math_sdp_enabled", None),
+    }
+    return [name for name, enabled in switches.items() if enabled is not None and enabled()]
+
+
+class Gauge:
+    """Clocks and power of one CUDA device; reads nothing on a CPU or where NVML is not to be had."""
+
+    def __init__(self, name: str) -> None:
+        self._nvml: Any = optional("pynvml") if name.startswith("cuda") else None
+        self._handle: Any = None
+        if self._nvml is not None:
+            self._handle = self._asked(lambda n: (n.nvmlInit(), n.nvmlDeviceGetHandleByIndex(_physical(name)))[1])
+
+    def _asked(self, question: Callable[[Any], Any]) -> Any:
+        """The answer, or None: NVML has error types of its own, and a board that does not answer has no reading."""
+        try:
+            return question(self._nvml)
+        except Exception:
+            return None
+
+    def clock(self) -> float | None:
+        """SM clock now. [Hz]"""
+        if self._handle is None:
+            return None
+        megahertz = self._asked(lambda n: n.nvmlDeviceGetClockInfo(self._handle, n.NVML_CLOCK_SM))
+        return parse(f"{megahertz} MHz", "hertz") if megahertz else None
+
+    def read(self) -> dict[str, Any]:
+        """What the board says of itself, as far as it says anything."""
+        if self._handle is None:
+            return {}
+        h = self._handle
+        driver = self._asked(lambda n: n.nvmlSystemGetDriverVersion())
+        memory = self._asked(lambda n: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_MEM))
+        found = {
+            "driver": driver.decode() if isinstance(driver, bytes) else driver,
+            "clock_hz": self.clock(),
+            "memory_clock_hz": parse(f"{memory} MHz", "hertz") if memory else None,
+            "power_w": _watts(self._asked(lambda n: n.nvmlDeviceGetPowerUsage(h))),
+            "power_limit_w": _watts(self._asked(lambda n: n.nvmlDeviceGetEnforcedPowerLimit(h))),
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def _watts(milliwatts: int | None) -> float | None:
+    return None if milliwatts is None else milliwatts * _MILLI
+
+
+def _physical(name: str) -> int:
+    """NVML counts all boards, torch those of CUDA_VISIBLE_DEVICES."""
+    index = int(name.partition(":")[2])
+    entries = [entry for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry]
+    return int(entries[index]) if index < len(entries) and entries[index].isdigit() else index
+
+
+@cache
+def gauge(name: str) -> Gauge:
+    """One gauge a device."""
+    return Gauge(name)
+
+
+def same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
+    """Raises SpecError when a run on disk was measured elsewhere."""
+    for key in MUST_MATCH:
+        if str(theirs.get(key)) != str(mine.get(key)):
+            raise SpecError(
+                f"{where}: measured with {key} = {theirs.get(key)!r}, here it is {mine.get(key)!r}: "
+                "--resume needs the same; measure into another folder"
+            )

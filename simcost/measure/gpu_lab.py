@@ -1,0 +1,88 @@
+"""What the sections of a first GPU run share: the device, where files go, the clock, how a line is said."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from simcost.measure.bench import Bench
+from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.points import Kind, Point, kind_of
+from simcost.measure.probe import time_kernel
+from simcost.measure.target import Target, one_line
+from simcost.measure.timing import Timing
+from simcost.measure.visits import build
+from simcost.units import parse, show
+
+VISIT = parse("20 ms", "seconds")
+
+
+@dataclass
+class Lab:
+    """`dry`: small shapes, so that the whole runs on a CPU in seconds. `ends`: when the run must be over (monotonic)."""
+
+    target: Target
+    out: Path
+    dry: bool
+    ends: float
+    bench: Bench = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.bench = Bench(self.target, 0)
+
+    @property
+    def left_s(self) -> float:
+        return max(self.ends - time.monotonic(), 0.0)
+
+    def time(self, kernel: Kernel) -> tuple[Timing, str]:
+        """(time, "loop", "graph" or "eager")."""
+        return time_kernel(kernel, self.bench, VISIT)
+
+    def point(self, point: Point, copies: int = 4) -> tuple[Kernel, Timing, str]:
+        """Build, check, time. Raises RuntimeError when the result is wrong."""
+        self.bench.begin(float(point.op.work().bytes) * 2.0)
+        kernel = build(point, self.bench, copies)
+        with kernel.context():
+            error = kernel.error()
+        if not error <= kernel.tolerance:
+            raise RuntimeError(f"wrong result: relative error {error:.2g}")
+        timing, how = self.time(kernel)
+        return kernel, timing, how
+
+
+def tried(act: Callable[[], str]) -> str:
+    """What an attempt says, or why it failed: one attempt never ends a section."""
+    try:
+        return act()
+    except Exception as error:  # a section reports what a device cannot do
+        return f"no: {one_line(error)}"
+
+
+def gemm(name: str, m: int, n: int, k: int) -> Point:
+    """A product in one of the formats that label themselves."""
+    if name == "fp8_row":
+        kind = kind_of("gemm_variant", what="row", x="fp8", w="fp8", compute="fp8")
+    elif name == "int4":
+        kind = kind_of("gemm", x="bf16", w="int4", compute="bf16")
+    else:
+        kind = kind_of("gemm", x=name, w=name, compute=name)
+    return Point(kind, (1.0, float(m), float(n), float(k)))
+
+
+def core(layout: str, name: str, batch: int, q: int, past: int, heads: int, kv: int, d: int, dv: int) -> Point:
+    """An attention core without window."""
+    family = "attention_decode" if q == 1 else "attention_prefill"
+    kind: Kind = kind_of(family, x=name, kv=name, compute=name, layout=layout)
+    return Point(kind, tuple(float(v) for v in (batch, q, past, heads, kv, d, dv, 0)))
+
+
+def rate(point: Point, seconds: float) -> str:
+    """Time, FLOP/s and bytes/s in words."""
+    work = point.op.work()
+    speed = show(float(work.flops) / seconds, "flops_per_s", 3)
+    return f"{show(seconds, 'seconds', 3)}, {speed}, {show(float(work.bytes) / seconds, 'bytes_per_s', 3)}"
+
+
+Section = Callable[[Lab], Iterator[str]]

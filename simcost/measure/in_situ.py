@@ -1,0 +1,143 @@
+"""Whole decoder layers, and their kernels timed inside them, as rows for the calibration families.
+
+A kernel alone in a loop and the same kernel between its neighbours are two things on some machines: on a CPU the curves are
+fitted to rows of this file. Most likely to be wrong: one visit a block, so that drift between minutes stays in. Source:
+docs/theory/calibration.md, "From kernels to a block"; Vidur (arXiv 2405.05465) times operators the same way.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from simcost.calibration.imports import to_toml
+from simcost.calibration.rows import load_run
+from simcost.errors import SpecError
+from simcost.measure import environment
+from simcost.measure.allocator import steady_allocator
+from simcost.measure.blocks_rows import add, read_blocks, write
+from simcost.measure.blocks_spec import BlockSpec, random_blocks
+from simcost.measure.blocks_timing import BlockTime
+from simcost.measure.event import Event
+from simcost.measure.need import need_torch
+from simcost.measure.target import find
+
+__all__ = ["BlockTime", "measure_block", "measure_in_situ", "random_blocks"]
+SECONDS = 2.0  # for one block
+NOISY = 0.3  # share of disturbed samples above which a block is measured again
+RETRIES = 2
+
+
+def measure_block(
+    spec: BlockSpec,
+    device: str = "cpu",
+    seconds: float = SECONDS,
+    threads: int = 1,
+    limit: float | None = None,
+    isolated: bool = True,
+) -> list[BlockTime]:
+    """Build a block and time it, forward or forward and backward. `limit` [B] of memory; `isolated`: each section alone too.
+
+    Raises SpecError for a block that does not fit or cannot be built, SimcostError without torch."""
+    torch = need_torch()
+    if device != "cpu":
+        return _on_cuda(spec, device, seconds, limit)
+    steady_allocator()
+    torch.set_flush_denormal(True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return _on_cpu(spec, seconds, limit, isolated)
+    finally:
+        torch.set_num_threads(before)
+        torch.set_flush_denormal(False)
+
+
+def _on_cuda(spec: BlockSpec, device: str, seconds: float, limit: float | None) -> list[BlockTime]:
+    """A device that runs out of memory after all says so in one line."""
+    torch = need_torch()
+    from simcost.measure import blocks, blocks_cuda
+
+    try:
+        return blocks_cuda.measure(blocks.build(spec, device, limit=limit), seconds)
+    except torch.OutOfMemoryError:
+        raise SpecError(f"{spec.name}: the device's memory is full: choose a smaller batch, context or layer") from None
+    finally:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _on_cpu(spec: BlockSpec, seconds: float, limit: float | None, isolated: bool) -> list[BlockTime]:
+    """Again, on a busy machine, and the least disturbed of the tries."""
+    from simcost.measure import blocks, blocks_time
+
+    block = blocks.build(spec, limit=limit)
+    found = blocks_time.measure(block, seconds, isolated)
+    for _ in range(RETRIES):
+        if disturbed(found) <= NOISY:
+            break
+        found = min(found, blocks_time.measure(block, seconds, isolated), key=disturbed)
+    return found
+
+
+def disturbed(found: Sequence[BlockTime]) -> float:
+    """Share of disturbed samples of the worst direction."""
+    return max(block.whole.dirty for block in found)
+
+
+def measure_in_situ(
+    device: str,
+    blocks: Sequence[BlockSpec],
+    out: Path,
+    budget_s: float | None = None,
+    resume: bool = False,
+    seconds: float = SECONDS,
+    threads: int = 1,
+    limit: float | None = None,
+    isolated: bool = False,
+) -> Iterator[Event]:
+    """Measure block after block; append rows to OUT/<family>/<kind>.csv and latencies to OUT/blocks.csv.
+
+    One event a block, after its rows are on disk. Stops in good order when the budget is spent: every prefix of
+    `random_blocks` is a valid design. `resume` skips blocks that are there; without it a folder with blocks is refused."""
+    done = {row["block"] for row in read_blocks(out)}
+    if done and not resume:
+        raise SpecError(f"{out / 'blocks.csv'}: blocks were measured here before; add to them with --resume")
+    _record(device, threads, out)
+    start, taken, total = time.monotonic(), 0, len(blocks)
+    for index, spec in enumerate(blocks):
+        if spec.name in done:
+            yield Event(index + 1, total, "block", spec.name, note="measured before")
+            continue
+        spent = time.monotonic() - start
+        if budget_s is not None and taken and spent + spent / taken > budget_s:
+            yield Event(index, total, "block", "", note=f"budget spent after {taken} of {total} blocks")
+            return
+        try:
+            found = measure_block(spec, device, seconds, threads, limit, isolated)
+        except SpecError as problem:
+            yield Event(index + 1, total, "block", spec.name, note=f"left out: {problem}")
+            continue
+        rows = write(out, found)
+        taken += 1
+        left = (time.monotonic() - start) / taken * (total - index - 1)
+        yield Event(index + 1, total, "block", spec.name, left, _said(found, rows))
+
+
+def _record(device: str, threads: int, out: Path) -> None:
+    """run.toml, so that the folder is a measurement run; where there is one, it must be of this machine."""
+    target = find(device, threads if device == "cpu" else None)
+    here, path = environment.record(target), out / "run.toml"
+    if path.is_file():
+        before = load_run(out).record.get("environment")
+        if isinstance(before, dict):
+            environment.same(here, before, str(path))
+        return
+    title = f"kernels timed inside running layers, {here['device_name']}, torch {here['torch']}"
+    add(path, "", to_toml({"schema": 1, "kind": "measured", "title": title, "environment": here}))
+
+
+def _said(found: Sequence[BlockTime], rows: int) -> str:
+    noisy = disturbed(found)
+    return f"{rows} rows" + (f", {noisy:.0%} of the samples disturbed" if noisy > NOISY else "")

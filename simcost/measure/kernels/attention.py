@@ -1,0 +1,150 @@
+"""The attention core through torch's scaled_dot_product_attention, with the backend pinned, and what checks it.
+
+On a CPU there is one fast path, flash, and V is padded to the width of K where they differ. On CUDA the first of cuDNN, flash
+and memory-efficient that accepts the shapes is pinned for all calls; a window or a continued prefill goes through torch's
+variable-length kernel where this build has it. Keys and values lie token by token, as caches hold them. Most likely to be
+wrong: which backend an engine would take instead; the row's kind names the one that ran. Source: torch.nn.attention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from simcost.measure import blocks_ops as ops
+from simcost.measure.bench import SPREAD, Bench, error, some, tolerance
+from simcost.measure.kernels.kernel import Kernel, no_context
+from simcost.measure.timing import Call
+from simcost.ops.attention_core import AttentionCore
+
+Tensor = torch.Tensor
+ORDER = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH)
+_HEADS, _QUERIES = 2, 16  # what a check looks at
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """An attention core in whole numbers; window 0: none; `scale` gives scores a variance of one."""
+
+    batch: int
+    q_len: int
+    past: int
+    heads: int
+    kv_heads: int
+    d_qk: int
+    d_v: int
+    window: int
+    name: str
+
+    @property
+    def keys(self) -> int:
+        return self.past + self.q_len
+
+    @property
+    def scale(self) -> float:
+        return 1.0 / (SPREAD * SPREAD * math.sqrt(self.d_qk))
+
+    @property
+    def masked(self) -> bool:
+        """Whether "causal from the first key on" does not say which keys are seen."""
+        return self.q_len > 1 and (self.past > 0 or self.window > 0)
+
+
+def shape(op: AttentionCore) -> Shape:
+    """Raises ValueError for a mask that no kernel here has."""
+    if op.mask.chunk is not None or not op.mask.causal:
+        raise ValueError("chunked and full masks have no kernel here")
+    sizes = (op.batch, op.q_len, op.past, op.heads, op.kv_heads, op.d_qk, op.d_v)
+    batch, q_len, past, heads, kv_heads, d_qk, d_v = (int(float(size)) for size in sizes)
+    window = 0 if op.mask.window is None else int(float(op.mask.window))
+    if window >= past + q_len:
+        window = 0
+    return Shape(batch, q_len, past, heads, kv_heads, d_qk, d_v, window, op.x.name)
+
+
+def tensors(s: Shape, bench: Bench) -> tuple[Tensor, Tensor, Tensor]:
+    """q [b, h, q, d], k [b, h_kv, s, d], v [b, h_kv, s, d_v], heads inside tokens in memory."""
+    sizes = ((s.q_len, s.heads, s.d_qk), (s.keys, s.kv_heads, s.d_qk), (s.keys, s.kv_heads, s.d_v))
+    q, k, v = (bench.take((s.batch, *size), s.name).transpose(1, 2) for size in sizes)
+    return q, k, v
+
+
+def build(op: AttentionCore, bench: Bench, copies: int) -> Kernel:
+    """Separate K and V: grouped queries, or expanded MLA."""
+    s = shape(op)
+    mask = ops.lower_right(s.q_len, s.keys, bench.device, _type(s), s.window) if s.masked and not bench.cuda else None
+    sets = [tensors(s, bench) for _ in range(copies)]
+    causal = s.q_len > 1 and mask is None
+    if bench.cuda and s.masked:
+        return _varlen(s, sets)
+    calls = [partial(ops.attention, q, k, v, mask, causal, s.scale) for q, k, v in sets]
+    backend, context = pinned(calls[0], bench)
+    return Kernel(calls, lambda: wrong(s, calls[0](), *sets[0]), tolerance(s.name), backend, context)
+
+
+def pinned(call: Call, bench: Bench) -> tuple[str, Callable[[], AbstractContextManager[Any]]]:
+    """(name, context) of the first backend that runs the call. Raises RuntimeError when none does."""
+    if not bench.cuda:
+        return "sdpa flash (CPU)", no_context
+    said = ""
+    for backend in ORDER:
+        context = partial(sdpa_kernel, [backend])
+        try:
+            with context():
+                call()
+            torch.cuda.synchronize()
+        except RuntimeError as problem:
+            said = str(problem).splitlines()[0]
+            continue
+        return f"sdpa {backend.name.removesuffix('_ATTENTION').lower()}", context
+    raise RuntimeError(f"no attention backend takes this shape: {said}")
+
+
+def _varlen(s: Shape, sets: list[tuple[Tensor, Tensor, Tensor]]) -> Kernel:
+    """Causal from the lower right corner, with or without a window, by torch's variable-length flash kernel."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    device = sets[0][0].device
+    q_ends, k_ends = (torch.arange(0, s.batch + 1, device=device, dtype=torch.int32) * n for n in (s.q_len, s.keys))
+    left = s.window - 1 if s.window else -1
+
+    def packed(x: Tensor) -> Tensor:
+        return x.transpose(1, 2).flatten(0, 1)
+
+    calls = [
+        partial(
+            varlen_attn, packed(q), packed(k), packed(v), q_ends, k_ends, s.q_len, s.keys, scale=s.scale,
+            window_size=(left, 0), enable_gqa=s.heads != s.kv_heads,
+        )
+        for q, k, v in sets
+    ]  # fmt: skip
+
+    def unpacked() -> Any:
+        out: Any = calls[0]()
+        return out.view(s.batch, s.q_len, s.heads, s.d_v).transpose(1, 2)
+
+    return Kernel(calls, lambda: wrong(s, unpacked(), *sets[0]), tolerance(s.name), "varlen_attn")
+
+
+def wrong(s: Shape, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> float:
+    """Relative error of a sample of heads and queries of the first and last sequence."""
+    b, h = some(s.batch, 2, out.device), some(s.heads, _HEADS, out.device)
+    r = some(s.q_len, _QUERIES, out.device)
+    kv = h // (s.heads // s.kv_heads)
+    scores = q[b][:, h][:, :, r].double() @ k[b][:, kv].double().transpose(-2, -1) * s.scale
+    seen = ops.lower_right(s.q_len, s.keys, out.device, torch.float64, s.window)[r] if s.q_len > 1 else 0.0
+    want = torch.softmax(scores + seen, -1) @ v[b][:, kv].double()
+    return error(out[b][:, h][:, :, r], want)
+
+
+def _type(s: Shape) -> torch.dtype:
+    from simcost.measure.bench import TYPES
+
+    return TYPES[s.name]

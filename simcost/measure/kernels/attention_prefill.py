@@ -1,0 +1,16 @@
+"""Attention with many queries a sequence."""
+
+from __future__ import annotations
+
+from simcost.measure.bench import Bench
+from simcost.measure.kernels import attention, latent
+from simcost.measure.kernels.kernel import Kernel
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.work import Op
+
+
+def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    assert isinstance(op, AttentionCore)
+    if op.shared_kv:
+        return latent.build(op, bench, copies)
+    return attention.build(op, bench, copies)

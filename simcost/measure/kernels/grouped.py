@@ -1,0 +1,83 @@
+"""What grouped products share: which rows belong to which expert, the product itself in the formats that have one.
+
+bf16 goes through torch's `grouped_mm` (weights [E, n, k], K-major, as the MoE forward pass has them), whose CUDA fast path is
+checked by the name of the kernel that ran. fp8 with block scales has no grouped product in torch: our own Triton kernel.
+Most likely to be wrong: fp32 and fp16 on CUDA fall to a loop with a host synchronisation; they are not measured there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from simcost.measure.bench import Bench, error, some
+from simcost.measure.shapes import loaded
+
+Tensor = torch.Tensor
+BLOCK = 128
+# Part of the name of CUTLASS's grouped kernel, which torch's fast path is; the slow path runs plain products.
+FAST = "rouped"
+
+
+grouped_mm: Callable[..., Tensor] = getattr(F, "grouped_mm", None) or torch._grouped_mm
+
+
+def counts_of(rows: int, touched: int, held: int, load: float, most: int, bench: Bench, step: int = 1) -> Tensor:
+    """Rows of each of the held experts [held]; which of them are touched, and which is busiest, is drawn."""
+    each = torch.zeros(held, dtype=torch.long)
+    each[bench.shuffled(held)[:touched].cpu()] = torch.tensor(loaded(rows // step, touched, load, most)) * step
+    return each.to(bench.device)
+
+
+def ends_of(counts: Tensor) -> Tensor:
+    """Where each expert's rows end, as `grouped_mm` wants it."""
+    return torch.cumsum(counts, 0).to(torch.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Weights of all held experts [E, n, k]: how rows meet them, and one expert's matrix in fp64."""
+
+    apply: Callable[[Any, Tensor], Tensor]
+    expert: Callable[[int], Tensor]
+    backend: str
+
+
+def weights(name: str, bench: Bench, held: int, n: int, k: int) -> Weights:
+    """`apply(x, ends)`: rows in expert order -> [rows, n]. Raises RuntimeError where a format has no kernel."""
+    if name == "fp8_block":
+        return _blocks(bench, held, n, k)
+    w = bench.take((held, n, k), name)
+    turned = w.transpose(-2, -1)
+    return Weights(lambda x, ends: grouped_mm(x, turned, offs=ends), lambda e: w[e].double(), "grouped_mm")
+
+
+def _blocks(bench: Bench, held: int, n: int, k: int) -> Weights:
+    """fp8 with DeepSeek's scales; rows in bf16 are cast in groups of 128, rows that are a pair (fp8, scales) are taken so."""
+    from simcost.measure.triton_kernels import grouped_fp8
+
+    w = bench.take((held, n, k), "fp8_block")
+    scale = bench.uniform((held, -(-n // BLOCK), k // BLOCK))
+
+    def expert(e: int) -> Tensor:
+        wide = scale[e].repeat_interleave(BLOCK, 0)[:n].repeat_interleave(BLOCK, 1)
+        return w[e].double() * wide.double()
+
+    return Weights(partial(grouped_fp8.multiply, w, scale), expert, "triton fp8 blocks (simcost)")
+
+
+def wrong(out: Tensor, x: Tensor, w: Weights, counts: Tensor) -> float:
+    """Relative error of a sample of rows of the first, the busiest and the last touched expert."""
+    ends = counts.cumsum(0)
+    touched = torch.nonzero(counts).flatten().tolist()
+    worst = 0.0
+    for e in {touched[0], int(counts.argmax()), touched[-1]}:
+        start, count = int(ends[e] - counts[e]), int(counts[e])
+        r = start + some(count, 16, out.device)
+        worst = max(worst, error(out[r], x[r].double() @ w.expert(e).t()))
+    return worst

@@ -1,0 +1,43 @@
+"""What every file of this folder builds: calls on rotated buffers, a check against higher precision, who does the work."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+
+from simcost.measure.bench import Bench
+from simcost.measure.timing import Call
+from simcost.ops.work import Op
+
+
+def no_context() -> AbstractContextManager[Any]:
+    return nullcontext()
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """`calls`: the same work on other buffers each. `error()`: relative error of one call against a higher-precision
+    reference. `expects`: what the name of a device kernel must contain for the fast path to have run, "" for anything.
+    `graph`: whether it can be captured."""
+
+    calls: Sequence[Call]
+    error: Callable[[], float]
+    tolerance: float
+    backend: str
+    context: Callable[[], AbstractContextManager[Any]] = no_context
+    expects: str = ""
+    graph: bool = True
+
+
+class Builder(Protocol):
+    """A module of this folder."""
+
+    def build(self, op: Op, bench: Bench, copies: int) -> Kernel: ...
+
+
+def builder(family: str) -> Builder:
+    """The module that builds kernels of a family."""
+    return cast(Builder, importlib.import_module(f"simcost.measure.kernels.{family}"))

@@ -1,0 +1,31 @@
+"""What it costs to start a kernel: a chain of tiny additions, eagerly and, on CUDA, as one graph."""
+
+from __future__ import annotations
+
+import torch
+
+from simcost.measure import timing
+from simcost.measure.bench import Bench
+
+CHAIN = 200
+
+
+def launch(bench: Bench, target_s: float) -> dict[str, float]:
+    """Seconds of one link: host-bound when eager, the gap between two nodes in a graph. [s]"""
+    x = bench.uniform((16,))
+
+    def chain() -> torch.Tensor:
+        y = x
+        for _ in range(CHAIN):
+            y = y + 1.0
+        return y
+
+    if not bench.cuda:
+        return {"eager_s": timing.timed([chain], target_s).seconds / CHAIN}
+    from simcost.measure import cuda_timing
+
+    found = {}
+    for graph in (False, True):
+        taken, how = cuda_timing.timed([chain], target_s, bench.target.name, graph)
+        found[f"{how.split()[0]}_s"] = taken.seconds / CHAIN
+    return found

@@ -1,0 +1,50 @@
+"""Rows copied into expert order, and the experts' outputs brought back, weighted and summed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from simcost.measure import blocks_ops as ops
+from simcost.measure.bench import TYPES, Bench, error, some, tolerance
+from simcost.measure.kernels.kernel import Kernel
+from simcost.ops.permute import Permute
+from simcost.ops.work import Op
+
+Tensor = torch.Tensor
+
+
+def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    assert isinstance(op, Permute)
+    tokens, rows, width = (int(float(v)) for v in (op.tokens, op.copies, op.width))
+    name = op.x.name
+    if op.combine:
+        return _combine(tokens, rows, width, name, bench, copies)
+    plain = torch.uint8 if TYPES[name].itemsize == 1 else TYPES[name]  # fp8 rows are moved as bytes
+    sets = [(bench.take((tokens, width), name).view(plain), bench.shuffled(rows) % tokens) for _ in range(copies)]
+    calls = [partial(torch.index_select, x, 0, index) for x, index in sets]
+
+    def wrong() -> float:
+        x, index = sets[0]
+        r = some(rows, 64, bench.device)
+        return error(calls[0]()[r], torch.stack([x[i] for i in index[r].tolist()]))
+
+    return Kernel(calls, wrong, tolerance(name), "index_select")
+
+
+def _combine(tokens: int, rows: int, width: int, name: str, bench: Bench, copies: int) -> Kernel:
+    def one() -> tuple[Tensor, Tensor, Tensor]:
+        gates = bench.uniform((tokens, rows // tokens))
+        return bench.take((rows, width), name), bench.shuffled(rows), gates
+
+    sets = [one() for _ in range(copies)]
+    calls = [partial(ops.unpermute, *given) for given in sets]
+
+    def wrong() -> float:
+        y, back, gates = sets[0]
+        t = some(tokens, 32, bench.device)
+        mine = y[back.view(tokens, -1)[t]].double()
+        return error(calls[0]()[t], (mine * gates[t].unsqueeze(-1).double()).sum(1))
+
+    return Kernel(calls, wrong, tolerance(name), "index_select + weighted sum")

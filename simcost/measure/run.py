@@ -1,0 +1,252 @@
+"""A measuring run from a device's name to a folder of rows: the points, several passes over them, the record.
+
+Yields an event a visit; whoever draws them may stop at any time. The budget and Ctrl-C end it the same way: visits are
+merged, run.toml says how far it came. Most likely to be wrong: the estimate of the time left while the first kinds warm up.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simcost.errors import SimcostError
+from simcost.measure import anchors, kinds
+from simcost.measure.allocator import steady_allocator
+from simcost.measure.environment import record as environment
+from simcost.measure.environment import same
+from simcost.measure.event import Event
+from simcost.measure.folder import Folder
+from simcost.measure.need import need_torch
+from simcost.measure.points import Point, interleaved
+from simcost.measure.target import Target, find
+
+if TYPE_CHECKING:
+    from simcost.measure.probe import Sentinel
+    from simcost.measure.visits import Visits
+
+NOISY_DIRTY, POOR_DIRTY = 0.3, 0.6
+NOISY_DRIFT = {False: 0.15, True: 0.03}  # of a CPU between minutes, of a GPU whose clocks hold
+POOR_DRIFT = {False: 0.5, True: 0.1}
+
+
+def measure(
+    device: str, mode: str, models: Sequence[str], budget_s: float | None, resume: bool, out: Path,
+    families: Sequence[str] | None = None, threads: int | None = None, seed: int = 0,
+    formats: Sequence[str] | None = None,
+) -> Iterator[Event]:  # fmt: skip
+    """Measure a device into the folder `out`. Raises SimcostError (one line) for anything a user can cause."""
+    size = kinds.mode(mode)
+    kinds.chosen(families)
+    specs = anchors.load(models)
+    target = find(device, threads, formats)
+    here = {**environment(target), "mode": mode, "models": list(models), "seed": seed}
+    folder = Folder(out)
+    notes: list[str] = []
+    before: dict[str, Any] = {}
+    if resume and folder.record_file.is_file():
+        before, notes = folder.resume()
+        same(here, before.get("environment", {}), str(folder.record_file))
+    else:
+        folder.begin()
+    with settings(target):
+        yield from _run(_Job(target, size, mode, families, specs, budget_s, seed, folder, here, before, notes))
+
+
+@contextmanager
+def settings(target: Target) -> Iterator[None]:
+    """Threads, denormals, no gradients, no surprise in the allocator; as they were, afterwards."""
+    torch = need_torch()
+    threads = torch.get_num_threads()
+    if not target.cuda:
+        steady_allocator()
+    torch.set_num_threads(target.threads)
+    torch.set_flush_denormal(True)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a backend that refuses a shape warns; the record names what ran
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """What a run was asked and where it writes. before: the record of the run that is resumed."""
+
+    target: Target
+    size: kinds.Mode
+    mode: str
+    families: Sequence[str] | None
+    specs: Sequence[Any]
+    budget_s: float | None
+    seed: int
+    folder: Folder
+    here: Mapping[str, Any]
+    before: Mapping[str, Any]
+    notes: Sequence[str]
+
+
+def _run(job: _Job) -> Iterator[Event]:
+    from simcost.measure.bench import Bench
+    from simcost.measure.design import design
+    from simcost.measure.kernels.launch import launch
+    from simcost.measure.probe import Sentinel, rates
+    from simcost.measure.visits import Visits
+
+    started = time.monotonic()
+    stamp = _now()
+    for note in job.notes:
+        yield Event(0, 0, "", "", None, note)
+    bench = Bench(job.target, job.seed)
+    probed = rates(bench)
+    wanted = kinds.kinds(job.target, job.mode, job.families)
+    plan = design(wanted, job.specs, job.target, job.size, job.mode, probed, job.seed)
+    todo = [point for point in plan.points if not job.folder.has(point)]
+    sentinel, visits = Sentinel(bench), Visits(bench, job.size.visit_s, job.size.call_s, probed.seconds)
+    extra = {
+        "rates": {"bytes_per_s": probed.bytes_per_s, **{f"{k}_flops_per_s": v for k, v in probed.flops_per_s.items()}},
+        "launch": launch(bench, job.size.visit_s),
+    }
+    job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, "running"))
+    ended = "stopped"
+    try:
+        yield from _proofs(todo, visits)
+        sentinel.look()
+        ended = yield from _passes(job, todo, visits, sentinel, started, plan.left_out)
+    finally:
+        if ended != "stopped":
+            sentinel.look()
+        job.folder.merge()
+        job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
+        bench.release()
+    yield Event(len(todo), len(todo), "", "", 0.0, f"{ended}: {job.folder.home}")
+
+
+def _proofs(points: Sequence[Point], visits: Visits) -> Iterator[Event]:
+    """Every kind on its smallest point, before anything is timed."""
+    smallest: dict[Any, Point] = {}
+    for point in points:
+        known = smallest.get(point.kind)
+        if known is None or float(point.op.work().bytes) < float(known.op.work().bytes):
+            smallest[point.kind] = point
+    for point in smallest.values():
+        why = visits.prove(point)
+        if why:
+            yield Event(0, 0, point.kind.family, str(point.kind), None, f"{point.kind}: dropped: {why}")
+
+
+def _over(job: _Job, started: float) -> bool:
+    return job.budget_s is not None and time.monotonic() - started > job.budget_s
+
+
+def _passes(
+    job: _Job, points: Sequence[Point], visits: Visits, sentinel: Sentinel, started: float, left_out: Counter[str]
+) -> Generator[Event, None, str]:
+    """Returns how it ended."""
+    from simcost.measure.probe import EVERY
+
+    total, done = len(points) * job.size.passes, 0
+    skipped = "; ".join(f"{count} left out: {why}" for why, count in sorted(left_out.items()))
+    yield Event(0, total, "", "", None, f"{len(points)} points{'; ' + skipped if skipped else ''}")
+    rng = random.Random(job.seed + 1)
+    first = time.monotonic()
+    for number in range(job.size.passes):
+        for point in points if number == 0 else _again(points, rng):
+            if _over(job, started):
+                yield Event(done, total, "", "", 0.0, "the time budget is spent")
+                return "budget reached"
+            timing, note = visits.time(point)
+            if timing is not None:
+                job.folder.append(point, timing)
+            done += 1
+            if done % EVERY == 0:
+                sentinel.look()
+            left = (time.monotonic() - first) / done * (total - done)
+            if job.budget_s is not None:
+                left = min(left, max(job.budget_s - (time.monotonic() - started), 0.0))
+            yield Event(done, total, point.kind.family, str(point), left, note)
+    return "complete"
+
+
+def _again(points: Sequence[Point], rng: random.Random) -> list[Point]:
+    """Another order for another pass, kinds spread evenly as in the first."""
+    queues: dict[Any, list[Point]] = {}
+    for point in points:
+        queues.setdefault(point.kind, []).append(point)
+    for queue in queues.values():
+        rng.shuffle(queue)
+    return interleaved(list(queues.values()), rng)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def quality(cuda: bool, dirty: float, drift: float) -> str:
+    """ "good", "noisy" (usable, with wider errors) or "poor"."""
+    if dirty > POOR_DIRTY or drift > POOR_DRIFT[cuda]:
+        return "poor"
+    return "noisy" if dirty > NOISY_DIRTY or drift > NOISY_DRIFT[cuda] else "good"
+
+
+def _record(
+    job: _Job,
+    stamp: str,
+    visits: Visits,
+    sentinel: Sentinel,
+    left_out: Counter[str],
+    extra: Mapping[str, Any],
+    ended: str,
+) -> dict[str, Any]:
+    """run.toml: what was measured, by whom, how well. A resumed run keeps what the earlier one said of its kinds."""
+    here, target = job.here, job.target
+    dirty = sum(visits.dirty) / len(visits.dirty) if visits.dirty else 0.0
+    threads = "" if target.cuda else f", {target.threads} thread{'s' if target.threads > 1 else ''}"
+    known: dict[str, Any] = dict(job.before.get("kinds", {}))
+    for kind, count in visits.kernels.items():
+        known[str(kind)] = {"kernels": [name for name, _ in count.most_common()], "rows": job.folder.count(kind)}
+    for kind, why in visits.dropped.items():
+        known[str(kind)] = {"kernels": [], "rows": job.folder.count(kind), "dropped": why}
+    missing = left_out + visits.skipped
+    judged = {
+        "quality": quality(target.cuda, dirty, sentinel.drift),
+        "dirty_share": round(dirty, 4),
+        "sentinel_drift": round(sentinel.drift, 4),
+        "sentinel_worst": round(sentinel.moved(1.0), 4),
+        "sentinel_product_s": [f"{t:.5g}" for t in sentinel.product],
+        "sentinel_copy_s": [f"{t:.5g}" for t in sentinel.copy],
+    }
+    if not visits.dirty:  # nothing was left to measure: the earlier judgement stands
+        judged |= {key: job.before[key] for key in judged if key in job.before}
+    return {
+        "schema": 1,
+        "kind": "measured",
+        "title": f"{here['device_name']}{threads}, torch {here['torch']} ({job.mode})",
+        "started": job.before.get("started", stamp),
+        "ended": _now(),
+        "state": ended,
+        **judged,
+        "left_out": [f"{count}: {why}" for why, count in sorted(missing.items())],
+        "environment": dict(here),
+        **extra,
+        "kinds": dict(sorted(known.items())),
+    }
+
+
+def finished(home: Path) -> Mapping[str, Any]:
+    """The record of a run. Raises SimcostError when there is none."""
+    from simcost.calibration.rows import load_run
+
+    found = load_run(home)
+    if found.record["kind"] != "measured":
+        raise SimcostError(f"{home}: not rows of ours")
+    return found.record

@@ -1,0 +1,147 @@
+"""One visit of one point: build it, prove it right, time it; and what becomes of kinds that fail.
+
+A kind is proved on its smallest point before it is timed at all, and every small point again. A wrong result drops the kind with
+one line and leaves no row. Most likely to be wrong: an error that only large shapes have; their checks look at samples.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from simcost.errors import SimcostError
+from simcost.measure.bench import Bench
+from simcost.measure.design import footprint
+from simcost.measure.environment import gauge
+from simcost.measure.kernels.kernel import Kernel, builder
+from simcost.measure.points import Kind, Point
+from simcost.measure.probe import time_kernel
+from simcost.measure.target import alive, one_line
+from simcost.measure.timing import Timing
+from simcost.ops.work import Op
+
+COPIES_CPU, COPIES_CUDA = 128, 32  # of a kernel's buffers, at most
+_CHECKED = {False: 5e8, True: 2e11}  # FLOP of a point, on a CPU and on CUDA, up to which every visit is checked
+_THROTTLED = 0.9
+_PATIENT = 2.0  # times the mode's limit of one call, before a point of a slow kind is passed over
+_PATIENCE = 3  # failures of a kind that has no success before it is given up
+
+
+class Wrong(SimcostError):
+    """A kernel gave a wrong result."""
+
+
+@dataclass
+class Visits:
+    """State of a run's kinds. `guess_s`: seconds of a call, roughly; `dropped`: kind -> why; `kernels`: what ran; `skipped`: reason -> visits."""
+
+    bench: Bench
+    visit_s: float
+    call_s: float
+    guess_s: Callable[[Op], float]
+    dropped: dict[Kind, str] = field(default_factory=dict)
+    kernels: dict[Kind, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    skipped: Counter[str] = field(default_factory=Counter)
+    dirty: list[float] = field(default_factory=list)
+    _proved: set[Kind] = field(default_factory=set)
+    _checked: set[Point] = field(default_factory=set)
+    _failures: Counter[Kind] = field(default_factory=Counter)
+    _slower: dict[Kind, float] = field(default_factory=dict)
+
+    def prove(self, point: Point) -> str:
+        """Check a kind on this point; why it was dropped, else ""."""
+        try:
+            self._build(point, check=True)
+        except Exception as error:
+            self._failed(point, error, final=isinstance(error, Wrong))
+        else:
+            self._proved.add(point.kind)
+        return self.dropped.get(point.kind, "")
+
+    def time(self, point: Point) -> tuple[Timing | None, str]:
+        """(time, note): no time when the point could not be built or the device slowed down under it."""
+        if point.kind in self.dropped:
+            return None, ""
+        guess = self.guess_s(point.op)
+        if guess * self._slower.get(point.kind, 1.0) > _PATIENT * self.call_s:
+            self.skipped["a call takes too long for this mode, by what its kind has shown"] += 1
+            return None, ""
+        try:
+            kernel = self._build(point, check=self._worth_checking(point))
+            before = gauge(self.bench.target.name).clock()
+            timing, how = time_kernel(kernel, self.bench, self.visit_s)
+            after = gauge(self.bench.target.name).clock()
+        except Exception as error:
+            return None, self._failed(point, error, final=isinstance(error, Wrong))
+        if before is not None and after is not None and after < _THROTTLED * before:
+            self.skipped["clock fell by more than a tenth"] += 1
+            return None, f"{point}: dropped, the clock fell by more than a tenth"
+        self._proved.add(point.kind)
+        # A slow kind is learned at once, forgotten slowly: one lucky small point must not let a long one through.
+        self._slower[point.kind] = max(timing.seconds / guess, 0.7 * self._slower.get(point.kind, 1.0))
+        self.kernels[point.kind][kernel.backend if how == "loop" else f"{kernel.backend}, {how}"] += 1
+        self.dirty.append(timing.dirty)
+        return timing, ""
+
+    def _worth_checking(self, point: Point) -> bool:
+        """Once a point, where the reference is cheap."""
+        if point.kind not in self._proved:
+            return True
+        new = point not in self._checked
+        self._checked.add(point)
+        return new and float(point.op.work().flops) < _CHECKED[self.bench.cuda]
+
+    def _build(self, point: Point, check: bool) -> Kernel:
+        size = footprint(point.op)
+        self.bench.begin(size)
+        most = COPIES_CUDA if self.bench.cuda else COPIES_CPU
+        copies = max(1, min(most, math.ceil(self.bench.target.rotate / max(size, 1.0))))
+        kernel = build(point, self.bench, copies)
+        if check:
+            with kernel.context():
+                error = kernel.error()
+            if not error <= kernel.tolerance:
+                raise Wrong(
+                    f"{point}: {kernel.backend} is wrong (relative error {error:.2g}, allowed {kernel.tolerance:g})"
+                )
+            if kernel.expects and point.kind not in self._proved:
+                self._expect(point, kernel)
+        return kernel
+
+    def _expect(self, point: Point, kernel: Kernel) -> None:
+        """The fast path must have run, by the names of the kernels on the device."""
+        from simcost.measure.profiled import kernel_names
+
+        names = kernel_names(kernel.calls[0])
+        if names and not any(kernel.expects in name for name in names):
+            raise Wrong(f"{point}: the fast path did not run (no kernel named *{kernel.expects}*, but {names[0][:60]})")
+
+    def _failed(self, point: Point, error: Exception, final: bool) -> str:
+        """Count a failure; give the kind up when it is wrong or never works. Raises when the device is gone."""
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            self.bench.release()
+            torch.cuda.empty_cache()
+            self.skipped["out of device memory"] += 1
+            return ""
+        alive(self.bench.target)
+        text = str(error) if isinstance(error, SimcostError) else one_line(error)
+        self.skipped["failed"] += 1
+        self._failures[point.kind] += 1
+        hopeless = point.kind not in self.kernels and self._failures[point.kind] >= _PATIENCE
+        if final or hopeless:
+            self.dropped[point.kind] = text
+            return f"{point.kind}: dropped: {text}"
+        return f"{point}: {text}"
+
+
+def build(point: Point, bench: Bench, copies: int) -> Kernel:
+    """The kernel of a point."""
+    from simcost.measure.kernels import gemm_variant
+
+    if point.kind.family == "gemm_variant":
+        return gemm_variant.build(point.op, bench, copies, point.kind.table["what"])
+    return builder(point.kind.family).build(point.op, bench, copies)

@@ -1,0 +1,243 @@
+"""Whole decoder layers, measured here and now, against what simcost predicts for them, with its interval.
+
+Composition shows in three figures: sections timed alone against the same inside the block, sections inside against the
+whole, and the prediction against the whole. Most likely to be wrong: plain torch layers stand for an engine's. Source: the
+method of docs/theory/calibration.md, "From kernels to a block".
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simcost.cost.cost import basis
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.measure.blocks_spec import BlockSpec, of_model, random_blocks
+from simcost.measure.blocks_timing import BlockTime
+from simcost.measure.event import Event
+from simcost.model import load as models
+from simcost.plan import Phase
+from simcost.result import Result, Row
+from simcost.validation.predict import Prediction, predict
+from simcost.validation.score import COVERAGE, error, grouped, summary
+
+Measure = Callable[[BlockSpec], list[BlockTime]]
+_NOISY = 0.3  # share of disturbed samples above which a run says so
+
+
+@dataclass(frozen=True, slots=True)
+class OpPair:
+    """An op of the prediction beside what was measured of it inside the block."""
+
+    name: str
+    measured_s: float
+    predicted_s: float
+
+    @property
+    def gap_s(self) -> float:
+        return self.predicted_s - self.measured_s
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One direction of one block."""
+
+    measured: BlockTime
+    predicted: Prediction
+    ops: tuple[OpPair, ...]
+
+    @property
+    def covered(self) -> bool:
+        low, high = self.predicted.interval
+        return low <= self.measured.seconds <= high
+
+    @property
+    def worst(self) -> OpPair | None:
+        return max(self.ops, key=lambda op: abs(op.gap_s), default=None)
+
+
+def design(
+    names: Sequence[str] = (),
+    count: int = 30,
+    seed: int = 1,
+    dtype: str = "bf16",
+    backward: bool = True,
+    batch: int = 8,
+    context: int = 1024,
+    isl: int = 512,
+    tp: int = 1,
+) -> tuple[BlockSpec, ...]:
+    """Layers of the models named, one of each kind: decode, prefill and, where asked for, a training step; without names
+    `count` random designs. Calibration draws seed 0: another one is held out."""
+    if not names:
+        return random_blocks(count, seed, dtype, backward)
+    decode, prompt = Phase(float(batch), 1.0, float(context - 1)), Phase(1.0, float(isl), 0.0)
+    found: list[BlockSpec] = []
+    for model in (models.load(name) for name in names):
+        found += of_model(model, prompt, dtype, tp=tp) + of_model(model, decode, dtype, tp=tp)
+        found += of_model(model, prompt, dtype, True, tp) if backward else ()
+    return tuple(found)
+
+
+def validate(
+    hw: str,
+    blocks: Sequence[BlockSpec],
+    device: str = "cpu",
+    seconds: float = 2.0,
+    threads: int = 1,
+    limit: float | None = None,
+    budget_s: float | None = None,
+    measure: Measure | None = None,
+    progress: Callable[[Event], None] = lambda _: None,
+) -> Result:
+    """Build, measure and predict each block. `hw`: a profile by name or path, of the device that is measured; `seconds` a
+    block; `limit` [B] of memory; blocks that cannot be built here are warnings.
+
+    Raises SpecError when no block is left, SimcostError without torch."""
+    profile = hardware.load(hw)
+    if measure is None:
+        from simcost.measure.in_situ import measure_block
+
+        def measure(spec: BlockSpec) -> list[BlockTime]:
+            return measure_block(spec, device, seconds, threads, limit)
+
+    cases: list[Case] = []
+    notes: list[str] = []
+    for found, note in _measured(profile, blocks, measure, budget_s, progress):
+        cases += found
+        notes += [note] if note else []
+    if not cases:
+        raise SpecError(notes[0] if notes else "no blocks to validate")
+    return result(profile, device, cases, notes, {"threads": threads, "seconds_a_block": seconds})
+
+
+def _measured(
+    profile: Device,
+    blocks: Sequence[BlockSpec],
+    measure: Measure,
+    budget_s: float | None,
+    progress: Callable[[Event], None],
+) -> Iterator[tuple[list[Case], str]]:
+    """(the cases of a block, what to say of it)."""
+    start = time.monotonic()
+    for index, spec in enumerate(blocks):
+        spent = time.monotonic() - start
+        if budget_s is not None and index and spent + spent / index > budget_s:
+            yield [], f"budget spent after {index} of {len(blocks)} blocks"
+            return
+        try:
+            yield [case(one, profile) for one in measure(spec)], ""
+        except SpecError as problem:
+            yield [], f"left out: {problem}"
+        left = (time.monotonic() - start) / (index + 1) * (len(blocks) - index - 1)
+        progress(Event(index + 1, len(blocks), "block", spec.name, left))
+
+
+def case(measured: BlockTime, profile: Device) -> Case:
+    """A measured block beside its prediction."""
+    predicted = predict(measured.spec, profile, measured.direction)
+    return Case(measured, predicted, tuple(_pairs(measured, predicted)))
+
+
+def _pairs(measured: BlockTime, predicted: Prediction) -> Iterator[OpPair]:
+    """A class that is priced as a whole meets all its sections; a section whose gradients were not told apart meets both."""
+    times = {op.name: op.time.seconds for op in measured.ops}
+    together = {op.name for op in measured.ops if op.variant == "both"}
+    parts: dict[str, float] = {}
+    for part in predicted.parts:
+        section = part.name.partition(":")[0]
+        name = section if section in together else part.name
+        parts[name] = parts.get(name, 0.0) + float(part.cost.seconds)
+    for name, seconds in parts.items():
+        inside = [value for key, value in times.items() if key == name or key.startswith(name + "/")]
+        if inside:
+            yield OpPair(name, sum(inside), seconds)
+
+
+def row(one: Case) -> Row:
+    """One line of the report; times of the whole direction."""
+    m, p, worst = one.measured, one.predicted, one.worst
+    low, high = p.interval
+    alone, inside = m.isolated_s, m.in_situ_s
+    return {
+        "block": m.spec.name, "kind": m.spec.kind, "stage": m.spec.stage, "direction": m.direction,
+        "dtype": m.spec.dtype, "measured_s": m.seconds, "predicted_s": p.seconds, "low_s": low, "high_s": high,
+        "error": error(p.seconds, m.seconds), "covered": one.covered,
+        "worst_op": "" if worst is None else worst.name,
+        "worst_op_measured_s": None if worst is None else worst.measured_s,
+        "worst_op_predicted_s": None if worst is None else worst.predicted_s,
+        "in_situ_s": inside, "isolated_s": alone,
+        "in_situ_error": None if inside is None else error(inside, m.whole.seconds),
+        "composition_error": None if alone is None or not inside else error(alone, inside),
+        "eager_s": m.whole.seconds, "graph_s": m.graph_s,
+        "basis": basis(p.cost), "samples": m.whole.samples, "dirty": m.whole.dirty,
+    }  # fmt: skip
+
+
+def result(profile: Device, device: str, cases: Sequence[Case], notes: Sequence[str], inputs: dict[str, Any]) -> Result:
+    """The report of cases."""
+    rows = [row(one) for one in cases]
+    found = summary(rows)
+    kinds = grouped(rows, lambda r: (r["kind"], r["stage"], r["direction"]), ("kind", "stage", "direction"))
+    metrics = {"blocks": found.pop("n"), **found, **_composition(rows)}
+    noisy = [r["block"] for r in rows if r["dirty"] > _NOISY]
+    warnings = [*notes]
+    if noisy:
+        warnings.append(
+            f"{len(noisy)} of {len(rows)} timings had more than {_NOISY:.0%} disturbed samples (busy machine)"
+        )
+    return Result(
+        "validate blocks",
+        {"hw": profile.name, "device": device, "measurements": [_run(home) for home in profile.measurements], **inputs},
+        metrics, {"blocks": rows, "kinds": kinds, "ops": _ops(cases)}, tuple(warnings),
+        (f"hardware: {profile.title}, {profile.where}",), _verdict(metrics),
+    )  # fmt: skip
+
+
+def _run(home: str) -> str:
+    return home.rstrip("/").rpartition("/")[2]
+
+
+def _composition(rows: Sequence[Row]) -> dict[str, Any]:
+    """Sections alone against inside, and inside against the whole."""
+    found: dict[str, Any] = {}
+    for name in ("composition_error", "in_situ_error"):
+        values = np.array([r[name] for r in rows if r[name] is not None], np.float64)
+        stem = name.removesuffix("_error")
+        found[f"{stem}_bias"] = float(np.median(values)) if len(values) else None
+        found[f"{stem}_median_abs_error"] = float(np.median(np.abs(values))) if len(values) else None
+        found[f"{stem}_p90_abs_error"] = float(np.quantile(np.abs(values), 0.9)) if len(values) else None
+    return found
+
+
+def _ops(cases: Sequence[Case]) -> list[Row]:
+    """By op: how far its prediction is off, and its part of all seconds that are missing or too many."""
+    pairs: dict[tuple[str, str], list[OpPair]] = {}
+    for one in cases:
+        for pair in one.ops:
+            pairs.setdefault((one.measured.direction, pair.name), []).append(pair)
+    whole = sum(one.measured.seconds for one in cases)
+    found = []
+    for (direction, name), members in pairs.items():
+        errors = np.array([error(pair.predicted_s, pair.measured_s) for pair in members])
+        found.append({
+            "direction": direction, "op": name, "n": len(members),
+            "median_abs_error": float(np.median(np.abs(errors))), "p90_abs_error": float(np.quantile(np.abs(errors), 0.9)),
+            "bias": float(np.median(errors)),
+            "share_of_time": sum(pair.measured_s for pair in members) / whole,
+            "gap_of_time": sum(pair.gap_s for pair in members) / whole,
+        })  # fmt: skip
+    return sorted(found, key=lambda r: -abs(float(r["gap_of_time"])))
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    return (
+        f"{metrics['blocks']} timings: |error| median {metrics['median_abs_error']:.1%}, P90 "
+        f"{metrics['p90_abs_error']:.1%}, bias {metrics['bias']:+.1%}; {COVERAGE:.0%} intervals cover {metrics['coverage']:.0%}"
+    )

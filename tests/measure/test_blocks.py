@@ -1,0 +1,481 @@
+"""Torch blocks against float64 references written from the papers, and against simcost's own program of the layer."""
+
+# ruff: noqa: E402 -- without torch the file is skipped before the rest is imported
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mla import MLA
+from simcost.blocks.attention.sliding_window import SlidingWindow
+from simcost.blocks.ffn.dense import Dense
+from simcost.blocks.ffn.moe import MoE
+from simcost.blocks.norm.norm import Norm
+from simcost.calibration import rows as tables
+from simcost.calibration.family import families
+from simcost.errors import SpecError
+from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, in_situ
+from simcost.measure.blocks_spec import BlockSpec, fused, listed, of_model, random_blocks
+from simcost.model import load as models
+from simcost.plan import Phase
+
+D = 32
+NORMS = Norm("attention_norm", float(D)), Norm("ffn_norm", float(D))
+SMALL_GQA = GQA(float(D), 4.0, 2.0, 8.0, 8.0)
+SMALL_MLA = MLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0)
+SMALL_FFN = Dense(float(D), 48.0)
+SMALL_MOE = MoE(float(D), 4.0, 2.0, 24.0, 40.0)
+
+
+def spec(attention, ffn=SMALL_FFN, batch=2.0, q=5.0, past=0.0, norms=NORMS, **more) -> BlockSpec:
+    layer = (norms[0], attention, norms[1], ffn) if len(norms) == 2 else (*norms, attention, ffn)
+    return BlockSpec("small", layer, Phase(batch, q, past), **{"dtype": "fp32", **more})
+
+
+# ---- references: float64, loops, no shared code ------------------------------------------------------------------------
+
+
+def ref_norm(x, w, mean=False, bias=None):
+    x = x - x.mean(-1, keepdim=True) if mean else x
+    out = x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-5)
+    out = out if w is None else out * w
+    return out if bias is None else out + bias
+
+
+def ref_rope(x, position, width):
+    """x [heads, d] of one token; the first `width` turned."""
+    half, out = width // 2, x.clone()
+    for i in range(half):
+        angle = position * 10000.0 ** (-2.0 * i / width)
+        a, b = x[:, i], x[:, i + half]
+        out[:, i] = a * math.cos(angle) - b * math.sin(angle)
+        out[:, i + half] = b * math.cos(angle) + a * math.sin(angle)
+    return out
+
+
+def sees(row, column, window=None, chunk=None):
+    if column > row or (window and column <= row - window):
+        return False
+    return not chunk or row // chunk == column // chunk
+
+
+def ref_core(q, k, v, positions, first, scale, **mask):
+    """q [t, h, d], k [s, h_kv, d], v [s, h_kv, dv]; key j stands at position first + j."""
+    out = torch.zeros(q.shape[0], q.shape[1], v.shape[2], dtype=torch.float64)
+    group = q.shape[1] // k.shape[1]
+    for t, row in enumerate(positions):
+        seen = [j for j in range(k.shape[0]) if sees(row, first + j, **mask)]
+        for head in range(q.shape[1]):
+            scores = torch.stack([q[t, head] @ k[j, head // group] for j in seen]) * scale
+            out[t, head] = torch.softmax(scores, 0) @ v[seen, head // group]
+    return out
+
+
+def ref_gqa(block, w, x, caches, phase):
+    b, t, past = int(phase.batch), int(phase.q_len), int(phase.past)
+    h, kv, d, dv = (
+        int(n) for n in (block.num_attention_heads, block.num_key_value_heads, block.head_dim, block.v_head_dim)
+    )
+    qkv = x @ w["qkv_proj"].T + w.get("qkv_bias", 0.0)
+    out = torch.zeros(b * t, h * dv, dtype=torch.float64)
+    mask = {"window": block.mask.window, "chunk": block.mask.chunk}
+    for seq in range(b):
+        rows = qkv[seq * t : seq * t + t]
+        q, k, v = rows[:, : h * d].view(t, h, d), rows[:, h * d : (h + kv) * d].view(t, kv, d), rows[:, (h + kv) * d :]
+        if block.qk_norm == "head":
+            q, k = ref_norm(q, w["qk_norm"][:d]), ref_norm(k, w["qk_norm"][d:])
+        if block.qk_norm == "full":
+            q = ref_norm(q.reshape(t, -1), w["qk_norm"][: h * d]).view(t, h, d)
+            k = ref_norm(k.reshape(t, -1), w["qk_norm"][h * d :]).view(t, kv, d)
+        turn = int(block.head_dim * block.rotary)
+        q = torch.stack([ref_rope(q[i], past + i, turn) for i in range(t)])
+        k = torch.stack([ref_rope(k[i], past + i, turn) for i in range(t)])
+        keys, values = k, v.reshape(t, kv, dv)
+        first = past
+        if caches:
+            old = caches[0].shape[2] - t
+            keys = torch.cat((caches[0][seq, :, :old].transpose(0, 1), keys))
+            values = torch.cat((caches[1][seq, :, :old].transpose(0, 1), values))
+            first = past - old
+        found = ref_core(q, keys, values, range(past, past + t), first, d**-0.5, **mask)
+        out[seq * t : seq * t + t] = found.reshape(t, -1)
+    return out @ w["o_proj"].T + w.get("o_bias", 0.0)
+
+
+def ref_mla(block, w, x, caches, phase):
+    """The expanded form, whatever the block ran: both give the same."""
+    b, t, past = int(phase.batch), int(phase.q_len), int(phase.past)
+    h, r, nope, turn = (
+        int(n) for n in (block.num_attention_heads, block.kv_lora_rank, block.qk_nope_head_dim, block.qk_rope_head_dim)
+    )
+    dv, out = int(block.v_head_dim), []
+    cut = [int(block.q_lora_rank or 0), int(block.latent), int(block.hidden_size)]
+    biases = torch.split(w["bias"], cut) if block.bias else (0.0, 0.0, 0.0)
+    if block.q_lora_rank is None:
+        query = x @ w["q_proj"].T
+    else:
+        query = ref_norm(x @ w["q_a_proj"].T + biases[0], w["q_a_norm"]) @ w["q_b_proj"].T
+    raw = x @ w["kv_a_proj"].T + biases[1]
+    for seq in range(b):
+        rows = slice(seq * t, seq * t + t)
+        q = query[rows].view(t, h, nope + turn)
+        q = torch.cat((q[..., :nope], torch.stack([ref_rope(q[i, :, nope:], past + i, turn) for i in range(t)])), -1)
+        latent = ref_norm(raw[rows, :r], w["kv_a_norm"])
+        rotary = torch.cat([ref_rope(raw[rows][i : i + 1, r:], past + i, turn) for i in range(t)])
+        both = torch.cat((latent, rotary), -1)
+        if caches:
+            both = torch.cat((caches[0][seq, :past], both))
+        kv = (both[:, :r] @ w["kv_b_proj"].T).view(len(both), h, nope + dv)
+        k = torch.cat((kv[..., :nope], both[:, None, r:].expand(-1, h, -1)), -1)
+        out.append(ref_core(q, k, kv[..., nope:], range(past, past + t), 0, (nope + turn) ** -0.5).reshape(t, -1))
+    return torch.cat(out) @ w["o_proj"].T + biases[2]
+
+
+def ref_glu(x, up, down, gated, up_bias=None, down_bias=None):
+    y = x @ up.T if up_bias is None else x @ up.T + up_bias
+    half = y.shape[-1] // 2
+    silu = y[..., :half] if gated else y
+    inner = silu / (1 + torch.exp(-silu)) * (y[..., half:] if gated else 1.0)
+    return inner @ down.T if down_bias is None else inner @ down.T + down_bias
+
+
+def ref_dense(block, w, x, caches, phase):
+    up = w["gate_up_proj" if block.gated else "up_proj"]
+    return ref_glu(x, up, w["down_proj"], block.gated, w.get("up_bias"), w.get("down_bias"))
+
+
+def ref_moe(block, w, x, caches, phase):
+    out, k, bias = torch.zeros_like(x), int(block.num_experts_per_tok), w.get("expert_bias")
+    up = w["experts_up"].shape[1]
+    for i, token in enumerate(x):
+        logits = w["router"] @ token + w.get("router_bias", 0.0)
+        scores = torch.softmax(logits, 0) if block.scoring_func == "softmax" else 1 / (1 + torch.exp(-logits))
+        choice = scores + w.get("correction_bias", 0.0)
+        groups = int(block.n_group)
+        if groups > 1:
+            size = len(choice) // groups
+            best = sorted(range(groups), key=lambda g: -float(sum(sorted(choice[g * size : g * size + size])[-2:])))
+            for g in best[int(block.topk_group) :]:
+                choice[g * size : g * size + size] = -math.inf
+        chosen = sorted(range(len(choice)), key=lambda e: -float(choice[e]))[:k]
+        whole = sum(scores[e] for e in chosen)
+        for e in chosen:
+            offsets = (None, None) if bias is None else (bias[e][:up], bias[e][up:])
+            y = ref_glu(token, w["experts_up"][e], w["experts_down"][e], block.gated, *offsets)
+            out[i] += y * scores[e] / whole
+        if block.has_shared:
+            shared = ref_glu(token, w["shared_up"], w["shared_down"], block.gated)
+            out[i] += shared * (1 / (1 + torch.exp(-(w["shared_gate"] @ token))) if block.shared_gate else 1.0)
+    return out
+
+
+def reference(block: blocks.TorchBlock):
+    """The layer's output in float64, from the first copy's weights."""
+    own = {key: value.detach().double() for key, value in block.copies[0].items()}
+    residual, branches = block.start[0].double(), [block.start[1].double()]
+    x = branches[0]
+    for index, part in enumerate(block.spec.layer):
+        w = {key.split(".", 1)[1]: value for key, value in own.items() if key.startswith(f"{index}.")}
+        if isinstance(part, Norm):
+            gain = w.get(part.name)
+            width, mean = int(part.width), part.vectors != 1.0
+            bias = gain[width:] if part.vectors == 2.0 else None
+            gain = None if gain is None else gain[:width]
+            if part.residual:
+                residual, branches = residual + sum(branches), []
+                x = ref_norm(residual, gain, mean, bias)
+            else:
+                branches[-1] = ref_norm(branches[-1], gain, mean, bias)
+            continue
+        kind = next(
+            ref
+            for type_, ref in ((GQA, ref_gqa), (MLA, ref_mla), (Dense, ref_dense), (MoE, ref_moe))
+            if isinstance(part, type_)
+        )
+        caches = [w[key] for key in ("K", "V", "latent") if key in w]
+        branches.append(kind(part, w, x, caches, block.spec.phase))
+    return residual + sum(branches)
+
+
+def close(one: BlockSpec) -> None:
+    block = blocks.build(one, copies=1)
+    wanted = reference(block)
+    s = block.forward(0, block.inputs())
+    assert torch.allclose(block.output(s).detach(), wanted, rtol=2e-4, atol=2e-4)
+
+
+LAYERS = {
+    "mha": spec(GQA(float(D), 4.0, 4.0, 8.0, 8.0)),
+    "gqa": spec(SMALL_GQA),
+    "gqa decode": spec(SMALL_GQA, q=1.0, past=6.0),
+    "gqa chunk": spec(SMALL_GQA, q=3.0, past=4.0),
+    "bias": spec(replace(SMALL_GQA, qkv_bias=True, o_bias=True), replace(SMALL_FFN, bias=True)),
+    "qk-norm": spec(replace(SMALL_GQA, qk_norm="head")),
+    "qk-norm full": spec(replace(SMALL_GQA, qk_norm="full")),
+    "half rope": spec(replace(SMALL_GQA, rotary=0.5)),
+    "no rope": spec(replace(SMALL_GQA, rotary=0.0)),
+    "narrow v": spec(replace(SMALL_GQA, v_head_dim=4.0)),
+    "window": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, window=3.0), q=7.0),
+    "window decode": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, window=3.0), q=1.0, past=6.0),
+    "window chunk": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, window=3.0), q=4.0, past=6.0),
+    "chunked": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, chunk=4.0), q=7.0),
+    "chunked decode": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, chunk=4.0), q=1.0, past=6.0),
+    "mla": spec(SMALL_MLA),
+    "mla decode": spec(SMALL_MLA, q=1.0, past=6.0),
+    "mla chunk": spec(SMALL_MLA, q=3.0, past=4.0),
+    "mla absorbed prefill": spec(SMALL_MLA, mla_form="absorbed"),
+    "mla expanded decode": spec(SMALL_MLA, q=1.0, past=6.0, mla_form="expanded"),
+    "mla no q lora, bias": spec(replace(SMALL_MLA, q_lora_rank=None, bias=True)),
+    "mla bias": spec(replace(SMALL_MLA, bias=True)),
+    "plain ffn": spec(SMALL_GQA, Dense(float(D), 48.0, gated=False)),
+    "moe": spec(SMALL_GQA, SMALL_MOE),
+    "moe sigmoid groups": spec(
+        SMALL_GQA, replace(SMALL_MOE, n_routed_experts=8.0, scoring_func="sigmoid", correction_bias=True, n_group=4.0, topk_group=2.0)
+    ),
+    "moe gate": spec(SMALL_GQA, replace(SMALL_MOE, shared_gate=True, router_bias=True)),
+    "moe bias, plain": spec(SMALL_GQA, replace(SMALL_MOE, expert_bias=True, gated=False, shared_width=0.0)),
+    "moe odd width": spec(SMALL_GQA, replace(SMALL_MOE, moe_intermediate_size=21.0)),
+    "mla + moe": spec(SMALL_MLA, SMALL_MOE),
+    "layer norm": spec(SMALL_GQA, norms=(Norm("a", float(D), 2.0), Norm("b", float(D), 2.0))),
+    "bare norm": spec(SMALL_GQA, norms=(Norm("a", float(D), 0.0), Norm("b", float(D), 0.0))),
+    "parallel": spec(SMALL_GQA, norms=(Norm("norm", float(D)),)),
+    "sandwich": BlockSpec(
+        "small", (NORMS[0], SMALL_GQA, Norm("post_attention_norm", float(D), 1.0, False), NORMS[1], SMALL_FFN,
+                  Norm("post_ffn_norm", float(D), 1.0, False)), Phase(2.0, 5.0, 0.0), "fp32",
+    ),
+    "training": spec(SMALL_GQA, backward=True),
+    "training mla": spec(SMALL_MLA, backward=True),
+    "training moe": spec(SMALL_GQA, SMALL_MOE, backward=True),
+    "one of two ranks": spec(SMALL_GQA, tp=2.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if name != "one of two ranks"])
+def test_a_block_computes_what_its_paper_says(name: str) -> None:
+    close(LAYERS[name])
+
+
+@pytest.mark.parametrize("one", [pytest.param(one, id=name) for name, one in LAYERS.items()])
+def test_sections_are_the_calls_of_the_program(one: BlockSpec) -> None:
+    block = blocks.build(one, copies=1)
+    assert [s.name for s in block.sections] == [item.name for item in listed(one)]
+    assert len({s.name for s in block.sections}) == len(block.sections)
+    ran = block.forward(0, block.inputs())
+    assert block.output(ran).isfinite().all()
+
+
+def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
+    """Sections alone: nothing large is allocated."""
+    refused = set()
+    for name in models.names():
+        model = models.load(name)
+        for phase in (Phase(1.0, 64.0, 0.0), Phase(4.0, 1.0, 63.0)):
+            for one in of_model(model, phase):
+                if any(getattr(block, "sinks", False) for block in one.layer):
+                    refused.add(name)
+                    continue
+                assert len(blocks._sections(one, torch.device("cpu"))[0]) == len(listed(one))
+    assert refused == {"gpt-oss-120b", "gpt-oss-20b", "mimo-v2-flash"}
+
+
+def test_ranks_share_heads_and_width() -> None:
+    one, two = (blocks.build(spec(SMALL_GQA, tp=n), copies=1).copies[0] for n in (1.0, 2.0))
+    assert two["1.qkv_proj"].shape[0] * 2 == one["1.qkv_proj"].shape[0]
+    assert two["3.down_proj"].shape[1] * 2 == one["3.down_proj"].shape[1]
+
+
+@pytest.mark.parametrize("attention", [SMALL_GQA, SMALL_MLA], ids=["gqa", "mla"])
+@pytest.mark.parametrize("ffn", [SMALL_FFN, SMALL_MOE], ids=["dense", "moe"])
+def test_splitting_the_two_gradients_changes_neither(attention, ffn) -> None:
+    block = blocks.build(spec(attention, ffn, backward=True), copies=1)
+    found = []
+    for stamp in (None, lambda name: None):
+        block.kit.stamp = stamp
+        block.forget(0)
+        s = block.forward(0, block.inputs())
+        block.backward(s)
+        weights = {key: value.grad for key, value in block.copies[0].items() if value.requires_grad}
+        assert all(grad is not None for grad in weights.values())
+        found.append({**weights, "x": s["in.branch"].grad})
+    assert all(torch.allclose(found[0][key], found[1][key], rtol=1e-4, atol=1e-5) for key in found[0])
+
+
+def test_a_loop_stands_in_where_grouped_products_take_no_such_sizes() -> None:
+    x, w, ends = torch.randn(6, 7), torch.randn(3, 5, 7), torch.tensor([2, 2, 6], dtype=torch.int32)
+    assert not blocks_ops.takes_groups(x, w)
+    assert torch.allclose(blocks_ops.grouped(x, w, ends)[2:], x[2:] @ w[2].T, atol=1e-5)
+
+
+def test_the_latent_attention_of_a_device_equals_that_of_a_cpu(monkeypatch) -> None:
+    q, latent = torch.randn(2, 4, 3, 24), torch.randn(2, 9, 24)
+    mask = blocks_ops.lower_right(3, 9, q.device, q.dtype)
+    here = blocks_ops.latent_attention(q, latent, 16, mask, False, 0.3)
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    assert torch.allclose(blocks_ops.latent_attention(q, latent, 16, mask, False, 0.3), here, atol=1e-5)
+
+
+def test_what_does_not_fit_is_one_line_before_anything_is_allocated() -> None:
+    one = of_model(models.load("deepseek-v3"), Phase(64.0, 1.0, 8191.0))[1]
+    with pytest.raises(SpecError, match=r"needs .*GB and may take 1 GB: choose a smaller") as found:
+        blocks.build(one, limit=1e9)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("act", "said"),
+    [
+        (lambda: blocks.build(spec(replace(SMALL_GQA, sinks=True))), "no sinks"),
+        (lambda: blocks.build(spec(SMALL_GQA), "cuda:7"), "CUDA devices"),
+        (lambda: blocks.build(spec(SMALL_GQA), "tpu"), "must be cpu or cuda"),
+        (lambda: blocks.build(spec(replace(SMALL_GQA, head_dim=8.5))), "one whole number"),
+        (lambda: spec(SMALL_GQA, dtype="fp8"), "blocks run in"),
+        (lambda: spec(SMALL_GQA, past=3.0, backward=True), "no cached tokens"),
+    ],
+)  # fmt: skip
+def test_a_users_mistake_is_one_line(act, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        act()
+
+
+def test_copies_make_weights_cold_and_never_share_them() -> None:
+    one = random_blocks(4)[3]
+    block = blocks.build(one)
+    each = blocks.needed_bytes(one, blocks._sections(one, torch.device("cpu"))[1])[0]
+    assert len(block.copies) > 1
+    assert len(block.copies) * each >= blocks.ROTATED or len(block.copies) == blocks.MOST_COPIES
+    assert len({copy["1.qkv_proj"].data_ptr() for copy in block.copies}) == len(block.copies)
+    assert all(value.float().std() > 0 for copy in block.copies for key, value in copy.items() if "proj" in key)
+
+
+def test_random_blocks_are_the_same_every_time_and_any_prefix_is_a_design() -> None:
+    many = random_blocks(60, seed=3)
+    assert random_blocks(7, seed=3) == many[:7]
+    assert random_blocks(7, seed=4) != many[:7]
+    assert len({one.name for one in many}) == 60
+    for n in (15, 30, 60):
+        for what in ("kind", "stage"):
+            counts = [
+                sum(getattr(one, what) == value for one in many[:n]) for value in {getattr(one, what) for one in many}
+            ]
+            assert min(counts) >= n / 6
+    for one in many:
+        tokens, context = float(one.phase.q_len), float(one.phase.context)
+        assert 512 <= context <= 2048 if one.decode else 128 <= tokens <= 1024
+
+
+# ---- timing and rows ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ffn", [SMALL_FFN, SMALL_MOE], ids=["dense", "moe"])
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "training"])
+def test_every_op_of_the_program_gets_a_time(ffn, backward: bool) -> None:
+    one = spec(SMALL_GQA, ffn, backward=backward)
+    found = blocks_time.measure(blocks.build(one, copies=2), 0.01)
+    ahead = found[0]
+    assert [op.name for op in ahead.ops] == [item.name for item in listed(one)]
+    assert [op.name for op in ahead.fused] == [item.name for item in fused(one)]
+    assert ahead.whole.samples >= blocks_time.LEAST
+    if not backward:
+        assert all(op.isolated_s is not None for op in ahead.ops)
+        return
+    back = found[1]
+    wanted = [f"{item.name}:input_grad" for item in reversed(listed(one))]
+    assert [op.name for op in back.ops if op.variant == "input"] == wanted
+    split = {op.name for op in back.ops if op.variant == "weight"}
+    assert {f"{s}:weight_grad" for s in ("attention/qkv_proj", "attention/o_proj")} <= split
+
+
+def test_experts_are_filed_as_they_ran() -> None:
+    block = blocks.build(spec(SMALL_GQA, replace(SMALL_MOE, n_routed_experts=8.0), batch=1.0, q=2.0), copies=1)
+    touched, load = blocks_time.as_run(block)
+    assert 1 <= touched <= 4
+    assert 2.0 <= load <= 4.0  # two tokens' four copies: the busiest of eight experts has one or two
+    up = next(op for op in blocks_time.measure(block, 0.01)[0].ops if op.name.endswith("experts_up"))
+    assert (up.op.experts, up.op.load) == (touched, load)
+
+
+def test_rows_load_and_resume_adds_what_is_missing(tmp_path) -> None:
+    ones = [spec(SMALL_GQA), spec(SMALL_MLA, SMALL_MOE, q=1.0, past=5.0), spec(SMALL_GQA, SMALL_MOE, backward=True)]
+    ones = [replace(one, name=f"block-{i}") for i, one in enumerate(ones)]
+    events = list(in_situ.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01))
+    assert [event.done for event in events] == [1, 2]
+    with pytest.raises(SpecError, match="--resume"):
+        list(in_situ.measure_in_situ("cpu", ones, tmp_path))
+    for path in (tmp_path / "blocks.csv", tmp_path / "gemm" / "fp32-fp32-fp32.csv"):
+        with path.open("a", encoding="utf-8") as file:
+            file.write("1,2,3")  # what an interrupted write leaves behind
+    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, resume=True, seconds=0.01))
+    assert [event.note for event in events[:2]] == ["measured before"] * 2
+    assert tables.load_run(tmp_path).title.startswith("kernels timed inside running layers")
+    lines = blocks_rows.read_blocks(tmp_path)
+    assert [(line["block"], line["direction"]) for line in lines] == [
+        ("block-0", "forward"), ("block-1", "forward"), ("block-2", "forward"), ("block-2", "backward"),
+    ]  # fmt: skip
+    read = {path.parent.name: len(tables.read(path, families()[path.parent.name])) for path in tmp_path.glob("*/*.csv")}
+    assert {"gemm", "attention_prefill", "attention_decode", "batched_gemm", "experts"} <= set(read)
+    assert read["gemm_variant"] == 5  # qkv, o, router, shared up and down; "input" and "weight" have a file each
+
+
+def test_a_block_that_does_not_fit_stops_no_run(tmp_path) -> None:
+    ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(2)]
+    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, seconds=0.01, limit=1000.0))
+    assert [event.done for event in events] == [1, 2]
+    assert all(event.note.startswith("left out: block-") for event in events)
+    assert blocks_rows.read_blocks(tmp_path) == []
+
+
+def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path) -> None:
+    ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(5)]
+    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=0.0, seconds=0.01))
+    assert events[-1].note == "budget spent after 1 of 5 blocks"
+    assert len(blocks_rows.read_blocks(tmp_path)) == 1
+    (tmp_path / "blocks.csv").write_text("what,is,this\n1,2,3\n", encoding="utf-8")
+    with pytest.raises(SpecError, match="columns must be block"):
+        list(in_situ.measure_in_situ("cpu", ones, tmp_path, resume=True))
+
+
+class FakeEvent:
+    """A CUDA event on a clock of its own: every stamp is a millisecond later."""
+
+    clock = 0.0
+
+    def __init__(self) -> None:
+        FakeEvent.clock += 1.0
+        self.at = FakeEvent.clock
+
+    def elapsed_time(self, end: FakeEvent) -> float:
+        return end.at - self.at
+
+
+def test_the_cuda_paths_run_with_a_stand_in_clock(monkeypatch) -> None:
+    """Nothing of it has met a device: this only holds the wiring."""
+    monkeypatch.setattr(blocks_cuda, "_stamp", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *a: None)
+    one = spec(SMALL_GQA)
+    whole = blocks_cuda._eager(blocks.build(one, copies=2), 1.0)
+    assert whole.seconds == pytest.approx(1e-3)
+    ahead, back = blocks_cuda._training(blocks.build(replace(one, backward=True), copies=2))
+    assert ahead.in_situ_s == pytest.approx(ahead.whole.seconds)
+    assert [op.name for op in ahead.ops] == [item.name for item in listed(one)]
+    assert back.in_situ_s is not None
+    assert 0 < back.in_situ_s <= back.whole.seconds * (1 + 1e-9)
+
+
+def test_the_host_describes_itself_in_a_valid_profile(tmp_path, monkeypatch) -> None:
+    from simcost.hardware import load as hardware
+    from simcost.measure import host
+
+    monkeypatch.setattr(host, "_LARGE", 128)
+    monkeypatch.setattr(host, "_COPY", float(1 << 22))
+    (tmp_path / "profile.toml").write_text(host.profile_text(), encoding="utf-8")
+    device = hardware.load(str(tmp_path))
+    assert set(device.peaks) == {"bf16", "fp32"}
+    assert device.bandwidth > 0
+    assert 0 < device.assumption("attention_efficiency") <= 1
+    assert hardware.read(str(tmp_path))[1]["peak"]["bf16"]["source"] == "measured"

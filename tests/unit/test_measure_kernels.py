@@ -1,0 +1,224 @@
+"""Every kernel against its higher-precision reference on a CPU; and that a wrong one is found out."""
+
+# ruff: noqa: E402 -- without torch the file is skipped before the rest is imported
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from simcost.measure import kinds, visits
+from simcost.measure.bench import Bench, error, some, tolerance
+from simcost.measure.gpu_lab import core, gemm
+from simcost.measure.kernels import attention, experts, products, quantise
+from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.points import Kind, Point, kind_of
+from simcost.measure.probe import time_kernel
+from simcost.measure.target import Target
+from simcost.measure.timing import Timing
+
+CPU = Target("cpu", 1, 1e9, 2e6, ("bf16", "fp32"), {})
+SMALL = {
+    "gemm": (1, 9, 72, 136),
+    "batched_gemm": (5, 9, 64, 72),
+    "gemm_variant": (1, 24, 72, 40),
+    "attention_prefill": {"gqa": (2, 17, 0, 6, 2, 32, 32, 0), "mla": (2, 9, 5, 3, 3, 48, 32, 0),
+                          "latent": (2, 7, 4, 5, 1, 80, 64, 0)},
+    "attention_decode": {"gqa": (3, 1, 41, 6, 2, 64, 64, 0), "mla": (2, 1, 30, 3, 3, 48, 32, 0),
+                         "latent": (2, 1, 33, 5, 1, 80, 64, 0)},
+    "attention_backward": (2, 13, 0, 6, 2, 32, 32, 0),
+    "experts": (11, 33, 7, 8, 64, 48, 2.0),
+    "grouped_gemm": (29, 5, 8, 64, 48, 2.0),
+    "grouped_weight_grad": (40, 3, 16, 24),
+    "permute": (10, 30, 64),
+    "stream": (1280, 1, 1, 3),
+    "gather": (19, 64),
+}  # fmt: skip
+
+
+def small(one: Kind) -> tuple[float, ...]:
+    if one.family == "router":
+        return (23, 64, 6, 8, 4) if one.name == "sigmoid" else (23, 60, 6, 1, 1)
+    found = SMALL[one.family]
+    if isinstance(found, dict):
+        found = found[one.table["layout"]]
+    if one.family == "stream" and one.table["what"] in ("activation", "residual"):
+        found = (1280, 2, 1, 5)
+    return found
+
+
+@pytest.fixture
+def bench():
+    torch.manual_seed(0)
+    found = Bench(CPU, 0)
+    found.begin(1e6)
+    return found
+
+
+@pytest.mark.parametrize("one", kinds.kinds(CPU, "standard"), ids=str)
+def test_a_kernel_is_right_and_its_copies_are_other_buffers(one, bench):
+    point = Point(one, tuple(float(v) for v in small(one)))
+    with torch.no_grad():
+        kernel = visits.build(point, bench, 3)
+        assert len(kernel.calls) == 3
+        assert kernel.error() <= kernel.tolerance
+        results = [call() for call in kernel.calls]
+    first, second = (r[0] if isinstance(r, tuple) else r for r in results[:2])
+    if torch.is_tensor(first):
+        assert first.data_ptr() != second.data_ptr()
+        assert torch.isfinite(first.double()).all()
+    assert kernel.backend
+
+
+@pytest.mark.parametrize(("numbers", "layout"), [
+    ((1, 12, 20, 4, 2, 32, 32, 0), "gqa"),  # a continued prefill
+    ((1, 24, 0, 4, 2, 32, 32, 7), "gqa"),  # a window
+    ((2, 9, 16, 4, 2, 32, 32, 11), "gqa"),  # both
+])  # fmt: skip
+def test_masks_start_at_the_lower_right_corner(numbers, layout, bench):
+    one = kind_of("attention_prefill", x="fp32", kv="fp32", compute="fp32", layout=layout)
+    kernel = visits.build(Point(one, tuple(float(v) for v in numbers)), bench, 1)
+    assert kernel.error() < 1e-5
+    s = attention.shape(Point(one, tuple(float(v) for v in numbers)).op)
+    q, k, v = attention.tensors(s, bench)
+    causal_from_the_left = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, is_causal=True, enable_gqa=True, scale=s.scale
+    )
+    assert attention.wrong(s, causal_from_the_left, q, k, v) > 0.01  # the check tells them apart
+
+
+def test_int4_weights_match_their_dequantised_values(bench):
+    made = products.product("int4", bench, 5, 64, 256)
+    assert made.error(5, 64) < 0.01
+    assert visits.build(gemm("int4", 5, 64, 256), bench, 2).error() < 0.01
+
+
+def test_fp4_pairs_unpack_low_bits_first():
+    packed = torch.tensor([[0x21, 0x7F]], dtype=torch.uint8)
+    assert products._unpacked(packed).tolist() == [[0.5, 1.0, -6.0, 6.0]]
+
+
+@pytest.mark.parametrize("name", ["fp8", "fp8_row"])
+def test_references_of_scaled_products_agree_with_torch_where_it_emulates_them(name, bench):
+    """Never timed on a CPU; the arithmetic of scales is the same."""
+    made = products._scaled(name, bench, 16, 32, 64)
+    made.call.keywords["use_fast_accum"] = False
+    assert made.error(16, 32) < 0.02
+
+
+def test_block_scales_lie_as_cublaslt_wants_them(bench):
+    made = products._blocks("fp8_block", bench, 5, 256, 384)
+    x, w, a, _, b, _ = made.call.args
+    assert x.shape == (8, 384)
+    assert w.stride() == (1, 384)
+    assert a.shape == (8, 3)
+    assert a.stride() == (1, 8)
+    assert b.shape == (4, 2)
+    assert b.stride() == (1, 4)
+    rows, columns = made.x(torch.tensor([0, 4])), made.w(torch.tensor([0, 200]))
+    assert rows[1, 300] == x[4, 300].double() * a[4, 2].double()
+    assert columns[1, 130] == w.t()[200, 130].double() * b[1, 1].double()
+
+
+def test_casts_to_fp8_keep_the_largest_value():
+    x = torch.randn(6, 256) * 3
+    q, scale = quantise.cast_groups(x)
+    assert q.shape == x.shape
+    assert scale.shape == (6, 2)
+    assert error(q.double() * scale.repeat_interleave(128, 1).double(), x) < 0.05
+    q, scale = quantise.cast_tensor(x)
+    assert float(q.float().abs().max()) == 448.0
+
+
+def test_chosen_experts_give_every_expert_its_count_and_no_token_one_twice(bench):
+    counts = torch.tensor([5, 0, 7, 2, 7])
+    ids = experts.chosen(counts, 7, bench)
+    assert ids.shape == (7, 3)
+    assert torch.bincount(ids.flatten(), minlength=5).tolist() == counts.tolist()
+    assert all(len(set(row)) == 3 for row in ids.tolist())
+
+
+def test_random_data_is_random_and_never_denormal(bench):
+    x = bench.take((1000, 37), "fp32")
+    assert 0.09 < float(x.std()) < 0.11
+    assert int((x == 0).sum()) == 0
+    y = bench.take((1000, 37), "fp32")
+    assert x.data_ptr() != y.data_ptr()
+    assert not torch.equal(x, y)
+
+
+def test_an_error_that_is_not_finite_is_infinite():
+    x = torch.ones(4)
+    assert error(x * math.nan, x) == math.inf
+    assert error(x, x) == 0.0
+    assert error(torch.ones(3), x) == math.inf
+    assert some(5, 99, x.device).tolist() == [0, 1, 2, 3, 4]
+    assert tolerance("fp32") < tolerance("fp16") < tolerance("bf16") == tolerance("fp8")
+
+
+def spoiled(kernel: Kernel) -> Kernel:
+    return Kernel(kernel.calls, lambda: 0.5, kernel.tolerance, kernel.backend)
+
+
+def visiting(bench) -> visits.Visits:
+    return visits.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
+
+
+def test_a_wrong_kernel_is_dropped_with_one_line_and_never_timed(bench, monkeypatch):
+    real = visits.build
+    monkeypatch.setattr(visits, "build", lambda *a: spoiled(real(*a)))
+    state = visiting(bench)
+    point = gemm("fp32", 8, 64, 64)
+    said = state.prove(point)
+    assert "linear is wrong (relative error 0.5, allowed 0.0001)" in said
+    assert state.time(point) == (None, "")
+    assert state.dropped[point.kind] == said
+
+
+def test_a_kernel_that_never_works_is_given_up_and_others_go_on(bench, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no kernel image\nsecond line")
+
+    state = visiting(bench)
+    good = gemm("fp32", 8, 64, 64)
+    assert isinstance(state.time(good)[0], Timing)
+    monkeypatch.setattr(visits, "build", broken)
+    bad = gemm("bf16", 8, 64, 64)
+    notes = [state.time(bad)[1] for _ in range(4)]
+    assert "RuntimeError: no kernel image" in notes[0]
+    assert "dropped" in notes[2]
+    assert notes[3] == ""
+    for _ in range(5):
+        state.time(good)
+    assert good.kind not in state.dropped  # it worked once: a failure of a point is not one of the kind
+
+
+def test_calls_of_a_kind_that_turned_out_slow_are_passed_over(bench):
+    state = visits.Visits(bench, 0.002, 1e-4, lambda op: 1e-5)
+    slow = core("gqa", "fp32", 4, 1, 2000, 8, 8, 64, 64)
+    assert state.time(slow)[0] is not None
+    assert state.time(slow) == (None, "")
+    assert sum(state.skipped.values()) == 1
+
+
+def test_a_fast_path_that_did_not_run_is_no_row(bench, monkeypatch):
+    real = visits.build
+
+    def expecting(*a):
+        kernel = real(*a)
+        return Kernel(kernel.calls, kernel.error, kernel.tolerance, kernel.backend, expects="cutlass_grouped")
+
+    monkeypatch.setattr(visits, "build", expecting)
+    state = visiting(bench)
+    assert "the fast path did not run" in state.prove(gemm("fp32", 8, 64, 64))
+
+
+def test_a_timed_kernel_has_a_time_above_zero(bench):
+    timing, how = time_kernel(visits.build(gemm("fp32", 8, 64, 64), bench, 2), bench, 0.005)
+    assert how == "loop"
+    assert 0 < timing.p20_s <= timing.seconds <= timing.p80_s < 1
+    assert np.isfinite(timing.dirty)

@@ -1,0 +1,226 @@
+"""A run from start to end on this CPU; stopped, resumed, refused; and the same for the one call of a first GPU run."""
+
+# ruff: noqa: E402 -- without torch the file is skipped before the rest is imported
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from simcost.calibration import rows as tables
+from simcost.calibration.family import families
+from simcost.errors import SimcostError, SpecError
+from simcost.measure import collectives, gpu, kinds, run, target
+from simcost.measure.event import Event
+from simcost.measure.run import measure, quality
+from simcost.measure.visits import Visits
+
+ROOT = Path(__file__).parents[2]
+
+
+def done(home, **more) -> list[Event]:
+    given = {"device": "cpu", "mode": "quick", "models": [], "budget_s": None, "resume": False, "out": home}
+    return list(measure(**{**given, **more}))
+
+
+def rows(home) -> dict[str, int]:
+    found = {}
+    for path in sorted(home.glob("*/*.csv")):
+        found[f"{path.parent.name}/{path.stem}"] = len(tables.read(path, families()[path.parent.name]))
+    return found
+
+
+def test_a_quick_run_writes_rows_that_load_and_says_who_measured(tmp_path):
+    home = tmp_path / "run"
+    events = done(home, budget_s=6.0, formats=["bf16"])
+    record = tables.load_run(home).record
+    assert record["kind"] == "measured"
+    assert record["environment"]["torch"] == torch.__version__
+    assert record["environment"]["threads"] == 1
+    assert record["environment"]["cpu_capability"]
+    assert record["state"] in ("budget reached", "complete")
+    assert record["quality"] in ("good", "noisy", "poor")
+    assert record["rates"]["bytes_per_s"] > 1e8
+    assert record["launch"]["eager_s"] > 0
+    found = rows(home)
+    assert sum(found.values()) >= 10  # a busy machine; an idle one makes ten times as many
+    assert {name: kind["rows"] for name, kind in record["kinds"].items() if "dropped" not in kind} == found
+    assert all(kind["kernels"] for name, kind in record["kinds"].items() if kind["rows"])
+    assert not [name for name, kind in record["kinds"].items() if "dropped" in kind]
+    steps = [event for event in events if event.family]
+    assert [event.done for event in steps] == sorted(event.done for event in steps)
+    assert events[-1].note.endswith(str(home))
+    assert steps[-1].eta_s is not None
+    assert len({name.split("/")[0] for name in found}) >= 5  # kinds interleave: a short run has seen most of them
+
+
+def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, monkeypatch):
+    home = tmp_path / "run"
+    real, seen = Visits.time, []
+
+    def some(self, point):
+        if len(seen) == 5:
+            raise KeyboardInterrupt
+        seen.append(point.key)
+        return real(self, point)
+
+    monkeypatch.setattr(Visits, "time", some)
+    with pytest.raises(KeyboardInterrupt):
+        done(home, families=["gather", "router"])
+    assert sum(rows(home).values()) == 5
+    assert tables.load_run(home).record["state"] == "stopped"
+    monkeypatch.setattr(Visits, "time", real)
+    with pytest.raises(SpecError, match="--resume goes on with it"):
+        done(home, families=["gather", "router"])
+    kept = {path: path.read_text() for path in home.glob("*/*.csv")}
+    (home / "router" / "softmax.csv").open("a").write("12,")  # and the machine died while it wrote
+    events = done(home, families=["gather", "router"], resume=True)
+    assert any("cut off" in event.note for event in events)
+    for path, text in kept.items():
+        assert set(text.splitlines()) <= set(path.read_text().splitlines())
+    assert set(rows(home).values()) == {6}
+    assert tables.load_run(home).record["state"] == "complete"
+    again = done(home, families=["gather", "router"], resume=True)
+    assert not [event for event in again if event.family]
+    record = tables.load_run(home).record
+    assert {kind["rows"] for kind in record["kinds"].values()} == {6}
+
+
+def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
+    home = tmp_path / "run"
+    done(home, families=["gather"], formats=["fp32"])
+    with pytest.raises(SpecError, match=r"threads = 1, here it is 2"):
+        done(home, families=["gather"], resume=True, threads=2)
+    monkeypatch.setattr(torch, "__version__", "1.0")
+    with pytest.raises(SpecError, match=r"measured with torch = '.*', here it is '1.0'"):
+        done(home, families=["gather"], resume=True)
+
+
+def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_keeps_the_rows(tmp_path, monkeypatch):
+    home, real = tmp_path / "run", run.Folder.append
+    calls = []
+
+    def filling(self, point, timing):
+        calls.append(point)
+        if len(calls) > 3:
+            from simcost.measure.folder import fault
+
+            raise fault(self.file(point.kind), OSError(28, "No space left on device"))
+        real(self, point, timing)
+
+    monkeypatch.setattr(run.Folder, "append", filling)
+    with pytest.raises(SpecError, match="No space left on device"):
+        done(home, families=["gather"])
+    assert sum(rows(home).values()) == 3
+
+
+def test_several_passes_leave_one_row_a_point(tmp_path, monkeypatch):
+    home = tmp_path / "run"
+    monkeypatch.setitem(kinds.SIZES, "standard", kinds.Mode(6, 6, 3, 0.01, 0.1))
+    done(home, mode="standard", families=["gather"], formats=["fp32"])
+    (path,) = home.glob("*/*.csv")
+    read = tables.read(path, families()["gather"])
+    assert len({tuple(row) for row in zip(*read.numbers.values(), strict=True)}) == len(read)
+    samples = [int(line.split(",")[-2]) for line in path.read_text().splitlines()[1:]]
+    assert max(samples) > 15  # of three visits
+
+
+def test_threads_and_denormals_are_as_before_afterwards(tmp_path):
+    before = torch.get_num_threads()
+    done(tmp_path / "run", families=["gather"], formats=["fp32"], budget_s=0.1, threads=1)
+    assert torch.get_num_threads() == before
+    assert torch.is_grad_enabled()
+
+
+def test_without_torch_one_line_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(SimcostError, match=r"pip install 'simcost\[measure\]'"):
+        done(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_run_module_is_imported_without_torch():
+    code = "import sys; sys.modules['torch'] = None; import simcost.measure.run, simcost.measure.gpu, simcost.measure.collectives"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.parametrize(("more", "said"), [
+    ({"mode": "quik"}, "did you mean 'quick'"),
+    ({"device": "gpu"}, "--device must be cpu, cuda or cuda:INDEX"),
+    ({"device": "cuda:x"}, "--device must be"),
+    ({"device": "cuda"}, "sees no CUDA device"),
+    ({"families": ["gemms"]}, "did you mean 'gemm'"),
+    ({"formats": ["fp8"]}, "fp8 on cpu would be an emulation, not fp8"),
+    ({"formats": ["bf61"]}, "no format 'bf61'"),
+    ({"models": ["lama"]}, "unknown model 'lama'"),
+])  # fmt: skip
+def test_what_cannot_be_measured_is_one_line_before_anything_is_written(tmp_path, monkeypatch, more, said):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(SpecError) as error:
+        done(tmp_path / "run", **more)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_device_index_beyond_the_last_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(SpecError, match=r"cuda:7: there are only 2 \(cuda:0 to cuda:1\)"):
+        target.find("cuda:7")
+
+
+def test_quality_words_follow_dirt_and_drift():
+    assert quality(False, 0.1, 0.05) == "good"
+    assert quality(False, 0.4, 0.05) == "noisy"
+    assert quality(True, 0.0, 0.05) == "noisy"
+    assert quality(True, 0.0, 0.2) == "poor"
+    assert quality(False, 0.7, 0.0) == "poor"
+
+
+def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):
+    assert gpu.main(["--out", str(tmp_path), "--dry"]) == 0
+    text = (tmp_path / "report.md").read_text()
+    assert text.strip() in capsys.readouterr().out
+    assert "failed" not in text
+    titles = [line.split(" (")[0] for line in text.splitlines() if line.startswith("## ")]
+    assert titles[0] == "## Environment"
+    assert titles[-1] == "## Table"
+    assert len(titles) == 12
+    assert "gemm/bf16-bf16-bf16" in text
+    assert rows(tmp_path / "run")
+
+
+def test_the_one_call_says_in_one_line_that_there_is_no_gpu(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu.main(["--out", str(tmp_path / "x")]) == 2
+    assert capsys.readouterr().err.startswith("error: cuda: torch")
+
+
+def test_collectives_of_two_processes_become_rows(tmp_path):
+    home = tmp_path / "rows"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               "-m", "simcost.measure.collectives", "--out", str(home), "--mode", "quick", "--most", "16 kB"]  # fmt: skip
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr[-2000:]
+    assert rows(home) == {
+        "collective/all_gather-gloo": 6, "collective/all_reduce-gloo": 6, "collective/all_to_all-gloo": 6,
+        "collective/reduce_scatter-gloo": 6, "p2p/gloo": 6,
+    }  # fmt: skip
+    record = tables.load_run(home).record
+    assert record["environment"]["ranks"] == 2
+    sent = tables.read(home / "collective" / "all_to_all-gloo.csv", families()["collective"])
+    assert sent.numbers["bytes"].min() == 128  # of 256, half stays at home
+
+
+def test_collectives_alone_are_refused_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    assert collectives.main(["--out", str(tmp_path / "x")]) == 2
+    assert "torchrun --nproc-per-node 2" in capsys.readouterr().err
+    assert collectives.sizes(19, 64e6)[0] == 256
+    assert collectives.sizes(19, 64e6)[-1] == pytest.approx(64e6, rel=0.01)
