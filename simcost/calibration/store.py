@@ -31,6 +31,7 @@ _VERSION = b"8"  # of the fitting code: raise it when the same rows give another
 # Sigma of the log of a related kind of the same device, by family: P90 0.54, 0.49, 0.63, 1.14 and 1.13 of |log error|.
 KIND = {"gemm": 0.33, "attention_prefill": 0.30, "attention_decode": 0.38, "experts": 0.69, "collective": 0.69}
 OTHER = 0.5  # families without a related kind among the shipped rows: as bad as the middle of those above
+ENOUGH, LEAST = 30, 10  # rows: of a run that answers before the next one; of a curve at all
 notify: list[Callable[[str], None]] = []  # who wants to hear that a fit is under way (the terminal)
 
 
@@ -76,11 +77,18 @@ class Store:
         return Found(borrowed.curve, Basis.TRANSFERRED, borrowed.origin, extra)
 
     def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
-        for run in self._runs:
-            path = tables.row_file(run, name, kind(labels))
-            if path.is_file():
-                return Found(load(path, name, labels, self.device), Basis.FITTED, f"{self.device.name}/{run.name}")
-        return None
+        """The first run with enough rows of this kind; with none, the one that has most."""
+        paths = [path for run in self._runs if (path := tables.row_file(run, name, kind(labels))).is_file()]
+        if not paths:
+            return None
+        counts = [path.read_bytes().count(b"\n") - 1 for path in paths]
+        best = next((i for i, count in enumerate(counts) if count >= ENOUGH), counts.index(max(counts)))
+        if counts[best] < LEAST:
+            return None
+        path = paths[best]
+        return Found(
+            load(path, name, labels, self.device), Basis.FITTED, f"{self.device.name}/{path.parent.parent.name}"
+        )
 
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate
+from simcost.cli import calibrate, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -21,6 +21,7 @@ showing = typer.Typer(no_args_is_help=True, help="Show one model or device in fu
 app.add_typer(listing, name="list")
 app.add_typer(showing, name="show")
 app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(validate.app, name="validate")
 
 
 def _version(value: bool) -> None:

@@ -83,3 +83,29 @@ def transfer(
     from simcost.scenarios import calibration
 
     return emit(calibration.transfer(hw, sibling), format, output, strict)
+
+
+@app.command("run")
+def run(
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the rows; it is made.")],
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.")] = "standard",
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Also the layers of this model; repeat.", autocompletion=o.model_names)
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this kernel class; repeat.")] = None,
+    budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m or 90s.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
+    seed: Annotated[int, typer.Option("--seed", help="Of the points.", min=0)] = 0,
+    format: o.Format = "console", strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Measure a device with torch (extra 'measure'): rows, their environment, and for a CPU a profile that --hw reads."""
+    from simcost.cli.progress import drawn
+    from simcost.measure import session
+
+    job = session.Job(
+        device, mode, tuple(model or ()), tuple(family or ()), session.seconds(budget), resume, threads, seed, output
+    )
+    notes = drawn(session.measured(job))
+    return emit(session.result(job, notes), format, None, strict)

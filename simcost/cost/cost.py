@@ -55,8 +55,8 @@ class Cost:
     def deviation(self) -> Num:
         """One standard deviation of `seconds`. [s]"""
         total: Num = 0.0
-        for value in self.spread.values():
-            total = total + value * value
+        for source in sorted(self.spread):  # in one order, whatever ran first: sums must not depend on it
+            total = total + self.spread[source] * self.spread[source]
         return sqrt(total)
 
     def __add__(self, other: Cost) -> Cost:

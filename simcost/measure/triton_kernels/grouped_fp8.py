@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """Grouped products: rows in expert order times each expert's weights; fp8 with DeepSeek's block scales, or plain bf16.
 
 A flat list of row tiles covers all experts; each program finds its expert by counting tiles on the device, so nothing waits
@@ -7,6 +6,8 @@ applied to every partial sum over 128. Most likely to be wrong: the tiles; engin
 (arXiv 2412.19437 §3.3) for the scales; MegaBlocks (arXiv 2211.15841) for rows without padding. Type hints of Triton's
 language are not Python's: no type check in this file.
 """
+
+# mypy: ignore-errors
 
 from __future__ import annotations
 

@@ -1,4 +1,3 @@
-# mypy: ignore-errors
 """Attention of all heads over one latent a token, split over the keys (absorbed MLA: 512 + 64 wide in DeepSeek-V3).
 
 The latent is K, its first `rank` numbers are also V. Program (sequence, block of rows, part of the keys) keeps a running
@@ -7,6 +6,8 @@ several new tokens a sequence work too, causal from the lower right corner. Most
 device nobody has tried. Sources: FlashAttention (arXiv 2205.14135) for the running softmax; split keys as in Flash-Decoding;
 DeepSeek-V2 (arXiv 2405.04434) for the form. Type hints of Triton's language are not Python's: no type check in this file.
 """
+
+# mypy: ignore-errors
 
 from __future__ import annotations
 

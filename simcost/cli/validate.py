@@ -1,0 +1,52 @@
+"""simcost validate: predictions against measurements, here and now or published."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+
+app = typer.Typer(no_args_is_help=True, help="Score predictions against measurements.", rich_markup_mode=None)
+
+
+@app.command("blocks")
+def blocks(
+    hw: o.Hw,
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help="Layers of this model; repeat. Default: random designs.", autocompletion=o.model_names)
+    ] = None,
+    count: Annotated[int, typer.Option("--blocks", help="How many random designs.", min=1)] = 30,
+    seed: Annotated[int, typer.Option("--seed", help="Of the designs; calibration draws 0.", min=1)] = 1,
+    dtype: Annotated[str, typer.Option("--dtype", help="bf16 or fp32.")] = "bf16",
+    seconds: Annotated[float, typer.Option("--seconds", help="To spend on a block.", min=0.05)] = 2.0,
+    threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
+    budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m.")] = None,
+    backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also training steps of the layers.")] = True,
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Build real torch layers, measure them, and compare with the predictions and their intervals."""
+    from simcost.cli.progress import told
+    from simcost.measure import session
+    from simcost.validation import blocks as scenario
+
+    chosen = scenario.design(tuple(model or ()), count, seed, dtype, backward)
+    result = scenario.validate(
+        hw, chosen, device, seconds, threads, None, session.seconds(budget), progress=told(sys.stderr)
+    )
+    return emit(result, format, output, strict)
+
+
+@app.command("kernels")
+def kernels(
+    hw: Annotated[str | None, typer.Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
+    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Published kernel timings that no fit has seen: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
+    from simcost.validation.kernels import reference
+
+    return emit(reference(hw), format, output, strict)

@@ -1,0 +1,124 @@
+"""`calibrate run` from end to end: what a device needs measured, in which folder, and what to say of it afterwards.
+
+A GPU's rows go to the folder itself, ready for `hwprofiles/<gpu>/measurements/`. A CPU gets a whole profile: its own rates in
+profile.toml, kernels timed inside running layers in measurements/in-situ, and alone in measurements/isolated; the first
+answer where both know a kind, because a kernel alone is not the kernel in a layer. Most likely to be wrong: a machine that
+somebody else uses meanwhile; the record says how disturbed it was.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from simcost.calibration.rows import load_run
+from simcost.errors import SpecError
+from simcost.measure.event import Event
+from simcost.result import Result, Row
+
+BLOCKS = {"quick": 8, "standard": 60, "full": 120}  # below 60 the held-out P90 of blocks doubles
+_BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What was asked for. budget_s None: as long as it takes."""
+
+    device: str
+    mode: str
+    models: tuple[str, ...]
+    families: tuple[str, ...]
+    budget_s: float | None
+    resume: bool
+    threads: int
+    seed: int
+    out: Path
+
+
+def seconds(text: str | None) -> float | None:
+    """ "8m" -> 480. Raises SpecError for anything else than a number and s, m or h."""
+    if text is None:
+        return None
+    match = _BUDGET.fullmatch(text.strip())
+    if not match or float(match[1]) <= 0:
+        raise SpecError(f"--budget {text}: write a number and s, m or h, for example 8m")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def measured(job: Job) -> Iterator[Event]:
+    """Everything, event by event; whoever draws them may stop at any time and no row is lost."""
+    from simcost.measure import kinds, run
+
+    kinds.mode(job.mode)
+    start = time.monotonic()
+    home = job.out
+    if job.device == "cpu":
+        yield from _cpu(job)
+        home = job.out / "measurements" / "isolated"
+    left = None if job.budget_s is None else max(job.budget_s - (time.monotonic() - start), 1.0)
+    threads = job.threads if job.device == "cpu" else None
+    yield from run.measure(
+        job.device, job.mode, job.models, left, job.resume and (home / "run.toml").is_file(), home,
+        job.families or None, threads, job.seed,
+    )  # fmt: skip
+
+
+def _cpu(job: Job) -> Iterator[Event]:
+    """The profile, and kernels inside layers: half of the budget."""
+    from simcost.measure.blocks_spec import random_blocks
+    from simcost.measure.host import profile_text
+    from simcost.measure.in_situ import measure_in_situ
+
+    profile = job.out / "profile.toml"
+    if profile.exists() and not job.resume:
+        raise SpecError(f"{profile}: measured before; add to it with --resume, or name another folder")
+    if not profile.exists():
+        yield Event(0, 1, "host", "rates of this processor")
+        text = profile_text(job.threads)
+        try:
+            job.out.mkdir(parents=True, exist_ok=True)
+            profile.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SpecError(f"{profile}: {error.strerror or error}") from None
+    if job.families:
+        return
+    half = None if job.budget_s is None else job.budget_s / 2.0
+    yield from measure_in_situ(
+        "cpu", random_blocks(BLOCKS[job.mode], job.seed), job.out / "measurements" / "in-situ", half, job.resume,
+        threads=job.threads,
+    )  # fmt: skip
+
+
+def runs(out: Path) -> list[Path]:
+    """The run folders that are there."""
+    return [path.parent for path in [out / "run.toml", *sorted(out.glob("measurements/*/run.toml"))] if path.is_file()]
+
+
+def result(job: Job, notes: tuple[str, ...] = ()) -> Result:
+    """Rows by kind and how the run went. Raises SpecError when nothing was measured."""
+    rows: list[Row] = []
+    said = list(notes)
+    for home in runs(job.out):
+        run = load_run(home)
+        for path in sorted(home.glob("*/*.csv")):
+            with path.open(encoding="utf-8") as file:
+                count = sum(1 for _ in file) - 1
+            rows.append({"run": run.name, "curve": f"{path.parent.name} {path.stem}", "rows": count})
+        quality = run.record.get("quality", "good")
+        if quality != "good":
+            said.append(
+                f"{run.name}: quality {quality}: the machine was disturbed, or its clocks moved (see {home / 'run.toml'})"
+            )
+        said += [f"{run.name}: left out {line}" for line in run.record.get("left_out", [])]
+    if not rows:
+        raise SpecError(f"{job.out}: nothing was measured")
+    total = sum(int(row["rows"]) for row in rows)
+    how = f"--hw {job.out}" if job.device == "cpu" else "copied to hwprofiles/<gpu>/measurements/"
+    return Result(
+        "calibrate run", {"device": job.device, "mode": job.mode, "output": str(job.out)},
+        {"rows": total, "kinds": len(rows)}, {"kinds": rows}, tuple(said), (), f"{total:,} rows in {job.out}: they answer with {how}",
+    )  # fmt: skip
