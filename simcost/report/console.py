@@ -14,7 +14,25 @@ from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
 _HIDDEN = {"ops": ("formula", "source", "light_s", "kernel"), "facts": ("value",)}
+_JUDGED = (
+    "id",
+    "block",
+    "op",
+    "measured_s",
+    "predicted_s",
+    "low_s",
+    "high_s",
+    "error",
+    "covered",
+    "worst_op",
+    "kernel",
+    "hw",
+    "source",
+)
 _FIRST = {
+    "worst": _JUDGED,
+    "rows": _JUDGED,
+    "blocks": _JUDGED,
     "ops": ("op", "time_s", "times", "share", "bound", "shape", "flops", "bytes", "intensity", "basis"),
     "sweep": (
         "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
@@ -23,7 +41,7 @@ _FIRST = {
 }  # fmt: skip
 _WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "reason": 40, "title": 24, "attention": 20}
 _MOST = 60
-_MOST_OF = {"terms": 16}  # the largest differences come first; files hold them all
+_MOST_OF = {"terms": 16, "rows": 8}  # the largest differences come first; files hold them all
 
 
 def show(result: Result, console: Console) -> None:
@@ -35,7 +53,11 @@ def show(result: Result, console: Console) -> None:
     if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
-        parts += _by_part(rows, console.width) if name == "ops" else [_table(name, rows, console.width)]
+        parts += (
+            _by_part(rows, console.width)
+            if result.command == "explain" and name == "ops"
+            else [_table(name, rows, console.width)]
+        )
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
