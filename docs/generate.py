@@ -82,7 +82,7 @@ def _short(lines: list[str]) -> list[str]:
     found: list[str] = []
     rows, table = 0, 0
     for line in lines:
-        table += line.startswith("designs") or line.startswith("terms") or line.startswith("what measurements moved")
+        table += line.startswith(("designs", "terms", "what measurements moved"))
         rows = rows + 1 if line.strip() else 0
         if table < 2 or rows <= 11:
             found.append(line)
