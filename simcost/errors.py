@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class SimcostError(Exception):
@@ -24,6 +24,16 @@ class NotModelled(SpecError):
 
 class Infeasible(SpecError):
     """A plan that cannot be run as asked; in a sweep this is a row with its reason."""
+
+
+# Who wants to hear of slow work in one line (the terminal); nobody does by default.
+listeners: list[Callable[[str], None]] = []
+
+
+def say(text: str) -> None:
+    """Tell whoever listens."""
+    for tell in listeners:
+        tell(text)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

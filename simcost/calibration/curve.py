@@ -87,7 +87,7 @@ def fit(terms: Terms, at: At, seconds: Array) -> Curve:
     """All arrays [rows]."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
-    lengths, ratio = residuals.lengths_of(at.features, rest)
+    lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
     surface, errors = residuals.fit(at.features, rest, lengths, ratio)
     mean, local, _ = surface.evaluate(at.features)
     table, site_errors = site_tables.fit(at.sites, rest - mean, errors)

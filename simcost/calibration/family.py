@@ -23,6 +23,7 @@ class Family(Protocol):
 
     NUMBERS: tuple[str, ...]
     LABELS: tuple[str, ...]
+    LENGTHS: tuple[float, ...] | None
 
     def op(self, numbers: Numbers, labels: Labels) -> Op: ...
 
@@ -70,10 +71,12 @@ def kernel_terms(op: Op, device: Device, work: Work, serial_bytes: Num, sizes: t
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """Points of a grid: features [n, d], sites [n, s] (the running one last)."""
+    """Points of a grid: features [n, d], sites [n, s] (the running one last); `lengths`: over which distance in each feature
+    the family's residual changes, where other devices have shown it."""
 
     features: Array
     sites: Array
+    lengths: tuple[float, ...] | None = None
 
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
@@ -84,4 +87,6 @@ def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
     arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (*features, *site, *others)))
     columns = [a.ravel() for a in arrays]
     split = len(features)
-    return At(np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1)), arrays[0].shape
+    return At(
+        np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1), family.LENGTHS
+    ), arrays[0].shape

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,17 +22,16 @@ from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
-from simcost.errors import SpecError
+from simcost.errors import SpecError, say
 from simcost.hardware.profile import Device
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"8"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"10"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 0.54, 0.49, 0.63, 1.14 and 1.13 of |log error|.
 KIND = {"gemm": 0.33, "attention_prefill": 0.30, "attention_decode": 0.38, "experts": 0.69, "collective": 0.69}
 OTHER = 0.5  # families without a related kind among the shipped rows: as bad as the middle of those above
-ENOUGH, LEAST = 30, 10  # rows: of a run that answers before the next one; of a curve at all
-notify: list[Callable[[str], None]] = []  # who wants to hear that a fit is under way (the terminal)
+LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Store:
         return Found(borrowed.curve, Basis.TRANSFERRED, borrowed.origin, extra)
 
     def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
-        """The first run with enough rows of this kind; with none, the one that has most."""
+        """The first run with enough rows of this kind."""
         paths = [path for run in self._runs if (path := tables.row_file(run, name, kind(labels))).is_file()]
         if not paths:
             return None
@@ -132,8 +131,7 @@ def _load(path: str, name: str, labels: tuple[tuple[str, str], ...], digest: str
     except (OSError, ValueError, IndexError):
         family = families()[name]
         rows = tables.read(Path(path), family)
-        for tell in notify:
-            tell(f"fitting {device.name} {name} {Path(path).stem} ({len(rows)} rows; kept in {folder()})")
+        say(f"fitting curves of {device.name} on first use (kept in {folder()})")
         found = fitted(family, rows, dict(labels), device)
         _keep(kept, curves.pack(found))
     _MEMORY[digest] = found

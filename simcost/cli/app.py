@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -158,10 +159,24 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+def _once() -> Callable[[str], None]:
+    """A listener that writes the first line it hears to stderr: one word about slow work, not one a curve."""
+    heard: list[str] = []
+
+    def tell(text: str) -> None:
+        if not heard:
+            heard.append(text)
+            sys.stderr.write(f"simcost: {text}\n")
+            sys.stderr.flush()
+
+    return tell
+
+
 def run(argv: list[str]) -> int:
     """The exit code of one command."""
-    from simcost.errors import SimcostError
+    from simcost.errors import SimcostError, listeners
 
+    listeners[:] = [_once()]
     try:
         code = app(argv, standalone_mode=False, prog_name="simcost")
     except SimcostError as error:

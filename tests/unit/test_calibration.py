@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from simcost import errors
 from simcost.calibration import curve as curves
 from simcost.calibration import rows as tables
 from simcost.calibration import store
@@ -139,7 +140,7 @@ def test_the_cache_is_used_and_a_broken_one_is_made_again(tmp_path: Path, monkey
     path = tmp_path / "bf16-bf16-bf16.csv"
     path.write_text(tables.written(GEMM, synthetic(80, 0.05)))
     told: list[str] = []
-    monkeypatch.setattr(store, "notify", [told.append])
+    monkeypatch.setattr(errors, "listeners", [told.append])
     for _ in range(2):
         monkeypatch.setattr(store, "_MEMORY", {})
         store.load(path, "gemm", BF16, H200)

@@ -13,6 +13,7 @@ from simcost.ops.work import Op
 
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
+LENGTHS = None
 
 relatives = prefill.relatives
 terms = prefill.terms

@@ -14,6 +14,7 @@ from simcost.ops.work import Op
 
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
+LENGTHS = None
 
 op = prefill.op
 numbers = prefill.numbers

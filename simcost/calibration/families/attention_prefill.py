@@ -17,6 +17,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("batch", "q_len", "past", "heads", "kv_heads", "d_qk", "d_v", "window")
 LABELS = ("x", "kv", "compute", "layout")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

@@ -10,6 +10,7 @@ from simcost.ops.work import Op
 
 NUMBERS = gemm.NUMBERS
 LABELS = gemm.LABELS
+LENGTHS = None
 
 op = gemm.op
 relatives = gemm.relatives

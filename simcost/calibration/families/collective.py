@@ -16,6 +16,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("bytes", "group")
 LABELS = ("what", "backend")
+LENGTHS = None
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0}
 
 

@@ -25,6 +25,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("tokens", "copies", "touched", "experts", "hidden", "width", "load")
 LABELS = ("x", "w", "compute", "gated")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

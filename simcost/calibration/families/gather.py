@@ -16,6 +16,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("rows", "width")
 LABELS = ("w", "out")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

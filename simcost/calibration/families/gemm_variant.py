@@ -14,6 +14,7 @@ from simcost.ops.work import Op
 
 NUMBERS = gemm.NUMBERS
 LABELS = ("what", *gemm.LABELS)
+LENGTHS = None
 
 numbers = gemm.numbers
 terms = gemm.terms

@@ -22,6 +22,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("rows", "touched", "experts", "n", "k", "load")
 LABELS = ("x", "w", "compute")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

@@ -17,6 +17,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("rows", "touched", "n", "k")
 LABELS = ("x", "out", "compute")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

@@ -14,6 +14,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("bytes",)
 LABELS = ("backend",)
+LENGTHS = None
 
 terms = collective.terms
 features = collective.features

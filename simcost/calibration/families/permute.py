@@ -17,6 +17,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("tokens", "copies", "width")
 LABELS = ("what", "x")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

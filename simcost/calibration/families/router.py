@@ -18,6 +18,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("tokens", "experts", "top_k", "groups", "topk_groups")
 LABELS = ("scoring",)
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

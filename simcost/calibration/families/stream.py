@@ -21,6 +21,7 @@ from simcost.ops.work import Op
 
 NUMBERS = ("elements", "reads", "writes", "flops")
 LABELS = ("what", "x", "out")
+LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
