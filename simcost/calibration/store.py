@@ -78,16 +78,11 @@ class Store:
     def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
         """The first run with enough rows of this kind."""
         paths = [path for run in self._runs if (path := tables.row_file(run, name, kind(labels))).is_file()]
-        if not paths:
-            return None
-        counts = [path.read_bytes().count(b"\n") - 1 for path in paths]
-        best = next((i for i, count in enumerate(counts) if count >= ENOUGH), counts.index(max(counts)))
-        if counts[best] < LEAST:
-            return None
-        path = paths[best]
-        return Found(
-            load(path, name, labels, self.device), Basis.FITTED, f"{self.device.name}/{path.parent.parent.name}"
-        )
+        for path in paths:
+            if path.read_bytes().count(b"\n") - 1 >= LEAST:
+                origin = f"{self.device.name}/{path.parent.parent.name}"
+                return Found(load(path, name, labels, self.device), Basis.FITTED, origin)
+        return None
 
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:
