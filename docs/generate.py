@@ -17,7 +17,8 @@ from simcost.api import compare
 from simcost.cli.app import app
 from simcost.hardware import load as hardware
 from simcost.report.console import show
-from simcost.scenarios.calibration import report
+from simcost.scenarios.calibration import report, transfer
+from simcost.validation.kernels import reference
 
 PAGE = Path(__file__).parent / "cli.md"
 README = Path(__file__).parent.parent / "README.md"
@@ -142,8 +143,65 @@ def validation(name: str) -> str:
     return "\n".join(lines)
 
 
+def published() -> str:
+    """Published kernels by source."""
+    result = reference()
+    lines = [
+        "# Published kernels that no fit has seen",
+        "",
+        f"From `simcost validate kernels`: {result.verdict}. Figures with their sources: `workloads/validation/kernels.csv`.",
+        "",
+        "| source | device | op | basis | n | median / P90 % | bias % | covered % |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result.tables["sources"]:
+        lines.append(
+            f"| {row['source']} | {row['hw']} | {row['op']} | {row['basis']} | {row['n']} | {percent(row, 'median_abs_error', 'p90_abs_error')} "
+            f"| {row['bias'] * 100:.1f} | {row['coverage'] * 100:.0f} |"
+        )
+    lines += [
+        "",
+        "## Worst rows",
+        "",
+        "| id | source | kernel | device | measured | predicted |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result.tables["worst"]:
+        lines.append(
+            f"| {row['id']} | {row['source']} | {row['kernel']} | {row['hw']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def stand_ins() -> str:
+    """Leave one device out."""
+    rows = transfer().tables["stand-ins"]
+    families = list(dict.fromkeys(key for row in rows for key in row if key.endswith("_p90_error")))
+    head = [name.removesuffix("_p90_error").replace("_", " ") for name in families]
+    lines = [
+        "# What stand-ins are worth",
+        "",
+        "From `simcost calibrate transfer`: rows of a device by a sibling's curves, or by related kinds of its own. Median / P90 of |log error| in per "
+        "cent over all kinds that both have, then P90 by family.",
+        "",
+        f"| device | by | rows | all | {' | '.join(head)} |",
+        "|" + "---|" * (4 + len(head)),
+    ]
+    for row in rows:
+        name = "related kinds" if row["what"] == "related kind" else row["by"]
+        parts = [f"{row[f] * 100:.0f}" if f in row else "" for f in families]
+        lines.append(
+            f"| {row['hw']} | {name} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {' | '.join(parts)} |"
+        )
+    return "\n".join([*lines, ""])
+
+
 if __name__ == "__main__":
     if "--validation" in sys.argv:
+        home = PAGE.parent / "validation"
+        if len(sys.argv) == 2:
+            (home / "kernels.md").write_text(published(), encoding="utf-8")
+            (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
         wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
         for name in wanted or [n for n in hardware.names() if hardware.load(n).measurements]:
             print(name, flush=True)

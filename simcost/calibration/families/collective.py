@@ -25,10 +25,11 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    """Engines reduce with kernels of their own ("custom") and call NCCL for the rest."""
+    """Engines reduce with kernels of their own ("custom"), exchange tokens of experts with DeepEP and call NCCL for the
+    rest. DeepEP's low-latency kernels ("deepep_ll") have rows; which of the two a phase takes is not decided here."""
     if not isinstance(op, Collective):
         return None
-    return {"what": op.kind, "backend": "custom" if op.kind == "all_reduce" else "nccl"}
+    return {"what": op.kind, "backend": {"all_reduce": "custom", "all_to_all": "deepep"}.get(op.kind, "nccl")}
 
 
 def covers(op: Op) -> Mask:

@@ -19,6 +19,7 @@ from simcost import units
 from simcost.calibration.importers._routing import table_routing
 from simcost.errors import SpecError, nearest
 from simcost.num import Array
+from simcost.routing import distinct_ranks
 
 PACKAGE = "aiconfigurator-core"
 SYSTEMS = {
@@ -77,7 +78,7 @@ def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
     root = (home() if data is None else data) / system
     if not root.is_dir():
         raise SpecError(f"{root}: no such folder")
-    for read in (_gemm, _batched, _attention, _latent, _experts, _nccl, _custom):
+    for read in (_gemm, _batched, _attention, _latent, _experts, _nccl, _custom, _deepep):
         yield from read(root)
 
 
@@ -113,6 +114,17 @@ def _table(path: Path, needed: tuple[str, ...]) -> Any:
     except (OSError, ValueError, ImportError) as error:
         raise SpecError(f"{path}: {str(error).splitlines()[0]}") from None
     missing = [name for name in (*needed, "latency") if name not in frame.columns]
+    if missing:
+        raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")
+    return frame
+
+
+def _plain_table(path: Path, needed: tuple[str, ...]) -> Any:
+    """A table without a `latency` column of its own."""
+    import pandas as pd
+
+    frame = pd.read_parquet(path)
+    missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")
     return frame
@@ -329,6 +341,58 @@ def _nccl(root: Path) -> Iterator[Candidate]:
             remote = (group - 1) / group if what == "all_to_all" else 1.0
             columns = {"bytes": 2.0 * mine["message_size"] * remote, "group": group}
             yield _candidate("collective", {"what": what, "backend": "nccl"}, mine, columns, path, {})
+
+
+def _deepep(root: Path) -> Iterator[Candidate]:
+    """DeepEP inside one node, uniform top-k, tokens a rank: normal kernels (one copy a token and distinct rank; without the
+    layout and notify steps, most SMs offered) and low-latency kernels (one copy a token and expert). Dispatch in fp8 with
+    a fp32 scale for 128 numbers, combine in bf16. Bytes are those that leave a rank."""
+    if root.name not in _EIGHT:
+        return
+    for mode, backend in (("normal", "deepep"), ("ll", "deepep_ll")):
+        path = _newest(root, "comm", "sglang", f"wideep_deepep_{mode}")
+        if path is None:
+            continue
+        times = [f"{way}_transmit_us" if mode == "normal" else f"{way}_avg_t_us" for way in ("dispatch", "combine")]
+        frame = _plain_table(path, ("node_num", "hidden_size", "num_token", "num_topk", "num_experts", *times))
+        frame = frame[frame["node_num"] == 1]
+        if mode == "normal":
+            frame = frame[frame["dispatch_sms"] == frame["dispatch_sms"].max()]
+        if not len(frame):
+            continue
+        yield _exchanges(frame, backend, times, path)
+
+
+_EIGHT = ("h100_sxm", "h200_sxm", "b200_sxm", "b300_sxm")  # boxes of eight; other tables do not say how many ranks took part
+
+
+def _exchanges(frame: Any, backend: str, times: list[str], path: Path) -> Candidate:
+    import pandas as pd
+
+    ranks = 8.0  # all GPUs of the collector's nodes
+    away = (ranks - 1.0) / ranks
+    top_k = frame["num_topk"].to_numpy(float)
+    copies = top_k if backend == "deepep_ll" else np.array(
+        [float(distinct_ranks(float(e), int(k), ranks)) for e, k in zip(frame["num_experts"], frame["num_topk"], strict=True)]
+    )  # fmt: skip
+    tokens, hidden = frame["num_token"].to_numpy(float), frame["hidden_size"].to_numpy(float)
+    sizes = (tokens * copies * (hidden + hidden / 32.0) * away, tokens * copies * 2.0 * hidden * away)
+    both = [
+        pd.DataFrame(
+            {
+                "size": size,
+                "latency": frame[time].to_numpy(float) * _MS,
+                "kernel_source": f"DeepEP {time.split('_')[0]}",
+            }
+        )
+        for size, time in zip(sizes, times, strict=True)
+    ]
+    rows = pd.concat(both, ignore_index=True)
+    labels = {"what": "all_to_all", "backend": backend}
+    return _candidate("collective", labels, rows, {"bytes": rows["size"], "group": ranks}, path, {})
+
+
+_MS = units.parse("1 us", "seconds") / units.parse("1 ms", "seconds")
 
 
 def _custom(root: Path) -> Iterator[Candidate]:
