@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
+from simcost.calibration import judge, store
 from simcost.calibration.family import at, families, kind
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
@@ -101,6 +102,8 @@ def test_a_kind_gets_its_share_and_training_waits_for_longer_runs():
     assert standard[main] == 80
     assert standard[kind_of("gemm", x="fp32", w="fp32", compute="fp32")] == 40
     assert not [one for one in quick if one.family in kinds.TRAINING]
+    assert min(quick.values()) > store.LEAST  # fewer rows make no curve
+    assert min(standard[one] for one in standard if "fp32" not in one.name) > judge.LEAST
     assert {one.family for one in standard} == set(RULES)
     assert not [one for one in standard if "fp8" in one.name]
     narrow = {one.name for one in kinds.kinds(CUDA, "standard") if one.family in ("gemm", "gemm_variant")}

@@ -83,12 +83,12 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
     assert any("cut off" in event.note for event in events)
     for path, text in kept.items():
         assert set(text.splitlines()) <= set(path.read_text().splitlines())
-    assert set(rows(home).values()) == {6}
+    assert set(rows(home).values()) == {12}
     assert tables.load_run(home).record["state"] == "complete"
     again = done(home, families=["gather", "router"], resume=True)
     assert not [event for event in again if event.family]
     record = tables.load_run(home).record
-    assert {kind["rows"] for kind in record["kinds"].values()} == {6}
+    assert {kind["rows"] for kind in record["kinds"].values()} == {12}
 
 
 def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_keeps_the_rows(tmp_
 
 def test_several_passes_leave_one_row_a_point(tmp_path, monkeypatch):
     home = tmp_path / "run"
-    monkeypatch.setitem(kinds.SIZES, "standard", kinds.Mode(6, 6, 3, 0.01, 0.1))
+    monkeypatch.setitem(kinds.SIZES, "standard", kinds.Mode(6, 6, 6, 6, 3, 0.01, 0.1))
     done(home, mode="standard", families=["gather"], formats=["fp32"])
     (path,) = home.glob("*/*.csv")
     read = tables.read(path, families()["gather"])
