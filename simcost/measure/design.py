@@ -92,10 +92,10 @@ def design(
     for kind, count in wanted.items():
         mine = by_kind[kind]
         rng.shuffle(mine)
-        half = -(-count // 2) if mine else count
+        half = -(-count // 2)
         if mode_name == "quick" or kind.family in LIGHT:
             mine = mine[: count - half]
-        free = _off_grid(kind, half, target, mode, rates, seed)
+        free = _off_grid(kind, max(half, count - len(mine)), target, mode, rates, seed)
         if not free and not mine:
             found.left_out[f"{kind}: no point fits"] += 1
             continue

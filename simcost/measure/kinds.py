@@ -1,7 +1,8 @@
 """Which kinds of kernels a run measures on a device, and how many points each deserves.
 
 The main format of a device gets the full number, the others half: their curves share the physics. Kernels that only
-stream memory need few: theirs is a curve of one variable. Sizes: docs/theory/calibration.md, "How many points".
+stream memory need few: theirs is a curve of one variable. None gets so few that a lost point leaves it without a curve
+(`calibration.store.LEAST`), and in a standard run the main format's can be judged too (`calibration.judge.LEAST`). Sizes: docs/theory/calibration.md, "How many points".
 """
 
 from __future__ import annotations
@@ -19,24 +20,26 @@ MODES = ("quick", "standard", "full")
 TRAINING = ("gemm_variant", "attention_backward", "grouped_weight_grad")
 _STREAMS = ("norm", "rope", "activation", "residual", "cache_write", "sample", "copy")
 _PLAIN = ("fp32", "tf32", "bf16", "fp16")
-_LEAST = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Points of a main kind, of GEMM; passes over all points; seconds of one visit; seconds that one call may take."""
+    """Points of a main kind, of GEMM, and at least of any kind in the main format and in another; passes over all points;
+    seconds of one visit; seconds that one call may take."""
 
     points: int
     gemm: int
+    least: int
+    least_other: int
     passes: int
     visit_s: float
     call_s: float
 
 
 SIZES = {
-    "quick": Mode(16, 20, 1, 0.03, 0.02),
-    "standard": Mode(60, 80, 3, 0.05, 0.1),
-    "full": Mode(150, 150, 3, 0.08, 1.0),
+    "quick": Mode(16, 20, 12, 12, 1, 0.03, 0.02),
+    "standard": Mode(60, 80, 24, 16, 3, 0.05, 0.1),
+    "full": Mode(150, 150, 40, 24, 3, 0.08, 1.0),
 }
 
 
@@ -69,10 +72,11 @@ def kinds(target: Target, mode_name: str, names: Sequence[str] | None = None) ->
             if kind.family not in wanted or (kind.family in TRAINING and not training and names is None):
                 continue
             base = size.gemm if kind.family == "gemm" else size.points
-            found[kind] = max(round(base * share * (1.0 if main else 0.5)), _LEAST)
+            least = size.least if main else size.least_other
+            found[kind] = max(round(base * share * (1.0 if main else 0.5)), least)
     if "router" in wanted:
         for scoring in ("softmax", "sigmoid"):
-            found[kind_of("router", scoring=scoring)] = max(round(size.points * 0.4), _LEAST)
+            found[kind_of("router", scoring=scoring)] = max(round(size.points * 0.4), size.least)
     return found
 
 
