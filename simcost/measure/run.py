@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simcost.calibration.store import LEAST
 from simcost.errors import SimcostError
 from simcost.measure import anchors, kinds
 from simcost.measure.allocator import steady_allocator
@@ -25,7 +26,7 @@ from simcost.measure.environment import same
 from simcost.measure.event import Event
 from simcost.measure.folder import Folder
 from simcost.measure.need import need_torch
-from simcost.measure.points import Point, interleaved
+from simcost.measure.points import Kind, Point, interleaved
 from simcost.measure.target import Target, find
 
 if TYPE_CHECKING:
@@ -111,7 +112,10 @@ def _run(job: _Job) -> Iterator[Event]:
     wanted = kinds.kinds(job.target, job.mode, job.families)
     plan = design(wanted, job.specs, job.target, job.size, job.mode, probed, job.seed)
     todo = [point for point in plan.points if not job.folder.has(point)]
-    sentinel, visits = Sentinel(bench), Visits(bench, job.size.visit_s, job.size.call_s, probed.seconds)
+    sentinel, visits = (
+        Sentinel(bench),
+        Visits(bench, job.size.visit_s, job.size.call_s, probed.seconds, spare(todo, job)),
+    )
     extra = {
         "rates": {"bytes_per_s": probed.bytes_per_s, **{f"{k}_flops_per_s": v for k, v in probed.flops_per_s.items()}},
         "launch": launch(bench, job.size.visit_s),
@@ -129,6 +133,12 @@ def _run(job: _Job) -> Iterator[Event]:
         job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
         bench.release()
     yield Event(len(todo), len(todo), "", "", 0.0, f"{ended}: {job.folder.home}")
+
+
+def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:
+    """Points of each kind beyond the rows that a curve needs, with those on disk."""
+    counts = Counter(point.kind for point in points)
+    return {kind: count + job.folder.count(kind) - LEAST - 1 for kind, count in counts.items()}
 
 
 def _proofs(points: Sequence[Point], visits: Visits) -> Iterator[Event]:

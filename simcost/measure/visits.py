@@ -28,6 +28,7 @@ COPIES_CPU, COPIES_CUDA = 128, 32  # of a kernel's buffers, at most
 _CHECKED = {False: 5e8, True: 2e11}  # FLOP of a point, on a CPU and on CUDA, up to which every visit is checked
 _THROTTLED = 0.9
 _PATIENT = 2.0  # times the mode's limit of one call, before a point of a slow kind is passed over
+_OUTLASTED = 25.0  # the same, when the kind has no point to spare
 _PATIENCE = 3  # failures of a kind that has no success before it is given up
 
 
@@ -37,12 +38,13 @@ class Wrong(SimcostError):
 
 @dataclass
 class Visits:
-    """State of a run's kinds. `guess_s`: seconds of a call, roughly; `dropped`: kind -> why; `kernels`: what ran; `skipped`: reason -> visits."""
+    """State of a run's kinds. `guess_s`: seconds of a call, roughly; `spare`: points of a kind that may be passed over; `dropped`: kind -> why; `kernels`: what ran; `skipped`: reason -> visits."""
 
     bench: Bench
     visit_s: float
     call_s: float
     guess_s: Callable[[Op], float]
+    spare: dict[Kind, int] = field(default_factory=dict)
     dropped: dict[Kind, str] = field(default_factory=dict)
     kernels: dict[Kind, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     skipped: Counter[str] = field(default_factory=Counter)
@@ -67,7 +69,7 @@ class Visits:
         if point.kind in self.dropped:
             return None, ""
         guess = self.guess_s(point.op)
-        if guess * self._slower.get(point.kind, 1.0) > _PATIENT * self.call_s:
+        if self._too_long(point, guess):
             self.skipped["a call takes too long for this mode, by what its kind has shown"] += 1
             return None, ""
         try:
@@ -86,6 +88,15 @@ class Visits:
         self.kernels[point.kind][kernel.backend if how == "loop" else f"{kernel.backend}, {how}"] += 1
         self.dirty.append(timing.dirty)
         return timing, ""
+
+    def _too_long(self, point: Point, guess: float) -> bool:
+        """Whether a point is passed over: a kind that turned out slow keeps enough of them for a curve, unless they would take
+        far too long."""
+        expected = guess * self._slower.get(point.kind, 1.0) / self.call_s
+        if expected < _PATIENT or (expected < _OUTLASTED and self.spare.get(point.kind, 0) <= 0):
+            return False
+        self.spare[point.kind] = self.spare.get(point.kind, 0) - 1
+        return True
 
     def _worth_checking(self, point: Point) -> bool:
         """Once a point, where the reference is cheap."""
