@@ -13,7 +13,7 @@ import numpy as np
 
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families, kind
-from simcost.calibration.importers.aiconfigurator import Candidate
+from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import scored
 from simcost.calibration.store import fitted, row_terms

@@ -31,13 +31,14 @@ def import_aiconfigurator(
 ) -> Result:  # fmt: skip
     """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
     from simcost.calibration.importers import aiconfigurator
+    from simcost.calibration.importers._tables import PACKAGE
 
     found = list(aiconfigurator.candidates(system, data))
     device = hardware.load(aiconfigurator.SYSTEMS[system])
     version = aiconfigurator.version() if data is None else "0"
     record = {
-        "schema": 1, "kind": "imported", "title": f"{aiconfigurator.PACKAGE} {version}, {system}",
-        "package": aiconfigurator.PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
+        "schema": 1, "kind": "imported", "title": f"{PACKAGE} {version}, {system}",
+        "package": PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
         "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
         "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
         "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",

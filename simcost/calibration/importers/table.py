@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from simcost.calibration.family import Family, families
-from simcost.calibration.importers.aiconfigurator import Candidate
+from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.rows import EXTRA
 from simcost.errors import SimcostError, SpecError, nearest
 
