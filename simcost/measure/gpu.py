@@ -6,7 +6,7 @@ Environment, attention backends, formats and kernel names, the questions that a 
 the layers of the named models, whole blocks, the drift over the run, and a table of what was measured. DIR/report.md holds
 the answers, DIR/run the rows (`simcost calibrate report`, or a folder under hwprofiles/<gpu>/measurements). `--dry` runs
 the same with small shapes on a CPU in a minute. Most likely to be wrong: the order of sections is that of a budget; what comes
-late may be cut. Source: docs/theory/calibration.md.
+late may be cut. Source: docs/gpu-runs.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Which attention backend takes what; which formats there are; whether the grouped fast path runs, and its step at 128 tokens an
 expert; which block-scaled shapes are accepted; tiles of our own MLA kernel against fp64; rotated graphs against the usual
-benchmark loop. Most likely to be wrong: a section that was only ever run on a CPU. Source: docs/theory/calibration.md.
+benchmark loop. Most likely to be wrong: a section that was only ever run on a CPU. Source: docs/gpu-runs.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The main format of a device gets the full number, the others half: their curves share the physics. Kernels that only
 stream memory need few: theirs is a curve of one variable. None gets so few that a lost point leaves it without a curve
-(`calibration.store.LEAST`), and in a standard run the main format's can be judged too (`calibration.judge.LEAST`). Sizes: docs/theory/calibration.md, "How many points".
+(`calibration.store.LEAST`), and in a standard run the main format's can be judged too (`calibration.judge.LEAST`). Most likely to be wrong: sixty points as the knee, on a device with odd tiles.
 """
 
 from __future__ import annotations

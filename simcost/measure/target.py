@@ -1,8 +1,8 @@
 """The device that is measured: which one, how much a point may take, how far buffers must rotate, which formats it has.
 
 Formats are found by running a tiny product, never by version. On a CPU fp8 would be emulation and is refused. Most likely
-to be wrong: how much data clears the last-level cache of a CPU that shares it with other machines (the rotation is larger
-than any share seen so far: docs/theory/calibration.md).
+to be wrong: how much data clears the last-level cache of a CPU that shares it with other machines (the rotation is three
+times the largest share seen, on two machines).
 """
 
 from __future__ import annotations

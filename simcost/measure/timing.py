@@ -2,7 +2,7 @@
 
 On a CPU a sample is a block of calls that takes a millisecond or more; a sample in which the scheduler took the processor
 away is dirty and counts only when there is no other. Buffers rotate through the calls, outputs through a ring. Most likely to
-be wrong: samples longer than a scheduler slice are nearly all dirty on a busy machine. Source: docs/theory/calibration.md.
+be wrong: samples longer than a scheduler slice are nearly all dirty on a busy machine. Source: getrusage(2).
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Visits:
     dirty: list[float] = field(default_factory=list)
     _proved: set[Kind] = field(default_factory=set)
     _checked: set[Point] = field(default_factory=set)
+    _timed: set[Point] = field(default_factory=set)
     _failures: Counter[Kind] = field(default_factory=Counter)
     _slower: dict[Kind, float] = field(default_factory=dict)
 
@@ -70,7 +71,6 @@ class Visits:
             return None, ""
         guess = self.guess_s(point.op)
         if self._too_long(point, guess):
-            self.skipped["a call takes too long for this mode, by what its kind has shown"] += 1
             return None, ""
         try:
             kernel = self._build(point, check=self._worth_checking(point))
@@ -87,14 +87,20 @@ class Visits:
         self._slower[point.kind] = max(timing.seconds / guess, 0.7 * self._slower.get(point.kind, 1.0))
         self.kernels[point.kind][kernel.backend if how == "loop" else f"{kernel.backend}, {how}"] += 1
         self.dirty.append(timing.dirty)
+        self._timed.add(point)
         return timing, ""
 
     def _too_long(self, point: Point, guess: float) -> bool:
         """Whether a point is passed over: a kind that turned out slow keeps enough of them for a curve, unless they would take
         far too long."""
         expected = guess * self._slower.get(point.kind, 1.0) / self.call_s
-        if expected < _PATIENT or (expected < _OUTLASTED and self.spare.get(point.kind, 0) <= 0):
+        if expected < _PATIENT:
             return False
+        if point in self._timed:
+            return True  # it has its row; another visit costs more than it says
+        if expected < _OUTLASTED and self.spare.get(point.kind, 0) <= 0:
+            return False
+        self.skipped["a call takes too long for this mode, by what its kind has shown"] += 1
         self.spare[point.kind] = self.spare.get(point.kind, 0) - 1
         return True
 

@@ -197,12 +197,22 @@ def test_a_kernel_that_never_works_is_given_up_and_others_go_on(bench, monkeypat
     assert good.kind not in state.dropped  # it worked once: a failure of a point is not one of the kind
 
 
-def test_calls_of_a_kind_that_turned_out_slow_are_passed_over(bench):
-    state = visits.Visits(bench, 0.002, 1e-4, lambda op: 1e-5)
-    slow = core("gqa", "fp32", 4, 1, 2000, 8, 8, 64, 64)
-    assert state.time(slow)[0] is not None
-    assert state.time(slow) == (None, "")
-    assert sum(state.skipped.values()) == 1
+def test_calls_of_a_kind_that_turned_out_slow_are_passed_over_but_not_below_a_curve(bench):
+    first, second, third = (core("gqa", "fp32", 4, 1, keys, 8, 8, 64, 64) for keys in (2000, 2100, 2200))
+
+    def state(call_s, spare):
+        return visits.Visits(bench, 0.002, call_s, lambda op: 1e-5, {first.kind: spare})
+
+    one = state(1e-5, 1)
+    assert one.time(first)[0] is not None
+    assert one.time(first) == (None, "")  # it has its row
+    assert sum(one.skipped.values()) == 0
+    assert one.time(second) == (None, "")
+    assert sum(one.skipped.values()) == 1
+    seconds = visits.Visits(bench, 0.002, 1.0, lambda op: 1e-5).time(first)[0].seconds
+    needed = state(seconds / 8.0, 0)  # too long, but nothing to spare
+    assert needed.time(first)[0] is not None
+    assert needed.time(third)[0] is not None
 
 
 def test_a_fast_path_that_did_not_run_is_no_row(bench, monkeypatch):

@@ -20,10 +20,9 @@ from simcost.measure.shapes import loaded
 
 Tensor = torch.Tensor
 BLOCK = 128
-# Part of the name of CUTLASS's grouped kernel, which torch's fast path is; the slow path runs plain products.
-FAST = "rouped"
-
-
+# The fast path starts with a small kernel, prepare_grouped_gemm_data (ATen/native/cuda/GroupMMCommon.cuh); the slow path
+# runs plain products in a loop.
+FAST = "grouped_gemm"
 grouped_mm: Callable[..., Tensor] = getattr(F, "grouped_mm", None) or torch._grouped_mm
 
 

@@ -1,0 +1,194 @@
+"""The CUDA side without a device: what is asked of torch and NVML, in which order, and what becomes of the answers."""
+
+# ruff: noqa: E402 -- without torch the file is skipped before the rest is imported
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from simcost.errors import SimcostError
+from simcost.measure import cuda_timing, environment, target, visits
+from simcost.measure.bench import Bench
+from simcost.measure.gpu_lab import gemm
+from simcost.measure.kernels import products
+from simcost.measure.probe import Sentinel
+from simcost.measure.target import Target, alive
+
+
+class Board:
+    """Replays take 2 ms, eager calls 3 ms; what ran is written down."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.now, self.log, self.captures = 0.0, [], True
+        cuda, board = torch.cuda, self
+
+        class Event:
+            def __init__(self, enable_timing):
+                assert enable_timing
+
+            def record(self):
+                self.at = board.now
+
+            def synchronize(self):
+                pass
+
+            def elapsed_time(self, other):
+                return other.at - self.at
+
+        class Graph:
+            def replay(self):
+                board.now += 2.0
+                board.log.append("replay")
+
+        @contextmanager
+        def graph(_):
+            if not board.captures:
+                raise RuntimeError("operation not permitted when stream is capturing")
+            board.log.append("capture")
+            yield
+
+        stream = SimpleNamespace(wait_stream=lambda other: None)
+        for name, value in {
+            "Event": Event, "CUDAGraph": Graph, "graph": graph, "Stream": lambda: stream, "stream": lambda s: nullcontext(),
+            "current_stream": lambda: stream, "synchronize": lambda *a: None, "device": lambda d: nullcontext(),
+        }.items():  # fmt: skip
+            monkeypatch.setattr(cuda, name, value)
+
+    def call(self):
+        self.now += 3.0
+        self.log.append("call")
+
+
+def test_a_graph_holds_all_copies_and_is_replayed_after_warming_up(monkeypatch):
+    board = Board(monkeypatch)
+    timing, how = cuda_timing.timed([board.call] * 4, 0.05, "cuda:0")
+    assert how == "graph"
+    assert timing.seconds == pytest.approx(0.0005)  # 2 ms for four calls
+    assert board.log[:8] == ["call"] * 3 + ["capture"] + ["call"] * 4
+    assert board.log[8:].count("replay") == cuda_timing.FEWEST + 4 + 8  # three warm-ups, one estimate
+    assert timing.samples == cuda_timing.MOST
+
+
+def test_what_cannot_be_captured_runs_eagerly_and_says_so(monkeypatch):
+    board = Board(monkeypatch)
+    board.captures = False
+    timing, how = cuda_timing.timed([board.call] * 2, 0.01, "cuda:0")
+    assert how == "eager (RuntimeError in capture)"
+    assert timing.seconds == pytest.approx(0.003)
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", graph=False)[1] == "eager"
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """A made-up device 0 on which only wide formats and fp8 by tensor work."""
+    cuda = torch.cuda
+    properties = SimpleNamespace(L2_cache_size=60 * 10**6, multi_processor_count=132, total_memory=141 * 10**9)
+    for name, value in {
+        "is_available": lambda: True, "device_count": lambda: 1, "mem_get_info": lambda i: (100e9, 141e9),
+        "get_device_properties": lambda i: properties, "get_device_name": lambda i: "Made-up 9000",
+        "get_device_capability": lambda i: (9, 0), "synchronize": lambda *a: None,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(cuda, name, value)
+
+    def probe(format_, name):
+        if format_ not in ("bf16", "fp16", "tf32", "fp8"):
+            raise RuntimeError(f"no {format_} kernel\nfor this device")
+
+    monkeypatch.setattr(products, "probe", probe)
+
+
+def test_formats_are_found_by_trying_them(device):
+    found = target.find("cuda")
+    assert found.name == "cuda:0"
+    assert found.formats == ("bf16", "fp16", "tf32", "fp8")
+    assert found.absent["nvfp4"] == "RuntimeError: no nvfp4 kernel"
+    assert found.rotate == 120e6
+    assert 20e9 < found.memory < 30e9
+    with pytest.raises(SimcostError, match="cuda:0: no fp8_block: RuntimeError: no fp8_block kernel"):
+        target.find("cuda:0", None, ["fp8_block"])
+
+
+def test_the_record_names_board_clocks_and_what_is_absent(device, monkeypatch):
+    nvml = SimpleNamespace(
+        NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, nvmlInit=lambda: None, nvmlDeviceGetHandleByIndex=lambda i: i,
+        nvmlSystemGetDriverVersion=lambda: b"580.1", nvmlDeviceGetClockInfo=lambda h, which: 1980 if which == 1 else 3201,
+        nvmlDeviceGetPowerUsage=lambda h: 350_000, nvmlDeviceGetEnforcedPowerLimit=lambda h: 700_000,
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)
+    environment.gauge.cache_clear()
+    found = environment.record(target.find("cuda"))
+    environment.gauge.cache_clear()
+    assert found["device_name"] == "Made-up 9000"
+    assert found["driver"] == "580.1"
+    assert found["clock_hz"] == 1980e6
+    assert found["power_w"] == pytest.approx(350.0)
+    assert found["compute_capability"] == "9.0"
+    assert any(line.startswith("nvfp4: RuntimeError") for line in found["formats_absent"])
+
+
+def test_a_board_that_does_not_answer_has_no_reading(monkeypatch):
+    def refuse(*_):
+        raise OSError("NVML: unknown error")
+
+    monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=refuse))
+    gauge = environment.Gauge("cuda:0")
+    assert gauge.clock() is None
+    assert gauge.read() == {}
+
+
+def test_nvml_counts_all_boards(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
+    assert environment._physical("cuda:1") == 5
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert environment._physical("cuda:1") == 1
+
+
+CPU = Target("cpu", 1, 1e9, 2e6, ("bf16", "fp32"), {})
+
+
+def test_a_point_under_which_the_clock_fell_is_dropped_and_counted(monkeypatch):
+    clocks = iter([1980e6, 1700e6, 1980e6, 1900e6])
+    monkeypatch.setattr(visits, "gauge", lambda name: SimpleNamespace(clock=lambda: next(clocks)))
+    state = visits.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
+    timing, note = state.time(gemm("fp32", 8, 64, 64))
+    assert timing is None
+    assert "the clock fell by more than a tenth" in note
+    assert state.time(gemm("fp32", 8, 64, 64))[0] is not None
+
+
+def test_a_device_that_disappears_is_one_line(monkeypatch):
+    def gone(*_, **__):
+        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be asynchronous")
+
+    monkeypatch.setattr(torch, "ones", gone)
+    with pytest.raises(SimcostError, match=r"cuda:0: the device no longer answers .*; rows are kept") as error:
+        alive(Target("cuda:0", 1, 1e9, 1e8, ("bf16",), {}))
+    assert "\n" not in str(error.value)
+
+
+def test_running_out_of_memory_skips_the_point_only(monkeypatch):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(visits, "build", full)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    state = visits.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
+    for _ in range(5):
+        assert state.time(gemm("fp32", 8, 64, 64)) == (None, "")
+    assert state.skipped["out of device memory"] == 5
+    assert not state.dropped
+
+
+def test_a_sentinel_forgives_one_burst_but_no_drift():
+    bench = Bench(CPU, 0)
+    steady = Sentinel(bench, [1.0, 1.01, 0.99, 1.0, 1.6, 1.0, 1.0, 1.01], [1.0] * 8)
+    assert steady.drift < 0.02
+    assert steady.moved(1.0) == pytest.approx(0.6)
+    assert Sentinel(bench, [1.0 + 0.1 * i for i in range(10)], [1.0] * 10).drift > 0.2
+    assert Sentinel(bench).drift == 0.0
