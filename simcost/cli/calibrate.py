@@ -94,6 +94,7 @@ def run(
         list[str] | None, typer.Option("--model", "-m", help="Also the layers of this model; repeat.", autocompletion=o.model_names)
     ] = None,
     family: Annotated[list[str] | None, typer.Option("--family", help="Only this kernel class; repeat.")] = None,
+    dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Only this format; repeat.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m or 90s.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
@@ -105,7 +106,16 @@ def run(
     from simcost.measure import session
 
     job = session.Job(
-        device, mode, tuple(model or ()), tuple(family or ()), session.seconds(budget), resume, threads, seed, output
+        device,
+        mode,
+        tuple(model or ()),
+        tuple(family or ()),
+        session.seconds(budget),
+        resume,
+        threads,
+        seed,
+        output,
+        tuple(dtype or ()),
     )
     notes = drawn(session.measured(job))
     return emit(session.result(job, notes), format, None, strict)

@@ -37,6 +37,7 @@ class Job:
     threads: int
     seed: int
     out: Path
+    formats: tuple[str, ...] = ()
 
 
 def seconds(text: str | None) -> float | None:
@@ -52,8 +53,13 @@ def seconds(text: str | None) -> float | None:
 def measured(job: Job) -> Iterator[Event]:
     """Everything, event by event; whoever draws them may stop at any time and no row is lost."""
     from simcost.measure import kinds, run
+    from simcost.measure.target import find
 
     kinds.mode(job.mode)
+    kinds.chosen(job.families or None)
+    find(
+        job.device, job.threads if job.device == "cpu" else None, job.formats or None
+    )  # refuse before anything is written
     start = time.monotonic()
     home = job.out
     if job.device == "cpu":
@@ -63,7 +69,7 @@ def measured(job: Job) -> Iterator[Event]:
     threads = job.threads if job.device == "cpu" else None
     yield from run.measure(
         job.device, job.mode, job.models, left, job.resume and (home / "run.toml").is_file(), home,
-        job.families or None, threads, job.seed,
+        job.families or None, threads, job.seed, job.formats or None,
     )  # fmt: skip
 
 

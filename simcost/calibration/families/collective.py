@@ -37,7 +37,7 @@ def covers(op: Op) -> Mask:
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    return [{**labels, "backend": "nccl"}] if labels["backend"] != "nccl" else []
+    return [{**labels, "backend": other} for other in ("nccl", "gloo") if other != labels["backend"]]
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
