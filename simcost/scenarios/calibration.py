@@ -215,12 +215,15 @@ def _worst(name: str, which: str, data: Rows, labels: Labels, verdict: Judgement
 def transfer(hw: str | None = None, sibling: str | None = None) -> Result:
     """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
     measured = [name for name in hardware.names() if hardware.load(name).measurements]
+    for name in (hw, sibling):
+        if name is not None and not hardware.load(name).measurements:
+            raise SpecError(
+                f"{hardware.load(name).where}: no measurements to judge by (measured: {', '.join(measured)})"
+            )
     targets = [hw] if hw is not None else measured
     rows: list[Row] = []
     for target in targets:
         device = hardware.load(target)
-        if not device.measurements:
-            raise SpecError(f"{device.where}: no measurements to judge by (measured: {', '.join(measured)})")
         rows += [_transfer_row("related kind", target, target, by_kind(device))]
         for other in [sibling] if sibling is not None else measured:
             if other != target:
