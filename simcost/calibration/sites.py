@@ -13,6 +13,9 @@ import numpy as np
 from simcost.num import Array, Bools
 
 LEAST = 4
+_GROSS = float(
+    np.log(2.0)
+)  # a row twice off both its neighbours and the surface is a blunder, not a step between tiles
 _APART = 64.0  # wider than the log range of any running feature: sites never mix
 _SAME = 1e-7
 _MIXTURE = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]))
@@ -70,6 +73,9 @@ def fit(sites: Array, left: Array, alone: Array) -> tuple[Sites, Array]:
         for row, i in zip(rows, which, strict=True):
             others = np.arange(len(along)) != i
             errors[row] = alone[row] - np.interp(along[i], along[others], values[others])
+        good = ~np.isin(np.arange(len(along)), which[(np.abs(errors[rows]) > _GROSS) & (np.abs(alone[rows]) > _GROSS)])
+        if good.sum() >= LEAST:
+            along, values = along[good], values[good]
         found.append((float(keys[rows[0]]), along, values))
     if not found:
         empty = np.zeros(0)
