@@ -123,15 +123,17 @@ def validation(name: str) -> str:
         f"From `simcost calibrate report {name}`. Median / P90 of |predicted / measured - 1| in per cent. *Held out*: a fifth of the shapes by hash (all fifths "
         "in turn below 200 rows). *Unused*: rows of the imported table that no curve has seen. *Unseen*: shapes alike to none in more than tokens and one "
         "dimension. *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
-        "90 % interval on the held-out rows.",
+        "90 % interval on the held-out rows. *Left out*: rows that an import excluded though their work is known; *with them*: unused and left-out rows "
+        "together, the error without exclusions.",
         "",
-        "| curve | rows | held out | coverage | ± | unused | unseen | beyond | sixty |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| curve | rows | held out | coverage | ± | unused | left out | with them | unseen | beyond | sixty |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result.tables["curves"]:
         lines.append(
             f"| {row['curve']} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} | {row['half_width'] * 100:.1f} "
-            f"| {percent(row, 'unused_median_error', 'unused_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')} "
+            f"| {percent(row, 'unused_median_error', 'unused_p90_error')} | {percent(row, 'excluded_median_error', 'excluded_p90_error')} "
+            f"| {percent(row, 'with_excluded_median_error', 'with_excluded_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')} "
             f"| {percent(row, 'extrapolated_median_error', 'extrapolated_p90_error')} | {percent(row, 'sixty_rows_median_error', 'sixty_rows_p90_error')} |"
         )
     lines += ["", "## Worst held-out rows", "", "| curve | shape | measured | predicted |", "|---|---|---|---|"]

@@ -15,7 +15,7 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families, kind
 from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.rows import Rows
-from simcost.calibration.score import scored
+from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
@@ -29,12 +29,18 @@ ROWS = 1300
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them. `rest`:
-    (n, median, P90, coverage) of the curve through the kept rows on those that were thinned away."""
+    the curve through the kept rows on those that were thinned away; `excluded`: on those left out for a reason whose work is
+    known; `both`: on all of them, what the error would be without exclusions."""
 
     candidate: Candidate
     beyond: int
     kept: Rows | None
-    rest: tuple[int, float, float, float] | None = None
+    rest: Score | None = None
+    excluded: Score | None = None
+
+    @property
+    def both(self) -> Score | None:
+        return None if self.rest is None or self.excluded is None else joined([self.rest, self.excluded])
 
     @property
     def kind(self) -> str:
@@ -51,11 +57,11 @@ class Chosen:
         }
         if self.candidate.dropped:
             found["left_out"] = [f"{count} rows: {reason}" for reason, count in self.candidate.dropped.items()]
-        if self.rest is not None:
-            n, median, p90, coverage = self.rest
-            found["unused_rows"] = n
-            found["unused_median_error"], found["unused_p90_error"] = round(median, 4), round(p90, 4)
-            found["unused_coverage"] = round(coverage, 3)
+        for name, score in (("unused", self.rest), ("excluded", self.excluded), ("with_excluded", self.both)):
+            if score is not None:
+                found[f"{name}_rows"] = len(score.measured)
+                found[f"{name}_median_error"], found[f"{name}_p90_error"] = round(score.median, 4), round(score.p90, 4)
+                found[f"{name}_coverage"] = round(score.coverage, 3)
         if self.kept is None:
             found["dropped"] = f"more than {MOST_EXCLUDED:.0%} of the rows stand above the datasheet's rates"
         return found
@@ -78,15 +84,15 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     index = good[thinned(points.features[good], count)]
     kept = rows.take(index)
     unused = rows.take(np.setdiff1d(good, index))
-    return Chosen(candidate, beyond, kept, _judged(candidate, kept, unused, device) if len(unused) else None)
-
-
-def _judged(candidate: Candidate, kept: Rows, unused: Rows, device: Device) -> tuple[int, float, float, float]:
-    """How the curve does on the rows that it will never see."""
-    family = families()[candidate.family]
-    curve = fitted(family, kept, candidate.labels, device)
-    score = scored(curve, family, unused, candidate.labels, device)
-    return len(unused), score.median, score.p90, score.coverage
+    left = [
+        part for part in (rows.take(np.flatnonzero(too_fast)), candidate.excluded) if part is not None and len(part)
+    ]
+    if not (len(unused) or left):
+        return Chosen(candidate, beyond, kept)
+    curve = fitted(family, kept, candidate.labels, device)  # judged on rows that it will never see
+    excluded = [scored(curve, family, part, candidate.labels, device) for part in left]
+    rest = scored(curve, family, unused, candidate.labels, device) if len(unused) else None
+    return Chosen(candidate, beyond, kept, rest, joined(excluded) if excluded else None)
 
 
 def write_run(

@@ -82,7 +82,9 @@ def _import_row(chosen: Chosen) -> Row:
     return {
         "rows_in_table": record["rows_in_table"], "rows": record["rows"], "above_datasheet": record["above_datasheet"],
         "unused_rows": record.get("unused_rows"), "median_error": record.get("unused_median_error"),
-        "p90_error": record.get("unused_p90_error"), "coverage": record.get("unused_coverage"), "table": record["table"],
+        "p90_error": record.get("unused_p90_error"), "coverage": record.get("unused_coverage"),
+        "excluded_rows": record.get("excluded_rows"), "with_excluded_median_error": record.get("with_excluded_median_error"),
+        "with_excluded_p90_error": record.get("with_excluded_p90_error"), "table": record["table"],
     }  # fmt: skip
 
 
@@ -163,6 +165,10 @@ def _notes(runs: list[Run]) -> list[str]:
         kinds: Mapping[str, Any] = run.record.get("kinds", {})
         for name, record in kinds.items():
             found += [f"{run.name} {name}: left out {line}" for line in record.get("left_out", [])]
+            if record.get("above_datasheet"):
+                found.append(
+                    f"{run.name} {name}: left out {record['above_datasheet']} rows above the datasheet's rates"
+                )
             if "dropped" in record:
                 found.append(f"{run.name} {name}: dropped whole: {record['dropped']}")
         if run.record.get("quality", "good") != "good":
@@ -189,6 +195,10 @@ def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement)
         "unseen_shapes_coverage": None if unseen is None else number(unseen.coverage),
         "unused_rows": unused.get("unused_rows"), "unused_median_error": unused.get("unused_median_error"),
         "unused_p90_error": unused.get("unused_p90_error"), "unused_coverage": unused.get("unused_coverage"),
+        "excluded_rows": unused.get("excluded_rows"), "excluded_median_error": unused.get("excluded_median_error"),
+        "excluded_p90_error": unused.get("excluded_p90_error"),
+        "with_excluded_median_error": unused.get("with_excluded_median_error"),
+        "with_excluded_p90_error": unused.get("with_excluded_p90_error"),
         "run": run.name,
     }  # fmt: skip
     for parameter in NAMES:

@@ -74,6 +74,27 @@ def test_a_step_that_the_form_cannot_know_is_learned() -> None:
     assert scored(curve, GEMM, fresh, BF16, H200).median < 0.04
 
 
+def test_a_few_blunders_do_not_bend_the_curve() -> None:
+    rows = synthetic(400, 0.02)
+    hit = np.arange(len(rows)) % 80 == 7
+    curve = store.fitted(GEMM, Rows(rows.numbers, rows.seconds * np.where(hit, 100.0, 1.0)), BF16, H200)
+    clean = scored(curve, GEMM, rows, BF16, H200)
+    assert clean.p90 < 0.05
+    assert np.abs(clean.errors).max() < 0.25
+
+
+def test_a_blunder_at_a_known_layer_is_passed_over() -> None:
+    tokens = 2.0 ** np.arange(12)
+    site = {"batch": np.ones(12), "m": tokens, "n": np.full(12, 4096.0), "k": np.full(12, 14336.0)}
+    terms, _ = store.row_terms(GEMM, Rows(site, np.ones(12)), BF16, H200)
+    truth = np.asarray(TRUTH.seconds(terms))
+    base = synthetic(300, 0.02)
+    seen = truth * np.where(tokens == 64.0, 90.0, 1.0)
+    joined = Rows({k: np.concatenate([base.numbers[k], site[k]]) for k in site}, np.concatenate([base.seconds, seen]))
+    curve = store.fitted(GEMM, joined, BF16, H200)
+    assert np.abs(scored(curve, GEMM, Rows(site, truth), BF16, H200).errors).max() < 0.1
+
+
 def test_outside_the_rows_the_surface_fades_and_the_interval_widens() -> None:
     rows = synthetic(400, 0.05)
     curve = store.fitted(GEMM, rows, BF16, H200)
@@ -269,6 +290,11 @@ def test_rows_beyond_the_datasheet_go_and_too_many_of_them_take_the_table(tmp_pa
     assert chosen.beyond == 6
     assert chosen.kept is not None
     assert len(chosen.kept) == 294
+    assert "with_excluded_rows" not in chosen.record()  # nothing was thinned away to put beside them
+    thin = choose(one, H200, 200).record()
+    assert (thin["unused_rows"], thin["excluded_rows"], thin["with_excluded_rows"]) == (94, 6, 100)
+    assert thin["excluded_median_error"] > 1.5  # three times too fast
+    assert thin["with_excluded_p90_error"] >= thin["unused_p90_error"]
     fast[np.argsort(-rows.seconds)[:40]] /= 3.0
     (many,) = candidate(tmp_path, Rows(rows.numbers, fast))
     assert choose(many, H200).kept is None

@@ -24,10 +24,18 @@ def nccl(root: Path) -> Iterator[Candidate]:
     for name, what in (("all_reduce",) * 2, ("all_gather",) * 2, ("reduce_scatter",) * 2, ("alltoall", "all_to_all")):
         mine = frame[frame["op_name"] == name]
         if len(mine):
-            group = mine["num_gpus"]
-            remote = (group - 1) / group if what == "all_to_all" else 1.0
-            columns = {"bytes": 2.0 * mine["message_size"] * remote, "group": group}
-            yield candidate("collective", {"what": what, "backend": "nccl"}, mine, columns, path, {})
+            columns = _exchanged if what == "all_to_all" else _whole
+            yield candidate("collective", {"what": what, "backend": "nccl"}, mine, columns, path)
+
+
+def _whole(f: Any) -> dict[str, Any]:
+    return {"bytes": 2.0 * f["message_size"], "group": f["num_gpus"]}
+
+
+def _exchanged(f: Any) -> dict[str, Any]:
+    """What stays on a rank does not travel."""
+    group = f["num_gpus"]
+    return {"bytes": 2.0 * f["message_size"] * (group - 1) / group, "group": group}
 
 
 def deepep(root: Path) -> Iterator[Candidate]:
@@ -81,7 +89,7 @@ def _exchanges(frame: Any, backend: str, times: list[str], path: Path) -> Candid
     ]
     rows = pd.concat(both, ignore_index=True)
     labels = {"what": "all_to_all", "backend": backend}
-    return candidate("collective", labels, rows, {"bytes": rows["size"], "group": ranks}, path, {})
+    return candidate("collective", labels, rows, lambda f: {"bytes": f["size"], "group": ranks}, path)
 
 
 _MS = units.parse("1 us", "seconds") / units.parse("1 ms", "seconds")
@@ -93,9 +101,8 @@ def custom(root: Path) -> Iterator[Candidate]:
     if path is None:
         return
     frame = read_table(path, ("num_gpus", "message_size", "allreduce_dtype", "kernel_source"))
-    mine, dropped = kept(
+    mine, dropped, bad = kept(
         frame, {"eager rows copy their input first": lambda f: f["kernel_source"].str.contains("eager")}
     )
     if len(mine):
-        columns = {"bytes": 2.0 * mine["message_size"], "group": mine["num_gpus"]}
-        yield candidate("collective", {"what": "all_reduce", "backend": "custom"}, mine, columns, path, dropped)
+        yield candidate("collective", {"what": "all_reduce", "backend": "custom"}, mine, _whole, path, dropped, bad)

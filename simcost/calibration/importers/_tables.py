@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from simcost import units
+from simcost.calibration.rows import Rows
 from simcost.errors import SpecError
 from simcost.num import Array
 
@@ -23,7 +25,8 @@ BAD = {
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Rows of one kind before thinning. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason."""
+    """Rows of one kind before thinning. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason;
+    `excluded`: those of them whose work is known, so that a report can say what they would have done."""
 
     family: str
     labels: Mapping[str, str]
@@ -32,6 +35,7 @@ class Candidate:
     table: str
     kernels: tuple[str, ...]
     dropped: Mapping[str, int]
+    excluded: Rows | None = None
 
 
 def newest(root: Path, op: str, engine: str, table: str, dtype: str = "") -> Path | None:
@@ -90,28 +94,39 @@ def candidate(
     family: str,
     labels: Mapping[str, str],
     frame: Any,
-    columns: Mapping[str, Any],
+    columns: Callable[[Any], Mapping[str, Any]],
     path: Path,
-    dropped: Mapping[str, int],
+    dropped: Mapping[str, int] = MappingProxyType({}),
+    bad: Any = None,
 ) -> Candidate:
-    """One kind from a frame: rows of one shape become their median; milliseconds become seconds."""
+    """One kind from a frame; `columns`: the family's numbers of a frame; `bad`: left-out rows."""
+    rows = _rows(frame, columns)
+    kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
+    excluded = _rows(bad, columns) if bad is not None and len(bad) else None
+    return Candidate(family, labels, rows.numbers, rows.seconds, _where(path), kernels, dropped, excluded)
+
+
+def _rows(frame: Any, columns: Callable[[Any], Mapping[str, Any]]) -> Rows:
+    """Rows of one shape become their median; milliseconds become seconds."""
     import pandas as pd
 
-    numbers = pd.DataFrame({name: np.broadcast_to(np.asarray(v, float), (len(frame),)) for name, v in columns.items()})
+    found = columns(frame)
+    numbers = pd.DataFrame({name: np.broadcast_to(np.asarray(v, float), (len(frame),)) for name, v in found.items()})
     numbers["seconds"] = frame["latency"].to_numpy(float) * units.parse("1 ms", "seconds")
-    merged = numbers.groupby(list(columns), as_index=False)["seconds"].median()
-    kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
-    return Candidate(
-        family, labels, {name: merged[name].to_numpy(float) for name in columns}, merged["seconds"].to_numpy(float),
-        _where(path), kernels, dropped,
-    )  # fmt: skip
+    merged = numbers.groupby(list(found), as_index=False)["seconds"].median()
+    return Rows({name: merged[name].to_numpy(float) for name in found}, merged["seconds"].to_numpy(float))
 
 
-def kept(frame: Any, drops: Mapping[str, Callable[[Any], Any]]) -> tuple[Any, dict[str, int]]:
-    dropped = {}
+def kept(
+    frame: Any, drops: Mapping[str, Callable[[Any], Any]], unknown: Sequence[str] = ()
+) -> tuple[Any, dict[str, int], Any]:
+    """(rows that stay, counts of the others by reason, the others but for reasons that leave their work `unknown`)."""
+    dropped, start = {}, frame
+    lost = frame.index[:0]
     for reason, test in drops.items():
         bad = test(frame)
         if int(bad.sum()):
             dropped[reason] = int(bad.sum())
+            lost = lost.union(frame.index[bad]) if reason not in unknown else lost
             frame = frame[~bad]
-    return frame, dropped
+    return frame, dropped, start.loc[lost]

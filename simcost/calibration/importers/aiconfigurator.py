@@ -16,7 +16,7 @@ import numpy as np
 
 from simcost.calibration.importers._comm import custom, deepep, nccl
 from simcost.calibration.importers._routing import table_routing
-from simcost.calibration.importers._tables import PACKAGE, Candidate, candidate, kept, newest, read_table
+from simcost.calibration.importers._tables import BAD, PACKAGE, Candidate, candidate, kept, newest, read_table
 from simcost.errors import SpecError, nearest
 
 SYSTEMS = {
@@ -72,8 +72,22 @@ def _gemm(root: Path) -> Iterator[Candidate]:
         mine = frame[frame["gemm_dtype"] == dtype]
         if len(mine):
             name = _DTYPE[dtype]
-            columns = {"batch": 1.0, "m": mine["m"], "n": mine["n"], "k": mine["k"]}
-            yield candidate("gemm", {"x": "bf16", "w": name, "compute": name}, mine, columns, path, {})
+            bad, why = _bad_gemm(root, dtype)
+            yield candidate("gemm", {"x": "bf16", "w": name, "compute": name}, mine, _product, path, why, bad)
+
+
+def _product(f: Any) -> Mapping[str, Any]:
+    return {"batch": 1.0, "m": f["m"], "n": f["n"], "k": f["k"]}
+
+
+def _bad_gemm(root: Path, dtype: str) -> tuple[Any, dict[str, int]]:
+    """Rows of the table that BAD names, for the report only."""
+    path = root / "gemm" / "vllm" / "0.24.0" / "gemm_perf.parquet"
+    if dtype != "fp8_block" or not path.is_file():
+        return None, {}
+    frame = read_table(path, ("gemm_dtype", "m", "n", "k"))
+    mine = frame[frame["gemm_dtype"] == dtype]
+    return mine, {f"vLLM's table, {BAD['vllm 0.24.0 gemm fp8_block']}": len(mine)} if len(mine) else {}
 
 
 def _batched(root: Path) -> Iterator[Candidate]:
@@ -84,12 +98,13 @@ def _batched(root: Path) -> Iterator[Candidate]:
         return
     frame = read_table(path, ("bmm_dtype", "num_tokens", "num_heads", "op_name"))
     mine = frame[frame["bmm_dtype"] == "bfloat16"]
-    before = mine["op_name"] == "mla_gen_pre"
-    columns = {
-        "batch": mine["num_heads"], "m": mine["num_tokens"], "n": np.where(before, 512.0, 128.0),
-        "k": np.where(before, 128.0, 512.0),
-    }  # fmt: skip
-    yield candidate("batched_gemm", {"x": "bf16", "w": "bf16", "compute": "bf16"}, mine, columns, path, {})
+
+    def columns(f: Any) -> Mapping[str, Any]:
+        before = f["op_name"] == "mla_gen_pre"
+        n, k = np.where(before, 512.0, 128.0), np.where(before, 128.0, 512.0)
+        return {"batch": f["num_heads"], "m": f["num_tokens"], "n": n, "k": k}
+
+    yield candidate("batched_gemm", {"x": "bf16", "w": "bf16", "compute": "bf16"}, mine, columns, path)
 
 
 def _attention(root: Path) -> Iterator[Candidate]:
@@ -105,22 +120,28 @@ def _attention(root: Path) -> Iterator[Candidate]:
         )
         frame = frame.assign(window_size=frame.get("window_size", 0))
         drops = _DECODE_DROPS | (_PREFILL_DROPS if phase == "prefill" else {})
+        columns = _per_gpu_heads(phase == "prefill")
         for cache in ("bfloat16", "fp8"):
             for windowed in (False, True):
                 mine = frame[(frame["kv_cache_dtype"] == cache) & ((frame["window_size"] > 0) == windowed)]
-                mine, dropped = kept(mine, drops)
+                mine, dropped, bad = kept(mine, drops)
                 if len(mine):
                     narrow = cache == "fp8" and root.name not in _WIDE_CORE
                     labels = {
                         "x": "bf16", "kv": _DTYPE[cache], "compute": "fp8" if narrow else "bf16",
                         "layout": "window" if windowed else "gqa",
                     }  # fmt: skip
-                    columns = {
-                        "batch": mine["batch_size"], "q_len": mine["isl"] if phase == "prefill" else 1.0,
-                        "past": mine["step"], "heads": mine["num_heads"], "kv_heads": mine["num_key_value_heads"],
-                        "d_qk": mine["head_dim"], "d_v": mine["head_dim"], "window": mine["window_size"],
-                    }  # fmt: skip
-                    yield candidate(f"attention_{phase}", labels, mine, columns, path, dropped)
+                    yield candidate(f"attention_{phase}", labels, mine, columns, path, dropped, bad)
+
+
+def _per_gpu_heads(prefill: bool) -> Callable[[Any], Mapping[str, Any]]:
+    def columns(f: Any) -> Mapping[str, Any]:
+        return {
+            "batch": f["batch_size"], "q_len": f["isl"] if prefill else 1.0, "past": f["step"], "heads": f["num_heads"],
+            "kv_heads": f["num_key_value_heads"], "d_qk": f["head_dim"], "d_v": f["head_dim"], "window": f["window_size"],
+        }  # fmt: skip
+
+    return columns
 
 
 _WIDE_CORE = ("l40s", "a100_sxm")
@@ -144,21 +165,28 @@ def _latent(root: Path) -> Iterator[Candidate]:
         if path is None:
             continue
         frame = read_table(path, ("batch_size", "isl", "num_heads", "kv_cache_dtype", "step", "mla_dtype"))
+        expanded = phase == "prefill"
+        columns = _latent_heads(expanded)
         for cache in ("bfloat16", "fp8"):
             mine = frame[(frame["kv_cache_dtype"] == cache) & (frame["mla_dtype"] == "bfloat16")]
             if not len(mine):
                 continue
-            expanded = phase == "prefill"
             labels = {
                 "x": "bf16", "kv": _DTYPE[cache], "compute": "bf16" if root.name in _WIDE_CORE else _DTYPE[cache],
                 "layout": "mla" if expanded else "latent",
             }  # fmt: skip
-            columns = {
-                "batch": mine["batch_size"], "q_len": mine["isl"] if expanded else 1.0, "past": mine["step"],
-                "heads": mine["num_heads"], "kv_heads": mine["num_heads"] if expanded else 1.0,
-                "d_qk": 192.0 if expanded else 576.0, "d_v": 128.0 if expanded else 512.0, "window": 0.0,
-            }  # fmt: skip
-            yield candidate(f"attention_{phase}", labels, mine, columns, path, {})
+            yield candidate(f"attention_{phase}", labels, mine, columns, path)
+
+
+def _latent_heads(expanded: bool) -> Callable[[Any], Mapping[str, Any]]:
+    def columns(f: Any) -> Mapping[str, Any]:
+        return {
+            "batch": f["batch_size"], "q_len": f["isl"] if expanded else 1.0, "past": f["step"], "heads": f["num_heads"],
+            "kv_heads": f["num_heads"] if expanded else 1.0, "d_qk": 192.0 if expanded else 576.0,
+            "d_v": 128.0 if expanded else 512.0, "window": 0.0,
+        }  # fmt: skip
+
+    return columns
 
 
 def _experts(root: Path) -> Iterator[Candidate]:
@@ -172,27 +200,31 @@ def _experts(root: Path) -> Iterator[Candidate]:
         if path is None:
             continue
         frame = read_table(path, _EXPERT_COLUMNS)
-        mine, dropped = kept(frame[frame["moe_dtype"] == dtype], _EXPERT_DROPS)
-        plain = _plain(mine) & (root.name != "a100_sxm")  # the old collector gave every model a gate
+        mine, dropped, bad = kept(frame[frame["moe_dtype"] == dtype], _EXPERT_DROPS, (_PARALLEL,))
+        every = root.name == "a100_sxm"  # the old collector gave every model a gate
+        columns = _expert_columns(engine == "vllm" and not every)
         for gated in (True, False):
-            part = mine[~plain if gated else plain]
+            part, out = (f[(every | ~_plain(f)) == gated] for f in (mine, bad))
             if len(part):
-                yield _expert_kind(part, dtype, gated, engine == "vllm" and root.name != "a100_sxm", path, dropped)
+                yield candidate("experts", _expert_labels(dtype, gated), part, columns, path, dropped, out)
 
 
-def _expert_kind(
-    mine: Any, dtype: str, gated: bool, by_groups: bool, path: Path, dropped: Mapping[str, int]
-) -> Candidate:
-    touched, load = table_routing(mine, by_groups)
+def _expert_labels(dtype: str, gated: bool) -> dict[str, str]:
     name = _DTYPE[dtype]
     compute = name if name in ("bf16", "fp8", "fp8_block", "nvfp4") else "bf16"
-    labels = {"x": "bf16", "w": name, "compute": compute, "gated": "gated" if gated else "plain"}
-    columns = {
-        "tokens": mine["num_tokens"], "copies": mine["num_tokens"] * mine["topk"], "touched": touched,
-        "experts": mine["num_experts"], "hidden": mine["hidden_size"], "width": mine["inter_size"] / mine["moe_tp_size"],
-        "load": load,
-    }  # fmt: skip
-    return candidate("experts", labels, mine, columns, path, dropped)
+    return {"x": "bf16", "w": name, "compute": compute, "gated": "gated" if gated else "plain"}
+
+
+def _expert_columns(by_groups: bool) -> Callable[[Any], Mapping[str, Any]]:
+    def columns(f: Any) -> Mapping[str, Any]:
+        touched, load = table_routing(f, by_groups)
+        return {
+            "tokens": f["num_tokens"], "copies": f["num_tokens"] * f["topk"], "touched": touched,
+            "experts": f["num_experts"], "hidden": f["hidden_size"], "width": f["inter_size"] / f["moe_tp_size"],
+            "load": load,
+        }  # fmt: skip
+
+    return columns
 
 
 def _plain(frame: Any) -> Any:
@@ -209,8 +241,9 @@ _EXPERT_COLUMNS = (
     "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
     "distribution", "kernel_source",
 )  # fmt: skip
+_PARALLEL = "expert parallel: which copies a rank computes is not in the table"
 _EXPERT_DROPS: dict[str, Callable[[Any], Any]] = {
-    "expert parallel: which copies a rank computes is not in the table": lambda f: f["moe_ep_size"] != 1,
+    _PARALLEL: lambda f: f["moe_ep_size"] != 1,
     "'balanced' ids above 256 were rounded in bf16: the touched experts are not known": lambda f: (
         (f["distribution"] == "balanced") & (f["num_experts"] > 256)
         & (f["num_tokens"] < np.ceil(f["num_experts"] / f["topk"]))
