@@ -14,6 +14,7 @@ import numpy as np
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families, kind
 from simcost.calibration.importers._tables import Candidate
+from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.store import fitted, row_terms
@@ -125,28 +126,3 @@ def write_run(
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return full
-
-
-def to_toml(record: dict[str, Any]) -> str:
-    """A record of strings, numbers, lists of strings and tables of them as TOML."""
-    lines = [f"{key} = {_value(value)}" for key, value in record.items() if not isinstance(value, dict)]
-    for key, value in record.items():
-        if isinstance(value, dict):
-            for name, table in value.items():
-                if isinstance(table, dict):
-                    lines += ["", f'[{key}."{name}"]', *(f"{k} = {_value(v)}" for k, v in table.items())]
-            plain = {k: v for k, v in value.items() if not isinstance(v, dict)}
-            if plain:
-                lines += ["", f"[{key}]", *(f"{k} = {_value(v)}" for k, v in plain.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return repr(value)
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_value(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'

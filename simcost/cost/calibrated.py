@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simcost.calibration.family import at, families
+from simcost.calibration.family import Labels, at, families
 from simcost.calibration.store import Found, Store
 from simcost.cost.cost import Cost
 from simcost.cost.kernel import Roofline
@@ -41,9 +41,17 @@ class Calibrated:
         self._store = store(device)
 
     def knows(self, op: Op) -> bool:
-        """Whether measurements answer for this kernel as a whole."""
-        claims = self._claims(op)
-        return bool(claims) and all(found is not None for _, _, found in claims)
+        """Whether measurements answer for this kernel as a whole, and not better for its parts."""
+        claims = [found for _, _, found in self._claims(op)]
+        if not claims or any(found is None for found in claims):
+            return False
+        borrowed = any(found is not None and found.basis is Basis.TRANSFERRED for found in claims)
+        return not (borrowed and isinstance(op, Fused) and self._fits(op.main))
+
+    def _fits(self, op: Op) -> bool:
+        """Whether this device's own rows of this very kind answer."""
+        claims = [found for _, _, found in self._claims(op)]
+        return bool(claims) and all(found is not None and found.basis is Basis.FITTED for found in claims)
 
     def _claims(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
         """(family, where it answers, its curve) for every family that has a say in this op."""
@@ -60,6 +68,11 @@ class Calibrated:
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
             cost = mine if cost is None else mine.where(covered, cost)
         return self._roofline(op) if cost is None else cost
+
+    def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
+        """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""
+        found = self._store.find(name, labels)
+        return None if found is None else self._kernel(op, name, found)
 
     def _measured(self, op: Op, name: str, found: Found) -> Cost:
         if isinstance(op, Collective):

@@ -134,7 +134,7 @@ def mla(block: MLA, at: Site) -> list[Section]:
     """Queries, latent, the chosen form of the core, o_proj."""
     form, k = at.view.plan.mla_form, at.key
     at.shared_mask(at.past + at.q_len, 0, 0)
-    found = [*_queries(block, at), *_latent(block, at)]
+    found = _projections(block, at)
     found += _absorbed(block, at) if form == "absorbed" else _expanded(block, at)
     found.append(linear(at, "attention/o_proj", "o_proj", k("core"), k("out"), *_bias(block, "o")))
     at.flow.pending.append(k("out"))
@@ -142,74 +142,78 @@ def mla(block: MLA, at: Site) -> list[Section]:
 
 
 def _bias(block: MLA, which: str) -> tuple[str, slice]:
-    """(name, part) of the one vector that holds the biases of q_a, kv_a and o."""
+    """(name, part) of the one vector that holds the biases of the down-projections and of o."""
     if not block.bias:
         return "", slice(None)
     sizes = {
-        "q_a": 0 if block.q_lora_rank is None else whole(block.q_lora_rank, "q_lora_rank"),
-        "kv_a": whole(block.latent, "latent"),
+        "a": _queries_first(block) + whole(block.latent, "latent"),
         "o": whole(block.hidden_size, "hidden_size"),
     }
     start = sum(size for name, size in list(sizes.items())[: list(sizes).index(which)])
     return "bias", slice(start, start + sizes[which])
 
 
-def _queries(block: MLA, at: Site) -> list[Section]:
+def _queries_first(block: MLA) -> int:
+    """Columns of the down-projection before the tokens' latent."""
+    return 0 if block.q_lora_rank is None else whole(block.q_lora_rank, "q_lora_rank")
+
+
+def _projections(block: MLA, at: Site) -> list[Section]:
     k, source = at.key, at.flow.normed
-    nope, turned = whole(block.qk_nope_head_dim, "nope"), whole(block.qk_rope_head_dim, "rope")
-    cos, sin = at.rope(turned)
-    found = []
+    rank, first = whole(block.kv_lora_rank, "kv_lora_rank"), _queries_first(block)
+    latent = _norm(at, "kv_a_norm", k("a"), slice(first, first + rank), k("kv_a.normed"))
     if block.q_lora_rank is None:
-        found.append(linear(at, "attention/q_proj", "q_proj", source, k("query")))
-    else:
-        found += [
-            linear(at, "attention/q_a_proj", "q_a_proj", source, k("q_a"), *_bias(block, "q_a")),
-            _norm(at, "attention/q_a_norm", "q_a_norm", k("q_a"), k("q_a.normed")),
-            linear(at, "attention/q_b_proj", "q_b_proj", k("q_a.normed"), k("query")),
-        ]
-    query, plain, rotary = k("query"), k("q.nope"), k("q.rope")
-
-    def run(w: Weights, s: Tensors) -> None:
-        heads = s[query].view(len(s[query]), -1, nope + turned)
-        s[plain] = heads[..., :nope]
-        s[rotary] = ops.rope(heads[..., nope:], w[cos], w[sin])
-
-    return [*found, Section("attention/q rope", run)]
+        query = linear(at, "attention/q_proj", "q_proj", source, k("query"))
+        return [query, linear(at, "attention/kv_a_proj", "kv_a_proj", source, k("a"), *_bias(block, "a")), latent]
+    return [
+        linear(at, "attention/qkv_a_proj", "qkv_a_proj", source, k("a"), *_bias(block, "a")),
+        _norm(at, "q_a_norm", k("a"), slice(0, first), k("q_a.normed")),
+        linear(at, "attention/q_b_proj", "q_b_proj", k("q_a.normed"), k("query")),
+        latent,
+    ]
 
 
-def _norm(at: Site, name: str, weight: str, source: str, out: str) -> Section:
-    """RMSNorm of the first elements of `source`, as many as the weight has."""
+def _norm(at: Site, weight: str, source: str, part: slice, out: str) -> Section:
+    """RMSNorm of some columns."""
     gain = at.key(weight)
 
     def run(w: Weights, s: Tensors) -> None:
-        s[out] = ops.norm(s[source][:, : len(w[gain])], w[gain], None, False)
+        s[out] = ops.norm(s[source][:, part], w[gain], None, False)
 
-    return Section(name, run)
+    return Section(f"attention/{weight}", run)
 
 
-def _latent(block: MLA, at: Site) -> list[Section]:
+def _plain(block: MLA, at: Site, s: Tensors) -> Tensor:
+    """The queries' heads without their rotary part. [rows, heads, nope]"""
+    nope = whole(block.qk_nope_head_dim, "nope")
+    query = s[at.key("query")]
+    return query.view(len(query), -1, nope + whole(block.qk_rope_head_dim, "rope"))[..., :nope]
+
+
+def _before_core(block: MLA, at: Site) -> list[Section]:
     k, rank, turned = at.key, whole(block.kv_lora_rank, "kv_lora_rank"), whole(block.qk_rope_head_dim, "rope")
-    b, t, context = at.batch, at.q_len, at.past + at.q_len
+    b, t, context, nope = at.batch, at.q_len, at.past + at.q_len, whole(block.qk_nope_head_dim, "nope")
     cos, sin = at.rope(turned)
-    raw, normed, latent = k("kv_a"), k("kv_a.normed"), k("latent")
+    query, rotary, raw, normed, latent = k("query"), k("q.rope"), k("a"), k("kv_a.normed"), k("latent")
+    start = _queries_first(block) + rank
     if not at.training:
         at.caches[latent] = (b, context, rank + turned)
 
+    def rope(w: Weights, s: Tensors) -> None:
+        heads = s[query].view(len(s[query]), -1, nope + turned)
+        s[rotary] = ops.rope(heads[..., nope:], w[cos], w[sin])
+
     def write(w: Weights, s: Tensors) -> None:
-        rotary = ops.rope(s[raw][:, None, rank:], w[cos], w[sin]).view(b, t, turned)
+        shared = ops.rope(s[raw][:, None, start:], w[cos], w[sin]).view(b, t, turned)
         new = s[normed].view(b, t, rank)
         if latent in w:
             w[latent][:, context - t :, :rank].copy_(new)
-            w[latent][:, context - t :, rank:].copy_(rotary)
+            w[latent][:, context - t :, rank:].copy_(shared)
             s[latent] = w[latent]
         else:
-            s[latent] = torch.cat((new, rotary), -1)
+            s[latent] = torch.cat((new, shared), -1)
 
-    return [
-        linear(at, "attention/kv_a_proj", "kv_a_proj", at.flow.normed, raw, *_bias(block, "kv_a")),
-        _norm(at, "attention/kv_a_norm", "kv_a_norm", raw, normed),
-        Section("attention/latent rope + write", write),
-    ]
+    return [Section("attention/q rope", rope), Section("attention/latent rope + write", write)]
 
 
 def _expanded(block: MLA, at: Site) -> list[Section]:
@@ -218,24 +222,26 @@ def _expanded(block: MLA, at: Site) -> list[Section]:
     rank, nope = whole(block.kv_lora_rank, "kv_lora_rank"), whole(block.qk_nope_head_dim, "nope")
     dv, scale = whole(block.v_head_dim, "v_head_dim"), float(block.qk_head_dim) ** -0.5
     latent, fresh, weight, kv, core = k("latent"), k("kv_a.normed"), k("kv_b_proj"), k("kv"), k("core")
-    plain, rotary, name = k("q.nope"), k("q.rope"), "attention/kv_b_proj (expand)"
+    rotary, name = k("q.rope"), "attention/kv_b_proj (expand)"
     mask, causal = at.masking
     past = at.past
 
     def expand(w: Weights, s: Tensors) -> None:
-        rows = s[latent].view(b * context, -1)[:, :rank] if past else s[fresh]
+        rows = s[fresh]
+        if past:  # gathered from the cache into one buffer, as engines do for a chunk
+            rows = torch.cat((w[latent][:, :past, :rank], rows.view(b, t, rank)), 1).view(b * context, rank)
         s[kv] = kit.linear(name, rows, w[weight])
 
     def attend(w: Weights, s: Tensors) -> None:
         both = s[kv].view(b, context, -1, nope + dv)
         turned = s[latent][:, :, None, rank:].expand(-1, -1, both.shape[2], -1)
         keys = torch.cat((both[..., :nope], turned), -1).transpose(1, 2)
-        query = torch.cat((s[plain], s[rotary]), -1).view(b, t, -1, keys.shape[-1]).transpose(1, 2)
+        query = torch.cat((_plain(block, at, s), s[rotary]), -1).view(b, t, -1, keys.shape[-1]).transpose(1, 2)
         values = both[..., nope:].transpose(1, 2)
         out = ops.attention(query, keys, values, w[mask] if mask else None, causal, scale)
         s[core] = out.transpose(1, 2).reshape(b * t, -1)
 
-    return [Section(name, expand, True), Section("attention/core", attend)]
+    return [Section(name, expand, True), *_before_core(block, at), Section("attention/core", attend)]
 
 
 Core = Callable[[Tensor, Tensor, int, Tensor | None, bool, float], Tensor]
@@ -259,14 +265,14 @@ def _absorbed(block: MLA, at: Site) -> list[Section]:
     k, b, t = at.key, at.batch, at.q_len
     rank, nope = whole(block.kv_lora_rank, "kv_lora_rank"), whole(block.qk_nope_head_dim, "nope")
     dv, scale = whole(block.v_head_dim, "v_head_dim"), float(block.qk_head_dim) ** -0.5
-    weight, plain, rotary, latent = k("kv_b_proj"), k("q.nope"), k("q.rope"), k("latent")
+    weight, rotary, latent = k("kv_b_proj"), k("q.rope"), k("latent")
     wide, mixed, core = k("q.absorbed"), k("mixed"), k("core")
     mask, causal = at.masking
     core_of = _latent_core(at, rank, whole(block.qk_rope_head_dim, "rope"))
 
     def absorb_keys(w: Weights, s: Tensors) -> None:
         matrix = w[weight].view(-1, nope + dv, rank)[:, :nope]
-        s[wide] = torch.bmm(s[plain].transpose(0, 1), matrix).transpose(0, 1)
+        s[wide] = torch.bmm(_plain(block, at, s).transpose(0, 1), matrix).transpose(0, 1)
 
     def attend(w: Weights, s: Tensors) -> None:
         query = torch.cat((s[wide], s[rotary]), -1)
@@ -280,6 +286,7 @@ def _absorbed(block: MLA, at: Site) -> list[Section]:
 
     return [
         Section("attention/absorb k into q", absorb_keys),
+        *_before_core(block, at),
         Section("attention/core", attend),
         Section("attention/absorb v into o", absorb_values),
     ]

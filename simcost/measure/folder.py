@@ -16,7 +16,7 @@ from typing import Any
 
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
-from simcost.calibration.imports import to_toml
+from simcost.calibration.record import to_toml
 from simcost.errors import SpecError
 from simcost.measure.points import Kind, Point
 from simcost.measure.timing import Timing, merged

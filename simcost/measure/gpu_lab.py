@@ -74,7 +74,7 @@ def gemm(name: str, m: int, n: int, k: int) -> Point:
 def core(layout: str, name: str, batch: int, q: int, past: int, heads: int, kv: int, d: int, dv: int) -> Point:
     """An attention core without window."""
     family = "attention_decode" if q == 1 else "attention_prefill"
-    kind: Kind = kind_of(family, x=name, kv=name, compute=name, layout=layout)
+    kind: Kind = kind_of(family, x=name, kv=name, compute=name, layout=layout, scope="core")
     return Point(kind, tuple(float(v) for v in (batch, q, past, heads, kv, d, dv, 0)))
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from simcost.calibration.imports import to_toml
+from simcost.calibration.record import to_toml
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
 from simcost.measure import environment

@@ -90,12 +90,12 @@ def _of_format(name: str, target: Target) -> list[tuple[Kind, float]]:
         return found  # the rest of a step in these formats behaves as in bf16
     core = {"x": x, "kv": x, "compute": x}
     found += [
-        (kind_of("attention_prefill", **core, layout="gqa"), 1.0),
-        (kind_of("attention_prefill", **core, layout="mla"), 0.4),
-        (kind_of("attention_prefill", **core, layout="latent"), 0.4),
-        (kind_of("attention_decode", **core, layout="gqa"), 1.0),
-        (kind_of("attention_decode", **core, layout="latent"), 1.0),
-        (kind_of("attention_decode", **core, layout="mla"), 0.4),
+        (kind_of("attention_prefill", **core, layout="gqa", scope="core"), 1.0),
+        (kind_of("attention_prefill", **core, layout="mla", scope="core"), 0.4),
+        (kind_of("attention_prefill", **core, layout="latent", scope="core"), 0.4),
+        (kind_of("attention_decode", **core, layout="gqa", scope="core"), 1.0),
+        (kind_of("attention_decode", **core, layout="latent", scope="core"), 1.0),
+        (kind_of("attention_decode", **core, layout="mla", scope="core"), 0.4),
         (kind_of("experts", **product, gated="gated"), 1.0),
         (kind_of("grouped_gemm", **product), 1.0),
         (kind_of("batched_gemm", **product), 0.4),

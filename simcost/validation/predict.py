@@ -81,8 +81,7 @@ def adjoint_cost(op: Op, what: str, model: Model) -> Cost:
     """A GEMM's gradient by its own curve where one was measured; else by the forward GEMM's."""
     if isinstance(model, Calibrated) and isinstance(op, Gemm) and float(op.batch) == 1.0:
         labels = families()["gemm"].labels(op)
-        curves = calibrated.store(model.device)
-        found = None if labels is None else curves.find("gemm_variant", {"what": what, **labels})
+        found = None if labels is None else model.as_family(op, "gemm_variant", {"what": what, **labels})
         if found is not None:
-            return model._kernel(op, "gemm_variant", found)
+            return found
     return model(op)

@@ -23,7 +23,7 @@ EACH = pytest.mark.parametrize("block", [pytest.param(b, id=f"{n}-{i}") for i, (
 EPS = 1e-12
 # Held whole by every tensor-parallel rank.
 REPLICATED = {
-    "kv_a_proj", "q_a_proj", "q_a_norm", "kv_a_norm", "bias", "router", "router_bias", "correction_bias", "shared_gate",
+    "kv_a_proj", "qkv_a_proj", "q_a_norm", "kv_a_norm", "bias", "router", "router_bias", "correction_bias", "shared_gate",
     "o_bias", "down_bias", "embed_positions", "embed_norm", "final_norm", "eh_proj", "mtp_norms", "attention_norm",
     "ffn_norm", "post_attention_norm", "post_ffn_norm", "norm",
 }  # fmt: skip

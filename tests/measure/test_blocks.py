@@ -115,13 +115,12 @@ def ref_mla(block, w, x, caches, phase):
         int(n) for n in (block.num_attention_heads, block.kv_lora_rank, block.qk_nope_head_dim, block.qk_rope_head_dim)
     )
     dv, out = int(block.v_head_dim), []
-    cut = [int(block.q_lora_rank or 0), int(block.latent), int(block.hidden_size)]
-    biases = torch.split(w["bias"], cut) if block.bias else (0.0, 0.0, 0.0)
-    if block.q_lora_rank is None:
-        query = x @ w["q_proj"].T
-    else:
-        query = ref_norm(x @ w["q_a_proj"].T + biases[0], w["q_a_norm"]) @ w["q_b_proj"].T
-    raw = x @ w["kv_a_proj"].T + biases[1]
+    first = int(block.q_lora_rank or 0)
+    cut = [first + int(block.latent), int(block.hidden_size)]
+    biases = torch.split(w["bias"], cut) if block.bias else (0.0, 0.0)
+    raw = x @ w["qkv_a_proj" if first else "kv_a_proj"].T + biases[0]
+    query = ref_norm(raw[:, :first], w["q_a_norm"]) @ w["q_b_proj"].T if first else x @ w["q_proj"].T
+    raw = raw[:, first:]
     for seq in range(b):
         rows = slice(seq * t, seq * t + t)
         q = query[rows].view(t, h, nope + turn)
@@ -134,7 +133,7 @@ def ref_mla(block, w, x, caches, phase):
         kv = (both[:, :r] @ w["kv_b_proj"].T).view(len(both), h, nope + dv)
         k = torch.cat((kv[..., :nope], both[:, None, r:].expand(-1, h, -1)), -1)
         out.append(ref_core(q, k, kv[..., nope:], range(past, past + t), 0, (nope + turn) ** -0.5).reshape(t, -1))
-    return torch.cat(out) @ w["o_proj"].T + biases[2]
+    return torch.cat(out) @ w["o_proj"].T + biases[1]
 
 
 def ref_glu(x, up, down, gated, up_bias=None, down_bias=None):

@@ -18,8 +18,9 @@ from simcost.calibration.curve import Z
 from simcost.calibration.family import families, kind
 from simcost.calibration.form import Form
 from simcost.calibration.importers import _routing, table
-from simcost.calibration.imports import choose, to_toml, write_run
+from simcost.calibration.imports import choose, write_run
 from simcost.calibration.judge import judged
+from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import scored
 from simcost.calibration.split import SHARE, folds, held_out

@@ -80,7 +80,7 @@ def test_a_kernel_is_right_and_its_copies_are_other_buffers(one, bench):
     ((2, 9, 16, 4, 2, 32, 32, 11), "gqa"),  # both
 ])  # fmt: skip
 def test_masks_start_at_the_lower_right_corner(numbers, layout, bench):
-    one = kind_of("attention_prefill", x="fp32", kv="fp32", compute="fp32", layout=layout)
+    one = kind_of("attention_prefill", x="fp32", kv="fp32", compute="fp32", layout=layout, scope="core")
     kernel = visits.build(Point(one, tuple(float(v) for v in numbers)), bench, 1)
     assert kernel.error() < 1e-5
     s = attention.shape(Point(one, tuple(float(v) for v in numbers)).op)

@@ -148,7 +148,7 @@ def test_absorbed_and_expanded_mla_are_both_anchored():
     specs = anchors.load(["deepseek-v2-lite"])
     found = anchors.anchors(specs, kinds.kinds(CPU, "standard"), ["bf16"])
     seen = {str(p.kind) for p in found}
-    for name in ("attention_decode/bf16-bf16-bf16-latent", "attention_prefill/bf16-bf16-bf16-mla",
+    for name in ("attention_decode/bf16-bf16-bf16-latent-core", "attention_prefill/bf16-bf16-bf16-mla-core",
                  "batched_gemm/bf16-bf16-bf16", "router/softmax", "gather/bf16-bf16", "permute/combine-bf16",
                  "stream/cache_write-bf16-bf16", "gemm_variant/weight-bf16-bf16-bf16"):  # fmt: skip
         assert name in seen
@@ -206,7 +206,7 @@ def test_rows_of_a_stream_kernel_are_as_wide_as_they_can_be():
 
 
 def test_a_window_in_decode_is_the_same_kernel_over_fewer_keys():
-    one = kind_of("attention_decode", x="bf16", kv="bf16", compute="bf16", layout="gqa")
+    one = kind_of("attention_decode", x="bf16", kv="bf16", compute="bf16", layout="gqa", scope="core")
     numbers = {"batch": 1, "q_len": 1, "past": 8191, "heads": 8, "kv_heads": 2, "d_qk": 128, "d_v": 128, "window": 1024}
     assert realised(one, numbers) == (1.0, 1.0, 1023.0, 8.0, 2.0, 128.0, 128.0, 0.0)
 

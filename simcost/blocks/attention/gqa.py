@@ -96,16 +96,23 @@ class GQA:
         parts: list[Program] = [linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
+        write = Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv)
+        core = AttentionCore(
+            view.batch,
+            view.phase.q_len,
+            view.phase.past,
+            h,
+            kv,
+            self.head_dim,
+            self.v_head_dim,
+            self.mask,
+            act,
+            view.kv,
+            view.core,
+        )
         parts += [
             Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),
-            Call(Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv), "kv write"),
-            Call(
-                AttentionCore(
-                    view.batch, view.phase.q_len, view.phase.past, h, kv, self.head_dim, self.v_head_dim,
-                    self.mask, act, view.kv, view.core,
-                ),
-                "core",
-            ),
+            Serial((Call(write, "kv write"), Call(core, "core")), kernel="attention"),
             linear(view, o, rows),
             all_reduce(view, rows, self.hidden_size, "all-reduce"),
         ]  # fmt: skip

@@ -66,14 +66,15 @@ class MLA:
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         h, d = self.num_attention_heads / plan.tp, self.hidden_size
         found = [
-            Weight("kv_a_proj", "attention", self.latent, d),
             Weight("kv_b_proj", "attention", h * (self.qk_nope_head_dim + self.v_head_dim), self.kv_lora_rank),
             Weight("o_proj", "attention", d, h * self.v_head_dim),
         ]
         if self.q_lora_rank is None:
             found.append(Weight("q_proj", "attention", h * self.qk_head_dim, d))
+            found.append(Weight("kv_a_proj", "attention", self.latent, d))
         else:
-            found.append(Weight("q_a_proj", "attention", self.q_lora_rank, d))
+            # One product of both, as vLLM (`fused_qkv_a_proj`) and SGLang run them.
+            found.append(Weight("qkv_a_proj", "attention", self.q_lora_rank + self.latent, d))
             found.append(Weight("q_b_proj", "attention", h * self.qk_head_dim, self.q_lora_rank))
             found.append(Weight("q_a_norm", "attention", self.q_lora_rank))
         found.append(Weight("kv_a_norm", "attention", self.kv_lora_rank))
@@ -92,30 +93,30 @@ class MLA:
         core: Program = Choice(tuple(forms.items()), "MLA form") if chosen == "auto" else forms[chosen]
         rows = view.tokens
         o = self._weight(view, "o_proj")
-        parts = (*self._queries(view), *self._latent(view), core, linear(view, o, rows))
+        parts = (*self._projections(view), core, linear(view, o, rows))
         return Serial((*parts, all_reduce(view, rows, self.hidden_size, "all-reduce")), "attention")
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
 
-    def _queries(self, view: View) -> tuple[Program, ...]:
+    def _projections(self, view: View) -> tuple[Program, ...]:
+        """Down to the queries' and the tokens' latents, their norms, up to the queries of this rank's heads."""
         rows, act = view.tokens, view.activation
-        heads = self.num_attention_heads / view.plan.tp
-        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
+        kv_norm = Call(Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act), "kv_a_norm")
         if self.q_lora_rank is None:
-            return linear(view, self._weight(view, "q_proj"), rows), rope
-        norm = Call(Stream("norm", rows * self.q_lora_rank, 1.0, 1.0, 4.0, act, act), "q_a_norm")
-        down = linear(view, self._weight(view, "q_a_proj"), rows)
-        return down, norm, linear(view, self._weight(view, "q_b_proj"), rows), rope
+            # Both read the layer's input, quantised once.
+            kv_a = linear(view, self._weight(view, "kv_a_proj"), rows, quantise=False)
+            return linear(view, self._weight(view, "q_proj"), rows), kv_a, kv_norm
+        down = linear(view, self._weight(view, "qkv_a_proj"), rows)
+        q_norm = Call(Stream("norm", rows * self.q_lora_rank, 1.0, 1.0, 4.0, act, act), "q_a_norm")
+        return down, q_norm, linear(view, self._weight(view, "q_b_proj"), rows), kv_norm
 
-    def _latent(self, view: View) -> tuple[Program, ...]:
-        rows, act = view.tokens, view.activation
-        return (
-            # Its input is the queries' input, quantised there already.
-            linear(view, self._weight(view, "kv_a_proj"), rows, quantise=False),
-            Call(Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act), "kv_a_norm"),
-            Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write"),
-        )
+    def _core(self, view: View, core: AttentionCore) -> Program:
+        """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
+        rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
+        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
+        write = Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write")
+        return Serial((rope, write, Call(core, "core")), kernel="attention")
 
     def _expanded(self, view: View) -> Program:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
@@ -133,7 +134,7 @@ class MLA:
             act,
             act,
         )
-        return Serial((expand, Call(core, "core")))
+        return Serial((expand, self._core(view, core)))
 
     def _absorbed(self, view: View) -> Program:
         heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
@@ -143,7 +144,7 @@ class MLA:
         return Serial(
             (
                 self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, "absorb k into q"),
-                Call(core, "core"),
+                self._core(view, core),
                 self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, "absorb v into o"),
             )
         )

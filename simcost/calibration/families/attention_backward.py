@@ -12,17 +12,17 @@ from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 
 NUMBERS = prefill.NUMBERS
-LABELS = prefill.LABELS
+LABELS = ("x", "kv", "compute", "layout")
 LENGTHS = None
 
-relatives = prefill.relatives
+relatives = prefill.alike
 terms = prefill.terms
 features = prefill.features
 site = prefill.site
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
-    core = prefill.op(numbers, labels)
+    core = prefill.op(numbers, {**labels, "scope": "core"})
     assert isinstance(core, AttentionCore)
     return replace(core, backward=True)
 
@@ -30,7 +30,8 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 def labels(op: Op) -> Labels | None:
     if not isinstance(op, AttentionCore) or not op.backward:
         return None
-    return prefill.labels(replace(op, backward=False))
+    found = prefill.labels(replace(op, backward=False))
+    return None if found is None else {name: found[name] for name in LABELS}
 
 
 def covers(op: Op) -> Mask:

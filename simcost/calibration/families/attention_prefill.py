@@ -1,4 +1,8 @@
-"""The attention core with many queries a sequence, causal or sliding; expanded MLA has its own kernels (layout "mla")."""
+"""The attention core with many queries a sequence, causal or sliding; expanded MLA has its own kernels (layout "mla").
+
+Label `scope`: "core" is the kernel alone; "write" is what engines run as one: the write of new K and V to the cache, then
+the core; for MLA rope too. Most likely to be wrong: engines differ in what else they run beside the core.
+"""
 
 from __future__ import annotations
 
@@ -9,26 +13,55 @@ import numpy as np
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
+from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Mask as Where
 from simcost.num import Num, every
 from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.fused import Fused
+from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
 NUMBERS = ("batch", "q_len", "past", "heads", "kv_heads", "d_qk", "d_v", "window")
-LABELS = ("x", "kv", "compute", "layout")
+LABELS = ("x", "kv", "compute", "layout", "scope")
 LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
-    """The core of a row; window 0 means none."""
+    """The core of a row, and what stands around it; window 0 means none."""
     x, kv, compute = (dtype(labels[name], name) for name in LABELS[:3])
     batch, q_len, past, heads, kv_heads, d_qk, d_v, window = (numbers[name] for name in NUMBERS)
     limit = np.where(np.asarray(window) > 0, window, np.asarray(past) + q_len)
     mask = Mask(window=None if every(np.asarray(window) <= 0) else limit)
-    return AttentionCore(
+    core = AttentionCore(
         batch, q_len, past, heads, kv_heads, d_qk, d_v, mask, x, kv, compute, shared_kv=labels["layout"] == "latent"
     )
+    if labels["scope"] not in SCOPES:
+        raise SpecError(f"scope must be one of {', '.join(SCOPES)}, not {labels['scope']!r}")
+    return core if labels["scope"] == "core" else Fused("attention", (*_around(core), core))
+
+
+SCOPES = ("core", "write")
+
+
+def _around(core: AttentionCore) -> tuple[Stream, ...]:
+    """What an engine runs before the core. Of expanded MLA (K wider than V by the rotary part) only the rope of the
+    queries: a token's latent is small beside its heads."""
+    tokens, kind = core.batch * core.q_len, layout(core)
+    rotary = core.d_qk - core.d_v
+    rope = Stream("rope", tokens * core.heads * rotary, 1.0, 1.0, 3.0, core.x, core.x)
+    if kind == "mla":
+        return (rope,)
+    width = core.d_qk if core.shared_kv else core.kv_heads * (core.d_qk + core.d_v)
+    write = Stream("cache write", tokens * width, 1.0, 1.0, 0.0, core.x, core.kv)
+    return (rope, write) if core.shared_kv else (write,)
+
+
+def the_core(op: Op) -> AttentionCore | None:
+    """The forward core of an op that this family or its sister prices."""
+    if isinstance(op, Fused) and op.kernel == "attention":
+        return next(part for part in op.parts if isinstance(part, AttentionCore))
+    return op if isinstance(op, AttentionCore) and not op.backward else None
 
 
 def layout(core: AttentionCore) -> str:
@@ -41,17 +74,31 @@ def layout(core: AttentionCore) -> str:
 
 
 def labels(op: Op) -> Labels | None:
-    if not isinstance(op, AttentionCore) or op.backward:
+    core = the_core(op)
+    if core is None:
         return None
-    return {"x": op.x.name, "kv": op.kv.name, "compute": op.compute.name, "layout": layout(op)}
+    scope = "core" if core is op else "write"
+    return {
+        "x": core.x.name, "kv": core.kv.name, "compute": core.compute.name, "layout": layout(core), "scope": scope,
+    }  # fmt: skip
 
 
 def covers(op: Op) -> Where:
-    return isinstance(op, AttentionCore) and op.q_len != 1.0
+    core = the_core(op)
+    return core is not None and core.q_len != 1.0
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    """The nearest layout; a cache, or arithmetic, in another format; fp16 for bf16."""
+    """The same with the write, whose bytes the form then leaves out (the core alone never stands for both); the nearest
+    layout; a cache, or arithmetic, in another format; fp16 for bf16."""
+    found = alike(labels)
+    if labels["scope"] == "core":
+        found = [{**labels, "scope": "write"}, *found, *({**other, "scope": "write"} for other in found)]
+    return found
+
+
+def alike(labels: Labels) -> list[Labels]:
+    """Other layouts and formats of the same scope."""
     found: list[Labels] = [{**labels, "layout": near} for near in _NEAR[labels["layout"]]]
     if labels["compute"] != labels["x"]:
         found.append({**labels, "compute": labels["x"]})
@@ -66,32 +113,50 @@ _NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa"
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
-    assert isinstance(op, AttentionCore)
-    window = 0.0 if op.mask.window is None else op.mask.window
+    core = certain_core(op)
+    window = 0.0 if core.mask.window is None else core.mask.window
     return {
-        "batch": op.batch, "q_len": op.q_len, "past": op.past, "heads": op.heads, "kv_heads": op.kv_heads,
-        "d_qk": op.d_qk, "d_v": op.d_v, "window": window,
+        "batch": core.batch, "q_len": core.q_len, "past": core.past, "heads": core.heads, "kv_heads": core.kv_heads,
+        "d_qk": core.d_qk, "d_v": core.d_v, "window": window,
     }  # fmt: skip
 
 
+def certain_core(op: Op) -> AttentionCore:
+    """The core, forward or backward."""
+    found = op if isinstance(op, AttentionCore) else the_core(op)
+    assert found is not None
+    return found
+
+
+def serial_bytes(op: Op) -> Num:
+    """Bytes of what runs before the core, and nothing hides. [B]"""
+    total: Num = 0.0
+    if isinstance(op, Fused):
+        for part in _around(certain_core(op)):
+            total = total + part.work().bytes
+    return total
+
+
 def terms(op: Op, device: Device) -> Terms:
-    assert isinstance(op, AttentionCore)
-    return kernel_terms(op, device, op.work(), 0.0, (op.q_len, op.batch * op.heads * op.q_len, op.d_qk))
+    core = certain_core(op)
+    keys = core.mask.pairs(core.q_len, core.past) / core.q_len  # how long the kernel loops for a query, on average
+    sizes = (keys, core.batch * core.heads * core.q_len, core.d_qk)
+    return kernel_terms(core, device, core.work(), serial_bytes(op), sizes)
 
 
 def features(op: Op) -> tuple[Num, ...]:
     """Heads of all sequences, queries, heads, share of the square that the mask leaves, grouping, width."""
-    assert isinstance(op, AttentionCore)
-    square = op.q_len * (op.past + op.q_len + 1.0)
-    left = op.mask.pairs(op.q_len, op.past) / square
+    core = certain_core(op)
+    square = core.q_len * (core.past + core.q_len + 1.0)
+    left = core.mask.pairs(core.q_len, core.past) / square
     return (
-        np.log(op.batch * op.heads), np.log(op.q_len), np.log(op.heads), np.log(left), np.log(op.heads / op.kv_heads),
-        np.log(op.d_qk),
+        np.log(core.batch * core.heads), np.log(core.q_len), np.log(core.heads), np.log(left),
+        np.log(core.heads / core.kv_heads), np.log(core.d_qk),
     )  # fmt: skip
 
 
 def site(op: Op) -> tuple[Num, ...]:
     """Heads, mask and width of a batch, and its queries."""
-    assert isinstance(op, AttentionCore)
-    window = 0.0 if op.mask.window is None else op.mask.window
-    return (op.batch, op.heads, op.kv_heads, op.d_qk, op.past, window, np.log(op.q_len))
+    core = certain_core(op)
+    window = 0.0 if core.mask.window is None else core.mask.window
+    return (core.batch, core.heads, core.kv_heads, core.d_qk, core.past, window, np.log(core.q_len))

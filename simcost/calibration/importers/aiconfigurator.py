@@ -129,7 +129,7 @@ def _attention(root: Path) -> Iterator[Candidate]:
                     narrow = cache == "fp8" and root.name not in _WIDE_CORE
                     labels = {
                         "x": "bf16", "kv": _DTYPE[cache], "compute": "fp8" if narrow else "bf16",
-                        "layout": "window" if windowed else "gqa",
+                        "layout": "window" if windowed else "gqa", "scope": "write",
                     }  # fmt: skip
                     yield candidate(f"attention_{phase}", labels, mine, columns, path, dropped, bad)
 
@@ -173,7 +173,7 @@ def _latent(root: Path) -> Iterator[Candidate]:
                 continue
             labels = {
                 "x": "bf16", "kv": _DTYPE[cache], "compute": "bf16" if root.name in _WIDE_CORE else _DTYPE[cache],
-                "layout": "mla" if expanded else "latent",
+                "layout": "mla" if expanded else "latent", "scope": "write",
             }  # fmt: skip
             yield candidate(f"attention_{phase}", labels, mine, columns, path)
 
