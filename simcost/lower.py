@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from simcost.blocks.view import View
 from simcost.model.spec import Layer, ModelSpec
-from simcost.plan import Check, Plan
+from simcost.plan import Check, Plan, own_checks
 from simcost.program import Program, Serial
 
 
@@ -35,14 +35,11 @@ def step(model: ModelSpec, view: View) -> Serial:
 
 def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     """Every sharding rule of every block, the plan's own first."""
-    found = [
-        Check((plan.tp >= 1) & (plan.tp % 1 == 0), "tp must be a whole number of at least 1"),
-        Check((plan.ep >= 1) & (plan.ep % 1 == 0), "ep must be a whole number of at least 1"),
-        Check((plan.tp % plan.ep == 0) | (plan.ep % plan.tp == 0), "one of tp and ep must divide the other"),
-    ]
-    moe = any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
-    if not moe:
+    found = own_checks(plan)
+    if not any(hasattr(block, "n_routed_experts") for _, block in model.blocks()):
         found.append(Check(plan.ep == 1, f"ep splits experts, and {model.name} has none"))
+    layers = float(len(model.order))
+    found.append(Check(plan.pp <= layers, f"pp must not exceed the {layers:.0f} layers of {model.name}"))
     for _, block in model.blocks():
         found += block.checks(plan)
     return found

@@ -1,9 +1,9 @@
-"""How a design is split and in which formats it runs; and what one step processes.
+"""How a design is split over devices and in which formats it runs; and what one step processes.
 
-First form: `tp` splits attention and dense layers, `ep` splits experts, as engines do.
-ep <= tp: the experts of one tensor-parallel group are spread over ep of its parts, each expert cut in tp/ep slices; tokens
-are replicated, so no All2All, the all-reduce joins the parts. ep > tp: ep/tp attention replicas (data-parallel
-attention) each serve their own sequences; tokens reach their experts by All2All. GPUs = max(tp, ep).
+Ranks in order, fastest first: tp (tensor parallel: heads, dense widths), cp (context parallel: tokens), dp_attention
+(replicas of the attention that share one set of experts), pp (pipeline stages), dp (whole copies). The experts of a stage live
+on the same tp·cp·dp_attention ranks as etp·ep: each expert in etp slices, the experts spread over ep. What is not stated
+follows: dp_attention = ep/(tp·cp), at least 1; etp is the rest. Source: Megatron Core and vLLM documentation of parallel groups.
 """
 
 from __future__ import annotations
@@ -15,14 +15,39 @@ from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
 
 FORMS = ("auto", "expanded", "absorbed")
 DEQUANTISE = ("fused", "separate")
+CP_METHODS = ("ring", "all_gather", "ulysses")
+ALL_TO_ALL = ("auto", "normal", "low_latency", "nccl")
+OVERLAPS = ("none", "two_batch", "shared_experts")
+SWITCH = ("off", "on")
+COUNTS = ("tp", "cp", "dp_attention", "pp", "vpp", "dp", "ep", "etp", "redundant_experts")
+CHOICES = {
+    "mla_form": FORMS, "dequantise": DEQUANTISE, "cp_method": CP_METHODS, "all_to_all": ALL_TO_ALL, "overlap": OVERLAPS,
+    "sequence_parallel": SWITCH, "cuda_graph": SWITCH,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """tp, ep [devices]; formats by name, None = the default that the workload resolves and prints."""
+    """Sizes of groups [devices]; formats by name, None = the default that the workload resolves and prints.
+
+    capacity_factor: rows that each expert may take over its fair share, the rest is padded; None: dropless. redundant_experts:
+    slots for copies of busy experts (EPLB), over all ranks."""
 
     tp: Num = 1.0
     ep: Num = 1.0
+    pp: Num = 1.0
+    cp: Num = 1.0
+    dp: Num = 1.0
+    dp_attention: Num | None = None
+    etp: Num | None = None
+    vpp: Num = 1.0
+    sequence_parallel: str = "off"
+    cp_method: str = "ring"
+    all_to_all: str = "auto"
+    overlap: str = "none"
+    cuda_graph: str = "on"
+    capacity_factor: float | None = None
+    redundant_experts: Num = 0.0
     weight_dtype: str | None = None
     compute_dtype: str | None = None
     kv_dtype: str | None = None
@@ -31,29 +56,48 @@ class Plan:
     dequantise: str = "fused"
 
     @property
-    def devices(self) -> Num:
-        return maximum(self.tp, self.ep)
+    def replicas(self) -> Num:
+        """Attention replicas of one stage (data-parallel attention)."""
+        return maximum(self.ep / (self.tp * self.cp), 1.0) if self.dp_attention is None else self.dp_attention
 
     @property
-    def replicas(self) -> Num:
-        """Attention replicas (data-parallel attention)."""
-        return maximum(self.ep / self.tp, 1.0)
+    def stage(self) -> Num:
+        """Devices of one pipeline stage of one copy: the experts' group."""
+        return self.tp * self.cp * self.replicas
+
+    @property
+    def devices(self) -> Num:
+        return self.stage * self.pp * self.dp
 
     @property
     def expert_slices(self) -> Num:
         """Parts that each expert's width is cut into."""
-        return maximum(self.tp / self.ep, 1.0)
+        return self.stage / self.ep if self.etp is None else self.etp
+
+    @property
+    def shards_sequence(self) -> bool:
+        return self.sequence_parallel == "on"
+
+    @property
+    def exchanges(self) -> Num:
+        """1 where tokens differ between the ranks that share the experts, so that they must travel to them; else 0."""
+        apart = self.stage > self.tp
+        if self.shards_sequence:
+            apart = apart | (self.stage > 1.0)
+        return 1.0 * apart
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
-    and decode are this with other numbers. `logits` rows a sequence need the head."""
+    and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
+    in different pipeline stages at a time; a step processes one."""
 
     batch: Num
     q_len: Num
     past: Num
     logits: Num = 1.0
+    microbatches: Num = 1.0
 
     @property
     def context(self) -> Num:
@@ -74,7 +118,41 @@ def divides(size: Num, parts: Num, what: str) -> Check:
     ratio = size / parts
     shown = f"{size:.0f}" if is_scalar(size) else "size"
     by = f"{parts:.0f}" if is_scalar(parts) else "that many"
-    return Check(ratio == floor(ratio), f"{what} = {shown} cannot be cut into {by} equal parts")
+    return Check(ratio == floor(ratio), f"{what} = {shown} cannot be cut into {by} equal parts{_nearest(size, parts)}")
+
+
+def _nearest(size: Num, parts: Num) -> str:
+    """The numbers next to `parts` that cut `size` evenly."""
+    if not (is_scalar(size) and is_scalar(parts)) or size < 1:
+        return ""
+    whole, wanted = round(float(size)), float(parts)
+    cuts = [n for n in range(1, min(whole, 4096) + 1) if whole % n == 0]
+    below, above = [n for n in cuts if n < wanted], [n for n in cuts if n > wanted]
+    near = [str(n) for n in (*below[-1:], *above[:1])]
+    return f" (nearest that work: {' and '.join(near)})" if near else ""
+
+
+def own_checks(plan: Plan) -> list[Check]:
+    """What must hold whatever the design: whole numbers, and one set of ranks seen in two ways."""
+    found = []
+    for name in ("tp", "ep", "pp", "cp", "dp", "vpp", "dp_attention", "etp"):
+        value = getattr(plan, name)
+        if value is not None:
+            found.append(Check((value >= 1) & (value % 1 == 0), f"{name} must be a whole number of at least 1"))
+    whole = (plan.replicas % 1 == 0) & (plan.expert_slices % 1 == 0)
+    if plan.dp_attention is None and plan.etp is None:
+        reason = f"one of tp·cp{_shown(plan.tp * plan.cp)} and ep{_shown(plan.ep)} must divide the other"
+        return [*found, Check(whole, reason)]
+    same = plan.ep * plan.expert_slices == plan.stage
+    reason = (
+        f"the ranks of a stage are tp·cp·dp_attention{_shown(plan.stage)} for attention and "
+        f"ep·etp{_shown(plan.ep * plan.expert_slices)} for experts: both must be the same number"
+    )
+    return [*found, Check(whole & same, reason)]
+
+
+def _shown(value: Num) -> str:
+    return f" = {value:g}" if is_scalar(value) else ""
 
 
 def require(checks: list[Check]) -> None:
@@ -87,3 +165,8 @@ def require(checks: list[Check]) -> None:
 def busiest(batch: Num, parts: Num) -> Num:
     """Sequences on the busiest of `parts` replicas."""
     return ceil(batch / parts)
+
+
+def stage_layers(layers: int, pp: int, index: int) -> int:
+    """Layers of a pipeline stage: as even as can be, the first stages one more. (vLLM and Megatron's uneven split.)"""
+    return layers // pp + (1 if index < layers % pp else 0)

@@ -33,10 +33,12 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Parts that run side by side: the longest sets the time."""
+    """Parts that run side by side: the longest sets the time. `stretch`: how much longer each takes because of the others
+    (they share memory, links and multiprocessors); empty: not at all."""
 
     parts: tuple[Program, ...]
     tag: str = ""
+    stretch: tuple[Num, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +94,21 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
     parts = tuple(price(part, cost_of) for part in program.parts)
     if not parts:
         raise ValueError("an empty program has no cost")
+    if isinstance(program, Overlap) and program.stretch:
+        parts = tuple(_stretched(part, factor) for part, factor in zip(parts, program.stretch, strict=True))
     total = parts[0].cost
     for part in parts[1:]:
         total = total + part.cost if isinstance(program, Serial) else total.longest(part.cost)
     if isinstance(program, Serial):
         total = total * program.repeat
     return Priced(total, program, parts)
+
+
+def _stretched(priced: Priced[C], factor: Num) -> Priced[C]:
+    """The same with every cost below it longer."""
+    return Priced(
+        priced.cost * factor, priced.node, tuple(_stretched(part, factor) for part in priced.parts), priced.taken
+    )
 
 
 def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:

@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from simcost.dtypes import Dtype
-from simcost.num import Num
+from simcost.num import Num, ceil
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Call, Program, Serial
+from simcost.routing import Routing
 
+RANDOM = Routing()
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 
 
@@ -55,6 +57,7 @@ class View:
     storage: Mapping[str, Dtype]
     compute: Mapping[str, Dtype]
     core_compute: Dtype | None = None
+    routing: Routing = RANDOM
 
     @property
     def core(self) -> Dtype:
@@ -63,17 +66,23 @@ class View:
 
     @property
     def batch(self) -> Num:
-        """Sequences on the busiest attention replica."""
-        return busiest(self.phase.batch, self.plan.replicas)
+        """Sequences of a micro-batch on the busiest attention replica."""
+        return busiest(self.phase.batch, self.plan.replicas * self.plan.dp * self.phase.microbatches)
 
     @property
     def tokens(self) -> Num:
-        return self.batch * self.phase.q_len
+        """Rows that a linear layer of one rank sees; context parallelism shares them out."""
+        return ceil(self.batch * self.phase.q_len / self.plan.cp)
+
+    @property
+    def own_tokens(self) -> Num:
+        """Rows of the residual stream that a rank keeps: a part of them under sequence parallelism."""
+        return ceil(self.tokens / self.plan.tp) if self.plan.shards_sequence else self.tokens
 
     @property
     def all_tokens(self) -> Num:
-        """Tokens of all replicas together: what the experts see."""
-        return self.phase.batch * self.phase.q_len
+        """Tokens of a micro-batch of all replicas of one copy together: what the experts see."""
+        return busiest(self.phase.batch, self.plan.dp * self.phase.microbatches) * self.phase.q_len
 
     @property
     def unpacked(self) -> bool:
@@ -139,6 +148,19 @@ def cast(view: View, role: str, elements: Num, tag: str) -> Call:
     )
 
 
-def all_reduce(view: View, rows: Num, width: Num, tag: str) -> Call:
-    """Join the partial sums of a row-parallel product over the tensor-parallel group."""
-    return Call(Collective("all_reduce", view.activation.tensor_bytes(rows * width), view.plan.tp), tag)
+def enter(view: View, width: Num) -> tuple[Call, ...]:
+    """Before column-parallel products: under sequence parallelism every rank of the group needs all rows."""
+    if not view.plan.shards_sequence:
+        return ()
+    return (
+        Call(Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp), "all-gather"),
+    )
+
+
+def leave(view: View, width: Num) -> Call:
+    """Join the partial sums of a row-parallel product over the tensor-parallel group; under sequence parallelism each rank
+    keeps its part of the rows."""
+    payload, group = view.activation.tensor_bytes(view.tokens * width), view.plan.tp
+    if view.plan.shards_sequence:
+        return Call(Collective("reduce_scatter", payload, group), "reduce-scatter")
+    return Call(Collective("all_reduce", payload, group), "all-reduce")

@@ -76,7 +76,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     terms, points = row_terms(family, rows, candidate.labels, device)
     cache = 0.0 if device.l2 is None else float(np.max(device.l2))
     too_fast = terms.compute_s > MARGIN * rows.seconds
-    if candidate.family != "collective":
+    if candidate.family not in ("collective", "exchange"):
         too_fast = too_fast | ((terms.memory_s > MARGIN * rows.seconds) & (terms.bytes > 2.0 * cache))
     beyond = int(np.sum(too_fast))
     if beyond > MOST_EXCLUDED * len(rows):

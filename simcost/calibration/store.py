@@ -27,7 +27,7 @@ from simcost.hardware.profile import Device
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"13"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"15"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 0.54, 0.49, 0.63, 1.14 and 1.13 of |log error|.
 KIND = {"gemm": 0.33, "attention_prefill": 0.30, "attention_decode": 0.38, "experts": 0.69, "collective": 0.69}
 OTHER = 0.5  # families without a related kind among the shipped rows: as bad as the middle of those above
@@ -105,9 +105,20 @@ def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:
         text = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
-    rates = repr((_plain(device.peaks), _plain({"bw": device.bandwidth}))).encode()
-    digest = hashlib.blake2b(b"|".join((_VERSION, name.encode(), rates, text)), digest_size=16).hexdigest()
+    rates = repr((_plain(device.peaks), _plain(_others(device)))).encode()
+    what = f"{name}/{kind(labels)}".encode()
+    digest = hashlib.blake2b(b"|".join((_VERSION, what, rates, text)), digest_size=16).hexdigest()
     return _load(str(path), name, tuple(labels.items()), digest, device)
+
+
+def _others(device: Device) -> dict[str, object]:
+    """What else the terms of a kernel read off a device."""
+    link = device.scaleup
+    found = {
+        "bandwidth": device.bandwidth, "scaleout": device.scaleout, "sm_count": device.sm_count,
+        "scaleup": link and link.bandwidth, "pair": link and link.pair, "domain": link and link.domain,
+    }  # fmt: skip
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _plain(values: Mapping[str, object]) -> dict[str, float]:

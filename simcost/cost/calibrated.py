@@ -12,11 +12,15 @@ import numpy as np
 from simcost.calibration.family import Labels, at, families
 from simcost.calibration.store import Found, Store
 from simcost.cost.cost import Cost
+from simcost.cost.exchange import notify, resolved, safe
 from simcost.cost.kernel import Roofline
+from simcost.hardware.limits import compute_seconds
 from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num, plain, sqrt
 from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
+from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 from simcost.provenance import Basis
 
@@ -63,6 +67,9 @@ class Calibrated:
         return claims
 
     def __call__(self, op: Op) -> Cost:
+        if isinstance(op, Exchange):
+            found_traffic = resolved(op, self.device)
+            return self._traffic(found_traffic) + notify(found_traffic)
         cost: Cost | None = None
         for name, covered, found in self._claims(op):
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
@@ -74,7 +81,22 @@ class Calibrated:
         found = self._store.find(name, labels)
         return None if found is None else self._kernel(op, name, found)
 
+    def _traffic(self, op: Traffic) -> Cost:
+        """Inside a node and over several, each by its own curve."""
+        cost = self._roofline(op)
+        for over in (False, True):
+            here = np.asarray(((op.nodes > 1.0) == over) & (op.near_bytes + op.far_bytes > 0.0))
+            if not here.any():
+                continue
+            part = safe(op, over)
+            ((name, _, found),) = self._claims(part)
+            if found is not None:
+                cost = _on_wire(self._priced(part, name, found, cost.light_s, np.asarray(0.0))).where(here, cost)
+        return cost
+
     def _measured(self, op: Op, name: str, found: Found) -> Cost:
+        if isinstance(op, Traffic):
+            return self._traffic(op)
         if isinstance(op, Collective):
             return self._collective(op, name, found)
         return self._kernel(op, name, found)
@@ -89,20 +111,22 @@ class Calibrated:
 
     def _kernel(self, op: Op, name: str, found: Found) -> Cost:
         light = self._light(op)
-        floor = np.where(np.asarray(op.work().bytes) > 2.0 * np.asarray(self.device.l2 or 0.0), light, 0.0)
-        return self._priced(op, name, found, light, floor)
+        # Parts of one call may hand their data on in the L2: only what they compute bounds them.
+        floor = light
+        if isinstance(op, Fused):
+            floor = compute_seconds(op.main.work(), op.main.peak, self.device)
+        outside = np.asarray(op.work().bytes) > 2.0 * np.asarray(self.device.l2 or 0.0)
+        return self._priced(op, name, found, light, np.where(outside, floor, 0.0))
 
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
         """Curves hold inside one scale-up domain; a larger group takes the roofline's answer, a group of one none."""
         other = self._roofline(op)
-        inside = np.asarray((op.group > 1.0) & (self.device.nodes(op.group) <= 1.0), bool)
+        inside = np.asarray((op.group > 1.0) & (self.device.nodes(op.group, op.stride) <= 1.0), bool)
         if not inside.any():
             return other
         safe = Collective(op.kind, np.maximum(op.payload, 1.0), np.where(inside, op.group, 2.0))
         mine = self._priced(safe, name, found, other.light_s, np.asarray(0.0))
-        wire = Cost(0.0, 0.0, mine.memory_s, mine.overhead_s, other.light_s, mine.measured_s, mine.fitted_s,
-                    mine.transferred_s, 0.0, mine.spread)  # fmt: skip
-        return wire.where(inside, other)
+        return _on_wire(mine).where(inside, other)
 
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]
@@ -130,6 +154,14 @@ class Calibrated:
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             {f"{name} {found.basis}": seconds * sigma},
         )  # fmt: skip
+
+
+def _on_wire(cost: Cost) -> Cost:
+    """The same seconds as time on links."""
+    return Cost(
+        0.0, 0.0, cost.compute_s + cost.memory_s, cost.overhead_s, cost.light_s, cost.measured_s, cost.fitted_s,
+        cost.transferred_s, 0.0, cost.spread,
+    )  # fmt: skip
 
 
 def model(device: Device) -> Roofline | Calibrated:

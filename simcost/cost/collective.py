@@ -1,35 +1,62 @@
-"""Alpha-beta time of a collective on a profile's link tiers, first form.
+"""Alpha-beta time of a collective on a profile's link tiers: the fastest of the algorithms that libraries choose from.
 
-Inside one scale-up domain: ring all-reduce 2(n-1) hops and 2(n-1)/n of the tensor, all-gather half of that, All2All one
-message a peer. Across domains an all-reduce is reduce-scatter, all-reduce over NICs, all-gather; All2All sends the share
-of peers outside over the NIC at the same time as the rest inside. Most likely to be wrong: NCCL's switch of algorithm by
-size. Sources: Thakur et al. 2005; NCCL documentation. A group of one moves nothing.
+Inside a domain: ring; one shot (all ranks read all others: one hop, many bytes); where the switch reduces (NVLink SHARP),
+through the switch. Over several domains the members of one node each run a ring, or two trees, over their own network share,
+while the same bytes pass inside the nodes: the slower tier sets the rate, the hops add up. Most likely to be wrong: the sizes at
+which a library changes its mind. Sources: Thakur et al. 2005; NCCL 2.27 (`src/graph/tuning.cc`); vLLM `custom_all_reduce`.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost.cost import tiers
 from simcost.cost.cost import Cost
 from simcost.hardware.profile import Device
-from simcost.num import Num, every, maximum, where
+from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
-from simcost.plan import Check
 
 SPREAD = 0.45  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0}
 
 
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """What one rank sends on each tier. [B]"""
+
+    near: Num
+    far: Num
+
+
+def sent(op: Collective, device: Device) -> Bytes:
+    """By the ring, the least that a rank must send (a switch that reduces spares some of it)."""
+    near, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
+    if op.kind in ("all_to_all", "p2p"):
+        peers = maximum(op.group - 1.0, 1.0)
+        return Bytes(op.payload * (near - 1.0) / peers, op.payload * (op.group - near) / peers)
+    rounds = _ROUNDS[op.kind]
+    far = rounds * (nodes - 1.0) / nodes * op.payload / near
+    return Bytes(rounds * (near - 1.0) / near * op.payload, far)
+
+
 def collective_cost(op: Collective, device: Device) -> Cost:
     """Elementwise; a group that needs a link which the profile does not state takes forever (see `link_checks`)."""
-    group = op.group
-    if every(group <= 1.0):
-        zero = 0.0 * op.payload * group
+    if every(op.group <= 1.0):
+        zero = 0.0 * op.payload * op.group
         return Cost(zero, zero, zero, zero, zero)
-    inside, outside = device.node(group), device.nodes(group)
-    alpha, wire, light = (
-        _all_to_all(op, device, inside, group) if op.kind == "all_to_all" else _ring(op, device, inside, outside)
-    )
-    alpha = alpha + device.assumption("collective_latency")
-    moving = group > 1.0
+    near, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
+    moved, tier = sent(op, device), tiers.inside(device, near)
+    wire, hops = _inside(op, near, moved, tier, device)
+    light = _least(op, near, moved, device) * tier.byte
+    alpha = device.assumption("collective_latency") + hops
+    if not every(nodes <= 1.0):
+        net = tiers.outside(device)
+        far = where(nodes > 1.0, moved.far * net.byte, 0.0)
+        light, wire = maximum(light, far), maximum(wire, far * net.slow)
+        alpha = alpha + where(nodes > 1.0, _far_hops(op, nodes) * net.hop, 0.0)
+    moving = op.group > 1.0
     wire, alpha, light = (where(moving, value, 0.0) for value in (wire, alpha, light))
     return Cost(
         wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light,
@@ -37,59 +64,31 @@ def collective_cost(op: Collective, device: Device) -> Cost:
     )  # fmt: skip
 
 
-def _ring(op: Collective, device: Device, inside: Num, outside: Num) -> tuple[Num, Num, Num]:
+def _inside(op: Collective, near: Num, moved: Bytes, tier: tiers.Tier, device: Device) -> tuple[Num, Num]:
+    """(seconds on the wire, seconds of hops) of the fastest algorithm inside a domain."""
+    if op.kind in ("all_to_all", "p2p"):
+        return moved.near * tier.byte * tier.slow, 1.0 * (near > 1.0) * tier.hop
     rounds = _ROUNDS[op.kind]
-    near, near_slow, near_hop = _scaleup(device, inside)
-    light = rounds * (inside - 1.0) / inside * op.payload * near
-    wire, alpha = light * near_slow, rounds * (inside - 1.0) * near_hop
-    if not every(outside <= 1.0):
-        far, far_slow, far_hop = _scaleout(device)
-        part = where(outside > 1.0, rounds * (outside - 1.0) / outside * op.payload / inside * far, 0.0)
-        light, wire, alpha = light + part, wire + part * far_slow, alpha + rounds * (outside - 1.0) * far_hop
-    return alpha, wire, light
+    best = moved.near * tier.byte * tier.slow, rounds * (near - 1.0) * tier.hop
+    shot = (near - 1.0) * op.payload * (1.0 if op.kind == "all_reduce" else 1.0 / near)
+    options = [(shot * tier.byte * tier.slow, 1.0 * (near > 1.0) * tier.hop)]
+    if device.scaleup is not None and device.scaleup.reduces and op.kind == "all_reduce":
+        options.append((_least(op, near, moved, device) * tier.byte * tier.slow, 2.0 * (near > 1.0) * tier.hop))
+    for wire, hops in options:
+        wins = wire + hops < best[0] + best[1]
+        best = where(wins, wire, best[0]), where(wins, hops, best[1])
+    return best
 
 
-def _all_to_all(op: Collective, device: Device, inside: Num, group: Num) -> tuple[Num, Num, Num]:
-    near, near_slow, near_hop = _scaleup(device, inside)
-    peers = maximum(group - 1.0, 1.0)
-    light = op.payload * (inside - 1.0) / peers * near
-    wire, alpha = light * near_slow, 1.0 * (inside > 1.0) * near_hop
-    if not every(inside >= group):
-        far, far_slow, far_hop = _scaleout(device)
-        part = where(inside < group, op.payload * (group - inside) / peers * far, 0.0)
-        light, wire = maximum(light, part), maximum(wire, part * far_slow)
-        alpha = alpha + 1.0 * (inside < group) * far_hop
-    return alpha, wire, light
+def _least(op: Collective, near: Num, moved: Bytes, device: Device) -> Num:
+    """Fewest bytes of a rank inside its domain: a reducing switch takes the tensor once and gives the sum once."""
+    if op.kind != "all_reduce" or device.scaleup is None or not device.scaleup.reduces:
+        return moved.near
+    return where(near > 1.0, minimum(moved.near, op.payload * (1.0 + 1.0 / near)), 0.0)
 
 
-def _scaleup(device: Device, inside: Num) -> tuple[Num, Num, Num]:
-    """(seconds a byte, slow-down by the assumed efficiency, seconds a hop); zeros where nothing moves inside."""
-    if device.scaleup is None:
-        return 0.0 * inside, 1.0, 0.0
-    return (
-        1.0 / device.scaleup.reach(inside),
-        1.0 / device.assumption("link_efficiency"),
-        device.assumption("hop_latency"),
-    )
-
-
-def _scaleout(device: Device) -> tuple[Num, Num, Num]:
-    if device.scaleout is None:  # no way out of the domain: `link_checks` says so before anybody reads this
-        return float("inf"), 1.0, 0.0
-    return (
-        1.0 / device.scaleout,
-        1.0 / device.assumption("scaleout_efficiency"),
-        device.assumption("scaleout_hop_latency"),
-    )
-
-
-def link_checks(device: Device, devices: Num) -> list[Check]:
-    """Whether the profile states a link for so many devices."""
-    if device.scaleout is not None:
-        return []
-    lacks = "no 'links.scaleup' and no" if device.scaleup is None else "no"
-    reason = (
-        f"{device.where}: {lacks} 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain "
-        "(to try one: --set hw.links.scaleout.bandwidth=..., hw.assumed.scaleout_efficiency=..., hw.assumed.scaleout_hop_latency=...)"
-    )
-    return [Check(device.nodes(devices) <= 1.0, reason)]
+def _far_hops(op: Collective, nodes: Num) -> Num:
+    """Hops over the network: of a ring, or of a tree where that has fewer."""
+    if op.kind in ("all_to_all", "p2p"):
+        return 1.0 + 0.0 * nodes
+    return _ROUNDS[op.kind] * minimum(nodes - 1.0, 2.0 * np.ceil(np.log2(maximum(nodes, 1.0))))

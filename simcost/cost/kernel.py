@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
+from simcost.cost.exchange import notify, resolved, traffic_cost
 from simcost.hardware.limits import compute_seconds, memory_seconds
 from simcost.hardware.profile import Device
 from simcost.num import maximum, where
 from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
+from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 
 # Sigma of the log of this roofline's error, from the rows of the eight devices that ship measured (docs/theory/calibration.md,
@@ -32,6 +35,11 @@ class Roofline:
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Collective):
             return collective_cost(op, self.device)
+        if isinstance(op, Exchange):
+            found = resolved(op, self.device)
+            return traffic_cost(found, self.device) + notify(found)
+        if isinstance(op, Traffic):
+            return traffic_cost(op, self.device)
         work = op.work()
         compute, memory = compute_seconds(work, op.peak, self.device), memory_seconds(work, self.device)
         key = _EFFICIENCY.get(op.family)

@@ -53,7 +53,7 @@ _DIMENSION = {
     "power.tdp": "watts",
     "price.usd_per_hour": "usd_per_hour",
 }
-_TOPOLOGIES = ("switch", "mesh", "torus", "bridge")
+_TOPOLOGIES = ("switch", "mesh", "torus", "bridge", "host")
 _TOP = (
     "schema",
     "name",
@@ -282,6 +282,7 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
             facts["links.scaleup.bandwidth"],
             facts.get("links.scaleup.pair_bandwidth"),
             facts.get("links.scaleup.domain"),
+            bool(stated.get("reduces", False)),
         )
     assumed = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
     for key in ASSUMED:
@@ -306,4 +307,5 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         where,
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
+        sm_count=facts.get("compute.sm_count"),
     )

@@ -11,13 +11,15 @@ from simcost.num import Num, floor, maximum, minimum, where
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One tier. bandwidth [B/s] per device and direction; `pair` [B/s] between two devices of a mesh; domain [devices]."""
+    """One tier. bandwidth [B/s] per device and direction; `pair` [B/s] between two devices of a mesh; domain [devices];
+    reduces: the switch adds up what passes (NVLink SHARP)."""
 
     name: str
     topology: str
     bandwidth: Num
     pair: Num | None
     domain: Num | None
+    reduces: bool = False
 
     def reach(self, group: Num) -> Num:
         """Bandwidth of one device towards a group: in a mesh only the links to its members count. [B/s]"""
@@ -29,7 +31,7 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
-    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; home: the profile's file;
+    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; sm_count: multiprocessors; home: the profile's file;
     measurements: folders of measured rows, best first; base: the device as its profile states it, when overrides
     changed it; sibling: the device whose rows stand in for missing ones, and sigma of the
     log of its error here."""
@@ -52,6 +54,7 @@ class Device:
     base: Device | None = field(default=None, compare=False)
     sibling: Device | None = None
     sibling_spread: float = 0.0
+    sm_count: Num | None = None
 
     def peak(self, name: str) -> Num:
         """Dense rate. Raises SpecError naming key and file when the profile does not state it."""
@@ -64,13 +67,13 @@ class Device:
             raise SpecError(f"{self.where}: no 'assumed.{key}'")
         return self.assumed[key]
 
-    def node(self, group: Num) -> Num:
-        """Devices of a group inside one scale-up domain."""
+    def node(self, group: Num, stride: Num = 1.0) -> Num:
+        """Members of a group inside one scale-up domain, when they stand `stride` ranks apart."""
         if self.scaleup is None or self.scaleup.domain is None:
             return where(group <= 1.0, group, 1.0) if self.scaleup is None else group
-        return minimum(group, self.scaleup.domain)
+        return minimum(group, maximum(floor(self.scaleup.domain / stride), 1.0))
 
-    def nodes(self, group: Num) -> Num:
+    def nodes(self, group: Num, stride: Num = 1.0) -> Num:
         """Scale-up domains that a group spans."""
-        per = self.node(group)
+        per = self.node(group, stride)
         return floor((group + per - 1.0) / per)

@@ -1,4 +1,5 @@
-"""What must cross links, as logical facts: payload and group. Cost resolves them to links, algorithms and time."""
+"""What must cross links, as logical facts: payload, group, and how far apart its members stand. Cost resolves them to
+links, algorithms and time."""
 
 from __future__ import annotations
 
@@ -8,18 +9,19 @@ from typing import ClassVar, Literal
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
-Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all"]
+Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p"]
 
 
 @dataclass(frozen=True, slots=True)
 class Collective:
-    """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one
-    to be scattered (reduce_scatter), or what one rank sends to
-    *other* ranks (all_to_all). A group of one moves nothing."""
+    """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one to be scattered
+    (reduce_scatter), what one rank sends to *other* ranks (all_to_all), to the next one (p2p: `group` is 2 where something
+    moves). A group of one moves nothing. `stride`: ranks between neighbours of the group, 1 when they are adjacent."""
 
     kind: Kind
     payload: Num
     group: Num
+    stride: Num = 1.0
     family: ClassVar[str] = "collective"
     formula: ClassVar[str] = "ring all-reduce 2(n-1)/n·S, all-gather (n-1)/n·S, All2All remote bytes"
     source: ClassVar[str] = "alpha-beta model, Thakur et al. 2005"
@@ -32,16 +34,17 @@ class Collective:
         return Work()
 
     def coords(self) -> Coords:
-        return {"op": self.kind, "payload_bytes": self.payload, "group": self.group}
+        return {"op": self.kind, "payload_bytes": self.payload, "group": self.group, "stride": self.stride}
 
     def workspace_bytes(self) -> Num:
-        return self.payload
+        return self.payload * (self.group > 1.0)
 
     def saved_bytes(self) -> Num:
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
-        return (self,)
+        adjoint: dict[Kind, Kind] = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
+        return (Collective(adjoint.get(self.kind, self.kind), self.payload, self.group, self.stride),)
 
     def weight_grad(self) -> tuple[Op, ...]:
         return ()

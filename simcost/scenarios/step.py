@@ -8,8 +8,8 @@ import numpy as np
 
 from simcost import lower
 from simcost.cost import calibrated, memory, price
-from simcost.cost.collective import link_checks
 from simcost.cost.cost import BASES, Cost
+from simcost.cost.tiers import link_checks
 from simcost.model import count
 from simcost.num import Num, exp, floor, is_scalar, maximum
 from simcost.plan import Check, busiest, require

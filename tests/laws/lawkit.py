@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,7 @@ from simcost.num import Num
 from simcost.ops.work import Work
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program
+from simcost.routing import Routing
 from simcost.scenarios import query
 from simcost.scenarios import step as steps
 
@@ -35,9 +37,10 @@ def model(name: str) -> ModelSpec:
 
 
 def view(batch: Num, q_len: Num, past: Num, plan: Plan | None = None, logits: Num = 1.0) -> View:
-    """A plain bf16 view; MLA absorbed unless the plan says otherwise."""
+    """A plain bf16 view; MLA absorbed unless the plan says otherwise; every expert takes its exact share."""
     every = dict.fromkeys(ROLES, BF16)
-    return View(plan or Plan(mla_form="absorbed"), Phase(batch, q_len, past, logits), BF16, BF16, every, every)
+    plan = replace(plan or Plan(mla_form="absorbed"), all_to_all="normal")
+    return View(plan, Phase(batch, q_len, past, logits), BF16, BF16, every, every, routing=Routing("balanced"))
 
 
 def weighted(program: Program, times: float = 1.0) -> Iterator[tuple[Call, float]]:

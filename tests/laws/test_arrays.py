@@ -18,11 +18,12 @@ from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.hardware import load as hardware
 from simcost.ops.attention_core import Mask
+from simcost.ops.exchange import MODES
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 from simcost.registry import discover
-from simcost.routing import distinct_experts, distinct_ranks
+from simcost.routing import Router, Routing, distinct_experts, distinct_ranks
 from simcost.scenarios import phases
 from simcost.scenarios.query import make
 
@@ -68,6 +69,14 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["parts"] = tuple((part, draw(arguments(part))) for part in (Stream, Gemm))
         elif field.name == "kind":
             found["kind"] = draw(st.sampled_from(["all_reduce", "all_gather", "all_to_all"]))
+        elif field.name == "router":
+            found["router"] = Router(256.0, 8.0, 8, 4, "top2")
+        elif field.name == "routing":
+            found["routing"] = draw(st.sampled_from([Routing(), Routing("balanced"), Routing("zipf", 0.5)]))
+        elif field.name == "direction":
+            found["direction"] = draw(st.sampled_from(["dispatch", "combine"]))
+        elif field.name == "mode":
+            found["mode"] = draw(st.sampled_from(MODES))
         elif field.name == "scoring":
             found["scoring"] = draw(st.sampled_from(["softmax", "sigmoid"]))
         elif kind == "Dtype":

@@ -12,7 +12,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.blocks import context_parallel as cp
+from simcost.blocks.view import View, Weight, enter, leave, linear
 from simcost.errors import SpecError
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
@@ -61,6 +62,7 @@ class GQA:
         even = where(kv >= plan.tp, kv / plan.tp, plan.tp / kv)
         return [
             divides(self.num_attention_heads, plan.tp, "num_attention_heads"),
+            *cp.checks(plan, self.num_attention_heads),
             Check(
                 even == maximum(even // 1, 1.0),
                 f"tp must divide num_key_value_heads = {float(np.max(kv)):.0f}, or be a multiple of it",
@@ -87,34 +89,28 @@ class GQA:
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
         _, kv = self.heads(plan)
-        return self.mask.state_tokens(context) * kv * (self.head_dim + self.v_head_dim)
+        return self.mask.state_tokens(context) * kv * (self.head_dim + self.v_head_dim) / plan.cp
 
     def program(self, view: View) -> Program:
         h, kv = self.heads(view.plan)
         qkv, o = self.weights(view.plan)[:2]
         rows, act = view.tokens, view.activation
-        parts: list[Program] = [linear(view, qkv, rows)]
+        parts: list[Program] = [*enter(view, self.hidden_size), linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
         write = Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv)
+        at = cp.at(view)
         core = AttentionCore(
-            view.batch,
-            view.phase.q_len,
-            view.phase.past,
-            h,
-            kv,
-            self.head_dim,
-            self.v_head_dim,
-            self.mask,
-            act,
-            view.kv,
-            view.core,
-        )
+            at.batch, at.q_len, at.past, h / at.head_parts, maximum(kv / at.head_parts, 1.0), self.head_dim,
+            self.v_head_dim, self.mask, act, view.kv, view.core,
+        )  # fmt: skip
+        q, k_v, out = h * self.head_dim, kv * (self.head_dim + self.v_head_dim), h * self.v_head_dim
+        wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         parts += [
             Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),
-            Serial((Call(write, "kv write"), Call(core, "core")), kernel="attention"),
+            cp.around(view, Serial((Call(write, "kv write"), Call(core, "core")), kernel="attention"), wire, self.mask),
             linear(view, o, rows),
-            all_reduce(view, rows, self.hidden_size, "all-reduce"),
+            leave(view, self.hidden_size),
         ]  # fmt: skip
         return Serial(tuple(parts), "attention")
 

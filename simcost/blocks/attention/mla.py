@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.blocks import context_parallel as cp
+from simcost.blocks.view import View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -61,7 +62,8 @@ class MLA:
         return self.kv_lora_rank + self.qk_rope_head_dim
 
     def checks(self, plan: Plan) -> list[Check]:
-        return [divides(self.num_attention_heads, plan.tp, "num_attention_heads")]
+        heads = self.num_attention_heads
+        return [divides(heads, plan.tp, "num_attention_heads"), *cp.checks(plan, heads)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         h, d = self.num_attention_heads / plan.tp, self.hidden_size
@@ -85,16 +87,15 @@ class MLA:
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
-        return context * self.latent
+        return context * self.latent / plan.cp
 
     def program(self, view: View) -> Program:
         forms = {"expanded": self._expanded(view), "absorbed": self._absorbed(view)}
         chosen = view.plan.mla_form
         core: Program = Choice(tuple(forms.items()), "MLA form") if chosen == "auto" else forms[chosen]
-        rows = view.tokens
-        o = self._weight(view, "o_proj")
-        parts = (*self._projections(view), core, linear(view, o, rows))
-        return Serial((*parts, all_reduce(view, rows, self.hidden_size, "all-reduce")), "attention")
+        o = linear(view, self._weight(view, "o_proj"), view.tokens)
+        parts = (*enter(view, self.hidden_size), *self._projections(view), core, o, leave(view, self.hidden_size))
+        return Serial(parts, "attention")
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -116,15 +117,19 @@ class MLA:
         rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
         rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
         write = Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write")
-        return Serial((rope, write, Call(core, "core")), kernel="attention")
+        wire = cp.Wire(
+            act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(self.latent), act.tensor_bytes(heads * core.d_v)
+        )
+        return cp.around(view, Serial((rope, write, Call(core, "core")), kernel="attention"), wire, self.mask)
 
     def _expanded(self, view: View) -> Program:
-        heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
-        expand = linear(view, self._weight(view, "kv_b_proj"), view.batch * phase.context, "kv_b_proj (expand)")
+        at, act = cp.at(view), view.activation
+        heads = self.num_attention_heads / view.plan.tp / at.head_parts
+        expand = linear(view, self._weight(view, "kv_b_proj"), at.batch * at.context, "kv_b_proj (expand)")
         core = AttentionCore(
-            view.batch,
-            phase.q_len,
-            phase.past,
+            at.batch,
+            at.q_len,
+            at.past,
             heads,
             heads,
             self.qk_head_dim,
@@ -137,9 +142,10 @@ class MLA:
         return Serial((expand, self._core(view, core)))
 
     def _absorbed(self, view: View) -> Program:
-        heads, act, phase = self.num_attention_heads / view.plan.tp, view.activation, view.phase
+        at, act, heads = cp.at(view), view.activation, self.num_attention_heads / view.plan.tp
         core = AttentionCore(
-            view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv, view.core, True
+            at.batch, at.q_len, at.past, heads / at.head_parts, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv,
+            view.core, True,
         )  # fmt: skip
         return Serial(
             (

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.blocks.view import View, Weight, leave, linear
 from simcost.num import Num, ceil
 from simcost.ops.collective import Collective
 from simcost.ops.gather import Gather
@@ -46,7 +46,7 @@ class Embedding:
     def program(self, view: View) -> Program:
         table = view.storage["embedding"]
         rows = Call(Gather(view.tokens, self.hidden_size, table, view.activation), "embed_tokens")
-        return Serial((rows, all_reduce(view, view.tokens, self.hidden_size, "all-reduce")), "embedding")
+        return Serial((rows, leave(view, self.hidden_size)), "embedding")
 
 
 @dataclass(frozen=True, slots=True)

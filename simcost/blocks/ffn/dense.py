@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight, all_reduce, linear
+from simcost.blocks.view import View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
@@ -47,10 +47,11 @@ class Dense:
         rows = view.tokens
         return Serial(
             (
+                *enter(view, self.hidden_size),
                 linear(view, up, rows),
                 activation(view, rows * self.intermediate_size / view.plan.tp, self.gated),
                 linear(view, down, rows),
-                all_reduce(view, rows, self.hidden_size, "all-reduce"),
+                leave(view, self.hidden_size),
             ),
             "ffn",
         )

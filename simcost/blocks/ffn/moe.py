@@ -1,7 +1,7 @@
 """Mixture of experts: a router sends each token to k of E experts; shared experts see every token.
 
-Weights are read for the distinct experts that the batch touches. ep spreads experts over ranks, tp/ep cuts each.
-Most likely to be wrong: balanced routing; a skewed router loads the busiest rank more. Sources: GShard (arXiv 2006.16668),
+Weights are read for the distinct experts that the batch touches; every rank waits for the one with most rows.
+Most likely to be wrong: real routers are more skewed than the routing asked for. Sources: GShard (arXiv 2006.16668),
 DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `modeling_mixtral.py`.
 """
 
@@ -12,20 +12,20 @@ from typing import ClassVar
 
 import numpy as np
 
+from simcost.blocks import dispatch
 from simcost.blocks.ffn.dense import activation
-from simcost.blocks.view import View, Weight, all_reduce, cast, linear
+from simcost.blocks.view import View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
-from simcost.num import Num, where
-from simcost.ops.collective import Collective
+from simcost.num import Num, maximum, minimum, where
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
-from simcost.ops.router import Router
+from simcost.ops.router import Router as TopK
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
-from simcost.program import Call, Program, Serial
-from simcost.routing import busiest_expert, distinct_experts, distinct_ranks
+from simcost.program import Call, Overlap, Program, Serial
+from simcost.routing import Router, busiest_expert, busiest_rank, touched
 
 SCORING = ("softmax", "sigmoid")
 
@@ -47,12 +47,13 @@ class MoE:
     scoring_func: str = "softmax"
     n_group: float = 1.0
     topk_group: float = 1.0
+    group_rule: str = "random"
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2401.06066"
 
     def checks(self, plan: Plan) -> list[Check]:
         rules = [
-            divides(self.n_routed_experts, plan.ep, "n_routed_experts"),
+            divides(self.n_routed_experts + plan.redundant_experts, plan.ep, "n_routed_experts and their copies"),
             divides(self.moe_intermediate_size, plan.expert_slices, "moe_intermediate_size"),
         ]
         if self.has_shared:
@@ -64,7 +65,7 @@ class MoE:
         return bool(np.any(np.asarray(self.shared_width) > 0))
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        d, held = self.hidden_size, self.n_routed_experts / plan.ep
+        d, held = self.hidden_size, self._held(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
         up = f * (2.0 if self.gated else 1.0)
         found = [
@@ -89,33 +90,62 @@ class MoE:
     def state_elements(self, context: Num, plan: Plan) -> Num:
         return 0.0
 
+    @property
+    def router(self) -> Router:
+        return Router(
+            self.n_routed_experts, self.num_experts_per_tok, int(self.n_group), int(self.topk_group), self.group_rule
+        )
+
     def program(self, view: View) -> Program:
+        """Tokens go to their experts and back in one node, so that one mode serves both ways; the experts run between."""
         plan, rows, act = view.plan, view.tokens, view.activation
         weight = {w.name: w for w in self.weights(plan)}
-        copies = view.all_tokens * self.num_experts_per_tok / plan.ep
-        router = Router(
-            rows, self.n_routed_experts, self.num_experts_per_tok, self.scoring_func, self.n_group, self.topk_group
+        choose = TopK(
+            view.own_tokens,
+            self.n_routed_experts,
+            self.num_experts_per_tok,
+            self.scoring_func,
+            self.n_group,
+            self.topk_group,
         )
         x = view.quantised_input("experts")
-        parts: list[Program] = [linear(view, weight["router"], rows, "router"), Call(router, "top-k")]
+        parts: list[Program] = [linear(view, weight["router"], view.own_tokens, "router"), Call(choose, "top-k")]
         if x is not act:
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
-            parts.append(cast(view, "experts", rows * self.hidden_size, "tokens"))
-        parts.append(self._exchange(view, "dispatch", x))
-        inside: list[Program] = [Call(Permute(rows, copies, self.hidden_size, x), "permute")]
-        inside += self._experts(view, weight, copies)
-        inside.append(Call(Permute(rows, copies, self.hidden_size, act, combine=True), "unpermute"))
-        parts.append(Serial(tuple(inside), "experts", kernel="experts"))
-        parts.append(self._exchange(view, "combine", act))
-        if self.has_shared:
-            parts += self._shared(view, weight, rows)
-        parts.append(all_reduce(view, rows, self.hidden_size, "all-reduce"))
+            parts.append(cast(view, "experts", view.own_tokens * self.hidden_size, "tokens"))
+        shared: Program | None = Serial(tuple(self._shared(view, weight, rows)), "shared") if self.has_shared else None
+        exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
+        if exchange is not None and shared is not None and plan.overlap == "shared_experts":
+            exchange, shared = Overlap((exchange, shared), "shared experts beside the exchange"), None
+        parts += [] if exchange is None else [exchange]
+        parts.append(self._run(view, weight, x))
+        parts += [] if shared is None else [shared]
+        parts += dispatch.joined(view, self.hidden_size, self.has_shared)
         return Serial(tuple(parts), "moe")
 
-    def _experts(self, view: View, weight: dict[str, Weight], copies: Num) -> list[Program]:
-        held = self.n_routed_experts / view.plan.ep
-        touched = distinct_experts(self.n_routed_experts, self.num_experts_per_tok, view.all_tokens, held)
-        load = busiest_expert(self.n_routed_experts, self.num_experts_per_tok, view.all_tokens)
+    def _run(self, view: View, weight: dict[str, Weight], x: Dtype) -> Program:
+        """What one rank does with the rows that came to it, the busiest rank's."""
+        tokens, act = view.all_tokens, view.activation
+        router, routing, plan = self.router, view.routing, view.plan
+        copies, here = (
+            tokens * self.num_experts_per_tok / plan.ep,
+            busiest_rank(routing, router, tokens, plan.ep, plan.redundant_experts),
+        )
+        load = busiest_expert(routing, router, tokens, plan.redundant_experts) / here
+        if plan.capacity_factor is not None:
+            # Every expert's rows are padded, or cut, to the same number.
+            here, load = plan.capacity_factor + 0.0 * here, 1.0 + 0.0 * load
+        copies = copies * here
+        # Where tokens are replicated a rank permutes from all of them, else from those that came.
+        came = where(plan.exchanges > 0.0, minimum(copies, tokens), view.tokens)
+        inside: list[Program] = [Call(Permute(came, copies, self.hidden_size, x), "permute")]
+        inside += self._experts(view, weight, copies, maximum(load, 1.0))
+        inside.append(Call(Permute(came, copies, self.hidden_size, act, combine=True), "unpermute"))
+        return Serial(tuple(inside), "experts", kernel="experts")
+
+    def _experts(self, view: View, weight: dict[str, Weight], copies: Num, load: Num) -> list[Program]:
+        held = self._held(view.plan)
+        run = touched(view.routing, self.router, view.all_tokens, held)
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
@@ -123,12 +153,16 @@ class MoE:
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(
-                copies, touched, weight[name].out, inner, x, stored, view.activation, compute, packed, held, load
+                copies, run, weight[name].out, inner, x, stored, view.activation, compute, packed, held, load
             )
             parts.append(Call(gemm, name))
             if name == "experts_up":
                 parts.append(activation(view, copies * self._width(view), self.gated))
         return parts
+
+    def _held(self, plan: Plan) -> Num:
+        """Experts on a rank, copies of busy ones included."""
+        return (self.n_routed_experts + plan.redundant_experts) / plan.ep
 
     def _width(self, view: View) -> Num:
         return self.moe_intermediate_size / view.plan.expert_slices
@@ -138,23 +172,13 @@ class MoE:
         same = view.quantised_input("shared_experts") is view.quantised_input("experts")
         add = Stream("residual", rows * self.hidden_size, 2.0, 1.0, 1.0, act, act)
         return [
+            *enter(view, self.hidden_size),
             linear(view, weight["shared_up"], rows, quantise=not same),
             activation(view, rows * self.shared_width / view.plan.tp, self.gated),
             linear(view, weight["shared_down"], rows),
             *([linear(view, weight["shared_gate"], rows)] if self.shared_gate else []),
             Call(add, "add shared"),
         ]
-
-    def _exchange(self, view: View, tag: str, x: Dtype) -> Call:
-        """All2All between attention replicas and experts when ep > tp: the tp ranks of a replica share its tokens, each
-        sends one copy a token and destination rank (DeepEP), its own rank is free."""
-        plan = view.plan
-        ranks = where(plan.ep > plan.tp, plan.ep, 1.0)
-        visited = distinct_ranks(
-            self.n_routed_experts, int(self.num_experts_per_tok), ranks, int(self.n_group), int(self.topk_group)
-        )
-        remote = view.tokens / plan.tp * visited * (ranks - 1.0) / ranks
-        return Call(Collective("all_to_all", x.tensor_bytes(remote * self.hidden_size), ranks), tag)
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
@@ -206,6 +230,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     scoring = r.text("scoring_func", "softmax")
     if scoring not in SCORING:
         raise SpecError(f"{r.where}: 'scoring_func' must be one of {', '.join(SCORING)}, not {scoring!r}")
+    # DeepSeek-V3 (noaux_tc) ranks groups by the sum of their two best scores, V2 (group_limited_greedy) by the best.
+    rule = "max" if r.text("topk_method") == "group_limited_greedy" else "top2"
     groups = float(r.layout("n_group", 1, least=1))
     limit = float(r.layout("topk_group", 1, least=1))
     r.divisible(experts, groups, "n_routed_experts must be a multiple of n_group")
@@ -217,4 +243,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
         expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
         correction_bias=r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias"),
         shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
+        group_rule=rule,
     )  # fmt: skip

@@ -38,4 +38,6 @@ class Norm:
     def program(self, view: View) -> Program:
         passes = 2.0 if self.residual else 1.0
         act = view.activation
-        return Call(Stream("norm", view.tokens * self.width, passes, passes, 4.0 + passes - 1.0, act, act), self.name)
+        return Call(
+            Stream("norm", view.own_tokens * self.width, passes, passes, 4.0 + passes - 1.0, act, act), self.name
+        )

@@ -17,7 +17,7 @@ from simcost.ops.work import Op
 NUMBERS = ("bytes", "group")
 LABELS = ("what", "backend")
 LENGTHS = None
-_ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0}
+_ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0, "p2p": 1.0}
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -25,11 +25,10 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    """Engines reduce with kernels of their own ("custom"), exchange tokens of experts with DeepEP and call NCCL for the
-    rest. DeepEP's low-latency kernels ("deepep_ll") have rows; which of the two a phase takes is not decided here."""
+    """Engines reduce with kernels of their own ("custom") and call NCCL for the rest."""
     if not isinstance(op, Collective):
         return None
-    return {"what": op.kind, "backend": {"all_reduce": "custom", "all_to_all": "deepep"}.get(op.kind, "nccl")}
+    return {"what": op.kind, "backend": "custom" if op.kind == "all_reduce" else "nccl"}
 
 
 def covers(op: Op) -> Mask:
@@ -37,7 +36,10 @@ def covers(op: Op) -> Mask:
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    return [{**labels, "backend": other} for other in ("nccl", "gloo") if other != labels["backend"]]
+    found: list[Labels] = [{**labels, "backend": other} for other in ("nccl", "gloo") if other != labels["backend"]]
+    if labels["what"] == "p2p":  # as an All2All of two
+        found = [{"what": "all_to_all", "backend": other} for other in ("nccl", "gloo")]
+    return found
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
@@ -49,7 +51,7 @@ def terms(op: Op, device: Device) -> Terms:
     """Bytes that a rank sends on a ring, at the link's rate; nothing computes."""
     assert isinstance(op, Collective)
     rate = device.bandwidth if device.scaleup is None else device.scaleup.reach(op.group)
-    share = 1.0 if op.kind == "all_to_all" else (op.group - 1.0) / op.group
+    share = 1.0 if op.kind in ("all_to_all", "p2p") else (op.group - 1.0) / op.group
     sent = _ROUNDS[op.kind] * op.payload * share
     return Terms(0.0 * sent, sent / rate, 0.0 * sent, sent, ())
 

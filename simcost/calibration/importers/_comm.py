@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from simcost import units
 from simcost.calibration.importers._tables import Candidate, candidate, kept, newest, order, plain_table, read_table
-from simcost.routing import distinct_ranks
+from simcost.routing import Router, Routing, visited
 
 
 def nccl(root: Path) -> Iterator[Candidate]:
@@ -39,23 +39,17 @@ def _exchanged(f: Any) -> dict[str, Any]:
 
 
 def deepep(root: Path) -> Iterator[Candidate]:
-    """DeepEP inside one node, uniform top-k, tokens a rank: normal kernels (one copy a token and distinct rank; without the
-    layout and notify steps, most SMs offered) and low-latency kernels (one copy a token and expert). Dispatch in fp8 with
-    a fp32 scale for 128 numbers, combine in bf16. Bytes are those that leave a rank."""
+    """DeepEP over one node and over 2, 4 and 8: normal kernels (one copy a token and distinct rank, over the network one a
+    token and node; without the layout and notify steps) by their number of multiprocessors, and low-latency kernels (one copy a
+    token and expert). Dispatch in fp8 with a fp32 scale for 128 numbers, combine in bf16; routing as DeepEP's own tests
+    draw it: uniform scores, over several nodes at most four of them, those with the best score."""
     if root.name not in _EIGHT:
         return
-    for mode, backend in (("normal", "deepep"), ("ll", "deepep_ll")):
-        path = newest(root, "comm", "sglang", f"wideep_deepep_{mode}")
-        if path is None:
-            continue
-        times = [f"{way}_transmit_us" if mode == "normal" else f"{way}_avg_t_us" for way in ("dispatch", "combine")]
-        frame = plain_table(path, ("node_num", "hidden_size", "num_token", "num_topk", "num_experts", *times))
-        frame = frame[frame["node_num"] == 1]
-        if mode == "normal":
-            frame = frame[frame["dispatch_sms"] == frame["dispatch_sms"].max()]
-        if not len(frame):
-            continue
-        yield _exchanges(frame, backend, times, path)
+    for mode, stem in (("normal", "normal"), ("low_latency", "ll")):
+        frames = _exchange_tables(root, stem)
+        for direction in ("dispatch", "combine"):
+            for reach in ("node", "nodes"):
+                yield from _exchange(frames, mode, direction, reach)
 
 
 _EIGHT = (
@@ -64,32 +58,56 @@ _EIGHT = (
     "b200_sxm",
     "b300_sxm",
 )  # boxes of eight; other tables do not say how many ranks took part
+_SLOW = "over 8 nodes this cluster's dispatch ran at 17 GB/s a NIC, its combine at 45: not the kernel's doing"
 
 
-def _exchanges(frame: Any, backend: str, times: list[str], path: Path) -> Candidate:
-    import pandas as pd
+def _exchange_tables(root: Path, stem: str) -> list[tuple[Path, Any]]:
+    """Every version's table, the newest first: one node from the newest, several nodes from the one that has them."""
+    paths = sorted(root.glob(f"comm/sglang/*/wideep_deepep_{stem}_perf.parquet"), key=lambda p: order(p.parent.name))
+    needed = ("node_num", "hidden_size", "num_token", "num_topk", "num_experts")
+    return [(path, plain_table(path, needed)) for path in reversed(paths)]
 
-    ranks = 8.0  # all GPUs of the collector's nodes
-    away = (ranks - 1.0) / ranks
-    top_k = frame["num_topk"].to_numpy(float)
-    copies = top_k if backend == "deepep_ll" else np.array(
-        [float(distinct_ranks(float(e), int(k), ranks)) for e, k in zip(frame["num_experts"], frame["num_topk"], strict=True)]
-    )  # fmt: skip
-    tokens, hidden = frame["num_token"].to_numpy(float), frame["hidden_size"].to_numpy(float)
-    sizes = (tokens * copies * (hidden + hidden / 32.0) * away, tokens * copies * 2.0 * hidden * away)
-    both = [
-        pd.DataFrame(
-            {
-                "size": size,
-                "latency": frame[time].to_numpy(float) * _MS,
-                "kernel_source": f"DeepEP {time.split('_')[0]}",
-            }
+
+def _exchange(frames: list[tuple[Path, Any]], mode: str, direction: str, reach: str) -> Iterator[Candidate]:
+    for path, frame in frames:
+        mine = frame[(frame["node_num"] == 1) == (reach == "node")]
+        if not len(mine):
+            continue
+        time = f"{direction}_transmit_us" if mode == "normal" else f"{direction}_avg_t_us"
+        mine = mine.assign(latency=mine[time] * _MS, sms=mine[f"{direction}_sms"] if mode == "normal" else 0)
+        slow = (
+            (lambda f: f["node_num"] == 8)
+            if (mode, direction) == ("normal", "dispatch")
+            else (lambda f: f["node_num"] > 8)
         )
-        for size, time in zip(sizes, times, strict=True)
-    ]
-    rows = pd.concat(both, ignore_index=True)
-    labels = {"what": "all_to_all", "backend": backend}
-    return candidate("collective", labels, rows, lambda f: {"bytes": f["size"], "group": ranks}, path)
+        mine, dropped, bad = kept(mine, {_SLOW: slow})
+        labels = {"mode": mode, "direction": direction, "reach": reach}
+        yield candidate("exchange", labels, mine, _copies(mode, direction), path, dropped, bad)
+        return
+
+
+def _copies(mode: str, direction: str) -> Callable[[Any], dict[str, Any]]:
+    def columns(f: Any) -> dict[str, Any]:
+        hidden, nodes = f["hidden_size"].to_numpy(float), f["node_num"].to_numpy(float)
+        near, far = np.array(
+            [_spread(mode, float(e), int(k), float(n)) for e, k, n in zip(f["num_experts"], f["num_topk"], nodes, strict=True)]
+        ).reshape(-1, 2).T  # fmt: skip
+        return {
+            "tokens": f["num_token"], "width": hidden + hidden / 32.0 if direction == "dispatch" else 2.0 * hidden,
+            "near": near, "far": far, "group": 8.0 * nodes, "nodes": nodes, "sms": np.maximum(f["sms"], 1.0),
+        }  # fmt: skip
+
+    return columns
+
+
+def _spread(mode: str, experts: float, top_k: int, nodes: float) -> tuple[float, float]:
+    """Copies of a token inside nodes and over the network."""
+    if mode == "low_latency":
+        return top_k * 7.0 / (8.0 * nodes), top_k * (nodes - 1.0) / nodes
+    groups = int(nodes)
+    router = Router(experts, float(top_k), groups, min(groups, 4), "max")
+    there = float(visited(Routing(), router, nodes))
+    return float(visited(Routing(), router, 8.0 * nodes)) * 7.0 / 8.0, there * (nodes - 1.0) / nodes
 
 
 _MS = units.parse("1 us", "seconds") / units.parse("1 ms", "seconds")

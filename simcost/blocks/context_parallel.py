@@ -1,0 +1,82 @@
+"""Context parallelism: the tokens of a sequence, and its cache, shared out over cp ranks.
+
+Prefill: each rank takes q_len/cp queries in two pieces, one from each end, so that causal work is even. `ring` passes K and V
+around behind the core, `all_gather` collects them first, `ulysses` swaps tokens for heads by All2All and back. Decode: each
+rank keeps 1/cp of the cache and sees all queries of the group; partial outputs are joined (`ulysses`: heads are split).
+Most likely to be wrong: the merge of partial outputs is not counted as a kernel. Sources: Ring Attention (arXiv 2310.01889),
+Llama 3 (arXiv 2407.21783 §3.3.2, all-gather), DeepSpeed-Ulysses (arXiv 2309.14509), Helix (arXiv 2507.07120, decode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simcost.blocks.view import View
+from simcost.num import Num, every, where
+from simcost.ops.attention_core import Mask
+from simcost.ops.collective import Collective
+from simcost.plan import Check, Plan, divides
+from simcost.program import Call, Overlap, Program, Serial
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """What one rank's core sees: sequences, queries and cached keys of each; its heads are cut in `head_parts`."""
+
+    batch: Num
+    q_len: Num
+    past: Num
+    head_parts: Num
+
+    @property
+    def context(self) -> Num:
+        return self.past + self.q_len
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """Bytes of one token on one rank before cp: its queries, its keys and values, its outputs."""
+
+    q: Num
+    kv: Num
+    o: Num
+
+
+def at(view: View) -> At:
+    """A rank's share. A causal share of prefill is that of q/cp queries after (q - q/cp)/2 more keys: the same number of
+    (query, key) pairs, exactly."""
+    phase, cp = view.phase, view.plan.cp
+    if every(cp == 1.0) or view.plan.cp_method == "ulysses":
+        return At(view.batch, phase.q_len, phase.past, cp)
+    share = where(phase.q_len > 1.0, phase.q_len / cp, phase.q_len)
+    past = where(phase.q_len > 1.0, phase.past + (phase.q_len - share) / 2.0, phase.context / cp - 1.0)
+    return At(view.batch, share, where(past > 0.0, past, 0.0), 1.0)
+
+
+def checks(plan: Plan, heads: Num) -> list[Check]:
+    if plan.cp_method != "ulysses":
+        return []
+    return [divides(heads, plan.tp * plan.cp, "num_attention_heads (ulysses splits them over tp·cp)")]
+
+
+def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:
+    """The core with what crosses the links for it; the core alone without context parallelism."""
+    phase, cp, stride = view.phase, view.plan.cp, view.plan.tp
+    if every(cp == 1.0):
+        return core
+    rows = view.batch * phase.q_len
+    if view.plan.cp_method == "ulysses":
+        share = rows / cp * (cp - 1.0) / cp
+        there = Call(Collective("all_to_all", share * (wire.q + wire.kv), cp, stride), "heads for tokens")
+        back = Call(Collective("all_to_all", share * wire.o, cp, stride), "tokens for heads")
+        return Serial((there, core, back))
+    prefill, decode = where(phase.q_len > 1.0, cp, 1.0), where(phase.q_len > 1.0, 1.0, cp)
+    keys = Call(
+        Collective("all_gather", view.batch * mask.keys(phase.q_len, phase.past) * wire.kv, prefill, stride),
+        "keys and values",
+    )
+    queries = Call(Collective("all_gather", rows * wire.q, decode, stride), "queries")
+    # Each partial output comes with a log-sum-exp a head, small beside it, and is added in the activations' format.
+    outputs = Call(Collective("reduce_scatter", rows * wire.o, decode, stride), "partial outputs")
+    inner: Program = Overlap((core, keys), "ring") if view.plan.cp_method == "ring" else Serial((keys, core))
+    return Serial((queries, inner, outputs))

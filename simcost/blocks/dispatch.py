@@ -1,0 +1,63 @@
+"""How tokens reach the ranks that hold their experts, and how the results come together again.
+
+Where all ranks of a stage have the same tokens (tensor parallel alone) nothing travels before the experts, and one all-reduce
+joins their parts. Else each rank sends its share of the tokens over the ep ranks (one plane for each slice of the experts), the
+etp ranks of a receiver collect what came to any of them, and the same way back. Most likely to be wrong: engines without
+these kernels gather all tokens instead. Sources: Megatron Core (`moe/token_dispatcher.py`), vLLM and SGLang expert parallelism.
+"""
+
+from __future__ import annotations
+
+from simcost.blocks.view import View, leave
+from simcost.dtypes import Dtype
+from simcost.num import Num, every, where
+from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
+from simcost.program import Call, Choice, Program, Serial
+from simcost.routing import Router, busiest_rank, visited
+
+
+def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | None:
+    """Dispatch in the experts' format and combine in the activations'; None where no token travels."""
+    plan = view.plan
+    if every(plan.exchanges == 0.0):
+        return None
+    modes = ("normal", "low_latency") if plan.all_to_all == "auto" else (plan.all_to_all,)
+    options = tuple((mode, _both_ways(view, router, hidden, x, mode)) for mode in modes)
+    return options[0][1] if len(options) == 1 else Choice(options, "All2All")
+
+
+def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> Serial:
+    plan, act = view.plan, view.activation
+    moves = plan.exchanges > 0.0
+    ranks, slices = where(moves, plan.ep, 1.0), where(moves, plan.expert_slices, 1.0)
+    own = view.tokens / plan.tp
+    incast = busiest_rank(view.routing, router, view.all_tokens, ranks, plan.redundant_experts)
+    came = view.all_tokens * visited(view.routing, router, ranks) / ranks
+
+    def way(direction: str, form: Dtype) -> Call:
+        wide = form.tensor_bytes(hidden)
+        op = Exchange(own, wide, ranks, plan.expert_slices, router, view.routing, incast, mode, direction)
+        return Call(op, direction)
+
+    parts: list[Program] = [way("dispatch", x)]
+    if not every(slices == 1.0):
+        parts.append(Call(Collective("all_gather", came * x.tensor_bytes(hidden), slices), "gather for slices"))
+        parts.append(Call(Collective("reduce_scatter", came * act.tensor_bytes(hidden), slices), "join slices"))
+    parts.append(way("combine", act))
+    return Serial(tuple(parts))
+
+
+def joined(view: View, hidden: Num, shared: bool) -> list[Program]:
+    """After the experts: join what tensor-parallel ranks hold in parts, or give each what the others brought back."""
+    plan = view.plan
+    if plan.shards_sequence and not shared:
+        return []
+    if every(plan.exchanges == 0.0) or shared:
+        return [leave(view, hidden)]
+    payload = view.activation.tensor_bytes(view.tokens * hidden)
+    moves = plan.exchanges > 0.0
+    return [
+        Call(Collective("all_reduce", payload, where(moves, 1.0, plan.tp)), "all-reduce"),
+        Call(Collective("all_gather", payload, where(moves, plan.tp, 1.0)), "all-gather"),
+    ]

@@ -1,0 +1,78 @@
+"""Tokens to experts and back: copies a link tier, and their time where nothing measured answers.
+
+Normal kernels send one copy a token and node over the network, to the rank of the same index, and forward it inside that node
+to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. The
+rank that receives most sets the pace. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
+before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepseek-ai/DeepEP README; docs/theory/expert-parallel.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simcost.cost import tiers
+from simcost.cost.cost import Cost
+from simcost.hardware.profile import Device
+from simcost.num import every, maximum, minimum, where
+from simcost.ops.exchange import Exchange
+from simcost.ops.traffic import Traffic
+from simcost.routing import visited
+
+SPREAD = 0.45  # sigma of the log, as other collectives on assumptions
+SMS = 20.0  # multiprocessors of the normal kernels: DeepEP's default, and DeepSeek-V3's (arXiv 2412.19437 §3.2.2)
+# Ranks exchange counts before the normal kernels send: median of the notify columns of the imported tables, 2 to 4 nodes.
+NOTIFY = 55e-6
+
+
+def resolved(op: Exchange, device: Device) -> Traffic:
+    """Copies on each tier; none where the group is one rank."""
+    inside, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
+    stay = (inside - 1.0) / inside
+    if op.mode == "normal":
+        there = visited(op.routing, op.router, nodes)
+        far = there * (nodes - 1.0) / nodes
+        near = visited(op.routing, op.router, op.group) * stay
+    else:
+        far = op.router.top_k * (op.group - inside) / op.group
+        near = op.router.top_k * (inside - 1.0) / op.group
+    moves = op.group > 1.0
+    return Traffic(
+        op.tokens * op.incast, op.width_bytes, where(moves, near, 0.0), where(moves, far, 0.0), op.group, nodes, SMS,
+        op.mode, op.direction,
+    )  # fmt: skip
+
+
+def traffic_cost(op: Traffic, device: Device) -> Cost:
+    """Alpha-beta: the slower tier sets the rate."""
+    inside = op.group / op.nodes
+    tier = tiers.inside(device, inside)
+    near = op.near_bytes * tier.byte
+    light, wire = near, near * tier.slow
+    hops = 1.0 * (op.near_bytes > 0.0) * tier.hop
+    if not every(op.far_bytes <= 0.0):
+        net = tiers.outside(device)
+        far = where(op.far_bytes > 0.0, op.far_bytes * net.byte, 0.0)
+        light, wire = maximum(light, far), maximum(wire, far * net.slow)
+        hops = hops + 1.0 * (op.far_bytes > 0.0) * net.hop
+    moving = op.near_bytes + op.far_bytes > 0.0
+    alpha = where(moving, hops + device.assumption("collective_latency"), 0.0)
+    wire, light = where(moving, wire, 0.0), where(moving, light, 0.0)
+    return Cost(
+        wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light,
+        spread={"exchange assumed": SPREAD * (wire + alpha)},
+    )  # fmt: skip
+
+
+def notify(op: Traffic) -> Cost:
+    """The exchange of counts before a normal dispatch that leaves the node."""
+    if op.mode != "normal" or op.direction != "dispatch":
+        return Cost()
+    waits = NOTIFY * (1.0 * (op.far_bytes > 0.0))
+    return Cost(overhead_s=waits, spread={"exchange assumed": SPREAD * waits})
+
+
+def safe(op: Traffic, over: bool) -> Traffic:
+    """As if every point stayed inside its node, or left it: numbers whose logarithm exists; the caller masks the rest."""
+    nodes = maximum(op.nodes, 2.0) if over else minimum(op.nodes, 1.0)
+    far = maximum(op.far, 1e-3) if over else 0.0 * op.far
+    return replace(op, tokens=maximum(op.tokens, 1e-3), near=maximum(op.near, 1e-3), far=far, nodes=nodes)

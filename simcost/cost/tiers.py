@@ -1,0 +1,53 @@
+"""Which links a group uses: how many of its members share a node, and what a byte and a hop cost on each tier.
+
+Two tiers: inside a scale-up domain (NVLink, xGMI, PCIe through the host) and between domains, every device over its own share of
+the network. Most likely to be wrong: the spine of the network; it counts as free of congestion. Source: the profile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simcost.hardware.profile import Device
+from simcost.num import Num
+from simcost.plan import Check
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """`byte`: seconds a byte at the datasheet's rate; `slow`: factor of the assumed efficiency; `hop`: seconds a hop."""
+
+    byte: Num
+    slow: Num
+    hop: Num
+
+
+def inside(device: Device, group: Num) -> Tier:
+    """Between members of one domain; zeros where nothing moves."""
+    if device.scaleup is None:
+        return Tier(0.0 * group, 1.0, 0.0)
+    return Tier(
+        1.0 / device.scaleup.reach(group), 1.0 / device.assumption("link_efficiency"), device.assumption("hop_latency")
+    )
+
+
+def outside(device: Device) -> Tier:
+    if device.scaleout is None:  # no way out of the domain: `link_checks` says so before anybody reads this
+        return Tier(float("inf"), 1.0, 0.0)
+    return Tier(
+        1.0 / device.scaleout,
+        1.0 / device.assumption("scaleout_efficiency"),
+        device.assumption("scaleout_hop_latency"),
+    )
+
+
+def link_checks(device: Device, devices: Num) -> list[Check]:
+    """Whether the profile states a link for so many devices."""
+    if device.scaleout is not None:
+        return []
+    lacks = "no 'links.scaleup' and no" if device.scaleup is None else "no"
+    reason = (
+        f"{device.where}: {lacks} 'links.scaleout.bandwidth', and the plan spans more than one scale-up domain "
+        "(to try one: --set hw.links.scaleout.bandwidth=..., hw.assumed.scaleout_efficiency=..., hw.assumed.scaleout_hop_latency=...)"
+    )
+    return [Check(device.nodes(devices) <= 1.0, reason)]
