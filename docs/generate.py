@@ -114,6 +114,12 @@ def percent(row: dict, median: str, p90: str) -> str:
     return "" if row.get(median) is None else f"{row[median] * 100:.1f} / {row[p90] * 100:.1f}"
 
 
+def covered(row: dict) -> str:
+    """Coverage on unseen shapes."""
+    share = row.get("unseen_shapes_coverage")
+    return "" if share is None else f" ({share * 100:.0f})"
+
+
 def validation(name: str) -> str:
     """One device's page."""
     result = report(name)
@@ -122,7 +128,7 @@ def validation(name: str) -> str:
         "",
         f"From `simcost calibrate report {name}`. Median / P90 of |predicted / measured - 1| in per cent. *Held out*: a fifth of the shapes by hash (all fifths "
         "in turn below 200 rows). *Unused*: rows of the imported table that no curve has seen. *Unseen*: shapes alike to none in more than tokens and one "
-        "dimension. *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
+        "dimension (coverage in brackets). *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
         "90 % interval on the held-out rows. *Left out*: rows that an import excluded though their work is known; *with them*: unused and left-out rows "
         "together, the error without exclusions.",
         "",

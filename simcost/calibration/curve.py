@@ -25,6 +25,7 @@ Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
 _LEAST_ERROR = 0.01  # no clock reads better than this over a run
 _FEW = 60
 _FOLDS = 5
+_OTHER_LAYER = 0.27  # P90 on unseen layers of the worst kind with many of them (experts in bf16, H200)
 _WIDEN = 0.5  # further share of the form's error for every unit of distance
 
 
@@ -80,7 +81,7 @@ class Curve:
         )
         outside = np.maximum(_size(terms) - self.largest, 0.0)
         error = np.where(outside > 0.0, np.maximum(error, self.outer) * (1.0 + 0.2 * np.minimum(outside, 5.0)), error)
-        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured)
+        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured & at.exact)
 
 
 def fit(terms: Terms, at: At, seconds: Array) -> Curve:
@@ -102,13 +103,14 @@ def fit(terms: Terms, at: At, seconds: Array) -> Curve:
 
 def _strange(at: At, rest: Array, lengths: Array, ratio: float, errors: Array) -> Array:
     """Errors of the surface on shapes of which it has seen none alike in more than tokens and one dimension: what a layer
-    that nobody measured should expect. The rows' own leave-one-out `errors` where there are too few shapes."""
+    that nobody measured should expect. Few layers are left out one by one; one alone says nothing of others."""
     layers, index = np.unique(np.round(site_tables.site_key(at.sites[:, :-1]), 6), return_inverse=True)
-    if len(layers) < 2 * _FOLDS:
-        return errors
+    if len(layers) == 1:
+        return np.where(np.abs(errors) > _OTHER_LAYER, errors, _OTHER_LAYER)
     found = errors.copy()
-    for fold in range(_FOLDS):
-        out = index % _FOLDS == fold
+    folds = _FOLDS if len(layers) >= 2 * _FOLDS else len(layers)
+    for fold in range(folds):
+        out = index % folds == fold
         surface, _ = residuals.fit(at.features[~out], rest[~out], lengths, ratio)
         mean, _, far = surface.evaluate(at.features[out])
         found[out] = rest[out] - mean * np.exp(-far)
@@ -143,7 +145,19 @@ def pack(curve: Curve) -> Array:
     r, s = curve.residual, curve.sites
     head = [curve.wide, curve.scale, curve.site, curve.outer, curve.largest, curve.rows, len(curve.form.sizes), len(r.lengths),
             len(r.centres), len(s.keys), len(s.knots), r.reach]  # fmt: skip
-    body = [curve.form.vector(), r.lengths, r.centres.ravel(), r.mean, r.error, s.keys, s.low, s.high, s.knots, s.left]
+    body = [
+        curve.form.vector(),
+        r.lengths,
+        r.fixed,
+        r.centres.ravel(),
+        r.mean,
+        r.error,
+        s.keys,
+        s.low,
+        s.high,
+        s.knots,
+        s.left,
+    ]
     return np.concatenate([np.asarray(head, np.float64), *body])
 
 
@@ -151,12 +165,12 @@ def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
     head, rest = values[:12], values[12:]
     sizes, d, c, s, k = (int(v) for v in head[6:11])
-    lengths = [len(forms.NAMES) + sizes, d, c * d, c, c, s, s, s, k, k]
+    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])
-    surface = Residual(parts[1], parts[2].reshape(c, d), parts[3], parts[4], float(head[11]))
+    surface = Residual(parts[1], parts[3].reshape(c, d), parts[4], parts[5], float(head[11]), parts[2])
     return Curve(
-        forms.from_vector(parts[0]), surface, Sites(*parts[5:]), float(head[0]), float(head[1]),
+        forms.from_vector(parts[0]), surface, Sites(*parts[6:]), float(head[0]), float(head[1]),
         float(head[2]), float(head[3]), float(head[4]), int(head[5]),
     )  # fmt: skip

@@ -72,11 +72,12 @@ def kernel_terms(op: Op, device: Device, work: Work, serial_bytes: Num, sizes: t
 @dataclass(frozen=True, slots=True)
 class At:
     """Points of a grid: features [n, d], sites [n, s] (the running one last); `lengths`: over which distance in each feature
-    the family's residual changes, where other devices have shown it."""
+    the family's residual changes, where other devices have shown it; `exact`: a site and its running number make the kernel."""
 
     features: Array
     sites: Array
     lengths: tuple[float, ...] | None = None
+    exact: bool = True
 
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
@@ -88,5 +89,6 @@ def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
     columns = [a.ravel() for a in arrays]
     split = len(features)
     return At(
-        np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1), family.LENGTHS
-    ), arrays[0].shape
+        np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1), family.LENGTHS,
+        getattr(family, "EXACT", True),
+    ), arrays[0].shape  # fmt: skip

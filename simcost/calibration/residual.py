@@ -28,13 +28,15 @@ _REWEIGHT = 3
 @dataclass(frozen=True, slots=True)
 class Residual:
     """`lengths` [d]; centres [c, d], already divided by the lengths; columns [c, 2]: weights of the mean and of the
-    local error; `reach`: distance to the nearest centre that measured rows have (95 %)."""
+    local error; `reach`: distance to the nearest centre that measured rows have (95 %); `fixed` [d]: where all rows stand in
+    the dimensions that never varied (length infinite): a query elsewhere is as far off as that is."""
 
     lengths: Array
     centres: Array
     mean: Array
     error: Array
     reach: float
+    fixed: Array
 
     def evaluate(self, features: Array) -> tuple[Array, Array, Array]:
         """features [n, d] -> (mean of log residual [n], local error [n], distance beyond reach [n]).
@@ -44,6 +46,9 @@ class Residual:
         n = len(features)
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         used = np.isfinite(self.lengths)
+        aside = np.zeros(n)
+        for unused in np.flatnonzero(~used):
+            aside = aside + np.maximum(np.abs(features[:, unused] - self.fixed[unused]) - 1e-6, 0.0) / _TYPICAL
         scaled = (features[:, used] / self.lengths[used]).astype(np.float32)
         centres = np.ascontiguousarray(self.centres[:, used].T.astype(np.float32))
         weights, local = self.mean.astype(np.float32), self.error.astype(np.float32)
@@ -58,7 +63,7 @@ class Residual:
                 np.add(d, k, out=d)
             np.sqrt(d, out=d)
             rows = slice(start, start + len(part))
-            far[rows] = np.maximum(d.min(axis=1) - self.reach, 0.0)
+            far[rows] = np.maximum(d.min(axis=1) - self.reach, 0.0) + aside[rows]
             np.multiply(d, np.float32(np.sqrt(5.0)), out=d)  # Matern 5/2: (1 + d + d²/3) exp(-d)
             np.multiply(d, np.float32(1.0 / 3.0), out=k)
             np.add(k, np.float32(1.0), out=k)
@@ -173,4 +178,4 @@ def fit(features: Array, target: Array, lengths: Array, ratio: float) -> tuple[R
     local = (kernel * size[:, None]).sum(axis=0) / np.maximum(near, 1e-12)
     others = np.where(distance < 1e-9, np.inf, distance).min(axis=1)  # a centre is no neighbour of itself
     reach = float(np.quantile(others, 0.95))
-    return Residual(lengths, centres, weights, local, reach), errors
+    return Residual(lengths, centres, weights, local, reach, features.mean(axis=0)), errors

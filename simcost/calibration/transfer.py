@@ -34,7 +34,7 @@ def by_kind(device: Device) -> Iterator[tuple[str, str, Score]]:
     for name, which, path, mine in _kinds(device):
         family = families()[name]
         labels = dict(zip(family.LABELS, which.split("-"), strict=True))
-        for relative in family.relatives(labels):
+        for relative in (one for one in family.relatives(labels) if dict(one) != labels):
             other = path.with_name("-".join(relative.values()) + ".csv")
             if other.is_file():
                 curve = store.load(other, name, relative, device)
