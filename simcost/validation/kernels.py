@@ -1,15 +1,15 @@
 """Kernel timings that others published, against what simcost predicts: rows that no fit ever sees.
 
 `workloads/validation/kernels.csv`: figures with source and locator, each mapped to an op by the columns of its calibration
-family. Of 925 collected rows 653 are carried. Left out, with why: 42 sparse attention and its indexer (no op yet);
+family. Of 925 collected rows 661 are carried. Left out, with why: 42 sparse attention and its indexer (no op yet);
 40 devices that the source does not name; 40 half a chip, or no profile (TPU7x, Trainium3); 44 superseded by a later
 table of the same source; 26 FlashAttention 2 on devices that it was not tuned for; 24 not causal; 20 fused exchange,
-experts and combination (no single op); 8 only a rate, whose bytes depend on the routing; 8 a clock held below the
+experts and combination (no single op); 8 a clock held below the
 profile's; 7 format not printed; 4 unit not printed; 4 message size not stated; 3 a slow path by their own source; 1 no shape; 1 a link rate.
 
 Conventions: `taken` says whether the source prints the latency or a rate from which it follows (FLOP as the source counts
 them); rows an expert of masked grouped GEMMs follow from the printed utilisation, because that benchmark draws them at
-random; DeepEP's low-latency payload is tokens x top-k x row bytes to other ranks. Most likely to be wrong: kernels of
+random; DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs. Most likely to be wrong: kernels of
 other libraries and versions than those that the curves were measured with; that is what this report shows.
 """
 

@@ -15,6 +15,7 @@ from simcost.measure import blocks_rows
 from simcost.measure.blocks_spec import BlockSpec, Listed, adjoints, fused, listed, random_blocks
 from simcost.measure.blocks_timing import BlockTime, OpTime, total
 from simcost.measure.timing import Timing
+from simcost.ops.traffic import Traffic
 from simcost.validation import blocks, kernels
 from simcost.validation.predict import predict
 
@@ -230,7 +231,7 @@ def test_unsplit_adjoints_keep_their_names() -> None:
 
 def test_published_rows_map_to_ops_and_keep_their_sources() -> None:
     rows = kernels.references()
-    assert len(rows) == 653
+    assert len(rows) == 661
     assert len({row.id for row in rows}) == len(rows)
     assert all(row.source and row.locator and row.seconds > 0 for row in rows)
     assert {row.family for row in rows} == {
@@ -249,7 +250,12 @@ def test_published_rows_map_to_ops_and_keep_their_sources() -> None:
 def test_published_rows_are_not_faster_than_their_device() -> None:
     """A slip of unit or shape would show here: margin for clocks above the datasheet's and a cache that holds the operands."""
     for row in kernels.references():
-        if row.family == "collective":
+        if isinstance(row.op, Traffic):  # one link at least must carry what it says
+            device = hardware.load(row.hw)
+            assert device.scaleup is not None
+            assert float(row.op.near_bytes) / float(device.scaleup.bandwidth) < 1.1 * row.seconds, row.id
+            assert float(row.op.far_bytes) / float(device.scaleout or 1.0) < 1.1 * row.seconds, row.id
+        if row.family in ("collective", "exchange"):
             continue
         device, work = hardware.load(row.hw), row.op.work()
         assert float(work.flops) / float(device.peak(row.op.peak)) < 1.1 * row.seconds, row.id

@@ -113,7 +113,7 @@ class MoE:
         if x is not act:
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
             parts.append(cast(view, "experts", view.own_tokens * self.hidden_size, "tokens"))
-        shared: Program | None = Serial(tuple(self._shared(view, weight, rows)), "shared") if self.has_shared else None
+        shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
         exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
         if exchange is not None and shared is not None and plan.overlap == "shared_experts":
             exchange, shared = Overlap((exchange, shared), "shared experts beside the exchange"), None
