@@ -79,4 +79,7 @@ def title(name: str) -> str:
         if unit_of(name) not in ("rate", "") and words.endswith(suffix) and words != suffix:
             words = words[: -len(suffix)]
             break
-    return words.replace("_", " ")
+    words = words.replace("_", " ")
+    if words == "half width":
+        return "±90 %"
+    return f"{words} (90 %)" if words.endswith((" low", " high")) else words

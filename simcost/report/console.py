@@ -13,7 +13,7 @@ from rich.text import Text
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
-_HIDDEN = {"ops": ("formula", "source", "light_s", "kernel"), "facts": ("value",)}
+_HIDDEN = {"ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"), "facts": ("value",)}
 _JUDGED = (
     "id",
     "block",
@@ -33,7 +33,7 @@ _FIRST = {
     "worst": _JUDGED,
     "rows": _JUDGED,
     "blocks": _JUDGED,
-    "ops": ("op", "time_s", "times", "share", "bound", "shape", "flops", "bytes", "intensity", "basis"),
+    "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "sweep": (
         "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
         "usd_per_million_input_tokens", "usd_per_million_output_tokens", "reason", "max_batch", "max_context", "memory_used_bytes_per_gpu",

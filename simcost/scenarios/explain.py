@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from simcost.cost.collective import sent
 from simcost.cost.cost import basis, bound
+from simcost.cost.exchange import resolved
 from simcost.errors import SpecError
-from simcost.num import is_scalar
+from simcost.hardware.profile import Device
+from simcost.num import Num, is_scalar
+from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
+from simcost.ops.work import Op
 from simcost.program import leaves
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases
@@ -37,6 +45,16 @@ def _name(path: tuple[str, ...]) -> str:
     return " / ".join(path[2:] if len(path) > 3 else path[-1:])
 
 
+def _moved(op: Op, device: Device) -> Num:
+    """Bytes that one rank sends over any link."""
+    if isinstance(op, Exchange):
+        found = resolved(op, device)
+        return found.near_bytes + found.far_bytes
+    assert isinstance(op, Collective)
+    moved = sent(op, device)
+    return moved.near + moved.far
+
+
 def result(query: Query) -> Result:
     """Rows in the order in which the step runs; times of one call, and their share of the whole step."""
     if query.axes:
@@ -49,26 +67,29 @@ def result(query: Query) -> Result:
         if not is_scalar(weight) or weight == 0.0 or cost.seconds == 0.0:
             continue
         work = call.op.work()
-        wire = call.op.family == "collective"
+        wire = call.op.peak == "wire"
+        low, high = steps.interval(cost)
         rows.append(
             {
                 "part": path[1] if len(path) > 2 else "",
-                "op": _name(path),
-                "kernel": call.op.family, "shape": shape(dict(call.op.coords())),
-                "flops": number(work.flops), "bytes": number(call.op.coords()["payload_bytes"] if wire else work.bytes),
+                "op": _name(path), "shape": shape(dict(call.op.coords())),
+                "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
+                "half_width": number(high / cost.seconds - 1.0), "share": number(cost.seconds * weight / total),
+                "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
+                "flops": number(work.flops), "bytes": number(_moved(call.op, w.device) if wire else work.bytes),
                 "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
-                "bound": bound(cost), "time_s": number(cost.seconds), "light_s": number(cost.light_s),
-                "times": number(weight), "share": number(cost.seconds * weight / total),
-                "basis": basis(cost),
                 "formula": call.op.formula, "source": call.op.source,
             }
         )  # fmt: skip
     overhead = w.device.assumption("step_overhead")
     rows.append(
         {
-            "part": "engine", "op": "step overhead", "kernel": "host", "shape": "", "flops": 0, "bytes": 0,
-            "intensity": None, "bound": "overhead", "time_s": number(overhead), "light_s": 0, "times": 1,
-            "share": number(overhead / total), "basis": "assumed", "formula": "assumed.step_overhead",
+            "part": "engine", "op": "step overhead", "shape": "", "bound": "overhead", "basis": "assumed", "times": 1,
+            "time_s": number(overhead), "half_width": number(np.exp(steps.Z90 * steps.SPREAD) - 1.0),
+            "share": number(overhead / total), "light_s": 0, "kernel": "host",
+            "low_s": number(overhead / np.exp(steps.Z90 * steps.SPREAD)),
+            "high_s": number(overhead * np.exp(steps.Z90 * steps.SPREAD)), "flops": 0, "bytes": 0, "intensity": None,
+            "formula": "assumed.step_overhead",
             "source": w.device.where,
         }
     )  # fmt: skip

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from simcost.num import Num
 from simcost.ops.fused import Fused
+from simcost.ops.stream import Stream
 from simcost.program import Call, leaves
 from simcost.result import Row
 from simcost.scenarios import step as steps
@@ -30,9 +31,13 @@ def rows(design: str, phase: str, step: Step) -> list[Row]:
     found = [
         _row(design, phase, name, before.get(name, 0.0), after.get(name, 0.0))
         for name in dict.fromkeys([*after, *before])
+        if before.get(name) or after.get(name)
     ]
     found.sort(key=lambda row: -abs(float(row["moved_s"])))
-    return [_row(design, phase, "the whole step", sum(before.values()), sum(after.values())), *found]
+    whole = _plain(uncalibrated(step).cost.seconds), _plain(step.cost.seconds)
+    host = _plain(step.workload.device.assumption("step_overhead"))
+    engine = _row(design, phase, "engine overhead", host, host)
+    return [_row(design, phase, "the whole step", *whole), *found, engine]
 
 
 def _row(design: str, phase: str, name: str, before: float, after: float) -> Row:
@@ -51,13 +56,22 @@ def _by_class(step: Step) -> dict[str, float]:
 
 
 def _class(call: Call, path: tuple[str, ...]) -> str:
-    """Everything between the exchange of a MoE belongs to its experts, as their kernel does; casts to their linear layer."""
-    if "experts" in path or (isinstance(call.op, Fused) and call.op.kernel == "experts"):
+    """As engines time them: everything between the exchange of a MoE belongs to its experts, the write of the cache to the core,
+    casts to their linear layer."""
+    if isinstance(call.op, Fused):
+        return _KERNELS[call.op.kernel]
+    if "experts" in path:
         return "experts"
-    if isinstance(call.op, Fused) or call.op.family == "gemm" or call.tag.startswith("quantise"):
-        return "linear layers"
-    names = {"attention": "attention core", "collective": "collectives", "stream": "elementwise", "gather": "embedding"}
-    return names.get(call.op.family, call.op.family)
+    if isinstance(call.op, Stream) and call.op.what in ("cache write", "quantise"):
+        return "attention core" if call.op.what == "cache write" else "linear layers"
+    return _FAMILIES.get(call.op.family, call.op.family)
+
+
+_KERNELS = {"linear": "linear layers", "attention": "attention core", "experts": "experts"}
+_FAMILIES = {
+    "gemm": "linear layers", "attention": "attention core", "collective": "collectives", "exchange": "exchange of tokens",
+    "stream": "elementwise", "gather": "embedding",
+}  # fmt: skip
 
 
 def _plain(value: Num) -> float:
