@@ -42,6 +42,10 @@ class Terms:
         sizes = tuple(np.asarray(size)[index] for size in self.sizes)
         return Terms(pick[0], pick[1], pick[2], pick[3], sizes)
 
+    def scaled(self, compute: float, memory: float) -> Terms:
+        """As if the datasheet's rates were so many times lower."""
+        return Terms(self.compute_s * compute, self.memory_s * memory, self.serial_s * memory, self.bytes, self.sizes)
+
     def flat(self, shape: tuple[int, ...]) -> Terms:
         """Every term as an array over all points of a grid."""
 

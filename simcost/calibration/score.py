@@ -50,9 +50,12 @@ class Score:
         return float(np.median(np.log(self.high / self.predicted)))
 
 
-def scored(curve: Curve, family: Family, rows: Rows, labels: Labels, device: Device) -> Score:
-    """Predict every row. Raises nothing that the rows did not raise before."""
+def scored(
+    curve: Curve, family: Family, rows: Rows, labels: Labels, device: Device, reached: tuple[float, float] = (1.0, 1.0)
+) -> Score:
+    """Predict every row; `reached`: see `store.reached`. Raises nothing that the rows did not raise before."""
     terms, points = row_terms(family, rows, labels, device)
+    terms = terms.scaled(*reached)
     found = curve.predict(terms, points)
     factor = np.exp(Z * found.sigma)
     return Score(found.seconds, found.seconds / factor, found.seconds * factor, rows.seconds)

@@ -25,7 +25,7 @@ def by_sibling(device: Device, sibling: Device) -> Iterator[tuple[str, str, Scor
             other = tables.row_file(Path(home), name, which)
             if other.is_file():
                 curve = store.load(other, name, labels, sibling)
-                yield name, which, scored(curve, family, mine, labels, device)
+                yield name, which, scored(curve, family, mine, labels, device, store.reached(name, sibling, device))
                 break
 
 

@@ -16,7 +16,7 @@ from simcost.cost.exchange import notify, resolved, safe
 from simcost.cost.kernel import Roofline
 from simcost.hardware.limits import compute_seconds
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num, plain, sqrt
+from simcost.num import Array, Mask, Num, maximum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -24,6 +24,7 @@ from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 from simcost.provenance import Basis
 
+_OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 _STORES: dict[tuple[str, tuple[str, ...]], Store] = {}
 
 
@@ -131,6 +132,7 @@ class Calibrated:
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]
         terms = family.terms(op, self.device)
+        terms = terms.scaled(found.compute, found.memory)
         points, shape = at(family, op, terms)
         flat = terms.flat(shape)
         p = found.curve.predict(flat, points)
@@ -142,18 +144,37 @@ class Calibrated:
         whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
         overhead = plain(seconds * back(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0)))
         working = seconds - overhead
-        computing = back(1.0 * (p.compute_s >= p.memory_s))
-        measured = seconds * back(1.0 * p.measured) if found.basis is Basis.FITTED else 0.0 * seconds
-        rest = seconds - measured
+        # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
+        computing = back(1.0 * (flat.compute_s >= flat.memory_s + flat.serial_s))
+        away = self._away(op)
+        own = 1.0 * (away <= 0.0) if found.basis is Basis.FITTED else 0.0
+        measured = seconds * back(1.0 * p.measured) * own
+        fitted = (seconds - measured) * own
+        transferred = seconds - measured - fitted
+        extra = sqrt(found.extra * found.extra + away * away)
         sigma = back(p.sigma)
-        if found.basis is Basis.TRANSFERRED:
-            extra = found.extra
-            sigma = sqrt(sigma * sigma + extra * extra)
-        fitted, transferred = (rest, 0.0 * rest) if found.basis is Basis.FITTED else (0.0 * rest, rest)
+        sigma = sqrt(sigma * sigma + extra * extra)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             {f"{name} {found.basis}": seconds * sigma},
         )  # fmt: skip
+
+    def _away(self, op: Op) -> Num:
+        """Sigma of the log for asking a device with other rates than those that were measured: H100 and H200, whose
+        bandwidths differ by a factor of 1.43, miss each other's rows by sigma 0.14 (docs/validation/stand-ins.md)."""
+        base, most = self.device.base, 0.0
+        if base is None:
+            return most
+        pairs = [(self.device.bandwidth, base.bandwidth)]
+        if op.peak == "wire":
+            links = [(d.scaleup.bandwidth if d.scaleup else None, d.scaleout) for d in (self.device, base)]
+            pairs = [(a, b) for a, b in zip(*links, strict=True) if a is not None and b is not None]
+        elif op.peak in self.device.peaks and op.peak in base.peaks:
+            pairs.append((self.device.peaks[op.peak], base.peaks[op.peak]))
+        found: Num = most
+        for mine, theirs in pairs:
+            found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
+        return _OTHER_RATES * found
 
 
 def _on_wire(cost: Cost) -> Cost:

@@ -59,6 +59,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     longest = float(np.max(np.asarray(w.phase.context)))
     if m.max_positions is not None and longest > m.max_positions:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
+    found += _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -67,6 +68,30 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     if m.unused:
         found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
     return tuple(dict.fromkeys(found))
+
+
+def _off_rows(query: Query, device: Device) -> list[str]:
+    """Overrides that measured rows do not follow."""
+    if not (device.measurements or device.sibling):
+        return []
+    found = []
+    for path in query.overrides.hw:
+        root = path.partition(".")[0]
+        if path in _SUPERSEDED:
+            found.append(
+                f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
+            )
+        elif root in ("peak", "links") or path == "memory.bandwidth":
+            found.append(
+                f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
+            )
+    return found
+
+
+_SUPERSEDED = (
+    "assumed.gemm_efficiency", "assumed.attention_efficiency", "assumed.memory_efficiency", "assumed.link_efficiency",
+    "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead",
+)  # fmt: skip
 
 
 def _price(query: Query, w: Workload) -> str:

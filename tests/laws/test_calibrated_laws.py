@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from lawkit import SOME
 
+from simcost.calibration import store
+from simcost.cost import calibrated
+from simcost.dtypes import dtype
 from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.ops.gemm import Gemm
 from simcost.program import leaves
-from simcost.scenarios import query, step
+from simcost.scenarios import moved, query, step
 
 DEVICES = [name for name in hardware.names() if hardware.load(name).measurements]
 
@@ -82,3 +87,48 @@ def test_a_faster_device_is_never_slower_by_the_curves(path: str) -> None:
 def test_a_row_that_was_measured_is_said_to_be_so() -> None:
     found = run("deepseek-v3", "h200", True, {"batch": 64, "context": 4096})
     assert 0 <= found.cost.measured_s <= found.cost.seconds
+
+
+def ask(name: str, hw: str, sets: dict[str, Any]) -> step.Step:
+    return step.run(query.workload(query.make(name, hw, True, {"batch": 16, "context": 4096}, sets, {}, None)))
+
+
+@pytest.mark.parametrize(("path", "kernels"), [("memory.bandwidth", True), ("peak.bf16", True), ("power.tdp", False)])
+def test_a_device_that_nobody_measured_is_not_called_measured(path: str, kernels: bool) -> None:
+    known = ask("llama-3.1-8b", "h200", {}).cost
+    other = ask("llama-3.1-8b", "h200", {f"hw.{path}": "x1.5"}).cost
+    if not kernels:
+        assert (other.measured_s, other.fitted_s, other.deviation) == (
+            known.measured_s,
+            known.fitted_s,
+            known.deviation,
+        )
+        return
+    assert other.transferred_s > 0.5 * other.seconds
+    assert other.deviation / other.seconds > 1.5 * known.deviation / known.seconds
+    same = ask("llama-3.1-8b", "h200", {f"hw.{path}": "x1"}).cost
+    assert (same.seconds, same.measured_s, same.deviation) == (known.seconds, known.measured_s, known.deviation)
+
+
+def test_a_borrowed_curve_knows_what_both_profiles_say_of_themselves() -> None:
+    lender, borrower = hardware.load("h200"), hardware.load("mi300x")
+    compute, _ = store.reached("gemm", lender, borrower)
+    assert compute == pytest.approx(0.70 / 0.45)
+    big = Gemm(8192.0, 8192.0, 8192.0, *(dtype("bf16"),) * 4)
+
+    def share(device: Device) -> float:
+        """Of the peak."""
+        return float(np.asarray(big.work().flops / device.peak("bf16") / calibrated.model(device)(big).seconds))
+
+    assert share(borrower) == pytest.approx(share(lender) / compute, rel=0.1)
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "llama-3.1-8b", "mixtral-8x7b"])
+@pytest.mark.parametrize("decode", [True, False])
+def test_what_measurements_moved_adds_up_and_leaves_no_class_behind(name: str, decode: bool) -> None:
+    found = run(name, "h200", decode, {"batch": 8, "context": 4096} if decode else {"batch": 8, "isl": 1024})
+    whole, *classes = moved.rows(name, "decode" if decode else "prefill", found)
+    for which, total in (("calibrated_s", found.cost.seconds), ("uncalibrated_s", None)):
+        assert sum(float(row[which]) for row in classes) == pytest.approx(float(whole[which]), rel=1e-9)  # type: ignore[arg-type]
+        assert total is None or whole[which] == pytest.approx(total, rel=1e-9)
+    assert all(float(row["calibrated_s"]) > 0 and float(row["uncalibrated_s"]) > 0 for row in classes)  # type: ignore[arg-type]
