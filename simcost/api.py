@@ -5,7 +5,7 @@
     print(r.metrics["tpot_s"], r.to_frame())
 
 `set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
-and hour. All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
+and hour, `gpus` or `nodes` the size of the cluster. All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
 """
 
 from __future__ import annotations
@@ -13,8 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from simcost import grammar
 from simcost.errors import SpecError
+from simcost.hardware import load as hardware
 from simcost.result import Result
 from simcost.scenarios import phases
 from simcost.scenarios.query import Query, make
@@ -37,6 +40,23 @@ def _prefill(
     return make(model, hw, False, phase, dict(sets or {}), _axes(vary), price)
 
 
+def _cluster(hw: str, sets: Sets | None, gpus: int | None, nodes: int | None) -> dict[str, Any]:
+    """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
+    found = dict(sets or {})
+    if gpus is not None and nodes is not None:
+        raise SpecError("say --gpus or --nodes, not both")
+    if nodes is not None:
+        device = hardware.load(hw)
+        if device.scaleup is None or device.scaleup.domain is None:
+            raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
+        gpus = int(grammar.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
+    if gpus is not None:
+        if "plan.gpus" in found:
+            raise SpecError("'plan.gpus' is set twice: by --set and by --gpus or --nodes")
+        found["plan.gpus"] = grammar.count("--gpus", gpus)
+    return found
+
+
 def _axes(vary: Axes | None) -> dict[str, list[Any]]:
     axes = {path: list(values) for path, values in (vary or {}).items()}
     for path, values in axes.items():
@@ -54,17 +74,19 @@ def decode(
     set: Sets | None = None,
     vary: Axes | None = None,
     price: float | None = None,
+    gpus: int | None = None,
+    nodes: int | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
-    return phases.result(_decode(model, hw, batch, context, set, vary, price))
+    return phases.result(_decode(model, hw, batch, context, _cluster(hw, set, gpus, nodes), vary, price))
 
 
 def prefill(
     model: str, hw: str, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None,
+    price: float | None = None, gpus: int | None = None, nodes: int | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
-    return phases.result(_prefill(model, hw, batch, isl, past, set, vary, price))
+    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, set, gpus, nodes), vary, price))
 
 
 def compare(
@@ -75,9 +97,11 @@ def compare(
     isl: int = 4096,
     set: Sets | None = None,
     price: float | None = None,
+    gpus: int | None = None,
+    nodes: int | None = None,
 ) -> Result:
     """Designs side by side on one device and plan, then the terms that differ, largest first."""
-    sets = dict(set or {})
+    sets = _cluster(hw, set, gpus, nodes)
     prompt = {"batch": 1, "isl": isl, "past": 0}
     only = {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
@@ -89,16 +113,17 @@ def compare(
 
 def explain(
     model: str, hw: str, phase: str = "decode", batch: int = 1, context: int = 4096, isl: int = 4096, past: int = 0,
-    set: Sets | None = None, price: float | None = None,
+    set: Sets | None = None, price: float | None = None, gpus: int | None = None, nodes: int | None = None,
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase` ("decode" or "prefill")."""
     if phase not in ("decode", "prefill"):
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
     from simcost.scenarios import explain as scenario
 
+    sets = _cluster(hw, set, gpus, nodes)
     if phase == "decode":
-        return scenario.result(_decode(model, hw, batch, context, set, None, price))
-    return scenario.result(_prefill(model, hw, batch, isl, past, set, None, price))
+        return scenario.result(_decode(model, hw, batch, context, sets, None, price))
+    return scenario.result(_prefill(model, hw, batch, isl, past, sets, None, price))
 
 
 def crossover(model: str, hw: str = "h200", set: Sets | None = None) -> Result:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from simcost.errors import SpecError, nearest
-from simcost.plan import Plan
+from simcost.plan import CHOICES, COUNTS, Plan
 
-PHASE = ("batch", "context", "isl", "past")
+PHASE = ("batch", "context", "isl", "past", "routing")
 _ROOTS = ("model", "hw", "plan", "phase")
 _PLAN = tuple(f.name for f in fields(Plan))
 _LARGEST = 1_000_000_000
@@ -115,12 +115,35 @@ def count(path: str, value: Any, least: int = 1) -> float:
     return float(value)
 
 
+def _factor(value: Any) -> float | None:
+    if value in (None, "none"):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1000:
+        raise SpecError(f"plan.capacity_factor must be a number above 0 and at most 1000, or none, not {value!r}")
+    return float(value)
+
+
+def _switch(key: str, value: Any) -> str:
+    """One of a plan's named alternatives; true and false stand for on and off."""
+    text = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+    if text not in CHOICES[key]:
+        raise SpecError(
+            f"plan.{key} must be one of {', '.join(CHOICES[key])}, not {value!r}{nearest(str(value), CHOICES[key])}"
+        )
+    return str(text)
+
+
 def plan_of(overrides: Mapping[str, Any]) -> Plan:
-    """A Plan from checked values; tp and ep may be arrays already."""
+    """A Plan from checked values; counts may be arrays already."""
     checked: dict[str, Any] = {}
     for key, value in overrides.items():
-        if key in ("tp", "ep"):
-            checked[key] = value if hasattr(value, "shape") else count(f"plan.{key}", value)
+        if key in COUNTS:
+            least = 0 if key == "redundant_experts" else 1
+            checked[key] = value if hasattr(value, "shape") else count(f"plan.{key}", value, least)
+        elif key == "capacity_factor":
+            checked[key] = _factor(value)
+        elif key in CHOICES:
+            checked[key] = _switch(key, value)
         elif value is not None and not isinstance(value, str):
             raise SpecError(f"plan.{key} must be a name, not {value!r}")
         else:

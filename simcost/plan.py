@@ -12,14 +12,16 @@ from dataclasses import dataclass
 
 from simcost.errors import SpecError
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
+from simcost.routing import Routing
 
+RANDOM = Routing()
 FORMS = ("auto", "expanded", "absorbed")
 DEQUANTISE = ("fused", "separate")
 CP_METHODS = ("ring", "all_gather", "ulysses")
 ALL_TO_ALL = ("auto", "normal", "low_latency", "nccl")
 OVERLAPS = ("none", "two_batch", "shared_experts")
 SWITCH = ("off", "on")
-COUNTS = ("tp", "cp", "dp_attention", "pp", "vpp", "dp", "ep", "etp", "redundant_experts")
+COUNTS = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "vpp", "redundant_experts", "gpus")
 CHOICES = {
     "mla_form": FORMS, "dequantise": DEQUANTISE, "cp_method": CP_METHODS, "all_to_all": ALL_TO_ALL, "overlap": OVERLAPS,
     "sequence_parallel": SWITCH, "cuda_graph": SWITCH,
@@ -31,13 +33,14 @@ class Plan:
     """Sizes of groups [devices]; formats by name, None = the default that the workload resolves and prints.
 
     capacity_factor: rows that each expert may take over its fair share, the rest is padded; None: dropless. redundant_experts:
-    slots for copies of busy experts (EPLB), over all ranks."""
+    slots for copies of busy experts (EPLB), over all ranks. gpus: devices of the cluster; dp, when not stated, fills them."""
 
     tp: Num = 1.0
     ep: Num = 1.0
     pp: Num = 1.0
     cp: Num = 1.0
-    dp: Num = 1.0
+    dp: Num | None = None
+    gpus: Num | None = None
     dp_attention: Num | None = None
     etp: Num | None = None
     vpp: Num = 1.0
@@ -67,7 +70,14 @@ class Plan:
 
     @property
     def devices(self) -> Num:
-        return self.stage * self.pp * self.dp
+        return self.stage * self.pp * self.copies
+
+    @property
+    def copies(self) -> Num:
+        """Whole copies of the model: as stated, or as many as the cluster's GPUs hold."""
+        if self.dp is not None:
+            return self.dp
+        return 1.0 if self.gpus is None else maximum(floor(self.gpus / (self.stage * self.pp)), 1.0)
 
     @property
     def expert_slices(self) -> Num:
@@ -91,13 +101,14 @@ class Plan:
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
     and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
-    in different pipeline stages at a time; a step processes one."""
+    in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts."""
 
     batch: Num
     q_len: Num
     past: Num
     logits: Num = 1.0
     microbatches: Num = 1.0
+    routing: Routing = RANDOM
 
     @property
     def context(self) -> Num:
@@ -135,10 +146,13 @@ def _nearest(size: Num, parts: Num) -> str:
 def own_checks(plan: Plan) -> list[Check]:
     """What must hold whatever the design: whole numbers, and one set of ranks seen in two ways."""
     found = []
-    for name in ("tp", "ep", "pp", "cp", "dp", "vpp", "dp_attention", "etp"):
+    for name in ("tp", "ep", "pp", "cp", "dp", "vpp", "dp_attention", "etp", "gpus"):
         value = getattr(plan, name)
         if value is not None:
             found.append(Check((value >= 1) & (value % 1 == 0), f"{name} must be a whole number of at least 1"))
+    if plan.gpus is not None:
+        reason = f"the plan takes {_count(plan.devices)} GPUs, the cluster has {_count(plan.gpus)}"
+        found.append(Check(plan.devices <= plan.gpus, reason))
     whole = (plan.replicas % 1 == 0) & (plan.expert_slices % 1 == 0)
     if plan.dp_attention is None and plan.etp is None:
         reason = f"one of tp·cp{_shown(plan.tp * plan.cp)} and ep{_shown(plan.ep)} must divide the other"
@@ -149,6 +163,10 @@ def own_checks(plan: Plan) -> list[Check]:
         f"ep·etp{_shown(plan.ep * plan.expert_slices)} for experts: both must be the same number"
     )
     return [*found, Check(whole & same, reason)]
+
+
+def _count(value: Num) -> str:
+    return f"{value:.0f}" if is_scalar(value) else "more or fewer"
 
 
 def _shown(value: Num) -> str:

@@ -10,7 +10,7 @@ from simcost.errors import SpecError, nearest
 from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
-from simcost.plan import DEQUANTISE, FORMS, Phase, Plan
+from simcost.plan import CHOICES, Phase, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,8 @@ def _summary(view: View, storage: bool) -> str:
 
 def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workload:
     """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out."""
-    for value, allowed, key in ((plan.mla_form, FORMS, "mla_form"), (plan.dequantise, DEQUANTISE, "dequantise")):
+    for key, allowed in CHOICES.items():
+        value = getattr(plan, key)
         if value not in allowed:
             raise SpecError(
                 f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"

@@ -8,6 +8,8 @@ these kernels gather all tokens instead. Sources: Megatron Core (`moe/token_disp
 
 from __future__ import annotations
 
+import numpy as np
+
 from simcost.blocks.view import View, leave
 from simcost.dtypes import Dtype
 from simcost.num import Num, every, where
@@ -22,9 +24,17 @@ def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | Non
     plan = view.plan
     if every(plan.exchanges == 0.0):
         return None
-    modes = ("normal", "low_latency") if plan.all_to_all == "auto" else (plan.all_to_all,)
-    options = tuple((mode, _both_ways(view, router, hidden, x, mode)) for mode in modes)
-    return options[0][1] if len(options) == 1 else Choice(options, "All2All")
+    if plan.all_to_all != "auto":
+        return _both_ways(view, router, hidden, x, plan.all_to_all)
+    decode = view.phase.q_len == 1.0
+    # Normal kernels wait for counts on the host, so no CUDA graph can hold them: engines decode by the other kind.
+    if plan.cuda_graph == "on" and every(decode):
+        return _both_ways(view, router, hidden, x, "low_latency")
+    if not np.any(decode):
+        return _both_ways(view, router, hidden, x, "normal")
+    return Choice(
+        tuple((mode, _both_ways(view, router, hidden, x, mode)) for mode in ("normal", "low_latency")), "All2All"
+    )
 
 
 def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> Serial:

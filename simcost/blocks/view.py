@@ -19,7 +19,6 @@ from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Call, Program, Serial
 from simcost.routing import Routing
 
-RANDOM = Routing()
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 
 
@@ -57,7 +56,6 @@ class View:
     storage: Mapping[str, Dtype]
     compute: Mapping[str, Dtype]
     core_compute: Dtype | None = None
-    routing: Routing = RANDOM
 
     @property
     def core(self) -> Dtype:
@@ -67,7 +65,7 @@ class View:
     @property
     def batch(self) -> Num:
         """Sequences of a micro-batch on the busiest attention replica."""
-        return busiest(self.phase.batch, self.plan.replicas * self.plan.dp * self.phase.microbatches)
+        return busiest(self.phase.batch, self.plan.replicas * self.plan.copies * self.phase.microbatches)
 
     @property
     def tokens(self) -> Num:
@@ -82,7 +80,11 @@ class View:
     @property
     def all_tokens(self) -> Num:
         """Tokens of a micro-batch of all replicas of one copy together: what the experts see."""
-        return busiest(self.phase.batch, self.plan.dp * self.phase.microbatches) * self.phase.q_len
+        return busiest(self.phase.batch, self.plan.copies * self.phase.microbatches) * self.phase.q_len
+
+    @property
+    def routing(self) -> Routing:
+        return self.phase.routing
 
     @property
     def unpacked(self) -> bool:

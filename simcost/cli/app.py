@@ -83,50 +83,56 @@ def show_hardware(
 @app.command()
 def decode(
     model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
     from simcost import api, grammar
 
-    result = api.decode(model, hw, batch, context, grammar.assignments(set or []), grammar.axes(vary or []), price)
+    result = api.decode(
+        model, hw, batch, context, grammar.assignments(set or []), grammar.axes(vary or []), price, gpus, nodes
+    )
     return emit(result, format, output, strict)
 
 
 @app.command()
 def prefill(
     model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
     from simcost import api, grammar
 
-    result = api.prefill(model, hw, isl, batch, past, grammar.assignments(set or []), grammar.axes(vary or []), price)
+    result = api.prefill(
+        model, hw, isl, batch, past, grammar.assignments(set or []), grammar.axes(vary or []), price, gpus, nodes
+    )
     return emit(result, format, output, strict)
 
 
 @app.command()
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
-    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, set: o.Set = None, price: o.Price = None,
+    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
 
-    result = api.compare(models, hw, batch, context, isl, grammar.assignments(set or []), price)
+    result = api.compare(models, hw, batch, context, isl, grammar.assignments(set or []), price, gpus, nodes)
     return emit(result, format, output, strict)
 
 
 @app.command()
 def explain(
     model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
-    batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, past: o.Past = 0, set: o.Set = None, price: o.Price = None,
+    batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, past: o.Past = 0, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
     from simcost import api, grammar
 
-    result = api.explain(model, hw, phase, batch, context, isl, past, grammar.assignments(set or []), price)
+    result = api.explain(
+        model, hw, phase, batch, context, isl, past, grammar.assignments(set or []), price, gpus, nodes
+    )
     return emit(result, format, output, strict)
 
 

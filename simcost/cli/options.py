@@ -35,6 +35,10 @@ Set = Annotated[
     typer.Option("--set", help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8."),
 ]
 Vary = Annotated[list[str] | None, typer.Option("--vary", help="path=a,b,c: several make their product.")]
+Gpus = Annotated[
+    int | None, typer.Option("--gpus", help="Devices of the cluster: the plan must fit, copies of it fill it.")
+]
+Nodes = Annotated[int | None, typer.Option("--nodes", help="The same in nodes (scale-up domains) of the profile.")]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[str, typer.Option("--format", help="console, csv, markdown or json.")]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of the terminal.")]

@@ -48,6 +48,7 @@ _DIMENSION = {
     "links.scaleup.bandwidth": "bytes_per_s",
     "links.scaleup.pair_bandwidth": "bytes_per_s",
     "links.scaleup.domain": "count",
+    "links.scaleup.reduces": "count",
     "links.scaleout.bandwidth": "bytes_per_s",
     "links.pcie.generation": "count",
     "power.tdp": "watts",
@@ -282,7 +283,7 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
             facts["links.scaleup.bandwidth"],
             facts.get("links.scaleup.pair_bandwidth"),
             facts.get("links.scaleup.domain"),
-            bool(stated.get("reduces", False)),
+            bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
         )
     assumed = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
     for key in ASSUMED:

@@ -10,6 +10,7 @@ import numpy as np
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import is_scalar
+from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, reasons, sweep, workload
@@ -35,10 +36,9 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     }
     if w is not None:
         found["plan"] = {
-            **{k: number(getattr(w.plan, k)) if is_scalar(getattr(w.plan, k)) else None for k in ("tp", "ep")},
+            **_sizes(w.plan),
             **w.formats(),
-            "mla_form": w.plan.mla_form,
-            "dequantise": w.plan.dequantise,
+            **{key: getattr(w.plan, key) for key in CHOICES},
         }
     found["set"] = {**_rooted("model", o.model), **_rooted("hw", o.hw), **_rooted("plan", o.plan)}
     if query.axes:
@@ -46,6 +46,15 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     if query.usd_per_hour is not None:
         found["usd_per_hour"] = query.usd_per_hour
     return found
+
+
+def _sizes(plan: Plan) -> dict[str, float | int | None]:
+    """Every group's size, what follows from the others included; None where a sweep varies it."""
+    found = {
+        "tp": plan.tp, "cp": plan.cp, "dp_attention": plan.replicas, "pp": plan.pp, "dp": plan.copies, "ep": plan.ep,
+        "etp": plan.expert_slices, "redundant_experts": plan.redundant_experts,
+    }  # fmt: skip
+    return {key: number(value) if is_scalar(value) else None for key, value in found.items()}
 
 
 def _rooted(root: str, table: dict[str, Any]) -> dict[str, Any]:

@@ -20,9 +20,12 @@ from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
-from simcost.plan import Phase
+from simcost.plan import COUNTS, Phase, Plan
+from simcost.routing import Routing, parse
 from simcost.scenarios.step import rules_of
 from simcost.workload import Workload, build
+
+_FROM_ZERO = ("past", "redundant_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ def make(
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
-    usable = ("batch", "context") if decode else ("batch", "isl", "past")
+    usable = ("batch", "context", "routing") if decode else ("batch", "isl", "past", "routing")
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == "phase" and key not in usable:
@@ -60,9 +63,9 @@ def make(
             )
     for path, values in axes.items():
         root, key = grammar.split(path)
-        if root == "phase" or (root == "plan" and key in ("tp", "ep")):
+        if (root == "phase" and key != "routing") or (root == "plan" and key in COUNTS):
             for value in values:
-                grammar.count(path, value, 0 if key == "past" else 1)
+                grammar.count(path, value, 0 if key in _FROM_ZERO else 1)
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     return Query(model, hw, decode, overrides, axes, usd_per_hour)
@@ -87,24 +90,30 @@ def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> An
     return int(result) if result == int(result) else result
 
 
-def phase_of(query: Query, values: Mapping[str, Any]) -> Phase:
+def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
     def count(key: str, default: float | None, least: int) -> Any:
         value = values.get(key, default)
         if value is None:
             raise SpecError(f"missing --{key}")
         return value if isinstance(value, np.ndarray) else grammar.count(key, value, least)
 
-    batch = count("batch", 1, 1)
+    batch, routing = count("batch", 1, 1), _routing(values.get("routing"))
     if query.decode:
-        return Phase(batch, 1.0, count("context", None, 1) - 1.0)
-    return Phase(batch, count("isl", None, 1), count("past", 0, 0))
+        # Every pipeline stage works on its own part of the batch.
+        return Phase(batch, 1.0, count("context", None, 1) - 1.0, microbatches=plan.pp, routing=routing)
+    return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing)
+
+
+def _routing(stated: Any) -> Routing:
+    return Routing() if stated is None else parse(str(stated))
 
 
 def workload(query: Query) -> Workload:
     """The single workload of a query without axes."""
     o = query.overrides
     device = hardware.load(query.hw, o.hw)
-    return build(model_of(query), device, grammar.plan_of(o.plan), phase_of(query, o.phase))
+    plan = grammar.plan_of(o.plan)
+    return build(model_of(query), device, plan, phase_of(query, plan, o.phase))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +149,7 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
         return key != "measurements"
     if root == "model":
         return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
-    return numbers and (root == "phase" or key in ("tp", "ep"))
+    return numbers and ((root == "phase" and key != "routing") or key in COUNTS)
 
 
 def _points(query: Query, fixed: list[str], vector: list[str], tolerate: bool = False) -> list[Point]:
@@ -165,7 +174,7 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workl
     device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
     model = model_of(query, {**o.model, **tables["model"]})
     plan = grammar.plan_of({**o.plan, **tables["plan"]})
-    return build(model, device, plan, phase_of(query, {**o.phase, **tables["phase"]}))
+    return build(model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}))
 
 
 def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
@@ -174,7 +183,7 @@ def _axis(query: Query, root: str, key: str, values: list[Any], position: int, d
     elif root == "model":
         loaded = [float(v) for v in values]
     else:
-        loaded = [grammar.count(key, value, 0 if key == "past" else 1) for value in values]
+        loaded = [grammar.count(key, value, 0 if key in _FROM_ZERO else 1) for value in values]
     shape = [1] * dimensions
     shape[position] = len(loaded)
     return np.asarray(loaded, np.float64).reshape(shape)

@@ -12,9 +12,10 @@ from simcost.cost.cost import BASES, Cost
 from simcost.cost.tiers import link_checks
 from simcost.model import count
 from simcost.num import Num, exp, floor, is_scalar, maximum
-from simcost.plan import Check, busiest, require
+from simcost.plan import COUNTS, Check, busiest, require
 from simcost.program import Priced, choices
 from simcost.program import price as fold
+from simcost.scenarios import stages
 from simcost.workload import Workload
 
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
@@ -23,12 +24,15 @@ SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a fact
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A priced step. `cost` includes the engine's overhead per step."""
+    """A priced step. `cost` includes the engine's overhead per step; `slowest`: of the slowest pipeline stage alone;
+    `stage`: the index of the stage whose ranks hold most."""
 
     workload: Workload
     priced: Priced[Cost]
     cost: Cost
+    slowest: Cost
     memory: memory.Memory
+    stage: Num
 
 
 def rules_of(w: Workload) -> list[Check]:
@@ -39,38 +43,37 @@ def rules_of(w: Workload) -> list[Check]:
 def run(w: Workload) -> Step:
     """Price one step and its memory. Infeasible shardings raise SpecError for scalars; a sweep checks beforehand."""
     rules = rules_of(w)
-    if is_scalar(w.plan.tp) and is_scalar(w.plan.ep):
+    if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
         require(rules)
     program = lower.step(w.model, w.view)
-    priced = fold(program, calibrated.model(w.device))
+    model = calibrated.model(w.device)
+    priced = fold(program, model)
+    whole, slowest = stages.times(w, priced, model, bool(np.all(np.asarray(w.phase.q_len) == 1.0)))
     host = w.device.assumption("step_overhead")
-    cost = priced.cost + Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
-    return Step(w, priced, cost, _memory(w, memory.workspace_bytes(priced)))
-
-
-def _memory(w: Workload, workspace: Num) -> memory.Memory:
-    weights = count.weight_bytes(w.model, w.plan, w.view.storage)
-    cache = w.view.batch * sequence_bytes(w, w.phase.context)
-    return memory.footprint(w.device, weights, cache, workspace)
+    engine = Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
+    sequences = w.view.batch * w.phase.microbatches
+    kept = stages.held(w, w.phase.context, sequences)
+    space = memory.footprint(w.device, kept.weights, sequences * kept.sequence, memory.workspace_bytes(priced))
+    return Step(w, priced, whole + engine, slowest + engine, space, kept.stage)
 
 
 def sequence_bytes(w: Workload, context: Num) -> Num:
-    """Cache bytes of one sequence on one rank. [B]"""
-    return w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan))
+    """Cache bytes of one sequence on the rank that holds most. [B]"""
+    return stages.held(w, context, w.view.batch * w.phase.microbatches).sequence
 
 
 def max_batch(step: Step) -> Num:
     """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
     w, held = step.workload, step.memory
-    # Every activation is proportional to the tokens, so a sequence's share is exact.
-    each = sequence_bytes(w, w.phase.context) + held.workspace / w.view.batch
-    return maximum(floor(held.room / each), 0.0) * w.plan.replicas
+    # Every activation is proportional to the tokens of a micro-batch, so a sequence's share is exact.
+    each = sequence_bytes(w, w.phase.context) + held.workspace / (w.view.batch * w.phase.microbatches)
+    return maximum(floor(held.room / each), 0.0) * w.plan.replicas * w.plan.copies
 
 
 def max_context(step: Step) -> Num:
     """The longest context at which this batch still fits in decode; inf when the cache does not grow."""
     w, held = step.workload, step.memory
-    batch, room = busiest(w.phase.batch, w.plan.replicas), held.room - held.workspace
+    batch, room = busiest(w.phase.batch, w.plan.replicas * w.plan.copies), held.room - held.workspace
 
     def fits(context: Num) -> Num:
         return 1.0 * (batch * sequence_bytes(w, context) <= room)
@@ -98,6 +101,8 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
     w, cost, held = step.workload, step.cost, step.memory
     seconds, devices = cost.seconds, w.plan.devices
     tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
+    # A stream of prompts keeps every pipeline stage busy; decode already counts all its micro-batches.
+    steady = seconds if decode else step.slowest.seconds
     kind = "output" if decode else "input"
     flops = flops_per_token(w)
     peak = w.device.peak(w.view.compute["experts"].peak)
@@ -108,18 +113,18 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
         f"{name}_low_s": low,
         f"{name}_high_s": high,
         "speed_of_light_s": cost.light_s,
-        f"{kind}_tokens_per_s": tokens / seconds,
-        f"{kind}_tokens_per_s_per_gpu": tokens / seconds / devices,
+        f"{kind}_tokens_per_s": tokens / steady,
+        f"{kind}_tokens_per_s_per_gpu": tokens / steady / devices,
     }
     if decode:
         found["output_tokens_per_s_per_user"] = 1.0 / seconds
     if usd_per_hour is not None:
-        found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(seconds, tokens, devices, usd_per_hour)
+        found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(steady, tokens, devices, usd_per_hour)
     if w.device.tdp is not None:
-        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(seconds, tokens, devices, w.device.tdp)
+        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(steady, tokens, devices, w.device.tdp)
     found |= {
         "flops_per_token": flops,
-        "mfu": flops * tokens / seconds / (devices * peak),
+        "mfu": flops * tokens / steady / (devices * peak),
         "gpus": devices,
         "weight_bytes_per_gpu": held.weights,
         "kv_bytes_per_gpu": held.cache,

@@ -40,7 +40,8 @@ def view(batch: Num, q_len: Num, past: Num, plan: Plan | None = None, logits: Nu
     """A plain bf16 view; MLA absorbed unless the plan says otherwise; every expert takes its exact share."""
     every = dict.fromkeys(ROLES, BF16)
     plan = replace(plan or Plan(mla_form="absorbed"), all_to_all="normal")
-    return View(plan, Phase(batch, q_len, past, logits), BF16, BF16, every, every, routing=Routing("balanced"))
+    phase = Phase(batch, q_len, past, logits, routing=Routing("balanced"))
+    return View(plan, phase, BF16, BF16, every, every)
 
 
 def weighted(program: Program, times: float = 1.0) -> Iterator[tuple[Call, float]]:

@@ -1,0 +1,138 @@
+"""Pipeline stages in serving: which layers each holds, how long a batch takes through them, and the worst rank's memory.
+
+Stages are as even as layers allow, as in vLLM and SGLang. Decode keeps pp micro-batches in flight: a token takes pp times the
+slowest stage. A prefill passes all stages once; with a stream of prompts the slowest stage sets the throughput. Every hop sends
+the residual stream, cut over tp and gathered again. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
+`distributed/utils.py` (get_pp_indices) and `parallel_state.py` (send_tensor_dict).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost.cost.cost import Cost
+from simcost.model import count
+from simcost.num import Bools, Num, every, where
+from simcost.ops.collective import Collective
+from simcost.ops.work import Op
+from simcost.plan import stage_layers
+from simcost.program import Priced
+from simcost.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Layers of every stack on it; whether the embedding or the head stand on it."""
+
+    layers: tuple[int, ...]
+    first: bool
+    last: bool
+
+    @property
+    def name(self) -> str:
+        ends = [word for word, here in (("embedding", self.first), ("head", self.last)) if here]
+        return (
+            ", ".join([*ends[:1], f"{sum(self.layers)} layers", *ends[1:]])
+            if self.first
+            else ", ".join([f"{sum(self.layers)} layers", *ends])
+        )
+
+
+def stages(w: Workload, pp: int) -> list[Stage]:
+    """The stages of a pipeline of `pp`."""
+    order, found, start = w.model.order, [], 0
+    for index in range(pp):
+        end = start + stage_layers(len(order), pp, index)
+        held = order[start:end]
+        found.append(Stage(tuple(held.count(j) for j in range(len(w.model.stacks))), index == 0, index == pp - 1))
+        start = end
+    return found
+
+
+def sizes(w: Workload) -> list[int]:
+    """The numbers of stages that occur in a plan, whole ones that its layers allow."""
+    every_pp = np.unique(np.asarray(w.plan.pp, np.float64))
+    return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)]
+
+
+def times(w: Workload, priced: Priced[Cost], cost_of: Callable[[Op], Cost], decode: bool) -> tuple[Cost, Cost]:
+    """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all."""
+    if every(w.plan.pp == 1.0):
+        return priced.cost, priced.cost
+    embedding, *stacks, head = (part.cost for part in priced.parts)
+    each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
+    hop = _hop(w, cost_of)
+    slow: Cost | None = None
+    for pp in sizes(w):
+        worst: Cost | None = None
+        for stage in stages(w, pp):
+            cost = hop if pp > 1 else hop * 0.0
+            for count_, layer in zip(stage.layers, each, strict=True):
+                cost = cost + layer * float(count_)
+            cost = cost + embedding if stage.first else cost
+            cost = cost + head if stage.last else cost
+            worst = cost if worst is None else worst.longest(cost)
+        assert worst is not None
+        slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)
+    assert slow is not None
+    whole = slow * w.plan.pp if decode else priced.cost + hop * (w.plan.pp - 1.0)
+    single = np.asarray(w.plan.pp == 1.0)
+    return priced.cost.where(single, whole), priced.cost.where(single, slow)
+
+
+def _hop(w: Workload, cost_of: Callable[[Op], Cost]) -> Cost:
+    """From one stage to the next."""
+    view, plan = w.view, w.plan
+    width = view.activation.tensor_bytes(view.tokens * w.model.hidden_size)
+    part = Collective("p2p", width / plan.tp, where(plan.pp > 1.0, 2.0, 1.0), plan.stage)
+    whole = Collective("all_gather", width, where(plan.pp > 1.0, plan.tp, 1.0))
+    return cost_of(part) + cost_of(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Bytes of the rank that holds most, by what: weights, and the cache of one sequence; and which stage it is on."""
+
+    weights: Num
+    sequence: Num
+    stage: Num
+
+
+def held(w: Workload, context: Num, sequences: Num) -> Held:
+    """The stage with the most bytes for weights and the caches of `sequences`."""
+    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
+    caches = [w.view.kv.tensor_bytes(one) for one in count.state_elements_by_stack(w.model, context, w.plan)]
+    if every(w.plan.pp == 1.0):
+        weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
+        return Held(weights, w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan)), 0.0 * weights)
+    found: Held | None = None
+    for pp in sizes(w):
+        worst: Held | None = None
+        for index, stage in enumerate(stages(w, pp)):
+            weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
+            cache: Num = 0.0
+            for n, layer, one in zip(stage.layers, layers, caches, strict=True):
+                weight, cache = weight + n * layer, cache + n * one
+            here = Held(weight, cache, float(index))
+            worst = here if worst is None else _more(here, worst, sequences)
+        assert worst is not None
+        mask = np.asarray(w.plan.pp == float(pp))
+        found = worst if found is None else _choose(mask, worst, found)
+    assert found is not None
+    return found
+
+
+def _more(one: Held, other: Held, sequences: Num) -> Held:
+    mask = one.weights + sequences * one.sequence > other.weights + sequences * other.sequence
+    return _choose(np.asarray(mask), one, other)
+
+
+def _choose(mask: Bools, one: Held, other: Held) -> Held:
+    return Held(
+        where(mask, one.weights, other.weights),
+        where(mask, one.sequence, other.sequence),
+        where(mask, one.stage, other.stage),
+    )
