@@ -23,6 +23,7 @@ from simcost.scenarios import phases
 from simcost.scenarios.query import Query, make
 
 Sets = Mapping[str, Any]
+BATCHES = tuple(2**n for n in range(15))  # sequences over all copies
 Axes = Mapping[str, Sequence[Any]]
 
 
@@ -124,6 +125,38 @@ def explain(
     if phase == "decode":
         return scenario.result(_decode(model, hw, batch, context, sets, None, price))
     return scenario.result(_prefill(model, hw, batch, isl, past, sets, None, price))
+
+
+def plans(
+    model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
+    batch: Sequence[int] = BATCHES, context: int = 4096, isl: int = 4096, metric: str | None = None,
+    tpot: float | None = None, ttft: float | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
+) -> Result:  # fmt: skip
+    """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch`; `tpot` and `ttft` are
+    limits [s]; `cp`: split sequences too."""
+    if phase not in ("decode", "prefill"):
+        raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
+    sets = _cluster(hw, set, gpus, nodes)
+    if "plan.gpus" not in sets:
+        raise SpecError("say how many devices there are: --gpus or --nodes")
+    from simcost.scenarios import plans as scenario
+
+    decode_ = phase == "decode"
+    limits = {name: value for name, value in (("tpot_s", tpot), ("ttft_s", ttft)) if value is not None}
+    wrong = "ttft_s" if decode_ else "tpot_s"
+    if wrong in limits:
+        raise SpecError(f"a limit on {wrong[:4]} means nothing to {phase}")
+    size = int(grammar.count("plan.gpus", sets["plan.gpus"]))
+    batches = tuple(grammar.count("--batch", value) for value in batch)
+    if not batches:
+        raise SpecError("--batch names no batch")
+    wish = scenario.Wish(metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu", limits, batches, cp)
+    query = (
+        _decode(model, hw, 1, context, sets, None, price)
+        if decode_
+        else _prefill(model, hw, 1, isl, 0, sets, None, price)
+    )
+    return scenario.result(query, size, wish)
 
 
 def crossover(model: str, hw: str = "h200", set: Sets | None = None) -> Result:

@@ -137,6 +137,41 @@ def explain(
 
 
 @app.command()
+def plans(
+    model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
+    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default 1 to 16384.")] = "",
+    context: o.Context = 4096, isl: o.Isl = 4096,
+    metric: Annotated[str | None, typer.Option("--metric", help="What to rank by; default tokens a second and GPU.")] = None,
+    tpot: Annotated[float | None, typer.Option("--tpot", help="Only plans with at most so many seconds an output token.")] = None,
+    ttft: Annotated[float | None, typer.Option("--ttft", help="Only plans with at most so many seconds to the first token.")] = None,
+    cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
+    set: o.Set = None, price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Every way to split a design over N devices, best first; those that cannot run with their reason."""
+    from simcost import api, grammar
+
+    tried = grammar.axes([f"batch={batch}"])["batch"] if batch else api.BATCHES
+    result = api.plans(
+        model,
+        hw,
+        gpus,
+        nodes,
+        phase,
+        tried,
+        context,
+        isl,
+        metric,
+        tpot,
+        ttft,
+        cp,
+        grammar.assignments(set or []),
+        price,
+    )
+    return emit(result, format, output, strict)
+
+
+@app.command()
 def crossover(
     model: o.Model, hw: o.Hw = "h200", set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",

@@ -113,7 +113,6 @@ def test_roofline_part_halves_when_every_rate_doubles(name: str, decode: bool) -
     assert fast.wire_s + fast.overhead_s <= slow.wire_s + slow.overhead_s
     assert fast.wire_s + fast.overhead_s >= (slow.wire_s + slow.overhead_s) / 2.0
     assert fast.light_s == slow.light_s / 2.0
-    assert fast.overhead_s == slow.overhead_s
 
 
 @pytest.mark.parametrize("name", ZOO)

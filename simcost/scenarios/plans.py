@@ -1,0 +1,164 @@
+"""plans: every way to use N devices for a design, ranked by what the user wants most.
+
+All (plan, batch) points are evaluated at once as arrays. A plan is one row, at its best batch that fits; one that cannot run, or
+fits at no batch, is a row with its reason. Most likely to be wrong: what a real engine supports; here any even split counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simcost import grammar
+from simcost.errors import SpecError, nearest
+from simcost.hardware import load as hardware
+from simcost.num import Array, Bools
+from simcost.result import Result, Row, number
+from simcost.scenarios import phases
+from simcost.scenarios import step as steps
+from simcost.scenarios.query import Query, model_of, phase_of, reasons
+from simcost.units import show
+from simcost.workload import Workload, build
+
+SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+MOST = 20_000  # plans
+_SHOWN = (
+    "tpot_s", "ttft_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
+    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try."""
+
+    metric: str
+    limits: dict[str, float]
+    batches: tuple[float, ...]
+    cp: bool
+
+
+def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
+    """(tp, cp, dp_attention, pp, dp, ep, etp) that use all of `devices`; without experts ep and dp_attention are 1."""
+    for tp in _divisors(devices):
+        for c in _divisors(devices // tp) if cp else [1]:
+            for replicas in _divisors(devices // (tp * c)) if experts else [1]:
+                stage = tp * c * replicas
+                for pp in _divisors(devices // stage):
+                    for ep in _divisors(stage) if experts else [1]:
+                        yield tp, c, replicas, pp, devices // (stage * pp), ep, stage // ep
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def result(query: Query, gpus: int, wish: Wish) -> Result:
+    """One row a plan, best first."""
+    model, device = model_of(query), hardware.load(query.hw, query.overrides.hw)
+    experts = any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
+    table = np.array(list(splits(gpus, experts, wish.cp)), np.float64)
+    if len(table) > MOST:
+        raise SpecError(
+            f"--gpus {gpus}: {len(table):,} ways to split them; at most {MOST:,} (leave out --cp, or ask for fewer)"
+        )
+    fixed = grammar.plan_of({k: v for k, v in query.overrides.plan.items() if k not in SIZES})
+    table = table[_asked(query, table)]
+    if not len(table):
+        raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
+    sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
+    plan = replace(fixed, **sizes)
+    batch = np.asarray(wish.batches)[None, :]
+    phase = phase_of(query, plan, {**query.overrides.phase, "batch": batch})
+    w = build(model, device, plan, phase)
+    shape = (len(table), len(wish.batches))
+    good, why = reasons(w, shape)
+    with np.errstate(all="ignore"):
+        step = steps.run(w)
+        found = {
+            k: np.broadcast_to(np.asarray(v), shape)
+            for k, v in steps.metrics(step, query.decode, query.price(device)).items()
+        }
+    fits = np.broadcast_to(np.asarray(step.memory.short) <= 0, shape)
+    return _answer(query, w, table, wish, good, why, fits, found)
+
+
+def _asked(query: Query, table: Array) -> Bools:
+    """Plans whose sizes are those that --set states."""
+    keep = np.ones(len(table), bool)
+    for j, name in enumerate(SIZES):
+        stated = query.overrides.plan.get(name)
+        if stated is not None:
+            keep &= table[:, j] == grammar.count(f"plan.{name}", stated)
+    return keep
+
+
+def _answer(
+    query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]
+) -> Result:
+    if wish.metric not in found:
+        raise SpecError(
+            f"--metric {wish.metric}: not a metric of {'decode' if query.decode else 'prefill'}{nearest(wish.metric, found)}"
+        )
+    worth = _worth(wish.metric, found[wish.metric])
+    allowed = good & fits
+    for name, most in wish.limits.items():
+        allowed = allowed & (found[name] <= most)
+    worth = np.where(allowed, worth, -np.inf)
+    best = worth.argmax(axis=1)
+    at = (np.arange(len(table)), best)
+    runs = np.isfinite(worth[at])
+    order = np.lexsort((-worth[at], ~runs))
+    rows = [
+        _row(int(i), table[i], int(best[i]), wish, bool(runs[i]), _reason(i, wish, good, why, fits, found), found)
+        for i in order
+    ]
+    names = list(wish.limits)
+    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run"
+    sentence += f" within {', '.join(names)}" if names else ""
+    inputs = {
+        **phases.inputs(query, None),
+        "gpus": int(table[0, :5].prod()),
+        "metric": wish.metric,
+        "batches": list(wish.batches),
+    }
+    metrics = {"plans": len(table), "plans_feasible": int(runs.sum()), "points": worth.size}
+    return Result(
+        "plans", inputs, metrics, {"plans": rows}, phases.warnings(query, w), phases.references(w), sentence, bool(runs.any()),
+    )  # fmt: skip
+
+
+def _worth(name: str, values: Array) -> Array:
+    """More is better for rates and shares; less for times, prices and bytes."""
+    less = (name.endswith(("_s", "_bytes_per_gpu")) and not name.endswith("per_s")) or name.startswith(
+        ("usd", "joules")
+    )
+    return np.asarray(-values if less else values, np.float64)
+
+
+def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]) -> str:
+    """Why no batch of this plan will do."""
+    if not good[i].any():
+        return str(why[i][0])
+    if not (good[i] & fits[i]).any():
+        short = float(np.min(np.where(good[i], found["memory_short_bytes_per_gpu"][i], np.inf)))
+        return f"short by {show(short, 'bytes')} a GPU at every batch"
+    late = [name for name, most in wish.limits.items() if not (good[i] & fits[i] & (found[name][i] <= most)).any()]
+    return (
+        f"{late[0]} above {show(wish.limits[late[0]], 'seconds')} at every batch"
+        if late
+        else "no batch within all limits"
+    )
+
+
+def _row(i: int, sizes: Array, best: int, wish: Wish, runs: bool, reason: str, found: dict[str, Any]) -> Row:
+    row: Row = {name: int(value) for name, value in zip(SIZES, sizes, strict=True)}
+    row["feasible"] = runs
+    if not runs:
+        return row | {"reason": reason}
+    row["batch"] = int(wish.batches[best])
+    columns = dict.fromkeys((wish.metric, *wish.limits, *(name for name in _SHOWN if name in found)))
+    return row | {name: number(found[name][i, best]) for name in columns}
