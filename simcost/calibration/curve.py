@@ -18,7 +18,7 @@ from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.sites import Sites
-from simcost.num import Array, Bools
+from simcost.num import Array, Bools, Index
 
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
@@ -41,6 +41,10 @@ class Prediction:
     sigma: Array
     inside: Array
     measured: Bools
+
+    def take(self, index: Index) -> Prediction:
+        """Points in another order, or several times."""
+        return Prediction(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)

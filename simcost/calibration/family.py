@@ -10,7 +10,7 @@ import numpy as np
 
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num
+from simcost.num import Array, Index, Mask, Num
 from simcost.ops.work import Op, Work
 from simcost.registry import discover
 
@@ -78,6 +78,9 @@ class At:
     sites: Array
     lengths: tuple[float, ...] | None = None
     exact: bool = True
+
+    def take(self, index: Index) -> At:
+        return At(self.features[index], self.sites[index], self.lengths, self.exact)
 
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:

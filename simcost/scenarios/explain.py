@@ -6,18 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from simcost.cost.collective import sent
 from simcost.cost.cost import basis, bound
-from simcost.cost.exchange import resolved
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
-from simcost.ops.collective import Collective
-from simcost.ops.exchange import Exchange
 from simcost.ops.work import Op
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases
+from simcost.scenarios import phases, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -45,14 +41,10 @@ def _name(path: tuple[str, ...]) -> str:
     return " / ".join(path[2:] if len(path) > 3 else path[-1:])
 
 
-def _moved(op: Op, device: Device) -> Num:
+def _sent(op: Op, device: Device) -> Num:
     """Bytes that one rank sends over any link."""
-    if isinstance(op, Exchange):
-        found = resolved(op, device)
-        return found.near_bytes + found.far_bytes
-    assert isinstance(op, Collective)
-    moved = sent(op, device)
-    return moved.near + moved.far
+    found = traffic.moved(op, device)
+    return 0.0 if found is None else found.near + found.far
 
 
 def result(query: Query) -> Result:
@@ -76,7 +68,7 @@ def result(query: Query) -> Result:
                 "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
                 "half_width": number(high / cost.seconds - 1.0), "share": number(cost.seconds * weight / total),
                 "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
-                "flops": number(work.flops), "bytes": number(_moved(call.op, w.device) if wire else work.bytes),
+                "flops": number(work.flops), "bytes": number(_sent(call.op, w.device) if wire else work.bytes),
                 "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
                 "formula": call.op.formula, "source": call.op.source,
             }
@@ -94,8 +86,10 @@ def result(query: Query) -> Result:
         }
     )  # fmt: skip
     sentence, fits = phases.verdict(step)
+    links = traffic.rows(step)
+    tables = {"ops": rows, "links": links} if links else {"ops": rows}
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
-        "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, {"ops": rows},
+        "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,
         phases.warnings(query, w), phases.references(w), sentence, fits,
     )  # fmt: skip

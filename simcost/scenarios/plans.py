@@ -6,7 +6,9 @@ fits at no batch, is a row with its reason. Most likely to be wrong: what a real
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +17,10 @@ import numpy as np
 from simcost import grammar
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools
+from simcost.plan import Plan
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases
 from simcost.scenarios import step as steps
@@ -25,6 +30,8 @@ from simcost.workload import Workload, build
 
 SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 MOST = 20_000  # plans
+_PART = 16384  # points at a time: their arrays stay in the processor's cache
+_PART = 16384  # points at a time: their arrays stay in the processor's cache
 _SHOWN = (
     "tpot_s", "ttft_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
@@ -69,21 +76,42 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     table = table[_asked(query, table)]
     if not len(table):
         raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
+    parts = np.array_split(table, max(len(table) * len(wish.batches) // _PART, 1))
+
+    def priced(part: Array) -> Part:
+        return _part(query, model, device, fixed, part, wish)
+
+    first = priced(parts[0])  # curves are loaded once, before anything runs side by side
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        found = [first, *pool.map(priced, parts[1:])]
+    values = {name: np.concatenate([part.values[name] for part in found]) for name in first.values}
+    good, why, fits = (np.concatenate([getattr(part, name) for part in found]) for name in ("good", "why", "fits"))
+    return _answer(query, first.workload, table, wish, good, why, fits, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some plans at every batch: all [plans, batches]."""
+
+    workload: Workload
+    good: Bools
+    why: Any
+    fits: Bools
+    values: dict[str, Array]
+
+
+def _part(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, wish: Wish) -> Part:
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
-    batch = np.asarray(wish.batches)[None, :]
-    phase = phase_of(query, plan, {**query.overrides.phase, "batch": batch})
+    phase = phase_of(query, plan, {**query.overrides.phase, "batch": np.asarray(wish.batches)[None, :]})
     w = build(model, device, plan, phase)
     shape = (len(table), len(wish.batches))
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
-        found = {
-            k: np.broadcast_to(np.asarray(v), shape)
-            for k, v in steps.metrics(step, query.decode, query.price(device)).items()
-        }
-    fits = np.broadcast_to(np.asarray(step.memory.short) <= 0, shape)
-    return _answer(query, w, table, wish, good, why, fits, found)
+        found = steps.metrics(step, query.decode, query.price(device), reach=False)
+        values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
+    return Part(w, good, why, np.broadcast_to(np.asarray(step.memory.short) <= 0, shape), values)
 
 
 def _asked(query: Query, table: Array) -> Bools:

@@ -52,6 +52,14 @@ def stages(w: Workload, pp: int) -> list[Stage]:
     return found
 
 
+def kinds(w: Workload, pp: int) -> list[tuple[int, Stage]]:
+    """Stages that differ, each with the index of the first of its kind."""
+    found: dict[Stage, int] = {}
+    for index, stage in enumerate(stages(w, pp)):
+        found.setdefault(stage, index)
+    return [(index, stage) for stage, index in found.items()]
+
+
 def sizes(w: Workload) -> list[int]:
     """The numbers of stages that occur in a plan, whole ones that its layers allow."""
     every_pp = np.unique(np.asarray(w.plan.pp, np.float64))
@@ -68,7 +76,7 @@ def times(w: Workload, priced: Priced[Cost], cost_of: Callable[[Op], Cost], deco
     slow: Cost | None = None
     for pp in sizes(w):
         worst: Cost | None = None
-        for stage in stages(w, pp):
+        for _, stage in kinds(w, pp):
             cost = hop if pp > 1 else hop * 0.0
             for count_, layer in zip(stage.layers, each, strict=True):
                 cost = cost + layer * float(count_)
@@ -94,30 +102,35 @@ def _hop(w: Workload, cost_of: Callable[[Op], Cost]) -> Cost:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """Bytes of the rank that holds most, by what: weights, and the cache of one sequence; and which stage it is on."""
+    """The rank that holds most: bytes of its weights, its layers of every stack, the index of its stage."""
 
     weights: Num
-    sequence: Num
+    layers: tuple[Num, ...]
     stage: Num
+
+    def sequence(self, w: Workload, context: Num) -> Num:
+        """Bytes of the cache of one sequence at `context` tokens."""
+        total: Num = 0.0
+        for n, elements in zip(self.layers, count.state_elements_by_stack(w.model, context, w.plan), strict=True):
+            total = total + n * elements
+        return w.view.kv.tensor_bytes(total)
 
 
 def held(w: Workload, context: Num, sequences: Num) -> Held:
     """The stage with the most bytes for weights and the caches of `sequences`."""
-    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
-    caches = [w.view.kv.tensor_bytes(one) for one in count.state_elements_by_stack(w.model, context, w.plan)]
     if every(w.plan.pp == 1.0):
         weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
-        return Held(weights, w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan)), 0.0 * weights)
+        return Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0)
+    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
     found: Held | None = None
     for pp in sizes(w):
         worst: Held | None = None
-        for index, stage in enumerate(stages(w, pp)):
+        for index, stage in kinds(w, pp):
             weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
-            cache: Num = 0.0
-            for n, layer, one in zip(stage.layers, layers, caches, strict=True):
-                weight, cache = weight + n * layer, cache + n * one
-            here = Held(weight, cache, float(index))
-            worst = here if worst is None else _more(here, worst, sequences)
+            for n, layer in zip(stage.layers, layers, strict=True):
+                weight = weight + n * layer
+            here = Held(weight, tuple(float(n) for n in stage.layers), float(index))
+            worst = here if worst is None else _more(here, worst, w, context, sequences)
         assert worst is not None
         mask = np.asarray(w.plan.pp == float(pp))
         found = worst if found is None else _choose(mask, worst, found)
@@ -125,14 +138,14 @@ def held(w: Workload, context: Num, sequences: Num) -> Held:
     return found
 
 
-def _more(one: Held, other: Held, sequences: Num) -> Held:
-    mask = one.weights + sequences * one.sequence > other.weights + sequences * other.sequence
-    return _choose(np.asarray(mask), one, other)
+def _more(one: Held, other: Held, w: Workload, context: Num, sequences: Num) -> Held:
+    mine, theirs = (held.weights + sequences * held.sequence(w, context) for held in (one, other))
+    return _choose(np.asarray(mine > theirs), one, other)
 
 
 def _choose(mask: Bools, one: Held, other: Held) -> Held:
     return Held(
         where(mask, one.weights, other.weights),
-        where(mask, one.sequence, other.sequence),
+        tuple(where(mask, mine, theirs) for mine, theirs in zip(one.layers, other.layers, strict=True)),
         where(mask, one.stage, other.stage),
     )

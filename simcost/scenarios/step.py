@@ -25,14 +25,14 @@ SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a fact
 @dataclass(frozen=True, slots=True)
 class Step:
     """A priced step. `cost` includes the engine's overhead per step; `slowest`: of the slowest pipeline stage alone;
-    `stage`: the index of the stage whose ranks hold most."""
+    `held`: the rank that holds most."""
 
     workload: Workload
     priced: Priced[Cost]
     cost: Cost
     slowest: Cost
     memory: memory.Memory
-    stage: Num
+    held: stages.Held
 
 
 def rules_of(w: Workload) -> list[Check]:
@@ -53,20 +53,22 @@ def run(w: Workload) -> Step:
     engine = Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
     sequences = w.view.batch * w.phase.microbatches
     kept = stages.held(w, w.phase.context, sequences)
-    space = memory.footprint(w.device, kept.weights, sequences * kept.sequence, memory.workspace_bytes(priced))
-    return Step(w, priced, whole + engine, slowest + engine, space, kept.stage)
+    space = memory.footprint(
+        w.device, kept.weights, sequences * kept.sequence(w, w.phase.context), memory.workspace_bytes(priced)
+    )
+    return Step(w, priced, whole + engine, slowest + engine, space, kept)
 
 
 def sequence_bytes(w: Workload, context: Num) -> Num:
     """Cache bytes of one sequence on the rank that holds most. [B]"""
-    return stages.held(w, context, w.view.batch * w.phase.microbatches).sequence
+    return stages.held(w, context, w.view.batch * w.phase.microbatches).sequence(w, context)
 
 
 def max_batch(step: Step) -> Num:
     """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
     w, held = step.workload, step.memory
     # Every activation is proportional to the tokens of a micro-batch, so a sequence's share is exact.
-    each = sequence_bytes(w, w.phase.context) + held.workspace / (w.view.batch * w.phase.microbatches)
+    each = step.held.sequence(w, w.phase.context) + held.workspace / (w.view.batch * w.phase.microbatches)
     return maximum(floor(held.room / each), 0.0) * w.plan.replicas * w.plan.copies
 
 
@@ -76,7 +78,7 @@ def max_context(step: Step) -> Num:
     batch, room = busiest(w.phase.batch, w.plan.replicas * w.plan.copies), held.room - held.workspace
 
     def fits(context: Num) -> Num:
-        return 1.0 * (batch * sequence_bytes(w, context) <= room)
+        return 1.0 * (batch * step.held.sequence(w, context) <= room)
 
     return memory.largest(fits, room * 0.0 + batch * 0.0)
 
@@ -96,8 +98,8 @@ def interval(cost: Cost) -> tuple[Num, Num]:
     return cost.seconds / width, cost.seconds * width
 
 
-def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num]:
-    """Flat numbers, SI, unit in the name."""
+def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:
+    """Flat numbers, SI, unit in the name; `reach`: how long a context would fit, too."""
     w, cost, held = step.workload, step.cost, step.memory
     seconds, devices = cost.seconds, w.plan.devices
     tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
@@ -135,7 +137,7 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None) -> dict[str, Num
         "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
         "max_batch": max_batch(step),
     }
-    if decode:
+    if decode and reach:
         found["max_context"] = max_context(step)
     for name in ("compute", "memory", "wire", "overhead"):
         found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds

@@ -116,7 +116,7 @@ class MoE:
         shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
         exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
         if exchange is not None and shared is not None and plan.overlap == "shared_experts":
-            exchange, shared = Overlap((exchange, shared), "shared experts beside the exchange"), None
+            exchange, shared = Overlap((exchange, shared)), None
         parts += [] if exchange is None else [exchange]
         parts.append(self._run(view, weight, x))
         parts += [] if shared is None else [shared]

@@ -1,0 +1,77 @@
+"""What crosses the links: bytes that one rank sends, tier by tier, what they take, and how much of it nothing hides.
+
+For one operating point. Under an overlap only what outlasts the other parts is exposed. Most likely to be wrong: the contention of
+work that runs side by side. Source: the program and `cost/collective.py`, `cost/exchange.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simcost.cost.collective import Bytes, sent
+from simcost.cost.cost import Cost
+from simcost.cost.exchange import resolved
+from simcost.hardware.profile import Device
+from simcost.num import is_scalar
+from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
+from simcost.ops.work import Op
+from simcost.program import Call, Choice, Overlap, Priced, Serial
+from simcost.result import Row, number
+from simcost.scenarios.step import Step
+
+
+def moved(op: Op, device: Device) -> Bytes | None:
+    """Bytes that one rank sends inside its domain and out of it; None for what computes."""
+    if isinstance(op, Exchange):
+        found = resolved(op, device)
+        return Bytes(found.near_bytes, found.far_bytes)
+    return sent(op, device) if isinstance(op, Collective) else None
+
+
+def rows(step: Step) -> list[Row]:
+    """One row a transfer of every kind of layer and tier, times of all its calls; then each tier's sum over the step."""
+    device, total = step.workload.device, float(step.cost.seconds)
+    found: list[Row] = []
+    for path, call, cost, weight, bare in exposed(step.priced):
+        bytes_ = moved(call.op, device)
+        if bytes_ is None or weight == 0.0:
+            continue
+        for tier, amount in (("inside the domain", bytes_.near), ("network", bytes_.far)):
+            if float(amount) > 0.0:
+                seconds = float(cost.seconds) * weight
+                found.append(_row(path, tier, float(amount), weight, seconds, bare, total))
+    return found
+
+
+def _row(
+    path: tuple[str, ...], tier: str, amount: float, weight: float, seconds: float, bare: float, total: float
+) -> Row:
+    return {
+        "part": path[1] if len(path) > 2 else "", "transfer": " / ".join(path[2:] if len(path) > 3 else path[-1:]), "tier": tier,
+        "sent_bytes": number(amount), "times": number(weight), "sent_step_bytes": number(amount * weight),
+        "time_s": number(seconds), "exposed_share": number(bare), "step_share": number(seconds * bare / total),
+    }  # fmt: skip
+
+
+def exposed(
+    priced: Priced[Cost], weight: float = 1.0, path: tuple[str, ...] = (), bare: float = 1.0
+) -> Iterator[tuple[tuple[str, ...], Call, Cost, float, float]]:
+    """Every call with its path, cost, how often it runs, and the share of its time that nothing beside it hides."""
+    node = priced.node
+    here = (*path, node.tag) if node.tag else path
+    if isinstance(node, Call):
+        yield here, node, priced.cost, weight, bare
+    elif isinstance(node, Choice):
+        for part, (name, share) in zip(priced.parts, priced.taken, strict=True):
+            if is_scalar(share) and float(share) > 0.0:
+                yield from exposed(part, weight * float(share), (*path, name), bare)
+    elif isinstance(node, Overlap):
+        for i, part in enumerate(priced.parts):
+            rest = max((float(other.cost.seconds) for j, other in enumerate(priced.parts) if j != i), default=0.0)
+            own = float(part.cost.seconds)
+            yield from exposed(part, weight, here, bare * (max(own - rest, 0.0) / own if own > 0.0 else 0.0))
+    else:
+        times = float(node.repeat) if isinstance(node, Serial) else 1.0
+        for part in priced.parts:
+            yield from exposed(part, weight * times, here, bare)

@@ -1,0 +1,177 @@
+"""Laws of groups: what pipelines, contexts and sequences share adds up to the whole; one device is the plain answer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from lawkit import SOME, model, run, view, work
+
+from simcost.cost.collective import sent
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.lower import step
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.collective import Collective
+from simcost.plan import Plan, require
+from simcost.program import calls
+from simcost.scenarios import plans, stages
+from simcost.scenarios import step as steps
+from simcost.scenarios.query import make, workload
+
+H200 = hardware.load("h200")
+ONE = {f"plan.{name}": 1 for name in ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "gpus")}
+NAMES = ["llama-3.1-8b", "deepseek-v2-lite", "mixtral-8x7b", "gpt-oss-120b"]
+
+
+@pytest.mark.parametrize("name", SOME)
+@pytest.mark.parametrize("decode", [True, False])
+def test_groups_of_one_are_the_single_device_bit_for_bit(name: str, decode: bool) -> None:
+    hw = "h200" if not name.startswith("gpt-oss") else "b200"
+    phase = {"batch": 4, "context": 2048} if decode else {"batch": 4, "isl": 512}
+    plain = steps.run(workload(make(name, hw, decode, phase, {}, {}, None)))
+    stated = steps.run(workload(make(name, hw, decode, phase, dict(ONE), {}, None)))
+    assert plain.cost == stated.cost
+    assert plain.memory == stated.memory
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pp", [2, 3, 5])
+def test_stages_hold_every_layer_once(name: str, pp: int) -> None:
+    w = workload(make(name, "b200", True, {"batch": 8, "context": 512}, {"plan.pp": pp}, {}, None))
+    held = stages.stages(w, pp)
+    assert [sum(stage.layers[j] for stage in held) for j in range(len(w.model.stacks))] == [
+        n for n, _ in w.model.stacks
+    ]
+    sizes = [sum(stage.layers) for stage in held]
+    assert max(sizes) - min(sizes) <= 1
+    assert [stage.first for stage in held] == [True, *[False] * (pp - 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_pipeline_is_never_faster_than_its_busiest_stage_and_a_prefill_pays_every_hop(
+    name: str, decode: bool
+) -> None:
+    phase = {"batch": 16, "context": 2048} if decode else {"batch": 16, "isl": 512}
+    alone, split = (run(name, "b200", decode, phase, {"plan.pp": pp}) for pp in (1, 4))
+    if decode:
+        assert split.cost.seconds >= 4 * (
+            split.slowest.seconds - float(split.workload.device.assumption("step_overhead"))
+        )
+    else:
+        assert split.cost.seconds > alone.cost.seconds
+        assert split.slowest.seconds < 0.5 * alone.cost.seconds
+    assert split.memory.weights < 0.5 * alone.memory.weights
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("method", ["ring", "all_gather", "ulysses"])
+@pytest.mark.parametrize("decode", [True, False])
+def test_contexts_share_attention_exactly(name: str, method: str, decode: bool) -> None:
+    """FLOPs of all cp ranks together are the whole's: exactly in prefill, by share of the cache in decode."""
+    batch, q, past = (8.0, 1.0, 4095.0) if decode else (2.0, 4096.0, 0.0)
+    cp = 4.0
+    plan = Plan(cp=cp, cp_method=method, mla_form="absorbed", ep=1.0, dp_attention=1.0)
+
+    def cores(plan: Plan) -> float:
+        found = (call.op for call in calls(step(model(name), view(batch, q, past, plan))))
+        return sum(float(op.work().flops) for op in found if isinstance(op, AttentionCore) and not op.mask.bounded)
+
+    assert cp * cores(plan) == pytest.approx(cores(Plan(mla_form="absorbed")), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v2-lite"])
+def test_sequence_parallelism_moves_what_the_all_reduce_moved(name: str) -> None:
+    def bytes_sent(sequence_parallel: str) -> float:
+        plan = Plan(tp=4.0, ep=4.0, mla_form="absorbed", sequence_parallel=sequence_parallel)
+        ops = [
+            call.op for call in calls(step(model(name), view(4.0, 512.0, 0.0, plan))) if isinstance(call.op, Collective)
+        ]
+        return sum(float(sent(op, H200).near) for op in ops if op.kind != "all_to_all")
+
+    plain, shared = bytes_sent("off"), bytes_sent("on")
+    if (
+        name == "llama-3.1-8b"
+    ):  # half of an all-reduce before and half after; the embedding's second half is the first layer's
+        tensor = 4.0 * 512.0 * 4096.0 * 2.0
+        assert shared == pytest.approx(plain - 3.0 / 4.0 * tensor, rel=1e-9)
+    else:
+        assert shared < plain  # experts take tokens where they stand
+
+
+def test_work_of_all_ranks_is_the_whole_when_experts_are_spread_and_sliced() -> None:
+    whole = work(step(model("mixtral-8x7b"), view(8.0, 64.0, 0.0))).flops
+    plan = Plan(tp=2.0, dp_attention=4.0, ep=4.0, etp=2.0)
+    part = work(step(model("mixtral-8x7b"), view(8.0, 64.0, 0.0, plan))).flops
+    assert 8.0 * part == pytest.approx(whole, rel=0.02)  # routers, norms and top-k are replicated
+
+
+@pytest.mark.parametrize(("plan", "word"), [
+    (Plan(tp=3.0, ep=2.0), "must divide the other"), (Plan(tp=2.0, dp_attention=4.0, ep=16.0), "must be the same number"),
+    (Plan(tp=2.0, etp=3.0, ep=2.0, dp_attention=2.0), "must be the same number"), (Plan(tp=8.0, gpus=4.0), "cluster has 4"),
+    (Plan(pp=0.5), "pp must be a whole number"),
+])  # fmt: skip
+def test_a_plan_that_contradicts_itself_says_where(plan: Plan, word: str) -> None:
+    from simcost.plan import own_checks
+
+    with pytest.raises(SpecError, match=word):
+        require(own_checks(plan))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "experts", "cp"), [(1, True, True), (8, True, False), (12, False, True), (16, True, True)]
+)
+def test_every_split_uses_all_devices_once(gpus: int, experts: bool, cp: bool) -> None:
+    found = list(plans.splits(gpus, experts, cp))
+    assert len(found) == len(set(found))
+    for tp, c, replicas, pp, dp, ep, etp in found:
+        assert tp * c * replicas * pp * dp == gpus
+        assert ep * etp == tp * c * replicas
+
+
+def test_plans_are_the_single_queries_and_their_misfits_have_a_reason() -> None:
+    from simcost import api
+
+    found: Any = api.plans("mixtral-8x7b", "h200", gpus=8, batch=[8, 64], context=2048)
+    rows = found.tables["plans"]
+    rates = [row["output_tokens_per_s_per_gpu"] for row in rows if row["feasible"]]
+    assert rates == sorted(rates, reverse=True)
+    assert all(row["reason"] for row in rows if not row["feasible"])
+    for row in (rows[0], rows[len(rates) // 2]):
+        sets = {f"plan.{name}": row[name] for name in plans.SIZES}
+        one = api.decode("mixtral-8x7b", "h200", batch=row["batch"], context=2048, set=sets)
+        assert one.metrics["tpot_s"] == pytest.approx(row["tpot_s"], rel=1e-9)
+    limited: Any = api.plans(
+        "mixtral-8x7b", "h200", gpus=8, batch=[8, 64], context=2048, tpot=float(rows[0]["tpot_s"]) * 0.8
+    )
+    assert all(row["tpot_s"] <= float(rows[0]["tpot_s"]) * 0.8 for row in limited.tables["plans"] if row["feasible"])
+
+
+@pytest.mark.parametrize("stride", [1.0, 2.0, 8.0, 16.0])
+def test_members_far_apart_meet_over_the_network(stride: float) -> None:
+    op = Collective("all_reduce", 1e6, 4.0, stride)
+    inside = H200.node(4.0, stride)
+    assert inside == min(max(8 // stride, 1), 4)
+    assert (float(sent(op, H200).far) > 0) == (inside < 4)
+    assert float(sent(op, H200).near) == pytest.approx(2 * (inside - 1) / inside * 1e6)
+
+
+def test_arrays_of_plans_answer_as_single_plans_do() -> None:
+    sets: dict[str, Any] = {"plan.mla_form": "absorbed"}
+    axes = {"plan.pp": [1, 2, 4], "plan.dp_attention": [1, 2]}
+    from simcost.scenarios.query import sweep
+
+    _, (point,) = sweep(make("deepseek-v2-lite", "b200", True, {"batch": 64, "context": 1024}, sets, axes, None))
+    assert point.workload is not None
+    many = steps.run(point.workload)
+    for i, pp in enumerate((1, 2, 4)):
+        for j, replicas in enumerate((1, 2)):
+            one = run_calibrated("deepseek-v2-lite", {**sets, "plan.pp": pp, "plan.dp_attention": replicas})
+            assert np.broadcast_to(many.cost.seconds, (3, 2))[i, j] == pytest.approx(float(one.cost.seconds), rel=1e-12)
+            assert np.broadcast_to(many.memory.weights, (3, 2))[i, j] == one.memory.weights
+
+
+def run_calibrated(name: str, sets: dict[str, Any]) -> steps.Step:
+    return steps.run(workload(make(name, "b200", True, {"batch": 64, "context": 1024}, sets, {}, None)))

@@ -1,0 +1,117 @@
+"""Every token followed by hand: who is busiest, how many copies cross which link, against the formulas."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simcost.cost.exchange import resolved
+from simcost.hardware import load as hardware
+from simcost.ops.exchange import Exchange
+from simcost.routing import Router, Routing, busiest_expert, busiest_rank, touched, visited
+
+RANDOM = Routing()
+
+
+def picks(experts: int, k: int, tokens: int, rng: np.random.Generator, weight: np.ndarray | None = None) -> np.ndarray:
+    """[tokens, k]: uniform without replacement, or one after the other by weight (Gumbel's trick)."""
+    score = rng.random((tokens, experts)) if weight is None else np.log(weight) + rng.gumbel(size=(tokens, experts))
+    return np.argpartition(-score, k - 1, axis=1)[:, :k]
+
+
+def loads(experts: int, k: int, tokens: int, ranks: int, runs: int) -> tuple[float, float, float]:
+    """Means of (busiest expert, busiest rank) over their means, and of touched experts on a rank."""
+    rng = np.random.default_rng(5)
+    expert, rank, held = [], [], []
+    for _ in range(runs):
+        count = np.bincount(picks(experts, k, tokens, rng).ravel(), minlength=experts)
+        expert.append(count.max() * experts / (tokens * k))
+        rank.append(count.reshape(ranks, -1).sum(1).max() * ranks / (tokens * k))
+        held.append((count > 0).reshape(ranks, -1).sum(1).mean())
+    return float(np.mean(expert)), float(np.mean(rank)), float(np.mean(held))
+
+
+@pytest.mark.parametrize(("experts", "k"), [(8, 2), (64, 6), (256, 8)])
+@pytest.mark.parametrize("tokens", [4, 32, 256, 2048])
+@pytest.mark.parametrize("ranks", [2, 8])
+def test_the_busiest_expert_and_rank_equal_simulation(experts: int, k: int, tokens: int, ranks: int) -> None:
+    expert, rank, held = loads(experts, k, tokens, ranks, 60 if tokens > 1000 else 300)
+    router = Router(float(experts), float(k))
+    few = 0.07 if tokens < 8 else 0.04
+    assert busiest_expert(RANDOM, router, float(tokens)) == pytest.approx(expert, rel=few)
+    assert busiest_rank(RANDOM, router, float(tokens), float(ranks)) == pytest.approx(rank, rel=few)
+    assert touched(RANDOM, router, float(tokens), experts / ranks) == pytest.approx(held, rel=0.03)
+
+
+@pytest.mark.parametrize("s", [0.3, 1.0])
+def test_popular_experts_equal_simulation(s: float) -> None:
+    experts, k, tokens, rng = 64, 4, 512, np.random.default_rng(11)
+    weight = np.arange(1.0, experts + 1.0) ** -s
+    expert, rank, hit, seen = [], [], [], []
+    for _ in range(120):
+        chosen = rng.permutation(experts)[picks(experts, k, tokens, rng, weight)]  # experts stand in a random order
+        count = np.bincount(chosen.ravel(), minlength=experts)
+        expert.append(count.max() * experts / (tokens * k))
+        rank.append(count.reshape(8, -1).sum(1).max() * 8 / (tokens * k))
+        homes = np.sort(chosen // 8, axis=1)
+        hit.append(1 + (np.diff(homes, axis=1) != 0).sum(1).mean())
+        seen.append((np.bincount(chosen[:16].ravel(), minlength=experts) > 0).sum())
+    router, routing = Router(float(experts), float(k)), Routing("zipf", s)
+    assert busiest_expert(routing, router, float(tokens)) == pytest.approx(np.mean(expert), rel=0.05)
+    assert busiest_rank(routing, router, float(tokens), 8.0) == pytest.approx(np.mean(rank), rel=0.05)
+    assert visited(routing, router, 8.0) == pytest.approx(np.mean(hit), rel=0.05)
+    assert touched(routing, router, 16.0, float(experts)) == pytest.approx(np.mean(seen), rel=0.05)
+
+
+def test_copies_of_busy_experts_even_the_ranks_out() -> None:
+    router, skewed = Router(256.0, 8.0), Routing("zipf", 1.0)
+    plain, balanced = (busiest_rank(skewed, router, 1e6, 64.0, spare) for spare in (0.0, 64.0))
+    assert plain > 5.0
+    assert 1.0 <= balanced < 1.1
+
+
+@pytest.mark.parametrize(
+    ("mode", "nodes"), [("normal", 1), ("normal", 2), ("normal", 4), ("low_latency", 1), ("low_latency", 4)]
+)
+def test_copies_on_each_link_equal_every_token_followed(mode: str, nodes: int) -> None:
+    """Eight ranks a node, experts in order; normal: one copy a token and node to the rank of the same index, forwarded there."""
+    device, rng = hardware.load("h800"), np.random.default_rng(3)
+    experts, k, tokens, ranks = 64, 6, 4000, 8 * nodes
+    near, far, received = 0, 0, np.zeros(ranks)
+    for sender in range(ranks):
+        homes = picks(experts, k, tokens // ranks, rng) * ranks // experts
+        for row in homes:
+            to = set(row.tolist()) if mode == "normal" else row.tolist()
+            for rank in to:
+                received[rank] += 1
+                if mode == "normal":  # from the rank of the sender's index in that node
+                    near += rank % 8 != sender % 8
+                else:
+                    near, far = near + (rank // 8 == sender // 8 and rank != sender), far + (rank // 8 != sender // 8)
+            if mode == "normal":
+                far += len({rank // 8 for rank in to} - {sender // 8})
+    op = Exchange(
+        tokens / ranks, 1.0, float(ranks), 1.0, Router(float(experts), float(k)), RANDOM, 1.0, mode, "dispatch"
+    )
+    found = resolved(op, device)
+    assert ranks * found.near_bytes == pytest.approx(near, rel=0.03)
+    assert ranks * found.far_bytes == pytest.approx(far, rel=0.03, abs=1e-9)
+    copies = visited(RANDOM, op.router, float(ranks)) if mode == "normal" else float(k)
+    assert received.sum() == pytest.approx(tokens * copies, rel=0.01)  # what is sent, or stays, is received
+
+
+V3 = Router(256.0, 8.0, 8, 4, "top2")
+
+
+@pytest.mark.parametrize(
+    ("rule", "nodes", "dispatch", "combine"), [("random", 3.629, 96.1e6, 186.5e6), ("top2", 3.954, 104.8e6, 203.2e6)]
+)
+def test_deepseek_v3_over_eight_nodes(rule: str, nodes: float, dispatch: float, combine: float) -> None:
+    """EP64, 4,096 tokens a rank: bytes over the network by group selection (hypergeometric law; Monte Carlo for top-2 sums)."""
+    router = replace(V3, rule=rule)
+    assert visited(RANDOM, router, 8.0) == pytest.approx(nodes, rel=3e-3)
+    for width, expected in ((7168 + 7168 / 32, dispatch), (2.0 * 7168, combine)):
+        op = Exchange(4096.0, width, 64.0, 1.0, router, RANDOM, 1.0, "normal", "dispatch")
+        assert resolved(op, hardware.load("h800")).far_bytes == pytest.approx(expected, rel=3e-3)
