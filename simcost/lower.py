@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from simcost.blocks.two_batch import overlapped
 from simcost.blocks.view import View
 from simcost.model.spec import Layer, ModelSpec
 from simcost.plan import Check, Plan, own_checks
@@ -9,7 +12,10 @@ from simcost.program import Program, Serial
 
 
 def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
-    return Serial(tuple(block.program(view) for block in layer), tag, repeat)
+    if view.plan.overlap != "two_batch":
+        return Serial(tuple(block.program(view) for block in layer), tag, repeat)
+    half = replace(view, phase=replace(view.phase, microbatches=2.0 * view.phase.microbatches))
+    return Serial((overlapped(Serial(tuple(block.program(half) for block in layer))),), tag, repeat)
 
 
 def stack_name(model: ModelSpec, index: int) -> str:

@@ -28,6 +28,7 @@ ASSUMED = {
     "scaleout_efficiency": "fraction",
     "kernel_overhead": "seconds",
     "step_overhead": "seconds",
+    "eager_launch": "seconds",
     "collective_latency": "seconds",
     "hop_latency": "seconds",
     "scaleout_hop_latency": "seconds",

@@ -214,6 +214,7 @@ def _assumed(host: Host, run: str) -> list[tuple[str, str, str]]:
         ("attention_efficiency", f"{host.attention:.3f}", f"causal {main} attention of 512 tokens against the peak, timed {run}"),
         ("memory_efficiency", f"{host.stream:.3f}", f"sum of two large tensors against the copy, timed {run}"),
         ("kernel_overhead", launch, f"one operator of a chain without work, timed {run}"),
+        ("eager_launch", launch, "the start of one kernel, timed here"),
         ("step_overhead", launch, "no serving engine was measured here: the start of one kernel stands in"),
         ("collective_latency", launch, "no collective was measured here: the start of one kernel stands in"),
         ("memory_reserve", f"{host.used:.3f}", "share of the memory that was in use when this was measured"),

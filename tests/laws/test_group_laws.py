@@ -15,7 +15,7 @@ from simcost.lower import step
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
 from simcost.plan import Plan, require
-from simcost.program import calls
+from simcost.program import calls, leaves
 from simcost.scenarios import plans, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, workload
@@ -175,3 +175,34 @@ def test_arrays_of_plans_answer_as_single_plans_do() -> None:
 
 def run_calibrated(name: str, sets: dict[str, Any]) -> steps.Step:
     return steps.run(workload(make(name, "b200", True, {"batch": 64, "context": 1024}, sets, {}, None)))
+
+
+@pytest.mark.parametrize("decode", [True, False])
+def test_two_batches_do_the_same_work_and_hide_the_shorter_part(decode: bool) -> None:
+    phase = {"batch": 2048, "context": 4096} if decode else {"batch": 256, "isl": 4096}
+    sets = {"plan.ep": 64, "routing": "balanced"}
+    plain, halved = (
+        run("deepseek-v3", "h800", decode, phase, {**sets, "plan.overlap": o}) for o in ("none", "two_batch")
+    )
+    shared = run("deepseek-v3", "h800", decode, phase, {**sets, "plan.overlap": "shared_experts"})
+    assert shared.cost.seconds <= plain.cost.seconds
+    assert halved.cost.seconds >= max(plain.cost.wire_s, plain.cost.seconds - plain.cost.wire_s) * 0.99
+    if not decode:  # a half of a prefill is as efficient as the whole by the roofline, and most of the wire hides
+        assert halved.cost.seconds < plain.cost.seconds
+
+    def matrices(step_: steps.Step) -> float:
+        found = leaves(step_.priced)
+        return sum(
+            float(call.op.work().flops) * weight for _, call, _, weight in found if call.op.family == "grouped_gemm"
+        )
+
+    assert matrices(halved) == pytest.approx(matrices(plain), rel=1e-9)
+
+
+def test_a_choice_and_a_layer_without_experts_survive_two_batches() -> None:
+    dense, halved = (
+        run("llama-3.1-8b", "h200", False, {"batch": 8, "isl": 512}, {"plan.overlap": o}) for o in ("none", "two_batch")
+    )
+    assert halved.cost.seconds >= dense.cost.seconds
+    eager = {"plan.ep": 32, "plan.cuda_graph": "off", "plan.overlap": "two_batch"}
+    assert run("deepseek-v3", "h800", True, {"batch": 512, "context": 1024}, eager).cost.seconds > 0
