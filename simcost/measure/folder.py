@@ -81,7 +81,7 @@ class Folder:
         if kind not in self._seen:
             path = self.file(kind)
             found: set[str] = set()
-            if path.is_file():
+            if _filled(path):
                 width = len(families()[kind.family].NUMBERS)
                 tables.read(path, families()[kind.family])  # a foreign file is an error now, not after an hour
                 found = {",".join(text.split(",")[:width]) for text in path.read_text("utf-8").splitlines()[1:]}
@@ -95,7 +95,7 @@ class Folder:
         text = row(point, timing)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            append(path, text if path.is_file() else header(point.kind.family) + text)
+            append(path, text if _filled(path) else header(point.kind.family) + text)
         except OSError as error:
             raise fault(path, error) from None
         keys.add(point.key)
@@ -107,7 +107,11 @@ class Folder:
                 self._merge_file(path, path.parent.name)
 
     def _merge_file(self, path: Path, family: str) -> None:
+        """Raises SpecError for a row that cannot be read."""
         width = len(families()[family].NUMBERS)
+        if not _filled(path):
+            return
+        tables.read(path, families()[family])
         head, *lines = path.read_text("utf-8").splitlines()
         if head + "\n" != header(family):
             return
@@ -128,8 +132,13 @@ class Folder:
         replace(self.record_file, to_toml(dict(record)))
 
 
+def _filled(path: Path) -> bool:
+    """Whether there is a file with something in it: an empty one is what a full disk leaves behind."""
+    return path.is_file() and path.stat().st_size > 0
+
+
 def append(path: Path, text: str) -> None:
-    """One write to the end of a file; a write that the disk cut short is taken back."""
+    """One write to the end of a file; a write that the disk cut short is taken back, with the file if it was new."""
     data = text.encode()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -139,7 +148,10 @@ def append(path: Path, text: str) -> None:
                 raise OSError(28, "No space left on device")
             os.fsync(handle)
         except OSError:
-            os.ftruncate(handle, before)
+            with suppress(OSError):  # the disk's own error is the one to tell
+                os.ftruncate(handle, before)
+                if before == 0:
+                    path.unlink()
             raise
     finally:
         os.close(handle)
@@ -158,13 +170,16 @@ def replace(path: Path, text: str) -> None:
 
 
 def _mended(path: Path) -> str:
-    """Drop a last row that was cut off; says so."""
+    """Drop a last row that was cut off, and a file without a whole header; says so."""
     data = path.read_bytes()
-    if not data or data.endswith(b"\n"):
+    if data.endswith(b"\n"):
         return ""
     whole = data.rfind(b"\n") + 1
     if whole == 0:
         path.unlink()
-        return f"{path}: only half a header, removed"
-    replace(path, data[:whole].decode("utf-8"))
+        return f"{path}: {'only half a header' if data else 'empty'}, removed"
+    try:
+        replace(path, data[:whole].decode("utf-8"))
+    except UnicodeDecodeError:
+        return ""  # no rows of ours: whoever reads it says so
     return f"{path}: the last row was cut off and is measured again"

@@ -109,6 +109,54 @@ def test_a_full_disk_is_one_line_and_earlier_rows_are_intact(run, monkeypatch):
     assert len(tables.read(run.file(GEMM), FAMILY)) == 2
 
 
+def test_a_disk_that_is_full_from_the_start_leaves_no_file_and_its_own_error(run, monkeypatch):
+    def full(handle, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def broken(handle, size):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(SpecError, match="No space left"):
+        run.append(point(4), timing(1e-3))
+    assert not run.file(GEMM).exists()
+    monkeypatch.setattr(os, "ftruncate", broken)
+    with pytest.raises(SpecError, match="No space left"):
+        run.append(point(4), timing(1e-3))
+    monkeypatch.undo()
+    run.append(point(4), timing(1e-3))
+    assert len(tables.read(run.file(GEMM), FAMILY)) == 1
+
+
+def test_an_empty_file_stops_neither_a_resumed_run_nor_its_end(run):
+    run.file(GEMM).parent.mkdir()
+    run.file(GEMM).write_text("")
+    again = Folder(run.home)
+    again.merge()
+    assert again.count(GEMM) == 0
+    again.append(point(4), timing(1e-3))
+    assert len(tables.read(run.file(GEMM), FAMILY)) == 1
+    run.file(GEMM).write_text("")
+    _, notes = Folder(run.home).resume()
+    assert "empty, removed" in notes[0]
+    assert not run.file(GEMM).exists()
+
+
+def test_a_row_that_is_no_row_is_one_line_when_a_run_is_resumed(run):
+    run.append(point(4), timing(1e-3))
+    with run.file(GEMM).open("a") as file:
+        file.write("1,8,256,512,oops,1,1,5,0\n")
+    with pytest.raises(SpecError, match="seconds = 'oops'"):
+        Folder(run.home).resume()
+
+
+def test_bytes_that_are_no_text_are_one_line_when_a_run_is_resumed(run):
+    run.file(GEMM).parent.mkdir()
+    run.file(GEMM).write_bytes(b"\xff\xfe\n\x80")
+    with pytest.raises(SpecError, match="not a UTF-8 text file"):
+        Folder(run.home).resume()
+
+
 def test_a_record_that_cannot_be_replaced_stays_as_it_was(run, monkeypatch):
     before = run.record_file.read_text()
 
