@@ -63,6 +63,12 @@ class Curve:
     largest: float
     rows: int
 
+    @property
+    def sound(self) -> bool:
+        """Whether all of it is numbers; a length alone may be infinite, of a dimension that never varied."""
+        unused = np.isposinf(self.residual.lengths).sum()
+        return bool((~np.isfinite(pack(self))).sum() == unused)
+
     def predict(self, terms: Terms, at: At) -> Prediction:
         """terms: arrays [n] or scalars, at the points `at`."""
         n = len(at.features)

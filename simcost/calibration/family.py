@@ -8,6 +8,7 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from simcost.calibration.columns import Column, Word
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
 from simcost.num import Array, Index, Mask, Num
@@ -19,8 +20,10 @@ Numbers = Mapping[str, Num]
 
 
 class Family(Protocol):
-    """A module: NUMBERS and LABELS are the columns of its rows."""
+    """A module: COLUMNS and WORDS say what its rows are; NUMBERS and LABELS are their names."""
 
+    COLUMNS: Mapping[str, Column]
+    WORDS: Mapping[str, Word]
     NUMBERS: tuple[str, ...]
     LABELS: tuple[str, ...]
     LENGTHS: tuple[float, ...] | None

@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from simcost.calibration.family import Family
+from simcost.calibration.columns import SECONDS, Column, first_bad, label_fault
+from simcost.calibration.family import Family, Labels
 from simcost.errors import SpecError
 from simcost.num import Array, Index
 
 EXTRA = ("p20_s", "p80_s", "samples", "dirty")
 KINDS = ("measured", "imported")
+_EXTRA = Column("what a run adds", "", zero=True, whole=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,50 @@ def parsed(text: str, family: Family, where: str) -> Rows:
         table = np.array(cells, dtype=np.float64).reshape(len(body), len(header))
     except ValueError:
         raise _located(body, header, where) from None
-    good = np.isfinite(table).all(axis=1) & (table[:, len(needed) - 1] > 0)
-    if not good.all():
-        line = int(np.argmin(good))
-        raise SpecError(f"{where}:{line + 2}: numbers must be finite and seconds above 0, not {body[line]!r}")
-    return Rows({name: table[:, i] for i, name in enumerate(family.NUMBERS)}, table[:, len(needed) - 1])
+    columns = {**family.COLUMNS, "seconds": SECONDS, **dict.fromkeys(header[len(needed) :], _EXTRA)}
+    found = {name: table[:, i] for i, name in enumerate(header)}
+    wrong = first_bad(columns, found)
+    if wrong is not None:
+        at, name = wrong
+        cell = body[at].split(",")[header.index(name)]
+        raise SpecError(f"{where}:{at + 2}: {name} = {cell!r} must be {columns[name].allowed}")
+    return Rows({name: found[name] for name in family.NUMBERS}, found["seconds"])
+
+
+def labels_of(path: Path, family: Family) -> Labels:
+    """The labels that a row file is named by. Raises SpecError when they are none of the family's."""
+    words = path.stem.split("-")
+    if len(words) != len(family.LABELS):
+        raise SpecError(f"{path}: a file of {path.parent.name} is named {'-'.join(family.LABELS)}.csv, not {path.name}")
+    labels = dict(zip(family.LABELS, words, strict=True))
+    why = label_fault(family.WORDS, labels)
+    if why:
+        raise SpecError(f"{path}: {why}")
+    return labels
+
+
+def kernels(path: Path, family: Family) -> tuple[Labels, Rows]:
+    """(labels, rows) of a row file, every row a kernel. Raises SpecError naming file, and line or label."""
+    labels, rows = labels_of(path, family), read(path, family)
+    at = no_kernel(family, rows.numbers, labels)
+    if at is not None:
+        raise SpecError(f"{path}:{at + 2}: {shown(rows.numbers, at)} is no kernel of {path.parent.name}")
+    return labels, rows
+
+
+def no_kernel(family: Family, numbers: Mapping[str, Array], labels: Labels) -> int | None:
+    """The first row whose numbers, each in range, make no kernel together: nothing smooth can be said of it."""
+    with np.errstate(all="ignore"):
+        op = family.op(numbers, labels)
+        values = [np.asarray(v, np.float64) for v in (*family.features(op), *family.site(op))]
+    size = len(next(iter(numbers.values())))
+    good = np.all([np.broadcast_to(np.isfinite(v), (size,)) for v in values], axis=0)
+    return None if good.all() else int(np.argmin(good))
+
+
+def shown(numbers: Mapping[str, Array], at: int) -> str:
+    """One row in words."""
+    return " ".join(f"{name}={column[at]:g}" for name, column in numbers.items())
 
 
 def _located(body: list[str], header: list[str], where: str) -> SpecError:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -135,7 +136,7 @@ def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:
     rates = repr((_plain(device.peaks), _plain(_others(device)))).encode()
     what = f"{name}/{kind(labels)}".encode()
     digest = hashlib.blake2b(b"|".join((_VERSION, what, rates, text)), digest_size=16).hexdigest()
-    return _load(str(path), name, tuple(labels.items()), digest, device)
+    return _load(path, name, digest, device)
 
 
 def _others(device: Device) -> dict[str, object]:
@@ -155,19 +156,36 @@ def _plain(values: Mapping[str, object]) -> dict[str, float]:
 _MEMORY: dict[str, Curve] = {}
 
 
-def _load(path: str, name: str, labels: tuple[tuple[str, str], ...], digest: str, device: Device) -> Curve:
+def _load(path: Path, name: str, digest: str, device: Device) -> Curve:
     if digest in _MEMORY:
         return _MEMORY[digest]
     kept = folder() / f"{digest}.npy"
     try:
-        found = curves.unpack(np.load(kept))
+        found = _unpacked(kept)
     except (OSError, ValueError, IndexError):
-        family = families()[name]
-        rows = tables.read(Path(path), family)
-        say(f"fitting curves of {device.name} on first use (kept in {folder()})")
-        found = fitted(family, rows, dict(labels), device)
+        found = _fitted(path, families()[name], device)
         _keep(kept, curves.pack(found))
     _MEMORY[digest] = found
+    return found
+
+
+def _unpacked(path: Path) -> Curve:
+    """A curve out of the cache. Raises ValueError for one that holds no numbers."""
+    found = curves.unpack(np.load(path))
+    if not found.sound:
+        raise ValueError("not numbers")
+    return found
+
+
+def _fitted(path: Path, family: Family, device: Device) -> Curve:
+    """A curve through the rows of a file. Raises SpecError when they make none."""
+    labels, rows = tables.kernels(path, family)
+    say(f"fitting curves of {device.name} on first use (kept in {folder()})")
+    found: Curve | None = None
+    with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):  # what comes of them tells rows out of proportion
+        found = fitted(family, rows, labels, device)
+    if found is None or not found.sound:
+        raise SpecError(f"{path}: no curve fits these rows: a number is out of all proportion")
     return found
 
 

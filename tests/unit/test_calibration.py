@@ -195,6 +195,9 @@ GOOD = "batch,m,n,k,seconds\n1,1,128,128,1e-5\n"
     (GOOD + "1,2,128", "cut off"), (GOOD.replace("seconds", "time"), "columns"), (GOOD + "1,2,128,128\n", "4 cells"),
     (GOOD + "1,x,128,128,1e-5\n", "m = 'x'"), (GOOD + "1,2,128,128,0\n", "above 0"), (GOOD + "1,2,128,128,nan\n", "finite"),
     ("", "columns"), ("batch,m,n,k,seconds,colour\n", "columns"),
+    (GOOD + "1,-2,128,128,1e-5\n", "csv:3: m = '-2' must be a whole number above 0"),
+    (GOOD + "1,2,0,128,1e-5\n", "n = '0' must be a whole number above 0"),
+    (GOOD + "1,2,128,12.5,1e-5\n", "k = '12.5' must be a whole number"), (GOOD + "1,2,128,inf,1e-5\n", "k = 'inf'"),
 ])  # fmt: skip
 def test_a_bad_row_file_is_one_line_naming_the_place(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / "bf16-bf16-bf16.csv"
@@ -203,6 +206,66 @@ def test_a_bad_row_file_is_one_line_naming_the_place(tmp_path: Path, text: str, 
         tables.read(path, GEMM)
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", families())
+def test_every_family_says_what_its_columns_are(name: str) -> None:
+    family = families()[name]
+    assert tuple(family.COLUMNS) == family.NUMBERS
+    assert tuple(family.WORDS) == family.LABELS
+    assert all(column.what and column.unit for column in family.COLUMNS.values())
+    zero = {column for column, what in family.COLUMNS.items() if what.zero}
+    assert zero <= {"past", "window", "near", "far", "reads", "writes", "flops"}
+
+
+def test_zero_is_a_number_where_it_says_something(tmp_path: Path) -> None:
+    path = tmp_path / "bf16-bf16-bf16-gqa-core.csv"
+    family = families()["attention_prefill"]
+    path.write_text("batch,q_len,past,heads,kv_heads,d_qk,d_v,window,seconds\n1,128,0,8,8,128,128,0,1e-5\n")
+    assert len(tables.read(path, family)) == 1
+    path.write_text(path.read_text() + "1,128,-1,8,8,128,128,0,1e-5\n")
+    with pytest.raises(SpecError, match="past = '-1' must be a whole number, 0 or above"):
+        tables.read(path, family)
+
+
+def test_numbers_that_make_no_kernel_together_are_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "exchange" / "normal-dispatch-nodes.csv"
+    path.parent.mkdir()
+    path.write_text("tokens,width,near,far,group,nodes,sms,seconds\n64,7168,0,0,16,2,24,1e-5\n")
+    with pytest.raises(SpecError, match=r"nodes.csv:2: .*near=0 far=0.* is no kernel of exchange"):
+        tables.kernels(path, families()["exchange"])
+
+
+@pytest.mark.parametrize(("stem", "word"), [
+    ("bad-labels", "is named x-w-compute.csv, not bad-labels.csv"), ("bf16-bf17-bf16", "w = 'bf17' must be one of .*bf16"),
+])  # fmt: skip
+def test_a_file_by_a_wrong_name_is_one_line(tmp_path: Path, stem: str, word: str) -> None:
+    path = tmp_path / "gemm" / f"{stem}.csv"
+    with pytest.raises(SpecError, match=word) as error:
+        tables.labels_of(path, GEMM)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_that_no_curve_fits_are_an_error_and_never_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "folder", lambda: tmp_path / "cache")
+    path = tmp_path / "bf16-bf16-bf16.csv"
+    path.write_text(tables.written(GEMM, synthetic(40, 0.05)) + "1,1e110,1e110,1e110,1\n")
+    with pytest.raises(SpecError, match="no curve fits these rows"):
+        store.load(path, "gemm", BF16, H200)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_kept_curve_without_numbers_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "folder", lambda: tmp_path / "cache")
+    monkeypatch.setattr(store, "_MEMORY", {})
+    path = tmp_path / "bf16-bf16-bf16.csv"
+    path.write_text(tables.written(GEMM, synthetic(80, 0.05)))
+    whole = store.load(path, "gemm", BF16, H200)
+    (kept,) = (tmp_path / "cache").glob("*.npy")
+    np.save(kept, np.full_like(np.load(kept), np.nan))
+    monkeypatch.setattr(store, "_MEMORY", {})
+    assert store.load(path, "gemm", BF16, H200).wide == whole.wide
 
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:

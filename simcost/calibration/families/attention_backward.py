@@ -11,8 +11,10 @@ from simcost.num import Mask, Num
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 
+COLUMNS = prefill.COLUMNS
+WORDS = {name: word for name, word in prefill.WORDS.items() if name != "scope"}
 NUMBERS = prefill.NUMBERS
-LABELS = ("x", "kv", "compute", "layout")
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 relatives = prefill.alike

@@ -11,6 +11,8 @@ from simcost.hardware.profile import Device
 from simcost.num import Mask, Num
 from simcost.ops.work import Op
 
+COLUMNS = prefill.COLUMNS
+WORDS = prefill.WORDS
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
 LENGTHS = None

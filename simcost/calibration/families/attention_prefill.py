@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import COMPUTE, Column, Word
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -22,8 +23,25 @@ from simcost.ops.fused import Fused
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
-NUMBERS = ("batch", "q_len", "past", "heads", "kv_heads", "d_qk", "d_v", "window")
-LABELS = ("x", "kv", "compute", "layout", "scope")
+COLUMNS = {
+    "batch": Column("sequences", "count"),
+    "q_len": Column("queries a sequence", "tokens"),
+    "past": Column("tokens of a sequence that the cache holds before the queries", "tokens", zero=True),
+    "heads": Column("query heads", "count"),
+    "kv_heads": Column("K/V heads", "count"),
+    "d_qk": Column("width of a head of Q and K", "elements"),
+    "d_v": Column("width of a head of V", "elements"),
+    "window": Column("keys that a query sees, 0 for all", "tokens", zero=True),
+}
+WORDS = {
+    "x": Word("format of the queries"),
+    "kv": Word("format of the cache"),
+    "compute": COMPUTE,
+    "layout": Word("how keys and values lie", ("gqa", "window", "mla", "latent")),
+    "scope": Word("the core alone, or with the write of K and V", ("core", "write")),
+}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 
@@ -36,12 +54,10 @@ def op(numbers: Numbers, labels: Labels) -> Op:
     core = AttentionCore(
         batch, q_len, past, heads, kv_heads, d_qk, d_v, mask, x, kv, compute, shared_kv=labels["layout"] == "latent"
     )
-    if labels["scope"] not in SCOPES:
-        raise SpecError(f"scope must be one of {', '.join(SCOPES)}, not {labels['scope']!r}")
+    why = WORDS["scope"].fault(labels["scope"])
+    if why:
+        raise SpecError(f"scope = {labels['scope']!r} {why}")
     return core if labels["scope"] == "core" else Fused("attention", (*_around(core), core))
-
-
-SCOPES = ("core", "write")
 
 
 def _around(core: AttentionCore) -> tuple[Stream, ...]:

@@ -8,6 +8,8 @@ from simcost.num import Mask
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 
+COLUMNS = gemm.COLUMNS
+WORDS = gemm.WORDS
 NUMBERS = gemm.NUMBERS
 LABELS = gemm.LABELS
 LENGTHS = None

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 
+from simcost.calibration.columns import Column, Word
 from simcost.calibration.family import Labels, Numbers
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
@@ -14,8 +15,16 @@ from simcost.num import Mask, Num
 from simcost.ops.collective import Collective, Kind
 from simcost.ops.work import Op
 
-NUMBERS = ("bytes", "group")
-LABELS = ("what", "backend")
+COLUMNS = {
+    "bytes": Column("tensor of a rank; of All2All, what it sends to others", "B", whole=False),
+    "group": Column("ranks", "count"),
+}
+WORDS = {
+    "what": Word("which collective", ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")),
+    "backend": Word("library: nccl, custom (an engine's own kernel), gloo", ()),
+}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0, "p2p": 1.0}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import Column, Word
 from simcost.calibration.family import Labels, Numbers
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
@@ -18,8 +19,22 @@ from simcost.num import Mask, Num, maximum
 from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 
-NUMBERS = ("tokens", "width", "near", "far", "group", "nodes", "sms")
-LABELS = ("mode", "direction", "reach")
+COLUMNS = {
+    "tokens": Column("tokens of one rank", "count"),
+    "width": Column("bytes of a token with its scales", "B", whole=False),
+    "near": Column("copies a token that leave the rank inside its node", "count", zero=True, whole=False),
+    "far": Column("copies a token that cross the network", "count", zero=True, whole=False),
+    "group": Column("ranks", "count"),
+    "nodes": Column("nodes of the group", "count"),
+    "sms": Column("multiprocessors that copy (1 in low_latency)", "count"),
+}
+WORDS = {
+    "mode": Word("which kernels", ("normal", "low_latency")),
+    "direction": Word("to the experts or back", ("dispatch", "combine")),
+    "reach": Word("one node, or several", ("node", "nodes")),
+}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

@@ -1,8 +1,5 @@
 """The experts of a MoE layer as engines run and time them: permute, gate and up, activation, down, combine, with the
 quantisation in between; without router, exchange and shared experts.
-
-Columns: `tokens` enter, `copies` (token, expert) pairs are computed by `touched` of the `experts` that the rank holds, of
-`width` each; the busiest has `load` times the mean. Labels: formats, and whether there is a gate.
 """
 
 from __future__ import annotations
@@ -11,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import COMPUTE, Column, W, Word, X
 from simcost.calibration.families.gemm import padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
@@ -23,8 +21,18 @@ from simcost.ops.permute import Permute
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
-NUMBERS = ("tokens", "copies", "touched", "experts", "hidden", "width", "load")
-LABELS = ("x", "w", "compute", "gated")
+COLUMNS = {
+    "tokens": Column("tokens that enter", "count"),
+    "copies": Column("(token, expert) pairs that the rank computes", "count"),
+    "touched": Column("experts that get a token", "count", whole=False),
+    "experts": Column("experts that the rank holds", "count"),
+    "hidden": Column("width of a token", "elements"),
+    "width": Column("width of an expert", "elements"),
+    "load": Column("tokens of the busiest expert over the mean", "ratio", whole=False),
+}
+WORDS = {"x": X, "w": W, "compute": COMPUTE, "gated": Word("whether there is a gate", ("gated", "plain"))}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 EXACT = False  # rows of one layer and token count differ in their routing
 

@@ -1,4 +1,4 @@
-"""Row look-up in a table: the input embedding. Columns: `rows` of `width`. Labels: formats of table and output."""
+"""Row look-up in a table: the input embedding."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import OUT, Column, Word
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -14,8 +15,13 @@ from simcost.num import Mask, Num
 from simcost.ops.gather import Gather
 from simcost.ops.work import Op
 
-NUMBERS = ("rows", "width")
-LABELS = ("w", "out")
+COLUMNS = {
+    "rows": Column("rows looked up", "count"),
+    "width": Column("width of a row", "elements"),
+}
+WORDS = {"w": Word("format of the table"), "out": OUT}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

@@ -1,6 +1,6 @@
 """Dense and batched products; with `x` wider than `compute` the quantisation of the input is part of the timed kernel.
 
-Columns: batch products of [m, k] x [k, n]. Labels: formats of input, weights and arithmetic.
+A row is `batch` products of [m, k] x [k, n].
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import COMPUTE, Column, W, X
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -19,8 +20,15 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
-NUMBERS = ("batch", "m", "n", "k")
-LABELS = ("x", "w", "compute")
+COLUMNS = {
+    "batch": Column("products of one call, each with its own weights", "count"),
+    "m": Column("rows of the input: tokens", "count"),
+    "n": Column("columns of the output", "count"),
+    "k": Column("length of the inner product", "count"),
+}
+WORDS = {"x": X, "w": W, "compute": COMPUTE}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 # batch, m, n, k, m·n, padding, tiling: geometric means over A100, H100, B200, GB200 and B300 (1,300 rows a format).
 LENGTHS = (2.5, 3.1, 4.0, 2.6, 6.0, 2.8, 3.5)
 

@@ -7,13 +7,16 @@ label. Columns are those of the product as it runs.
 
 from __future__ import annotations
 
+from simcost.calibration.columns import Word
 from simcost.calibration.families import gemm
 from simcost.calibration.family import Labels, Numbers
 from simcost.num import Mask
 from simcost.ops.work import Op
 
+COLUMNS = gemm.COLUMNS
+WORDS = {"what": Word("which product", ("input", "weight", "row")), **gemm.WORDS}
 NUMBERS = gemm.NUMBERS
-LABELS = ("what", *gemm.LABELS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 numbers = gemm.numbers

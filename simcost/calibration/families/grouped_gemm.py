@@ -1,5 +1,4 @@
-"""The grouped GEMM of a MoE layer by itself: `rows` token copies over `touched` of the `experts` that the rank holds, the
-busiest with `load` times the mean. Labels: formats of input, weights and arithmetic.
+"""The grouped GEMM of a MoE layer by itself: token copies over the experts that the rank holds.
 
 For devices whose whole expert layer ("experts") was not measured. Most likely to be wrong: tile switches along the rows an
 expert, which no smooth curve follows.
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import COMPUTE, Column, W, X
 from simcost.calibration.families.gemm import padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
@@ -20,8 +20,17 @@ from simcost.num import Mask, Num
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import Op
 
-NUMBERS = ("rows", "touched", "experts", "n", "k", "load")
-LABELS = ("x", "w", "compute")
+COLUMNS = {
+    "rows": Column("token copies", "count"),
+    "touched": Column("experts that get a token", "count", whole=False),
+    "experts": Column("experts that the rank holds", "count"),
+    "n": Column("columns of an expert's output", "count"),
+    "k": Column("length of the inner product", "count"),
+    "load": Column("tokens of the busiest expert over the mean", "ratio", whole=False),
+}
+WORDS = {"x": X, "w": W, "compute": COMPUTE}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 EXACT = False  # rows of one layer and token count differ in their routing
 

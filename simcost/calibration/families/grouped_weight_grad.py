@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import COMPUTE, OUT, Column, X
 from simcost.calibration.families.gemm import padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
@@ -15,8 +16,15 @@ from simcost.num import Mask, Num
 from simcost.ops.grouped_gemm import GroupedWeightGrad
 from simcost.ops.work import Op
 
-NUMBERS = ("rows", "touched", "n", "k")
-LABELS = ("x", "out", "compute")
+COLUMNS = {
+    "rows": Column("token copies", "count"),
+    "touched": Column("experts that get a token", "count", whole=False),
+    "n": Column("columns of an expert's output", "count"),
+    "k": Column("columns of its input", "count"),
+}
+WORDS = {"x": X, "out": OUT, "compute": COMPUTE}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from simcost.calibration.columns import Column, Word
 from simcost.calibration.families import collective
 from simcost.calibration.family import Labels, Numbers
 from simcost.num import Mask, Num
 from simcost.ops.collective import Collective
 from simcost.ops.work import Op
 
-NUMBERS = ("bytes",)
-LABELS = ("backend",)
+COLUMNS = {"bytes": Column("what one device sends", "B", whole=False)}
+WORDS = {"backend": Word("library that moved it: nccl, gloo", ())}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 terms = collective.terms

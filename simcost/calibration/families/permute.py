@@ -1,5 +1,5 @@
-"""Token copies to their experts ("permute") and back, weighted and summed ("combine"). Columns: `tokens` rows of `width`,
-`copies` in all. Most likely to be wrong: rows that lie together are cheaper to gather than measured ones, which are random."""
+"""Token copies to their experts ("permute") and back, weighted and summed ("combine"). Most likely to be wrong: rows
+that lie together are cheaper to gather than measured ones, which are random."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import Column, Word, X
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -15,8 +16,14 @@ from simcost.num import Mask, Num
 from simcost.ops.permute import Permute
 from simcost.ops.work import Op
 
-NUMBERS = ("tokens", "copies", "width")
-LABELS = ("what", "x")
+COLUMNS = {
+    "tokens": Column("tokens", "count"),
+    "copies": Column("(token, expert) pairs", "count"),
+    "width": Column("width of a token", "elements"),
+}
+WORDS = {"what": Word("to the experts or back", ("permute", "combine")), "x": X}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

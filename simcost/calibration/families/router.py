@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import Column, Word
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
@@ -16,8 +17,16 @@ from simcost.num import Mask, Num
 from simcost.ops.router import Router
 from simcost.ops.work import Op
 
-NUMBERS = ("tokens", "experts", "top_k", "groups", "topk_groups")
-LABELS = ("scoring",)
+COLUMNS = {
+    "tokens": Column("tokens", "count"),
+    "experts": Column("experts to choose from", "count"),
+    "top_k": Column("experts chosen for a token", "count"),
+    "groups": Column("groups of experts, 1 without a group limit", "count"),
+    "topk_groups": Column("groups that a token may use, 1 without a group limit", "count"),
+}
+WORDS = {"scoring": Word("how logits become scores", ("softmax", "sigmoid"))}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

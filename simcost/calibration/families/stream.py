@@ -1,8 +1,7 @@
 """Elementwise kernels that stream memory: norm, rope, activation, residual, quantise, cache write, sampling, copy, AdamW.
 
-Columns: `elements` of the main tensor, tensors of that size read and written, operations an element. Labels: what it does
-("cache_write" for the op's "cache write") and the formats in and out. Most likely to be wrong: the width of a row is no
-part of the op, so a norm of few wide rows and one of many narrow rows share a curve.
+Most likely to be wrong: the width of a row is no part of the op, so a norm of few wide rows and one of many narrow rows
+share a curve.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from simcost.calibration.columns import OUT, Column, Word, X
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -19,8 +19,21 @@ from simcost.num import Mask, Num
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 
-NUMBERS = ("elements", "reads", "writes", "flops")
-LABELS = ("what", "x", "out")
+COLUMNS = {
+    "elements": Column("elements of the main tensor", "count"),
+    "reads": Column("tensors of that size that are read", "count", zero=True, whole=False),
+    "writes": Column("tensors of that size that are written", "count", zero=True, whole=False),
+    "flops": Column("operations an element", "FLOP", zero=True, whole=False),
+}
+WORDS = {
+    "what": Word(
+        "norm, rope, activation, residual, quantise, cache_write, sample, copy, norm_backward, adamw_fused", ()
+    ),
+    "x": X,
+    "out": OUT,
+}
+NUMBERS = tuple(COLUMNS)
+LABELS = tuple(WORDS)
 LENGTHS = None
 
 

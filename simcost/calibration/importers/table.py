@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from simcost.calibration.columns import SECONDS, first_bad
 from simcost.calibration.family import Family, families
 from simcost.calibration.importers._tables import Candidate
-from simcost.calibration.rows import EXTRA
-from simcost.errors import SimcostError, SpecError, nearest
+from simcost.calibration.rows import EXTRA, no_kernel, shown
+from simcost.dtypes import dtype
+from simcost.errors import SpecError, nearest
+from simcost.num import Array
 
 
 def candidates(path: Path, name: str) -> Iterator[Candidate]:
@@ -25,20 +27,34 @@ def candidates(path: Path, name: str) -> Iterator[Candidate]:
     if name not in known:
         raise SpecError(f"unknown family '{name}' (one of {', '.join(known)}){nearest(name, known)}")
     family = known[name]
-    kinds: dict[tuple[str, ...], list[list[float]]] = {}
+    kinds: dict[tuple[str, ...], list[tuple[int, list[float]]]] = {}
     for number, row in _read(path, family):
-        labels = tuple(row[label] for label in family.LABELS)
+        labels = tuple(_label(family, label, row[label], f"{path}:{number}") for label in family.LABELS)
         values = [_number(row[column], column, f"{path}:{number}") for column in (*family.NUMBERS, "seconds")]
-        kinds.setdefault(labels, []).append(values)
+        kinds.setdefault(labels, []).append((number, values))
+    if not kinds:
+        raise SpecError(f"{path}: no rows")
     for labels, rows in kinds.items():
-        table = np.asarray(rows, np.float64)
         found = dict(zip(family.LABELS, labels, strict=True))
-        numbers = {column: table[:, i] for i, column in enumerate(family.NUMBERS)}
-        try:
-            family.op(numbers, found)
-        except (SimcostError, KeyError, AssertionError) as error:
-            raise SpecError(f"{path}: labels {found} make no {name}: {error}") from None
-        yield Candidate(name, found, numbers, table[:, -1], path.name, (), {})
+        yield _candidate(
+            path, name, found, [number for number, _ in rows], np.asarray([v for _, v in rows], np.float64)
+        )
+
+
+def _candidate(path: Path, name: str, labels: dict[str, str], lines: list[int], table: Array) -> Candidate:
+    """One kind, every row of it a kernel."""
+    family = families()[name]
+    columns = {**family.COLUMNS, "seconds": SECONDS}
+    cells = {column: table[:, i] for i, column in enumerate(columns)}
+    wrong = first_bad(columns, cells)
+    if wrong is not None:
+        at, column = wrong
+        raise SpecError(f"{path}:{lines[at]}: {column} = '{cells[column][at]:g}' must be {columns[column].allowed}")
+    numbers = {column: cells[column] for column in family.NUMBERS}
+    none = no_kernel(family, numbers, labels)
+    if none is not None:
+        raise SpecError(f"{path}:{lines[none]}: {shown(numbers, none)} is no kernel of {name}")
+    return Candidate(name, labels, numbers, cells["seconds"], path.name, (), {})
 
 
 def _read(path: Path, family: Family) -> Iterator[tuple[int, dict[str, str]]]:
@@ -67,9 +83,17 @@ def _read(path: Path, family: Family) -> Iterator[tuple[int, dict[str, str]]]:
 
 def _number(text: str, column: str, where: str) -> float:
     try:
-        value = float(text)
+        return float(text)
     except ValueError:
         raise SpecError(f"{where}: {column} = {text!r} is not a number") from None
-    if not math.isfinite(value) or value < 0 or (column == "seconds" and value == 0):
-        raise SpecError(f"{where}: {column} = {text!r} must be finite and above 0")
-    return value
+
+
+def _label(family: Family, name: str, text: str, where: str) -> str:
+    """A label as rows of ours write it: number formats by their own name, not by torch's."""
+    word = family.WORDS[name]
+    if word.values is None:
+        return dtype(text, f"{where}: {name}").name
+    why = word.fault(text)
+    if why:
+        raise SpecError(f"{where}: {name} = {text!r} {why}")
+    return text

@@ -1,0 +1,74 @@
+"""What a family says of the columns of its rows and of the words of its kinds, and whether values keep to it.
+
+One table a family: readers of measured rows, importers and docs/measurements.md all follow it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost.dtypes import names as formats
+from simcost.errors import nearest
+from simcost.num import Array, Bools
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A number of a row. `zero`: it may be 0; `whole`: it counts things that are not split."""
+
+    what: str
+    unit: str
+    zero: bool = False
+    whole: bool = True
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        if self.whole:
+            return "a whole number, 0 or above" if self.zero else "a whole number above 0"
+        return "finite, 0 or above" if self.zero else "finite and above 0"
+
+    def bad(self, values: Array) -> Bools:
+        """Where values are out of range."""
+        low = values < 0.0 if self.zero else values <= 0.0
+        found: Bools = low | ~np.isfinite(values)
+        return found | (values != np.floor(values)) if self.whole else found
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A label of a kind. `values`: what it may be; None: a number format; (): any word of letters, digits and _."""
+
+    what: str
+    values: tuple[str, ...] | None = None
+
+    def fault(self, value: str) -> str:
+        """Why the label cannot have this value, "" when it can."""
+        known = formats() if self.values is None else list(self.values)
+        if not known:
+            return "" if re.fullmatch(r"[a-z0-9_]+", value) else "must be of small letters, digits and _"
+        return "" if value in known else f"must be one of {', '.join(known)}{nearest(value, known)}"
+
+
+SECONDS = Column("median time of one call", "s", whole=False)
+X, W = Word("format of the input"), Word("format of the weights")
+OUT, COMPUTE = Word("format of the output"), Word("format of the arithmetic")
+
+
+def first_bad(columns: Mapping[str, Column], table: Mapping[str, Array]) -> tuple[int, str] | None:
+    """(row, column) of the first value out of range."""
+    found = [(int(np.argmax(bad)), name) for name, column in columns.items() if (bad := column.bad(table[name])).any()]
+    return min(found, key=lambda one: one[0]) if found else None
+
+
+def label_fault(words: Mapping[str, Word], labels: Mapping[str, str]) -> str:
+    """The first label that cannot be, in words; "" when all can."""
+    for name, word in words.items():
+        why = word.fault(labels[name])
+        if why:
+            return f"{name} = {labels[name]!r} {why}"
+    return ""
