@@ -26,14 +26,14 @@ class Infeasible(SpecError):
     """A plan that cannot be run as asked; in a sweep this is a row with its reason."""
 
 
-# Who wants to hear of slow work in one line (the terminal); nobody does by default.
-listeners: list[Callable[[str], None]] = []
+# Who wants to hear of slow work, or of rows passed over, in a line (the terminal); nobody does by default.
+listeners: list[Callable[[str, str], None]] = []
 
 
-def say(text: str) -> None:
-    """Tell whoever listens."""
+def say(text: str, about: str = "slow work") -> None:
+    """Tell whoever listens; one line about a thing is enough."""
     for tell in listeners:
-        tell(text)
+        tell(text, about)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

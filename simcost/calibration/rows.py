@@ -8,7 +8,6 @@ naming file and line, never skipped.
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ import numpy as np
 from simcost.calibration.columns import SECONDS, Column, first_bad, label_fault
 from simcost.calibration.family import Family, Labels
 from simcost.errors import SpecError
+from simcost.hardware import runs
 from simcost.num import Array, Index
 
 EXTRA = ("p20_s", "p80_s", "samples", "dirty")
-KINDS = ("measured", "imported")
 _EXTRA = Column("what a run adds", "", zero=True, whole=False)
 
 
@@ -133,6 +132,18 @@ def line(values: Sequence[float]) -> str:
     return ",".join(f"{v:.0f}" if v == math.floor(v) and abs(v) < 2**53 else f"{v:.4g}" for v in values) + "\n"
 
 
+def enough(path: Path, family: Family, least: int) -> bool:
+    """Whether a row file has `least` rows, by its header and lines alone. Raises SpecError for a file that is none."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    header = ",".join([*family.NUMBERS, "seconds"]).encode()
+    if not data.startswith((header + b"\n", header + b",")):
+        read(path, family)  # says what is wrong
+    return data.count(b"\n") - 1 >= least
+
+
 def written(family: Family, rows: Rows) -> str:
     """A file's text, in the order of its numbers, so that a new import shows what changed."""
     columns = [rows.numbers[name] for name in family.NUMBERS]
@@ -167,13 +178,4 @@ class Run:
 
 def load_run(home: Path) -> Run:
     """Raises SpecError for a missing or malformed run.toml."""
-    path = home / "run.toml"
-    try:
-        record = tomllib.loads(_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
-    if record.get("schema") != 1:
-        raise SpecError(f"{path}: schema must be 1, not {record.get('schema')!r}")
-    if record.get("kind") not in KINDS:
-        raise SpecError(f"{path}: kind must be one of {', '.join(KINDS)}, not {record.get('kind')!r}")
-    return Run(home.name, home, record)
+    return Run(home.name, home, runs.record(home))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,7 +76,7 @@ class Store:
 
     def __init__(self, device: Device, sibling: Store | None = None) -> None:
         self.device, self.sibling = device, sibling
-        self._runs = tuple(Path(home) for home in device.measurements)  # run.toml is for people: not read here
+        self._runs = tuple(Path(home) for home in device.measurements)  # in the order in which they answer
         self._found: dict[tuple[str, str], Found | None] = {}
 
     def find(self, name: str, labels: Labels) -> Found | None:
@@ -107,9 +107,10 @@ class Store:
         """The first run with enough rows of this kind."""
         paths = [path for run in self._runs if (path := tables.row_file(run, name, kind(labels))).is_file()]
         for path in paths:
-            if path.read_bytes().count(b"\n") - 1 >= LEAST:
+            if tables.enough(path, family, LEAST):
                 origin = f"{self.device.name}/{path.parent.parent.name}"
                 return Found(load(path, name, labels, self.device), Basis.FITTED, origin)
+            say(f"{path}: passed over: fewer than {LEAST} rows make no curve", about=str(path))
         return None
 
 
@@ -122,9 +123,14 @@ def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tup
 
 
 def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
-    """A curve through all of `rows`."""
-    terms, points = row_terms(family, rows, labels, device)
-    return curves.fit(terms, points, rows.seconds)
+    """A curve through all of `rows`. Raises SpecError when they make none."""
+    found: Curve | None = None
+    with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):  # what comes of them tells rows out of proportion
+        terms, points = row_terms(family, rows, labels, device)
+        found = curves.fit(terms, points, rows.seconds)
+    if found is None or not found.sound:
+        raise SpecError("no curve fits these rows: a number is out of all proportion")
+    return found
 
 
 def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:
@@ -181,12 +187,17 @@ def _fitted(path: Path, family: Family, device: Device) -> Curve:
     """A curve through the rows of a file. Raises SpecError when they make none."""
     labels, rows = tables.kernels(path, family)
     say(f"fitting curves of {device.name} on first use (kept in {folder()})")
-    found: Curve | None = None
-    with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):  # what comes of them tells rows out of proportion
-        found = fitted(family, rows, labels, device)
-    if found is None or not found.sound:
-        raise SpecError(f"{path}: no curve fits these rows: a number is out of all proportion")
-    return found
+    with naming(path):
+        return fitted(family, rows, labels, device)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of a file's rows say which file."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
 
 
 @cache

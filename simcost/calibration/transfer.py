@@ -11,16 +11,15 @@ from pathlib import Path
 
 from simcost.calibration import rows as tables
 from simcost.calibration import store
-from simcost.calibration.family import families
+from simcost.calibration.family import Labels, families
 from simcost.calibration.score import Score, scored
 from simcost.hardware.profile import Device
 
 
 def by_sibling(device: Device, sibling: Device) -> Iterator[tuple[str, str, Score]]:
     """(family, kind, score) of every kind that both have rows of."""
-    for name, which, _, mine in _kinds(device):
-        family = families()[name]
-        labels = dict(zip(family.LABELS, which.split("-"), strict=True))
+    for name, path, labels, mine in _kinds(device):
+        family, which = families()[name], path.stem
         for home in sibling.measurements:
             other = tables.row_file(Path(home), name, which)
             if other.is_file():
@@ -31,9 +30,8 @@ def by_sibling(device: Device, sibling: Device) -> Iterator[tuple[str, str, Scor
 
 def by_kind(device: Device) -> Iterator[tuple[str, str, Score]]:
     """(family, kind, score) of every kind that has a relative with rows on the same device."""
-    for name, which, path, mine in _kinds(device):
-        family = families()[name]
-        labels = dict(zip(family.LABELS, which.split("-"), strict=True))
+    for name, path, labels, mine in _kinds(device):
+        family, which = families()[name], path.stem
         for relative in (one for one in family.relatives(labels) if dict(one) != labels):
             other = path.with_name("-".join(relative.values()) + ".csv")
             if other.is_file():
@@ -42,10 +40,10 @@ def by_kind(device: Device) -> Iterator[tuple[str, str, Score]]:
                 break
 
 
-def _kinds(device: Device) -> Iterator[tuple[str, str, Path, tables.Rows]]:
+def _kinds(device: Device) -> Iterator[tuple[str, Path, Labels, tables.Rows]]:
     for home in device.measurements:
         for name, family in families().items():
             for path in sorted((Path(home) / name).glob("*.csv")):
-                found = tables.read(path, family)
+                labels, found = tables.kernels(path, family)
                 if len(found):
-                    yield name, path.stem, path, found
+                    yield name, path, labels, found

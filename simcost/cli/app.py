@@ -200,13 +200,13 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-def _once() -> Callable[[str], None]:
-    """A listener that writes the first line it hears to stderr: one word about slow work, not one a curve."""
-    heard: list[str] = []
+def _once() -> Callable[[str, str], None]:
+    """A listener that writes the first line it hears about a thing to stderr: one word about slow work, not one a curve."""
+    heard: set[str] = set()
 
-    def tell(text: str) -> None:
-        if not heard:
-            heard.append(text)
+    def tell(text: str, about: str) -> None:
+        if about not in heard:
+            heard.add(about)
             sys.stderr.write(f"simcost: {text}\n")
             sys.stderr.flush()
 

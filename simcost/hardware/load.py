@@ -17,6 +17,7 @@ from simcost import units
 from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
+from simcost.hardware import runs
 from simcost.hardware.profile import Device, Link
 from simcost.num import Num
 
@@ -123,14 +124,14 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
         if path != "measurements":
             stated[path] = override(path, value, stated, where)
     home = find(name)
-    runs, like = _measurements(home, tables, only, where)
+    measured, like = _measurements(home, tables, only, where)
     changed = any(path != "measurements" for path in overrides or {})
     base = load(name, None if only is None else {"measurements": only}) if changed else None
     sibling = None if like is None else _sibling(like)
     return replace(
         _device(tables, stated, where),
         home=str(home),
-        measurements=runs,
+        measurements=measured,
         base=base,
         sibling=sibling,
         sibling_spread=_spread(tables, where),
@@ -156,26 +157,23 @@ def _sibling(name: str) -> Device:
 
 
 def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) -> tuple[tuple[str, ...], str | None]:
-    """(folders of rows in the order that the profile states, the sibling to borrow from). `only`: one run, or none."""
+    """(folders of rows in the order in which they answer, the sibling to borrow from). `only`: one run, or none."""
     stated = _table(tables, "measurements", where)
     for key in stated:
         if key not in ("use", "like", "spread", "reason"):
             raise SpecError(
                 f"{where}: unknown key 'measurements.{key}'{nearest(key, ('use', 'like', 'spread', 'reason'))}"
             )
-    found = {path.parent.name: str(path.parent) for path in sorted(home.parent.glob("measurements/*/run.toml"))}
+    found = runs.beside(home)
     like = stated.get("like")
     if like is not None and (like not in names() or not isinstance(stated.get("reason"), str)):
         raise SpecError(f"{where}: 'measurements.like' must name a shipped profile and come with a reason")
     if only == "none":
         return (), None
-    order = [only] if only is not None else stated.get("use", list(found))
-    for run in order:
-        if run not in found:
-            raise SpecError(
-                f"{where}: no measurement run '{run}' (has {', '.join(found) or 'none'}, or none){nearest(str(run), found)}"
-            )
-    return tuple(found[run] for run in order), like
+    use = stated.get("use")
+    if use is not None and not (isinstance(use, list) and all(isinstance(run, str) for run in use)):
+        raise SpecError(f"{where}: 'measurements.use' = {use!r} must be a list of names of runs")
+    return runs.ordered(found, use if only is None else [only], where), like
 
 
 def dimension(path: str, where: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.calibration.score import Score
-from simcost.calibration.store import row_terms
+from simcost.calibration.store import naming, row_terms
 from simcost.calibration.transfer import by_kind, by_sibling
-from simcost.errors import SpecError
+from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.result import Result, Row, number
@@ -93,23 +93,28 @@ def report(hw: str, family: str | None = None) -> Result:
     device = hardware.load(hw)
     if not device.measurements:
         raise SpecError(f"{device.where}: no measurements (simcost calibrate run, or calibrate import)")
+    if family is not None and family not in families():
+        raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
     runs = [tables.load_run(Path(home)) for home in device.measurements]
     rows: list[Row] = []
     worst: list[Row] = []
-    for run in runs:
-        for name, found in families().items():
-            if family is not None and name != family:
-                continue
-            for which in run.kinds(name):
-                labels = dict(zip(found.LABELS, which.split("-"), strict=True))
-                data = tables.read(run.file(name, which), found)
-                if len(data) < LEAST:
-                    continue
-                verdict = judged(found, data, labels, device)
-                rows.append(_report_row(run, name, which, len(data), verdict))
-                worst += _worst(name, which, data, labels, verdict)
+    thin: list[str] = []
+    for run, name, path in _files(runs, family):
+        labels, data = tables.kernels(path, families()[name])
+        if len(data) < LEAST:
+            thin.append(
+                f"{run.name} {name}/{path.stem}: {len(data)} rows, fewer than the {LEAST} that a judgement needs"
+            )
+            continue
+        with naming(path):
+            verdict = judged(families()[name], data, labels, device)
+        rows.append(_report_row(run, name, path.stem, len(data), verdict))
+        worst += _worst(name, path.stem, data, labels, verdict)
+    if not rows and thin:
+        more = f", and {len(thin) - 1} more kinds" if len(thin) > 1 else ""
+        raise SpecError(f"{device.where}: nothing to judge: {thin[0]}{more}")
     if not rows:
-        raise SpecError(f"{device.where}: no rows of family '{family}' (has {', '.join(_present(runs))})")
+        raise SpecError(f"{device.where}: no rows{_of(family)} (has {', '.join(_present(runs)) or 'none'})")
     errors = [float(row["median_error"]) for row in rows]
     metrics = {
         "kinds": len(rows),
@@ -118,7 +123,7 @@ def report(hw: str, family: str | None = None) -> Result:
     }
     return Result(
         "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "worst rows": worst},
-        tuple(_notes(runs)), tuple(run.title for run in runs),
+        (*thin, *_notes(runs)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
 
@@ -128,30 +133,37 @@ def points(hw: str, family: str | None = None) -> list[Row]:
     flops_per_s."""
     device = hardware.load(hw)
     found: list[Row] = []
-    for run in (tables.load_run(Path(home)) for home in device.measurements):
-        for name, kinds in families().items():
-            for which in run.kinds(name) if family in (None, name) else []:
-                labels = dict(zip(kinds.LABELS, which.split("-"), strict=True))
-                data = tables.read(run.file(name, which), kinds)
-                if len(data) < LEAST:
-                    continue
-                verdict = judged(kinds, data, labels, device)
-                tested = data.take(verdict.tested)
-                terms, _ = row_terms(kinds, tested, labels, device)
-                flops = np.broadcast_to(
-                    np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),)
-                )
-                light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
-                for i in range(len(tested)):
-                    found.append(
-                        {
-                            "curve": f"{name} {which}", "measured_s": tested.seconds[i],
-                            "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
-                            "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
-                            "flops_per_s": flops[i] / tested.seconds[i],
-                        }
-                    )  # fmt: skip
+    runs = [tables.load_run(Path(home)) for home in device.measurements]
+    for _, name, path in _files(runs, family):
+        kinds, (labels, data) = families()[name], tables.kernels(path, families()[name])
+        if len(data) < LEAST:
+            continue
+        verdict = judged(kinds, data, labels, device)
+        tested = data.take(verdict.tested)
+        terms, _ = row_terms(kinds, tested, labels, device)
+        flops = np.broadcast_to(np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),))
+        light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
+        for i in range(len(tested)):
+            found.append(
+                {
+                    "curve": f"{name} {path.stem}", "measured_s": tested.seconds[i],
+                    "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
+                    "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
+                    "flops_per_s": flops[i] / tested.seconds[i],
+                }
+            )  # fmt: skip
     return found
+
+
+def _files(runs: list[Run], family: str | None) -> Iterator[tuple[Run, str, Path]]:
+    """(run, family, row file) of every kind."""
+    for run in runs:
+        for name in families() if family is None else [family]:
+            yield from ((run, name, run.file(name, which)) for which in run.kinds(name))
+
+
+def _of(family: str | None) -> str:
+    return "" if family is None else f" of family '{family}'"
 
 
 def _present(runs: list[Run]) -> list[str]:

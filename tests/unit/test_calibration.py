@@ -162,7 +162,7 @@ def test_the_cache_is_used_and_a_broken_one_is_made_again(tmp_path: Path, monkey
     path = tmp_path / "bf16-bf16-bf16.csv"
     path.write_text(tables.written(GEMM, synthetic(80, 0.05)))
     told: list[str] = []
-    monkeypatch.setattr(errors, "listeners", [told.append])
+    monkeypatch.setattr(errors, "listeners", [lambda text, about: told.append(text)])
     for _ in range(2):
         monkeypatch.setattr(store, "_MEMORY", {})
         store.load(path, "gemm", BF16, H200)

@@ -1,0 +1,72 @@
+"""Measurement runs beside a profile: which are there, of what kind, in which order they answer.
+
+A query must not parse a record of hundreds of lines: as runs are written, their first two lines say what is needed. A record
+that begins otherwise (somebody edited it) is parsed whole. Most likely to be wrong: garbage below two good lines, which
+only `calibrate report` sees.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from simcost.errors import SpecError, nearest
+
+SCHEMA = 1
+KINDS = ("measured", "imported")  # in the order in which they answer
+_HEAD = re.compile(rf'schema = {SCHEMA}\nkind = "({"|".join(KINDS)})"\n')
+_LONGEST = 64  # bytes of such a head, and some
+
+
+def record(home: Path) -> dict[str, Any]:
+    """run.toml, read whole. Raises SpecError for a missing or malformed one."""
+    path = home / "run.toml"
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SpecError(f"{path}: not valid TOML: {error}") from None
+    if found.get("schema") != SCHEMA or isinstance(found["schema"], bool):
+        raise SpecError(f"{path}: schema must be {SCHEMA}, not {found.get('schema')!r}")
+    if found.get("kind") not in KINDS:
+        raise SpecError(f"{path}: kind must be one of {', '.join(KINDS)}, not {found.get('kind')!r}")
+    return found
+
+
+def kind(home: Path) -> str:
+    """ "measured" or "imported". Raises SpecError as `record` does."""
+    path = home / "run.toml"
+    try:
+        with path.open("rb") as file:
+            head = _HEAD.match(file.read(_LONGEST).decode("utf-8", "replace"))
+    except FileNotFoundError:
+        raise SpecError(f"{path}: missing: put it back, or move the rows beside it elsewhere") from None
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    return head[1] if head else str(record(home)["kind"])
+
+
+def beside(profile: Path) -> dict[str, Path]:
+    """Runs beside a profile.toml by name: folders with a record, or with rows that lack one."""
+    homes = [home for home in sorted(profile.parent.glob("measurements/*")) if not home.name.startswith(".")]
+    return {home.name: home for home in homes if (home / "run.toml").exists() or any(home.glob("*/*.csv"))}
+
+
+def ordered(found: dict[str, Path], wanted: list[str] | None, where: str) -> tuple[str, ...]:
+    """Folders in the order in which they answer: as `wanted` says, else own runs before imported ones, each by name.
+
+    Raises SpecError for a run that is not there, or whose record cannot be read."""
+    for run in wanted or ():
+        if run not in found:
+            has = ", ".join(found) or "none"
+            raise SpecError(f"{where}: no measurement run '{run}' (has {has}, or none){nearest(str(run), found)}")
+    names = list(found) if wanted is None else wanted
+    kinds = {name: kind(found[name]) for name in names}
+    if wanted is None:
+        names = sorted(names, key=lambda name: (KINDS.index(kinds[name]), name))
+    return tuple(str(found[name]) for name in names)
