@@ -29,13 +29,15 @@ ROWS = 1300
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them. `rest`:
-    the curve through the kept rows on those that were thinned away; `excluded`: on those left out for a reason whose work is
-    known; `both`: on all of them, what the error would be without exclusions."""
+    """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them. `share`
+    of the datasheet's rates that the median row reaches. `rest`: the curve through the kept rows on those that were thinned
+    away; `excluded`: on those left out for a reason whose work is known; `both`: on all of them, what the error would be
+    without exclusions."""
 
     candidate: Candidate
     beyond: int
     kept: Rows | None
+    share: float = 1.0
     rest: Score | None = None
     excluded: Score | None = None
 
@@ -79,6 +81,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     if candidate.family not in ("collective", "exchange"):
         too_fast = too_fast | ((terms.memory_s > MARGIN * rows.seconds) & (terms.bytes > 2.0 * cache))
     beyond = int(np.sum(too_fast))
+    share = float(np.median((np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s) / rows.seconds))
     if beyond > MOST_EXCLUDED * len(rows):
         return Chosen(candidate, beyond, None)
     good = np.flatnonzero(~too_fast)
@@ -89,11 +92,11 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
         part for part in (rows.take(np.flatnonzero(too_fast)), candidate.excluded) if part is not None and len(part)
     ]
     if not (len(unused) or left):
-        return Chosen(candidate, beyond, kept)
+        return Chosen(candidate, beyond, kept, share)
     curve = fitted(family, kept, candidate.labels, device)  # judged on rows that it will never see
     excluded = [scored(curve, family, part, candidate.labels, device) for part in left]
     rest = scored(curve, family, unused, candidate.labels, device) if len(unused) else None
-    return Chosen(candidate, beyond, kept, rest, joined(excluded) if excluded else None)
+    return Chosen(candidate, beyond, kept, share, rest, joined(excluded) if excluded else None)
 
 
 def write_run(
@@ -104,7 +107,7 @@ def write_run(
     Raises SpecError when the place cannot be written or holds something else."""
     if target.exists() and not (target / "run.toml").is_file():
         raise SpecError(f"{target}: exists and is not a measurement run")
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    part, old = (target.with_name(f".{target.name}.{os.getpid()}.{what}") for what in ("part", "old"))
     try:
         part.mkdir(parents=True)
         kinds: dict[str, Any] = {}
@@ -119,10 +122,13 @@ def write_run(
         full = {**record, "kinds": kinds}
         (part / "run.toml").write_text(to_toml(full), encoding="utf-8")
         if target.exists():
-            shutil.rmtree(target)
+            target.replace(old)
         part.replace(target)
     except OSError as error:
+        if old.exists() and not target.exists():
+            old.replace(target)
         raise SpecError(f"{target}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return full

@@ -116,9 +116,10 @@ class Store:
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:
     """(terms, points) of measured rows at the device's own datasheet rates."""
-    op = family.op(rows.numbers, labels)
-    terms = family.terms(op, device)
-    points, _ = at(family, op, terms)
+    with np.errstate(all="ignore"):  # of numbers out of all proportion; what comes of them tells
+        op = family.op(rows.numbers, labels)
+        terms = family.terms(op, device)
+        points, _ = at(family, op, terms)
     return terms.flat((len(rows),)), points
 
 

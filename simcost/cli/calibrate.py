@@ -33,9 +33,9 @@ def import_aiconfigurator(
     rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
-    from simcost.scenarios import calibration
+    from simcost.scenarios import imports
 
-    result = calibration.import_aiconfigurator(system, run, rows, progress=_say)
+    result = imports.import_aiconfigurator(system, run, rows, progress=_say)
     _say("")
     return emit(result, format, output, strict)
 
@@ -44,15 +44,15 @@ def import_aiconfigurator(
 def import_csv(
     file: Annotated[Path, typer.Argument(help="CSV with the family's columns, its labels and seconds.")],
     family: Annotated[str, typer.Option("--family", help="Kernel class, e.g. gemm.")], hw: o.Hw,
-    run: Annotated[Path, typer.Option("--run", help="Folder of the run to write.")],
+    run: Annotated[Path, typer.Option("--run", help="Folder of the run to write: FOLDER/measurements/NAME, which --hw FOLDER reads.")],
     title: Annotated[str, typer.Option("--title", help="What these rows are.")],
     source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
     rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
-    """Your own rows of one kernel class."""
-    from simcost.scenarios import calibration
+    """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
+    from simcost.scenarios import imports
 
-    return emit(calibration.import_csv(file, family, hw, run, title, source, rows), format, output, strict)
+    return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output, strict)
 
 
 @app.command("report")

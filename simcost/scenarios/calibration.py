@@ -1,17 +1,16 @@
-"""What the `calibrate` commands answer: imports of others' tables, and the report on a profile's curves."""
+"""What `calibrate report` and `calibrate transfer` answer: how good a profile's curves are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simcost.calibration import rows as tables
-from simcost.calibration.family import Labels, families, kind
+from simcost.calibration.family import Labels, families
 from simcost.calibration.form import NAMES
-from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.calibration.score import Score
@@ -19,73 +18,9 @@ from simcost.calibration.store import naming, row_terms
 from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
-from simcost.hardware.profile import Device
 from simcost.result import Result, Row, number
 
 _WORST = 5
-
-
-def import_aiconfigurator(
-    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None,
-    progress: Callable[[str], None] = lambda _: None,
-) -> Result:  # fmt: skip
-    """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
-    from simcost.calibration.importers import aiconfigurator
-    from simcost.calibration.importers._tables import PACKAGE
-
-    found = list(aiconfigurator.candidates(system, data))
-    device = hardware.load(aiconfigurator.SYSTEMS[system])
-    version = aiconfigurator.version() if data is None else "0"
-    record = {
-        "schema": 1, "kind": "imported", "title": f"{PACKAGE} {version}, {system}",
-        "package": PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
-        "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
-        "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
-        "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",
-    }  # fmt: skip
-    home = out or Path(device.home).parent / "measurements" / f"aiconfigurator-{version}"
-    return _imported(found, device, record, home, count, progress)
-
-
-def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
-    """Anyone's rows of one family into the run folder `out`."""
-    from simcost.calibration.importers import table
-
-    device = hardware.load(hw)
-    record = {"schema": 1, "kind": "imported", "title": title, "source": source, "device": device.name}
-    return _imported(list(table.candidates(path, family)), device, record, out, count, lambda _: None)
-
-
-def _imported(
-    found: list[Any], device: Device, record: dict[str, Any], home: Path, count: int, progress: Callable[[str], None]
-) -> Result:
-    chosen: list[Chosen] = []
-    for candidate in found:
-        progress(f"{candidate.family}/{kind(candidate.labels)}")
-        chosen.append(choose(candidate, device, count))
-    full = write_run(home, record, chosen)
-    rows = [{"family": c.candidate.family, "kind": c.kind, **_import_row(c)} for c in chosen]
-    kept = sum(int(row["rows"]) for row in rows)
-    notes = [
-        f"{c.candidate.family}/{c.kind}: {len(c.candidate.seconds)} rows dropped whole: {full['kinds'][f'{c.candidate.family}/{c.kind}']['dropped']}"
-        for c in chosen
-        if c.kept is None
-    ]
-    return Result(
-        "calibrate import", {"hw": device.name, "output": str(home)}, {"kinds": len(rows), "rows": kept}, {"kinds": rows},
-        tuple(notes), (str(record["title"]),), f"{kept:,} rows of {len(rows)} kinds in {home}",
-    )  # fmt: skip
-
-
-def _import_row(chosen: Chosen) -> Row:
-    record = chosen.record()
-    return {
-        "rows_in_table": record["rows_in_table"], "rows": record["rows"], "above_datasheet": record["above_datasheet"],
-        "unused_rows": record.get("unused_rows"), "median_error": record.get("unused_median_error"),
-        "p90_error": record.get("unused_p90_error"), "coverage": record.get("unused_coverage"),
-        "excluded_rows": record.get("excluded_rows"), "with_excluded_median_error": record.get("with_excluded_median_error"),
-        "with_excluded_p90_error": record.get("with_excluded_p90_error"), "table": record["table"],
-    }  # fmt: skip
 
 
 def report(hw: str, family: str | None = None) -> Result:

@@ -191,7 +191,7 @@ BAD = {
             "--hw",
             "h200",
             "--run",
-            "r",
+            "r/measurements/m",
             "--title",
             "t",
             "--source",

@@ -1,0 +1,210 @@
+"""What `calibrate import` answers: others' tables, or one's own CSV, as a run beside a profile that `--hw` reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from simcost.calibration.family import kind
+from simcost.calibration.imports import ROWS, Chosen, choose, write_run
+from simcost.calibration.rows import row_file
+from simcost.calibration.store import LEAST, naming
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.hardware import runs
+from simcost.hardware.profile import Device
+from simcost.result import Result, Row
+
+_LITTLE = 1e-3  # of the datasheet's rates: the median row of every kind that ships reaches more
+
+
+def import_aiconfigurator(
+    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Result:  # fmt: skip
+    """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
+    from simcost.calibration.importers import aiconfigurator
+    from simcost.calibration.importers._tables import PACKAGE
+
+    found = list(aiconfigurator.candidates(system, data))
+    device = hardware.load(aiconfigurator.SYSTEMS[system])
+    version = aiconfigurator.version() if data is None else "0"
+    record = {
+        "schema": 1, "kind": "imported", "title": f"{PACKAGE} {version}, {system}",
+        "package": PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
+        "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
+        "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
+        "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",
+    }  # fmt: skip
+    home = out or Path(device.home).parent / "measurements" / f"aiconfigurator-{version}"
+    return _written(home, record, _chosen(found, device, count, progress), device, ())
+
+
+def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
+    """Anyone's rows of one family into the run folder `out`, FOLDER/measurements/NAME. A FOLDER without a profile.toml
+    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows."""
+    from simcost.calibration.importers import table
+
+    for option, text in (("--title", title), ("--source", source)):
+        if not text.strip():
+            raise SpecError(f"{option} must say something: who reads these rows will ask")
+    device = hardware.load(hw)
+    profile = _profile_of(out)
+    text = _copy(profile, hw) if not profile.is_file() else _same(profile, hw, device)
+    found = list(table.candidates(path, family))
+    with naming(path):
+        chosen = _chosen(found, device, count)
+        if not any(one.kept is not None for one in chosen):
+            beyond = sum(one.beyond for one in chosen)
+            raise SpecError(
+                f"{beyond} rows stand above the rates of {device.name}, nothing is kept: are 'seconds' in seconds?"
+            )
+    record = {"schema": runs.SCHEMA, "kind": "imported", "title": title, "source": source, "device": device.name}
+    copied = (_placed(profile, text, device),) if text else ()
+    try:
+        result = _written(out, record, chosen, device, copied, profile)
+    except SpecError:
+        if text:
+            profile.unlink(missing_ok=True)
+        raise
+    return result
+
+
+def _profile_of(out: Path) -> Path:
+    """The profile.toml that a run belongs to. Raises SpecError for a run that no `--hw` would read."""
+    home = Path(os.path.abspath(out))
+    if home.name.startswith(".") or home.parent.name != "measurements":
+        better = out.parent / "measurements" / (out.name.lstrip(".") or "mine")
+        raise SpecError(f"--run {out}: must be FOLDER/measurements/NAME, which --hw FOLDER reads; for example {better}")
+    folder = home.parent.parent
+    return (folder if out.is_absolute() else Path(os.path.relpath(folder))) / "profile.toml"
+
+
+def _same(profile: Path, hw: str, device: Device) -> str:
+    """Nothing to copy. Raises SpecError when the profile is another device's."""
+    name = hardware.read(str(profile))[1].get("name")
+    if name != device.name:
+        raise SpecError(f"{profile}: is of {name!r}, the rows are of {device.name!r} (--hw {hw}): choose another --run")
+    return ""
+
+
+def _copy(profile: Path, hw: str) -> str:
+    """The text of a profile for a folder that has none."""
+    if "use" in hardware.read(hw)[1].get("measurements", {}):
+        raise SpecError(
+            f"{profile}: missing, and that of --hw {hw} has a 'measurements.use' of its own: copy it by hand"
+        )
+    return hardware.find(hw).read_text(encoding="utf-8")
+
+
+def _placed(profile: Path, text: str, device: Device) -> str:
+    """Write a profile, whole or not at all; what there is to say of it."""
+    part = profile.with_name(f".{profile.name}.{os.getpid()}.part")
+    try:
+        profile.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(profile)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SpecError(f"{profile}: {error.strerror or error}") from None
+    borrow = (
+        f'; [measurements] like = "{device.name}" borrows'
+        if device.measurements and device.name in hardware.names()
+        else ""
+    )
+    return f"{profile}: copied from {device.where}: what has no rows here rests on the datasheet{borrow}"
+
+
+def _chosen(
+    found: list[Any], device: Device, count: int, progress: Callable[[str], None] = lambda _: None
+) -> list[Chosen]:
+    chosen: list[Chosen] = []
+    for candidate in found:
+        progress(f"{candidate.family}/{kind(candidate.labels)}")
+        chosen.append(choose(candidate, device, count))
+    return chosen
+
+
+def _written(
+    home: Path,
+    record: dict[str, Any],
+    chosen: list[Chosen],
+    device: Device,
+    notes: tuple[str, ...],
+    profile: Path | None = None,
+) -> Result:
+    """The run on disk, and what to say of it. `profile`: through which `--hw` reads it."""
+    said = [*notes, *_replaced(home)]
+    full = write_run(home, record, chosen)
+    rows = [{"family": c.candidate.family, "kind": c.kind, **_import_row(c)} for c in chosen]
+    for one in chosen:
+        said += _doubts(one, full)
+    how = ""
+    if profile is not None:
+        said += _outranked(home, chosen, profile)
+        name = str(profile.parent)
+        name = f"./{name}" if name in hardware.names() else name  # a shipped profile's name would win
+        how = f"; next: simcost calibrate report {name}, or any query with --hw {name}"
+    kept = sum(int(row["rows"]) for row in rows)
+    return Result(
+        "calibrate import", {"hw": device.name, "output": str(home)}, {"kinds": len(rows), "rows": kept}, {"kinds": rows},
+        tuple(said), (str(record["title"]),), f"{kept:,} rows of {len(rows)} kinds in {home}{how}",
+    )  # fmt: skip
+
+
+def _replaced(home: Path) -> list[str]:
+    """What stands where a run goes. Raises SpecError for rows that were measured here: they could not be had again."""
+    if not (home / "run.toml").is_file():
+        return []
+    before = runs.record(home)
+    if before["kind"] == "measured":
+        raise SpecError(f"{home}: holds measured rows ({before.get('title')}): choose another --run")
+    return [f"{home}: replaces the run that stood there ({before.get('title')})"]
+
+
+def _doubts(one: Chosen, full: dict[str, Any]) -> list[str]:
+    """What a kind's rows make one ask."""
+    name = f"{one.candidate.family}/{one.kind}"
+    if one.kept is None:
+        why = full["kinds"][name]["dropped"]
+        return [f"{name}: {len(one.candidate.seconds)} rows dropped whole: {why}; are 'seconds' in seconds?"]
+    found = []
+    if one.share < _LITTLE:
+        found.append(
+            f"{name}: the median row reaches {one.share:.2g} of the datasheet's rates: are 'seconds' in seconds?"
+        )
+    if len(one.kept) < LEAST:
+        found.append(f"{name}: {len(one.kept)} rows, fewer than the {LEAST} that make a curve: queries pass it over")
+    return found
+
+
+def _outranked(home: Path, chosen: list[Chosen], profile: Path) -> list[str]:
+    """Kinds that another run beside the same profile answers first."""
+    try:
+        order = [Path(run).name for run in hardware.load(f"{profile.parent}/{profile.name}").measurements]
+    except SpecError as error:
+        return [str(error)]
+    if home.name not in order:
+        return [f"{profile}: 'measurements.use' leaves {home.name} out: add it to be answered from it"]
+    found = []
+    for one in chosen:
+        name, earlier = one.candidate.family, order[: order.index(home.name)]
+        first = next((run for run in earlier if row_file(home.parent / run, name, one.kind).is_file()), None)
+        if first is not None and one.kept is not None:
+            found.append(
+                f"{name}/{one.kind}: {first} answers first, unless [measurements] use in the profile says otherwise"
+            )
+    return found
+
+
+def _import_row(chosen: Chosen) -> Row:
+    record = chosen.record()
+    return {
+        "rows_in_table": record["rows_in_table"], "rows": record["rows"], "above_datasheet": record["above_datasheet"],
+        "unused_rows": record.get("unused_rows"), "median_error": record.get("unused_median_error"),
+        "p90_error": record.get("unused_p90_error"), "coverage": record.get("unused_coverage"),
+        "excluded_rows": record.get("excluded_rows"), "with_excluded_median_error": record.get("with_excluded_median_error"),
+        "with_excluded_p90_error": record.get("with_excluded_p90_error"), "table": record["table"],
+    }  # fmt: skip
