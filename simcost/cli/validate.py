@@ -24,7 +24,9 @@ def blocks(
     seed: Annotated[int, typer.Option("--seed", help="Of the designs; calibration draws 0.", min=1)] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="bf16 or fp32.")] = "bf16",
     seconds: Annotated[float, typer.Option("--seconds", help="To spend on a block.", min=0.05)] = 2.0,
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
+    threads: Annotated[
+        int | None, typer.Option("--threads", help="CPU threads; default: those of the profile's rows, or 1.", min=1)
+    ] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m.")] = None,
     backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also training steps of the layers.")] = True,
     format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,

@@ -26,7 +26,7 @@ def record(target: Target) -> dict[str, Any]:
     torch = need_torch()
     found: dict[str, Any] = {
         "device": target.name,
-        "device_name": _cpu_name() if not target.cuda else torch.cuda.get_device_name(target.name),
+        "device_name": device_name(target.name),
         "torch": str(torch.__version__),
         "threads": target.threads,
         "python": platform.python_version(),
@@ -39,6 +39,11 @@ def record(target: Target) -> dict[str, Any]:
         found["formats_absent"] = [f"{name}: {why}" for name, why in target.absent.items()]
     found |= _cuda(target, torch) if target.cuda else _cpu()
     return found
+
+
+def device_name(device: str) -> str:
+    """The part's own name, of "cpu" or a CUDA device."""
+    return _cpu_name() if device == "cpu" else str(need_torch().cuda.get_device_name(device))
 
 
 def _cpu() -> dict[str, Any]:

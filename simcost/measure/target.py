@@ -44,9 +44,10 @@ class Target:
 
 
 def find(device: str, threads: int | None = None, formats: Sequence[str] | None = None) -> Target:
-    """Raises SpecError for a device or a format that is not there."""
+    """Raises SpecError for a device, a format or cores that are not there."""
     torch = need_torch()
     if device == "cpu":
+        enough_cores(threads)
         wanted = _wanted(formats, CPU_FORMATS, device)
         return Target("cpu", threads or 1, _MEMORY_SHARE * _free_memory(), ROTATE_CPU, wanted, {})
     index = _cuda_index(device, torch)
@@ -61,6 +62,18 @@ def find(device: str, threads: int | None = None, formats: Sequence[str] | None 
         missing = next(f for f in wanted if f in absent)
         raise SpecError(f"{name}: no {missing}: {absent[missing]}")
     return Target(name, threads or torch.get_num_threads(), 1.25 * _MEMORY_SHARE * free, 2.0 * cache, have, absent)
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
+
+
+def enough_cores(threads: int | None) -> None:
+    """Raises SpecError: threads that take turns on a core measure the scheduler."""
+    if threads is not None and threads > cores():
+        raise SpecError(f"--threads {threads}: this process may use {cores()} cores; ask for at most {cores()}")
 
 
 def _wanted(formats: Sequence[str] | None, known: tuple[str, ...], device: str) -> tuple[str, ...]:

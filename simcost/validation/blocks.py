@@ -24,13 +24,12 @@ from simcost.measure.event import Event
 from simcost.model import load as models
 from simcost.plan import Phase
 from simcost.result import Result, Row
+from simcost.validation import device as devices
 from simcost.validation.predict import Prediction, predict
 from simcost.validation.score import COVERAGE, error, grouped, summary
 
 Measure = Callable[[BlockSpec], list[BlockTime]]
-_NOISY = 0.3  # share of disturbed samples above which a run says so
-
-
+_NOISY = 0.3  # share of disturbed samples above which a timing stays out of the headline
 _WRITES = ("/kv write", "/q rope", "/latent rope + write")
 
 
@@ -93,31 +92,40 @@ def validate(
     blocks: Sequence[BlockSpec],
     device: str = "cpu",
     seconds: float = 2.0,
-    threads: int = 1,
+    threads: int | None = None,
     limit: float | None = None,
     budget_s: float | None = None,
     measure: Measure | None = None,
     progress: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Build, measure and predict each block. `hw`: a profile by name or path, of the device that is measured; `seconds` a
-    block; `limit` [B] of memory; blocks that cannot be built here are warnings.
+    block; `threads` of a CPU, by default those of the profile's rows; `limit` [B] of memory; blocks that cannot be built here
+    are warnings.
 
-    Raises SpecError when no block is left, SimcostError without torch."""
+    Raises SpecError when no block is left or the profile is of another device, SimcostError without torch."""
     profile = hardware.load(hw)
+    devices.refuse_another(profile, device)
+    count = devices.threads(profile, device, threads)
+    notes: list[str] = []
     if measure is None:
+        from simcost.measure.environment import device_name
         from simcost.measure.in_situ import measure_block
+        from simcost.measure.target import enough_cores
+
+        enough_cores(count if device == "cpu" else None)
 
         def measure(spec: BlockSpec) -> list[BlockTime]:
-            return measure_block(spec, device, seconds, threads, limit)
+            return measure_block(spec, device, seconds, count, limit)
+
+        notes += devices.another_part(profile, device_name(device))
 
     cases: list[Case] = []
-    notes: list[str] = []
     for found, note in _measured(profile, blocks, measure, budget_s, progress):
         cases += found
         notes += [note] if note else []
     if not cases:
         raise SpecError(notes[0] if notes else "no blocks to validate")
-    return result(profile, device, cases, notes, {"threads": threads, "seconds_a_block": seconds})
+    return result(profile, device, cases, notes, {"threads": count, "seconds_a_block": seconds})
 
 
 def _measured(
@@ -183,28 +191,36 @@ def row(one: Case) -> Row:
         "in_situ_error": None if inside is None else error(inside, m.whole.seconds),
         "composition_error": None if alone is None or not inside else error(alone, inside),
         "eager_s": m.whole.seconds, "graph_s": m.graph_s,
-        "basis": basis(p.cost), "samples": m.whole.samples, "dirty": m.whole.dirty,
+        "basis": basis(p.cost), "samples": m.whole.samples, "dirty": m.whole.dirty, "disturbed": m.whole.dirty > _NOISY,
     }  # fmt: skip
 
 
 def result(profile: Device, device: str, cases: Sequence[Case], notes: Sequence[str], inputs: dict[str, Any]) -> Result:
-    """The report of cases."""
-    rows = [row(one) for one in cases]
-    found = summary(rows)
-    kinds = grouped(rows, lambda r: (r["kind"], r["stage"], r["direction"]), ("kind", "stage", "direction"))
-    metrics = {"blocks": found.pop("n"), **found, **_composition(rows)}
-    noisy = [r["block"] for r in rows if r["dirty"] > _NOISY]
-    warnings = [*notes]
-    if noisy:
-        warnings.append(
-            f"{len(noisy)} of {len(rows)} timings had more than {_NOISY:.0%} disturbed samples (busy machine)"
-        )
+    """The report of cases; figures are of those that nobody disturbed, unless all were."""
+    calm = [one for one in cases if one.measured.whole.dirty <= _NOISY]
+    counted = calm or list(cases)
+    scored = [row(one) for one in counted]
+    found = summary(scored)
+    kinds = grouped(scored, lambda r: (r["kind"], r["stage"], r["direction"]), ("kind", "stage", "direction"))
+    metrics = {"blocks": found.pop("n"), "disturbed_blocks": len(cases) - len(calm), **found, **_composition(scored)}
     return Result(
         "validate blocks",
         {"hw": profile.name, "device": device, "measurements": [_run(home) for home in profile.measurements], **inputs},
-        metrics, {"blocks": rows, "kinds": kinds, "ops": _ops(cases)}, tuple(warnings),
-        (f"hardware: {profile.title}, {profile.where}",), _verdict(metrics),
+        metrics, {"blocks": [row(one) for one in cases], "kinds": kinds, "ops": _ops(counted)},
+        (*notes, *_disturbed(cases, calm)), (f"hardware: {profile.title}, {profile.where}",),
+        _verdict(metrics) + ("" if calm else "; ALL DISTURBED: the machine was busy, these figures say little"),
     )  # fmt: skip
+
+
+def _disturbed(cases: Sequence[Case], calm: Sequence[Case]) -> tuple[str, ...]:
+    """What was left out of the figures, in one line."""
+    names = dict.fromkeys(one.measured.spec.name for one in cases if one.measured.whole.dirty > _NOISY)
+    if not names or not calm:
+        return ()
+    return (
+        f"{len(cases) - len(calm)} of {len(cases)} timings had more than {_NOISY:.0%} disturbed samples (busy machine) and are "
+        f"in no figure, only in the rows: {', '.join(names)}",
+    )
 
 
 def _run(home: str) -> str:

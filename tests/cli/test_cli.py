@@ -202,6 +202,11 @@ BAD = {
     "a budget without a unit": (["calibrate", "run", "-o", "r", "--budget", "8"], "8m"),
     "an unknown mode": (["calibrate", "run", "-o", "r", "--mode", "fast"], "fast"),
     "fp8 on a CPU": (["validate", "blocks", "--hw", "h200", "--dtype", "fp8", "--blocks", "1"], "fp8"),
+    "a GPU's profile on a CPU": (
+        ["validate", "blocks", "--hw", "h200", "--device", "cpu", "--blocks", "1"],
+        "is no CPU",
+    ),
+    "more threads than cores": (["calibrate", "run", "-o", "r", "--threads", "9999"], "--threads 9999"),
     "half a GPU": ([*DECODE[:-1], "plan.tp=1.5"], "plan.tp"),
     "experts in a dense model": (["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "plan.ep=8"], "ep"),
     "unknown dtype": ([*DECODE, "--set", "plan.kv_dtype=fp9"], "fp8"),

@@ -94,6 +94,7 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
 def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
     home = tmp_path / "run"
     done(home, families=["gather"], formats=["fp32"])
+    monkeypatch.setattr(target, "cores", lambda: 2)
     with pytest.raises(SpecError, match=r"threads = 1, here it is 2"):
         done(home, families=["gather"], resume=True, threads=2)
     monkeypatch.setattr(torch, "__version__", "1.0")
@@ -158,6 +159,7 @@ def test_the_run_module_is_imported_without_torch():
     ({"formats": ["fp8"]}, "fp8 on cpu would be an emulation, not fp8"),
     ({"formats": ["bf61"]}, "no format 'bf61'"),
     ({"models": ["lama"]}, "unknown model 'lama'"),
+    ({"threads": 10_000}, "--threads 10000: this process may use"),
 ])  # fmt: skip
 def test_what_cannot_be_measured_is_one_line_before_anything_is_written(tmp_path, monkeypatch, more, said):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

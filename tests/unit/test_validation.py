@@ -17,6 +17,7 @@ from simcost.measure.blocks_timing import BlockTime, OpTime, total
 from simcost.measure.timing import Timing
 from simcost.ops.traffic import Traffic
 from simcost.validation import blocks, kernels
+from simcost.validation import device as devices
 from simcost.validation.predict import predict
 
 PROFILE = """schema = 1
@@ -201,6 +202,74 @@ def test_blocks_that_cannot_be_measured_are_said_and_left_out(home) -> None:
     result = blocks.validate(str(home), specs, measure=measured, budget_s=0.0, progress=told.append)
     assert result.warnings == ("budget spent after 1 of 4 blocks",)
     assert [event.done for event in told] == [1]
+
+
+def disturbed(spec: BlockSpec) -> list[BlockTime]:
+    """Twice as slow, because somebody else ran."""
+    found = measured(spec)
+    slow = [replace(one.whole, seconds=2.0 * one.whole.seconds, dirty=0.31) for one in found]
+    return [replace(one, whole=whole) for one, whole in zip(found, slow, strict=True)]
+
+
+def test_disturbed_timings_are_in_the_rows_and_in_no_figure(home) -> None:
+    specs = design(4, 1)
+    calm = blocks.validate(str(home), specs[1:], measure=measured)
+    mixed = blocks.validate(str(home), specs, measure=lambda spec: (disturbed if spec is specs[0] else measured)(spec))
+    assert mixed.metrics == {**calm.metrics, "disturbed_blocks": 1}
+    assert [row["disturbed"] for row in mixed.tables["blocks"]] == [True, False, False, False]
+    assert mixed.tables["ops"] == calm.tables["ops"]
+    assert mixed.warnings[-1].startswith("1 of 4 timings had more than 30% disturbed samples")
+    assert specs[0].name in mixed.warnings[-1]
+    busy = blocks.validate(str(home), specs, measure=disturbed)
+    assert busy.metrics["blocks"] == busy.metrics["disturbed_blocks"] == 4
+    assert "ALL DISTURBED" in busy.verdict
+
+
+RUN = """schema = 1
+kind = "measured"
+title = "made"
+[environment]
+device = "{device}"
+device_name = "{name}"
+threads = {threads}
+"""
+
+
+def measured_on(home, device: str, threads: int = 1, name: str = "a part") -> str:
+    run = home / "measurements" / "made"
+    run.mkdir(parents=True, exist_ok=True)
+    (run / "run.toml").write_text(RUN.format(device=device, threads=threads, name=name), encoding="utf-8")
+    return str(home)
+
+
+def test_rows_of_another_kind_of_device_are_refused_with_the_way_out(home) -> None:
+    specs = design(1, 1)
+    for rows, asked in (("cuda:0", "cpu"), ("cpu", "cuda:1")):
+        hw = measured_on(home, rows)
+        with pytest.raises(
+            SpecError, match=rf"measured with --device {rows[:4].rstrip(':')}.*or name a profile"
+        ) as error:
+            blocks.validate(hw, specs, asked, measure=measured)
+        assert "\n" not in str(error.value)
+    assert blocks.validate(measured_on(home, "cuda:0"), specs, "cuda:1", measure=measured).metrics["blocks"] == 1
+    with pytest.raises(SpecError, match=r"is no CPU: .*--device cuda.*calibrate run -o DIR"):
+        blocks.validate("h200", specs, "cpu", measure=measured)
+
+
+def test_threads_are_those_of_the_rows(home) -> None:
+    hw, specs = measured_on(home, "cpu", threads=3), design(1, 1)
+    assert blocks.validate(hw, specs, measure=measured).inputs["threads"] == 3
+    with pytest.raises(SpecError, match="were measured with 3 threads, not 2: ask with --threads 3"):
+        blocks.validate(hw, specs, threads=2, measure=measured)
+    (home / "measurements" / "made" / "run.toml").unlink()
+    assert blocks.validate(hw, specs, measure=measured).inputs["threads"] == 1
+    assert blocks.validate(hw, specs, threads=2, measure=measured).inputs["threads"] == 2
+
+
+def test_a_part_of_another_name_is_said(home) -> None:
+    profile = hardware.load(measured_on(home, "cpu", name="this one"))
+    assert devices.another_part(profile, "this one") == ()
+    assert "measured on this one, this is that one" in devices.another_part(profile, "that one")[0]
 
 
 def test_a_design_is_random_or_the_layers_of_models() -> None:
