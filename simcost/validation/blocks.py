@@ -110,14 +110,14 @@ def validate(
     if measure is None:
         from simcost.measure.environment import device_name
         from simcost.measure.in_situ import measure_block
-        from simcost.measure.target import enough_cores
+        from simcost.measure.target import find
 
-        enough_cores(count if device == "cpu" else None)
+        target = find(device, count if device == "cpu" else None)
 
         def measure(spec: BlockSpec) -> list[BlockTime]:
             return measure_block(spec, device, seconds, count, limit)
 
-        notes += devices.another_part(profile, device_name(device))
+        notes += devices.another_part(profile, device_name(target.name))
 
     cases: list[Case] = []
     for found, note in _measured(profile, blocks, measure, budget_s, progress):

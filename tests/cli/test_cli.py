@@ -206,6 +206,10 @@ BAD = {
         ["validate", "blocks", "--hw", "h200", "--device", "cpu", "--blocks", "1"],
         "is no CPU",
     ),
+    "a device that is none": (
+        ["validate", "blocks", "--hw", "h200", "--device", "gpu", "--blocks", "1"],
+        "must be cpu",
+    ),
     "more threads than cores": (["calibrate", "run", "-o", "r", "--threads", "9999"], "--threads 9999"),
     "half a GPU": ([*DECODE[:-1], "plan.tp=1.5"], "plan.tp"),
     "experts in a dense model": (["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "plan.ep=8"], "ep"),
