@@ -8,25 +8,24 @@ docs/theory/calibration.md, "From kernels to a block"; Vidur (arXiv 2405.05465) 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from simcost.calibration.record import to_toml
-from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
-from simcost.measure import environment
 from simcost.measure.allocator import steady_allocator
-from simcost.measure.blocks_rows import add, read_blocks, write
+from simcost.measure.blocks_rows import read_blocks, write
 from simcost.measure.blocks_spec import BlockSpec, random_blocks
 from simcost.measure.blocks_timing import BlockTime
 from simcost.measure.event import Event
+from simcost.measure.in_situ_log import EVERY, Log
+from simcost.measure.judgement import NOISY_DIRTY
 from simcost.measure.need import need_torch
 from simcost.measure.target import find
 
 __all__ = ["BlockTime", "measure_block", "measure_in_situ", "random_blocks"]
 SECONDS = 2.0  # for one block
-NOISY = 0.3  # share of disturbed samples above which a block is measured again
-RETRIES = 2
+RETRIES = 2  # of a block with more than NOISY_DIRTY disturbed samples
 
 
 def measure_block(
@@ -75,7 +74,7 @@ def _on_cpu(spec: BlockSpec, seconds: float, limit: float | None, isolated: bool
     block = blocks.build(spec, limit=limit)
     found = blocks_time.measure(block, seconds, isolated)
     for _ in range(RETRIES):
-        if disturbed(found) <= NOISY:
+        if disturbed(found) <= NOISY_DIRTY:
             break
         found = min(found, blocks_time.measure(block, seconds, isolated), key=disturbed)
     return found
@@ -96,48 +95,49 @@ def measure_in_situ(
     threads: int = 1,
     limit: float | None = None,
     isolated: bool = False,
+    asked: Mapping[str, Any] | None = None,
 ) -> Iterator[Event]:
     """Measure block after block; append rows to OUT/<family>/<kind>.csv and latencies to OUT/blocks.csv.
 
     One event a block, after its rows are on disk. Stops in good order when the budget is spent: every prefix of
-    `random_blocks` is a valid design. `resume` skips blocks that are there; without it a folder with blocks is refused."""
+    `random_blocks` is a valid design. `resume` skips blocks that are there; without it a folder with blocks is refused.
+    `asked`: mode and seed, for the record."""
     done = {row["block"] for row in read_blocks(out)}
     if done and not resume:
         raise SpecError(f"{out / 'blocks.csv'}: blocks were measured here before; add to them with --resume")
-    _record(device, threads, out)
-    start, taken, total = time.monotonic(), 0, len(blocks)
-    for index, spec in enumerate(blocks):
-        if spec.name in done:
-            yield Event(index + 1, total, "block", spec.name, note="measured before")
-            continue
-        spent = time.monotonic() - start
-        if budget_s is not None and taken and spent + spent / taken > budget_s:
-            yield Event(index, total, "block", "", note=f"budget spent after {taken} of {total} blocks")
-            return
-        try:
-            found = measure_block(spec, device, seconds, threads, limit, isolated)
-        except SpecError as problem:
-            yield Event(index + 1, total, "block", spec.name, note=f"left out: {problem}")
-            continue
-        rows = write(out, found)
-        taken += 1
-        left = (time.monotonic() - start) / taken * (total - index - 1)
-        yield Event(index + 1, total, "block", spec.name, left, _said(found, rows))
-
-
-def _record(device: str, threads: int, out: Path) -> None:
-    """run.toml, so that the folder is a measurement run; where there is one, it must be of this machine."""
-    target = find(device, threads if device == "cpu" else None)
-    here, path = environment.record(target), out / "run.toml"
-    if path.is_file():
-        before = load_run(out).record.get("environment")
-        if isinstance(before, dict):
-            environment.same(here, before, str(path))
-        return
-    title = f"kernels timed inside running layers, {here['device_name']}, torch {here['torch']}"
-    add(path, "", to_toml({"schema": 1, "kind": "measured", "title": title, "environment": here}))
+    log = Log(out, find(device, threads if device == "cpu" else None), asked or {})
+    log.write("running")
+    start, taken, total, ended = time.monotonic(), 0, len(blocks), "stopped"
+    try:
+        log.look()
+        for index, spec in enumerate(blocks):
+            if spec.name in done:
+                yield Event(index + 1, total, "block", spec.name, note="measured before")
+                continue
+            spent = time.monotonic() - start
+            if budget_s is not None and taken and spent + spent / taken > budget_s:
+                ended = "budget reached"
+                yield Event(index, total, "block", "", note=f"budget spent after {taken} of {total} blocks")
+                return
+            try:
+                found = measure_block(spec, device, seconds, threads, limit, isolated)
+            except SpecError as problem:
+                log.left_out.append(str(problem))
+                yield Event(index + 1, total, "block", spec.name, note=f"left out: {problem}")
+                continue
+            rows = write(out, found)
+            taken += 1
+            if taken % EVERY == 0:
+                log.look()
+            left = (time.monotonic() - start) / taken * (total - index - 1)
+            yield Event(index + 1, total, "block", spec.name, left, _said(found, rows))
+        ended = "complete"
+    finally:
+        if ended != "stopped" and taken:
+            log.look()
+        log.write(ended)
 
 
 def _said(found: Sequence[BlockTime], rows: int) -> str:
     noisy = disturbed(found)
-    return f"{rows} rows" + (f", {noisy:.0%} of the samples disturbed" if noisy > NOISY else "")
+    return f"{rows} rows" + (f", {noisy:.0%} of the samples disturbed" if noisy > NOISY_DIRTY else "")

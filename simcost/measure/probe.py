@@ -16,6 +16,7 @@ from simcost.measure.timing import Timing, timed
 from simcost.units import parse
 
 EVERY = 50  # visits between two looks at the sentinel
+TIMED = ("fp32", "bf16", "fp16", "tf32")  # formats whose rate is probed; the others' is a guess for planning
 _VISIT = parse("20 ms", "seconds")
 
 
@@ -34,7 +35,7 @@ def rates(bench: Bench) -> Rates:
     side = 4096.0 if bench.cuda else 512.0
     found: dict[str, float] = {}
     for name in bench.target.formats:
-        if name not in ("fp32", "bf16", "fp16", "tf32"):
+        if name not in TIMED:
             continue
         x = "fp32" if name == "tf32" else name
         point = Point(kind_of("gemm", x=x, w=x, compute=name), (1.0, side, side, side))

@@ -25,6 +25,7 @@ from simcost.measure.environment import record as environment
 from simcost.measure.environment import same
 from simcost.measure.event import Event
 from simcost.measure.folder import Folder
+from simcost.measure.judgement import judged, looks, together
 from simcost.measure.need import need_torch
 from simcost.measure.points import Kind, Point, interleaved
 from simcost.measure.target import Target, find
@@ -32,10 +33,6 @@ from simcost.measure.target import Target, find
 if TYPE_CHECKING:
     from simcost.measure.probe import Sentinel
     from simcost.measure.visits import Visits
-
-NOISY_DIRTY, POOR_DIRTY = 0.3, 0.6
-NOISY_DRIFT = {False: 0.15, True: 0.03}  # of a CPU between minutes, of a GPU whose clocks hold
-POOR_DRIFT = {False: 0.5, True: 0.1}
 
 
 def measure(
@@ -100,7 +97,7 @@ def _run(job: _Job) -> Iterator[Event]:
     from simcost.measure.bench import Bench
     from simcost.measure.design import design
     from simcost.measure.kernels.launch import launch
-    from simcost.measure.probe import Sentinel, rates
+    from simcost.measure.probe import TIMED, Sentinel, rates
     from simcost.measure.visits import Visits
 
     started = time.monotonic()
@@ -113,11 +110,12 @@ def _run(job: _Job) -> Iterator[Event]:
     plan = design(wanted, job.specs, job.target, job.size, job.mode, probed, job.seed)
     todo = [point for point in plan.points if not job.folder.has(point)]
     sentinel, visits = (
-        Sentinel(bench),
+        Sentinel(bench, *looks(job.before)),
         Visits(bench, job.size.visit_s, job.size.call_s, probed.seconds, spare(todo, job)),
     )
+    flops = {f"{name}_flops_per_s": rate for name, rate in probed.flops_per_s.items() if name in TIMED}
     extra = {
-        "rates": {"bytes_per_s": probed.bytes_per_s, **{f"{k}_flops_per_s": v for k, v in probed.flops_per_s.items()}},
+        "rates": {"bytes_per_s": probed.bytes_per_s, **flops},  # guesses for narrower formats are none of its rates
         "launch": launch(bench, job.size.visit_s),
     }
     job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, "running"))
@@ -201,13 +199,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def quality(cuda: bool, dirty: float, drift: float) -> str:
-    """ "good", "noisy" (usable, with wider errors) or "poor"."""
-    if dirty > POOR_DIRTY or drift > POOR_DRIFT[cuda]:
-        return "poor"
-    return "noisy" if dirty > NOISY_DIRTY or drift > NOISY_DRIFT[cuda] else "good"
-
-
 def _record(
     job: _Job,
     stamp: str,
@@ -217,26 +208,19 @@ def _record(
     extra: Mapping[str, Any],
     ended: str,
 ) -> dict[str, Any]:
-    """run.toml: what was measured, by whom, how well. A resumed run keeps what the earlier one said of its kinds."""
+    """run.toml: what was measured, by whom, how well, over all sessions of a run that was resumed."""
     here, target = job.here, job.target
-    dirty = sum(visits.dirty) / len(visits.dirty) if visits.dirty else 0.0
     threads = "" if target.cuda else f", {target.threads} thread{'s' if target.threads > 1 else ''}"
     known: dict[str, Any] = dict(job.before.get("kinds", {}))
     for kind, count in visits.kernels.items():
-        known[str(kind)] = {"kernels": [name for name, _ in count.most_common()], "rows": job.folder.count(kind)}
+        ran = [*(name for name, _ in count.most_common()), *known.get(str(kind), {}).get("kernels", [])]
+        known[str(kind)] = {"kernels": list(dict.fromkeys(ran)), "rows": job.folder.count(kind)}
     for kind, why in visits.dropped.items():
         known[str(kind)] = {"kernels": [], "rows": job.folder.count(kind), "dropped": why}
     missing = left_out + visits.skipped
-    judged = {
-        "quality": quality(target.cuda, dirty, sentinel.drift),
-        "dirty_share": round(dirty, 4),
-        "sentinel_drift": round(sentinel.drift, 4),
-        "sentinel_worst": round(sentinel.moved(1.0), 4),
-        "sentinel_product_s": [f"{t:.5g}" for t in sentinel.product],
-        "sentinel_copy_s": [f"{t:.5g}" for t in sentinel.copy],
-    }
+    found = judged(target.cuda, *together(job.before, visits.dirty), sentinel)
     if not visits.dirty:  # nothing was left to measure: the earlier judgement stands
-        judged |= {key: job.before[key] for key in judged if key in job.before}
+        found |= {key: job.before[key] for key in found if key in job.before}
     return {
         "schema": 1,
         "kind": "measured",
@@ -244,7 +228,7 @@ def _record(
         "started": job.before.get("started", stamp),
         "ended": _now(),
         "state": ended,
-        **judged,
+        **found,
         "left_out": [f"{count}: {why}" for why, count in sorted(missing.items())],
         "environment": dict(here),
         **extra,

@@ -95,7 +95,7 @@ def _cpu(job: Job) -> Iterator[Event]:
     half = None if job.budget_s is None else job.budget_s / 2.0
     yield from measure_in_situ(
         "cpu", random_blocks(BLOCKS[job.mode], job.seed), job.out / "measurements" / "in-situ", half, job.resume,
-        threads=job.threads,
+        threads=job.threads, asked={"mode": job.mode, "seed": job.seed},
     )  # fmt: skip
 
 
@@ -120,6 +120,10 @@ def result(job: Job, notes: tuple[str, ...] = ()) -> Result:
                 f"{run.name}: quality {quality}: the machine was disturbed, or its clocks moved (see {home / 'run.toml'})"
             )
         said += [f"{run.name}: left out {line}" for line in run.record.get("left_out", [])]
+        if run.record.get("disturbed"):
+            said.append(
+                f"{run.name}: {len(run.record['disturbed'])} blocks on a disturbed machine (see {home / 'run.toml'})"
+            )
     if not rows:
         raise SpecError(f"{job.out}: nothing was measured")
     total = sum(int(row["rows"]) for row in rows)

@@ -120,6 +120,8 @@ def _notes(runs: list[Run]) -> list[str]:
                 found.append(f"{run.name} {name}: dropped whole: {record['dropped']}")
         if run.record.get("quality", "good") != "good":
             found.append(f"{run.name}: quality {run.record['quality']}")
+        if run.record.get("disturbed"):
+            found.append(f"{run.name}: {len(run.record['disturbed'])} blocks on a disturbed machine (see its run.toml)")
     return found
 
 

@@ -421,6 +421,34 @@ def test_rows_load_and_resume_adds_what_is_missing(tmp_path) -> None:
     assert read["gemm_variant"] == 5  # qkv, o, router, shared up and down; "input" and "weight" have a file each
 
 
+def test_the_record_of_blocks_says_how_it_went_over_all_sessions(tmp_path, monkeypatch) -> None:
+    real = in_situ.measure_block
+
+    def busy(*args, **kwargs):
+        return [replace(one, whole=replace(one.whole, dirty=0.75)) for one in real(*args, **kwargs)]
+
+    ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(3)]
+    monkeypatch.setattr(in_situ, "measure_block", busy)
+    asked = {"mode": "quick", "seed": 3}
+    for _ in in_situ.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01, asked=asked):
+        running = tables.load_run(tmp_path).record
+    assert running["state"] == "running"
+    first = tables.load_run(tmp_path).record
+    assert (first["state"], first["quality"], first["dirty_share"]) == ("complete", "poor", 0.75)
+    assert first["disturbed"] == ["block-0 forward: 75% of its samples", "block-1 forward: 75% of its samples"]
+    assert (first["environment"]["mode"], first["environment"]["seed"]) == ("quick", 3)
+    assert first["kinds"]["gemm/fp32-fp32-fp32"]["rows"] > 0
+    assert first["started"] <= first["ended"]
+    assert len(first["sentinel_product_s"]) == 2
+    calm = [replace(one.whole, dirty=0.0) for one in real(ones[2], seconds=0.01)]
+    monkeypatch.setattr(in_situ, "measure_block", lambda *a, **k: [replace(real(*a, **k)[0], whole=calm[0])])
+    list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=60.0, resume=True, seconds=0.01))
+    both = tables.load_run(tmp_path).record
+    assert (both["visits"], both["dirty_share"], both["disturbed"]) == (3, 0.5, first["disturbed"])
+    assert both["started"] == first["started"]
+    assert both["sentinel_product_s"][:2] == first["sentinel_product_s"]
+
+
 def test_a_block_that_does_not_fit_stops_no_run(tmp_path) -> None:
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(2)]
     events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, seconds=0.01, limit=1000.0))
@@ -433,6 +461,7 @@ def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path) -> 
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(5)]
     events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=0.0, seconds=0.01))
     assert events[-1].note == "budget spent after 1 of 5 blocks"
+    assert tables.load_run(tmp_path).record["state"] == "budget reached"
     assert len(blocks_rows.read_blocks(tmp_path)) == 1
     (tmp_path / "blocks.csv").write_text("what,is,this\n1,2,3\n", encoding="utf-8")
     with pytest.raises(SpecError, match="columns must be block"):

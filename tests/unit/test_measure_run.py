@@ -17,7 +17,9 @@ from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
 from simcost.measure import collectives, gpu, kinds, run, target
 from simcost.measure.event import Event
-from simcost.measure.run import measure, quality
+from simcost.measure.judgement import judged, looks, quality, together
+from simcost.measure.probe import Sentinel
+from simcost.measure.run import measure
 from simcost.measure.visits import Visits
 
 ROOT = Path(__file__).parents[2]
@@ -183,6 +185,50 @@ def test_quality_words_follow_dirt_and_drift():
     assert quality(True, 0.0, 0.05) == "noisy"
     assert quality(True, 0.0, 0.2) == "poor"
     assert quality(False, 0.7, 0.0) == "poor"
+
+
+def test_a_resumed_run_is_as_disturbed_as_all_its_visits():
+    sentinel = Sentinel(None, *looks({"sentinel_product_s": ["1e-3", "1e-3"], "sentinel_copy_s": ["2e-3"]}))
+    assert (sentinel.product, sentinel.copy) == ([1e-3, 1e-3], [2e-3])
+    assert together({}, []) == (0, 0.0)
+    assert together({}, [0.0, 0.5]) == (2, 0.25)
+    assert together({"visits": 30, "dirty_share": 0.8}, [0.0] * 10) == (40, pytest.approx(0.6))
+    uncounted = {"dirty_share": 0.8, "kinds": {"a/b": {"rows": 20}, "a/c": {"rows": 10}}}
+    assert together(uncounted, [0.0] * 10) == (40, pytest.approx(0.6))
+    found = judged(False, *together({"visits": 30, "dirty_share": 0.8}, [0.0] * 10), sentinel)
+    assert (found["quality"], found["visits"], found["dirty_share"]) == ("noisy", 40, 0.6)
+    with pytest.raises(SpecError, match="must be lists of numbers"):
+        looks({"sentinel_copy_s": ["soon"]})
+
+
+def test_the_record_of_a_resumed_run_is_of_all_sessions(tmp_path, monkeypatch):
+    home, real = tmp_path / "run", Visits.time
+
+    def noisy(self, point):
+        timing, note = real(self, point)
+        self.dirty[-1:] = [1.0] if timing is not None else []
+        return timing, note
+
+    monkeypatch.setattr(Visits, "time", noisy)
+    done(home, families=["gather"], formats=["fp32"])
+    first = tables.load_run(home).record
+    assert (first["dirty_share"], first["quality"]) == (1.0, "poor")
+    monkeypatch.setattr(Visits, "time", real)
+    done(home, families=["gather", "router"], formats=["fp32"], resume=True)
+    both = tables.load_run(home).record
+    assert both["visits"] > first["visits"]
+    assert both["dirty_share"] * both["visits"] >= first["visits"] - 0.1
+    assert both["sentinel_product_s"][: len(first["sentinel_product_s"])] == first["sentinel_product_s"]
+    assert len(both["sentinel_copy_s"]) > len(first["sentinel_copy_s"])
+    assert both["started"] == first["started"]
+    assert both["kinds"].keys() > first["kinds"].keys()
+
+
+def test_a_processor_has_no_rates_of_formats_that_it_lacks(tmp_path):
+    done(tmp_path / "run", families=["gather"], budget_s=0.1)
+    assert set(tables.load_run(tmp_path / "run").record["rates"]) == {
+        "bytes_per_s", "bf16_flops_per_s", "fp32_flops_per_s",
+    }  # fmt: skip
 
 
 def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):

@@ -1,0 +1,57 @@
+"""How well a run went, over all its sessions: a resumed run is as disturbed as all of its visits, not as the last ones.
+
+Most likely to be wrong: two sessions on a machine whose clocks differ from day to day look like drift, which they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from simcost.errors import SpecError
+
+if TYPE_CHECKING:
+    from simcost.measure.probe import Sentinel
+
+NOISY_DIRTY, POOR_DIRTY = 0.3, 0.6
+NOISY_DRIFT = {False: 0.15, True: 0.03}  # of a CPU between minutes, of a GPU whose clocks hold
+POOR_DRIFT = {False: 0.5, True: 0.1}
+
+
+def quality(cuda: bool, dirty: float, drift: float) -> str:
+    """ "good", "noisy" (usable, with wider errors) or "poor"."""
+    if dirty > POOR_DIRTY or drift > POOR_DRIFT[cuda]:
+        return "poor"
+    return "noisy" if dirty > NOISY_DIRTY or drift > NOISY_DRIFT[cuda] else "good"
+
+
+def looks(before: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+    """What the sentinel saw in earlier sessions: (products, copies). [s]"""
+    product, copy = (before.get(f"sentinel_{what}_s", []) for what in ("product", "copy"))
+    try:
+        return [float(t) for t in product], [float(t) for t in copy]
+    except (TypeError, ValueError):
+        raise SpecError("run.toml: sentinel_product_s and sentinel_copy_s must be lists of numbers") from None
+
+
+def together(before: Mapping[str, Any], dirty: Sequence[float]) -> tuple[int, float]:
+    """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record that counts no visits counts
+    its rows."""
+    rows = sum(int(kind.get("rows", 0)) for kind in before.get("kinds", {}).values())
+    earlier = int(before.get("visits", rows if "dirty_share" in before else 0))
+    total = earlier + len(dirty)
+    share = earlier * float(before.get("dirty_share", 0.0)) + sum(dirty)
+    return total, share / total if total else 0.0
+
+
+def judged(cuda: bool, visits: int, dirty: float, sentinel: Sentinel) -> dict[str, Any]:
+    """The lines of run.toml. `dirty`: mean share of disturbed samples of all `visits`."""
+    return {
+        "quality": quality(cuda, dirty, sentinel.drift),
+        "visits": visits,
+        "dirty_share": round(dirty, 4),
+        "sentinel_drift": round(sentinel.drift, 4),
+        "sentinel_worst": round(sentinel.moved(1.0), 4),
+        "sentinel_product_s": [f"{t:.5g}" for t in sentinel.product],
+        "sentinel_copy_s": [f"{t:.5g}" for t in sentinel.copy],
+    }
