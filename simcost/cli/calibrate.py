@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from simcost.cli import options as o
-from simcost.cli.output import emit
+from simcost.cli.output import check, emit, render, report_name, write
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure devices, import measurements, judge the curves.", rich_markup_mode=None
@@ -30,14 +30,14 @@ def _say(text: str) -> None:
 def import_aiconfigurator(
     system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
     run: Annotated[Path | None, typer.Option("--run", help="Folder of the run; default: the profile's own.")] = None,
-    rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
     from simcost.scenarios import imports
 
     result = imports.import_aiconfigurator(system, run, rows, progress=_say)
     _say("")
-    return emit(result, format, output, strict)
+    return emit(result, format, output)
 
 
 @importing.command("csv")
@@ -47,12 +47,12 @@ def import_csv(
     run: Annotated[Path, typer.Option("--run", help="Folder of the run to write: FOLDER/measurements/NAME, which --hw FOLDER reads.")],
     title: Annotated[str, typer.Option("--title", help="What these rows are.")],
     source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
-    rows: Count = 1300, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
     from simcost.scenarios import imports
 
-    return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output, strict)
+    return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output)
 
 
 @app.command("report")
@@ -60,7 +60,7 @@ def report(
     hw: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.")] = None,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
     from simcost.scenarios import calibration
@@ -70,24 +70,26 @@ def report(
         from simcost.report.plot import calibration_figure
 
         calibration_figure(hw, family, Path(plot))
-    return emit(result, format, output, strict)
+    return emit(result, format, output)
 
 
 @app.command("transfer")
 def transfer(
     hw: Annotated[str | None, typer.Argument(help="Judge by this device's rows; default: every measured one.")] = None,
     sibling: Annotated[str | None, typer.Option("--from", help="Whose curves stand in; default: every measured one.")] = None,
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
     from simcost.scenarios import calibration
 
-    return emit(calibration.transfer(hw, sibling), format, output, strict)
+    return emit(calibration.transfer(hw, sibling), format, output)
 
 
 @app.command("run")
 def run(
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the rows; it is made.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder for the rows; it is made. The report stands there too, as report.md (.csv, .json by --format).")
+    ],
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.")] = "standard",
     model: Annotated[
@@ -99,12 +101,13 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of the points.", min=0)] = 0,
-    format: o.Format = "console", strict: o.Strict = False,
+    format: o.Format = "console",
 ) -> int:  # fmt: skip
     """Measure a device with torch (extra 'measure'): rows, their environment, and for a CPU a profile that --hw reads."""
     from simcost.cli.progress import drawn
     from simcost.measure import session
 
+    check(format)  # before an hour of measuring
     job = session.Job(
         device,
         mode,
@@ -118,4 +121,6 @@ def run(
         tuple(dtype or ()),
     )
     notes = drawn(session.measured(job))
-    return emit(session.result(job, notes), format, None, strict)
+    result = session.result(job, notes)
+    write(output / report_name(format), render(result, "markdown" if format == "console" else format, None))
+    return emit(result, format, None)

@@ -13,22 +13,34 @@ from simcost.result import Result
 FORMATS = ("console", "csv", "markdown", "json")
 
 
-def emit(result: Result, style: str, out: Path | None, strict: bool) -> int:
-    """Print or write; 3 when --strict and the design does not fit."""
+def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> int:
+    """Print or write; 3 when --strict and the design does not fit. A CSV has no place for notes: they go to stderr."""
     text = render(result, style, out)
     if out is not None:
         write(out, text)
     else:
         sys.stdout.write(text)
+    if style == "csv":
+        sys.stderr.writelines(f"simcost: note: {' '.join(line.split())}\n" for line in result.warnings)
     if strict and not result.fits:
         sys.stderr.write(f"simcost: --strict: {result.verdict}\n")
         return 3
     return 0
 
 
-def render(result: Result, style: str, out: Path | None) -> str:
+def check(style: str) -> None:
+    """Raises SpecError for a format that is none."""
     if style not in FORMATS:
         raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
+
+
+def report_name(style: str) -> str:
+    """The file of a report that stands in a folder."""
+    return f"report.{style}" if style in ("csv", "json") else "report.md"
+
+
+def render(result: Result, style: str, out: Path | None) -> str:
+    check(style)
     if style == "console":
         from io import StringIO
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from simcost.cli import options as o
-from simcost.cli.output import emit
+from simcost.cli.output import check, emit
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions against measurements.", rich_markup_mode=None)
 
@@ -29,26 +29,27 @@ def blocks(
     ] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m.")] = None,
     backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also training steps of the layers.")] = True,
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Build real torch layers, measure them, and compare with the predictions and their intervals."""
     from simcost.cli.progress import told
     from simcost.measure import session
     from simcost.validation import blocks as scenario
 
+    check(format)
     chosen = scenario.design(tuple(model or ()), count, seed, dtype, backward)
     result = scenario.validate(
         hw, chosen, device, seconds, threads, None, session.seconds(budget), progress=told(sys.stderr)
     )
-    return emit(result, format, output, strict)
+    return emit(result, format, output)
 
 
 @app.command("kernels")
 def kernels(
     hw: Annotated[str | None, typer.Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published kernel timings that no fit has seen: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
     from simcost.validation.kernels import reference
 
-    return emit(reference(hw), format, output, strict)
+    return emit(reference(hw), format, output)

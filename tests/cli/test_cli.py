@@ -321,3 +321,47 @@ def test_energy_is_labelled_assumed(capsys):
     document = answer(DECODE, capsys)
     assert document["metrics"]["joules_per_output_token_assumed"] > 0
     assert any("energy is assumed" in line for line in document["warnings"])
+
+
+JUDGING = [["calibrate", "report", "h200"], ["calibrate", "transfer"], ["validate", "kernels"]]
+
+
+@pytest.mark.parametrize("command", JUDGING, ids=" ".join)
+def test_strict_is_only_asked_where_a_design_can_fail_to_fit(command, capsys):
+    assert run([*command, "--strict"]) == 2
+    assert "--strict" in capsys.readouterr().err
+
+
+def test_a_csv_leaves_its_notes_on_stderr(tmp_path, capsys):
+    said = answer(DECODE, capsys)["warnings"]
+    assert run([*DECODE, "--format", "csv", "-o", str(tmp_path / "a.csv")]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("simcost: note: ")]
+    assert [line.removeprefix("simcost: note: ") for line in lines] == [" ".join(line.split()) for line in said]
+    assert run([*DECODE, "--format", "markdown"]) == 0
+    assert "simcost: note" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("style", "name"), [("console", "report.md"), ("csv", "report.csv"), ("json", "report.json")])
+def test_a_calibration_leaves_its_report_beside_its_rows(style, name, tmp_path, capsys, monkeypatch):
+    from simcost.measure import session
+
+    def measured(job):
+        (job.out / "gather").mkdir(parents=True)
+        (job.out / "run.toml").write_text('schema = 1\nkind = "measured"\ntitle = "made"\n')
+        (job.out / "gather" / "bf16-bf16.csv").write_text("rows,width,seconds\n1,2,3e-6\n")
+        yield from ()
+
+    monkeypatch.setattr(session, "measured", measured)
+    assert run(["calibrate", "run", "-o", str(tmp_path / "r"), "--format", style]) == 0
+    text = (tmp_path / "r" / name).read_text()
+    assert "gather bf16-bf16" in text
+    if style == "console":
+        assert text.startswith("# simcost calibrate run")
+    else:
+        assert text == capsys.readouterr().out
+
+
+def test_a_format_that_is_none_is_refused_before_anything_is_measured(tmp_path, capsys):
+    assert run(["calibrate", "run", "-o", str(tmp_path / "r"), "--format", "xml"]) == 2
+    assert "--format" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
