@@ -52,7 +52,7 @@ def list_models(format: o.Format = "console", output: o.Out = None, strict: o.St
 
 @listing.command("hardware")
 def list_hardware(format: o.Format = "console", output: o.Out = None, strict: o.Strict = False) -> int:
-    """Device profiles with peaks, memory, links and price."""
+    """Device profiles with peaks, memory, links, price, and the measured rows or the sibling that they answer from."""
     from simcost import api
 
     return emit(api.list_hardware(), format, output, strict)
@@ -74,7 +74,7 @@ def show_hardware(
     name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
-    """Every fact with its source, every assumption with its reason."""
+    """Every fact with its source, every assumption with its reason, the measured rows or the sibling behind the answers."""
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)

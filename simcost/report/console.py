@@ -33,6 +33,10 @@ _FIRST = {
     "worst": _JUDGED,
     "rows": _JUDGED,
     "blocks": _JUDGED,
+    "hardware": (
+        "hardware", "title", "bf16_flops_per_s", "fp8_flops_per_s", "memory_bytes", "memory_bytes_per_s",
+        "measured_rows", "like", "scaleup_bytes_per_s",
+    ),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "sweep": (
         "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",

@@ -19,6 +19,7 @@ from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row, number
+from simcost.scenarios import measured as measured_rows
 
 _WORST = 5
 
@@ -27,10 +28,10 @@ def report(hw: str, family: str | None = None) -> Result:
     """Every curve of a profile: how many rows, how far off on held-out ones, how honest its intervals, its parameters."""
     device = hardware.load(hw)
     if not device.measurements:
-        raise SpecError(f"{device.where}: no measurements (simcost calibrate run, or calibrate import)")
+        raise SpecError(measured_rows.none_of_its_own(device))
     if family is not None and family not in families():
         raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
-    runs = [tables.load_run(Path(home)) for home in device.measurements]
+    runs = measured_rows.runs(device)
     rows: list[Row] = []
     worst: list[Row] = []
     thin: list[str] = []

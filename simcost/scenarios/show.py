@@ -13,6 +13,7 @@ from simcost.model import load as models
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
+from simcost.scenarios import measured
 from simcost.scenarios.query import Query, model_of
 
 _BF16_BYTES = 2.0
@@ -67,6 +68,7 @@ def list_hardware() -> Result:
                 "memory_bytes": number(device.capacity), "memory_bytes_per_s": number(device.bandwidth),
                 "scaleup_bytes_per_s": _maybe(device.scaleup and device.scaleup.bandwidth),
                 "domain": _maybe(device.scaleup and device.scaleup.domain),
+                "measured_rows": measured.total(device) or None, "like": device.sibling and device.sibling.name,
                 "tdp_w": _maybe(device.tdp), "usd_per_hour": _maybe(device.usd_per_hour),
             }
         )  # fmt: skip
@@ -129,7 +131,7 @@ def _basis(path: str) -> str:
 
 
 def show_hardware(name: str, sets: dict[str, Any]) -> Result:
-    """Every fact of a profile with its source, every assumption with its reason."""
+    """Every fact of a profile with its source, every assumption with its reason, and the rows that it answers from."""
     from simcost import grammar
 
     foreign = [path for path in sets if grammar.split(path)[0] != "hw"]
@@ -137,6 +139,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         raise SpecError(f"'{foreign[0]}' means nothing to show hardware (it takes hw.<key>)")
     changed = grammar.Overrides().merged(sets).hw
     device = hardware.load(name, changed)
+    changed = {path: given for path, given in changed.items() if path != "measurements"}  # a choice of rows, no fact
     where, tables = hardware.read(name)
     values = hardware.facts(tables, where)
     for path, given in changed.items():
@@ -156,6 +159,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")
     }
     return Result(
-        "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows}, device.notes, (where,),
+        "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows, "measurements": measured.table(name, device)},
+        device.notes, (where,),
         f"{device.title}: {sum(r['basis'] == 'assumed' for r in rows)} of {len(rows)} values are assumptions",
     )  # fmt: skip

@@ -177,6 +177,7 @@ BAD = {
     "fraction of a head": ([*DECODE[:-1], "plan.tp=3"], "num_attention_heads"),
     "no such measurement run": ([*DECODE, "--set", "hw.measurements=nun"], "nun"),
     "a device without rows": (["calibrate", "report", "gaudi2"], "no measurements"),
+    "a device with a sibling's rows": (["calibrate", "report", "h800"], "rows of h100 stand in, expected off by 26%"),
     "a stand-in without rows": (["calibrate", "transfer", "h200", "--from", "gaudi2"], "gaudi2"),
     "an unknown family": (["calibrate", "report", "h200", "--family", "gem"], "gem"),
     "an unknown system": (["calibrate", "import", "aiconfigurator", "--system", "h200"], "h200_sxm"),
@@ -365,3 +366,22 @@ def test_a_format_that_is_none_is_refused_before_anything_is_measured(tmp_path, 
     assert run(["calibrate", "run", "-o", str(tmp_path / "r"), "--format", "xml"]) == 2
     assert "--format" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
+
+
+def test_hardware_says_what_rows_it_answers_from(capsys):
+    own = [r for r in answer(["show", "hardware", "h200"], capsys)["rows"] if r["table"] == "measurements"]
+    assert [(r["rows_from"], r["kind"]) for r in own] == [("aiconfigurator-0.12.0", "imported")]
+    assert own[0]["rows"] > 10_000
+    borrowed = [r for r in answer(["show", "hardware", "mi300x"], capsys)["rows"] if r["table"] == "measurements"]
+    assert (borrowed[0]["rows_from"], borrowed[0]["spread"]) == ("like = h200", 0.45)
+    assert borrowed[0]["rows"] == own[0]["rows"]
+    assert borrowed[0]["source"].startswith("another architecture")
+    for command in (["gaudi2"], ["h200", "--set", "hw.measurements=none"]):
+        nothing = [r for r in answer(["show", "hardware", *command], capsys)["rows"] if r["table"] == "measurements"]
+        assert [r["rows_from"] for r in nothing] == ["none"]
+    listed = {row["hardware"]: row for row in answer(["list", "hardware"], capsys)["rows"]}
+    assert listed["h200"]["measured_rows"] == own[0]["rows"]
+    assert listed["h200"]["like"] is None
+    assert (listed["h800"]["measured_rows"], listed["h800"]["like"]) == (None, "h100")
+    assert run(["list", "hardware"]) == 0
+    assert "like" in capsys.readouterr().out
