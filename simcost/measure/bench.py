@@ -17,6 +17,7 @@ from simcost.measure.target import Target
 SPREAD = 0.1
 _BLOCK = 4_000_037  # elements drawn; a prime, so that rows of a matrix do not line up with the repetition
 _ALIGN = 256  # bytes between slices, as torch's own allocators align
+_SLACK = 1024  # slices of a point whose last bytes are lost to that
 
 TYPES = {
     "fp32": torch.float32,
@@ -51,29 +52,25 @@ class Bench:
         return self.target.cuda
 
     def begin(self, need_bytes: float) -> None:
-        """A new point: its slices of one format must fit into `need_bytes` without meeting."""
+        """A new point, for which the slices of the one before are free again. `need_bytes`: of all its copies; a point that
+        takes more gets a second pool, never a slice twice."""
         self._need = max(need_bytes, self.target.rotate)
+        self._cursor.clear()
 
     def take(self, shape: Sequence[int], name: str) -> torch.Tensor:
-        """A slice of random values in a format."""
+        """A slice of random values in a format; no two of a point share a byte."""
         count = math.prod(shape)
-        pool = self._pool(name, count)
-        step = _ALIGN // pool.element_size()
+        step = _ALIGN // TYPES[name].itemsize
         start = self._cursor.get(name, 0)
-        if start + count > pool.numel():
-            start = 0
+        pool = self._pools.get(name)
+        wanted = max(count, int(self._need / TYPES[name].itemsize)) + _SLACK * step
+        if pool is None or start + count > pool.numel() or (start == 0 and pool.numel() < wanted):
+            del pool
+            self._pools.pop(name, None)  # slices that were taken from it keep its memory
+            pool, start = self._drawn(wanted, name), 0
+            self._pools[name] = pool
         self._cursor[name] = start + math.ceil(count / step) * step
         return pool[start : start + count].view(*shape)
-
-    def _pool(self, name: str, count: int) -> torch.Tensor:
-        size = TYPES[name].itemsize
-        wanted = max(count, int(self._need / size)) + _ALIGN
-        pool = self._pools.get(name)
-        if pool is None or pool.numel() < wanted:
-            self._pools.pop(name, None)
-            pool = self._pools[name] = self._drawn(wanted, name)
-            self._cursor[name] = 0
-        return pool
 
     def _drawn(self, count: int, name: str) -> torch.Tensor:
         block = torch.randn(min(count, _BLOCK), generator=self.generator, device=self.device) * SPREAD

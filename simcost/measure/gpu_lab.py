@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from simcost.measure.bench import Bench
+from simcost.measure.design import footprint
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.points import Kind, Point, kind_of
 from simcost.measure.probe import time_kernel
@@ -42,7 +43,7 @@ class Lab:
 
     def point(self, point: Point, copies: int = 4) -> tuple[Kernel, Timing, str]:
         """Build, check, time. Raises RuntimeError when the result is wrong."""
-        self.bench.begin(float(point.op.work().bytes) * 2.0)
+        self.bench.begin(footprint(point.op) * copies)
         kernel = build(point, self.bench, copies)
         with kernel.context():
             error = kernel.error()

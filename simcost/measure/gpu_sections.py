@@ -26,6 +26,7 @@ from simcost.ops.attention_core import AttentionCore
 from simcost.units import parse, show
 
 _MILLI = parse("1 ms", "seconds")  # what do_bench answers in
+_TILE_COPIES = 4  # of queries and latents, by which a tile is judged
 
 
 def environment(lab: Lab) -> Iterator[str]:
@@ -130,9 +131,9 @@ def _tile(lab: Lab, point: Point, use: Any) -> str:
     op = point.op
     assert isinstance(op, AttentionCore)
     s = attention.shape(op)
-    lab.bench.begin(float(op.work().bytes) * 2.0)
+    lab.bench.begin(float(op.work().bytes) * _TILE_COPIES)
     calls, sets = [], []
-    for _ in range(4):
+    for _ in range(_TILE_COPIES):
         q = lab.bench.take((s.batch, s.q_len, s.heads, s.d_qk), s.name).transpose(1, 2)
         latent_ = lab.bench.take((s.batch, s.keys, s.d_qk), s.name)
         sets.append((q, latent_))

@@ -114,9 +114,9 @@ class Visits:
 
     def _build(self, point: Point, check: bool) -> Kernel:
         size = footprint(point.op)
-        self.bench.begin(size)
         most = COPIES_CUDA if self.bench.cuda else COPIES_CPU
         copies = max(1, min(most, math.ceil(self.bench.target.rotate / max(size, 1.0))))
+        self.bench.begin(size * copies)  # a copy that shares bytes with another finds them in the cache
         kernel = build(point, self.bench, copies)
         if check:
             with kernel.context():

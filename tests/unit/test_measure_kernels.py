@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -72,6 +73,52 @@ def test_a_kernel_is_right_and_its_copies_are_other_buffers(one, bench):
         assert first.data_ptr() != second.data_ptr()
         assert torch.isfinite(first.double()).all()
     assert kernel.backend
+
+
+def taken(bench, monkeypatch) -> list[tuple[str, int, int]]:
+    """(format, first byte, end) of every slice that is taken from now on, the tensors kept alive."""
+    found, kept, take = [], [], bench.take
+
+    def noted(shape, name):
+        x = take(shape, name)
+        kept.append(x)
+        found.append((name, x.data_ptr(), x.data_ptr() + x.numel() * x.element_size()))
+        return x
+
+    monkeypatch.setattr(bench, "take", noted)
+    return found
+
+
+@pytest.mark.parametrize("one", kinds.kinds(CPU, "standard"), ids=str)
+def test_no_two_slices_of_a_visit_share_a_byte(one, monkeypatch):
+    """Each point as a visit takes it, after another one left the pools in use."""
+    bench = Bench(Target("cpu", 1, 1e9, 1e5, ("bf16", "fp32"), {}), 0)
+    state = visiting(bench)
+    slices = taken(bench, monkeypatch)
+    for _ in range(2):
+        slices.clear()
+        with torch.no_grad():
+            state._build(Point(one, tuple(float(v) for v in small(one))), check=False)
+        order = sorted(slices, key=lambda one: one[1])
+        assert all(end <= start for (_, _, end), (_, start, _) in itertools.pairwise(order))
+
+
+def test_copies_of_a_buffer_just_below_the_rotation_are_disjoint(monkeypatch):
+    """Two thirds of the rotation a copy: the second one once wrapped around into the first."""
+    bench = Bench(Target("cpu", 1, 1e9, 120e4, ("bf16", "fp32"), {}), 0)
+    slices = taken(bench, monkeypatch)
+    kernel = visiting(bench)._build(gemm("bf16", 8, 512, 512), check=False)  # 0.54 MB of 1.2
+    assert len(kernel.calls) == 3
+    order = sorted(slices, key=lambda one: one[1])
+    assert all(end <= start for (_, _, end), (_, start, _) in itertools.pairwise(order))
+
+
+def test_a_point_that_takes_more_than_it_said_gets_a_second_pool(bench):
+    bench.begin(1.0)
+    size = 300_000  # of 1e6 that rotate
+    found = [bench.take((size,), "fp32") for _ in range(4)]
+    ends = sorted((x.data_ptr(), x.data_ptr() + 4 * size) for x in found)
+    assert all(a[1] <= b[0] for a, b in itertools.pairwise(ends))
 
 
 @pytest.mark.parametrize(("numbers", "layout"), [
