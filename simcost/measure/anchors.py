@@ -130,7 +130,8 @@ def _realised(kind: Kind, numbers: dict[str, float], origin: str) -> Iterator[Po
 def _skewed(kind: Kind, numbers: dict[str, float], origin: str) -> Iterator[Point]:
     """A layer of experts at three skews besides the load that its router is expected to give."""
     if kind.family == "experts" and numbers["tokens"] in _SKEWED_TOKENS:
-        for load_ in SKEWS[1:]:
+        for skew in SKEWS[1:]:
+            load_ = skew * numbers["experts"] / numbers["touched"]
             yield from _realised(kind, {**numbers, "load": load_}, origin)
 
 

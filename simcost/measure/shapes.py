@@ -43,11 +43,12 @@ def _attention(kind: Kind, x: Numbers) -> tuple[int, ...] | None:
     return whole(x["batch"]), q, past, math.ceil(heads / kv) * kv, kv, whole(x["d_qk"], 8), whole(x["d_v"], 8), window
 
 
-def loaded(copies: int, touched: int, load: float, most: int) -> list[int]:
-    """Rows of each touched expert, busiest first: it has `load` times the mean, as far as whole rows and at most `most` an
-    expert allow; the others fall like a power law. The load that comes out, put in again, gives the same rows."""
+def loaded(copies: int, touched: int, held: int, load: float, most: int) -> list[int]:
+    """Rows of each touched expert, busiest first: it has `load` times the mean of all `held` experts, as queries say it
+    (`routing.busiest_expert`), as far as whole rows and at most `most` an expert allow; the others fall like a power law.
+    The load that comes out, put in again, gives the same rows."""
     mean = -(-copies // touched)
-    busiest = min(max(round(load * copies / touched), mean), most, copies - touched + 1)
+    busiest = min(max(round(load * copies / held), mean), most, copies - touched + 1)
     others, rest = touched - 1, copies - busiest
     if others == 0:
         return [copies]
@@ -79,20 +80,20 @@ def _experts(kind: Kind, x: Numbers) -> tuple[float, ...] | None:
     top_k = min(whole(x["copies"] / tokens), experts)
     copies = tokens * top_k
     touched = min(max(whole(x["touched"]), top_k), experts, copies)
-    counts = loaded(copies, touched, x["load"], tokens)
+    counts = loaded(copies, touched, experts, x["load"], tokens)
     step = max(_NARROW.get(name, 8) for _, name in kind.labels)
     return (
         tokens, copies, touched, experts, whole(x["hidden"], step), whole(x["width"], step),
-        max(counts) * touched / copies,
+        max(counts) * experts / copies,
     )  # fmt: skip
 
 
 def _grouped(kind: Kind, x: Numbers) -> tuple[float, ...]:
     rows, experts = whole(x["rows"]), whole(x["experts"])
     touched = min(whole(x["touched"]), experts, rows)
-    counts = loaded(rows, touched, x["load"], rows)
+    counts = loaded(rows, touched, experts, x["load"], rows)
     step = max(_NARROW.get(name, 8) for _, name in kind.labels)
-    return rows, touched, experts, whole(x["n"], step), whole(x["k"], step), max(counts) * touched / rows
+    return rows, touched, experts, whole(x["n"], step), whole(x["k"], step), max(counts) * experts / rows
 
 
 def _weight_grad(kind: Kind, x: Numbers) -> tuple[int, ...]:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 _DIMENSIONS = 8
 _WIDE = 131072.0  # context of long decode steps
 _HEADS = (64, 128, 128, 256)
-SKEWS = (1.0, 2.0, 4.0, 8.0)  # the busiest expert over the mean: balanced, and three skews
+SKEWS = (1.0, 2.0, 4.0, 8.0)  # the busiest expert over the mean of those touched: balanced, and three skews
 
 
 def log_between(u: float, low: float, high: float) -> float:
@@ -95,10 +95,11 @@ def _experts(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
     experts = round(log_between(u[1], 8.0, 256.0 if large else 64.0))
     top_k = round(log_between(u[2], 1.0, 8.0))
     drawn = 1.0 - (1.0 - min(top_k / experts, 1.0)) ** max(round(tokens), 1)
+    touched = max(drawn * experts, 1.0)
     return {
-        "tokens": tokens, "copies": round(tokens) * top_k, "experts": experts, "touched": max(drawn * experts, 1.0),
+        "tokens": tokens, "copies": round(tokens) * top_k, "experts": experts, "touched": touched,
         "hidden": log_between(u[3], 512.0, 8192.0 if large else 2048.0),
-        "width": log_between(u[4], 128.0, 8192.0 if large else 1024.0), "load": one_of(u[5], SKEWS),
+        "width": log_between(u[4], 128.0, 8192.0 if large else 1024.0), "load": one_of(u[5], SKEWS) * experts / touched,
     }  # fmt: skip
 
 

@@ -28,7 +28,7 @@ class GroupedGemm:
     compute: Dtype
     unpacked: bool = False
     held: Num = 0.0  # experts on this rank, touched or not; 0 when nobody asked
-    load: Num = 1.0  # rows of the busiest expert over the mean; neither is work, both shift what it costs
+    load: Num = 1.0  # rows of the busiest expert over the mean of all held; neither is work, both shift what it costs
     family: ClassVar[str] = "grouped_gemm"
     formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·out) + experts·n·k·w B"
     source: ClassVar[str] = "standard GEMM count; distinct experts from routing"

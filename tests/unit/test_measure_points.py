@@ -19,10 +19,13 @@ from simcost.calibration.family import at, families, kind
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.measure import anchors, design, kinds, space
+from simcost.measure.bench import Bench
+from simcost.measure.kernels import grouped
 from simcost.measure.points import Kind, Point, alternated, interleaved, kind_of, unique
 from simcost.measure.shapes import RULES, loaded, realised, row_width
 from simcost.measure.target import Target
 from simcost.num import every
+from simcost.routing import busiest_expert
 
 CPU = Target("cpu", 1, 1e10, 1e8, ("bf16", "fp32"), {})
 CUDA = Target(
@@ -32,22 +35,49 @@ RATES = design.Rates({"bf16": 5e11, "fp32": 1e11}, 2e10)
 EVERYTHING = sorted({*kinds.kinds(CPU, "full"), *kinds.kinds(CUDA, "full")}, key=str)
 
 
-@given(st.integers(1, 300), st.integers(1, 64), st.integers(1, 8), st.floats(1.0, 16.0))
-def test_loads_add_up_and_no_token_meets_an_expert_twice(tokens, touched, top_k, load):
+@given(st.integers(1, 300), st.integers(1, 64), st.integers(0, 64), st.integers(1, 8), st.floats(1.0, 16.0))
+def test_loads_add_up_and_no_token_meets_an_expert_twice(tokens, touched, idle, top_k, load):
     touched = max(touched, top_k)
     copies = tokens * top_k
     touched = min(touched, copies)
-    counts = loaded(copies, touched, load, tokens)
+    held = touched + idle
+    counts = loaded(copies, touched, held, load, tokens)
     assert sum(counts) == copies
     assert len(counts) == touched
     assert 1 <= min(counts) <= max(counts) == counts[0] <= tokens
-    assert loaded(copies, touched, max(counts) * touched / copies, tokens) == counts
+    assert loaded(copies, touched, held, max(counts) * held / copies, tokens) == counts
 
 
 def test_a_wished_load_is_met_where_there_is_room_for_it():
     for load in space.SKEWS:
-        counts = loaded(4096, 64, load, 2048)
-        assert max(counts) * 64 / 4096 == pytest.approx(load, rel=0.05)
+        counts = loaded(4096, 64, 128, 2.0 * load, 2048)
+        assert max(counts) * 128 / 4096 == pytest.approx(2.0 * load, rel=0.05)
+
+
+def test_a_layers_load_is_what_a_query_says_where_it_touches_few_of_its_experts():
+    """DeepSeek-V3 at 16 tokens: 128 copies on about 102 of 256 experts, the busiest with some three rows."""
+    found = [p for p in anchors.anchors(anchors.load(["deepseek-v3"]), kinds.kinds(CPU, "standard"), ["bf16"])
+             if p.kind.family == "experts" and p.numbers[0] == 16.0]  # fmt: skip
+    asked = float(busiest_expert(256.0, 8.0, 16.0))
+    own = min(found, key=lambda p: abs(p.numbers[6] - asked))
+    busiest = own.numbers[6] * own.numbers[1] / own.numbers[3]
+    assert busiest == pytest.approx(round(busiest))
+    assert abs(busiest - asked * 128 / 256) <= 0.5  # whole rows
+    assert min(p.numbers[6] for p in found) >= 256 / own.numbers[2]  # no expert is busier than a balanced one is
+
+
+@pytest.mark.parametrize("family", ["experts", "grouped_gemm"])
+def test_the_rows_that_run_have_the_load_that_the_row_says(family):
+    one = next(k for k in EVERYTHING if k.family == family)
+    bench = Bench(CPU, 0)
+    for point, _ in zip(space.space(one, False, 3), range(40), strict=False):
+        x = dict(zip(families()[family].NUMBERS, point.numbers, strict=True))
+        rows = int(x.get("copies") or x["rows"])
+        most = int(x.get("tokens") or rows)
+        counts = grouped.counts_of(rows, int(x["touched"]), int(x["experts"]), x["load"], most, bench)
+        assert len(counts) == x["experts"]
+        assert float(counts.max() / counts.double().mean()) == pytest.approx(x["load"])
+        assert int((counts > 0).sum()) == x["touched"]
 
 
 @pytest.mark.parametrize("one", EVERYTHING, ids=str)
