@@ -17,7 +17,7 @@ from simcost.errors import SimcostError
 from simcost.measure.bench import Bench
 from simcost.measure.design import footprint
 from simcost.measure.environment import gauge
-from simcost.measure.kernels.kernel import Kernel, builder
+from simcost.measure.kernels.kernel import Kernel, Unsupported, builder
 from simcost.measure.points import Kind, Point
 from simcost.measure.probe import time_kernel
 from simcost.measure.target import alive, one_line
@@ -52,6 +52,7 @@ class Visits:
     _proved: set[Kind] = field(default_factory=set)
     _checked: set[Point] = field(default_factory=set)
     _timed: set[Point] = field(default_factory=set)
+    _unfit: set[Point] = field(default_factory=set)
     _failures: Counter[Kind] = field(default_factory=Counter)
     _slower: dict[Kind, float] = field(default_factory=dict)
 
@@ -67,7 +68,7 @@ class Visits:
 
     def time(self, point: Point) -> tuple[Timing | None, str]:
         """(time, note): no time when the point could not be built or the device slowed down under it."""
-        if point.kind in self.dropped:
+        if point.kind in self.dropped or point in self._unfit:
             return None, ""
         guess = self.guess_s(point.op)
         if self._too_long(point, guess):
@@ -143,6 +144,11 @@ class Visits:
             self.bench.release()
             torch.cuda.empty_cache()
             self.skipped["out of device memory"] += 1
+            return ""
+        if isinstance(error, Unsupported):
+            self._unfit.add(point)
+            self.spare[point.kind] = self.spare.get(point.kind, 0) - 1
+            self.skipped[str(error)] += 1
             return ""
         alive(self.bench.target)
         text = str(error) if isinstance(error, SimcostError) else one_line(error)

@@ -12,11 +12,13 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from simcost.measure import kinds, visits
+from torch.nn.attention import varlen
+
+from simcost.measure import blocks_ops, kinds, visits
 from simcost.measure.bench import Bench, error, some, tolerance
 from simcost.measure.gpu_lab import core, gemm
 from simcost.measure.kernels import attention, experts, products, quantise
-from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.measure.points import Kind, Point, kind_of
 from simcost.measure.probe import time_kernel
 from simcost.measure.target import Target
@@ -136,6 +138,73 @@ def test_masks_start_at_the_lower_right_corner(numbers, layout, bench):
         q, k, v, is_causal=True, enable_gqa=True, scale=s.scale
     )
     assert attention.wrong(s, causal_from_the_left, q, k, v) > 0.01  # the check tells them apart
+
+
+def flash(q, k, v, q_ends, k_ends, q_most, k_most, scale, window_size):
+    """What torch's variable-length kernel computes: causal from the lower right corner, keys shared by groups of heads."""
+    out = torch.empty(len(q), q.shape[1], v.shape[2])
+    k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    for a, b, c, d in zip(q_ends, q_ends[1:], k_ends, k_ends[1:], strict=False):
+        mask = blocks_ops.lower_right(int(b - a), int(d - c), q.device, q.dtype, window_size[0] + 1)
+        parts = (x.transpose(0, 1) for x in (q[a:b], k[c:d], v[c:d]))
+        out[a:b] = torch.nn.functional.scaled_dot_product_attention(*parts, mask, scale=scale).transpose(0, 1)
+    return out
+
+
+def varlen_2_11(
+    query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, *, return_aux=None, scale=None, window_size=(-1, -1)
+):
+    return flash(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale, window_size)
+
+
+def varlen_2_12(
+    query,
+    key,
+    value,
+    cu_seq_q,
+    cu_seq_k,
+    max_q,
+    max_k,
+    *,
+    return_aux=None,
+    scale=None,
+    window_size=(-1, -1),
+    enable_gqa=False,
+):
+    assert enable_gqa == (query.shape[1] != key.shape[1])
+    return flash(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, scale, window_size)
+
+
+def varlen_2_10(query, key, value, cu_seq_q, cu_seq_k, max_q, max_k, is_causal=False, return_aux=None):
+    raise AssertionError("it has no scale: never called")
+
+
+MASKED = [(1, 12, 20, 4, 2, 32, 32, 0), (2, 24, 0, 4, 4, 32, 32, 7)]
+
+
+@pytest.mark.parametrize("numbers", MASKED, ids=["continued, grouped", "window"])
+@pytest.mark.parametrize("version", [varlen_2_11, varlen_2_12])
+def test_the_variable_length_kernel_is_called_as_its_version_wants(numbers, version, bench, monkeypatch):
+    monkeypatch.setattr(varlen, "varlen_attn", version)
+    one = kind_of("attention_prefill", x="fp32", kv="fp32", compute="fp32", layout="gqa", scope="core")
+    s = attention.shape(Point(one, tuple(float(v) for v in numbers)).op)
+    kernel = attention._varlen(s, [attention.tensors(s, bench)])
+    assert kernel.error() < 1e-5
+    monkeypatch.setattr(varlen, "varlen_attn", varlen_2_10)
+    with pytest.raises(Unsupported, match="no scale"):
+        attention._varlen(s, [attention.tensors(s, bench)])
+
+
+def test_a_shape_that_no_kernel_takes_costs_its_kind_nothing(bench, monkeypatch):
+    """Expanded MLA with a past: the variable-length kernel has one width."""
+    monkeypatch.setattr(visits, "build", lambda point, bench, copies: attention._varlen(attention.shape(point.op), []))
+    state = visiting(bench)
+    points = [core("mla", "bf16", 1, 16, past, 4, 4, 192, 128) for past in range(8, 13)]
+    assert [state.prove(points[0]), *(state.time(point)[1] for point in points)] == [""] * 6
+    assert not state.dropped
+    assert state.skipped == {"a continued prefill has no kernel here with widths 192 and 128": 5}
+    assert state.time(points[1]) == (None, "")  # another pass does not try again
+    assert sum(state.skipped.values()) == 5
 
 
 def test_int4_weights_match_their_dequantised_values(bench):

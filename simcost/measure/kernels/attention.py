@@ -8,6 +8,7 @@ wrong: which backend an engine would take instead; the row's kind names the one 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,7 +21,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from simcost.measure import blocks_ops as ops
 from simcost.measure.bench import SPREAD, Bench, error, some, tolerance
-from simcost.measure.kernels.kernel import Kernel, no_context
+from simcost.measure.kernels.kernel import Kernel, Unsupported, no_context
 from simcost.measure.timing import Call
 from simcost.ops.attention_core import AttentionCore
 
@@ -58,9 +59,9 @@ class Shape:
 
 
 def shape(op: AttentionCore) -> Shape:
-    """Raises ValueError for a mask that no kernel here has."""
+    """Raises Unsupported for a mask that no kernel here has."""
     if op.mask.chunk is not None or not op.mask.causal:
-        raise ValueError("chunked and full masks have no kernel here")
+        raise Unsupported("chunked and full masks have no kernel here")
     sizes = (op.batch, op.q_len, op.past, op.heads, op.kv_heads, op.d_qk, op.d_v)
     batch, q_len, past, heads, kv_heads, d_qk, d_v = (int(float(size)) for size in sizes)
     window = 0 if op.mask.window is None else int(float(op.mask.window))
@@ -108,9 +109,11 @@ def pinned(call: Call, bench: Bench) -> tuple[str, Callable[[], AbstractContextM
 
 
 def _varlen(s: Shape, sets: list[tuple[Tensor, Tensor, Tensor]]) -> Kernel:
-    """Causal from the lower right corner, with or without a window, by torch's variable-length flash kernel."""
-    from torch.nn.attention.varlen import varlen_attn
-
+    """Causal from the lower right corner, with or without a window, by torch's variable-length flash kernel. Raises
+    Unsupported where it has one width only (expanded MLA: 192 and 128), or this build's takes no scale and window."""
+    if s.d_qk != s.d_v:
+        raise Unsupported(f"a continued prefill has no kernel here with widths {s.d_qk} and {s.d_v}")
+    varlen_attn = _varlen_attn(s.heads != s.kv_heads)
     device = sets[0][0].device
     q_ends, k_ends = (torch.arange(0, s.batch + 1, device=device, dtype=torch.int32) * n for n in (s.q_len, s.keys))
     left = s.window - 1 if s.window else -1
@@ -121,7 +124,7 @@ def _varlen(s: Shape, sets: list[tuple[Tensor, Tensor, Tensor]]) -> Kernel:
     calls = [
         partial(
             varlen_attn, packed(q), packed(k), packed(v), q_ends, k_ends, s.q_len, s.keys, scale=s.scale,
-            window_size=(left, 0), enable_gqa=s.heads != s.kv_heads,
+            window_size=(left, 0),
         )
         for q, k, v in sets
     ]  # fmt: skip
@@ -131,6 +134,20 @@ def _varlen(s: Shape, sets: list[tuple[Tensor, Tensor, Tensor]]) -> Kernel:
         return out.view(s.batch, s.q_len, s.heads, s.d_v).transpose(1, 2)
 
     return Kernel(calls, lambda: wrong(s, unpacked(), *sets[0]), tolerance(s.name), "varlen_attn")
+
+
+def _varlen_attn(grouped: bool) -> Callable[..., Any]:
+    """torch's function, with its leave to share keys where it asks for that: up to torch 2.11 it shares them unasked and has
+    no such argument. `scale` and `window_size` came with 2.11."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        raise Unsupported("this torch has no varlen_attn") from None
+    found: Callable[..., Any] = varlen_attn
+    known = inspect.signature(found).parameters
+    if not {"scale", "window_size"} <= set(known):
+        raise Unsupported("this torch's varlen_attn takes no scale and no window")
+    return partial(found, enable_gqa=True) if grouped and "enable_gqa" in known else found
 
 
 def wrong(s: Shape, out: Tensor, q: Tensor, k: Tensor, v: Tensor) -> float:

@@ -10,7 +10,7 @@ import torch
 from simcost.measure import blocks_ops as ops
 from simcost.measure.bench import SPREAD, Bench, error, tolerance
 from simcost.measure.kernels.attention import Shape, pinned, shape, tensors
-from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 
@@ -21,7 +21,7 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
     assert isinstance(op, AttentionCore)
     s = shape(op)
     if s.masked:
-        raise ValueError("the backward pass of a continued or windowed prefill has no kernel here")
+        raise Unsupported("the backward pass of a continued or windowed prefill has no kernel here")
     with torch.no_grad():
         backend, context = pinned(partial(_forward, s, *tensors(s, bench)), bench)
     sets = []

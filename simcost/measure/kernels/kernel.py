@@ -8,9 +8,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from simcost.errors import SimcostError
 from simcost.measure.bench import Bench
 from simcost.measure.timing import Call
 from simcost.ops.work import Op
+
+
+class Unsupported(SimcostError):
+    """No kernel here takes this shape: it says nothing of other shapes of the kind."""
 
 
 def no_context() -> AbstractContextManager[Any]:

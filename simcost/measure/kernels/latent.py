@@ -15,7 +15,7 @@ from simcost.measure import blocks_ops as ops
 from simcost.measure.bench import Bench, tolerance
 from simcost.measure.kernels import flashinfer_mla
 from simcost.measure.kernels.attention import Shape, shape, wrong
-from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.measure.need import optional
 from simcost.measure.timing import Call
 from simcost.ops.attention_core import AttentionCore
@@ -26,7 +26,7 @@ Tensor = torch.Tensor
 def build(op: AttentionCore, bench: Bench, copies: int) -> Kernel:
     s = shape(op)
     if s.window:
-        raise ValueError("a window over a latent has no kernel here")
+        raise Unsupported("a window over a latent has no kernel here")
     sets = [
         (
             bench.take((s.batch, s.q_len, s.heads, s.d_qk), s.name).transpose(1, 2),
