@@ -10,15 +10,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from simcost.measure import blocks_ops as ops
 from simcost.measure.blocks import TorchBlock
 from simcost.measure.blocks_section import Tensor, Tensors
 from simcost.measure.blocks_time import LEAST, MOST, Book, assembled, backward_time, cut
 from simcost.measure.blocks_timing import BlockTime, timing
+from simcost.measure.capture import Uncapturable, captured
+from simcost.measure.kernels.grouped import capturable
 from simcost.measure.timing import Timing
 from simcost.units import parse
 
@@ -78,17 +82,18 @@ def _eager(block: TorchBlock, seconds: float) -> Timing:
 
 def _graph(block: TorchBlock) -> float | None:
     """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured."""
+    if not _capturable(block):
+        return None
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         _forward(block)
     torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
     try:
-        with torch.cuda.graph(graph):
-            _forward(block)
-    except RuntimeError:
-        torch.cuda.synchronize()
+        graph, _ = captured(
+            partial(_forward, block), f"{block.spec.kind} block, {block.spec.stage}, {block.spec.dtype}"
+        )
+    except Uncapturable:
         return None
     for _ in range(WARM_UP):
         graph.replay()
@@ -100,6 +105,12 @@ def _graph(block: TorchBlock) -> float | None:
         torch.cuda.synchronize()
         times.append((_elapsed(start, end), False))
     return timing(times).seconds / len(block.copies)
+
+
+def _capturable(block: TorchBlock) -> bool:
+    """Whether no section asks the host for anything: experts do where torch has no grouped product for them."""
+    experts = [w for key, w in block.copies[0].items() if key.endswith((".experts_up", ".experts_down"))]
+    return all(capturable(block.device, block.spec.dtype) and ops.takes_groups(w[0], w) for w in experts)
 
 
 def _forward(block: TorchBlock) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from simcost.measure.capture import Uncapturable, captured
 from simcost.measure.timing import WARM_UPS, Call, Timing, summary
 from simcost.units import parse
 
@@ -19,23 +20,29 @@ FEWEST, MOST = 7, 15
 _MILLI = parse("1 ms", "seconds")  # events answer in milliseconds
 
 
-def timed(calls: Sequence[Call], target_s: float, device: str, graph: bool = True) -> tuple[Timing, str]:
-    """(time of a call, "graph" or "eager" with the reason)."""
+def timed(
+    calls: Sequence[Call], target_s: float, device: str, graph: bool = True, what: str = ""
+) -> tuple[Timing, str]:
+    """(time of a call, "graph" or "eager" with the reason). `what` names calls that capture alike."""
+
+    def once() -> list[Any]:
+        return [call() for call in calls]
+
     with torch.cuda.device(device):
         if not graph:
-            return _eager(calls, target_s), "eager"
+            return _sampled(once, len(calls), target_s), "eager"
+        _aside(calls)
         try:
-            captured, kept = _captured(calls)
-        except Exception as error:  # capture fails in many ways; the eager time is then the honest one
-            torch.cuda.synchronize()
-            return _eager(calls, target_s), f"eager ({type(error).__name__} in capture)"
-        timing = _sampled(captured.replay, len(calls), target_s)
+            replayed, kept = captured(once, what)  # outputs are held, so that every call writes memory of its own
+        except Uncapturable as error:  # the eager time is then the honest one
+            return _sampled(once, len(calls), target_s), f"eager ({error})"
+        timing = _sampled(replayed.replay, len(calls), target_s)
         del kept
         return timing, "graph"
 
 
-def _captured(calls: Sequence[Call]) -> tuple[torch.cuda.CUDAGraph, list[Any]]:
-    """A graph of all calls, and its outputs: held until the end, so that every call writes memory of its own."""
+def _aside(calls: Sequence[Call]) -> None:
+    """The first calls, which set things up, on another stream, as a capture wants it."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
@@ -43,18 +50,6 @@ def _captured(calls: Sequence[Call]) -> tuple[torch.cuda.CUDAGraph, list[Any]]:
             calls[i % len(calls)]()
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        kept = [call() for call in calls]
-    return graph, kept
-
-
-def _eager(calls: Sequence[Call], target_s: float) -> Timing:
-    def once() -> None:
-        for call in calls:
-            call()
-
-    return _sampled(once, len(calls), target_s)
 
 
 def _sampled(play: Call, calls: int, target_s: float) -> Timing:

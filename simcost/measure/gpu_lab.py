@@ -37,9 +37,9 @@ class Lab:
     def left_s(self) -> float:
         return max(self.ends - time.monotonic(), 0.0)
 
-    def time(self, kernel: Kernel) -> tuple[Timing, str]:
+    def time(self, kernel: Kernel, kind: Kind) -> tuple[Timing, str]:
         """(time, "loop", "graph" or "eager")."""
-        return time_kernel(kernel, self.bench, VISIT)
+        return time_kernel(kernel, self.bench, VISIT, kind)
 
     def point(self, point: Point, copies: int = 4) -> tuple[Kernel, Timing, str]:
         """Build, check, time. Raises RuntimeError when the result is wrong."""
@@ -49,7 +49,7 @@ class Lab:
             error = kernel.error()
         if not error <= kernel.tolerance:
             raise RuntimeError(f"wrong result: relative error {error:.2g}")
-        timing, how = self.time(kernel)
+        timing, how = self.time(kernel, point.kind)
         return kernel, timing, how
 
 

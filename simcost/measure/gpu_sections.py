@@ -65,7 +65,7 @@ def _backend(lab: Lab, point: Point, backend: SDPBackend | None) -> str:
         error = attention.wrong(s, call(), q, k, v)
     if error > 0.02:
         return f"wrong result, relative error {error:.2g}"
-    timing, how = lab.time(Kernel([call], lambda: error, 1.0, "", context))
+    timing, how = lab.time(Kernel([call], lambda: error, 1.0, "", context), point.kind)
     return f"{rate(point, timing.seconds)} ({how})"
 
 
@@ -142,7 +142,7 @@ def _tile(lab: Lab, point: Point, use: Any) -> str:
     error = attention.wrong(s, calls[0](), q, keys, keys[..., : s.d_v])
     if error > tolerance(s.name):
         return f"wrong result, relative error {error:.2g}"
-    timing, how = lab.time(Kernel(calls, lambda: error, 1.0, ""))
+    timing, how = lab.time(Kernel(calls, lambda: error, 1.0, ""), point.kind)
     return f"{rate(point, timing.seconds)} ({how})"
 
 

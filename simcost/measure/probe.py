@@ -20,14 +20,16 @@ TIMED = ("fp32", "bf16", "fp16", "tf32")  # formats whose rate is probed; the ot
 _VISIT = parse("20 ms", "seconds")
 
 
-def time_kernel(kernel: Kernel, bench: Bench, target_s: float) -> tuple[Timing, str]:
-    """(time, how: "loop" on a CPU, "graph" or "eager" on CUDA)."""
+def time_kernel(kernel: Kernel, bench: Bench, target_s: float, kind: Kind | None = None) -> tuple[Timing, str]:
+    """(time, how: "loop" on a CPU, "graph" or "eager" on CUDA). `kind`: whose first failed capture is also its last."""
     with kernel.context():
         if not bench.cuda:
             return timed(kernel.calls, target_s), "loop"
         from simcost.measure import cuda_timing
 
-        return cuda_timing.timed(kernel.calls, target_s, bench.target.name, kernel.graph)
+        return cuda_timing.timed(
+            kernel.calls, target_s, bench.target.name, kernel.graph, "" if kind is None else str(kind)
+        )
 
 
 def rates(bench: Bench) -> Rates:
@@ -54,7 +56,7 @@ def _copy(bench: Bench) -> Point:
 def _seconds(point: Point, bench: Bench) -> float:
     bench.begin(float(point.op.work().bytes) * 2.0)
     kernel = builder(point.kind.family).build(point.op, bench, 1)
-    return time_kernel(kernel, bench, _VISIT)[0].seconds
+    return time_kernel(kernel, bench, _VISIT, point.kind)[0].seconds
 
 
 @dataclass

@@ -76,7 +76,7 @@ class Visits:
         try:
             kernel = self._build(point, check=self._worth_checking(point))
             before = gauge(self.bench.target.name).clock()
-            timing, how = time_kernel(kernel, self.bench, self.visit_s)
+            timing, how = time_kernel(kernel, self.bench, self.visit_s, point.kind)
             after = gauge(self.bench.target.name).clock()
         except Exception as error:
             return None, self._failed(point, error, final=isinstance(error, Wrong))

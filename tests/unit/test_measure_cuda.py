@@ -13,10 +13,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from simcost.errors import SimcostError
-from simcost.measure import cuda_timing, environment, target, visits
+from simcost.measure import capture, cuda_timing, environment, target, visits
 from simcost.measure.bench import Bench
 from simcost.measure.gpu_lab import gemm
-from simcost.measure.kernels import products
+from simcost.measure.kernels import grouped, products
 from simcost.measure.probe import Sentinel
 from simcost.measure.target import Target, alive
 
@@ -47,18 +47,35 @@ class Board:
                 board.log.append("replay")
 
         @contextmanager
-        def graph(_):
-            if not board.captures:
-                raise RuntimeError("operation not permitted when stream is capturing")
+        def graph(_, pool):
+            board.underway, board.stream = pool, "capture"
             board.log.append("capture")
             yield
+            if not board.captures:  # as torch 2.11 leaves it: its stream stays, the allocator waits for the end
+                raise RuntimeError("operation failed due to a previous error during capture")
+            board.underway, board.stream = None, "main"
 
+        def empty_cache():
+            if board.underway is not None:
+                raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED")
+
+        def end(device, pool):
+            if board.stuck or board.underway != pool:
+                raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+            board.underway = None
+
+        self.underway, self.stream, self.stuck, self.released = None, "main", False, []
         stream = SimpleNamespace(wait_stream=lambda other: None)
         for name, value in {
             "Event": Event, "CUDAGraph": Graph, "graph": graph, "Stream": lambda: stream, "stream": lambda s: nullcontext(),
-            "current_stream": lambda: stream, "synchronize": lambda *a: None, "device": lambda d: nullcontext(),
+            "current_stream": lambda: stream, "synchronize": lambda *a: None, "device": lambda d: nullcontext(), "current_device": lambda: 0,
+            "set_stream": lambda s: setattr(board, "stream", "main"), "graph_pool_handle": lambda: (0, len(board.log)),
+            "empty_cache": empty_cache,
         }.items():  # fmt: skip
             monkeypatch.setattr(cuda, name, value)
+        monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda d, p: board.released.append(p), raising=False)
+        monkeypatch.setattr(capture, "_refused", {})
 
     def call(self):
         self.now += 3.0
@@ -82,6 +99,49 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_so(monkeypatch):
     assert how == "eager (RuntimeError in capture)"
     assert timing.seconds == pytest.approx(0.003)
     assert cuda_timing.timed([board.call], 0.01, "cuda:0", graph=False)[1] == "eager"
+
+
+def test_a_failed_capture_leaves_nothing_behind_and_is_not_tried_again(monkeypatch):
+    board = Board(monkeypatch)
+    board.captures = False
+    with pytest.raises(capture.Uncapturable, match="RuntimeError in capture"):
+        capture.captured(board.call, "slow kind")
+    assert (board.stream, board.underway, len(board.released)) == ("main", None, 1)
+    board.captures = True
+    tried = board.log.count("call")
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="slow kind")[1] == "eager (RuntimeError in capture)"
+    assert board.log.count("capture") == 1
+    assert board.log.count("call") > tried
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="another kind")[1] == "graph"
+
+
+def test_where_a_failed_capture_cannot_be_undone_nothing_is_captured_any_longer(monkeypatch):
+    board = Board(monkeypatch)
+    board.captures, board.stuck = False, True
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="one")[1] == "eager (RuntimeError in capture)"
+    board.captures = True
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="two")[1] == "eager (a failed capture before)"
+
+
+def test_a_capture_without_memory_may_be_tried_with_a_smaller_point(monkeypatch):
+    board = Board(monkeypatch)
+
+    def full():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(capture.Uncapturable, match="OutOfMemoryError in capture"):
+        capture.captured(full, "kind")
+    assert capture.captured(board.call, "kind")
+
+
+@pytest.mark.parametrize(("major", "bf16", "fp16"), [(8, False, False), (9, True, False), (10, True, False)])
+def test_grouped_products_are_captured_where_they_ask_the_host_for_nothing(monkeypatch, major, bf16, fp16):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (major, 0))
+    there = torch.device("cuda:0")
+    assert grouped.capturable(there, "bf16") == bf16
+    assert grouped.capturable(there, "fp16") == fp16
+    assert grouped.capturable(there, "fp8_block")
+    assert not grouped.fast(torch.device("cpu"), "bf16")
 
 
 @pytest.fixture

@@ -40,10 +40,10 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         )
     inputs = [(bench.take((tokens, hidden), labels["x"]), _gates(tokens, rows // tokens, bench)) for _ in range(copies)]
     calls = [partial(layer, *given) for layer, given in zip(layers, inputs, strict=True)]
-    fast = bench.cuda and labels["w"] == "bf16" and torch.cuda.get_device_capability(bench.device) >= (9, 0)
     return Kernel(
         calls, lambda: layers[0].error(*inputs[0]), 3.0 * tolerance(labels["x"]), layers[0].up.backend,
-        expects=grouped.FAST if fast else "", graph=labels["x"] == "bf16",
+        expects=grouped.FAST if grouped.fast(bench.device, labels["w"]) else "",
+        graph=grouped.capturable(bench.device, labels["w"]),
     )  # fmt: skip
 
 

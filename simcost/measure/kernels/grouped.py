@@ -34,6 +34,16 @@ def counts_of(rows: int, touched: int, held: int, load: float, most: int, bench:
     return each.to(bench.device)
 
 
+def fast(device: torch.device, name: str) -> bool:
+    """Whether torch has a kernel for these products; elsewhere it asks the host where each expert's rows end."""
+    return device.type == "cuda" and name == "bf16" and torch.cuda.get_device_capability(device) >= (9, 0)
+
+
+def capturable(device: torch.device, name: str) -> bool:
+    """Whether a graph may be tried: not where the host is asked, and a capture that fails harms what comes after it."""
+    return name == "fp8_block" or fast(device, name)
+
+
 def ends_of(counts: Tensor) -> Tensor:
     """Where each expert's rows end, as `grouped_mm` wants it."""
     return torch.cumsum(counts, 0).to(torch.int32)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-import torch
-
 from simcost.measure.bench import Bench, tolerance
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
@@ -33,8 +31,7 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         wide = x[0].double() * x[1].repeat_interleave(grouped.BLOCK, 1).double() if isinstance(x, tuple) else x
         return grouped.wrong(w.apply(x, ends), wide, w, counts)
 
-    fast = bench.cuda and name == "bf16" and torch.cuda.get_device_capability(bench.device) >= (9, 0)
     return Kernel(
         [partial(w.apply, x, ends) for x, w in sets], wrong, tolerance(name), sets[0][1].backend,
-        expects=grouped.FAST if fast else "", graph=name in ("bf16", "fp8_block"),
+        expects=grouped.FAST if grouped.fast(bench.device, name) else "", graph=grouped.capturable(bench.device, name),
     )  # fmt: skip

@@ -34,5 +34,5 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
 
     return Kernel(
         [partial(call, dy, x) for dy, x in sets], wrong, tolerance(name), "grouped_mm (weight gradient)",
-        graph=name == "bf16",
+        graph=grouped.capturable(bench.device, name),
     )  # fmt: skip
