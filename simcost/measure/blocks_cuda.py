@@ -22,12 +22,15 @@ from simcost.measure.blocks_section import Tensor, Tensors
 from simcost.measure.blocks_time import LEAST, MOST, Book, assembled, backward_time, cut
 from simcost.measure.blocks_timing import BlockTime, timing
 from simcost.measure.capture import Uncapturable, captured
+from simcost.measure.cuda_timing import elapsed, sampled, stamp, unsteady, warmed
+from simcost.measure.environment import gauge
 from simcost.measure.kernels.grouped import capturable
 from simcost.measure.timing import Timing
 from simcost.units import parse
 
-WARM_UP = 3
-_MILLISECOND, _MICROSECOND = parse("1 ms", "seconds"), parse("1 us", "seconds")
+WARM_UP = 3  # passes of a training step
+_TRIES = 3  # at a graph under a steady clock
+_MICROSECOND = parse("1 us", "seconds")
 Event = torch.cuda.Event
 
 
@@ -38,50 +41,42 @@ def measure(block: TorchBlock, seconds: float) -> list[BlockTime]:
             return _training(block)
         with torch.no_grad():
             whole = _eager(block, seconds)
-            graph = _graph(block)
+            graph = _graph(block, seconds)
             return [assembled(block, whole, _kernels(block), {}, graph)]
 
 
-def _stamp() -> Event:
-    event = Event(enable_timing=True)  # type: ignore[no-untyped-call]
-    event.record()
-    return event
-
-
-def _elapsed(start: Event, end: Event) -> float:
-    return float(start.elapsed_time(end)) * _MILLISECOND
-
-
 def _pass(block: TorchBlock) -> list[Event]:
-    """All copies in turn; stamps around each."""
-    s: Tensors | None = None
-    stamps = [_stamp()]
+    """All copies in turn; stamps around each, the first behind a pass that keeps the device busy until then."""
+    s: Tensors | None = block.forward(len(block.copies) - 1, block.inputs())
+    stamps = [stamp()]
     for copy in range(len(block.copies)):
         s = block.forward(copy, block.inputs(s))
-        stamps.append(_stamp())
+        stamps.append(stamp())
     return stamps
 
 
 def _eager(block: TorchBlock, seconds: float) -> Timing:
+    board = gauge(str(block.device))
+    warmed(partial(_forward, block), board)
     samples = []
-    for _ in range(WARM_UP):
-        _pass(block)
-    torch.cuda.synchronize()
     rounds = max(-(-MOST // len(block.copies)), LEAST)
-    spent = 0.0
+    spent, before = 0.0, board.clock()
     for _ in range(rounds):
         stamps = _pass(block)
         torch.cuda.synchronize()
-        found = [_elapsed(a, b) for a, b in pairwise(stamps)]
-        samples += [(value, False) for value in found]
+        found = [elapsed(a, b) for a, b in pairwise(stamps)]
+        clock = board.clock()
+        samples += [(value, unsteady(before, clock, board.top())) for value in found]
         spent += sum(found)
         if spent > seconds:
             break
+        before = clock
     return timing(samples)
 
 
-def _graph(block: TorchBlock) -> float | None:
-    """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured."""
+def _graph(block: TorchBlock, seconds: float) -> float | None:
+    """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured, or the clock never
+    held."""
     if not _capturable(block):
         return None
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -95,16 +90,11 @@ def _graph(block: TorchBlock) -> float | None:
         )
     except Uncapturable:
         return None
-    for _ in range(WARM_UP):
-        graph.replay()
-    times = []
-    for _ in range(max(MOST // 4, LEAST)):
-        start = _stamp()
-        graph.replay()
-        end = _stamp()
-        torch.cuda.synchronize()
-        times.append((_elapsed(start, end), False))
-    return timing(times).seconds / len(block.copies)
+    for _ in range(_TRIES):
+        found = sampled(graph.replay, len(block.copies), seconds / _TRIES, gauge(str(block.device)))
+        if found.dirty < 1.0:
+            return found.seconds
+    return None
 
 
 def _capturable(block: TorchBlock) -> bool:
@@ -156,34 +146,35 @@ def _step(block: TorchBlock, copy: int, s: Tensors, book: Book) -> None:
     inner: dict[str, Event] = {}
 
     def between(name: str) -> None:
-        inner[name] = _stamp()
+        inner[name] = stamp()
 
     block.kit.stamp = between
-    stamps = [_stamp()]
+    block.sections[0].run(block.copies[copy], dict(s))  # the device is busy when the first stamp is due
+    stamps = [stamp()]
     for section in block.sections:
         known = set(s)
         section.run(block.copies[copy], s)
-        stamps.append(_stamp())
+        stamps.append(stamp())
         for key in set(s) - known:
             if s[key].requires_grad:
                 s[key].register_hook(_mark(marks, section.name))  # type: ignore[no-untyped-call]
-    start = _stamp()
+    start = stamp()
     block.backward(s)
-    end = _stamp()
+    end = stamp()
     block.kit.stamp = None
     torch.cuda.synchronize()
     block.forget(copy)
     for section, (a, b) in zip(block.sections, pairwise(stamps), strict=True):
-        book.situ[section.name].append((_elapsed(a, b), False))
-    book.situ[""].append((_elapsed(stamps[0], stamps[-1]), False))
-    book.back[""].append((_elapsed(start, end), False))
-    at = {name: (_elapsed(start, event), 0) for name, event in marks.items()}
-    cut(at, {name: _elapsed(start, event) for name, event in inner.items()}, (_elapsed(start, end), 0), book)
+        book.situ[section.name].append((elapsed(a, b), False))
+    book.situ[""].append((elapsed(stamps[0], stamps[-1]), False))
+    book.back[""].append((elapsed(start, end), False))
+    at = {name: (elapsed(start, event), 0) for name, event in marks.items()}
+    cut(at, {name: elapsed(start, event) for name, event in inner.items()}, (elapsed(start, end), 0), book)
 
 
 def _mark(marks: dict[str, Event], name: str) -> Callable[[Tensor], None]:
     def hook(_: Tensor) -> None:
         if name not in marks:
-            marks[name] = _stamp()
+            marks[name] = stamp()
 
     return hook

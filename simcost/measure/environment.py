@@ -124,6 +124,13 @@ class Gauge:
         megahertz = self._asked(lambda n: n.nvmlDeviceGetClockInfo(self._handle, n.NVML_CLOCK_SM))
         return parse(f"{megahertz} MHz", "hertz") if megahertz else None
 
+    def top(self) -> float | None:
+        """The highest SM clock that the board has. [Hz]"""
+        if self._handle is None:
+            return None
+        megahertz = self._asked(lambda n: n.nvmlDeviceGetMaxClockInfo(self._handle, n.NVML_CLOCK_SM))
+        return parse(f"{megahertz} MHz", "hertz") if megahertz else None
+
     def read(self) -> dict[str, Any]:
         """What the board says of itself, as far as it says anything."""
         if self._handle is None:

@@ -16,7 +16,6 @@ import torch
 from simcost.errors import SimcostError
 from simcost.measure.bench import Bench
 from simcost.measure.design import footprint
-from simcost.measure.environment import gauge
 from simcost.measure.kernels.kernel import Kernel, Unsupported, builder
 from simcost.measure.points import Kind, Point
 from simcost.measure.probe import time_kernel
@@ -26,7 +25,7 @@ from simcost.ops.work import Op
 
 COPIES_CPU, COPIES_CUDA = 128, 32  # of a kernel's buffers, at most
 _CHECKED = {False: 5e8, True: 2e11}  # FLOP of a point, on a CPU and on CUDA, up to which every visit is checked
-_THROTTLED = 0.9
+_UNSTEADY = "the clock moved by more than a tenth, or was low"
 _PATIENT = 2.0  # times the mode's limit of one call, before a point of a slow kind is passed over
 _OUTLASTED = 25.0  # the same, when the kind has no point to spare
 _PATIENCE = 3  # failures of a kind that has no success before it is given up
@@ -75,14 +74,12 @@ class Visits:
             return None, ""
         try:
             kernel = self._build(point, check=self._worth_checking(point))
-            before = gauge(self.bench.target.name).clock()
-            timing, how = time_kernel(kernel, self.bench, self.visit_s, point.kind)
-            after = gauge(self.bench.target.name).clock()
+            timing, how = self._timing(kernel, point.kind)
         except Exception as error:
             return None, self._failed(point, error, final=isinstance(error, Wrong))
-        if before is not None and after is not None and after < _THROTTLED * before:
-            self.skipped["clock fell by more than a tenth"] += 1
-            return None, f"{point}: dropped, the clock fell by more than a tenth"
+        if _unsteady(timing, how):
+            self.skipped[_UNSTEADY] += 1
+            return None, f"{point}: dropped, {_UNSTEADY}"
         self._proved.add(point.kind)
         # A slow kind is learned at once, forgotten slowly: one lucky small point must not let a long one through.
         self._slower[point.kind] = max(timing.seconds / guess, 0.7 * self._slower.get(point.kind, 1.0))
@@ -90,6 +87,11 @@ class Visits:
         self.dirty.append(timing.dirty)
         self._timed.add(point)
         return timing, ""
+
+    def _timing(self, kernel: Kernel, kind: Kind) -> tuple[Timing, str]:
+        """(time, how), once more when the clock did not hold."""
+        timing, how = time_kernel(kernel, self.bench, self.visit_s, kind)
+        return time_kernel(kernel, self.bench, self.visit_s, kind) if _unsteady(timing, how) else (timing, how)
 
     def _too_long(self, point: Point, guess: float) -> bool:
         """Whether a point is passed over: a kind that turned out slow keeps enough of them for a curve, unless they would take
@@ -159,6 +161,11 @@ class Visits:
             self.dropped[point.kind] = text
             return f"{point.kind}: dropped: {text}"
         return f"{point}: {text}"
+
+
+def _unsteady(timing: Timing, how: str) -> bool:
+    """Whether every sample was taken under a clock that did not hold; on a CPU dirty samples are the scheduler's."""
+    return how != "loop" and timing.dirty >= 1.0
 
 
 def build(point: Point, bench: Bench, copies: int) -> Kernel:

@@ -483,7 +483,8 @@ class FakeEvent:
 
 def test_the_cuda_paths_run_with_a_stand_in_clock(monkeypatch) -> None:
     """Nothing of it has met a device: this only holds the wiring."""
-    monkeypatch.setattr(blocks_cuda, "_stamp", FakeEvent)
+    monkeypatch.setattr(blocks_cuda, "stamp", FakeEvent)
+    monkeypatch.setattr(blocks_cuda, "warmed", lambda play, board: play())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *a: None)
     one = spec(SMALL_GQA)
     whole = blocks_cuda._eager(blocks.build(one, copies=2), 1.0)
