@@ -25,7 +25,7 @@ from simcost.measure.points import Kind, Point, alternated, interleaved, kind_of
 from simcost.measure.shapes import RULES, loaded, realised, row_width
 from simcost.measure.target import Target
 from simcost.num import every
-from simcost.routing import busiest_expert
+from simcost.routing import Router, Routing, busiest_expert
 
 CPU = Target("cpu", 1, 1e10, 1e8, ("bf16", "fp32"), {})
 CUDA = Target(
@@ -58,7 +58,7 @@ def test_a_layers_load_is_what_a_query_says_where_it_touches_few_of_its_experts(
     """DeepSeek-V3 at 16 tokens: 128 copies on about 102 of 256 experts, the busiest with some three rows."""
     found = [p for p in anchors.anchors(anchors.load(["deepseek-v3"]), kinds.kinds(CPU, "standard"), ["bf16"])
              if p.kind.family == "experts" and p.numbers[0] == 16.0]  # fmt: skip
-    asked = float(busiest_expert(256.0, 8.0, 16.0))
+    asked = float(busiest_expert(Routing(), Router(256.0, 8.0), 16.0))
     own = min(found, key=lambda p: abs(p.numbers[6] - asked))
     busiest = own.numbers[6] * own.numbers[1] / own.numbers[3]
     assert busiest == pytest.approx(round(busiest))
