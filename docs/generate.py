@@ -180,8 +180,22 @@ def validation(name: str) -> str:
         lines.append(
             f"| {row['curve']} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} | {row['half_width'] * 100:.1f} "
             f"| {percent(row, 'unused_median_error', 'unused_p90_error')} | {percent(row, 'excluded_median_error', 'excluded_p90_error')} "
-            f"| {percent(row, 'with_excluded_median_error', 'with_excluded_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')} "
+            f"| {percent(row, 'with_excluded_median_error', 'with_excluded_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')}{covered(row)} "
             f"| {percent(row, 'extrapolated_median_error', 'extrapolated_p90_error')} | {percent(row, 'sixty_rows_median_error', 'sixty_rows_p90_error')} |"
+        )
+    lines += [
+        "",
+        "## By family",
+        "",
+        "All held-out rows of a family together; the last column is the half-width over the median error.",
+        "",
+        "| family | curves | rows | held out | coverage | ± | ± / median |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result.tables["families"]:
+        lines.append(
+            f"| {row['family']} | {row['curves']} | {row['tested']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} "
+            f"| {row['half_width'] * 100:.1f} | {row['width_over_error']:.1f} |"
         )
     lines += ["", "## Worst held-out rows", "", "| curve | shape | measured | predicted |", "|---|---|---|---|"]
     for row in sorted(result.tables["worst rows"], key=lambda r: -abs(math.log1p(r["error"])))[:12]:

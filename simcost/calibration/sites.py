@@ -71,8 +71,10 @@ def fit(sites: Array, left: Array, alone: Array) -> tuple[Sites, Array]:
             continue
         values = np.bincount(which, left[rows]) / np.bincount(which)
         for row, i in zip(rows, which, strict=True):
+            beside = rows[(which == i) & (rows != row)]  # the same tokens, routed otherwise
             others = np.arange(len(along)) != i
-            errors[row] = alone[row] - np.interp(along[i], along[others], values[others])
+            known = left[beside].mean() if len(beside) else np.interp(along[i], along[others], values[others])
+            errors[row] = alone[row] - known
         good = ~np.isin(np.arange(len(along)), which[(np.abs(errors[rows]) > _GROSS) & (np.abs(alone[rows]) > _GROSS)])
         if good.sum() >= LEAST:
             along, values = along[good], values[good]

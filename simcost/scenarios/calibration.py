@@ -13,7 +13,7 @@ from simcost.calibration.family import Labels, families
 from simcost.calibration.form import NAMES
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
-from simcost.calibration.score import Score
+from simcost.calibration.score import Score, joined
 from simcost.calibration.store import naming, row_terms
 from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError, nearest
@@ -35,6 +35,7 @@ def report(hw: str, family: str | None = None) -> Result:
     rows: list[Row] = []
     worst: list[Row] = []
     thin: list[str] = []
+    scores: dict[str, list[Score]] = {}
     for run, name, path in _files(runs, family):
         labels, data = tables.kernels(path, families()[name])
         if len(data) < LEAST:
@@ -45,6 +46,7 @@ def report(hw: str, family: str | None = None) -> Result:
         with naming(path):
             verdict = judged(families()[name], data, labels, device)
         rows.append(_report_row(run, name, path.stem, len(data), verdict))
+        scores.setdefault(name, []).append(verdict.score)
         worst += _worst(name, path.stem, data, labels, verdict)
     if not rows and thin:
         more = f", and {len(thin) - 1} more kinds" if len(thin) > 1 else ""
@@ -58,10 +60,25 @@ def report(hw: str, family: str | None = None) -> Result:
         "median_error": float(np.median(errors)),
     }
     return Result(
-        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "worst rows": worst},
+        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "families": _families(scores), "worst rows": worst},
         (*thin, *_notes(runs)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
+
+
+def _families(scores: dict[str, list[Score]]) -> list[Row]:
+    """All held-out rows of a family together: the errors and the honesty of its intervals."""
+    found: list[Row] = []
+    for name, parts in scores.items():
+        every = joined(parts)
+        found.append(
+            {
+                "family": name, "curves": len(parts), "tested": len(every.measured), "median_error": number(every.median),
+                "p90_error": number(every.p90), "coverage": number(every.coverage), "half_width": number(every.width),
+                "width_over_error": number(every.width / every.median),
+            }
+        )  # fmt: skip
+    return found
 
 
 def points(hw: str, family: str | None = None) -> list[Row]:
