@@ -20,12 +20,6 @@ app.add_typer(importing, name="import")
 Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger table is thinned.", min=20)]
 
 
-def _say(text: str) -> None:
-    if sys.stderr.isatty():
-        sys.stderr.write(f"\r\033[K{text}")
-        sys.stderr.flush()
-
-
 @importing.command("aiconfigurator")
 def import_aiconfigurator(
     system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
@@ -33,10 +27,12 @@ def import_aiconfigurator(
     rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
+    from simcost.cli.progress import spoken
     from simcost.scenarios import imports
 
-    result = imports.import_aiconfigurator(system, run, rows, progress=_say)
-    _say("")
+    say = spoken(sys.stderr)
+    result = imports.import_aiconfigurator(system, run, rows, progress=say)
+    say("")
     return emit(result, format, output)
 
 

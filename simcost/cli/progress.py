@@ -1,10 +1,14 @@
-"""Progress of long work on stderr: a bar where somebody watches, a line a note elsewhere. Ctrl-C ends it in good order."""
+"""Progress of long work on stderr: a bar where somebody watches, elsewhere (a log, a pipe) a line a note and a line now and
+then. Ctrl-C ends it in good order."""
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Protocol, TextIO
+
+EVERY_S = 20.0  # between two lines where nobody watches
 
 
 class Step(Protocol):
@@ -29,13 +33,37 @@ class Step(Protocol):
     def note(self) -> str: ...
 
 
-def drawn(events: Iterable[Step]) -> tuple[str, ...]:
+class Spaced:
+    """Lines on a stream that nobody watches: one every `EVERY_S`, whatever happens in between."""
+
+    def __init__(self, stream: TextIO, now: Callable[[], float] = time.monotonic) -> None:
+        self.stream, self.now = stream, now
+        self._last = now()
+
+    def say(self, text: str, at_once: bool = False) -> None:
+        """`at_once`: a note, which waits for nothing."""
+        if not at_once and self.now() - self._last < EVERY_S:
+            return
+        if not at_once:
+            self._last = self.now()
+        self.stream.write(f"simcost: {text}\n")
+        self.stream.flush()
+
+
+def _words(event: Step) -> str:
+    left = "" if event.eta_s is None else f", {event.eta_s:.0f} s left"
+    what = " ".join(word for word in (event.family, event.what) if word)
+    return f"{event.done}/{event.total} {what}{left}"
+
+
+def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
     """Draw every event; the notes, and a word on an interruption, come back for the result."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
     notes: list[str] = []
     console = Console(stderr=True)
+    spaced = None if sys.stderr.isatty() else Spaced(sys.stderr, now)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -48,19 +76,41 @@ def drawn(events: Iterable[Step]) -> tuple[str, ...]:
                 left = "" if event.eta_s is None else f"{event.eta_s:.0f} s left"
                 words = " ".join(word for word in (event.family, event.what) if word)
                 bar.update(task, completed=event.done, total=max(event.total, 1), description=words[:60], left=left)
-                if event.note and not event.note.endswith("rows") and event.note not in notes:
-                    notes.append(f"{event.what}: {event.note}" if event.what else event.note)
+                if spaced is not None:
+                    spaced.say(_words(event))
+                note = f"{event.what}: {event.note}" if event.what else event.note
+                if event.note and not event.note.endswith("rows") and note not in notes:
+                    notes.append(note)
+                    if spaced is not None:
+                        spaced.say(note, at_once=True)
         except KeyboardInterrupt:
             notes.append("interrupted: every row measured so far is kept; --resume goes on")
     return tuple(dict.fromkeys(notes))
 
 
-def told(stream: TextIO) -> Callable[[Step], None]:
+def told(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[[Step], None]:
     """One line that is written over, where somebody watches."""
+    spaced = Spaced(stream, now)
 
     def tell(event: Step) -> None:
         if stream.isatty():
             stream.write(f"\r\033[K{event.done}/{event.total} {event.what}" if event.done < event.total else "\r\033[K")
             stream.flush()
+        else:
+            spaced.say(_words(event))
+
+    return tell
+
+
+def spoken(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[[str], None]:
+    """The same for work that says what it is at and no more; "" wipes the line."""
+    spaced = Spaced(stream, now)
+
+    def tell(text: str) -> None:
+        if stream.isatty():
+            stream.write(f"\r\033[K{text}")
+            stream.flush()
+        elif text:
+            spaced.say(text)
 
     return tell

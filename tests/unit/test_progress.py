@@ -1,0 +1,65 @@
+"""Progress where nobody watches: a line now and then, notes at once, and an interruption that is said."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from simcost.cli.progress import drawn, spoken, told
+from simcost.measure.event import Event
+
+
+class Clock:
+    """Seven seconds a look."""
+
+    def __init__(self) -> None:
+        self.at = 0.0
+
+    def __call__(self) -> float:
+        self.at += 7.0
+        return self.at
+
+
+def events(count: int) -> Iterator[Event]:
+    yield Event(0, count, "", "", None, f"{count} points")
+    for done in range(1, count + 1):
+        yield Event(done, count, "gemm", f"m={done}", 10.0 * (count - done))
+
+
+def test_a_log_gets_a_line_now_and_then_and_every_note_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert drawn(events(20), Clock()) == ("20 points",)
+    lines = sys.stderr.getvalue().splitlines()
+    assert lines[0] == "simcost: 20 points"
+    assert 3 <= len(lines) <= 10
+    assert all("/20 gemm m=" in line and line.endswith("s left") for line in lines[1:])
+
+
+def test_short_work_says_nothing_of_its_progress(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    drawn(events(20), lambda: 0.0)
+    assert sys.stderr.getvalue() == "simcost: 20 points\n"
+
+
+def test_an_interruption_is_said(monkeypatch) -> None:
+    def stopped() -> Iterator[Event]:
+        yield Event(1, 2, "gemm", "m=1")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    assert drawn(stopped())[-1].startswith("interrupted: every row")
+
+
+@pytest.mark.parametrize("make", [told, spoken])
+def test_other_work_does_the_same(make) -> None:
+    stream = io.StringIO()
+    tell = make(stream, Clock())
+    for event in events(20):
+        tell(event if make is told else f"{event.family} {event.what}".strip())
+    lines = stream.getvalue().splitlines()
+    assert 3 <= len(lines) <= 10
+    assert all(line.startswith("simcost: ") and "m=" in line for line in lines)
+    assert "\033" not in stream.getvalue()
