@@ -10,6 +10,7 @@ import numpy as np
 
 from simcost.calibration.columns import Column, Word
 from simcost.calibration.form import Terms
+from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Array, Index, Mask, Num
 from simcost.ops.work import Op, Work
@@ -55,9 +56,22 @@ class Family(Protocol):
         ...
 
 
+def named(family: Family, kind_name: str, where: str) -> Labels:
+    """The labels in a file's name. Raises SpecError for a name that the family does not give."""
+    words = kind_name.split("-")
+    if len(words) != len(family.LABELS):
+        raise SpecError(f"{where}: the name must be {'-'.join(family.LABELS)}, not '{kind_name}'")
+    return dict(zip(family.LABELS, words, strict=True))
+
+
 def families() -> dict[str, Family]:
     """By name, which is also the stem of the row file."""
     return {name: cast(Family, module) for name, module in discover("simcost.calibration.families").items()}
+
+
+def sizes(family: Family) -> tuple[str, ...]:
+    """Names of the sizes in a family's terms; a family without any need not say so."""
+    return tuple(getattr(family, "SIZES", ()))
 
 
 def kind(labels: Labels) -> str:

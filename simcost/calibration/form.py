@@ -16,7 +16,7 @@ import numpy as np
 from simcost.num import Array, Bools, Index, Num
 
 NAMES = ("t0_s", "compute_efficiency", "memory_efficiency", "serial_efficiency", "half_bytes", "sharpness")
-_MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopper
+MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopper
 _WIDEST = 1e5  # kernels that need more than that never saturate: something else is at work
 _PRIOR_SD = np.array([1.5, 0.5, 0.4, 0.7, 1.5, 0.7])
 _SIZE_SD = 1.5
@@ -96,9 +96,9 @@ def from_vector(values: Array) -> Form:
 
 
 def _decoded(theta: Array) -> Form:
-    """Logs to natural units; an efficiency saturates below `_MOST`, so that sizes or bytes must explain the rest."""
+    """Logs to natural units; an efficiency saturates below `MOST`, so that sizes or bytes must explain the rest."""
     values = np.exp(theta)
-    values[1:4] = _MOST * values[1:4] / (_MOST + values[1:4])
+    values[1:4] = MOST * values[1:4] / (MOST + values[1:4])
     values[5] = 1.0 + values[5]
     values[6:] = _WIDEST * values[6:] / (_WIDEST + values[6:])
     return from_vector(values)

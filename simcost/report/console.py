@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from simcost.report import curves
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
@@ -57,17 +58,22 @@ def show(result: Result, console: Console) -> None:
     if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
-        parts += (
-            _by_part(rows, console.width)
-            if result.command == "explain" and name == "ops"
-            else [_table(name, rows, console.width)]
-        )
+        parts += _drawn(result.command, name, rows, console.width)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
     if result.references and result.command in ("decode", "prefill", "compare", "explain"):
         parts.append(Text("rests on: " + "; ".join(result.references), style="dim"))
     console.print(Group(*parts))
+
+
+def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[RenderableType]:
+    """A table, or those that one is shown as."""
+    if (command, name) == ("explain", "ops"):
+        return _by_part(rows, width)
+    if command == "calibrate report" and name in ("curves", "parameters"):
+        return curves.errors(rows) if name == "curves" else curves.parameters(rows)
+    return [_table(name, rows, width)]
 
 
 def _metrics(result: Result) -> Table:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from simcost.calibration import rows as tables
-from simcost.calibration.family import Labels, families
-from simcost.calibration.form import NAMES
+from simcost.calibration.family import Family, Labels, families, sizes
+from simcost.calibration.form import MOST, NAMES, Form
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.calibration.score import Score, joined
@@ -33,6 +33,7 @@ def report(hw: str, family: str | None = None) -> Result:
         raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
     runs = measured_rows.runs(device)
     rows: list[Row] = []
+    fitted: list[Row] = []
     worst: list[Row] = []
     thin: list[str] = []
     scores: dict[str, list[Score]] = {}
@@ -45,7 +46,10 @@ def report(hw: str, family: str | None = None) -> Result:
             continue
         with naming(path):
             verdict = judged(families()[name], data, labels, device)
-        rows.append(_report_row(run, name, path.stem, len(data), verdict))
+        curve = f"{name} {path.stem}"
+        first = all(row["curve"] != curve for row in rows)
+        rows.append({**_report_row(run, name, path.stem, len(data), verdict), "answers": first})
+        fitted.append({"curve": curve, **_parameters(families()[name], verdict.curve.form), "run": run.name})
         scores.setdefault(name, []).append(verdict.score)
         worst += _worst(name, path.stem, data, labels, verdict)
     if not rows and thin:
@@ -60,8 +64,8 @@ def report(hw: str, family: str | None = None) -> Result:
         "median_error": float(np.median(errors)),
     }
     return Result(
-        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "families": _families(scores), "worst rows": worst},
-        (*thin, *_notes(runs)), tuple(run.title for run in runs),
+        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "families": _families(scores), "parameters": fitted, "worst rows": worst},
+        (*thin, *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
 
@@ -123,12 +127,31 @@ def _present(runs: list[Run]) -> list[str]:
     return [name for name in families() if any(run.kinds(name) for run in runs)]
 
 
-def _notes(runs: list[Run]) -> list[str]:
-    """What imports left out, and how a measured run went."""
+def _footnotes(rows: list[Row], fitted: list[Row]) -> list[str]:
+    """How to read what stands in the tables."""
+    found = []
+    behind = [row for row in rows if not row["answers"]]
+    if behind:
+        order = ", ".join(dict.fromkeys(str(row["run"]) for row in rows))
+        found.append(
+            f"several runs have rows of {len(behind)} kinds: asked in the order {order} ([measurements] use in the profile sets it)"
+        )
+    if any(row[name] > 1.0 for row in fitted for name in NAMES if name.endswith("efficiency")):
+        found.append(
+            f"a share above 1 ({MOST} at most): clocks boost above those of the datasheet's rate (1980 against 1830 MHz on Hopper), "
+            "or a cache serves part of the bytes"
+        )
+    return found
+
+
+def _notes(runs: list[Run], family: str | None) -> list[str]:
+    """What imports left out, of one family or of all, and how a measured run went."""
     found = []
     for run in runs:
         kinds: Mapping[str, Any] = run.record.get("kinds", {})
         for name, record in kinds.items():
+            if family not in (None, name.partition("/")[0]):
+                continue
             found += [f"{run.name} {name}: left out {line}" for line in record.get("left_out", [])]
             if record.get("above_datasheet"):
                 found.append(
@@ -144,7 +167,7 @@ def _notes(runs: list[Run]) -> list[str]:
 
 
 def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement) -> Row:
-    score, beyond, form = verdict.score, verdict.beyond, verdict.curve.form
+    score, beyond = verdict.score, verdict.beyond
     sixty, unseen = verdict.sixty, verdict.unseen
     unused: Mapping[str, Any] = run.record.get("kinds", {}).get(f"{name}/{which}", {})
     row: Row = {
@@ -168,10 +191,14 @@ def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement)
         "with_excluded_p90_error": unused.get("with_excluded_p90_error"),
         "run": run.name,
     }  # fmt: skip
-    for parameter in NAMES:
-        row[parameter if parameter == "t0_s" else f"form_{parameter}"] = number(getattr(form, parameter))
-    row["form_sizes"] = " ".join(f"{size:.3g}" for size in form.sizes)
     return row
+
+
+def _parameters(family: Family, form: Form) -> Row:
+    """A curve's form; half-saturation sizes by name."""
+    row: Row = {name: number(getattr(form, name)) for name in NAMES}
+    halves = zip(sizes(family), form.sizes, strict=True)
+    return {**row, "half_sizes": " ".join(f"{name}={half:.3g}" for name, half in halves)}
 
 
 def _worst(name: str, which: str, data: Rows, labels: Labels, verdict: Judgement) -> list[Row]:

@@ -15,6 +15,7 @@ COLUMNS = prefill.COLUMNS
 WORDS = {name: word for name, word in prefill.WORDS.items() if name != "scope"}
 NUMBERS = prefill.NUMBERS
 LABELS = tuple(WORDS)
+SIZES = prefill.SIZES
 LENGTHS = None
 
 relatives = prefill.alike

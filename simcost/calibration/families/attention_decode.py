@@ -15,6 +15,7 @@ COLUMNS = prefill.COLUMNS
 WORDS = prefill.WORDS
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
+SIZES = ("kv_heads_of_batch", "keys")
 LENGTHS = None
 
 op = prefill.op

@@ -12,6 +12,7 @@ COLUMNS = gemm.COLUMNS
 WORDS = gemm.WORDS
 NUMBERS = gemm.NUMBERS
 LABELS = gemm.LABELS
+SIZES = gemm.SIZES
 LENGTHS = None
 
 op = gemm.op

@@ -17,6 +17,7 @@ COLUMNS = gemm.COLUMNS
 WORDS = {"what": Word("which product", ("input", "weight", "row")), **gemm.WORDS}
 NUMBERS = gemm.NUMBERS
 LABELS = tuple(WORDS)
+SIZES = gemm.SIZES
 LENGTHS = None
 
 numbers = gemm.numbers

@@ -31,6 +31,7 @@ COLUMNS = {
 WORDS = {"x": X, "w": W, "compute": COMPUTE}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
 EXACT = False  # rows of one layer and token count differ in their routing
 

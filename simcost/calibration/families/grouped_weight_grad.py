@@ -25,6 +25,7 @@ COLUMNS = {
 WORDS = {"x": X, "out": OUT, "compute": COMPUTE}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
 
 

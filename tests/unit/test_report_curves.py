@@ -1,0 +1,73 @@
+"""The report on a device's curves: which run answers, what its parameters are called, what the terminal shows of it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from simcost.calibration.family import families, named, sizes
+from simcost.cli.output import render
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.report import curves
+from simcost.scenarios import calibration as scenario
+from simcost.scenarios import measured as measured_rows
+
+
+@pytest.mark.parametrize("name", list(families()))
+def test_every_half_saturation_size_has_a_name(name: str) -> None:
+    family = families()[name]
+    labels = {"x": "bf16", "w": "bf16", "kv": "bf16", "out": "bf16", "compute": "bf16", "layout": "gqa", "scope": "core",
+              "what": "norm", "gated": "gated", "scoring": "softmax", "backend": "nccl", "mode": "normal",
+              "direction": "dispatch", "reach": "node"}  # fmt: skip
+    if name in ("collective", "gemm_variant", "permute"):
+        labels["what"] = {"collective": "all_reduce", "gemm_variant": "input", "permute": "permute"}[name]
+    op = family.op(dict.fromkeys(family.NUMBERS, 8.0), {key: labels[key] for key in family.LABELS})
+    assert len(family.terms(op, hardware.load("h200")).sizes) == len(sizes(family))
+
+
+def test_a_file_that_no_family_names_is_one_line() -> None:
+    assert named(families()["gemm"], "bf16-fp8-fp8", "here") == {"x": "bf16", "w": "fp8", "compute": "fp8"}
+    with pytest.raises(SpecError, match="here: the name must be x-w-compute, not 'bf16-fp8'"):
+        named(families()["gemm"], "bf16-fp8", "here")
+
+
+def test_the_report_names_the_run_that_answers_and_leaves_other_families_notes_out() -> None:
+    home = str(Path(__file__).parents[1] / "replay" / "cpu")
+    result = scenario.report(home, "gemm")
+    rows = {(row["curve"], row["run"]): row for row in result.tables["curves"]}
+    assert rows["gemm bf16-bf16-bf16", "in-situ"]["answers"]
+    assert not rows["gemm bf16-bf16-bf16", "isolated"]["answers"]
+    assert rows["gemm fp32-fp32-fp32", "isolated"]["answers"]
+    assert any("in the order in-situ, isolated" in note for note in result.warnings)
+    assert any(note.startswith("a share above 1 (1.08 at most)") for note in result.warnings)
+    for row in result.tables["parameters"]:
+        assert [part.partition("=")[0] for part in row["half_sizes"].split()] == ["m", "n", "k"]
+        assert row["t0_s"] > 0
+    text = render(result, "console", None)
+    for heading in ("curves of in-situ, which answers first", "parameters of isolated", "half-saturation sizes"):
+        assert heading in text
+    left = [note for note in scenario._notes(measured_rows.runs(hardware.load("h200")), "gemm") if "left out" in note]
+    assert left
+    assert all(" gemm/" in note for note in left)
+
+
+def test_the_report_fits_120_columns() -> None:
+    row = dict.fromkeys(curves._ERRORS, 0.99) | {
+        "rows": 1300,
+        "coverage": 1.0,
+        "unseen_shapes_coverage": 1.0,
+        "run": "r",
+    }
+    fitted = {**dict.fromkeys(curves._PARAMETERS, 1.062), "t0_s": 2.9e-6, "half_bytes": 9.055e4, "run": "r",
+              "half_sizes": "rows_per_expert=3.49e+03 hidden=3.49e+03 width=3.49e+03"}  # fmt: skip
+    name = "attention_prefill bf16-fp8_block-fp8_block-window-write"
+    out = Console(file=io.StringIO(), width=120)
+    out.print(*curves.errors([row | {"curve": name}]), *curves.parameters([fitted | {"curve": name}]), sep="\n")
+    text = out.file.getvalue()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
+    for word in ("beyond", "covered", "99.0 %", "100.0 %", "rows_per_expert=3.49e+03"):
+        assert word in text
