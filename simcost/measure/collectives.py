@@ -2,6 +2,8 @@
 
     torchrun --nproc-per-node 8 -m simcost.measure.collectives --out DIR
 
+As of `calibrate run`: a GPU's rows go to DIR itself, ready for `hwprofiles/<gpu>/measurements/`; a CPU's to
+DIR/measurements/collectives, with DIR/profile.toml stating the link (made where there is none), so that `--hw DIR` answers.
 Sizes from 256 B to 64 MB (CPU) or 512 MB (CUDA), in random order, every size a block of calls between barriers; the time of a
 call is that of the slowest rank. Bytes are counted as `simcost/ops/collective.py` does: the reduced tensor, the gathered
 one, the one to be scattered, what a rank sends to others. Most likely to be wrong: gloo on one machine measures its scheduler
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SimcostError
+from simcost.measure import links
 from simcost.measure.event import Event
 from simcost.measure.folder import Folder
 from simcost.measure.need import need_torch
@@ -42,7 +45,7 @@ def sizes(steps: int, most: float) -> list[float]:
 
 
 def measure(out: Path, mode: str = "standard", most: float | None = None, seed: int = 0) -> Iterator[Event]:
-    """Every rank of a torchrun group calls this; rank 0 writes into `out`. Raises SimcostError outside of a group."""
+    """Every rank of a torchrun group calls this; rank 0 writes below `out`. Raises SimcostError outside of a group."""
     torch = need_torch()
     if mode not in STEPS:
         raise SimcostError(f"--mode must be one of {', '.join(STEPS)}, not {mode!r}")
@@ -60,10 +63,14 @@ def measure(out: Path, mode: str = "standard", most: float | None = None, seed: 
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         torch.set_num_threads(1)
     torch.distributed.init_process_group(backend)
+    home = out if cuda else out / "measurements" / "collectives"
+    rank, group = torch.distributed.get_rank(), torch.distributed.get_world_size()
     try:
-        yield from _run(torch, out, mode, most or (MOST_CUDA if cuda else MOST_CPU), seed, device, backend)
+        yield from _run(torch, home, mode, most or (MOST_CUDA if cuda else MOST_CPU), seed, device, backend)
     finally:
         torch.distributed.destroy_process_group()
+    if rank == 0 and not cuda:
+        links.state(out / "profile.toml", links.found(home, backend, group))
 
 
 def _run(torch: Any, out: Path, mode: str, most: float, seed: int, device: Any, backend: str) -> Iterator[Event]:
@@ -76,6 +83,8 @@ def _run(torch: Any, out: Path, mode: str, most: float, seed: int, device: Any, 
     stamp = _now()
     if rank == 0:
         try:
+            if folder.record_file.exists():
+                raise SimcostError(f"{out}: collectives were measured here before; name another folder")
             folder.begin()
             folder.write_record(_record(torch, mode, group, backend, stamp, {}))
         except SimcostError as error:
@@ -221,6 +230,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _how(out: Path) -> str:
+    """What to do with the rows."""
+    if (out / "profile.toml").is_file():
+        return f"rows in {out / 'measurements' / 'collectives'}: they answer with --hw {out}"
+    return f"rows in {out}: they answer when copied to hwprofiles/<gpu>/measurements/<run>/"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `python -m simcost.measure.collectives`, under torchrun."""
     parser = argparse.ArgumentParser(prog="simcost.measure.collectives", description=__doc__.splitlines()[0])
@@ -233,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for event in measure(given.out, given.mode, most):
             if os.environ.get("RANK") == "0":
                 print(f"{event.done}/{event.total} {event.what}", flush=True)
+        if os.environ.get("RANK") == "0":
+            print(_how(given.out), flush=True)
     except SimcostError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -45,7 +45,7 @@ def refuse_another(profile: Device, device: str) -> None:
 
 def threads(profile: Device, device: str, wanted: int | None) -> int:
     """Threads to measure with: those that the rows were measured with, 1 where none says. Raises SpecError for others."""
-    stated = {int(found["threads"]): run for run, found in environments(profile) if "threads" in found}
+    stated = {int(found["threads"]): run for run, found in environments(profile) if _of_threads(found)}
     if kind(device) != "cpu" or not stated:
         return wanted or 1
     if wanted is not None and wanted not in stated:
@@ -55,6 +55,11 @@ def threads(profile: Device, device: str, wanted: int | None) -> int:
             f"ask with --threads {count}, or calibrate with --threads {wanted}"
         )
     return wanted or next(iter(stated))
+
+
+def _of_threads(found: Mapping[str, Any]) -> bool:
+    """Whether a run is of kernels: collectives have a process a rank, whatever its threads."""
+    return "threads" in found and "ranks" not in found
 
 
 def _threads(count: int) -> str:

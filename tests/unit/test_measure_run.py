@@ -6,16 +6,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from simcost.api import decode
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
-from simcost.measure import collectives, gpu, kinds, run, target
+from simcost.hardware import load as hardware
+from simcost.measure import collectives, gpu, kinds, links, run, target
 from simcost.measure.event import Event
 from simcost.measure.judgement import judged, looks, quality, together
 from simcost.measure.probe import Sentinel
@@ -251,19 +254,42 @@ def test_the_one_call_says_in_one_line_that_there_is_no_gpu(tmp_path, capsys, mo
 
 
 def test_collectives_of_two_processes_become_rows(tmp_path):
-    home = tmp_path / "rows"
+    out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               "-m", "simcost.measure.collectives", "--out", str(home), "--mode", "quick", "--most", "16 kB"]  # fmt: skip
+               "-m", "simcost.measure.collectives", "--out", str(out), "--mode", "standard", "--most", "16 kB"]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr[-2000:]
     assert rows(home) == {
-        "collective/all_gather-gloo": 6, "collective/all_reduce-gloo": 6, "collective/all_to_all-gloo": 6,
-        "collective/reduce_scatter-gloo": 6, "p2p/gloo": 6,
+        "collective/all_gather-gloo": 11, "collective/all_reduce-gloo": 11, "collective/all_to_all-gloo": 11,
+        "collective/reduce_scatter-gloo": 11, "p2p/gloo": 11,
     }  # fmt: skip
     record = tables.load_run(home).record
     assert record["environment"]["ranks"] == 2
     sent = tables.read(home / "collective" / "all_to_all-gloo.csv", families()["collective"])
     assert sent.numbers["bytes"].min() == 128  # of 256, half stays at home
+    assert f"they answer with --hw {out}" in found.stdout
+    device = hardware.load(str(out))
+    assert device.scaleup.domain == 2
+    assert device.measurements == (str(home),)
+    answer = decode("qwen3-8b", str(out), batch=2, context=64, set={"plan.tp": 2}).metrics
+    assert answer["share_transferred"] > 0  # gloo's rows, where the query asks for NCCL's
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "were measured here before; name another folder" in again.stderr
+
+
+def test_a_link_is_stated_once_and_leaves_the_rest_of_a_profile_alone(tmp_path):
+    text = (ROOT / "tests" / "replay" / "cpu" / "profile.toml").read_text()
+    link = links.Link(3.2e9, 4.5e-5, 2, "gloo")
+    found = links.linked(text, link, "here")
+    assert set(text.splitlines()) <= set(found.splitlines())
+    assert links.linked(found, replace(link, rate=1e9), "here") == found
+    (tmp_path / "profile.toml").write_text(found)
+    device = hardware.load(str(tmp_path))
+    assert device.scaleup.bandwidth == pytest.approx(3.2e9)
+    assert device.assumption("hop_latency") == pytest.approx(4.5e-5)
+    for wrong in ("[sources]\n", "= 3"):
+        with pytest.raises(SpecError, match="here: "):
+            links.linked(wrong, link, "here")
 
 
 def test_collectives_alone_are_refused_in_one_line(tmp_path, capsys, monkeypatch):

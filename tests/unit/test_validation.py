@@ -261,6 +261,12 @@ def test_threads_are_those_of_the_rows(home) -> None:
     assert blocks.validate(hw, specs, measure=measured).inputs["threads"] == 3
     with pytest.raises(SpecError, match="were measured with 3 threads, not 2: ask with --threads 3"):
         blocks.validate(hw, specs, threads=2, measure=measured)
+    ranks = home / "measurements" / "collectives"
+    ranks.mkdir()
+    (ranks / "run.toml").write_text(
+        RUN.format(device="cpu", threads=1, name="a part") + "ranks = 2\n", encoding="utf-8"
+    )
+    assert blocks.validate(hw, specs, measure=measured).inputs["threads"] == 3
     (home / "measurements" / "made" / "run.toml").unlink()
     assert blocks.validate(hw, specs, measure=measured).inputs["threads"] == 1
     assert blocks.validate(hw, specs, threads=2, measure=measured).inputs["threads"] == 2
