@@ -71,9 +71,8 @@ def sections(command, path: list[str]) -> list[str]:
     for parameter in command.params:
         names = [*parameter.opts, *parameter.secondary_opts]
         name = ", ".join(f"`{o}`" for o in names) if names[0].startswith("-") else f"`{parameter.name.upper()}`"
-        lines.append(
-            f"| {name} | {kind(hints[parameter.name])} | {default(parameter)} | {getattr(parameter, 'help', '') or ''} |"
-        )
+        meaning = getattr(parameter, "help", "") or ""
+        lines.append(f"| {name} | {kind(hints[parameter.name])} | {default(parameter)} | {meaning} |")
     return [*lines, ""]
 
 
@@ -219,7 +218,8 @@ def validation(name: str) -> str:
         lines.append(
             f"| {row['curve']} | {row['shape']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"
         )
-    lines += ["", "## Left out", "", *(f"- {note}" for note in result.warnings if not note.startswith("a share above")), ""]
+    left_out = [f"- {note}" for note in result.warnings if not note.startswith("a share above")]
+    lines += ["", "## Left out", "", *left_out, ""]
     return "\n".join(lines)
 
 

@@ -74,7 +74,7 @@ def show_hardware(
     name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
-    """Every fact with its source, every assumption with its reason, the measured rows or the sibling behind the answers."""
+    """Every fact with its source, every assumption with its reason, the measured rows that answer, or the sibling."""
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)

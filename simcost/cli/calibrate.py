@@ -84,7 +84,7 @@ def transfer(
 @app.command("run")
 def run(
     output: Annotated[
-        Path, typer.Option("-o", "--output", help="Folder for the rows; it is made. The report stands there too, as report.md (.csv, .json by --format).")
+        Path, typer.Option("-o", "--output", help="Folder for rows and report.md (.csv, .json by --format); it is made.")
     ],
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
     mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.")] = "standard",

@@ -1,5 +1,5 @@
-"""Progress of long work on stderr: a bar where somebody watches, elsewhere (a log, a pipe) a line a note and a line now and
-then. Ctrl-C ends it in good order."""
+"""Progress of long work on stderr: a bar where somebody watches, elsewhere (a log, a pipe) a line a note and a line now
+and then. Ctrl-C ends it in good order."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     torchrun --nproc-per-node 8 -m simcost.measure.collectives --out DIR
 
 As of `calibrate run`: a GPU's rows go to DIR itself, ready for `hwprofiles/<gpu>/measurements/`; a CPU's to
-DIR/measurements/collectives, with DIR/profile.toml stating the link (made where there is none), so that `--hw DIR` answers.
+DIR/measurements/collectives, with DIR/profile.toml stating the link (made where there is none): `--hw DIR` answers.
 Sizes from 256 B to 64 MB (CPU) or 512 MB (CUDA), in random order, every size a block of calls between barriers; the time of a
 call is that of the slowest rank. Bytes are counted as `simcost/ops/collective.py` does: the reduced tensor, the gathered
 one, the one to be scattered, what a rank sends to others. Most likely to be wrong: gloo on one machine measures its scheduler

@@ -1,7 +1,7 @@
 """run.toml of kernels timed inside layers: who measured them, how far it came, how disturbed the machine was.
 
-How disturbed a block was stands in blocks.csv, so that the record of a resumed run is of all its sessions. Most likely to be
-wrong: a block between two disturbed ones that looks calm by luck.
+How disturbed a block was stands in blocks.csv, so that the record of a resumed run is of all its sessions. Most likely
+to be wrong: a block between two disturbed ones that looks calm by luck.
 """
 
 from __future__ import annotations

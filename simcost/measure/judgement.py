@@ -35,8 +35,8 @@ def looks(before: Mapping[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def together(before: Mapping[str, Any], dirty: Sequence[float]) -> tuple[int, float]:
-    """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record that counts no visits counts
-    its rows."""
+    """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record without a count of visits
+    counts as its rows."""
     rows = sum(int(kind.get("rows", 0)) for kind in before.get("kinds", {}).values())
     earlier = int(before.get("visits", rows if "dirty_share" in before else 0))
     total = earlier + len(dirty)

@@ -1,8 +1,8 @@
-"""A profile for processors that talk to each other: the link that collectives need, as point-to-point messages found it.
+"""A profile for processors that talk to each other: the link of collectives, as point-to-point messages found it.
 
-The rows of collectives answer a query only where a profile states a link. Rate and latency are the best and the shortest of the
-`p2p` rows; a profile that states its link already stays as it is. Most likely to be wrong: ranks on one machine share its memory,
-and more ranks than were measured get the same rate each.
+The rows of collectives answer a query only where a profile states a link. Rate and latency are the best and the shortest
+of the `p2p` rows; a profile that states its link already stays as it is. Most likely to be wrong: ranks on one machine
+share its memory, and more ranks than were measured get the same rate each.
 """
 
 from __future__ import annotations

@@ -23,8 +23,8 @@ _PARAMETERS = {
     "half_sizes": "half-saturation sizes",
 }  # fmt: skip
 _LEGEND = (
-    "median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width; "
-    "unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
+    "median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width;"
+    " unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
 )
 
 

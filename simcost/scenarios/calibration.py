@@ -134,12 +134,13 @@ def _footnotes(rows: list[Row], fitted: list[Row]) -> list[str]:
     if behind:
         order = ", ".join(dict.fromkeys(str(row["run"]) for row in rows))
         found.append(
-            f"several runs have rows of {len(behind)} kinds: asked in the order {order} ([measurements] use in the profile sets it)"
+            f"several runs have rows of {len(behind)} kinds: asked in the order {order} "
+            "([measurements] use in the profile sets it)"
         )
     if any(row[name] > 1.0 for row in fitted for name in NAMES if name.endswith("efficiency")):
         found.append(
-            f"a share above 1 ({MOST} at most): clocks boost above those of the datasheet's rate (1980 against 1830 MHz on Hopper), "
-            "or a cache serves part of the bytes"
+            f"a share above 1 ({MOST} at most): clocks boost above those of the datasheet's rate "
+            "(1980 against 1830 MHz on Hopper), or a cache serves part of the bytes"
         )
     return found
 

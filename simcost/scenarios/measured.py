@@ -1,6 +1,7 @@
-"""What measured rows a profile answers from: its own runs in the order in which they answer, and the sibling behind them.
+"""What measured rows a profile answers from: its own runs in the order in which they answer, and the sibling behind.
 
-Most likely to be wrong: a sibling's expected error, which is that of the pairs that were measured. Source: `calibrate transfer`.
+Most likely to be wrong: a sibling's expected error, which is that of the pairs that were measured. Source: `simcost
+calibrate transfer`.
 """
 
 from __future__ import annotations
@@ -71,6 +72,6 @@ def none_of_its_own(device: Device) -> str:
         return f"{device.where}: no measurements ({ways})"
     sibling = device.sibling.name
     return (
-        f"{device.where}: no measurements of its own; rows of {sibling} stand in, expected off by {expected(device):.0%} "
-        f"(P90 of |log error|): ask simcost calibrate report {sibling}, or measure it ({ways})"
+        f"{device.where}: no measurements of its own; rows of {sibling} stand in, expected off by "
+        f"{expected(device):.0%} (P90 of |log error|): ask simcost calibrate report {sibling}, or measure it ({ways})"
     )

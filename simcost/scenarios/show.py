@@ -158,8 +158,9 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     metrics = {
         path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")
     }
+    answers = measured.table(name, device)
     return Result(
-        "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows, "measurements": measured.table(name, device)},
+        "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows, "measurements": answers},
         device.notes, (where,),
         f"{device.title}: {sum(r['basis'] == 'assumed' for r in rows)} of {len(rows)} values are assumptions",
     )  # fmt: skip

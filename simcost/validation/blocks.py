@@ -99,8 +99,8 @@ def validate(
     progress: Callable[[Event], None] = lambda _: None,
 ) -> Result:
     """Build, measure and predict each block. `hw`: a profile by name or path, of the device that is measured; `seconds` a
-    block; `threads` of a CPU, by default those of the profile's rows; `limit` [B] of memory; blocks that cannot be built here
-    are warnings.
+    block; `threads` of a CPU, by default those of the profile's rows; `limit` [B] of memory; blocks that cannot be built
+    here are warnings.
 
     Raises SpecError when no block is left or the profile is of another device, SimcostError without torch."""
     profile = hardware.load(hw)
@@ -218,8 +218,8 @@ def _disturbed(cases: Sequence[Case], calm: Sequence[Case]) -> tuple[str, ...]:
     if not names or not calm:
         return ()
     return (
-        f"{len(cases) - len(calm)} of {len(cases)} timings had more than {_NOISY:.0%} disturbed samples (busy machine) and are "
-        f"in no figure, only in the rows: {', '.join(names)}",
+        f"{len(cases) - len(calm)} of {len(cases)} timings had more than {_NOISY:.0%} disturbed samples (busy machine) "
+        f"and are in no figure, only in the rows: {', '.join(names)}",
     )
 
 

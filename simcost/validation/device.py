@@ -1,7 +1,7 @@
 """Whether a profile is of the device that is measured: another kind of device is refused before anything runs.
 
-Rows say who measured them (`run.toml`); a profile without rows of ours is known by what ships: accelerators all. Most likely to
-be wrong: a profile of somebody's own without rows, of which nothing says what it is; it is believed.
+Rows say who measured them (`run.toml`); a profile without rows of ours is known by what ships: accelerators all. Most
+likely to be wrong: a profile of somebody's own without rows, of which nothing says what it is; it is believed.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ def refuse_another(profile: Device, device: str) -> None:
         there = kind(str(found.get("device", "")))
         if there and there != kind(device):
             raise SpecError(
-                f"{profile.where}: rows of '{run}' were measured with --device {there} ({found.get('device_name', '?')}), "
-                f"this asks --device {device}: measure with --device {there}, or name a profile of this device"
+                f"{profile.where}: rows of '{run}' were measured with --device {there} "
+                f"({found.get('device_name', '?')}), this asks --device {device}: measure with --device {there}, or name a profile of this device"
             )
     if kind(device) == "cpu" and (folder("hwprofiles") in Path(profile.home).parents or profile.sm_count is not None):
         raise SpecError(
-            f"{profile.where}: {profile.title} is no CPU: measure it with --device cuda where there is one, or make a profile "
-            "of this processor (simcost calibrate run -o DIR) and ask with --hw DIR"
+            f"{profile.where}: {profile.title} is no CPU: measure it with --device cuda where there is one, or make a "
+            "profile of this processor (simcost calibrate run -o DIR) and ask with --hw DIR"
         )
 
 
 def threads(profile: Device, device: str, wanted: int | None) -> int:
-    """Threads to measure with: those that the rows were measured with, 1 where none says. Raises SpecError for others."""
+    """Threads to measure with: those of the rows, 1 where none says. Raises SpecError for others."""
     stated = {int(found["threads"]): run for run, found in environments(profile) if _of_threads(found)}
     if kind(device) != "cpu" or not stated:
         return wanted or 1
