@@ -45,7 +45,8 @@ class OpTime:
 
 @dataclass(frozen=True, slots=True)
 class BlockTime:
-    """One direction of one block. `whole`: without stamps inside; `graph_s`: replayed as a CUDA graph."""
+    """One direction of one block. `whole`: without stamps inside; `graph_s`: replayed as a CUDA graph;
+    `refused`: sections without a time, because theirs was impossible."""
 
     spec: BlockSpec
     direction: str
@@ -53,6 +54,7 @@ class BlockTime:
     ops: tuple[OpTime, ...] = ()
     fused: tuple[OpTime, ...] = ()
     graph_s: float | None = None
+    refused: tuple[str, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -62,7 +64,7 @@ class BlockTime:
     @property
     def in_situ_s(self) -> float | None:
         """Sum of the sections' times inside the block."""
-        return sum(op.time.seconds for op in self.ops) if self.ops else None
+        return sum(op.time.seconds for op in self.ops) if self.ops and not self.refused else None
 
     @property
     def isolated_s(self) -> float | None:

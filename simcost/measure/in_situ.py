@@ -139,5 +139,6 @@ def measure_in_situ(
 
 
 def _said(found: Sequence[BlockTime], rows: int) -> str:
-    noisy = disturbed(found)
-    return f"{rows} rows" + (f", {noisy:.0%} of the samples disturbed" if noisy > NOISY_DIRTY else "")
+    noisy, refused = disturbed(found), ", ".join(name for block in found for name in block.refused)
+    said = f"{rows} rows" + (f", {noisy:.0%} of the samples disturbed" if noisy > NOISY_DIRTY else "")
+    return said + (f", faster than the device can be: {refused}" if refused else "")

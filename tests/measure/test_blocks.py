@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,8 +22,11 @@ from simcost.blocks.norm.norm import Norm
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
-from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, in_situ
+from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, in_situ, light
 from simcost.measure.blocks_spec import BlockSpec, fused, listed, of_model, random_blocks
+from simcost.measure.blocks_timing import BlockTime, OpTime
+from simcost.measure.design import Rates
+from simcost.measure.timing import Timing
 from simcost.model import load as models
 from simcost.plan import Phase
 
@@ -494,6 +499,79 @@ def test_the_cuda_paths_run_with_a_stand_in_clock(monkeypatch) -> None:
     assert [op.name for op in ahead.ops] == [item.name for item in listed(one)]
     assert back.in_situ_s is not None
     assert 0 < back.in_situ_s <= back.whole.seconds * (1 + 1e-9)
+
+
+class SleepyEvent(FakeEvent):
+    """An event of a device that wakes up, or that is still asleep when it is asked."""
+
+    awake = False
+
+    def query(self) -> bool:
+        return SleepyEvent.awake
+
+
+@pytest.fixture
+def asleep(monkeypatch):
+    """Seconds that the device was told to sleep."""
+    told = []
+    monkeypatch.setattr(blocks_cuda, "stamp", SleepyEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda *a: None)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: told.append(cycles / blocks_cuda._CYCLES))
+    monkeypatch.setattr(SleepyEvent, "awake", False)
+    return told
+
+
+BOARD = SimpleNamespace(clock=lambda: None, top=lambda: None)
+
+
+def test_sections_are_stamped_while_the_device_sleeps(asleep, monkeypatch) -> None:
+    block = blocks.build(spec(SMALL_MLA, q=1.0, past=6.0), copies=2)
+    ran = []
+    for section in block.sections:  # two milliseconds of kernels in each, wherever they were launched from
+
+        def run(w, s, section=section):
+            section.run(w, s)
+            ran.append(section.name)
+            FakeEvent.clock += 2.0
+
+        object.__setattr__(section, "run", partial(run, section=replace(section)))
+    found = blocks_cuda._sections(block, BOARD)
+    assert list(found) == [section.name for section in block.sections]
+    assert all(one.seconds == pytest.approx(2e-3) for one in found.values())  # a stamp's own millisecond is taken off
+    assert set(asleep) == {blocks_cuda.SLEEP}
+
+
+def test_where_the_host_never_gets_ahead_no_section_has_a_time(asleep, monkeypatch) -> None:
+    monkeypatch.setattr(SleepyEvent, "awake", True)
+    assert blocks_cuda._sections(blocks.build(spec(SMALL_GQA), copies=2), BOARD) == {}
+    assert max(asleep) == blocks_cuda._LONGEST  # it was given ever more time
+
+
+def test_a_section_faster_than_light_is_no_row_and_no_sum() -> None:
+    """What the profiler made of MLA's core: its torch.cat, without the kernel that reads the cache."""
+    one = of_model(models.load("deepseek-v3"), Phase(64.0, 1.0, 4095.0))[0]
+    probed = Rates({"bf16": 7e14}, 4e12)
+    core = next(item for item in listed(one) if item.name == "attention/core")
+    true = Timing(100e-6, 99e-6, 101e-6, 9, 0.0)
+    found = BlockTime(
+        one, "forward", true, (OpTime("attention/o_proj", core.op, true), OpTime(core.name, core.op, true))
+    )
+    assert light.credible(found, probed) == found
+    short = replace(found, ops=(found.ops[0], OpTime(core.name, core.op, replace(true, seconds=6e-6))))
+    left = light.credible(short, probed)
+    assert left.refused == ("attention/core",)
+    assert [op.name for op in left.ops] == ["attention/o_proj"]
+    assert left.in_situ_s is None
+    assert in_situ._said([left], 1) == "1 rows, faster than the device can be: attention/core"
+
+
+def test_a_class_with_an_impossible_section_is_no_row_either() -> None:
+    one = spec(SMALL_GQA, SMALL_MOE)
+    found = blocks_time.measure(blocks.build(one, copies=1), 0.01)[0]
+    assert light.credible(found, Rates({"fp32": 1e15}, 1e15)) == found
+    left = light.credible(found, Rates({"fp32": 1.0}, 1.0))
+    assert left.ops == left.fused == ()
+    assert len(left.refused) == len(found.ops)
 
 
 def test_the_host_describes_itself_in_a_valid_profile(tmp_path, monkeypatch) -> None:
