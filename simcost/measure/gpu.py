@@ -24,6 +24,7 @@ from simcost.measure.need import need_torch
 from simcost.units import parse, show
 
 if TYPE_CHECKING:
+    from simcost.measure.blocks_spec import BlockSpec
     from simcost.measure.gpu_lab import Lab, Section
 
 MODELS = ("deepseek-v3", "mixtral-8x7b", "llama-3.1-70b")
@@ -106,28 +107,37 @@ def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
             yield f"{event.done} of {event.total}: {event.note}"
 
 
-def _blocks(lab: Lab, models: Sequence[str]) -> Iterator[str]:
-    """Two layers a kind of every model, prefill and decode, eager and as graphs."""
-    from simcost.measure.blocks_spec import BlockSpec, of_model, random_blocks
-    from simcost.measure.in_situ import measure_in_situ
+def layers(models: Sequence[str]) -> list[BlockSpec]:
+    """Every kind of layer of the models at two prefills and two decode steps; any prefix has all kinds. Of the three models of a
+    full run 16: dense, experts, MLA, MLA with experts."""
+    from simcost.measure.blocks_spec import of_model
     from simcost.model import load as zoo
     from simcost.plan import Phase
 
-    specs: list[BlockSpec] = []
+    found = [zoo.load(name) for name in models]
+    points = (Phase(1.0, 2048.0, 0.0), Phase(64.0, 1.0, 4095.0), Phase(1.0, 512.0, 0.0), Phase(8.0, 1.0, 8191.0))
+    return [spec for phase in points for model in found for spec in of_model(model, phase, "bf16")]
+
+
+def _blocks(lab: Lab, models: Sequence[str]) -> Iterator[str]:
+    """Whole layers, eager and as graphs."""
+    from simcost.measure.blocks_spec import random_blocks
+    from simcost.measure.in_situ import measure_in_situ
+
+    lab.bench.release()
     if lab.dry:
-        specs = sorted(
-            random_blocks(12, dtype="fp32", backward=False), key=lambda one: one.phase.batch * one.phase.q_len
-        )
-        specs = specs[:1]
+        small = random_blocks(12, dtype="fp32", backward=False)
+        specs = sorted(small, key=lambda one: one.phase.batch * one.phase.q_len)[:1]
     else:
-        for name in models:
-            for phase in (Phase(1.0, 2048.0, 0.0), Phase(64.0, 1.0, 4095.0)):
-                specs += of_model(zoo.load(name), phase, "bf16")
+        specs = layers(models)
     budget = max(lab.left_s - _TAIL, 1.0)
     seconds = 0.1 if lab.dry else 2.0  # of one block
     for event in measure_in_situ(lab.target.name, specs, lab.out / "blocks", budget, resume=True, seconds=seconds):
         yield f"{event.done} of {event.total}: {event.what} {event.note}"
-    for row in _csv(lab.out / "blocks" / "blocks.csv"):
+    rows = _csv(lab.out / "blocks" / "blocks.csv")
+    graphs = sum(bool(row.get("graph_s")) for row in rows)
+    yield f"{len(rows)} of {len(specs)} layers timed, {graphs} of them as graphs too"
+    for row in rows:
         shown = {
             key: show(float(row[key]), "seconds", 3) for key in ("seconds", "in_situ_s", "graph_s") if row.get(key)
         }

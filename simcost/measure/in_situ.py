@@ -21,7 +21,7 @@ from simcost.measure.event import Event
 from simcost.measure.in_situ_log import EVERY, Log
 from simcost.measure.judgement import NOISY_DIRTY
 from simcost.measure.need import need_torch
-from simcost.measure.target import find
+from simcost.measure.target import find, one_line
 
 __all__ = ["BlockTime", "measure_block", "measure_in_situ", "random_blocks"]
 SECONDS = 2.0  # for one block
@@ -54,14 +54,17 @@ def measure_block(
 
 
 def _on_cuda(spec: BlockSpec, device: str, seconds: float, limit: float | None) -> list[BlockTime]:
-    """A device that runs out of memory after all says so in one line."""
+    """A layer that fails, or runs out of memory after all, says so in one line, and the next one has its turn."""
     torch = need_torch()
+    torch.cuda.empty_cache()  # memory that earlier points gave back is free for this layer
     from simcost.measure import blocks, blocks_cuda
 
     try:
         return blocks_cuda.measure(blocks.build(spec, device, limit=limit), seconds)
     except torch.OutOfMemoryError:
         raise SpecError(f"{spec.name}: the device's memory is full: choose a smaller batch, context or layer") from None
+    except RuntimeError as error:
+        raise SpecError(f"{spec.name}: {one_line(error)}") from None
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

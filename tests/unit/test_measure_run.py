@@ -18,7 +18,7 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware import load as hardware
-from simcost.measure import collectives, gpu, kinds, links, run, target
+from simcost.measure import blocks, blocks_cuda, collectives, gpu, in_situ, kinds, links, run, target
 from simcost.measure.event import Event
 from simcost.measure.judgement import judged, looks, quality, together
 from simcost.measure.probe import Sentinel
@@ -245,6 +245,30 @@ def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):
     assert len(titles) == 12
     assert "gemm/bf16-bf16-bf16" in text
     assert rows(tmp_path / "run")
+
+
+def test_a_full_run_times_layers_of_every_kind_that_fit_its_device():
+    specs = gpu.layers(gpu.MODELS)
+    assert len(specs) >= 12
+    assert len({one.name for one in specs}) == len(specs)
+    for some in (specs[:8], specs):  # a run that is cut short has all kinds too
+        assert {one.kind for one in some} == {"dense", "moe", "mla", "mla+moe"}
+        assert {one.stage for one in some} == {"prefill", "decode"}
+    for one in specs:
+        sites = blocks._sections(one, torch.device("cpu"))[1]
+        assert sum(blocks.needed_bytes(one, sites)) < 30e9  # with one copy: in 0.6 of 80 GB
+
+
+def test_a_layer_that_fails_on_a_device_does_not_end_the_run(tmp_path, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("CUDA error: an illegal instruction\nmore")
+
+    monkeypatch.setattr(blocks, "build", lambda *a, **k: None)
+    monkeypatch.setattr(blocks_cuda, "measure", broken)
+    monkeypatch.setattr(in_situ, "_record", lambda *a: None)
+    events = list(in_situ.measure_in_situ("cuda:0", gpu.layers(["llama-3.1-70b"])[:2], tmp_path))
+    assert [event.done for event in events] == [1, 2]
+    assert all("RuntimeError: CUDA error: an illegal instruction" in event.note for event in events)
 
 
 def test_the_one_call_says_in_one_line_that_there_is_no_gpu(tmp_path, capsys, monkeypatch):
