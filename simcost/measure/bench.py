@@ -52,8 +52,8 @@ class Bench:
         return self.target.cuda
 
     def begin(self, need_bytes: float) -> None:
-        """A new point, for which the slices of the one before are free again. `need_bytes`: of all its copies; a point that
-        takes more gets a second pool, never a slice twice."""
+        """A new point, for which the slices of the one before are free again. `need_bytes`: of all its copies; a point
+        that takes more gets a second pool, never a slice twice."""
         self._need = max(need_bytes, self.target.rotate)
         self._cursor.clear()
 

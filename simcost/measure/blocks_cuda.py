@@ -1,9 +1,10 @@
 """Times a torch block on a CUDA device: eager, as a replayed CUDA graph, and section by section.
 
-The graph holds one pass over all copies, so that weights are cold and no launch gaps remain; sections lie between stamps that
-are queued while the device sleeps. The profiler is not asked: kernels outside of torch's own operators (Triton's) belong to no
-range of it. Most likely to be wrong: everything here was written against the manual and has run on no device yet; where a
-section asks the host, its block has no graph and no section times. Source: torch.cuda.CUDAGraph, torch.cuda.Event.
+The graph holds one pass over all copies, so that weights are cold and no launch gaps remain; sections lie between
+stamps that are queued while the device sleeps. The profiler is not asked: kernels outside of torch's own operators
+(Triton's) belong to no range of it. Most likely to be wrong: everything here was written against the manual and has run
+on no device yet; where a section asks the host, its block has no graph and no section times. Source:
+torch.cuda.CUDAGraph, torch.cuda.Event.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def _eager(block: TorchBlock, seconds: float) -> Timing:
 
 
 def _graph(block: TorchBlock, seconds: float) -> float | None:
-    """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured, or the clock never
-    held."""
+    """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured, or the clock
+    never held."""
     if not _capturable(block):
         return None
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -131,8 +132,8 @@ def _sections(block: TorchBlock, board: Gauge) -> dict[str, Timing]:
 
 
 def _queued(block: TorchBlock, w: Tensors, s: Tensors, sleep: float) -> tuple[list[float], bool]:
-    """(seconds of every section, whether the device woke up too early). All is queued while the device sleeps, so that kernels
-    follow each other as in a graph; what two stamps without work are apart is taken off."""
+    """(seconds of every section, whether the device woke up too early). All is queued while the device sleeps, so that
+    kernels follow each other as in a graph; what two stamps without work are apart is taken off."""
     torch.cuda.synchronize()
     torch.cuda._sleep(int(sleep * _CYCLES))  # type: ignore[no-untyped-call]
     stamps = [stamp()]

@@ -1,10 +1,10 @@
 """CUDA graphs, captured so that a failure leaves the process as it was before.
 
-A capture that fails leaves three things behind: torch's capture stream stays the current one (`torch.cuda.graph` restores it
-only after a good end), up to torch 2.11 the allocator believes that the capture goes on, after which `empty_cache` and every
-later capture fail, and the pool keeps its memory. All three are undone here, and what failed once is not tried again. Most
-likely to be wrong: the undoing itself, which has met no device; where it does not help, nothing more is captured. Source:
-pytorch/pytorch 180395 and 190308.
+A capture that fails leaves three things behind: torch's capture stream stays the current one (`torch.cuda.graph`
+restores it only after a good end), up to torch 2.11 the allocator believes that the capture goes on, after which
+`empty_cache` and every later capture fail, and the pool keeps its memory. All three are undone here, and what failed
+once is not tried again. Most likely to be wrong: the undoing itself, which has met no device; where it does not help,
+nothing more is captured. Source: pytorch/pytorch 180395 and 190308.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Uncapturable(SimcostError):
 
 
 def captured(act: Callable[[], T], what: str) -> tuple[torch.cuda.CUDAGraph, T]:
-    """A graph of the work of `act` on the current device, and what it returned, whose memory is the graph's. `what` names work
-    that captures alike. Raises Uncapturable, for the same `what` ever after."""
+    """A graph of the work of `act` on the current device, and what it returned, whose memory is the graph's. `what`
+    names work that captures alike. Raises Uncapturable, for the same `what` ever after."""
     why = _refused.get(what) or _refused.get("")
     if why:
         raise Uncapturable(why)

@@ -1,10 +1,11 @@
 """Times on a CUDA device: one graph a point that holds the rotated calls, replayed and read by events.
 
-A graph removes the gaps between launches and the rotation keeps the L2 cold, as in a stack of layers. What cannot be captured
-runs eagerly, and the row's kind says so. Stamps stand between replays that are already queued: on an idle stream the first
-of two stamps would be taken before the launch between them has even begun, which is a fifth of a graph of 30 us. Most likely
-to be wrong: clocks. An idle device runs at a sixth of its clock, so it is kept busy first; samples under a clock that moved
-by more than a tenth (the rule of AIConfigurator's collectors) or stayed low are dirty. Source: torch.cuda.CUDAGraph, CUDA events.
+A graph removes the gaps between launches and the rotation keeps the L2 cold, as in a stack of layers. What cannot be
+captured runs eagerly, and the row's kind says so. Stamps stand between replays that are already queued: on an idle
+stream the first of two stamps would be taken before the launch between them has even begun, which is a fifth of a graph
+of 30 us. Most likely to be wrong: clocks. An idle device runs at a sixth of its clock, so it is kept busy first;
+samples under a clock that moved by more than a tenth (the rule of AIConfigurator's collectors) or stayed low are dirty.
+Source: torch.cuda.CUDAGraph, CUDA events.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ _MILLI = parse("1 ms", "seconds")  # events answer in milliseconds
 def timed(
     calls: Sequence[Call], target_s: float, device: str, graph: bool = True, what: str = ""
 ) -> tuple[Timing, str]:
-    """(time of a call, "graph" or "eager" with the reason). `what` names calls that capture alike. A time whose samples are
-    all dirty was taken under a clock that moved, or was low."""
+    """(time of a call, "graph" or "eager" with the reason). `what` names calls that capture alike. A time whose samples
+    are all dirty was taken under a clock that moved, or was low."""
 
     def once() -> list[Any]:
         return [call() for call in calls]
@@ -81,7 +82,8 @@ def unsteady(before: float | None, after: float | None, top: float | None) -> bo
 
 
 def warmed(play: Call, board: Gauge) -> float:
-    """Plays until the device was busy for WARM, and until its clock is steady, where it can be read. Seconds of a play."""
+    """Plays until the device was busy for WARM, and until its clock is steady, where it can be read. Seconds of a
+    play."""
     spent, count = 0.0, 1
     clock = board.clock()
     while True:
@@ -95,7 +97,8 @@ def warmed(play: Call, board: Gauge) -> float:
 
 
 def spans(play: Call, count: int, samples: int) -> list[float]:
-    """Seconds of a play, each the mean of `count` in a row, stamped in a queue that one play keeps busy from the start."""
+    """Seconds of a play, each the mean of `count` in a row, stamped in a queue that one play keeps busy from the
+    start."""
     play()
     stamps = [stamp()]
     for _ in range(samples):

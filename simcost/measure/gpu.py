@@ -108,8 +108,8 @@ def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
 
 
 def layers(models: Sequence[str]) -> list[BlockSpec]:
-    """Every kind of layer of the models at two prefills and two decode steps; any prefix has all kinds. Of the three models of a
-    full run 16: dense, experts, MLA, MLA with experts."""
+    """Every kind of layer of the models at two prefills and two decode steps; any prefix has all kinds. Of the three
+    models of a full run 16: dense, experts, MLA, MLA with experts."""
     from simcost.measure.blocks_spec import of_model
     from simcost.model import load as zoo
     from simcost.plan import Phase

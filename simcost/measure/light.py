@@ -1,8 +1,8 @@
-"""The least time that a kernel could take on a device, by rates that were probed there: what is faster was not measured whole.
+"""The least time that a kernel could take on a device, by rates probed there: what is faster was not measured whole.
 
-The rates are those of a large product and a large copy, with room for what exceeds them: a short product under a higher clock,
-and data that the L2 still holds, which comes two to three times as fast. Most likely to be wrong: nothing that is true is
-refused, but half of a kernel may pass where most of its data was hot.
+The rates are those of a large product and a large copy, with room for what exceeds them: a short product under a higher
+clock, and data that the L2 still holds, which comes two to three times as fast. Most likely to be wrong: nothing that
+is true is refused, but half of a kernel may pass where most of its data was hot.
 """
 
 from __future__ import annotations

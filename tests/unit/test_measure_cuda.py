@@ -23,8 +23,8 @@ from simcost.measure.timing import Timing
 
 
 class Board:
-    """A host that queues and a device that works [ms]: a launch takes `launch` of the host, a replay `replay` and a call `call_`
-    of the device, times `slow`. What ran is written down."""
+    """A host that queues and a device that works [ms]: a launch takes `launch` of the host, a replay `replay` and a
+    call `call_` of the device, times `slow`. What ran is written down."""
 
     def __init__(self, monkeypatch, launch=0.0, replay=2.0, call=3.0) -> None:
         self.host, self.free, self.log, self.captures = 0.0, 0.0, [], True
@@ -71,7 +71,8 @@ class Board:
         stream = SimpleNamespace(wait_stream=lambda other: None)
         for name, value in {
             "Event": Event, "CUDAGraph": Graph, "graph": graph, "Stream": lambda: stream, "stream": lambda s: nullcontext(),
-            "current_stream": lambda: stream, "synchronize": lambda *a: None, "device": lambda d: nullcontext(), "current_device": lambda: 0,
+            "current_stream": lambda: stream, "synchronize": lambda *a: None, "device": lambda d: nullcontext(),
+            "current_device": lambda: 0,
             "set_stream": lambda s: setattr(board, "stream", "main"), "graph_pool_handle": lambda: (0, len(board.log)),
             "empty_cache": empty_cache,
         }.items():  # fmt: skip
@@ -229,7 +230,8 @@ def test_the_record_names_board_clocks_and_what_is_absent(device, monkeypatch):
     nvml = SimpleNamespace(
         NVML_CLOCK_SM=1, NVML_CLOCK_MEM=2, nvmlInit=lambda: None, nvmlDeviceGetHandleByIndex=lambda i: i,
         nvmlSystemGetDriverVersion=lambda: b"580.1", nvmlDeviceGetClockInfo=lambda h, which: 1980 if which == 1 else 3201,
-        nvmlDeviceGetMaxClockInfo=lambda h, which: 2010, nvmlDeviceGetPowerUsage=lambda h: 350_000, nvmlDeviceGetEnforcedPowerLimit=lambda h: 700_000,
+        nvmlDeviceGetMaxClockInfo=lambda h, which: 2010, nvmlDeviceGetPowerUsage=lambda h: 350_000,
+        nvmlDeviceGetEnforcedPowerLimit=lambda h: 700_000,
     )  # fmt: skip
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
     environment.gauge.cache_clear()

@@ -137,8 +137,8 @@ def _varlen(s: Shape, sets: list[tuple[Tensor, Tensor, Tensor]]) -> Kernel:
 
 
 def _varlen_attn(grouped: bool) -> Callable[..., Any]:
-    """torch's function, with its leave to share keys where it asks for that: up to torch 2.11 it shares them unasked and has
-    no such argument. `scale` and `window_size` came with 2.11."""
+    """torch's function, with its leave to share keys where it asks for that: up to torch 2.11 it shares them unasked
+    and has no such argument. `scale` and `window_size` came with 2.11."""
     try:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:

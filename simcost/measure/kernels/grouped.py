@@ -27,8 +27,8 @@ grouped_mm: Callable[..., Tensor] = getattr(F, "grouped_mm", None) or torch._gro
 
 
 def counts_of(rows: int, touched: int, held: int, load: float, most: int, bench: Bench, step: int = 1) -> Tensor:
-    """Rows of each of the held experts [held], the busiest with `load` times their mean; which of them are touched, and which
-    is busiest, is drawn."""
+    """Rows of each of the held experts [held], the busiest with `load` times their mean; which of them are touched, and
+    which is busiest, is drawn."""
     each = torch.zeros(held, dtype=torch.long)
     each[bench.shuffled(held)[:touched].cpu()] = torch.tensor(loaded(rows // step, touched, held, load, most)) * step
     return each.to(bench.device)
