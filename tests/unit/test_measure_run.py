@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import types
 from dataclasses import replace
 from pathlib import Path
 
@@ -265,7 +266,10 @@ def test_a_layer_that_fails_on_a_device_does_not_end_the_run(tmp_path, monkeypat
 
     monkeypatch.setattr(blocks, "build", lambda *a, **k: None)
     monkeypatch.setattr(blocks_cuda, "measure", broken)
-    monkeypatch.setattr(in_situ, "_record", lambda *a: None)
+    monkeypatch.setattr(in_situ, "find", lambda *a: None)
+    monkeypatch.setattr(
+        in_situ, "Log", lambda *a: types.SimpleNamespace(left_out=[], look=lambda: None, write=lambda word: None)
+    )
     events = list(in_situ.measure_in_situ("cuda:0", gpu.layers(["llama-3.1-70b"])[:2], tmp_path))
     assert [event.done for event in events] == [1, 2]
     assert all("RuntimeError: CUDA error: an illegal instruction" in event.note for event in events)
