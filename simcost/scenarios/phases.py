@@ -12,6 +12,7 @@ from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
+from simcost.scenarios import stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, reasons, sweep, workload
 from simcost.units import show
@@ -138,7 +139,10 @@ def verdict(step: steps.Step) -> tuple[str, bool]:
     held = step.memory
     short = float(np.asarray(held.short))
     if short <= 0:
-        return f"fits: {show(float(held.used), 'bytes')} of {show(float(held.capacity), 'bytes')} a GPU", True
+        return (
+            f"fits: {show(float(held.used), 'bytes')} of {show(float(held.capacity), 'bytes')} a GPU{_fullest(step)}",
+            True,
+        )
     parts = ", ".join(
         f"{name} {show(float(size), 'bytes')}"
         for name, size in (
@@ -149,9 +153,18 @@ def verdict(step: steps.Step) -> tuple[str, bool]:
         )
     )
     return (
-        f"DOES NOT FIT: short by {show(short, 'bytes')} a GPU ({parts}; memory {show(float(held.capacity), 'bytes')}); "
+        f"DOES NOT FIT: short by {show(short, 'bytes')} a GPU{_fullest(step)} ({parts}; memory {show(float(held.capacity), 'bytes')}); "
         "times are as if memory allowed"
     ), False
+
+
+def _fullest(step: steps.Step) -> str:
+    """Which ranks hold most, where pipeline stages differ."""
+    pp = int(float(np.asarray(step.workload.plan.pp)))
+    if pp == 1:
+        return ""
+    index = int(float(np.asarray(step.held.stage)))
+    return f" on stage {index + 1} of {pp} ({stages.stages(step.workload, pp)[index].name})"
 
 
 def _single(query: Query) -> Result:

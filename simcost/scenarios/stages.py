@@ -33,12 +33,8 @@ class Stage:
 
     @property
     def name(self) -> str:
-        ends = [word for word, here in (("embedding", self.first), ("head", self.last)) if here]
-        return (
-            ", ".join([*ends[:1], f"{sum(self.layers)} layers", *ends[1:]])
-            if self.first
-            else ", ".join([f"{sum(self.layers)} layers", *ends])
-        )
+        words = ["embedding"] * self.first + [f"{sum(self.layers)} layers"] + ["head"] * self.last
+        return ", ".join(words)
 
 
 def stages(w: Workload, pp: int) -> list[Stage]:
