@@ -14,7 +14,7 @@ from typing import Any
 from simcost.errors import SpecError, nearest
 from simcost.plan import CHOICES, COUNTS, Plan
 
-PHASE = ("batch", "context", "isl", "past", "routing")
+PHASE = ("batch", "context", "isl", "past", "chunk", "routing")
 _ROOTS = ("model", "hw", "plan", "phase")
 _PLAN = tuple(f.name for f in fields(Plan))
 _LARGEST = 1_000_000_000

@@ -101,7 +101,8 @@ class Plan:
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
     and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
-    in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts."""
+    in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts.
+    `chunk`: a prefill passes so many tokens of a sequence at a time."""
 
     batch: Num
     q_len: Num
@@ -109,6 +110,7 @@ class Phase:
     logits: Num = 1.0
     microbatches: Num = 1.0
     routing: Routing = RANDOM
+    chunk: Num | None = None
 
     @property
     def context(self) -> Num:

@@ -13,7 +13,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases, traffic
+from simcost.scenarios import loads, phases, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -52,6 +52,10 @@ def result(query: Query) -> Result:
     if query.axes:
         raise SpecError("explain takes one operating point: use --set instead of --vary")
     w = workload(query)
+    if w.phase.chunk is not None:
+        raise SpecError(
+            "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
+        )
     step = steps.run(w)
     total = step.cost.seconds
     rows: list[Row] = []
@@ -87,7 +91,8 @@ def result(query: Query) -> Result:
     )  # fmt: skip
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
-    tables = {"ops": rows, "links": links} if links else {"ops": rows}
+    tables = {"ops": rows, "links": links, "routing": loads.rows(step)}
+    tables = {name: table for name, table in tables.items() if table}
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,

@@ -54,7 +54,7 @@ def make(
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
-    usable = ("batch", "context", "routing") if decode else ("batch", "isl", "past", "routing")
+    usable = ("batch", "context", "routing") if decode else ("batch", "isl", "past", "chunk", "routing")
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == "phase" and key not in usable:
@@ -101,7 +101,8 @@ def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
     if query.decode:
         # Every pipeline stage works on its own part of the batch.
         return Phase(batch, 1.0, count("context", None, 1) - 1.0, microbatches=plan.pp, routing=routing)
-    return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing)
+    chunk = None if values.get("chunk") is None else count("chunk", None, 1)
+    return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk)
 
 
 def _routing(stated: Any) -> Routing:

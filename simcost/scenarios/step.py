@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from simcost.cost import calibrated, memory, price
 from simcost.cost.cost import BASES, Cost
 from simcost.cost.tiers import link_checks
 from simcost.model import count
-from simcost.num import Num, exp, floor, is_scalar, maximum
+from simcost.num import Num, exp, floor, is_scalar, maximum, minimum, where
 from simcost.plan import COUNTS, Check, busiest, require
 from simcost.program import Priced, choices, leaves
 from simcost.program import price as fold
@@ -37,11 +37,39 @@ class Step:
 
 def rules_of(w: Workload) -> list[Check]:
     """What must hold for this plan to run: shardings of the blocks, links of the device."""
-    return [*lower.checks(w.model, w.plan), *link_checks(w.device, w.plan.devices)]
+    chunks = Check(w.plan.vpp == 1.0, "vpp orders the chunks of a training schedule: serving has none, leave it at 1")
+    return [*lower.checks(w.model, w.plan), chunks, *link_checks(w.device, w.plan.devices)]
 
 
 def run(w: Workload) -> Step:
-    """Price one step and its memory. Infeasible shardings raise SpecError for scalars; a sweep checks beforehand."""
+    """Price one step, or a prefill chunk after chunk, and its memory. Infeasible shardings raise SpecError for scalars; a sweep
+    checks beforehand."""
+    chunk = w.phase.chunk
+    if chunk is None:
+        return _one(w)
+    last: Step | None = None
+    for i in range(int(np.max(np.ceil(np.asarray(w.phase.q_len / chunk))))):
+        left = w.phase.q_len - i * chunk
+        here = 1.0 * (left > 0.0)
+        phase = replace(w.phase, q_len=maximum(minimum(chunk, left), 1.0), past=w.phase.past + i * chunk, chunk=None)
+        step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
+        if last is None:
+            last = step
+            continue
+        mask = np.asarray(here > 0.0)
+        # Chunks follow each other through the pipeline: only the last waits for all its stages.
+        more = (
+            (last.slowest + step.cost).where(mask, last.cost),
+            (last.slowest + step.slowest).where(mask, last.slowest),
+        )
+        largest = memory.footprint(w.device, step.held.weights, where(mask, step.memory.cache, last.memory.cache),
+                                   maximum(step.memory.workspace, last.memory.workspace))  # fmt: skip
+        last = Step(w, step.priced, *more, largest, step.held)
+    assert last is not None
+    return replace(last, workload=w)
+
+
+def _one(w: Workload) -> Step:
     rules = rules_of(w)
     if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
         require(rules)

@@ -206,3 +206,30 @@ def test_a_choice_and_a_layer_without_experts_survive_two_batches() -> None:
     assert halved.cost.seconds >= dense.cost.seconds
     eager = {"plan.ep": 32, "plan.cuda_graph": "off", "plan.overlap": "two_batch"}
     assert run("deepseek-v3", "h800", True, {"batch": 512, "context": 1024}, eager).cost.seconds > 0
+
+
+def prompt(sets: dict[str, Any]) -> steps.Step:
+    return run("llama-3.1-8b", "h200", False, {"batch": 2, "isl": 4096}, sets)
+
+
+def test_a_prefill_in_chunks_is_the_sum_of_its_chunks_and_needs_less_room() -> None:
+    whole, one = prompt({}), prompt({"chunk": 4096})
+    assert one.cost.seconds == whole.cost.seconds
+    parts = [
+        run("llama-3.1-8b", "h200", False, {"batch": 2, "isl": n, "past": p})
+        for n, p in ((1500, 0), (1500, 1500), (1096, 3000))
+    ]
+    cut = prompt({"chunk": 1500})
+    assert cut.cost.seconds == pytest.approx(sum(part.cost.seconds for part in parts), rel=1e-12)
+    assert cut.cost.seconds > whole.cost.seconds
+    assert cut.memory.workspace < 0.5 * whole.memory.workspace
+    assert cut.memory.cache == whole.memory.cache
+    piped = prompt({"chunk": 1024, "plan.pp": 4})
+    assert piped.cost.seconds < 4 * prompt({"plan.pp": 4}).slowest.seconds + prompt({"chunk": 1024}).cost.seconds
+
+
+def test_what_serving_has_not_is_refused() -> None:
+    with pytest.raises(SpecError, match="vpp"):
+        run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"plan.vpp": 2})
+    with pytest.raises(SpecError, match="means nothing to decode"):
+        run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"chunk": 16})

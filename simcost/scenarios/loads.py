@@ -1,0 +1,45 @@
+"""How uneven a routing is: loads of the busiest expert and rank, and what a token visits, layer by layer where counts say so.
+
+For one operating point of a design with experts. Source: `routing.py`, docs/theory/routing.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simcost.blocks.ffn.moe import MoE
+from simcost.plan import Plan
+from simcost.result import Row, number
+from simcost.routing import Routing, busiest_expert, busiest_rank, error, touched, visited
+from simcost.scenarios.step import Step
+
+
+def rows(step: Step) -> list[Row]:
+    """One row a stack of MoE layers, or one a line of a file of measured counts."""
+    w, found = step.workload, []
+    for _, layer in w.model.stacks:
+        for block in layer:
+            if isinstance(block, MoE):
+                found += [_row(step, block, w.plan, routing, name) for name, routing in _layers(w.view.routing)]
+    return found
+
+
+def _layers(routing: Routing) -> list[tuple[str, Routing]]:
+    if not routing.shares:
+        return [("all", routing)]
+    return [(str(i), replace(routing, shares=(share,))) for i, share in enumerate(routing.shares)]
+
+
+def _row(step: Step, block: MoE, plan: Plan, routing: Routing, layer: str) -> Row:
+    w = step.workload
+    tokens, router, spare = w.view.all_tokens, block.router, plan.redundant_experts
+    held = (block.n_routed_experts + spare) / plan.ep
+    nodes = w.device.nodes(plan.ep, plan.expert_slices)
+    return {
+        "layer": layer, "routing": str(routing), "tokens": number(tokens),
+        "busiest_expert_load": number(busiest_expert(routing, router, tokens, spare)),
+        "busiest_rank_load": number(busiest_rank(routing, router, tokens, plan.ep, spare)),
+        "experts_touched_per_rank": number(touched(routing, router, tokens, held)), "experts_per_rank": number(held),
+        "ranks_visited": number(visited(routing, router, plan.ep)), "nodes_visited": number(visited(routing, router, nodes)),
+        "simulation_error": error(routing, router, int(float(plan.ep)), int(float(spare))),
+    }  # fmt: skip
