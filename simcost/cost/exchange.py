@@ -2,13 +2,15 @@
 
 Normal kernels send one copy a token and node over the network, to the rank of the same index, and forward it inside that node
 to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. The
-rank that receives most sets the pace. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
+rank that receives most sets the pace. In an NVLink domain of a rack engines send one copy a rank, whatever the phase. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
 before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepseek-ai/DeepEP README; docs/theory/expert-parallel.md.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
+
+import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
@@ -28,7 +30,8 @@ def resolved(op: Exchange, device: Device) -> Traffic:
     """Copies on each tier; none where the group is one rank."""
     inside, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
     stay = (inside - 1.0) / inside
-    if op.mode == "normal":
+    mode = "nvlink" if _one_machine(device) else op.mode
+    if mode in ("normal", "nvlink"):
         there = visited(op.routing, op.router, nodes)
         far = there * (nodes - 1.0) / nodes
         near = visited(op.routing, op.router, op.group) * stay
@@ -38,8 +41,22 @@ def resolved(op: Exchange, device: Device) -> Traffic:
     moves = op.group > 1.0
     return Traffic(
         op.tokens * op.incast, op.width_bytes, where(moves, near, 0.0), where(moves, far, 0.0), op.group, nodes, SMS,
-        op.mode, op.direction,
+        mode, op.direction,
     )  # fmt: skip
+
+
+def _one_machine(device: Device) -> bool:
+    """Whether a domain is so large that engines exchange tokens over its links alone (NVL72): kernels that send a copy a rank."""
+    link = device.scaleup
+    return (
+        link is not None
+        and link.topology == "switch"
+        and link.domain is not None
+        and float(np.min(link.domain)) >= _RACK
+    )
+
+
+_RACK = 32.0  # devices
 
 
 def traffic_cost(op: Traffic, device: Device) -> Cost:

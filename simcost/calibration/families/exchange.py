@@ -29,7 +29,7 @@ COLUMNS = {
     "sms": Column("multiprocessors that copy (1 in low_latency)", "count"),
 }
 WORDS = {
-    "mode": Word("which kernels", ("normal", "low_latency")),
+    "mode": Word("which kernels", ("normal", "low_latency", "nvlink")),
     "direction": Word("to the experts or back", ("dispatch", "combine")),
     "reach": Word("one node, or several", ("node", "nodes")),
 }

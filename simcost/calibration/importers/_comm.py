@@ -110,6 +110,42 @@ def _spread(mode: str, experts: float, top_k: int, nodes: float) -> tuple[float,
     return float(visited(Routing(), router, 8.0 * nodes)) * 7.0 / 8.0, there * (nodes - 1.0) / nodes
 
 
+def nvlink(root: Path) -> Iterator[Candidate]:
+    """TensorRT-LLM's All2All over an NVLink domain of many racks' worth of GPUs (two-sided kernels): one copy a token and distinct rank.
+    The collector's balanced routing spreads a token's picks over as many ranks as there are; the exchange of indices before a
+    dispatch is part of it. Widths by format: bf16, fp8 of one byte, nvfp4 with a scale for 16 numbers; combine in bf16."""
+    path = newest(root, "comm", "trtllm", "trtllm_alltoall")
+    if path is None:
+        return
+    key = ["moe_dtype", "num_tokens", "moe_ep_size", "hidden_size", "topk", "num_experts"]
+    frame = read_table(path, (*key, "op_name", "kernel_source"))
+    frame = frame[frame["kernel_source"] == "NVLinkTwoSided"]
+    before = frame[frame["op_name"] == "alltoall_prepare"].groupby(key)["latency"].median()
+    for direction in ("dispatch", "combine"):
+        mine = frame[frame["op_name"] == f"alltoall_{direction}"]
+        if direction == "dispatch":
+            mine = mine.join(before.rename("before"), on=key)
+            mine = mine.assign(latency=mine["latency"] + mine["before"])
+        if len(mine):
+            labels = {"mode": "nvlink", "direction": direction, "reach": "node"}
+            yield candidate("exchange", labels, mine, _spread_evenly(direction), path)
+
+
+_TOKEN = {"bfloat16": 2.0, "fp8": 1.0, "nvfp4": 0.5 + 1.0 / 16.0}  # bytes an element
+
+
+def _spread_evenly(direction: str) -> Callable[[Any], dict[str, Any]]:
+    def columns(f: Any) -> dict[str, Any]:
+        ranks = f["moe_ep_size"].to_numpy(float)
+        wide = f["moe_dtype"].map(_TOKEN) if direction == "dispatch" else 2.0
+        return {
+            "tokens": f["num_tokens"], "width": f["hidden_size"] * wide, "near": np.minimum(f["topk"], ranks) * (ranks - 1.0) / ranks,
+            "far": 0.0, "group": ranks, "nodes": 1.0, "sms": 1.0,
+        }  # fmt: skip
+
+    return columns
+
+
 _MS = units.parse("1 us", "seconds") / units.parse("1 ms", "seconds")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost.calibration.importers._comm import custom, deepep, nccl
+from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
 from simcost.calibration.importers._routing import table_routing
 from simcost.calibration.importers._tables import BAD, PACKAGE, Candidate, candidate, kept, newest, read_table
 from simcost.errors import SpecError, nearest
@@ -57,7 +57,7 @@ def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
     root = (home() if data is None else data) / system
     if not root.is_dir():
         raise SpecError(f"{root}: no such folder")
-    for read in (_gemm, _batched, _attention, _latent, _experts, nccl, custom, deepep):
+    for read in (_gemm, _batched, _attention, _latent, _experts, nccl, custom, deepep, nvlink):
         yield from read(root)
 
 
