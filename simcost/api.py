@@ -143,6 +143,9 @@ def plans(
 
     decode_ = phase == "decode"
     limits = {name: value for name, value in (("tpot_s", tpot), ("ttft_s", ttft)) if value is not None}
+    for name, value in limits.items():
+        if not 0 < value < float("inf"):
+            raise SpecError(f"--{name[:4]} = {value:g} must be seconds, above 0")
     wrong = "ttft_s" if decode_ else "tpot_s"
     if wrong in limits:
         raise SpecError(f"a limit on {wrong[:4]} means nothing to {phase}")

@@ -159,6 +159,11 @@ def own_checks(plan: Plan) -> list[Check]:
     if plan.dp_attention is None and plan.etp is None:
         reason = f"one of tp·cp{_shown(plan.tp * plan.cp)} and ep{_shown(plan.ep)} must divide the other"
         return [*found, Check(whole, reason)]
+    if plan.etp is None:
+        reason = (
+            f"ep{_shown(plan.ep)} must divide the tp·cp·dp_attention{_shown(plan.stage)} ranks that share the experts"
+        )
+        return [*found, Check(whole, reason)]
     same = plan.ep * plan.expert_slices == plan.stage
     reason = (
         f"the ranks of a stage are tp·cp·dp_attention{_shown(plan.stage)} for attention and "

@@ -12,6 +12,7 @@ from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
+from simcost.routing import Routing
 from simcost.scenarios import stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, reasons, sweep, workload
@@ -69,6 +70,8 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     longest = float(np.max(np.asarray(w.phase.context)))
     if m.max_positions is not None and longest > m.max_positions:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
+    if w.phase.routing != Routing() and not any(hasattr(block, "n_routed_experts") for _, block in m.blocks()):
+        found.append(f"{m.name}: routing has no effect: no layer has experts")
     found += _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:

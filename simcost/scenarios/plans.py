@@ -31,7 +31,6 @@ from simcost.workload import Workload, build
 SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 MOST = 20_000  # plans
 _PART = 16384  # points at a time: their arrays stay in the processor's cache
-_PART = 16384  # points at a time: their arrays stay in the processor's cache
 _SHOWN = (
     "tpot_s", "ttft_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",

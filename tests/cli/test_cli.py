@@ -385,3 +385,27 @@ def test_hardware_says_what_rows_it_answers_from(capsys):
     assert (listed["h800"]["measured_rows"], listed["h800"]["like"]) == (None, "h100")
     assert run(["list", "hardware"]) == 0
     assert "like" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["plans", "--model", "deepseek-v3", "--hw", "h800"], "--gpus or --nodes"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--tpot", "-1"], "above 0"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--ttft", "1"], "means nothing"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--metric", "tpot"], "not a metric"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--nodes", "1"], "not both"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "100000"], "ways to split"),
+    (["decode", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "4", "--set", "plan.ep=8"], "the cluster has 4"),
+    (["decode", "--model", "deepseek-v3", "--hw", "h800", "--set", "plan.dp_attention=4", "--set", "plan.ep=8"], "must divide"),
+    (["decode", "--model", "deepseek-v3", "--hw", "h800", "--set", "routing=zipff:1"], "did you mean"),
+    (["explain", "--model", "llama-3.1-8b", "--hw", "h200", "--phase", "prefill", "--set", "chunk=512"], "takes one chunk"),
+])  # fmt: skip
+def test_clusters_and_plans_refuse_in_one_line(words: list[str], said: str, capsys) -> None:
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+
+
+def test_a_routing_without_experts_says_that_it_does_nothing(capsys) -> None:
+    found = answer(["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "routing=zipf:0.5"], capsys)
+    assert any("routing has no effect" in note for note in found["warnings"])
