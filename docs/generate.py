@@ -231,6 +231,9 @@ def published() -> str:
         "",
         f"From `simcost validate kernels`: {result.verdict}. Figures with their sources: `workloads/validation/kernels.csv`.",
         "",
+        "No coefficient was fitted to them, but some were looked at: FlashAttention-3 and Frontier prefill led to a change of the form, DeepEP's EP64 dispatch to leaving "
+        "out rows, and InferSim's measurements to the H20's assumed efficiencies (docs/theory/calibration.md, expert-parallel.md).",
+        "",
         "| source | device | op | basis | n | median / P90 % | bias % | covered % |",
         "|---|---|---|---|---|---|---|---|",
     ]

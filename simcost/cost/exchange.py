@@ -22,8 +22,8 @@ from simcost.routing import visited
 
 SPREAD = 0.45  # sigma of the log, as other collectives on assumptions
 SMS = 20.0  # multiprocessors of the normal kernels: DeepEP's default, and DeepSeek-V3's (arXiv 2412.19437 §3.2.2)
-# Ranks exchange counts before the normal kernels send: median of the notify columns of the imported tables, 2 to 4 nodes.
-NOTIFY = 55e-6
+# Ranks exchange counts before the normal kernels send: median of the dispatch notify column over 2 and 4 nodes (n = 276: 35 and 56 us).
+NOTIFY = 52e-6
 
 
 def resolved(op: Exchange, device: Device) -> Traffic:
