@@ -4,7 +4,6 @@ its reason. `hw.path=value` overrides take the same units, or "x1.5" for a multi
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -19,6 +18,7 @@ from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
 from simcost.hardware import runs
 from simcost.hardware.profile import Device, Link
+from simcost.hardware.toml import toml_table
 from simcost.num import Num
 
 ASSUMED = {
@@ -95,14 +95,7 @@ def find(name: str) -> Path:
 
 @cache
 def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
+    return toml_table(path)
 
 
 def read(name: str) -> tuple[str, dict[str, Any]]:

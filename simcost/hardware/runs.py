@@ -8,11 +8,11 @@ only `calibrate report` sees.
 from __future__ import annotations
 
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
+from simcost.hardware.toml import toml_table
 
 SCHEMA = 1
 KINDS = ("measured", "imported")  # in the order in which they answer
@@ -23,14 +23,7 @@ _LONGEST = 64  # bytes of such a head, and some
 def record(home: Path) -> dict[str, Any]:
     """run.toml, read whole. Raises SpecError for a missing or malformed one."""
     path = home / "run.toml"
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SpecError(f"{path}: not valid TOML: {error}") from None
+    found = toml_table(path)
     if found.get("schema") != SCHEMA or isinstance(found["schema"], bool):
         raise SpecError(f"{path}: schema must be {SCHEMA}, not {found.get('schema')!r}")
     if found.get("kind") not in KINDS:
