@@ -18,7 +18,7 @@ from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.sites import Sites
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools, Index, Num
 
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
@@ -32,14 +32,13 @@ _WIDEN = 0.5  # further share of the form's error for every unit of distance
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """seconds [n]; start_s, compute_s, memory_s: the form's parts before they are joined; sigma [n] of log seconds;
-    inside [n]: 1 within the measured range, towards 0 outside; measured [n]: on a row."""
+    measured [n]: on a row."""
 
     seconds: Array
     start_s: Array
     compute_s: Array
     memory_s: Array
     sigma: Array
-    inside: Array
     measured: Bools
 
     def take(self, index: Index) -> Prediction:
@@ -50,7 +49,7 @@ class Prediction:
 @dataclass(frozen=True, slots=True)
 class Curve:
     """`wide`: 90 % error of the form alone; `scale`: conformal factor on the
-    local error; `site`: 90 % error at known sites. `outer`: 90 % error on the largest sixth of a curve that has not seen it;
+    local error, `site`: the same at known sites. `outer`: 90 % error on the largest sixth of a curve that has not seen it;
     `largest`: log of the largest row's roofline seconds. `rows`: how many made it."""
 
     form: Form
@@ -77,21 +76,21 @@ class Curve:
         )
         base = np.broadcast_to(np.asarray(self.form.seconds(terms), np.float64), (n,))
         mean, local, far = self.residual.evaluate(at.features)
-        correction, known, beyond, measured = self.sites.evaluate(at.sites)
-        inside = np.exp(-far)
-        shift = mean * inside
-        shift = shift + np.where(known, correction, 0.0)
-        inside = np.where(known, np.exp(-beyond), inside)
-        near = np.maximum(np.where(known, self.site, self.scale * local), _LEAST_ERROR)
-        distance = np.where(known, beyond, far)
-        error = (
-            inside * near
-            + (1.0 - inside) * np.maximum(self.wide, near)
-            + _WIDEN * self.wide * np.minimum(distance, 4.0)
-        )
+        correction, around, known, beyond, measured = self.sites.evaluate(at.sites)
+        shift = mean * np.exp(-far) + np.where(known, correction, 0.0)
         outside = np.maximum(_size(terms) - self.largest, 0.0)
+        away = np.where(known & (outside > 0.0), np.maximum(beyond, far), far)
+        error = _faded(far, self.scale * local, self.wide) + _WIDEN * self.wide * np.minimum(away, 4.0)
+        error = np.where(known, _faded(beyond, self.site * around, error), error)
+        error = np.maximum(error, _LEAST_ERROR)
         error = np.where(outside > 0.0, np.maximum(error, self.outer) * (1.0 + 0.2 * np.minimum(outside, 5.0)), error)
-        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, inside, measured & at.exact)
+        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, measured & at.exact)
+
+
+def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:
+    """An error that passes into another, larger one with distance."""
+    held = np.exp(-distance)
+    return np.asarray(held * here + (1.0 - held) * np.maximum(elsewhere, here))
 
 
 def fit(terms: Terms, at: At, seconds: Array) -> Curve:
@@ -101,10 +100,10 @@ def fit(terms: Terms, at: At, seconds: Array) -> Curve:
     lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
     surface, errors = residuals.fit(at.features, rest, lengths, ratio)
     mean, local, _ = surface.evaluate(at.features)
-    table, site_errors = site_tables.fit(at.sites, rest - mean, errors)
+    table, site_errors, expected = site_tables.fit(at.sites, rest - mean, errors)
     at_site = np.isfinite(site_errors)
     scale = _conformal(np.abs(_strange(at, rest, lengths, ratio, errors)) / np.maximum(local, 1e-6))
-    site = _conformal(np.abs(site_errors[at_site])) if at_site.any() else 0.0
+    site = _conformal(np.abs(site_errors[at_site]) / expected[at_site]) if at_site.any() else 0.0
     size = _size(terms)
     wide = _conformal(np.abs(rest))
     outer = _outer(terms, at, seconds, size, lengths, ratio) if len(seconds) >= _FEW else wide
@@ -167,6 +166,8 @@ def pack(curve: Curve) -> Array:
         s.high,
         s.knots,
         s.left,
+        s.near,
+        s.on,
     ]
     return np.concatenate([np.asarray(head, np.float64), *body])
 
@@ -175,7 +176,7 @@ def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
     head, rest = values[:12], values[12:]
     sizes, d, c, s, k = (int(v) for v in head[6:11])
-    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k]
+    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k, k, k]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])

@@ -11,7 +11,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -24,11 +24,12 @@ from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError, say
+from simcost.hardware import runs
 from simcost.hardware.profile import Device
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"16"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"17"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 0.80, 0.54, 0.65, 1.14, 1.13 and 0.39 of |log error|.
 KIND = {
     "gemm": 0.49, "attention_prefill": 0.33, "attention_decode": 0.40, "experts": 0.70, "collective": 0.69, "exchange": 0.24,
@@ -41,7 +42,7 @@ LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 class Found:
     """A curve, what an answer from it rests on, where it comes from in words; `extra`: sigma of the log that standing in
     for another kind or device adds; `compute`, `memory`: how much better the curve's device reaches its rates than the one that
-    asks, as their profiles state it."""
+    asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes from hour to hour."""
 
     curve: Curve
     basis: Basis
@@ -49,6 +50,7 @@ class Found:
     extra: float = 0.0
     compute: float = 1.0
     memory: float = 1.0
+    drift: float = 0.0
 
 
 _REACHED = {
@@ -78,6 +80,7 @@ class Store:
         self.device, self.sibling = device, sibling
         self._runs = tuple(Path(home) for home in device.measurements)  # in the order in which they answer
         self._found: dict[tuple[str, str], Found | None] = {}
+        self._drift: dict[Path, float] = {}
 
     def find(self, name: str, labels: Labels) -> Found | None:
         """The best curve for a kind of kernel; None when nothing measured is near."""
@@ -94,14 +97,15 @@ class Store:
         for other in family.relatives(labels):
             found = self._own(name, family, other)
             if found is not None:
-                return Found(found.curve, Basis.TRANSFERRED, f"{found.origin}, as {kind(other)}", KIND.get(name, OTHER))
+                origin = f"{found.origin}, as {kind(other)}"
+                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=KIND.get(name, OTHER))
         borrowed = None if self.sibling is None else self.sibling.find(name, labels)
         if borrowed is None:
             return None
         assert self.sibling is not None
         extra = float(np.hypot(borrowed.extra, self.device.sibling_spread))
         compute, memory = reached(name, self.sibling.device, self.device)
-        return Found(borrowed.curve, Basis.TRANSFERRED, borrowed.origin, extra, compute, memory)
+        return replace(borrowed, basis=Basis.TRANSFERRED, extra=extra, compute=compute, memory=memory)
 
     def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
         """The first run with enough rows of this kind."""
@@ -109,9 +113,15 @@ class Store:
         for path in paths:
             if tables.enough(path, family, LEAST):
                 origin = f"{self.device.name}/{path.parent.parent.name}"
-                return Found(load(path, name, labels, self.device), Basis.FITTED, origin)
+                curve = load(path, name, labels, self.device)
+                return Found(curve, Basis.FITTED, origin, drift=self._drifts(path.parent.parent))
             say(f"{path}: passed over: fewer than {LEAST} rows make no curve", about=str(path))
         return None
+
+    def _drifts(self, run: Path) -> float:
+        if run not in self._drift:
+            self._drift[run] = runs.drift(self._runs, run)
+        return self._drift[run]
 
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:

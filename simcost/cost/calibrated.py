@@ -26,6 +26,7 @@ from simcost.ops.work import Op
 from simcost.provenance import Basis
 
 _MANY = 512  # points from which looking for equal ones pays
+_DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 _STORES: dict[tuple[str, tuple[str, ...]], Store] = {}
 
@@ -166,7 +167,7 @@ class Calibrated:
         sigma = sqrt(sigma * sigma + extra * extra)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
-            {f"{name} {found.basis}": seconds * sigma},
+            {f"{name} {found.basis}": seconds * sigma, **({_DRIFT: seconds * found.drift} if found.drift else {})},
         )  # fmt: skip
 
     def _away(self, op: Op) -> Num:

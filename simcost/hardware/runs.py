@@ -8,6 +8,7 @@ only `calibrate report` sees.
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from simcost.hardware.toml import toml_table
 SCHEMA = 1
 KINDS = ("measured", "imported")  # in the order in which they answer
 _HEAD = re.compile(rf'schema = {SCHEMA}\nkind = "({"|".join(KINDS)})"\n')
+_Z80 = 1.2816  # standard deviations: 80 % of a fixed kernel's times lie within `sentinel_drift`
 _LONGEST = 64  # bytes of such a head, and some
 
 
@@ -42,6 +44,28 @@ def kind(home: Path) -> str:
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     return head[1] if head else str(record(home)["kind"])
+
+
+def drift(homes: tuple[Path, ...], home: Path) -> float:
+    """Sigma of the log by which the machine of a run of our own changes with time: what a fixed kernel, timed over and over,
+    showed in any such run beside it. 0 for imported rows, whose record cannot say. Raises SpecError as `record` does."""
+    if kind(home) != "measured":
+        return 0.0
+    found = 0.0
+    for run in (run for run in homes if kind(run) == "measured"):
+        value = _above(run).get("sentinel_drift", 0.0)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value <= 10.0:
+            raise SpecError(f"{run / 'run.toml'}: sentinel_drift = {value!r} must be a number in [0, 10]")
+        found = max(found, float(value))
+    return found / _Z80
+
+
+def _above(home: Path) -> dict[str, Any]:
+    """What stands above the tables of a record: a tenth of it."""
+    try:
+        return tomllib.loads((home / "run.toml").read_text(encoding="utf-8").partition("\n[")[0])
+    except (OSError, ValueError):
+        return record(home)
 
 
 def beside(profile: Path) -> dict[str, Path]:

@@ -139,6 +139,25 @@ def test_a_query_reads_two_lines_of_a_record_and_the_whole_only_of_one_written_o
     assert runs.kind(tmp_path) == "imported"
 
 
+def test_a_machine_that_drifted_while_it_was_measured_widens_every_answer(mine: Path) -> None:
+    def drift() -> float:
+        found = store.Store(hardware.load(str(mine))).find("gemm", {"x": "bf16", "w": "bf16", "compute": "bf16"})
+        assert found is not None
+        return found.drift
+
+    record = mine / "measurements" / "run" / "run.toml"
+    assert drift() == 0.0  # imported: its record cannot say
+    record.write_text(RECORD.format("measured") + "sentinel_drift = 0.08\n[kinds]\n")
+    hardware._parsed.cache_clear()
+    assert drift() == pytest.approx(0.08 / 1.2816)
+    add(mine, "in-situ", "measured")  # no sentinel of its own: the machine is the same
+    hardware._parsed.cache_clear()
+    assert drift() == pytest.approx(0.08 / 1.2816)
+    record.write_text(RECORD.format("measured") + "sentinel_drift = true\n")
+    with pytest.raises(SpecError, match=r"run/run.toml: sentinel_drift = True must be a number"):
+        drift()
+
+
 def test_every_shipped_record_begins_as_a_query_expects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runs, "record", lambda home: pytest.fail(f"{home}: parsed whole"))
     for path in folder("hwprofiles").glob("*/measurements/*"):

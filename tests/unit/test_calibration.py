@@ -96,6 +96,53 @@ def test_a_blunder_at_a_known_layer_is_passed_over() -> None:
     assert np.abs(scored(curve, GEMM, Rows(site, truth), BF16, H200).errors).max() < 0.1
 
 
+def test_along_a_layer_the_interval_is_wide_only_where_its_rows_scatter() -> None:
+    random = np.random.default_rng(3)
+    tokens = 2.0 ** np.arange(0, 14, 0.5)
+    layers = [(2048.0 + 512.0 * i, 4096.0 + 1024.0 * i) for i in range(8)]
+    site = {
+        "batch": np.ones(28 * 8), "m": np.tile(tokens, 8),
+        "n": np.repeat([n for n, _ in layers], 28), "k": np.repeat([k for _, k in layers], 28),
+    }  # fmt: skip
+    terms, _ = store.row_terms(GEMM, Rows(site, np.ones(28 * 8)), BF16, H200)
+    noisy = site["m"] > 100.0
+    truth = np.asarray(TRUTH.seconds(terms))
+    rows = Rows(site, truth * np.exp(random.normal(0.0, np.where(noisy, 0.15, 0.01))))
+    curve = store.fitted(GEMM, rows, BF16, H200)
+    between = {**site, "m": site["m"] * 2.0**0.25}
+    within = between["m"] < tokens[-1]
+    terms, points = store.row_terms(GEMM, Rows(between, np.ones(28 * 8)).take(np.flatnonzero(within)), BF16, H200)
+    sigma, scatters = curve.predict(terms, points).sigma, between["m"][within] > 200.0
+    calm = between["m"][within] < 50.0
+    assert np.median(sigma[scatters]) > 4.0 * np.median(sigma[calm])
+    assert 0.05 < np.median(sigma[scatters]) < 0.3
+
+
+def test_the_interval_grows_past_the_ends_of_a_layer_but_not_past_what_other_layers_say() -> None:
+    base = synthetic(400, 0.04)
+    tokens = 2.0 ** np.arange(4, 9)
+    site = {"batch": np.ones(5), "m": tokens, "n": np.full(5, 4096.0), "k": np.full(5, 4096.0)}
+    terms, _ = store.row_terms(GEMM, Rows(site, np.ones(5)), BF16, H200)
+    joined = Rows(
+        {k: np.concatenate([base.numbers[k], site[k]]) for k in site},
+        np.concatenate([base.seconds, np.asarray(TRUTH.seconds(terms))]),
+    )
+    curve = store.fitted(GEMM, joined, BF16, H200)
+
+    def sigma(k: float) -> np.ndarray:
+        asked = {
+            "batch": np.ones(3),
+            "m": np.array([256.0, 1024.0, 8192.0]),
+            "n": np.full(3, 4096.0),
+            "k": np.full(3, k),
+        }
+        return curve.predict(*store.row_terms(GEMM, Rows(asked, np.ones(3)), BF16, H200)).sigma
+
+    known, other = sigma(4096.0), sigma(4095.0)
+    assert known[0] <= known[1] <= known[2]
+    assert known[2] <= max(other[2], known[0]) * 1.1
+
+
 def test_outside_the_rows_the_surface_fades_and_the_interval_widens() -> None:
     rows = synthetic(400, 0.05)
     curve = store.fitted(GEMM, rows, BF16, H200)
