@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simcost.blocks.two_batch import overlapped
+from simcost.blocks import ring_exchange, two_batch
 from simcost.blocks.view import View
 from simcost.model.spec import Layer, ModelSpec
 from simcost.plan import Check, Plan, own_checks
@@ -12,10 +12,14 @@ from simcost.program import Program, Serial
 
 
 def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
-    if view.plan.overlap != "two_batch":
-        return Serial(tuple(block.program(view) for block in layer), tag, repeat)
-    half = replace(view, phase=replace(view.phase, microbatches=2.0 * view.phase.microbatches))
-    return Serial((overlapped(Serial(tuple(block.program(half) for block in layer))),), tag, repeat)
+    overlap = view.plan.overlap
+    if overlap == "two_batch":
+        half = replace(view, phase=replace(view.phase, microbatches=2.0 * view.phase.microbatches))
+        return Serial((two_batch.overlapped(Serial(tuple(block.program(half) for block in layer))),), tag, repeat)
+    parts = tuple(block.program(view) for block in layer)
+    if overlap == "tensor_parallel":
+        parts = tuple(ring_exchange.overlapped(part, view.plan.tp) for part in parts)
+    return Serial(parts, tag, repeat)
 
 
 def stack_name(model: ModelSpec, index: int) -> str:

@@ -19,12 +19,12 @@ FORMS = ("auto", "expanded", "absorbed")
 DEQUANTISE = ("fused", "separate")
 CP_METHODS = ("ring", "all_gather", "ulysses")
 ALL_TO_ALL = ("auto", "normal", "low_latency", "nccl")
-OVERLAPS = ("none", "two_batch", "shared_experts")
+OVERLAPS = ("none", "two_batch", "shared_experts", "tensor_parallel")
 SWITCH = ("off", "on")
 COUNTS = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "vpp", "redundant_experts", "gpus")
 CHOICES = {
     "mla_form": FORMS, "dequantise": DEQUANTISE, "cp_method": CP_METHODS, "all_to_all": ALL_TO_ALL, "overlap": OVERLAPS,
-    "sequence_parallel": SWITCH, "cuda_graph": SWITCH,
+    "sequence_parallel": SWITCH, "cuda_graph": SWITCH, "overlap_p2p_comm": SWITCH,
 }  # fmt: skip
 
 
@@ -48,6 +48,7 @@ class Plan:
     cp_method: str = "ring"
     all_to_all: str = "auto"
     overlap: str = "none"
+    overlap_p2p_comm: str = "off"
     cuda_graph: str = "on"
     capacity_factor: float | None = None
     redundant_experts: Num = 0.0
@@ -152,6 +153,9 @@ def own_checks(plan: Plan) -> list[Check]:
         value = getattr(plan, name)
         if value is not None:
             found.append(Check((value >= 1) & (value % 1 == 0), f"{name} must be a whole number of at least 1"))
+    if plan.overlap == "tensor_parallel":
+        reason = "overlap=tensor_parallel hides gathers and scatters of rows: it needs sequence_parallel=on"
+        found.append(Check(plan.shards_sequence, reason))
     if plan.gpus is not None:
         reason = f"the plan takes {_count(plan.devices)} GPUs, the cluster has {_count(plan.gpus)}"
         found.append(Check(plan.devices <= plan.gpus, reason))

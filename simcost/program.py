@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from simcost.num import Num
+from simcost.num import Num, every, maximum, minimum
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One kernel. `tag` is for people: no number may depend on it."""
+    """One kernel. `tag` is for people: no number may depend on it. `slow`: how much longer it takes while something else runs
+    beside it."""
 
     op: Op
     tag: str = ""
     repeat: Num = 1.0
+    slow: Num = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +36,9 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Parts that run side by side: the longest sets the time. `stretch`: how much longer each takes because of the others
-    (they share memory, links and multiprocessors); empty: not at all."""
+    """Parts that run side by side: the longest sets the time. `stretch`: how much longer each takes, all its calls' `slow`
+    besides, while the others run (they share memory, links and multiprocessors); empty: not at all. What outlasts the others
+    runs on as if alone."""
 
     parts: tuple[Program, ...]
     tag: str = ""
@@ -54,6 +58,9 @@ Program: TypeAlias = Call | Serial | Overlap | Choice
 
 class Monoid(Protocol):
     """What a cost must offer to be folded."""
+
+    @property
+    def seconds(self) -> Num: ...
 
     def __add__(self: C, other: C) -> C: ...
 
@@ -94,14 +101,41 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
     parts = tuple(price(part, cost_of) for part in program.parts)
     if not parts:
         raise ValueError("an empty program has no cost")
-    if isinstance(program, Overlap) and program.stretch:
-        parts = tuple(_stretched(part, factor) for part, factor in zip(parts, program.stretch, strict=True))
+    if isinstance(program, Overlap):
+        parts = _contending(parts, program.stretch)
     total = parts[0].cost
     for part in parts[1:]:
         total = total + part.cost if isinstance(program, Serial) else total.longest(part.cost)
     if isinstance(program, Serial):
         total = total * program.repeat
     return Priced(total, program, parts)
+
+
+def _contending(parts: tuple[Priced[C], ...], stretch: tuple[Num, ...]) -> tuple[Priced[C], ...]:
+    """Parts as long as they take beside each other."""
+    slow = [_slowed(part) * by for part, by in zip(parts, stretch or (1.0,) * len(parts), strict=True)]
+    if len(parts) < 2 or all(every(by == 1.0) for by in slow):
+        return parts
+    alone = [part.cost.seconds for part in parts]
+    found = []
+    for i, part in enumerate(parts):
+        others = functools.reduce(maximum, (alone[j] * slow[j] for j in range(len(parts)) if j != i))
+        # Work is done at 1/slow of the speed as long as the others run, at full speed thereafter.
+        factor = minimum(slow[i], 1.0 + others / maximum(alone[i], 1e-30) * (1.0 - 1.0 / slow[i]))
+        found.append(_stretched(part, factor))
+    return tuple(found)
+
+
+def _slowed(priced: Priced[C]) -> Num:
+    """How much longer all of it takes beside others: its calls' factors, by their time."""
+    if all(every(call.slow == 1.0) for call in calls(priced.node)):
+        return 1.0
+    seconds: Num = 0.0
+    longer: Num = 0.0
+    for _, call, cost, weight in leaves(priced):
+        seconds = seconds + weight * cost.seconds
+        longer = longer + weight * cost.seconds * call.slow
+    return longer / maximum(seconds, 1e-30)
 
 
 def _stretched(priced: Priced[C], factor: Num) -> Priced[C]:

@@ -2,7 +2,7 @@
 
 Stages are as even as layers allow, as in vLLM and SGLang. Decode keeps pp micro-batches in flight: a token takes pp times the
 slowest stage. A prefill passes all stages once; with a stream of prompts the slowest stage sets the throughput. Every hop sends
-the residual stream, cut over tp and gathered again. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
+the residual stream, cut over tp and gathered again; with `overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
 `distributed/utils.py` (get_pp_indices) and `parallel_state.py` (send_tensor_dict).
 """
 
@@ -68,16 +68,17 @@ def times(w: Workload, priced: Priced[Cost], cost_of: Callable[[Op], Cost], deco
         return priced.cost, priced.cost
     embedding, *stacks, head = (part.cost for part in priced.parts)
     each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
-    hop = _hop(w, cost_of)
+    hop, hidden = _hop(w, cost_of), w.plan.overlap_p2p_comm == "on"
     slow: Cost | None = None
     for pp in sizes(w):
         worst: Cost | None = None
         for _, stage in kinds(w, pp):
-            cost = hop if pp > 1 else hop * 0.0
+            cost = hop if pp > 1 and not hidden else hop * 0.0
             for count_, layer in zip(stage.layers, each, strict=True):
                 cost = cost + layer * float(count_)
             cost = cost + embedding if stage.first else cost
             cost = cost + head if stage.last else cost
+            cost = cost.longest(hop) if pp > 1 and hidden else cost
             worst = cost if worst is None else worst.longest(cost)
         assert worst is not None
         slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)

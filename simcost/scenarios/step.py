@@ -38,7 +38,12 @@ class Step:
 def rules_of(w: Workload) -> list[Check]:
     """What must hold for this plan to run: shardings of the blocks, links of the device."""
     chunks = Check(w.plan.vpp == 1.0, "vpp orders the chunks of a training schedule: serving has none, leave it at 1")
-    return [*lower.checks(w.model, w.plan), chunks, *link_checks(w.device, w.plan.devices)]
+    decode = np.asarray(w.phase.q_len) == 1.0
+    hops = Check(
+        ~(decode & (w.plan.overlap_p2p_comm == "on")),
+        "overlap_p2p_comm hides nothing in decode: with pp micro-batches in flight every token waits for its own hops",
+    )
+    return [*lower.checks(w.model, w.plan), chunks, hops, *link_checks(w.device, w.plan.devices)]
 
 
 def run(w: Workload) -> Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,17 @@ import pytest
 from lawkit import SOME, model, run, view, work
 
 from simcost.cost.collective import sent
+from simcost.cost.kernel import Roofline
+from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.lower import step
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
+from simcost.ops.exchange import Exchange
+from simcost.ops.stream import Stream
 from simcost.plan import Plan, require
-from simcost.program import calls, leaves
+from simcost.program import Call, Overlap, calls, leaves, price
 from simcost.scenarios import plans, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, workload
@@ -206,6 +211,87 @@ def test_a_choice_and_a_layer_without_experts_survive_two_batches() -> None:
     assert halved.cost.seconds >= dense.cost.seconds
     eager = {"plan.ep": 32, "plan.cuda_graph": "off", "plan.overlap": "two_batch"}
     assert run("deepseek-v3", "h800", True, {"batch": 512, "context": 1024}, eager).cost.seconds > 0
+
+
+@pytest.mark.parametrize("eager", ["on", "off"])  # eager decode chooses the mode by its time
+def test_contention_lasts_as_long_as_both_run(eager: str) -> None:
+    sets = {"plan.ep": 64, "routing": "balanced", "plan.cuda_graph": eager, "plan.all_to_all": "auto"}
+    if eager == "on":
+        sets["plan.all_to_all"] = "normal"
+    plain, beside = (
+        run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, {**sets, "plan.overlap": o})
+        for o in ("none", "shared_experts")
+    )
+
+    def times(found: steps.Step, part: str) -> list[float]:
+        return [
+            float(cost.seconds) * weight / 58.0 for path, call, cost, weight in leaves(found.priced)
+            if part in "/".join(path) and (not isinstance(call.op, Exchange) or call.op.mode == "normal")
+        ]  # fmt: skip
+
+    shared = [sum(times(found, "/shared")) for found in (plain, beside)]
+    assert shared[1] > 0
+    dispatch = [max(times(found, "dispatch") or [0.0]) for found in (plain, beside)]
+    if eager == "on":
+        assert shared[1] == pytest.approx(132.0 / 112.0 * shared[0], rel=1e-9)
+        assert dispatch[0] < dispatch[1] < 2.0 * dispatch[0]  # shared experts are done long before the tokens are there
+    assert beside.cost.seconds < plain.cost.seconds
+
+
+def test_what_outlasts_the_others_runs_on_alone() -> None:
+    op = Stream("copy", 1e9, 1.0, 1.0, 0.0, dtype("bf16"), dtype("bf16"))
+    small = replace(op, elements=1e8)
+    cost_of = Roofline(H200)
+    a, b = (float(cost_of(one).seconds) for one in (op, small))
+    both = price(Overlap((Call(op, slow=2.0), Call(small)), "", (1.0, 1.25)), cost_of)
+    # while the small one runs, 1.25 b, the large one does half of that
+    assert float(both.cost.seconds) == pytest.approx(a + 1.25 * b * 0.5, rel=1e-12)
+    even = price(Overlap((Call(op, slow=2.0), Call(op)), "", (1.0, 1.0)), cost_of)
+    assert float(even.cost.seconds) == pytest.approx(a + a * 0.5, rel=1e-12)
+
+
+def test_the_ring_exchange_does_the_same_work_and_hides_the_shorter_part() -> None:
+    sets = {"plan.tp": 8, "plan.sequence_parallel": "on"}
+    phase = {"batch": 1, "isl": 8192}
+    for name in ("llama-3.1-70b", "deepseek-v3"):
+        plain, cut = (run(name, "h200", False, phase, {**sets, "plan.overlap": o}) for o in ("none", "tensor_parallel"))
+        flops = [
+            sum(float(call.op.work().flops) * weight for _, call, _, weight in leaves(found.priced))
+            for found in (plain, cut)
+        ]
+        assert flops[1] == pytest.approx(flops[0], rel=1e-9)
+        assert cut.cost.seconds < plain.cost.seconds
+        assert cut.cost.seconds > plain.cost.seconds - plain.cost.wire_s
+        wire = [[float(cost.seconds) * weight for _, call, cost, weight in leaves(found.priced)
+                 if isinstance(call.op, Collective)] for found in (plain, cut)]  # fmt: skip
+        assert sum(wire[0]) == pytest.approx(sum(wire[1]), rel=1e-9)
+
+
+def test_on_one_rank_the_ring_exchange_changes_no_bit() -> None:
+    one, cut = (
+        run(
+            "llama-3.1-8b", "h200", False, {"batch": 2, "isl": 512}, {"plan.sequence_parallel": "on", "plan.overlap": o}
+        )
+        for o in ("none", "tensor_parallel")
+    )
+    assert cut.cost.seconds == one.cost.seconds
+    with pytest.raises(SpecError, match="needs sequence_parallel=on"):
+        run("llama-3.1-8b", "h200", False, {"batch": 2, "isl": 512}, {"plan.overlap": "tensor_parallel"})
+
+
+def test_hops_hide_behind_the_next_prompt_of_a_stream_and_nowhere_else() -> None:
+    def staged(sets: dict[str, Any], decode: bool = False) -> steps.Step:
+        phase = {"batch": 8, "context": 4096} if decode else {"batch": 8, "isl": 4096}
+        return run("deepseek-v3", "h800", decode, phase, {"plan.tp": 8, "plan.ep": 8, "plan.pp": 4, **sets})
+
+    waits, hidden = staged({}), staged({"plan.overlap_p2p_comm": "on"})
+    assert hidden.cost.seconds == waits.cost.seconds  # one prompt waits for every hop
+    hop = (waits.cost.seconds - waits.priced.cost.seconds - 300e-6) / 3.0
+    assert waits.slowest.seconds - hidden.slowest.seconds == pytest.approx(hop, rel=0.01)
+    single = [staged({"plan.pp": 1, "plan.overlap_p2p_comm": o}).cost.seconds for o in ("off", "on")]
+    assert single[0] == single[1]
+    with pytest.raises(SpecError, match="hides nothing in decode"):
+        staged({"plan.overlap_p2p_comm": "on"}, True)
 
 
 def prompt(sets: dict[str, Any]) -> steps.Step:

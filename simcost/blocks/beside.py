@@ -1,0 +1,43 @@
+"""What computing and travelling cost each other while they run side by side. One home for every such factor.
+
+DeepEP's normal kernels hold 20 of 132 multiprocessors, and run 2.0 (dispatch) and 1.45 times (combine) longer beside other
+kernels than alone; its low-latency kernels leave the transfer to the network card. A ring exchange of tensor-parallel chunks
+holds one multiprocessor. Most likely to be wrong: these factors on other machines. Sources: arXiv 2412.19437 §3.2.2 (20 of 132);
+deepseek-ai/profile-data train.json against deepseek-ai/DeepEP README (4.3 and 6.2 ms beside, 2.15 and 4.3 ms alone, EP64, H800);
+NVIDIA Megatron Bridge, comm_overlap.RingExchangeOverlapCfg (num_sm = 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from simcost.ops.exchange import Exchange
+from simcost.program import Call, Choice, Program, calls
+
+TRAVELLING = {"dispatch": 2.0, "combine": 1.45}
+_ALL = 132.0
+NORMAL = _ALL / (_ALL - 20.0)
+RING = _ALL / (_ALL - 1.0)
+
+
+def exchanges(program: Program) -> bool:
+    """Whether tokens travel to experts anywhere in it."""
+    return any(isinstance(call.op, Exchange) for call in calls(program))
+
+
+def slowed(program: Program) -> Program:
+    """The same, every normal exchange of it slow beside other kernels."""
+    if isinstance(program, Call):
+        op = program.op
+        if not isinstance(op, Exchange) or op.mode != "normal":
+            return program
+        return replace(program, slow=TRAVELLING[op.direction])
+    if isinstance(program, Choice):
+        return replace(program, options=tuple((name, slowed(option)) for name, option in program.options))
+    return replace(program, parts=tuple(slowed(part) for part in program.parts))
+
+
+def computing(travel: Program) -> float:
+    """How much longer kernels take beside `travel`."""
+    normal = any(isinstance(call.op, Exchange) and call.op.mode == "normal" for call in calls(travel))
+    return NORMAL if normal else 1.0
