@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simcost.blocks import ring_exchange, two_batch
+from simcost.blocks.beside import exchanges
 from simcost.blocks.view import View
 from simcost.model.spec import Layer, ModelSpec
 from simcost.plan import Check, Plan, own_checks
-from simcost.program import Program, Serial
+from simcost.program import Choice, Program, Serial
 
 
 def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
     overlap = view.plan.overlap
-    if overlap == "two_batch":
-        half = replace(view, phase=replace(view.phase, microbatches=2.0 * view.phase.microbatches))
-        return Serial((two_batch.overlapped(Serial(tuple(block.program(half) for block in layer))),), tag, repeat)
     parts = tuple(block.program(view) for block in layer)
+    if overlap == "two_batch" and any(exchanges(part) for part in parts):
+        half = replace(view, phase=replace(view.phase, microbatches=2.0 * view.phase.microbatches))
+        halves = two_batch.overlapped(Serial(tuple(block.program(half) for block in layer)))
+        # A rank with one sequence has no halves, and two small batches may take longer than one: then nobody cuts it.
+        return Serial((Choice((("two batches", halves), ("one batch", Serial(parts))), "overlap"),), tag, repeat)
     if overlap == "tensor_parallel":
         parts = tuple(ring_exchange.overlapped(part, view.plan.tp) for part in parts)
     return Serial(parts, tag, repeat)

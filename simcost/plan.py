@@ -197,5 +197,6 @@ def busiest(batch: Num, parts: Num) -> Num:
 
 
 def stage_layers(layers: int, pp: int, index: int) -> int:
-    """Layers of a pipeline stage: as even as can be, the first stages one more. (vLLM and Megatron's uneven split.)"""
-    return layers // pp + (1 if index < layers % pp else 0)
+    """Layers of a pipeline stage: as even as can be; what is left over goes one each to the stages before the last, which
+    has the head. (vLLM `get_pp_indices`.)"""
+    return layers // pp + (1 if pp - 1 - layers % pp <= index < pp - 1 else 0)

@@ -43,6 +43,8 @@ def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> 
     ranks, slices = where(moves, plan.ep, 1.0), where(moves, plan.expert_slices, 1.0)
     own = view.tokens / plan.tp
     incast = busiest_rank(view.routing, router, view.all_tokens, ranks, plan.redundant_experts)
+    if plan.capacity_factor is not None:  # every expert is sent as many rows, padded or cut
+        incast = plan.capacity_factor + 0.0 * incast
     came = view.all_tokens * visited(view.routing, router, ranks) / ranks
 
     def way(direction: str, form: Dtype) -> Call:

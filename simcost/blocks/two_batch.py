@@ -1,7 +1,7 @@
 """Two-batch overlap: the batch is cut in two halves, and while the tokens of one travel to experts and back, the other computes.
 
 A layer then takes the longer of both halves' computing and both halves' exchange, each slowed by the other (`beside.py`).
-Sequences are not cut: a rank with one has nothing to overlap. Most likely to be wrong: that halves never wait for each other.
+Sequences are not cut: the larger half of an odd number counts twice. Most likely to be wrong: that halves never wait for each other.
 Source: arXiv 2412.19437 §3.2.2 and §3.4.
 """
 
@@ -12,9 +12,7 @@ from simcost.program import Call, Choice, Overlap, Program, Serial
 
 
 def overlapped(half: Serial) -> Program:
-    """`half`: a layer at half of the batch. The layer for both halves; as it is where no token travels."""
-    if not exchanges(half):
-        return Serial((half,), repeat=2.0)
+    """`half`: a layer at half of the batch, whose tokens travel. The layer for both halves."""
     rest, moved = _split(half)
     assert rest is not None
     travel = Serial(tuple(moved), repeat=2.0)

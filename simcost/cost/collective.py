@@ -88,7 +88,8 @@ def _least(op: Collective, near: Num, moved: Bytes, device: Device) -> Num:
 
 
 def _far_hops(op: Collective, nodes: Num) -> Num:
-    """Hops over the network: of a ring, or of a tree where that has fewer."""
+    """Hops over the network: of a ring; of all-reduce, up and down a tree where that has fewer."""
     if op.kind in ("all_to_all", "p2p"):
         return 1.0 + 0.0 * nodes
-    return _ROUNDS[op.kind] * minimum(nodes - 1.0, 2.0 * np.ceil(np.log2(maximum(nodes, 1.0))))
+    ring = _ROUNDS[op.kind] * (nodes - 1.0)
+    return minimum(ring, 2.0 * np.ceil(np.log2(maximum(nodes, 1.0)))) if op.kind == "all_reduce" else ring

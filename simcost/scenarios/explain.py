@@ -41,6 +41,17 @@ def _name(path: tuple[str, ...]) -> str:
     return " / ".join(path[2:] if len(path) > 3 else path[-1:])
 
 
+def _waiting(part: str, what: str, seconds: Num, total: Num, rests: str, formula: str, device: Device) -> Row:
+    """Time that belongs to no kernel."""
+    width = np.exp(steps.Z90 * steps.SPREAD)
+    return {
+        "part": part, "op": what, "shape": "", "bound": "overhead", "basis": rests, "times": 1,
+        "time_s": number(seconds), "half_width": number(width - 1.0), "share": number(seconds / total), "light_s": 0,
+        "kernel": "host", "low_s": number(seconds / width), "high_s": number(seconds * width), "flops": 0, "bytes": 0,
+        "intensity": None, "formula": formula, "source": device.where,
+    }  # fmt: skip
+
+
 def _sent(op: Op, device: Device) -> Num:
     """Bytes that one rank sends over any link."""
     found = traffic.moved(op, device)
@@ -59,7 +70,7 @@ def result(query: Query) -> Result:
     step = steps.run(w)
     total = step.cost.seconds
     rows: list[Row] = []
-    for path, call, cost, weight in leaves(step.priced):
+    for path, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):
         if not is_scalar(weight) or weight == 0.0 or cost.seconds == 0.0:
             continue
         work = call.op.work()
@@ -78,17 +89,17 @@ def result(query: Query) -> Result:
             }
         )  # fmt: skip
     overhead = w.device.assumption("step_overhead")
-    rows.append(
-        {
-            "part": "engine", "op": "step overhead", "shape": "", "bound": "overhead", "basis": "assumed", "times": 1,
-            "time_s": number(overhead), "half_width": number(np.exp(steps.Z90 * steps.SPREAD) - 1.0),
-            "share": number(overhead / total), "light_s": 0, "kernel": "host",
-            "low_s": number(overhead / np.exp(steps.Z90 * steps.SPREAD)),
-            "high_s": number(overhead * np.exp(steps.Z90 * steps.SPREAD)), "flops": 0, "bytes": 0, "intensity": None,
-            "formula": "assumed.step_overhead",
-            "source": w.device.where,
-        }
-    )  # fmt: skip
+    rows.append(_waiting("engine", "step overhead", overhead, total, "assumed", "assumed.step_overhead", w.device))
+    launches = step.engine.seconds - overhead
+    if launches > 0.0:
+        formula = "kernels x assumed.eager_launch - what the device hides"
+        rows.append(_waiting("engine", "waiting for launches", launches, total, "assumed", formula, w.device))
+    idle = step.cost.seconds - step.engine.seconds - step.priced.cost.seconds - step.hops.cost.seconds
+    if idle > 1e-9 * total:
+        stage = basis(step.slowest)
+        rows.append(
+            _waiting("pipeline", "waiting for the slowest stage", idle, total, stage, "pp x slowest stage", w.device)
+        )
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
     tables = {"ops": rows, "links": links, "routing": loads.rows(step)}

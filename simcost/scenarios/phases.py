@@ -72,6 +72,12 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
     if w.phase.routing != Routing() and not any(hasattr(block, "n_routed_experts") for _, block in m.blocks()):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
+    if w.plan.gpus is not None:
+        idle = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
+        if idle > 0.0:
+            found.append(
+                f"{idle:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
+            )
     found += _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:

@@ -8,18 +8,16 @@ the residual stream, cut over tp and gathered again; with `overlap_p2p_comm` a s
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.cost.cost import Cost
 from simcost.model import count
-from simcost.num import Bools, Num, every, where
+from simcost.num import Bools, Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
-from simcost.ops.work import Op
 from simcost.plan import stage_layers
-from simcost.program import Priced
+from simcost.program import Call, Priced, Serial
 from simcost.workload import Workload
 
 
@@ -62,13 +60,16 @@ def sizes(w: Workload) -> list[int]:
     return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)]
 
 
-def times(w: Workload, priced: Priced[Cost], cost_of: Callable[[Op], Cost], decode: bool) -> tuple[Cost, Cost]:
-    """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all."""
+def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -> tuple[Cost, Cost]:
+    """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all.
+    `hops`: the priced program of `between`."""
     if every(w.plan.pp == 1.0):
         return priced.cost, priced.cost
     embedding, *stacks, head = (part.cost for part in priced.parts)
     each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
-    hop, hidden = _hop(w, cost_of), w.plan.overlap_p2p_comm == "on"
+    near, far = (part.cost for part in hops.parts)
+    crossing, hidden = _crossings(w), w.plan.overlap_p2p_comm == "on"
+    hop = far.longest(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
     slow: Cost | None = None
     for pp in sizes(w):
         worst: Cost | None = None
@@ -83,18 +84,45 @@ def times(w: Workload, priced: Priced[Cost], cost_of: Callable[[Op], Cost], deco
         assert worst is not None
         slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)
     assert slow is not None
-    whole = slow * w.plan.pp if decode else priced.cost + hop * (w.plan.pp - 1.0)
+    through = near * (w.plan.pp - 1.0 - crossing) + far * crossing
+    whole = slow * w.plan.pp if decode else priced.cost + through
     single = np.asarray(w.plan.pp == 1.0)
     return priced.cost.where(single, whole), priced.cost.where(single, slow)
 
 
-def _hop(w: Workload, cost_of: Callable[[Op], Cost]) -> Cost:
-    """From one stage to the next."""
-    view, plan = w.view, w.plan
+def between(w: Workload) -> Serial:
+    """What crosses from one stage to the next: the residual stream, cut over tp and gathered again. Two hops of a kind each,
+    inside a domain and out of it; how often each is taken is `passed`."""
+    view, plan, scaleup = w.view, w.plan, w.device.scaleup
     width = view.activation.tensor_bytes(view.tokens * w.model.hidden_size)
-    part = Collective("p2p", width / plan.tp, where(plan.pp > 1.0, 2.0, 1.0), plan.stage)
-    whole = Collective("all_gather", width, where(plan.pp > 1.0, plan.tp, 1.0))
-    return cost_of(part) + cost_of(whole)
+    pair, ranks = where(plan.pp > 1.0, 2.0, 1.0), where(plan.pp > 1.0, plan.tp, 1.0)
+    domain = 1.0 if scaleup is None or scaleup.domain is None else scaleup.domain
+    apart = {
+        "send inside the domain": minimum(plan.stage, maximum(domain / 2.0, 1.0)),
+        "send": maximum(plan.stage, domain),
+    }
+    gather = Call(Collective("all_gather", width, ranks), "gather")
+    return Serial(
+        tuple(
+            Serial((Call(Collective("p2p", width / plan.tp, pair, stride), tag), gather))
+            for tag, stride in apart.items()
+        )
+    )
+
+
+def passed(w: Workload) -> Serial:
+    """The hops of one prompt or micro-batch, as a part of the step."""
+    near, far = between(w).parts
+    crossing = _crossings(w)
+    return Serial(
+        (Serial((Serial((near,), "", w.plan.pp - 1.0 - crossing), Serial((far,), "", crossing)), "pipeline"),), "step"
+    )
+
+
+def _crossings(w: Workload) -> Num:
+    """Hops that leave a scale-up domain."""
+    plan = w.plan
+    return minimum(plan.pp - 1.0, w.device.nodes(plan.stage * plan.pp) - 1.0)
 
 
 @dataclass(frozen=True, slots=True)

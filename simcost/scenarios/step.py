@@ -25,10 +25,12 @@ SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a fact
 @dataclass(frozen=True, slots=True)
 class Step:
     """A priced step. `cost` includes the engine's overhead per step; `slowest`: of the slowest pipeline stage alone;
-    `held`: the rank that holds most."""
+    `held`: the rank that holds most; `hops`: what one pass sends from stage to stage; `engine`: what the host costs."""
 
     workload: Workload
     priced: Priced[Cost]
+    hops: Priced[Cost]
+    engine: Cost
     cost: Cost
     slowest: Cost
     memory: memory.Memory
@@ -69,7 +71,7 @@ def run(w: Workload) -> Step:
         )
         largest = memory.footprint(w.device, step.held.weights, where(mask, step.memory.cache, last.memory.cache),
                                    maximum(step.memory.workspace, last.memory.workspace))  # fmt: skip
-        last = Step(w, step.priced, *more, largest, step.held)
+        last = replace(step, workload=w, cost=more[0], slowest=more[1], memory=largest)
     assert last is not None
     return replace(last, workload=w)
 
@@ -81,7 +83,8 @@ def _one(w: Workload) -> Step:
     program = lower.step(w.model, w.view)
     model = calibrated.model(w.device)
     priced = fold(program, model)
-    whole, slowest = stages.times(w, priced, model, bool(np.all(np.asarray(w.phase.q_len) == 1.0)))
+    hops = fold(stages.between(w), model)
+    whole, slowest = stages.times(w, priced, hops, bool(np.all(np.asarray(w.phase.q_len) == 1.0)))
     host = w.device.assumption("step_overhead")
     engine = Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
     if w.plan.cuda_graph == "off":
@@ -93,7 +96,7 @@ def _one(w: Workload) -> Step:
     space = memory.footprint(
         w.device, kept.weights, sequences * kept.sequence(w, w.phase.context), memory.workspace_bytes(priced)
     )
-    return Step(w, priced, whole + engine, slowest + engine, space, kept)
+    return Step(w, priced, fold(stages.passed(w), model), engine, whole + engine, slowest + engine, space, kept)
 
 
 def launches(priced: Priced[Cost]) -> Num:

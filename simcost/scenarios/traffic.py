@@ -30,10 +30,10 @@ def moved(op: Op, device: Device) -> Bytes | None:
 
 
 def rows(step: Step) -> list[Row]:
-    """One row a transfer of every kind of layer and tier, times of all its calls; then each tier's sum over the step."""
+    """One row a transfer of every kind of layer, or from stage to stage, and tier; times of all its calls."""
     device, total = step.workload.device, float(step.cost.seconds)
     found: list[Row] = []
-    for path, call, cost, weight, bare in exposed(step.priced):
+    for path, call, cost, weight, bare in (*exposed(step.priced), *exposed(step.hops)):
         bytes_ = moved(call.op, device)
         if bytes_ is None or weight == 0.0:
             continue

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from lawkit import SOME, model, run, view, work
 
-from simcost.cost.collective import sent
+from simcost.cost.collective import _far_hops, sent
 from simcost.cost.kernel import Roofline
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
@@ -19,9 +19,9 @@ from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.stream import Stream
-from simcost.plan import Plan, require
+from simcost.plan import Plan, require, stage_layers
 from simcost.program import Call, Overlap, calls, leaves, price
-from simcost.scenarios import plans, stages
+from simcost.scenarios import explain, plans, stages, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, workload
 
@@ -292,6 +292,65 @@ def test_hops_hide_behind_the_next_prompt_of_a_stream_and_nowhere_else() -> None
     assert single[0] == single[1]
     with pytest.raises(SpecError, match="hides nothing in decode"):
         staged({"plan.overlap_p2p_comm": "on"}, True)
+
+
+@pytest.mark.parametrize(
+    ("tp", "pp", "leaves_node"), [(1, 4, False), (4, 2, False), (1, 16, True), (4, 4, True), (8, 2, True)]
+)
+@pytest.mark.parametrize("decode", [True, False])
+def test_a_pipeline_pays_for_the_network_where_it_leaves_the_node(
+    tp: int, pp: int, leaves_node: bool, decode: bool
+) -> None:
+    phase = {"batch": 64, "context": 4096} if decode else {"batch": 4, "isl": 4096}
+    sets = {"plan.tp": tp, "plan.pp": pp}
+    fast, slow = (
+        run("llama-3.1-70b", "h200", decode, phase, {**sets, "hw.links.scaleout.bandwidth": f"x{x}"}) for x in (1, 0.01)
+    )
+    assert (slow.cost.seconds > fast.cost.seconds) == leaves_node
+    crossing = [row for row in traffic.rows(fast) if row["part"] == "pipeline" and row["tier"] == "network"]
+    assert sum(row["times"] for row in crossing) == (tp * pp // 8 - 1 if leaves_node else 0)
+    hops = sum(row["times"] for row in traffic.rows(fast) if row["transfer"].startswith("send"))
+    assert hops == pp - 1
+
+
+@pytest.mark.parametrize("sets", [{"plan.pp": 8, "plan.tp": 8}, {"plan.pp": 3, "plan.tp": 8, "plan.cuda_graph": "off"}])
+def test_the_rows_of_explain_add_up_to_the_step(sets: dict[str, Any]) -> None:
+    for decode in (True, False):
+        phase = {"batch": 16, "context": 4096} if decode else {"batch": 2, "isl": 1024}
+        found = explain.result(make("llama-3.1-70b", "h200", decode, phase, sets, {}, None))
+        assert sum(row["share"] for row in found.tables["ops"]) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_a_tree_goes_up_and_down_once_and_only_all_reduce_takes_it() -> None:
+    def hops(kind: str, nodes: float) -> float:
+        return float(_far_hops(Collective(kind, 1e6, 8.0 * nodes), nodes))
+
+    assert [hops("all_reduce", n) for n in (2.0, 8.0, 16.0, 64.0)] == [2.0, 6.0, 8.0, 12.0]
+    assert [hops("all_gather", n) for n in (2.0, 8.0, 64.0)] == [1.0, 7.0, 63.0]
+    assert hops("all_to_all", 8.0) == 1.0
+
+
+def test_one_sequence_a_rank_is_not_cut_in_two_batches() -> None:
+    one, two = (
+        run("deepseek-v3", "h800", True, {"batch": 64, "context": 4096}, {"plan.ep": 64, "plan.overlap": o})
+        for o in ("none", "two_batch")
+    )
+    assert two.cost.seconds == one.cost.seconds
+
+
+def test_a_capacity_factor_sets_what_travels() -> None:
+    def sent(factor: float) -> float:
+        sets = {"plan.ep": 64, "plan.capacity_factor": factor}
+        found = run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, sets)
+        return sum(row["sent_bytes"] for row in traffic.rows(found) if row["transfer"] == "moe / dispatch")
+
+    assert sent(2.0) == pytest.approx(2.0 * sent(1.0), rel=1e-9)
+
+
+def test_stages_before_the_last_take_what_is_left_over() -> None:
+    assert [stage_layers(61, 4, i) for i in range(4)] == [15, 15, 16, 15]
+    assert [stage_layers(7, 4, i) for i in range(4)] == [2, 2, 2, 1]
+    assert [stage_layers(60, 4, i) for i in range(4)] == [15, 15, 15, 15]
 
 
 def prompt(sets: dict[str, Any]) -> steps.Step:
