@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from simcost.routing import Routing
 
 _DRAWS = 512
+_LAYERS = 32  # layers drawn where only the law of their popularity is known
 _GRID = 4.0 ** np.arange(0, 12)  # tokens at which loads are drawn
 
 
 def layers(routing: Routing) -> int:
-    return max(len(routing.shares), 1)
+    return _LAYERS if routing.kind == "dirichlet" else max(len(routing.shares), 1)
 
 
 @lru_cache(maxsize=32)
@@ -35,7 +36,10 @@ def inclusion(routing: Routing, experts: int, top_k: float) -> tuple[Array, ...]
     elif routing.kind == "zipf":
         weights = [np.arange(1.0, experts + 1.0) ** -routing.parameter]
     else:
-        weights = [np.random.default_rng(0).dirichlet(np.full(experts, routing.parameter)) + 1e-12]
+        weights = list(np.random.default_rng(0).dirichlet(np.full(experts, routing.parameter), _LAYERS) + 1e-12)
+    for layer, weight in enumerate(weights, start=1):
+        if (some := int((weight > 0).sum())) < top_k:
+            raise SpecError(f"routing file, layer {layer}: {some} experts have tokens, each token picks {top_k:.0f}")
     return tuple(_picked(weight / weight.sum(), top_k) for weight in weights)
 
 
@@ -57,17 +61,20 @@ def loads(routing: Routing, experts: int, top_k: float, ranks: int, spare: int) 
     random = np.random.default_rng([experts, ranks, spare])
     every = inclusion(routing, experts, top_k)
     draws = max(_DRAWS // len(every), 8)
-    found = np.zeros((len(_GRID), draws))
-    for share in every:
+    found = np.empty((len(every), len(_GRID), draws))
+    for layer, share in enumerate(every):
         counts = random.binomial(_GRID[:, None, None].astype(np.int64), share, (len(_GRID), draws, experts))
         if spare:
             load = counts @ _packed(share, ranks, spare)
         else:
             order = random.permuted(np.tile(np.arange(experts), (draws, 1)), axis=1)
-            load = np.take_along_axis(counts, order[None], axis=2).reshape(*found.shape, ranks, -1).sum(axis=3)
-        found += load.max(axis=2) * ranks / (_GRID[:, None] * top_k)
-    found /= len(every)
-    return found.mean(axis=1), float((found.std(axis=1) / np.sqrt(draws) / found.mean(axis=1)).max())
+            load = np.take_along_axis(counts, order[None], axis=2).reshape(*found.shape[1:], ranks, -1).sum(axis=3)
+        found[layer] = load.max(axis=2) * ranks / (_GRID[:, None] * top_k)
+    mean = found.mean(axis=(0, 2))
+    # Drawn layers are a sample themselves; those of a file, or of a fixed law, are not.
+    error = found.mean(axis=2).std(axis=0) if routing.kind == "dirichlet" else found.mean(axis=0).std(axis=1)
+    count = len(every) if routing.kind == "dirichlet" else draws
+    return mean, float((error / np.sqrt(count) / mean).max())
 
 
 def _packed(share: Array, ranks: int, spare: int) -> Array:

@@ -144,11 +144,46 @@ def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     if routing.kind == "balanced":
         return where(ranks > 1.0, maximum(ranks / (k * tokens), 1.0), 1.0)
     if routing.kind == "random":
-        # A token's picks on a rank: hypergeometric, so less than k independent draws scatter.
-        thinner = (experts - k) / maximum(experts - 1.0, 1.0)
         most = tokens * minimum(k, experts / ranks)
-        return where(ranks > 1.0, _largest_load(tokens * k, 1.0 / ranks, ranks, most, thinner), 1.0)
+        return where(ranks > 1.0, _largest_load(tokens * k, 1.0 / ranks, ranks, most, _scatter(router, ranks)), 1.0)
     return where(ranks > 1.0, popularity.load(routing, int(_scalar(router)), router.top_k, tokens, ranks, spare), 1.0)
+
+
+def _scatter(router: Router, ranks: Num) -> Num:
+    """Variance of a token's picks on one rank over that of k independent draws. Distinct picks (hypergeometric) scatter less;
+    a group limit draws the groups first, so that picks come in clumps and scatter more."""
+    experts, k = router.experts, router.top_k
+    if router.groups <= 1 or router.limit >= router.groups:
+        return (experts - k) / maximum(experts - 1.0, 1.0)
+    if router.rule != "random" and is_scalar(experts):
+        flat = np.asarray(ranks, np.float64)
+        found = np.empty(flat.shape)
+        for count in np.unique(flat):
+            found[flat == count] = _clumped(router, float(count))
+        return plain(found)
+    groups, limit = float(router.groups), float(router.limit)
+    pool = experts * limit / groups
+    distinct = (pool - k) / maximum(pool - 1.0, 1.0)
+    # Groups of a rank that are drawn: J of h, hypergeometric; a rank that holds part of one group is J of 1, times its part.
+    held, part = maximum(groups / ranks, 1.0), minimum(groups / ranks, 1.0)
+    mean = held * limit / groups
+    square = mean * (1.0 - held / groups) * (groups - limit) / maximum(groups - 1.0, 1.0) + mean * mean
+    chance, both = part * mean / limit, part * part * square / (limit * limit)
+    variance = k * distinct * (chance - both) + k * k * (both - chance * chance)
+    return variance / maximum(k / ranks * (1.0 - 1.0 / ranks), 1e-30)
+
+
+@lru_cache(maxsize=64)
+def _clumped(router: Router, ranks: float) -> float:
+    """The same of groups chosen by score, from simulated picks."""
+    if ranks <= 1.0:
+        return 0.0
+    picks = _selected(int(_scalar(router)), int(router.top_k), router.groups, router.limit, router.rule)
+    homes = np.floor(picks * ranks / float(router.experts)).astype(np.int64)
+    at = homes + np.arange(len(homes))[:, None] * int(ranks)
+    counts = np.bincount(at.ravel(), minlength=len(homes) * int(ranks)).astype(np.float64)
+    k = router.top_k
+    return float((np.square(counts).mean() - (k / ranks) ** 2) / (k / ranks * (1.0 - 1.0 / ranks)))
 
 
 def _largest_load(trials: Num, chance: Num, bins: Num, most: Num, thinner: Num = 1.0) -> Num:

@@ -72,6 +72,9 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
     if w.phase.routing != Routing() and not any(hasattr(block, "n_routed_experts") for _, block in m.blocks()):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
+    moe = sum(any(hasattr(block, "n_routed_experts") for block in m.stacks[j][1]) for j in m.order)
+    if (lines := len(w.phase.routing.shares)) > 1 and moe not in (0, lines):
+        found.append(f"{m.name}: routing of {lines} layers for {moe} layers with experts: each takes their mean")
     if w.plan.gpus is not None:
         idle = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
         if idle > 0.0:

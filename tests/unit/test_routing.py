@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simcost import api
+from simcost import api, popularity
 from simcost.errors import SpecError
 from simcost.routing import Router, Routing, busiest_rank, error, parse, touched
 
@@ -83,3 +83,49 @@ def test_points_of_a_sweep_over_tokens_are_those_of_single_queries() -> None:
     tokens = np.array([1.0, 7.0, 100.0, 5000.0])
     many = busiest_rank(skewed, router, tokens, 8.0)
     assert [busiest_rank(skewed, router, float(t), 8.0) for t in tokens] == list(np.asarray(many))
+
+
+@pytest.mark.parametrize(("rule", "ranks", "tokens"), [
+    ("top2", 4, 64), ("top2", 8, 16), ("top2", 8, 64), ("top2", 32, 64), ("random", 8, 16), ("random", 4, 64), ("random", 32, 64),
+])  # fmt: skip
+def test_a_group_limit_clumps_the_load_of_ranks(rule: str, ranks: int, tokens: int) -> None:
+    experts, k, groups, limit, draws = 256, 8, 8, 4, 300
+    random = np.random.default_rng(7)
+    largest = []
+    for _ in range(draws):
+        score = random.random((tokens, experts))
+        each = np.sort(score.reshape(tokens, groups, -1), axis=2)
+        best = each[:, :, -2:].sum(axis=2) if rule == "top2" else random.random((tokens, groups))
+        allowed = np.zeros((tokens, groups), bool)
+        np.put_along_axis(allowed, np.argsort(-best, axis=1)[:, :limit], True, axis=1)
+        masked = np.where(np.repeat(allowed, experts // groups, axis=1), score, -1.0)
+        picks = np.argsort(-masked, axis=1)[:, :k]
+        largest.append(np.bincount((picks * ranks // experts).ravel(), minlength=ranks).max() * ranks / (tokens * k))
+    router = Router(float(experts), float(k), groups, limit, rule)
+    assert float(busiest_rank(Routing(), router, float(tokens), float(ranks))) == pytest.approx(
+        np.mean(largest), rel=0.025
+    )
+    free = float(busiest_rank(Routing(), Router(float(experts), float(k)), float(tokens), float(ranks)))
+    assert np.mean(largest) > 1.01 * free
+
+
+def test_a_drawn_popularity_is_a_mean_over_layers_and_says_how_sure_it_is() -> None:
+    router, routing = Router(256.0, 8.0), parse("dirichlet:0.1")
+    tokens, ranks = 4096.0, 64
+    random = np.random.default_rng(5)
+    found = []
+    for _ in range(60):  # other layers than the tool's
+        weight = random.dirichlet(np.full(256, 0.1)) + 1e-12
+        share = popularity._picked(weight / weight.sum(), 8.0)
+        counts = random.binomial(int(tokens), share)[random.permutation(256)]
+        found.append(counts.reshape(ranks, -1).sum(axis=1).max() * ranks / (tokens * 8.0))
+    said, sure = float(busiest_rank(routing, router, tokens, float(ranks))), error(routing, router, ranks)
+    assert 0.01 < sure < 0.08
+    spread = np.std(found) / np.sqrt(len(found)) / np.mean(found)
+    assert abs(said / np.mean(found) - 1.0) < 3.0 * np.hypot(sure, spread)
+
+
+def test_a_file_with_fewer_busy_experts_than_a_token_picks_is_refused(tmp_path) -> None:
+    (tmp_path / "few.csv").write_text("5,3,2" + ",0" * 13 + "\n")
+    with pytest.raises(SpecError, match="layer 1: 3 experts have tokens, each token picks 8"):
+        busiest_rank(parse(str(tmp_path / "few.csv")), Router(16.0, 8.0), 64.0, 4.0)
