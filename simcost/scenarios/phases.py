@@ -15,7 +15,7 @@ from simcost.result import Columns, Result, number
 from simcost.routing import Routing
 from simcost.scenarios import stages
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Point, Query, reasons, sweep, workload
+from simcost.scenarios.query import Point, Query, reason, reasons, sweep, workload
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -240,7 +240,13 @@ def _table(query: Query, vector: list[str], points: list[Point]) -> Columns:
         [point.reason] * size if part is None else list(part["reason"])
         for point, part in zip(points, parts, strict=True)
     ]
-    return Columns(labels, joined.pop("feasible"), [reason for part in why for reason in part], joined)
+    feasible, said = joined.pop("feasible"), [words for part in why for words in part]
+    for i in np.flatnonzero(~feasible)[:_NAMED]:
+        said[i] = reason(query, {path: values[i] for path, values in labels.items()}) or said[i]
+    return Columns(labels, feasible, said, joined)
+
+
+_NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 
 
 def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:

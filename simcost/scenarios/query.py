@@ -199,6 +199,15 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     return float(hardware.override(key, value, facts, where))
 
 
+def reason(query: Query, values: Mapping[str, Any]) -> str:
+    """The first rule that one point of a sweep breaks, with its numbers: the arrays know only which."""
+    try:
+        w = _arrays(query, values, [])
+    except SimcostError as error:
+        return str(error)
+    return next((check.reason for check in rules_of(w) if not every(check.ok)), "")
+
+
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
     """(feasible, why not) of every point of the array axes."""
     good = np.ones(shape, bool)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from simcost.cost import tiers
 from simcost.cost.collective import Bytes, sent
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import resolved
@@ -20,6 +21,8 @@ from simcost.program import Call, Choice, Overlap, Priced, Serial
 from simcost.result import Row, number
 from simcost.scenarios.step import Step
 
+TIERS = ("inside the domain", "network")
+
 
 def moved(op: Op, device: Device) -> Bytes | None:
     """Bytes that one rank sends inside its domain and out of it; None for what computes."""
@@ -30,18 +33,51 @@ def moved(op: Op, device: Device) -> Bytes | None:
 
 
 def rows(step: Step) -> list[Row]:
-    """One row a transfer of every kind of layer, or from stage to stage, and tier; times of all its calls."""
+    """One row a transfer of every kind of layer, or from stage to stage, and tier, times of all its calls; then each tier's
+    sum. Where both tiers carry a transfer the slower one sets its time, and the other passes beside it."""
     device, total = step.workload.device, float(step.cost.seconds)
     found: list[Row] = []
     for path, call, cost, weight, bare in (*exposed(step.priced), *exposed(step.hops)):
         bytes_ = moved(call.op, device)
         if bytes_ is None or weight == 0.0:
             continue
-        for tier, amount in (("inside the domain", bytes_.near), ("network", bytes_.far)):
-            if float(amount) > 0.0:
-                seconds = float(cost.seconds) * weight
-                found.append(_row(path, tier, float(amount), weight, seconds, bare, total))
-    return found
+        whole = float(cost.seconds)
+        alone = _alone(call.op, bytes_, device)
+        for i, amount in enumerate((float(bytes_.near), float(bytes_.far))):
+            if amount > 0.0:
+                leads = alone[i] >= alone[1 - i]
+                seconds = whole if leads else min(alone[i], whole)
+                found.append(_row(path, TIERS[i], amount, weight, seconds * weight, bare * leads, total))
+    return found + _sums(found)
+
+
+def _alone(op: Op, bytes_: Bytes, device: Device) -> tuple[float, float]:
+    """Seconds that the bytes of each tier take on its link, by the profile."""
+    assert isinstance(op, Exchange | Collective)
+    near, far = tiers.inside(device, device.node(op.group, op.stride)), tiers.outside(device)
+    return (
+        float(bytes_.near * near.byte * near.slow) if float(bytes_.near) > 0.0 else 0.0,
+        float(bytes_.far * far.byte * far.slow) if float(bytes_.far) > 0.0 else 0.0,
+    )
+
+
+def _sums(found: list[Row]) -> list[Row]:
+    """What each tier carries in a step."""
+    sums: list[Row] = []
+    for tier in TIERS:
+        rows_ = [row for row in found if row["tier"] == tier]
+        if not rows_:
+            continue
+        seconds = sum(row["time_s"] for row in rows_)
+        bare = sum(row["time_s"] * row["exposed_share"] for row in rows_)
+        sums.append(
+            {
+                "part": "all", "transfer": "sum", "tier": tier, "sent_bytes": None, "times": None,
+                "sent_step_bytes": sum(row["sent_step_bytes"] for row in rows_), "time_s": seconds,
+                "exposed_share": bare / seconds if seconds else 0.0, "step_share": sum(row["step_share"] for row in rows_),
+            }
+        )  # fmt: skip
+    return sums
 
 
 def _row(

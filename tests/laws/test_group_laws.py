@@ -21,7 +21,7 @@ from simcost.ops.exchange import Exchange
 from simcost.ops.stream import Stream
 from simcost.plan import Plan, require, stage_layers
 from simcost.program import Call, Overlap, calls, leaves, price
-from simcost.scenarios import explain, plans, stages, traffic
+from simcost.scenarios import explain, phases, plans, stages, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, workload
 
@@ -319,6 +319,30 @@ def test_the_rows_of_explain_add_up_to_the_step(sets: dict[str, Any]) -> None:
         phase = {"batch": 16, "context": 4096} if decode else {"batch": 2, "isl": 1024}
         found = explain.result(make("llama-3.1-70b", "h200", decode, phase, sets, {}, None))
         assert sum(row["share"] for row in found.tables["ops"]) == pytest.approx(1.0, rel=1e-9)
+
+
+def test_the_link_table_counts_no_second_twice() -> None:
+    found = run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, {"plan.ep": 64})
+    table = traffic.rows(found)
+    each, sums = [r for r in table if r["part"] != "all"], [r for r in table if r["part"] == "all"]
+    assert {r["tier"] for r in sums} == set(traffic.TIERS)
+    for total in sums:
+        mine = [r for r in each if r["tier"] == total["tier"]]
+        assert total["sent_step_bytes"] == pytest.approx(sum(r["sent_bytes"] * r["times"] for r in mine))
+    wire = sum(float(c.seconds) * n for _, call, c, n in leaves(found.priced) if call.op.peak == "wire")
+    assert sum(r["step_share"] for r in sums) == pytest.approx(wire / float(found.cost.seconds), rel=1e-9)
+
+
+def test_a_row_of_a_sweep_says_its_own_numbers() -> None:
+    def said(axes: dict[str, list[Any]], sets: dict[str, Any]) -> list[str]:
+        phase = {"batch": 64, "context": 4096}
+        return [
+            row.get("reason", "")
+            for row in phases.result(make("deepseek-v3", "h800", True, phase, sets, axes, None)).rows
+        ]
+
+    assert said({"plan.ep": [32, 64]}, {"plan.gpus": 60}) == ["", "the plan takes 64 GPUs, the cluster has 60"]
+    assert "128 cannot be cut into 3 equal parts (nearest that work: 2 and 4)" in said({"plan.tp": [3, 8]}, {})[0]
 
 
 def test_a_tree_goes_up_and_down_once_and_only_all_reduce_takes_it() -> None:
