@@ -52,9 +52,13 @@ class Exchange:
         }
 
     def workspace_bytes(self) -> Num:
-        """What the busiest rank receives in this mode's layout."""
-        copies = self.router.top_k if self.mode == "low_latency" else 1.0
-        return self.tokens * self.width_bytes * copies * (1.0 * (self.group > 1.0)) * self.incast
+        """What a rank keeps for it. Low-latency kernels have a slot for every token of a rank and expert, to send and to receive,
+        each twice (deepseek-ai/DeepEP `csrc/config.hpp`, LowLatencyLayout); the others what the busiest rank receives."""
+        if self.mode == "low_latency":
+            slots = 4.0 * self.router.experts * self.tokens
+        else:
+            slots = self.tokens * self.incast * (1.0 if self.mode == "normal" else self.router.top_k)
+        return slots * self.width_bytes * (1.0 * (self.group > 1.0))
 
     def saved_bytes(self) -> Num:
         return 0.0

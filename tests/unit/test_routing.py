@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 
 from simcost import api, popularity
 from simcost.errors import SpecError
+from simcost.ops.exchange import Exchange
 from simcost.routing import Router, Routing, busiest_rank, error, parse, touched
 
 
@@ -59,7 +61,8 @@ def test_measured_counts_speak_for_each_layer(tmp_path: Path) -> None:
 
 def test_a_skewed_router_costs_time_and_memory_and_copies_help(tmp_path: Path) -> None:
     def step(routing: str, spare: int = 0) -> dict[str, float]:
-        sets = {"plan.ep": 32, "plan.redundant_experts": spare, "routing": routing}
+        # low-latency buffers have a slot for everything, whoever is busiest
+        sets = {"plan.ep": 32, "plan.redundant_experts": spare, "routing": routing, "plan.all_to_all": "normal"}
         return api.decode("deepseek-v3", "h800", batch=4096, context=2048, set=sets).metrics
 
     even, random, skewed, mended = step("balanced"), step("random"), step("zipf:0.8"), step("zipf:0.8", 32)
@@ -129,3 +132,11 @@ def test_a_file_with_fewer_busy_experts_than_a_token_picks_is_refused(tmp_path) 
     (tmp_path / "few.csv").write_text("5,3,2" + ",0" * 13 + "\n")
     with pytest.raises(SpecError, match="layer 1: 3 experts have tokens, each token picks 8"):
         busiest_rank(parse(str(tmp_path / "few.csv")), Router(16.0, 8.0), 64.0, 4.0)
+
+
+def test_low_latency_buffers_hold_every_expert_of_every_token() -> None:
+    # DeepEP asks 2 x (send + receive) of 256 experts x 128 tokens x 7168 bf16 on any number of ranks.
+    op = Exchange(128.0, 2.0 * 7168, 64.0, 1.0, Router(256.0, 8.0), Routing(), 1.2, "low_latency", "combine")
+    assert op.workspace_bytes() == 4 * 256 * 128 * 2 * 7168
+    assert replace(op, mode="normal").workspace_bytes() == pytest.approx(1.2 * 128 * 2 * 7168)
+    assert replace(op, group=1.0).workspace_bytes() == 0.0
