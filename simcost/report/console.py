@@ -99,7 +99,11 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     most = _MOST_OF.get(name, _MOST)
     shown = rows[:most]
     names = _ordered(name, shown)
-    if not heading and name not in ("links", "routing") and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
+    if (
+        not heading
+        and name not in ("links", "memory", "routing")
+        and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
+    ):
         return Group(*_turned(name, shown, names, width))
     kept = _fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)

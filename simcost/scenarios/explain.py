@@ -13,7 +13,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import loads, phases, traffic
+from simcost.scenarios import loads, phases, stages, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -39,6 +39,25 @@ def _short(value: float) -> str:
 def _name(path: tuple[str, ...]) -> str:
     """ "attention / core" of a path of tags; the step and the stack stand in `part`."""
     return " / ".join(path[2:] if len(path) > 3 else path[-1:])
+
+
+def _memory(step: steps.Step) -> list[Row]:
+    """One row a kind of pipeline stage: what its fullest rank holds, the one with most sequences and experts' rows."""
+    w, held = step.workload, step.memory
+    pp, sequences = int(float(w.plan.pp)), w.view.batch * w.phase.microbatches
+    rows: list[Row] = []
+    for stage, here in stages.each(w, pp):
+        cache = sequences * here.sequence(w, w.phase.context)
+        used = held.reserve + here.weights + cache + held.workspace
+        rows.append(
+            {
+                "stage": f"{int(float(here.stage)) + 1} of {pp}", "holds": stage.name,
+                "weight_bytes": number(here.weights), "cache_bytes": number(cache),
+                "workspace_bytes": number(held.workspace), "reserve_bytes": number(held.reserve), "used_bytes": number(used),
+                "room_bytes": number(held.capacity - used), "fullest": bool(here.stage == step.held.stage),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def _waiting(part: str, what: str, seconds: Num, total: Num, rests: str, formula: str, device: Device) -> Row:
@@ -102,7 +121,7 @@ def result(query: Query) -> Result:
         )
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
-    tables = {"ops": rows, "links": links, "routing": loads.rows(step)}
+    tables = {"ops": rows, "links": links, "memory": _memory(step), "routing": loads.rows(step)}
     tables = {name: table for name, table in tables.items() if table}
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(

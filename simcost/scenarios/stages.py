@@ -141,20 +141,29 @@ class Held:
         return w.view.kv.tensor_bytes(total)
 
 
+def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
+    """What a rank of every kind of stage of a pipeline of `pp` holds."""
+    if pp == 1:
+        weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
+        return [(stages(w, 1)[0], Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0))]
+    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
+    found = []
+    for index, stage in kinds(w, pp):
+        weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
+        for n, layer in zip(stage.layers, layers, strict=True):
+            weight = weight + n * layer
+        found.append((stage, Held(weight, tuple(float(n) for n in stage.layers), float(index))))
+    return found
+
+
 def held(w: Workload, context: Num, sequences: Num) -> Held:
     """The stage with the most bytes for weights and the caches of `sequences`."""
     if every(w.plan.pp == 1.0):
-        weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
-        return Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0)
-    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
+        return each(w, 1)[0][1]
     found: Held | None = None
     for pp in sizes(w):
         worst: Held | None = None
-        for index, stage in kinds(w, pp):
-            weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
-            for n, layer in zip(stage.layers, layers, strict=True):
-                weight = weight + n * layer
-            here = Held(weight, tuple(float(n) for n in stage.layers), float(index))
+        for _, here in each(w, pp):
             worst = here if worst is None else _more(here, worst, w, context, sequences)
         assert worst is not None
         mask = np.asarray(w.plan.pp == float(pp))

@@ -321,6 +321,16 @@ def test_the_rows_of_explain_add_up_to_the_step(sets: dict[str, Any]) -> None:
         assert sum(row["share"] for row in found.tables["ops"]) == pytest.approx(1.0, rel=1e-9)
 
 
+def test_explain_says_what_every_stage_holds_and_which_is_fullest() -> None:
+    query = make("llama-3.1-405b", "h100", True, {"batch": 32, "context": 4096}, {"plan.tp": 8, "plan.pp": 4}, {}, None)
+    found = explain.result(query)
+    table = found.tables["memory"]
+    assert [row["stage"] for row in table] == ["1 of 4", "2 of 4", "4 of 4"]
+    full = max(table, key=lambda row: row["used_bytes"])
+    assert [row for row in table if row["fullest"]] == [full]
+    assert full["used_bytes"] == found.metrics["memory_used_bytes_per_gpu"]
+
+
 def test_the_link_table_counts_no_second_twice() -> None:
     found = run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, {"plan.ep": 64})
     table = traffic.rows(found)
