@@ -68,6 +68,13 @@ class Curve:
         unused = np.isposinf(self.residual.lengths).sum()
         return bool((~np.isfinite(pack(self))).sum() == unused)
 
+    def highest(self, feature: int) -> float:
+        """The largest value of a feature that a row has (a centre, where there are more rows than centres)."""
+        r = self.residual
+        if np.isinf(r.lengths[feature]):
+            return float(r.fixed[feature])
+        return float(r.centres[:, feature].max() * r.lengths[feature])
+
     def predict(self, terms: Terms, at: At) -> Prediction:
         """terms: arrays [n] or scalars, at the points `at`."""
         n = len(at.features)

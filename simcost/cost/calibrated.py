@@ -7,11 +7,15 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import numpy as np
 
 from simcost.calibration.family import At, Labels, at, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store
+from simcost.cost import collective, exchange
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import notify, resolved, safe
 from simcost.cost.kernel import Roofline
@@ -74,6 +78,8 @@ class Calibrated:
         if isinstance(op, Exchange):
             found_traffic = resolved(op, self.device)
             return self._traffic(found_traffic) + notify(found_traffic)
+        if isinstance(op, Traffic):
+            return self._traffic(op)
         cost: Cost | None = None
         for name, covered, found in self._claims(op):
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
@@ -86,7 +92,8 @@ class Calibrated:
         return None if found is None else self._kernel(op, name, found)
 
     def _traffic(self, op: Traffic) -> Cost:
-        """Inside a node and over several, each by its own curve."""
+        """Inside a node and over several, each by its own curve; where nobody measured the network, by the curve of what stays
+        inside and the profile's link."""
         cost = self._roofline(op)
         for over in (False, True):
             here = np.asarray(((op.nodes > 1.0) == over) & (op.near_bytes + op.far_bytes > 0.0))
@@ -95,12 +102,14 @@ class Calibrated:
             part = safe(op, over)
             ((name, _, found),) = self._claims(part)
             if found is not None:
-                cost = _on_wire(self._priced(part, name, found, cost.light_s, np.asarray(0.0))).where(here, cost)
+                light = self._roofline(part).light_s
+                cost = _on_wire(self._priced(part, name, found, light, np.asarray(light))).where(here, cost)
+            elif over:
+                inner, net = exchange.parts(op, self.device)
+                cost = net.beside(self._traffic(inner)).where(here, cost)
         return cost
 
     def _measured(self, op: Op, name: str, found: Found) -> Cost:
-        if isinstance(op, Traffic):
-            return self._traffic(op)
         if isinstance(op, Collective):
             return self._collective(op, name, found)
         return self._kernel(op, name, found)
@@ -123,14 +132,22 @@ class Calibrated:
         return self._priced(op, name, found, light, np.where(outside, floor, 0.0))
 
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
-        """Curves hold inside one scale-up domain; a larger group takes the roofline's answer, a group of one none."""
-        other = self._roofline(op)
-        inside = np.asarray((op.group > 1.0) & (self.device.nodes(op.group, op.stride) <= 1.0), bool)
-        if not inside.any():
-            return other
-        safe = Collective(op.kind, np.maximum(op.payload, 1.0), np.where(inside, op.group, 2.0))
-        mine = self._priced(safe, name, found, other.light_s, np.asarray(0.0))
-        return _on_wire(mine).where(inside, other)
+        """Curves hold inside one scale-up domain. A larger group does the same inside each of its domains, and the network passes
+        the rest meanwhile: the longer of the two, and the network's hops."""
+        near, net = collective.parts(op, self.device)
+        several = np.asarray((near.group > 1.0) & (op.group > 1.0), bool)
+        if not several.any():
+            return net.beside(Cost(0.0 * near.group))
+        safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
+        light = collective.inside_light(safe, self.device)
+        # A larger group contains the largest that was measured, and is no faster than it.
+        largest = np.exp(found.curve.highest(cast(Any, families()[name]).GROUP))
+        most = np.minimum(safe.group, np.round(largest))
+        mine = self._priced(safe, name, found, light, np.asarray(light))
+        if np.any(most < safe.group):
+            held = self._priced(replace(safe, group=most), name, found, light, np.asarray(light)).seconds
+            mine = mine * maximum(held / mine.seconds, 1.0)
+        return net.beside(_on_wire(mine).where(several, Cost()))
 
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]

@@ -14,11 +14,12 @@ import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
+from simcost.cost.network import SPREAD, Network
 from simcost.hardware.profile import Device
 from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
 
-SPREAD = 0.45  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
+_SOURCE = "collective assumed"
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0}
 
 
@@ -41,27 +42,47 @@ def sent(op: Collective, device: Device) -> Bytes:
     return Bytes(rounds * (near - 1.0) / near * op.payload, far)
 
 
+def parts(op: Collective, device: Device) -> tuple[Collective, Network]:
+    """(what the members of one domain do among them, what crosses the network). Elementwise; a group that needs a link which the
+    profile does not state takes forever (see `link_checks`)."""
+    near, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
+    moved = sent(op, device)
+    # All2All and p2p send their peers what they send them; the others handle the whole tensor inside every domain.
+    payload = moved.near if op.kind in ("all_to_all", "p2p") else op.payload
+    inner = Collective(op.kind, payload, where(op.group > 1.0, near, 1.0))
+    start = device.assumption("collective_latency") * (op.group > 1.0)
+    if every((nodes <= 1.0) | (op.group <= 1.0)):
+        zero = 0.0 * op.payload * op.group
+        return inner, Network(zero, zero, zero, start, _SOURCE)
+    net, far = tiers.outside(device), (nodes > 1.0) & (op.group > 1.0)
+    light = where(far, moved.far * net.byte, 0.0)
+    return inner, Network(light * net.slow, light, where(far, _far_hops(op, nodes) * net.hop, 0.0), start, _SOURCE)
+
+
 def collective_cost(op: Collective, device: Device) -> Cost:
-    """Elementwise; a group that needs a link which the profile does not state takes forever (see `link_checks`)."""
+    """By the profile alone."""
+    inner, net = parts(op, device)
+    return net.beside(_inside_cost(inner, device))
+
+
+def inside_light(op: Collective, device: Device) -> Num:
+    """The least time inside one domain. [s]"""
+    return where(
+        op.group > 1.0, _least(op, op.group, sent(op, device), device) * tiers.inside(device, op.group).byte, 0.0
+    )
+
+
+def _inside_cost(op: Collective, device: Device) -> Cost:
     if every(op.group <= 1.0):
         zero = 0.0 * op.payload * op.group
         return Cost(zero, zero, zero, zero, zero)
-    near, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
-    moved, tier = sent(op, device), tiers.inside(device, near)
-    wire, hops = _inside(op, near, moved, tier, device)
-    light = _least(op, near, moved, device) * tier.byte
-    alpha = device.assumption("collective_latency") + hops
-    if not every(nodes <= 1.0):
-        net = tiers.outside(device)
-        far = where(nodes > 1.0, moved.far * net.byte, 0.0)
-        light, wire = maximum(light, far), maximum(wire, far * net.slow)
-        alpha = alpha + where(nodes > 1.0, _far_hops(op, nodes) * net.hop, 0.0)
+    wire, hops = _inside(op, op.group, sent(op, device), tiers.inside(device, op.group), device)
     moving = op.group > 1.0
-    wire, alpha, light = (where(moving, value, 0.0) for value in (wire, alpha, light))
+    alpha = where(moving, device.assumption("collective_latency") + hops, 0.0)
+    wire, light = where(moving, wire, 0.0), inside_light(op, device)
     return Cost(
-        wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light,
-        spread={"collective assumed": SPREAD * (wire + alpha)},
-    )  # fmt: skip
+        wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light, spread={_SOURCE: SPREAD * (wire + alpha)}
+    )
 
 
 def _inside(op: Collective, near: Num, moved: Bytes, tier: tiers.Tier, device: Device) -> tuple[Num, Num]:

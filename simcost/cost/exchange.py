@@ -14,13 +14,14 @@ import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
+from simcost.cost.network import SPREAD, Network
 from simcost.hardware.profile import Device
-from simcost.num import every, maximum, minimum, where
+from simcost.num import maximum, minimum, where
 from simcost.ops.exchange import Exchange
 from simcost.ops.traffic import Traffic
 from simcost.routing import visited
 
-SPREAD = 0.45  # sigma of the log, as other collectives on assumptions
+_SOURCE = "exchange assumed"
 SMS = 20.0  # multiprocessors of the normal kernels: DeepEP's default, and DeepSeek-V3's (arXiv 2412.19437 §3.2.2)
 # Ranks exchange counts before the normal kernels send: median of the dispatch notify column over 2 and 4 nodes (n = 276: 35 and 56 us).
 NOTIFY = 52e-6
@@ -60,24 +61,28 @@ _RACK = 32.0  # devices
 
 
 def traffic_cost(op: Traffic, device: Device) -> Cost:
-    """Alpha-beta: the slower tier sets the rate."""
-    inside = op.group / op.nodes
-    tier = tiers.inside(device, inside)
-    near = op.near_bytes * tier.byte
-    light, wire = near, near * tier.slow
-    hops = 1.0 * (op.near_bytes > 0.0) * tier.hop
-    if not every(op.far_bytes <= 0.0):
-        net = tiers.outside(device)
-        far = where(op.far_bytes > 0.0, op.far_bytes * net.byte, 0.0)
-        light, wire = maximum(light, far), maximum(wire, far * net.slow)
-        hops = hops + 1.0 * (op.far_bytes > 0.0) * net.hop
-    moving = op.near_bytes + op.far_bytes > 0.0
-    alpha = where(moving, hops + device.assumption("collective_latency"), 0.0)
-    wire, light = where(moving, wire, 0.0), where(moving, light, 0.0)
-    return Cost(
-        wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light,
-        spread={"exchange assumed": SPREAD * (wire + alpha)},
-    )  # fmt: skip
+    """By the profile alone: alpha-beta on either tier."""
+    inner, net = parts(op, device)
+    tier = tiers.inside(device, inner.group)
+    light = inner.near_bytes * tier.byte
+    moving = 1.0 * (inner.near_bytes > 0.0)
+    wire, alpha = light * tier.slow, moving * (tier.hop + device.assumption("collective_latency"))
+    return net.beside(
+        Cost(wire_s=wire, overhead_s=alpha, light_s=light, datasheet_s=light, spread={_SOURCE: SPREAD * (wire + alpha)})
+    )
+
+
+def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
+    """(what stays inside one domain, what crosses the network)."""
+    inner = replace(op, far=0.0 * op.far, group=op.group / op.nodes, nodes=0.0 * op.nodes + 1.0)
+    start = device.assumption("collective_latency") + 0.0 * op.far_bytes
+    far = op.far_bytes > 0.0
+    if not np.any(far):
+        zero = 0.0 * op.far_bytes
+        return inner, Network(zero, zero, zero, start, _SOURCE)
+    net = tiers.outside(device)
+    light = where(far, op.far_bytes * net.byte, 0.0)
+    return inner, Network(light * net.slow, light, where(far, net.hop, 0.0), start, _SOURCE)
 
 
 def notify(op: Traffic) -> Cost:
@@ -85,7 +90,7 @@ def notify(op: Traffic) -> Cost:
     if op.mode != "normal" or op.direction != "dispatch":
         return Cost()
     waits = NOTIFY * (1.0 * (op.far_bytes > 0.0))
-    return Cost(overhead_s=waits, spread={"exchange assumed": SPREAD * waits})
+    return Cost(overhead_s=waits, spread={_SOURCE: SPREAD * waits})
 
 
 def safe(op: Traffic, over: bool) -> Traffic:

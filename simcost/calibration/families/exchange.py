@@ -75,7 +75,7 @@ def numbers(op: Op) -> Mapping[str, Num]:
 def terms(op: Op, device: Device) -> Terms:
     assert isinstance(op, Traffic)
     moved = op.near_bytes + op.far_bytes
-    near = 0.0 if device.scaleup is None else op.near_bytes / device.scaleup.bandwidth
+    near = 0.0 if device.scaleup is None else op.near_bytes / device.scaleup.reach(op.group / op.nodes)
     far = 0.0 if device.scaleout is None else op.far_bytes / device.scaleout
     wire = maximum(near, far)
     copying = 0.0 * moved

@@ -1,0 +1,76 @@
+"""Laws of links on every device that ships: a group over several domains does what one of them does and more; nothing outruns a
+link; more ranks than anybody measured are no faster than those."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from simcost.cost import calibrated
+from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.ops.collective import Collective, Kind
+from simcost.ops.traffic import Traffic
+
+KINDS: tuple[Kind, ...] = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+SIZES = 10.0 ** np.arange(3.0, 9.6, 0.5)
+TOKENS = 2.0 ** np.arange(0.0, 14.0)
+EVEN = 1 - 1e-9
+
+
+def _clusters() -> list[str]:
+    found = [hardware.load(name) for name in hardware.names()]
+    return [d.name for d in found if d.scaleup is not None and d.scaleup.domain is not None and d.scaleout is not None]
+
+
+def _domain(device: Device) -> float:
+    assert device.scaleup is not None and device.scaleup.domain is not None
+    return float(np.max(device.scaleup.domain))
+
+
+@pytest.mark.parametrize("name", _clusters())
+@pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "reduce_scatter"])
+def test_a_collective_over_more_domains_is_no_faster(name: str, kind: Kind) -> None:
+    device = hardware.load(name)
+    model, domain = calibrated.model(device), _domain(hardware.load(name))
+    times = [model(Collective(kind, SIZES, n * domain)).seconds for n in (1.0, 2.0, 4.0, 8.0)]
+    for fewer, more in zip(times, times[1:], strict=False):
+        assert np.all(more >= fewer * EVEN)
+
+
+@pytest.mark.parametrize("name", _clusters())
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_collective_takes_at_least_what_its_links_ask(name: str, kind: Kind) -> None:
+    device = hardware.load(name)
+    model, domain = calibrated.model(device), _domain(device)
+    for group in (2.0, domain, 4.0 * domain):
+        cost = model(Collective(kind, SIZES, group))
+        assert np.all(cost.seconds >= cost.light_s * EVEN)
+
+
+@pytest.mark.parametrize("name", [name for name in _clusters() if _domain(hardware.load(name)) > 16])
+@pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "reduce_scatter"])
+def test_ranks_that_nobody_measured_are_no_faster(name: str, kind: Kind) -> None:
+    """Rows end at 2 to 16 ranks where a domain has 72."""
+    model = calibrated.model(hardware.load(name))
+    times = [model(Collective(kind, SIZES, group)).seconds for group in (4.0, 32.0, 64.0)]
+    assert np.all(times[1] >= times[0] * EVEN)
+    assert np.all(times[2] >= times[0] * EVEN)
+
+
+@pytest.mark.parametrize("name", _clusters())
+@pytest.mark.parametrize("mode", ["normal", "low_latency", "nccl"])
+@pytest.mark.parametrize("direction", ["dispatch", "combine"])
+def test_an_exchange_takes_at_least_what_its_links_ask_and_what_stays_inside(
+    name: str, mode: str, direction: str
+) -> None:
+    device = hardware.load(name)
+    model, domain = calibrated.model(device), _domain(device)
+    inside = Traffic(TOKENS, 7392.0, 2.0, 0.0, domain, 1.0, 20.0, mode, direction)
+    over = replace(inside, far=3.0, group=4.0 * domain, nodes=4.0)
+    for op in (inside, over):
+        cost = model(op)
+        assert np.all(cost.seconds >= cost.light_s * EVEN)
+    assert np.all(model(over).seconds >= model(inside).seconds * EVEN)
