@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simcost.blocks.view import View
-from simcost.num import Num, every, where
+from simcost.num import Num, every, maximum, where
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
 from simcost.plan import Check, Plan, divides
@@ -51,6 +51,12 @@ def at(view: View) -> At:
     share = where(phase.q_len > 1.0, phase.q_len / cp, phase.q_len)
     past = where(phase.q_len > 1.0, phase.past + (phase.q_len - share) / 2.0, phase.context / cp - 1.0)
     return At(view.batch, share, where(past > 0.0, past, 0.0), 1.0)
+
+
+def copies(plan: Plan, heads: Num) -> Num:
+    """K/V heads (1: a latent) that the cp ranks hold, move and write together, of `heads` before cp. Ulysses gives each rank all
+    tokens of some heads: at least one each."""
+    return maximum(heads, plan.cp) if plan.cp_method == "ulysses" else heads
 
 
 def checks(plan: Plan, heads: Num) -> list[Check]:

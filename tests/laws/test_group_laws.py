@@ -87,6 +87,30 @@ def test_contexts_share_attention_exactly(name: str, method: str, decode: bool) 
     assert cp * cores(plan) == pytest.approx(cores(Plan(mla_form="absorbed")), rel=1e-12)
 
 
+@pytest.mark.parametrize("name", [*NAMES, "deepseek-v3", "falcon-40b"])
+@pytest.mark.parametrize("method", ["ring", "all_gather", "ulysses"])
+@pytest.mark.parametrize("tp", [1.0, 2.0, 8.0])
+def test_a_rank_holds_what_its_core_reads(name: str, method: str, tp: float) -> None:
+    """In decode a rank's cores read the cache that the rank holds: whole, once, no more and no less (but for the rounding of
+    shares, and sinks or windows)."""
+    plan = Plan(tp=tp, cp=4.0, cp_method=method, mla_form="absorbed", ep=1.0, dp_attention=1.0)
+    batch, past = 3.0, 8191.0
+    seen = view(batch, 1.0, past, plan)
+    read = kept = 0.0
+    for repeat, layer in model(name).stacks:
+        for block in layer:
+            if block.kind != "attention" or getattr(block, "window", None) is not None:
+                continue
+            kept += repeat * batch * float(seen.kv.tensor_bytes(block.state_elements(past + 1.0, plan)))
+            for call in calls(block.program(seen)):
+                if isinstance(call.op, AttentionCore):
+                    work = call.op.work()
+                    read += repeat * float(
+                        work.bytes_read - call.op.x.tensor_bytes(batch * call.op.heads * call.op.d_qk)
+                    )
+    assert read == pytest.approx(kept, rel=1e-3)
+
+
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v2-lite"])
 def test_sequence_parallelism_moves_what_the_all_reduce_moved(name: str) -> None:
     def bytes_sent(sequence_parallel: str) -> float:

@@ -3,6 +3,7 @@ link; more ranks than anybody measured are no faster than those."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -26,7 +27,8 @@ def _clusters() -> list[str]:
 
 
 def _domain(device: Device) -> float:
-    assert device.scaleup is not None and device.scaleup.domain is not None
+    assert device.scaleup is not None
+    assert device.scaleup.domain is not None
     return float(np.max(device.scaleup.domain))
 
 
@@ -36,7 +38,7 @@ def test_a_collective_over_more_domains_is_no_faster(name: str, kind: Kind) -> N
     device = hardware.load(name)
     model, domain = calibrated.model(device), _domain(hardware.load(name))
     times = [model(Collective(kind, SIZES, n * domain)).seconds for n in (1.0, 2.0, 4.0, 8.0)]
-    for fewer, more in zip(times, times[1:], strict=False):
+    for fewer, more in itertools.pairwise(times):
         assert np.all(more >= fewer * EVEN)
 
 

@@ -89,7 +89,7 @@ class GQA:
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
         _, kv = self.heads(plan)
-        return self.mask.state_tokens(context) * kv * (self.head_dim + self.v_head_dim) / plan.cp
+        return self.mask.state_tokens(context) * cp.copies(plan, kv) / plan.cp * (self.head_dim + self.v_head_dim)
 
     def program(self, view: View) -> Program:
         h, kv = self.heads(view.plan)
@@ -98,13 +98,17 @@ class GQA:
         parts: list[Program] = [*enter(view, self.hidden_size), linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
-        write = Stream("cache write", rows * kv * (self.head_dim + self.v_head_dim), 1.0, 1.0, 0.0, act, view.kv)
+        q, k_v, out = (
+            h * self.head_dim,
+            cp.copies(view.plan, kv) * (self.head_dim + self.v_head_dim),
+            h * self.v_head_dim,
+        )
+        write = Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv)
         at = cp.at(view)
         core = AttentionCore(
             at.batch, at.q_len, at.past, h / at.head_parts, maximum(kv / at.head_parts, 1.0), self.head_dim,
             self.v_head_dim, self.mask, act, view.kv, view.core,
         )  # fmt: skip
-        q, k_v, out = h * self.head_dim, kv * (self.head_dim + self.v_head_dim), h * self.v_head_dim
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         parts += [
             Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),

@@ -9,7 +9,7 @@ DeepSeek-V3 (arXiv 2412.19437).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from simcost.blocks import context_parallel as cp
@@ -87,7 +87,7 @@ class MLA:
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
-        return context * self.latent / plan.cp
+        return context * cp.copies(plan, 1.0) / plan.cp * self.latent
 
     def program(self, view: View) -> Program:
         forms = {"expanded": self._expanded(view), "absorbed": self._absorbed(view)}
@@ -116,16 +116,19 @@ class MLA:
         """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
         rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
         rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
-        write = Call(Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write")
+        latents = cp.copies(view.plan, 1.0) * self.latent
+        write = Call(Stream("cache write", rows * latents, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write")
         wire = cp.Wire(
-            act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(self.latent), act.tensor_bytes(heads * core.d_v)
+            act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(latents), act.tensor_bytes(heads * core.d_v)
         )
         return cp.around(view, Serial((rope, write, Call(core, "core")), kernel="attention"), wire, self.mask)
 
     def _expanded(self, view: View) -> Program:
         at, act = cp.at(view), view.activation
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
-        expand = linear(view, self._weight(view, "kv_b_proj"), at.batch * at.context, "kv_b_proj (expand)")
+        up = self._weight(view, "kv_b_proj")
+        mine = replace(up, out=up.out / at.head_parts)
+        expand = linear(view, mine, at.batch * at.context, "kv_b_proj (expand)")
         core = AttentionCore(
             at.batch,
             at.q_len,
