@@ -36,13 +36,12 @@ class Serial:
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """Parts that run side by side: the longest sets the time. `stretch`: how much longer each takes, all its calls' `slow`
-    besides, while the others run (they share memory, links and multiprocessors); empty: not at all. What outlasts the others
-    runs on as if alone."""
+    """Parts that run side by side: the longest sets the time. `holds`: multiprocessors that each takes from the others, which are
+    slower for it while it runs, besides their calls' own `slow`; empty: none. What outlasts the others runs on as if alone."""
 
     parts: tuple[Program, ...]
     tag: str = ""
-    stretch: tuple[Num, ...] = ()
+    holds: tuple[Num, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +101,7 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
     if not parts:
         raise ValueError("an empty program has no cost")
     if isinstance(program, Overlap):
-        parts = _contending(parts, program.stretch)
+        parts = _contending(parts, program.holds, getattr(cost_of, "multiprocessors", MULTIPROCESSORS))
     total = parts[0].cost
     for part in parts[1:]:
         total = total + part.cost if isinstance(program, Serial) else total.longest(part.cost)
@@ -111,19 +110,35 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
     return Priced(total, program, parts)
 
 
-def _contending(parts: tuple[Priced[C], ...], stretch: tuple[Num, ...]) -> tuple[Priced[C], ...]:
+# Of the machine that the held ones were counted on (H800, H100: NVIDIA's Hopper whitepaper): a machine that states no number is
+# slowed by the same share.
+MULTIPROCESSORS = 132.0
+
+
+def _contending(parts: tuple[Priced[C], ...], holds: tuple[Num, ...], all_: Num) -> tuple[Priced[C], ...]:
     """Parts as long as they take beside each other."""
-    slow = [_slowed(part) * by for part, by in zip(parts, stretch or (1.0,) * len(parts), strict=True)]
+    held = holds or (0.0,) * len(parts)
+    lost = [sum(h for j, h in enumerate(held) if j != i) for i in range(len(parts))]
+    slow = [_slowed(part) * without(less, all_) for part, less in zip(parts, lost, strict=True)]
     if len(parts) < 2 or all(every(by == 1.0) for by in slow):
         return parts
     alone = [part.cost.seconds for part in parts]
     found = []
     for i, part in enumerate(parts):
         others = functools.reduce(maximum, (alone[j] * slow[j] for j in range(len(parts)) if j != i))
-        # Work is done at 1/slow of the speed as long as the others run, at full speed thereafter.
-        factor = minimum(slow[i], 1.0 + others / maximum(alone[i], 1e-30) * (1.0 - 1.0 / slow[i]))
-        found.append(_stretched(part, factor))
+        found.append(_stretched(part, longer(alone[i], others, slow[i])))
     return tuple(found)
+
+
+def without(held: Num, all_: Num) -> Num:
+    """How much longer kernels take that lack `held` multiprocessors."""
+    return all_ / (all_ - held)
+
+
+def longer(alone: Num, others: Num, slow: Num) -> Num:
+    """Factor of the time of something that takes `alone` seconds, `slow` times more while `others` run: work is done at 1/slow
+    of the speed as long as they do, at full speed thereafter."""
+    return minimum(slow, 1.0 + others / maximum(alone, 1e-30) * (1.0 - 1.0 / slow))
 
 
 def _slowed(priced: Priced[C]) -> Num:

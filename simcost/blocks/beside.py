@@ -1,10 +1,11 @@
 """What computing and travelling cost each other while they run side by side. One home for every such factor.
 
-DeepEP's normal kernels hold 20 of 132 multiprocessors, and run 2.0 (dispatch) and 1.45 times (combine) longer beside other
-kernels than alone; its low-latency kernels leave the transfer to the network card. A ring exchange of tensor-parallel chunks
-holds one multiprocessor. Most likely to be wrong: these factors on other machines. Sources: arXiv 2412.19437 §3.2.2 (20 of 132);
+DeepEP's normal kernels, and NCCL's, copy with multiprocessors: DeepEP's hold 20 of them, and run 2.0 (dispatch) and 1.45 times
+(combine) longer beside other kernels than alone; the low-latency kernels leave the transfer to the network card. A ring exchange (of
+tensor-parallel chunks, of keys and values, from stage to stage) holds one. Most likely to be wrong: these factors on other
+machines, and NCCL's, which are taken to be DeepEP's. Sources: arXiv 2412.19437 §3.2.2 (20 of 132);
 deepseek-ai/profile-data train.json against deepseek-ai/DeepEP README (4.3 and 6.2 ms beside, 2.15 and 4.3 ms alone, EP64, H800);
-NVIDIA Megatron Bridge, comm_overlap.RingExchangeOverlapCfg (num_sm = 1).
+NVIDIA Megatron Bridge, comm_overlap.RingExchangeOverlapCfg (num_sm = 1); NCCL user guide, NCCL_MAX_CTAS (a copying block a channel).
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from simcost.ops.exchange import Exchange
 from simcost.program import Call, Choice, Program, calls
 
 TRAVELLING = {"dispatch": 2.0, "combine": 1.45}
-_ALL = 132.0
-NORMAL = _ALL / (_ALL - 20.0)
-RING = _ALL / (_ALL - 1.0)
+COPYING = ("normal", "nccl", "nvlink")  # modes whose kernels copy with multiprocessors
+HELD = 20.0
+RING = 1.0
 
 
 def exchanges(program: Program) -> bool:
@@ -26,10 +27,10 @@ def exchanges(program: Program) -> bool:
 
 
 def slowed(program: Program) -> Program:
-    """The same, every normal exchange of it slow beside other kernels."""
+    """The same, every exchange that copies with multiprocessors slow beside other kernels."""
     if isinstance(program, Call):
         op = program.op
-        if not isinstance(op, Exchange) or op.mode != "normal":
+        if not isinstance(op, Exchange) or op.mode not in COPYING:
             return program
         return replace(program, slow=TRAVELLING[op.direction])
     if isinstance(program, Choice):
@@ -37,7 +38,7 @@ def slowed(program: Program) -> Program:
     return replace(program, parts=tuple(slowed(part) for part in program.parts))
 
 
-def computing(travel: Program) -> float:
-    """How much longer kernels take beside `travel`."""
-    normal = any(isinstance(call.op, Exchange) and call.op.mode == "normal" for call in calls(travel))
-    return NORMAL if normal else 1.0
+def held(travel: Program) -> float:
+    """Multiprocessors that `travel` takes from what runs beside it."""
+    copies = any(isinstance(call.op, Exchange) and call.op.mode in COPYING for call in calls(travel))
+    return HELD if copies else 0.0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from simcost.blocks.beside import RING
 from simcost.blocks.view import View
 from simcost.num import Num, every, maximum, where
 from simcost.ops.attention_core import Mask
@@ -84,5 +85,7 @@ def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:
     queries = Call(Collective("all_gather", rows * wire.q, decode, stride), "queries")
     # Each partial output comes with a log-sum-exp a head, small beside it, and is added in the activations' format.
     outputs = Call(Collective("reduce_scatter", rows * wire.o, decode, stride), "partial outputs")
-    inner: Program = Overlap((core, keys), "ring") if view.plan.cp_method == "ring" else Serial((keys, core))
+    inner: Program = (
+        Overlap((core, keys), "ring", (0.0, RING)) if view.plan.cp_method == "ring" else Serial((keys, core))
+    )
     return Serial((queries, inner, outputs))

@@ -51,7 +51,7 @@ def _multiplies(program: Program) -> bool:
 def _chunked(moved: Program, product: Program, tp: Num) -> Serial:
     """tp - 1 chunks beside the transfer and one alone: which of them it is makes no difference to the time."""
     chunk = _chunk(product, tp)
-    beside = Overlap((Serial((chunk,), "beside the ring", tp - 1.0), moved), "", (RING, 1.0))
+    beside = Overlap((Serial((chunk,), "beside the ring", tp - 1.0), moved), "", (0.0, RING))
     return Serial((beside, chunk))
 
 

@@ -7,7 +7,7 @@ Source: arXiv 2412.19437 §3.2.2 and §3.4.
 
 from __future__ import annotations
 
-from simcost.blocks.beside import computing, exchanges, slowed
+from simcost.blocks.beside import exchanges, held, slowed
 from simcost.program import Call, Choice, Overlap, Program, Serial
 
 
@@ -16,7 +16,7 @@ def overlapped(half: Serial) -> Program:
     rest, moved = _split(half)
     assert rest is not None
     travel = Serial(tuple(moved), repeat=2.0)
-    return Overlap((Serial((rest,), repeat=2.0), slowed(travel)), "", (computing(travel), 1.0))
+    return Overlap((Serial((rest,), repeat=2.0), slowed(travel)), "", (0.0, held(travel)))
 
 
 def _split(program: Program) -> tuple[Program | None, list[Program]]:

@@ -49,6 +49,7 @@ class Calibrated:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.multiprocessors = device.multiprocessors
         self._roofline = Roofline(device)
         self._store = store(device)
 

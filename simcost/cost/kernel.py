@@ -29,6 +29,7 @@ class Roofline:
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.multiprocessors = device.multiprocessors
         self._overhead = device.assumption("kernel_overhead")
         self._memory = device.assumption("memory_efficiency")
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from simcost.errors import SpecError
 from simcost.num import Num, floor, maximum, minimum, where
+from simcost.program import MULTIPROCESSORS
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Device:
     sibling: Device | None = None
     sibling_spread: float = 0.0
     sm_count: Num | None = None
+
+    @property
+    def multiprocessors(self) -> Num:
+        """How many there are; of a device that states none, those of the machine on which what copies was counted."""
+        return MULTIPROCESSORS if self.sm_count is None else self.sm_count
 
     def peak(self, name: str) -> Num:
         """Dense rate. Raises SpecError naming key and file when the profile does not state it."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simcost.blocks.beside import RING
 from simcost.cost.cost import Cost
 from simcost.model import count
 from simcost.num import Bools, Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
 from simcost.plan import stage_layers
-from simcost.program import Call, Priced, Serial
+from simcost.program import Call, Priced, Serial, longer, without
 from simcost.workload import Workload
 
 
@@ -79,7 +80,7 @@ def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -
                 cost = cost + layer * float(count_)
             cost = cost + embedding if stage.first else cost
             cost = cost + head if stage.last else cost
-            cost = cost.longest(hop) if pp > 1 and hidden else cost
+            cost = _beside(cost, hop, w.device.multiprocessors) if pp > 1 and hidden else cost
             worst = cost if worst is None else worst.longest(cost)
         assert worst is not None
         slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)
@@ -88,6 +89,11 @@ def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -
     whole = slow * w.plan.pp if decode else priced.cost + through
     single = np.asarray(w.plan.pp == 1.0)
     return priced.cost.where(single, whole), priced.cost.where(single, slow)
+
+
+def _beside(stage: Cost, hop: Cost, all_: Num) -> Cost:
+    """A stage that computes the next prompt while it sends."""
+    return (stage * longer(stage.seconds, hop.seconds, without(RING, all_))).longest(hop)
 
 
 def between(w: Workload) -> Serial:
@@ -127,32 +133,35 @@ def _crossings(w: Workload) -> Num:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The rank that holds most: bytes of its weights, its layers of every stack, the index of its stage."""
+    """The rank that holds most: bytes of its weights, its layers of every stack, the index of its stage; `batches` of a stream
+    of prompts whose caches it keeps, as they have passed it and not yet the last stage (decode: one, of all micro-batches)."""
 
     weights: Num
     layers: tuple[Num, ...]
     stage: Num
+    batches: Num
 
     def sequence(self, w: Workload, context: Num) -> Num:
-        """Bytes of the cache of one sequence at `context` tokens."""
+        """Bytes of the cache at `context` tokens of one sequence of every batch it keeps."""
         total: Num = 0.0
         for n, elements in zip(self.layers, count.state_elements_by_stack(w.model, context, w.plan), strict=True):
             total = total + n * elements
-        return w.view.kv.tensor_bytes(total)
+        return w.view.kv.tensor_bytes(total) * self.batches
 
 
 def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     """What a rank of every kind of stage of a pipeline of `pp` holds."""
     if pp == 1:
         weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
-        return [(stages(w, 1)[0], Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0))]
+        return [(stages(w, 1)[0], Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0, 1.0))]
     ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
     found = []
     for index, stage in kinds(w, pp):
         weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
         for n, layer in zip(stage.layers, layers, strict=True):
             weight = weight + n * layer
-        found.append((stage, Held(weight, tuple(float(n) for n in stage.layers), float(index))))
+        stream = where(w.phase.q_len > 1.0, float(pp - index), 1.0)
+        found.append((stage, Held(weight, tuple(float(n) for n in stage.layers), float(index), stream)))
     return found
 
 
@@ -182,4 +191,5 @@ def _choose(mask: Bools, one: Held, other: Held) -> Held:
         where(mask, one.weights, other.weights),
         tuple(where(mask, mine, theirs) for mine, theirs in zip(one.layers, other.layers, strict=True)),
         where(mask, one.stage, other.stage),
+        where(mask, one.batches, other.batches),
     )

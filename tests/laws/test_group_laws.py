@@ -160,6 +160,17 @@ def test_every_split_uses_all_devices_once(gpus: int, experts: bool, cp: bool) -
         assert ep * etp == tp * c * replicas
 
 
+@pytest.mark.parametrize("name", ["llama-3.1-70b", "deepseek-v3"])
+def test_a_stream_of_prompts_keeps_the_caches_of_all_batches_behind_a_stage(name: str) -> None:
+    """Throughput of a prefill counts a batch in every stage: the first stage keeps pp caches until the last is done."""
+    w = workload(make(name, "b200", False, {"batch": 16, "isl": 4096}, {"plan.pp": 4}, {}, None))
+    one = workload(make(name, "b200", True, {"batch": 16, "context": 4096}, {"plan.pp": 4}, {}, None))
+    for (stage, prompts), (_, tokens) in zip(stages.each(w, 4), stages.each(one, 4), strict=True):
+        assert prompts.sequence(w, 4096.0) == pytest.approx((4.0 - prompts.stage) * tokens.sequence(one, 4096.0)), stage
+    step = steps.run(w)
+    assert step.memory.cache == pytest.approx(16.0 * step.held.sequence(w, 4096.0))
+
+
 def test_plans_are_the_single_queries_and_their_misfits_have_a_reason() -> None:
     from simcost import api
 
@@ -267,10 +278,10 @@ def test_what_outlasts_the_others_runs_on_alone() -> None:
     small = replace(op, elements=1e8)
     cost_of = Roofline(H200)
     a, b = (float(cost_of(one).seconds) for one in (op, small))
-    both = price(Overlap((Call(op, slow=2.0), Call(small)), "", (1.0, 1.25)), cost_of)
-    # while the small one runs, 1.25 b, the large one does half of that
+    both = price(Overlap((Call(op, slow=2.0), Call(small)), "", (132.0 / 5.0, 0.0)), cost_of)
+    # a fifth of the multiprocessors is held: while the small one runs, 1.25 b, the large one does half of that
     assert float(both.cost.seconds) == pytest.approx(a + 1.25 * b * 0.5, rel=1e-12)
-    even = price(Overlap((Call(op, slow=2.0), Call(op)), "", (1.0, 1.0)), cost_of)
+    even = price(Overlap((Call(op, slow=2.0), Call(op)), "", (0.0, 0.0)), cost_of)
     assert float(even.cost.seconds) == pytest.approx(a + a * 0.5, rel=1e-12)
 
 

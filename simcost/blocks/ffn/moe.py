@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from simcost.blocks import dispatch
-from simcost.blocks.beside import computing, slowed
+from simcost.blocks.beside import held, slowed
 from simcost.blocks.ffn.dense import activation
 from simcost.blocks.view import View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
@@ -117,7 +117,7 @@ class MoE:
         shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
         exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
         if exchange is not None and shared is not None and plan.overlap == "shared_experts":
-            exchange, shared = Overlap((slowed(exchange), shared), "", (1.0, computing(exchange))), None
+            exchange, shared = Overlap((slowed(exchange), shared), "", (held(exchange), 0.0)), None
         parts += [] if exchange is None else [exchange]
         parts.append(self._run(view, weight, x))
         parts += [] if shared is None else [shared]
