@@ -1,7 +1,8 @@
 """A curve: form x residual x site correction, and the distribution of its error.
 
 Errors are those of rows left out, scaled so that 90 % of them lie inside (split conformal: Lei et al. 2018). Where the
-surface is asked beyond its rows it fades into the form, and the interval widens to the form's own error and further.
+surface is asked beyond its rows its edge is held, in holes it fades into the form, and the interval widens to the form's own
+error and further.
 Most likely to be wrong: independence of rows; neighbours in a table were timed by one process.
 """
 
@@ -84,7 +85,7 @@ class Curve:
         base = np.broadcast_to(np.asarray(self.form.seconds(terms), np.float64), (n,))
         mean, local, far = self.residual.evaluate(at.features)
         correction, around, known, beyond, measured = self.sites.evaluate(at.sites)
-        shift = mean * np.exp(-far) + np.where(known, correction, 0.0)
+        shift = mean + np.where(known, correction, 0.0)
         outside = np.maximum(_size(terms) - self.largest, 0.0)
         away = np.where(known & (outside > 0.0), np.maximum(beyond, far), far)
         error = _faded(far, self.scale * local, self.wide) + _WIDEN * self.wide * np.minimum(away, 4.0)
@@ -128,8 +129,8 @@ def _strange(at: At, rest: Array, lengths: Array, ratio: float, errors: Array) -
     for fold in range(folds):
         out = index % folds == fold
         surface, _ = residuals.fit(at.features[~out], rest[~out], lengths, ratio)
-        mean, _, far = surface.evaluate(at.features[out])
-        found[out] = rest[out] - mean * np.exp(-far)
+        mean, _, _ = surface.evaluate(at.features[out])
+        found[out] = rest[out] - mean
     return found
 
 
@@ -145,8 +146,8 @@ def _outer(terms: Terms, at: At, seconds: Array, size: Array, lengths: Array, ra
     form = forms.fit(inner, seconds[small])
     left = np.log(seconds[small] / np.asarray(form.seconds(inner)))
     surface, _ = residuals.fit(at.features[small], left, lengths, ratio)
-    mean, _, far = surface.evaluate(at.features[~small])
-    predicted = np.asarray(form.seconds(rest)) * np.exp(mean * np.exp(-far))
+    mean, _, _ = surface.evaluate(at.features[~small])
+    predicted = np.asarray(form.seconds(rest)) * np.exp(mean)
     return _conformal(np.abs(np.log(seconds[~small] / predicted)))
 
 

@@ -1,7 +1,7 @@
 """The smooth part of a curve: what the analytic form misses, as a sparse Gaussian process on log dimensions.
 
 At most 200 centres, chosen farthest-first; Matern 5/2 with one length a dimension; weights by ridge regression, lengths
-and noise by marginal likelihood. It tends to zero away from the centres by itself. Most likely to be
+and noise by marginal likelihood. It tends to zero away from the centres, and is held outside their box. Most likely to be
 wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chapters 5 and 8 (subset of regressors).
 """
 
@@ -39,17 +39,22 @@ class Residual:
     fixed: Array
 
     def evaluate(self, features: Array) -> tuple[Array, Array, Array]:
-        """features [n, d] -> (mean of log residual [n], local error [n], distance beyond reach [n]).
+        """features [n, d] -> (mean of log residual [n], faded in holes, local error [n], distance beyond reach [n]).
 
-        Every row is summed by itself, so that one point and a million give the same bits; single precision, in blocks
-        that stay in the processor's cache: a million points wait for this loop and little else."""
+        Outside the box of its rows the residual of the nearest point of the box is held: a device that reaches nine tenths of
+        its link at 500 MB does so at 5 GB. In holes inside the box it fades. Every row is summed by itself, so that one point
+        and a million give the same bits; single precision, in blocks that stay in the processor's cache: a million points wait
+        for this loop and little else."""
         n = len(features)
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         used = np.isfinite(self.lengths)
         aside = np.zeros(n)
         for unused in np.flatnonzero(~used):
             aside = aside + np.maximum(np.abs(features[:, unused] - self.fixed[unused]) - 1e-6, 0.0) / _TYPICAL
-        scaled = (features[:, used] / self.lengths[used]).astype(np.float32)
+        asked = features[:, used] / self.lengths[used]
+        box = np.clip(asked, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0))
+        outside = aside + np.sqrt(_summed(np.square(asked - box)))
+        scaled = box.astype(np.float32)
         centres = np.ascontiguousarray(self.centres[:, used].T.astype(np.float32))
         weights, local = self.mean.astype(np.float32), self.error.astype(np.float32)
         block, spare = np.empty((2, min(n, _CHUNK), len(weights)), np.float32)
@@ -63,7 +68,7 @@ class Residual:
                 np.add(d, k, out=d)
             np.sqrt(d, out=d)
             rows = slice(start, start + len(part))
-            far[rows] = np.maximum(d.min(axis=1) - self.reach, 0.0) + aside[rows]
+            far[rows] = np.maximum(d.min(axis=1) - self.reach, 0.0)
             np.multiply(d, np.float32(np.sqrt(5.0)), out=d)  # Matern 5/2: (1 + d + d²/3) exp(-d)
             np.multiply(d, np.float32(1.0 / 3.0), out=k)
             np.add(k, np.float32(1.0), out=k)
@@ -77,7 +82,15 @@ class Residual:
             mean[rows] = d.sum(axis=1)
             np.multiply(k, local, out=d)
             error[rows] = d.sum(axis=1) / weight
-        return mean, error, far
+        return mean * np.exp(-far), error, far + outside
+
+
+def _summed(columns: Array) -> Array:
+    """Row sums, column after column: one row and a million add up in the same order."""
+    total = np.zeros(len(columns))
+    for column in columns.T:
+        total = total + column
+    return total
 
 
 def _distances(a: Array, b: Array) -> Array:

@@ -1,7 +1,7 @@
 """What a smooth surface cannot follow: layers measured at several token counts, interpolated along the tokens.
 
 A site is one layer (the first columns of a family's `site`); the last column runs along it. Between its rows the leftover
-of the surface is interpolated, beyond its ends it is held and fades. A site with fewer than four token counts is none.
+of the surface is interpolated, beyond its ends it is held. A site with fewer than four token counts is none.
 How wrong that is differs along a site (steps between protocols or tiles), and neighbours know it: the errors of the rows
 around, each left out, follow a row's own with a rank correlation of 0.3 to 0.7.
 """
@@ -50,7 +50,7 @@ class Sites:
         inside = np.clip(at, self.low[index], self.high[index])
         beyond = np.abs(at - inside)
         where = index * _APART + inside
-        correction = np.interp(where, self.knots, self.left) * np.exp(-beyond)
+        correction = np.interp(where, self.knots, self.left)
         knot = np.minimum(np.searchsorted(self.knots, where - _SAME), len(self.knots) - 1)
         exact = known & (beyond == 0) & (np.abs(self.knots[knot] - where) < _SAME)
         return np.where(known, correction, 0.0), np.where(exact, self.on[knot], self.near[knot]), known, beyond, exact

@@ -102,12 +102,17 @@ class Calibrated:
                 continue
             part = safe(op, over)
             ((name, _, found),) = self._claims(part)
+            mine: Cost | None = None
             if found is not None:
                 light = self._roofline(part).light_s
-                cost = _on_wire(self._priced(part, name, found, light, np.asarray(light))).where(here, cost)
-            elif over:
+                mine = _on_wire(self._priced(part, name, found, light, np.asarray(light)))
+            if over:
                 inner, net = exchange.parts(op, self.device)
-                cost = net.beside(self._traffic(inner)).where(here, cost)
+                inside = self._traffic(inner)
+                # Rows of another device's network do not know what this one does inside its nodes.
+                mine = net.beside(inside) if mine is None else mine * maximum(inside.seconds / mine.seconds, 1.0)
+            if mine is not None:
+                cost = mine.where(here, cost)
         return cost
 
     def _measured(self, op: Op, name: str, found: Found) -> Cost:

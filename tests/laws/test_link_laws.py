@@ -17,7 +17,10 @@ from simcost.ops.traffic import Traffic
 
 KINDS: tuple[Kind, ...] = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
 SIZES = 10.0 ** np.arange(3.0, 9.6, 0.5)
-TOKENS = 2.0 ** np.arange(0.0, 14.0)
+TOKENS = {
+    "normal": 2.0 ** np.arange(0.0, 14.0),
+    "low_latency": 2.0 ** np.arange(0.0, 11.0),
+}  # the latter's kernels serve decode
 EVEN = 1 - 1e-9
 
 
@@ -70,9 +73,11 @@ def test_an_exchange_takes_at_least_what_its_links_ask_and_what_stays_inside(
 ) -> None:
     device = hardware.load(name)
     model, domain = calibrated.model(device), _domain(device)
-    inside = Traffic(TOKENS, 7392.0, 2.0, 0.0, domain, 1.0, 20.0, mode, direction)
-    over = replace(inside, far=3.0, group=4.0 * domain, nodes=4.0)
+    tokens = TOKENS.get(mode, TOKENS["normal"])
+    inside = Traffic(tokens, 7392.0, 7.0, 0.0, domain, 1.0, 20.0, mode, direction)
+    over = replace(inside, near=1.75, far=6.0, group=4.0 * domain, nodes=4.0)
     for op in (inside, over):
         cost = model(op)
         assert np.all(cost.seconds >= cost.light_s * EVEN)
-    assert np.all(model(over).seconds >= model(inside).seconds * EVEN)
+    part = replace(over, far=0.0, group=domain, nodes=1.0)
+    assert np.all(model(over).seconds >= model(part).seconds * EVEN)
