@@ -2,38 +2,38 @@
 
 Numbers only; blocks ask. `random`: each token picks k distinct experts uniformly (balls into bins: sampling noise alone).
 `balanced`: exact shares. `zipf:s`, `dirichlet:a`, measured counts: experts differ in popularity; an expert is picked by a
-token with probability 1 - exp(-c w), c such that they sum to k (successive sampling, Rosén 1972). A group limit does not
-change how many experts a batch touches, but how many ranks a token visits. Where no formula exists a seeded Monte
-Carlo answers, within about two per cent. Most likely to be wrong: real routers, whose skew differs by layer and text.
+token with probability 1 - exp(-c w), c such that they sum to k (successive sampling, Rosén 1972), or k times its share of measured
+picks. A group limit does not change how many experts a batch touches, but how many ranks a token visits. Where no
+formula exists a seeded Monte Carlo answers, within about two per cent. Most likely to be wrong: real routers, whose skew differs by layer and text.
 Derivation: docs/theory/routing.md.
 """
 
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from simcost import popularity
 from simcost.errors import SpecError, nearest
-from simcost.num import Ints, Num, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
+from simcost.groups import clumped, grouped_visits
+from simcost.num import Num, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 RULES = ("random", "max", "top2")
-_TOKENS = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
     """How tokens choose. `parameter`: exponent of zipf, concentration of dirichlet. `shares`: of measured counts, for each
-    layer the share of every expert."""
+    layer the share of every expert; `places`: file and line of each."""
 
     kind: str = "random"
     parameter: float = 0.0
     shares: tuple[tuple[float, ...], ...] = ()
+    places: tuple[str, ...] = ()
 
     @property
     def uniform(self) -> bool:
@@ -53,6 +53,10 @@ class Router:
     groups: int = 1
     limit: int = 1
     rule: str = "random"
+
+    @property
+    def limited(self) -> bool:
+        return self.groups > 1 and self.limit < self.groups
 
 
 def parse(text: str) -> Routing:
@@ -76,24 +80,46 @@ def parse(text: str) -> Routing:
 
 
 def measured(path: Path) -> Routing:
-    """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column."""
+    """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column, both
+    from 1."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            lines = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     if not lines:
         raise SpecError(f"{path}: no tokens per expert (one line a layer, one number an expert)")
+    first, head = lines[0]
     found = []
-    for number, cells in enumerate(lines, start=1):
-        if len(cells) != len(lines[0]):
-            raise SpecError(f"{path}:{number}: {len(cells)} experts, line 1 has {len(lines[0])}")
-        values = [_cell(cell, f"{path}:{number}, expert {column}") for column, cell in enumerate(cells)]
+    for number, cells in lines:
+        if len(cells) != len(head):
+            raise SpecError(f"{path}:{number}: {len(cells)} experts, line {first} has {len(head)}")
+        values = [_cell(cell, f"{path}:{number}, expert {column}") for column, cell in enumerate(cells, start=1)]
         total = sum(values)
         if total <= 0:
             raise SpecError(f"{path}:{number}: no expert has a token")
         found.append(tuple(value / total for value in values))
-    return Routing("measured", 0.0, tuple(found))
+    return Routing("measured", 0.0, tuple(found), tuple(f"{path}:{number}" for number, _ in lines))
+
+
+def check_layers(routing: Routing, layers: int) -> None:
+    """Measured counts are of one layer, for all alike, or of every layer with experts. Raises SpecError."""
+    lines = len(routing.shares)
+    if layers > 0 and lines not in (0, 1, layers):
+        name = routing.places[0].rpartition(":")[0] if routing.places else "routing"
+        raise SpecError(f"{name}: {lines} lines; one for all layers alike, or {layers}: one a layer with experts")
+
+
+def by_layer(routing: Routing) -> list[Routing]:
+    """A routing for each line of measured counts; else the one there is."""
+    if len(routing.shares) <= 1:
+        return [routing]
+    places = routing.places or ("",) * len(routing.shares)
+    return [
+        replace(routing, shares=(share,), places=(place,) if place else ())
+        for share, place in zip(routing.shares, places, strict=True)
+    ]
 
 
 def _cell(text: str, where_: str) -> float:
@@ -123,7 +149,7 @@ def touched(routing: Routing, router: Router, tokens: Num, held: Num) -> Num:
     if routing.kind == "balanced":
         return held * minimum(tokens * router.top_k / router.experts, 1.0)
     total: Num = 0.0
-    for share in popularity.inclusion(routing, int(_scalar(router)), router.top_k):
+    for share in popularity.inclusion(routing, int(_one(router).experts), router.top_k):
         miss = np.exp(np.multiply.outer(np.asarray(tokens, np.float64), np.log1p(-np.minimum(share, 1.0 - 1e-16))))
         total = total + plain((1.0 - miss).mean(axis=-1))
     return held * total / float(popularity.layers(routing))
@@ -135,7 +161,7 @@ def busiest_expert(routing: Routing, router: Router, tokens: Num, spare: Num = 0
         return maximum(router.experts / (router.top_k * tokens), 1.0)
     if routing.kind == "random":
         return _largest_load(tokens, router.top_k / router.experts, router.experts, tokens)
-    return popularity.load(routing, int(_scalar(router)), router.top_k, tokens, router.experts, spare)
+    return router.experts * popularity.busiest(routing, _one(router), tokens, router.experts, spare, False)
 
 
 def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
@@ -146,20 +172,31 @@ def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     if routing.kind == "random":
         most = tokens * minimum(k, experts / ranks)
         return where(ranks > 1.0, _largest_load(tokens * k, 1.0 / ranks, ranks, most, _scatter(router, ranks)), 1.0)
-    return where(ranks > 1.0, popularity.load(routing, int(_scalar(router)), router.top_k, tokens, ranks, spare), 1.0)
+    return where(ranks > 1.0, ranks * popularity.busiest(routing, _one(router), tokens, ranks, spare, False), 1.0)
+
+
+def most_visited(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
+    """Expected part of all tokens that come to the most visited of `ranks` ranks, each counted once whatever its picks there:
+    at most 1. Tokens visit independently, so that the number is a binomial's."""
+    mean = visited(routing, router, ranks, spare) / ranks
+    if routing.kind == "balanced":
+        return maximum(mean, minimum(1.0 / tokens, 1.0))
+    if routing.kind == "random":
+        return where(ranks > 1.0, minimum(_largest_load(tokens, mean, ranks, tokens) * mean, 1.0), 1.0)
+    return where(ranks > 1.0, popularity.busiest(routing, _one(router), tokens, ranks, spare, True), 1.0)
 
 
 def _scatter(router: Router, ranks: Num) -> Num:
     """Variance of a token's picks on one rank over that of k independent draws. Distinct picks (hypergeometric) scatter less;
     a group limit draws the groups first, so that picks come in clumps and scatter more."""
     experts, k = router.experts, router.top_k
-    if router.groups <= 1 or router.limit >= router.groups:
+    if not router.limited:
         return (experts - k) / maximum(experts - 1.0, 1.0)
     if router.rule != "random" and is_scalar(experts):
         flat = np.asarray(ranks, np.float64)
         found = np.empty(flat.shape)
         for count in np.unique(flat):
-            found[flat == count] = _clumped(router, float(count))
+            found[flat == count] = clumped(router, float(count))
         return plain(found)
     groups, limit = float(router.groups), float(router.limit)
     pool = experts * limit / groups
@@ -171,19 +208,6 @@ def _scatter(router: Router, ranks: Num) -> Num:
     chance, both = part * mean / limit, part * part * square / (limit * limit)
     variance = k * distinct * (chance - both) + k * k * (both - chance * chance)
     return variance / maximum(k / ranks * (1.0 - 1.0 / ranks), 1e-30)
-
-
-@lru_cache(maxsize=64)
-def _clumped(router: Router, ranks: float) -> float:
-    """The same of groups chosen by score, from simulated picks."""
-    if ranks <= 1.0:
-        return 0.0
-    picks = _selected(int(_scalar(router)), int(router.top_k), router.groups, router.limit, router.rule)
-    homes = np.floor(picks * ranks / float(router.experts)).astype(np.int64)
-    at = homes + np.arange(len(homes))[:, None] * int(ranks)
-    counts = np.bincount(at.ravel(), minlength=len(homes) * int(ranks)).astype(np.float64)
-    k = router.top_k
-    return float((np.square(counts).mean() - (k / ranks) ** 2) / (k / ranks * (1.0 - 1.0 / ranks)))
 
 
 def _largest_load(trials: Num, chance: Num, bins: Num, most: Num, thinner: Num = 1.0) -> Num:
@@ -248,63 +272,29 @@ def distinct_ranks(experts: Num, top_k: int, ranks: Num, groups: int = 1, limit:
     return where(ranks >= groups, split, ranks * (1.0 - missed))
 
 
-def _scalar(router: Router) -> float:
+def _one(router: Router) -> Router:
     if not is_scalar(router.experts):
         raise SpecError("routing with popular experts needs one number of experts: vary the model in runs of their own")
-    return float(router.experts)
+    return router
 
 
 def error(routing: Routing, router: Router, ranks: int, spare: int = 0) -> float:
     """Relative standard error of the Monte Carlo behind a load; 0 where a formula answers."""
     if routing.uniform:
         return 0.0
-    return popularity.loads(routing, int(_scalar(router)), router.top_k, ranks, spare)[1]
+    return popularity.loads(routing, *popularity.sizes(_one(router), float(ranks), float(spare)))[1]
 
 
-def visited(routing: Routing, router: Router, ranks: Num) -> Num:
+def visited(routing: Routing, router: Router, ranks: Num, spare: Num = 0.0) -> Num:
     """Expected distinct ones of `ranks` equal parts of the experts that one token's picks fall on."""
-    limited = router.groups > 1 and router.limit < router.groups
     if not routing.uniform:
-        return _skewed_visits(routing, router, ranks)
-    if not limited or router.rule == "random":
+        return where(ranks > 1.0, popularity.visits(routing, _one(router), ranks, spare), 1.0)
+    if not router.limited or router.rule == "random":
         return distinct_ranks(router.experts, int(router.top_k), ranks, router.groups, router.limit)
     found = np.empty(np.shape(ranks))
     flat = np.asarray(ranks, np.float64)
     for count in np.unique(flat):
-        found[flat == count] = _grouped_visits(router, float(count))
-    return plain(found)
-
-
-def _grouped_visits(router: Router, ranks: float) -> float:
-    picks = _selected(int(_scalar(router)), int(router.top_k), router.groups, router.limit, router.rule)
-    homes = np.sort(np.floor(picks * ranks / float(_scalar(router))), axis=1)
-    return float(1.0 + (np.diff(homes, axis=1) != 0).sum(axis=1).mean())
-
-
-@lru_cache(maxsize=16)
-def _selected(experts: int, top_k: int, groups: int, limit: int, rule: str) -> Ints:
-    """[tokens, k]: picks of simulated tokens with independent scores under a group rule."""
-    score = np.random.default_rng([experts, top_k, groups, limit]).random((_TOKENS, experts), np.float32)
-    each = score.reshape(_TOKENS, groups, -1)
-    if rule == "max" or each.shape[2] == 1:
-        best = each.max(axis=2)
-    else:
-        best = np.partition(each, -2, axis=2)[:, :, -2:].sum(axis=2)
-    allowed = np.zeros((_TOKENS, groups), bool)
-    np.put_along_axis(allowed, np.argpartition(-best, limit - 1, axis=1)[:, :limit], True, axis=1)
-    masked = np.where(np.repeat(allowed, experts // groups, axis=1), score, np.float32(-1.0))
-    return np.argpartition(-masked, top_k - 1, axis=1)[:, :top_k].astype(np.int64)
-
-
-def _skewed_visits(routing: Routing, router: Router, ranks: Num) -> Num:
-    """A group limit counts by the ratio that it has under uniform routing."""
-    experts, k = int(_scalar(router)), router.top_k
-    flat = np.asarray(ranks, np.float64)
-    found = np.empty(flat.shape)
-    for count in np.unique(flat):
-        free = float(distinct_ranks(float(experts), int(k), float(count)))
-        limited = float(visited(Routing("random"), router, float(count)))
-        found[flat == count] = popularity.visits(routing, experts, k, float(count)) * limited / free
+        found[flat == count] = grouped_visits(_one(router), float(count))
     return plain(found)
 
 

@@ -12,11 +12,11 @@ import numpy as np
 
 from simcost.blocks.view import View, leave
 from simcost.dtypes import Dtype
-from simcost.num import Num, every, where
+from simcost.num import Num, every, maximum, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.program import Call, Choice, Program, Serial
-from simcost.routing import Router, busiest_rank, visited
+from simcost.routing import Router, most_visited
 
 
 def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | None:
@@ -41,19 +41,18 @@ def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> 
     plan, act = view.plan, view.activation
     moves = plan.exchanges > 0.0
     ranks, slices = where(moves, plan.ep, 1.0), where(moves, plan.expert_slices, 1.0)
-    own = view.tokens / plan.tp
-    incast = busiest_rank(view.routing, router, view.all_tokens, ranks, plan.redundant_experts)
-    if plan.capacity_factor is not None:  # every expert is sent as many rows, padded or cut
-        incast = plan.capacity_factor + 0.0 * incast
-    came = view.all_tokens * visited(view.routing, router, ranks) / ranks
+    own, spare = view.tokens / plan.tp, plan.redundant_experts
+    plane = maximum(view.all_tokens / slices, 1.0)  # tokens of the ranks that exchange with each other
+    padded = 0.0 if plan.capacity_factor is None else plan.capacity_factor
 
     def way(direction: str, form: Dtype) -> Call:
         wide = form.tensor_bytes(hidden)
-        op = Exchange(own, wide, ranks, plan.expert_slices, router, view.routing, incast, mode, direction)
+        op = Exchange(own, plane, wide, ranks, plan.expert_slices, router, view.routing, mode, direction, spare, padded)
         return Call(op, direction)
 
     parts: list[Program] = [way("dispatch", x)]
     if not every(slices == 1.0):
+        came = view.all_tokens * most_visited(view.routing, router, view.all_tokens, ranks, spare)
         parts.append(Call(Collective("all_gather", came * x.tensor_bytes(hidden), slices), "gather for slices"))
         parts.append(Call(Collective("reduce_scatter", came * act.tensor_bytes(hidden), slices), "join slices"))
     parts.append(way("combine", act))

@@ -1,8 +1,9 @@
 """Tokens to experts and back: copies a link tier, and their time where nothing measured answers.
 
 Normal kernels send one copy a token and node over the network, to the rank of the same index, and forward it inside that node
-to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. The
-rank that receives most sets the pace. In an NVLink domain of a rack engines send one copy a rank, whatever the phase. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
+to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. On
+each tier the busier of two sets the pace: the rank with most tokens to send, or the one that most is sent to. In an NVLink
+domain of a rack engines send one copy a rank, whatever the phase. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
 before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepseek-ai/DeepEP README; docs/theory/expert-parallel.md.
 """
 
@@ -16,10 +17,9 @@ from simcost.cost import tiers
 from simcost.cost.cost import Cost
 from simcost.cost.network import SPREAD, Network
 from simcost.hardware.profile import Device
-from simcost.num import maximum, minimum, where
+from simcost.num import Num, maximum, minimum, where
 from simcost.ops.exchange import Exchange
 from simcost.ops.traffic import Traffic
-from simcost.routing import visited
 
 _SOURCE = "exchange assumed"
 SMS = 20.0  # multiprocessors of the normal kernels: DeepEP's default, and DeepSeek-V3's (arXiv 2412.19437 §3.2.2)
@@ -28,22 +28,40 @@ NOTIFY = 52e-6
 
 
 def resolved(op: Exchange, device: Device) -> Traffic:
-    """Copies on each tier; none where the group is one rank."""
-    inside, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
-    stay = (inside - 1.0) / inside
+    """What the busiest rank sends or receives on each tier, as copies of so many tokens that a token has as many as on the
+    mean; none where the group is one rank."""
     mode = "nvlink" if _one_machine(device) else op.mode
-    if mode in ("normal", "nvlink"):
-        there = visited(op.routing, op.router, nodes)
-        far = there * (nodes - 1.0) / nodes
-        near = visited(op.routing, op.router, op.group) * stay
-    else:
-        far = op.router.top_k * (op.group - inside) / op.group
-        near = op.router.top_k * (inside - 1.0) / op.group
+    nodes = device.nodes(op.group, op.stride)
+    each = _once_a_node if mode in ("normal", "nvlink") else _one_by_one
+    near, far, inside, outside = each(op, device.node(op.group, op.stride), nodes)
+    fixed = op.padded * op.tokens  # of a capacity factor: whoever picks, as many rows go
+    inside, outside = where(fixed > 0.0, fixed * near, inside), where(fixed > 0.0, fixed * far, outside)
     moves = op.group > 1.0
+    tokens = where(moves, (inside + outside) / where(moves, near + far, 1.0), op.tokens)
     return Traffic(
-        op.tokens * op.incast, op.width_bytes, where(moves, near, 0.0), where(moves, far, 0.0), op.group, nodes, SMS,
-        mode, op.direction,
+        tokens, op.width_bytes, where(moves, inside / tokens, 0.0), where(moves, outside / tokens, 0.0), op.group, nodes,
+        SMS, mode, op.direction,
     )  # fmt: skip
+
+
+def _once_a_node(op: Exchange, inside: Num, nodes: Num) -> tuple[Num, Num, Num, Num]:
+    """(copies that a token has inside nodes, over the network; those of the busiest rank). A node's ranks share what comes to it
+    over the network, by the index of the sender; who forwards has the tokens of its index from every node."""
+    there, ranks = op.copies(nodes), op.copies(op.group)
+    stay, leave = (inside - 1.0) / inside, (nodes - 1.0) / nodes
+    forwarded = op.tokens * ranks / there * stay  # one node's, of the senders of one index
+    return (
+        ranks * stay, there * leave,
+        maximum(forwarded, op.distinct(op.group) * stay),
+        maximum(op.tokens * there * leave, op.distinct(nodes) * leave * nodes / op.group),
+    )  # fmt: skip
+
+
+def _one_by_one(op: Exchange, inside: Num, nodes: Num) -> tuple[Num, Num, Num, Num]:
+    """The same where every pick is a copy."""
+    near, far = (inside - 1.0) / op.group, (op.group - inside) / op.group
+    most = maximum(op.tokens * op.router.top_k, op.rows())
+    return op.router.top_k * near, op.router.top_k * far, most * near, most * far
 
 
 def _one_machine(device: Device) -> bool:

@@ -7,30 +7,33 @@ Most likely to be wrong: where experts stand is a random order. Sources: DeepSee
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from simcost.num import Num
+from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
-from simcost.routing import Router, Routing
+from simcost.routing import Router, Routing, busiest_rank, most_visited, visited
 
 MODES = ("normal", "low_latency", "nccl")
 
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """`tokens` of one rank, each `width_bytes` on the wire (scales included), over `group` ranks that stand `stride` apart.
-    `incast`: tokens of the busiest receiver over the mean. `direction`: dispatch or combine."""
+    """`tokens` of the rank that has most of them, of `all_tokens` of the group, each `width_bytes` on the wire (scales included),
+    over `group` ranks that stand `stride` apart. `spare`: slots for copies of popular experts. `padded`: every expert is sent
+    so many times its share of rows (0: as many as picked it). `direction`: dispatch or combine."""
 
     tokens: Num
+    all_tokens: Num
     width_bytes: Num
     group: Num
     stride: Num
     router: Router
     routing: Routing
-    incast: Num
     mode: str
     direction: str
+    spare: Num = 0.0
+    padded: Num = 0.0
     family: ClassVar[str] = "exchange"
     formula: ClassVar[str] = "tokens x bytes x distinct nodes (network) and GPUs (inside), or x top-k"
     source: ClassVar[str] = "arXiv 2412.19437 §3.2.2"
@@ -51,13 +54,29 @@ class Exchange:
             "group": self.group,
         }
 
+    def rows(self) -> Num:
+        """Of the busiest rank: one a token and expert."""
+        share = self.all_tokens * self.router.top_k / self.group
+        return share * busiest_rank(self.routing, self.router, self.all_tokens, self.group, self.spare)
+
+    def distinct(self, parts: Num) -> Num:
+        """Tokens that come to the most visited of `parts` equal parts of the ranks."""
+        return self.all_tokens * most_visited(self.routing, self.router, self.all_tokens, parts, self.spare)
+
+    def copies(self, parts: Num) -> Num:
+        """Distinct ones of `parts` equal parts of the ranks that a token goes to."""
+        return visited(self.routing, self.router, parts, self.spare)
+
     def workspace_bytes(self) -> Num:
         """What a rank keeps for it. Low-latency kernels have a slot for every token of a rank and expert, to send and to receive,
         each twice (deepseek-ai/DeepEP `csrc/config.hpp`, LowLatencyLayout); the others what the busiest rank receives."""
         if self.mode == "low_latency":
             slots = 4.0 * self.router.experts * self.tokens
         else:
-            slots = self.tokens * self.incast * (1.0 if self.mode == "normal" else self.router.top_k)
+            once = self.mode == "normal"
+            came = self.distinct(self.group) if once else self.rows()
+            fixed = self.padded * self.tokens * (self.copies(self.group) if once else self.router.top_k)
+            slots = where(self.padded > 0.0, fixed, came)
         return slots * self.width_bytes * (1.0 * (self.group > 1.0))
 
     def saved_bytes(self) -> Num:
@@ -65,12 +84,7 @@ class Exchange:
 
     def input_grad(self) -> tuple[Op, ...]:
         """Gradients travel the mirrored way."""
-        back = "combine" if self.direction == "dispatch" else "dispatch"
-        return (
-            Exchange(
-                self.tokens, self.width_bytes, self.group, self.stride, self.router, self.routing, self.incast, self.mode, back,
-            ),
-        )  # fmt: skip
+        return (replace(self, direction="combine" if self.direction == "dispatch" else "dispatch"),)
 
     def weight_grad(self) -> tuple[Op, ...]:
         return ()

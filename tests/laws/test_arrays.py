@@ -79,6 +79,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["mode"] = draw(st.sampled_from(MODES))
         elif field.name == "scoring":
             found["scoring"] = draw(st.sampled_from(["softmax", "sigmoid"]))
+        elif field.name == "spare":  # slots for copies of experts: as many as 32 ranks of a few each have
+            found["spare"] = draw(st.sampled_from([0.0, 32.0]))
         elif kind == "Dtype":
             names = COMPUTE if field.name == "compute" else FORMATS
             found[field.name] = dtype(draw(st.sampled_from(names)))

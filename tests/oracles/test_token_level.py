@@ -93,7 +93,7 @@ def test_copies_on_each_link_equal_every_token_followed(mode: str, nodes: int) -
             if mode == "normal":
                 far += len({rank // 8 for rank in to} - {sender // 8})
     op = Exchange(
-        tokens / ranks, 1.0, float(ranks), 1.0, Router(float(experts), float(k)), RANDOM, 1.0, mode, "dispatch"
+        tokens / ranks, float(tokens), 1.0, float(ranks), 1.0, Router(float(experts), float(k)), RANDOM, mode, "dispatch"
     )
     found = resolved(op, device)
     assert ranks * found.near_bytes == pytest.approx(near, rel=0.03)
@@ -113,5 +113,5 @@ def test_deepseek_v3_over_eight_nodes(rule: str, nodes: float, dispatch: float, 
     router = replace(V3, rule=rule)
     assert visited(RANDOM, router, 8.0) == pytest.approx(nodes, rel=3e-3)
     for width, expected in ((7168 + 7168 / 32, dispatch), (2.0 * 7168, combine)):
-        op = Exchange(4096.0, width, 64.0, 1.0, router, RANDOM, 1.0, "normal", "dispatch")
+        op = Exchange(4096.0, 64 * 4096.0, width, 64.0, 1.0, router, RANDOM, "normal", "dispatch")
         assert resolved(op, hardware.load("h800")).far_bytes == pytest.approx(expected, rel=3e-3)
