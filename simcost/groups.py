@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from simcost.routing import Router
 
 _TOKENS = 4096
-WORLDS, _EACH = 24, 1024  # placements, and tokens of each
+WORLDS, _EACH = 64, 512  # placements, and tokens of each
 _BLOCKS = 256  # batches of one size and placement: more add no accuracy
-GRID = 4.0 ** np.arange(0, 6)  # batches for which the ratio is simulated; a larger one has the last
+GRID = 8.0 ** np.arange(0, 4)  # batches for which the ratio is simulated; a larger one has the last
 
 
 @lru_cache(maxsize=16)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _DRAWS = 512
 _LAYERS = 32  # layers drawn where only the law of their popularity is known
 _GRID = 4.0 ** np.arange(0, 12)  # tokens at which loads are drawn
-_FEW = 6
+_FEW = 12  # placements that settle how many ranks a token visits
 _ROUNDED = 1.01  # a share may exceed 1/k by so much: counts are rounded, and some files hold samples
 
 
@@ -179,8 +179,7 @@ def _packed(share: Array, ranks: int, spare: int) -> Array:
 
 @lru_cache(maxsize=4)
 def _routes(routing: Routing, router: Router) -> tuple[Ints, Ints]:
-    """Weights are those whose free picks have the inclusion probabilities. Of one measured layer only visits are asked, which
-    few placements settle."""
+    """Weights are those whose free picks have the inclusion probabilities. Of one measured layer only visits are asked."""
     every = inclusion(routing, int(router.experts), router.top_k)
     worlds = max(len(every), _FEW) if routing.shares else groups.WORLDS
     return groups.routes(router, [-_misses(share) for share in every], min(worlds, groups.WORLDS))

@@ -76,7 +76,7 @@ def test_copies_of_busy_experts_even_the_ranks_out() -> None:
     ("mode", "nodes"), [("normal", 1), ("normal", 2), ("normal", 4), ("low_latency", 1), ("low_latency", 4)]
 )
 def test_copies_on_each_link_equal_every_token_followed(mode: str, nodes: int) -> None:
-    """Eight ranks a node, experts in order; normal: one copy a token and node to the rank of the same index, forwarded there."""
+    """Means. Eight ranks a node, experts in order; normal: one copy a token and node to the rank of the same index, forwarded there."""
     device, rng = hardware.load("h800"), np.random.default_rng(3)
     experts, k, tokens, ranks = 64, 6, 4000, 8 * nodes
     near, far, received = 0, 0, np.zeros(ranks)
@@ -92,9 +92,8 @@ def test_copies_on_each_link_equal_every_token_followed(mode: str, nodes: int) -
                     near, far = near + (rank // 8 == sender // 8 and rank != sender), far + (rank // 8 != sender // 8)
             if mode == "normal":
                 far += len({rank // 8 for rank in to} - {sender // 8})
-    op = Exchange(
-        tokens / ranks, float(tokens), 1.0, float(ranks), 1.0, Router(float(experts), float(k)), RANDOM, mode, "dispatch"
-    )
+    router, even = Router(float(experts), float(k)), Routing("balanced")
+    op = Exchange(tokens / ranks, float(tokens), 1.0, float(ranks), 1.0, router, even, mode, "dispatch")
     found = resolved(op, device)
     assert ranks * found.near_bytes == pytest.approx(near, rel=0.03)
     assert ranks * found.far_bytes == pytest.approx(far, rel=0.03, abs=1e-9)
@@ -113,5 +112,105 @@ def test_deepseek_v3_over_eight_nodes(rule: str, nodes: float, dispatch: float, 
     router = replace(V3, rule=rule)
     assert visited(RANDOM, router, 8.0) == pytest.approx(nodes, rel=3e-3)
     for width, expected in ((7168 + 7168 / 32, dispatch), (2.0 * 7168, combine)):
-        op = Exchange(4096.0, 64 * 4096.0, width, 64.0, 1.0, router, RANDOM, "normal", "dispatch")
+        op = Exchange(4096.0, 64 * 4096.0, width, 64.0, 1.0, router, Routing("balanced"), "normal", "dispatch")
         assert resolved(op, hardware.load("h800")).far_bytes == pytest.approx(expected, rel=3e-3)
+
+
+def limited(score: np.ndarray, router: Router) -> np.ndarray:
+    """Scores with those outside the groups with the best two sums struck out."""
+    each = score.reshape(len(score), router.groups, -1)
+    best = np.partition(each, -2, axis=2)[:, :, -2:].sum(axis=2)
+    chosen = np.argsort(-best, axis=1)[:, : router.limit]
+    allowed = np.zeros(best.shape, bool)
+    np.put_along_axis(allowed, chosen, True, axis=1)
+    return np.where(np.repeat(allowed, each.shape[2], axis=1), score, -np.inf)
+
+
+def systematic(chance: np.ndarray, tokens: int, rng: np.random.Generator) -> np.ndarray:
+    """[tokens, k]: expert i with chance[i] exactly: marks one apart on a line on which experts lie in an order of each token's own."""
+    order = rng.permuted(np.tile(np.arange(len(chance)), (tokens, 1)), axis=1)
+    end = np.floor(chance[order].cumsum(axis=1) + rng.random((tokens, 1)) + 1e-12)
+    hit = np.diff(end, axis=1, prepend=0.0) > 0
+    return order[hit].reshape(tokens, -1)
+
+
+def followed(chosen: np.ndarray, experts: int, ranks: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """Copies [ranks, ranks] from whom to whom inside nodes, and over the network. Tokens are dealt to the ranks in turn; eight
+    ranks a node."""
+    count, nodes = len(chosen), ranks // 8
+    sender, home = np.arange(count) % ranks, chosen * ranks // experts
+    wanted = np.zeros((count, ranks), np.int64)
+    np.add.at(wanted, (np.arange(count)[:, None], home), 1)
+    near, far = np.zeros((2, ranks, ranks), np.int64)
+    for source in range(ranks):
+        mine = wanted[sender == source]
+        if mode != "normal":
+            inside = np.arange(ranks) // 8 == source // 8
+            near[source], far[source] = mine.sum(axis=0) * inside, mine.sum(axis=0) * ~inside
+            near[source, source] = 0
+            continue
+        for node in range(nodes):
+            here, by = (mine[:, node * 8 : node * 8 + 8] > 0), node * 8 + source % 8
+            far[source, by] += here.any(axis=1).sum() * (node != source // 8)
+            forwarded = here.sum(axis=0)
+            forwarded[source % 8] = 0  # the rank that forwards has it already
+            near[by, node * 8 : node * 8 + 8] += forwarded
+    return near, far
+
+
+PLACES, BATCH = 120, 1024
+
+
+@pytest.mark.parametrize("law", ["random", "zipf:0.5", "zipf:1", "measured"])
+@pytest.mark.parametrize("nodes", [1, 2, 8])
+@pytest.mark.parametrize("router", [Router(256.0, 8.0), V3], ids=["free", "groups"])
+def test_every_copy_that_is_sent_is_received_and_the_busiest_rank_is_the_simulated(
+    router: Router, nodes: int, law: str
+) -> None:
+    experts, k, ranks, rng = 256, 8, 8 * nodes, np.random.default_rng(8)
+    weight = np.arange(1.0, experts + 1.0) ** -(float(law[5:]) if law.startswith("zipf") else 0.8)
+    if law == "measured":
+        if router.limited:
+            pytest.skip("counts say nothing of groups")
+        share = weight / weight.sum()
+        for _ in range(50):
+            share = np.minimum(share, 0.9 / k) / np.minimum(share, 0.9 / k).sum()
+        routing = Routing("measured", 0.0, (tuple(share),))
+    else:
+        routing = Routing() if law == "random" else Routing("zipf", float(law[5:]))
+    for mode in ("normal", "low_latency"):
+        busiest, total = [], np.zeros(2)
+        for _ in range(PLACES):
+            if law == "random":
+                score = rng.random((BATCH, experts))
+            else:
+                at = rng.permutation(experts)
+                score = np.log(weight[at]) + rng.gumbel(size=(BATCH, experts))
+            if law == "measured":
+                chosen = systematic(k * share[at], BATCH, rng)
+            else:
+                chosen = np.argsort(-(limited(score, router) if router.limited else score), axis=1)[:, :k]
+            ways = followed(chosen, experts, ranks, mode)
+            for copies in ways:
+                assert copies.sum(axis=1).sum() == copies.sum(axis=0).sum()
+            total += [way.sum() for way in ways]
+            # Senders are dealt evenly: what comes to a node is its ranks' in equal parts, rows come from all ranks alike.
+            near, far = (way.sum(axis=0) for way in ways)
+            if mode == "normal":
+                busiest.append((near.max(), far.reshape(nodes, 8).mean(axis=1).max()))
+            else:
+                busiest.append(np.array([7.0, ranks - 8.0]) / (ranks - 1.0) * (near + far).max())
+        op = Exchange(BATCH / ranks, float(BATCH), 1.0, float(ranks), 1.0, router, routing, mode, "dispatch")
+        found = resolved(op, hardware.load("h800"))
+        near, far = np.mean(busiest, axis=0)
+        assert found.near_bytes == pytest.approx(near, rel=0.05)
+        assert found.far_bytes == pytest.approx(far, rel=0.05, abs=1e-9)
+        inside, over = total / PLACES  # what all send: means of a token times tokens
+        if mode == "normal":
+            copies = (
+                BATCH * float(op.copies(float(ranks))) * 7 / 8,
+                BATCH * float(op.copies(float(nodes))) * (1 - 1 / nodes),
+            )
+        else:
+            copies = BATCH * k * 7 / ranks, BATCH * k * (1 - 8 / ranks)
+        assert copies == (pytest.approx(inside, rel=0.03), pytest.approx(over, rel=0.03, abs=1e-9))

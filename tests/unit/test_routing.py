@@ -9,9 +9,23 @@ import numpy as np
 import pytest
 
 from simcost import api, popularity
+from simcost.cost.exchange import resolved
 from simcost.errors import SpecError
+from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
-from simcost.routing import Router, Routing, busiest_rank, error, parse, touched
+from simcost.routing import (
+    Router,
+    Routing,
+    busiest_expert,
+    busiest_rank,
+    by_layer,
+    check_layers,
+    error,
+    most_visited,
+    parse,
+    touched,
+    visited,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "expected"), [
@@ -44,7 +58,7 @@ def test_a_malformed_file_of_counts_is_one_line(tmp_path: Path, body: str, word:
 
 def test_measured_counts_speak_for_each_layer(tmp_path: Path) -> None:
     path = tmp_path / "tokens.csv"
-    even, skewed = ["100"] * 8, ["800", *["100"] * 7]
+    even, skewed = ["100"] * 8, ["600", *["100"] * 7]
     path.write_text(",".join(even) + "\n" + ",".join(skewed) + "\n")
     router, routing = Router(8.0, 2.0), parse(str(path))
     flat, hot = (
@@ -55,7 +69,7 @@ def test_measured_counts_speak_for_each_layer(tmp_path: Path) -> None:
     assert one < 1.05 < 2.0 < other
     assert error(routing, router, 8) < 0.03
     assert error(Routing(), router, 8) == 0.0
-    with pytest.raises(SpecError, match="8 experts a line, the model has 256"):
+    with pytest.raises(SpecError, match=r"tokens.csv:1: 8 experts, the model has 256"):
         touched(routing, Router(256.0, 8.0), 10.0, 256.0)
 
 
@@ -130,13 +144,96 @@ def test_a_drawn_popularity_is_a_mean_over_layers_and_says_how_sure_it_is() -> N
 
 def test_a_file_with_fewer_busy_experts_than_a_token_picks_is_refused(tmp_path) -> None:
     (tmp_path / "few.csv").write_text("5,3,2" + ",0" * 13 + "\n")
-    with pytest.raises(SpecError, match="layer 1: 3 experts have tokens, each token picks 8"):
+    with pytest.raises(SpecError, match=r"few.csv:1: 3 experts have tokens, each token picks 8"):
         busiest_rank(parse(str(tmp_path / "few.csv")), Router(16.0, 8.0), 64.0, 4.0)
 
 
 def test_low_latency_buffers_hold_every_expert_of_every_token() -> None:
     # DeepEP asks 2 x (send + receive) of 256 experts x 128 tokens x 7168 bf16 on any number of ranks.
-    op = Exchange(128.0, 2.0 * 7168, 64.0, 1.0, Router(256.0, 8.0), Routing(), 1.2, "low_latency", "combine")
+    op = Exchange(
+        128.0, 64 * 128.0, 2.0 * 7168, 64.0, 1.0, Router(256.0, 8.0), Routing("balanced"), "low_latency", "combine"
+    )
     assert op.workspace_bytes() == 4 * 256 * 128 * 2 * 7168
-    assert replace(op, mode="normal").workspace_bytes() == pytest.approx(1.2 * 128 * 2 * 7168)
+    # The others hold what the busiest rank receives: every distinct token, or every row.
+    came = replace(op, mode="normal").workspace_bytes() / (128 * 2 * 7168)
+    assert came == pytest.approx(visited(Routing(), op.router, 64.0))
+    assert replace(op, mode="nccl").workspace_bytes() == pytest.approx(8 * 128 * 2 * 7168)
     assert replace(op, group=1.0).workspace_bytes() == 0.0
+    worst = replace(op, mode="normal", routing=Routing("zipf", 3.0)).workspace_bytes()
+    assert worst == pytest.approx(64 * 128 * 2 * 7168, rel=1e-3)  # every token, and never more
+
+
+def counted(tmp_path: Path, *lines: str) -> Routing:
+    (tmp_path / "counts.csv").write_text("\n".join(lines) + "\n")
+    return parse(str(tmp_path / "counts.csv"))
+
+
+def test_measured_picks_are_not_picked_again(tmp_path: Path) -> None:
+    router = Router(256.0, 8.0)
+    tenth = counted(tmp_path, ",".join(["255", *["9"] * 255]))  # one expert has 10 % of the picks
+    assert popularity.inclusion(tenth, 256, 8.0)[0][0] == pytest.approx(0.8)
+    assert busiest_expert(tenth, router, 1e6) == pytest.approx(25.6, rel=0.005)
+    random, weight = np.random.default_rng(2), np.arange(1.0, 257.0) ** -0.8
+    picks = np.argsort(random.exponential(size=(40_000, 256)) / weight, axis=1)[:, :8]
+    count = np.bincount(picks.ravel(), minlength=256)
+    file = counted(tmp_path, ",".join(map(str, count)))
+    assert busiest_expert(file, router, 1e6) == pytest.approx(count.max() / count.mean(), rel=0.005)
+    # A group limit of the model is in the counts already.
+    assert busiest_rank(file, Router(256.0, 8.0, 8, 4, "top2"), 1e6, 64.0) == busiest_rank(file, router, 1e6, 64.0)
+
+
+def test_counts_that_no_such_router_makes_are_refused(tmp_path: Path) -> None:
+    router = Router(16.0, 4.0)
+    rounded = counted(tmp_path, ",".join(["252", *["50"] * 15]))  # 25.15 % for a largest share of 25 %
+    assert sum(popularity.inclusion(rounded, 16, 4.0)[0]) == pytest.approx(4.0)
+    impossible = counted(tmp_path, "", ",".join(["50"] * 16), "", ",".join(["50", "50", "400", *["50"] * 13]))
+    with pytest.raises(SpecError, match=r"counts.csv:4, expert 3: 34.78% of the picks; .* more than 25.00%"):
+        touched(impossible, router, 10.0, 16.0)
+
+
+def test_lines_and_columns_count_from_one_and_blank_lines_count(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"counts.csv:4, expert 1: 'x' is not"):
+        counted(tmp_path, "1,2", "", "", "x,2")
+    with pytest.raises(SpecError, match=r"counts.csv:4: 3 experts, line 2 has 2"):
+        counted(tmp_path, "", "1,2", "", "1,2,3")
+
+
+def test_a_file_has_one_line_or_one_a_layer(tmp_path: Path) -> None:
+    one, three = counted(tmp_path, "1,2,3"), counted(tmp_path, "1,2,3", "", "3,2,1", "1,1,1")
+    for fine, layers in ((one, 1), (one, 58), (three, 3), (three, 0), (Routing(), 58)):
+        check_layers(fine, layers)
+    with pytest.raises(SpecError, match=r"counts.csv: 3 lines; one for all layers alike, or 58"):
+        check_layers(three, 58)
+    assert [line.places[0].rpartition(":")[2] for line in by_layer(three)] == ["1", "3", "4"]
+    assert [line.shares for line in by_layer(three)] == [(share,) for share in three.shares]
+    assert by_layer(Routing()) == [Routing()]
+
+
+@pytest.mark.parametrize("mode", ["normal", "low_latency", "nccl"])
+def test_one_token_is_sent_once_whoever_receives(mode: str) -> None:
+    """64 ranks on 8 nodes, one of which has one token: no link carries more than its copies."""
+    for routing in (Routing(), Routing("balanced"), Routing("zipf", 1.0)):
+        op = Exchange(1.0, 1.0, 100.0, 64.0, 1.0, Router(256.0, 8.0), routing, mode, "dispatch")
+        found = resolved(op, hardware.load("h800"))
+        assert 0.0 < found.near_bytes + found.far_bytes <= 8.0 * 100.0
+
+
+@pytest.mark.parametrize("routing", ["random", "zipf:1"])
+def test_a_step_takes_longer_the_more_tokens_it_has(routing: str) -> None:
+    found = [
+        api.decode("deepseek-v3", "h800", nodes=8, batch=batch, context=4096, set={"plan.ep": 64, "routing": routing})
+        for batch in (1, 2, 8, 33, 64, 65, 256)
+    ]
+    times = [float(one.metrics["tpot_s"]) for one in found]
+    assert times == sorted(times)
+
+
+@pytest.mark.parametrize("s", [0.0, 0.5, 1.0, 3.0])
+@pytest.mark.parametrize("limit", [8, 4])
+def test_a_receiver_gets_no_token_twice(s: float, limit: int) -> None:
+    router, routing = Router(256.0, 8.0, 8, limit, "top2"), Routing("zipf", s)
+    for tokens in (1.0, 64.0, 1e6):
+        for ranks in (2.0, 8.0, 64.0):
+            share, mean = most_visited(routing, router, tokens, ranks), visited(routing, router, ranks) / ranks
+            assert mean * 0.98 <= share <= 1.0
+            assert busiest_rank(routing, router, tokens, ranks) <= ranks * min(1.0, 256.0 / ranks / 8.0)
