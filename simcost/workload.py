@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simcost.blocks.view import ROLES, View
 from simcost.dtypes import Dtype, dtype
@@ -11,6 +11,7 @@ from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.plan import CHOICES, Phase, Plan
+from simcost.routing import check_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,11 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
             raise SpecError(
                 f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"
             )
+    check_layers(
+        phase.routing, sum(n for n, layer in model.stacks if any(hasattr(b, "n_routed_experts") for b in layer))
+    )
+    if plan.all_to_all == "auto" and device.scaleup is not None and device.scaleup.rack:
+        plan = replace(plan, all_to_all="nvlink")  # TensorRT-LLM on NVL72, in prefill and decode
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = _storage(model, plan)

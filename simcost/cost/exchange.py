@@ -2,8 +2,8 @@
 
 Normal kernels send one copy a token and node over the network, to the rank of the same index, and forward it inside that node
 to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. On
-each tier the busier of two sets the pace: the rank with most tokens to send, or the one that most is sent to. In an NVLink
-domain of a rack engines send one copy a rank, whatever the phase. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
+each tier the busier of two sets the pace: the rank with most tokens to send, or the one that most is sent to. NVLink kernels
+send one copy a rank; beyond their domain they are priced as normal ones. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
 before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepseek-ai/DeepEP README; docs/theory/expert-parallel.md.
 """
 
@@ -30,9 +30,8 @@ NOTIFY = 52e-6
 def resolved(op: Exchange, device: Device) -> Traffic:
     """What the busiest rank sends or receives on each tier, as copies of so many tokens that a token has as many as on the
     mean; none where the group is one rank."""
-    mode = "nvlink" if _one_machine(device) else op.mode
     nodes = device.nodes(op.group, op.stride)
-    each = _once_a_node if mode in ("normal", "nvlink") else _one_by_one
+    each = _once_a_node if op.mode in ("normal", "nvlink") else _one_by_one
     near, far, inside, outside = each(op, device.node(op.group, op.stride), nodes)
     fixed = op.padded * op.tokens  # of a capacity factor: whoever picks, as many rows go
     inside, outside = where(fixed > 0.0, fixed * near, inside), where(fixed > 0.0, fixed * far, outside)
@@ -40,7 +39,7 @@ def resolved(op: Exchange, device: Device) -> Traffic:
     tokens = where(moves, (inside + outside) / where(moves, near + far, 1.0), op.tokens)
     return Traffic(
         tokens, op.width_bytes, where(moves, inside / tokens, 0.0), where(moves, outside / tokens, 0.0), op.group, nodes,
-        SMS, mode, op.direction,
+        SMS, op.mode, op.direction,
     )  # fmt: skip
 
 
@@ -62,20 +61,6 @@ def _one_by_one(op: Exchange, inside: Num, nodes: Num) -> tuple[Num, Num, Num, N
     near, far = (inside - 1.0) / op.group, (op.group - inside) / op.group
     most = maximum(op.tokens * op.router.top_k, op.rows())
     return op.router.top_k * near, op.router.top_k * far, most * near, most * far
-
-
-def _one_machine(device: Device) -> bool:
-    """Whether a domain is so large that engines exchange tokens over its links alone (NVL72): kernels that send a copy a rank."""
-    link = device.scaleup
-    return (
-        link is not None
-        and link.topology == "switch"
-        and link.domain is not None
-        and float(np.min(link.domain)) >= _RACK
-    )
-
-
-_RACK = 32.0  # devices
 
 
 def traffic_cost(op: Traffic, device: Device) -> Cost:
@@ -105,7 +90,7 @@ def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
 
 def notify(op: Traffic) -> Cost:
     """The exchange of counts before a normal dispatch that leaves the node."""
-    if op.mode != "normal" or op.direction != "dispatch":
+    if op.mode not in ("normal", "nvlink") or op.direction != "dispatch":
         return Cost()
     waits = NOTIFY * (1.0 * (op.far_bytes > 0.0))
     return Cost(overhead_s=waits, spread={_SOURCE: SPREAD * waits})

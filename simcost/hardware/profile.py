@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from simcost.errors import SpecError
-from simcost.num import Num, floor, maximum, minimum, where
+from simcost.num import Num, every, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
+
+RACK = 32.0  # devices
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,11 @@ class Link:
     pair: Num | None
     domain: Num | None
     reduces: bool = False
+
+    @property
+    def rack(self) -> bool:
+        """Whether it is so large that engines exchange tokens over it alone (NVL72), with kernels that send a copy a rank."""
+        return self.topology == "switch" and self.domain is not None and every(self.domain >= RACK)
 
     def reach(self, group: Num) -> Num:
         """Bandwidth of one device towards a group: in a mesh only the links to its members count. [B/s]"""

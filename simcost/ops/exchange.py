@@ -14,7 +14,7 @@ from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
 from simcost.routing import Router, Routing, busiest_rank, most_visited, visited
 
-MODES = ("normal", "low_latency", "nccl")
+MODES = ("normal", "low_latency", "nccl", "nvlink")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Exchange:
         if self.mode == "low_latency":
             slots = 4.0 * self.router.experts * self.tokens
         else:
-            once = self.mode == "normal"
+            once = self.mode in ("normal", "nvlink")
             came = self.distinct(self.group) if once else self.rows()
             fixed = self.padded * self.tokens * (self.copies(self.group) if once else self.router.top_k)
             slots = where(self.padded > 0.0, fixed, came)

@@ -5,12 +5,10 @@ For one operating point of a design with experts. Source: `routing.py`, docs/the
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from simcost.blocks.ffn.moe import MoE
 from simcost.plan import Plan
 from simcost.result import Row, number
-from simcost.routing import Routing, busiest_expert, busiest_rank, error, touched, visited
+from simcost.routing import Routing, busiest_expert, busiest_rank, by_layer, error, most_visited, touched, visited
 from simcost.scenarios.step import Step
 
 
@@ -25,9 +23,8 @@ def rows(step: Step) -> list[Row]:
 
 
 def _layers(routing: Routing) -> list[tuple[str, Routing]]:
-    if not routing.shares:
-        return [("all", routing)]
-    return [(str(i), replace(routing, shares=(share,))) for i, share in enumerate(routing.shares)]
+    found = by_layer(routing)
+    return [(str(i) if len(found) > 1 else "all", one) for i, one in enumerate(found)]
 
 
 def _row(step: Step, block: MoE, plan: Plan, routing: Routing, layer: str) -> Row:
@@ -40,6 +37,8 @@ def _row(step: Step, block: MoE, plan: Plan, routing: Routing, layer: str) -> Ro
         "busiest_expert_load": number(busiest_expert(routing, router, tokens, spare)),
         "busiest_rank_load": number(busiest_rank(routing, router, tokens, plan.ep, spare)),
         "experts_touched_per_rank": number(touched(routing, router, tokens, held)), "experts_per_rank": number(held),
-        "ranks_visited": number(visited(routing, router, plan.ep)), "nodes_visited": number(visited(routing, router, nodes)),
+        "ranks_visited": number(visited(routing, router, plan.ep, spare)),
+        "nodes_visited": number(visited(routing, router, nodes, spare)),
+        "busiest_node_tokens": number(most_visited(routing, router, tokens, nodes, spare)),
         "simulation_error": error(routing, router, int(float(plan.ep)), int(float(spare))),
     }  # fmt: skip
