@@ -150,7 +150,7 @@ def _slowed(priced: Priced[C]) -> Num:
     for _, call, cost, weight in leaves(priced):
         seconds = seconds + weight * cost.seconds
         longer = longer + weight * cost.seconds * call.slow
-    return longer / maximum(seconds, 1e-30)
+    return maximum(longer / maximum(seconds, 1e-30), 1.0)  # nothing to slow where nothing takes time
 
 
 def _stretched(priced: Priced[C], factor: Num) -> Priced[C]:
