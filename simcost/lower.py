@@ -1,14 +1,24 @@
-"""(model, view) -> program of one step, stack by stack."""
+"""(model, view) -> program of one step, stack by stack; and what must hold for a plan of it.
+
+Most likely to be wrong: what engines refuse, which changes with their versions. Source of the rule on blocks of scales: vLLM
+`quantization/fp8.py` and `utils/fp8_utils.py` (validate_fp8_block_shape), SGLang `layers/quantization/fp8.py`: all raise.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+
+import numpy as np
 
 from simcost.blocks import ring_exchange, two_batch
 from simcost.blocks.beside import exchanges
-from simcost.blocks.view import View
+from simcost.blocks.view import ROLES, Block, View
+from simcost.dtypes import Dtype, dtype
+from simcost.model.quant import CONVERTED
 from simcost.model.spec import Layer, ModelSpec
-from simcost.plan import Check, Plan, own_checks
+from simcost.num import is_scalar
+from simcost.plan import Check, Phase, Plan, own_checks
 from simcost.program import Choice, Program, Serial
 
 
@@ -46,13 +56,61 @@ def step(model: ModelSpec, view: View) -> Serial:
     return Serial(tuple(parts), "step")
 
 
+def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
+    """The format in which each role's weights are kept."""
+    if plan.weight_dtype is None:
+        return dict(model.storage)
+    wanted = dtype(plan.weight_dtype, "plan.weight_dtype")
+    if wanted.bits >= 16:
+        return dict.fromkeys(ROLES, wanted)
+    roles = model.quantisation.roles if model.quantisation else CONVERTED
+    return dict(model.storage) | dict.fromkeys(roles, wanted)
+
+
+def has_experts(model: ModelSpec) -> bool:
+    return any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
+
+
 def checks(model: ModelSpec, plan: Plan) -> list[Check]:
-    """Every sharding rule of every block, the plan's own first."""
+    """Every sharding rule of every block, the plan's own first, those of number formats last."""
     found = own_checks(plan)
-    if not any(hasattr(block, "n_routed_experts") for _, block in model.blocks()):
+    if not has_experts(model):
         found.append(Check(plan.ep == 1, f"ep splits experts, and {model.name} has none"))
     layers = float(len(model.order))
     found.append(Check(plan.pp <= layers, f"pp must not exceed the {layers:.0f} layers of {model.name}"))
-    for _, block in model.blocks():
+    blocks = [block for _, block in model.blocks()]
+    for block in blocks:
         found += block.checks(plan)
-    return found
+    formats = storage(model, plan)
+    return [*found, *(check for block in blocks for check in _tiles(block, plan, formats))]
+
+
+def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[Check]:
+    """A scale stands for a whole tile of a matrix, so a rank's part of it is whole tiles. Formats with scales along one row
+    are left out: engines pad those (gpt-oss: 2880 columns over 8 ranks). Products of several matrices count as one."""
+    for part, whole in zip(block.weights(plan), block.weights(Plan()), strict=True):
+        kind = formats[part.role]
+        if part.inner is None or whole.inner is None or kind.block[0] <= 1:
+            continue
+        sides = (("rows", part.out, whole.out, kind.block[0]), ("columns", part.inner, whole.inner, kind.block[1]))
+        for side, size, full, step in sides:
+            cut = np.asarray(size != full)
+            if cut.any():
+                shown = f"{size:g} {side}" if is_scalar(size) else side
+                reason = (
+                    f"{part.name}: a rank's {shown} are not whole blocks of {step}, as {kind.name} scales them: "
+                    "vLLM and SGLang refuse that"
+                )
+                yield Check(~cut | np.asarray(size % step == 0.0), reason)
+
+
+def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
+    """Kernels that a phase cannot be run with. No CUDA graph holds the normal exchange: it waits on the host for counts
+    (`blocks/dispatch.py`)."""
+    if plan.all_to_all != "normal" or plan.cuda_graph != "on" or not has_experts(model):
+        return []
+    reason = (
+        "all_to_all=normal waits on the host for counts, which no CUDA graph of a decode step can hold: "
+        "take plan.all_to_all=low_latency, or plan.cuda_graph=off"
+    )
+    return [Check((np.asarray(phase.q_len) != 1.0) | (np.asarray(plan.exchanges) == 0.0), reason)]

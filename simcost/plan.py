@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simcost.errors import SpecError
+from simcost.errors import Infeasible
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
 from simcost.routing import Routing
 
@@ -132,18 +132,7 @@ def divides(size: Num, parts: Num, what: str) -> Check:
     ratio = size / parts
     shown = f"{size:.0f}" if is_scalar(size) else "size"
     by = f"{parts:.0f}" if is_scalar(parts) else "that many"
-    return Check(ratio == floor(ratio), f"{what} = {shown} cannot be cut into {by} equal parts{_nearest(size, parts)}")
-
-
-def _nearest(size: Num, parts: Num) -> str:
-    """The numbers next to `parts` that cut `size` evenly."""
-    if not (is_scalar(size) and is_scalar(parts)) or size < 1:
-        return ""
-    whole, wanted = round(float(size)), float(parts)
-    cuts = [n for n in range(1, min(whole, 4096) + 1) if whole % n == 0]
-    below, above = [n for n in cuts if n < wanted], [n for n in cuts if n > wanted]
-    near = [str(n) for n in (*below[-1:], *above[:1])]
-    return f" (nearest that work: {' and '.join(near)})" if near else ""
+    return Check(ratio == floor(ratio), f"{what} = {shown} cannot be cut into {by} equal parts")
 
 
 def own_checks(plan: Plan) -> list[Check]:
@@ -188,7 +177,7 @@ def require(checks: list[Check]) -> None:
     """Raise the first broken rule; for a single query."""
     for check in checks:
         if not every(check.ok):
-            raise SpecError(f"plan: {check.reason}")
+            raise Infeasible(f"plan: {check.reason}")
 
 
 def busiest(batch: Num, parts: Num) -> Num:

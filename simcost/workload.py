@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from simcost import lower
 from simcost.blocks.view import ROLES, View
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
@@ -57,7 +58,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
         plan = replace(plan, all_to_all="nvlink")  # TensorRT-LLM on NVL72, in prefill and decode
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
-    storage = _storage(model, plan)
+    storage = lower.storage(model, plan)
     compute = {role: _compute(model, plan, role, storage[role], activation) for role in ROLES}
     _computable(
         device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage
@@ -72,17 +73,6 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
 
 def _named(name: str | None, key: str) -> Dtype | None:
     return None if name is None else dtype(name, f"plan.{key}")
-
-
-def _storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
-    wanted = _named(plan.weight_dtype, "weight_dtype")
-    storage = dict(model.storage)
-    if wanted is None:
-        return storage
-    if wanted.bits >= 16:
-        return dict.fromkeys(ROLES, wanted)
-    roles = model.quantisation.roles if model.quantisation else CONVERTED
-    return storage | dict.fromkeys(roles, wanted)
 
 
 def _compute(model: ModelSpec, plan: Plan, role: str, stored: Dtype, activation: Dtype) -> Dtype:

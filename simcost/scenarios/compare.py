@@ -11,7 +11,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import moved, phases
+from simcost.scenarios import moved, phases, rules
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -76,10 +76,15 @@ def _design(question: Query, prompt: Query) -> Row:
         at = replace(w, phase=Phase(1.0, 1.0, context - 1.0))
         found[f"flops_per_token_at_{context}"] = steps.flops_per_token(at)
     try:
-        step = steps.run(w)
-        first = steps.run(workload(prompt))
+        step = rules.run(w)
+        first = rules.run(workload(prompt))
     except SimcostError as error:
-        return {**row, "feasible": False, "reason": str(error), **{k: number(v) for k, v in found.items()}}
+        return {
+            **row,
+            "feasible": False,
+            "reason": str(error).removeprefix("plan: "),
+            **{k: number(v) for k, v in found.items()},
+        }
     output = steps.metrics(step, True, question.price(w.device))
     entry = steps.metrics(first, False, prompt.price(w.device))
     for name in ("ttft_s", "ttft_low_s", "ttft_high_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens"):

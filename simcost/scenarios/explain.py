@@ -13,7 +13,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import loads, phases, stages, traffic
+from simcost.scenarios import loads, phases, rules, stages, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -86,7 +86,7 @@ def result(query: Query) -> Result:
         raise SpecError(
             "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
         )
-    step = steps.run(w)
+    step = rules.run(w)
     total = step.cost.seconds
     rows: list[Row] = []
     for path, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):

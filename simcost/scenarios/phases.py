@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simcost.errors import SpecError
+from simcost import grammar, lower
+from simcost.errors import SimcostError, SpecError
 from simcost.hardware.profile import Device
-from simcost.num import is_scalar
+from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import stages
+from simcost.scenarios import idle, rules, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, reason, reasons, sweep, workload
 from simcost.units import show
@@ -70,16 +72,18 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     longest = float(np.max(np.asarray(w.phase.context)))
     if m.max_positions is not None and longest > m.max_positions:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
-    if w.phase.routing != Routing() and not any(hasattr(block, "n_routed_experts") for _, block in m.blocks()):
+    if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
     moe = sum(any(hasattr(block, "n_routed_experts") for block in m.stacks[j][1]) for j in m.order)
     if (lines := len(w.phase.routing.shares)) > 1 and moe not in (0, lines):
         found.append(f"{m.name}: routing of {lines} layers for {moe} layers with experts: each takes their mean")
+    stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
+    found += idle.notes(w, stated | set(query.overrides.plan))
     if w.plan.gpus is not None:
-        idle = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
-        if idle > 0.0:
+        unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
+        if unused > 0.0:
             found.append(
-                f"{idle:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
+                f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
     found += _off_rows(query, w.device)
     found.append(_price(query, w))
@@ -181,7 +185,7 @@ def _fullest(step: steps.Step) -> str:
 
 def _single(query: Query) -> Result:
     w = workload(query)
-    step = steps.run(w)
+    step = rules.run(w)
     sentence, fits = verdict(step)
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
@@ -192,16 +196,29 @@ def _single(query: Query) -> Result:
 
 def _sweep(query: Query) -> Result:
     vector, points = sweep(query)
-    runnable = [point.workload for point in points if point.workload is not None]
+    priced = [_priced(query, vector, point) for point in points]
+    runnable = [point.workload for point, _ in priced if point.workload is not None]
     if not runnable:
-        raise SpecError(f"no point of the sweep can be run: {points[0].reason}")
-    rows = _table(query, vector, points)
+        first = {path: values[0] for path, values in query.axes.items()}
+        raise SpecError(f"no point of the sweep can be run: {reason(query, first, True) or priced[0][0].reason}")
+    rows = _table(query, vector, priced)
     said = [line for w in runnable for line in warnings(query, w)]
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         _name(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
         tuple(dict.fromkeys(said)), references(runnable[0]), _sweep_verdict(rows, fits), fits,
     )  # fmt: skip
+
+
+def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[str, Any] | None]:
+    """A point with its columns. What shows only when it is priced (counts of tokens for another number of experts) is a reason
+    like any other."""
+    if point.workload is None:
+        return point, None
+    try:
+        return point, columns(query, vector, point.workload)
+    except SimcostError as error:
+        return replace(point, workload=None, reason=str(error)), None
 
 
 def _sweep_verdict(rows: Columns, fits: bool) -> str:
@@ -214,20 +231,19 @@ def _sweep_verdict(rows: Columns, fits: bool) -> str:
     )
 
 
-def _table(query: Query, vector: list[str], points: list[Point]) -> Columns:
+def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, Any] | None]]) -> Columns:
     """Columns of all points: the axes in the order asked for, feasibility, metrics."""
     shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
     grid = np.indices(shape).reshape(len(shape), size) if shape else np.zeros((0, size), int)
     labels: dict[str, list[Any]] = {path: [] for path in query.axes}
-    parts = []
-    for point in points:
+    for point, _ in priced:
         for path in query.axes:
             values = query.axes[path]
             labels[path] += (
                 [values[i] for i in grid[vector.index(path)]] if path in vector else [point.fixed[path]] * size
             )
-        parts.append(None if point.workload is None else columns(query, vector, point.workload))
+    parts = [part for _, part in priced]
     names = next(list(part) for part in parts if part is not None)
     empty = {name: np.full(size, np.nan) for name in names}
     joined: dict[str, Any] = {}
@@ -236,17 +252,26 @@ def _table(query: Query, vector: list[str], points: list[Point]) -> Columns:
             joined[name] = np.concatenate([np.zeros(size, bool) if part is None else part[name] for part in parts])
         elif name != "reason":
             joined[name] = np.concatenate([empty[name] if part is None else part[name] for part in parts])
-    why = [
-        [point.reason] * size if part is None else list(part["reason"])
-        for point, part in zip(points, parts, strict=True)
-    ]
+    why = [[point.reason] * size if part is None else list(part["reason"]) for point, part in priced]
     feasible, said = joined.pop("feasible"), [words for part in why for words in part]
-    for i in np.flatnonzero(~feasible)[:_NAMED]:
-        said[i] = reason(query, {path: values[i] for path, values in labels.items()}) or said[i]
+    _name_numbers(query, labels, feasible, said)
     return Columns(labels, feasible, said, joined)
 
 
 _NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
+_ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
+_IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
+
+
+def _name_numbers(query: Query, labels: dict[str, list[Any]], feasible: Bools, said: list[str]) -> None:
+    """Put numbers into the reasons of the first rows that have one, once for all rows of one plan."""
+    known: dict[tuple[Any, ...], str] = {}
+    for i in np.flatnonzero(~feasible)[:_NAMED]:
+        values = {path: column[i] for path, column in labels.items()}
+        key = tuple(value for path, value in values.items() if path not in _IDLE_IN_RULES)
+        if key not in known:
+            known[key] = reason(query, values, len(known) < _ADVISED)
+        said[i] = known[key] or said[i]
 
 
 def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, lower
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools
+from simcost.num import Array, Bools, Index
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases
@@ -30,7 +30,9 @@ from simcost.workload import Workload, build
 
 SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 MOST = 20_000  # plans
-_PART = 16384  # points at a time: their arrays stay in the processor's cache
+_PART = (
+    32768  # points at a time: smaller parts make threads wait for each other, larger ones leave the processor's cache
+)
 _SHOWN = (
     "tpot_s", "ttft_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
@@ -65,8 +67,7 @@ def _divisors(n: int) -> list[int]:
 def result(query: Query, gpus: int, wish: Wish) -> Result:
     """One row a plan, best first."""
     model, device = model_of(query), hardware.load(query.hw, query.overrides.hw)
-    experts = any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
-    table = np.array(list(splits(gpus, experts, wish.cp)), np.float64)
+    table = np.array(list(splits(gpus, lower.has_experts(model), wish.cp)), np.float64)
     if len(table) > MOST:
         raise SpecError(
             f"--gpus {gpus}: {len(table):,} ways to split them; at most {MOST:,} (leave out --cp, or ask for fewer)"
@@ -75,42 +76,67 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     table = table[_asked(query, table)]
     if not len(table):
         raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
-    parts = np.array_split(table, max(len(table) * len(wish.batches) // _PART, 1))
-
-    def priced(part: Array) -> Part:
-        return _part(query, model, device, fixed, part, wish)
-
-    first = priced(parts[0])  # curves are loaded once, before anything runs side by side
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        found = [first, *pool.map(priced, parts[1:])]
-    values = {name: np.concatenate([part.values[name] for part in found]) for name in first.values}
-    good, why, fits = (np.concatenate([getattr(part, name) for part in found]) for name in ("good", "why", "fits"))
-    return _answer(query, first.workload, table, wish, good, why, fits, values)
+    every = np.asarray(wish.batches)
+    whole = _built(query, model, device, fixed, table, every)
+    good, why = (found[:, 0] for found in reasons(whole, (len(table), 1)))  # no rule reads the batch
+    # Plans that break a rule are not priced; the others by pipeline stages: a part of one number of them is quickest.
+    runs = np.flatnonzero(good)
+    runs = runs[np.argsort(table[runs, SIZES.index("pp")], kind="stable")]
+    points = _Points(np.zeros((len(table), len(every)), bool), {})
+    if len(runs):
+        points = _priced(query, model, device, fixed, table, runs, wish)
+    return _answer(query, whole, table, wish, good, why, points)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some plans at every batch: all [plans, batches]."""
+class _Points:
+    """Plans at every batch: all [plans, batches]; zeros for plans that break a rule."""
 
-    workload: Workload
-    good: Bools
-    why: Any
     fits: Bools
     values: dict[str, Array]
 
 
-def _part(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, wish: Wish) -> Part:
+def _priced(
+    query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, runs: Index, wish: Wish
+) -> _Points:
+    """The plans `runs` of the table, in parts side by side."""
+    every = np.asarray(wish.batches)
+    # One batch of all first: curves are loaded once, before anything runs side by side.
+    known = _part(query, _built(query, model, device, fixed, table[runs], every[:1])).values
+    if wish.metric not in known:
+        raise SpecError(
+            f"--metric {wish.metric}: not a metric of {'decode' if query.decode else 'prefill'}{nearest(wish.metric, known)}"
+        )
+    kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & known.keys()
+    cores = os.cpu_count() or 1
+    parts = np.array_split(runs, cores * max(-(-len(runs) * len(every) // (cores * _PART)), 1))
+    with ThreadPoolExecutor(max_workers=cores) as pool:
+        found = list(
+            pool.map(lambda part: _part(query, _built(query, model, device, fixed, table[part], every)), parts)
+        )
+    values = {name: np.zeros((len(table), len(every))) for name in kept}
+    fits = np.zeros((len(table), len(every)), bool)
+    for part, points in zip(parts, found, strict=True):
+        fits[part] = points.fits
+        for name in kept:
+            values[name][part] = points.values[name]
+    return _Points(fits, values)
+
+
+def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, batches: Array) -> Workload:
+    """Plans [plans, 1] at batches [1, batches]."""
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
-    phase = phase_of(query, plan, {**query.overrides.phase, "batch": np.asarray(wish.batches)[None, :]})
-    w = build(model, device, plan, phase)
-    shape = (len(table), len(wish.batches))
-    good, why = reasons(w, shape)
+    return build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]}))
+
+
+def _part(query: Query, w: Workload) -> _Points:
+    shape = np.broadcast_shapes(np.shape(w.plan.tp), np.shape(w.phase.batch))
     with np.errstate(all="ignore"):
         step = steps.run(w)
-        found = steps.metrics(step, query.decode, query.price(device), reach=False)
-        values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
-    return Part(w, good, why, np.broadcast_to(np.asarray(step.memory.short) <= 0, shape), values)
+        found = steps.metrics(step, query.decode, query.price(w.device), reach=False)
+    values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
+    return _Points(np.broadcast_to(np.asarray(step.memory.short) <= 0, shape), values)
 
 
 def _asked(query: Query, table: Array) -> Bools:
@@ -123,15 +149,10 @@ def _asked(query: Query, table: Array) -> Bools:
     return keep
 
 
-def _answer(
-    query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]
-) -> Result:
-    if wish.metric not in found:
-        raise SpecError(
-            f"--metric {wish.metric}: not a metric of {'decode' if query.decode else 'prefill'}{nearest(wish.metric, found)}"
-        )
-    worth = _worth(wish.metric, found[wish.metric])
-    allowed = good & fits
+def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
+    found, fits = points.values, points.fits
+    worth = _worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
+    allowed = good[:, None] & fits
     for name, most in wish.limits.items():
         allowed = allowed & (found[name] <= most)
     worth = np.where(allowed, worth, -np.inf)
@@ -168,12 +189,12 @@ def _worth(name: str, values: Array) -> Array:
 
 def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]) -> str:
     """Why no batch of this plan will do."""
-    if not good[i].any():
-        return str(why[i][0])
-    if not (good[i] & fits[i]).any():
-        short = float(np.min(np.where(good[i], found["memory_short_bytes_per_gpu"][i], np.inf)))
+    if not good[i]:
+        return str(why[i])
+    if not fits[i].any():
+        short = float(np.min(found["memory_short_bytes_per_gpu"][i]))
         return f"short by {show(short, 'bytes')} a GPU at every batch"
-    late = [name for name, most in wish.limits.items() if not (good[i] & fits[i] & (found[name][i] <= most)).any()]
+    late = [name for name, most in wish.limits.items() if not (fits[i] & (found[name][i] <= most)).any()]
     return (
         f"{late[0]} above {show(wish.limits[late[0]], 'seconds')} at every batch"
         if late

@@ -22,7 +22,7 @@ from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import COUNTS, Phase, Plan
 from simcost.routing import Routing, parse
-from simcost.scenarios.step import rules_of
+from simcost.scenarios import rules
 from simcost.workload import Workload, build
 
 _FROM_ZERO = ("past", "redundant_experts")
@@ -199,13 +199,13 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
     return float(hardware.override(key, value, facts, where))
 
 
-def reason(query: Query, values: Mapping[str, Any]) -> str:
-    """The first rule that one point of a sweep breaks, with its numbers: the arrays know only which."""
+def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
+    """The first rule that one point of a sweep breaks, with its numbers: the arrays know only which. `advise`: and a way out."""
     try:
         w = _arrays(query, values, [])
     except SimcostError as error:
         return str(error)
-    return next((check.reason for check in rules_of(w) if not every(check.ok)), "")
+    return rules.broken(w, advise)
 
 
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
@@ -213,7 +213,7 @@ def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
     good = np.ones(shape, bool)
     why = np.zeros(shape, np.intp)  # index into `said`
     said = [""]
-    for check in rules_of(w):
+    for check in rules.of(w):
         if every(check.ok):
             continue
         bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)

@@ -1,0 +1,76 @@
+"""Whether a plan can be run; where it cannot, the values next to the asked one with which it could.
+
+All values of one field are tried at once as an array, with everything else as given. Most likely to be wrong: a plan for which two
+fields must change; nothing is said then. Source: the checks of the blocks, the plan, the device.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from simcost import lower
+from simcost.errors import Infeasible
+from simcost.num import Array, Bools, every
+from simcost.plan import Check, Plan
+from simcost.scenarios import step as steps
+from simcost.workload import Workload
+
+_SIZES = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "redundant_experts")
+_MOST = 1024  # values tried where no cluster says how many devices there are
+_DEFAULTS = {field.name: field.default for field in fields(Plan)}
+
+
+def of(w: Workload) -> list[Check]:
+    """Every rule of a workload."""
+    return [*steps.rules_of(w), *_kernels(w)]
+
+
+def _kernels(w: Workload) -> list[Check]:
+    return lower.kernel_checks(w.model, w.plan, w.phase)
+
+
+def broken(w: Workload, advise: bool = True) -> str:
+    """The first rule that one point breaks, with the way out; "" where it can be run. Rules of kernels name theirs."""
+    if said := _first(steps.rules_of(w)):
+        return said + nearest(w) if advise else said
+    return _first(_kernels(w))
+
+
+def _first(checks: list[Check]) -> str:
+    return next((check.reason for check in checks if not every(check.ok)), "")
+
+
+def run(w: Workload) -> steps.Step:
+    """`step.run` of one point. Raises Infeasible with the rule that the plan breaks and the nearest plans that do not."""
+    if said := broken(w):
+        raise Infeasible(f"plan: {said}")
+    return steps.run(w)
+
+
+def nearest(w: Workload) -> str:
+    """The next smaller and larger value of each field that was stated, such that all rules hold; "" where none does."""
+    found = [words for name in _SIZES if getattr(w.plan, name) != _DEFAULTS[name] and (words := _around(w, name))]
+    return f" (nearest that work: {', or '.join(found)})" if found else ""
+
+
+def _around(w: Workload, name: str) -> str:
+    spare = name == "redundant_experts"  # slots, not devices
+    most = _MOST if w.plan.gpus is None or spare else int(float(np.asarray(w.plan.gpus)))
+    values = np.arange(0.0 if spare else 1.0, most + 1.0)
+    good, now = values[_holds(w, name, values)], float(np.asarray(getattr(w.plan, name)))
+    near = [*good[good < now][-1:], *good[good > now][:1]]
+    return f"plan.{name} = {' or '.join(f'{value:.0f}' for value in near)}" if near else ""
+
+
+def _holds(w: Workload, name: str, values: Array) -> Bools:
+    """Where all rules hold with these values of a field."""
+    sizes: dict[str, Any] = {name: values}
+    plan = replace(w.plan, **sizes)
+    good = np.ones(len(values), bool)
+    with np.errstate(all="ignore"):
+        for check in of(replace(w, plan=plan, view=replace(w.view, plan=plan))):
+            good &= np.asarray(check.ok, bool)
+    return good
