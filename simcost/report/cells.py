@@ -72,8 +72,16 @@ def cell(name: str, value: Any) -> str:
     return f"{value:,.4g}"
 
 
+_TITLES = {  # of an exchange the busiest rank's share counts, which is what it receives
+    "sent_bytes": "busiest rank's bytes",
+    "sent_step_bytes": "busiest rank's bytes a step",
+}
+
+
 def title(name: str) -> str:
     """A column or metric name as words: units that the cell shows are dropped."""
+    if name in _TITLES:
+        return _TITLES[name]
     words = name
     for suffix in ("_bytes_per_s", "_flops_per_s", "_s", "_bytes", "_w"):
         if unit_of(name) not in ("rate", "") and words.endswith(suffix) and words != suffix:

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from simcost.report import curves
+from simcost.report import curves, refusals
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
@@ -39,12 +39,15 @@ _FIRST = {
         "measured_rows", "like", "scaleup_bytes_per_s",
     ),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
+    "memory": ("stage", "holds", "used_bytes", "room_bytes", "fullest"),
+    "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
     "sweep": (
         "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
-        "usd_per_million_input_tokens", "usd_per_million_output_tokens", "reason", "max_batch", "max_context", "memory_used_bytes_per_gpu",
+        "usd_per_million_input_tokens", "usd_per_million_output_tokens", "max_batch", "max_context", "memory_used_bytes_per_gpu",
     ),
 }  # fmt: skip
-_WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "reason": 40, "title": 24, "attention": 20}
+_WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20}
+_SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _MOST = 60
 _MOST_OF = {"plans": 20, "terms": 16, "rows": 8}  # the largest differences come first; files hold them all
 
@@ -73,7 +76,7 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
         return _by_part(rows, width)
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows) if name == "curves" else curves.parameters(rows)
-    return [_table(name, rows, width)]
+    return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
 
 
 def _metrics(result: Result) -> Table:
@@ -126,18 +129,21 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
         lines.append(Text(f"not shown at this width (--format csv has them): {hidden}", style="dim"))
     if len(rows) > most:
         lines.append(Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
-    return Group(*lines)
+    return Group(*lines, *([Text("")] if len(lines) > 1 else []))
 
 
 def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     """Columns in the order of their worth to a reader: what does not fit goes from the end."""
     hidden = _HIDDEN.get(name, ())
-    names = [n for n in dict.fromkeys(key for row in rows for key in row) if n not in hidden]
+    names = [n for n in dict.fromkeys(key for row in rows for key in row) if n not in hidden and n != "reason"]
     first = [n for n in _FIRST.get(name, ()) if n in names]
     if name == "sweep":
         axes = names[: names.index("feasible")]
-        first = axes + [n for n in first if n not in axes]
-        names = [n for n in names if n != "feasible" or any(not row["feasible"] for row in rows)]
+        first = [*axes, "feasible", *(n for n in first if n not in axes)]
+    if name == "plans":  # without --cp, or without experts
+        names = [n for n in names if n not in _SIZES or any(row[n] != 1 for row in rows)]
+    if "feasible" in names and all(row["feasible"] for row in rows):
+        names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
 
 
@@ -169,18 +175,20 @@ def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]
 def _turned(name: str, rows: Sequence[Row], names: list[str], width: int) -> list[RenderableType]:
     """One column a row: designs side by side, as many as the width holds."""
     label = max(len(title(n)) for n in names) + 3
-    size = max(max(len(_head(name, names[0], row)) for row in rows), 12) + 3
+    heads = [_head(name, names[0], row) for row in rows]
+    size = max(12, *map(len, heads), *(_body(n, rows) for n in names[1:])) + 3
     each = max((width - label) // size, 1)
     found: list[RenderableType] = []
     for start in range(0, len(rows), each):
         part = rows[start : start + each]
         heading = name if start == 0 else f"{name} (continued)"
         table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-        table.add_column("", style="cyan")
-        for row in part:
-            table.add_column(_head(name, names[0], row), justify="right", header_style="bold", no_wrap=True)
+        table.add_column("", style="cyan", no_wrap=True, min_width=label - 3)
+        for head in heads[start : start + each]:
+            table.add_column(head, justify="right", header_style="bold", no_wrap=True)
         for n in names[1:]:
-            table.add_row(title(n), *(cell(n, row.get(n)) for row in part))
+            if any(row.get(n) is not None for row in part):  # points that cannot run have next to nothing
+                table.add_row(title(n), *(cell(n, row.get(n)) for row in part))
         found.append(table)
     return found
 

@@ -1,0 +1,55 @@
+"""Why rows of a table cannot run: below it, a line a reason, so that numbers keep their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from simcost.report.cells import cell
+from simcost.result import Row
+
+_REASONS = 12  # files hold them all
+_ROWS = 3  # named of those that share one
+
+
+def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
+    """One line a reason with the rows that have it; nothing where all rows can run."""
+    asked = [_asked(row) for row in rows]
+    groups: dict[str, list[Row]] = {}
+    for row, labels in zip(rows, asked, strict=True):
+        if row.get("reason"):
+            groups.setdefault(str(row["reason"]), []).append(labels)
+    if not groups:
+        return []
+    found: list[RenderableType] = [Text("cannot run:", style="bold")]
+    for reason, group in list(groups.items())[:_REASONS]:
+        found.append(Padding(Text(f"{_named(name, group, asked)}: {reason}"), (0, 0, 0, 2)))
+    if len(groups) > _REASONS:
+        found.append(Text(f"... {len(groups) - _REASONS} more reasons: --format csv has them", style="dim"))
+    return [*found, Text("")]
+
+
+def _asked(row: Row) -> Row:
+    """What tells a row from the others: all that stands before `feasible`."""
+    names = list(row)
+    return {key: row[key] for key in names[: names.index("feasible")]} if "feasible" in row else {}
+
+
+def _named(name: str, group: Sequence[Row], all_: Sequence[Row]) -> str:
+    """The rows of a group: by what they share where no other row does, else one by one."""
+    shared = {key: value for key, value in group[0].items() if all(row[key] == value for row in group)}
+    if len(group) > 1 and shared and sum(shared.items() <= row.items() for row in all_) == len(group):
+        return _label(name, shared)
+    more = f" and {len(group) - _ROWS} more" if len(group) > _ROWS else ""
+    return "; ".join(_label(name, row) for row in group[:_ROWS]) + more
+
+
+def _label(name: str, asked: Row) -> str:
+    if name == "designs":
+        return cell("design", asked["design"])
+    if name == "plans":  # a size of 1 goes without saying
+        asked = {key: value for key, value in asked.items() if value != 1} or asked
+    return " ".join(f"{key}={cell(key, value)}" for key, value in asked.items())
