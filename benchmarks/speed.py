@@ -1,7 +1,9 @@
 """Start-up and sweep speed, as ratios in one run: machines differ, ratios do not. Run by hand: python benchmarks/speed.py
 
 Bars: `simcost --help` <= 2.5x and a decode query <= 5x the wall time of `python -c "import numpy"`; 100,000 operating
-points of DeepSeek-V3 decode in one call <= 1 s; neither query loads torch, pandas or matplotlib.
+points of DeepSeek-V3 decode in one call <= 1 s; neither query loads torch, pandas or matplotlib. `plans` of DeepSeek-V3 on 64
+H800, 100,000 (plan, batch) points: >= 100,000 a second on two quiet cores. As a ratio: array operations (a square root of as many
+doubles, which the same machine does beside it) that a point costs, which a busy machine moves less than the rate.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+
+import numpy as np
 
 import simcost
 
@@ -31,10 +35,39 @@ def ratios(arguments: list[str], rounds: int = 11) -> tuple[float, float]:
     return statistics.median(found), found[int(0.9 * (rounds - 1))]
 
 
+def plans(rounds: int = 7) -> tuple[int, float, float]:
+    """(points, points a second, square roots of as many doubles that fit into its time): medians, pair by pair."""
+    few = simcost.plans("deepseek-v3", "h800", gpus=64, batch=[1024])  # curves are loaded once
+    batches = [16 * i for i in range(1, 100_000 // few.metrics["plans"] + 2)]
+    rates, roots = [], []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        points = simcost.plans("deepseek-v3", "h800", gpus=64, batch=batches).metrics["points"]
+        took = time.perf_counter() - start
+        rates.append(points / took)
+        roots.append(took / root(points))
+    return points, statistics.median(rates), statistics.median(roots)
+
+
+def root(count: int, rounds: int = 100) -> float:
+    """Seconds of one square root of `count` doubles."""
+    values = np.linspace(1.0, 2.0, count)
+    out = np.empty(count)
+    start = time.perf_counter()
+    for _ in range(rounds):
+        np.sqrt(values, out=out)
+    return (time.perf_counter() - start) / rounds
+
+
 def main() -> None:
     for name, arguments, bar in (("--help", ["-m", "simcost", "--help"], 2.5), ("decode", DECODE, 5.0)):
         middle, high = ratios(arguments)
         print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, bar {bar}x)")
+    points, rate, roots = plans()
+    print(
+        f"simcost plans: {rate:,.0f} of {points:,} (plan, batch) points of DeepSeek-V3 a second (bar 100,000 on two quiet cores),"
+        f" {roots:,.0f} square roots a point"
+    )
     heavy = "import sys, simcost.cli.app as a; a.run(sys.argv[1:]); print(sorted({'torch','pandas','matplotlib'} & set(sys.modules)))"
     out = subprocess.run([sys.executable, "-c", heavy, *DECODE[2:]], capture_output=True, text=True, check=True)
     print("heavy packages loaded by a decode query:", out.stdout.splitlines()[-1])

@@ -79,9 +79,7 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     every = np.asarray(wish.batches)
     whole = _built(query, model, device, fixed, table, every)
     good, why = (found[:, 0] for found in reasons(whole, (len(table), 1)))  # no rule reads the batch
-    # Plans that break a rule are not priced; the others by pipeline stages: a part of one number of them is quickest.
-    runs = np.flatnonzero(good)
-    runs = runs[np.argsort(table[runs, SIZES.index("pp")], kind="stable")]
+    runs = np.flatnonzero(good)  # a plan that breaks a rule is not priced
     points = _Points(np.zeros((len(table), len(every)), bool), {})
     if len(runs):
         points = _priced(query, model, device, fixed, table, runs, wish)
@@ -109,6 +107,7 @@ def _priced(
         )
     kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & known.keys()
     cores = os.cpu_count() or 1
+    # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
     parts = np.array_split(runs, cores * max(-(-len(runs) * len(every) // (cores * _PART)), 1))
     with ThreadPoolExecutor(max_workers=cores) as pool:
         found = list(
