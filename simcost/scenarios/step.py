@@ -13,9 +13,9 @@ from simcost.cost.tiers import link_checks
 from simcost.model import count
 from simcost.num import Num, exp, floor, is_scalar, maximum, minimum, where
 from simcost.plan import COUNTS, Check, busiest, require
-from simcost.program import Priced, choices, leaves
+from simcost.program import Priced, choices
 from simcost.program import price as fold
-from simcost.scenarios import stages
+from simcost.scenarios import alike, stages
 from simcost.workload import Workload
 
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
@@ -80,31 +80,21 @@ def _one(w: Workload) -> Step:
     rules = rules_of(w)
     if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
         require(rules)
-    program = lower.step(w.model, w.view)
     model = calibrated.model(w.device)
-    priced = fold(program, model)
+    step = alike.folded(w, model)
+    priced = step.priced
     hops = fold(stages.between(w), model)
     whole, slowest = stages.times(w, priced, hops, bool(np.all(np.asarray(w.phase.q_len) == 1.0)))
     host = w.device.assumption("step_overhead")
     engine = Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
     if w.plan.cuda_graph == "off":
         # The host launches kernels one by one: what the device does not hide of that is waited for.
-        wait = maximum(launches(priced) * w.device.assumption("eager_launch") - whole.seconds, 0.0)
+        wait = maximum(step.launches * w.device.assumption("eager_launch") - whole.seconds, 0.0)
         engine = engine + Cost(overhead_s=wait, spread={"eager launch assumed": SPREAD * wait})
     sequences = w.view.batch * w.phase.microbatches
     kept = stages.held(w, w.phase.context, sequences)
-    space = memory.footprint(
-        w.device, kept.weights, sequences * kept.sequence(w, w.phase.context), memory.workspace_bytes(priced)
-    )
+    space = memory.footprint(w.device, kept.weights, sequences * kept.sequence(w, w.phase.context), step.workspace)
     return Step(w, priced, fold(stages.passed(w), model), engine, whole + engine, slowest + engine, space, kept)
-
-
-def launches(priced: Priced[Cost]) -> Num:
-    """Kernels that a step launches."""
-    total: Num = 0.0
-    for _, call, cost, weight in leaves(priced):
-        total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * len(getattr(call.op, "parts", (1,)))
-    return total
 
 
 def sequence_bytes(w: Workload, context: Num) -> Num:

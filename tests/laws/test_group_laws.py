@@ -171,22 +171,29 @@ def test_a_stream_of_prompts_keeps_the_caches_of_all_batches_behind_a_stage(name
     assert step.memory.cache == pytest.approx(16.0 * step.held.sequence(w, 4096.0))
 
 
-def test_plans_are_the_single_queries_and_their_misfits_have_a_reason() -> None:
+@pytest.mark.parametrize(("name", "hw", "decode"), [
+    ("mixtral-8x7b", "h200", True), ("mixtral-8x7b", "h200", False), ("deepseek-v2-lite", "b200", True),
+    ("llama-3.1-8b", "mi300x", True),
+])  # fmt: skip
+def test_plans_are_the_single_queries_and_their_misfits_have_a_reason(name: str, hw: str, decode: bool) -> None:
     from simcost import api
 
-    found: Any = api.plans("mixtral-8x7b", "h200", gpus=8, batch=[8, 64], context=2048)
+    phase = {"phase": "decode", "context": 2048} if decode else {"phase": "prefill", "isl": 2048}
+    found: Any = api.plans(name, hw, gpus=8, batch=[8, 64], **phase)
     rows = found.tables["plans"]
-    rates = [row["output_tokens_per_s_per_gpu"] for row in rows if row["feasible"]]
+    metric = "output_tokens_per_s_per_gpu" if decode else "input_tokens_per_s_per_gpu"
+    rates = [row[metric] for row in rows if row["feasible"]]
     assert rates == sorted(rates, reverse=True)
+    assert len(rates) > 3
     assert all(row["reason"] for row in rows if not row["feasible"])
-    for row in (rows[0], rows[len(rates) // 2]):
-        sets = {f"plan.{name}": row[name] for name in plans.SIZES}
-        one = api.decode("mixtral-8x7b", "h200", batch=row["batch"], context=2048, set=sets)
-        assert one.metrics["tpot_s"] == pytest.approx(row["tpot_s"], rel=1e-9)
-    limited: Any = api.plans(
-        "mixtral-8x7b", "h200", gpus=8, batch=[8, 64], context=2048, tpot=float(rows[0]["tpot_s"]) * 0.8
-    )
-    assert all(row["tpot_s"] <= float(rows[0]["tpot_s"]) * 0.8 for row in limited.tables["plans"] if row["feasible"])
+    ask = api.decode if decode else api.prefill
+    time = "tpot_s" if decode else "ttft_s"
+    length = {"context": 2048} if decode else {"isl": 2048}
+    for row in rows[: len(rates)]:
+        sets = {f"plan.{size}": row[size] for size in plans.SIZES}
+        one: Any = ask(name, hw, batch=row["batch"], set=sets, **length)
+        assert one.metrics[time] == pytest.approx(row[time], rel=1e-9)
+        assert one.metrics["memory_used_bytes_per_gpu"] == pytest.approx(row["memory_used_bytes_per_gpu"], rel=1e-9)
 
 
 @pytest.mark.parametrize("stride", [1.0, 2.0, 8.0, 16.0])

@@ -1,0 +1,121 @@
+"""What runs more than once in a question is priced once: equal kernels of a step, and equal steps of a list of plans.
+
+Layers of several stacks share their attention; and however the copies of a stage are joined to pipelines, in decode its ranks run the
+same kernels on the same tokens. Most likely to be wrong: a block that read a number of the plan which `_told` leaves out; a law
+compares every plan of a list with its own query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simcost import lower
+from simcost.cost.cost import Cost
+from simcost.cost.memory import workspace_bytes
+from simcost.num import Index, Num
+from simcost.ops.work import Op
+from simcost.plan import COUNTS
+from simcost.program import Priced, leaves, price
+from simcost.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A priced step; of a list of plans down to its stacks only. workspace [B]; launches: kernels."""
+
+    priced: Priced[Cost]
+    workspace: Num
+    launches: Num
+
+
+class Once:
+    """A cost model that remembers what it answered."""
+
+    def __init__(self, model: Any) -> None:
+        self._model: Callable[[Op], Cost] = model
+        self._known: dict[Any, Cost] = {}
+        self.multiprocessors = model.multiprocessors
+        if hasattr(model, "knows"):
+            self.knows = model.knows
+
+    def __call__(self, op: Op) -> Cost:
+        key = _key(op)
+        if key not in self._known:
+            self._known[key] = self._model(op)
+        return self._known[key]
+
+
+def _key(value: Any) -> Any:
+    """Something hashable that two equal values share, and no two others."""
+    if isinstance(value, np.ndarray):
+        return value.shape, hashlib.blake2b(value.tobytes(), digest_size=16).digest()
+    if isinstance(value, tuple):
+        return tuple(_key(each) for each in value)
+    if is_dataclass(value):
+        try:
+            hash(value)
+        except TypeError:
+            return type(value), tuple(_key(getattr(value, field.name)) for field in fields(value))
+    return value
+
+
+def folded(w: Workload, model: Any) -> Folded:
+    """The step of a workload by a cost model."""
+    once = Once(model)
+    which = _which(w)
+    if which is None:
+        return _folded(w, once)
+    first, at = which
+    plan = replace(w.plan, **{name: _taken(getattr(w.plan, name), first) for name in COUNTS})
+    phase = replace(w.phase, microbatches=_taken(w.phase.microbatches, first))
+    found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once)
+    parts = tuple(Priced(_dealt(part.cost, len(first), at), part.node) for part in found.priced.parts)
+    priced = Priced(_dealt(found.priced.cost, len(first), at), found.priced.node, parts)
+    return Folded(priced, _spread(found.workspace, len(first), at), _spread(found.launches, len(first), at))
+
+
+def _folded(w: Workload, model: Any) -> Folded:
+    priced = price(lower.step(w.model, w.view), model)
+    total: Num = 0.0
+    for _, call, cost, weight in leaves(priced):
+        total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * len(getattr(call.op, "parts", (1,)))
+    return Folded(priced, workspace_bytes(priced), total)
+
+
+def _which(w: Workload) -> tuple[Index, Index] | None:
+    """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches]; None elsewhere, and
+    where all differ."""
+    count = np.shape(w.plan.tp)
+    if len(count) != 2 or count[1] != 1 or np.shape(w.phase.batch)[:1] != (1,):
+        return None
+    told = np.column_stack([np.broadcast_to(np.asarray(value, np.float64), count) for value in _told(w)])
+    _, first, at = np.unique(told, axis=0, return_index=True, return_inverse=True)
+    return (first, at.ravel()) if len(first) < len(told) else None
+
+
+def _told(w: Workload) -> tuple[Num, ...]:
+    """What the kernels of a rank know of a plan."""
+    p = w.plan
+    return (p.tp, p.cp, p.replicas, p.ep, p.expert_slices, p.redundant_experts, p.copies * w.phase.microbatches)
+
+
+def _taken(value: Any, index: Index) -> Any:
+    return value[index] if np.ndim(value) == 2 else value
+
+
+def _dealt(cost: Cost, kinds: int, at: Index) -> Cost:
+    spread = {source: _spread(value, kinds, at) for source, value in cost.spread.items()}
+    times = {f.name: _spread(getattr(cost, f.name), kinds, at) for f in fields(Cost) if f.name != "spread"}
+    return Cost(**times, spread=spread)
+
+
+def _spread(value: Num, kinds: int, at: Index) -> Num:
+    """[kinds, batches] -> [plans, batches]; what is one for all stays so."""
+    if isinstance(value, np.ndarray) and value.ndim == 2 and len(value) == kinds:
+        return np.asarray(value[at])
+    return value
