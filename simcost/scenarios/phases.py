@@ -74,9 +74,6 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
         found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
-    moe = sum(any(hasattr(block, "n_routed_experts") for block in m.stacks[j][1]) for j in m.order)
-    if (lines := len(w.phase.routing.shares)) > 1 and moe not in (0, lines):
-        found.append(f"{m.name}: routing of {lines} layers for {moe} layers with experts: each takes their mean")
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
     found += idle.notes(w, stated | set(query.overrides.plan))
     if w.plan.gpus is not None:
