@@ -108,7 +108,10 @@ def anchored_formats(target: Target, mode_name: str) -> list[str]:
     """Formats whose layers are measured one by one: the main one and the narrow ones, which models are served in; in a full
     run all."""
     wide = ("fp32", "tf32", "fp16", "bf16")
-    return [name for name in target.formats if name == target.main or name not in wide or mode_name == "full"]
+    found = [name for name in target.formats if name == target.main or name not in wide or mode_name == "full"]
+    if "fp8" in found and "fp8_block" in target.absent:
+        found.append("fp8_block")  # its experts are measured all the same, by our own kernel
+    return found
 
 
 def reason(point: Point, target: Target, mode: Mode, rates: Rates) -> str:

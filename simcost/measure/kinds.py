@@ -8,17 +8,19 @@ stream memory need few: theirs is a curve of one variable. None gets so few that
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simcost.calibration.family import families
 from simcost.errors import SpecError, nearest
 from simcost.measure.points import Kind, kind_of
 from simcost.measure.shapes import RULES
 from simcost.measure.target import Target
+from simcost.units import parse
 
 MODES = ("quick", "standard", "full")
 TRAINING = ("gemm_variant", "attention_backward", "grouped_weight_grad")
 _STREAMS = ("norm", "rope", "activation", "residual", "cache_write", "sample", "copy")
+VISIT_CUDA = parse("20 ms", "seconds")
 _PLAIN = ("fp32", "tf32", "bf16", "fp16")
 
 
@@ -48,6 +50,13 @@ def mode(name: str) -> Mode:
     if name not in SIZES:
         raise SpecError(f"--mode must be one of {', '.join(MODES)}, not {name!r}{nearest(name, MODES)}")
     return SIZES[name]
+
+
+def sized(name: str, cuda: bool) -> Mode:
+    """The mode as a device takes it: samples between stamps of a CUDA device need no longer visit than that of fifteen
+    samples of a millisecond, and a pass over all points must fit into a run of ten minutes."""
+    found = mode(name)
+    return replace(found, visit_s=min(found.visit_s, VISIT_CUDA)) if cuda else found
 
 
 def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -86,11 +95,12 @@ def _of_format(name: str, target: Target) -> list[tuple[Kind, float]]:
     x = "fp32" if name == "tf32" else name
     product = {"x": x, "w": x, "compute": name}
     found = [(kind_of("gemm", **product), 1.0)]
-    if name == "tf32" or (name == "fp16" and target.cuda):
+    if name == "tf32" or (name in ("fp32", "fp16") and target.cuda):
         return found  # the rest of a step in these formats behaves as in bf16
     core = {"x": x, "kv": x, "compute": x}
     found += [
         (kind_of("attention_prefill", **core, layout="gqa", scope="core"), 1.0),
+        (kind_of("attention_prefill", **core, layout="window", scope="core"), 0.25),
         (kind_of("attention_prefill", **core, layout="mla", scope="core"), 0.4),
         (kind_of("attention_prefill", **core, layout="latent", scope="core"), 0.4),
         (kind_of("attention_decode", **core, layout="gqa", scope="core"), 1.0),
@@ -127,6 +137,17 @@ def _narrow(name: str, target: Target) -> list[tuple[Kind, float]]:
         found.append((kind_of("stream", what="quantise", x="bf16", out=name), 0.5))
         found.append((kind_of("permute", what="permute", x=name), 0.5))
     if name == "fp8_block":
-        found.append((kind_of("grouped_gemm", **product), 1.6))
-        found.append((kind_of("experts", x="bf16", w=name, compute=name, gated="gated"), 1.6))
+        found += _by_blocks()
+    if name == "fp8" and "fp8_block" in target.absent:
+        found += _by_blocks()  # torch has block-scaled products on one architecture, our kernel wherever there is fp8
+        found.append((kind_of("stream", what="quantise", x="bf16", out="fp8_block"), 0.5))
     return found
+
+
+def _by_blocks() -> list[tuple[Kind, float]]:
+    """Experts under fp8 with block scales, by our own kernel."""
+    product = {"w": "fp8_block", "compute": "fp8_block"}
+    return [
+        (kind_of("grouped_gemm", x="fp8_block", **product), 1.6),
+        (kind_of("experts", x="bf16", gated="gated", **product), 1.6),
+    ]

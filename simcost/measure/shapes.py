@@ -40,6 +40,8 @@ def _attention(kind: Kind, x: Numbers) -> tuple[int, ...] | None:
         window = 0  # nothing is hidden
     if window and q == 1:
         past, window = window - 1, 0  # one query sees only the window: the same kernel over fewer keys
+    if kind.table["layout"] == "window" and not window:
+        return None  # it is the kernel of another kind
     return whole(x["batch"]), q, past, math.ceil(heads / kv) * kv, kv, whole(x["d_qk"], 8), whole(x["d_v"], 8), window
 
 

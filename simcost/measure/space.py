@@ -19,6 +19,7 @@ Unit = Sequence[float]
 T = TypeVar("T")
 _DIMENSIONS = 8
 _WIDE = 131072.0  # context of long decode steps
+_NARROW = 64.0  # keys of the narrowest window drawn: models have 128 and more
 _HEADS = (64, 128, 128, 256)
 SKEWS = (1.0, 2.0, 4.0, 8.0)  # the busiest expert over the mean of those touched: balanced, and three skews
 
@@ -63,7 +64,7 @@ def _batched(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
 def _layout(kind: Kind, u: Unit) -> dict[str, float]:
     """Heads and widths: grouped queries, or the two forms of MLA with DeepSeek's widths."""
     layout = kind.table["layout"]
-    if layout == "gqa":
+    if layout in ("gqa", "window"):
         kv, width = log_between(u[0], 1.0, 16.0), float(one_of(u[2], _HEADS))
         kv = float(round(kv))
         return {"kv_heads": kv, "heads": kv * round(log_between(u[1], 1.0, 12.0)), "d_qk": width, "d_v": width}
@@ -74,10 +75,12 @@ def _layout(kind: Kind, u: Unit) -> dict[str, float]:
 
 
 def _prefill(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
-    q = log_between(u[3], 2.0, 16384.0 if large else 4096.0)
+    least = 2.0 * _NARROW if kind.table["layout"] == "window" else 2.0  # fewer hide nothing
+    q = log_between(u[3], least, 16384.0 if large else 4096.0)
     past = log_between((u[4] - 0.75) * 4.0, 64.0, 16384.0 if large else 4096.0) if u[4] > 0.75 else 0.0
     batch = log_between(u[5], 1.0, 32.0 if large else 8.0)
-    return {**_layout(kind, u), "batch": batch, "q_len": q, "past": past, "window": 0.0}
+    window = log_between(u[6], _NARROW, max(q + past, _NARROW)) if kind.table["layout"] == "window" else 0.0
+    return {**_layout(kind, u), "batch": batch, "q_len": q, "past": past, "window": window}
 
 
 def _decode(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:

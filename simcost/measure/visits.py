@@ -1,7 +1,8 @@
 """One visit of one point: build it, prove it right, time it; and what becomes of kinds that fail.
 
-A kind is proved on its smallest point before it is timed at all, and every small point again. A wrong result drops the kind with
-one line and leaves no row. Most likely to be wrong: an error that only large shapes have; their checks look at samples.
+A kind is proved on its smallest point before it is timed at all, and every small point again. A wrong result drops its point,
+and has every other point of its kind checked, large ones too; the third drops the kind with one line. No wrong point leaves a
+row. Most likely to be wrong: an error that only large shapes have; their checks look at samples.
 """
 
 from __future__ import annotations
@@ -29,10 +30,15 @@ _UNSTEADY = "the clock moved by more than a tenth, or was low"
 _PATIENT = 2.0  # times the mode's limit of one call, before a point of a slow kind is passed over
 _OUTLASTED = 25.0  # the same, when the kind has no point to spare
 _PATIENCE = 3  # failures of a kind that has no success before it is given up
+_WRONG = 3  # wrong points of a kind before nothing of it is believed
 
 
 class Wrong(SimcostError):
     """A kernel gave a wrong result."""
+
+
+class SlowPath(Wrong):
+    """Another kernel ran than the one that the kind is measured for: true of all of its points."""
 
 
 @dataclass
@@ -53,17 +59,21 @@ class Visits:
     _timed: set[Point] = field(default_factory=set)
     _unfit: set[Point] = field(default_factory=set)
     _failures: Counter[Kind] = field(default_factory=Counter)
+    _wrong: dict[Kind, set[Point]] = field(default_factory=lambda: defaultdict(set))
     _slower: dict[Kind, float] = field(default_factory=dict)
 
     def prove(self, point: Point) -> str:
-        """Check a kind on this point; why it was dropped, else ""."""
+        """Check a kind on this point; what went wrong, else ""."""
         try:
             self._build(point, check=True)
-        except Exception as error:
-            self._failed(point, error, final=isinstance(error, Wrong))
-        else:
             self._proved.add(point.kind)
-        return self.dropped.get(point.kind, "")
+            return ""
+        except torch.OutOfMemoryError:
+            pass  # the visit tries again, and counts
+        except Exception as error:
+            return self._failed(point, error)
+        self.bench.release()
+        return ""
 
     def time(self, point: Point) -> tuple[Timing | None, str]:
         """(time, note): no time when the point could not be built or the device slowed down under it."""
@@ -72,11 +82,10 @@ class Visits:
         guess = self.guess_s(point.op)
         if self._too_long(point, guess):
             return None, ""
-        try:
-            kernel = self._build(point, check=self._worth_checking(point))
-            timing, how = self._timing(kernel, point.kind)
-        except Exception as error:
-            return None, self._failed(point, error, final=isinstance(error, Wrong))
+        done, said = self._tried(point)
+        if done is None:
+            return None, said
+        kernel, timing, how = done
         if _unsteady(timing, how):
             self.skipped[_UNSTEADY] += 1
             return None, f"{point}: dropped, {_UNSTEADY}"
@@ -87,6 +96,23 @@ class Visits:
         self.dirty.append(timing.dirty)
         self._timed.add(point)
         return timing, ""
+
+    def _tried(self, point: Point) -> tuple[tuple[Kernel, Timing, str] | None, str]:
+        """(what was built and timed, note); again with the memory given back where there was none."""
+        for _ in range(2):
+            try:
+                return self._once(point), ""
+            except torch.OutOfMemoryError:
+                self._checked.discard(point)
+            except Exception as error:
+                return None, self._failed(point, error)
+            self.bench.release()  # outside of the handler, which keeps the tensors of the failed try alive
+        self.skipped["out of device memory"] += 1
+        return None, ""
+
+    def _once(self, point: Point) -> tuple[Kernel, Timing, str]:
+        kernel = self._build(point, check=self._worth_checking(point))
+        return (kernel, *self._timing(kernel, point.kind))
 
     def _timing(self, kernel: Kernel, kind: Kind) -> tuple[Timing, str]:
         """(time, how), once more when the clock did not hold."""
@@ -113,7 +139,8 @@ class Visits:
             return True
         new = point not in self._checked
         self._checked.add(point)
-        return new and float(point.op.work().flops) < _CHECKED[self.bench.cuda]
+        cheap = float(point.op.work().flops) < _CHECKED[self.bench.cuda]
+        return new and (cheap or bool(self._wrong.get(point.kind)))
 
     def _build(self, point: Point, check: bool) -> Kernel:
         size = footprint(point.op)
@@ -138,15 +165,13 @@ class Visits:
 
         names = kernel_names(kernel.calls[0])
         if names and not any(kernel.expects in name for name in names):
-            raise Wrong(f"{point}: the fast path did not run (no kernel named *{kernel.expects}*, but {names[0][:60]})")
+            raise SlowPath(
+                f"{point}: the fast path did not run (no kernel named *{kernel.expects}*, but {names[0][:60]})"
+            )
 
-    def _failed(self, point: Point, error: Exception, final: bool) -> str:
-        """Count a failure; give the kind up when it is wrong or never works. Raises when the device is gone."""
-        if isinstance(error, torch.cuda.OutOfMemoryError):
-            self.bench.release()
-            torch.cuda.empty_cache()
-            self.skipped["out of device memory"] += 1
-            return ""
+    def _failed(self, point: Point, error: Exception) -> str:
+        """Count a failure; give the kind up when it is wrong several times, or never works. Raises when the device is
+        gone."""
         if isinstance(error, Unsupported):
             self._unfit.add(point)
             self.spare[point.kind] = self.spare.get(point.kind, 0) - 1
@@ -154,8 +179,13 @@ class Visits:
             return ""
         alive(self.bench.target)
         text = str(error) if isinstance(error, SimcostError) else one_line(error)
-        self.skipped["failed"] += 1
+        wrong = self._wrong[point.kind]
+        if isinstance(error, Wrong):
+            wrong.add(point)
+            self._unfit.add(point)  # another pass would say the same
+        self.skipped["wrong result" if isinstance(error, Wrong) else "failed"] += 1
         self._failures[point.kind] += 1
+        final = isinstance(error, SlowPath) or len(wrong) >= _WRONG
         hopeless = point.kind not in self.kernels and self._failures[point.kind] >= _PATIENCE
         if final or hopeless:
             self.dropped[point.kind] = text

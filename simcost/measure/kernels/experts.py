@@ -13,7 +13,7 @@ import torch
 
 from simcost.calibration.families import experts as family
 from simcost.measure import blocks_ops as ops
-from simcost.measure.bench import Bench, error, tolerance
+from simcost.measure.bench import Bench, error, rows_of, tolerance
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.quantise import cast_groups
@@ -71,7 +71,7 @@ class _Layer:
         rows = torch.div(order, self.ids.shape[1], rounding_mode="floor")
         if self.narrow:
             q, scale = cast_groups(x)
-            h = self.up.apply((q.index_select(0, rows), scale.index_select(0, rows)), ends)
+            h = self.up.apply((rows_of(q, rows), scale.index_select(0, rows)), ends)
             a = ops.activation(h, self.gated)
             y = self.down.apply(cast_groups(a), ends)
         else:

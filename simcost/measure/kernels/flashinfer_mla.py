@@ -1,6 +1,6 @@
 """FlashInfer's absorbed MLA over a paged cache, where the package is installed and its kernel runs here.
 
-Compiled at first use, which takes minutes. Pages of one token, so that a contiguous latent is a cache. Most likely to be
+Compiled at first use, which takes minutes: only where somebody has asked for it (`ask`). Pages of one token, so that a contiguous latent is a cache. Most likely to be
 wrong: unverified by us on any GPU; a failed probe falls back to our own kernel. Source: FlashInfer's documentation of
 `BatchMLAPagedAttentionWrapper`.
 """
@@ -20,9 +20,22 @@ Tensor = torch.Tensor
 _WORKSPACE = 134217728  # bytes, as its documentation has it
 
 
-@cache
+_asked = False
+
+
+def ask() -> None:
+    """Measure it in this process, where it is installed."""
+    global _asked
+    _asked = True
+
+
 def works(device: torch.device) -> bool:
-    """Whether a small case runs and is right."""
+    """Whether it was asked for, runs a small case and is right."""
+    return _asked and _right(device)
+
+
+@cache
+def _right(device: torch.device) -> bool:
     if optional("flashinfer") is None:
         return False
     q = torch.randn(2, 1, 16, 576, device=device, dtype=torch.bfloat16).transpose(1, 2)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from simcost.calibration.families.gemm import numbers
-from simcost.measure.bench import Bench, tolerance
+from simcost.measure.bench import Bench
 from simcost.measure.kernels.kernel import Kernel
-from simcost.measure.kernels.products import context, product
+from simcost.measure.kernels.products import context, product, tolerance
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 
@@ -25,5 +25,5 @@ def format_of(op: Gemm) -> str:
 def products(name: str, bench: Bench, m: int, n: int, k: int, copies: int) -> Kernel:
     made = [product(name, bench, m, n, k) for _ in range(copies)]
     return Kernel(
-        [one.call for one in made], lambda: made[0].error(m, n), tolerance(name), made[0].backend, context(name)
+        [one.call for one in made], lambda: made[0].error(m, n), tolerance(name, k), made[0].backend, context(name)
     )  # fmt: skip

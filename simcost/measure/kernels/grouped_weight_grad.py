@@ -34,5 +34,6 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
 
     return Kernel(
         [partial(call, dy, x) for dy, x in sets], wrong, tolerance(name), "grouped_mm (weight gradient)",
+        expects=grouped.FAST if grouped.fast(bench.device, name) else "",
         graph=grouped.capturable(bench.device, name),
     )  # fmt: skip

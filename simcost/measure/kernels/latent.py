@@ -1,7 +1,7 @@
 """Absorbed MLA: all heads attend to one latent whose first part is also the value (576 and 512 wide in DeepSeek-V3).
 
-On a CPU torch's flash kernel takes the latent as K and as V. On CUDA torch has no kernel: FlashInfer's where it is installed
-and runs, else our own Triton kernel, else two products and a softmax, which write all scores to memory. Most likely to
+On a CPU torch's flash kernel takes the latent as K and as V. On CUDA torch has no kernel: FlashInfer's where it was asked
+for and runs, else our own Triton kernel, else two products and a softmax, which write all scores to memory. Most likely to
 be wrong: that last form stands far from what engines run; its rows say "matmul".
 """
 

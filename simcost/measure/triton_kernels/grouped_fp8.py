@@ -15,10 +15,14 @@ import torch
 import triton
 import triton.language as tl
 
+from simcost.measure.triton_kernels import grids
+
 BLOCK = 128
+_LARGE_SHARED = 160 * 1024  # bytes a block may take: A100 and later datacentre parts
 
 
-@triton.jit
+# Counts of experts and of scales vary from point to point and align nothing: specialised on, each would compile anew.
+@triton.jit(do_not_specialize=["experts", "w_rows", "w_columns"])
 def _tiles(
     x, x_scale, w, w_scale, ends, out, n, k, experts, w_rows, w_columns,
     SCALED: tl.constexpr, WIDEN: tl.constexpr, EXPERTS: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
@@ -68,12 +72,20 @@ def shape(rows: int, experts: int) -> tuple[int, int, int, int]:
     return (64, 128, 4, 4) if mean <= 256 else (128, 128, 8, 3)
 
 
+def deepest(device: torch.device) -> int:
+    """Stages of the pipeline that the device's shared memory holds: parts with less than Hopper's have some 100 KB."""
+    if device.type != "cuda":
+        return 4
+    properties = torch.cuda.get_device_properties(device)
+    return 4 if getattr(properties, "shared_memory_per_block_optin", 0) >= _LARGE_SHARED else 2
+
+
 def _run(x, x_scale, w, w_scale, ends, out_type):
     experts, n, k = w.shape
     rows = x.shape[0]
     out = torch.empty(rows, n, dtype=out_type, device=x.device)
     height, width, warps, stages = shape(rows, experts)
-    grid = (triton.cdiv(n, width), triton.cdiv(rows, height) + experts)
+    grid = grids.tiles(rows, height, experts, n, width)
     scaled = w_scale is not None
     narrow = x.element_size() == 1
     native = x.is_cuda and torch.cuda.get_device_capability(x.device) >= (8, 9)
@@ -81,7 +93,7 @@ def _run(x, x_scale, w, w_scale, ends, out_type):
         x, x_scale if scaled else x, w, w_scale if scaled else w, ends, out, n, k, experts,
         w_scale.shape[1] if scaled else 0, w_scale.shape[2] if scaled else 0,
         SCALED=scaled, WIDEN=narrow and not native, EXPERTS=triton.next_power_of_2(experts), ROWS=height, COLUMNS=width,
-        DEPTH=BLOCK if scaled else 64, num_warps=warps, num_stages=stages,
+        DEPTH=BLOCK if scaled else 64, num_warps=warps, num_stages=min(stages, deepest(x.device)),
     )  # fmt: skip
     return out
 

@@ -1,6 +1,6 @@
 """Attention of all heads over one latent a token, split over the keys (absorbed MLA: 512 + 64 wide in DeepSeek-V3).
 
-The latent is K, its first `rank` numbers are also V. Program (sequence, block of rows, part of the keys) keeps a running
+The latent is K, its first `rank` numbers are also V. Program (block of rows, sequence, part of the keys) keeps a running
 softmax and leaves a weighted sum with its log-sum-exp; a second kernel joins the parts. Rows are (query, head) pairs, so
 several new tokens a sequence work too, causal from the lower right corner. Most likely to be wrong: the tile that is best on a
 device nobody has tried. Sources: FlashAttention (arXiv 2205.14135) for the running softmax; split keys as in Flash-Decoding;
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import torch
 import triton
 import triton.language as tl
+
+from simcost.measure.triton_kernels import grids
 
 LOG2_E = 1.4426950408889634
 
@@ -35,19 +37,20 @@ class Tile:
 SMALL, MIDDLE, LARGE = Tile(16, 32, 4, 2), Tile(16, 64, 8, 2), Tile(64, 64, 8, 2)
 
 
-@triton.jit
+# Counts that vary from point to point are not specialised on: each kind of value would be compiled anew.
+@triton.jit(do_not_specialize=["keys", "queries", "heads", "splits"])
 def _part(
     q, kv, sums, ends, scale, keys, queries, heads, splits, q_b, q_h, q_t, kv_b, kv_s,
     RANK: tl.constexpr, ROPE: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    b = tl.program_id(0).to(tl.int64)
+    b = tl.program_id(1).to(tl.int64)
     part = tl.program_id(2)
     rows = queries * heads
-    r = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    r = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     live = r < rows
     query = r // heads
     seen = keys - queries + query + 1
-    mine = q + b * q_b + (r % heads) * q_h + query * q_t
+    mine = q + b * q_b + (r % heads) * q_h + query.to(tl.int64) * q_t
     c = tl.arange(0, RANK)
     e = RANK + tl.arange(0, ROPE)
     q_c = tl.load(mine[:, None] + c[None, :], mask=live[:, None], other=0.0)
@@ -80,10 +83,10 @@ def _part(
     tl.store(sums + at[:, None] * RANK + c[None, :], acc / full[:, None], mask=live[:, None])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "heads", "splits"])
 def _join(sums, ends, out, rows, heads, splits, o_b, o_h, o_t, RANK: tl.constexpr, SPLITS: tl.constexpr):
-    b = tl.program_id(0).to(tl.int64)
-    r = tl.program_id(1)
+    b = tl.program_id(1).to(tl.int64)
+    r = tl.program_id(0).to(tl.int64)
     part = tl.arange(0, SPLITS)
     c = tl.arange(0, RANK)
     at = (b * splits + part) * rows + r
@@ -98,8 +101,9 @@ def _join(sums, ends, out, rows, heads, splits, o_b, o_h, o_t, RANK: tl.constexp
 
 
 def tile(rows: int, device: torch.device) -> Tile:
-    """The large tile needs Hopper's shared memory and enough rows to fill it."""
-    if device.type == "cuda" and rows >= 64 and torch.cuda.get_device_capability(device) >= (9, 0):
+    """The large tile needs Hopper's shared memory and enough rows to fill it. Compiled for sm_100 it takes 345 KB, which
+    no part has."""
+    if device.type == "cuda" and rows >= 64 and torch.cuda.get_device_capability(device)[0] == 9:
         return LARGE
     return SMALL
 
@@ -123,12 +127,12 @@ def attend(q: torch.Tensor, latent: torch.Tensor, rank: int, scale: float, given
     sums = torch.empty(b, splits, h * t, rank, dtype=torch.float32, device=q.device)
     ends = torch.empty(b, splits, h * t, dtype=torch.float32, device=q.device)
     out = torch.empty(b, t, h, rank, dtype=q.dtype, device=q.device).transpose(1, 2)
-    _part[(b, blocks, splits)](
+    _part[grids.parts(h * t, use.rows, b, splits)](
         q, latent, sums, ends, scale * LOG2_E, keys, t, h, splits, q.stride(0), q.stride(1), q.stride(2),
         latent.stride(0), latent.stride(1), RANK=rank, ROPE=d - rank, ROWS=use.rows, KEYS=use.keys,
         num_warps=use.warps, num_stages=use.stages,
     )  # fmt: skip
-    _join[(b, h * t)](
+    _join[grids.join(h * t, b)](
         sums, ends, out, h * t, h, splits, out.stride(0), out.stride(1), out.stride(2), RANK=rank,
         SPLITS=triton.next_power_of_2(splits), num_warps=4,
     )  # fmt: skip
