@@ -15,7 +15,7 @@ from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mla import MLA
 from simcost.errors import SpecError
 from simcost.measure import blocks_ops as ops
-from simcost.measure.blocks_section import Run, Section, Site, Tensor, Tensors, Weights, linear, whole
+from simcost.measure.blocks_section import LATENT_CPU, Run, Section, Site, Tensor, Tensors, Weights, linear, whole
 from simcost.measure.need import optional
 
 
@@ -118,13 +118,13 @@ def _kv_write(block: GQA, at: Site, h: int, kv: int, d: int, dv: int) -> Run:
 
 
 def _core(at: Site, h: int, d: int, dv: int) -> Run:
-    b, t, scale = at.batch, at.q_len, d**-0.5
+    b, t, scale, kit = at.batch, at.q_len, d**-0.5, at.kit
     q, k, v, core = (at.key(name) for name in ("q", "K", "V", "core"))
     mask, causal = at.masking
 
     def run(w: Weights, s: Tensors) -> None:
         heads = _latest(s, q).reshape(b, t, h, d).transpose(1, 2)
-        out = ops.attention(heads, s[k], s[v], w[mask] if mask else None, causal, scale)
+        out = kit.attention(heads, s[k], s[v], w[mask] if mask else None, causal, scale)
         s[core] = out.transpose(1, 2).reshape(b * t, h * dv)
 
     return run
@@ -238,7 +238,7 @@ def _expanded(block: MLA, at: Site) -> list[Section]:
         keys = torch.cat((both[..., :nope], turned), -1).transpose(1, 2)
         query = torch.cat((_plain(block, at, s), s[rotary]), -1).view(b, t, -1, keys.shape[-1]).transpose(1, 2)
         values = both[..., nope:].transpose(1, 2)
-        out = ops.attention(query, keys, values, w[mask] if mask else None, causal, scale)
+        out = kit.attention(query, keys, values, w[mask] if mask else None, causal, scale)
         s[core] = out.transpose(1, 2).reshape(b * t, -1)
 
     return [Section(name, expand, True), *_before_core(block, at), Section("attention/core", attend)]
@@ -252,7 +252,9 @@ def _latent_core(at: Site, rank: int, turned: int) -> Core:
     powers = rank & (rank - 1) == 0 and turned & (turned - 1) == 0
     narrow = at.spec.dtype in ("bf16", "fp16")
     if at.device.type != "cuda" or at.q_len != 1 or not (powers and narrow) or optional("triton") is None:
+        at.kit.core = "matmul" if at.device.type == "cuda" else LATENT_CPU
         return ops.latent_attention
+    at.kit.core = "triton split-KV (simcost)"
     from simcost.measure.triton_kernels import mla_decode
 
     def core(q: Tensor, latent: Tensor, width: int, mask: Tensor | None, causal: bool, scale: float) -> Tensor:

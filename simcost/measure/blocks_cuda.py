@@ -10,22 +10,27 @@ torch.cuda.CUDAGraph, torch.cuda.Event.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 
 import torch
+from torch.nn.attention import sdpa_kernel
 
 from simcost.measure import blocks_ops as ops
 from simcost.measure import light
 from simcost.measure.blocks import TorchBlock
-from simcost.measure.blocks_section import Tensor, Tensors
+from simcost.measure.blocks_section import SDPA, Tensor, Tensors
 from simcost.measure.blocks_time import LEAST, MOST, Book, assembled, backward_time, cut
 from simcost.measure.blocks_timing import BlockTime, Sample, timing
 from simcost.measure.capture import Uncapturable, captured
 from simcost.measure.cuda_timing import elapsed, sampled, stamp, unsteady, warmed
+from simcost.measure.deadline import NEVER, Deadline
 from simcost.measure.environment import Gauge, gauge
+from simcost.measure.kernels.attention import ORDER
 from simcost.measure.kernels.grouped import capturable
+from simcost.measure.target import one_line
 from simcost.measure.timing import Timing
 from simcost.units import parse
 
@@ -37,16 +42,52 @@ _EMPTY = 9  # stamps without work
 Event = torch.cuda.Event
 
 
-def measure(block: TorchBlock, seconds: float) -> list[BlockTime]:
-    """Forward, and for a training step backward too."""
-    with torch.cuda.device(block.device):
+def measure(block: TorchBlock, seconds: float, until: Deadline = NEVER) -> list[BlockTime]:
+    """Forward, and for a training step backward too, under one attention backend, as rows are. What is late is left
+    out: the sections first, then the graph."""
+    with torch.cuda.device(block.device), pinned(block):
         if block.spec.backward:
-            return _training(block)
+            return _training(block, until)
         with torch.no_grad():
-            whole = _eager(block, seconds)
-            graph = _graph(block, seconds)
-            found = assembled(block, whole, _sections(block, gauge(str(block.device))), {}, graph)
+            board = gauge(str(block.device))
+            whole = _eager(block, seconds, until)
+            graph = None if until.over else _graph(block, seconds, until)
+            times = {} if until.over else _sections(block, board, until)
+            found = assembled(block, whole, times, {}, graph)
             return [light.credible(found, light.rates(str(block.device), block.spec.dtype))]
+
+
+@contextmanager
+def pinned(block: TorchBlock) -> Iterator[None]:
+    """The first attention backend that runs the whole block, forward and backward where it trains, for all that is
+    timed within. A layer has one attention; one whose core is no SDPA runs as it is."""
+    said = ""
+    for backend in ORDER:
+        with sdpa_kernel([backend]):
+            try:
+                _once(block)
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # "no available kernel", or a shape that a backend refuses
+                said = one_line(error)
+                continue
+            if block.kit.core == SDPA:
+                block.kit.core = f"{SDPA} {backend.name.removesuffix('_ATTENTION').lower()}"
+            yield
+            return
+    raise RuntimeError(f"no attention backend runs this layer: {said}")
+
+
+def _once(block: TorchBlock) -> None:
+    """One copy, as it will run."""
+    if not block.spec.backward:
+        with torch.no_grad():
+            block.forward(0, block.inputs())
+    else:
+        block.forget(0)
+        block.backward(block.forward(0, block.inputs()))
+        block.forget(0)
+    torch.cuda.synchronize()
 
 
 def _pass(block: TorchBlock) -> list[Event]:
@@ -59,7 +100,7 @@ def _pass(block: TorchBlock) -> list[Event]:
     return stamps
 
 
-def _eager(block: TorchBlock, seconds: float) -> Timing:
+def _eager(block: TorchBlock, seconds: float, until: Deadline = NEVER) -> Timing:
     board = gauge(str(block.device))
     warmed(partial(_forward, block), board)
     samples = []
@@ -72,13 +113,13 @@ def _eager(block: TorchBlock, seconds: float) -> Timing:
         clock = board.clock()
         samples += [(value, unsteady(before, clock, board.top())) for value in found]
         spent += sum(found)
-        if spent > seconds:
+        if spent > seconds or until.over:
             break
         before = clock
     return timing(samples)
 
 
-def _graph(block: TorchBlock, seconds: float) -> float | None:
+def _graph(block: TorchBlock, seconds: float, until: Deadline = NEVER) -> float | None:
     """Seconds of one block when all copies are replayed as one graph; None when it cannot be captured, or the clock
     never held."""
     if not _capturable(block):
@@ -90,7 +131,8 @@ def _graph(block: TorchBlock, seconds: float) -> float | None:
     torch.cuda.current_stream().wait_stream(stream)
     try:
         graph, _ = captured(
-            partial(_forward, block), f"{block.spec.kind} block, {block.spec.stage}, {block.spec.dtype}"
+            partial(_forward, block),
+            f"{block.spec.kind} block, {block.spec.stage}, {block.spec.dtype}, {block.kit.core}",
         )
     except Uncapturable:
         return None
@@ -98,6 +140,8 @@ def _graph(block: TorchBlock, seconds: float) -> float | None:
         found = sampled(graph.replay, len(block.copies), seconds / _TRIES, gauge(str(block.device)))
         if found.dirty < 1.0:
             return found.seconds
+        if until.over:
+            break
     return None
 
 
@@ -113,7 +157,7 @@ def _forward(block: TorchBlock) -> None:
         s = block.forward(copy, block.inputs(s))
 
 
-def _sections(block: TorchBlock, board: Gauge) -> dict[str, Timing]:
+def _sections(block: TorchBlock, board: Gauge, until: Deadline = NEVER) -> dict[str, Timing]:
     """Every section inside the running block; none where the host never got ahead of the device."""
     book: dict[str, list[Sample]] = defaultdict(list)
     sleep = SLEEP
@@ -127,6 +171,8 @@ def _sections(block: TorchBlock, board: Gauge) -> dict[str, Timing]:
             sleep = min(2.0 * sleep, _LONGEST) if late else sleep
             for section, seconds in zip(block.sections, found, strict=True):
                 book[section.name].append((seconds, dirty))
+        if until.over:
+            break
     times = {name: timing(samples) for name, samples in book.items()}
     return {name: one for name, one in times.items() if one.dirty < 1.0}
 
@@ -148,7 +194,7 @@ def _queued(block: TorchBlock, w: Tensors, s: Tensors, sleep: float) -> tuple[li
     return [max(gap - cost, 0.0) for gap in gaps[:-_EMPTY]], late
 
 
-def _training(block: TorchBlock) -> list[BlockTime]:
+def _training(block: TorchBlock, until: Deadline = NEVER) -> list[BlockTime]:
     """Events at the borders of the sections; launch gaps of an eager step are part of what they bound."""
     book = Book()
     for turn in range(WARM_UP + LEAST):
@@ -157,6 +203,8 @@ def _training(block: TorchBlock) -> list[BlockTime]:
         for copy in range(len(block.copies)):
             s = block.inputs(s)
             _step(block, copy, s, scratch)
+        if until.over and turn >= WARM_UP:
+            break
     times = {name: timing(samples) for name, samples in book.situ.items()}
     return [assembled(block, times[""], times, {}), backward_time(block, book)]
 

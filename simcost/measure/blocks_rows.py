@@ -19,7 +19,7 @@ from simcost.calibration.family import Family, Labels, families, kind
 from simcost.calibration.rows import line
 from simcost.errors import SpecError
 from simcost.measure.blocks_timing import BlockTime, OpTime
-from simcost.measure.folder import append, fault, header
+from simcost.measure.folder import append, fault, header, replace
 from simcost.measure.timing import Timing
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
@@ -27,7 +27,7 @@ from simcost.ops.work import Op
 VARIANT = "gemm_variant"  # gradients of a GEMM: asked for by label, because they are plain GEMMs as ops
 COLUMNS = (
     "block", "kind", "stage", "direction", "dtype", "batch", "q_len", "past", "seconds", "p20_s", "p80_s", "samples",
-    "dirty", "in_situ_s", "isolated_s", "graph_s",
+    "dirty", "in_situ_s", "isolated_s", "graph_s", "backend",
 )  # fmt: skip
 
 
@@ -81,7 +81,7 @@ def block_line(block: BlockTime) -> str:
     shape = [float(value) for value in (spec.phase.batch, spec.phase.q_len, spec.phase.past)]
     words = [spec.name, spec.kind, spec.stage, block.direction, spec.dtype]
     cells = ["" if value is None else line([float(value)]).strip() for value in (*shape, *times)]
-    return ",".join([*words, *cells]) + "\n"
+    return ",".join([*words, *cells, block.backend.replace(",", ";")]) + "\n"
 
 
 def add(path: Path, header: str, text: str) -> None:
@@ -108,9 +108,21 @@ def write(out: Path, blocks: Iterable[BlockTime]) -> int:
         for row in family_rows(block):
             add(row.path(out), header(row.family), row.text())
             count += 1
+    _widened(out / "blocks.csv")
     for block in every:
         add(out / "blocks.csv", ",".join(COLUMNS) + "\n", block_line(block))
     return count
+
+
+def _widened(path: Path) -> None:
+    """A table of before blocks named their backend gets the column, empty."""
+    old = ",".join(COLUMNS[:-1])
+    if not path.is_file():
+        return
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if text.startswith(old + "\n"):
+        whole = text[: text.rfind("\n") + 1].splitlines()[1:]
+        replace(path, "".join(row + "\n" for row in (",".join(COLUMNS), *(row + "," for row in whole))))
 
 
 def read_blocks(out: Path) -> list[dict[str, str]]:
@@ -123,6 +135,6 @@ def read_blocks(out: Path) -> list[dict[str, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
     lines = text[: text.rfind("\n") + 1].splitlines()
-    if lines and lines[0] != ",".join(COLUMNS):
+    if lines and lines[0] not in (",".join(COLUMNS), ",".join(COLUMNS[:-1])):  # older ones name no backend
         raise SpecError(f"{path}: columns must be {','.join(COLUMNS)}, not {lines[0]!r}")
     return list(csv.DictReader(lines))

@@ -24,6 +24,7 @@ Tensor = torch.Tensor
 Tensors = dict[str, Tensor]
 Weights = Mapping[str, Tensor]
 Run = Callable[[Weights, Tensors], None]
+SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
 Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
 
 
@@ -48,6 +49,11 @@ class Kit:
     """Products with a weight. With `stamp` set their backward calls it, with the section's name, between the two gradients."""
 
     stamp: Callable[[str], None] | None = None
+    core: str = ""  # what runs the attention core, SDPA for torch's, whose backend whoever runs the block pins
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+        self.core = self.core or SDPA
+        return ops.attention(q, k, v, mask, causal, scale)
 
     def linear(self, name: str, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         stamp = self.stamp

@@ -16,19 +16,25 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from simcost.errors import SpecError
 from simcost.measure.blocks import TorchBlock
-from simcost.measure.blocks_section import Tensor, Tensors
+from simcost.measure.blocks_section import SDPA, Tensor, Tensors
 from simcost.measure.blocks_spec import Listed, adjoints, fused, listed
 from simcost.measure.blocks_timing import BlockTime, OpTime, Sample, timing, total
+from simcost.measure.deadline import NEVER, Deadline
 from simcost.measure.timing import Timing
 from simcost.ops.fused import Fused
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import Op
+from simcost.units import parse, show
 
 Mark = tuple[float, int]  # when, and after how many switches
 Marks = Mapping[str, Mark]
 LEAST, MOST = 5, 40  # samples of a section
 SECONDS = 2.0  # for one block, when nobody says
+WARM_UPS = 2
+_LONG = parse("1 s", "seconds")  # a pass this long is warm after one
+Say = Callable[[str], None]
 
 
 def now() -> float:
@@ -56,35 +62,73 @@ def timed(act: Callable[[], object]) -> Sample:
     return end - start, switches() != before
 
 
-def measure(block: TorchBlock, seconds: float = SECONDS, isolated: bool = True) -> list[BlockTime]:
-    """Forward, and for a training step backward too. `seconds`: time to spend on it, at least LEAST samples."""
+def quiet(_: str) -> None:
+    """Says nothing."""
+
+
+def measure(
+    block: TorchBlock, seconds: float = SECONDS, isolated: bool = True, until: Deadline = NEVER, say: Say = quiet
+) -> list[BlockTime]:
+    """Forward, and for a training step backward too. `seconds`: time to spend on it, at least LEAST samples as far as
+    `until` allows. Raises SpecError when not even one of each fits."""
     book = Book()
     if block.spec.backward:
-        _repeat(block, seconds, [lambda: _train_pass(block, book), lambda: _split_pass(block, book)])
+        _repeat(block, seconds, [_Turn(lambda: _train_pass(block, book)), _Turn(lambda: _split_pass(block, book))],
+                until, say)  # fmt: skip
         return [_forward_time(block, book), backward_time(block, book)]
-    passes = [lambda: _whole_pass(block, book), lambda: _situ_pass(block, book)]
+    passes = [_Turn(lambda: _whole_pass(block, book)), _Turn(lambda: _situ_pass(block, book))]
     if isolated:
-        passes.append(lambda: _alone_pass(block, book))
+        copies = len(block.copies)
+        passes.append(_Turn(lambda: _alone_pass(block, book), (min(copies, 4) + copies + 1) / copies, False))
     with torch.no_grad():
-        _repeat(block, seconds, passes)
+        _repeat(block, seconds, passes, until, say)
     return [_forward_time(block, book)]
 
 
-def _repeat(block: TorchBlock, seconds: float, passes: list[Callable[[], None]]) -> None:
-    """Two warm-up rounds over all copies, then as many as fit into `seconds`."""
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """A pass over all copies; how many times as long as a plain one it takes; whether a time is nothing without it."""
+
+    run: Callable[[], None]
+    cost: float = 1.0
+    needed: bool = True
+
+
+def _repeat(block: TorchBlock, seconds: float, passes: list[_Turn], until: Deadline, say: Say) -> None:
+    """Two warm-up rounds over all copies, then as many as fit into `seconds`, or into what is left."""
+    one = _warmed(block, until, say)
+    kept = [turn for turn in passes if turn.needed or until.holds(one * sum(each.cost for each in passes))]
+    each = one * sum(turn.cost for turn in kept)
+    if not until.holds(each):
+        raise SpecError(
+            f"{block.spec.name}: a round takes {show(each, 'seconds')}, {show(until.left_s, 'seconds')} are left"
+        )
+    copies = len(block.copies)
+    least, most = math.ceil(LEAST / copies), math.ceil(MOST / copies)
+    rounds = min(max(int(seconds / (len(kept) * one)), least), most)
+    for done in range(rounds):
+        if done and not until.holds(each):
+            return
+        if each > _LONG:
+            say(f"{block.spec.name}: round {done + 1} of {rounds}, {show(each, 'seconds')} each")
+        for turn in kept:
+            turn.run()
+
+
+def _warmed(block: TorchBlock, until: Deadline, say: Say) -> float:
+    """Seconds of a warm round."""
     scratch, one = Book(), 0.0
-    for _ in range(2):
+    say(f"{block.spec.name}: built, {len(block.copies)} copies; warming up")
+    for _ in range(WARM_UPS):
         start = now()
         if block.spec.backward:
             _split_pass(block, scratch)
         else:
             _whole_pass(block, scratch)
         one = now() - start
-    copies = len(block.copies)
-    least, most = math.ceil(LEAST / copies), math.ceil(MOST / copies)
-    for _ in range(min(max(int(seconds / (len(passes) * one)), least), most)):
-        for run in passes:
-            run()
+        if one > _LONG or not until.holds(one):
+            break
+    return one
 
 
 def _whole_pass(block: TorchBlock, book: Book) -> None:
@@ -207,6 +251,11 @@ def _forward_time(block: TorchBlock, book: Book) -> BlockTime:
     return assembled(block, times[""], times, alone)
 
 
+def backend_of(block: TorchBlock) -> str:
+    """What ran the attention core; on a CPU torch has one fast path."""
+    return "sdpa flash (CPU)" if block.kit.core == SDPA else block.kit.core
+
+
 def assembled(
     block: TorchBlock, whole: Timing, times: dict[str, Timing], alone: dict[str, float], graph_s: float | None = None
 ) -> BlockTime:
@@ -222,7 +271,7 @@ def assembled(
         members = [op.time for op in found if op.name.startswith(item.name + "/")]
         if len(members) == len(_fused_parts(item)):
             joined.append(OpTime(item.name, run_op(item.op, touched, load), total(members)))
-    return BlockTime(block.spec, "forward", whole, found, tuple(joined), graph_s)
+    return BlockTime(block.spec, "forward", whole, found, tuple(joined), graph_s, backend=backend_of(block))
 
 
 def _fused_parts(item: Listed) -> tuple[Op, ...]:
@@ -236,7 +285,7 @@ def backward_time(block: TorchBlock, book: Book) -> BlockTime:
     found: list[OpTime] = []
     for item in reversed(listed(block.spec)):
         found += _adjoint_times(replace(item, op=run_op(item.op, touched, load)), times)
-    return BlockTime(block.spec, "backward", times[""], tuple(found))
+    return BlockTime(block.spec, "backward", times[""], tuple(found), backend=backend_of(block))
 
 
 def _adjoint_times(item: Listed, times: dict[str, Timing]) -> list[OpTime]:

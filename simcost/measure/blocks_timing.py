@@ -46,7 +46,7 @@ class OpTime:
 @dataclass(frozen=True, slots=True)
 class BlockTime:
     """One direction of one block. `whole`: without stamps inside; `graph_s`: replayed as a CUDA graph;
-    `refused`: sections without a time, because theirs was impossible."""
+    `refused`: sections without a time, because theirs was impossible; `backend`: what ran the attention core."""
 
     spec: BlockSpec
     direction: str
@@ -55,6 +55,7 @@ class BlockTime:
     fused: tuple[OpTime, ...] = ()
     graph_s: float | None = None
     refused: tuple[str, ...] = ()
+    backend: str = ""
 
     @property
     def seconds(self) -> float:

@@ -3,8 +3,8 @@
 A capture that fails leaves three things behind: torch's capture stream stays the current one (`torch.cuda.graph`
 restores it only after a good end), up to torch 2.11 the allocator believes that the capture goes on, after which
 `empty_cache` and every later capture fail, and the pool keeps its memory. All three are undone here, and what failed
-once is not tried again. Most likely to be wrong: the undoing itself, which has met no device; where it does not help,
-nothing more is captured. Source: pytorch/pytorch 180395 and 190308.
+once is not tried again, until somebody asks to `forget` it. Most likely to be wrong: the undoing itself, which has met no
+device; where it does not help, nothing more is captured. Source: pytorch/pytorch 180395 and 190308.
 """
 
 from __future__ import annotations
@@ -25,9 +25,16 @@ class Uncapturable(SimcostError):
     """Work that no graph holds; the message says why in a few words."""
 
 
+def forget() -> None:
+    """What failed may be tried again: refusals of explorations must not make the rows that count eager. Where the
+    process still cannot capture, the first try finds out and says so again."""
+    _refused.clear()
+
+
 def captured(act: Callable[[], T], what: str) -> tuple[torch.cuda.CUDAGraph, T]:
     """A graph of the work of `act` on the current device, and what it returned, whose memory is the graph's. `what`
-    names work that captures alike. Raises Uncapturable, for the same `what` ever after."""
+    names work that captures alike: a kind of kernel and the backend that runs it. Raises Uncapturable, for the same
+    `what` ever after."""
     why = _refused.get(what) or _refused.get("")
     if why:
         raise Uncapturable(why)
@@ -51,8 +58,8 @@ def _undo(stream: Any, pool: Any) -> None:
     with suppress(RuntimeError, AttributeError):  # from torch 2.12 on a failed end does this itself
         torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
         torch._C._cuda_releasePool(torch.cuda.current_device(), pool)
-    torch.cuda.synchronize()
     try:
+        torch.cuda.synchronize()
         torch.cuda.empty_cache()
     except RuntimeError:
         _refused[""] = "a failed capture before"

@@ -11,6 +11,7 @@ Source: torch.cuda.CUDAGraph, CUDA events.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -22,7 +23,9 @@ from simcost.measure.environment import Gauge, gauge
 from simcost.measure.timing import WARM_UPS, Call, Timing, summary
 from simcost.units import parse
 
-FEWEST, MOST = 7, 15
+FEWEST, LEAST, MOST = 7, 3, 15  # samples: of an ordinary call, of one that takes more than its visit, of a short one
+_PLENTY = 4.0  # times the visit: what FEWEST samples may take
+_LONG = parse("1 s", "seconds")  # a play this long is warm after one, and one more is its sample
 SPAN = parse("1 ms", "seconds")  # of one sample, at least: a stamp costs a microsecond
 WARM = parse("20 ms", "seconds")  # of work before the first sample
 _PATIENCE = parse("200 ms", "seconds")  # of work, at most, while the clock still rises
@@ -56,9 +59,13 @@ def _aside(calls: Sequence[Call]) -> None:
     """The first calls, which set things up, on another stream, as a capture wants it."""
     side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     side.wait_stream(torch.cuda.current_stream())
+    started = time.monotonic()
     with torch.cuda.stream(side):
         for i in range(WARM_UPS):
             calls[i % len(calls)]()
+            torch.cuda.synchronize()
+            if time.monotonic() - started > _LONG:
+                break
     torch.cuda.current_stream().wait_stream(side)
     torch.cuda.synchronize()
 
@@ -67,11 +74,19 @@ def sampled(play: Call, calls: int, target_s: float, board: Gauge) -> Timing:
     """Samples of one play, which holds so many calls, on a warm device."""
     each = warmed(play, board)
     count = max(1, math.ceil(SPAN / max(each, 1e-9)))
-    wanted = max(FEWEST, min(MOST, int(target_s / max(each * count, 1e-9))))
+    wanted = _samples(each * count, target_s)
     before = board.clock()
     seconds = [value / calls for value in spans(play, count, wanted)]
     dirty = unsteady(before, board.clock(), board.top())
     return summary(seconds, [dirty] * wanted)
+
+
+def _samples(each: float, target_s: float) -> int:
+    """How many samples of so many seconds a visit takes."""
+    if each > _LONG:
+        return 1
+    fewest = FEWEST if FEWEST * each <= _PLENTY * target_s else LEAST
+    return max(fewest, min(MOST, int(target_s / max(each, 1e-9))))
 
 
 def unsteady(before: float | None, after: float | None, top: float | None) -> bool:

@@ -1,7 +1,7 @@
 """Who measured: device, software, clocks. A resumed run must meet the same device, torch and threads.
 
 Most likely to be wrong: clocks and power are one reading, not an average. Sources: torch's own queries, NVML where the
-package `pynvml` is installed, /proc/cpuinfo.
+package `nvidia-ml-py` is installed, else nvidia-smi, /proc/cpuinfo.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.measure.need import need_torch, optional
+from simcost.measure.smi import Smi
 from simcost.measure.target import Target
 from simcost.units import parse
 
 _MILLI = parse("1 ms", "seconds")
+NOT_READ = "not read: neither nvidia-ml-py nor nvidia-smi answers, so a throttled run is not noticed"
 MUST_MATCH = ("device", "device_name", "torch", "threads")
 
 
@@ -102,13 +104,23 @@ def sdpa_order(torch: Any) -> list[str]:
 
 
 class Gauge:
-    """Clocks and power of one CUDA device; reads nothing on a CPU or where NVML is not to be had."""
+    """Clocks and power of one CUDA device, by NVML or else by nvidia-smi; reads nothing on a CPU or where there is
+    neither. `source` says which."""
 
     def __init__(self, name: str) -> None:
         self._nvml: Any = optional("pynvml") if name.startswith("cuda") else None
         self._handle: Any = None
+        self._smi: Smi | None = None
+        self.source = ""
         if self._nvml is not None:
-            self._handle = self._asked(lambda n: (n.nvmlInit(), n.nvmlDeviceGetHandleByIndex(_physical(name)))[1])
+            self._handle = self._asked(lambda n: _handle(n, name))
+        if self._handle is not None and self.clock() is None:
+            self._handle = None  # a slice of a board has a handle and no clock
+        if self._handle is not None:
+            self.source = "NVML"
+        elif name.startswith("cuda"):
+            self._smi = Smi(str(_physical(name)))
+            self.source = "nvidia-smi" if self._smi.text("clocks.sm") else NOT_READ
 
     def _asked(self, question: Callable[[Any], Any]) -> Any:
         """The answer, or None: NVML has error types of its own, and a board that does not answer has no reading."""
@@ -119,44 +131,72 @@ class Gauge:
 
     def clock(self) -> float | None:
         """SM clock now. [Hz]"""
-        if self._handle is None:
-            return None
-        megahertz = self._asked(lambda n: n.nvmlDeviceGetClockInfo(self._handle, n.NVML_CLOCK_SM))
-        return parse(f"{megahertz} MHz", "hertz") if megahertz else None
+        return self._clock("clocks.sm", lambda n: n.nvmlDeviceGetClockInfo(self._handle, n.NVML_CLOCK_SM))
 
     def top(self) -> float | None:
         """The highest SM clock that the board has. [Hz]"""
-        if self._handle is None:
-            return None
-        megahertz = self._asked(lambda n: n.nvmlDeviceGetMaxClockInfo(self._handle, n.NVML_CLOCK_SM))
+        return self._clock("clocks.max.sm", lambda n: n.nvmlDeviceGetMaxClockInfo(self._handle, n.NVML_CLOCK_SM))
+
+    def _clock(self, field: str, question: Callable[[Any], Any]) -> float | None:
+        if self._handle is not None:
+            megahertz = self._asked(question)
+        else:
+            megahertz = None if self._smi is None else self._smi.number(field)
         return parse(f"{megahertz} MHz", "hertz") if megahertz else None
 
     def read(self) -> dict[str, Any]:
-        """What the board says of itself, as far as it says anything."""
-        if self._handle is None:
+        """What the board says of itself, as far as it says anything, and by which way."""
+        if not self.source:
             return {}
+        found = {
+            "clock_source": self.source,
+            "clock_hz": self.clock(),
+            "top_clock_hz": self.top(),
+            "memory_clock_hz": self._clock(
+                "clocks.mem", lambda n: n.nvmlDeviceGetClockInfo(self._handle, n.NVML_CLOCK_MEM)
+            ),
+            **(self._by_nvml() if self._handle is not None else self._by_smi()),
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def _by_nvml(self) -> dict[str, Any]:
         h = self._handle
         driver = self._asked(lambda n: n.nvmlSystemGetDriverVersion())
-        memory = self._asked(lambda n: n.nvmlDeviceGetClockInfo(h, n.NVML_CLOCK_MEM))
-        found = {
+        return {
             "driver": driver.decode() if isinstance(driver, bytes) else driver,
-            "clock_hz": self.clock(),
-            "memory_clock_hz": parse(f"{memory} MHz", "hertz") if memory else None,
             "power_w": _watts(self._asked(lambda n: n.nvmlDeviceGetPowerUsage(h))),
             "power_limit_w": _watts(self._asked(lambda n: n.nvmlDeviceGetEnforcedPowerLimit(h))),
         }
-        return {key: value for key, value in found.items() if value is not None}
+
+    def _by_smi(self) -> dict[str, Any]:
+        if self._smi is None:
+            return {}
+        return {
+            "driver": self._smi.text("driver_version"),
+            "power_w": self._smi.number("power.draw"),
+            "power_limit_w": self._smi.number("enforced.power.limit"),
+        }
 
 
 def _watts(milliwatts: int | None) -> float | None:
     return None if milliwatts is None else milliwatts * _MILLI
 
 
-def _physical(name: str) -> int:
-    """NVML counts all boards, torch those of CUDA_VISIBLE_DEVICES."""
+def _handle(nvml: Any, name: str) -> Any:
+    nvml.nvmlInit()
+    board = _physical(name)
+    return nvml.nvmlDeviceGetHandleByUUID(board) if isinstance(board, str) else nvml.nvmlDeviceGetHandleByIndex(board)
+
+
+def _physical(name: str) -> int | str:
+    """NVML and nvidia-smi count all boards, torch those of CUDA_VISIBLE_DEVICES, which may name them by UUID."""
     index = int(name.partition(":")[2])
-    entries = [entry for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry]
-    return int(entries[index]) if index < len(entries) and entries[index].isdigit() else index
+    entries = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    if index >= len(entries):
+        return index
+    if entries[index].startswith(("GPU-", "MIG-")):
+        return entries[index]
+    return int(entries[index]) if entries[index].isdigit() else index
 
 
 @cache

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from simcost.measure.bench import Bench
+from simcost.measure.deadline import Deadline
 from simcost.measure.design import footprint
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.points import Kind, Point, kind_of
@@ -17,34 +18,47 @@ from simcost.measure.timing import Timing
 from simcost.measure.visits import build
 from simcost.units import parse, show
 
+T = TypeVar("T")
 VISIT = parse("20 ms", "seconds")
 
 
 @dataclass
 class Lab:
-    """`dry`: small shapes, so that the whole runs on a CPU in seconds. `ends`: when the run must be over (monotonic)."""
+    """`dry`: small shapes, so that the whole runs on a CPU in seconds. `ends`: when the run must be over; `until`: the
+    same of the section that is at work; `cut`: how far that one came when its time was spent, "" when it was not."""
 
     target: Target
     out: Path
     dry: bool
-    ends: float
+    ends: Deadline
+    until: Deadline = field(init=False)
+    cut: str = field(init=False, default="")
     bench: Bench = field(init=False)
 
     def __post_init__(self) -> None:
-        self.bench = Bench(self.target, 0)
+        self.bench, self.until = Bench(self.target, 0), self.ends
 
-    @property
-    def left_s(self) -> float:
-        return max(self.ends - time.monotonic(), 0.0)
+    def begin(self, share: float) -> None:
+        """A section that may take this share of what is left."""
+        self.until, self.cut = self.ends.part(share * self.ends.left_s), ""
+
+    def each(self, steps: Sequence[T]) -> Iterator[T]:
+        """The steps of a section, as far as its time allows."""
+        for done, step in enumerate(steps):
+            if self.until.over:
+                self.cut = f"{done} of {len(steps)}"
+                return
+            yield step
 
     def time(self, kernel: Kernel, kind: Kind) -> tuple[Timing, str]:
         """(time, "loop", "graph" or "eager")."""
         return time_kernel(kernel, self.bench, VISIT, kind)
 
-    def point(self, point: Point, copies: int = 4) -> tuple[Kernel, Timing, str]:
+    def point(self, point: Point, copies: int = 4, graph: bool = True) -> tuple[Kernel, Timing, str]:
         """Build, check, time. Raises RuntimeError when the result is wrong."""
         self.bench.begin(footprint(point.op) * copies)
         kernel = build(point, self.bench, copies)
+        kernel = replace(kernel, graph=kernel.graph and graph)
         with kernel.context():
             error = kernel.error()
         if not error <= kernel.tolerance:

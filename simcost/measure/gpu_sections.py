@@ -8,6 +8,7 @@ benchmark loop. Most likely to be wrong: a section that was only ever run on a C
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -37,7 +38,8 @@ def environment(lab: Lab) -> Iterator[str]:
 
 
 def backends(lab: Lab) -> Iterator[str]:
-    """Every attention case by every backend: time, or why not."""
+    """Every attention case by every backend: time, or why not. Eagerly: a capture that fails here could cost the rows
+    theirs, and these kernels take longer than their launch."""
     scale = 32 if lab.dry else 1
     cases = {
         "GQA prefill, 32 heads on 8, 128 wide": core("gqa", "bf16", 1, 4096 // scale, 0, 32, 8, 128, 128),
@@ -47,10 +49,9 @@ def backends(lab: Lab) -> Iterator[str]:
         "MLA prefill, 192 and 128 wide": core("mla", "bf16", 1, 2048 // scale, 0, 32, 32, 192, 128),
         "MLA absorbed decode, batch 32": core("latent", "bf16", 32 // scale, 1, 4095 // scale, 128, 1, 576, 512),
     }
-    for name, point in cases.items():
-        for backend in (*attention.ORDER, None):
-            word = "chosen by torch" if backend is None else backend.name.removesuffix("_ATTENTION").lower()
-            yield f"{name}: {word}: {tried(partial(_backend, lab, point, backend))}"
+    for name, backend in lab.each([(name, backend) for name in cases for backend in (*attention.ORDER, None)]):
+        word = "chosen by torch" if backend is None else backend.name.removesuffix("_ATTENTION").lower()
+        yield f"{name}: {word}: {tried(partial(_backend, lab, cases[name], backend))}"
 
 
 def _backend(lab: Lab, point: Point, backend: SDPBackend | None) -> str:
@@ -65,21 +66,21 @@ def _backend(lab: Lab, point: Point, backend: SDPBackend | None) -> str:
         error = attention.wrong(s, call(), q, k, v)
     if error > 0.02:
         return f"wrong result, relative error {error:.2g}"
-    timing, how = lab.time(Kernel([call], lambda: error, 1.0, "", context), point.kind)
+    timing, how = lab.time(Kernel([call], lambda: error, 1.0, "", context, graph=False), point.kind)
     return f"{rate(point, timing.seconds)} ({how})"
 
 
 def formats(lab: Lab) -> Iterator[str]:
-    """One product a format; what ran, by kernel name."""
+    """One product a format, eagerly; what ran, by kernel name."""
     m, n, k = (256, 512, 512) if lab.dry else (4096, 8192, 8192)
-    for name in lab.target.formats:
-        yield f"{name}: {tried(partial(_product, lab, gemm(name, m, n, k)))}"
+    for name in lab.each(lab.target.formats):
+        yield f"{name}: {tried(partial(_product, lab, gemm(name, m, n, k), False))}"
     for name, why in lab.target.absent.items():
         yield f"{name}: no: {why}"
 
 
-def _product(lab: Lab, point: Point) -> str:
-    kernel, timing, how = lab.point(point)
+def _product(lab: Lab, point: Point, graph: bool = True) -> str:
+    kernel, timing, how = lab.point(point, graph=graph)
     with kernel.context():
         names = kernel_names(kernel.calls[0])
     return f"{rate(point, timing.seconds)} ({how}; {names[0][:70] if names else 'no kernel seen'})"
@@ -89,7 +90,7 @@ def grouped(lab: Lab) -> Iterator[str]:
     """Time of a grouped product around 128 rows an expert, where the fast path changes its tile."""
     experts, n, k = (4, 128, 128) if lab.dry else (64, 2048, 4096)
     kind = kind_of("grouped_gemm", x="bf16", w="bf16", compute="bf16")
-    for each in (8, 64, 120, 128, 136, 256):
+    for each in lab.each((8, 64, 120, 128, 136, 256)):
         point = Point(kind, tuple(float(v) for v in (each * experts, experts, experts, n, k, 1)))
         yield f"{each} rows an expert: {tried(partial(_product, lab, point))}"
 
@@ -99,9 +100,9 @@ def block_scales(lab: Lab) -> Iterator[str]:
     if "fp8_block" not in lab.target.formats:
         yield "fp8_block: not on this device"
         return
-    for m in (1, 3, 4, 17, 128, 1000):
-        for n, k in ((7168, 2048), (576, 7168), (2112, 7168), (24576, 1536)):
-            yield f"{m} x {n} x {k}: {tried(partial(_product, lab, gemm('fp8_block', m, n, k)))}"
+    layers = ((7168, 2048), (576, 7168), (2112, 7168), (24576, 1536))
+    for m, n, k in lab.each([(m, n, k) for m in (1, 3, 4, 17, 128, 1000) for n, k in layers]):
+        yield f"{m} x {n} x {k}: {tried(partial(_product, lab, gemm('fp8_block', m, n, k)))}"
 
 
 def mla(lab: Lab) -> Iterator[str]:
@@ -113,10 +114,9 @@ def mla(lab: Lab) -> Iterator[str]:
     else:
         from simcost.measure.triton_kernels import mla_decode as own
 
-        for tile in (own.SMALL, own.MIDDLE, own.LARGE):
-            for splits in (0, 4, 8, 16, 32):
-                use = own.Tile(tile.rows, tile.keys, tile.warps, tile.stages, splits)
-                yield f"{tile.rows}x{tile.keys}, {splits or 'chosen'} parts: {tried(partial(_tile, lab, point, use))}"
+        tiles = (own.LARGE, own.MIDDLE, own.SMALL)
+        for use in lab.each([replace(tile, splits=splits) for splits in (0, 4, 8, 16, 32) for tile in tiles]):
+            yield f"{use.rows}x{use.keys}, {use.splits or 'chosen'} parts: {tried(partial(_tile, lab, point, use))}"
     yield f"as measured: {tried(partial(_latent, lab, point))}"
 
 
@@ -142,7 +142,7 @@ def _tile(lab: Lab, point: Point, use: Any) -> str:
     error = attention.wrong(s, calls[0](), q, keys, keys[..., : s.d_v])
     if error > tolerance(s.name):
         return f"wrong result, relative error {error:.2g}"
-    timing, how = lab.time(Kernel(calls, lambda: error, 1.0, ""), point.kind)
+    timing, how = lab.time(Kernel(calls, lambda: error, 1.0, str(use)), point.kind)
     return f"{rate(point, timing.seconds)} ({how})"
 
 
@@ -159,7 +159,7 @@ def methods(lab: Lab) -> Iterator[str]:
     if lab.dry:
         shapes = [(1, 256, 256), (64, 256, 256)]
     testing = optional("triton.testing") if lab.bench.cuda else None
-    for m, n, k in shapes:
+    for m, n, k in lab.each(shapes):
         point = gemm("bf16", m, n, k)
         cold, hot = (lab.point(point, copies)[1].seconds for copies in (32, 1))
         line = f"{m} x {n} x {k}: rotated {show(cold, 'seconds', 3)}, one buffer {show(hot, 'seconds', 3)}"
@@ -184,15 +184,16 @@ class Drift:
         return [gemm("bf16", m, n, k) for n, k in shapes for m in (1, 16, 64, 256, 1024, 4096)]
 
     def start(self, lab: Lab) -> Iterator[str]:
-        self.first = [lab.point(point, 8)[1].seconds for point in self.points(lab)]
+        self.first = [lab.point(point, 8)[1].seconds for point in lab.each(self.points(lab))]
         yield f"{len(self.first)} points timed; again at the end"
 
     def end(self, lab: Lab) -> Iterator[str]:
-        again = [lab.point(point, 8)[1].seconds for point in self.points(lab)]
-        if len(again) != len(self.first):
-            yield "the start was not timed"
+        known = self.points(lab)[: len(self.first)]
+        again = [lab.point(point, 8)[1].seconds for point in lab.each(known)]
+        if not again:
+            yield "not timed at the start, or no time for it at the end"
             return
-        ratios = sorted(b / a for a, b in zip(self.first, again, strict=True))
+        ratios = sorted(b / a for a, b in zip(self.first, again, strict=False))
         far = sorted(abs(r - 1.0) for r in ratios)
         yield (
             f"end over start: median {ratios[len(ratios) // 2]:.3f}, 90 % within {far[int(0.9 * (len(far) - 1))]:.1%}, "

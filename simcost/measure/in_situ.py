@@ -8,24 +8,30 @@ docs/theory/calibration.md, "From kernels to a block"; Vidur (arXiv 2405.05465) 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import SimcostError, SpecError
 from simcost.measure.allocator import steady_allocator
 from simcost.measure.blocks_rows import read_blocks, write
 from simcost.measure.blocks_spec import BlockSpec, random_blocks
 from simcost.measure.blocks_timing import BlockTime
+from simcost.measure.deadline import NEVER, Deadline, after
 from simcost.measure.event import Event
 from simcost.measure.in_situ_log import EVERY, Log
 from simcost.measure.judgement import NOISY_DIRTY
 from simcost.measure.need import need_torch
-from simcost.measure.target import find, one_line
+from simcost.measure.target import answers, find, one_line
 
 __all__ = ["BlockTime", "measure_block", "measure_in_situ", "random_blocks"]
 SECONDS = 2.0  # for one block
+Say = Callable[[str], None]
 RETRIES = 2  # of a block with more than NOISY_DIRTY disturbed samples
+
+
+def _quiet(_: str) -> None:
+    """Nobody listens."""
 
 
 def measure_block(
@@ -35,51 +41,63 @@ def measure_block(
     threads: int = 1,
     limit: float | None = None,
     isolated: bool = True,
+    until: Deadline = NEVER,
+    say: Say = _quiet,
 ) -> list[BlockTime]:
-    """Build a block and time it, forward or forward and backward. `limit` [B] of memory; `isolated`: each section alone too.
+    """Build a block and time it, forward or forward and backward. `limit` [B] of memory; `isolated`: each section alone
+    too; `until`: when it must be over; `say` hears what it is at.
 
-    Raises SpecError for a block that does not fit or cannot be built, SimcostError without torch."""
+    Raises SpecError for a block that does not fit, cannot be built or takes too long, SimcostError without torch."""
     torch = need_torch()
+    say(f"{spec.name}: building")
     if device != "cpu":
-        return _on_cuda(spec, device, seconds, limit)
+        return _on_cuda(spec, device, seconds, limit, until)
     steady_allocator()
     torch.set_flush_denormal(True)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return _on_cpu(spec, seconds, limit, isolated)
+        return _on_cpu(spec, seconds, limit, isolated, until, say)
     finally:
         torch.set_num_threads(before)
         torch.set_flush_denormal(False)
 
 
-def _on_cuda(spec: BlockSpec, device: str, seconds: float, limit: float | None) -> list[BlockTime]:
+def _on_cuda(spec: BlockSpec, device: str, seconds: float, limit: float | None, until: Deadline) -> list[BlockTime]:
     """A layer that fails, or runs out of memory after all, says so in one line, and the next one has its turn."""
     torch = need_torch()
     torch.cuda.empty_cache()  # memory that earlier points gave back is free for this layer
     from simcost.measure import blocks, blocks_cuda
 
     try:
-        return blocks_cuda.measure(blocks.build(spec, device, limit=limit), seconds)
+        return blocks_cuda.measure(blocks.build(spec, device, limit=limit), seconds, until)
+    except SimcostError:
+        raise
     except torch.OutOfMemoryError:
         raise SpecError(f"{spec.name}: the device's memory is full: choose a smaller batch, context or layer") from None
-    except RuntimeError as error:
+    except Exception as error:  # Triton's errors of compiling and launching are of no narrower type
+        answers(device)
         raise SpecError(f"{spec.name}: {one_line(error)}") from None
     finally:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
 
-def _on_cpu(spec: BlockSpec, seconds: float, limit: float | None, isolated: bool) -> list[BlockTime]:
-    """Again, on a busy machine, and the least disturbed of the tries."""
-    from simcost.measure import blocks, blocks_time
+def _on_cpu(
+    spec: BlockSpec, seconds: float, limit: float | None, isolated: bool, until: Deadline, say: Say
+) -> list[BlockTime]:
+    """Again, on a busy machine, and the least disturbed of the tries; no try that is not over in time."""
+    from simcost.measure import blocks, blocks_time, light
 
+    light.refuse_late(spec, until)
     block = blocks.build(spec, limit=limit)
-    found = blocks_time.measure(block, seconds, isolated)
-    for _ in range(RETRIES):
-        if disturbed(found) <= NOISY_DIRTY:
+    found: list[BlockTime] = []
+    for _ in range(1 + RETRIES):
+        start = time.monotonic()
+        tried = blocks_time.measure(block, seconds, isolated, until, say)
+        found = min(found, tried, key=disturbed) if found else tried
+        if disturbed(found) <= NOISY_DIRTY or not until.holds(time.monotonic() - start):
             break
-        found = min(found, blocks_time.measure(block, seconds, isolated), key=disturbed)
     return found
 
 
@@ -102,7 +120,7 @@ def measure_in_situ(
 ) -> Iterator[Event]:
     """Measure block after block; append rows to OUT/<family>/<kind>.csv and latencies to OUT/blocks.csv.
 
-    One event a block, after its rows are on disk. Stops in good order when the budget is spent: every prefix of
+    One event before a block, one after its rows are on disk. Stops in good order when the budget is spent: every prefix of
     `random_blocks` is a valid design. `resume` skips blocks that are there; without it a folder with blocks is refused.
     `asked`: mode and seed, for the record."""
     done = {row["block"] for row in read_blocks(out)}
@@ -111,6 +129,7 @@ def measure_in_situ(
     log = Log(out, find(device, threads if device == "cpu" else None), asked or {})
     log.write("running")
     start, taken, total, ended = time.monotonic(), 0, len(blocks), "stopped"
+    until = after(budget_s)
     try:
         log.look()
         for index, spec in enumerate(blocks):
@@ -118,12 +137,13 @@ def measure_in_situ(
                 yield Event(index + 1, total, "block", spec.name, note="measured before")
                 continue
             spent = time.monotonic() - start
-            if budget_s is not None and taken and spent + spent / taken > budget_s:
+            if budget_s is not None and (until.over or (taken and spent + spent / taken > budget_s)):
                 ended = "budget reached"
                 yield Event(index, total, "block", "", note=f"budget spent after {taken} of {total} blocks")
                 return
+            yield Event(index, total, "block", spec.name, until.left_s if budget_s is not None else None)
             try:
-                found = measure_block(spec, device, seconds, threads, limit, isolated)
+                found = measure_block(spec, device, seconds, threads, limit, isolated, until)
             except SpecError as problem:
                 log.left_out.append(str(problem))
                 yield Event(index + 1, total, "block", spec.name, note=f"left out: {problem}")

@@ -7,16 +7,21 @@ is true is refused, but half of a kernel may pass where most of its data was hot
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import cache
 
+from simcost.errors import SpecError
+from simcost.measure.blocks_spec import BlockSpec, listed
 from simcost.measure.blocks_timing import BlockTime
+from simcost.measure.deadline import Deadline
 from simcost.measure.design import Rates
 from simcost.ops.work import Op
-from simcost.units import parse
+from simcost.units import parse, show
 
 _ROTATE = parse("1 GB", "bytes")  # of the probed copy: beyond any cache
 _FLOPS, _BYTES = 1.5, 4.0  # times the probed rates
+_ROUNDS = 3.0
 
 
 @cache
@@ -27,6 +32,39 @@ def rates(device: str, dtype: str) -> Rates:
     from simcost.measure.target import Target
 
     return probe.rates(Bench(Target(device, 1, _ROTATE, _ROTATE, (dtype,), {}), 0))
+
+
+@cache
+def _host(dtype: str) -> Rates:
+    """Of this processor."""
+    from simcost.measure import probe
+    from simcost.measure.bench import Bench
+    from simcost.measure.target import ROTATE_CPU, Target
+
+    return probe.rates(Bench(Target("cpu", 1, ROTATE_CPU, ROTATE_CPU, (dtype,), {}), 0))
+
+
+def refuse_late(spec: BlockSpec, until: Deadline) -> None:
+    """Raises SpecError for a layer that cannot be over in time on this processor, before anything large is allocated:
+    its weights are filled, then one round warms up and two are timed, each of a forward pass or of three."""
+    if not math.isfinite(until.left_s):
+        return
+    probed = _host(spec.dtype)
+    ops = [item.op for item in listed(spec)]
+    fill = sum(float(op.work().bytes) for op in ops) / probed.bytes_per_s
+    each = sum(_about(op, probed) for op in ops) * (3.0 if spec.backward else 1.0)
+    if not until.holds(fill + _ROUNDS * each):
+        raise SpecError(
+            f"{spec.name}: takes {show(fill + _ROUNDS * each, 'seconds', 2)} or more, "
+            f"{show(until.left_s, 'seconds', 2)} are left: choose a longer budget or a smaller layer"
+        )
+
+
+def _about(op: Op, probed: Rates) -> float:
+    """Seconds at the probed rates: few kernels reach both."""
+    work = op.work()
+    rate = probed.flops_per_s.get(op.peak) or max(probed.flops_per_s.values())
+    return max(float(work.flops) / rate, float(work.bytes) / probed.bytes_per_s)
 
 
 def least(op: Op, probed: Rates) -> float:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
+
 from simcost.measure.bench import Bench
 from simcost.measure.design import Rates
 from simcost.measure.kernels.kernel import Kernel, builder
@@ -21,15 +23,15 @@ _VISIT = parse("20 ms", "seconds")
 
 
 def time_kernel(kernel: Kernel, bench: Bench, target_s: float, kind: Kind | None = None) -> tuple[Timing, str]:
-    """(time, how: "loop" on a CPU, "graph" or "eager" on CUDA). `kind`: whose first failed capture is also its last."""
+    """(time, how: "loop" on a CPU, "graph" or "eager" on CUDA). `kind`: whose first failed capture by a backend is also
+    its last."""
     with kernel.context():
         if not bench.cuda:
             return timed(kernel.calls, target_s), "loop"
         from simcost.measure import cuda_timing
 
-        return cuda_timing.timed(
-            kernel.calls, target_s, bench.target.name, kernel.graph, "" if kind is None else str(kind)
-        )
+        what = "" if kind is None else f"{kind}, {kernel.backend}"
+        return cuda_timing.timed(kernel.calls, target_s, bench.target.name, kernel.graph, what)
 
 
 def rates(bench: Bench) -> Rates:
@@ -67,12 +69,26 @@ class Sentinel:
     product: list[float] = field(default_factory=list)
     copy: list[float] = field(default_factory=list)
 
-    def look(self) -> None:
+    def look(self) -> str:
+        """Why the device could not be looked at, "" when it was; a run that has filled the memory gives it back first."""
+        for last in (False, True):
+            try:
+                self._look()
+                return ""
+            except torch.OutOfMemoryError:
+                if last:
+                    return "no memory for the sentinel"
+            self.bench.release()  # outside of the handler, which keeps the tensors of the failed try alive
+        return ""
+
+    def _look(self) -> None:
         side = 8192.0 if self.bench.cuda else 384.0
         name = self.bench.target.main if self.bench.target.main in ("bf16", "fp32", "fp16") else "bf16"
         kind: Kind = kind_of("gemm", x=name, w=name, compute=name)
-        self.product.append(_seconds(Point(kind, (1.0, side, side, side)), self.bench))
-        self.copy.append(_seconds(_copy(self.bench), self.bench))
+        product = _seconds(Point(kind, (1.0, side, side, side)), self.bench)
+        copy = _seconds(_copy(self.bench), self.bench)
+        self.product.append(product)
+        self.copy.append(copy)
 
     def moved(self, share: float) -> float:
         """How far from its median either strayed in `share` of its looks at most; 1.0: at worst."""

@@ -30,6 +30,8 @@ from simcost.measure.need import need_torch
 from simcost.measure.points import Kind, Point, interleaved
 from simcost.measure.target import Target, find
 
+_PROOFS = 0.3  # of the budget, at most, before the first row: first calls compile kernels
+
 if TYPE_CHECKING:
     from simcost.measure.probe import Sentinel
     from simcost.measure.visits import Visits
@@ -41,10 +43,11 @@ def measure(
     formats: Sequence[str] | None = None,
 ) -> Iterator[Event]:  # fmt: skip
     """Measure a device into the folder `out`. Raises SimcostError (one line) for anything a user can cause."""
-    size = kinds.mode(mode)
+    kinds.mode(mode)
     kinds.chosen(families)
     specs = anchors.load(models)
     target = find(device, threads, formats)
+    size = kinds.sized(mode, target.cuda)
     here = {**environment(target), "mode": mode, "models": list(models), "seed": seed}
     folder = Folder(out)
     notes: list[str] = []
@@ -95,6 +98,7 @@ class _Job:
 
 def _run(job: _Job) -> Iterator[Event]:
     from simcost.measure.bench import Bench
+    from simcost.measure.capture import forget
     from simcost.measure.design import design
     from simcost.measure.kernels.launch import launch
     from simcost.measure.probe import TIMED, Sentinel, rates
@@ -104,7 +108,11 @@ def _run(job: _Job) -> Iterator[Event]:
     stamp = _now()
     for note in job.notes:
         yield Event(0, 0, "", "", None, note)
+    if str(job.here.get("clock_source", "")).startswith("not read"):
+        yield Event(0, 0, "", "", None, f"clock {job.here['clock_source']}")
     bench = Bench(job.target, job.seed)
+    if bench.cuda:
+        forget()  # what an exploration could not capture says nothing of these kernels
     probed = rates(bench)
     wanted = kinds.kinds(job.target, job.mode, job.families)
     plan = design(wanted, job.specs, job.target, job.size, job.mode, probed, job.seed)
@@ -121,12 +129,12 @@ def _run(job: _Job) -> Iterator[Event]:
     job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, "running"))
     ended = "stopped"
     try:
-        yield from _proofs(todo, visits)
-        sentinel.look()
+        yield from _proofs(job, todo, visits, started)
+        yield from _looked(sentinel)
         ended = yield from _passes(job, todo, visits, sentinel, started, plan.left_out)
     finally:
         if ended != "stopped":
-            sentinel.look()
+            sentinel.look()  # nobody is told any more: its times are in the record, or are missing there
         job.folder.merge()
         job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
         bench.release()
@@ -139,21 +147,32 @@ def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:
     return {kind: count + job.folder.count(kind) - LEAST - 1 for kind, count in counts.items()}
 
 
-def _proofs(points: Sequence[Point], visits: Visits) -> Iterator[Event]:
-    """Every kind on its smallest point, before anything is timed."""
+def _looked(sentinel: Sentinel) -> Iterator[Event]:
+    """A look at the sentinel; one that fails costs no row."""
+    why = sentinel.look()
+    if why:
+        yield Event(0, 0, "", "", None, why)
+
+
+def _proofs(job: _Job, points: Sequence[Point], visits: Visits, started: float) -> Iterator[Event]:
+    """Every kind on its smallest point, before anything is timed; a kind without time for that is proved when its first
+    point comes."""
     smallest: dict[Any, Point] = {}
     for point in points:
         known = smallest.get(point.kind)
         if known is None or float(point.op.work().bytes) < float(known.op.work().bytes):
             smallest[point.kind] = point
-    for point in smallest.values():
+    for done, point in enumerate(smallest.values()):
+        if _over(job, started, _PROOFS):
+            yield Event(0, 0, "", "", None, f"{done} of {len(smallest)} kinds checked before the first row")
+            return
         why = visits.prove(point)
         if why:
-            yield Event(0, 0, point.kind.family, str(point.kind), None, f"{point.kind}: dropped: {why}")
+            yield Event(0, 0, point.kind.family, str(point.kind), None, why)
 
 
-def _over(job: _Job, started: float) -> bool:
-    return job.budget_s is not None and time.monotonic() - started > job.budget_s
+def _over(job: _Job, started: float, share: float = 1.0) -> bool:
+    return job.budget_s is not None and time.monotonic() - started > share * job.budget_s
 
 
 def _passes(
@@ -177,7 +196,7 @@ def _passes(
                 job.folder.append(point, timing)
             done += 1
             if done % EVERY == 0:
-                sentinel.look()
+                yield from _looked(sentinel)
             left = (time.monotonic() - first) / done * (total - done)
             if job.budget_s is not None:
                 left = min(left, max(job.budget_s - (time.monotonic() - started), 0.0))
@@ -213,10 +232,10 @@ def _record(
     threads = "" if target.cuda else f", {target.threads} thread{'s' if target.threads > 1 else ''}"
     known: dict[str, Any] = dict(job.before.get("kinds", {}))
     for kind, count in visits.kernels.items():
-        ran = [*(name for name, _ in count.most_common()), *known.get(str(kind), {}).get("kernels", [])]
-        known[str(kind)] = {"kernels": list(dict.fromkeys(ran)), "rows": job.folder.count(kind)}
+        ran = dict((count + _ran(known.get(str(kind), {}))).most_common())
+        known[str(kind)] = {"kernels": list(ran), "visits": list(ran.values()), "rows": job.folder.count(kind)}
     for kind, why in visits.dropped.items():
-        known[str(kind)] = {"kernels": [], "rows": job.folder.count(kind), "dropped": why}
+        known[str(kind)] = {"kernels": [], "visits": [], "rows": job.folder.count(kind), "dropped": why}
     missing = left_out + visits.skipped
     found = judged(target.cuda, *together(job.before, visits.dirty), sentinel)
     if not visits.dirty:  # nothing was left to measure: the earlier judgement stands
@@ -234,6 +253,12 @@ def _record(
         **extra,
         "kinds": dict(sorted(known.items())),
     }
+
+
+def _ran(kind: Mapping[str, Any]) -> Counter[str]:
+    """Visits by what ran, of a kind's record; one of an older run has no counts."""
+    names = kind.get("kernels", [])
+    return Counter(dict(zip(names, kind.get("visits") or [1] * len(names), strict=False)))
 
 
 def finished(home: Path) -> Mapping[str, Any]:

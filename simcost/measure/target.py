@@ -17,7 +17,7 @@ from simcost.measure.need import need_torch
 from simcost.units import parse
 
 CPU_FORMATS = ("bf16", "fp32")
-CUDA_FORMATS = ("bf16", "fp16", "tf32", "fp8", "fp8_row", "fp8_block", "nvfp4", "mxfp4", "int4")
+CUDA_FORMATS = ("bf16", "fp16", "tf32", "fp32", "fp8", "fp8_row", "fp8_block", "nvfp4", "mxfp4", "int4")
 ROTATE_CPU = parse("128 MB", "bytes")
 _MEMORY_SHARE = 0.2  # of what is free: copies, outputs and references come on top
 
@@ -61,6 +61,8 @@ def find(device: str, threads: int | None = None, formats: Sequence[str] | None 
     if formats is not None and len(have) < len(wanted):
         missing = next(f for f in wanted if f in absent)
         raise SpecError(f"{name}: no {missing}: {absent[missing]}")
+    if not have:
+        raise SpecError(f"{name}: no product works here, in bf16: {absent[wanted[0]]}")
     return Target(name, threads or torch.get_num_threads(), 1.25 * _MEMORY_SHARE * free, 2.0 * cache, have, absent)
 
 
@@ -143,10 +145,16 @@ def one_line(error: BaseException) -> str:
 
 def alive(target: Target) -> None:
     """Raises SimcostError when the device no longer answers."""
+    if target.cuda:
+        answers(target.name)
+
+
+def answers(name: str) -> None:
+    """The same of a CUDA device by its name."""
     torch = need_torch()
-    if not target.cuda:
-        return
     try:
-        torch.ones(8, device=target.name).sum().item()
+        torch.ones(8, device=name).sum().item()
+    except torch.OutOfMemoryError:
+        return  # full, and there
     except RuntimeError as error:
-        raise SimcostError(f"{target.name}: the device no longer answers ({one_line(error)}); rows are kept") from None
+        raise SimcostError(f"{name}: the device no longer answers ({one_line(error)}); rows are kept") from None

@@ -20,6 +20,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.measure.blocks_spec import BlockSpec, of_model, random_blocks
 from simcost.measure.blocks_timing import BlockTime
+from simcost.measure.deadline import after
 from simcost.measure.event import Event
 from simcost.model import load as models
 from simcost.plan import Phase
@@ -107,6 +108,7 @@ def validate(
     devices.refuse_another(profile, device)
     count = devices.threads(profile, device, threads)
     notes: list[str] = []
+    until = after(budget_s)
     if measure is None:
         from simcost.measure.environment import device_name
         from simcost.measure.in_situ import measure_block
@@ -115,7 +117,12 @@ def validate(
         target = find(device, count if device == "cpu" else None)
 
         def measure(spec: BlockSpec) -> list[BlockTime]:
-            return measure_block(spec, device, seconds, count, limit)
+            at = next(i for i, block in enumerate(blocks) if block is spec)
+
+            def say(what: str) -> None:
+                progress(Event(at, len(blocks), "block", what))
+
+            return measure_block(spec, device, seconds, count, limit, until=until, say=say)
 
         notes += devices.another_part(profile, device_name(target.name))
 

@@ -408,7 +408,7 @@ def test_rows_load_and_resume_adds_what_is_missing(tmp_path) -> None:
     ones = [spec(SMALL_GQA), spec(SMALL_MLA, SMALL_MOE, q=1.0, past=5.0), spec(SMALL_GQA, SMALL_MOE, backward=True)]
     ones = [replace(one, name=f"block-{i}") for i, one in enumerate(ones)]
     events = list(in_situ.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01))
-    assert [event.done for event in events] == [1, 2]
+    assert [event.done for event in events] == [0, 1, 1, 2]  # before a block and after it
     with pytest.raises(SpecError, match="--resume"):
         list(in_situ.measure_in_situ("cpu", ones, tmp_path))
     for path in (tmp_path / "blocks.csv", tmp_path / "gemm" / "fp32-fp32-fp32.csv"):
@@ -457,14 +457,23 @@ def test_the_record_of_blocks_says_how_it_went_over_all_sessions(tmp_path, monke
 def test_a_block_that_does_not_fit_stops_no_run(tmp_path) -> None:
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(2)]
     events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, seconds=0.01, limit=1000.0))
-    assert [event.done for event in events] == [1, 2]
-    assert all(event.note.startswith("left out: block-") for event in events)
+    assert [event.done for event in events] == [0, 1, 1, 2]
+    assert all(event.note.startswith("left out: block-") for event in events[1::2])
     assert blocks_rows.read_blocks(tmp_path) == []
 
 
-def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path) -> None:
+def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path, monkeypatch) -> None:
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(5)]
-    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=0.0, seconds=0.01))
+    real, clock = in_situ.measure_block, []
+
+    def slow(*args, **kwargs):
+        clock.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(in_situ, "measure_block", slow)
+    monkeypatch.setattr(in_situ.time, "monotonic", lambda: 0.6 * len(clock))  # a block takes 0.6 s
+    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=1.0, seconds=0.01))
+    monkeypatch.undo()
     assert events[-1].note == "budget spent after 1 of 5 blocks"
     assert tables.load_run(tmp_path).record["state"] == "budget reached"
     assert len(blocks_rows.read_blocks(tmp_path)) == 1
