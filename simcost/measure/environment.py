@@ -190,7 +190,7 @@ def _handle(nvml: Any, name: str) -> Any:
 
 def _physical(name: str) -> int | str:
     """NVML and nvidia-smi count all boards, torch those of CUDA_VISIBLE_DEVICES, which may name them by UUID."""
-    index = int(name.partition(":")[2])
+    index = int(name.partition(":")[2] or 0)
     entries = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
     if index >= len(entries):
         return index

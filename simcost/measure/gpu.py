@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -228,7 +229,7 @@ def watchdog(out: Path, seconds: float, end: Callable[[int], object] = os._exit)
         except Exception as error:
             lines = [f"\n## {TABLE}\n", f"- failed: {error}"]
         try:
-            with (out / REPORT).open("a", encoding="utf-8") as file:
+            with suppress(OSError), (out / REPORT).open("a", encoding="utf-8") as file:
                 file.write("\n".join(lines) + "\n")
             print("\n".join(lines), flush=True)
         finally:

@@ -55,8 +55,8 @@ def refuse_late(spec: BlockSpec, until: Deadline) -> None:
     each = sum(_about(op, probed) for op in ops) * (3.0 if spec.backward else 1.0)
     if not until.holds(fill + _ROUNDS * each):
         raise SpecError(
-            f"{spec.name}: takes {show(fill + _ROUNDS * each, 'seconds', 2)} or more, "
-            f"{show(until.left_s, 'seconds', 2)} are left: choose a longer budget or a smaller layer"
+            f"{spec.name}: takes {show(fill + _ROUNDS * each, 'seconds', 3)} or more, "
+            f"{show(until.left_s, 'seconds', 3)} are left: choose a longer budget or a smaller layer"
         )
 
 

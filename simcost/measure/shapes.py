@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from simcost.measure.points import Kind
 
@@ -45,7 +46,8 @@ def _attention(kind: Kind, x: Numbers) -> tuple[int, ...] | None:
     return whole(x["batch"]), q, past, math.ceil(heads / kv) * kv, kv, whole(x["d_qk"], 8), whole(x["d_v"], 8), window
 
 
-def loaded(copies: int, touched: int, held: int, load: float, most: int) -> list[int]:
+@lru_cache(maxsize=256)
+def loaded(copies: int, touched: int, held: int, load: float, most: int) -> tuple[int, ...]:
     """Rows of each touched expert, busiest first: it has `load` times the mean of all `held` experts, as queries say it
     (`routing.busiest_expert`), as far as whole rows and at most `most` an expert allow; the others fall like a power
     law. The load that comes out, put in again, gives the same rows."""
@@ -53,7 +55,7 @@ def loaded(copies: int, touched: int, held: int, load: float, most: int) -> list
     busiest = min(max(round(load * copies / held), mean), most, copies - touched + 1)
     others, rest = touched - 1, copies - busiest
     if others == 0:
-        return [copies]
+        return (copies,)
     exponent = _exponent(busiest / copies, touched)
     shares = [(i + 2.0) ** -exponent for i in range(others)]
     exact = [1.0 + (rest - others) * share / sum(shares) for share in shares]
@@ -64,7 +66,7 @@ def loaded(copies: int, touched: int, held: int, load: float, most: int) -> list
             if left > 0 and counts[i] < busiest:
                 counts[i] += 1
                 left -= 1
-    return [busiest, *counts]
+    return (busiest, *counts)
 
 
 def _exponent(share: float, touched: int) -> float:

@@ -22,7 +22,7 @@ from simcost.blocks.norm.norm import Norm
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
-from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, in_situ, light
+from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, deadline, in_situ, light
 from simcost.measure.blocks_spec import BlockSpec, fused, listed, of_model, random_blocks
 from simcost.measure.blocks_timing import BlockTime, OpTime
 from simcost.measure.design import Rates
@@ -480,6 +480,105 @@ def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path, mon
     (tmp_path / "blocks.csv").write_text("what,is,this\n1,2,3\n", encoding="utf-8")
     with pytest.raises(SpecError, match="columns must be block"):
         list(in_situ.measure_in_situ("cpu", ones, tmp_path, resume=True))
+
+
+def late(seconds: float, monkeypatch) -> deadline.Deadline:
+    """A clock that only blocks move: both of this module's and of blocks_time's."""
+    monkeypatch.setattr(deadline.time, "monotonic", lambda: CLOCK[0])
+    monkeypatch.setattr(blocks_time, "now", lambda: CLOCK[0])
+    CLOCK[0] = 100.0
+    return deadline.Deadline(100.0 + seconds)
+
+
+CLOCK = [0.0]
+
+
+def slow(seconds: float, monkeypatch) -> tuple[blocks.TorchBlock, list[int]]:
+    """A block whose passes take so long, and how often it ran forward."""
+    block, seen = blocks.build(spec(SMALL_GQA), copies=1), []
+    real = blocks.TorchBlock.forward
+
+    def forward(self, copy, s):
+        seen.append(copy)
+        CLOCK[0] += seconds
+        return real(self, copy, s)
+
+    def section_pass(block, book):
+        forward(block, 0, block.inputs())
+        for section in block.sections:
+            book.situ[section.name].append((seconds, False))
+
+    monkeypatch.setattr(blocks.TorchBlock, "forward", forward)
+    monkeypatch.setattr(blocks_time, "_situ_pass", section_pass)
+    return block, seen
+
+
+def test_a_long_block_is_warm_after_one_pass_and_ends_in_time(monkeypatch) -> None:
+    said: list[str] = []
+    until = late(20.0, monkeypatch)
+    block, seen = slow(3.0, monkeypatch)
+    (found,) = blocks_time.measure(block, 2.0, False, until, said.append)
+    assert len(seen) == 1 + 2 * 2 + 1  # a pass to warm up, two rounds of two, and a look at its experts: 3 s each
+    assert found.whole.samples == 2  # of five, without a deadline
+    assert said[0].endswith("1 copies; warming up")
+    assert "round 2 of 5, 6 s each" in said[-1]
+
+
+def test_sections_alone_are_the_first_to_go_and_what_cannot_end_in_time_is_refused(monkeypatch) -> None:
+    until = late(11.0, monkeypatch)
+    block, seen = slow(3.0, monkeypatch)
+    (found,) = blocks_time.measure(block, 2.0, True, until)
+    assert found.isolated_s is None
+    assert len(seen) == 1 + 2 + 1
+    until = late(8.0, monkeypatch)
+    with pytest.raises(SpecError, match="small: a round takes 6 s, 5 s are left"):
+        blocks_time.measure(block, 2.0, True, until)
+
+
+def test_a_disturbed_block_is_not_tried_again_past_its_deadline(monkeypatch) -> None:
+    until, tries = late(10.0, monkeypatch), []
+
+    def disturbed(block, seconds, isolated, until, say):
+        tries.append(1)
+        CLOCK[0] += 4.0
+        return [BlockTime(spec(SMALL_GQA), "forward", Timing(1.0, 1.0, 1.0, 5, 0.9))]
+
+    monkeypatch.setattr(blocks_time, "measure", disturbed)
+    monkeypatch.setattr(light, "refuse_late", lambda spec, until: None)
+    in_situ.measure_block(spec(SMALL_GQA), seconds=0.01, until=until)
+    assert len(tries) == 2
+    in_situ.measure_block(spec(SMALL_GQA), seconds=0.01)
+    assert len(tries) == 2 + 1 + in_situ.RETRIES
+
+
+def test_a_layer_that_cannot_fit_is_refused_before_it_is_built(monkeypatch) -> None:
+    large = of_model(models.load("llama-3.1-70b"), Phase(1.0, 512.0, 0.0))[0]
+    monkeypatch.setattr(blocks, "build", lambda *a, **k: pytest.fail("built"))
+    monkeypatch.setattr(light, "_host", lambda dtype: Rates({"bf16": 1e12}, 1e10))
+    with pytest.raises(SpecError, match=r"takes 2\.\d+ s or more, 2 s are left"):
+        light.refuse_late(large, late(2.0, monkeypatch))
+    light.refuse_late(large, late(4.0, monkeypatch))
+    light.refuse_late(large, deadline.NEVER)
+
+
+@pytest.mark.parametrize(("attention", "q", "backend"), [
+    (SMALL_GQA, 5.0, "sdpa flash (CPU)"), (SMALL_MLA, 5.0, "sdpa flash (CPU)"),
+    (SMALL_MLA, 1.0, "sdpa flash (CPU) on the latent"),
+])  # fmt: skip
+def test_a_blocks_line_names_what_ran_its_attention(tmp_path, attention, q, backend) -> None:
+    one = spec(attention, q=q, past=4.0 if q == 1.0 else 0.0)
+    blocks_rows.write(tmp_path, in_situ.measure_block(one, seconds=0.01))
+    assert [row["backend"] for row in blocks_rows.read_blocks(tmp_path)] == [backend]
+
+
+def test_a_table_of_before_backends_were_named_is_read_and_added_to(tmp_path) -> None:
+    path, old = tmp_path / "blocks.csv", blocks_rows.COLUMNS[:-1]
+    path.write_text(",".join(old) + "\n" + ",".join(["a", *["1"] * (len(old) - 1)]) + "\n1,2", encoding="utf-8")
+    assert [row["block"] for row in blocks_rows.read_blocks(tmp_path)] == ["a"]
+    blocks_rows.write(tmp_path, in_situ.measure_block(spec(SMALL_GQA), seconds=0.01))
+    assert [(row["block"], row["backend"]) for row in blocks_rows.read_blocks(tmp_path)] == [
+        ("a", ""), ("small", "sdpa flash (CPU)"),
+    ]  # fmt: skip
 
 
 class FakeEvent:

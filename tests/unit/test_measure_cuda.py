@@ -12,14 +12,36 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from simcost.errors import SimcostError
-from simcost.measure import capture, cuda_timing, environment, target, visits
+from torch.nn.attention import SDPBackend
+
+from simcost.errors import SimcostError, SpecError
+from simcost.measure import (
+    anchors,
+    blocks_cuda,
+    capture,
+    cuda_timing,
+    deadline,
+    design,
+    environment,
+    gpu,
+    gpu_sections,
+    in_situ,
+    kinds,
+    probe,
+    smi,
+    target,
+    visits,
+)
 from simcost.measure.bench import Bench
-from simcost.measure.gpu_lab import gemm
+from simcost.measure.blocks_section import SDPA
+from simcost.measure.gpu_lab import Lab, core, gemm
 from simcost.measure.kernels import grouped, products
-from simcost.measure.probe import Sentinel
+from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.probe import Sentinel, time_kernel
+from simcost.measure.space import space
 from simcost.measure.target import Target, alive
 from simcost.measure.timing import Timing
+from simcost.measure.triton_kernels import grids
 
 
 class Board:
@@ -167,6 +189,57 @@ def test_a_failed_capture_leaves_nothing_behind_and_is_not_tried_again(monkeypat
     assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="another kind")[1] == "graph"
 
 
+def test_a_backend_that_cannot_be_captured_leaves_the_others_their_graphs(monkeypatch):
+    board = Board(monkeypatch)
+    bench = SimpleNamespace(cuda=True, target=SimpleNamespace(name="cuda:0"))
+    kind = core("gqa", "bf16", 1, 1, 63, 4, 4, 64, 64).kind
+    board.captures = False
+    assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa math"), bench, 0.01, kind)[1].startswith("eager")
+    board.captures = True
+    assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa cudnn"), bench, 0.01, kind)[1] == "graph"
+    assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa math"), bench, 0.01, kind)[1].startswith("eager")
+    capture.forget()
+    assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa math"), bench, 0.01, kind)[1] == "graph"
+
+
+def test_refusals_end_where_rows_begin_even_those_of_all_captures(monkeypatch):
+    board = Board(monkeypatch)
+    board.captures, board.stuck = False, True
+    cuda_timing.timed([board.call], 0.01, "cuda:0", what="exploration")
+    board.captures, board.stuck, board.underway = True, False, None
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="row")[1] == "eager (a failed capture before)"
+    capture.forget()
+    assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="row")[1] == "graph"
+
+
+def test_attention_backends_are_explored_without_a_capture(tmp_path, monkeypatch):
+    lab = Lab(CPU, tmp_path, True, deadline.NEVER)
+    graphs = []
+    monkeypatch.setattr(
+        lab, "time", lambda kernel, kind: graphs.append(kernel.graph) or (Timing(1.0, 1.0, 1.0, 1, 0.0), "")
+    )
+    point = core("gqa", "bf16", 1, 16, 0, 4, 2, 32, 32)
+    for backend in (SDPBackend.MATH, None):
+        gpu_sections._backend(lab, point, backend)
+    list(gpu_sections.formats(lab))
+    assert graphs == [False] * 4
+
+
+@pytest.mark.parametrize(("each", "samples"), [(1e-3, 15), (3e-3, 7), (0.02, 3), (0.9, 3), (1.5, 1)])
+def test_a_long_play_has_few_samples(each, samples):
+    assert cuda_timing._samples(each, 0.02) == samples
+
+
+def test_a_call_of_seconds_is_played_five_times_and_no_more(monkeypatch):
+    board = Board(monkeypatch, replay=2000.0, call=2000.0)
+    monkeypatch.setattr(cuda_timing.time, "monotonic", lambda: board.free / 1e3)
+    timing, how = cuda_timing.timed([board.call], 0.02, "cuda:0")
+    assert (how, timing.samples) == ("graph", 1)
+    assert timing.seconds == pytest.approx(2.0)
+    assert board.log.count("replay") == 4  # two of warming up, two of sampling
+    assert board.log.count("call") == 2  # one before the capture, one in it
+
+
 def test_where_a_failed_capture_cannot_be_undone_nothing_is_captured_any_longer(monkeypatch):
     board = Board(monkeypatch)
     board.captures, board.stuck = False, True
@@ -251,14 +324,61 @@ def test_a_board_that_does_not_answer_has_no_reading(monkeypatch):
         raise OSError("NVML: unknown error")
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=refuse))
+    monkeypatch.setattr(smi.shutil, "which", lambda name: None)
     gauge = environment.Gauge("cuda:0")
     assert gauge.clock() is None
-    assert gauge.read() == {}
+    assert gauge.top() is None
+    assert gauge.read() == {"clock_source": environment.NOT_READ}
+    assert gauge.source.startswith("not read: ")
+    assert environment.Gauge("cpu").read() == {}
+
+
+LINE = "1755, 1980, 3201, 352.40, 700.00, 580.95"
+
+
+def saying(*lines: str) -> list[str]:
+    return [sys.executable, "-uc", f"import time\nfor line in {lines!r}: print(line)\ntime.sleep(60)"]
+
+
+def test_without_nvml_nvidia_smi_keeps_saying_the_clock(monkeypatch):
+    found = smi.Smi("0", saying("no devices", LINE))
+    monkeypatch.setattr(environment, "Smi", lambda board: found)
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    gauge = environment.Gauge("cuda:0")
+    try:
+        assert (gauge.source, gauge.clock(), gauge.top()) == ("nvidia-smi", 1755e6, 1980e6)
+        assert gauge.read() == {
+            "clock_source": "nvidia-smi", "clock_hz": 1755e6, "top_clock_hz": 1980e6, "memory_clock_hz": 3201e6,
+            "driver": "580.95", "power_w": 352.4, "power_limit_w": 700.0,
+        }  # fmt: skip
+        found._now = lambda: found._at + 3.0  # it has stopped saying anything
+        assert gauge.clock() is None
+    finally:
+        found.close()
+
+
+def test_what_nvidia_smi_does_not_know_is_no_number():
+    found = smi.Smi("0", saying(LINE.replace("1755", "[N/A]")))
+    assert found.number("clocks.sm") is None
+    assert found.number("clocks.max.sm") == 1980.0
+    found.close()
+    assert smi.Smi("0", ["/nowhere/nvidia-smi"]).text("clocks.sm") is None
+    assert smi.Smi("0", [sys.executable, "-c", ""]).text("clocks.sm") is None
+
+
+def test_a_board_named_by_uuid_is_asked_by_it(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-12, GPU-34")
+    assert environment._physical("cuda:1") == "GPU-34"
+    seen = []
+    nvml = SimpleNamespace(nvmlInit=lambda: None, nvmlDeviceGetHandleByUUID=seen.append)
+    environment._handle(nvml, "cuda:0")
+    assert seen == ["GPU-12"]
 
 
 def test_nvml_counts_all_boards(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5")
     assert environment._physical("cuda:1") == 5
+    assert environment._physical("cuda") == 4
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert environment._physical("cuda:1") == 1
 
@@ -284,6 +404,254 @@ def test_a_device_that_disappears_is_one_line(monkeypatch):
     with pytest.raises(SimcostError, match=r"cuda:0: the device no longer answers .*; rows are kept") as error:
         alive(Target("cuda:0", 1, 1e9, 1e8, ("bf16",), {}))
     assert "\n" not in str(error.value)
+
+
+def test_without_any_product_that_works_one_line_says_so(device, monkeypatch):
+    def broken(format_, name):
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setattr(products, "probe", broken)
+    with pytest.raises(SpecError, match="cuda:0: no product works here, in bf16: RuntimeError: no kernel image"):
+        target.find("cuda")
+
+
+def test_a_point_without_memory_is_tried_again_when_the_pools_are_given_back(monkeypatch):
+    real, bench, log = visits.build, Bench(CPU, 0), []
+
+    def full_once(*given):
+        log.append("build")
+        if len(log) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(*given)
+
+    monkeypatch.setattr(visits, "build", full_once)
+    monkeypatch.setattr(bench, "release", lambda: log.append("release"))
+    state = visits.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
+    assert state.time(gemm("fp32", 8, 64, 64))[0] is not None
+    assert log == ["build", "release", "build"]
+    assert not state.skipped
+
+
+def test_a_sentinel_without_memory_costs_no_row(monkeypatch):
+    bench, tries = Bench(CPU, 0), []
+
+    def seconds(point, bench):
+        tries.append(point)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(probe, "_seconds", seconds)
+    sentinel = Sentinel(bench)
+    assert sentinel.look() == "no memory for the sentinel"
+    assert len(tries) == 2
+    assert sentinel.product == sentinel.copy == []
+    monkeypatch.setattr(probe, "_seconds", lambda point, bench: 1.0)
+    assert sentinel.look() == ""
+    assert (sentinel.product, sentinel.copy) == ([1.0], [1.0])
+
+
+def test_memory_that_is_given_back_is_the_devices_again(monkeypatch):
+    emptied = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(1))
+    bench = Bench(CPU, 0)
+    bench.release()
+    assert not emptied
+    bench.target = Target("cuda:0", 1, 1e9, 1e8, ("bf16",), {})
+    bench.release()
+    assert emptied == [1]
+
+
+H200 = Target("cuda:0", 1, 2.8e10, 1.2e8, target.CUDA_FORMATS, {})
+RATES = design.Rates({"bf16": 7e14, "fp16": 7e14, "tf32": 4e14, "fp32": 5e13, "fp8": 7e14}, 3.5e12)
+
+
+def standard() -> design.Design:
+    specs = anchors.load(gpu.MODELS)
+    wanted = kinds.kinds(H200, "standard")
+    return design.design(wanted, specs, H200, kinds.sized("standard", True), "standard", RATES, 0)
+
+
+def test_every_grid_of_ours_is_one_that_cuda_launches():
+    """Latent prefill of 1,024 tokens and 128 heads has 131,072 rows; off the grid there are more."""
+    seen = 0
+    off_grid = [point for kind in kinds.kinds(H200, "full") if kind.table.get("layout") == "latent"
+                for point, _ in zip(space(kind, True, 3), range(200), strict=False)]  # fmt: skip
+    for point in [*standard().points, *off_grid]:
+        x = [int(v) for v in point.numbers]
+        if point.kind.table.get("layout") == "latent":
+            batch, rows = x[0], x[1] * x[3]
+            grids.parts(rows, 16, batch, 64)
+            grids.join(rows, batch)
+            seen = max(seen, rows)
+        if point.kind.family == "grouped_gemm":
+            grids.tiles(x[0], 16, x[2], x[3], 128)
+    assert seen > grids.LIMITS[1]
+    with pytest.raises(ValueError, match="1 x 65536 is more than CUDA launches"):
+        grids.join(1, 65536)
+
+
+def test_a_prefix_of_the_standard_points_is_a_design_and_windows_and_fp32_are_in_it():
+    points = standard().points
+    whole = {point.kind for point in points}
+    names = {str(kind) for kind in whole}
+    for name in ("gemm/fp32-fp32-fp32", "gemm/fp32-fp32-tf32", "attention_prefill/bf16-bf16-bf16-window-core"):
+        assert name in names
+    assert all(point.numbers[7] > 0 for point in points if point.kind.table.get("layout") == "window")
+    for share in (0.2, 0.5):
+        part = points[: int(share * len(points))]
+        for kind in whole:
+            total = sum(point.kind == kind for point in points)
+            assert sum(point.kind == kind for point in part) == pytest.approx(share * total, abs=1.5)
+        anchored = [point.origin != "space" for point in part if str(point.kind) == "gemm/fp8-fp8-fp8"]
+        assert 0.3 < sum(anchored) / len(anchored) < 0.7
+
+
+def test_fp8_experts_by_blocks_run_wherever_there_is_fp8():
+    """torch's own block-scaled product is of one architecture, our kernel is not."""
+    formats = tuple(name for name in target.CUDA_FORMATS if name != "fp8_block")
+    ada = Target("cuda:0", 1, 1e10, 1e8, formats, {"fp8_block": "RuntimeError: sm_90 only"})
+    names = {str(kind) for kind in kinds.kinds(ada, "standard")}
+    for name in ("grouped_gemm/fp8_block-fp8_block-fp8_block", "experts/bf16-fp8_block-fp8_block-gated",
+                 "stream/quantise-bf16-fp8_block"):  # fmt: skip
+        assert name in names
+    assert "gemm/fp8_block-fp8_block-fp8_block" not in names
+    assert "fp8_block" in design.anchored_formats(ada, "standard")
+    ampere = Target("cuda:0", 1, 1e10, 1e8, ("bf16", "fp16"), {"fp8": "no", "fp8_block": "no"})
+    assert not [kind for kind in kinds.kinds(ampere, "standard") if "fp8" in kind.name]
+    asked = Target("cuda:0", 1, 1e10, 1e8, ("fp8",), {})  # by somebody who wants that one, on a Hopper
+    assert not [kind for kind in kinds.kinds(asked, "standard") if "fp8_block" in kind.name]
+
+
+def test_a_visit_on_a_device_is_short_enough_for_a_whole_pass():
+    assert kinds.sized("standard", True).visit_s == kinds.VISIT_CUDA
+    assert kinds.sized("standard", False) == kinds.mode("standard")
+
+
+class Odd(Exception):
+    """As Triton's errors of compiling and launching: of no narrower type."""
+
+
+def test_a_layer_whose_kernel_does_not_compile_is_left_out(monkeypatch):
+    from simcost.measure import blocks
+
+    def broken(*_, **__):
+        raise Odd("out of resource: shared memory")
+
+    monkeypatch.setattr(blocks, "build", broken)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(in_situ, "answers", lambda name: None)
+    one = gpu.layers(["llama-3.1-70b"])[0]
+    with pytest.raises(SpecError, match="Odd: out of resource: shared memory"):
+        in_situ.measure_block(one, "cuda:0")
+
+    def gone(name):
+        raise SimcostError(f"{name}: the device no longer answers")
+
+    monkeypatch.setattr(in_situ, "answers", gone)
+    with pytest.raises(SimcostError, match="no longer answers") as error:
+        in_situ.measure_block(one, "cuda:0")
+    assert not isinstance(error.value, SpecError)  # it ends the section
+
+
+def test_a_block_runs_under_the_first_backend_that_takes_all_of_it(monkeypatch):
+    block = SimpleNamespace(kit=SimpleNamespace(core=""), spec=SimpleNamespace(backward=False))
+    under = []
+
+    @contextmanager
+    def pinning(backends):
+        under.append(backends[0])
+        yield
+        under.pop()
+
+    def once(block):
+        block.kit.core = block.kit.core or SDPA
+        if under[-1] in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION):
+            raise RuntimeError("No available kernel. Aborting execution.")
+
+    monkeypatch.setattr(blocks_cuda, "sdpa_kernel", pinning)
+    monkeypatch.setattr(blocks_cuda, "_once", once)
+    with blocks_cuda.pinned(block):
+        assert under == [SDPBackend.EFFICIENT_ATTENTION]
+        assert block.kit.core == "sdpa efficient"
+    assert not under
+    monkeypatch.setattr(blocks_cuda, "_once", lambda block: (_ for _ in ()).throw(RuntimeError("nothing\nruns")))
+    with pytest.raises(RuntimeError, match="no attention backend runs this layer: RuntimeError: nothing"), \
+            blocks_cuda.pinned(block):  # fmt: skip
+        pass
+
+
+def sections(monkeypatch, tmp_path, *wanted: gpu.Part) -> list[str]:
+    monkeypatch.setattr(gpu, "parts", lambda models, mode: list(wanted))
+    return [
+        line for line in gpu._sections(Lab(CPU, tmp_path, True, deadline.after(10.0)), [], "quick") if line[0] == "-"
+    ]
+
+
+def failing(lab):
+    yield "one"
+    raise Odd("a kernel")
+
+
+def test_a_section_that_fails_or_takes_too_long_leaves_the_others_theirs(monkeypatch, tmp_path):
+    clock = [0.0]
+    monkeypatch.setattr(deadline.time, "monotonic", lambda: clock[0])
+
+    def slow(lab):
+        for step in lab.each(range(9)):
+            clock[0] += 2.0
+            yield str(step)
+
+    def table(lab):
+        yield f"{lab.ends.left_s > 1.0}"
+
+    found = sections(
+        monkeypatch, tmp_path, gpu.Part("a", failing, 0.3), gpu.Part("b", slow, 0.3), gpu.Part(gpu.TABLE, table, 0.4)
+    )
+    monkeypatch.undo()
+    assert found == [
+        "- one", "- failed: Odd: a kernel", "- 0", "- 1", "- 2", "- cut short after 3 of 9: its share of the time is spent",
+        "- True",
+    ]  # fmt: skip
+
+
+def test_the_table_is_written_when_the_device_is_gone(monkeypatch, tmp_path):
+    def gone(target):
+        raise SimcostError("cuda:0: the device no longer answers")
+
+    monkeypatch.setattr(target, "alive", gone)
+    said = []
+    monkeypatch.setattr(gpu, "parts", lambda models, mode: [
+        gpu.Part("a", failing, 0.3), gpu.Part("b", lambda lab: iter(["never"]), 0.3),
+        gpu.Part(gpu.TABLE, lambda lab: iter(["the table"]), 0.4)])  # fmt: skip
+    with pytest.raises(SimcostError, match="no longer answers"):
+        said.extend(gpu._sections(Lab(CPU, tmp_path, True, deadline.NEVER.part(10.0)), [], "quick"))
+    assert [line for line in said if line[0] == "-"] == [
+        "- one", "- cuda:0: the device no longer answers", "- the table",
+    ]  # fmt: skip
+
+
+def test_shares_are_of_one_whole_and_rows_come_before_what_explores():
+    wanted = gpu.parts(gpu.MODELS, "standard")
+    assert sum(part.share for part in wanted) == pytest.approx(1.0)
+    titles = [part.title for part in wanted]
+    assert titles[-1] == gpu.TABLE
+    assert titles.index("Rows") < titles.index("Blocks") < titles.index("MLA decode")
+    assert float(gpu.BUDGET + gpu.GRACE) < 600.0
+
+
+def test_a_run_that_hangs_is_ended_with_its_table(tmp_path, capsys):
+    from simcost.measure.run import measure
+
+    list(measure("cpu", "quick", [], None, False, tmp_path / "run", ["gather"], formats=["fp32"]))
+    (tmp_path / "report.md").write_text("## Rows\n")
+    ended = []
+    gpu.watchdog(tmp_path, 0.01, ended.append).join(20.0)
+    assert ended == [gpu.TIMED_OUT]
+    text = (tmp_path / "report.md").read_text()
+    assert text.startswith("## Rows\n\n## Table (the run hung and was ended)")
+    assert "- gather/fp32-fp32: " in text
+    assert "quality" in capsys.readouterr().out
+    gpu.watchdog(tmp_path / "none", 0.01, ended.append).join(20.0)
+    assert len(ended) == 2  # without rows, or a folder, it ends all the same
 
 
 def test_running_out_of_memory_skips_the_point_only(monkeypatch):

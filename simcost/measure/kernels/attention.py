@@ -101,6 +101,8 @@ def pinned(call: Call, bench: Bench) -> tuple[str, Callable[[], AbstractContextM
             with context():
                 call()
             torch.cuda.synchronize()
+        except torch.OutOfMemoryError:
+            raise  # of the shape, not of the backend
         except RuntimeError as problem:
             said = str(problem).splitlines()[0]
             continue
