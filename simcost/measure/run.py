@@ -33,6 +33,7 @@ from simcost.measure.target import Target, find
 _PROOFS = 0.3  # of the budget, at most, before the first row: first calls compile kernels
 
 if TYPE_CHECKING:
+    from simcost.measure.design import Rates
     from simcost.measure.probe import Sentinel
     from simcost.measure.visits import Visits
 
@@ -115,15 +116,17 @@ def _run(job: _Job) -> Iterator[Event]:
         forget()  # what an exploration could not capture says nothing of these kernels
     probed = rates(bench)
     wanted = kinds.kinds(job.target, job.mode, job.families)
-    plan = design(wanted, job.specs, job.target, job.size, job.mode, probed, job.seed)
+    planned = _planned(job.before) or probed
+    plan = design(wanted, job.specs, job.target, job.size, job.mode, planned, job.seed)
     todo = [point for point in plan.points if not job.folder.has(point)]
     sentinel, visits = (
         Sentinel(bench, *looks(job.before)),
         Visits(bench, job.size.visit_s, job.size.call_s, probed.seconds, spare(todo, job)),
     )
     flops = {f"{name}_flops_per_s": rate for name, rate in probed.flops_per_s.items() if name in TIMED}
+    said = {"bytes_per_s": probed.bytes_per_s, **flops}  # guesses for narrower formats are none of its rates
     extra = {
-        "rates": {"bytes_per_s": probed.bytes_per_s, **flops},  # guesses for narrower formats are none of its rates
+        "rates": job.before.get("rates", said),
         "launch": launch(bench, job.size.visit_s),
     }
     job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, "running"))
@@ -139,6 +142,15 @@ def _run(job: _Job) -> Iterator[Event]:
         job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
         bench.release()
     yield Event(len(todo), len(todo), "", "", 0.0, f"{ended}: {job.folder.home}")
+
+
+def _planned(before: Mapping[str, Any]) -> Rates | None:
+    """The rates by which an earlier session chose its points: by others, a run that is resumed would choose others."""
+    from simcost.measure.design import Rates
+
+    known = dict(before.get("rates", {}))
+    speed = float(known.pop("bytes_per_s", 0.0))
+    return Rates({name.removesuffix("_flops_per_s"): float(v) for name, v in known.items()}, speed) if speed else None
 
 
 def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:

@@ -24,6 +24,7 @@ FEWEST, LEAST, MOST = (
     15,
 )  # samples of a visit: more than fifteen buy nothing that another visit does not buy better
 _BLOCK = parse("1 ms", "seconds")
+_ENDLESS = parse("1 s", "seconds")  # a call longer than this has one sample: a budget must be able to end
 _LONG = 4.0  # times the whole visit: a call this long is warm after one
 
 
@@ -88,6 +89,7 @@ def timed(calls: Sequence[Call], target_s: float, clock: Clock | None = None) ->
     each = _warmed(calls, target_s, clock)
     block = max(1, math.ceil(_BLOCK / max(each, 1e-9)))
     least = LEAST if block * each * LEAST < 2.0 * target_s else FEWEST
+    least = 1 if each > _ENDLESS else least
     wanted = max(least, min(MOST, int(target_s / (block * each))))
     seconds: list[float] = []
     dirty: list[bool] = []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import types
 
 import numpy as np
 import pytest
@@ -81,9 +82,17 @@ def test_block_scaled_layers_pass_their_own_check(family, numbers):
     assert kernel.error() < 0.06
 
 
-def test_tiles_follow_the_rows_an_expert():
+def test_tiles_follow_the_rows_an_expert_and_the_device(monkeypatch):
     assert grouped_fp8.shape(8, 8)[0] == 16
     assert grouped_fp8.shape(800, 8)[0] == 64
     assert grouped_fp8.shape(8000, 8)[0] == 128
     assert mla_decode.tile(128, torch.device("cpu")) == mla_decode.SMALL
+    there = torch.device("cuda:0")
+    for capability, use in (((9, 0), mla_decode.LARGE), ((10, 0), mla_decode.SMALL), ((8, 9), mla_decode.SMALL)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert mla_decode.tile(128, there) == use
+    for shared, stages in ((232448, 4), (101376, 2)):
+        properties = types.SimpleNamespace(shared_memory_per_block_optin=shared)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device, found=properties: found)
+        assert grouped_fp8.deepest(there) == stages
     assert grouped.BLOCK == grouped_fp8.BLOCK

@@ -106,3 +106,21 @@ def test_blocks_without_any_time_are_not_begun(tmp_path):
     assert [event.note for event in events] == ["budget spent after 0 of 2 blocks"]
     with pytest.raises(SpecError, match="0 ns are left: choose a longer budget or a smaller layer"):
         measure_block(random_blocks(1)[0], until=deadline.after(0.0))
+
+
+def test_a_resumed_run_chooses_its_points_as_it_did_before(tmp_path, monkeypatch, short):
+    """On a machine that is ten thousand times slower today no call would be short enough."""
+    from simcost.measure import probe
+    from simcost.measure.design import Rates
+
+    home = tmp_path / "run"
+    done(home)
+    first = tables.load_run(home).record["rates"]
+    monkeypatch.setattr(
+        probe, "rates", lambda bench: Rates({"fp32": first["fp32_flops_per_s"] / 1e4}, first["bytes_per_s"] / 1e4)
+    )
+    events = done(home, resume=True)
+    assert not [event for event in events if event.family]
+    record = tables.load_run(home).record
+    assert record["rates"] == first
+    assert record["left_out"] == []

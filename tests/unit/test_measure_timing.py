@@ -59,6 +59,9 @@ def test_a_long_call_needs_few_samples_and_one_warm_up():
     assert found.samples == FEWEST
     assert machine.calls == FEWEST + 1
     assert Machine(0.004).timed(0.05).samples >= LEAST
+    endless = Machine(5.0, every=1)
+    assert endless.timed(0.05).samples == 1
+    assert endless.calls == 2  # it was disturbed as well, and is not tried again
 
 
 def test_a_busy_machine_ends_too():
