@@ -133,13 +133,14 @@ def line(values: Sequence[float]) -> str:
 
 
 def enough(path: Path, family: Family, least: int) -> bool:
-    """Whether a row file has `least` rows, by its header and lines alone. Raises SpecError for a file that is none."""
+    """Whether a row file has `least` rows, by its header and lines alone. Raises SpecError for a file that is none, or whose
+    last row is cut off."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     header = ",".join([*family.NUMBERS, "seconds"]).encode()
-    if not data.startswith((header + b"\n", header + b",")):
+    if not (data.startswith((header + b"\n", header + b",")) and data.endswith(b"\n")):
         read(path, family)  # says what is wrong
     return data.count(b"\n") - 1 >= least
 

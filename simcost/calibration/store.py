@@ -115,7 +115,11 @@ class Store:
                 origin = f"{self.device.name}/{path.parent.parent.name}"
                 curve = load(path, name, labels, self.device)
                 return Found(curve, Basis.FITTED, origin, drift=self._drifts(path.parent.parent))
-            say(f"{path}: passed over: fewer than {LEAST} rows make no curve", about=str(path))
+            run = path.parent.parent  # a run that was stopped has many such files, and one line says it of all
+            say(
+                f"{path}: passed over: fewer than {LEAST} rows make no curve; so are other kinds of this run",
+                about=str(run),
+            )
         return None
 
     def _drifts(self, run: Path) -> float:

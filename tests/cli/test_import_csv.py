@@ -171,6 +171,21 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     assert [p.name for p in Path().iterdir()] == ["mine.csv"]
 
 
+def test_a_file_that_was_cut_off_anywhere_is_refused(capsys: Any) -> None:
+    """Half a number is a number: 1.2 of 1.239e-05 would be a hundred thousand times too slow."""
+    whole = Path("mine.csv").read_bytes()
+    row = whole.index(b"\n", len(whole) // 2) + 1
+    for length in (*range(5, len(COLUMNS), 9), len(COLUMNS), *range(row + 1, row + 50)):
+        if whole[length - 1 : length] == b"\n":
+            continue
+        Path("mine.csv").write_bytes(whole[:length])
+        assert imported() == 2
+        assert "the last line has no end, so it may be cut off" in error(capsys)
+        assert [p.name for p in Path().iterdir()] == ["mine.csv"]
+    Path("mine.csv").write_bytes(whole[:row].replace(b"\n", b"\r\n"))
+    assert imported() == 0
+
+
 def test_a_disk_that_refuses_the_run_keeps_no_profile_either(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     real = Path.write_text
 

@@ -108,6 +108,28 @@ def test_too_few_rows_are_passed_over_aloud(mine: Path, capsys: pytest.CaptureFi
     assert "None" not in said
 
 
+@pytest.mark.parametrize("count", [2, 9, 15])
+def test_half_a_last_row_is_an_error_however_few_there_are(
+    mine: Path, count: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = mine / "measurements" / "run" / "gemm" / "bf16-bf16-bf16.csv"
+    rows.write_text((HEAD + "".join(ROWS.splitlines(keepends=True)[:count]))[:-3])
+    for command in (lambda: query(mine), lambda: app.run(["calibrate", "report", str(mine)])):
+        assert command() == 2
+        assert f"{rows}:{count + 1}: the last row is cut off" in line(capsys)
+
+
+def test_many_thin_kinds_are_one_line(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = mine / "measurements" / "run" / "gemm"
+    few = HEAD + "".join(ROWS.splitlines(keepends=True)[:4])
+    for name in ("bf16-bf16-bf16", "fp32-fp32-fp32", "fp8-fp8-fp8", "fp16-fp16-fp16", "nvfp4-nvfp4-nvfp4"):
+        (home / f"{name}.csv").write_text(few)
+    assert app.run(["calibrate", "report", str(mine)]) == 2
+    said = line(capsys)
+    assert "nothing to judge: 5 kinds have fewer than the 20 rows that a judgement needs: run gemm/" in said
+    assert said.rstrip().endswith("and 2 more")
+
+
 def test_a_file_by_a_wrong_name_is_one_line_of_the_report(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = mine / "measurements" / "run" / "gemm" / "bf16-bf16-bf16.csv"
     shutil.copy(rows, rows.with_name("bad-labels.csv"))

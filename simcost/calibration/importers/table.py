@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,25 +61,37 @@ def _candidate(path: Path, name: str, labels: dict[str, str], lines: list[int], 
 def _read(path: Path, family: Family) -> Iterator[tuple[int, dict[str, str]]]:
     needed = [*family.NUMBERS, *family.LABELS, "seconds"]
     try:
+        reader = csv.DictReader(io.StringIO(_whole(path), newline=""))
+        header = list(reader.fieldnames or [])
+        for column in needed:
+            if column not in header:
+                raise SpecError(f"{path}: no column '{column}' (needs {', '.join(needed)}){nearest(column, header)}")
+        for column in header:
+            if column not in needed and column not in EXTRA:
+                raise SpecError(f"{path}: unknown column '{column}'{nearest(column, [*needed, *EXTRA])}")
+        for row in reader:
+            if None in row or None in row.values():
+                raise SpecError(f"{path}:{reader.line_num}: not as many cells as the header")
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise SpecError(f"{path}: not a CSV text file: {error}") from None
+
+
+def _whole(path: Path) -> str:
+    """The file's text. A last line without its end may be half a line, and half a number is a number: 1.2 of 1.2e-05."""
+    try:
         with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            header = list(reader.fieldnames or [])
-            for column in needed:
-                if column not in header:
-                    raise SpecError(
-                        f"{path}: no column '{column}' (needs {', '.join(needed)}){nearest(column, header)}"
-                    )
-            for column in header:
-                if column not in needed and column not in EXTRA:
-                    raise SpecError(f"{path}: unknown column '{column}'{nearest(column, [*needed, *EXTRA])}")
-            for row in reader:
-                if None in row or None in row.values():
-                    raise SpecError(f"{path}:{reader.line_num}: not as many cells as the header")
-                yield reader.line_num, row
+            text = file.read()
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise SpecError(f"{path}: not a CSV text file: {error}") from None
+    if text and not text.endswith(("\n", "\r")):
+        raise SpecError(
+            f"{path}:{len(text.splitlines())}: the last line has no end, so it may be cut off: delete it, or end it with a "
+            "newline if it is whole"
+        )
+    return text
 
 
 def _number(text: str, column: str, where: str) -> float:
