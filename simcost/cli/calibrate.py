@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -27,12 +26,12 @@ def import_aiconfigurator(
     rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
-    from simcost.cli.progress import spoken
-    from simcost.scenarios import imports
+    from simcost.cli.progress import measured_out
+    from simcost.scenarios import imports, workers
 
-    say = spoken(sys.stderr)
-    result = imports.import_aiconfigurator(system, run, rows, progress=say)
-    say("")
+    check(format)
+    with measured_out() as tell:
+        result = imports.import_aiconfigurator(system, run, rows, None, workers.cores(), tell)
     return emit(result, format, output)
 
 
@@ -48,6 +47,7 @@ def import_csv(
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
     from simcost.scenarios import imports
 
+    check(format)
     return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output)
 
 
@@ -59,9 +59,12 @@ def report(
     format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
-    from simcost.scenarios import calibration
+    from simcost.cli.progress import measured_out
+    from simcost.scenarios import calibration, workers
 
-    result = calibration.report(hw, family)
+    check(format)
+    with measured_out() as tell:
+        result = calibration.report(hw, family, workers.cores(), tell)
     if plot:
         from simcost.report.plot import calibration_figure
 
@@ -76,9 +79,13 @@ def transfer(
     format: o.Format = "console", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
-    from simcost.scenarios import calibration
+    from simcost.cli.progress import measured_out
+    from simcost.scenarios import calibration, workers
 
-    return emit(calibration.transfer(hw, sibling), format, output)
+    check(format)
+    with measured_out() as tell:
+        result = calibration.transfer(hw, sibling, workers.cores(), tell)
+    return emit(result, format, output)
 
 
 @app.command("run")

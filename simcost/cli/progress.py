@@ -5,8 +5,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol, TextIO
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 EVERY_S = 20.0  # between two lines where nobody watches
 
@@ -56,20 +60,36 @@ def _words(event: Step) -> str:
     return f"{event.done}/{event.total} {what}{left}"
 
 
-def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
-    """Draw every event; the notes, and a word on an interruption, come back for the result."""
+def _bar(count: str) -> Progress:
+    """A bar on stderr, gone at the end; nothing where nobody watches. `count`: how far it is, in rich's words."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn(count + "{task.fields[left]}")
+    return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
+
+
+@contextmanager
+def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable[[float, float, str], None]]:
+    """The same for work that tells (how much is done, how much in all, what it is at): the time left follows from that."""
+    spaced, start = None if sys.stderr.isatty() else Spaced(sys.stderr, now), now()
+    with _bar("{task.percentage:.0f} % ") as bar:
+        task = bar.add_task("", total=1, left="")
+
+        def tell(done: float, total: float, what: str) -> None:
+            left = f"{(now() - start) / done * (total - done):.0f} s left" if done else ""
+            bar.update(task, completed=done, total=total or 1.0, description=what[:60], left=left)
+            if spaced is not None:
+                spaced.say(f"{done / (total or 1.0):.0%} {what}" + (f", {left}" if left else ""))
+
+        yield tell
+
+
+def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
+    """Draw every event; the notes, and a word on an interruption, come back for the result."""
     notes: list[str] = []
-    console = Console(stderr=True)
     spaced = None if sys.stderr.isatty() else Spaced(sys.stderr, now)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[left]}"),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty(), transient=True) as bar:
+    with _bar("{task.completed:.0f}/{task.total:.0f} ") as bar:
         task = bar.add_task("", total=1, left="")
         try:
             for event in events:
@@ -98,19 +118,5 @@ def told(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[
             stream.flush()
         else:
             spaced.say(_words(event))
-
-    return tell
-
-
-def spoken(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[[str], None]:
-    """The same for work that says what it is at and no more; "" wipes the line."""
-    spaced = Spaced(stream, now)
-
-    def tell(text: str) -> None:
-        if stream.isatty():
-            stream.write(f"\r\033[K{text}")
-            stream.flush()
-        elif text:
-            spaced.say(text)
 
     return tell

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simcost.calibration import rows as tables
-from simcost.calibration.family import Family, Labels, families, sizes
+from simcost.calibration.family import Family, families, sizes
 from simcost.calibration.form import MOST, NAMES, Form
-from simcost.calibration.judge import LEAST, Judgement, judged
-from simcost.calibration.rows import Rows, Run
+from simcost.calibration.judge import LEAST, Judgement
+from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
-from simcost.calibration.store import naming, row_terms
+from simcost.calibration.store import row_terms
 from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row, number
 from simcost.scenarios import measured as measured_rows
+from simcost.scenarios.judging import Judged, fit_all, judgements
+from simcost.scenarios.workers import Progress, quiet
 
 _WORST = 5
+_NAMED = 3  # kinds of a note that could be long
 
 
-def report(hw: str, family: str | None = None) -> Result:
+def report(hw: str, family: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
     """Every curve of a profile: how many rows, how far off on held-out ones, how honest its intervals, its parameters."""
     device = hardware.load(hw)
     if not device.measurements:
@@ -37,24 +40,20 @@ def report(hw: str, family: str | None = None) -> Result:
     worst: list[Row] = []
     thin: list[str] = []
     scores: dict[str, list[Score]] = {}
-    for run, name, path in _files(runs, family):
-        labels, data = tables.kernels(path, families()[name])
-        if len(data) < LEAST:
-            thin.append(
-                f"{run.name} {name}/{path.stem}: {len(data)} rows, fewer than the {LEAST} that a judgement needs"
-            )
+    for one in judgements(hw, runs, family, workers, progress):
+        curve = f"{one.family} {one.which}"
+        if one.verdict is None:
+            thin.append(f"{one.run.name} {one.family}/{one.which}: {len(one.rows)} rows")
             continue
-        with naming(path):
-            verdict = judged(families()[name], data, labels, device)
-        curve = f"{name} {path.stem}"
         first = all(row["curve"] != curve for row in rows)
-        rows.append({**_report_row(run, name, path.stem, len(data), verdict), "answers": first})
-        fitted.append({"curve": curve, **_parameters(families()[name], verdict.curve.form), "run": run.name})
-        scores.setdefault(name, []).append(verdict.score)
-        worst += _worst(name, path.stem, data, labels, verdict)
+        rows.append({**_report_row(one, one.verdict), "answers": first})
+        fitted.append(
+            {"curve": curve, **_parameters(families()[one.family], one.verdict.curve.form), "run": one.run.name}
+        )
+        scores.setdefault(one.family, []).append(one.verdict.score)
+        worst += _worst(one, one.verdict)
     if not rows and thin:
-        more = f", and {len(thin) - 1} more kinds" if len(thin) > 1 else ""
-        raise SpecError(f"{device.where}: nothing to judge: {thin[0]}{more}")
+        raise SpecError(f"{device.where}: nothing to judge: {_thin(thin)}")
     if not rows:
         raise SpecError(f"{device.where}: no rows{_of(family)} (has {', '.join(_present(runs)) or 'none'})")
     errors = [float(row["median_error"]) for row in rows]
@@ -65,9 +64,19 @@ def report(hw: str, family: str | None = None) -> Result:
     }
     return Result(
         "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "families": _families(scores), "parameters": fitted, "worst rows": worst},
-        (*thin, *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
+        (*([_thin(thin)] if thin else []), *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
+
+
+def _thin(kinds: list[str]) -> str:
+    """Kinds that are not judged, in one line however many they are."""
+    if len(kinds) == 1:
+        return f"{kinds[0]}, fewer than the {LEAST} that a judgement needs"
+    more = f" and {len(kinds) - _NAMED} more" if len(kinds) > _NAMED else ""
+    return (
+        f"{len(kinds)} kinds have fewer than the {LEAST} rows that a judgement needs: {', '.join(kinds[:_NAMED])}{more}"
+    )
 
 
 def _families(scores: dict[str, list[Score]]) -> list[Row]:
@@ -85,38 +94,30 @@ def _families(scores: dict[str, list[Score]]) -> list[Row]:
     return found
 
 
-def points(hw: str, family: str | None = None) -> list[Row]:
+def points(hw: str, family: str | None = None, workers: int = 1, progress: Progress = quiet) -> list[Row]:
     """Held-out rows of every curve as they are drawn: curve, measured_s, predicted_s, light_s, intensity [FLOP/B],
     flops_per_s."""
     device = hardware.load(hw)
     found: list[Row] = []
     runs = [tables.load_run(Path(home)) for home in device.measurements]
-    for _, name, path in _files(runs, family):
-        kinds, (labels, data) = families()[name], tables.kernels(path, families()[name])
-        if len(data) < LEAST:
+    for one in judgements(hw, runs, family, workers, progress):
+        if one.verdict is None:
             continue
-        verdict = judged(kinds, data, labels, device)
-        tested = data.take(verdict.tested)
+        kinds, labels, verdict = families()[one.family], one.labels, one.verdict
+        tested = one.rows.take(verdict.tested)
         terms, _ = row_terms(kinds, tested, labels, device)
         flops = np.broadcast_to(np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),))
         light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
         for i in range(len(tested)):
             found.append(
                 {
-                    "curve": f"{name} {path.stem}", "measured_s": tested.seconds[i],
+                    "curve": f"{one.family} {one.which}", "measured_s": tested.seconds[i],
                     "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
                     "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
                     "flops_per_s": flops[i] / tested.seconds[i],
                 }
             )  # fmt: skip
     return found
-
-
-def _files(runs: list[Run], family: str | None) -> Iterator[tuple[Run, str, Path]]:
-    """(run, family, row file) of every kind."""
-    for run in runs:
-        for name in families() if family is None else [family]:
-            yield from ((run, name, run.file(name, which)) for which in run.kinds(name))
 
 
 def _of(family: str | None) -> str:
@@ -167,12 +168,12 @@ def _notes(runs: list[Run], family: str | None) -> list[str]:
     return found
 
 
-def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement) -> Row:
+def _report_row(one: Judged, verdict: Judgement) -> Row:
     score, beyond = verdict.score, verdict.beyond
     sixty, unseen = verdict.sixty, verdict.unseen
-    unused: Mapping[str, Any] = run.record.get("kinds", {}).get(f"{name}/{which}", {})
+    unused: Mapping[str, Any] = one.run.record.get("kinds", {}).get(f"{one.family}/{one.which}", {})
     row: Row = {
-        "curve": f"{name} {which}", "rows": count, "tested": len(score.measured), "median_error": number(score.median),
+        "curve": f"{one.family} {one.which}", "rows": len(one.rows), "tested": len(score.measured), "median_error": number(score.median),
         "p90_error": number(score.p90), "bias": number(score.bias), "coverage": number(score.coverage),
         "half_width": number(score.width),
         "width_over_error": number(score.width / score.median),
@@ -190,7 +191,7 @@ def _report_row(run: Run, name: str, which: str, count: int, verdict: Judgement)
         "excluded_p90_error": unused.get("excluded_p90_error"),
         "with_excluded_median_error": unused.get("with_excluded_median_error"),
         "with_excluded_p90_error": unused.get("with_excluded_p90_error"),
-        "run": run.name,
+        "run": one.run.name,
     }  # fmt: skip
     return row
 
@@ -202,22 +203,22 @@ def _parameters(family: Family, form: Form) -> Row:
     return {**row, "half_sizes": " ".join(f"{name}={half:.3g}" for name, half in halves)}
 
 
-def _worst(name: str, which: str, data: Rows, labels: Labels, verdict: Judgement) -> list[Row]:
+def _worst(one: Judged, verdict: Judgement) -> list[Row]:
     order = np.argsort(-np.abs(np.log(verdict.score.predicted / verdict.score.measured)))[:_WORST]
     found = []
     for place in order:
         index = verdict.tested[place]
-        shape = " ".join(f"{column}={values[index]:.6g}" for column, values in data.numbers.items())
+        shape = " ".join(f"{column}={values[index]:.6g}" for column, values in one.rows.numbers.items())
         found.append(
             {
-                "curve": f"{name} {which}", "shape": shape, "measured_s": number(verdict.score.measured[place]),
+                "curve": f"{one.family} {one.which}", "shape": shape, "measured_s": number(verdict.score.measured[place]),
                 "predicted_s": number(verdict.score.predicted[place]), "error": number(verdict.score.errors[place]),
             }
         )  # fmt: skip
     return found
 
 
-def transfer(hw: str | None = None, sibling: str | None = None) -> Result:
+def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
     """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
     measured = [name for name in hardware.names() if hardware.load(name).measurements]
     for name in (hw, sibling):
@@ -226,11 +227,13 @@ def transfer(hw: str | None = None, sibling: str | None = None) -> Result:
                 f"{hardware.load(name).where}: no measurements to judge by (measured: {', '.join(measured)})"
             )
     targets = [hw] if hw is not None else measured
+    others = [sibling] if sibling is not None else measured
+    fit_all(list(dict.fromkeys([*targets, *others])), workers, progress)
     rows: list[Row] = []
     for target in targets:
         device = hardware.load(target)
         rows += [_transfer_row("related kind", target, target, by_kind(device))]
-        for other in [sibling] if sibling is not None else measured:
+        for other in others:
             if other != target:
                 rows.append(_transfer_row("sibling", target, other, by_sibling(device, hardware.load(other))))
     rows = [row for row in rows if row["rows"]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from simcost.calibration.family import kind
+from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.rows import row_file
 from simcost.calibration.store import LEAST, naming
@@ -16,13 +16,14 @@ from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.profile import Device
 from simcost.result import Result, Row
+from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 _LITTLE = 1e-3  # of the datasheet's rates: the median row of every kind that ships reaches more
 
 
 def import_aiconfigurator(
-    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None, workers: int = 1,
+    progress: Progress = quiet,
 ) -> Result:  # fmt: skip
     """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
     from simcost.calibration.importers import aiconfigurator
@@ -39,7 +40,7 @@ def import_aiconfigurator(
         "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",
     }  # fmt: skip
     home = out or Path(device.home).parent / "measurements" / f"aiconfigurator-{version}"
-    return _written(home, record, _chosen(found, device, count, progress), device, ())
+    return _written(home, record, _chosen(found, device, count, workers, progress), device, ())
 
 
 def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
@@ -118,13 +119,10 @@ def _placed(profile: Path, text: str, device: Device) -> str:
 
 
 def _chosen(
-    found: list[Any], device: Device, count: int, progress: Callable[[str], None] = lambda _: None
+    found: list[Candidate], device: Device, count: int, workers: int = 1, progress: Progress = quiet
 ) -> list[Chosen]:
-    chosen: list[Chosen] = []
-    for candidate in found:
-        progress(f"{candidate.family}/{kind(candidate.labels)}")
-        chosen.append(choose(candidate, device, count))
-    return chosen
+    pieces = [Piece((one, device, count), f"{one.family}/{kind(one.labels)}", len(one.seconds)) for one in found]
+    return mapped(choose, pieces, workers, progress)
 
 
 def _written(

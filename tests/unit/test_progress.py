@@ -6,9 +6,7 @@ import io
 import sys
 from collections.abc import Iterator
 
-import pytest
-
-from simcost.cli.progress import drawn, spoken, told
+from simcost.cli.progress import drawn, measured_out, told
 from simcost.measure.event import Event
 
 
@@ -53,13 +51,28 @@ def test_an_interruption_is_said(monkeypatch) -> None:
     assert drawn(stopped())[-1].startswith("interrupted: every row")
 
 
-@pytest.mark.parametrize("make", [told, spoken])
-def test_other_work_does_the_same(make) -> None:
+def test_other_work_does_the_same() -> None:
     stream = io.StringIO()
-    tell = make(stream, Clock())
+    tell = told(stream, Clock())
     for event in events(20):
-        tell(event if make is told else f"{event.family} {event.what}".strip())
+        tell(event)
+    _few_lines(stream)
+
+
+def test_work_in_pieces_tells_the_time_that_is_left(monkeypatch) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with measured_out(Clock()) as tell:
+        for done in range(21):
+            tell(5.0 * done, 100.0, f"gemm m={done}")
+    _few_lines(sys.stderr)
+    last = sys.stderr.getvalue().splitlines()[-1]
+    assert last.startswith("simcost: ")
+    assert "% gemm m=" in last
+    assert last.endswith(" s left")
+
+
+def _few_lines(stream: io.StringIO) -> None:
     lines = stream.getvalue().splitlines()
-    assert 3 <= len(lines) <= 10
+    assert 3 <= len(lines) <= 12
     assert all(line.startswith("simcost: ") and "m=" in line for line in lines)
     assert "\033" not in stream.getvalue()
