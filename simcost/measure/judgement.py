@@ -5,6 +5,7 @@ Most likely to be wrong: two sessions on a machine whose clocks differ from day 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,18 +26,57 @@ def quality(cuda: bool, dirty: float, drift: float) -> str:
     return "noisy" if dirty > NOISY_DIRTY or drift > NOISY_DRIFT[cuda] else "good"
 
 
-def looks(before: Mapping[str, Any]) -> tuple[list[float], list[float]]:
+def sound(before: Mapping[str, Any], where: str = "run.toml") -> None:
+    """Raises SpecError for a record that no run of ours wrote: what is read of it later must be there as it was written."""
+    looks(before, where)
+    for key, good, what in (
+        ("visits", _whole, "a count"), ("dirty_share", _share, "a number from 0 to 1"),
+        ("environment", _table, "a table"),
+        ("kinds", _kinds, "tables with 'rows' and 'kernels'"),
+        ("left_out", _lines, "a list of lines"), ("disturbed", _lines, "a list of lines"),
+    ):  # fmt: skip
+        if key in before and not good(before[key]):
+            raise SpecError(f"{where}: {key} must be {what}; a record that was edited cannot be added to")
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+
+
+def _lines(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(line, str) for line in value)
+
+
+def _table(value: Any) -> bool:
+    return isinstance(value, Mapping)
+
+
+def _kinds(value: Any) -> bool:
+    return _table(value) and all(
+        _table(kind) and _whole(kind.get("rows", 0)) and _lines(kind.get("kernels", [])) for kind in value.values()
+    )
+
+
+def looks(before: Mapping[str, Any], where: str = "run.toml") -> tuple[list[float], list[float]]:
     """What the sentinel saw in earlier sessions: (products, copies). [s]"""
     product, copy = (before.get(f"sentinel_{what}_s", []) for what in ("product", "copy"))
     try:
-        return [float(t) for t in product], [float(t) for t in copy]
+        found = [float(t) for t in product], [float(t) for t in copy]
     except (TypeError, ValueError):
-        raise SpecError("run.toml: sentinel_product_s and sentinel_copy_s must be lists of numbers") from None
+        found = [-1.0], []
+    if not all(0.0 < t < math.inf for times in found for t in times):
+        raise SpecError(f"{where}: sentinel_product_s and sentinel_copy_s must be lists of numbers")
+    return found
 
 
 def together(before: Mapping[str, Any], dirty: Sequence[float]) -> tuple[int, float]:
     """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record without a count of visits
     counts as its rows."""
+    sound(before)
     rows = sum(int(kind.get("rows", 0)) for kind in before.get("kinds", {}).values())
     earlier = int(before.get("visits", rows if "dirty_share" in before else 0))
     total = earlier + len(dirty)
