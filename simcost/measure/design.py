@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simcost.measure import quick
 from simcost.measure.anchors import anchors, attention_gradients
 from simcost.measure.kinds import Mode
-from simcost.measure.points import Kind, Point, alternated, interleaved, unique
+from simcost.measure.points import Kind, Point, alternated, in_turn, unique
 from simcost.measure.space import space
 from simcost.measure.target import Target
 from simcost.model.spec import ModelSpec
@@ -71,7 +72,8 @@ def design(
     rates: Rates,
     seed: int,
 ) -> Design:
-    """Every kind's points, interleaved. Anchors beyond a kind's half are added except in a quick run."""
+    """Every kind's points, interleaved; in a quick run stage after stage, so that a minute has whole kinds. Anchors beyond a
+    kind's half are added except in a quick run."""
     found = Design()
 
     def allowed(point: Point) -> bool:
@@ -88,7 +90,7 @@ def design(
     for point in sites:
         if allowed(point):
             by_kind[point.kind].append(point)
-    queues = []
+    queues: dict[Kind, list[Point]] = {}
     for kind, count in wanted.items():
         mine = by_kind[kind]
         rng.shuffle(mine)
@@ -99,8 +101,9 @@ def design(
         if not free and not mine:
             found.left_out[f"{kind}: no point fits"] += 1
             continue
-        queues.append(unique(alternated(free, mine)))
-    found.points = interleaved(queues, rng)
+        queues[kind] = unique(alternated(free, mine))
+    stages = quick.stages(queues, target) if mode_name == "quick" else [queues]
+    found.points = in_turn(queues, stages, rng)
     return found
 
 

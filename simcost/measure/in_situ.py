@@ -27,7 +27,7 @@ from simcost.measure.target import answers, find, one_line
 __all__ = ["BlockTime", "measure_block", "measure_in_situ", "random_blocks"]
 SECONDS = 2.0  # for one block
 Say = Callable[[str], None]
-RETRIES = 2  # of a block with more than NOISY_DIRTY disturbed samples
+RETRIES = 1  # of a block with more than NOISY_DIRTY disturbed samples
 
 
 def _quiet(_: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -78,3 +78,11 @@ def interleaved(queues: Sequence[Sequence[Point]], rng: random.Random) -> list[P
     """All queues spread evenly over the whole run, so that a stop at any time leaves each with the same share done."""
     placed = [((i + rng.random()) / len(queue), point) for queue in queues for i, point in enumerate(queue)]
     return [point for _, point in sorted(placed, key=lambda one: one[0])]
+
+
+def in_turn(
+    queues: Mapping[Kind, Sequence[Point]], stages: Iterable[Collection[Kind]], rng: random.Random
+) -> list[Point]:
+    """The kinds of one stage, interleaved, before those of the next: a stop leaves whole kinds, not a little of each."""
+    stopped = [[queues[kind] for kind in stage if kind in queues] for stage in stages]
+    return [point for stage in stopped for point in interleaved(stage, rng)]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simcost.calibration import judge
 from simcost.calibration.store import LEAST
 from simcost.errors import SimcostError
 from simcost.measure import anchors, kinds
@@ -154,9 +155,11 @@ def _planned(before: Mapping[str, Any]) -> Rates | None:
 
 
 def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:
-    """Points of each kind beyond the rows that a curve needs, with those on disk."""
+    """Points of each kind beyond the rows that a curve needs, with those on disk; a quick run, of few kinds, keeps those that a
+    judgement needs."""
     counts = Counter(point.kind for point in points)
-    return {kind: count + job.folder.count(kind) - LEAST - 1 for kind, count in counts.items()}
+    least = judge.LEAST if job.mode == "quick" else LEAST + 1
+    return {kind: count + job.folder.count(kind) - least for kind, count in counts.items()}
 
 
 def _looked(sentinel: Sentinel) -> Iterator[Event]:

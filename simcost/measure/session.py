@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
 from simcost.measure.event import Event
+from simcost.model.spec import ModelSpec
 from simcost.result import Result, Row
 
-BLOCKS = {"quick": 8, "standard": 60, "full": 120}  # below 60 the held-out P90 of blocks doubles
+QUICK_S = 60.0  # what a quick run may take, where nobody says
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What was asked for. budget_s None: as long as it takes."""
+    """What was asked for. budget_s None: as long as it takes, a quick run QUICK_S."""
 
     device: str
     mode: str
@@ -52,20 +53,16 @@ def seconds(text: str | None) -> float | None:
 
 def measured(job: Job) -> Iterator[Event]:
     """Everything, event by event; whoever draws them may stop at any time and no row is lost."""
-    from simcost.measure import kinds, run
-    from simcost.measure.target import find
+    from simcost.measure import run
 
-    kinds.mode(job.mode)
-    kinds.chosen(job.families or None)
-    find(
-        job.device, job.threads if job.device == "cpu" else None, job.formats or None
-    )  # refuse before anything is written
+    models = _refused(job)
+    budget = QUICK_S if job.budget_s is None and job.mode == "quick" else job.budget_s
     start = time.monotonic()
     home = job.out
     if job.device == "cpu":
-        yield from _cpu(job)
+        yield from _cpu(job, models, budget)
         home = job.out / "measurements" / "isolated"
-    left = None if job.budget_s is None else max(job.budget_s - (time.monotonic() - start), 1.0)
+    left = None if budget is None else max(budget - (time.monotonic() - start), 1.0)
     threads = job.threads if job.device == "cpu" else None
     yield from run.measure(
         job.device, job.mode, job.models, left, job.resume and (home / "run.toml").is_file(), home,
@@ -73,9 +70,24 @@ def measured(job: Job) -> Iterator[Event]:
     )  # fmt: skip
 
 
-def _cpu(job: Job) -> Iterator[Event]:
+def _refused(job: Job) -> list[ModelSpec]:
+    """The models named. Raises SpecError for whatever is wrong with a job, before anything is measured or written."""
+    from simcost.measure import anchors, kinds
+    from simcost.measure.judgement import sound
+    from simcost.measure.target import find
+
+    kinds.mode(job.mode)
+    kinds.chosen(job.families or None)
+    models = anchors.load(job.models)
+    find(job.device, job.threads if job.device == "cpu" else None, job.formats or None)
+    for home in runs(job.out) if job.resume else ():
+        sound(load_run(home).record, str(home / "run.toml"))
+    return models
+
+
+def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Iterator[Event]:
     """The profile, and kernels inside layers: half of the budget."""
-    from simcost.measure.blocks_spec import random_blocks
+    from simcost.measure import layers
     from simcost.measure.host import profile_text
     from simcost.measure.in_situ import measure_in_situ
 
@@ -90,11 +102,14 @@ def _cpu(job: Job) -> Iterator[Event]:
             profile.write_text(text, encoding="utf-8")
         except OSError as error:
             raise SpecError(f"{profile}: {error.strerror or error}") from None
-    if job.families:
+    blocks, notes = layers.blocks(job.mode, job.seed, models)
+    if job.families or not blocks:
         return
-    half = None if job.budget_s is None else job.budget_s / 2.0
+    for note in notes:
+        yield Event(0, len(blocks), "block", "", note=f"left out: {note}")
+    half = None if budget_s is None else budget_s / 2.0
     yield from measure_in_situ(
-        "cpu", random_blocks(BLOCKS[job.mode], job.seed), job.out / "measurements" / "in-situ", half, job.resume,
+        "cpu", blocks, job.out / "measurements" / "in-situ", half, job.resume,
         threads=job.threads, asked={"mode": job.mode, "seed": job.seed},
     )  # fmt: skip
 
