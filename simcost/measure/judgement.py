@@ -61,6 +61,15 @@ def _kinds(value: Any) -> bool:
     )
 
 
+def moved(times: Sequence[float], share: float) -> float:
+    """How far from their median times of one fixed thing strayed, in `share` of them at most; 1.0: at worst."""
+    if not times:
+        return 0.0
+    middle = sorted(times)[len(times) // 2]
+    strayed = sorted(abs(t / middle - 1.0) for t in times)
+    return strayed[min(int(share * len(strayed)), len(strayed) - 1)]
+
+
 def looks(before: Mapping[str, Any], where: str = "run.toml") -> tuple[list[float], list[float]]:
     """What the sentinel saw in earlier sessions: (products, copies). [s]"""
     product, copy = (before.get(f"sentinel_{what}_s", []) for what in ("product", "copy"))

@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import subprocess
 import sys
 import types
@@ -304,7 +307,65 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     answer = decode("qwen3-8b", str(out), batch=2, context=64, set={"plan.tp": 2}).metrics
     assert answer["share_transferred"] > 0  # gloo's rows, where the query asks for NCCL's
     again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert "were measured here before; name another folder" in again.stderr
+    assert "were measured here before; add to them with --resume, or name another folder" in again.stderr
+
+
+def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
+    """Two ranks without torchrun, which would say things of its own when one fails."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "simcost.measure.collectives", "--out", str(out), "--most", "4 kB", *more]
+    return [
+        subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for rank in range(2)
+    ]  # fmt: skip
+
+
+def test_collectives_stop_at_their_budget_and_go_on_where_they_stopped(tmp_path):
+    out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
+    assert [one.wait(120) for one in ranks(out, "--budget", "0.2s")] == [0, 0]
+    first = {path: path.read_text().splitlines() for path in home.glob("*/*.csv")}
+    record = tables.load_run(home).record
+    assert record["state"] == "budget reached"
+    assert 0 < sum(len(lines) - 1 for lines in first.values()) < 5 * 11
+    assert record["quality"] in ("good", "noisy", "poor")
+    assert [one.wait(120) for one in ranks(out, "--resume")] == [0, 0]
+    assert sum(rows(home).values()) == 5 * len(collectives.sizes(12, 4e3))
+    for path, lines in first.items():
+        assert set(lines) <= set(path.read_text().splitlines())  # nothing was measured twice
+    both = tables.load_run(home).record
+    assert both["state"] == "complete"
+    assert both["started"] == record["started"]
+    assert both["all_reduce_s"][: len(record["all_reduce_s"])] == record["all_reduce_s"]
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
+def test_a_rank_that_leaves_is_one_line_of_the_first_and_costs_no_row(tmp_path, signal_):
+    out = tmp_path / "rows"
+    first, second = ranks(out, "--mode", "full")
+    for _ in range(3):
+        assert first.stdout.readline()
+    second.send_signal(signal_)
+    if signal_ == signal.SIGINT:
+        first.send_signal(signal_)  # a terminal tells both
+        assert second.communicate(timeout=120)[1] == ""
+    said = first.communicate(timeout=120)[1]
+    assert first.returncode == 2
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert "--resume goes on" in said
+    assert sum(rows(out / "measurements" / "collectives").values()) >= 3
+    assert tables.load_run(out / "measurements" / "collectives").record["state"] == "stopped"
+
+
+def test_more_ranks_than_gpus_are_refused_in_one_line(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SimcostError, match="--nproc-per-node 4: this machine has 2 GPUs, one a rank"):
+        collectives._device(torch)
 
 
 def test_a_link_is_stated_once_and_leaves_the_rest_of_a_profile_alone(tmp_path):
