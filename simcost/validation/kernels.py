@@ -17,10 +17,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from simcost.calibration.family import families
 from simcost.cost import calibrated
@@ -32,6 +33,7 @@ from simcost.hardware.profile import Device
 from simcost.ops.work import Op
 from simcost.result import Result, Row
 from simcost.scenarios.step import interval
+from simcost.validation import looked_at
 from simcost.validation.score import COVERAGE, error, grouped, summary
 
 COLUMNS = ("id", "source", "locator", "kernel", "hw", "family", "numbers", "labels", "seconds", "taken")
@@ -52,6 +54,11 @@ class Reference:
     numbers: str
     labels: str
     seconds: float
+
+    @property
+    def looked_at(self) -> str:
+        """What for, "" when it was not."""
+        return looked_at.reason(self.source, self.hw, self.family, self.kernel, self.numbers)
 
 
 def references(path: Path | None = None) -> list[Reference]:
@@ -94,21 +101,40 @@ def reference(hw: str | None = None, rows: Iterable[Reference] | None = None) ->
     if not chosen:
         known = list(dict.fromkeys(row.hw for row in every))
         raise SpecError(f"no published kernel timings of '{hw}' (there are some of {', '.join(known)})")
-    found = [_row(one, _device(one.hw if hw is None else hw)) for one in chosen]
-    metrics = summary(found)
-    by = ("source", "hw", "op", "basis")
-    groups = grouped(found, lambda r: (r["source"], r["hw"], r["op"], _main(r["basis"])), by)
+    found = [_row(one, one.hw if hw is None else hw) for one in chosen]
+    by = ("source", "hw", "op", "basis", "looked_at")
+    groups = grouped(found, lambda r: (r["source"], r["hw"], r["op"], _main(r["basis"]), r["looked_at"]), by, _summary)
     worst = sorted(found, key=lambda r: -abs(float(r["log_error"])))[:WORST]
     return Result(
-        "validate kernels", {"hw": hw}, {"rows": metrics.pop("n"), **metrics},
+        "validate kernels", {"hw": hw}, _metrics(found),
         {"sources": groups, "worst": worst, "rows": found}, tuple(_notes(found)),
         tuple(dict.fromkeys(f"{one.source}: {one.locator}" for one in chosen)), _verdict(found),
     )  # fmt: skip
 
 
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
+    """Errors of the predictions; and of the same device without measured rows, which is what calibration is worth."""
+    plain = summary([{**row, "error": row["roofline_error"]} for row in rows])
+    return {**summary(rows), **{f"roofline_{name}": plain[name] for name in ("median_abs_error", "p90_abs_error")}}
+
+
+def _metrics(rows: list[Row]) -> dict[str, Any]:
+    """The headline is of rows that nobody looked at before a decision; the others stand beside it."""
+    apart, alone = _apart(rows)
+    found = _summary(alone) if alone else {"n": 0}
+    seen = {f"looked_at_{name}": value for name, value in summary(apart).items()} if apart else {}
+    return {"rows": found.pop("n"), **found, "looked_at_rows": seen.pop("looked_at_n", 0), **seen}
+
+
+def _apart(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """(looked at, not looked at)."""
+    every = list(rows)
+    return [row for row in every if row["looked_at"]], [row for row in every if not row["looked_at"]]
+
+
 @cache
-def _device(hw: str) -> Device:
-    return hardware.load(hw)
+def _device(hw: str, measured: bool = True) -> Device:
+    return hardware.load(hw) if measured else hardware.load(hw, {"measurements": "none"})
 
 
 def _same(name: str, hw: str) -> bool:
@@ -116,8 +142,9 @@ def _same(name: str, hw: str) -> bool:
     return name == hw.lower() or ("/" in hw and _device(hw).name == name)
 
 
-def _row(one: Reference, device: Device) -> Row:
-    cost = calibrated.model(device)(one.op)
+def _row(one: Reference, hw: str) -> Row:
+    cost = calibrated.model(_device(hw))(one.op)
+    plain = float(calibrated.model(_device(hw, False))(one.op).seconds)
     low, high = (float(value) for value in interval(cost))
     seconds = float(cost.seconds)
     return {
@@ -125,7 +152,8 @@ def _row(one: Reference, device: Device) -> Row:
         "numbers": one.numbers, "labels": one.labels, "measured_s": one.seconds, "predicted_s": seconds,
         "low_s": low, "high_s": high, "error": error(seconds, one.seconds),
         "log_error": math.log(seconds / one.seconds), "covered": low <= one.seconds <= high,
-        "light_s": float(cost.light_s), "basis": basis(cost), "locator": one.locator,
+        "roofline_error": error(plain, one.seconds), "light_s": float(cost.light_s), "basis": basis(cost),
+        "looked_at": one.looked_at, "locator": one.locator,
     }  # fmt: skip
 
 
@@ -145,8 +173,14 @@ def _notes(rows: list[Row]) -> list[str]:
 
 
 def _verdict(rows: list[Row]) -> str:
-    found = summary(rows)
+    apart, alone = _apart(rows)
+    said = [_said(summary(alone), "published timings that nobody looked at before a decision")] if alone else []
+    said += [_said(summary(apart), "that were looked at")] if apart else []
+    return "; ".join(said) + f" (intervals of {COVERAGE:.0%})"
+
+
+def _said(found: dict[str, Any], what: str) -> str:
     return (
-        f"{found['n']} published timings: |error| median {found['median_abs_error']:.1%}, P90 "
-        f"{found['p90_abs_error']:.1%}, bias {found['bias']:+.1%}; {COVERAGE:.0%} intervals cover {found['coverage']:.0%}"
+        f"{found['n']} {what}: |error| median {found['median_abs_error']:.1%}, P90 {found['p90_abs_error']:.1%}, "
+        f"bias {found['bias']:+.1%}, {found['coverage']:.0%} covered"
     )

@@ -34,9 +34,14 @@ def summary(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def grouped(rows: Iterable[Row], key: Callable[[Row], tuple[str, ...]], names: tuple[str, ...]) -> list[Row]:
+def grouped(
+    rows: Iterable[Row],
+    key: Callable[[Row], tuple[str, ...]],
+    names: tuple[str, ...],
+    summed: Callable[[Sequence[Row]], dict[str, Any]] = summary,
+) -> list[Row]:
     """A summary for every value of `key`, in the order of first appearance."""
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(key(row), []).append(row)
-    return [{**dict(zip(names, found, strict=True)), **summary(members)} for found, members in groups.items()]
+    return [{**dict(zip(names, found, strict=True)), **summed(members)} for found, members in groups.items()]

@@ -16,7 +16,7 @@ from simcost.measure.blocks_spec import BlockSpec, Listed, adjoints, fused, list
 from simcost.measure.blocks_timing import BlockTime, OpTime, total
 from simcost.measure.timing import Timing
 from simcost.ops.traffic import Traffic
-from simcost.validation import blocks, kernels
+from simcost.validation import blocks, kernels, looked_at
 from simcost.validation import device as devices
 from simcost.validation.predict import predict
 
@@ -351,6 +351,41 @@ def test_the_reference_report_counts_by_source_and_device() -> None:
     assert worst == sorted(worst, reverse=True)
     assert max(worst) == max(abs(row["log_error"]) for row in rows)
     assert result.metrics["coverage"] == pytest.approx(np.mean([row["covered"] for row in rows]))
+
+
+def test_rows_that_were_looked_at_stand_apart_from_the_headline() -> None:
+    some = [
+        row
+        for row in kernels.references()
+        if row.family == "exchange" or (row.hw == "h20" and row.family == "attention_prefill")
+    ]
+    result = kernels.reference(None, some)
+    rows = result.tables["rows"]
+    apart = [row for row in rows if row["looked_at"]]
+    assert {row["id"] for row in apart if row["op"] == "exchange"} == {"KDEEPEP-0007", "KDEEPEP-0015"}
+    assert {row["hw"] for row in apart if row["op"] != "exchange"} == {"h20"}
+    assert result.metrics["rows"] == len(rows) - len(apart) == 18
+    assert result.metrics["looked_at_rows"] == len(apart) == 7
+    alone = [abs(row["error"]) for row in rows if not row["looked_at"]]
+    assert result.metrics["median_abs_error"] == pytest.approx(np.median(alone))
+    assert "18 published timings that nobody looked at before a decision: " in result.verdict
+    assert "; 7 that were looked at: " in result.verdict
+    only = kernels.reference("h20", [row for row in some if row.hw == "h20"])
+    assert (only.metrics["rows"], only.metrics["looked_at_rows"]) == (0, 5)
+    assert only.verdict.startswith("5 that were looked at: ")
+
+
+def test_what_was_looked_at_is_among_the_rows() -> None:
+    rows = kernels.references()
+    for look in looked_at.looks():
+        assert look.reason
+        assert [r for r in rows if look.covers(r.source, r.hw, r.family, r.kernel, r.numbers)], look
+
+
+def test_the_error_without_calibration_stands_beside() -> None:
+    some = [row for row in kernels.references() if row.source == "NetX-lab/Frontier" and row.family == "gemm"]
+    group = kernels.reference(None, some).tables["sources"][0]
+    assert group["roofline_median_abs_error"] > 2 * group["median_abs_error"]
 
 
 @pytest.mark.parametrize(

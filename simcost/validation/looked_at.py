@@ -1,0 +1,50 @@
+"""Published rows that somebody looked at before a decision: no fit saw them, and yet they are no independent check.
+
+`workloads/validation/looked_at.csv`: what a row must be (an empty cell: anything; `numbers`: one pair of them), and what it was
+looked at for. Most likely to be wrong: a row that was looked at and is not in the file.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from functools import cache
+
+from simcost.data import folder
+from simcost.errors import SpecError
+
+COLUMNS = ("source", "hw", "op", "kernel", "numbers", "reason")
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One line of the file."""
+
+    source: str
+    hw: str
+    op: str
+    kernel: str
+    numbers: str
+    reason: str
+
+    def covers(self, source: str, hw: str, op: str, kernel: str, numbers: str) -> bool:
+        pairs = zip((self.source, self.hw, self.op, self.kernel), (source, hw, op, kernel), strict=True)
+        return all(mine in ("", theirs) for mine, theirs in pairs) and self.numbers in ("", *numbers.split(";"))
+
+
+@cache
+def looks() -> tuple[Look, ...]:
+    """All lines. Raises SpecError for another table."""
+    path = folder("workloads") / "validation" / "looked_at.csv"
+    try:
+        table = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as problem:
+        raise SpecError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
+    if tuple(table.fieldnames or ()) != COLUMNS:
+        raise SpecError(f"{path}: columns must be {','.join(COLUMNS)}")
+    return tuple(Look(**{name: row[name] or "" for name in COLUMNS}) for row in table)
+
+
+def reason(source: str, hw: str, op: str, kernel: str, numbers: str) -> str:
+    """What a row was looked at for; "" for one that was not."""
+    return next((look.reason for look in looks() if look.covers(source, hw, op, kernel, numbers)), "")
