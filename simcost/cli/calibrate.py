@@ -29,7 +29,7 @@ def import_aiconfigurator(
     from simcost.cli.progress import measured_out
     from simcost.scenarios import imports, workers
 
-    check(format)
+    check(format, output)
     with measured_out() as tell:
         result = imports.import_aiconfigurator(system, run, rows, None, workers.cores(), tell)
     return emit(result, format, output)
@@ -47,7 +47,7 @@ def import_csv(
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
     from simcost.scenarios import imports
 
-    check(format)
+    check(format, output)
     return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output)
 
 
@@ -62,7 +62,7 @@ def report(
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
-    check(format)
+    check(format, output)
     with measured_out() as tell:
         result = calibration.report(hw, family, workers.cores(), tell)
     if plot:
@@ -82,7 +82,7 @@ def transfer(
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
-    check(format)
+    check(format, output)
     with measured_out() as tell:
         result = calibration.transfer(hw, sibling, workers.cores(), tell)
     return emit(result, format, output)

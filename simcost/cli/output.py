@@ -28,10 +28,24 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> 
     return 0
 
 
-def check(style: str) -> None:
-    """Raises SpecError for a format that is none."""
+def check(style: str, out: Path | None = None) -> None:
+    """Raises SpecError for a format that is none, and for a file that cannot be written: before minutes of work, not after."""
     if style not in FORMATS:
         raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
+    if out is not None:
+        handle, name = _beside(out)
+        os.close(handle)
+        os.unlink(name)
+
+
+def _beside(path: Path) -> tuple[int, str]:
+    """A temporary file in the folder of `path`. Raises SpecError where there can be none."""
+    if not path.name or path.is_dir():
+        raise SpecError(f"-o '{path}': not a file name")
+    try:
+        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise SpecError(f"-o {path}: {error.strerror or error}") from None
 
 
 def report_name(style: str) -> str:
@@ -62,12 +76,7 @@ def render(result: Result, style: str, out: Path | None) -> str:
 
 def write(path: Path, text: str) -> None:
     """Whole or not at all: a temporary file beside the target takes its place at the end."""
-    if not path.name or path.is_dir():
-        raise SpecError(f"-o '{path}': not a file name")
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise SpecError(f"-o {path}: {error.strerror or error}") from None
+    handle, name = _beside(path)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(text)

@@ -36,7 +36,7 @@ def blocks(
     from simcost.measure import session
     from simcost.validation import blocks as scenario
 
-    check(format)
+    check(format, output)
     chosen = scenario.design(tuple(model or ()), count, seed, dtype, backward)
     result = scenario.validate(
         hw, chosen, device, seconds, threads, None, session.seconds(budget), progress=told(sys.stderr)

@@ -96,10 +96,9 @@ def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Itera
         raise SpecError(f"{profile}: measured before; add to it with --resume, or name another folder")
     if not profile.exists():
         yield Event(0, 1, "host", "rates of this processor")
-        text = profile_text(job.threads)
         try:
-            job.out.mkdir(parents=True, exist_ok=True)
-            profile.write_text(text, encoding="utf-8")
+            job.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is said at once
+            profile.write_text(profile_text(job.threads), encoding="utf-8")
         except OSError as error:
             raise SpecError(f"{profile}: {error.strerror or error}") from None
     blocks, notes = layers.blocks(job.mode, job.seed, models)

@@ -368,6 +368,20 @@ def test_a_format_that_is_none_is_refused_before_anything_is_measured(tmp_path, 
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("command", [
+    ["calibrate", "report", "h200"], ["calibrate", "transfer", "h200"], ["validate", "blocks", "--hw", "h200"],
+    ["calibrate", "import", "csv", "no.csv", "--family", "gemm", "--hw", "h200", "--run", "a/measurements/b", "--title", "t", "--source", "s"],
+])  # fmt: skip
+def test_a_file_that_cannot_be_written_is_said_before_long_work(command, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out in (tmp_path / "no" / "such.csv", tmp_path):
+        assert run([*command, "-o", str(out)]) == 2
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert f"{out}" in said
+    assert not list(tmp_path.iterdir())
+
+
 def test_hardware_says_what_rows_it_answers_from(capsys):
     own = [r for r in answer(["show", "hardware", "h200"], capsys)["rows"] if r["table"] == "measurements"]
     assert [(r["rows_from"], r["kind"]) for r in own] == [("aiconfigurator-0.12.0", "imported")]
