@@ -1,15 +1,15 @@
 """Kernel timings that others published, against what simcost predicts: rows that no fit ever sees.
 
 `workloads/validation/kernels.csv`: figures with source and locator, each mapped to an op by the columns of its calibration
-family. Of 925 collected rows 661 are carried. Left out, with why: 42 sparse attention and its indexer (no op yet);
+family. Of 925 collected rows 664 are carried. Left out, with why: 42 sparse attention and its indexer (no op yet);
 40 devices that the source does not name; 40 half a chip, or no profile (TPU7x, Trainium3); 44 superseded by a later
 table of the same source; 26 FlashAttention 2 on devices that it was not tuned for; 24 not causal; 20 fused exchange,
 experts and combination (no single op); 8 a clock held below the
-profile's; 7 format not printed; 4 unit not printed; 4 message size not stated; 3 a slow path by their own source; 1 no shape; 1 a link rate.
+profile's; 7 format not printed; 4 unit not printed; 1 message size not stated; 3 a slow path by their own source; 1 no shape; 1 a link rate.
 
 Conventions: `taken` says whether the source prints the latency or a rate from which it follows (FLOP as the source counts
 them); rows an expert of masked grouped GEMMs follow from the printed utilisation, because that benchmark draws them at
-random; DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs. Most likely to be wrong: kernels of
+random; DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs; NCCL's peaks of a "large message" are of 8 GiB. Most likely to be wrong: kernels of
 other libraries and versions than those that the curves were measured with; that is what this report shows.
 """
 
@@ -103,7 +103,12 @@ def reference(hw: str | None = None, rows: Iterable[Reference] | None = None) ->
         raise SpecError(f"no published kernel timings of '{hw}' (there are some of {', '.join(known)})")
     found = [_row(one, one.hw if hw is None else hw) for one in chosen]
     by = ("source", "hw", "op", "basis", "looked_at")
-    groups = grouped(found, lambda r: (r["source"], r["hw"], r["op"], _main(r["basis"]), r["looked_at"]), by, _summary)
+    seen = {True: "yes", False: ""}  # the reason stands in the rows, and in a note
+    groups = grouped(
+        found, lambda r: (r["source"], r["hw"], r["op"], _main(r["basis"]), seen[bool(r["looked_at"])]), by, _summary
+    )
+    last = ("basis", "looked_at")  # errors before what they rest on, where a terminal is narrow
+    groups = [{**{k: v for k, v in row.items() if k not in last}, **{k: row[k] for k in last}} for row in groups]
     worst = sorted(found, key=lambda r: -abs(float(r["log_error"])))[:WORST]
     return Result(
         "validate kernels", {"hw": hw}, _metrics(found),
@@ -166,6 +171,8 @@ def _main(text: str) -> str:
 def _notes(rows: list[Row]) -> list[str]:
     plain = sorted({f"{r['hw']} {r['op']}" for r in rows if _main(r["basis"]) == "roofline"})
     notes = [f"no measured rows, answered by the roofline: {', '.join(plain)}"] if plain else []
+    looks = dict.fromkeys((r["source"], r["hw"], r["op"], r["looked_at"]) for r in rows if r["looked_at"])
+    notes += [f"looked at: {source}, {hw} {op}: {reason}" for source, hw, op, reason in looks]
     fast = [r["id"] for r in rows if r["measured_s"] < r["light_s"]]
     if fast:
         notes.append(f"{len(fast)} rows are faster than the profile's rates allow: {', '.join(fast[:5])}")
