@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from simcost.calibration.family import families
 from simcost.calibration.importers import _comm, _tables, aiconfigurator
-from simcost.calibration.importers._tables import Candidate
+from simcost.calibration.importers._tables import Candidate, candidate
 from simcost.errors import SpecError
 
 ATTENTION = {"batch_size": 2, "isl": 512, "num_heads": 32, "num_key_value_heads": 8, "head_dim": 128, "step": 0,
@@ -152,3 +153,12 @@ def test_an_exchange_over_a_rack_carries_its_preparation(tmp_path: Path, monkeyp
     assert found["combine"].seconds.tolist() == pytest.approx([3e-5])
     assert found["dispatch"].numbers["width"].tolist() == [7168 * (0.5 + 1 / 16)]
     assert found["dispatch"].numbers["near"].tolist() == [7.5]  # 8 of 16 ranks, one in sixteen of them its own
+
+
+def test_a_candidate_travels_to_a_worker() -> None:
+    """Kinds are judged in other processes."""
+    frame = pd.DataFrame({"m": [1, 2, 3], "latency": [0.1, 0.2, 0.3]})
+    one = candidate("gemm", {"x": "bf16"}, frame, lambda f: {"m": f["m"]}, Path("a/b/c/d/e.parquet"))
+    again = pickle.loads(pickle.dumps(one))
+    assert again.table == one.table
+    assert (again.seconds == one.seconds).all()

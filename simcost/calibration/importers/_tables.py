@@ -103,7 +103,7 @@ def candidate(
     rows = _rows(frame, columns)
     kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
     excluded = _rows(bad, columns) if bad is not None and len(bad) else None
-    return Candidate(family, labels, rows.numbers, rows.seconds, _where(path), kernels, dropped, excluded)
+    return Candidate(family, labels, rows.numbers, rows.seconds, _where(path), kernels, dict(dropped), excluded)
 
 
 def _rows(frame: Any, columns: Callable[[Any], Mapping[str, Any]]) -> Rows:
