@@ -24,6 +24,7 @@ from simcost.cli.app import app
 from simcost.dtypes import names as formats
 from simcost.hardware import load as hardware
 from simcost.report.console import show
+from simcost.scenarios import workers
 from simcost.scenarios.calibration import report, transfer
 from simcost.validation.kernels import reference
 
@@ -179,7 +180,7 @@ def covered(row: dict) -> str:
 
 def validation(name: str) -> str:
     """One device's page."""
-    result = report(name)
+    result = report(name, None, workers.cores())
     lines = [
         f"# {name}: held-out errors",
         "",
@@ -258,7 +259,7 @@ def published() -> str:
 
 def stand_ins() -> str:
     """Leave one device out."""
-    rows = transfer().tables["stand-ins"]
+    rows = transfer(None, None, workers.cores()).tables["stand-ins"]
     families = list(dict.fromkeys(key for row in rows for key in row if key.endswith("_p90_error")))
     head = [name.removesuffix("_p90_error").replace("_", " ") for name in families]
     lines = [
