@@ -103,7 +103,8 @@ class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
     and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
     in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts.
-    `chunk`: a prefill passes so many tokens of a sequence at a time."""
+    `chunk`: a prefill passes so many tokens of a sequence at a time. `decode`: sequences go on token by token, as engines hold in
+    a CUDA graph; a prefill of one token is none."""
 
     batch: Num
     q_len: Num
@@ -112,6 +113,7 @@ class Phase:
     microbatches: Num = 1.0
     routing: Routing = RANDOM
     chunk: Num | None = None
+    decode: bool = False
 
     @property
     def context(self) -> Num:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from simcost import lower
 from simcost.blocks.view import ROLES, View
@@ -54,8 +54,6 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     check_layers(
         phase.routing, sum(n for n, layer in model.stacks if any(hasattr(b, "n_routed_experts") for b in layer))
     )
-    if plan.all_to_all == "auto" and device.scaleup is not None and device.scaleup.rack:
-        plan = replace(plan, all_to_all="nvlink")  # TensorRT-LLM on NVL72, in prefill and decode
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = lower.storage(model, plan)

@@ -8,8 +8,6 @@ these kernels gather all tokens instead. Sources: Megatron Core (`moe/token_disp
 
 from __future__ import annotations
 
-import numpy as np
-
 from simcost.blocks.view import View, leave
 from simcost.dtypes import Dtype
 from simcost.num import Num, every, maximum, where
@@ -26,18 +24,17 @@ def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | Non
         return None
     if plan.all_to_all != "auto":
         return _both_ways(view, router, hidden, x, plan.all_to_all)
-    decode = view.phase.q_len == 1.0
     # Normal kernels wait for counts on the host, so no CUDA graph can hold them: engines decode by the other kind.
-    if plan.cuda_graph == "on" and every(decode):
-        return _both_ways(view, router, hidden, x, "low_latency")
-    if not np.any(decode):
-        return _both_ways(view, router, hidden, x, "normal")
+    if plan.cuda_graph == "on" and view.phase.decode:
+        return _both_ways(view, router, hidden, x, "low_latency", True)
+    if not view.phase.decode:
+        return _both_ways(view, router, hidden, x, "normal", True)
     return Choice(
-        tuple((mode, _both_ways(view, router, hidden, x, mode)) for mode in ("normal", "low_latency")), "All2All"
+        tuple((mode, _both_ways(view, router, hidden, x, mode, True)) for mode in ("normal", "low_latency")), "All2All"
     )
 
 
-def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> Serial:
+def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str, auto: bool = False) -> Serial:
     plan, act = view.plan, view.activation
     moves = plan.exchanges > 0.0
     ranks, slices = where(moves, plan.ep, 1.0), where(moves, plan.expert_slices, 1.0)
@@ -47,7 +44,9 @@ def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str) -> 
 
     def way(direction: str, form: Dtype) -> Call:
         wide = form.tensor_bytes(hidden)
-        op = Exchange(own, plane, wide, ranks, plan.expert_slices, router, view.routing, mode, direction, spare, padded)
+        op = Exchange(
+            own, plane, wide, ranks, plan.expert_slices, router, view.routing, mode, direction, spare, padded, auto
+        )
         return Call(op, direction)
 
     parts: list[Program] = [way("dispatch", x)]

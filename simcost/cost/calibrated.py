@@ -17,7 +17,7 @@ from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store
 from simcost.cost import collective, exchange
 from simcost.cost.cost import Cost
-from simcost.cost.exchange import notify, resolved, safe
+from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
 from simcost.hardware.limits import compute_seconds
 from simcost.hardware.profile import Device
@@ -77,8 +77,7 @@ class Calibrated:
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Exchange):
-            found_traffic = resolved(op, self.device)
-            return self._traffic(found_traffic) + notify(found_traffic)
+            return self._exchange(op)
         if isinstance(op, Traffic):
             return self._traffic(op)
         cost: Cost | None = None
@@ -86,6 +85,18 @@ class Calibrated:
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
             cost = mine if cost is None else mine.where(covered, cost)
         return self._roofline(op) if cost is None else cost
+
+    def _exchange(self, op: Exchange) -> Cost:
+        cost: Cost | None = None
+        for here, form in exchange.forms(op, self.device):
+            traffic = exchange.resolved(form, self.device)
+            if form.mode == "nccl":
+                mine = self(exchange.all_to_all(form, self.device)) + exchange.notify(traffic)
+            else:
+                mine = self._traffic(traffic) + exchange.notify(traffic)
+            cost = mine if cost is None else mine.where(here, cost)
+        assert cost is not None
+        return cost
 
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""

@@ -3,7 +3,7 @@
 Normal kernels send one copy a token and node over the network, to the rank of the same index, and forward it inside that node
 to every rank that needs it; low-latency kernels and plain All2All send one copy a token and expert straight to its rank. On
 each tier the busier of two sets the pace: the rank with most tokens to send, or the one that most is sent to. NVLink kernels
-send one copy a rank; beyond their domain they are priced as normal ones. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
+send one copy a rank of their domain. Most likely to be wrong: congestion of many-to-one traffic, and the wait for slow ranks
 before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepseek-ai/DeepEP README; docs/theory/expert-parallel.md.
 """
 
@@ -17,7 +17,8 @@ from simcost.cost import tiers
 from simcost.cost.cost import Cost
 from simcost.cost.network import SPREAD, Network
 from simcost.hardware.profile import Device
-from simcost.num import Num, maximum, minimum, where
+from simcost.num import Mask, Num, maximum, minimum, where
+from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.traffic import Traffic
 
@@ -41,6 +42,27 @@ def resolved(op: Exchange, device: Device) -> Traffic:
         tokens, op.width_bytes, where(moves, inside / tokens, 0.0), where(moves, outside / tokens, 0.0), op.group, nodes,
         SMS, op.mode, op.direction,
     )  # fmt: skip
+
+
+def forms(op: Exchange, device: Device) -> list[tuple[Mask, Exchange]]:
+    """By which kernels an exchange runs, and where: on a rack an engine's own choice is the kernels that use NVLink alone
+    (TensorRT-LLM on NVL72), as far as its domain reaches."""
+    as_asked = replace(op, auto=False)
+    if not op.auto or device.scaleup is None:
+        return [(True, as_asked)]
+    here = np.asarray(device.scaleup.rack & (device.nodes(op.group, op.stride) <= 1.0))
+    found: list[tuple[Mask, Exchange]] = []
+    if not here.all():
+        found.append((~here, as_asked))
+    if here.any():
+        found.append((here, replace(as_asked, mode="nvlink")))
+    return found
+
+
+def all_to_all(op: Exchange, device: Device) -> Collective:
+    """What NCCL's All2All moves for it."""
+    found = resolved(op, device)
+    return Collective("all_to_all", found.near_bytes + found.far_bytes, op.group, op.stride)
 
 
 def _once_a_node(op: Exchange, inside: Num, nodes: Num) -> tuple[Num, Num, Num, Num]:
@@ -89,10 +111,10 @@ def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
 
 
 def notify(op: Traffic) -> Cost:
-    """The exchange of counts before a normal dispatch that leaves the node."""
-    if op.mode not in ("normal", "nvlink") or op.direction != "dispatch":
+    """The exchange of counts before a normal dispatch that leaves the node, and before any of NCCL's (taken to be as long)."""
+    if op.mode not in ("normal", "nccl") or op.direction != "dispatch":
         return Cost()
-    waits = NOTIFY * (1.0 * (op.far_bytes > 0.0))
+    waits = NOTIFY * (1.0 * ((op.far_bytes if op.mode == "normal" else op.near_bytes + op.far_bytes) > 0.0))
     return Cost(overhead_s=waits, spread={_SOURCE: SPREAD * waits})
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
-from simcost.cost.exchange import notify, resolved, traffic_cost
+from simcost.cost.exchange import forms, notify, resolved, traffic_cost
 from simcost.hardware.limits import compute_seconds, memory_seconds
 from simcost.hardware.profile import Device
 from simcost.num import maximum, where
@@ -37,8 +37,13 @@ class Roofline:
         if isinstance(op, Collective):
             return collective_cost(op, self.device)
         if isinstance(op, Exchange):
-            found = resolved(op, self.device)
-            return traffic_cost(found, self.device) + notify(found)
+            cost: Cost | None = None
+            for here, form in forms(op, self.device):
+                found = resolved(form, self.device)
+                mine = traffic_cost(found, self.device) + notify(found)
+                cost = mine if cost is None else mine.where(here, cost)
+            assert cost is not None
+            return cost
         if isinstance(op, Traffic):
             return traffic_cost(op, self.device)
         work = op.work()

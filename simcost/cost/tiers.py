@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from simcost.hardware.profile import Device
 from simcost.num import Num
-from simcost.plan import Check
+from simcost.plan import Check, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,22 @@ def outside(device: Device) -> Tier:
         1.0 / device.assumption("scaleout_efficiency"),
         device.assumption("scaleout_hop_latency"),
     )
+
+
+def exchange_checks(device: Device, plan: Plan) -> list[Check]:
+    """Whether the kernels that exchange tokens over NVLink alone reach all of a group."""
+    if plan.all_to_all != "nvlink":
+        return []
+    link = device.scaleup
+    if link is None or link.topology != "switch":
+        return [
+            Check(
+                plan.exchanges == 0.0,
+                f"all_to_all=nvlink needs a switch that joins all devices; {device.name} has none",
+            )
+        ]
+    reason = f"all_to_all=nvlink reaches one scale-up domain of {device.name}, and the experts' group spans more"
+    return [Check((plan.exchanges == 0.0) | (device.nodes(plan.ep, plan.expert_slices) <= 1.0), reason)]
 
 
 def link_checks(device: Device, devices: Num) -> list[Check]:

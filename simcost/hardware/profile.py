@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from simcost.errors import SpecError
-from simcost.num import Num, every, floor, maximum, minimum, where
+from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
 RACK = 32.0  # devices
@@ -25,9 +25,9 @@ class Link:
     reduces: bool = False
 
     @property
-    def rack(self) -> bool:
+    def rack(self) -> Mask:
         """Whether it is so large that engines exchange tokens over it alone (NVL72), with kernels that send a copy a rank."""
-        return self.topology == "switch" and self.domain is not None and every(self.domain >= RACK)
+        return False if self.topology != "switch" or self.domain is None else self.domain >= RACK
 
     def reach(self, group: Num) -> Num:
         """Bandwidth of one device towards a group: in a mesh only the links to its members count. [B/s]"""

@@ -21,7 +21,8 @@ MODES = ("normal", "low_latency", "nccl", "nvlink")
 class Exchange:
     """`tokens` of the rank that has most of them, of `all_tokens` of the group, each `width_bytes` on the wire (scales included),
     over `group` ranks that stand `stride` apart. `spare`: slots for copies of popular experts. `padded`: every expert is sent
-    so many times its share of rows (0: as many as picked it). `direction`: dispatch or combine."""
+    so many times its share of rows (0: as many as picked it). `direction`: dispatch or combine. `auto`: nobody asked for `mode`, and
+    where one NVLink domain holds the group an engine takes its kernels instead."""
 
     tokens: Num
     all_tokens: Num
@@ -34,6 +35,7 @@ class Exchange:
     direction: str
     spare: Num = 0.0
     padded: Num = 0.0
+    auto: bool = False
     family: ClassVar[str] = "exchange"
     formula: ClassVar[str] = "tokens x bytes x distinct nodes (network) and GPUs (inside), or x top-k"
     source: ClassVar[str] = "arXiv 2412.19437 §3.2.2"

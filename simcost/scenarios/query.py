@@ -100,7 +100,7 @@ def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
     batch, routing = count("batch", 1, 1), _routing(values.get("routing"))
     if query.decode:
         # Every pipeline stage works on its own part of the batch.
-        return Phase(batch, 1.0, count("context", None, 1) - 1.0, microbatches=plan.pp, routing=routing)
+        return Phase(batch, 1.0, count("context", None, 1) - 1.0, microbatches=plan.pp, routing=routing, decode=True)
     chunk = None if values.get("chunk") is None else count("chunk", None, 1)
     return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk)
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from simcost import lower
+from simcost.cost.tiers import exchange_checks
 from simcost.errors import Infeasible
 from simcost.num import Array, Bools, every
 from simcost.plan import Check, Plan
@@ -29,7 +30,7 @@ def of(w: Workload) -> list[Check]:
 
 
 def _kernels(w: Workload) -> list[Check]:
-    return lower.kernel_checks(w.model, w.plan, w.phase)
+    return [*lower.kernel_checks(w.model, w.plan, w.phase), *exchange_checks(w.device, w.plan)]
 
 
 def broken(w: Workload, advise: bool = True) -> str:

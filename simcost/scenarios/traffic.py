@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from simcost.cost import tiers
 from simcost.cost.collective import Bytes, sent
 from simcost.cost.cost import Cost
-from simcost.cost.exchange import resolved
+from simcost.cost.exchange import forms, resolved
 from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.ops.collective import Collective
@@ -27,7 +29,8 @@ TIERS = ("inside the domain", "network")
 def moved(op: Op, device: Device) -> Bytes | None:
     """Bytes that one rank sends inside its domain and out of it; None for what computes."""
     if isinstance(op, Exchange):
-        found = resolved(op, device)
+        ((_, form), *_) = [(here, form) for here, form in forms(op, device) if np.all(here)]
+        found = resolved(form, device)
         return Bytes(found.near_bytes, found.far_bytes)
     return sent(op, device) if isinstance(op, Collective) else None
 
