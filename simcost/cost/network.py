@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simcost.cost.cost import Cost
-from simcost.num import Num, maximum, where
+from simcost.num import Num, maximum, minimum, where
 
 SPREAD = 0.45  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
 
@@ -35,7 +35,8 @@ class Network:
         if not far.any():
             return inside
         begun = inside.seconds > 0.0
-        share = where(begun, inside.overhead_s / maximum(inside.seconds, 1e-30), 0.0)
+        # The same start for every link, so that a faster one never makes the whole slower.
+        share = where(begun, minimum(self.start_s / maximum(inside.seconds, 1e-30), 1.0), 0.0)
         wire = Cost(
             wire_s=self.wire_s,
             light_s=self.light_s,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,3 +82,32 @@ def test_an_exchange_takes_at_least_what_its_links_ask_and_what_stays_inside(
         assert np.all(cost.seconds >= cost.light_s * EVEN)
     part = replace(over, far=0.0, group=domain, nodes=1.0)
     assert np.all(model(over).seconds >= model(part).seconds * EVEN)
+
+
+def test_a_domain_in_a_sweep_is_the_domain_alone() -> None:
+    """Which kernels exchange tokens follows from the domain, point by point."""
+    import simcost
+
+    sets = {"plan.ep": 64}
+    domains = [8, 16, 32, 64, 72]
+    swept: Any = simcost.decode("deepseek-v3", "gb200", batch=1024, set=sets, vary={"hw.links.scaleup.domain": domains})
+    alone = [
+        simcost.decode("deepseek-v3", "gb200", batch=1024, set={**sets, "hw.links.scaleup.domain": d}).metrics["tpot_s"]
+        for d in domains
+    ]
+    assert [row["tpot_s"] for row in swept.tables["sweep"]] == pytest.approx(alone, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["h200", "gb200", "mi300x"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_faster_link_is_no_slower(name: str, kind: Kind) -> None:
+    device = hardware.load(name)
+    domain = _domain(device)
+    assert device.scaleup is not None
+    times = []
+    for factor in (0.5, 1.0, 2.0, 4.0, 16.0):
+        link = replace(device.scaleup, bandwidth=device.scaleup.bandwidth * factor)
+        model = calibrated.model(replace(device, scaleup=link, base=device))
+        times.append(model(Collective(kind, SIZES, 2.0 * domain)).seconds)
+    for slower, faster in itertools.pairwise(times):
+        assert np.all(faster <= slower * (1 + 1e-9))

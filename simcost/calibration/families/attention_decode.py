@@ -1,4 +1,7 @@
-"""The attention core with one query a sequence: GQA, windows, and absorbed MLA over the latent."""
+"""The attention core with one query a sequence: GQA, windows, and absorbed MLA over the latent.
+
+Over the latent a few queries (a draft that is verified, the end of a prompt) are so many more heads: all of them attend to the same
+keys (deepseek-ai/FlashMLA, `s_q` times heads are the rows of a tile). Most likely to be wrong: kernels that take one query."""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ labels = prefill.labels
 
 def covers(op: Op) -> Mask:
     core = prefill.the_core(op)
-    return core is not None and core.q_len == 1.0
+    return core is not None and ((core.q_len == 1.0) | prefill.few_over_latent(core))
 
 
 def terms(op: Op, device: Device) -> Terms:
@@ -40,7 +43,7 @@ def features(op: Op) -> tuple[Num, ...]:
     core = prefill.certain_core(op)
     keys = core.mask.keys(core.q_len, core.past)
     return (
-        np.log(core.batch * core.kv_heads), np.log(keys), np.log(core.heads / core.kv_heads), np.log(core.d_qk),
+        np.log(core.batch * core.kv_heads), np.log(keys), np.log(core.heads * core.q_len / core.kv_heads), np.log(core.d_qk),
         np.log1p(np.log((core.past + core.q_len) / keys)),
     )  # fmt: skip
 
@@ -49,4 +52,4 @@ def site(op: Op) -> tuple[Num, ...]:
     """Heads, mask and width of a batch, and its context."""
     core = prefill.certain_core(op)
     window = 0.0 if core.mask.window is None else core.mask.window
-    return (core.batch, core.heads, core.kv_heads, core.d_qk, window, np.log(core.past + core.q_len))
+    return (core.batch, core.heads * core.q_len, core.kv_heads, core.d_qk, window, np.log(core.past + core.q_len))
