@@ -78,6 +78,8 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
         found.append(Check(plan.ep == 1, f"ep splits experts, and {model.name} has none"))
     layers = float(len(model.order))
     found.append(Check(plan.pp <= layers, f"pp must not exceed the {layers:.0f} layers of {model.name}"))
+    chunks = f"pp·vpp chunks of a stage must not exceed the {layers:.0f} layers of {model.name}"
+    found.append(Check(plan.pp * plan.vpp <= layers, chunks))
     blocks = [block for _, block in model.blocks()]
     for block in blocks:
         found += block.checks(plan)

@@ -140,7 +140,7 @@ def test_work_of_all_ranks_is_the_whole_when_experts_are_spread_and_sliced() -> 
 @pytest.mark.parametrize(("plan", "word"), [
     (Plan(tp=3.0, ep=2.0), "must divide the other"), (Plan(tp=2.0, dp_attention=4.0, ep=16.0), "must divide the"),
     (Plan(tp=2.0, etp=3.0, ep=2.0, dp_attention=2.0), "must be the same number"), (Plan(tp=8.0, gpus=4.0), "cluster has 4"),
-    (Plan(pp=0.5), "pp must be a whole number"),
+    (Plan(pp=0.5), "pp must be a whole number"), (Plan(vpp=2.0), "it needs pp of at least 2"),
 ])  # fmt: skip
 def test_a_plan_that_contradicts_itself_says_where(plan: Plan, word: str) -> None:
     from simcost.plan import own_checks
