@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
+from simcost.calibration.families.attention_prefill import FEW
 from simcost.measure.need import need_torch
 from simcost.measure.points import Kind, Point
 from simcost.measure.shapes import realised
@@ -75,7 +76,8 @@ def _layout(kind: Kind, u: Unit) -> dict[str, float]:
 
 
 def _prefill(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
-    least = 2.0 * _NARROW if kind.table["layout"] == "window" else 2.0  # fewer hide nothing
+    # Narrower windows hide nothing; fewer queries over a latent are the decode kernel's.
+    least = {"window": 2.0 * _NARROW, "latent": FEW + 1.0}.get(kind.table["layout"], 2.0)
     q = log_between(u[3], least, 16384.0 if large else 4096.0)
     past = log_between((u[4] - 0.75) * 4.0, 64.0, 16384.0 if large else 4096.0) if u[4] > 0.75 else 0.0
     batch = log_between(u[5], 1.0, 32.0 if large else 8.0)

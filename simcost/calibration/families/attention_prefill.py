@@ -105,12 +105,12 @@ def covers(op: Op) -> Where:
     return core is not None and (core.q_len != 1.0) & ~np.asarray(few_over_latent(core))
 
 
-_FEW = 64.0  # queries: a tile of FlashMLA holds so many rows (deepseek-ai/FlashMLA, BLOCK_SIZE_M)
+FEW = 64.0  # queries: a tile of FlashMLA holds so many rows (deepseek-ai/FlashMLA, BLOCK_SIZE_M)
 
 
 def few_over_latent(core: AttentionCore) -> Where:
     """Where a decode kernel takes several queries of a sequence at once."""
-    return (core.q_len > 1.0) & (core.q_len <= _FEW) & core.shared_kv
+    return (core.q_len > 1.0) & (core.q_len <= FEW) & core.shared_kv
 
 
 def relatives(labels: Labels) -> list[Labels]:
