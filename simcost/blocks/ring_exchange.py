@@ -1,9 +1,11 @@
 """Tensor-parallel overlap: products start on the rows that are there while the others still travel around the ring.
 
 Under sequence parallelism an all-gather stands before a block's first product and a reduce-scatter behind its last. Each such
-pair is cut into tp chunks of rows: while one computes the next travels, and one chunk, a rank's own, has nothing to hide behind. tp
-small products are less efficient than one large: where that costs more than the wire, the overlap does not pay, as in practice.
-Most likely to be wrong: chunks of all ranks keep step. Sources: NVIDIA Megatron Core (`tp_comm_overlap`) and Transformer
+pair is cut into tp chunks of rows: while one computes the next travels, and one chunk, a rank's own, has nothing to hide behind. A
+chunk takes its share of the whole product, but no less than a product of one row, which reads all weights: tp chunks read them
+tp times. Where that costs more than the wire (decode), nobody cuts. Chunks are never priced as smaller products: curves of
+products of different size differ by more than the wire takes, and would let the parts be faster than the whole.
+Most likely to be wrong: what else a small product loses (fewer tiles than multiprocessors); chunks of all ranks keep step. Sources: NVIDIA Megatron Core (`tp_comm_overlap`) and Transformer
 Engine (ring exchange); Wang et al. 2023, doi 10.1145/3567955.3567959.
 """
 
@@ -12,11 +14,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from simcost.blocks.beside import RING
-from simcost.num import Num, maximum
+from simcost.num import Num
 from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
-from simcost.program import Call, Overlap, Program, Serial, calls
+from simcost.program import Call, Choice, Overlap, Program, Serial, calls
 
 
 def overlapped(program: Program, tp: Num) -> Program:
@@ -28,9 +30,11 @@ def overlapped(program: Program, tp: Num) -> Program:
     while left:
         part, after = left.pop(0), left[0] if left else None
         if after is not None and _moves(part, "all_gather") and _multiplies(after):
-            found.append(_chunked(part, left.pop(0), tp))
+            product = left.pop(0)
+            found.append(_chunked(part, product, tp, Serial((part, product))))
         elif after is not None and _multiplies(part) and _moves(after, "reduce_scatter"):
-            found.append(_chunked(left.pop(0), part, tp))
+            moved = left.pop(0)
+            found.append(_chunked(moved, part, tp, Serial((part, moved))))
         else:
             found.append(overlapped(part, tp))
     return Serial(tuple(found), program.tag, program.repeat)
@@ -48,20 +52,30 @@ def _multiplies(program: Program) -> bool:
     return isinstance(last, Gemm) and all(isinstance(op, Stream) for op in before)
 
 
-def _chunked(moved: Program, product: Program, tp: Num) -> Serial:
-    """tp - 1 chunks beside the transfer and one alone: which of them it is makes no difference to the time."""
-    chunk = _chunk(product, tp)
-    beside = Overlap((Serial((chunk,), "beside the ring", tp - 1.0), moved), "", (0.0, RING))
-    return Serial((beside, chunk))
+def _chunked(moved: Program, product: Program, tp: Num, after: Program) -> Choice:
+    """tp - 1 chunks beside the transfer and one alone (which of them it is makes no difference to the time), or `after`, none of it."""
+    row = _one_row(product)
+    beside = Overlap(
+        (Serial((product,), "beside the ring", (tp - 1.0) / tp), Serial((row,), "weights again", tp - 1.0), moved),
+        "",
+        (0.0, 0.0, RING),
+    )
+    last = Overlap((Serial((product,), "last chunk", 1.0 / tp), row))
+    return Choice((("chunks", Serial((beside, last))), ("whole", after)), "ring exchange")
 
 
-def _chunk(product: Program, tp: Num) -> Program:
-    """`product` on one of tp parts of its rows, one row at least."""
-    if isinstance(product, Serial):
-        return replace(product, parts=tuple(_chunk(part, tp) for part in product.parts))
-    assert isinstance(product, Call)
-    op = product.op
+def _one_row(product: Program) -> Program:
+    """The least that a chunk does: `product` of one row, which reads all weights."""
+    rows = next(call.op.m for call in calls(product) if isinstance(call.op, Gemm))
+    parts = product.parts if isinstance(product, Serial) else (product,)
+    found = tuple(_call_of_one(part, rows) for part in parts)
+    return replace(product, parts=found) if isinstance(product, Serial) else found[0]
+
+
+def _call_of_one(part: Program, rows: Num) -> Call:
+    assert isinstance(part, Call)
+    op = part.op
     if isinstance(op, Gemm):
-        return replace(product, op=replace(op, m=maximum(op.m / tp, 1.0)))
+        return replace(part, op=replace(op, m=1.0 + 0.0 * op.m))
     assert isinstance(op, Stream)
-    return replace(product, op=replace(op, elements=op.elements / tp))
+    return replace(part, op=replace(op, elements=op.elements / rows))
