@@ -9,11 +9,11 @@ Llama 3 (arXiv 2407.21783 §3.3.2, all-gather), DeepSpeed-Ulysses (arXiv 2309.14
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simcost.blocks.beside import RING
 from simcost.blocks.view import View
-from simcost.num import Num, every, maximum, where
+from simcost.num import Num, every, floor, maximum, where
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
 from simcost.plan import Check, Plan, divides
@@ -22,12 +22,14 @@ from simcost.program import Call, Overlap, Program, Serial
 
 @dataclass(frozen=True, slots=True)
 class At:
-    """What one rank's core sees: sequences, queries and cached keys of each; its heads are cut in `head_parts`."""
+    """What one rank's core sees: sequences, queries and cached keys of each, and through which mask; its heads are cut in
+    `head_parts`."""
 
     batch: Num
     q_len: Num
     past: Num
     head_parts: Num
+    mask: Mask
 
     @property
     def context(self) -> Num:
@@ -43,15 +45,27 @@ class Wire:
     o: Num
 
 
-def at(view: View) -> At:
-    """A rank's share. A causal share of prefill is that of q/cp queries after (q - q/cp)/2 more keys: the same number of
-    (query, key) pairs, exactly."""
+def at(view: View, mask: Mask) -> At:
+    """A rank's share. Of a prefill it is that of q/cp queries after (q - q/cp)/2 more keys: under a causal mask the same number
+    of (query, key) pairs, exactly; under a window those of the rank in the middle, which has most. In decode the keys of a window
+    or chunk lie spread over the ranks as the whole cache does."""
     phase, cp = view.phase, view.plan.cp
     if every(cp == 1.0) or view.plan.cp_method == "ulysses":
-        return At(view.batch, phase.q_len, phase.past, cp)
-    share = where(phase.q_len > 1.0, phase.q_len / cp, phase.q_len)
-    past = where(phase.q_len > 1.0, phase.past + (phase.q_len - share) / 2.0, phase.context / cp - 1.0)
-    return At(view.batch, share, where(past > 0.0, past, 0.0), 1.0)
+        return At(view.batch, phase.q_len, phase.past, cp, mask)
+    decode = phase.q_len <= 1.0
+    share = where(decode, phase.q_len, phase.q_len / cp)
+    mine = _spread(mask, where(decode, cp, 1.0))
+    held = phase.context / cp - 1.0
+    if mask.chunk is not None and mine.chunk is not None:
+        # Of a chunk that has just begun a rank still reads a key, and none of the chunk before.
+        held = maximum(held, floor(phase.past / mask.chunk) * mine.chunk)
+    past = where(decode, held, phase.past + (phase.q_len - share) / 2.0)
+    return At(view.batch, share, where(past > 0.0, past, 0.0), 1.0, mine)
+
+
+def _spread(mask: Mask, ranks: Num) -> Mask:
+    window, chunk = (None if limit is None else limit / ranks for limit in (mask.window, mask.chunk))
+    return replace(mask, window=window, chunk=chunk)
 
 
 def copies(plan: Plan, heads: Num) -> Num:

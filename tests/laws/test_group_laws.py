@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from lawkit import SOME, model, run, view, work
 
+from simcost.blocks.context_parallel import at
 from simcost.cost.collective import _far_hops, sent
 from simcost.cost.kernel import Roofline
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.lower import step
-from simcost.ops.attention_core import AttentionCore
+from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.stream import Stream
@@ -87,19 +88,23 @@ def test_contexts_share_attention_exactly(name: str, method: str, decode: bool) 
     assert cp * cores(plan) == pytest.approx(cores(Plan(mla_form="absorbed")), rel=1e-12)
 
 
-@pytest.mark.parametrize("name", [*NAMES, "deepseek-v3", "falcon-40b"])
+WINDOWS = ["gpt-oss-120b", "llama-4-scout", "gemma-3-27b"]
+
+
+@pytest.mark.parametrize("name", [*NAMES, "deepseek-v3", "falcon-40b", *WINDOWS[1:]])
+@pytest.mark.parametrize("past", [255.0, 24575.0, 131071.0])  # within a window or chunk; at the end of a chunk
 @pytest.mark.parametrize("method", ["ring", "all_gather", "ulysses"])
 @pytest.mark.parametrize("tp", [1.0, 2.0, 8.0])
-def test_a_rank_holds_what_its_core_reads(name: str, method: str, tp: float) -> None:
+def test_a_rank_holds_what_its_core_reads(name: str, method: str, tp: float, past: float) -> None:
     """In decode a rank's cores read the cache that the rank holds: whole, once, no more and no less (but for the rounding of
-    shares, and sinks or windows)."""
+    shares, and sinks); of a chunk that is not full they read less."""
     plan = Plan(tp=tp, cp=4.0, cp_method=method, mla_form="absorbed", ep=1.0, dp_attention=1.0)
-    batch, past = 3.0, 8191.0
+    batch = 3.0
     seen = view(batch, 1.0, past, plan)
     read = kept = 0.0
     for repeat, layer in model(name).stacks:
         for block in layer:
-            if block.kind != "attention" or getattr(block, "window", None) is not None:
+            if block.kind != "attention":
                 continue
             kept += repeat * batch * float(seen.kv.tensor_bytes(block.state_elements(past + 1.0, plan)))
             for call in calls(block.program(seen)):
@@ -109,6 +114,28 @@ def test_a_rank_holds_what_its_core_reads(name: str, method: str, tp: float) -> 
                         work.bytes_read - call.op.x.tensor_bytes(batch * call.op.heads * call.op.d_qk)
                     )
     assert read == pytest.approx(kept, rel=1e-3)
+
+
+@pytest.mark.parametrize("mask", [Mask(window=128.0), Mask(window=8192.0), Mask(chunk=8192.0)])
+@pytest.mark.parametrize("cp", [2.0, 4.0, 8.0])
+def test_ranks_share_windows_and_chunks(mask: Mask, cp: float) -> None:
+    """Decode: every key is read on one rank, also of a chunk that has just begun. Prefill: the busiest rank's pairs, by each
+    rank's two pieces, one from each end."""
+    plan = Plan(cp=cp)
+    for context in (100.0, 8192.0, 8192.0 + 2 * cp, 20000.0, 131072.0):
+        mine = at(view(1.0, 1.0, context - 1.0, plan), mask)
+        assert cp * mine.mask.keys(mine.q_len, mine.past) == pytest.approx(mask.keys(1.0, context - 1.0), rel=1e-9)
+    begun = at(view(1.0, 1.0, 16384.0, plan), mask)
+    assert begun.mask.keys(begun.q_len, begun.past) <= max(1.0, 8192.0 / cp * (mask.window is not None))
+    for q in (16384.0, 131072.0):
+        mine, piece = at(view(1.0, q, 0.0, plan), mask), q / cp / 2.0
+        each = [mask.pairs(piece, i * piece) + mask.pairs(piece, (2.0 * cp - 1.0 - i) * piece) for i in range(int(cp))]
+        assert sum(each) == pytest.approx(mask.pairs(q, 0.0), rel=1e-12)
+        pairs = mine.mask.pairs(mine.q_len, mine.past)
+        if mask.window is not None:
+            assert pairs == pytest.approx(max(each), rel=1e-12)
+        elif piece % mask.chunk == 0.0:
+            assert each == pytest.approx([pairs] * len(each), rel=1e-12)
 
 
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v2-lite"])

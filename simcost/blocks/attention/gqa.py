@@ -104,10 +104,10 @@ class GQA:
             h * self.v_head_dim,
         )
         write = Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv)
-        at = cp.at(view)
+        at = cp.at(view, self.mask)
         core = AttentionCore(
             at.batch, at.q_len, at.past, h / at.head_parts, maximum(kv / at.head_parts, 1.0), self.head_dim,
-            self.v_head_dim, self.mask, act, view.kv, view.core,
+            self.v_head_dim, at.mask, act, view.kv, view.core,
         )  # fmt: skip
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         parts += [

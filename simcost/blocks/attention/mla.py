@@ -124,7 +124,7 @@ class MLA:
         return cp.around(view, Serial((rope, write, Call(core, "core")), kernel="attention"), wire, self.mask)
 
     def _expanded(self, view: View) -> Program:
-        at, act = cp.at(view), view.activation
+        at, act = cp.at(view, self.mask), view.activation
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
         mine = replace(up, out=up.out / at.head_parts)
@@ -137,7 +137,7 @@ class MLA:
             heads,
             self.qk_head_dim,
             self.v_head_dim,
-            self.mask,
+            at.mask,
             act,
             act,
             act,
@@ -145,9 +145,9 @@ class MLA:
         return Serial((expand, self._core(view, core)))
 
     def _absorbed(self, view: View) -> Program:
-        at, act, heads = cp.at(view), view.activation, self.num_attention_heads / view.plan.tp
+        at, act, heads = cp.at(view, self.mask), view.activation, self.num_attention_heads / view.plan.tp
         core = AttentionCore(
-            at.batch, at.q_len, at.past, heads / at.head_parts, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv,
+            at.batch, at.q_len, at.past, heads / at.head_parts, 1.0, self.latent, self.kv_lora_rank, at.mask, act, view.kv,
             view.core, True,
         )  # fmt: skip
         return Serial(
