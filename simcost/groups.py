@@ -87,11 +87,24 @@ def routes(router: Router, weights: Sequence[Array], worlds: int) -> tuple[Ints,
     return both[0], both[1]
 
 
-def ratios(found: tuple[Ints, Ints], experts: int, ranks: int) -> tuple[Array, Array, float]:
+def ratios(found: tuple[Ints, Ints], experts: int, ranks: int) -> tuple[Array, Array, float, Array]:
     """With the limit over without it: rows of the busiest rank and distinct tokens of the most visited one at every batch of
-    GRID, and ranks that a token visits."""
+    GRID, ranks that a token visits, and distinct experts of the rank that runs most at every batch."""
     limited, free = (_busiest(picks * ranks // experts, ranks) for picks in found)
-    return limited[0] / free[0], limited[1] / free[1], limited[2] / free[2]
+    most = [_most_touched(picks, experts, ranks) for picks in found]
+    return limited[0] / free[0], limited[1] / free[1], limited[2] / free[2], most[0] / most[1]
+
+
+def _most_touched(picks: Ints, experts: int, ranks: int) -> Array:
+    homes, most = np.arange(experts) * ranks // experts, np.empty(len(GRID))
+    first = np.searchsorted(homes, np.arange(ranks))
+    for i, batch in enumerate(GRID.astype(np.int64).tolist()):
+        blocks = min(picks.shape[1] // batch, _BLOCKS)
+        count = len(picks) * blocks
+        hit = np.zeros((count, experts), bool)
+        hit[np.arange(count)[:, None], picks[:, : blocks * batch].reshape(count, -1)] = True
+        most[i] = np.add.reduceat(hit.astype(np.int64), first, axis=1).max(axis=1).mean()
+    return most
 
 
 def _busiest(homes: Ints, ranks: int) -> tuple[Array, Array, float]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _DRAWS = 512
 _LAYERS = 32  # layers drawn where only the law of their popularity is known
 _GRID = 4.0 ** np.arange(0, 12)  # tokens at which loads are drawn
+_FINE = 2.0 ** np.arange(0, 23)  # and at which touched experts are
 _FEW = 12  # placements that settle how many ranks a token visits
 _ROUNDED = 1.01  # a share may exceed 1/k by so much: counts are rounded, and some files hold samples
 
@@ -134,6 +135,27 @@ def comers(routing: Routing, experts: int, top_k: float, ranks: int, spare: int)
     return np.asarray(drawn.max(axis=3).mean(axis=(1, 2)) / _GRID)
 
 
+@lru_cache(maxsize=64)
+def ran(routing: Routing, experts: int, top_k: float, ranks: int, spare: int) -> Array:
+    """Distinct experts of the rank that runs most of them, at every T of the finer grid: over the placements of `loads`."""
+    random = np.random.default_rng([experts, ranks, spare, 2])
+    every = inclusion(routing, experts, top_k)
+    draws = max(_draws(every) // 4, 8)
+    found = np.empty((len(every), len(_FINE)))
+    for layer, share in enumerate(every):
+        part = _packed(share, ranks, spare).T if spare else None
+        order = _placements(random, experts, draws)
+        for i, tokens in enumerate(_FINE):
+            if part is not None:
+                hit = random.random((draws, *part.shape)) < 1.0 - np.exp(tokens * _misses(share * part))
+                count = hit.sum(axis=2)
+            else:
+                hit = random.random((draws, experts)) < (1.0 - np.exp(tokens * _misses(share)))[order]
+                count = np.add.reduceat(hit.astype(np.int64), _firsts(experts, ranks), axis=1)
+            found[layer, i] = count.max(axis=1).mean()
+    return np.asarray(found.mean(axis=0))
+
+
 def _draws(every: Sized) -> int:
     return max(_DRAWS // len(every), 8)
 
@@ -186,7 +208,7 @@ def _routes(routing: Routing, router: Router) -> tuple[Ints, Ints]:
 
 
 @lru_cache(maxsize=64)
-def _ratios(routing: Routing, router: Router, ranks: int) -> tuple[Array, Array, float]:
+def _ratios(routing: Routing, router: Router, ranks: int) -> tuple[Array, Array, float, Array]:
     return groups.ratios(_routes(routing, router), int(router.experts), ranks)
 
 
@@ -217,6 +239,21 @@ def busiest(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Nu
             part = part * np.interp(at, np.log(groups.GRID), more[1] if distinct else more[0])
         held = -(-(asked[0] + asked[3]) // asked[2])
         found[here] = np.minimum(part, 1.0 if distinct else min(held / router.top_k, 1.0))
+    return plain(found)
+
+
+def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num) -> Num:
+    """Distinct experts of the rank that runs most, linear in log T; a group limit multiplies as it does for rows."""
+    t, r, s = np.broadcast_arrays(
+        np.asarray(tokens, np.float64), np.asarray(ranks, np.float64), np.asarray(spare, np.float64)
+    )
+    found = np.empty(t.shape)
+    for rank, extra in {(a, b) for a, b in zip(r.ravel().tolist(), s.ravel().tolist(), strict=True)}:
+        here, asked = (r == rank) & (s == extra), sizes(router, rank, extra)
+        at = np.log(np.maximum(t[here], 1.0))
+        found[here] = np.interp(at, np.log(_FINE), ran(routing, *asked))
+        if router.limited and not (routing.shares or extra):
+            found[here] *= np.interp(at, np.log(groups.GRID), _ratios(routing, router, asked[2])[3])
     return plain(found)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from simcost import popularity
 from simcost.errors import SpecError, nearest
 from simcost.groups import clumped, grouped_visits
-from simcost.num import Num, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, ceil, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 RULES = ("random", "max", "top2")
@@ -143,7 +143,7 @@ def distinct_experts(experts: Num, top_k: Num, tokens: Num, held: Num | None = N
 
 
 def touched(routing: Routing, router: Router, tokens: Num, held: Num) -> Num:
-    """Expected distinct experts that a rank with `held` of them runs; of several ranks, the mean."""
+    """Expected distinct experts that a rank with `held` of them runs; of several ranks, the mean (`most_touched`: the most)."""
     if routing.kind == "random":
         return distinct_experts(router.experts, router.top_k, tokens, held)
     if routing.kind == "balanced":
@@ -153,6 +153,22 @@ def touched(routing: Routing, router: Router, tokens: Num, held: Num) -> Num:
         miss = np.exp(np.multiply.outer(np.asarray(tokens, np.float64), np.log1p(-np.minimum(share, 1.0 - 1e-16))))
         total = total + plain((1.0 - miss).mean(axis=-1))
     return held * total / float(popularity.layers(routing))
+
+
+def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
+    """Expected distinct experts of the rank that runs most of `ranks`: it reads most weights, and the others wait for it. It need
+    not be the rank with most rows: whoever takes both maxima has an upper bound."""
+    held = (router.experts + spare) / ranks
+    mean = touched(routing, router, tokens, held)
+    if routing.kind == "balanced":
+        return maximum(mean, minimum(1.0, held))
+    if routing.kind == "random":
+        found = _most_of(router, tokens, ranks, held)
+    else:
+        found = popularity.most_touched(routing, _one(router), tokens, ranks, spare)
+    # However they fall, the picks of one token take as many on one rank.
+    least = maximum(mean, ceil(router.top_k / ranks))
+    return where(ranks > 1.0, minimum(maximum(found, least), minimum(held, tokens * router.top_k)), mean)
 
 
 def busiest_expert(routing: Routing, router: Router, tokens: Num, spare: Num = 0.0) -> Num:
@@ -239,6 +255,57 @@ def _summed(mean: Num, chance: Num, thinner: Num, bins: Num) -> Num:
         term = term * mean / m
         below = below + term
     return mean + (total - mean) * narrow
+
+
+_FEW_EXPERTS = 12.0  # on the rarer side, touched or not: below, counts are summed; above, the normal form is as good
+
+
+def _most_of(router: Router, tokens: Num, ranks: Num, held: Num) -> Num:
+    """E[most touched experts of a rank]: binomials of `held` experts, widened to how much ranks really differ."""
+    k, several = router.top_k, maximum(ranks, 2.0)
+    miss = exp(tokens * log1p(-minimum(k / router.experts, 1.0 - 1e-16)))
+    sigma = sqrt(_difference(router, tokens, several, held, miss))
+    # Summed over the rarer of touched and untouched, which has few counts.
+    rare = minimum(miss, 1.0 - miss)
+    few = minimum(held * rare, _FEW_EXPERTS)
+    least = miss < 0.5  # the busiest leaves fewest untouched
+    summed = held * (1.0 - miss) + _largest_binomial(held, few / held, several, least) * (
+        sigma / maximum(sqrt(held * miss * (1.0 - miss)), 1e-15)
+    )
+    z = _largest_normal(several)
+    smooth = held * (1.0 - miss) + z * sigma + (z * z - 1.0) / 6.0 * (2.0 * miss - 1.0)
+    return where(held * rare < _FEW_EXPERTS, summed, smooth)
+
+
+def _difference(router: Router, tokens: Num, ranks: Num, held: Num, miss: Num) -> Num:
+    """Variance of touched experts on a rank less the covariance of two ranks: only what ranks differ by makes a maximum. From the
+    chances that a token picks two given experts of one rank, and of two."""
+    k = router.top_k
+    picks = k / ranks
+    square = _scatter(router, ranks) * picks * (1.0 - 1.0 / ranks) + picks * picks
+    here = router.experts / ranks
+    same = (square - picks) / maximum(here * (here - 1.0), 1e-30)
+    apart = (k * k - ranks * square) / (ranks * (ranks - 1.0)) / (here * here)
+    once = 1.0 - 2.0 * k / router.experts
+    both, cross = (plain(np.power(np.maximum(once + chance, 0.0), tokens)) for chance in (same, apart))
+    wide = held * miss * (1.0 - miss) + held * (held - 1.0) * (both - miss * miss)
+    return maximum(wide - held * held * (cross - miss * miss), 0.0)
+
+
+def _largest_binomial(trials: Num, chance: Num, bins: Num, least: Mask) -> Num:
+    """How far the largest of `bins` binomials is above their mean; how far the least is below it, where `least`."""
+    term = exp(trials * log1p(-chance))
+    below, odds = term, chance / (1.0 - chance)
+    most: Num = 0.0
+    fewest: Num = 0.0
+    for m in range(60):
+        above = maximum(1.0 - below, 0.0)
+        fewest = fewest + plain(np.power(above, bins))
+        most = most + 1.0 - plain(np.power(1.0 - above, bins))
+        term = term * maximum(trials - m, 0.0) / (m + 1.0) * odds
+        below = below + term
+    mean = trials * chance
+    return maximum(where(least, mean - fewest, most - mean), 0.0)
 
 
 def _largest_normal(count: Num) -> Num:

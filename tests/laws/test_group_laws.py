@@ -510,3 +510,14 @@ def test_what_serving_has_not_is_refused() -> None:
         run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"plan.vpp": 2})
     with pytest.raises(SpecError, match="means nothing to decode"):
         run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"chunk": 16})
+
+
+@pytest.mark.parametrize("batch", [16, 64, 256, 8192])
+@pytest.mark.parametrize("ep", [32, 64])
+def test_chance_is_no_faster_than_exact_shares_where_ranks_hold_few_experts(batch: int, ep: int) -> None:
+    """By the roofline: all wait for the rank that runs most experts. (Few ranks of many experts leave some untouched.)"""
+    even, chance = (
+        run("deepseek-v3", "h800", True, {"batch": batch, "context": 4096}, {"plan.ep": ep, "routing": text})
+        for text in ("balanced", "random")
+    )
+    assert float(even.cost.seconds) <= float(chance.cost.seconds) * (1 + 1e-9)

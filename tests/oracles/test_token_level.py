@@ -10,7 +10,7 @@ import pytest
 from simcost.cost.exchange import resolved
 from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
-from simcost.routing import Router, Routing, busiest_expert, busiest_rank, touched, visited
+from simcost.routing import Router, Routing, busiest_expert, busiest_rank, most_touched, touched, visited
 
 RANDOM = Routing()
 
@@ -43,6 +43,45 @@ def test_the_busiest_expert_and_rank_equal_simulation(experts: int, k: int, toke
     assert busiest_expert(RANDOM, router, float(tokens)) == pytest.approx(expert, rel=few)
     assert busiest_rank(RANDOM, router, float(tokens), float(ranks)) == pytest.approx(rank, rel=few)
     assert touched(RANDOM, router, float(tokens), experts / ranks) == pytest.approx(held, rel=0.03)
+
+
+def most(router: Router, tokens: int, ranks: int, runs: int, weight: np.ndarray | None = None) -> float:
+    """Mean of the touched experts of the rank with most; experts of different weight stand in a random order."""
+    experts, k, rng, found = int(router.experts), int(router.top_k), np.random.default_rng(6), []
+    for _ in range(runs):
+        if weight is None:
+            score = rng.random((tokens, experts))
+        else:
+            score = np.log(rng.permutation(weight)) + rng.gumbel(size=(tokens, experts))
+        chosen = np.argpartition(-(limited(score, router) if router.limited else score), k - 1, axis=1)[:, :k]
+        hit = np.bincount(chosen.ravel(), minlength=experts) > 0
+        found.append(hit.reshape(ranks, -1).sum(1).max())
+    return float(np.mean(found))
+
+
+@pytest.mark.parametrize(("experts", "k"), [(8, 2), (16, 1), (64, 6), (128, 8), (256, 8), (512, 1), (512, 8)])
+@pytest.mark.parametrize("tokens", [1, 8, 32, 128, 1024])
+@pytest.mark.parametrize("ranks", [2, 8, 16, 64])
+def test_the_most_experts_that_a_rank_runs_equal_simulation(experts: int, k: int, tokens: int, ranks: int) -> None:
+    if ranks > experts:
+        pytest.skip("more ranks than experts")
+    router = Router(float(experts), float(k))
+    found = most(router, tokens, ranks, 800 if tokens < 32 else 200 if tokens < 1000 else 25)
+    assert most_touched(RANDOM, router, float(tokens), float(ranks)) == pytest.approx(
+        found, rel=0.07 if tokens < 8 else 0.05
+    )
+
+
+@pytest.mark.parametrize("s", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("groups", [1, 8])
+@pytest.mark.parametrize("tokens", [4, 16, 128])
+@pytest.mark.parametrize("ranks", [4, 16, 64])
+def test_the_most_popular_experts_of_a_rank_equal_simulation(s: float, groups: int, tokens: int, ranks: int) -> None:
+    router = Router(256.0, 8.0) if groups == 1 else V3
+    weight = np.arange(1.0, 257.0) ** -s if s else None
+    routing = Routing("zipf", s) if s else RANDOM
+    found = most(router, tokens, ranks, 300 if tokens < 100 else 100, weight)
+    assert most_touched(routing, router, float(tokens), float(ranks)) == pytest.approx(found, rel=0.05)
 
 
 @pytest.mark.parametrize("s", [0.3, 1.0])

@@ -21,6 +21,7 @@ from simcost.routing import (
     by_layer,
     check_layers,
     error,
+    most_touched,
     most_visited,
     parse,
     touched,
@@ -238,3 +239,23 @@ def test_a_receiver_gets_no_token_twice(s: float, limit: int) -> None:
             share, mean = most_visited(routing, router, tokens, ranks), visited(routing, router, ranks) / ranks
             assert mean * 0.98 <= share <= 1.0
             assert busiest_rank(routing, router, tokens, ranks) <= ranks * min(1.0, 256.0 / ranks / 8.0)
+
+
+LAWS = [parse(text) for text in ("balanced", "random", "zipf:0.5", "zipf:2", "dirichlet:1")]
+
+
+@pytest.mark.parametrize("routing", LAWS, ids=str)
+@pytest.mark.parametrize("router", [Router(256.0, 8.0), Router(256.0, 8.0, 8, 4, "top2"), Router(16.0, 1.0)], ids=str)
+def test_the_rank_that_runs_most_experts_runs_no_fewer_than_the_mean_and_holds_them(
+    routing: Routing, router: Router
+) -> None:
+    tokens, ranks = 4.0 ** np.arange(0, 7)[:, None], np.array([1.0, 2.0, 4.0, 16.0])
+    held = router.experts / ranks
+    found, mean = most_touched(routing, router, tokens, ranks), touched(routing, router, tokens, held)
+    assert np.all(found >= mean - 1e-9)
+    assert np.all(found <= np.minimum(held, tokens * router.top_k) + 1e-9)
+    assert np.all(found[:, 0] == mean[:, 0])  # one rank: not a bit moves
+    assert np.all(np.diff(found, axis=0) >= -1e-9 * held)  # more tokens, more experts
+    assert np.all(np.diff(found, axis=1) <= 1e-9 * held[1:])  # fewer held, fewer run
+    one = most_touched(routing, router, 16.0, 4.0)
+    assert one == pytest.approx(float(found[2, 2]), rel=1e-12)

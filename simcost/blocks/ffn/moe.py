@@ -1,6 +1,6 @@
 """Mixture of experts: a router sends each token to k of E experts; shared experts see every token.
 
-Weights are read for the distinct experts that the batch touches; every rank waits for the one with most rows.
+Weights are read for the distinct experts that the batch touches; every rank waits for the one with most rows and experts.
 Most likely to be wrong: real routers are more skewed than the routing asked for. Sources: GShard (arXiv 2006.16668),
 DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `modeling_mixtral.py`.
 """
@@ -26,7 +26,7 @@ from simcost.ops.router import Router as TopK
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
-from simcost.routing import Router, busiest_expert, busiest_rank, touched
+from simcost.routing import Router, busiest_expert, busiest_rank, most_touched, most_visited
 
 SCORING = ("softmax", "sigmoid")
 
@@ -133,20 +133,22 @@ class MoE:
             busiest_rank(routing, router, tokens, plan.ep, plan.redundant_experts),
         )
         load = busiest_expert(routing, router, tokens, plan.redundant_experts) / here
+        # Most rows and most experts, as if of one rank: an upper bound. An expert that runs has a row.
+        run = minimum(most_touched(routing, router, tokens, plan.ep, plan.redundant_experts), copies * here)
         if plan.capacity_factor is not None:
             # Every expert's rows are padded, or cut, to the same number.
             here, load = plan.capacity_factor + 0.0 * here, 1.0 + 0.0 * load
         copies = copies * here
-        # Where tokens are replicated a rank permutes from all of them, else from those that came.
-        came = where(plan.exchanges > 0.0, minimum(copies, tokens), view.tokens)
+        # Where tokens are replicated a rank permutes from all of them, else from those that came, each once.
+        visiting = tokens * most_visited(routing, router, tokens, plan.ep, plan.redundant_experts)
+        came = where(plan.exchanges > 0.0, minimum(copies, visiting), view.tokens)
         inside: list[Program] = [Call(Permute(came, copies, self.hidden_size, x), "permute")]
-        inside += self._experts(view, weight, copies, maximum(load, 1.0))
+        inside += self._experts(view, weight, copies, run, maximum(load, 1.0))
         inside.append(Call(Permute(came, copies, self.hidden_size, act, combine=True), "unpermute"))
         return Serial(tuple(inside), "experts", kernel="experts")
 
-    def _experts(self, view: View, weight: dict[str, Weight], copies: Num, load: Num) -> list[Program]:
+    def _experts(self, view: View, weight: dict[str, Weight], copies: Num, run: Num, load: Num) -> list[Program]:
         held = self._held(view.plan)
-        run = touched(view.routing, self.router, view.all_tokens, held)
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
