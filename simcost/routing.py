@@ -18,8 +18,9 @@ import numpy as np
 
 from simcost import popularity
 from simcost.errors import SpecError, nearest
+from simcost.extremes import largest_binomial, largest_load, largest_normal
 from simcost.groups import clumped, grouped_visits
-from simcost.num import Mask, Num, ceil, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
+from simcost.num import Num, ceil, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 RULES = ("random", "max", "top2")
@@ -176,7 +177,7 @@ def busiest_expert(routing: Routing, router: Router, tokens: Num, spare: Num = 0
     if routing.kind == "balanced":
         return maximum(router.experts / (router.top_k * tokens), 1.0)
     if routing.kind == "random":
-        return _largest_load(tokens, router.top_k / router.experts, router.experts, tokens)
+        return largest_load(tokens, router.top_k / router.experts, router.experts, tokens)
     return router.experts * popularity.busiest(routing, _one(router), tokens, router.experts, spare, False)
 
 
@@ -187,7 +188,7 @@ def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
         return where(ranks > 1.0, maximum(ranks / (k * tokens), 1.0), 1.0)
     if routing.kind == "random":
         most = tokens * minimum(k, experts / ranks)
-        return where(ranks > 1.0, _largest_load(tokens * k, 1.0 / ranks, ranks, most, _scatter(router, ranks)), 1.0)
+        return where(ranks > 1.0, largest_load(tokens * k, 1.0 / ranks, ranks, most, _scatter(router, ranks)), 1.0)
     return where(ranks > 1.0, ranks * popularity.busiest(routing, _one(router), tokens, ranks, spare, False), 1.0)
 
 
@@ -198,7 +199,7 @@ def most_visited(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     if routing.kind == "balanced":
         return maximum(mean, minimum(1.0 / tokens, 1.0))
     if routing.kind == "random":
-        return where(ranks > 1.0, minimum(_largest_load(tokens, mean, ranks, tokens) * mean, 1.0), 1.0)
+        return where(ranks > 1.0, minimum(largest_load(tokens, mean, ranks, tokens) * mean, 1.0), 1.0)
     return where(ranks > 1.0, popularity.busiest(routing, _one(router), tokens, ranks, spare, True), 1.0)
 
 
@@ -226,37 +227,6 @@ def _scatter(router: Router, ranks: Num) -> Num:
     return variance / maximum(k / ranks * (1.0 - 1.0 / ranks), 1e-30)
 
 
-def _largest_load(trials: Num, chance: Num, bins: Num, most: Num, thinner: Num = 1.0) -> Num:
-    """E[largest of `bins` binomials] over their mean: Cornish-Fisher around the largest normal, or the exact sum over
-    counts where the mean is small; within 4 % of simulation, 7 % below eight tokens."""
-    mean = trials * chance
-    thinner = thinner * bins / maximum(bins - 1.0, 1.0)  # what one bin has, the others lack: differences scatter more
-    sigma = sqrt(mean * (1.0 - chance) * thinner)
-    z = _largest_normal(bins)
-    smooth = mean + z * sigma + (z * z - 1.0) / 6.0 * (1.0 - 2.0 * minimum(chance, 0.5)) * thinner
-    found = smooth
-    small = np.asarray(mean < _FEW_ROWS)
-    if small.any():
-        found = where(small, _summed(minimum(mean, _FEW_ROWS), chance, thinner, bins), smooth)
-    return minimum(maximum(found, maximum(1.0, mean)), most) / mean
-
-
-_FEW_ROWS = 6.0
-
-
-def _summed(mean: Num, chance: Num, thinner: Num, bins: Num) -> Num:
-    """Sum over m of P(largest > m), each bin Poisson of this mean, narrowed to the true variance."""
-    narrow = sqrt((1.0 - minimum(chance, 0.9)) * thinner)
-    term = exp(-mean)
-    below = term
-    total: Num = 0.0
-    for m in range(1, 40):
-        total = total + 1.0 - plain(np.power(np.minimum(below, 1.0), bins))
-        term = term * mean / m
-        below = below + term
-    return mean + (total - mean) * narrow
-
-
 _FEW_EXPERTS = 12.0  # on the rarer side, touched or not: below, counts are summed; above, the normal form is as good
 
 
@@ -269,10 +239,10 @@ def _most_of(router: Router, tokens: Num, ranks: Num, held: Num) -> Num:
     rare = minimum(miss, 1.0 - miss)
     few = minimum(held * rare, _FEW_EXPERTS)
     least = miss < 0.5  # the busiest leaves fewest untouched
-    summed = held * (1.0 - miss) + _largest_binomial(held, few / held, several, least) * (
+    summed = held * (1.0 - miss) + largest_binomial(held, few / held, several, least) * (
         sigma / maximum(sqrt(held * miss * (1.0 - miss)), 1e-15)
     )
-    z = _largest_normal(several)
+    z = largest_normal(several)
     smooth = held * (1.0 - miss) + z * sigma + (z * z - 1.0) / 6.0 * (2.0 * miss - 1.0)
     return where(held * rare < _FEW_EXPERTS, summed, smooth)
 
@@ -290,30 +260,6 @@ def _difference(router: Router, tokens: Num, ranks: Num, held: Num, miss: Num) -
     both, cross = (plain(np.power(np.maximum(once + chance, 0.0), tokens)) for chance in (same, apart))
     wide = held * miss * (1.0 - miss) + held * (held - 1.0) * (both - miss * miss)
     return maximum(wide - held * held * (cross - miss * miss), 0.0)
-
-
-def _largest_binomial(trials: Num, chance: Num, bins: Num, least: Mask) -> Num:
-    """How far the largest of `bins` binomials is above their mean; how far the least is below it, where `least`."""
-    term = exp(trials * log1p(-chance))
-    below, odds = term, chance / (1.0 - chance)
-    most: Num = 0.0
-    fewest: Num = 0.0
-    for m in range(60):
-        above = maximum(1.0 - below, 0.0)
-        fewest = fewest + plain(np.power(above, bins))
-        most = most + 1.0 - plain(np.power(1.0 - above, bins))
-        term = term * maximum(trials - m, 0.0) / (m + 1.0) * odds
-        below = below + term
-    mean = trials * chance
-    return maximum(where(least, mean - fewest, most - mean), 0.0)
-
-
-def _largest_normal(count: Num) -> Num:
-    """E[largest of n normals], Blom: the quantile (n - 0.375)/(n + 0.25). Abramowitz and Stegun 26.2.23."""
-    tail = maximum(1.0 - (count - 0.375) / (count + 0.25), 1e-300)
-    t = sqrt(-2.0 * np.log(minimum(tail, 0.5)))
-    top = 2.515517 + t * (0.802853 + t * 0.010328)
-    return plain(t - top / (1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308))))
 
 
 # --- how many ranks ----------------------------------------------------------------------------------------------------

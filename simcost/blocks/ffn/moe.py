@@ -19,7 +19,7 @@ from simcost.blocks.view import View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
-from simcost.num import Num, maximum, minimum, where
+from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
 from simcost.ops.router import Router as TopK
@@ -139,13 +139,19 @@ class MoE:
             # Every expert's rows are padded, or cut, to the same number.
             here, load = plan.capacity_factor + 0.0 * here, 1.0 + 0.0 * load
         copies = copies * here
-        # Where tokens are replicated a rank permutes from all of them, else from those that came, each once.
-        visiting = tokens * most_visited(routing, router, tokens, plan.ep, plan.redundant_experts)
-        came = where(plan.exchanges > 0.0, minimum(copies, visiting), view.tokens)
+        came = self._came(view, copies)
         inside: list[Program] = [Call(Permute(came, copies, self.hidden_size, x), "permute")]
         inside += self._experts(view, weight, copies, run, maximum(load, 1.0))
         inside.append(Call(Permute(came, copies, self.hidden_size, act, combine=True), "unpermute"))
         return Serial(tuple(inside), "experts", kernel="experts")
+
+    def _came(self, view: View, copies: Num) -> Num:
+        """Tokens that a rank permutes from: all where they are replicated, else those that came, each once."""
+        tokens, plan = view.all_tokens, view.plan
+        if every(plan.exchanges == 0.0):
+            return view.tokens
+        visiting = tokens * most_visited(view.routing, self.router, tokens, plan.ep, plan.redundant_experts)
+        return where(plan.exchanges > 0.0, minimum(copies, visiting), view.tokens)
 
     def _experts(self, view: View, weight: dict[str, Weight], copies: Num, run: Num, load: Num) -> list[Program]:
         held = self._held(view.plan)
