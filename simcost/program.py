@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
@@ -65,7 +65,13 @@ class Monoid(Protocol):
 
     def __mul__(self: C, factor: Num) -> C: ...
 
-    def longest(self: C, other: C) -> C: ...
+    def slowed(self: C, factor: Num) -> C:
+        """What takes so many times longer because of what runs beside it."""
+        ...
+
+    def beside(self: C, other: C) -> C:
+        """Both at once."""
+        ...
 
     def cheapest(self: C, other: C) -> tuple[C, Num]:
         """The elementwise cheaper of the two and where `other` won (1.0 or 0.0)."""
@@ -104,7 +110,7 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
         parts = _contending(parts, program.holds, getattr(cost_of, "multiprocessors", MULTIPROCESSORS))
     total = parts[0].cost
     for part in parts[1:]:
-        total = total + part.cost if isinstance(program, Serial) else total.longest(part.cost)
+        total = total + part.cost if isinstance(program, Serial) else total.beside(part.cost)
     if isinstance(program, Serial):
         total = total * program.repeat
     return Priced(total, program, parts)
@@ -131,8 +137,19 @@ def _contending(parts: tuple[Priced[C], ...], holds: tuple[Num, ...], all_: Num)
 
 
 def without(held: Num, all_: Num) -> Num:
-    """How much longer kernels take that lack `held` multiprocessors."""
-    return all_ / (all_ - held)
+    """How much longer kernels take that lack `held` multiprocessors, of which one is left: a rule of the step refuses less."""
+    return all_ / maximum(all_ - held, 1.0)
+
+
+def most_held(program: Program) -> Num:
+    """The most multiprocessors that parts of an overlap take from one beside them."""
+    if isinstance(program, Call):
+        return 0.0
+    if isinstance(program, Choice):
+        return functools.reduce(maximum, (most_held(option) for _, option in program.options))
+    most: Num = functools.reduce(maximum, (most_held(part) for part in program.parts))
+    held = program.holds if isinstance(program, Overlap) else ()
+    return functools.reduce(maximum, (sum(held) - own for own in held), most)
 
 
 def longer(alone: Num, others: Num, slow: Num) -> Num:
@@ -156,7 +173,7 @@ def _slowed(priced: Priced[C]) -> Num:
 def _stretched(priced: Priced[C], factor: Num) -> Priced[C]:
     """The same with every cost below it longer."""
     return Priced(
-        priced.cost * factor, priced.node, tuple(_stretched(part, factor) for part in priced.parts), priced.taken
+        priced.cost.slowed(factor), priced.node, tuple(_stretched(part, factor) for part in priced.parts), priced.taken
     )
 
 
@@ -171,21 +188,53 @@ def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:
     return Priced(best, choice, parts, tuple(zip(names, weights, strict=True)))
 
 
-def leaves(
-    priced: Priced[C], weight: Num = 1.0, path: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Call, C, Num]]:
+Leaf: TypeAlias = tuple[tuple[str, ...], Call, C, Num]
+
+
+def leaves(priced: Priced[C]) -> Iterator[Leaf[C]]:
     """Every call with its path of tags, its own cost and how often it runs (options not taken have weight 0)."""
+    return (leaf for leaf, _ in shared(priced, lambda seconds: (1.0,) * len(seconds)))
+
+
+Sharing: TypeAlias = Callable[[list[Num]], Sequence[Num]]
+
+
+def shared(
+    priced: Priced[C], rule: Sharing, weight: Num = 1.0, path: tuple[str, ...] = (), share: Num = 1.0
+) -> Iterator[tuple[Leaf[C], Num]]:
+    """Every leaf with the share of its time that counts where parts run side by side, by a rule on their seconds."""
     node = priced.node
     here = (*path, node.tag) if node.tag else path
     if isinstance(node, Call):
-        yield here, node, priced.cost, weight
+        yield (here, node, priced.cost, weight), share
     elif isinstance(node, Choice):
-        for part, (name, share) in zip(priced.parts, priced.taken, strict=True):
-            yield from leaves(part, weight * share, (*path, name))
+        for part, (name, taken) in zip(priced.parts, priced.taken, strict=True):
+            yield from shared(part, rule, weight * taken, (*path, name), share)
+    elif isinstance(node, Overlap):
+        for part, counts in zip(priced.parts, rule([part.cost.seconds for part in priced.parts]), strict=True):
+            yield from shared(part, rule, weight, here, share * counts)
     else:
         times = node.repeat if isinstance(node, Serial) else 1.0
         for part in priced.parts:
-            yield from leaves(part, weight * times, here)
+            yield from shared(part, rule, weight * times, here, share)
+
+
+def leading(seconds: list[Num]) -> list[Num]:
+    """All of the longest part and nothing of the others: what counts adds up to the time of all."""
+    most, found, left = functools.reduce(maximum, seconds), [], 1.0 + 0.0 * sum(seconds)
+    for own in seconds:  # of equal parts the first
+        found.append(left * (own >= most))
+        left = left - found[-1]
+    return found
+
+
+def exposed(seconds: list[Num]) -> list[Num]:
+    """What outlasts all other parts: what their end cannot hide."""
+    found = []
+    for i, own in enumerate(seconds):
+        rest = functools.reduce(maximum, (other for j, other in enumerate(seconds) if j != i), 0.0 * own)
+        found.append(maximum(own - rest, 0.0) / maximum(own, 1e-30))
+    return found
 
 
 def choices(priced: Priced[C]) -> Iterator[tuple[str, tuple[tuple[str, Num], ...]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, sqrt, where
+from simcost.num import Mask, Num, maximum, minimum, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -78,12 +78,22 @@ class Cost:
         }
         return Cost(**{n: where(mask, getattr(self, n), getattr(other, n)) for n in _TIMES}, spread=spread)
 
+    def slowed(self, factor: Num) -> Cost:
+        """The same work beside other work: it takes longer, its speed of light does not."""
+        return replace(self * factor, light_s=self.light_s)
+
     def longest(self, other: Cost) -> Cost:
         return self.where(self.seconds >= other.seconds, other)
 
+    def beside(self, other: Cost) -> Cost:
+        """Both at once: the longer one's time; at the speed of light the other one may be the longer."""
+        return replace(self.longest(other), light_s=maximum(self.light_s, other.light_s))
+
     def cheapest(self, other: Cost) -> tuple[Cost, Num]:
+        """The cheaper one's time, and where that is the other's; at the speed of light the dearer one may win."""
         won = 1.0 * (other.seconds < self.seconds)
-        return other.where(np.asarray(won, bool), self), won
+        best = other.where(np.asarray(won, bool), self)
+        return replace(best, light_s=minimum(self.light_s, other.light_s)), won
 
 
 def bound(cost: Cost) -> str:
