@@ -41,13 +41,20 @@ def _prefill(
     return make(model, hw, False, phase, dict(sets or {}), _axes(vary), price)
 
 
-def _cluster(hw: str, sets: Sets | None, gpus: int | None, nodes: int | None) -> dict[str, Any]:
+_DOMAIN = "hw.links.scaleup.domain"
+
+
+def _cluster(
+    hw: str, sets: Sets | None, gpus: int | None, nodes: int | None, vary: Axes | None = None
+) -> dict[str, Any]:
     """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
     found = dict(sets or {})
     if gpus is not None and nodes is not None:
         raise SpecError("say --gpus or --nodes, not both")
     if nodes is not None:
-        device = hardware.load(hw)
+        if _DOMAIN in (vary or {}):
+            raise SpecError(f"--nodes needs one size of a node, and '{_DOMAIN}' is varied: say --gpus")
+        device = hardware.load(hw, grammar.Overrides().merged(found).hw)
         if device.scaleup is None or device.scaleup.domain is None:
             raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
         gpus = int(grammar.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
@@ -79,7 +86,7 @@ def decode(
     nodes: int | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
-    return phases.result(_decode(model, hw, batch, context, _cluster(hw, set, gpus, nodes), vary, price))
+    return phases.result(_decode(model, hw, batch, context, _cluster(hw, set, gpus, nodes, vary), vary, price))
 
 
 def prefill(
@@ -87,7 +94,7 @@ def prefill(
     price: float | None = None, gpus: int | None = None, nodes: int | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
-    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, set, gpus, nodes), vary, price))
+    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, set, gpus, nodes, vary), vary, price))
 
 
 def compare(
