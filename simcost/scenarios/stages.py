@@ -1,14 +1,18 @@
 """Pipeline stages in serving: which layers each holds, how long a batch takes through them, and the worst rank's memory.
 
 Stages are as even as layers allow, as in vLLM and SGLang. Decode keeps pp micro-batches in flight: a token takes pp times the
-slowest stage. A prefill passes all stages once; with a stream of prompts the slowest stage sets the throughput. Every hop sends
-the residual stream, cut over tp and gathered again; with `overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
+slowest stage. A prefill passes all stages once, in chunks that follow each other like the jobs of a flow shop; with a stream of
+prompts the slowest stage sets the throughput. Every hop sends the residual stream, cut over tp and gathered again; with
+`overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
 `distributed/utils.py` (get_pp_indices) and `parallel_state.py` (send_tensor_dict).
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,7 +21,7 @@ from simcost.cost.cost import Cost
 from simcost.model import count
 from simcost.num import Bools, Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
-from simcost.plan import stage_layers
+from simcost.plan import busiest, stage_layers
 from simcost.program import Call, Priced, Serial, longer, without
 from simcost.workload import Workload
 
@@ -61,7 +65,19 @@ def sizes(w: Workload) -> list[int]:
     return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)]
 
 
-def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -> tuple[Cost, Cost]:
+def sequences(w: Workload) -> Num:
+    """Whose caches a rank keeps: those of the busiest replica, in whichever micro-batch."""
+    return busiest(w.phase.batch, w.plan.replicas * w.plan.copies)
+
+
+def after(first: tuple[Cost, Cost], then: tuple[Cost, Cost]) -> tuple[Cost, Cost]:
+    """(all stages, the slowest stage) of chunks one after the other: all pass the slowest stage in turn, and the one that takes
+    longest elsewhere passes the others too. Exact for equal stages, at most too long for others."""
+    whole = (first[0] + then[1]).beside(first[1] + then[0])
+    return whole, first[1] + then[1]
+
+
+def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost]) -> tuple[Cost, Cost]:
     """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all.
     `hops`: the priced program of `between`."""
     if every(w.plan.pp == 1.0):
@@ -70,7 +86,7 @@ def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -
     each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
     near, far = (part.cost for part in hops.parts)
     crossing, hidden = _crossings(w), w.plan.overlap_p2p_comm == "on"
-    hop = far.longest(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
+    hop = far.beside(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
     slow: Cost | None = None
     for pp in sizes(w):
         worst: Cost | None = None
@@ -81,19 +97,19 @@ def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost], decode: bool) -
             cost = cost + embedding if stage.first else cost
             cost = cost + head if stage.last else cost
             cost = _beside(cost, hop, w.device.multiprocessors) if pp > 1 and hidden else cost
-            worst = cost if worst is None else worst.longest(cost)
+            worst = cost if worst is None else worst.beside(cost)
         assert worst is not None
         slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)
     assert slow is not None
     through = near * (w.plan.pp - 1.0 - crossing) + far * crossing
-    whole = slow * w.plan.pp if decode else priced.cost + through
+    whole = slow * w.plan.pp if w.phase.decode else priced.cost + through
     single = np.asarray(w.plan.pp == 1.0)
     return priced.cost.where(single, whole), priced.cost.where(single, slow)
 
 
 def _beside(stage: Cost, hop: Cost, all_: Num) -> Cost:
     """A stage that computes the next prompt while it sends."""
-    return (stage * longer(stage.seconds, hop.seconds, without(RING, all_))).longest(hop)
+    return stage.slowed(longer(stage.seconds, hop.seconds, without(RING, all_))).beside(hop)
 
 
 def between(w: Workload) -> Serial:
@@ -160,30 +176,52 @@ def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
         weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
         for n, layer in zip(stage.layers, layers, strict=True):
             weight = weight + n * layer
-        stream = where(w.phase.q_len > 1.0, float(pp - index), 1.0)
+        stream = 1.0 if w.phase.decode else float(pp - index)
         found.append((stage, Held(weight, tuple(float(n) for n in stage.layers), float(index), stream)))
     return found
 
 
-def held(w: Workload, context: Num, sequences: Num) -> Held:
-    """The stage with the most bytes for weights and the caches of `sequences`."""
-    if every(w.plan.pp == 1.0):
-        return each(w, 1)[0][1]
-    found: Held | None = None
-    for pp in sizes(w):
-        worst: Held | None = None
-        for _, here in each(w, pp):
-            worst = here if worst is None else _more(here, worst, w, context, sequences)
-        assert worst is not None
-        mask = np.asarray(w.plan.pp == float(pp))
-        found = worst if found is None else _choose(mask, worst, found)
-    assert found is not None
-    return found
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """A rank of one kind of stage, of a pipeline of `pp`."""
+
+    pp: int
+    stage: Stage
+    held: Held
 
 
-def _more(one: Held, other: Held, w: Workload, context: Num, sequences: Num) -> Held:
-    mine, theirs = (held.weights + sequences * held.sequence(w, context) for held in (one, other))
-    return _choose(np.asarray(mine > theirs), one, other)
+def ranks(w: Workload) -> tuple[Rank, ...]:
+    """One of every kind of stage, of every number of stages that occurs."""
+    return tuple(Rank(pp, stage, held) for pp in sizes(w) for stage, held in each(w, pp))
+
+
+def fullest(w: Workload, found: tuple[Rank, ...], context: Num) -> Held:
+    """The rank with the most bytes for weights and caches."""
+
+    def more(one: Held, other: Held) -> Held:
+        mine, theirs = (held.weights + sequences(w) * held.sequence(w, context) for held in (one, other))
+        return _choose(np.asarray(theirs > mine), other, one)
+
+    return _by_size(w, found, lambda here: functools.reduce(more, here), _choose)
+
+
+def least(w: Workload, found: tuple[Rank, ...], of: Callable[[Held], Num]) -> Num:
+    """The smallest of a number of every rank: what all of them can do."""
+    return _by_size(w, found, lambda here: functools.reduce(minimum, map(of, here)), where)
+
+
+T = TypeVar("T")
+
+
+def _by_size(
+    w: Workload, found: tuple[Rank, ...], of: Callable[[list[Held]], T], choose: Callable[[Bools, T, T], T]
+) -> T:
+    """What `of` says of the ranks of each plan's own number of stages."""
+    by_pp = [(pp, of([rank.held for rank in found if rank.pp == pp])) for pp in sizes(w)]
+    one = by_pp[0][1]
+    for pp, other in by_pp[1:]:
+        one = choose(np.asarray(w.plan.pp == float(pp)), other, one)
+    return one
 
 
 def _choose(mask: Bools, one: Held, other: Held) -> Held:

@@ -7,45 +7,72 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simcost import lower
+from simcost.blocks.beside import HELD, RING
 from simcost.cost import calibrated, memory, price
 from simcost.cost.cost import BASES, Cost
 from simcost.cost.tiers import link_checks
 from simcost.model import count
-from simcost.num import Num, exp, floor, is_scalar, maximum, minimum, where
-from simcost.plan import COUNTS, Check, busiest, require
-from simcost.program import Priced, choices
+from simcost.num import Bools, Num, every, exp, floor, is_scalar, maximum, minimum, where
+from simcost.plan import COUNTS, Check, require
+from simcost.program import Priced, choices, most_held
 from simcost.program import price as fold
 from simcost.scenarios import alike, stages
 from simcost.workload import Workload
 
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
+NOISE = 1e-9  # of a step: less is what floats leave over
 SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A priced step. `cost` includes the engine's overhead per step; `slowest`: of the slowest pipeline stage alone;
-    `held`: the rank that holds most; `hops`: what one pass sends from stage to stage; `engine`: what the host costs."""
+    """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `held`: the
+    rank that holds most, of `ranks`; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for the slowest, which is as
+    uncertain as its kernels; `host`: the engine's own work; `launches`: what kernels wait to be launched. Of a prefill in
+    chunks, programs and waits are those of the last."""
 
     workload: Workload
     priced: Priced[Cost]
     hops: Priced[Cost]
-    engine: Cost
+    idle: Cost
+    host: Cost
+    launches: Cost
     cost: Cost
     slowest: Cost
     memory: memory.Memory
     held: stages.Held
+    ranks: tuple[stages.Rank, ...]
+
+    @property
+    def engine(self) -> Cost:
+        return self.host + self.launches
 
 
 def rules_of(w: Workload) -> list[Check]:
-    """What must hold for this plan to run: shardings of the blocks, links of the device."""
+    """What must hold for this plan to run: shardings of the blocks, links and multiprocessors of the device."""
     chunks = Check(w.plan.vpp == 1.0, "vpp orders the chunks of a training schedule: serving has none, leave it at 1")
-    decode = np.asarray(w.phase.q_len) == 1.0
     hops = Check(
-        ~(decode & (w.plan.overlap_p2p_comm == "on")),
+        not (w.phase.decode and w.plan.overlap_p2p_comm == "on"),
         "overlap_p2p_comm hides nothing in decode: with pp micro-batches in flight every token waits for its own hops",
     )
-    return [*lower.checks(w.model, w.plan), chunks, hops, *link_checks(w.device, w.plan.devices)]
+    # Whole copies have nothing to say to each other.
+    links = link_checks(w.device, w.plan.stage * w.plan.pp)
+    return [*lower.checks(w.model, w.plan), chunks, hops, *links, *_multiprocessors(w)]
+
+
+def _multiprocessors(w: Workload) -> list[Check]:
+    """An overlap whose kernels copy with multiprocessors must leave some to compute with."""
+    there = w.device.multiprocessors
+    if every(there > HELD):  # no kernel holds more, so there is no need to look which ones run
+        return []
+    apart, staged = w.plan.stage > 1.0, (w.plan.pp > 1.0) & (w.plan.overlap_p2p_comm == "on")
+    held = maximum(most_held(lower.step(w.model, w.view)) * apart, RING * staged)
+    few = f"{there:g}" if is_scalar(there) else "few"
+    reason = (
+        f"{w.device.where}: of {few} multiprocessors (compute.sm_count) what the plan overlaps holds all, and leaves none "
+        "to compute with: plan.overlap=none takes turns"
+    )
+    return [Check(there > held, reason)]
 
 
 def run(w: Workload) -> Step:
@@ -54,71 +81,95 @@ def run(w: Workload) -> Step:
     chunk = w.phase.chunk
     if chunk is None:
         return _one(w)
-    last: Step | None = None
+    found: Step | None = None
     for i in range(int(np.max(np.ceil(np.asarray(w.phase.q_len / chunk))))):
         left = w.phase.q_len - i * chunk
-        here = 1.0 * (left > 0.0)
         phase = replace(w.phase, q_len=maximum(minimum(chunk, left), 1.0), past=w.phase.past + i * chunk, chunk=None)
         step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
-        if last is None:
-            last = step
-            continue
-        mask = np.asarray(here > 0.0)
-        # Chunks follow each other through the pipeline: only the last waits for all its stages.
-        more = (
-            (last.slowest + step.cost).where(mask, last.cost),
-            (last.slowest + step.slowest).where(mask, last.slowest),
-        )
-        largest = memory.footprint(w.device, step.held.weights, where(mask, step.memory.cache, last.memory.cache),
-                                   maximum(step.memory.workspace, last.memory.workspace))  # fmt: skip
-        last = replace(step, workload=w, cost=more[0], slowest=more[1], memory=largest)
-    assert last is not None
-    return replace(last, workload=w)
+        found = step if found is None else _after(found, step, np.asarray(left > 0.0))
+    assert found is not None
+    space, held, ranks = _kept(w, found.memory.workspace)
+    return replace(found, workload=w, memory=space, held=held, ranks=ranks)
+
+
+def _after(first: Step, then: Step, mask: Bools) -> Step:
+    """Chunks up to `then`, which only prompts of `mask` have."""
+    whole, slowest = stages.after((first.cost, first.slowest), (then.cost, then.slowest))
+    workspace = where(mask, maximum(then.memory.workspace, first.memory.workspace), first.memory.workspace)
+    return replace(
+        then, cost=whole.where(mask, first.cost), slowest=slowest.where(mask, first.slowest),
+        memory=replace(then.memory, workspace=workspace),
+    )  # fmt: skip
 
 
 def _one(w: Workload) -> Step:
-    rules = rules_of(w)
     if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
-        require(rules)
+        require(rules_of(w))
     model = calibrated.model(w.device)
     step = alike.folded(w, model)
-    priced = step.priced
-    hops = fold(stages.between(w), model)
-    whole, slowest = stages.times(w, priced, hops, bool(np.all(np.asarray(w.phase.q_len) == 1.0)))
+    hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
+    whole, slowest = stages.times(w, step.priced, hops)
+    waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)
+    host, launches = _engine(w, step.launches, whole.seconds)
+    engine = host + launches
+    idle = slowest * (waits / slowest.seconds)
+    return Step(
+        w, step.priced, passed, idle, host, launches, whole + engine, slowest + engine, *_kept(w, step.workspace)
+    )
+
+
+def _engine(w: Workload, kernels: Num, seconds: Num) -> tuple[Cost, Cost]:
+    """(the host's own work on a step, what kernels wait to be launched)."""
     host = w.device.assumption("step_overhead")
-    engine = Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host})
+    wait: Num = 0.0
     if w.plan.cuda_graph == "off":
         # The host launches kernels one by one: what the device does not hide of that is waited for.
-        wait = maximum(step.launches * w.device.assumption("eager_launch") - whole.seconds, 0.0)
-        engine = engine + Cost(overhead_s=wait, spread={"eager launch assumed": SPREAD * wait})
-    sequences = w.view.batch * w.phase.microbatches
-    kept = stages.held(w, w.phase.context, sequences)
-    space = memory.footprint(w.device, kept.weights, sequences * kept.sequence(w, w.phase.context), step.workspace)
-    return Step(w, priced, fold(stages.passed(w), model), engine, whole + engine, slowest + engine, space, kept)
+        wait = maximum(kernels * w.device.assumption("eager_launch") - seconds, 0.0)
+    return (
+        Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host}),
+        Cost(overhead_s=wait, spread={"eager launch assumed": SPREAD * wait}),
+    )
+
+
+def _kept(w: Workload, workspace: Num) -> tuple[memory.Memory, stages.Held, tuple[stages.Rank, ...]]:
+    """(memory of the rank that holds most, what it holds, all ranks)."""
+    ranks = stages.ranks(w)
+    held = stages.fullest(w, ranks, w.phase.context)
+    cache = stages.sequences(w) * held.sequence(w, w.phase.context)
+    return memory.footprint(w.device, held.weights, cache, workspace), held, ranks
 
 
 def sequence_bytes(w: Workload, context: Num) -> Num:
     """Cache bytes of one sequence on the rank that holds most. [B]"""
-    return stages.held(w, context, w.view.batch * w.phase.microbatches).sequence(w, context)
+    return stages.fullest(w, stages.ranks(w), context).sequence(w, context)
 
 
 def max_batch(step: Step) -> Num:
     """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
-    w, held = step.workload, step.memory
+    w, parts = step.workload, step.workload.phase.microbatches
     # Every activation is proportional to the tokens of a micro-batch, so a sequence's share is exact.
-    each = step.held.sequence(w, w.phase.context) + held.workspace / (w.view.batch * w.phase.microbatches)
-    return maximum(floor(held.room / each), 0.0) * w.plan.replicas * w.plan.copies
+    share = step.memory.workspace / w.view.batch
+
+    def most(held: stages.Held) -> Num:
+        room = step.memory.capacity - step.memory.reserve - held.weights
+        each = held.sequence(w, w.phase.context)
+        full = floor(room / (parts * each + share))  # sequences of each micro-batch
+        # Some micro-batches may take one more: then all activations are as large as theirs.
+        return maximum(parts * full, floor((room - (full + 1.0) * share) / maximum(each, 1e-30)))
+
+    return maximum(stages.least(w, step.ranks, most), 0.0) * w.plan.replicas * w.plan.copies
 
 
 def max_context(step: Step) -> Num:
     """The longest context at which this batch still fits in decode; inf when the cache does not grow."""
-    w, held = step.workload, step.memory
-    batch, room = busiest(w.phase.batch, w.plan.replicas * w.plan.copies), held.room - held.workspace
+    w, all_ = step.workload, step.memory
+    batch = stages.sequences(w)
 
-    def fits(context: Num) -> Num:
-        return 1.0 * (batch * step.held.sequence(w, context) <= room)
+    def longest(held: stages.Held) -> Num:
+        room = all_.capacity - all_.reserve - held.weights - all_.workspace
+        return memory.largest(lambda context: 1.0 * (batch * held.sequence(w, context) <= room), 0.0 * (room + batch))
 
-    return memory.largest(fits, room * 0.0 + batch * 0.0)
+    return stages.least(w, step.ranks, longest)
 
 
 def flops_per_token(w: Workload) -> Num:
