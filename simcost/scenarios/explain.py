@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from simcost.cost.cost import basis, bound
+from simcost.cost.cost import Cost, basis, bound
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
-from simcost.program import leaves
+from simcost.program import leading, shared
 from simcost.result import Result, Row, number
 from simcost.scenarios import loads, phases, rules, stages, traffic
 from simcost.scenarios import step as steps
@@ -44,14 +42,14 @@ def _name(path: tuple[str, ...]) -> str:
 def _memory(step: steps.Step) -> list[Row]:
     """One row a kind of pipeline stage: what its fullest rank holds, the one with most sequences and experts' rows."""
     w, held = step.workload, step.memory
-    pp, sequences = int(float(w.plan.pp)), w.view.batch * w.phase.microbatches
     rows: list[Row] = []
-    for stage, here in stages.each(w, pp):
-        cache = sequences * here.sequence(w, w.phase.context)
+    for rank in step.ranks:
+        here = rank.held
+        cache = stages.sequences(w) * here.sequence(w, w.phase.context)
         used = held.reserve + here.weights + cache + held.workspace
         rows.append(
             {
-                "stage": f"{int(float(here.stage)) + 1} of {pp}", "holds": stage.name,
+                "stage": f"{int(float(here.stage)) + 1} of {rank.pp}", "holds": rank.stage.name,
                 "weight_bytes": number(here.weights), "cache_bytes": number(cache),
                 "workspace_bytes": number(held.workspace), "reserve_bytes": number(held.reserve), "used_bytes": number(used),
                 "room_bytes": number(held.capacity - used), "fullest": bool(here.stage == step.held.stage),
@@ -60,14 +58,24 @@ def _memory(step: steps.Step) -> list[Row]:
     return rows
 
 
-def _waiting(part: str, what: str, seconds: Num, total: Num, rests: str, formula: str, device: Device) -> Row:
+def _waits(step: steps.Step) -> list[Row]:
     """Time that belongs to no kernel."""
-    width = np.exp(steps.Z90 * steps.SPREAD)
+    found = (
+        ("engine", "step overhead", step.host, "host", "assumed.step_overhead"),
+        ("engine", "waiting for launches", step.launches, "host", "kernels x assumed.eager_launch - what the device hides"),
+        ("pipeline", "waiting for the slowest stage", step.idle, "", "pp x slowest stage"),
+    )  # fmt: skip
+    return [_waiting(step, *each) for each in found if each[2].seconds > steps.NOISE * step.cost.seconds]
+
+
+def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, formula: str) -> Row:
+    low, high = steps.interval(cost)
     return {
-        "part": part, "op": what, "shape": "", "bound": "overhead", "basis": rests, "times": 1,
-        "time_s": number(seconds), "half_width": number(width - 1.0), "share": number(seconds / total), "light_s": 0,
-        "kernel": "host", "low_s": number(seconds / width), "high_s": number(seconds * width), "flops": 0, "bytes": 0,
-        "intensity": None, "formula": formula, "source": device.where,
+        "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), "times": 1,
+        "time_s": number(cost.seconds), "half_width": number(high / cost.seconds - 1.0),
+        "share": number(cost.seconds / step.cost.seconds), "light_s": 0, "kernel": kernel, "low_s": number(low),
+        "high_s": number(high), "flops": 0, "bytes": 0, "intensity": None, "formula": formula,
+        "source": step.workload.device.where,
     }  # fmt: skip
 
 
@@ -78,7 +86,8 @@ def _sent(op: Op, device: Device) -> Num:
 
 
 def result(query: Query) -> Result:
-    """Rows in the order in which the step runs; times of one call, and their share of the whole step."""
+    """Rows in the order in which the step runs; times of one call, and their share of the whole step: of calls side by side
+    the longer ones have it, and what they hide has none."""
     if query.axes:
         raise SpecError("explain takes one operating point: use --set instead of --vary")
     w = workload(query)
@@ -89,7 +98,7 @@ def result(query: Query) -> Result:
     step = rules.run(w)
     total = step.cost.seconds
     rows: list[Row] = []
-    for path, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):
+    for (path, call, cost, weight), wall in (*shared(step.priced, leading), *shared(step.hops, leading)):
         if not is_scalar(weight) or weight == 0.0 or cost.seconds == 0.0:
             continue
         work = call.op.work()
@@ -100,25 +109,14 @@ def result(query: Query) -> Result:
                 "part": path[1] if len(path) > 2 else "",
                 "op": _name(path), "shape": shape(dict(call.op.coords())),
                 "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
-                "half_width": number(high / cost.seconds - 1.0), "share": number(cost.seconds * weight / total),
+                "half_width": number(high / cost.seconds - 1.0), "share": number(cost.seconds * weight * wall / total),
                 "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
                 "flops": number(work.flops), "bytes": number(_sent(call.op, w.device) if wire else work.bytes),
                 "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
                 "formula": call.op.formula, "source": call.op.source,
             }
         )  # fmt: skip
-    overhead = w.device.assumption("step_overhead")
-    rows.append(_waiting("engine", "step overhead", overhead, total, "assumed", "assumed.step_overhead", w.device))
-    launches = step.engine.seconds - overhead
-    if launches > 0.0:
-        formula = "kernels x assumed.eager_launch - what the device hides"
-        rows.append(_waiting("engine", "waiting for launches", launches, total, "assumed", formula, w.device))
-    idle = step.cost.seconds - step.engine.seconds - step.priced.cost.seconds - step.hops.cost.seconds
-    if idle > 1e-9 * total:
-        stage = basis(step.slowest)
-        rows.append(
-            _waiting("pipeline", "waiting for the slowest stage", idle, total, stage, "pp x slowest stage", w.device)
-        )
+    rows += _waits(step)
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
     tables = {"ops": rows, "links": links, "memory": _memory(step), "routing": loads.rows(step)}

@@ -7,7 +7,7 @@ from dataclasses import replace
 from simcost.num import Num
 from simcost.ops.fused import Fused
 from simcost.ops.stream import Stream
-from simcost.program import Call, leaves
+from simcost.program import Call, leading, shared
 from simcost.result import Row
 from simcost.scenarios import step as steps
 from simcost.scenarios.step import Step
@@ -27,17 +27,17 @@ def uncalibrated(step: Step) -> Step:
 
 def rows(design: str, phase: str, step: Step) -> list[Row]:
     """One row a kernel class and one for the step; seconds of scalars."""
-    before, after = _by_class(uncalibrated(step)), _by_class(step)
+    plain = uncalibrated(step)
+    before, after = _by_class(plain), _by_class(step)
     found = [
         _row(design, phase, name, before.get(name, 0.0), after.get(name, 0.0))
         for name in dict.fromkeys([*after, *before])
         if before.get(name) or after.get(name)
     ]
     found.sort(key=lambda row: -abs(float(row["moved_s"])))
-    whole = _plain(uncalibrated(step).cost.seconds), _plain(step.cost.seconds)
-    host = _plain(step.workload.device.assumption("step_overhead"))
-    engine = _row(design, phase, "engine overhead", host, host)
-    return [_row(design, phase, "the whole step", *whole), *found, engine]
+    whole = _row(design, phase, "the whole step", _plain(plain.cost.seconds), _plain(step.cost.seconds))
+    engine = _row(design, phase, "engine overhead", _plain(plain.engine.seconds), _plain(step.engine.seconds))
+    return [whole, *found, engine]
 
 
 def _row(design: str, phase: str, name: str, before: float, after: float) -> Row:
@@ -48,10 +48,12 @@ def _row(design: str, phase: str, name: str, before: float, after: float) -> Row
 
 
 def _by_class(step: Step) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for path, call, cost, weight in leaves(step.priced):
+    """Seconds of wall time: what something longer hides counts nothing."""
+    idle = _plain(step.idle.seconds)
+    found = {"waiting for the slowest stage": idle} if idle > steps.NOISE * _plain(step.cost.seconds) else {}
+    for (path, call, cost, weight), share in (*shared(step.priced, leading), *shared(step.hops, leading)):
         name = _class(call, path)
-        found[name] = found.get(name, 0.0) + _plain(cost.seconds) * _plain(weight)
+        found[name] = found.get(name, 0.0) + _plain(cost.seconds * weight * share)
     return found
 
 

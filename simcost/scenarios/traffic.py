@@ -6,20 +6,16 @@ work that runs side by side. Source: the program and `cost/collective.py`, `cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.collective import Bytes, sent
-from simcost.cost.cost import Cost
 from simcost.cost.exchange import forms, resolved
 from simcost.hardware.profile import Device
-from simcost.num import is_scalar
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.work import Op
-from simcost.program import Call, Choice, Overlap, Priced, Serial
+from simcost.program import exposed, shared
 from simcost.result import Row, number
 from simcost.scenarios.step import Step
 
@@ -40,8 +36,8 @@ def rows(step: Step) -> list[Row]:
     sum. Where both tiers carry a transfer the slower one sets its time, and the other passes beside it."""
     device, total = step.workload.device, float(step.cost.seconds)
     found: list[Row] = []
-    for path, call, cost, weight, bare in (*exposed(step.priced), *exposed(step.hops)):
-        bytes_ = moved(call.op, device)
+    for (path, call, cost, times), share in (*shared(step.priced, exposed), *shared(step.hops, exposed)):
+        bytes_, weight, bare = moved(call.op, device), float(times), float(share)
         if bytes_ is None or weight == 0.0:
             continue
         whole = float(cost.seconds)
@@ -91,26 +87,3 @@ def _row(
         "sent_bytes": number(amount), "times": number(weight), "sent_step_bytes": number(amount * weight),
         "time_s": number(seconds), "exposed_share": number(bare), "step_share": number(seconds * bare / total),
     }  # fmt: skip
-
-
-def exposed(
-    priced: Priced[Cost], weight: float = 1.0, path: tuple[str, ...] = (), bare: float = 1.0
-) -> Iterator[tuple[tuple[str, ...], Call, Cost, float, float]]:
-    """Every call with its path, cost, how often it runs, and the share of its time that nothing beside it hides."""
-    node = priced.node
-    here = (*path, node.tag) if node.tag else path
-    if isinstance(node, Call):
-        yield here, node, priced.cost, weight, bare
-    elif isinstance(node, Choice):
-        for part, (name, share) in zip(priced.parts, priced.taken, strict=True):
-            if is_scalar(share) and float(share) > 0.0:
-                yield from exposed(part, weight * float(share), (*path, name), bare)
-    elif isinstance(node, Overlap):
-        for i, part in enumerate(priced.parts):
-            rest = max((float(other.cost.seconds) for j, other in enumerate(priced.parts) if j != i), default=0.0)
-            own = float(part.cost.seconds)
-            yield from exposed(part, weight, here, bare * (max(own - rest, 0.0) / own if own > 0.0 else 0.0))
-    else:
-        times = float(node.repeat) if isinstance(node, Serial) else 1.0
-        for part in priced.parts:
-            yield from exposed(part, weight * times, here, bare)
