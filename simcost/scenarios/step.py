@@ -27,9 +27,9 @@ SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a fact
 @dataclass(frozen=True, slots=True)
 class Step:
     """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `held`: the
-    rank that holds most, of `ranks`; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for the slowest, which is as
-    uncertain as its kernels; `host`: the engine's own work; `launches`: what kernels wait to be launched. Of a prefill in
-    chunks, programs and waits are those of the last."""
+    rank that holds most, of `ranks`; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for
+    the slowest, as uncertain as its kernels; `host`: the engine's own work; `launches`: what kernels wait to be launched. Of a
+    prefill in chunks, programs and waits are those of the last."""
 
     workload: Workload
     priced: Priced[Cost]
