@@ -60,9 +60,9 @@ def kinds(w: Workload, pp: int) -> list[tuple[int, Stage]]:
 
 
 def sizes(w: Workload) -> list[int]:
-    """The numbers of stages that occur in a plan, whole ones that its layers allow."""
+    """The numbers of stages that occur in a plan, whole ones that its layers allow; one where a rule refuses all there are."""
     every_pp = np.unique(np.asarray(w.plan.pp, np.float64))
-    return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)]
+    return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
 
 
 def sequences(w: Workload) -> Num:

@@ -243,3 +243,14 @@ def test_shares_side_by_side() -> None:
     ours, theirs = (rule([np.asarray([1.0, 4.0]), np.asarray([2.0, 3.0])]) for rule in (leading, exposed))
     assert np.asarray(ours).tolist() == [[0.0, 1.0], [1.0, 0.0]]
     assert np.asarray(theirs).tolist() == [[0.0, 0.25], [0.5, 0.0]]
+
+
+def test_a_sweep_whose_points_break_a_rule_says_so_point_by_point() -> None:
+    sets = {"plan.ep": 64, "plan.overlap": "two_batch", "plan.cuda_graph": "off", "plan.all_to_all": "normal"}
+    rows = api.decode("deepseek-v3", "h800", 64, set=sets, vary={"hw.compute.sm_count": [10, 132]}).rows
+    assert [row["feasible"] for row in rows] == [False, True]
+    assert "of 10 multiprocessors" in rows[0]["reason"]
+    for counts, runs in (([200], [False]), ([200, 300], [False, False]), ([4, 200], [True, False])):
+        rows = api.decode("deepseek-v3", "h800", 64, vary={"plan.pp": counts}).rows
+        assert [row["feasible"] for row in rows] == runs
+        assert "pp must not exceed the 61 layers" in rows[-1]["reason"]
