@@ -7,7 +7,7 @@ wrong: congestion of the network, which counts as free. Source: NCCL 2.27 (`src/
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -44,5 +44,6 @@ class Network:
             spread={self.source: SPREAD * self.wire_s},
         )
         alpha = self.hops_s + where(begun, 0.0, self.start_s)
-        both = inside * share + (inside * (1.0 - share)).longest(wire)
+        both = inside * share + (inside * (1.0 - share)).beside(wire)
+        both = replace(both, light_s=maximum(inside.light_s, self.light_s))
         return (both + Cost(overhead_s=alpha, spread={self.source: SPREAD * alpha})).where(far, inside)
