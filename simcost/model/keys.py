@@ -5,8 +5,13 @@ A key leaves these tables the day a block reads it: blocks are asked first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
 IRRELEVANT = frozenset(
@@ -34,58 +39,83 @@ IRRELEVANT = frozenset(
     """.split()  # noqa: SIM905 -- a table to read
 )
 
-# Structure that no block models yet; reading past it would give a wrong number.
-UNMODELLED = {
-    "linear_attn_config": "linear attention (KDA)",
-    "attn_type_list": "lightning attention",
-    "full_attention_interval": "gated delta net layers",
-    "linear_num_value_heads": "gated delta net layers",
-    "index_topk": "sparse attention (DSA indexer)",
-    "index_n_heads": "sparse attention (DSA indexer)",
-    "mamba_d_state": "state-space layers",
-    "mamba_d_ssm": "state-space layers",
-    "ssm_state_size": "state-space layers",
-    "ssm_cfg": "state-space layers",
-    "mamba_num_heads": "state-space layers",
-    "attn_layer_period": "hybrid attention/state-space layers",
-    "hybrid_override_pattern": "hybrid attention/state-space layers",
-    "layers_block_type": "hybrid layers",
-    "use_mfa": "multi-matrix factorisation attention (MFA)",
-    "share_q_dim": "multi-matrix factorisation attention (MFA)",
-    "use_cla": "cross-layer KV sharing",
-    "cla_share_factor": "cross-layer KV sharing",
-    "num_kv_shared_layers": "cross-layer KV sharing",
-    "zero_expert_num": "zero (identity) experts",
-    "zero_expert_type": "zero (identity) experts",
-    "sparse_attention_config": "sparse attention",
-    "compress_ratios": "compressed attention",
-    "altup_num_inputs": "AltUp",
-    "hidden_size_per_layer_input": "per-layer embeddings",
-    "num_local_heads": "heads that differ by layer",
-    "add_cross_attention": "cross-attention",
-    "is_encoder_decoder": "encoder-decoder models",
-    "block_configs": "blocks that differ by layer (NAS)",
-    "kda_layers": "linear attention (KDA)",
-    "global_attn_every_n_layers": "ModernBERT-style encoders",
-}
+
+@cache
+def tables() -> dict[str, dict[str, Any]]:
+    """Structure that no block models yet, with what it means: keys, their prefixes, lists of layer kinds, model types."""
+    with (Path(__file__).parent / "unmodelled.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def structural() -> set[str]:
+    """Keys of `tables` by their whole name."""
+    return {*tables()["keys"], *tables()["kinds"]}
 
 
 def unmodelled(
-    config: Mapping[str, Any], handled: frozenset[str], layer_types: frozenset[str]
+    config: Mapping[str, Any], handled: frozenset[str], layer_types: frozenset[str], families: frozenset[str]
 ) -> tuple[str, str] | None:
     """The first key whose structure nobody models, with what it means; None when all is well.
 
-    `handled` and `layer_types` are what the discovered blocks say they read: a new block needs no edit here.
+    `handled`, `layer_types` and `families` are what the discovered blocks and the table of families say they read: a new
+    block needs no edit here. A key says more than the model's type, so keys are asked first.
     """
     for key, value in config.items():
-        if key in UNMODELLED and key not in handled and not _idle(value):
-            return key, UNMODELLED[key]
+        if key not in handled and not _idle(value) and not _switched_off(key, config):
+            meaning = _meaning(key, value)
+            if meaning is not None:
+                return key, meaning
     kinds = config.get("layer_types")
     for kind in kinds if isinstance(kinds, list) else []:
         if not isinstance(kind, str) or kind not in layer_types:
             return "layer_types", f"layers of type {kind!r}"
+    family = str(config.get("model_type", ""))
+    if family not in families and family.lower() in tables()["model_types"]:
+        return f"model_type = {family!r}", tables()["model_types"][family.lower()]
     return None
 
 
+def _meaning(key: str, value: Any) -> str | None:
+    """What a key that is set stands for, where no block models it."""
+    found = tables()
+    if key in found["keys"]:
+        return str(found["keys"][key])
+    if key in found["kinds"]:
+        return next((f"layers of type {kind!r}" for kind in _kinds(value) if kind not in found["kinds"][key]), None)
+    if key in ("attention_type", "attn_type", "attention_class"):
+        return _named_kind(value)
+    return next((str(what) for prefix, what in found["prefixes"].items() if key.startswith(prefix)), None)
+
+
+def _kinds(value: Any) -> list[Any]:
+    """The words of a list of layer kinds; GPT-Neo nests them with how often they repeat, Nemotron-H writes a letter a layer."""
+    if isinstance(value, str):
+        return list(value)
+    if isinstance(value, np.ndarray):
+        return list(value.ravel())
+    if not isinstance(value, Sequence):
+        return [value]
+    if len(value) == 2 and isinstance(value[0], list) and isinstance(value[1], int):
+        return _kinds(value[0])
+    return [kind for part in value for kind in (_kinds(part) if isinstance(part, list) else [part])]
+
+
+_OTHER = ("sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")
+
+
+def _named_kind(value: Any) -> str | None:
+    return next((f"{value} attention" for word in _OTHER if isinstance(value, str) and word in value.lower()), None)
+
+
+def _switched_off(key: str, config: Mapping[str, Any]) -> bool:
+    """Published configs keep the sizes of what they have turned off."""
+    switch = tables()["switches"].get(key)
+    return switch is not None and switch in config and _idle(config[switch])
+
+
 def _idle(value: Any) -> bool:
-    return value is None or value is False or (isinstance(value, (int, float)) and value == 0) or value in ([], {}, "")
+    if isinstance(value, np.ndarray):
+        return not value.any()
+    if isinstance(value, list):
+        return all(_idle(part) for part in value)
+    return value is None or value is False or value in (0, "") or value == {}

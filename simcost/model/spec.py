@@ -69,7 +69,7 @@ def known_keys() -> set[str]:
         | set(CANONICAL)
         | implied
         | set(keys.IRRELEVANT)
-        | set(keys.UNMODELLED)
+        | keys.structural()
         | _BLOCK_KEYS
         | _declared("HANDLES")
     )
@@ -106,7 +106,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(
             f"model_type {family!r} is not known: read as Llama-style (gated FFN, RMSNorm, head untied unless the config says so); what else it implies is not counted"
         )
-    early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"))
+    early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
     if flat.get("word_embed_proj_dim") not in (None, flat.get("hidden_size")):

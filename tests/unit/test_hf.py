@@ -9,8 +9,8 @@ import pytest
 
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import ALIASES, CANONICAL, Reader, canonical, flatten
-from simcost.model import count, load
-from simcost.model.spec import from_config
+from simcost.model import count, keys, load
+from simcost.model.spec import families, from_config
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
@@ -141,3 +141,80 @@ def test_override_by_alias_replaces_the_canonical_key() -> None:
     assert count.parameters(by_name) == count.parameters(by_alias)
     with pytest.raises(SpecError, match="no config key"):
         load.load("llama-3.1-8b", {"hiden_size": 2048})
+
+
+HYBRIDS: list[tuple[dict[str, object], str]] = [
+    ({"model_type": "recurrent_gemma", "block_types": ["recurrent", "recurrent", "attention"]}, "block_types"),
+    ({"lru_width": 2560}, "lru_width"),
+    ({"conv1d_width": 4}, "conv1d_width"),
+    ({"decoder_retention_heads": 3}, "decoder_retention_heads"),
+    ({"full_attn_idxs": [2, 5]}, "full_attn_idxs"),
+    ({"conv_L_cache": 3}, "conv_L_cache"),
+    ({"layer_group_size": 4}, "layer_group_size"),
+    ({"mixer_types": ["minicpm4", "lightning-attn"]}, "mixer_types"),
+    ({"sparse_config": {"kernel_size": 32, "topk": 64}}, "sparse_config"),
+    ({"attn_mode": "chunk"}, "attn_mode"),
+    ({"state_size": 16}, "state_size"),
+    ({"ssm_multipliers": [0.3, 0.2]}, "ssm_multipliers"),
+    ({"mamba_expand": 2}, "mamba_expand"),
+    ({"linear_key_head_dim": 128}, "linear_key_head_dim"),
+    ({"decay_low_rank_dim": 64}, "decay_low_rank_dim"),
+    ({"layers_block_type": ["attention", "mamba"]}, "layers_block_type"),
+    ({"hybrid_override_pattern": "M-M*-"}, "hybrid_override_pattern"),
+    ({"index_head_dim": 128}, "index_head_dim"),
+    ({"indexer_types": ["full"]}, "indexer_types"),
+    ({"moba_topk": 8}, "moba_topk"),
+    ({"nsa_block_size": 64}, "nsa_block_size"),
+    ({"blocksparse_block_size": 64}, "blocksparse_block_size"),
+    ({"attention_type": "block_sparse"}, "attention_type"),
+    ({"attention_types": [[["global", "local"], 2]]}, "attention_types"),
+    ({"num_kv_shared_layers": 10}, "num_kv_shared_layers"),
+    ({"cla_share_factor": 2}, "cla_share_factor"),
+    ({"zero_expert_num": 128}, "zero_expert_num"),
+    ({"laurel_rank": 64}, "laurel_rank"),
+    ({"altup_coef_clip": 120.0}, "altup_coef_clip"),
+    ({"vocab_size_per_layer_input": 262144}, "vocab_size_per_layer_input"),
+    ({"diffusion_block_size": 32}, "diffusion_block_size"),
+    ({"attn_type_list": [1, 0, 1, 1]}, "attn_type_list"),
+    ({"text_config": {**LLAMA, "lru_width": 512}}, "lru_width"),
+]
+
+
+@pytest.mark.parametrize(("change", "key"), HYBRIDS, ids=[key for _, key in HYBRIDS])
+def test_layers_that_are_no_attention_are_refused_by_the_key_that_says_so(change: dict[str, object], key: str) -> None:
+    with pytest.raises(NotModelled, match=rf"config\.json: not modelled yet: {key} \(.+\)") as error:
+        from_config({**LLAMA, **change}, "m", "config.json")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "mamba2", "retnet", "lfm2", "llada", "xlstm"])
+def test_a_family_without_attention_is_refused_by_its_name_before_a_key_is_missed(family: str) -> None:
+    bare = {"model_type": family, "hidden_size": 512, "num_hidden_layers": 4, "vocab_size": 1000}
+    with pytest.raises(NotModelled, match=f"not modelled yet: model_type = '{family}'"):
+        from_config(bare, "m", "config.json")
+    with pytest.raises(NotModelled, match=family):
+        from_config({**LLAMA, "model_type": family}, "m", "config.json")
+
+
+def test_structure_that_is_turned_off_is_no_refusal() -> None:
+    for key in [key for change, key in HYBRIDS if "text_config" not in change]:
+        for value in (None, False, 0, "", [], {}):
+            assert total({**LLAMA, key: value}) == total(LLAMA)
+    kept = {
+        "attn_type_list": [1, 1, 1, 1], "layers_block_type": ["attention"] * 4, "activation_sparsity_pattern": [0.0, 0.0],
+        "use_cla": False, "cla_share_factor": 2, "attention_type": "softmax", "attention_types": [[["global"], 4]],
+    }  # fmt: skip
+    assert total({**LLAMA, **kept}) == total(LLAMA)
+
+
+def test_no_key_is_irrelevant_and_structural_at_once() -> None:
+    assert not keys.structural() & keys.IRRELEVANT
+    prefixes = tuple(keys.tables()["prefixes"])
+    assert not [key for key in keys.IRRELEVANT if key.startswith(prefixes)]
+    assert not set(keys.tables()["model_types"]) & set(families())
+
+
+def test_an_ordinary_unknown_config_still_loads_with_its_notes() -> None:
+    spec = from_config({**LLAMA, "model_type": "frob", "frob_scale": 2.0}, "m", "config.json")
+    assert float(count.parameters(spec)["params_total"]) == total(LLAMA)
+    assert any("frob_scale" in note for note in spec.notes)
