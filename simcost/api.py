@@ -107,11 +107,15 @@ def compare(
     price: float | None = None,
     gpus: int | None = None,
     nodes: int | None = None,
+    prefill_batch: int | None = None,
 ) -> Result:
-    """Designs side by side on one device and plan, then the terms that differ, largest first."""
+    """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
+    time; default: one a replica of the attention and copy of the model."""
     sets = _cluster(hw, set, gpus, nodes)
-    prompt = {"batch": 1, "isl": isl, "past": 0}
-    only = {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
+    prompts = None if prefill_batch is None else grammar.count("--prefill-batch", prefill_batch)
+    prompt = {"batch": prompts, "isl": isl, "past": 0}
+    both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
+    only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
     question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
     from simcost.scenarios import compare as scenario

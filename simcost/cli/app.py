@@ -112,12 +112,15 @@ def prefill(
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
     format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
 
-    result = api.compare(models, hw, batch, context, isl, grammar.assignments(set or []), price, gpus, nodes)
+    result = api.compare(
+        models, hw, batch, context, isl, grammar.assignments(set or []), price, gpus, nodes, prefill_batch
+    )
     return emit(result, format, output, strict)
 
 

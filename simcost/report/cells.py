@@ -39,8 +39,8 @@ def unit_of(name: str) -> str:
     """The dimension that a metric or column name ends in; "" for plain numbers and text."""
     if name == "width_over_error":
         return ""
-    for part, dimension in _PARTS:
-        if part in name:
+    for part, dimension in _PARTS:  # a time is one whatever the design in its name is called
+        if part in name and not name.endswith("_s"):
             return dimension
     if name in ("mfu", "attention_share"):
         return "fraction"

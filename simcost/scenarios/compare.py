@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
+
+from simcost import grammar
 from simcost.cost.cost import BASES
 from simcost.errors import SimcostError, SpecError
 from simcost.model import count
+from simcost.model import load as shipped
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
@@ -14,43 +19,91 @@ from simcost.result import Result, Row, number
 from simcost.scenarios import moved, phases, rules
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
+from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
+_OF_PREFILL = ("ttft_s", "ttft_low_s", "ttft_high_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens")
+_OF_DECODE = (
+    "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s_per_gpu", "usd_per_million_output_tokens", "max_batch",
+    "max_context",
+)  # fmt: skip
 
 
 def result(models: list[str], decode: Query, prefill: Query) -> Result:
-    """`decode` and `prefill` are the questions; each design answers both. A design that cannot be run is a row with its reason."""
+    """`decode` and `prefill` are the questions; each design answers both. A design that cannot be run is a row with its reason.
+    Without a batch the prefill takes one prompt a replica, so that none is idle."""
     if decode.axes:
         raise SpecError("compare takes one operating point: use --set instead of --vary")
     if len(models) < 2:
         raise SpecError("compare needs at least two models")
+    prefill = _one_a_replica(prefill)
     designs: list[Row] = []
     terms: dict[str, dict[str, float]] = {}
     shifts: list[Row] = []
     said: list[str] = []
     rests: list[str] = []
-    for name in models:
+    for name, label in zip(models, labels(models), strict=True):
         question, prompt = replace(decode, model=name), replace(prefill, model=name)
-        w = workload(question)
+        w = _labelled(workload(question), label)
         said += phases.warnings(question, w)
         rests += phases.references(w)
-        designs.append(_design(question, prompt))
-        if designs[-1]["feasible"]:
-            for phase, step in (("decode", steps.run(w)), ("prefill", steps.run(workload(prompt)))):
-                _terms(terms, name, phase, step)
-                if moved.calibrated(step):
-                    shifts += [_rounded(row) for row in moved.rows(name, phase, step)]
+        found = _answers(w, prompt)
+        designs.append(_design(w, question, found))
+        for phase, step in {} if isinstance(found, str) else found.items():
+            _terms(terms, label, phase, step)
+            if moved.calibrated(step):
+                shifts += [_rounded(row) for row in moved.rows(label, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
     if not runnable:
         raise SpecError(f"no design can be run: {designs[0]['reason']}")
-    inputs = {k: v for k, v in phases.inputs(decode, None).items() if k != "model"}
     fits = all(row.get("fits", False) for row in designs)
     misfits = [row["design"] for row in designs if not row.get("fits", False)]
     return Result(
-        "compare", {"models": models, **inputs, "isl": prefill.overrides.phase.get("isl")}, _winners(designs),
+        "compare", _inputs(models, decode, prefill), _winners(designs),
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(rests)),
         "all designs fit" if fits else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed", fits,
     )  # fmt: skip
+
+
+def labels(names: list[str]) -> list[str]:
+    """One unique name a design: the model's, where two share it what was typed, where that is the same its number too."""
+    found = [shipped.find(name)[0] for name in names]
+    found = [typed if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
+    seen = [found[: i + 1].count(label) for i, label in enumerate(found)]
+    return [label if n == 1 else f"{label} ({n})" for label, n in zip(found, seen, strict=True)]
+
+
+def _labelled(w: Workload, label: str) -> Workload:
+    return replace(
+        w, model=replace(w.model, name=label), notes=tuple(_renamed(n, w.model.name, label) for n in w.notes)
+    )
+
+
+def _renamed(note: str, name: str, label: str) -> str:
+    return label + note.removeprefix(name) if note.startswith(f"{name}:") else note
+
+
+def _one_a_replica(prefill: Query) -> Query:
+    phase = prefill.overrides.phase
+    if phase.get("batch") is not None:
+        return prefill
+    plan = grammar.plan_of(prefill.overrides.plan)
+    prompts = int(np.ceil(float(np.asarray(plan.replicas * plan.copies))))
+    return replace(prefill, overrides=replace(prefill.overrides, phase={**phase, "batch": prompts}))
+
+
+def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
+    asked = {k: v for k, v in phases.inputs(decode, None).items() if k != "model"}
+    prompt = prefill.overrides.phase
+    return {"models": models, **asked, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
+
+
+def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:
+    """Both steps of a design, or why it has none."""
+    try:
+        return {"decode": rules.run(w), "prefill": rules.run(_labelled(workload(prompt), w.model.name))}
+    except SimcostError as error:
+        return str(error).removeprefix("plan: ")
 
 
 def _tables(designs: list[Row], terms: list[Row], shifts: list[Row]) -> dict[str, list[Row]]:
@@ -62,10 +115,26 @@ def _rounded(row: Row) -> Row:
     return {key: number(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _design(question: Query, prompt: Query) -> Row:
-    w = workload(question)
+def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str) -> Row:
+    row: Row = {"design": w.model.name, "feasible": not isinstance(answers, str)}
+    if isinstance(answers, str):
+        return {**row, "reason": answers, **{k: number(v) for k, v in _counts(w).items()}}
+    output = steps.metrics(answers["decode"], True, question.price(w.device))
+    entry = steps.metrics(answers["prefill"], False, question.price(w.device))
+    found = {"prefill_batch": answers["prefill"].workload.phase.batch}
+    found |= {name: entry[name] for name in _OF_PREFILL if name in entry}
+    found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
+    found |= {name: output[name] for name in _OF_DECODE if name in output}
+    found["decode_speed_of_light_s"] = output["speed_of_light_s"]
+    for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", *(f"share_{b}" for b in BASES)):
+        found[name] = output[name]
+    row["fits"] = phases.verdict(answers["decode"])[1]
+    return {**row, **{key: number(value) for key, value in {**_counts(w), **found}.items()}}
+
+
+def _counts(w: Workload) -> dict[str, Num]:
+    """What is known of a design before it runs."""
     counts, kv = count.parameters(w.model), count.kv_elements(w.model)
-    row: Row = {"design": w.model.name, "feasible": True}
     found: dict[str, Num] = {
         "params_total": counts["params_total"],
         "params_active_no_embedding": counts["params_active_no_embedding"],
@@ -75,38 +144,7 @@ def _design(question: Query, prompt: Query) -> Row:
     for context in CONTEXTS:
         at = replace(w, phase=Phase(1.0, 1.0, context - 1.0))
         found[f"flops_per_token_at_{context}"] = steps.flops_per_token(at)
-    try:
-        step = rules.run(w)
-        first = rules.run(workload(prompt))
-    except SimcostError as error:
-        return {
-            **row,
-            "feasible": False,
-            "reason": str(error).removeprefix("plan: "),
-            **{k: number(v) for k, v in found.items()},
-        }
-    output = steps.metrics(step, True, question.price(w.device))
-    entry = steps.metrics(first, False, prompt.price(w.device))
-    for name in ("ttft_s", "ttft_low_s", "ttft_high_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens"):
-        if name in entry:
-            found[name] = entry[name]
-    found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
-    for name in (
-        "tpot_s",
-        "tpot_low_s",
-        "tpot_high_s",
-        "output_tokens_per_s_per_gpu",
-        "usd_per_million_output_tokens",
-        "max_batch",
-        "max_context",
-    ):
-        if name in output:
-            found[name] = output[name]
-    found["decode_speed_of_light_s"] = output["speed_of_light_s"]
-    for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", *(f"share_{b}" for b in BASES)):
-        found[name] = output[name]
-    row["fits"] = phases.verdict(step)[1]
-    return {**row, **{key: number(value) for key, value in found.items()}}
+    return found
 
 
 def _terms(terms: dict[str, dict[str, float]], name: str, phase: str, step: steps.Step) -> None:

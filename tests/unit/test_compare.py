@@ -1,0 +1,98 @@
+"""compare: every design keeps a name of its own, and no replica idles in the prefill that sets the price of input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import simcost
+from simcost.errors import SpecError
+from simcost.model import load as models
+from simcost.report.cells import cell, unit_of
+from simcost.scenarios import compare
+from simcost.scenarios import step as steps
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Two configs of one file name, in folders whose name holds the word of a unit."""
+    found = []
+    for folder, name in (("share1", "llama-3.1-8b"), ("share2", "qwen2.5-7b")):
+        home = tmp_path / folder / "model"
+        home.mkdir(parents=True)
+        shutil.copy(models.find(name)[1], home / "config.json")
+        found.append(str(home))
+    return found
+
+
+def test_labels_are_unique_whatever_was_typed(folders: list[str]) -> None:
+    assert compare.labels(["deepseek-v3", folders[0]]) == ["deepseek-v3", "model"]
+    assert compare.labels(folders) == folders
+    assert compare.labels(["DeepSeek-V3", "deepseek-v3"]) == ["DeepSeek-V3", "deepseek-v3"]
+    assert compare.labels(["glm-4.5", "glm-4.5", "dbrx"]) == ["glm-4.5", "glm-4.5 (2)", "dbrx"]
+
+
+@pytest.mark.parametrize("pick", ["file", "folders", "spellings"])
+def test_every_design_has_its_column_in_every_table(pick: str, folders: list[str], tmp_path: Path) -> None:
+    alone = tmp_path / "dense.json"
+    shutil.copy(models.find("llama-3.1-8b")[1], alone)
+    names = {"file": [str(alone), "llama-3.1-8b"], "folders": folders, "spellings": ["Qwen2.5-7B", "qwen2.5-7b"]}[pick]
+    found = simcost.compare(names, "h200")
+    designs = [row["design"] for row in found.tables["designs"]]
+    assert designs == compare.labels(names)
+    moved = {row["design"] for row in found.tables["what measurements moved"]}
+    assert moved == set(designs)
+    for design in designs:
+        assert any(row[f"{design}_s"] for row in found.tables["terms"])
+        assert unit_of(f"{design}_s") == "seconds"
+        assert cell(f"{design}_s", 0.001) == "1 ms"
+        assert any(note.startswith(f"{design}: formats") for note in found.warnings)
+    if pick == "file":
+        assert all(row["dense_s"] == row["llama-3.1-8b_s"] for row in found.tables["terms"])
+
+
+def test_a_prefill_takes_one_prompt_a_replica_and_copy() -> None:
+    names, sets = ["deepseek-v3", "kimi-k2"], {"plan.ep": 16, "plan.dp_attention": 16}
+    found = simcost.compare(names, "h200", set=sets, gpus=32)
+    alone = simcost.prefill("deepseek-v3", "h200", batch=32, set=sets, gpus=32).metrics
+    row = found.tables["designs"][0]
+    assert (row["prefill_batch"], found.inputs["prefill_batch"]) == (32, 32)
+    assert row["usd_per_million_input_tokens"] == alone["usd_per_million_input_tokens"]
+    one = simcost.compare(names, "h200", set=sets, gpus=32, prefill_batch=1).tables["designs"][0]
+    assert one["prefill_batch"] == 1
+    assert one["usd_per_million_input_tokens"] > 8 * row["usd_per_million_input_tokens"]
+    with pytest.raises(SpecError, match="--prefill-batch"):
+        simcost.compare(names, "h200", prefill_batch=0)
+
+
+def test_routing_holds_for_both_steps() -> None:
+    names, sets = ["deepseek-v3", "glm-4.5"], {"plan.ep": 8}
+    plain = simcost.compare(names, "h200", set=sets).tables["designs"][0]
+    skewed = simcost.compare(names, "h200", set={**sets, "routing": "zipf:1.0"}).tables["designs"][0]
+    assert skewed["ttft_s"] > plain["ttft_s"]
+
+
+def test_a_step_is_priced_once_and_once_more_without_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    run = steps.run
+
+    def counted(w):  # type: ignore[no-untyped-def]
+        if w.device.measurements:
+            asked.append(w.model.name)
+        return run(w)
+
+    monkeypatch.setattr(steps, "run", counted)
+    simcost.compare(["llama-3.1-8b", "qwen2.5-7b"], "h200")
+    assert sorted(asked) == ["llama-3.1-8b"] * 2 + ["qwen2.5-7b"] * 2
+
+
+def test_a_design_that_cannot_run_keeps_its_reason(folders: list[str]) -> None:
+    found = simcost.compare(folders, "h200", set={"plan.tp": 8})
+    first, second = found.tables["designs"]
+    assert first["feasible"]
+    assert (second["feasible"], second["design"]) == (False, folders[1])
+    assert "cannot be cut into 8" in second["reason"]
+    json.dumps(found.to_dict())
