@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from simcost.cost.kernel import Roofline
+from simcost.cost import calibrated
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
+from simcost.hardware.profile import Device
 from simcost.model import count
 from simcost.num import Num, ceil
 from simcost.plan import Phase
@@ -66,6 +67,8 @@ def result(query: Query) -> Result:
             *said,
             f"{model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed",
         )
+    if forms:
+        said = (*said, _judged(w.device))
     if found["prefill_crossover_tokens"] is None:
         said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
     return Result(
@@ -152,10 +155,21 @@ def _forms(w: Workload) -> list[Row]:
         phase = Phase(1.0, queries, float(past))
         program = block.program(replace(w.view, phase=phase))
         choice = next(part for part in _parts(program) if isinstance(part, Choice))
-        priced = fold(choice, Roofline(w.device))
-        won = np.asarray(dict(priced.taken)["expanded"]) * np.ones_like(queries)
-        rows.append({"past": past, "queries": int(queries[int(np.argmax(won > 0))]) if won.any() else None})
+        priced = fold(choice, calibrated.model(w.device))
+        won = np.asarray(dict(priced.taken)["expanded"]) * np.ones_like(queries) > 0.0
+        lost = np.flatnonzero(~won)  # curves may cross more than once: what counts is from where on it stays so
+        first = int(lost[-1]) + 1 if len(lost) else 0
+        rows.append({"past": past, "queries": int(queries[first]) if first < len(queries) else None})
     return rows
+
+
+def _judged(device: Device) -> str:
+    """By what the forms of MLA were timed."""
+    if device.measurements:
+        return f"{device.name}: the forms of MLA are timed by its measured curves"
+    if device.sibling is not None:
+        return f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, which stand in"
+    return f"{device.name}: the forms of MLA are timed by the roofline: there are no measured rows"
 
 
 def _parts(program: Program) -> tuple[Program, ...]:
