@@ -23,7 +23,6 @@ from simcost.scenarios import phases
 from simcost.scenarios.query import Query, make
 
 Sets = Mapping[str, Any]
-BATCHES = tuple(2**n for n in range(15))  # sequences over all copies
 Axes = Mapping[str, Sequence[Any]]
 
 
@@ -140,31 +139,32 @@ def explain(
 
 def plans(
     model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
-    batch: Sequence[int] = BATCHES, context: int = 4096, isl: int = 4096, metric: str | None = None,
-    tpot: float | None = None, ttft: float | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
+    batch: Sequence[int] | None = None, context: int = 4096, isl: int = 4096, metric: str | None = None,
+    tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
 ) -> Result:  # fmt: skip
-    """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch`; `tpot` and `ttft` are
-    limits [s]; `cp`: split sequences too."""
+    """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch` (default: powers of two as
+    far as memory goes); `tpot` and `ttft` are limits ([s], or "50ms"); `cp`: split sequences too."""
     if phase not in ("decode", "prefill"):
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
     sets = _cluster(hw, set, gpus, nodes)
     if "plan.gpus" not in sets:
         raise SpecError("say how many devices there are: --gpus or --nodes")
     from simcost.scenarios import plans as scenario
+    from simcost.scenarios import wishes
 
     decode_ = phase == "decode"
-    limits = {name: value for name, value in (("tpot_s", tpot), ("ttft_s", ttft)) if value is not None}
-    for name, value in limits.items():
-        if not 0 < value < float("inf"):
-            raise SpecError(f"--{name[:4]} = {value:g} must be seconds, above 0")
-    wrong = "ttft_s" if decode_ else "tpot_s"
-    if wrong in limits:
-        raise SpecError(f"a limit on {wrong[:4]} means nothing to {phase}")
+    stated = {name: value for name, value in (("tpot", tpot), ("ttft", ttft)) if value is not None}
+    found = {name: wishes.limit(f"--{name}", value) for name, value in stated.items()}
+    wrong = "ttft" if decode_ else "tpot"
+    if wrong in found:
+        raise SpecError(f"a limit on {wrong} means nothing to {phase}")
     size = int(grammar.count("plan.gpus", sets["plan.gpus"]))
-    batches = tuple(grammar.count("--batch", value) for value in batch)
-    if not batches:
+    batches = None if batch is None else tuple(grammar.count("--batch", value) for value in batch)
+    if batches == ():
         raise SpecError("--batch names no batch")
-    wish = scenario.Wish(metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu", limits, batches, cp)
+    ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
+    limits = {f"{name}_s": value for name, (value, _) in found.items()}
+    wish = wishes.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
     query = (
         _decode(model, hw, 1, context, sets, None, price)
         if decode_

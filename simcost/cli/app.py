@@ -143,18 +143,18 @@ def explain(
 def plans(
     model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
     phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
-    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default 1 to 16384.")] = "",
+    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default powers of two as far as memory goes.")] = "",
     context: o.Context = 4096, isl: o.Isl = 4096,
     metric: Annotated[str | None, typer.Option("--metric", help="What to rank by; default tokens a second and GPU.")] = None,
-    tpot: Annotated[float | None, typer.Option("--tpot", help="Only plans with at most so many seconds an output token.")] = None,
-    ttft: Annotated[float | None, typer.Option("--ttft", help="Only plans with at most so many seconds to the first token.")] = None,
+    tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
+    ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
     set: o.Set = None, price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every way to split a design over N devices, best first; those that cannot run with their reason."""
     from simcost import api, grammar
 
-    tried = grammar.axes([f"batch={batch}"])["batch"] if batch else api.BATCHES
+    tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
     result = api.plans(
         model,
         hw,

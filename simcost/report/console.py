@@ -10,11 +10,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from simcost.report import curves, refusals
+from simcost.report import curves, question, refusals
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
-_HIDDEN = {"ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"), "facts": ("value",)}
+_HIDDEN = {
+    "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
+    "facts": ("value",),
+    "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
+}
 _JUDGED = (
     "id",
     "block",
@@ -58,6 +62,8 @@ def show(result: Result, console: Console) -> None:
     if result.verdict:
         style = "bold green" if result.fits else "bold red"
         parts.append(Text(f"simcost {result.command}: {result.verdict}", style=style))
+    if asked := question.asked(result):
+        parts.append(Text(asked))
     if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
@@ -101,7 +107,8 @@ def _by_part(rows: Sequence[Row], width: int) -> list[RenderableType]:
 def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> RenderableType:
     most = _MOST_OF.get(name, _MOST)
     shown = rows[:most]
-    names = _ordered(name, shown)
+    same = _same(name, rows)
+    names = [n for n in _ordered(name, shown) if n not in same]
     if (
         not heading
         and name not in ("links", "memory", "routing")
@@ -124,6 +131,8 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     for row in shown:
         table.add_row(*(cell(n, row.get(n)) for n in kept))
     lines: list[RenderableType] = [table]
+    if same:
+        lines.append(Text(f"the same in every row: {', '.join(f'{n}={v}' for n, v in same.items())}", style="dim"))
     if len(kept) < len(names):
         hidden = ", ".join(title(n) for n in names if n not in kept)
         lines.append(Text(f"not shown at this width (--format csv has them): {hidden}", style="dim"))
@@ -140,11 +149,16 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     if name == "sweep":
         axes = names[: names.index("feasible")]
         first = [*axes, "feasible", *(n for n in first if n not in axes)]
-    if name == "plans":  # without --cp, or without experts
-        names = [n for n in names if n not in _SIZES or any(row[n] != 1 for row in rows)]
     if "feasible" in names and all(row["feasible"] for row in rows):
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
+
+
+def _same(name: str, rows: Sequence[Row]) -> Row:
+    """Sizes that are 1 in every plan, as without --cp or without experts: a column each would say nothing."""
+    if name != "plans":
+        return {}
+    return {n: 1 for n in _SIZES if n in rows[0] and all(row[n] == 1 for row in rows)}
 
 
 def _body(n: str, rows: Sequence[Row]) -> int:

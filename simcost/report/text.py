@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from simcost.report import question
 from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
@@ -31,6 +32,8 @@ def as_markdown(result: Result) -> str:
     """Headings, tables and lists for a report."""
     parts = [f"# simcost {result.command}", ""]
     parts += [f"**{result.verdict}**", ""] if result.verdict else []
+    if asked := question.asked(result):
+        parts += [asked, ""]
     parts += (
         ["| metric | value |", "|---|---|"]
         + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]

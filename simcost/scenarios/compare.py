@@ -95,7 +95,8 @@ def _one_a_replica(prefill: Query) -> Query:
 def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
     asked = {k: v for k, v in phases.inputs(decode, None).items() if k != "model"}
     prompt = prefill.overrides.phase
-    return {"models": models, **asked, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
+    plan = phases.sizes(grammar.plan_of(decode.overrides.plan))
+    return {"models": models, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
 
 
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:

@@ -40,7 +40,7 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     }
     if w is not None:
         found["plan"] = {
-            **_sizes(w.plan),
+            **sizes(w.plan),
             **w.formats(),
             **{key: getattr(w.plan, key) for key in CHOICES},
         }
@@ -52,7 +52,7 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     return found
 
 
-def _sizes(plan: Plan) -> dict[str, float | int | None]:
+def sizes(plan: Plan) -> dict[str, float | int | None]:
     """Every group's size, what follows from the others included; None where a sweep varies it."""
     found = {
         "tp": plan.tp, "cp": plan.cp, "dp_attention": plan.replicas, "pp": plan.pp, "dp": plan.copies, "ep": plan.ep,

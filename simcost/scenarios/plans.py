@@ -15,16 +15,17 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar, lower
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Index
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases
+from simcost.scenarios import phases, wishes
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, model_of, phase_of, reasons
+from simcost.scenarios.wishes import Wish
 from simcost.units import show
 from simcost.workload import Workload, build
 
@@ -34,19 +35,9 @@ _PART = (
     32768  # points at a time: smaller parts make threads wait for each other, larger ones leave the processor's cache
 )
 _SHOWN = (
-    "tpot_s", "ttft_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
+    "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try."""
-
-    metric: str
-    limits: dict[str, float]
-    batches: tuple[float, ...]
-    cp: bool
 
 
 def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
@@ -76,7 +67,9 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     table = table[_asked(query, table)]
     if not len(table):
         raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
-    every = np.asarray(wish.batches)
+    if wish.batches is None:
+        wish = replace(wish, batches=_batches(query, model, device, fixed, gpus))
+    every = _tried(wish)
     whole = _built(query, model, device, fixed, table, every)
     good, why = (found[:, 0] for found in reasons(whole, (len(table), 1)))  # no rule reads the batch
     runs = np.flatnonzero(good)  # a plan that breaks a rule is not priced
@@ -84,6 +77,17 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     if len(runs):
         points = _priced(query, model, device, fixed, table, runs, wish)
     return _answer(query, whole, table, wish, good, why, points)
+
+
+def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
+    one: dict[str, Any] = dict.fromkeys(SIZES, 1.0)
+    plan = replace(fixed, gpus=None, **one)
+    alone = build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}))
+    return wishes.batches(alone, gpus)
+
+
+def _tried(wish: Wish) -> Array:
+    return np.asarray(wish.batches, np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +102,10 @@ def _priced(
     query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, runs: Index, wish: Wish
 ) -> _Points:
     """The plans `runs` of the table, in parts side by side."""
-    every = np.asarray(wish.batches)
+    every = _tried(wish)
     # One batch of all first: curves are loaded once, before anything runs side by side.
     known = _part(query, _built(query, model, device, fixed, table[runs], every[:1])).values
-    if wish.metric not in known:
-        raise SpecError(
-            f"--metric {wish.metric}: not a metric of {'decode' if query.decode else 'prefill'}{nearest(wish.metric, known)}"
-        )
+    wishes.check(wish.metric, sorted(known), "decode" if query.decode else "prefill")
     kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & known.keys()
     cores = os.cpu_count() or 1
     # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
@@ -150,7 +151,8 @@ def _asked(query: Query, table: Array) -> Bools:
 
 def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
     found, fits = points.values, points.fits
-    worth = _worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
+    tried = _tried(wish)
+    worth = wishes.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
     allowed = good[:, None] & fits
     for name, most in wish.limits.items():
         allowed = allowed & (found[name] <= most)
@@ -159,31 +161,43 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     at = (np.arange(len(table)), best)
     runs = np.isfinite(worth[at])
     order = np.lexsort((-worth[at], ~runs))
+    hidden = () if lower.has_experts(w.model) else ("etp",)  # slices of experts that are not there
     rows = [
-        _row(int(i), table[i], int(best[i]), wish, bool(runs[i]), _reason(i, wish, good, why, fits, found), found)
+        {
+            name: value
+            for name, value in _row(int(i), table[i], int(best[i]), wish, bool(runs[i]),
+                                    _reason(i, wish, good, why, fits, found), found).items()
+            if name not in hidden
+        }
         for i in order
-    ]
-    names = list(wish.limits)
-    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run"
-    sentence += f" within {', '.join(names)}" if names else ""
+    ]  # fmt: skip
+    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{wishes.within(wish.limits)}"
+    if not runs.any():
+        sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden)
     inputs = {
-        **phases.inputs(query, None),
-        "gpus": int(table[0, :5].prod()),
-        "metric": wish.metric,
-        "batches": list(wish.batches),
-    }
+        **phases.inputs(query, None), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
+        "batches": tried.tolist(),
+    }  # fmt: skip
+    inputs.pop("batch", None)
     metrics = {"plans": len(table), "plans_feasible": int(runs.sum()), "points": worth.size}
+    notes = tuple(note for note in (*wish.notes, wishes.larger(rows[0], tuple(tried))) if note)
     return Result(
-        "plans", inputs, metrics, {"plans": rows}, phases.warnings(query, w), phases.references(w), sentence, bool(runs.any()),
+        "plans", inputs, metrics, {"plans": rows}, (*notes, *phases.warnings(query, w)), phases.references(w), sentence,
+        bool(runs.any()),
     )  # fmt: skip
 
 
-def _worth(name: str, values: Array) -> Array:
-    """More is better for rates and shares; less for times, prices and bytes."""
-    less = (name.endswith(("_s", "_bytes_per_gpu")) and not name.endswith("per_s")) or name.startswith(
-        ("usd", "joules")
-    )
-    return np.asarray(-values if less else values, np.float64)
+def _fastest(
+    query: Query, table: Array, tried: Array, fits: Bools, found: dict[str, Array], hidden: tuple[str, ...]
+) -> str:
+    """What the fastest of the plans that fit reaches, where limits leave none; "" where none fits."""
+    if not fits.any():
+        return ""
+    name = "tpot_s" if query.decode else "ttft_s"
+    i, j = np.unravel_index(np.argmin(np.where(fits, found[name], np.inf)), fits.shape)
+    sizes = [f"{size}={n:.0f}" for size, n in zip(SIZES, table[i], strict=True) if n != 1 and size not in hidden]
+    asked = ", ".join([*sizes, f"batch {tried[j]:,.0f}"])
+    return f": the fastest that fits reaches {name.removesuffix('_s')} {show(float(found[name][i, j]), 'seconds')} ({asked})"
 
 
 def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]) -> str:
@@ -206,6 +220,6 @@ def _row(i: int, sizes: Array, best: int, wish: Wish, runs: bool, reason: str, f
     row["feasible"] = runs
     if not runs:
         return row | {"reason": reason}
-    row["batch"] = int(wish.batches[best])
+    row["batch"] = int(_tried(wish)[best])
     columns = dict.fromkeys((wish.metric, *wish.limits, *(name for name in _SHOWN if name in found)))
     return row | {name: number(found[name][i, best]) for name in columns}

@@ -100,7 +100,7 @@ def test_a_bad_value_in_a_list_is_a_row_and_the_others_are_answered(tmp_path: Pa
 def test_plans_stand_in_the_package_and_keep_the_values_of_single_queries() -> None:
     rows = simcost.plans("llama-3.1-70b", "h200", gpus=8, batch=[16, 64]).rows
     best = rows[0]
-    sets = {f"plan.{name}": best[name] for name in ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")}
+    sets = {f"plan.{name}": best[name] for name in ("tp", "cp", "dp_attention", "pp", "dp", "ep")}
     alone = simcost.decode("llama-3.1-70b", "h200", batch=best["batch"], set=sets, gpus=8).metrics
     for name in ("tpot_s", "output_tokens_per_s_per_gpu", "memory_used_bytes_per_gpu"):
         assert np.isclose(best[name], alone[name], rtol=1e-12)

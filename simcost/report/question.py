@@ -1,0 +1,83 @@
+"""What was asked, in one line: a page that is passed on says which plan, batch and formats its numbers hold for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from simcost.report.cells import cell, title
+from simcost.result import Result
+
+COMMANDS = ("decode", "prefill", "compare", "explain", "plans")
+_DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
+_SIZES = (*_DEVICES, "ep", "redundant_experts")
+_PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk")
+_FORMATS = {
+    "weight_dtype": "weights",
+    "compute_dtype": "compute",
+    "kv_dtype": "cache",
+    "activation_dtype": "activations",
+}
+
+
+def asked(result: Result) -> str:
+    """ "deepseek-v3 on 8 x h200: tp=8, batch 1, context 4,096, weights fp8_block, ..."; "" for other commands."""
+    if result.command not in COMMANDS:
+        return ""
+    given = result.inputs
+    varied = given.get("vary", {})
+    parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given)]
+    parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
+    parts += [f"{path} varied" for path in varied]
+    if "usd_per_hour" in given:
+        parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
+    models = given.get("models") or [given["model"]]
+    return f"{' / '.join(models)} on {_devices(result)}{given['hw']}: {', '.join(parts)}"
+
+
+def _devices(result: Result) -> str:
+    plan, count = result.inputs.get("plan", {}), result.inputs.get("gpus") or result.metrics.get("gpus")
+    sizes = [plan.get(name) for name in _DEVICES]
+    if count is None and plan and None not in sizes:
+        count = 1
+        for size in sizes:
+            count *= size
+    return "" if count is None else f"{count:,} x "
+
+
+def _sizes(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
+    plan = given.get("plan", {})
+    asked_for = ("etp",) if "plan.etp" in given.get("set", {}) else ()  # else it follows from the others
+    names = [name for name in (*_SIZES, *asked_for) if f"plan.{name}" not in varied]
+    return [f"{name}={plan[name]:,}" for name in names if plan.get(name) not in (None, 0, 1)]
+
+
+def _phase(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"{title(name)} {given[name]:,.0f}"
+        for name in _PHASE
+        if name not in varied and given.get(name) is not None and not (name == "past" and not given[name])
+    ]
+    return found + ([f"routing {given['routing']}"] if "routing" in given and "routing" not in varied else [])
+
+
+def _ranked(given: Mapping[str, Any]) -> list[str]:
+    """plans: the batches that were tried, and what was wished for."""
+    if "metric" not in given:
+        return []
+    tried = given["batches"]
+    words = f"batches {tried[0]:,.0f} to {tried[-1]:,.0f}" if len(tried) > 1 else f"batch {tried[0]:,.0f}"
+    limits = [f"{title(name)} at most {cell(name, most)}" for name, most in given.get("limits", {}).items()]
+    return [words, *limits, f"ranked by {title(given['metric'])}"]
+
+
+def _formats(given: Mapping[str, Any]) -> list[str]:
+    plan = given.get("plan", {})
+    return [f"{word} {plan[key]}" for key, word in _FORMATS.items() if plan.get(key)]
+
+
+def _said(path: str, given: Mapping[str, Any]) -> bool:
+    """Whether the line names a setting already."""
+    name = path.removeprefix("plan.")
+    plan = given.get("plan", {})
+    return name == "gpus" or (name in plan and name in (*_SIZES, "etp", *_FORMATS))

@@ -1,0 +1,93 @@
+"""What a user wants of a plan: the metric to rank by, limits on times, and the batches to try.
+
+Most likely to be wrong: the largest batch tried where memory sets no end; it is `EACH` sequences a device.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from simcost.errors import SpecError, nearest
+from simcost.num import Array
+from simcost.scenarios import step as steps
+from simcost.units import parse, show
+from simcost.workload import Workload
+
+EACH = 2**14  # sequences a device
+_LONG_S = 10.0  # a limit above it is rather a slip of the unit
+# Which way is better; what stands in neither (shares of a whole, sizes of the question) ranks nothing.
+MORE = (
+    "output_tokens_per_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s",
+    "input_tokens_per_s_per_gpu", "mfu", "max_batch", "share_measured",
+)  # fmt: skip
+LESS = (
+    "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "speed_of_light_s",
+    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "joules_per_output_token_assumed",
+    "joules_per_input_token_assumed", "weight_bytes_per_gpu", "kv_bytes_per_gpu", "workspace_bytes_per_gpu",
+    "memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", "share_wire", "share_overhead", "share_assumed",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try, None:
+    powers of two as far as memory goes; `notes`: what a reader should know of the limits."""
+
+    metric: str
+    limits: dict[str, float]
+    batches: tuple[float, ...] | None
+    cp: bool
+    notes: tuple[str, ...] = ()
+
+
+def limit(option: str, stated: float | str) -> tuple[float, str]:
+    """(seconds, a note or "") of a limit: a number of seconds, or text with a unit such as "50ms"."""
+    try:
+        value, bare = float(stated), True
+    except ValueError:
+        value, bare = parse(str(stated), "seconds", option), False
+    if not 0 < value < math.inf:
+        raise SpecError(f"{option} = {value:g} must be seconds, above 0")
+    note = f"{option} {value:g} is {value:g} s: write {option} {value:g}ms for milliseconds"
+    return value, note if bare and value > _LONG_S else ""
+
+
+def worth(metric: str, values: Array) -> Array:
+    """More is better."""
+    return np.asarray(-values if metric in LESS else values, np.float64)
+
+
+def check(metric: str, known: list[str], phase: str) -> None:
+    """Raises SpecError for a metric that is none, or that ranks nothing."""
+    if metric not in known:
+        raise SpecError(f"--metric {metric}: not a metric of {phase}{nearest(metric, known)}")
+    if metric not in MORE + LESS:
+        ranks = ", ".join(name for name in MORE + LESS if name in known)
+        raise SpecError(f"--metric {metric}: neither more nor less of it is better; what ranks plans: {ranks}")
+
+
+def batches(whole: Workload, devices: int) -> tuple[float, ...]:
+    """Powers of two up to the most that all devices' memory could hold were it one, and `EACH` a device.
+    `whole`: the design on a single device, whose cache is that of all layers and heads."""
+    each = float(np.asarray(steps.sequence_bytes(whole, whole.phase.context)))
+    room = float(np.max(np.asarray(whole.device.capacity))) * devices
+    most = min(EACH * devices, room / each if each > 0.0 else math.inf)
+    return tuple(2.0**n for n in range(max(int(math.log2(max(most, 1.0))), 0) + 1))
+
+
+def within(limits: dict[str, float]) -> str:
+    """The limits in words."""
+    said = ", ".join(f"{name.removesuffix('_s')} {show(most, 'seconds')}" for name, most in limits.items())
+    return f" within {said}" if said else ""
+
+
+def larger(row: dict[str, Any], tried: tuple[float, ...]) -> str:
+    """A note where the best plan's batch is the largest that was tried, and more would fit; else ""."""
+    most = row.get("max_batch") or 0
+    if row.get("batch") != max(tried) or most <= max(tried):
+        return ""
+    return f"best batch is the largest that was tried, {row['batch']:,.0f}: memory allows {most:,} (--batch asks for others)"
