@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, validate
+from simcost.cli import calibrate, once, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -43,7 +43,7 @@ def _main(
 
 
 @listing.command("models")
-def list_models(format: o.Format = "console", output: o.Out = None, strict: o.Strict = False) -> int:
+def list_models(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
     """Models of the zoo with parameters, cache and weight bytes."""
     from simcost import api
 
@@ -51,7 +51,7 @@ def list_models(format: o.Format = "console", output: o.Out = None, strict: o.St
 
 
 @listing.command("hardware")
-def list_hardware(format: o.Format = "console", output: o.Out = None, strict: o.Strict = False) -> int:
+def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
     """Device profiles with peaks, memory, links, price, and the measured rows or the sibling that they answer from."""
     from simcost import api
 
@@ -61,7 +61,7 @@ def list_hardware(format: o.Format = "console", output: o.Out = None, strict: o.
 @showing.command("model")
 def show_model(
     name: Annotated[str, typer.Argument(help="Zoo name, config.json or its directory.", autocompletion=o.model_names)],
-    set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
     from simcost import api, grammar
@@ -72,7 +72,7 @@ def show_model(
 @showing.command("hardware")
 def show_hardware(
     name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
-    set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every fact with its source, every assumption with its reason, the measured rows that answer, or the sibling."""
     from simcost import api, grammar
@@ -83,7 +83,7 @@ def show_hardware(
 @app.command()
 def decode(
     model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
     from simcost import api, grammar
@@ -97,7 +97,7 @@ def decode(
 @app.command()
 def prefill(
     model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
     from simcost import api, grammar
@@ -113,7 +113,7 @@ def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
@@ -128,7 +128,7 @@ def compare(
 def explain(
     model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
     batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, past: o.Past = 0, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
     from simcost import api, grammar
@@ -149,7 +149,7 @@ def plans(
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
-    set: o.Set = None, price: o.Price = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every way to split a design over N devices, best first; those that cannot run with their reason."""
     from simcost import api, grammar
@@ -176,7 +176,7 @@ def plans(
 
 @app.command()
 def crossover(
-    model: o.Model, hw: o.Hw = "h200", set: o.Set = None, format: o.Format = "console", output: o.Out = None, strict: o.Strict = False,
+    model: o.Model, hw: o.Hw = "h200", set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
 ) -> int:  # fmt: skip
     """Where attention O(N²d) overtakes the MLP O(Nd²), and KV reads overtake weight reads."""
@@ -222,6 +222,7 @@ def run(argv: list[str]) -> int:
 
     listeners[:] = [_once()]
     try:
+        once.check(argv, typer.main.get_command(app))
         code = app(argv, standalone_mode=False, prog_name="simcost")
     except SimcostError as error:
         return _fail(str(error))

@@ -23,13 +23,13 @@ Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger t
 def import_aiconfigurator(
     system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
     run: Annotated[Path | None, typer.Option("--run", help="Folder of the run; default: the profile's own.")] = None,
-    rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
+    rows: Count = 1300, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import imports, workers
 
-    check(format, output)
+    format = check(format, output)
     with measured_out() as tell:
         result = imports.import_aiconfigurator(system, run, rows, None, workers.cores(), tell)
     return emit(result, format, output)
@@ -42,12 +42,12 @@ def import_csv(
     run: Annotated[Path, typer.Option("--run", help="Folder of the run to write: FOLDER/measurements/NAME, which --hw FOLDER reads.")],
     title: Annotated[str, typer.Option("--title", help="What these rows are.")],
     source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
-    rows: Count = 1300, format: o.Format = "console", output: o.Out = None,
+    rows: Count = 1300, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
     from simcost.scenarios import imports
 
-    check(format, output)
+    format = check(format, output)
     return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output)
 
 
@@ -56,13 +56,13 @@ def report(
     hw: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.")] = None,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
-    format: o.Format = "console", output: o.Out = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
-    check(format, output)
+    format = check(format, output)
     with measured_out() as tell:
         result = calibration.report(hw, family, workers.cores(), tell)
     if plot:
@@ -76,13 +76,13 @@ def report(
 def transfer(
     hw: Annotated[str | None, typer.Argument(help="Judge by this device's rows; default: every measured one.")] = None,
     sibling: Annotated[str | None, typer.Option("--from", help="Whose curves stand in; default: every measured one.")] = None,
-    format: o.Format = "console", output: o.Out = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
-    check(format, output)
+    format = check(format, output)
     with measured_out() as tell:
         result = calibration.transfer(hw, sibling, workers.cores(), tell)
     return emit(result, format, output)
@@ -104,13 +104,13 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
     seed: Annotated[int, typer.Option("--seed", help="Of the points.", min=0)] = 0,
-    format: o.Format = "console",
+    format: o.Format = "",
 ) -> int:  # fmt: skip
     """Measure a device with torch (extra 'measure'): rows, their environment, and for a CPU a profile that --hw reads."""
     from simcost.cli.progress import drawn
     from simcost.measure import session
 
-    check(format)  # before an hour of measuring
+    format = check(format)  # before an hour of measuring
     job = session.Job(
         device,
         mode,

@@ -40,6 +40,8 @@ Gpus = Annotated[
 ]
 Nodes = Annotated[int | None, typer.Option("--nodes", help="The same in nodes (scale-up domains) of the profile.")]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
-Format = Annotated[str, typer.Option("--format", help="console, csv, markdown or json.")]
+Format = Annotated[
+    str, typer.Option("--format", help="console, csv, markdown or json; default: by the suffix of -o, else console.")
+]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of the terminal.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when the design does not fit.")]

@@ -11,10 +11,12 @@ from simcost.errors import SpecError, nearest
 from simcost.result import Result
 
 FORMATS = ("console", "csv", "markdown", "json")
+_SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 
 
 def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> int:
     """Print or write; 3 when --strict and the design does not fit. A CSV has no place for notes: they go to stderr."""
+    style = chosen(style, out)
     text = render(result, style, out)
     if out is not None:
         write(out, text)
@@ -28,14 +30,25 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> 
     return 0
 
 
-def check(style: str, out: Path | None = None) -> None:
-    """Raises SpecError for a format that is none, and for a file that cannot be written: before minutes of work, not after."""
-    if style not in FORMATS:
+def chosen(style: str, out: Path | None) -> str:
+    """The format: as stated, else by the file's suffix, else console. Raises SpecError for one that is none, and where the
+    suffix says another."""
+    if style and style not in FORMATS:
         raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
+    implied = "" if out is None else _SUFFIXES.get(out.suffix.lower(), "")
+    if style and implied and style != implied:
+        raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means {implied}")
+    return style or implied or "console"
+
+
+def check(style: str, out: Path | None = None) -> str:
+    """The format. Raises SpecError as `chosen`, and for a file that cannot be written: before minutes of work, not after."""
+    style = chosen(style, out)
     if out is not None:
         handle, name = _beside(out)
         os.close(handle)
         os.unlink(name)
+    return style
 
 
 def _beside(path: Path) -> tuple[int, str]:
@@ -54,7 +67,7 @@ def report_name(style: str) -> str:
 
 
 def render(result: Result, style: str, out: Path | None) -> str:
-    check(style)
+    style = chosen(style, None)
     if style == "console":
         from io import StringIO
 

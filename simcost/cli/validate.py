@@ -29,14 +29,14 @@ def blocks(
     ] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m.")] = None,
     backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also training steps of the layers.")] = True,
-    format: o.Format = "console", output: o.Out = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Build real torch layers, measure them, and compare with the predictions and their intervals."""
     from simcost.cli.progress import told
     from simcost.measure import session
     from simcost.validation import blocks as scenario
 
-    check(format, output)
+    format = check(format, output)
     chosen = scenario.design(tuple(model or ()), count, seed, dtype, backward)
     result = scenario.validate(
         hw, chosen, device, seconds, threads, None, session.seconds(budget), progress=told(sys.stderr)
@@ -47,7 +47,7 @@ def blocks(
 @app.command("kernels")
 def kernels(
     hw: Annotated[str | None, typer.Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
-    format: o.Format = "console", output: o.Out = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published kernel timings that no fit has seen: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
     from simcost.validation.kernels import reference

@@ -1,0 +1,68 @@
+"""Options that contradict: one given twice, a format and a file's suffix."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from simcost.cli.app import run
+
+DECODE = ["decode", "--model", "llama-3.1-8b", "--hw", "h200"]
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    ([*DECODE, "--hw", "h100"], "--hw is given twice"), ([*DECODE, "--hw=h200"], "--hw is given twice"),
+    (["decode", "--model", "a", "--hw", "h200", "--model", "b"], "--model is given twice"),
+    ([*DECODE, "--batch", "1", "--batch", "1"], "--batch is given twice"),
+    ([*DECODE, "-o", "a.csv", "--output", "b.csv"], "--output is given twice"),
+    ([*DECODE, "-oa.csv", "-o", "b.csv"], "-o is given twice"),
+    (["calibrate", "report", "h200", "--family", "gemm", "--family", "experts"], "--family is given twice"),
+])  # fmt: skip
+def test_an_option_with_one_value_is_given_once(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert found.err == f"simcost: {said}: it takes one value\n"
+
+
+def test_options_with_several_values_flags_and_values_that_look_like_options_may_repeat(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        run([*DECODE, "--set", "plan.tp=2", "--set", "plan.dp=1", "--vary", "batch=1,2", "--vary", "context=64,128"])
+        == 0
+    )
+    assert run([*DECODE, "--strict", "--strict"]) == 0
+    assert run(["show", "model", "dbrx", "--set", "--set"]) == 2
+    assert "write path=value" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.md", "a.json", "A.CSV", "a.txt"])
+def test_the_suffix_of_a_file_is_its_format(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*DECODE, "-o", str(tmp_path / name)]) == 0
+    text = (tmp_path / name).read_text()
+    assert ("simcost: note: " in capsys.readouterr().err) == name.lower().endswith("csv")
+    if name.lower().endswith("csv"):
+        assert len(list(csv.DictReader(text.splitlines()))) == 1
+    elif name.endswith("json"):
+        assert json.loads(text)["metrics"]
+    elif name.endswith("md"):
+        assert text.startswith("# simcost decode")
+    else:
+        assert text.startswith("simcost decode: fits")
+
+
+@pytest.mark.parametrize("style", ["console", "json"])
+def test_a_format_that_the_suffix_contradicts_is_refused(
+    style: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "y.csv"
+    for command in (DECODE, ["calibrate", "report", "h200"]):
+        assert run([*command, "--format", style, "-o", str(out)]) == 2
+        assert f"--format {style} contradicts -o {out}, whose suffix means csv" in capsys.readouterr().err
+    assert not out.exists()
