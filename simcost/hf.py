@@ -76,6 +76,7 @@ class Reader:
         self.implied = dict(implied)
         self.where = where
         self.used: set[str] = set()
+        self.asked: set[str] = set()  # also of what only its presence was asked
         self.scalar: set[str] = set()
         self.notes: list[str] = []
 
@@ -89,6 +90,7 @@ class Reader:
         return default if value is None else value
 
     def _raw(self, key: str) -> Any:
+        self.asked.add(key)
         value = self.config.get(key)
         return self.implied.get(key) if value is None else value
 

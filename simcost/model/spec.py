@@ -160,9 +160,19 @@ def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
     bids = [(module.claims(r, layer, layers), name, module) for name, module in discover(package).items()]
     best = max(bid for bid, _, _ in bids)
     winners = [(name, module) for bid, name, module in bids if bid == best]
-    if best == 0 or len(winners) > 1:
-        raise SpecError(f"{r.where}: layer {layer}: {'no' if best == 0 else 'more than one'} block fits ({package})")
+    if best == 0:
+        raise SpecError(f"{r.where}: layer {layer}: no block fits ({package})")
+    if len(winners) > 1:
+        claimed = " and ".join(f"{name} (by {_why(module, r, layer, layers)})" for name, module in winners)
+        raise SpecError(f"{r.where}: layer {layer}: {claimed} claim the {package.rpartition('.')[2]}: no block is both")
     return winners[0][1]
+
+
+def _why(module: ModuleType, r: Reader, layer: int, layers: int) -> str:
+    """The keys of the config that a plug-in looks at when it bids."""
+    r.asked.clear()
+    module.claims(r, layer, layers)
+    return ", ".join(sorted(key for key in r.asked if r.has(key))) or "default"
 
 
 def _identity(block: Block) -> tuple[Any, ...]:

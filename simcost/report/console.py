@@ -81,7 +81,7 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
     if (command, name) == ("explain", "ops"):
         return _by_part(rows, width)
     if command == "calibrate report" and name in ("curves", "parameters"):
-        return curves.errors(rows) if name == "curves" else curves.parameters(rows)
+        return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
 
 

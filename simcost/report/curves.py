@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich import box
@@ -22,43 +23,84 @@ _PARAMETERS = {
     "serial_efficiency": "serial\nshare", "half_bytes": "half\nbytes", "sharpness": "sharp-\nness",
     "half_sizes": "half-saturation sizes",
 }  # fmt: skip
+_BETWEEN = 3  # columns
 _LEGEND = (
     "median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width;"
     " unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
 )
 
 
-def errors(rows: Sequence[Row]) -> list[RenderableType]:
+def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
     """One table a run, in the order in which they answer."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
     found: list[RenderableType] = []
     for number, run in enumerate(runs):
         order = "which answers first" if number == 0 else "which answers where no run above has the kind"
         mine = [row for row in rows if row["run"] == run]
-        found.append(_table(f"curves of {run}" + (f", {order}" if len(runs) > 1 else ""), mine, _ERRORS))
+        found += _table(f"curves of {run}" + (f", {order}" if len(runs) > 1 else ""), mine, _ERRORS, width)
     return [*found, Text(_LEGEND, style="dim")]
 
 
-def parameters(rows: Sequence[Row]) -> list[RenderableType]:
+def parameters(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
     """What was fitted: shares are of the profile's rates."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
-    return [
-        _table(
-            "parameters" + (f" of {run}" if len(runs) > 1 else ""), [r for r in rows if r["run"] == run], _PARAMETERS
-        )
-        for run in runs
-    ]
+    found: list[RenderableType] = []
+    for run in runs:
+        heading = "parameters" + (f" of {run}" if len(runs) > 1 else "")
+        found += _table(heading, [row for row in rows if row["run"] == run], _PARAMETERS, width)
+    return found
 
 
-def _table(heading: str, rows: Sequence[Row], columns: dict[str, str]) -> Table:
+def _table(heading: str, rows: Sequence[Row], columns: dict[str, str], width: int) -> list[RenderableType]:
+    """Names whole, over several lines where they must be; columns that do not fit go from the end."""
+    least = max(len(piece) for row in rows for piece in _pieces(str(row["curve"])))
+    kept, used = _fitting(rows, columns, width, least)
+    whole = max(len(str(row["curve"])) for row in rows)
+    room = min(whole, least + width - used)
     table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    table.add_column("curve", overflow="fold", header_style="cyan", vertical="top")
-    for name, head in columns.items():
+    table.add_column("curve", width=room, no_wrap=True, header_style="cyan", vertical="top")
+    for name in kept:
         words = name == "half_sizes"
         table.add_column(
-            head, justify="left" if words else "right", no_wrap=not words, overflow="fold", header_style="cyan",
-            vertical="top",
+            columns[name], justify="left" if words else "right", no_wrap=not words, min_width=_need(name, columns, rows),
+            overflow="fold", header_style="cyan", vertical="top",
         )  # fmt: skip
     for row in rows:
-        table.add_row(str(row["curve"]), *(cell(name, row.get(name)) for name in columns))
-    return table
+        table.add_row(_wrapped(str(row["curve"]), room), *(cell(name, row.get(name)) for name in kept))
+    dropped = ", ".join(" ".join(columns[name].split()) for name in columns if name not in kept)
+    said = Text(f"not shown at this width (--format csv has them): {dropped}\n", style="dim")
+    return [table, *([said] if dropped else [])]
+
+
+def _fitting(rows: Sequence[Row], columns: dict[str, str], width: int, used: int) -> tuple[list[str], int]:
+    """(columns that the width holds beside `used` of names, what is used then)."""
+    kept: list[str] = []
+    used += _BETWEEN
+    for name in columns:
+        need = _need(name, columns, rows) + _BETWEEN
+        if used + need > width and kept:
+            break
+        kept.append(name)
+        used += need
+    return kept, used
+
+
+def _need(name: str, columns: dict[str, str], rows: Sequence[Row]) -> int:
+    """The least width of a column; the sizes may stand below each other."""
+    cells = [cell(name, row.get(name)) for row in rows]
+    parts = [part for text in cells for part in text.split()] if name == "half_sizes" else cells
+    return max(map(len, [*parts, *columns[name].splitlines()]))
+
+
+def _pieces(name: str) -> list[str]:
+    """A curve's name cut after spaces and dashes."""
+    return [piece for piece in re.split(r"(?<=[- ])", name) if piece]
+
+
+def _wrapped(name: str, width: int) -> str:
+    lines = [""]
+    for piece in _pieces(name):
+        if len(lines[-1]) + len(piece.rstrip()) > width:
+            lines.append("")
+        lines[-1] += piece
+    return "\n".join(line.rstrip() for line in lines)

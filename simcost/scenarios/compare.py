@@ -49,6 +49,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         rests += phases.references(w)
         found = _answers(w, prompt)
         designs.append(_design(w, question, found))
+        said += phases.beyond(w.model, designs[-1].get("max_context"))
         for phase, step in {} if isinstance(found, str) else found.items():
             _terms(terms, label, phase, step)
             if moved.calibrated(step):

@@ -11,11 +11,12 @@ import numpy as np
 from simcost import grammar, lower
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware.profile import Device
+from simcost.model.spec import ModelSpec
 from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import idle, rules, stages
+from simcost.scenarios import idle, measured, rules, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, reason, reasons, sweep, workload
 from simcost.units import show
@@ -82,7 +83,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _off_rows(query, w.device)
+    found += _stand_in(w.device) + _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -91,6 +92,28 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     if m.unused:
         found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
     return tuple(dict.fromkeys(found))
+
+
+def _stand_in(device: Device) -> list[str]:
+    """Whose rows answer, and how far off they are expected."""
+    other = device.sibling
+    if other is None:
+        return []
+    foreign = " of another vendor" if device.title.split()[:1] != other.title.split()[:1] else ""
+    some = "kernels without rows of its own" if device.measurements else "no rows of its own"
+    return [
+        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in, expected off by {measured.expected(device):.0%} (P90)"
+    ]
+
+
+def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
+    """A note where more context fits in memory than the config allows; `reached`: max_context, [tokens]."""
+    most = np.asarray([] if reached is None else reached, np.float64)
+    most = most[np.isfinite(most)]
+    if model.max_positions is None or not most.size or float(most.max()) <= model.max_positions:
+        return ()
+    allowed = f"max_position_embeddings = {model.max_positions:,.0f}"
+    return (f"{model.name}: memory allows a context of {float(most.max()):,.0f}; the config allows {allowed}",)
 
 
 def _off_rows(query: Query, device: Device) -> list[str]:
@@ -113,7 +136,8 @@ def _off_rows(query: Query, device: Device) -> list[str]:
 
 _SUPERSEDED = (
     "assumed.gemm_efficiency", "assumed.attention_efficiency", "assumed.memory_efficiency", "assumed.link_efficiency",
-    "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead",
+    "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
+    "assumed.scaleout_hop_latency",
 )  # fmt: skip
 
 
@@ -187,7 +211,8 @@ def _single(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
-        warnings=warnings(query, w), references=references(w), verdict=sentence, fits=fits,
+        warnings=(*warnings(query, w), *beyond(w.model, found.get("max_context"))), references=references(w),
+        verdict=sentence, fits=fits,
     )  # fmt: skip
 
 
@@ -200,6 +225,7 @@ def _sweep(query: Query) -> Result:
         raise SpecError(f"no point of the sweep can be run: {reason(query, first, True) or priced[0][0].reason}")
     rows = _table(query, vector, priced)
     said = [line for w in runnable for line in warnings(query, w)]
+    said += beyond(runnable[0].model, rows.values.get("max_context"))
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         _name(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},

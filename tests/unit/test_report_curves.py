@@ -72,3 +72,18 @@ def test_the_report_fits_120_columns() -> None:
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 120
     for word in ("beyond", "covered", "99.0 %", "100.0 %", "rows_per_expert=3.49e+03"):
         assert word in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 120])
+def test_the_report_keeps_names_and_whole_cells_at_any_width(width: int) -> None:
+    row = dict.fromkeys(curves._ERRORS, 0.12345) | {"rows": 1300, "run": "r"}
+    name = "attention_prefill bf16-fp8_block-fp8_block-window-write"
+    out = Console(file=io.StringIO(), width=width)
+    out.print(*curves.errors([row | {"curve": name}], width), sep="\n")
+    text = out.file.getvalue()  # type: ignore[attr-defined]
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
+    column = [line[: line.index("  ", 2)].strip() if "  " in line[2:] else line.strip() for line in text.splitlines()]
+    assert name in "".join(part if part.endswith("-") else part + " " for part in column).replace("  ", " ")
+    flat = " ".join(text.split())
+    assert (flat.count("12.3 %") == 8) != ("not shown at this width" in flat)
+    assert "12.3" not in flat.replace("12.3 %", "")
