@@ -10,7 +10,7 @@ and hour, `gpus` or `nodes` the size of the cluster. All functions raise `simcos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import numpy as np
 from simcost import grammar
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
-from simcost.result import Result
+from simcost.result import Result, printers
 from simcost.scenarios import phases
 from simcost.scenarios.query import Query, make
 
@@ -26,18 +26,40 @@ Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
 
 
+def _printed(result: Result) -> str:
+    from simcost.report.text import as_console  # a query that prints nothing loads no rich
+
+    return as_console(result)
+
+
+printers[:] = [_printed]
+
+
+def _sets(given: Sets | None) -> dict[str, Any]:
+    return _table("set", given, "{'plan.tp': 8}")
+
+
+def _table(name: str, given: Any, example: str) -> dict[str, Any]:
+    """Raises SpecError for what maps no paths."""
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping) or not all(isinstance(path, str) for path in given):
+        raise SpecError(f"{name} must map paths to values, such as {example}, not {given!r}")
+    return dict(given)
+
+
 def _decode(
     model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None
 ) -> Query:
     phase = {"batch": batch, "context": context}
-    return make(model, hw, True, phase, dict(sets or {}), _axes(vary), price)
+    return make(model, hw, True, phase, _sets(sets), _axes(vary), price)
 
 
 def _prefill(
     model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None
 ) -> Query:
     phase = {"batch": batch, "isl": isl, "past": past}
-    return make(model, hw, False, phase, dict(sets or {}), _axes(vary), price)
+    return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
 
 
 _DOMAIN = "hw.links.scaleup.domain"
@@ -65,10 +87,13 @@ def _cluster(
 
 
 def _axes(vary: Axes | None) -> dict[str, list[Any]]:
-    axes = {path: list(values) for path, values in (vary or {}).items()}
-    for path, values in axes.items():
+    axes: dict[str, list[Any]] = {}
+    for path, values in _table("vary", vary, "{'batch': [1, 8]}").items():
         grammar.split(path)
-        if not values:
+        if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+            raise SpecError(f"'{path}' must be varied over a list of values, not {values!r}")
+        axes[path] = values.tolist() if isinstance(values, np.ndarray) else list(values)
+        if not axes[path]:
             raise SpecError(f"'{path}' is varied over no values")
     return axes
 
@@ -85,7 +110,7 @@ def decode(
     nodes: int | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
-    return phases.result(_decode(model, hw, batch, context, _cluster(hw, set, gpus, nodes, vary), vary, price))
+    return phases.result(_decode(model, hw, batch, context, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price))
 
 
 def prefill(
@@ -93,7 +118,7 @@ def prefill(
     price: float | None = None, gpus: int | None = None, nodes: int | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
-    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, set, gpus, nodes, vary), vary, price))
+    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price))
 
 
 def compare(
@@ -110,7 +135,7 @@ def compare(
 ) -> Result:
     """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
     time; default: one a replica of the attention and copy of the model."""
-    sets = _cluster(hw, set, gpus, nodes)
+    sets = _cluster(hw, _sets(set), gpus, nodes)
     prompts = None if prefill_batch is None else grammar.count("--prefill-batch", prefill_batch)
     prompt = {"batch": prompts, "isl": isl, "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
@@ -131,7 +156,7 @@ def explain(
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
     from simcost.scenarios import explain as scenario
 
-    sets = _cluster(hw, set, gpus, nodes)
+    sets = _cluster(hw, _sets(set), gpus, nodes)
     if phase == "decode":
         return scenario.result(_decode(model, hw, batch, context, sets, None, price))
     return scenario.result(_prefill(model, hw, batch, isl, past, sets, None, price))
@@ -146,7 +171,7 @@ def plans(
     far as memory goes); `tpot` and `ttft` are limits ([s], or "50ms"); `cp`: split sequences too."""
     if phase not in ("decode", "prefill"):
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
-    sets = _cluster(hw, set, gpus, nodes)
+    sets = _cluster(hw, _sets(set), gpus, nodes)
     if "plan.gpus" not in sets:
         raise SpecError("say how many devices there are: --gpus or --nodes")
     from simcost.scenarios import plans as scenario
@@ -184,14 +209,14 @@ def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
     """Exact counts of a model by zoo name, config.json or directory."""
     from simcost.scenarios import show
 
-    return show.show_model(name, dict(set or {}), grammar.count("--isl", isl))
+    return show.show_model(name, _sets(set), grammar.count("--isl", isl))
 
 
 def show_hardware(name: str, set: Sets | None = None) -> Result:
     """Facts and assumptions of a device profile."""
     from simcost.scenarios import show
 
-    return show.show_hardware(name, dict(set or {}))
+    return show.show_hardware(name, _sets(set))
 
 
 def list_models() -> Result:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
+printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
 
 
 def number(value: Any) -> float | int | None:
@@ -49,7 +50,7 @@ class Columns(Sequence[Row]):
         return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
     `verdict`: one sentence for people; `fits` False makes --strict fail."""
@@ -62,6 +63,15 @@ class Result:
     references: tuple[str, ...] = ()
     verdict: str = ""
     fits: bool = True
+
+    def __repr__(self) -> str:
+        tables = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in self.tables.items())
+        parts = [self.verdict, f"{len(self.metrics)} metrics", tables, f"{len(self.warnings)} notes"]
+        return f"<simcost {self.command}: {'; '.join(part for part in parts if part)}>"
+
+    def __str__(self) -> str:
+        """What the terminal shows."""
+        return printers[0](self) if printers else repr(self)
 
     @property
     def rows(self) -> list[Row]:

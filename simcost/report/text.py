@@ -13,6 +13,17 @@ from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
 
+def as_console(result: Result, width: int = 140) -> str:
+    """What the terminal shows, without colours."""
+    from rich.console import Console
+
+    from simcost.report.console import show
+
+    buffer = io.StringIO()
+    show(result, Console(file=buffer, width=width, highlight=False))
+    return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
+
+
 def as_json(result: Result) -> str:
     return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 

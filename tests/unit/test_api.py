@@ -1,0 +1,59 @@
+"""The Python API: names that can be listed, results that read, wrong types in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import simcost
+from simcost.errors import SpecError
+
+ASK = ("llama-3.1-8b", "h200")
+
+
+def test_the_functions_are_listed_before_they_are_loaded() -> None:
+    probe = "import simcost, sys; print(set(simcost.__all__) <= set(dir(simcost)), 'simcost.api' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"
+
+
+def test_a_result_reads_short_and_prints_as_the_terminal_does() -> None:
+    found = simcost.compare(["llama-3.1-8b", "qwen2.5-7b"], "h200")
+    assert len(repr(found)) < 300
+    assert repr(found).startswith("<simcost compare: all designs fit; ")
+    assert "designs (2 rows)" in repr(found)
+    assert "llama-3.1-8b / qwen2.5-7b on 1 x h200: batch 1" in str(found)
+    assert "\x1b" not in str(found)
+
+
+@pytest.mark.parametrize("sets", ["plan.tp=8", ["plan.tp"], 8, {1: 2}, [("plan.tp", 8)]])
+def test_settings_of_another_type_are_one_line(sets: Any) -> None:
+    for ask in (simcost.decode, simcost.prefill, simcost.explain):
+        with pytest.raises(SpecError, match="set must map paths to values"):
+            ask(*ASK, set=sets)
+    for call in (
+        lambda: simcost.compare(["dbrx", "llama-3.1-8b"], "h200", set=sets), lambda: simcost.show_model("dbrx", set=sets),
+        lambda: simcost.plans(*ASK, gpus=2, set=sets), lambda: simcost.show_hardware("h200", set=sets),
+        lambda: simcost.crossover(*ASK, set=sets),
+    ):  # fmt: skip
+        with pytest.raises(SpecError, match="set must map paths to values"):
+            call()
+
+
+@pytest.mark.parametrize(("vary", "said"), [
+    ("batch=1,8", "vary must map paths"), ({"batch": 8}, "'batch' must be varied over a list"),
+    ({"batch": "1,8"}, "'batch' must be varied over a list"), ({"batch": {"a": 1}}, "must be varied over a list"),
+    ({"batch": []}, "varied over no values"), ({3: [1]}, "vary must map paths"),
+])  # fmt: skip
+def test_axes_of_another_type_are_one_line(vary: Any, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        simcost.decode(*ASK, vary=vary)
+
+
+def test_axes_are_any_list_of_numbers() -> None:
+    rows = [simcost.decode(*ASK, vary={"batch": v}).rows for v in ([1, 2], (1, 2), range(1, 3), np.arange(1, 3))]
+    assert all(row == rows[0] for row in rows)
