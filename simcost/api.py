@@ -118,7 +118,9 @@ def prefill(
     price: float | None = None, gpus: int | None = None, nodes: int | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
-    return phases.result(_prefill(model, hw, batch, isl, past, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price))
+    return phases.result(
+        _prefill(model, hw, batch, isl, past, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price)
+    )
 
 
 def compare(
