@@ -49,6 +49,8 @@ def _open(best: Array, router: Router) -> Bools:
 @lru_cache(maxsize=64)
 def grouped_visits(router: Router, ranks: float) -> float:
     """Distinct ranks of a token's picks."""
+    if ranks <= 1.0:
+        return 1.0
     homes = np.sort(np.floor(selected(router) * ranks / float(router.experts)), axis=1)
     return float(1.0 + (np.diff(homes, axis=1) != 0).sum(axis=1).mean())
 

@@ -20,7 +20,7 @@ from simcost import popularity
 from simcost.errors import SpecError, nearest
 from simcost.extremes import largest_binomial, largest_load, largest_normal
 from simcost.groups import clumped, grouped_visits
-from simcost.num import Num, ceil, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
+from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 RULES = ("random", "max", "top2")
@@ -161,6 +161,8 @@ def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     not be the rank with most rows: whoever takes both maxima has an upper bound."""
     held = (router.experts + spare) / ranks
     mean = touched(routing, router, tokens, held)
+    if every(ranks <= 1.0):  # nobody to wait for, and no tokens to simulate
+        return mean
     if routing.kind == "balanced":
         return maximum(mean, minimum(1.0, held))
     if routing.kind == "random":
