@@ -77,7 +77,7 @@ class Calibrated:
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Exchange):
-            return self._exchange(op)
+            return exchange.priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
             return self._traffic(op)
         cost: Cost | None = None
@@ -87,16 +87,9 @@ class Calibrated:
         return self._roofline(op) if cost is None else cost
 
     def _exchange(self, op: Exchange) -> Cost:
-        cost: Cost | None = None
-        for here, form in exchange.forms(op, self.device):
-            traffic = exchange.resolved(form, self.device)
-            if form.mode == "nccl":
-                mine = self(exchange.all_to_all(form, self.device)) + exchange.notify(traffic)
-            else:
-                mine = self._traffic(traffic) + exchange.notify(traffic)
-            cost = mine if cost is None else mine.where(here, cost)
-        assert cost is not None
-        return cost
+        traffic = exchange.resolved(op, self.device)
+        moves = self(exchange.all_to_all(op, self.device)) if op.mode == "nccl" else self._traffic(traffic)
+        return moves + exchange.notify(traffic)
 
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""

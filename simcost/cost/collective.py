@@ -14,7 +14,7 @@ import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
-from simcost.cost.network import SPREAD, Network
+from simcost.cost.network import SPREAD, Network, between
 from simcost.hardware.profile import Device
 from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
@@ -50,13 +50,8 @@ def parts(op: Collective, device: Device) -> tuple[Collective, Network]:
     # All2All and p2p send their peers what they send them; the others handle the whole tensor inside every domain.
     payload = moved.near if op.kind in ("all_to_all", "p2p") else op.payload
     inner = Collective(op.kind, payload, where(op.group > 1.0, near, 1.0))
-    start = device.assumption("collective_latency") * (op.group > 1.0)
-    if every((nodes <= 1.0) | (op.group <= 1.0)):
-        zero = 0.0 * op.payload * op.group
-        return inner, Network(zero, zero, zero, start, _SOURCE)
-    net, far = tiers.outside(device), (nodes > 1.0) & (op.group > 1.0)
-    light = where(far, moved.far * net.byte, 0.0)
-    return inner, Network(light * net.slow, light, where(far, _far_hops(op, nodes) * net.hop, 0.0), start, _SOURCE)
+    sent_far = where((nodes > 1.0) & (op.group > 1.0), moved.far, 0.0)
+    return inner, between(device, sent_far, _far_hops(op, nodes), _SOURCE)
 
 
 def collective_cost(op: Collective, device: Device) -> Cost:

@@ -82,12 +82,10 @@ class Cost:
         """The same work beside other work: it takes longer, its speed of light does not."""
         return replace(self * factor, light_s=self.light_s)
 
-    def longest(self, other: Cost) -> Cost:
-        return self.where(self.seconds >= other.seconds, other)
-
     def beside(self, other: Cost) -> Cost:
         """Both at once: the longer one's time; at the speed of light the other one may be the longer."""
-        return replace(self.longest(other), light_s=maximum(self.light_s, other.light_s))
+        longest = self.where(self.seconds >= other.seconds, other)
+        return replace(longest, light_s=maximum(self.light_s, other.light_s))
 
     def cheapest(self, other: Cost) -> tuple[Cost, Num]:
         """The cheaper one's time, and where that is the other's; at the speed of light the dearer one may win."""

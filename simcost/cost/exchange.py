@@ -9,13 +9,14 @@ before counts are exchanged (0.8 to 3.8 ms in DeepSeek's trace). Source: deepsee
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
-from simcost.cost.network import SPREAD, Network
+from simcost.cost.network import SPREAD, Network, between
 from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, maximum, minimum, where
 from simcost.ops.collective import Collective
@@ -59,6 +60,15 @@ def forms(op: Exchange, device: Device) -> list[tuple[Mask, Exchange]]:
     return found
 
 
+def priced(op: Exchange, device: Device, price: Callable[[Exchange], Cost]) -> Cost:
+    """Every point by the kernels that run it."""
+    (_, first), *others = forms(op, device)
+    cost = price(first)
+    for here, form in others:
+        cost = price(form).where(here, cost)
+    return cost
+
+
 def all_to_all(op: Exchange, device: Device) -> Collective:
     """What NCCL's All2All moves for it."""
     found = resolved(op, device)
@@ -100,14 +110,7 @@ def traffic_cost(op: Traffic, device: Device) -> Cost:
 def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
     """(what stays inside one domain, what crosses the network)."""
     inner = replace(op, far=0.0 * op.far, group=op.group / op.nodes, nodes=0.0 * op.nodes + 1.0)
-    start = device.assumption("collective_latency") + 0.0 * op.far_bytes
-    far = op.far_bytes > 0.0
-    if not np.any(far):
-        zero = 0.0 * op.far_bytes
-        return inner, Network(zero, zero, zero, start, _SOURCE)
-    net = tiers.outside(device)
-    light = where(far, op.far_bytes * net.byte, 0.0)
-    return inner, Network(light * net.slow, light, where(far, net.hop, 0.0), start, _SOURCE)
+    return inner, between(device, op.far_bytes, 1.0, _SOURCE)
 
 
 def notify(op: Traffic) -> Cost:

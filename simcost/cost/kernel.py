@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
-from simcost.cost.exchange import forms, notify, resolved, traffic_cost
+from simcost.cost.exchange import notify, priced, resolved, traffic_cost
 from simcost.hardware.limits import compute_seconds, memory_seconds
 from simcost.hardware.profile import Device
 from simcost.num import maximum, where
@@ -37,13 +37,7 @@ class Roofline:
         if isinstance(op, Collective):
             return collective_cost(op, self.device)
         if isinstance(op, Exchange):
-            cost: Cost | None = None
-            for here, form in forms(op, self.device):
-                found = resolved(form, self.device)
-                mine = traffic_cost(found, self.device) + notify(found)
-                cost = mine if cost is None else mine.where(here, cost)
-            assert cost is not None
-            return cost
+            return priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
             return traffic_cost(op, self.device)
         work = op.work()
@@ -61,3 +55,7 @@ class Roofline:
             where(computing, slow_compute, 0.0), where(computing, 0.0, slow_memory), 0.0, overhead, light,
             datasheet_s=light, spread={f"{op.family} assumed": SPREAD.get(op.family, OTHER) * total},
         )  # fmt: skip
+
+    def _exchange(self, op: Exchange) -> Cost:
+        found = resolved(op, self.device)
+        return traffic_cost(found, self.device) + notify(found)

@@ -11,10 +11,23 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simcost.cost import tiers
 from simcost.cost.cost import Cost
+from simcost.hardware.profile import Device
 from simcost.num import Num, maximum, minimum, where
 
 SPREAD = 0.45  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
+
+
+def between(device: Device, sent: Num, hops: Num, source: str) -> Network:
+    """`sent` bytes of one rank over the profile's network, after so many hops; nothing where none are sent."""
+    start, far = device.assumption("collective_latency"), np.asarray(sent > 0.0)
+    if not far.any():
+        zero = 0.0 * sent
+        return Network(zero, zero, zero, start, source)
+    net = tiers.outside(device)
+    light = where(far, sent * net.byte, 0.0)
+    return Network(light * net.slow, light, where(far, hops * net.hop, 0.0), start, source)
 
 
 @dataclass(frozen=True, slots=True)

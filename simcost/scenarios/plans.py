@@ -6,7 +6,6 @@ fits at no batch, is a row with its reason. Most likely to be wrong: what a real
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Index
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases, wishes
+from simcost.scenarios import phases, wishes, workers
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, model_of, phase_of, reasons
 from simcost.scenarios.wishes import Wish
@@ -107,7 +106,7 @@ def _priced(
     known = _part(query, _built(query, model, device, fixed, table[runs], every[:1])).values
     wishes.check(wish.metric, sorted(known), "decode" if query.decode else "prefill")
     kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & known.keys()
-    cores = os.cpu_count() or 1
+    cores = workers.cores()
     # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
     parts = np.array_split(runs, cores * max(-(-len(runs) * len(every) // (cores * _PART)), 1))
     with ThreadPoolExecutor(max_workers=cores) as pool:

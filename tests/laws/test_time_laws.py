@@ -211,5 +211,5 @@ def test_cost_is_a_monoid() -> None:
     assert (a + b) + c == a + (b + c)
     assert a + Cost() == a
     assert (a + b) * 2.0 == a * 2.0 + b * 2.0
-    assert a.longest(b).seconds == max(a.seconds, b.seconds)
+    assert a.beside(b).seconds == max(a.seconds, b.seconds)
     assert a.cheapest(b)[0].seconds == min(a.seconds, b.seconds)

@@ -1,7 +1,7 @@
 """The attention core with one query a sequence: GQA, windows, and absorbed MLA over the latent.
 
 Over the latent a few queries (a draft that is verified, the end of a prompt) are so many more heads: all of them attend to the same
-keys (deepseek-ai/FlashMLA, `s_q` times heads are the rows of a tile). Most likely to be wrong: kernels that take one query."""
+keys (deepseek-ai/FlashMLA `csrc/flash_api.cpp`, q_seq_per_hk). Most likely to be wrong: kernels that take one query."""
 
 from __future__ import annotations
 

@@ -105,7 +105,9 @@ def covers(op: Op) -> Where:
     return core is not None and (core.q_len != 1.0) & ~np.asarray(few_over_latent(core))
 
 
-FEW = 64.0  # queries: a tile of FlashMLA holds so many rows (deepseek-ai/FlashMLA, BLOCK_SIZE_M)
+# Queries of a sequence. A judgement: the kernel takes any number (deepseek-ai/FlashMLA folds them into its heads), but engines expand
+# the latent for many, and beyond the rows' 128 heads the interval widens with every query.
+FEW = 64.0
 
 
 def few_over_latent(core: AttentionCore) -> Where:
