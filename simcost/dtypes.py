@@ -1,6 +1,6 @@
 """Number formats, exact to the bit: element bits plus the scales that a block format stores beside them.
 
-Sources: OCP Microscaling Formats v1.0 (mxfp4: 32 elements share one 8-bit scale); NVIDIA NVFP4 (16 elements share one fp8
+Sources: OCP Microscaling Formats v1.0 (mxfp8, mxfp4: 32 elements share one 8-bit scale); NVIDIA NVFP4 (16 elements share one fp8
 scale); DeepSeek-V3 README_WEIGHTS.md (fp8 weights, one fp32 scale per 128x128 block); AutoGPTQ/AWQ checkpoint layout
 (int4, one fp16 scale and one int4 zero per group).
 """
@@ -50,6 +50,7 @@ _TABLE = {
         Dtype("fp8", 8, "fp8"),
         Dtype("fp8_block", 8, "fp8", (128, 128), 32),
         Dtype("int8", 8, "int8"),
+        Dtype("mxfp8", 8, "mxfp8", (1, 32), 8),
         Dtype("mxfp4", 4, "fp4", (1, 32), 8),
         Dtype("nvfp4", 4, "fp4", (1, 16), 8),
         Dtype("int4", 4, "", (1, 128), 20),

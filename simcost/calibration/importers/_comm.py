@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 
 from simcost import units
-from simcost.calibration.importers._tables import Candidate, candidate, kept, newest, order, plain_table, read_table
+from simcost.calibration.importers._tables import Candidate, candidate, kept, order, plain_table, read_table, versions
 from simcost.routing import Router, Routing, visited
 
 
 def nccl(root: Path) -> Iterator[Candidate]:
     """nccl-tests on one node, half precision. Sizes are elements of the whole buffer: what is gathered, scattered,
     reduced, or sent by a rank with its own part."""
-    path = max(root.glob("comm/nccl/*/nccl_perf.parquet"), key=lambda p: order(p.parent.name), default=None)
-    if path is None:
-        return
-    frame = read_table(path, ("nccl_dtype", "num_gpus", "message_size", "op_name"))
-    frame = frame[frame["nccl_dtype"] == "half"]
-    for name, what in (("all_reduce",) * 2, ("all_gather",) * 2, ("reduce_scatter",) * 2, ("alltoall", "all_to_all")):
-        mine = frame[frame["op_name"] == name]
-        if len(mine):
-            columns = _exchanged if what == "all_to_all" else _whole
-            yield candidate("collective", {"what": what, "backend": "nccl"}, mine, columns, path)
+    for path in sorted(root.glob("comm/nccl/*/nccl_perf.parquet"), key=lambda p: order(p.parent.name), reverse=True):
+        frame = read_table(path, ("nccl_dtype", "num_gpus", "message_size", "op_name"))
+        frame = frame[frame["nccl_dtype"] == "half"]
+        for name, what in (
+            ("all_reduce",) * 2, ("all_gather",) * 2, ("reduce_scatter",) * 2, ("alltoall", "all_to_all"),
+        ):  # fmt: skip
+            mine = frame[frame["op_name"] == name]
+            if len(mine):
+                columns = _exchanged if what == "all_to_all" else _whole
+                yield candidate("collective", {"what": what, "backend": "nccl"}, mine, columns, path)
 
 
 def _whole(f: Any) -> dict[str, Any]:
@@ -82,7 +82,7 @@ def _exchange(frames: list[tuple[Path, Any]], mode: str, direction: str, reach: 
         )
         mine, dropped, bad = kept(mine, {_SLOW: slow})
         labels = {"mode": mode, "direction": direction, "reach": reach}
-        yield candidate("exchange", labels, mine, _copies(mode, direction), path, dropped, bad)
+        yield candidate("exchange", labels, mine, _copies(mode, direction), path, dropped, bad, library="deepep")
         return
 
 
@@ -114,7 +114,7 @@ def nvlink(root: Path) -> Iterator[Candidate]:
     """TensorRT-LLM's All2All over an NVLink domain of many racks' worth of GPUs (two-sided kernels): one copy a token and distinct rank.
     The collector's balanced routing spreads a token's picks over as many ranks as there are; the exchange of indices before a
     dispatch is part of it. Widths by format: bf16, fp8 of one byte, nvfp4 with a scale for 16 numbers; combine in bf16."""
-    path = newest(root, "comm", "trtllm", "trtllm_alltoall")
+    path = next(iter(versions(root, "comm", "trtllm", "trtllm_alltoall")), None)
     if path is None:
         return
     key = ["moe_dtype", "num_tokens", "moe_ep_size", "hidden_size", "topk", "num_experts"]
@@ -128,7 +128,7 @@ def nvlink(root: Path) -> Iterator[Candidate]:
             mine = mine.assign(latency=mine["latency"] + mine["before"])
         if len(mine):
             labels = {"mode": "nvlink", "direction": direction, "reach": "node"}
-            yield candidate("exchange", labels, mine, _spread_evenly(direction), path)
+            yield candidate("exchange", labels, mine, _spread_evenly(direction), path, library="nvlink")
 
 
 _TOKEN = {"bfloat16": 2.0, "fp8": 1.0, "nvfp4": 0.5 + 1.0 / 16.0}  # bytes an element
@@ -149,14 +149,17 @@ def _spread_evenly(direction: str) -> Callable[[Any], dict[str, Any]]:
 _MS = units.parse("1 us", "seconds") / units.parse("1 ms", "seconds")
 
 
-def custom(root: Path) -> Iterator[Candidate]:
-    """vLLM's own all-reduce as it runs in a CUDA graph; it falls back to NCCL for large tensors by itself."""
-    path = newest(root, "comm", "vllm", "custom_allreduce")
-    if path is None:
-        return
-    frame = read_table(path, ("num_gpus", "message_size", "allreduce_dtype", "kernel_source"))
-    mine, dropped, bad = kept(
-        frame, {"eager rows copy their input first": lambda f: f["kernel_source"].str.contains("eager")}
-    )
-    if len(mine):
-        yield candidate("collective", {"what": "all_reduce", "backend": "custom"}, mine, _whole, path, dropped, bad)
+def custom(root: Path, engine: str) -> Iterator[Candidate]:
+    """An engine's own all-reduce as it runs in a CUDA graph; it falls back to NCCL for large tensors by itself. TensorRT-LLM's name
+    stands in some tables that were filed under another engine: they are its kernels, and are read as its own."""
+    for path in versions(root, "comm", engine, "custom_allreduce"):
+        frame = read_table(path, ("num_gpus", "message_size", "allreduce_dtype", "kernel_source"))
+        if engine != "trtllm" and frame["kernel_source"].eq("TRTLLM").all():
+            continue
+        mine, dropped, bad = kept(
+            frame, {"eager rows copy their input first": lambda f: f["kernel_source"].str.contains("eager")}
+        )
+        if len(mine):
+            yield candidate(
+                "collective", {"what": "all_reduce", "backend": "custom"}, mine, _whole, path, dropped, bad
+            )

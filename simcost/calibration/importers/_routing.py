@@ -20,17 +20,17 @@ GROUPED = {(7168, 256, 8)}  # (hidden, experts, top-k) whose model routes by gro
 
 def table_routing(frame: Any, by_groups: bool) -> tuple[Array, Array]:
     """(touched experts, load of the busiest over the mean) of every row; `by_groups`: models that route by groups did so."""
+    names = ["num_experts", "topk", "num_tokens", "distribution", "hidden_size"]
+    place = frame.groupby(names, sort=False).ngroup().to_numpy()
+    first = np.unique(place, return_index=True)[1]
     found = np.array(
         [
             routing(int(e), int(k), int(t), str(d), by_groups and (int(h), int(e), int(k)) in GROUPED)
-            for e, k, t, d, h in zip(
-                frame["num_experts"], frame["topk"], frame["num_tokens"], frame["distribution"], frame["hidden_size"],
-                strict=True,
-            )
+            for e, k, t, d, h in frame[names].iloc[first].itertuples(index=False)
         ],
         np.float64,
-    )  # fmt: skip
-    return found[:, 0], found[:, 1]
+    )
+    return found[place, 0], found[place, 1]
 
 
 @cache

@@ -16,17 +16,13 @@ from simcost.errors import SpecError
 from simcost.num import Array
 
 PACKAGE = "aiconfigurator-core"
-BAD = {
-    "vllm 0.24.0 gemm fp8_block": "eager, launch-bound: 55 us and more a call (ai-dynamo/aiconfigurator issue 1414)",
-    "trtllm 1.0.0 attention": "A100 1.0.0 tables stand above the memory bandwidth",
-    "trtllm 1.3.0rc10 attention": "H100 rc10 tables are broken",
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Rows of one kind before thinning. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason;
-    `excluded`: those of them whose work is known, so that a report can say what they would have done."""
+    """Rows of one kind from one table. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason;
+    `excluded`: those of them whose work is known, so that a report can say what they would have done. `engine`, `version`: whose
+    kernels they are; `variant` [rows]: a number for what the family's columns do not hold (how tokens were routed)."""
 
     family: str
     labels: Mapping[str, str]
@@ -36,25 +32,23 @@ class Candidate:
     kernels: tuple[str, ...]
     dropped: Mapping[str, int]
     excluded: Rows | None = None
+    engine: str = ""
+    version: str = ""
+    variant: Array | None = None
+
+    @property
+    def rows(self) -> Rows:
+        return Rows(self.numbers, self.seconds)
 
 
-def newest(root: Path, op: str, engine: str, table: str, dtype: str = "") -> Path | None:
-    """The newest version's table that is not in BAD; of a MoE format, the newest that holds more than a few models."""
-    found = [p for p in root.glob(f"{op}/{engine}/*/{table}_perf.parquet") if _usable(engine, p, op)]
-    for path in sorted(found, key=lambda p: order(p.parent.name), reverse=True):
-        if not dtype or dtype in _FEW:
-            return path
-        frame = read_table(path, ("moe_dtype", "num_experts"))
-        if frame[frame["moe_dtype"] == dtype]["num_experts"].nunique() >= 4:
-            return path
-    return None
+ENGINES = ("vllm", "sglang", "trtllm")
+LIBRARIES = ("nccl", "deepep", "nvlink")  # whatever engine calls them, the kernels are the same
 
 
-def _usable(engine: str, path: Path, op: str) -> bool:
-    return f"{engine} {path.parent.name} {op}" not in BAD
-
-
-_FEW = ("w4a16_mxfp4", "int4_wo")
+def versions(root: Path, op: str, engine: str, table: str) -> list[Path]:
+    """Every version's table, the newest first."""
+    found = root.glob(f"{op}/{engine}/*/{table}_perf.parquet")
+    return sorted(found, key=lambda path: order(path.parent.name), reverse=True)
 
 
 def order(text: str) -> tuple[tuple[int, str], ...]:
@@ -98,23 +92,38 @@ def candidate(
     path: Path,
     dropped: Mapping[str, int] = MappingProxyType({}),
     bad: Any = None,
+    variant: Callable[[Any], Any] | None = None,
+    library: str = "",
 ) -> Candidate:
-    """One kind from a frame; `columns`: the family's numbers of a frame; `bad`: left-out rows."""
-    rows = _rows(frame, columns)
+    """One kind from a frame; `columns`: the family's numbers of a frame; `bad`: left-out rows; `variant`: of every row of one;
+    `library`: whose kernels they are, where it is not the engine in the table's path."""
+    rows, kinds = _rows(frame, columns, variant)
     kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
-    excluded = _rows(bad, columns) if bad is not None and len(bad) else None
-    return Candidate(family, labels, rows.numbers, rows.seconds, _where(path), kernels, dict(dropped), excluded)
+    excluded = _rows(bad, columns, variant)[0] if bad is not None and len(bad) else None
+    engine, version = path.parts[-3:-1]
+    return Candidate(
+        family, labels, rows.numbers, rows.seconds, _where(path), kernels, dict(dropped), excluded, library or engine, version, kinds
+    )  # fmt: skip
 
 
-def _rows(frame: Any, columns: Callable[[Any], Mapping[str, Any]]) -> Rows:
-    """Rows of one shape become their median; milliseconds become seconds."""
+def _rows(
+    frame: Any, columns: Callable[[Any], Mapping[str, Any]], variant: Callable[[Any], Any] | None
+) -> tuple[Rows, Array | None]:
+    """Rows of one shape become their median, of two kernels at one shape the faster; milliseconds become seconds."""
     import pandas as pd
 
     found = columns(frame)
     numbers = pd.DataFrame({name: np.broadcast_to(np.asarray(v, float), (len(frame),)) for name, v in found.items()})
     numbers["seconds"] = frame["latency"].to_numpy(float) * units.parse("1 ms", "seconds")
-    merged = numbers.groupby(list(found), as_index=False)["seconds"].median()
-    return Rows({name: merged[name].to_numpy(float) for name in found}, merged["seconds"].to_numpy(float))
+    by = list(found)
+    if variant is not None:
+        numbers["variant"] = np.asarray(variant(frame), float)
+        by.append("variant")
+    numbers["kernel"] = frame["kernel_source"].astype(str).to_numpy() if "kernel_source" in frame else ""
+    each = numbers.groupby([*by, "kernel"], as_index=False)["seconds"].median()
+    merged = each.groupby(by, as_index=False)["seconds"].min()
+    rows = Rows({name: merged[name].to_numpy(float) for name in found}, merged["seconds"].to_numpy(float))
+    return rows, None if variant is None else merged["variant"].to_numpy(float)
 
 
 def kept(

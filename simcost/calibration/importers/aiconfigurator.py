@@ -1,7 +1,8 @@
 """The measured tables of the package `aiconfigurator-core` (ai-dynamo/aiconfigurator, Apache-2.0), read once to make rows.
 
-Every table says which engine timed which kernel; the importer says what work that was. Most likely to be wrong: a
-collector that changed under the same column names; every reading below was checked against FLOP/s and B/s of the rows.
+Every table of every engine and version becomes a candidate; which of them may speak is not decided here but in
+`simcost.calibration.soundness`, from the rows alone. Most likely to be wrong: a collector that changed under the same column
+names; every reading below was checked against FLOP/s and B/s of the rows.
 """
 
 from __future__ import annotations
@@ -16,21 +17,20 @@ import numpy as np
 
 from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
 from simcost.calibration.importers._routing import table_routing
-from simcost.calibration.importers._tables import BAD, PACKAGE, Candidate, candidate, kept, newest, read_table
+from simcost.calibration.importers._tables import ENGINES, PACKAGE, Candidate, candidate, kept, order, read_table, versions
 from simcost.errors import SpecError, nearest
 
 SYSTEMS = {
     "a100_sxm": "a100", "h100_sxm": "h100", "h200_sxm": "h200", "l40s": "l40s", "b200_sxm": "b200", "gb200": "gb200",
     "b300_sxm": "b300", "gb300": "gb300",
 }  # fmt: skip
-_DTYPE = {
-    "bfloat16": "bf16",
-    "fp8": "fp8",
-    "fp8_block": "fp8_block",
-    "nvfp4": "nvfp4",
-    "w4a16_mxfp4": "mxfp4",
-    "int4_wo": "int4",
-}
+# Weights and arithmetic of a table's format.
+_FORMATS = {
+    "bfloat16": ("bf16", "bf16"), "fp8": ("fp8", "fp8"), "fp8_block": ("fp8_block", "fp8_block"), "nvfp4": ("nvfp4", "nvfp4"),
+    "w4a16_mxfp4": ("mxfp4", "bf16"), "w4a8_mxfp4_mxfp8": ("mxfp4", "mxfp8"), "int4_wo": ("int4", "bf16"),
+    "int8_wo": ("int8", "bf16"),
+}  # fmt: skip
+_CACHES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 
 def version() -> str:
@@ -51,87 +51,85 @@ def home() -> Path:
 
 
 def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
-    """Every kind that the tables of a system hold. Raises SpecError for unknown systems and foreign tables."""
+    """Every kind of every table of a system. Raises SpecError for unknown systems and foreign tables."""
     if system not in SYSTEMS:
         raise SpecError(f"unknown system '{system}' (one of {', '.join(SYSTEMS)}){nearest(system, SYSTEMS)}")
     root = (home() if data is None else data) / system
     if not root.is_dir():
         raise SpecError(f"{root}: no such folder")
-    for read in (_gemm, _batched, _attention, _latent, _experts, nccl, custom, deepep, nvlink):
-        yield from read(root)
+    for engine in ENGINES:
+        for read in (_gemm, _batched, _attention, _latent, _experts):
+            yield from read(root, engine)
+        yield from custom(root, engine)
+    for read_links in (nccl, deepep, nvlink):
+        yield from read_links(root)
 
 
-def _gemm(root: Path) -> Iterator[Candidate]:
-    """vLLM's linear layers: `F.linear` in bf16; fp8 and nvfp4 with the quantisation of their input. fp8 blocks from
-    TensorRT-LLM, because vLLM's table of them is bad (BAD)."""
-    for dtype, engine in (("bfloat16", "vllm"), ("fp8", "vllm"), ("fp8_block", "trtllm"), ("nvfp4", "vllm")):
-        path = newest(root, "gemm", engine, "gemm")
-        if path is None:
-            continue
+def _gemm(root: Path, engine: str) -> Iterator[Candidate]:
+    """Linear layers: `F.linear` in bf16; fp8 and nvfp4 with the quantisation of their input."""
+    for path in versions(root, "gemm", engine, "gemm"):
         frame = read_table(path, ("gemm_dtype", "m", "n", "k"))
-        mine = frame[frame["gemm_dtype"] == dtype]
-        if len(mine):
-            name = _DTYPE[dtype]
-            bad, why = _bad_gemm(root, dtype)
-            yield candidate("gemm", {"x": "bf16", "w": name, "compute": name}, mine, _product, path, why, bad)
+        for name, mine in frame.groupby("gemm_dtype", sort=True):
+            if name in _FORMATS:
+                yield candidate("gemm", _product_labels(name), mine, _product, path)
+
+
+def _product_labels(name: str) -> dict[str, str]:
+    weights, compute = _FORMATS[name]
+    return {"x": "bf16", "w": weights, "compute": compute}
 
 
 def _product(f: Any) -> Mapping[str, Any]:
     return {"batch": 1.0, "m": f["m"], "n": f["n"], "k": f["k"]}
 
 
-def _bad_gemm(root: Path, dtype: str) -> tuple[Any, dict[str, int]]:
-    """Rows of the table that BAD names, for the report only."""
-    path = root / "gemm" / "vllm" / "0.24.0" / "gemm_perf.parquet"
-    if dtype != "fp8_block" or not path.is_file():
-        return None, {}
-    frame = read_table(path, ("gemm_dtype", "m", "n", "k"))
-    mine = frame[frame["gemm_dtype"] == dtype]
-    return mine, {f"vLLM's table, {BAD['vllm 0.24.0 gemm fp8_block']}": len(mine)} if len(mine) else {}
-
-
-def _batched(root: Path) -> Iterator[Candidate]:
+def _batched(root: Path, engine: str) -> Iterator[Candidate]:
     """MLA's per-head absorption: [T, 128] x [128, 512] and back, one product a head. Stands beside the plain GEMMs of
     its format as a kind of its own: the input is strided."""
-    path = newest(root, "mla_bmm", "vllm", "mla_bmm")
-    if path is None:
-        return
-    frame = read_table(path, ("bmm_dtype", "num_tokens", "num_heads", "op_name"))
-    mine = frame[frame["bmm_dtype"] == "bfloat16"]
-
-    def columns(f: Any) -> Mapping[str, Any]:
-        before = f["op_name"] == "mla_gen_pre"
-        n, k = np.where(before, 512.0, 128.0), np.where(before, 128.0, 512.0)
-        return {"batch": f["num_heads"], "m": f["num_tokens"], "n": n, "k": k}
-
-    yield candidate("batched_gemm", {"x": "bf16", "w": "bf16", "compute": "bf16"}, mine, columns, path)
+    for path in versions(root, "mla_bmm", engine, "mla_bmm"):
+        frame = read_table(path, ("bmm_dtype", "num_tokens", "num_heads", "op_name"))
+        mine = frame[frame["bmm_dtype"] == "bfloat16"]
+        if len(mine):
+            yield candidate("batched_gemm", {"x": "bf16", "w": "bf16", "compute": "bf16"}, mine, _absorption, path)
 
 
-def _attention(root: Path) -> Iterator[Candidate]:
-    """vLLM's attention kernels over a paged cache; heads are those of one GPU, the mask is causal, windows slide and
+def _absorption(f: Any) -> Mapping[str, Any]:
+    before = f["op_name"] == "mla_gen_pre"
+    n, k = np.where(before, 512.0, 128.0), np.where(before, 128.0, 512.0)
+    return {"batch": f["num_heads"], "m": f["num_tokens"], "n": n, "k": k}
+
+
+def _attention(root: Path, engine: str) -> Iterator[Candidate]:
+    """Attention kernels over a paged cache; heads are those of one GPU, the mask is causal, windows slide and
     count the token itself, the write of the new K and V is inside. With an fp8 cache Q is fp8 too and the kernel computes
-    in fp8 (FlashAttention 3, TensorRT-LLM's kernels), whatever `attn_dtype` says; FlashInfer on the L40S keeps bf16."""
+    in fp8 (FlashAttention 3, TensorRT-LLM's kernels), whatever `attn_dtype` says of vLLM; SGLang and TensorRT-LLM were timed with
+    both, and their bf16 queries over an fp8 cache ran a fallback. FlashInfer on the L40S keeps bf16."""
     for phase, table in (("prefill", "context_attention"), ("decode", "generation_attention")):
-        path = newest(root, "attention", "vllm", table)
-        if path is None:
-            continue
-        frame = read_table(
-            path, ("batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", "kv_cache_dtype", "step")
-        )
-        frame = frame.assign(window_size=frame.get("window_size", 0))
-        drops = _DECODE_DROPS | (_PREFILL_DROPS if phase == "prefill" else {})
-        columns = _per_gpu_heads(phase == "prefill")
-        for cache in ("bfloat16", "fp8"):
-            for windowed in (False, True):
-                mine = frame[(frame["kv_cache_dtype"] == cache) & ((frame["window_size"] > 0) == windowed)]
-                mine, dropped, bad = kept(mine, drops)
-                if len(mine):
-                    narrow = cache == "fp8" and root.name not in _WIDE_CORE
-                    labels = {
-                        "x": "bf16", "kv": _DTYPE[cache], "compute": "fp8" if narrow else "bf16",
-                        "layout": "window" if windowed else "gqa", "scope": "write",
-                    }  # fmt: skip
-                    yield candidate(f"attention_{phase}", labels, mine, columns, path, dropped, bad)
+        for path in versions(root, "attention", engine, table):
+            frame = read_table(path, _ATTENTION_COLUMNS)
+            frame = frame.assign(window_size=frame.get("window_size", 0))
+            for cache in _CACHES:
+                for windowed in (False, True):
+                    mine = frame[(frame["kv_cache_dtype"] == cache) & ((frame["window_size"] > 0) == windowed)]
+                    mine = mine[_queries(mine, root, engine, phase, cache)]
+                    mine, dropped, bad = kept(mine, _ATTENTION_DROPS | (_PREFILL_DROPS if phase == "prefill" else {}))
+                    if len(mine):
+                        labels = _core_labels(root, cache, "window" if windowed else "gqa")
+                        columns = _per_gpu_heads(phase == "prefill")
+                        yield candidate(f"attention_{phase}", labels, mine, columns, path, dropped, bad)
+
+
+def _queries(frame: Any, root: Path, engine: str, phase: str, cache: str) -> Any:
+    """The rows whose queries are of the format that the engine gives this kernel."""
+    narrow = cache == "fp8" and phase == "prefill" and engine != "vllm" and root.name not in _WIDE_CORE
+    return frame["attn_dtype"] == ("fp8" if narrow else "bfloat16")
+
+
+def _core_labels(root: Path, cache: str, layout: str) -> dict[str, str]:
+    narrow = cache == "fp8" and root.name not in _WIDE_CORE
+    return {
+        "x": "bf16", "kv": _CACHES[cache], "compute": "fp8" if narrow else "bf16", "layout": layout, "scope": "write",
+    }  # fmt: skip
 
 
 def _per_gpu_heads(prefill: bool) -> Callable[[Any], Mapping[str, Any]]:
@@ -145,37 +143,31 @@ def _per_gpu_heads(prefill: bool) -> Callable[[Any], Mapping[str, Any]]:
 
 
 _WIDE_CORE = ("l40s", "a100_sxm")
-_DECODE_DROPS: dict[str, Callable[[Any], Any]] = {
-    "a fallback kernel (Triton) ran for this head width": lambda f: f["kernel_source"].str.contains(
-        "triton", case=False
-    ),
-    "FlashAttention 4 ran for heads of 512": lambda f: f["head_dim"] > 256,
+_ATTENTION_COLUMNS = (
+    "batch_size", "isl", "num_heads", "num_key_value_heads", "head_dim", "attn_dtype", "kv_cache_dtype", "step", "kernel_source",
+)  # fmt: skip
+_ATTENTION_DROPS: dict[str, Callable[[Any], Any]] = {
+    "a fallback kernel (Triton) ran": lambda f: f["kernel_source"].str.contains("triton", case=False),
+    "heads wider than 256 ran another kernel": lambda f: f["head_dim"] > 256,
 }
 _PREFILL_DROPS: dict[str, Callable[[Any], Any]] = {
     "one query a sequence: the decode kernel ran": lambda f: f["isl"] == 1,
 }
 
 
-def _latent(root: Path) -> Iterator[Candidate]:
-    """TensorRT-LLM's MLA: expanded 192/128 a head in prefill, absorbed 576/512 over the shared latent in decode; heads
+def _latent(root: Path, engine: str) -> Iterator[Candidate]:
+    """MLA: expanded 192/128 a head in prefill, absorbed 576/512 over the shared latent in decode; heads
     are those of one GPU (`tp_size` only says how they came about); rope and the write of the latent are inside, and with
     an fp8 cache the quantisation and fp8 arithmetic."""
     for phase, table in (("prefill", "context_mla"), ("decode", "generation_mla")):
-        path = newest(root, "mla", "trtllm", table)
-        if path is None:
-            continue
-        frame = read_table(path, ("batch_size", "isl", "num_heads", "kv_cache_dtype", "step", "mla_dtype"))
-        expanded = phase == "prefill"
-        columns = _latent_heads(expanded)
-        for cache in ("bfloat16", "fp8"):
-            mine = frame[(frame["kv_cache_dtype"] == cache) & (frame["mla_dtype"] == "bfloat16")]
-            if not len(mine):
-                continue
-            labels = {
-                "x": "bf16", "kv": _DTYPE[cache], "compute": "bf16" if root.name in _WIDE_CORE else _DTYPE[cache],
-                "layout": "mla" if expanded else "latent", "scope": "write",
-            }  # fmt: skip
-            yield candidate(f"attention_{phase}", labels, mine, columns, path)
+        for path in versions(root, "mla", engine, table):
+            frame = read_table(path, ("batch_size", "isl", "num_heads", "kv_cache_dtype", "step", "mla_dtype"))
+            expanded = phase == "prefill"
+            for cache in _CACHES:
+                mine = frame[(frame["kv_cache_dtype"] == cache) & (frame["mla_dtype"] == "bfloat16")]
+                if len(mine):
+                    labels = _core_labels(root, cache, "mla" if expanded else "latent")
+                    yield candidate(f"attention_{phase}", labels, mine, _latent_heads(expanded), path)
 
 
 def _latent_heads(expanded: bool) -> Callable[[Any], Mapping[str, Any]]:
@@ -189,30 +181,27 @@ def _latent_heads(expanded: bool) -> Callable[[Any], Mapping[str, Any]]:
     return columns
 
 
-def _experts(root: Path) -> Iterator[Candidate]:
+def _experts(root: Path, engine: str) -> Iterator[Candidate]:
     """The fused experts on one rank that holds all of them (moe_ep_size 1), top-k and quantisation inside; balanced and
-    two power-law routings. vLLM's kernels; on Blackwell TensorRT-LLM's in bf16, fp8 and fp8_block, where vLLM's stood on
-    an untuned default (half the rate at large batches)."""
-    blackwell = root.name in _BLACKWELL
-    for dtype in ("bfloat16", "fp8", "fp8_block", "nvfp4", "w4a16_mxfp4", "int4_wo"):
-        engine = "trtllm" if blackwell and dtype in ("bfloat16", "fp8", "fp8_block") else "vllm"
-        path = newest(root, "moe", engine, "moe", dtype)
-        if path is None:
-            continue
+    power-law routings."""
+    for path in versions(root, "moe", engine, "moe"):
         frame = read_table(path, _EXPERT_COLUMNS)
-        mine, dropped, bad = kept(frame[frame["moe_dtype"] == dtype], _EXPERT_DROPS, (_PARALLEL,))
         every = root.name == "a100_sxm"  # the old collector gave every model a gate
-        columns = _expert_columns(engine == "vllm" and not every)
-        for gated in (True, False):
-            part, out = (f[(every | ~_plain(f)) == gated] for f in (mine, bad))
-            if len(part):
-                yield candidate("experts", _expert_labels(dtype, gated), part, columns, path, dropped, out)
+        columns = _expert_columns(engine in _LIMITED and order(path.parent.name) >= order(_LIMITED[engine]))
+        for name, rows in frame.groupby("moe_dtype", sort=True):
+            if name not in _FORMATS:
+                continue
+            mine, dropped, bad = kept(rows, _EXPERT_DROPS, (_PARALLEL,))
+            for gated in (True, False):
+                part, out = (f[(every | ~_plain(f)) == gated] for f in (mine, bad))
+                if len(part):
+                    labels = {**_product_labels(name), "gated": "gated" if gated else "plain"}
+                    yield candidate("experts", labels, part, columns, path, dropped, out, _routing_kind)
 
 
-def _expert_labels(dtype: str, gated: bool) -> dict[str, str]:
-    name = _DTYPE[dtype]
-    compute = name if name in ("bf16", "fp8", "fp8_block", "nvfp4") else "bf16"
-    return {"x": "bf16", "w": name, "compute": compute, "gated": "gated" if gated else "plain"}
+def _routing_kind(f: Any) -> Any:
+    """0 balanced, else the exponent of the power law."""
+    return f["distribution"].map(lambda text: 0.0 if text == "balanced" else float(text.rsplit("_", 1)[-1]))
 
 
 def _expert_columns(by_groups: bool) -> Callable[[Any], Mapping[str, Any]]:
@@ -230,17 +219,20 @@ def _expert_columns(by_groups: bool) -> Callable[[Any], Mapping[str, Any]]:
 def _plain(frame: Any) -> Any:
     """Nemotron's experts have no gate: two matrices. (hidden, width) of its models."""
     pairs = ((1024, 2688), (2688, 1856), (2048, 5120), (8192, 5120))
-    found = frame["hidden_size"] < 0
+    found = frame["kernel_source"].astype(str).str.contains("nongated")
     for hidden, width in pairs:
         found = found | ((frame["hidden_size"] == hidden) & (frame["inter_size"] == width))
     return found
 
 
-_BLACKWELL = ("b200_sxm", "gb200", "b300_sxm", "gb300")
 _EXPERT_COLUMNS = (
     "moe_dtype", "num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size",
     "distribution", "kernel_source",
 )  # fmt: skip
+# The first version whose collector drew DeepSeek-V3's experts as its router does, four groups of eight. Told by the rows: balanced
+# tokens that touch every expert take longer than skewed ones, unless half of the experts are out of reach (64 tokens on the H200:
+# 405 against 556 us; SGLang 0.5.10: 784 against 608, vLLM 0.22 on the B200: 526 against 426, TensorRT-LLM: 789 against 602).
+_LIMITED = {"vllm": "0.24.0", "sglang": "0.5.14"}
 _PARALLEL = "expert parallel: which copies a rank computes is not in the table"
 _EXPERT_DROPS: dict[str, Callable[[Any], Any]] = {
     _PARALLEL: lambda f: f["moe_ep_size"] != 1,
