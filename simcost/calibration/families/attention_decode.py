@@ -18,6 +18,7 @@ COLUMNS = prefill.COLUMNS
 WORDS = prefill.WORDS
 NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
+LADDERS = ("batch", "past")
 SIZES = ("kv_heads_of_batch", "keys")
 LENGTHS = None
 

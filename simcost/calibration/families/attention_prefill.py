@@ -42,6 +42,7 @@ WORDS = {
 }
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+LADDERS = ("batch", "q_len")
 SIZES = ("keys", "query_rows", "d_qk")
 LENGTHS = None
 

@@ -13,6 +13,7 @@ WORDS = gemm.WORDS
 NUMBERS = gemm.NUMBERS
 LABELS = gemm.LABELS
 SIZES = gemm.SIZES
+LADDERS = gemm.LADDERS
 LENGTHS = None
 
 op = gemm.op

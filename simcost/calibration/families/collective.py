@@ -25,6 +25,7 @@ WORDS = {
 }
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+LADDERS = ("bytes",)
 LENGTHS = None
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0, "p2p": 1.0}
 

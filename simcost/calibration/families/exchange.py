@@ -35,6 +35,7 @@ WORDS = {
 }
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+LADDERS = ("tokens",)
 LENGTHS = None
 
 

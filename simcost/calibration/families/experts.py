@@ -33,6 +33,7 @@ COLUMNS = {
 WORDS = {"x": X, "w": W, "compute": COMPUTE, "gated": Word("whether there is a gate", ("gated", "plain"))}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
+LADDERS = ("tokens",)
 SIZES = ("rows_per_expert", "hidden", "width")
 LENGTHS = None
 EXACT = False  # rows of one layer and token count differ in their routing

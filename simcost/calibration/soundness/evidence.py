@@ -1,0 +1,144 @@
+"""A table with what a verdict needs: the light of every row, its class, and shapes that other tables share.
+
+Rows are compared only with rows of the same shape, or with the next rungs of their own ladder (the same kernel with more
+tokens, sequences or bytes). Most likely to be wrong: the footprint of a fused kernel, of which the L2 may hold parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simcost.calibration.family import Labels, families, kind
+from simcost.calibration.rows import Rows
+from simcost.calibration.store import row_terms
+from simcost.calibration.tables import LARGE, UNSCALED
+from simcost.hardware.profile import Device
+from simcost.num import Array, Bools, Index
+
+TINY = UNSCALED
+LEAST = 15  # equal shapes: a median of fewer says nothing
+CLASSES = ("compute", "memory")
+_DRAWN = ("touched", "load", "copies")  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """One table of one kind on one device. compute_s, memory_s, light_s [rows]: seconds at the datasheet's rates; bytes [rows];
+    key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason."""
+
+    device: Device
+    family: str
+    labels: Labels
+    engine: str
+    version: str
+    rows: Rows
+    variant: Array
+    compute_s: Array
+    memory_s: Array
+    bytes: Array
+    key: Array
+    dropped: Mapping[str, int]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def kind(self) -> str:
+        return kind(self.labels)
+
+    @property
+    def name(self) -> str:
+        """Engine and version."""
+        return f"{self.engine} {self.version}"
+
+    @property
+    def light_s(self) -> Array:
+        return np.maximum(self.compute_s, self.memory_s)
+
+    @property
+    def ratio(self) -> Array:
+        """How many times its light a row takes."""
+        return np.asarray(self.rows.seconds / self.light_s)
+
+    @property
+    def beyond_l2(self) -> Bools:
+        cache = 0.0 if self.device.l2 is None else float(np.max(np.asarray(self.device.l2)))
+        return np.asarray(self.bytes > 2.0 * cache)
+
+    def of(self, name: str) -> Bools:
+        """Rows of a class: bound by compute or by memory (half again as much as by the other, and no cache holds them)."""
+        if name == "compute":
+            return np.asarray(self.compute_s > 1.5 * self.memory_s)
+        return np.asarray((self.memory_s > 1.5 * self.compute_s) & self.beyond_l2)
+
+    @property
+    def large(self) -> Bools:
+        return np.asarray(self.light_s >= LARGE)
+
+    @property
+    def tiny(self) -> Bools:
+        return np.asarray(self.light_s < TINY)
+
+    def take(self, keep: Index | Bools, why: str = "") -> Evidence:
+        """Some rows; `why`: what to say of the others."""
+        index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
+        lost = len(self) - len(index)
+        dropped = {**self.dropped, why: self.dropped.get(why, 0) + lost} if why and lost else self.dropped
+        each = {name: getattr(self, name)[index] for name in ("variant", "compute_s", "memory_s", "bytes", "key")}
+        return replace(self, rows=self.rows.take(index), dropped=dropped, **each)
+
+    def fixed(self, running: str) -> Array:
+        """[rows]: one number for all that stays the same along a ladder."""
+        numbers = self.rows.numbers
+        columns = [v for name, v in numbers.items() if name not in (running, *_DRAWN)]
+        if "copies" in numbers:
+            columns.append(np.round(numbers["copies"] / numbers["tokens"], 6))
+        return hashed([*columns, self.variant])
+
+
+def ladders(family: str) -> tuple[str, ...]:
+    """Columns along which a kernel's work grows and its time does not fall."""
+    return tuple(getattr(families()[family], "LADDERS", ()))
+
+
+def evidence(
+    device: Device, family: str, labels: Labels, rows: Rows, engine: str, version: str, variant: Array | None = None
+) -> Evidence:
+    """A table as it stands, nothing dropped. Rows whose work is no kernel's must be out already."""
+    terms, _ = row_terms(families()[family], rows, labels, device)
+    drawn = np.zeros(len(rows)) if variant is None else variant
+    key = hashed([*rows.numbers.values(), drawn])
+    compute, memory = np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s)
+    if family in ("collective", "exchange"):
+        memory = np.asarray(terms.memory_s)  # hops are no light
+    return Evidence(
+        device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {}
+    )
+
+
+def hashed(columns: list[Array]) -> Array:
+    """One 64-bit number for every distinct row of columns."""
+    key = np.zeros(len(columns[0]), np.uint64)
+    for column in columns:
+        bits = np.ascontiguousarray(np.asarray(column, np.float64) + 0.0).view(np.uint64)
+        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    return key
+
+
+def shared(one: Evidence, other: Evidence) -> tuple[Index, Index]:
+    """Rows of two tables that are of one shape."""
+    _, mine, theirs = np.intersect1d(one.key, other.key, return_indices=True)
+    return mine, theirs
+
+
+def median_ratio(one: Evidence, other: Evidence, mask: Bools) -> float | None:
+    """Median of one's time over the other's at equal shapes, among one's rows of `mask`; None with fewer than LEAST."""
+    mine, theirs = shared(one, other)
+    good = mask[mine]
+    if int(good.sum()) < LEAST:
+        return None
+    return float(np.median(one.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]))

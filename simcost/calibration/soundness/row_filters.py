@@ -1,0 +1,70 @@
+"""Rows that cannot be right whatever table they stand in: faster than light, slower than a larger kernel, throttled.
+
+Thresholds were set on the tables of aiconfigurator-core 0.12 before any served measurement was compared. Most likely to be wrong: the
+step of 1.25 between two rungs, which a real change of tiles can reach.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.calibration.soundness.evidence import TINY, Evidence, ladders
+from simcost.num import Bools, Index
+
+FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint
+SPIKE = 1.25
+RUNG = 4.0  # a rung further away than this factor says nothing of the row
+THROTTLED = 0.8
+_BRIEF, _LONG, _CUT = (100e-6, 200e-6), 500e-6, 200e-6  # s of work at the peak rate
+
+
+def filtered(table: Evidence) -> Evidence:
+    """The table without them, with how many went and why."""
+    found = table.take(~too_fast(table), f"below {FASTER:g} of its light")
+    found = found.take(~spikes(found), f"over {SPIKE:g} times the time of a larger kernel")
+    return found.take(~throttled(found), "a clock that fell under load")
+
+
+def too_fast(table: Evidence) -> Bools:
+    """Faster than the datasheet allows: bytes that no cache holds, or arithmetic that bounds the kernel."""
+    if table.family in ("collective", "exchange"):  # of all that a rank sends nothing stays in a cache
+        return np.asarray(table.rows.seconds < FASTER * table.light_s)
+    bounded = table.beyond_l2 | table.of("compute")
+    return np.asarray((table.ratio < FASTER) & bounded & (table.light_s > TINY))
+
+
+def spikes(table: Evidence) -> Bools:
+    """Rows that take longer than the same kernel with more to do, one or two rungs up."""
+    found = np.zeros(len(table), bool)
+    for running in ladders(table.family):
+        order, follows = rungs(table, running)
+        for step in (1, 2):
+            low, high = order[:-step], order[step:]
+            same = np.ones(len(low), bool)
+            for j in range(step):
+                same &= follows[j : len(follows) - (step - 1 - j)]
+            numbers, seconds = table.rows.numbers[running], table.rows.seconds
+            near = numbers[high] + 1.0 <= RUNG * (numbers[low] + 1.0)  # a past may be 0
+            found[low[same & near & (seconds[low] > SPIKE * seconds[high])]] = True
+    return found
+
+
+def rungs(table: Evidence, running: str) -> tuple[Index, Bools]:
+    """(rows in the order of their ladders, whether each is on the ladder of the one before it)."""
+    fixed = table.fixed(running)
+    order = np.lexsort((table.rows.numbers[running], fixed))
+    return order, np.asarray(fixed[order][1:] == fixed[order][:-1])
+
+
+def throttled(table: Evidence) -> Bools:
+    """Products of a table whose rate falls as they grow: the clock gave way, and a shorter kernel in a step would not see it."""
+    if table.family != "gemm":
+        return np.zeros(len(table), bool)
+    bound, work = table.of("compute"), table.compute_s
+    brief, long = bound & (work > _BRIEF[0]) & (work < _BRIEF[1]), bound & (work > _LONG)
+    if not (brief.any() and long.any()):
+        return np.zeros(len(table), bool)
+    reached = work / table.rows.seconds
+    if np.median(reached[long]) >= THROTTLED * np.median(reached[brief]):
+        return np.zeros(len(table), bool)
+    return np.asarray(bound & (work > _CUT))

@@ -1,0 +1,301 @@
+"""Which tables may not speak where another can, and why: from times at equal shapes, never from a served measurement.
+
+A table falls when physics or its neighbours contradict it *and* another table shows that the kernel can be fast: what all engines do slowly
+is how slow it is. The reasons, each with its threshold, stand below in the order in which they are asked. Most likely to be wrong: an
+untuned kernel that engines do run (corroboration keeps what two engines agree on). docs/theory/soundness.md has examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simcost.calibration.family import Labels
+from simcost.calibration.importers._tables import order
+from simcost.calibration.soundness import row_filters
+from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, hashed, median_ratio, shared
+from simcost.num import Bools
+
+FAR = 4.0  # times the light, at large sizes
+BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5, "collective": 2.0}  # how much faster another table must be
+START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, and above so many seconds
+SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
+SMALL_OTHER = 2.2
+COPY = 0.02
+NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
+LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
+GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
+AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other
+ROWS = {"gemm": 2000, "attention_prefill": 300, "attention_decode": 300, "experts": 150, "batched_gemm": 100}  # a table's least
+ROWS_OTHER = 20
+# A part and the one it follows; where its rates for the format are not lower it is not slower.
+PREDECESSOR = {"h100": "a100", "h200": "h100", "b200": "h200", "b300": "b200", "gb200": "h200", "gb300": "gb200"}
+SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A table and why it may not speak ("" when it may)."""
+
+    table: Evidence
+    why: str
+
+
+@dataclass(slots=True)
+class Tables:
+    """All tables of one import, by device, family and kind."""
+
+    every: list[Evidence]
+    by_kind: dict[tuple[str, str, str], list[Evidence]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for table in self.every:
+            self.by_kind.setdefault((table.device.name, table.family, table.kind), []).append(table)
+
+    def rivals(self, table: Evidence) -> list[Evidence]:
+        """Other tables of the same kernel."""
+        return [one for one in self.of(table.device.name, table.family, table.kind) if one is not table]
+
+    def of(self, device: str, family: str, which: str) -> list[Evidence]:
+        return self.by_kind.get((device, family, which), [])
+
+
+def judged(tables: Sequence[Evidence]) -> list[Verdict]:
+    """Rows filtered, then tables judged, then model groups of experts, then tables again without those."""
+    clean = [row_filters.filtered(table) for table in tables]
+    every = Tables(clean)
+    clean = [_without_slow_links(table, every) for table in clean]
+    first = _verdicts(Tables(clean))
+    sound = Tables([verdict.table for verdict in first if not verdict.why])
+    without = [_without_slow_groups(verdict.table, sound, bool(verdict.why)) for verdict in first]
+    return _verdicts(Tables(without))
+
+
+def _verdicts(tables: Tables) -> list[Verdict]:
+    reasons: dict[int, list[str]] = {}
+    for table in tables.every:
+        reasons[id(table)] = [why for judge in _JUDGES for why in judge(table, tables)]
+    by_others = {id(table): _contagion(table, tables, reasons) for table in tables.every}
+    return [Verdict(table, "; ".join([*reasons[id(table)], *by_others[id(table)]])) for table in tables.every]
+
+
+def _narrower_slower(table: Evidence, tables: Tables) -> Iterable[str]:
+    wide = _wider(table.family, table.labels)
+    if wide is None:
+        return
+    found = [one for one in tables.of(table.device.name, table.family, "-".join(wide.values())) if one.engine == table.engine]
+    same = [one for one in found if one.version == table.version] or found[:1]
+    for name in _classes(table):
+        mask = table.of(name) & table.large
+        for other in same:
+            slower = median_ratio(table, other, mask)
+            if slower is not None and slower > 1.0:
+                better = _beaten(table, tables, mask, BETTER["narrower"])
+                if better and not _corroborated(table, tables, mask):
+                    yield f"{name}-bound: {slower:.2f} times the time of its {other.kind}, {better}"
+
+
+def _far_from_light(table: Evidence, tables: Tables) -> Iterable[str]:
+    for name in CLASSES:
+        if (name == "compute" and _weight_only(table)) or (name == "memory" and table.family == "attention_prefill"):
+            continue
+        mask = table.of(name) & table.large
+        if int(mask.sum()) < LEAST:
+            continue
+        ratio = float(np.median(table.ratio[mask]))
+        if ratio > FAR:
+            better = _beaten(table, tables, mask, BETTER["far"])
+            if better and not _corroborated(table, tables, mask):
+                yield f"{name}-bound: {ratio:.1f} times its light, {better}"
+
+
+def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
+    if table.family in ("collective", "exchange"):
+        return
+    start = _start(table)
+    others = [_start(one) for one in tables.rivals(table)]
+    if others and start > START * min(others) and start > START_LEAST:
+        yield f"starts at {start * 1e6:.0f} us, another table at {min(others) * 1e6:.0f}"
+
+
+def _copied(table: Evidence, tables: Tables) -> Iterable[str]:
+    """A narrow cache that takes the time of the wide one where its bytes are half."""
+    wide = _wider(table.family, table.labels)
+    if wide is None or not table.family.startswith("attention"):
+        return
+    for other in tables.of(table.device.name, table.family, "-".join(wide.values())):
+        if (other.engine, other.version) != (table.engine, table.version):
+            continue
+        mine, theirs = shared(table, other)
+        good = table.of("memory")[mine]
+        if int(good.sum()) >= LEAST:
+            apart = np.abs(np.log(table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]))
+            if float(np.median(apart)) < COPY:
+                yield f"the times of {other.kind} at half the bytes"
+
+
+def _slower_than_predecessor(table: Evidence, tables: Tables) -> Iterable[str]:
+    before = PREDECESSOR.get(table.device.name)
+    if before is None:
+        return
+    for name in CLASSES:
+        mask = table.of(name) & table.large
+        for other in tables.of(before, table.family, table.kind):
+            if other.engine != table.engine:
+                continue
+            mine, theirs = shared(table, other)
+            good = mask[mine] & (table.light_s[mine] < NEWER_ROOF * other.light_s[theirs])
+            if int(good.sum()) < LEAST:
+                continue
+            slower = float(np.median(table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]))
+            better = _beaten(table, tables, mask, BETTER["newer"]) if slower > NEWER_SLOWER else ""
+            if better:
+                yield f"{name}-bound: {slower:.2f} times the time of the {before}, {better}"
+                break
+
+
+def _without_slow_links(table: Evidence, tables: Tables) -> Evidence:
+    """A collective without the groups in which it reaches less than a quarter of the link, where another table of the group reaches
+    twice as much, or none reaches it: a machine whose peers could not see each other."""
+    if table.family != "collective":
+        return table
+    out = np.zeros(len(table), bool)
+    for group in np.unique(table.rows.numbers["group"]):
+        best = _reached(table, group)
+        others = [found for one in tables.rivals(table) if (found := _reached(one, group)) is not None]
+        if best is not None and best < LINK and (max(others, default=0.0) > BETTER["collective"] * best or max(others, default=0.0) < LINK):
+            out |= table.rows.numbers["group"] == group
+    return table.take(~out, f"groups that reach less than {LINK:.0%} of the link")
+
+
+def _reached(table: Evidence, group: float) -> float | None:
+    """The best share of the link at large sizes, of a group; None without such rows."""
+    mask = (table.rows.numbers["group"] == group) & (table.rows.numbers["bytes"] >= LARGE_BYTES)
+    return float(np.max(table.memory_s[mask] / table.rows.seconds[mask])) if mask.any() else None
+
+
+def _slow_small(table: Evidence, tables: Tables) -> Iterable[str]:
+    if table.family not in ("gemm", "experts", "attention_prefill", "attention_decode", "batched_gemm"):
+        return
+    latent = table.labels.get("layout") in ("mla", "latent")
+    if table.family.startswith("attention") and not latent:
+        return
+    limit = SMALL.get(table.family, SMALL_OTHER)
+    slower = [r for one in tables.rivals(table) if (r := median_ratio(table, one, table.tiny)) is not None]
+    if slower and max(slower) > limit:
+        yield f"small calls take {max(slower):.1f} times another table's"
+
+
+_JUDGES = (
+    _narrower_slower,
+    _far_from_light,
+    _slow_start,
+    _copied,
+    _slower_than_predecessor,
+    _slow_small,
+)
+
+
+def _contagion(table: Evidence, tables: Tables, reasons: Mapping[int, list[str]]) -> list[str]:
+    """The same code on a sibling, or an older version with the same times, is no better."""
+    if reasons[id(table)] or table.family == "collective":
+        return []
+    for line in SIBLINGS:
+        if table.device.name not in line:
+            continue
+        for device in line:
+            for other in tables.of(device, table.family, table.kind):
+                if other is not table and (other.engine, other.version) == (table.engine, table.version) and reasons[id(other)]:
+                    return [f"as on the {device}: {reasons[id(other)][0]}"]
+    for other in tables.rivals(table):
+        newer = order(other.version) > order(table.version)
+        if other.engine == table.engine and newer and reasons[id(other)]:
+            same = median_ratio(table, other, np.ones(len(table), bool))
+            if same is not None and abs(np.log(same)) < AGREE:
+                return [f"as {other.version}: {reasons[id(other)][0]}"]
+    return []
+
+
+def _beaten(table: Evidence, tables: Tables, mask: Bools, by: float) -> str:
+    """Another table that is so much faster there, in words."""
+    found = [(r, one) for one in tables.rivals(table) if (r := median_ratio(table, one, mask)) is not None and r > by]
+    if not found:
+        return ""
+    ratio, best = max(found, key=lambda pair: pair[0])
+    return f"{ratio:.1f} times {best.name}"
+
+
+def _corroborated(table: Evidence, tables: Tables, mask: Bools) -> bool:
+    """Another engine's table says the same."""
+    for other in tables.rivals(table):
+        if other.engine == table.engine:
+            continue
+        mine, theirs = shared(table, other)
+        good = mask[mine]
+        if int(good.sum()) < LEAST:
+            continue
+        apart = np.log(table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]])
+        if abs(float(np.median(apart))) < AGREE and float(np.quantile(np.abs(apart), 0.75)) < AGREE_P75:
+            return True
+    return False
+
+
+def _without_slow_groups(table: Evidence, sound: Tables, fallen: bool) -> Evidence:
+    """Experts without the models that ran a kernel nobody tuned for them: far from light, and far above a sound table's time or
+    above that of a wider format. Where most of a table would go the table is the fault, and is judged as one."""
+    if table.family != "experts" or fallen:
+        return table
+    numbers = table.rows.numbers
+    group = hashed([numbers["hidden"], numbers["width"], numbers["experts"], np.round(numbers["copies"] / numbers["tokens"], 6)])
+    out = np.zeros(len(table), bool)
+    for each in np.unique(group):
+        mask = (group == each) & (table.light_s >= GROUP_LIGHT)
+        if int(mask.sum()) >= GROUP_LEAST and float(np.median(table.ratio[mask])) > FAR and _slow_group(table, sound, mask):
+            out |= group == each
+    return table.take(~out, "models whose kernel was not tuned") if out.sum() < 0.5 * len(table) else table
+
+
+def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
+    wide = _wider(table.family, table.labels)
+    rivals = [one for one in sound.of(table.device.name, table.family, table.kind) if one.name != table.name]
+    wider = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
+    for others, limit in ((rivals, GROUP_SLOW), (wider, GROUP_WIDE)):
+        for other in others:
+            mine, theirs = shared(table, other)
+            good = mask[mine]
+            if int(good.sum()) >= GROUP_LEAST:
+                ratio = table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]
+                if float(np.median(ratio)) > limit:
+                    return True
+    return False
+
+
+def _wider(family: str, labels: Labels) -> dict[str, str] | None:
+    """The same kernel in the next wider format that tables hold; None for bf16 and for what has no formats."""
+    if family.startswith("attention"):
+        return None if labels["kv"] == "bf16" else {**labels, "kv": "bf16", "compute": "bf16"}
+    if family not in ("gemm", "experts", "batched_gemm") or labels["w"] == "bf16":
+        return None
+    return {**labels, "w": "bf16", "compute": "bf16"}
+
+
+def _classes(table: Evidence) -> tuple[str, ...]:
+    """Where a narrower format must win: prefill of attention by arithmetic, weight-only formats by bytes."""
+    if table.family == "attention_prefill":
+        return ("compute",)
+    return ("memory",) if _weight_only(table) else CLASSES
+
+
+def _weight_only(table: Evidence) -> bool:
+    return table.labels.get("w", "") in ("int4", "int8", "mxfp4") and table.labels.get("compute") == "bf16"
+
+
+def _start(table: Evidence) -> float:
+    return float(np.quantile(table.rows.seconds, 0.01))
+
+
+def enough(table: Evidence) -> bool:
+    """Whether a table holds enough rows to speak."""
+    return len(table) >= ROWS.get(table.family, ROWS_OTHER)
