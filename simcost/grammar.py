@@ -15,7 +15,8 @@ from simcost.errors import SpecError, nearest
 from simcost.plan import CHOICES, COUNTS, Plan
 
 PHASE = ("batch", "context", "isl", "past", "chunk", "routing")
-_ROOTS = ("model", "hw", "plan", "phase")
+_ENGINE = "engine"
+_ROOTS = ("model", "hw", "plan", "phase", _ENGINE)
 _PLAN = tuple(f.name for f in fields(Plan))
 _LARGEST = 1_000_000_000
 
@@ -28,6 +29,7 @@ class Overrides:
     hw: dict[str, Any] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
     phase: dict[str, Any] = field(default_factory=dict)
+    engine: dict[str, Any] = field(default_factory=dict)
 
     def merged(self, assignments: Mapping[str, Any]) -> Overrides:
         """With `path -> value` on top."""
@@ -41,13 +43,17 @@ class Overrides:
 def split(path: str) -> tuple[str, str]:
     """("plan", "tp") of "plan.tp"; bare phase names stand for phase.*. Raises SpecError for unknown roots and plan keys."""
     root, _, key = path.partition(".")
+    if path == _ENGINE:
+        return _ENGINE, _ENGINE
     if not key and root in PHASE:
         return "phase", root
     if root not in _ROOTS or not key:
-        known = [*PHASE, *("plan." + k for k in _PLAN), "model.<config key>", "hw.memory.bandwidth"]
+        known = [*PHASE, _ENGINE, *("plan." + k for k in _PLAN), "model.<config key>", "hw.memory.bandwidth"]
         raise SpecError(
-            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key> or {', '.join(PHASE)}){nearest(path, known)}"
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE} or {', '.join(PHASE)}){nearest(path, known)}"
         )
+    if root == _ENGINE:
+        raise SpecError(f"unknown path '{path}': write {_ENGINE}=vllm")
     if root == "plan" and key not in _PLAN:
         raise SpecError(f"unknown path '{path}' (plan has {', '.join(_PLAN)}){nearest(key, _PLAN)}")
     if root == "phase" and key not in PHASE:
@@ -58,7 +64,7 @@ def split(path: str) -> tuple[str, str]:
 def full(path: str) -> str:
     """One spelling of a path: "batch" for "phase.batch"."""
     root, key = split(path)
-    return key if root == "phase" else f"{root}.{key}"
+    return key if root in ("phase", _ENGINE) else f"{root}.{key}"
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:

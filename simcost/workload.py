@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from simcost import lower
 from simcost.blocks.view import ROLES, View
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
+from simcost.hardware import engines, runs
+from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
@@ -17,7 +20,7 @@ from simcost.routing import check_layers
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Everything one question needs."""
+    """Everything one question needs. `engine`: whose kernels run; "any" for the middle of those that engines would run."""
 
     model: ModelSpec
     device: Device
@@ -25,6 +28,7 @@ class Workload:
     phase: Phase
     view: View
     notes: tuple[str, ...]
+    engine: str = ANY
 
     def formats(self) -> dict[str, str]:
         """The resolved formats, for people and for `inputs`."""
@@ -43,8 +47,9 @@ def _summary(view: View, storage: bool) -> str:
     return main.name if main.name == rest.name else f"{main.name} (rest {rest.name})"
 
 
-def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workload:
-    """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out."""
+def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase, engine: str = ANY) -> Workload:
+    """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out, and for an unknown engine."""
+    _check_engine(device, engines.checked(engine))
     for key, allowed in CHOICES.items():
         value = getattr(plan, key)
         if value not in allowed:
@@ -57,7 +62,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = lower.storage(model, plan)
-    compute = {role: _compute(model, plan, role, storage[role], activation) for role in ROLES}
+    compute = {role: _compute(model, plan, device, role, storage[role], activation) for role in ROLES}
     _computable(
         device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage
     )
@@ -65,15 +70,25 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     view = View(plan, phase, activation, kv, storage, compute, core)
-    found = Workload(model, device, plan, phase, view, ())
-    return Workload(model, device, plan, phase, view, (_defaults(found), *_device_notes(device)))
+    found = Workload(model, device, plan, phase, view, (), engine)
+    return replace(found, notes=(_defaults(found), *_device_notes(device)))
+
+
+def _check_engine(device: Device, engine: str) -> None:
+    """Raises SpecError where an engine is asked for by whose kernels nothing is known of this device."""
+    own = [device, device.sibling] if device.sibling is not None else [device]
+    if engine == TORCH and not any(runs.kind(Path(home)) == "measured" for one in own for home in one.measurements):
+        raise SpecError(
+            f"engine=torch: {device.where} has no measurements of our own: measure it (simcost calibrate run --device cuda), or ask "
+            f"one of {', '.join(engines.names())}"
+        )
 
 
 def _named(name: str | None, key: str) -> Dtype | None:
     return None if name is None else dtype(name, f"plan.{key}")
 
 
-def _compute(model: ModelSpec, plan: Plan, role: str, stored: Dtype, activation: Dtype) -> Dtype:
+def _compute(model: ModelSpec, plan: Plan, device: Device, role: str, stored: Dtype, activation: Dtype) -> Dtype:
     wanted = _named(plan.compute_dtype, "compute_dtype")
     narrow = stored.bits < 16
     if wanted is not None and role in CONVERTED:
@@ -85,6 +100,9 @@ def _compute(model: ModelSpec, plan: Plan, role: str, stored: Dtype, activation:
         return wanted
     if not narrow:
         return stored if stored.bits > activation.bits else activation
+    if stored.name == "mxfp4" and "mxfp8" in device.peaks:
+        # vLLM, SGLang and TensorRT-LLM quantise the input of mxfp4 experts to mxfp8 where the arithmetic exists (Blackwell).
+        return dtype("mxfp8")
     chosen = plan.weight_dtype is not None
     by_config = model.quantisation is not None and model.quantisation.activations
     computes = stored.peak and (by_config if not chosen else stored.name in ("fp8", "fp8_block", "int8", "nvfp4"))

@@ -70,9 +70,10 @@ class Chosen:
         return found
 
 
-def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
+def choose(candidate: Candidate, device: Device, count: int = ROWS, judged: bool = False) -> Chosen:
     """Apply the rule: out with rows above 1.02 x peak FLOP/s, or above 1.02 x memory bandwidth with a footprint beyond
-    twice the L2; a table with more than 3 % of them is dropped whole; the rest is thinned."""
+    twice the L2; a table with more than 3 % of them is dropped whole; the rest is thinned. `judged`: the rules of
+    `simcost.calibration.soundness` have been applied, and all rows stand."""
     family = families()[candidate.family]
     rows = Rows(candidate.numbers, candidate.seconds)
     terms, points = row_terms(family, rows, candidate.labels, device)
@@ -80,6 +81,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS) -> Chosen:
     too_fast = terms.compute_s > MARGIN * rows.seconds
     if candidate.family not in ("collective", "exchange"):
         too_fast = too_fast | ((terms.memory_s > MARGIN * rows.seconds) & (terms.bytes > 2.0 * cache))
+    too_fast = too_fast & (not judged)
     beyond = int(np.sum(too_fast))
     share = float(np.median((np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s) / rows.seconds))
     if beyond > MOST_EXCLUDED * len(rows):

@@ -1,8 +1,9 @@
-"""Curves of a device by kernel class and kind: from its rows, from a sibling's, or none.
+"""Curves of a device by kernel class, kind and engine: from its tables and runs, from a sibling's, or none.
 
 A curve is fitted when it is first asked for and kept in the user's cache folder under a hash of its rows and of the
-fitting code's version; a hash that does not match is fitted again. The ladder of architecture §4: rows of this kind ->
-rows of a related kind -> a sibling device's rows (both `transferred`) -> nothing, and the roofline answers.
+fitting code's version; a hash that does not match is fitted again. The ladder of architecture §4: tables or rows of this kind ->
+those of a related kind -> a sibling device's (both `transferred`) -> nothing, and the roofline answers. Where no engine is named
+every distinct table that engines would pick has a voice, and their geometric mean answers.
 """
 
 from __future__ import annotations
@@ -18,18 +19,21 @@ from pathlib import Path
 import numpy as np
 
 from simcost.calibration import curve as curves
-from simcost.calibration import rows as tables
+from simcost.calibration import rows as files
+from simcost.calibration import tables
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError, say
+from simcost.hardware import load as hardware
 from simcost.hardware import runs
+from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"19"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"20"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 0.80, 0.54, 0.65, 1.14, 1.13 and 0.39 of |log error|.
 KIND = {
     "gemm": 0.49, "attention_prefill": 0.33, "attention_decode": 0.40, "experts": 0.70, "collective": 0.69, "exchange": 0.24,
@@ -39,18 +43,35 @@ LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A curve, what an answer from it rests on, where it comes from in words; `extra`: sigma of the log that standing in
-    for another kind or device adds; `compute`, `memory`: how much better the curve's device reaches its rates than the one that
-    asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes from hour to hour."""
+class Voice:
+    """A curve with a say in a kernel's time. `name`: whose rows; `doubt`: factor on its error."""
 
     curve: Curve
+    name: str
+    doubt: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Curves that answer together, what their answer rests on, where it comes from in words. `device`: at whose datasheet rates the
+    curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels (0: the engine asked for answers).
+    `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
+    reaches its rates than the one that asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes
+    from hour to hour."""
+
+    voices: tuple[Voice, ...]
     basis: Basis
     origin: str
+    device: Device
+    between: tuple[float, float] = (0.0, 0.0)
     extra: float = 0.0
     compute: float = 1.0
     memory: float = 1.0
     drift: float = 0.0
+
+    def highest(self, feature: int) -> float:
+        """The largest value of a feature that a row of any voice has."""
+        return max(voice.curve.highest(feature) for voice in self.voices)
 
 
 _REACHED = {
@@ -79,27 +100,28 @@ class Store:
     def __init__(self, device: Device, sibling: Store | None = None) -> None:
         self.device, self.sibling = device, sibling
         self._runs = tuple(Path(home) for home in device.measurements)  # in the order in which they answer
-        self._found: dict[tuple[str, str], Found | None] = {}
+        self._found: dict[tuple[str, str, str], Found | None] = {}
         self._drift: dict[Path, float] = {}
 
-    def find(self, name: str, labels: Labels) -> Found | None:
-        """The best curve for a kind of kernel; None when nothing measured is near."""
-        key = (name, kind(labels))
+    def find(self, name: str, labels: Labels, engine: str = ANY) -> Found | None:
+        """The best curves for a kind of kernel; None when nothing measured is near."""
+        key = (name, kind(labels), engine)
         if key not in self._found:
-            self._found[key] = self._search(name, labels)
+            self._found[key] = self._search(name, labels, engine)
         return self._found[key]
 
-    def _search(self, name: str, labels: Labels) -> Found | None:
+    def _search(self, name: str, labels: Labels, engine: str) -> Found | None:
         family = families()[name]
-        own = self._own(name, family, labels)
+        own = self._own(name, family, labels, engine)
         if own is not None:
             return own
         for other in family.relatives(labels):
-            found = self._own(name, family, other)
+            found = self._own(name, family, other, engine)
             if found is not None:
                 origin = f"{found.origin}, as {kind(other)}"
-                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=KIND.get(name, OTHER))
-        borrowed = None if self.sibling is None else self.sibling.find(name, labels)
+                extra = float(np.hypot(found.extra, KIND.get(name, OTHER)))
+                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=extra)
+        borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:
             return None
         assert self.sibling is not None
@@ -107,16 +129,46 @@ class Store:
         compute, memory = reached(name, self.sibling.device, self.device)
         return replace(borrowed, basis=Basis.TRANSFERRED, extra=extra, compute=compute, memory=memory)
 
-    def _own(self, name: str, family: Family, labels: Labels) -> Found | None:
-        """The first run with enough rows of this kind."""
-        paths = [path for run in self._runs if (path := tables.row_file(run, name, kind(labels))).is_file()]
+    def _own(self, name: str, family: Family, labels: Labels, engine: str) -> Found | None:
+        """Rows that somebody put beside the profile, then engines' tables, then our own measurements. For the engine "torch" our own
+        measurements alone."""
+        measured = self._run(name, family, labels, "measured")
+        if engine == TORCH:
+            return measured
+        return self._run(name, family, labels, "imported") or self._tables(name, labels, engine) or measured
+
+    def _tables(self, name: str, labels: Labels, engine: str) -> Found | None:
+        """The tables that speak for an engine; of "any", all that differ."""
+        picks = tables.chosen(self.device.tables, name, kind(labels), engine)
+        if not picks:
+            return None
+        voices = tuple(Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks)
+        far = tables.apart(name, kind(labels))
+        between = far.engine if engine == ANY or any(pick.substitute for pick in picks) else (0.0, 0.0)
+        if all(pick.engine == ANY for pick in picks):  # a library: the same whoever calls it
+            between = (0.0, 0.0)
+        own = any(pick.own for pick in picks)
+        return Found(
+            voices, Basis.FITTED if own else Basis.TRANSFERRED, f"{self.device.name}/{' and '.join(v.name for v in voices)}", self.device, between,
+            0.0 if own else max(far.sibling),
+        )  # fmt: skip
+
+    def _curve(self, name: str, labels: Labels, pick: tables.Pick) -> Curve:
+        found = tables.paths(self.device.tables, name, kind(labels), pick)
+        sources = [(None if device == "" else _shipped(device), path) for device, path in found]
+        return _curve(name, labels, self.device, sources)
+
+    def _run(self, name: str, family: Family, labels: Labels, which: str) -> Found | None:
+        """The first run of a kind ("measured" or "imported") with enough rows."""
+        every = [run for run in self._runs if runs.kind(run) == which]
+        paths = [path for run in every if (path := files.row_file(run, name, kind(labels))).is_file()]
         for path in paths:
-            if tables.enough(path, family, LEAST):
-                origin = f"{self.device.name}/{path.parent.parent.name}"
-                curve = load(path, name, labels, self.device)
-                return Found(curve, Basis.FITTED, origin, drift=self._drifts(path.parent.parent))
-            run = path.parent.parent  # a run that was stopped has many such files, and one line says it of all
-            say(
+            run = path.parent.parent
+            if files.enough(path, family, LEAST):
+                origin = f"{self.device.name}/{run.name}"
+                voice = Voice(load(path, name, labels, self.device), run.name)
+                return Found((voice,), Basis.FITTED, origin, self.device, drift=self._drifts(run))
+            say(  # a run that was stopped has many such files, and one line says it of all
                 f"{path}: passed over: fewer than {LEAST} rows make no curve; so are other kinds of this run",
                 about=str(run),
             )
@@ -150,14 +202,28 @@ def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
 
 def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:
     """The curve of a row file, from the cache when the rows are the same. Raises SpecError for unreadable rows."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    rates = repr((_plain(device.peaks), _plain(_others(device)))).encode()
-    what = f"{name}/{kind(labels)}".encode()
-    digest = hashlib.blake2b(b"|".join((_VERSION, what, rates, text)), digest_size=16).hexdigest()
-    return _load(path, name, digest, device)
+    return _curve(name, labels, device, [(None, path)])
+
+
+def _curve(name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
+    """The curve of one or several row files, each of `device` (None) or of a sibling; from the cache when the rows are the same."""
+    parts = [_VERSION, f"{name}/{kind(labels)}".encode(), _rates(device)]
+    for theirs, path in sources:
+        try:
+            parts += [b"" if theirs is None else _rates(theirs), path.read_bytes()]
+        except OSError as error:
+            raise SpecError(f"{path}: {error.strerror or error}") from None
+    digest = hashlib.blake2b(b"|".join(parts), digest_size=16).hexdigest()
+    return _load(digest, name, labels, device, sources)
+
+
+def _rates(device: Device) -> bytes:
+    return repr((_plain(device.peaks), _plain(_others(device)))).encode()
+
+
+@cache
+def _shipped(name: str) -> Device:
+    return hardware.load(name)
 
 
 def _others(device: Device) -> dict[str, object]:
@@ -177,14 +243,14 @@ def _plain(values: Mapping[str, object]) -> dict[str, float]:
 _MEMORY: dict[str, Curve] = {}
 
 
-def _load(path: Path, name: str, digest: str, device: Device) -> Curve:
+def _load(digest: str, name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
     if digest in _MEMORY:
         return _MEMORY[digest]
     kept = folder() / f"{digest}.npy"
     try:
         found = _unpacked(kept)
     except (OSError, ValueError, IndexError):
-        found = _fitted(path, families()[name], device)
+        found = _fitted(name, labels, device, sources)
         _keep(kept, curves.pack(found))
     _MEMORY[digest] = found
     return found
@@ -198,12 +264,12 @@ def _unpacked(path: Path) -> Curve:
     return found
 
 
-def _fitted(path: Path, family: Family, device: Device) -> Curve:
-    """A curve through the rows of a file. Raises SpecError when they make none."""
-    labels, rows = tables.kernels(path, family)
+def _fitted(name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
+    """A curve through the rows of some files. Raises SpecError when they make none."""
+    rows = tables.joined(name, labels, device, sources)
     say(f"fitting curves of {device.name} on first use (kept in {folder()})")
-    with naming(path):
-        return fitted(family, rows, labels, device)
+    with naming(sources[0][1]):
+        return fitted(families()[name], rows, labels, device)
 
 
 @contextmanager

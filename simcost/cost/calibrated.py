@@ -7,21 +7,24 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
+from simcost.calibration.curve import Prediction
 from simcost.calibration.family import At, Labels, at, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store
+from simcost.calibration.tables import LARGE
 from simcost.cost import collective, exchange
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
-from simcost.hardware.limits import compute_seconds
+from simcost.cost.light import light_seconds
+from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Array, Index, Mask, Num, maximum, plain, sqrt
+from simcost.num import Array, Bools, Index, Mask, Num, maximum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -30,14 +33,16 @@ from simcost.ops.work import Op
 from simcost.provenance import Basis
 
 _MANY = 512  # points from which looking for equal ones pays
+_TABLES = "what no table knows"  # one source for all kernels: versions, clocks, neighbours in a step
+BASE = 0.12  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
-_STORES: dict[tuple[str, tuple[str, ...]], Store] = {}
+_STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
 
 
 def store(device: Device) -> Store:
     """The curves of a device, and of its sibling; fitted at the profile's own rates, whatever an override says."""
-    key = (device.home, device.measurements)
+    key = (device.home, device.measurements, device.tables)
     if key not in _STORES:
         sibling = None if device.sibling is None else store(device.sibling)
         _STORES[key] = Store(device.base or device, sibling)
@@ -47,8 +52,8 @@ def store(device: Device) -> Store:
 class Calibrated:
     """A cost model: `op -> Cost` on one device."""
 
-    def __init__(self, device: Device) -> None:
-        self.device = device
+    def __init__(self, device: Device, engine: str = ANY) -> None:
+        self.device, self.engine = device, engine
         self.multiprocessors = device.multiprocessors
         self._roofline = Roofline(device)
         self._store = store(device)
@@ -72,7 +77,7 @@ class Calibrated:
         for name, family in families().items():
             labels = family.labels(op)
             if labels is not None and np.any(family.covers(op)):
-                claims.append((name, family.covers(op), self._store.find(name, labels)))
+                claims.append((name, family.covers(op), self._store.find(name, labels, self.engine)))
         return claims
 
     def __call__(self, op: Op) -> Cost:
@@ -93,7 +98,7 @@ class Calibrated:
 
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""
-        found = self._store.find(name, labels)
+        found = self._store.find(name, labels, self.engine)
         return None if found is None else self._kernel(op, name, found)
 
     def _traffic(self, op: Traffic) -> Cost:
@@ -108,8 +113,7 @@ class Calibrated:
             ((name, _, found),) = self._claims(part)
             mine: Cost | None = None
             if found is not None:
-                light = self._roofline(part).light_s
-                mine = _on_wire(self._priced(part, name, found, light, np.asarray(light)))
+                mine = _on_wire(self._priced(part, name, found, self._roofline(part).light_s))
             if over:
                 inner, net = exchange.parts(op, self.device)
                 inside = self._traffic(inner)
@@ -124,22 +128,8 @@ class Calibrated:
             return self._collective(op, name, found)
         return self._kernel(op, name, found)
 
-    def _light(self, op: Op) -> Num:
-        if isinstance(op, Fused):
-            total: Num = 0.0
-            for part in op.parts:
-                total = total + self._light(part)
-            return total
-        return self._roofline(op).light_s
-
     def _kernel(self, op: Op, name: str, found: Found) -> Cost:
-        light = self._light(op)
-        # Parts of one call may hand their data on in the L2: only what they compute bounds them.
-        floor = light
-        if isinstance(op, Fused):
-            floor = compute_seconds(op.main.work(), op.main.peak, self.device)
-        outside = np.asarray(op.work().bytes) > 2.0 * np.asarray(self.device.l2 or 0.0)
-        return self._priced(op, name, found, light, np.where(outside, floor, 0.0))
+        return self._priced(op, name, found, light_seconds(op, self.device))
 
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
         """Curves hold inside one scale-up domain. A larger group does the same inside each of its domains, and the network passes
@@ -151,51 +141,58 @@ class Calibrated:
         safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
         light = collective.inside_light(safe, self.device)
         # A larger group contains the largest that was measured, and is no faster than it.
-        largest = np.exp(found.curve.highest(cast(Any, families()[name]).GROUP))
+        largest = np.exp(found.highest(cast(Any, families()[name]).GROUP))
         most = np.minimum(safe.group, np.round(largest))
-        mine = self._priced(safe, name, found, light, np.asarray(light))
+        mine = self._priced(safe, name, found, light)
         if np.any(most < safe.group):
-            held = self._priced(replace(safe, group=most), name, found, light, np.asarray(light)).seconds
+            held = self._priced(replace(safe, group=most), name, found, light).seconds
             mine = mine * maximum(held / mine.seconds, 1.0)
         return net.beside(_on_wire(mine).where(several, Cost()))
 
-    def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
+    def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
         family = families()[name]
-        terms = family.terms(op, self.device)
-        terms = terms.scaled(found.compute, found.memory)
-        points, shape = at(family, op, terms)
-        flat = terms.flat(shape)
+        mine = family.terms(op, self.device)
+        same = self.device.base is None and found.device.home == self.device.home
+        theirs = mine if same else family.terms(op, found.device)
+        points, shape = at(family, op, theirs)
+        flat = theirs.flat(shape)
         first, which = _distinct(points, flat)
-        p = (
-            found.curve.predict(flat, points)
-            if first is None
-            else found.curve.predict(flat.take(first), points.take(first))
-        )
+        p = _heard(found, flat, points) if first is None else _heard(found, flat.take(first), points.take(first)).take(which)
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))
 
-        if which is not None:
-            p = p.take(which)
-
-        seconds = plain(np.maximum(back(p.seconds), floor))
-        whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
-        overhead = plain(seconds * back(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0)))
+        # What is bound by a rate follows the ratio of the two devices' lights; a start-up stays.
+        ratio: Num = 1.0
+        if mine is not theirs:
+            ratio = _light_of(mine.scaled(found.compute, found.memory), name) / _light_of(theirs, name)
+        started, worked = back(p.seconds * p.start), back(p.seconds * (1.0 - p.start)) * ratio
+        seconds = maximum(started + worked, light)
+        overhead = seconds * started / (started + worked)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
-        computing = back(1.0 * (flat.compute_s >= flat.memory_s + flat.serial_s))
+        computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
         away = self._away(op)
         own = 1.0 * (away <= 0.0) if found.basis is Basis.FITTED else 0.0
         measured = seconds * back(1.0 * p.measured) * own
         fitted = (seconds - measured) * own
         transferred = seconds - measured - fitted
-        extra = sqrt(found.extra * found.extra + away * away)
-        sigma = back(p.sigma)
-        sigma = sqrt(sigma * sigma + extra * extra)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
-            {f"{name} {found.basis}": seconds * sigma, **({_DRIFT: seconds * found.drift} if found.drift else {})},
+            {key: seconds * sigma for key, sigma in self._sigmas(name, found, back(p.sigma), back(p.between), away).items()},
         )  # fmt: skip
+
+    def _sigmas(self, name: str, found: Found, scatter: Num, between: Num, away: Num) -> dict[str, Num]:
+        """Sigma of the log by source: the curve's scatter, what standing in adds, how engines differ, what no table knows."""
+        sources = {f"{name} {found.basis}": scatter, _TABLES: BASE}
+        if np.any(np.asarray(between) > 0.0):
+            sources[f"{name} engines"] = between
+        stand_in = sqrt(found.extra * found.extra + away * away)
+        if np.any(np.asarray(stand_in) > 0.0):
+            sources[f"{name} stand-in"] = stand_in
+        if found.drift:
+            sources[_DRIFT] = found.drift
+        return sources
 
     def _away(self, op: Op) -> Num:
         """Sigma of the log for asking a device with other rates than those that were measured: H100 and H200, whose
@@ -213,6 +210,47 @@ class Calibrated:
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return _OTHER_RATES * found
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What all voices say together: seconds [n], the share of them that is start-up, sigma of the log of their curves, sigma of the log
+    between engines, on a measured row."""
+
+    seconds: Array
+    start: Array
+    sigma: Array
+    between: Array
+    measured: Bools
+
+    def take(self, index: Index | None) -> _Heard:
+        return _Heard(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
+
+
+def _heard(found: Found, terms: Terms, points: At) -> _Heard:
+    """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all."""
+    said = [voice.curve.predict(terms, points) for voice in found.voices]
+    logs = np.stack([np.log(p.seconds) for p in said])
+    mean = logs.mean(axis=0)
+    doubts = [voice.doubt for voice in found.voices]
+    variance = np.mean([np.square(p.sigma * doubt) for p, doubt in zip(said, doubts, strict=True)], axis=0)
+    start = np.mean([_start(p) for p in said], axis=0)
+    size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))
+    table = np.where(size >= LARGE, found.between[1], found.between[0])
+    between = table if len(said) == 1 else np.maximum(logs.std(axis=0), 0.5 * table)
+    measured = np.all([p.measured for p in said], axis=0)
+    return _Heard(np.exp(mean), start, np.sqrt(variance), between + 0.0 * mean, measured)
+
+
+def _start(p: Prediction) -> Array:
+    """The share of a time that a kernel's start takes."""
+    whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
+    return np.asarray(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0))
+
+
+def _light_of(terms: Terms, name: str) -> Num:
+    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
+    return maximum(terms.compute_s, terms.memory_s) + serial + 1e-30
 
 
 def _distinct(points: At, terms: Terms) -> tuple[Index | None, Index | None]:
@@ -247,6 +285,7 @@ def _on_wire(cost: Cost) -> Cost:
     )  # fmt: skip
 
 
-def model(device: Device) -> Roofline | Calibrated:
+def model(device: Device, engine: str = ANY) -> Roofline | Calibrated:
     """The best cost model for a device: calibrated where it or its sibling has rows."""
-    return Calibrated(device) if device.measurements or device.sibling else Roofline(device)
+    rows = device.measurements or device.tables or device.sibling
+    return Calibrated(device, engine) if rows else Roofline(device)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import notify, priced, resolved, traffic_cost
+from simcost.cost.light import light_seconds
 from simcost.hardware.limits import compute_seconds, memory_seconds
 from simcost.hardware.profile import Device
-from simcost.num import maximum, where
+from simcost.num import where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.traffic import Traffic
@@ -47,7 +48,7 @@ class Roofline:
         slow_compute = compute / (self._memory if key is None else self.device.assumption(key))
         slow_memory = memory / self._memory
         computing = slow_compute >= slow_memory
-        light = maximum(compute, memory)
+        light = light_seconds(op, self.device)
         present = 1.0 * (work.bytes > 0)
         overhead = self._overhead * present
         total = where(computing, slow_compute, slow_memory) + overhead

@@ -125,6 +125,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
         _device(tables, stated, where),
         home=str(home),
         measurements=measured,
+        tables="" if only not in (None, runs.TABLES) else runs.tables(home),
         base=base,
         sibling=sibling,
         sibling_spread=_spread(tables, where),
@@ -163,6 +164,8 @@ def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) 
         raise SpecError(f"{where}: 'measurements.like' must name a shipped profile and come with a reason")
     if only == "none":
         return (), None
+    if only == runs.TABLES:
+        return (), like
     use = stated.get("use")
     if use is not None and not (isinstance(use, list) and all(isinstance(run, str) for run in use)):
         raise SpecError(f"{where}: 'measurements.use' = {use!r} must be a list of names of runs")

@@ -40,7 +40,7 @@ class Link:
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; sm_count: multiprocessors; home: the profile's file;
-    measurements: folders of measured rows, best first; base: the device as its profile states it, when overrides
+    measurements: folders of measured rows, best first; tables: the folder of engines' tables, "" where there is none; base: the device as its profile states it, when overrides
     changed it; sibling: the device whose rows stand in for missing ones, and sigma of the
     log of its error here."""
 
@@ -59,6 +59,7 @@ class Device:
     l2: Num | None = None
     home: str = ""
     measurements: tuple[str, ...] = ()
+    tables: str = ""
     base: Device | None = field(default=None, compare=False)
     sibling: Device | None = None
     sibling_spread: float = 0.0

@@ -17,6 +17,7 @@ from simcost.hardware.toml import toml_table
 
 SCHEMA = 1
 KINDS = ("measured", "imported")  # in the order in which they answer
+TABLES = "tables"  # the folder of engines' tables beside a profile
 _HEAD = re.compile(rf'schema = {SCHEMA}\nkind = "({"|".join(KINDS)})"\n')
 _Z80 = 1.2816  # standard deviations: 80 % of a fixed kernel's times lie within `sentinel_drift`
 _LONGEST = 64  # bytes of such a head, and some
@@ -66,6 +67,12 @@ def _above(home: Path) -> dict[str, Any]:
         return tomllib.loads((home / "run.toml").read_text(encoding="utf-8").partition("\n[")[0])
     except (OSError, ValueError):
         return record(home)
+
+
+def tables(profile: Path) -> str:
+    """The folder of engines' tables beside a profile.toml; "" where there is none."""
+    home = profile.parent / TABLES
+    return str(home) if (home / "picks.csv").is_file() else ""
 
 
 def beside(profile: Path) -> dict[str, Path]:

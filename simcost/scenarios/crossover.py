@@ -155,7 +155,7 @@ def _forms(w: Workload) -> list[Row]:
         phase = Phase(1.0, queries, float(past))
         program = block.program(replace(w.view, phase=phase))
         choice = next(part for part in _parts(program) if isinstance(part, Choice))
-        priced = fold(choice, calibrated.model(w.device))
+        priced = fold(choice, calibrated.model(w.device, w.engine))
         won = np.asarray(dict(priced.taken)["expanded"]) * np.ones_like(queries) > 0.0
         lost = np.flatnonzero(~won)  # curves may cross more than once: what counts is from where on it stays so
         first = int(lost[-1]) + 1 if len(lost) else 0

@@ -1,4 +1,4 @@
-"""What `calibrate import` answers: others' tables, or one's own CSV, as a run beside a profile that `--hw` reads."""
+"""What `calibrate import csv` answers: anyone's rows as a run beside a profile that `--hw` reads."""
 
 from __future__ import annotations
 
@@ -19,28 +19,6 @@ from simcost.result import Result, Row
 from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 _LITTLE = 1e-3  # of the datasheet's rates: the median row of every kind that ships reaches more
-
-
-def import_aiconfigurator(
-    system: str, out: Path | None = None, count: int = ROWS, data: Path | None = None, workers: int = 1,
-    progress: Progress = quiet,
-) -> Result:  # fmt: skip
-    """Rows of one system into `out` (default: the profile's own measurements folder). `data`: the package's data folder."""
-    from simcost.calibration.importers import aiconfigurator
-    from simcost.calibration.importers._tables import PACKAGE
-
-    found = list(aiconfigurator.candidates(system, data))
-    device = hardware.load(aiconfigurator.SYSTEMS[system])
-    version = aiconfigurator.version() if data is None else "0"
-    record = {
-        "schema": 1, "kind": "imported", "title": f"{PACKAGE} {version}, {system}",
-        "package": PACKAGE, "version": version, "system": system, "licence": "Apache-2.0",
-        "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
-        "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
-        "note": "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)",
-    }  # fmt: skip
-    home = out or Path(device.home).parent / "measurements" / f"aiconfigurator-{version}"
-    return _written(home, record, _chosen(found, device, count, workers, progress), device, ())
 
 
 def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:

@@ -23,7 +23,7 @@ from simcost.plan import Plan
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases, wishes, workers
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, model_of, phase_of, reasons
+from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons
 from simcost.scenarios.wishes import Wish
 from simcost.units import show
 from simcost.workload import Workload, build
@@ -81,7 +81,7 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
 def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
     one: dict[str, Any] = dict.fromkeys(SIZES, 1.0)
     plan = replace(fixed, gpus=None, **one)
-    alone = build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}))
+    alone = build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}), engine_of(query.overrides))
     return wishes.batches(alone, gpus)
 
 
@@ -126,7 +126,7 @@ def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: A
     """Plans [plans, 1] at batches [1, batches]."""
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
-    return build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]}))
+    return build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]}), engine_of(query.overrides))
 
 
 def _part(query: Query, w: Workload) -> _Points:

@@ -15,6 +15,7 @@ import numpy as np
 
 from simcost import grammar
 from simcost.errors import SimcostError, SpecError
+from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
@@ -61,6 +62,8 @@ def make(
             raise SpecError(
                 f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
             )
+    for name in [overrides.engine.get("engine", engines.ANY), *axes.get("engine", ())]:
+        engines.checked(name)
     for path, values in axes.items():
         root, key = grammar.split(path)
         if (root == "phase" and key != "routing") or (root == "plan" and key in COUNTS):
@@ -114,7 +117,11 @@ def workload(query: Query) -> Workload:
     o = query.overrides
     device = hardware.load(query.hw, o.hw)
     plan = grammar.plan_of(o.plan)
-    return build(model_of(query), device, plan, phase_of(query, plan, o.phase))
+    return build(model_of(query), device, plan, phase_of(query, plan, o.phase), engine_of(o))
+
+
+def engine_of(overrides: grammar.Overrides) -> str:
+    return engines.checked(overrides.engine.get("engine", engines.ANY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +182,7 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workl
     device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
     model = model_of(query, {**o.model, **tables["model"]})
     plan = grammar.plan_of({**o.plan, **tables["plan"]})
-    return build(model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}))
+    return build(model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o))
 
 
 def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:

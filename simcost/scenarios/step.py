@@ -106,7 +106,7 @@ def _one(w: Workload) -> Step:
     if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
         # What depends on a varied device is for the sweep to say, point by point.
         require([check for check in rules_of(w) if is_scalar(check.ok)])
-    model = calibrated.model(w.device)
+    model = calibrated.model(w.device, w.engine)
     step = alike.folded(w, model)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
     whole, slowest = stages.times(w, step.priced, hops)
@@ -183,9 +183,9 @@ def flops_per_token(w: Workload) -> Num:
 
 
 def interval(cost: Cost) -> tuple[Num, Num]:
-    """The 90 % interval of the seconds: as far below as above in ratio. [s]"""
+    """The 90 % interval of the seconds: as far below as above in ratio, and no lower than light. [s]"""
     width = exp(Z90 * cost.deviation / cost.seconds)
-    return cost.seconds / width, cost.seconds * width
+    return maximum(cost.seconds / width, minimum(cost.light_s, cost.seconds)), cost.seconds * width
 
 
 def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:

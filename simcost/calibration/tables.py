@@ -1,0 +1,180 @@
+"""Engines' tables beside a profile: which one speaks for a kernel of which engine, and the rows that it holds.
+
+`hwprofiles/<gpu>/tables/<engine>/<version>/<family>/<kind>.csv` are rows, each table once, with a `run.toml` that says where they come
+from. `tables/picks.csv` says which of them answer, by which rule of `simcost.calibration.soundness`. `hwprofiles/spread.csv` says how far
+engines and sibling parts lie apart. All three are written by `calibrate import` and reviewed like code. Most likely to be wrong: a
+table of a sibling, whose rows are scaled by the ratio of the two lights.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from simcost.calibration import rows as files
+from simcost.calibration.family import Labels, families
+from simcost.calibration.parts import part_of
+from simcost.calibration.rows import Rows, row_file
+from simcost.data import folder
+from simcost.errors import SpecError
+from simcost.hardware.engines import ANY, TORCH
+from simcost.hardware.profile import Device
+
+PICKS = ("family", "kind", "engine", "tables", "doubt", "how")
+SPREAD = ("family", "kind", "engine_small", "engine_large", "sibling_small", "sibling_large", "rows")
+LARGE = 20e-6  # s of light: from here on a kernel's start no longer matters, and spreads are those of large kernels
+UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is taken as it is
+OTHER = 0.25  # sigma between engines where no two tables tell: the middle of those that do
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
+    sibling. `doubt`: factor on the error; `how`: which rule chose them."""
+
+    engine: str
+    tables: tuple[str, ...]
+    doubt: float
+    how: str
+
+    @property
+    def own(self) -> bool:
+        """Whether the first table is of the device itself."""
+        return ":" not in self.tables[0]
+
+    @property
+    def substitute(self) -> bool:
+        """Whether another engine's table stands in for this one's."""
+        return self.engine != ANY and self.tables[0].rpartition(":")[2].partition("/")[0] != self.engine
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Sigma of the log between engines and between siblings, of kernels below and above LARGE of light."""
+
+    engine: tuple[float, float]
+    sibling: tuple[float, float]
+
+
+@cache
+def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
+    """(family, kind) -> picks. Raises SpecError for another table."""
+    path = home / "picks.csv"
+    found: dict[tuple[str, str], list[Pick]] = {}
+    for row in _read(path, PICKS):
+        pick = Pick(row["engine"], tuple(row["tables"].split(" ")), float(row["doubt"]), row["how"])
+        found.setdefault((row["family"], row["kind"]), []).append(pick)
+    return {key: tuple(each) for key, each in found.items()}
+
+
+@cache
+def spreads() -> Mapping[tuple[str, str], Apart]:
+    """(family, kind) -> how far tables lie apart; the family's middle under the kind ""."""
+    path = folder("hwprofiles") / "spread.csv"
+    found: dict[tuple[str, str], Apart] = {}
+    numbers: dict[str, list[list[float]]] = {}
+    for row in _read(path, SPREAD):
+        values = [float(row[name] or "nan") for name in SPREAD[2:6]]
+        numbers.setdefault(row["family"], []).append(values)
+        found[row["family"], row["kind"]] = Apart((values[0], values[1]), (values[2], values[3]))
+    for family, each in numbers.items():
+        middle = [_middle(column) for column in zip(*each, strict=True)]
+        found[family, ""] = Apart((middle[0], middle[1]), (middle[2], middle[3]))
+    return found
+
+
+def apart(family: str, kind: str) -> Apart:
+    """How far engines and siblings lie apart for a kind; the family's middle, then OTHER, where nothing tells."""
+    one, middle = (spreads().get((family, which)) for which in (kind, ""))
+    ours = [_first(one and one.engine[i], middle and middle.engine[i]) for i in (0, 1)]
+    theirs = [_first(one and one.sibling[i], middle and middle.sibling[i]) for i in (0, 1)]
+    return Apart((ours[0], ours[1]), (theirs[0], theirs[1]))
+
+
+def _first(*values: float | None) -> float:
+    return next((value for value in values if value is not None and math.isfinite(value)), OTHER)
+
+
+def _middle(values: Iterable[float]) -> float:
+    good = [value for value in values if math.isfinite(value)]
+    return float(np.median(good)) if good else math.nan
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    table = csv.DictReader(text.splitlines())
+    if tuple(table.fieldnames or ()) != columns:
+        raise SpecError(f"{path}: columns must be {','.join(columns)}")
+    found = list(table)
+    for number, row in enumerate(found, start=2):
+        if None in row or None in row.values():
+            raise SpecError(f"{path}:{number}: not as many cells as the header")
+    return found
+
+
+def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
+    """Picks that answer for an engine; for "any" those of all engines that differ; () where there are none."""
+    if not home or engine == TORCH:
+        return ()
+    every = picks(Path(home)).get((family, kind), ())
+    mine = [pick for pick in every if pick.engine in ((engine, ANY) if engine != ANY else (pick.engine,))]
+    distinct = {pick.tables: pick for pick in reversed(mine)}
+    return tuple(distinct[tables] for tables in dict.fromkeys(pick.tables for pick in mine))
+
+
+def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:
+    """(device, or "" for the one asked; row file) of every table of a pick."""
+    found = []
+    for table in pick.tables:
+        device, _, run = table.rpartition(":")
+        root = folder("hwprofiles") / device / "tables" if device else Path(home)
+        found.append((device, row_file(root / run, family, kind)))
+    return found
+
+
+def joined(name: str, labels: Labels, device: Device, tables: list[tuple[Device | None, Path]]) -> Rows:
+    """Rows of a pick: those of the first table, and of the others what it lacks. A sibling's rows are scaled by the ratio of the two
+    lights where a kernel is more than its start. `tables`: (None for `device` itself, file)."""
+    family = families()[name]
+    parts: list[Rows] = []
+    known = np.zeros(0)
+    for theirs, path in tables:
+        _, rows = files.kernels(path, family)
+        if theirs is not None:
+            rows = scaled(name, labels, rows, theirs, device)
+        part = part_of(name, rows.numbers)
+        if parts:
+            rows, part = _only(rows, part, ~np.isin(part, known))
+        known = np.concatenate([known, np.unique(part)])
+        parts.append(rows)
+    numbers = {column: np.concatenate([rows.numbers[column] for rows in parts]) for column in family.NUMBERS}
+    return Rows(numbers, np.concatenate([rows.seconds for rows in parts]))
+
+
+def _only(rows: Rows, part: np.ndarray, keep: np.ndarray) -> tuple[Rows, np.ndarray]:
+    index = np.flatnonzero(keep)
+    return rows.take(index), part[index]
+
+
+def scaled(name: str, labels: Labels, rows: Rows, theirs: Device, mine: Device) -> Rows:
+    """A sibling's rows as this device would take them."""
+    there, here = light(name, labels, rows, theirs), light(name, labels, rows, mine)
+    ratio = np.where(there >= UNSCALED, here / np.maximum(there, 1e-30), 1.0)
+    return Rows(rows.numbers, rows.seconds * ratio)
+
+
+def light(name: str, labels: Labels, rows: Rows, device: Device) -> np.ndarray:
+    """Seconds of rows at a device's datasheet rates. [rows]"""
+    family = families()[name]
+    terms = family.terms(family.op(rows.numbers, labels), device)
+    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
+    return np.broadcast_to(np.maximum(terms.compute_s, terms.memory_s) + serial, (len(rows),))

@@ -1,0 +1,62 @@
+"""Serving engines as facts: `workloads/engines/<name>.toml`. Which exist, and whose tables stand in for whose.
+
+Most likely to be wrong: an order of substitutes, a judgement of which engines share kernels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+from simcost.data import folder
+from simcost.errors import SpecError, nearest
+from simcost.hardware.toml import toml_table
+
+ANY, TORCH = "any", "torch"
+SCHEMA = 1
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Engines that ship, by name."""
+    return tuple(sorted(path.stem for path in (folder("workloads") / "engines").glob("*.toml")))
+
+
+def choices() -> tuple[str, ...]:
+    """What `engine=` may be."""
+    return (ANY, *names(), TORCH)
+
+
+def checked(name: object) -> str:
+    """A choice. Raises SpecError naming the nearest."""
+    if name not in choices():
+        raise SpecError(f"engine must be one of {', '.join(choices())}, not {name!r}{nearest(str(name), choices())}")
+    return str(name)
+
+
+def title(name: str) -> str:
+    """"vLLM" of "vllm"; the word itself of what is no engine."""
+    return str(_table(name)["title"]) if name in names() else name
+
+
+@cache
+def substitutes() -> Mapping[str, tuple[str, ...]]:
+    """Engine -> whose tables stand in, in order. Raises SpecError for a file that names an engine that is none."""
+    return {name: _substitutes(name) for name in names()}
+
+
+def _substitutes(name: str) -> tuple[str, ...]:
+    stated = _table(name).get("tables", {})
+    found = stated.get("substitutes") if isinstance(stated, Mapping) else None
+    if not isinstance(found, list) or any(one not in names() or one == name for one in found):
+        raise SpecError(f"engines/{name}.toml: 'tables.substitutes' = {found!r} must list other engines ({', '.join(names())})")
+    return tuple(found)
+
+
+@cache
+def _table(name: str) -> Mapping[str, object]:
+    path = folder("workloads") / "engines" / f"{name}.toml"
+    found = toml_table(path)
+    if found.get("schema") != SCHEMA or found.get("name") != name or not isinstance(found.get("title"), str):
+        raise SpecError(f"{path}: needs schema = {SCHEMA}, name = \"{name}\" and a title")
+    return found

@@ -1,0 +1,193 @@
+"""What `calibrate import aiconfigurator` answers: every engine's tables judged, those that may speak written, each once.
+
+The rules look at all systems together (a newer part must not be slower than the one it follows), so all tables are read whatever is
+written. The same package gives the same bytes. Most likely to be wrong: the rules of `simcost.calibration.soundness`; every verdict is
+printed and stands in `tables/verdicts.csv`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from simcost.calibration import tables as shipped
+from simcost.calibration.importers import aiconfigurator
+from simcost.calibration.importers._tables import PACKAGE, Candidate
+from simcost.calibration.imports import Chosen, choose, write_run
+from simcost.calibration.soundness import spread
+from simcost.calibration.soundness.evidence import Evidence, evidence
+from simcost.calibration.soundness.picks import Pick, picked
+from simcost.calibration.soundness.verdicts import Verdict, judged
+from simcost.data import folder
+from simcost.errors import SpecError, nearest
+from simcost.hardware import engines
+from simcost.hardware import load as hardware
+from simcost.result import Result, Row
+from simcost.scenarios.workers import Piece, Progress, mapped, quiet
+
+ROWS = {"experts": 600}  # a curve: experts have more dimensions than the others
+ROWS_OTHER = 400
+VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "picked_by")
+_NOTE = "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
+
+
+def import_aiconfigurator(
+    systems: Sequence[str] = (), into: Path | None = None, data: Path | None = None, workers: int = 1, progress: Progress = quiet
+) -> Result:
+    """Tables of `systems` (default: all) into `into`/<gpu>/tables (default: the shipped profiles). `data`: the package's data folder."""
+    for system in systems:
+        if system not in aiconfigurator.SYSTEMS:
+            raise SpecError(f"unknown system '{system}' (one of {', '.join(aiconfigurator.SYSTEMS)}){nearest(system, aiconfigurator.SYSTEMS)}")
+    version = aiconfigurator.version() if data is None else "0"
+    read = _read(data)
+    verdicts = judged([table for _, table in read])
+    picks = picked(verdicts, engines.substitutes())
+    home = into or folder("hwprofiles")
+    wanted = [aiconfigurator.SYSTEMS[system] for system in systems or aiconfigurator.SYSTEMS]
+    candidates = [candidate for candidate, _ in read]
+    rows: list[Row] = []
+    kept = _chosen(candidates, verdicts, picks, wanted, workers, progress)
+    for device in wanted:
+        mine = [pick for pick in picks if pick.device == device]
+        if not mine:
+            continue
+        said = _verdict_rows(device, candidates, verdicts, picks)
+        _write_tables(home / device / "tables", device, kept, version)
+        _write(home / device / "tables" / "picks.csv", shipped.PICKS, _pick_rows(mine))
+        _write(home / device / "tables" / "verdicts.csv", VERDICTS, said)
+        rows += [{"hw": device, **row} for row in said]
+    _write(home / "spread.csv", shipped.SPREAD, _spread_rows(picks))
+    fallen = sum(row["verdict"] != "sound" for row in rows)
+    count = sum(len(one.kept) for (device, _), one in kept.items() if one.kept is not None and device in wanted)
+    return Result(
+        "calibrate import", {"package": f"{PACKAGE} {version}", "output": str(home)},
+        {"tables": len(rows), "unsound": fallen, "written": len(kept), "rows": count}, {"verdicts": rows}, (),
+        (f"{PACKAGE} {version} (Apache-2.0)",),
+        f"{len(rows)} tables, {fallen} unsound; {count:,} rows of {len(kept)} tables in {home}",
+    )  # fmt: skip
+
+
+def _read(data: Path | None) -> list[tuple[Candidate, Evidence]]:
+    """Every table of every system that is there."""
+    found = []
+    for system, name in aiconfigurator.SYSTEMS.items():
+        if data is not None and not (data / system).is_dir():
+            continue
+        device = hardware.load(name)
+        for one in aiconfigurator.candidates(system, data):
+            found.append((one, evidence(device, one.family, one.labels, one.rows, one.engine, one.version, one.variant)))
+    return found
+
+
+def _key(table: Evidence) -> tuple[str, str, str, str, str]:
+    return table.device.name, table.family, table.kind, table.engine, table.version
+
+
+def _chosen(
+    candidates: Sequence[Candidate], verdicts: Sequence[Verdict], picks: Sequence[Pick], wanted: Sequence[str], workers: int,
+    progress: Progress,
+) -> dict[tuple[str, int], Chosen]:  # fmt: skip
+    """(device, place) -> rows to write, of every table that a pick names and that stands beside a wanted device."""
+    named = {_key(table) for pick in picks for table in pick.tables}
+    places = [i for i, v in enumerate(verdicts) if _key(v.table) in named and v.table.device.name in wanted]
+    pieces = []
+    for i in places:
+        table = verdicts[i].table
+        one = replace(
+            candidates[i], numbers=table.rows.numbers, seconds=table.rows.seconds, variant=None,
+            dropped={**candidates[i].dropped, **table.dropped},
+        )  # fmt: skip
+        count = ROWS.get(table.family, ROWS_OTHER)
+        pieces.append(Piece((one, table.device, count, True), f"{table.device.name} {table.family}/{table.kind} {table.name}", len(table)))
+    found = mapped(choose, pieces, workers, progress)
+    return {(verdicts[i].table.device.name, i): one for i, one in zip(places, found, strict=True)}
+
+
+def _write_tables(home: Path, device: str, kept: dict[tuple[str, int], Chosen], version: str) -> None:
+    """One folder an engine and version; folders of versions that nothing names any more go."""
+    groups: dict[tuple[str, str], list[Chosen]] = {}
+    for (name, _), one in kept.items():
+        if name == device:
+            groups.setdefault((one.candidate.engine, one.candidate.version), []).append(one)
+    for (engine, number), chosen in sorted(groups.items()):
+        record = {
+            "schema": 1, "kind": "imported", "title": f"{engine} {number} ({PACKAGE} {version})", "engine": engine, "engine_version": number,
+            "package": PACKAGE, "version": version, "licence": "Apache-2.0",
+            "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
+            "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
+            "note": _NOTE,
+        }  # fmt: skip
+        (home / engine).mkdir(parents=True, exist_ok=True)
+        write_run(home / engine / number, record, sorted(chosen, key=lambda one: (one.candidate.family, one.kind)))
+    for old in home.glob("*/*/run.toml"):
+        if (old.parent.parent.name, old.parent.name) not in groups:
+            shutil.rmtree(old.parent)
+    for engine in [path for path in home.iterdir() if path.is_dir() and not any(path.iterdir())]:
+        engine.rmdir()
+
+
+def _verdict_rows(
+    device: str, candidates: Sequence[Candidate], verdicts: Sequence[Verdict], picks: Sequence[Pick]
+) -> list[Row]:
+    """A line a table of a device, in the order of the tables."""
+    by: dict[tuple[str, str, str, str, str], list[str]] = {}
+    for pick in picks:
+        for table in pick.tables:
+            by.setdefault(_key(table), []).append(pick.engine if pick.device == device else f"{pick.device}:{pick.engine}")
+    found = []
+    for candidate, verdict in zip(candidates, verdicts, strict=True):
+        table = verdict.table
+        if table.device.name == device:
+            found.append(
+                {
+                    "family": table.family, "kind": table.kind, "engine": table.engine, "version": table.version,
+                    "rows_in_table": len(candidate.seconds), "rows_left": len(table),
+                    "dropped": "; ".join(f"{count} {why}" for why, count in table.dropped.items()), "verdict": verdict.why or "sound",
+                    "picked_by": " ".join(by.get(_key(table), [])),
+                }
+            )  # fmt: skip
+    return sorted(found, key=lambda row: (row["family"], row["kind"], row["engine"], row["version"]))
+
+
+def _pick_rows(picks: Sequence[Pick]) -> list[Row]:
+    return [
+        {
+            "family": pick.family, "kind": pick.kind, "engine": pick.engine, "tables": " ".join(pick.references),
+            "doubt": f"{pick.doubt:g}", "how": pick.how,
+        }
+        for pick in picks
+    ]  # fmt: skip
+
+
+def _spread_rows(picks: Sequence[Pick]) -> list[Row]:
+    def digits(value: float) -> str:
+        return "" if value != value else f"{value:.3g}"
+
+    return [
+        {
+            "family": one.family, "kind": one.kind, "engine_small": digits(one.engine_small), "engine_large": digits(one.engine_large),
+            "sibling_small": digits(one.sibling_small), "sibling_large": digits(one.sibling_large), "rows": one.rows,
+        }
+        for one in spread.measured(picks)
+    ]  # fmt: skip
+
+
+def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """A CSV, whole or not at all."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows({name: row[name] for name in columns} for row in rows)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text.getvalue(), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SpecError(f"{path}: {error.strerror or error}") from None
