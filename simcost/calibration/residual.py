@@ -137,14 +137,18 @@ def _loo(kernel: Array, gram: Array, target: Array, ridge: float) -> tuple[Array
 def _evidence(features: Array, target: Array, lengths: Array, ratio: float, typical: Array, sd: float) -> float:
     """Log marginal likelihood (signal variance profiled out) plus the prior on lengths. -inf when not computable."""
     scaled = features / lengths
-    matrix = _matern(_distances(scaled, scaled)) + ratio * np.eye(len(target))
+    # One factorisation of the matrix bordered by the target gives both its determinant and the whitened target.
+    n = len(target)
+    bordered = np.empty((n + 1, n + 1))
+    bordered[:n, :n] = _matern(_distances(scaled, scaled)) + ratio * np.eye(n)
+    bordered[n, :n] = bordered[:n, n] = target
+    bordered[n, n] = 1.0 + 2.0 * float(target @ target) / ratio
     try:
-        low = np.linalg.cholesky(matrix)
+        low = np.linalg.cholesky(bordered)
     except np.linalg.LinAlgError:
         return -np.inf
-    white = np.linalg.solve(low, target)
-    n = len(target)
-    fit = -0.5 * n * np.log(float(white @ white) / n + 1e-12) - float(np.log(np.diag(low)).sum())
+    white = low[n, :n]
+    fit = -0.5 * n * np.log(float(white @ white) / n + 1e-12) - float(np.log(np.diag(low)[:n]).sum())
     used = np.isfinite(lengths)
     return float(fit - 0.5 * np.square(np.log(lengths[used] / typical[used]) / sd).sum())
 
