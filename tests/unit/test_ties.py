@@ -7,8 +7,11 @@ import math
 import numpy as np
 import pytest
 
+import simcost
 from simcost.cost.cost import Cost, ratio_deviation
-from simcost.scenarios.step import Z90, interval, tied
+from simcost.scenarios import ties
+from simcost.scenarios.query import make, workload
+from simcost.scenarios.step import Z90, interval, run, tied
 
 
 def cost(seconds, **spread) -> Cost:
@@ -46,3 +49,38 @@ def test_arrays_are_compared_point_by_point() -> None:
     found = tied(cost(seconds, gemm=0.1 * seconds), cost(1.0, attention=0.1))
     assert found.tolist() == [bool(tied(cost(s, gemm=0.1 * s), cost(1.0, attention=0.1))) for s in seconds]
     assert found.tolist() == [True, True, False]
+
+
+def test_exact_metrics_tie_only_where_they_are_equal() -> None:
+    step = run(workload(make("llama-3.1-8b", "h200", True, {"batch": 1, "context": 512}, {}, {}, None)))
+    assert ties.with_first(step, True, "max_batch", np.array([4.0, 4.0, 5.0])).tolist() == [True, True, False]
+
+
+def test_compare_says_which_designs_cannot_be_told_apart() -> None:
+    same = simcost.compare(["llama-3.1-8b", "deepseek-r1-distill-llama-8b"], "h200")
+    assert same.metrics["tied_tpot_s"] == "deepseek-r1-distill-llama-8b"
+    assert "tpot: llama-3.1-8b is tied with deepseek-r1-distill-llama-8b" in same.verdict
+    assert all(row["tpot_best_or_tied"] and row["ttft_best_or_tied"] for row in same.tables["designs"])
+    apart = simcost.compare(["llama-3.1-8b", "llama-3.1-70b"], "h200")
+    assert "tied" not in apart.verdict
+    assert "tied_tpot_s" not in apart.metrics
+    assert [row["tpot_best_or_tied"] for row in apart.tables["designs"]] == [True, False]
+
+
+def test_plans_mark_what_is_tied_with_the_best() -> None:
+    result = simcost.plans("qwen3-30b-a3b", "mi300x", gpus=4, batch=[16, 64])
+    rows = [row for row in result.tables["plans"] if row["feasible"]]
+    assert rows[0]["best_or_tied"]
+    marked = [row for row in rows if row["best_or_tied"]]
+    assert result.metrics["plans_tied"] == len(marked) - 1
+    assert ("tied with the best" in result.verdict) == (len(marked) > 1)
+    best = _cost(rows[0])
+    for row in rows:
+        ratio = row["output_tokens_per_s_per_gpu"] / rows[0]["output_tokens_per_s_per_gpu"]
+        assert row["best_or_tied"] == tied(_cost(row), best, ratio)
+
+
+def _cost(row: dict) -> Cost:
+    sets = {f"plan.{name}": row[name] for name in ("tp", "dp_attention", "pp", "dp", "ep", "etp")}
+    phase = {"batch": row["batch"], "context": 4096}
+    return run(workload(make("qwen3-30b-a3b", "mi300x", True, phase, sets, {}, None))).cost
