@@ -104,3 +104,13 @@ def basis(cost: Cost) -> str:
     shares = {name: float(getattr(cost, f"{name}_s") / cost.seconds) for name in BASES}
     named = sorted(((share, name) for name, share in shares.items() if share > 0.005), reverse=True)
     return ", ".join(name if share > 0.995 else f"{share:.0%} {name}" for share, name in named)
+
+
+def ratio_deviation(a: Cost, b: Cost) -> Num:
+    """One standard deviation of log(a.seconds / b.seconds), for two costs of one device. What they share cancels: a source moves
+    the log of each by its share of the time, and the log of the ratio by the difference; sources are independent."""
+    total: Num = 0.0
+    for source in sorted({*a.spread, *b.spread}):
+        apart = a.spread.get(source, 0.0) / a.seconds - b.spread.get(source, 0.0) / b.seconds
+        total = total + apart * apart
+    return sqrt(total)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar
-from simcost.cost.cost import BASES
+from simcost.cost.cost import BASES, Cost
 from simcost.errors import SimcostError, SpecError
 from simcost.model import count
 from simcost.model import load as shipped
@@ -38,6 +38,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         raise SpecError("compare needs at least two models")
     prefill = _one_a_replica(prefill)
     designs: list[Row] = []
+    costs: dict[str, dict[str, Cost]] = {"tpot_s": {}, "ttft_s": {}}
     terms: dict[str, dict[str, float]] = {}
     shifts: list[Row] = []
     said: list[str] = []
@@ -52,6 +53,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         said += phases.beyond(w.model, designs[-1].get("max_context"))
         for phase, step in {} if isinstance(found, str) else found.items():
             _terms(terms, label, phase, step)
+            costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost
             if moved.calibrated(step):
                 shifts += [_rounded(row) for row in moved.rows(label, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
@@ -59,10 +61,18 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         raise SpecError(f"no design can be run: {designs[0]['reason']}")
     fits = all(row.get("fits", False) for row in designs)
     misfits = [row["design"] for row in designs if not row.get("fits", False)]
+    winners = _winners(designs)
+    tied = {name: _tied(str(winners[f"best_{name}"]), found) for name, found in costs.items()}
+    designs = [_placed(row, winners, tied) for row in designs]
+    verdict = (
+        "all designs fit"
+        if fits
+        else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed"
+    )
     return Result(
-        "compare", _inputs(models, decode, prefill), _winners(designs),
+        "compare", _inputs(models, decode, prefill), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(rests)),
-        "all designs fit" if fits else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed", fits,
+        "; ".join([verdict, *_ties(winners, tied)]), fits,
     )  # fmt: skip
 
 
@@ -187,3 +197,29 @@ def _winners(designs: list[Row]) -> dict[str, object]:
         if rows:
             found[f"best_{name}"] = pick(rows, key=lambda row, key=name: row[key])["design"]  # type: ignore[misc]
     return found
+
+
+def _tied(best: str, costs: dict[str, Cost]) -> list[str]:
+    """Designs that cannot be told from the best one of a time."""
+    return [name for name, cost in costs.items() if name != best and steps.tied(cost, costs[best])]
+
+
+def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]]) -> Row:
+    """The row with a mark beside each time: whether it is the least, or tied with the least."""
+    found: Row = {}
+    for key, value in row.items():
+        found[key] = value
+        name = key.replace("_high_s", "_s")
+        if key.endswith("_high_s") and name in tied:
+            place = name.replace("_s", "_best_or_tied")
+            found[place] = row["design"] in (winners[f"best_{name}"], *tied[name])
+    return found
+
+
+def _ties(winners: dict[str, object], tied: dict[str, list[str]]) -> list[str]:
+    """One sentence a time that names no winner."""
+    return [
+        f"{name.removesuffix('_s')}: {winners[f'best_{name}']} is tied with {', '.join(others)}"
+        for name, others in tied.items()
+        if others
+    ]

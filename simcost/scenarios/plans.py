@@ -6,7 +6,7 @@ fits at no batch, is a row with its reason. Most likely to be wrong: what a real
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Index
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases, wishes, workers
+from simcost.scenarios import phases, ties, wishes, workers
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons
 from simcost.scenarios.wishes import Wish
@@ -75,7 +75,12 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     points = _Points(np.zeros((len(table), len(every)), bool), {})
     if len(runs):
         points = _priced(query, model, device, fixed, table, runs, wish)
-    return _answer(query, whole, table, wish, good, why, points)
+
+    def priced(plans: Index, batches: Array) -> steps.Step:
+        with np.errstate(all="ignore"):
+            return steps.run(_built(query, model, device, fixed, table[plans], batches[:, None]))
+
+    return _answer(query, whole, table, wish, good, why, points, priced)
 
 
 def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
@@ -123,10 +128,11 @@ def _priced(
 
 
 def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, batches: Array) -> Workload:
-    """Plans [plans, 1] at batches [1, batches]."""
+    """Plans [plans, 1] at batches [batches], all with all, or [plans, 1], each with its own."""
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
-    return build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]}), engine_of(query.overrides))
+    phase = phase_of(query, plan, {**query.overrides.phase, "batch": np.atleast_2d(batches)})
+    return build(model, device, plan, phase, engine_of(query.overrides))
 
 
 def _part(query: Query, w: Workload) -> _Points:
@@ -148,7 +154,11 @@ def _asked(query: Query, table: Array) -> Bools:
     return keep
 
 
-def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
+def _answer(
+    query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points,
+    priced: Callable[[Index, Array], steps.Step],
+) -> Result:  # fmt: skip
+    """`priced`: the step of every one of some plans, at a batch of its own."""
     found, fits = points.values, points.fits
     tried = _tried(wish)
     worth = wishes.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
@@ -160,11 +170,16 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     at = (np.arange(len(table)), best)
     runs = np.isfinite(worth[at])
     order = np.lexsort((-worth[at], ~runs))
+    tied = np.zeros(len(table), bool)
+    ranked = order[: int(runs.sum())]
+    if len(ranked):
+        step = priced(ranked, tried[best[ranked]])
+        tied[ranked] = ties.with_first(step, query.decode, wish.metric, found[wish.metric][ranked, best[ranked]])
     hidden = () if lower.has_experts(w.model) else ("etp",)  # slices of experts that are not there
     rows = [
         {
             name: value
-            for name, value in _row(int(i), table[i], int(best[i]), wish, bool(runs[i]),
+            for name, value in _row(int(i), table[i], int(best[i]), wish, bool(runs[i]), bool(tied[i]),
                                     _reason(i, wish, good, why, fits, found), found).items()
             if name not in hidden
         }
@@ -173,12 +188,17 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{wishes.within(wish.limits)}"
     if not runs.any():
         sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden)
+    others = int(tied.sum()) - 1
+    if others > 0:
+        sentence += f"; {others:,} {'is' if others == 1 else 'are'} tied with the best"
     inputs = {
         **phases.inputs(query, None), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
         "batches": tried.tolist(),
     }  # fmt: skip
     inputs.pop("batch", None)
-    metrics = {"plans": len(table), "plans_feasible": int(runs.sum()), "points": worth.size}
+    metrics = {
+        "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
+    }  # fmt: skip
     notes = tuple(note for note in (*wish.notes, wishes.larger(rows[0], tuple(tried))) if note)
     return Result(
         "plans", inputs, metrics, {"plans": rows}, (*notes, *phases.warnings(query, w)), phases.references(w), sentence,
@@ -214,11 +234,14 @@ def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[
     )
 
 
-def _row(i: int, sizes: Array, best: int, wish: Wish, runs: bool, reason: str, found: dict[str, Any]) -> Row:
+def _row(
+    i: int, sizes: Array, best: int, wish: Wish, runs: bool, tied: bool, reason: str, found: dict[str, Any]
+) -> Row:
     row: Row = {name: int(value) for name, value in zip(SIZES, sizes, strict=True)}
     row["feasible"] = runs
     if not runs:
         return row | {"reason": reason}
     row["batch"] = int(_tried(wish)[best])
+    row["best_or_tied"] = tied
     columns = dict.fromkeys((wish.metric, *wish.limits, *(name for name in _SHOWN if name in found)))
     return row | {name: number(found[name][i, best]) for name in columns}

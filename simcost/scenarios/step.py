@@ -9,10 +9,10 @@ import numpy as np
 from simcost import lower
 from simcost.blocks.beside import HELD, RING
 from simcost.cost import calibrated, memory, price
-from simcost.cost.cost import BASES, Cost
+from simcost.cost.cost import BASES, Cost, ratio_deviation
 from simcost.cost.tiers import link_checks
 from simcost.model import count
-from simcost.num import Bools, Num, every, exp, floor, is_scalar, maximum, minimum, where
+from simcost.num import Bools, Mask, Num, every, exp, floor, is_scalar, maximum, minimum, where
 from simcost.plan import COUNTS, Check, require
 from simcost.program import Priced, choices, most_held
 from simcost.program import price as fold
@@ -186,6 +186,15 @@ def interval(cost: Cost) -> tuple[Num, Num]:
     """The 90 % interval of the seconds: as far below as above in ratio, and no lower than light. [s]"""
     width = exp(Z90 * cost.deviation / cost.seconds)
     return maximum(cost.seconds / width, minimum(cost.light_s, cost.seconds)), cost.seconds * width
+
+
+def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
+    """Whether the 90 % interval of the ratio of two times contains 1, their shared errors cancelled. `ratio`: of what is compared,
+    where it is another than that of the seconds and as uncertain (tokens a second)."""
+    apart = np.abs(np.log(np.asarray(a.seconds / b.seconds if ratio is None else ratio, np.float64)))
+    # Equal costs leave what floats leave over.
+    found = np.asarray(apart <= Z90 * np.asarray(ratio_deviation(a, b)) + NOISE)
+    return found if found.ndim else bool(found)
 
 
 def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:

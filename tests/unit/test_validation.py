@@ -307,7 +307,7 @@ def test_unsplit_adjoints_keep_their_names() -> None:
 
 def test_published_rows_map_to_ops_and_keep_their_sources() -> None:
     rows = kernels.references()
-    assert len(rows) == 664
+    assert len(rows) == 801
     assert len({row.id for row in rows}) == len(rows)
     assert all(row.source and row.locator and row.seconds > 0 for row in rows)
     assert {row.family for row in rows} == {
@@ -317,6 +317,7 @@ def test_published_rows_map_to_ops_and_keep_their_sources() -> None:
         "attention_decode",
         "collective",
         "exchange",
+        "experts",
     }
     assert {row.hw for row in rows} <= set(hardware.names())
     for row in rows:
@@ -357,7 +358,7 @@ def test_rows_that_were_looked_at_stand_apart_from_the_headline() -> None:
     some = [
         row
         for row in kernels.references()
-        if row.family == "exchange" or (row.hw == "h20" and row.family == "attention_prefill")
+        if row.id.startswith("KDEEPEP") or (row.hw == "h20" and row.family == "attention_prefill")
     ]
     result = kernels.reference(None, some)
     rows = result.tables["rows"]
@@ -373,6 +374,36 @@ def test_rows_that_were_looked_at_stand_apart_from_the_headline() -> None:
     only = kernels.reference("h20", [row for row in some if row.hw == "h20"])
     assert (only.metrics["rows"], only.metrics["looked_at_rows"]) == (0, 5)
     assert only.verdict.startswith("5 that were looked at: ")
+
+
+def a_row(basis: str, half_width: float, covered: bool, looked_at: str = "") -> dict:
+    return {"basis": basis, "half_width": half_width, "covered": covered, "error": 0.1, "looked_at": looked_at}
+
+
+def test_coverage_is_counted_by_basis_and_by_width() -> None:
+    """Too narrow where narrow and too wide where wide: right on the mean, wrong in every class."""
+    rows = [a_row("fitted", 0.10, i < 4) for i in range(8)] + [a_row("60% datasheet, 40% assumed", 2.0, True)] * 8
+    rows += [a_row("transferred", 0.25, i < 9) for i in range(10)] + [a_row("fitted", 0.15, True, "for a reason")]
+    bases = kernels._classes(rows, "basis", kernels._by_basis)
+    assert [(row["basis"], row["n"], row["coverage"], row["within_bar"], row["looked_at"]) for row in bases] == [
+        ("fitted", 8, 0.5, False, ""), ("transferred", 10, 0.9, True, ""), ("roofline", 8, 1.0, False, ""),
+        ("fitted", 1, 1.0, False, "yes"),
+    ]  # fmt: skip
+    widths = kernels._classes(rows, "half_width", kernels._by_width)
+    assert [row["half_width"] for row in widths] == ["up to 15%", "up to 30%", "above 30%", "up to 15%"]
+    (note,) = kernels._outside(rows)
+    assert "fitted (8 rows): 50%" in note
+    assert "half-width above 30% (8 rows): 100%" in note
+    assert "transferred" not in note
+
+
+def test_classes_hold_every_row_once() -> None:
+    some = [row for row in kernels.references() if row.family in ("exchange", "collective")]
+    result = kernels.reference(None, some)
+    for table in ("basis", "half-width"):
+        assert sum(row["n"] for row in result.tables[table]) == len(some)
+    for row in result.tables["rows"]:
+        assert row["half_width"] == pytest.approx(math.log(row["high_s"] / row["predicted_s"]))
 
 
 def test_what_was_looked_at_is_among_the_rows() -> None:

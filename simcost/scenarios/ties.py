@@ -1,0 +1,44 @@
+"""Which answers cannot be told from the best one: the 90 % interval of the ratio of two times contains 1, shared errors cancelled.
+
+Most likely to be wrong: errors of one family and basis are taken to be common to all its kernels, so that two designs that lean on it
+alike are told apart by less than either's interval; a curve that is wrong at one shape only would tie more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import numpy as np
+
+from simcost.cost.cost import Cost
+from simcost.num import Array, Bools, Num
+from simcost.scenarios import step as steps
+
+# Metrics that are as uncertain as the time of a step, or in prefill of its slowest pipeline stage; others are exact.
+_TIME = ("tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_user")
+_RATE = (
+    "output_tokens_per_s", "output_tokens_per_s_per_gpu", "input_tokens_per_s", "input_tokens_per_s_per_gpu", "mfu",
+    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "joules_per_output_token_assumed",
+    "joules_per_input_token_assumed",
+)  # fmt: skip
+
+
+def with_first(step: steps.Step, decode: bool, metric: str, values: Array) -> Bools:
+    """Which points [n] of a priced step have a metric that is tied with the first one's; equal ones where it is exact."""
+    if metric not in _TIME + _RATE:
+        return np.asarray(values == values[0])
+    cost = step.cost if decode or metric in _TIME else step.slowest
+    with np.errstate(all="ignore"):
+        found = steps.tied(_flat(cost, len(values)), _flat(cost, 1), values / values[0])
+    return np.asarray(found, bool)
+
+
+def _flat(cost: Cost, n: int) -> Cost:
+    """The first n points, in one dimension."""
+    spread = {source: _first(value, n) for source, value in cost.spread.items()}
+    return Cost(**{f.name: _first(getattr(cost, f.name), n) for f in fields(Cost) if f.name != "spread"}, spread=spread)
+
+
+def _first(value: Num, n: int) -> Num:
+    flat = np.ravel(np.asarray(value, np.float64))
+    return flat[:n] if flat.size > 1 else flat
