@@ -13,9 +13,10 @@ from simcost import api
 from simcost.cost.cost import Cost
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
+from simcost.hardware import load as hardware
 from simcost.ops.stream import Stream
 from simcost.program import Call, Choice, Overlap, Serial, exposed, leading, most_held
-from simcost.scenarios import explain, moved, stages
+from simcost.scenarios import explain, moved, rules, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, sweep, workload
 
@@ -156,6 +157,57 @@ def test_copies_of_a_model_need_no_network_and_its_parts_do() -> None:
     assert not runs[8, 2, 1]
     with pytest.raises(SpecError, match=r"no 'links\.scaleout\.bandwidth'"):
         api.decode("llama-3.1-8b", "l40s", batch=16, set={"plan.tp": 8, "plan.pp": 2})
+
+
+# Those without a network between scale-up domains: a hop that no stage takes has no time there.
+ALONE = [name for name in hardware.names() if hardware.load(name).scaleout is None]
+
+
+@pytest.mark.parametrize("hw", hardware.names())
+@pytest.mark.parametrize("decode", [True, False])
+def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(hw: str, decode: bool) -> None:
+    phase: dict[str, Any] = {"batch": 1, "context": 4096} if decode else {"batch": 1, "isl": 4096}
+    for plan in ({"plan.pp": 2}, {"plan.tp": 2, "plan.pp": 2}, {"plan.cp": 2, "plan.pp": 2}, {"plan.pp": 16}):
+        made = make("llama-3.1-8b", hw, decode, phase, plan, {}, None)
+        if not all(np.all(check.ok) for check in rules.of(workload(made))):
+            assert hw in ALONE, (hw, plan)
+            with pytest.raises(SpecError, match=r"'links\.scaleout\.bandwidth'.*--set hw\.links\.scaleout\.bandwidth="):
+                rules.run(workload(made))
+            continue
+        found = metrics("llama-3.1-8b", hw, decode, phase, plan)
+        unknown = {name for name, value in found.items() if not np.isfinite(np.asarray(value, float))}
+        assert unknown <= {"max_context"}, (hw, plan)
+        if plan == {"plan.pp": 2} and not decode:
+            # A hop of 34 MB takes some milliseconds over PCIe; the prompt passes the same kernels as on one stage.
+            one = metrics("llama-3.1-8b", hw, decode, phase, {})["ttft_s"]
+            assert one < found["ttft_s"] < one + 0.05
+
+
+def test_plans_blame_the_missing_link_and_no_limit() -> None:
+    rows = {
+        (row["tp"], row["pp"]): row
+        for row in api.plans("llama-3.1-8b", "l40s", gpus=16, phase="prefill").tables["plans"]
+    }
+    assert rows[1, 8]["feasible"]
+    assert rows[1, 8]["ttft_s"] > 0.0
+    assert "links.scaleout.bandwidth" in rows[1, 16]["reason"]
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "gpt-oss-20b", "gemma-2-9b", "mixtral-8x7b"])
+@pytest.mark.parametrize("hw", ["h200", "l40s", "mi300x"])
+@pytest.mark.parametrize("decode", [True, False])
+def test_rows_of_explain_add_up_to_the_step_whatever_the_stages(name: str, hw: str, decode: bool) -> None:
+    phase: dict[str, Any] = {"batch": 7, "context": 2048} if decode else {"batch": 3, "isl": 1024}
+    for pp, graph, tp in itertools.product((1, 2, 3, 5, 8), ("on", "off"), (1, 2)):
+        plan = {"plan.pp": pp, "plan.cuda_graph": graph, "plan.tp": tp}
+        if hw == "l40s" and pp * tp > 8:
+            continue
+        found = explain.result(make(name, hw, decode, phase, plan, {}, None))
+        whole, rows = found.metrics["tpot_s" if decode else "ttft_s"], found.tables["ops"]
+        assert sum(row["times"] * row["time_s"] for row in rows) == pytest.approx(whole, rel=1e-6), plan
+        assert sum(row["share"] for row in rows) == pytest.approx(1.0, rel=1e-6), plan
+        waits = [row for row in rows if row["op"] == "waiting for the slowest stage"]
+        assert bool(waits) == (decode and pp > 1), plan
 
 
 def test_nodes_are_as_large_as_they_are_set_to_be() -> None:
