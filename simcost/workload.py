@@ -66,7 +66,14 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase) -> Workloa
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(model, device, plan, phase, view, ())
-    return Workload(model, device, plan, phase, view, (_defaults(found), *_device_notes(device)))
+    return Workload(
+        model,
+        device,
+        plan,
+        phase,
+        view,
+        (_defaults(found), *lower.padding(model, plan, storage), *_device_notes(device)),
+    )
 
 
 def _named(name: str | None, key: str) -> Dtype | None:

@@ -69,11 +69,12 @@ class MoE:
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         d, held = self.hidden_size, self._held(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
-        up = f * (2.0 if self.gated else 1.0)
+        gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
+        up = f * gates
         found = [
             Weight("router", "router", self.n_routed_experts, d),
-            Weight("experts_up", "experts", up, d, held, share),
-            Weight("experts_down", "experts", d, f, held, share),
+            Weight("experts_up", "experts", up, d, held, share, gates * cut),
+            Weight("experts_down", "experts", d, f, held, share, -cut),
         ]
         if self.has_shared:
             s = self.shared_width / plan.tp
@@ -101,7 +102,7 @@ class MoE:
     def program(self, view: View) -> Program:
         """Tokens go to their experts and back in one node, so that one mode serves both ways; the experts run between."""
         plan, rows, act = view.plan, view.tokens, view.activation
-        weight = {w.name: w for w in self.weights(plan)}
+        weight = {w.name: w.whole(view.storage[w.role]) for w in self.weights(plan)}
         choose = TopK(
             view.own_tokens,
             self.n_routed_experts,
@@ -160,7 +161,9 @@ class MoE:
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
-        for name, inner in (("experts_up", self.hidden_size), ("experts_down", self._width(view))):
+        width = weight["experts_down"].inner  # of a rank's part of an expert, in whole blocks
+        assert width is not None
+        for name, inner in (("experts_up", self.hidden_size), ("experts_down", width)):
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(
@@ -168,15 +171,12 @@ class MoE:
             )
             parts.append(Call(gemm, name))
             if name == "experts_up":
-                parts.append(activation(view, copies * self._width(view), self.gated))
+                parts.append(activation(view, copies * width, self.gated))
         return parts
 
     def _held(self, plan: Plan) -> Num:
         """Experts on a rank, copies of busy ones included."""
         return (self.n_routed_experts + plan.redundant_experts) / plan.ep
-
-    def _width(self, view: View) -> Num:
-        return self.moe_intermediate_size / view.plan.expert_slices
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
         act = view.activation
