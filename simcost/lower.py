@@ -1,7 +1,8 @@
 """(model, view) -> program of one step, stack by stack; and what must hold for a plan of it.
 
 Most likely to be wrong: what engines refuse, which changes with their versions. Source of the rule on blocks of scales: vLLM
-`quantization/fp8.py` and `utils/fp8_utils.py` (validate_fp8_block_shape), SGLang `layers/quantization/fp8.py`: all raise.
+`quantization/fp8.py` and `utils/fp8_utils.py` (validate_fp8_block_shape), SGLang `layers/quantization/fp8.py`: all raise for linear
+layers. Parts of experts: vLLM `fused_moe/oracle/fp8.py` (refine_fp8_moe_block_shape, pad_tp_shard_to_weight_blocks), SGLang PR 21097.
 """
 
 from __future__ import annotations
@@ -89,9 +90,11 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
 
 def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[Check]:
     """A scale stands for a whole tile of a matrix, so a rank's part of it is whole tiles. Formats with scales along one row
-    are left out: engines pad those (gpt-oss: 2880 columns over 8 ranks). Products of several matrices count as one."""
+    are left out: engines pad those (gpt-oss: 2880 columns over 8 ranks), and parts of experts. Products of several matrices count
+    as one."""
     for part, whole in zip(block.weights(plan), block.weights(Plan()), strict=True):
         kind = formats[part.role]
+        part = part.whole(kind)
         if part.inner is None or whole.inner is None or kind.block[0] <= 1:
             continue
         sides = (("rows", part.out, whole.out, kind.block[0]), ("columns", part.inner, whole.inner, kind.block[1]))
@@ -121,3 +124,24 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
         "take plan.all_to_all=low_latency, or plan.cuda_graph=off"
     )
     return [Check(np.asarray(plan.exchanges) == 0.0, reason)]
+
+
+def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple[str, ...]:
+    """What is stored and computed besides the model, as a rank's part of its experts is no whole number of blocks: a note."""
+    for _, block in model.blocks():
+        for part in block.weights(plan):
+            kind = formats[part.role]
+            held = part.whole(kind)
+            if part.inner is None or held.inner is None or not np.any(np.asarray(held.inner != part.inner)):
+                continue
+            sizes = (
+                f"{part.inner:g} columns of an expert as {held.inner:g}"
+                if is_scalar(held.inner)
+                else "part of an expert"
+            )
+            return (
+                f"{model.name}: a rank keeps and computes its {sizes}, in whole blocks of {kind.block[1]} as {kind.name} scales "
+                "them, padded with zeros; where vLLM's Triton kernels refine the scales instead nothing is padded, and releases "
+                "before 2026-08 refuse to load it",
+            )
+    return ()

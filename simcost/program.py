@@ -37,11 +37,13 @@ class Serial:
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """Parts that run side by side: the longest sets the time. `holds`: multiprocessors that each takes from the others, which are
-    slower for it while it runs, besides their calls' own `slow`; empty: none. What outlasts the others runs on as if alone."""
+    slower for it while it runs, besides their calls' own `slow`; empty: none. What outlasts the others runs on as if alone.
+    `competes`: all parts compute, on the same multiprocessors and memory, so that only their starts hide behind each other."""
 
     parts: tuple[Program, ...]
     tag: str = ""
     holds: tuple[Num, ...] = ()
+    competes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,11 @@ class Monoid(Protocol):
         ...
 
     def beside(self: C, other: C) -> C:
-        """Both at once."""
+        """Both at once, on other hardware each."""
+        ...
+
+    def among(self: C, other: C) -> C:
+        """Both at once on the same hardware."""
         ...
 
     def cheapest(self: C, other: C) -> tuple[C, Num]:
@@ -110,7 +116,10 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
         parts = _contending(parts, program.holds, getattr(cost_of, "multiprocessors", MULTIPROCESSORS))
     total = parts[0].cost
     for part in parts[1:]:
-        total = total + part.cost if isinstance(program, Serial) else total.beside(part.cost)
+        if isinstance(program, Serial):
+            total = total + part.cost
+        else:
+            total = total.among(part.cost) if program.competes else total.beside(part.cost)
     if isinstance(program, Serial):
         total = total * program.repeat
     return Priced(total, program, parts)
@@ -211,7 +220,9 @@ def shared(
         for part, (name, taken) in zip(priced.parts, priced.taken, strict=True):
             yield from shared(part, rule, weight * taken, (*path, name), share)
     elif isinstance(node, Overlap):
-        for part, counts in zip(priced.parts, rule([part.cost.seconds for part in priced.parts]), strict=True):
+        seconds = [part.cost.seconds for part in priced.parts]
+        split = competing(seconds, priced.cost.seconds) if node.competes else rule(seconds)
+        for part, counts in zip(priced.parts, split, strict=True):
             yield from shared(part, rule, weight, here, share * counts)
     else:
         times = node.repeat if isinstance(node, Serial) else 1.0
@@ -226,6 +237,13 @@ def leading(seconds: list[Num]) -> list[Num]:
         found.append(left * (own >= most))
         left = left - found[-1]
     return found
+
+
+def competing(seconds: list[Num], total: Num) -> list[Num]:
+    """All of the longest part, and of the others in proportion what makes up the `total`: a part's own time has no other owner."""
+    first, most = leading(seconds), functools.reduce(maximum, seconds)
+    rest = (total - most) / maximum(sum(seconds) - most, 1e-30)
+    return [one + (1.0 - one) * rest for one in first]
 
 
 def exposed(seconds: list[Num]) -> list[Num]:

@@ -71,7 +71,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase, engine: st
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(model, device, plan, phase, view, (), engine)
-    return replace(found, notes=(_defaults(found), *_device_notes(device)))
+    return replace(found, notes=(_defaults(found), *lower.padding(model, plan, storage), *_device_notes(device)))
 
 
 def _check_engine(device: Device, engine: str) -> None:

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simcost.num import Mask, Num
 from simcost.ops.exchange import Exchange
+from simcost.plan import Plan
 from simcost.program import Call, Choice, Program, calls
 
 TRAVELLING = {"dispatch": 2.0, "combine": 1.45}
 COPYING = ("normal", "nccl", "nvlink")  # modes whose kernels copy with multiprocessors
 HELD = 20.0
 RING = 1.0
+STREAM = 256.0  # tokens up to which vLLM gives shared experts a stream of their own (PR 28406): more gain nothing
 
 
 def exchanges(program: Program) -> bool:
@@ -42,3 +45,9 @@ def held(travel: Program) -> float:
     """Multiprocessors that `travel` takes from what runs beside it."""
     copies = any(isinstance(call.op, Exchange) and call.op.mode in COPYING for call in calls(travel))
     return HELD if copies else 0.0
+
+
+def in_turn(plan: Plan, tokens: Num) -> Mask:
+    """Where `plan.overlap=shared_experts` has nothing to hide behind: no token travels, and there are too many for a stream of
+    their own to pay."""
+    return (plan.exchanges == 0.0) & (tokens > STREAM)

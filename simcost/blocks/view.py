@@ -6,11 +6,11 @@ A weight is declared once; parameters, bytes, shards and GEMMs all follow from i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 from simcost.dtypes import Dtype
-from simcost.num import Num, ceil
+from simcost.num import Num, ceil, every, maximum, where
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
@@ -25,7 +25,8 @@ ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding",
 @dataclass(frozen=True, slots=True)
 class Weight:
     """`copies` matrices [out, inner], or vectors when `inner` is None (norms, biases: never quantised).
-    `active` = share of the copies that one token uses."""
+    `active` = share of the copies that one token uses. `padded`: equal parts of `out` (positive) or of `inner` (negative) that
+    engines pad to whole blocks of a format's scales each, where the plan cuts them; 0: a part of a block is refused."""
 
     name: str
     role: str
@@ -33,16 +34,29 @@ class Weight:
     inner: Num | None = None
     copies: Num = 1.0
     active: Num = 1.0
+    padded: Num = 0.0
 
     @property
     def count(self) -> Num:
         return self.copies * self.out * (1.0 if self.inner is None else self.inner)
 
+    def whole(self, kind: Dtype) -> Weight:
+        """As a rank holds it in this format: in whole blocks where it is padded. Scales along one row come as they are cut."""
+        rows, columns = kind.block
+        if self.inner is None or rows <= 1 or every(self.padded == 0.0):
+            return self
+        parts = maximum(maximum(self.padded, -self.padded), 1.0)
+        out = where(self.padded > 0.0, ceil(self.out / parts / rows) * rows * parts, self.out)
+        inner = where(self.padded < 0.0, ceil(self.inner / parts / columns) * columns * parts, self.inner)
+        return replace(self, out=out, inner=inner)
+
     def stored_bytes(self, storage: Mapping[str, Dtype]) -> Num:
-        """Bytes with block scales. [B]"""
+        """Bytes with block scales and what pads them. [B]"""
         if self.inner is None:
             return storage["norm"].tensor_bytes(self.count)
-        return self.copies * storage[self.role].matrix_bytes(self.out, self.inner)
+        held = self.whole(storage[self.role])
+        assert held.inner is not None
+        return held.copies * storage[self.role].matrix_bytes(held.out, held.inner)
 
 
 @dataclass(frozen=True, slots=True)

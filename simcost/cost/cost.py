@@ -87,6 +87,18 @@ class Cost:
         longest = self.where(self.seconds >= other.seconds, other)
         return replace(longest, light_s=maximum(self.light_s, other.light_s))
 
+    def among(self, other: Cost) -> Cost:
+        """Both at once on one device's multiprocessors and memory: what they work adds up, and so does the speed of light; the
+        machine is idle in the starts of one for the other."""
+        both = self + other
+        working = both.compute_s + both.memory_s + both.wire_s
+        seconds = maximum(maximum(maximum(self.seconds, other.seconds), working), both.light_s)
+        shorter = both * (seconds / maximum(both.seconds, 1e-30))
+        return replace(
+            shorter, compute_s=both.compute_s, memory_s=both.memory_s, wire_s=both.wire_s, overhead_s=seconds - working,
+            light_s=both.light_s,
+        )  # fmt: skip
+
     def cheapest(self, other: Cost) -> tuple[Cost, Num]:
         """The cheaper one's time, and where that is the other's; at the speed of light the dearer one may win."""
         won = 1.0 * (other.seconds < self.seconds)

@@ -90,6 +90,7 @@ class AttentionCore:
     shared_kv: bool = False
     backward: bool = False
     family: ClassVar[str] = "attention"
+    launches: ClassVar[float] = 2.0  # over parts of the keys, and the merge of them
     formula: ClassVar[str] = "2·b·h·pairs·(d_qk + d_v) FLOP; Q + K + V of the context + O B"
     source: ClassVar[str] = "arXiv 2205.14135; causal pairs counted exactly"
 

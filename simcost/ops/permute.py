@@ -28,6 +28,11 @@ class Permute:
     def peak(self) -> str:
         return "vector"
 
+    @property
+    def launches(self) -> float:
+        """Experts' rows are counted, and aligned to tiles, before they are sorted."""
+        return 1.0 if self.combine else 2.0
+
     def work(self) -> Work:
         one, many = self.x.tensor_bytes(self.tokens * self.width), self.x.tensor_bytes(self.copies * self.width)
         if self.combine:

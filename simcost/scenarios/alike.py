@@ -26,7 +26,8 @@ from simcost.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A priced step; of a list of plans down to its stacks only. workspace [B]; launches: kernels."""
+    """A priced step; of a list of plans down to its stacks only. workspace [B]; launches: kernels, as
+    engines launch them."""
 
     priced: Priced[Cost]
     workspace: Num
@@ -83,8 +84,13 @@ def _folded(w: Workload, model: Any) -> Folded:
     priced = price(lower.step(w.model, w.view), model)
     total: Num = 0.0
     for _, call, cost, weight in leaves(priced):
-        total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * len(getattr(call.op, "parts", (1,)))
+        total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
     return Folded(priced, workspace_bytes(priced), total)
+
+
+def _launches(op: Op) -> float:
+    """Kernels that an engine launches for it: one for each part, where the part says no other number."""
+    return sum(float(getattr(part, "launches", 1.0)) for part in getattr(op, "parts", (op,)))
 
 
 def _which(w: Workload) -> tuple[Index, Index] | None:

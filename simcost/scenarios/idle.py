@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from simcost import lower
+from simcost.blocks.beside import STREAM, in_turn
 from simcost.num import every
 from simcost.plan import Plan
 from simcost.workload import Workload
@@ -49,9 +50,11 @@ def _overlaps(w: Workload) -> str:
 
 
 def _shared(w: Workload) -> str:
+    """Beside an exchange, or beside the routed experts of few tokens."""
     if not any(getattr(block, "has_shared", False) for _, block in w.model.blocks()):
         return _experts(w) or f"{w.model.name} has no shared experts"
-    return _overlaps(w)
+    reason = f"nothing travels, and engines give shared experts a stream of their own up to {STREAM:.0f} tokens a rank"
+    return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 
 def _latent(w: Workload) -> str:

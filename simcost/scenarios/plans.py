@@ -226,6 +226,9 @@ def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[
     if not fits[i].any():
         short = float(np.min(found["memory_short_bytes_per_gpu"][i]))
         return f"short by {show(short, 'bytes')} a GPU at every batch"
+    unknown = [name for name in (wish.metric, *wish.limits) if not np.isfinite(found[name][i][fits[i]]).any()]
+    if unknown:  # no limit is to blame for what is no number
+        return f"{unknown[0]} has no finite value at any batch that fits"
     late = [name for name, most in wish.limits.items() if not (fits[i] & (found[name][i] <= most)).any()]
     return (
         f"{late[0]} above {show(wish.limits[late[0]], 'seconds')} at every batch"

@@ -114,22 +114,23 @@ def _beside(stage: Cost, hop: Cost, all_: Num) -> Cost:
 
 def between(w: Workload) -> Serial:
     """What crosses from one stage to the next: the residual stream, cut over tp and gathered again. Two hops of a kind each,
-    inside a domain and out of it; how often each is taken is `passed`."""
+    inside a domain and out of it; how often each is taken is `passed`. A hop that no stage takes sends nothing: a device without
+    a network has no time for it."""
     view, plan, scaleup = w.view, w.plan, w.device.scaleup
     width = view.activation.tensor_bytes(view.tokens * w.model.hidden_size)
-    pair, ranks = where(plan.pp > 1.0, 2.0, 1.0), where(plan.pp > 1.0, plan.tp, 1.0)
     domain = 1.0 if scaleup is None or scaleup.domain is None else scaleup.domain
-    apart = {
-        "send inside the domain": minimum(plan.stage, maximum(domain / 2.0, 1.0)),
-        "send": maximum(plan.stage, domain),
-    }
-    gather = Call(Collective("all_gather", width, ranks), "gather")
-    return Serial(
-        tuple(
-            Serial((Call(Collective("p2p", width / plan.tp, pair, stride), tag), gather))
-            for tag, stride in apart.items()
-        )
+    crossing = _crossings(w)
+    hops = (
+        ("send inside the domain", minimum(plan.stage, maximum(domain / 2.0, 1.0)), plan.pp - 1.0 - crossing),
+        ("send", maximum(plan.stage, domain), crossing),
     )
+
+    def hop(tag: str, stride: Num, times: Num) -> Serial:
+        pair, ranks = where(times > 0.0, 2.0, 1.0), where(times > 0.0, plan.tp, 1.0)
+        send = Call(Collective("p2p", width / plan.tp, pair, stride), tag)
+        return Serial((send, Call(Collective("all_gather", width, ranks), "gather")))
+
+    return Serial(tuple(hop(*each) for each in hops))
 
 
 def passed(w: Workload) -> Serial:

@@ -21,6 +21,7 @@ from simcost.workload import Workload
 
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
 NOISE = 1e-9  # of a step: less is what floats leave over
+LAUNCHES = 0.40  # sigma of the log of the host's time for a kernel: public figures lie between 22 and 71 us (docs/theory/roofline.md)
 SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
 
 
@@ -112,23 +113,34 @@ def _one(w: Workload) -> Step:
     whole, slowest = stages.times(w, step.priced, hops)
     waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)
     host, launches = _engine(w, step.launches, whole.seconds)
-    engine = host + launches
+    # Every stage has a host of its own, which launches its part of the kernels.
+    _, mine = _engine(w, step.launches / w.plan.pp, slowest.seconds)
     idle = slowest * (waits / slowest.seconds)
     return Step(
-        w, step.priced, passed, idle, host, launches, whole + engine, slowest + engine, *_kept(w, step.workspace)
+        w,
+        step.priced,
+        passed,
+        idle,
+        host,
+        launches,
+        whole + host + launches,
+        slowest + host + mine,
+        *_kept(w, step.workspace),
     )
 
 
 def _engine(w: Workload, kernels: Num, seconds: Num) -> tuple[Cost, Cost]:
     """(the host's own work on a step, what kernels wait to be launched)."""
     host = w.device.assumption("step_overhead")
+    busy: Num = 0.0
     wait: Num = 0.0
     if w.plan.cuda_graph == "off":
         # The host launches kernels one by one: what the device does not hide of that is waited for.
-        wait = maximum(kernels * w.device.assumption("eager_launch") - seconds, 0.0)
+        busy = kernels * w.device.assumption("eager_launch")
+        wait = maximum(busy - seconds, 0.0)
     return (
         Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host}),
-        Cost(overhead_s=wait, spread={"eager launch assumed": SPREAD * wait}),
+        Cost(overhead_s=wait, spread={"eager launch assumed": LAUNCHES * busy * (wait > 0.0)}),
     )
 
 

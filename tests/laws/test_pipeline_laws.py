@@ -13,9 +13,10 @@ from simcost import api
 from simcost.cost.cost import Cost
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
+from simcost.hardware import load as hardware
 from simcost.ops.stream import Stream
-from simcost.program import Call, Choice, Overlap, Serial, exposed, leading, most_held
-from simcost.scenarios import explain, moved, stages
+from simcost.program import Call, Choice, Overlap, Serial, competing, exposed, leading, most_held
+from simcost.scenarios import explain, moved, rules, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, sweep, workload
 
@@ -138,6 +139,65 @@ def test_an_overlap_leaves_multiprocessors_to_compute_with(count: int, decode: b
         assert [row["feasible"] for row in rows] == [True, False]
 
 
+def test_what_competes_for_one_machine_hides_only_in_its_starts() -> None:
+    one = Cost(compute_s=3.0, overhead_s=1.0, light_s=2.0, fitted_s=4.0, spread={"a": 0.4})
+    two = Cost(memory_s=0.5, overhead_s=0.7, light_s=0.4, measured_s=1.2, spread={"b": 0.6})
+    both = one.among(two)
+    assert (both.compute_s, both.memory_s, both.light_s) == (3.0, 0.5, 2.4)
+    assert both.overhead_s == pytest.approx(0.5)  # four seconds of the longer one, in which the other's work has room
+    assert both.fitted_s + both.measured_s == pytest.approx(both.seconds)
+    assert max(one.seconds, two.seconds) <= both.seconds <= (one + two).seconds
+    assert both.seconds == two.among(one).seconds
+    assert both.deviation <= (one + two).deviation
+    assert competing([4.0, 1.2], 4.5) == pytest.approx([1.0, 0.5 / 1.2])
+    # Starts that all hide leave no less than the speed of light.
+    assert Cost(overhead_s=1.0, light_s=0.9).among(Cost(overhead_s=1.0, light_s=0.8)).seconds == pytest.approx(1.7)
+
+
+@pytest.mark.parametrize(("name", "hw"), [
+    ("deepseek-v3", "h200"), ("deepseek-v2-lite", "h100"), ("glm-4.5-air", "mi300x"), ("llama-4-scout", "l40s"),
+])  # fmt: skip
+@pytest.mark.parametrize("decode", [True, False])
+def test_shared_experts_beside_routed_ones_pay_where_starts_count(name: str, hw: str, decode: bool) -> None:
+    saved = []
+    for batch in (1, 16, 256):
+        phase: dict[str, Any] = {"batch": batch, "context": 1024} if decode else {"batch": batch, "isl": 512}
+        sets = {"plan.tp": 1 if name == "deepseek-v2-lite" else 8}
+        turns, beside = (run(name, hw, decode, phase, {**sets, "plan.overlap": o}) for o in ("none", "shared_experts"))
+        work = [s.cost.compute_s + s.cost.memory_s + s.cost.wire_s for s in (turns, beside)]
+        assert work[1] == pytest.approx(work[0], rel=1e-9)
+        assert beside.cost.light_s == pytest.approx(turns.cost.light_s, rel=1e-9)
+        if batch * (1 if decode else 512) > 256:
+            assert beside.cost == turns.cost
+            continue
+        assert beside.cost.seconds < turns.cost.seconds
+        saved.append(1.0 - float(beside.cost.seconds / turns.cost.seconds))
+        rows = explain.result(
+            make(name, hw, decode, phase, {**sets, "plan.overlap": "shared_experts"}, {}, None)
+        ).tables["ops"]
+        assert sum(row["share"] for row in rows) == pytest.approx(1.0, rel=1e-9)
+    assert saved == sorted(saved, reverse=True)
+    assert len(saved) == (3 if decode else 0)
+
+
+def test_vllm_gained_as_much_by_a_stream_for_the_shared_experts() -> None:
+    sets: dict[str, Any] = {"plan.tp": 8}
+    turns, beside = (
+        api.decode("deepseek-v3", "b200", 32, 1024, set={**sets, "plan.overlap": o}).metrics["tpot_s"]
+        for o in ("none", "shared_experts")
+    )
+    assert turns - beside == pytest.approx(23.35e-3 - 22.09e-3, rel=0.3)  # vLLM PR 26440, DeepSeek-R1 on 8 B200
+
+
+def test_points_of_a_sweep_run_the_shared_experts_once_wherever_tokens_travel() -> None:
+    sets: dict[str, Any] = {"plan.overlap": "shared_experts", "plan.tp": 2}
+    axes = {"plan.ep": [1, 2, 4, 8]}
+    rows = api.decode("deepseek-v2-lite", "h200", 64, set=sets, vary=axes).rows
+    for ep, row in zip(axes["plan.ep"], rows, strict=True):
+        one = api.decode("deepseek-v2-lite", "h200", 64, set={**sets, "plan.ep": ep}).metrics
+        assert row["tpot_s"] == pytest.approx(one["tpot_s"], rel=1e-12), ep
+
+
 def test_what_an_overlap_holds_is_found_wherever_it_stands() -> None:
     bf16 = dtype("bf16")
     call = Call(Stream("copy", 1.0, 1.0, 1.0, 0.0, bf16, bf16))
@@ -156,6 +216,57 @@ def test_copies_of_a_model_need_no_network_and_its_parts_do() -> None:
     assert not runs[8, 2, 1]
     with pytest.raises(SpecError, match=r"no 'links\.scaleout\.bandwidth'"):
         api.decode("llama-3.1-8b", "l40s", batch=16, set={"plan.tp": 8, "plan.pp": 2})
+
+
+# Those without a network between scale-up domains: a hop that no stage takes has no time there.
+ALONE = [name for name in hardware.names() if hardware.load(name).scaleout is None]
+
+
+@pytest.mark.parametrize("hw", hardware.names())
+@pytest.mark.parametrize("decode", [True, False])
+def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(hw: str, decode: bool) -> None:
+    phase: dict[str, Any] = {"batch": 1, "context": 4096} if decode else {"batch": 1, "isl": 4096}
+    for plan in ({"plan.pp": 2}, {"plan.tp": 2, "plan.pp": 2}, {"plan.cp": 2, "plan.pp": 2}, {"plan.pp": 16}):
+        made = make("llama-3.1-8b", hw, decode, phase, plan, {}, None)
+        if not all(np.all(check.ok) for check in rules.of(workload(made))):
+            assert hw in ALONE, (hw, plan)
+            with pytest.raises(SpecError, match=r"'links\.scaleout\.bandwidth'.*--set hw\.links\.scaleout\.bandwidth="):
+                rules.run(workload(made))
+            continue
+        found = metrics("llama-3.1-8b", hw, decode, phase, plan)
+        unknown = {name for name, value in found.items() if not np.isfinite(np.asarray(value, float))}
+        assert unknown <= {"max_context"}, (hw, plan)
+        if plan == {"plan.pp": 2} and not decode:
+            # A hop of 34 MB takes some milliseconds over PCIe; the prompt passes the same kernels as on one stage.
+            one = metrics("llama-3.1-8b", hw, decode, phase, {})["ttft_s"]
+            assert one < found["ttft_s"] < one + 0.05
+
+
+def test_plans_blame_the_missing_link_and_no_limit() -> None:
+    rows = {
+        (row["tp"], row["pp"]): row
+        for row in api.plans("llama-3.1-8b", "l40s", gpus=16, phase="prefill").tables["plans"]
+    }
+    assert rows[1, 8]["feasible"]
+    assert rows[1, 8]["ttft_s"] > 0.0
+    assert "links.scaleout.bandwidth" in rows[1, 16]["reason"]
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "gpt-oss-20b", "gemma-2-9b", "mixtral-8x7b"])
+@pytest.mark.parametrize("hw", ["h200", "l40s", "mi300x"])
+@pytest.mark.parametrize("decode", [True, False])
+def test_rows_of_explain_add_up_to_the_step_whatever_the_stages(name: str, hw: str, decode: bool) -> None:
+    phase: dict[str, Any] = {"batch": 7, "context": 2048} if decode else {"batch": 3, "isl": 1024}
+    for pp, graph, tp in itertools.product((1, 2, 3, 5, 8), ("on", "off"), (1, 2)):
+        plan = {"plan.pp": pp, "plan.cuda_graph": graph, "plan.tp": tp}
+        if hw == "l40s" and pp * tp > 8:
+            continue
+        found = explain.result(make(name, hw, decode, phase, plan, {}, None))
+        whole, rows = found.metrics["tpot_s" if decode else "ttft_s"], found.tables["ops"]
+        assert sum(row["times"] * row["time_s"] for row in rows) == pytest.approx(whole, rel=1e-6), plan
+        assert sum(row["share"] for row in rows) == pytest.approx(1.0, rel=1e-6), plan
+        waits = [row for row in rows if row["op"] == "waiting for the slowest stage"]
+        assert bool(waits) == (decode and pp > 1), plan
 
 
 def test_nodes_are_as_large_as_they_are_set_to_be() -> None:

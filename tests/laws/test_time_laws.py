@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from lawkit import ROOFLINE, SOME, ZOO, metrics, model, run
 
+from simcost import api
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
 from simcost.errors import SimcostError
@@ -213,3 +216,55 @@ def test_cost_is_a_monoid() -> None:
     assert (a + b) * 2.0 == a * 2.0 + b * 2.0
     assert a.beside(b).seconds == max(a.seconds, b.seconds)
     assert a.cheapest(b)[0].seconds == min(a.seconds, b.seconds)
+
+
+# Public eager decodes of one sequence [s] that the host sets: docs/theory/roofline.md, "Eager steps".
+EAGER = [
+    ("qwen3-14b", "a100", {"plan.weight_dtype": "int4"}, 16100, 20.6e-3),  # QwenLM/Qwen3 issue 1536
+    ("deepseek-v2-lite", "h100", {"plan.mla_form": "absorbed"}, 136, 25e-3),  # sglang PR 1401
+    ("deepseek-v2-lite", "a100", {}, 256, 31e-3),  # sglang issue 1369
+    ("deepseek-v2", "h100", {"plan.tp": 8}, 512, 87e-3),  # sglang issue 1264
+    ("qwen2.5-7b", "a100", {}, 1024, 22.5e-3),  # vllm-omni issue 7960
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "hw", "sets", "context", "measured"), EAGER)
+def test_eager_decodes_wait_for_their_host_as_public_ones_do(
+    name: str, hw: str, sets: dict[str, Any], context: int, measured: float, tmp_path: Path
+) -> None:
+    if name == "qwen3-14b":  # Qwen/Qwen3-14B config.json, by what differs from the smaller one
+        sizes = {"hidden_size": 5120, "intermediate_size": 17408, "num_attention_heads": 40, "num_hidden_layers": 40}
+        name = str(tmp_path / "qwen3-14b.json")
+        Path(name).write_text(json.dumps(models.load_config("qwen3-8b")[2] | sizes), encoding="utf-8")
+    graphs, eager = (
+        api.decode(name, hw, context=context, set={**sets, "plan.cuda_graph": graph}).metrics for graph in ("on", "off")
+    )
+    assert graphs["tpot_s"] < 0.9 * eager["tpot_s"]
+    assert eager["tpot_low_s"] < measured < eager["tpot_high_s"]
+    assert 0.5 * measured < eager["tpot_s"] < 1.3 * measured
+
+
+@pytest.mark.parametrize("name", ["llama-3.1-8b", "deepseek-v3", "qwen3-30b-a3b"])
+def test_an_eager_step_takes_the_longer_of_host_and_device(name: str) -> None:
+    """Never less than with graphs, the same where the device has enough to do, and host time in proportion to the launch."""
+    phase = {"batch": 1, "context": 1024}
+    plan = {"plan.tp": 8, "plan.cuda_graph": "off"}
+    graphs = metrics(name, "h200", True, phase, {"plan.tp": 8})["tpot_s"]
+    one, two = (
+        metrics(name, "h200", True, phase, {**plan, "hw.assumed.eager_launch": f"{us} us"})["tpot_s"] for us in (40, 80)
+    )
+    host = 300e-6
+    assert graphs < one
+    assert two - host == pytest.approx(2.0 * (one - host), rel=1e-9)
+    assert metrics(name, "h200", True, phase, {**plan, "hw.assumed.eager_launch": "1 us"})["tpot_s"] == graphs
+    long: dict[str, Any] = {"batch": 32, "isl": 8192}
+    assert metrics(name, "h200", False, long, plan) == metrics(name, "h200", False, long, {"plan.tp": 8})
+
+
+def test_every_stage_of_an_eager_pipeline_launches_its_own_kernels() -> None:
+    phase = {"batch": 1, "isl": 16}
+    rates = [
+        metrics("llama-3.1-8b", "h200", False, phase, {"plan.cuda_graph": "off", "plan.pp": pp})["input_tokens_per_s"]
+        for pp in (1, 4)
+    ]
+    assert 3.0 < rates[1] / rates[0] < 4.0

@@ -1,6 +1,7 @@
 """Mixture of experts: a router sends each token to k of E experts; shared experts see every token.
 
 Weights are read for the distinct experts that the batch touches; every rank waits for the one with most rows and experts.
+`plan.overlap=shared_experts`: on a stream of their own, as vLLM (PR 26440) and SGLang (PR 12660) run them in decode.
 Most likely to be wrong: real routers are more skewed than the routing asked for. Sources: GShard (arXiv 2006.16668),
 DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `modeling_mixtral.py`.
 """
@@ -13,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 
 from simcost.blocks import dispatch
-from simcost.blocks.beside import held, slowed
+from simcost.blocks.beside import held, in_turn, slowed
 from simcost.blocks.ffn.dense import activation
 from simcost.blocks.view import View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
@@ -68,11 +69,12 @@ class MoE:
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         d, held = self.hidden_size, self._held(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
-        up = f * (2.0 if self.gated else 1.0)
+        gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
+        up = f * gates
         found = [
             Weight("router", "router", self.n_routed_experts, d),
-            Weight("experts_up", "experts", up, d, held, share),
-            Weight("experts_down", "experts", d, f, held, share),
+            Weight("experts_up", "experts", up, d, held, share, gates * cut),
+            Weight("experts_down", "experts", d, f, held, share, -cut),
         ]
         if self.has_shared:
             s = self.shared_width / plan.tp
@@ -100,7 +102,7 @@ class MoE:
     def program(self, view: View) -> Program:
         """Tokens go to their experts and back in one node, so that one mode serves both ways; the experts run between."""
         plan, rows, act = view.plan, view.tokens, view.activation
-        weight = {w.name: w for w in self.weights(plan)}
+        weight = {w.name: w.whole(view.storage[w.role]) for w in self.weights(plan)}
         choose = TopK(
             view.own_tokens,
             self.n_routed_experts,
@@ -116,10 +118,11 @@ class MoE:
             parts.append(cast(view, "experts", view.own_tokens * self.hidden_size, "tokens"))
         shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
         exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
-        if exchange is not None and shared is not None and plan.overlap == "shared_experts":
-            exchange, shared = Overlap((slowed(exchange), shared), "", (held(exchange), 0.0)), None
+        routed = self._run(view, weight, x)
+        if shared is not None and plan.overlap == "shared_experts":
+            exchange, routed, shared = _beside(view, exchange, routed, shared)
         parts += [] if exchange is None else [exchange]
-        parts.append(self._run(view, weight, x))
+        parts.append(routed)
         parts += [] if shared is None else [shared]
         parts += dispatch.joined(view, self.hidden_size, self.has_shared)
         return Serial(tuple(parts), "moe")
@@ -158,7 +161,9 @@ class MoE:
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
-        for name, inner in (("experts_up", self.hidden_size), ("experts_down", self._width(view))):
+        width = weight["experts_down"].inner  # of a rank's part of an expert, in whole blocks
+        assert width is not None
+        for name, inner in (("experts_up", self.hidden_size), ("experts_down", width)):
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(
@@ -166,15 +171,12 @@ class MoE:
             )
             parts.append(Call(gemm, name))
             if name == "experts_up":
-                parts.append(activation(view, copies * self._width(view), self.gated))
+                parts.append(activation(view, copies * width, self.gated))
         return parts
 
     def _held(self, plan: Plan) -> Num:
         """Experts on a rank, copies of busy ones included."""
         return (self.n_routed_experts + plan.redundant_experts) / plan.ep
-
-    def _width(self, view: View) -> Num:
-        return self.moe_intermediate_size / view.plan.expert_slices
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
         act = view.activation
@@ -188,6 +190,20 @@ class MoE:
             *([linear(view, weight["shared_gate"], rows)] if self.shared_gate else []),
             Call(add, "add shared"),
         ]
+
+
+def _beside(
+    view: View, exchange: Program | None, routed: Program, shared: Program
+) -> tuple[Program | None, Program, Program | None]:
+    """The shared experts on a stream of their own: beside the exchange where tokens travel, else beside the routed experts, whose
+    multiprocessors and bandwidth they share, or after them. Of a list of plans each point runs them once."""
+    away, after = 1.0 * (view.plan.exchanges > 0.0), 1.0 * in_turn(view.plan, view.tokens)
+    near = 1.0 - away - after
+    if exchange is not None:
+        exchange = Overlap((slowed(exchange), Serial((shared,), repeat=away)), "", (held(exchange), 0.0))
+    if not every(near == 0.0):
+        routed = Overlap((routed, Serial((shared,), repeat=near)), competes=True)
+    return exchange, routed, None if every(after == 0.0) else Serial((shared,), repeat=after)
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
