@@ -15,7 +15,7 @@ import numpy as np
 from simcost.calibration.family import At, Labels, at, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store
-from simcost.cost import collective, exchange
+from simcost.cost import collective, exchange, nccl
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
@@ -142,12 +142,21 @@ class Calibrated:
         return self._priced(op, name, found, light, np.where(outside, floor, 0.0))
 
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
-        """Curves hold inside one scale-up domain. A larger group does the same inside each of its domains, and the network passes
-        the rest meanwhile: the longer of the two, and the network's hops."""
-        near, net = collective.parts(op, self.device)
+        """Curves hold inside one scale-up domain: what a group over several takes beyond them, NCCL's model says."""
+        over = np.asarray(nccl.several(op, self.device))
+        inside = self._inside(op, name, found)
+        if over.any():
+            # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
+            library = self._store.find(name, {"what": op.kind, "backend": "nccl"})
+            inside = inside if library is None else self._inside(op, name, library).beside(inside).where(over, inside)
+        return collective.beyond(op, self.device, inside)
+
+    def _inside(self, op: Collective, name: str, found: Found) -> Cost:
+        """What the members of one domain do among them."""
+        near, _ = collective.parts(op, self.device)
         several = np.asarray((near.group > 1.0) & (op.group > 1.0), bool)
         if not several.any():
-            return net.beside(Cost(0.0 * near.group))
+            return Cost(0.0 * near.group)
         safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
         light = collective.inside_light(safe, self.device)
         # A larger group contains the largest that was measured, and is no faster than it.
@@ -157,7 +166,7 @@ class Calibrated:
         if np.any(most < safe.group):
             held = self._priced(replace(safe, group=most), name, found, light, np.asarray(light)).seconds
             mine = mine * maximum(held / mine.seconds, 1.0)
-        return net.beside(_on_wire(mine).where(several, Cost()))
+        return _on_wire(mine).where(several, Cost())
 
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]
