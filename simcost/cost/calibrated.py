@@ -144,29 +144,53 @@ class Calibrated:
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
         """Curves hold inside one scale-up domain: what a group over several takes beyond them, NCCL's model says."""
         over = np.asarray(nccl.several(op, self.device))
-        inside = self._inside(op, name, found)
+        labels = families()[name].labels(op)
+        assert labels is not None
+        inside = self._inside(op, name, labels, found)
         if over.any():
             # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
-            library = self._store.find(name, {"what": op.kind, "backend": "nccl"})
-            inside = inside if library is None else self._inside(op, name, library).beside(inside).where(over, inside)
+            labels = {**labels, "backend": "nccl"}
+            library = self._store.find(name, labels)
+            if library is not None:
+                inside = self._inside(op, name, labels, library).beside(inside).where(over, inside)
         return collective.beyond(op, self.device, inside)
 
-    def _inside(self, op: Collective, name: str, found: Found) -> Cost:
-        """What the members of one domain do among them."""
+    def _inside(self, op: Collective, name: str, labels: Labels, found: Found) -> Cost:
+        """What the members of one domain do among them: by a sibling's rows where they reach further than the device's own."""
         near, _ = collective.parts(op, self.device)
         several = np.asarray((near.group > 1.0) & (op.group > 1.0), bool)
         if not several.any():
             return Cost(0.0 * near.group)
         safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
         light = collective.inside_light(safe, self.device)
-        # A larger group contains the largest that was measured, and is no faster than it.
-        largest = np.exp(found.curve.highest(cast(Any, families()[name]).GROUP))
-        most = np.minimum(safe.group, np.round(largest))
-        mine = self._priced(safe, name, found, light, np.asarray(light))
-        if np.any(most < safe.group):
-            held = self._priced(replace(safe, group=most), name, found, light, np.asarray(light)).seconds
-            mine = mine * maximum(held / mine.seconds, 1.0)
+        mine = self._held(safe, name, found, light)
+        largest = _largest(name, found)
+        wider = self._wider(name, labels, largest) if np.any(safe.group > largest) else None
+        if wider is not None:
+            theirs = self._held(safe, name, wider, light)
+            mine = (theirs * maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
         return _on_wire(mine).where(several, Cost())
+
+    def _held(self, op: Collective, name: str, found: Found, light: Num) -> Cost:
+        """A larger group contains the largest that was measured, and is no faster than it."""
+        mine = self._priced(op, name, found, light, np.asarray(light))
+        most = np.minimum(op.group, _largest(name, found))
+        if np.any(most < op.group):
+            held = self._priced(replace(op, group=most), name, found, light, np.asarray(light)).seconds
+            mine = mine * maximum(held / mine.seconds, 1.0)
+        return mine
+
+    def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
+        """The nearest sibling's curve through larger groups than a device's own."""
+        at, spread = self._store, 0.0
+        while at.sibling is not None:
+            spread = float(np.hypot(spread, at.device.sibling_spread))
+            at = at.sibling
+            found = at.find(name, labels)
+            if found is not None and _largest(name, found) > largest:
+                extra = float(np.hypot(found.extra, spread))
+                return replace(found, basis=Basis.TRANSFERRED, extra=extra)
+        return None
 
     def _priced(self, op: Op, name: str, found: Found, light: Num, floor: Array) -> Cost:
         family = families()[name]
@@ -222,6 +246,11 @@ class Calibrated:
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return _OTHER_RATES * found
+
+
+def _largest(name: str, found: Found) -> float:
+    """Ranks of the largest group among a curve's rows."""
+    return float(np.round(np.exp(found.curve.highest(cast(Any, families()[name]).GROUP))))
 
 
 def _distinct(points: At, terms: Terms) -> tuple[Index | None, Index | None]:
