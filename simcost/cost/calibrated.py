@@ -110,6 +110,7 @@ class Calibrated:
             if found is not None:
                 light = self._roofline(part).light_s
                 mine = _on_wire(self._priced(part, name, found, light, np.asarray(light)))
+                mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
             if over:
                 inner, net = exchange.parts(op, self.device)
                 inside = self._traffic(inner)
@@ -169,7 +170,10 @@ class Calibrated:
         if wider is not None:
             theirs = self._held(safe, name, wider, light)
             mine = (theirs * maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
-        return _on_wire(mine).where(several, Cost())
+        mine = _on_wire(mine)
+        if self._other_links(found):
+            mine = mine.beside(collective.inside_cost(safe, self.device))
+        return mine.where(several, Cost())
 
     def _held(self, op: Collective, name: str, found: Found, light: Num) -> Cost:
         """A larger group contains the largest that was measured, and is no faster than it."""
@@ -179,6 +183,17 @@ class Calibrated:
             held = self._priced(replace(op, group=most), name, found, light, np.asarray(light)).seconds
             mine = mine * maximum(held / mine.seconds, 1.0)
         return mine
+
+    def _other_links(self, found: Found) -> bool:
+        """Whether a borrowed curve is of links of another kind: a switch that reduces, or joins all with all, says nothing of what a
+        mesh reaches. There it is no faster than what the profile states of its own."""
+        lender: Device | None = self.device
+        while lender is not None and not found.origin.startswith(f"{lender.name}/"):
+            lender = lender.sibling
+        mine, theirs = self.device.scaleup, None if lender is None else lender.scaleup
+        if mine is None or theirs is None:
+            return mine is not theirs
+        return mine.topology != theirs.topology or mine.reduces < theirs.reduces
 
     def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
         """The nearest sibling's curve through larger groups than a device's own."""

@@ -64,7 +64,7 @@ def _messages(op: Collective, device: Device) -> bool:
 def collective_cost(op: Collective, device: Device) -> Cost:
     """By the profile alone."""
     inner, _ = parts(op, device)
-    return beyond(op, device, _inside_cost(inner, device))
+    return beyond(op, device, inside_cost(inner, device))
 
 
 def beyond(op: Collective, device: Device, inside: Cost) -> Cost:
@@ -85,7 +85,8 @@ def inside_light(op: Collective, device: Device) -> Num:
     )
 
 
-def _inside_cost(op: Collective, device: Device) -> Cost:
+def inside_cost(op: Collective, device: Device) -> Cost:
+    """Inside one domain, by the profile alone."""
     if every(op.group <= 1.0):
         zero = 0.0 * op.payload * op.group
         return Cost(zero, zero, zero, zero, zero)
