@@ -21,7 +21,7 @@ from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
 from simcost.hardware.limits import compute_seconds
 from simcost.hardware.profile import Device
-from simcost.num import Array, Index, Mask, Num, maximum, plain, sqrt
+from simcost.num import Array, Index, Mask, Num, every, maximum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -108,6 +108,7 @@ class Calibrated:
             ((name, _, found),) = self._claims(part)
             mine: Cost | None = None
             if found is not None:
+                found = self._copied(part, found)
                 light = self._roofline(part).light_s
                 mine = _on_wire(self._priced(part, name, found, light, np.asarray(light)))
                 mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
@@ -187,13 +188,30 @@ class Calibrated:
     def _other_links(self, found: Found) -> bool:
         """Whether a borrowed curve is of links of another kind: a switch that reduces, or joins all with all, says nothing of what a
         mesh reaches. There it is no faster than what the profile states of its own."""
-        lender: Device | None = self.device
-        while lender is not None and not found.origin.startswith(f"{lender.name}/"):
-            lender = lender.sibling
+        lender = self._lender(found)
         mine, theirs = self.device.scaleup, None if lender is None else lender.scaleup
         if mine is None or theirs is None:
             return mine is not theirs
         return mine.topology != theirs.topology or mine.reduces < theirs.reduces
+
+    def _lender(self, found: Found) -> Device | None:
+        """The device, of this one and its siblings, whose rows a curve goes through."""
+        lender: Device | None = self.device
+        while lender is not None and not found.origin.startswith(f"{lender.name}/"):
+            lender = lender.sibling
+        return lender
+
+    def _copied(self, op: Traffic, found: Found) -> Found:
+        """Low-latency kernels inside a node copy with all multiprocessors, and reach 0.5 of the link of H100, where kernels that
+        copy in bulk reach 0.7 to 0.8: a lender's rate is what so many multiprocessors copy, as much as what its link passes. H20,
+        with 78 of them and the link of 132, takes twice as long; H800, with as many and a link of 200 GB/s, is held by the link."""
+        lender = self._lender(found)
+        mine, theirs = self.device.scaleup, None if lender is None else lender.scaleup
+        counts = self.device.sm_count, None if lender is None else lender.sm_count
+        if op.mode != "low_latency" or every(op.nodes > 1.0) or mine is None or theirs is None or None in counts:
+            return found
+        copied = theirs.bandwidth * cast(float, counts[0]) / cast(float, counts[1])
+        return replace(found, memory=found.memory * float(np.max(np.maximum(mine.bandwidth / copied, 1.0))))
 
     def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
         """The nearest sibling's curve through larger groups than a device's own."""
