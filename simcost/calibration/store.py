@@ -142,7 +142,9 @@ class Store:
         picks = tables.chosen(self.device.tables, name, kind(labels), engine)
         if not picks:
             return None
-        voices = tuple(Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks)
+        voices = tuple(
+            Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks
+        )
         far = tables.apart(name, kind(labels))
         between = far.engine if engine == ANY or any(pick.substitute for pick in picks) else (0.0, 0.0)
         if all(pick.engine == ANY for pick in picks):  # a library: the same whoever calls it

@@ -91,14 +91,14 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
 
 def apart(family: str, kind: str) -> Apart:
     """How far engines and siblings lie apart for a kind; the family's middle, then OTHER, where nothing tells."""
-    one, middle = (spreads().get((family, which)) for which in (kind, ""))
-    ours = [_first(one and one.engine[i], middle and middle.engine[i]) for i in (0, 1)]
-    theirs = [_first(one and one.sibling[i], middle and middle.sibling[i]) for i in (0, 1)]
+    known = [found for which in (kind, "") if (found := spreads().get((family, which))) is not None]
+    ours = [_first(found.engine[i] for found in known) for i in (0, 1)]
+    theirs = [_first(found.sibling[i] for found in known) for i in (0, 1)]
     return Apart((ours[0], ours[1]), (theirs[0], theirs[1]))
 
 
-def _first(*values: float | None) -> float:
-    return next((value for value in values if value is not None and math.isfinite(value)), OTHER)
+def _first(values: Iterable[float]) -> float:
+    return next((value for value in values if math.isfinite(value)), OTHER)
 
 
 def _middle(values: Iterable[float]) -> float:

@@ -7,24 +7,23 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
 
-from simcost.calibration.curve import Prediction
-from simcost.calibration.family import At, Labels, at, families
+from simcost.calibration.family import Labels, at, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store
-from simcost.calibration.tables import LARGE
-from simcost.cost import collective, exchange
+from simcost.cost import collective, exchange, nccl
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
 from simcost.cost.light import light_seconds
+from simcost.cost.voices import heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Array, Bools, Index, Mask, Num, maximum, plain, sqrt
+from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -32,7 +31,6 @@ from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 from simcost.provenance import Basis
 
-_MANY = 512  # points from which looking for equal ones pays
 _TABLES = "what no table knows"  # one source for all kernels: versions, clocks, neighbours in a step
 BASE = 0.12  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
@@ -113,7 +111,10 @@ class Calibrated:
             ((name, _, found),) = self._claims(part)
             mine: Cost | None = None
             if found is not None:
+                found = self._copied(part, found)
                 mine = _on_wire(self._priced(part, name, found, self._roofline(part).light_s))
+                mine = mine * (self._no_more(part, name, found, mine.seconds) / mine.seconds)
+                mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
             if over:
                 inner, net = exchange.parts(op, self.device)
                 inside = self._traffic(inner)
@@ -132,22 +133,85 @@ class Calibrated:
         return self._priced(op, name, found, light_seconds(op, self.device))
 
     def _collective(self, op: Collective, name: str, found: Found) -> Cost:
-        """Curves hold inside one scale-up domain. A larger group does the same inside each of its domains, and the network passes
-        the rest meanwhile: the longer of the two, and the network's hops."""
-        near, net = collective.parts(op, self.device)
+        """Curves hold inside one scale-up domain: what a group over several takes beyond them, NCCL's model says."""
+        over = np.asarray(nccl.several(op, self.device))
+        labels = families()[name].labels(op)
+        assert labels is not None
+        inside = self._inside(op, name, labels, found)
+        if over.any():
+            # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
+            labels = {**labels, "backend": "nccl"}
+            library = self._store.find(name, labels, self.engine)
+            if library is not None:
+                inside = self._inside(op, name, labels, library).beside(inside).where(over, inside)
+        return collective.beyond(op, self.device, inside)
+
+    def _inside(self, op: Collective, name: str, labels: Labels, found: Found) -> Cost:
+        """What the members of one domain do among them: by a sibling's rows where they reach further than the device's own."""
+        near, _ = collective.parts(op, self.device)
         several = np.asarray((near.group > 1.0) & (op.group > 1.0), bool)
         if not several.any():
-            return net.beside(Cost(0.0 * near.group))
+            return Cost(0.0 * near.group)
         safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
         light = collective.inside_light(safe, self.device)
-        # A larger group contains the largest that was measured, and is no faster than it.
-        largest = np.exp(found.highest(cast(Any, families()[name]).GROUP))
-        most = np.minimum(safe.group, np.round(largest))
-        mine = self._priced(safe, name, found, light)
-        if np.any(most < safe.group):
-            held = self._priced(replace(safe, group=most), name, found, light).seconds
+        mine = self._held(safe, name, found, light)
+        largest = _largest(name, found)
+        wider = self._wider(name, labels, largest) if np.any(safe.group > largest) else None
+        if wider is not None:
+            theirs = self._held(safe, name, wider, light)
+            mine = (theirs * maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
+        mine = _on_wire(mine)
+        if self._other_links(found):
+            mine = mine.beside(collective.inside_cost(safe, self.device))
+        return mine.where(several, Cost())
+
+    def _held(self, op: Collective, name: str, found: Found, light: Num) -> Cost:
+        """A larger group contains the largest that was measured, and is no faster than it."""
+        mine = self._priced(op, name, found, light)
+        most = np.minimum(op.group, _largest(name, found))
+        if np.any(most < op.group):
+            held = self._priced(replace(op, group=most), name, found, light).seconds
             mine = mine * maximum(held / mine.seconds, 1.0)
-        return net.beside(_on_wire(mine).where(several, Cost()))
+        return mine
+
+    def _other_links(self, found: Found) -> bool:
+        """Whether a borrowed curve is of links of another kind: a switch that reduces, or joins all with all, says nothing of what a
+        mesh reaches. There it is no faster than what the profile states of its own."""
+        mine, theirs = self.device.scaleup, found.device.scaleup
+        if mine is None or theirs is None:
+            return mine is not theirs
+        return mine.topology != theirs.topology or mine.reduces < theirs.reduces
+
+    def _no_more(self, op: Traffic, name: str, found: Found, seconds: Num) -> Num:
+        """An exchange takes no longer than one of two, four or eight times as many tokens: rows that say so are of a run that was
+        disturbed (GB200, combine over 64 ranks: 34 and 46 us for 1 and 2 tokens, 19 for 4)."""
+        for times in (2.0, 4.0, 8.0):
+            more = replace(op, tokens=op.tokens * times)
+            seconds = minimum(seconds, self._priced(more, name, found, self._roofline(op).light_s).seconds)
+        return seconds
+
+    def _copied(self, op: Traffic, found: Found) -> Found:
+        """Low-latency kernels inside a node copy with all multiprocessors, and reach 0.5 of the link of H100, where kernels that
+        copy in bulk reach 0.7 to 0.8: a lender's rate is what so many multiprocessors copy, as much as what its link passes. H20,
+        with 78 of them and the link of 132, takes twice as long; H800, with as many and a link of 200 GB/s, is held by the link."""
+        mine, theirs = self.device.scaleup, found.device.scaleup
+        counts = self.device.sm_count, found.device.sm_count
+        if op.mode != "low_latency" or every(op.nodes > 1.0) or mine is None or theirs is None or None in counts:
+            return found
+        copied = theirs.bandwidth * cast(float, counts[0]) / cast(float, counts[1])
+        return replace(found, memory=found.memory * float(np.max(np.maximum(mine.bandwidth / copied, 1.0))))
+
+    def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
+        """The nearest sibling's curve through larger groups than a device's own."""
+        at, spread = self._store, 0.0
+        while at.sibling is not None:
+            spread = float(np.hypot(spread, at.device.sibling_spread))
+            at = at.sibling
+            found = at.find(name, labels, self.engine)
+            if found is not None and _largest(name, found) > largest:
+                extra = float(np.hypot(found.extra, spread))
+                return replace(found, basis=Basis.TRANSFERRED, extra=extra)
+        return None
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
         family = families()[name]
@@ -156,8 +220,7 @@ class Calibrated:
         theirs = mine if same else family.terms(op, found.device)
         points, shape = at(family, op, theirs)
         flat = theirs.flat(shape)
-        first, which = _distinct(points, flat)
-        p = _heard(found, flat, points) if first is None else _heard(found, flat.take(first), points.take(first)).take(which)
+        p = heard(found, flat, points)
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))
@@ -212,69 +275,14 @@ class Calibrated:
         return _OTHER_RATES * found
 
 
-@dataclass(frozen=True, slots=True)
-class _Heard:
-    """What all voices say together: seconds [n], the share of them that is start-up, sigma of the log of their curves, sigma of the log
-    between engines, on a measured row."""
-
-    seconds: Array
-    start: Array
-    sigma: Array
-    between: Array
-    measured: Bools
-
-    def take(self, index: Index | None) -> _Heard:
-        return _Heard(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
-
-
-def _heard(found: Found, terms: Terms, points: At) -> _Heard:
-    """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all."""
-    said = [voice.curve.predict(terms, points) for voice in found.voices]
-    logs = np.stack([np.log(p.seconds) for p in said])
-    mean = logs.mean(axis=0)
-    doubts = [voice.doubt for voice in found.voices]
-    variance = np.mean([np.square(p.sigma * doubt) for p, doubt in zip(said, doubts, strict=True)], axis=0)
-    start = np.mean([_start(p) for p in said], axis=0)
-    size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))
-    table = np.where(size >= LARGE, found.between[1], found.between[0])
-    between = table if len(said) == 1 else np.maximum(logs.std(axis=0), 0.5 * table)
-    measured = np.all([p.measured for p in said], axis=0)
-    return _Heard(np.exp(mean), start, np.sqrt(variance), between + 0.0 * mean, measured)
-
-
-def _start(p: Prediction) -> Array:
-    """The share of a time that a kernel's start takes."""
-    whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
-    return np.asarray(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0))
-
-
 def _light_of(terms: Terms, name: str) -> Num:
     serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
     return maximum(terms.compute_s, terms.memory_s) + serial + 1e-30
 
 
-def _distinct(points: At, terms: Terms) -> tuple[Index | None, Index | None]:
-    """(the first of every kind of point, which kind each point is); None where nearly all differ. In a sweep of plans most points
-    run the same kernels. Kinds are told apart by a 64-bit hash of their numbers: two of a million meet once in 40 million sweeps."""
-    n = len(points.features)
-    if n < _MANY:
-        return None, None
-    key = np.zeros(n, np.uint64)
-    columns = [
-        *points.features.T,
-        *points.sites.T,
-        terms.compute_s,
-        terms.memory_s,
-        terms.serial_s,
-        terms.bytes,
-        *terms.sizes,
-    ]
-    for column in columns:
-        bits = np.ascontiguousarray(column, np.float64).view(np.uint64)
-        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
-    _, first, which = np.unique(key, return_index=True, return_inverse=True)
-    return (first, which) if len(first) < n // 2 else (None, None)
+def _largest(name: str, found: Found) -> float:
+    """Ranks of the largest group among a curve's rows."""
+    return float(np.round(np.exp(found.highest(cast(Any, families()[name]).GROUP))))
 
 
 def _on_wire(cost: Cost) -> Cost:

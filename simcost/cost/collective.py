@@ -1,9 +1,10 @@
 """Alpha-beta time of a collective on a profile's link tiers: the fastest of the algorithms that libraries choose from.
 
 Inside a domain: ring; one shot (all ranks read all others: one hop, many bytes); where the switch reduces (NVLink SHARP),
-through the switch. Over several domains the members of one node each run a ring, or two trees, over their own network share,
-while the same bytes pass inside the nodes: the slower tier sets the rate, the hops add up. Most likely to be wrong: the sizes at
-which a library changes its mind. Sources: Thakur et al. 2005; NCCL 2.27 (`src/graph/tuning.cc`); vLLM `custom_all_reduce`.
+through the switch. Over several domains collectives are NCCL's (`nccl.py`); All2All, messages, and the compiled collectives of
+chips on a torus do inside a domain what they do there, while the network passes the rest: the slower tier sets the rate, the hops
+add up. Most likely to be wrong: the sizes at which a library changes its mind. Sources: Thakur et al. 2005; NCCL 2.28
+(`src/graph/tuning.cc`); vLLM `custom_all_reduce`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.cost import tiers
+from simcost.cost import nccl, tiers
 from simcost.cost.cost import Cost
 from simcost.cost.network import SPREAD, Network, between
 from simcost.hardware.profile import Device
@@ -51,13 +52,30 @@ def parts(op: Collective, device: Device) -> tuple[Collective, Network]:
     payload = moved.near if op.kind in ("all_to_all", "p2p") else op.payload
     inner = Collective(op.kind, payload, where(op.group > 1.0, near, 1.0))
     sent_far = where((nodes > 1.0) & (op.group > 1.0), moved.far, 0.0)
-    return inner, between(device, sent_far, _far_hops(op, nodes), _SOURCE)
+    more = nccl.MESSAGE if _messages(op, device) else 0.0
+    return inner, between(device, sent_far, _far_hops(op, nodes), _SOURCE, more)
+
+
+def _messages(op: Collective, device: Device) -> bool:
+    """Whether NCCL sends what crosses the network as messages."""
+    return op.kind in ("all_to_all", "p2p") and not (device.scaleup is not None and device.scaleup.topology == "torus")
 
 
 def collective_cost(op: Collective, device: Device) -> Cost:
     """By the profile alone."""
+    inner, _ = parts(op, device)
+    return beyond(op, device, inside_cost(inner, device))
+
+
+def beyond(op: Collective, device: Device, inside: Cost) -> Cost:
+    """With what a group over several domains takes beyond `inside` one of them; never less than that, which it does too."""
     inner, net = parts(op, device)
-    return net.beside(_inside_cost(inner, device))
+    several = np.asarray(nccl.several(op, device))
+    cost = net.beside(inside)
+    if not several.any():
+        return cost
+    light = maximum(inside_light(inner, device), net.light_s)
+    return inside.beside(nccl.collective_cost(op, device, light)).where(several, cost)
 
 
 def inside_light(op: Collective, device: Device) -> Num:
@@ -67,7 +85,8 @@ def inside_light(op: Collective, device: Device) -> Num:
     )
 
 
-def _inside_cost(op: Collective, device: Device) -> Cost:
+def inside_cost(op: Collective, device: Device) -> Cost:
+    """Inside one domain, by the profile alone."""
     if every(op.group <= 1.0):
         zero = 0.0 * op.payload * op.group
         return Cost(zero, zero, zero, zero, zero)

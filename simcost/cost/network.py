@@ -19,15 +19,16 @@ from simcost.num import Num, maximum, minimum, where
 SPREAD = 0.45  # sigma of the log: see docs/theory/calibration.md, "What assumptions are worth"
 
 
-def between(device: Device, sent: Num, hops: Num, source: str) -> Network:
-    """`sent` bytes of one rank over the profile's network, after so many hops; nothing where none are sent."""
+def between(device: Device, sent: Num, hops: Num, source: str, more: float = 0.0) -> Network:
+    """`sent` bytes of one rank over the profile's network, after so many hops, each with what a library takes for one (`more`);
+    nothing where none are sent."""
     start, far = device.assumption("collective_latency"), np.asarray(sent > 0.0)
     if not far.any():
         zero = 0.0 * sent
         return Network(zero, zero, zero, start, source)
     net = tiers.outside(device)
     light = where(far, sent * net.byte, 0.0)
-    return Network(light * net.slow, light, where(far, hops * net.hop, 0.0), start, source)
+    return Network(light * net.slow, light, where(far, hops * (net.hop + more), 0.0), start, source)
 
 
 @dataclass(frozen=True, slots=True)

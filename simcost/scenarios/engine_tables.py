@@ -37,12 +37,18 @@ _NOTE = "small working sets stand in the L2; a kernel's row includes what its en
 
 
 def import_aiconfigurator(
-    systems: Sequence[str] = (), into: Path | None = None, data: Path | None = None, workers: int = 1, progress: Progress = quiet
+    systems: Sequence[str] = (),
+    into: Path | None = None,
+    data: Path | None = None,
+    workers: int = 1,
+    progress: Progress = quiet,
 ) -> Result:
     """Tables of `systems` (default: all) into `into`/<gpu>/tables (default: the shipped profiles). `data`: the package's data folder."""
     for system in systems:
         if system not in aiconfigurator.SYSTEMS:
-            raise SpecError(f"unknown system '{system}' (one of {', '.join(aiconfigurator.SYSTEMS)}){nearest(system, aiconfigurator.SYSTEMS)}")
+            raise SpecError(
+                f"unknown system '{system}' (one of {', '.join(aiconfigurator.SYSTEMS)}){nearest(system, aiconfigurator.SYSTEMS)}"
+            )
     version = aiconfigurator.version() if data is None else "0"
     read = _read(data)
     verdicts = judged([table for _, table in read])
@@ -80,7 +86,9 @@ def _read(data: Path | None) -> list[tuple[Candidate, Evidence]]:
             continue
         device = hardware.load(name)
         for one in aiconfigurator.candidates(system, data):
-            found.append((one, evidence(device, one.family, one.labels, one.rows, one.engine, one.version, one.variant)))
+            found.append(
+                (one, evidence(device, one.family, one.labels, one.rows, one.engine, one.version, one.variant))
+            )
     return found
 
 
@@ -103,7 +111,13 @@ def _chosen(
             dropped={**candidates[i].dropped, **table.dropped},
         )  # fmt: skip
         count = ROWS.get(table.family, ROWS_OTHER)
-        pieces.append(Piece((one, table.device, count, True), f"{table.device.name} {table.family}/{table.kind} {table.name}", len(table)))
+        pieces.append(
+            Piece(
+                (one, table.device, count, True),
+                f"{table.device.name} {table.family}/{table.kind} {table.name}",
+                len(table),
+            )
+        )
     found = mapped(choose, pieces, workers, progress)
     return {(verdicts[i].table.device.name, i): one for i, one in zip(places, found, strict=True)}
 
@@ -127,8 +141,8 @@ def _write_tables(home: Path, device: str, kept: dict[tuple[str, int], Chosen], 
     for old in home.glob("*/*/run.toml"):
         if (old.parent.parent.name, old.parent.name) not in groups:
             shutil.rmtree(old.parent)
-    for engine in [path for path in home.iterdir() if path.is_dir() and not any(path.iterdir())]:
-        engine.rmdir()
+    for empty in [path for path in home.iterdir() if path.is_dir() and not any(path.iterdir())]:
+        empty.rmdir()
 
 
 def _verdict_rows(
@@ -138,7 +152,9 @@ def _verdict_rows(
     by: dict[tuple[str, str, str, str, str], list[str]] = {}
     for pick in picks:
         for table in pick.tables:
-            by.setdefault(_key(table), []).append(pick.engine if pick.device == device else f"{pick.device}:{pick.engine}")
+            by.setdefault(_key(table), []).append(
+                pick.engine if pick.device == device else f"{pick.device}:{pick.engine}"
+            )
     found = []
     for candidate, verdict in zip(candidates, verdicts, strict=True):
         table = verdict.table

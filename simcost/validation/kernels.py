@@ -1,7 +1,7 @@
 """Kernel timings that others published, against what simcost predicts: rows that no fit ever sees.
 
 `workloads/validation/kernels.csv`: figures with source and locator, each mapped to an op by the columns of its calibration
-family. Of 925 rows of a first collection 664 are carried. Left out, with why: 42 sparse attention and its indexer (no op yet);
+family. Of 925 rows of a first collection 664 are carried, and 62 of all-reduces over nodes and on a mesh. Left out, with why: 42 sparse attention and its indexer (no op yet);
 40 devices that the source does not name; 40 half a chip, or no profile (TPU7x, Trainium3); 44 superseded by a later
 table of the same source; 26 FlashAttention 2 on devices that it was not tuned for; 24 not causal; 20 fused exchange,
 experts and combination (no single op); 8 a clock held below the

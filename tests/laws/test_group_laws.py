@@ -10,7 +10,8 @@ import pytest
 from lawkit import SOME, model, run, view, work
 
 from simcost.blocks.context_parallel import at
-from simcost.cost.collective import _far_hops, sent
+from simcost.cost import nccl
+from simcost.cost.collective import sent
 from simcost.cost.kernel import Roofline
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
@@ -454,12 +455,13 @@ def test_a_row_of_a_sweep_says_its_own_numbers() -> None:
 
 
 def test_a_tree_goes_up_and_down_once_and_only_all_reduce_takes_it() -> None:
-    def hops(kind: str, nodes: float) -> float:
-        return float(_far_hops(Collective(kind, 1e6, 8.0 * nodes), nodes))
+    def hops(kind: Any, nodes: float) -> list[float]:
+        op = Collective(kind, 1e6, 8.0 * nodes)
+        shape = nccl.Shape(op, 8.0, nodes, 1e-9, 1e-8, 0.0)
+        return sorted({float(between) for _, (_, between), _ in nccl.ways(shape, False)})
 
-    assert [hops("all_reduce", n) for n in (2.0, 8.0, 16.0, 64.0)] == [2.0, 6.0, 8.0, 12.0]
-    assert [hops("all_gather", n) for n in (2.0, 8.0, 64.0)] == [1.0, 7.0, 63.0]
-    assert hops("all_to_all", 8.0) == 1.0
+    assert [hops("all_reduce", n) for n in (2.0, 8.0, 64.0)] == [[2.0], [6.0, 14.0], [12.0, 126.0]]
+    assert [hops("all_gather", n) for n in (2.0, 8.0, 64.0)] == [[1.0], [7.0], [63.0]]
 
 
 def test_one_sequence_a_rank_is_not_cut_in_two_batches() -> None:

@@ -307,7 +307,7 @@ def test_unsplit_adjoints_keep_their_names() -> None:
 
 def test_published_rows_map_to_ops_and_keep_their_sources() -> None:
     rows = kernels.references()
-    assert len(rows) == 801
+    assert len(rows) == 863
     assert len({row.id for row in rows}) == len(rows)
     assert all(row.source and row.locator and row.seconds > 0 for row in rows)
     assert {row.family for row in rows} == {

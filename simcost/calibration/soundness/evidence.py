@@ -21,7 +21,11 @@ from simcost.num import Array, Bools, Index
 TINY = UNSCALED
 LEAST = 15  # equal shapes: a median of fewer says nothing
 CLASSES = ("compute", "memory")
-_DRAWN = ("touched", "load", "copies")  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
+_DRAWN = (
+    "touched",
+    "load",
+    "copies",
+)  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +88,7 @@ class Evidence:
 
     def take(self, keep: Index | Bools, why: str = "") -> Evidence:
         """Some rows; `why`: what to say of the others."""
-        index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
+        index: Index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep, np.intp)
         lost = len(self) - len(index)
         dropped = {**self.dropped, why: self.dropped.get(why, 0) + lost} if why and lost else self.dropped
         each = {name: getattr(self, name)[index] for name in ("variant", "compute_s", "memory_s", "bytes", "key")}
@@ -126,7 +130,7 @@ def hashed(columns: list[Array]) -> Array:
         bits = np.ascontiguousarray(np.asarray(column, np.float64) + 0.0).view(np.uint64)
         key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
-    return key
+    return key  # type: ignore[return-value]  # compared, never computed with
 
 
 def shared(one: Evidence, other: Evidence) -> tuple[Index, Index]:

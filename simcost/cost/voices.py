@@ -1,0 +1,88 @@
+"""What the curves that answer for a kernel say together: the geometric mean of engines' tables, and how far they lie apart.
+
+Most likely to be wrong: half of what two engines differ by over all, as the least by which they differ at one shape.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost.calibration.curve import Prediction
+from simcost.calibration.family import At
+from simcost.calibration.form import Terms
+from simcost.calibration.store import Found
+from simcost.calibration.tables import LARGE
+from simcost.num import Array, Bools, Index
+
+_MANY = 512  # points from which looking for equal ones pays
+_LEAST_APART = 0.5  # of how far engines lie apart over all shapes
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What all voices say together: seconds [n], the share of them that is start-up, sigma of the log of their curves, sigma of the log
+    between engines, on a measured row."""
+
+    seconds: Array
+    start: Array
+    sigma: Array
+    between: Array
+    measured: Bools
+
+    def take(self, index: Index | None) -> Heard:
+        return Heard(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
+
+
+def heard(found: Found, terms: Terms, points: At) -> Heard:
+    """Of all points, each kind of them asked once. terms: arrays [n], at the rates of the curves' device."""
+    first, which = _distinct(points, terms)
+    if first is None:
+        return _together(found, terms, points)
+    return _together(found, terms.take(first), points.take(first)).take(which)
+
+
+def _together(found: Found, terms: Terms, points: At) -> Heard:
+    """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all."""
+    said = [voice.curve.predict(terms, points) for voice in found.voices]
+    logs = np.stack([np.log(p.seconds) for p in said])
+    mean = logs.mean(axis=0)
+    doubts = [voice.doubt for voice in found.voices]
+    variance = np.mean([np.square(p.sigma * doubt) for p, doubt in zip(said, doubts, strict=True)], axis=0)
+    start = np.mean([_start(p) for p in said], axis=0)
+    size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))
+    table = np.where(size >= LARGE, found.between[1], found.between[0])
+    between = table if len(said) == 1 else np.maximum(logs.std(axis=0), _LEAST_APART * table)
+    measured = np.all([p.measured for p in said], axis=0)
+    return Heard(np.exp(mean), start, np.sqrt(variance), between + 0.0 * mean, measured)
+
+
+def _start(p: Prediction) -> Array:
+    """The share of a time that a kernel's start takes."""
+    whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
+    return np.asarray(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0))
+
+
+def _distinct(points: At, terms: Terms) -> tuple[Index | None, Index | None]:
+    """(the first of every kind of point, which kind each point is); None where nearly all differ. In a sweep of plans most points
+    run the same kernels. Kinds are told apart by a 64-bit hash of their numbers: two of a million meet once in 40 million sweeps."""
+    n = len(points.features)
+    if n < _MANY:
+        return None, None
+    key = np.zeros(n, np.uint64)
+    columns = [
+        *points.features.T,
+        *points.sites.T,
+        terms.compute_s,
+        terms.memory_s,
+        terms.serial_s,
+        terms.bytes,
+        *terms.sizes,
+    ]
+    for column in columns:
+        bits = np.ascontiguousarray(column, np.float64).view(np.uint64)
+        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    _, first, which = np.unique(key, return_index=True, return_inverse=True)
+    return (first, which) if len(first) < n // 2 else (None, None)
