@@ -57,7 +57,8 @@ class Found:
     curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels (0: the engine asked for answers).
     `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
     reaches its rates than the one that asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes
-    from hour to hour."""
+    from hour to hour. `whole`: the kind of the rows, where what is asked is a part of what was timed (a core without the write of the
+    cache, a product whose input is narrow already)."""
 
     voices: tuple[Voice, ...]
     basis: Basis
@@ -68,6 +69,7 @@ class Found:
     compute: float = 1.0
     memory: float = 1.0
     drift: float = 0.0
+    whole: Labels | None = None
 
     def highest(self, feature: int) -> float:
         """The largest value of a feature that a row of any voice has."""
@@ -119,6 +121,10 @@ class Store:
             found = self._own(name, family, other, engine)
             if found is not None:
                 origin = f"{found.origin}, as {kind(other)}"
+                if _twins(labels, other):
+                    return replace(found, origin=origin)
+                if _part(labels, other):
+                    return replace(found, basis=Basis.TRANSFERRED, origin=origin, whole=other)
                 extra = float(np.hypot(found.extra, KIND.get(name, OTHER)))
                 return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=extra)
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
@@ -180,6 +186,17 @@ class Store:
         if run not in self._drift:
             self._drift[run] = runs.drift(self._runs, run)
         return self._drift[run]
+
+
+def _twins(labels: Labels, other: Labels) -> bool:
+    """Whether two kinds differ in nothing but bf16 for fp16, whose rates and bytes are equal."""
+    twin = {"fp16": "bf16"}
+    return all(twin.get(value, value) == twin.get(other[name], other[name]) for name, value in labels.items())
+
+
+def _part(labels: Labels, other: Labels) -> bool:
+    """Whether rows of `other` hold the kernel asked for and what runs around it: the write of the cache, the quantisation of the input."""
+    return [name for name, value in labels.items() if other[name] != value] in (["scope"], ["x"])
 
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:

@@ -20,7 +20,7 @@ from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
 from simcost.cost.light import light_seconds
-from simcost.cost.voices import heard
+from simcost.cost.voices import Heard, heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
@@ -33,6 +33,7 @@ from simcost.provenance import Basis
 
 _TABLES = "what no table knows"  # one source for all kernels: versions, clocks, neighbours in a step
 BASE = 0.12  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
+_HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 _STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
@@ -221,6 +222,13 @@ class Calibrated:
         points, shape = at(family, op, theirs)
         flat = theirs.flat(shape)
         p = heard(found, flat, points)
+        if found.whole is not None:
+            p = _without_rest(
+                p,
+                heard(
+                    found, family.terms(family.op(family.numbers(op), found.whole), found.device).flat(shape), points
+                ),
+            )
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))
@@ -273,6 +281,12 @@ class Calibrated:
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return _OTHER_RATES * found
+
+
+def _without_rest(part: Heard, whole: Heard) -> Heard:
+    """A kernel whose rows hold more than it: of what was taken off by the form, half may be wrong."""
+    taken = _HALF * np.abs(np.log(whole.seconds / part.seconds))
+    return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
 
 
 def _light_of(terms: Terms, name: str) -> Num:
