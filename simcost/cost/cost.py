@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, maximum, minimum, sqrt, where
+from simcost.num import Mask, Num, maximum, minimum, plain, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -87,11 +87,22 @@ class Cost:
         longest = self.where(self.seconds >= other.seconds, other)
         return replace(longest, light_s=maximum(self.light_s, other.light_s))
 
-    def cheapest(self, other: Cost) -> tuple[Cost, Num]:
-        """The cheaper one's time, and where that is the other's; at the speed of light the dearer one may win."""
-        won = 1.0 * (other.seconds < self.seconds)
-        best = other.where(np.asarray(won, bool), self)
-        return replace(best, light_s=minimum(self.light_s, other.light_s)), won
+    def cheapest(self, other: Cost, settled: Mask = False) -> tuple[Cost, Num]:
+        """The cheaper one's time, or the other's where that is settled, and where it is the other's; at the speed of light the dearer
+        one may win."""
+        taken = np.asarray((other.seconds < self.seconds) | np.asarray(settled, bool), bool)
+        best = other.where(taken, self)
+        light = where(settled, other.light_s, minimum(self.light_s, other.light_s))
+        return replace(best, light_s=light), plain(1.0 * taken)
+
+
+def apart(a: Cost, b: Cost) -> Num:
+    """One standard deviation of the log of the ratio of two costs. What both owe to one source is wrong for both in one direction."""
+    total: Num = 0.0
+    for source in sorted({*a.spread, *b.spread}):
+        off = a.spread.get(source, 0.0) / a.seconds - b.spread.get(source, 0.0) / b.seconds
+        total = total + off * off
+    return sqrt(total)
 
 
 def bound(cost: Cost) -> str:
