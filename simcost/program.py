@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from simcost.num import Num, every, maximum, minimum
+from simcost.num import Mask, Num, every, maximum, minimum
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 
@@ -48,10 +48,12 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Alternatives of equal meaning; the cheapest is taken, elementwise, and named."""
+    """Alternatives of equal meaning; the cheapest is taken, elementwise, and named. `settled`: where it is no choice, since engines
+    run the last option whatever it costs."""
 
     options: tuple[tuple[str, Program], ...]
     tag: str = ""
+    settled: Mask = False
 
 
 Program: TypeAlias = Call | Serial | Overlap | Choice
@@ -79,8 +81,8 @@ class Monoid(Protocol):
         """Both at once on the same hardware."""
         ...
 
-    def cheapest(self: C, other: C) -> tuple[C, Num]:
-        """The elementwise cheaper of the two and where `other` won (1.0 or 0.0)."""
+    def cheapest(self: C, other: C, settled: Mask = False) -> tuple[C, Num]:
+        """The elementwise cheaper of the two, or `other` where that is settled, and where `other` won (1.0 or 0.0)."""
         ...
 
 
@@ -190,8 +192,8 @@ def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:
     parts = tuple(price(option, cost_of) for _, option in choice.options)
     best = parts[0].cost
     weights: list[Num] = [1.0]
-    for part in parts[1:]:
-        best, won = best.cheapest(part.cost)
+    for i, part in enumerate(parts[1:], 2):
+        best, won = best.cheapest(part.cost, choice.settled if i == len(parts) else False)
         weights = [weight * (1.0 - won) for weight in weights] + [won]
     names = tuple(name for name, _ in choice.options)
     return Priced(best, choice, parts, tuple(zip(names, weights, strict=True)))

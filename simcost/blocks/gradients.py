@@ -9,6 +9,8 @@ Distributed (arXiv 2006.15704 §3.2.3); NVIDIA Megatron Core, `overlap_grad_redu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from simcost.blocks.beside import HELD
 from simcost.blocks.view import Block, View
 from simcost.num import Num
@@ -28,7 +30,7 @@ def backward(program: Program) -> Program | None:
         return Serial(tuple(parts)) if parts else None
     if isinstance(program, Choice):
         options = [(name, found) for name, option in program.options if (found := backward(option)) is not None]
-        return Choice(tuple(options), program.tag) if options else None
+        return replace(program, options=tuple(options)) if options else None
     found_parts = [found for part in reversed(program.parts) if (found := backward(part)) is not None]
     if not found_parts:
         return None

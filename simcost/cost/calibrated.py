@@ -76,8 +76,18 @@ class Calibrated:
         for name, family in families().items():
             labels = family.labels(op)
             if labels is not None and np.any(family.covers(op)):
-                claims.append((name, family.covers(op), self._store.find(name, labels, self.engine)))
+                speaks, found = self._answering(name, labels)
+                claims.append((speaks, family.covers(op), found))
         return claims
+
+    def _answering(self, name: str, labels: Labels) -> tuple[str, Found | None]:
+        """The family whose curve answers, and the curve: of the kinds that a family leaves to another one where it has no rows, that
+        one's."""
+        found = self._store.find(name, labels, self.engine)
+        other = getattr(families()[name], "OTHERWISE", {}).get(labels.get("layout"))
+        if found is None and other is not None:
+            return other, self._store.find(other, labels, self.engine)
+        return name, found
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Exchange):

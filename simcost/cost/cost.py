@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, maximum, minimum, sqrt, where
+from simcost.num import Mask, Num, maximum, minimum, plain, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -99,11 +99,13 @@ class Cost:
             light_s=both.light_s,
         )  # fmt: skip
 
-    def cheapest(self, other: Cost) -> tuple[Cost, Num]:
-        """The cheaper one's time, and where that is the other's; at the speed of light the dearer one may win."""
-        won = 1.0 * (other.seconds < self.seconds)
-        best = other.where(np.asarray(won, bool), self)
-        return replace(best, light_s=minimum(self.light_s, other.light_s)), won
+    def cheapest(self, other: Cost, settled: Mask = False) -> tuple[Cost, Num]:
+        """The cheaper one's time, or the other's where that is settled, and where it is the other's; at the speed of light the dearer
+        one may win."""
+        taken = np.asarray((other.seconds < self.seconds) | np.asarray(settled, bool), bool)
+        best = other.where(taken, self)
+        light = where(settled, other.light_s, minimum(self.light_s, other.light_s))
+        return replace(best, light_s=light), plain(1.0 * taken)
 
 
 def bound(cost: Cost) -> str:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from simcost.cost import calibrated
+from simcost.cost.cost import Cost, ratio_deviation
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.model import count
-from simcost.num import Num, ceil
+from simcost.num import Array, Bools, Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
@@ -20,10 +21,13 @@ from simcost.result import Result, Row, number
 from simcost.scenarios import phases
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
+from simcost.scenarios.step import Z90
 from simcost.workload import Workload
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
 LENGTHS = (1024, 4096, 16384, 65536, 262144, 1048576)
+PASTS = (0, 1024, 4096, 32768, 131072)
+MOST = 4096  # queries a sequence up to which the forms of MLA are compared
 
 
 def result(query: Query) -> Result:
@@ -68,7 +72,7 @@ def result(query: Query) -> Result:
             f"{model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed",
         )
     if forms:
-        said = (*said, _judged(w.device))
+        said = (*said, _judged(w.device), *_unknown(w.device, forms))
     if found["prefill_crossover_tokens"] is None:
         said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
     return Result(
@@ -143,24 +147,57 @@ def _weight_reads(w: Workload) -> float:
 
 
 def _forms(w: Workload) -> list[Row]:
-    """New tokens a sequence from which expanded MLA beats absorbed, by cached context."""
+    """New tokens a sequence from which expanded MLA beats absorbed, by cached context: up to where absorbed, and from where on
+    expanded wins by more than their interval; no number between where either never does."""
     block = next(
         (b for _, b in w.model.blocks() if any(isinstance(p, Choice) for p in _parts(b.program(w.view)))), None
     )
     if block is None:
         return []
-    queries = np.arange(1.0, 4097.0)
+    model, queries = calibrated.model(w.device, w.engine), np.arange(1.0, MOST + 1.0)
     rows: list[Row] = []
-    for past in (0, 1024, 4096, 32768, 131072):
-        phase = Phase(1.0, queries, float(past))
-        program = block.program(replace(w.view, phase=phase))
+    for past in PASTS:
+        program = block.program(replace(w.view, phase=Phase(1.0, queries, float(past))))
         choice = next(part for part in _parts(program) if isinstance(part, Choice))
-        priced = fold(choice, calibrated.model(w.device, w.engine))
-        won = np.asarray(dict(priced.taken)["expanded"]) * np.ones_like(queries) > 0.0
-        lost = np.flatnonzero(~won)  # curves may cross more than once: what counts is from where on it stays so
-        first = int(lost[-1]) + 1 if len(lost) else 0
-        rows.append({"past": past, "queries": int(queries[first]) if first < len(queries) else None})
+        costs = {name: fold(option, model).cost for name, option in choice.options}
+        rows.append({"past": past, **_turn(queries, costs["absorbed"], costs["expanded"])})
     return rows
+
+
+def _turn(queries: Array, absorbed: Cost, expanded: Cost) -> Row:
+    """Where expanded takes over for good (curves may cross more than once), and how far either is sure before and after. What both
+    rest on is wrong for both alike, so it leaves their ratio as it is."""
+    gain = np.log(absorbed.seconds / expanded.seconds) * np.ones_like(queries)
+    unknown = Z90 * ratio_deviation(absorbed, expanded)
+    first, sure = _from(gain > 0.0), _from(gain > unknown)
+    before = np.flatnonzero(-gain > unknown)
+    last = int(before[-1]) if len(before) else None
+    always = sure == 0  # expanded wins from the first query on, and surely
+    known = first is not None and sure is not None and (always or (last is not None and last < first))
+    return {
+        "queries": int(queries[first]) if known and first is not None else None,
+        "absorbed_surely_to": None if last is None else int(queries[last]),
+        "expanded_surely_from": None if sure is None else int(queries[sure]),
+    }
+
+
+def _from(holds: Bools) -> int | None:
+    """The index from which on something holds to the end."""
+    fails = np.flatnonzero(~holds)
+    first = int(fails[-1]) + 1 if len(fails) else 0
+    return first if first < len(holds) else None
+
+
+def _unknown(device: Device, forms: list[Row]) -> list[str]:
+    """Rows whose crossover is noise, in words."""
+    lost = ", ".join(f"{row['past']:,}" for row in forms if row["queries"] is None)
+    if not lost:
+        return []
+    return [
+        f"{device.name}: behind {lost} cached tokens the forms of MLA have no crossover larger than what is not known: no number of "
+        f"queries up to {MOST:,} has absorbed the faster one before it and expanded after it by more than the 90 % interval of their "
+        "ratio"
+    ]
 
 
 def _judged(device: Device) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import simcost
+from simcost.cost.cost import Cost, apart
 
 TABLE = "MLA: queries a sequence from which expanded wins"
 
@@ -28,3 +29,33 @@ def test_it_says_what_timed_the_forms(hw: str, sets: dict[str, str], said: str) 
     notes = simcost.crossover("deepseek-v3", hw, set=sets).warnings
     assert any("forms of MLA" in note and said in note for note in notes)
     assert not any("forms of MLA" in note for note in simcost.crossover("llama-3.1-8b", hw).warnings)
+
+
+@pytest.mark.parametrize("hw", ["h200", "b200", "mi300x"])
+@pytest.mark.parametrize("tp", [1, 8])
+def test_a_crossover_is_a_number_only_where_either_form_surely_wins_on_its_side(hw: str, tp: int) -> None:
+    sets = {"plan.tp": tp, "plan.weight_dtype": "bf16"}
+    found = simcost.crossover("deepseek-v3", hw, set=sets)
+    unknown = []
+    for row in found.tables[TABLE]:
+        if row["queries"] is None:
+            unknown.append(f"{row['past']:,}")
+            assert row["absorbed_surely_to"] is None or row["expanded_surely_from"] is None
+        else:
+            assert row["absorbed_surely_to"] < row["queries"] <= row["expanded_surely_from"]
+    said = [note for note in found.warnings if "no crossover larger than what is not known" in note]
+    assert len(said) == bool(unknown)
+    assert all(", ".join(unknown) in note for note in said)
+
+
+def test_without_a_past_the_forms_have_no_crossover_that_is_more_than_noise() -> None:
+    """Both take 15 us and little else up to hundreds of queries."""
+    row = simcost.crossover("deepseek-v3", "h200", set={"plan.tp": 8}).tables[TABLE][0]
+    assert (row["past"], row["queries"], row["absorbed_surely_to"]) == (0, None, None)
+    assert row["expanded_surely_from"] > 200
+
+
+def test_what_two_costs_owe_to_one_source_does_not_part_them() -> None:
+    a, b = (Cost(compute_s=t, spread={"x assumed": 1.1 * t, own: 0.3 * t}) for t, own in ((2.0, "a"), (5.0, "b")))
+    assert apart(a, b) == pytest.approx(0.3 * 2**0.5)
+    assert apart(a, a) == 0.0

@@ -2,9 +2,9 @@
 
 Two forms of equal result. Expanded: the latent of every token is expanded to K and V of all heads, then plain attention.
 Absorbed: the expansion is folded into Q and O, and all heads attend to the latent itself (multi-query, 576/512 wide in
-DeepSeek-V3). Few queries favour absorbed, many favour expanded; the cost model chooses unless the plan forces one.
-Most likely to be wrong: kernels for the absorbed form differ much in quality. Sources: DeepSeek-V2 (arXiv 2405.04434 §2.1),
-DeepSeek-V3 (arXiv 2412.19437).
+DeepSeek-V3). A single query is always absorbed, as engines run it; of more the cost model takes the cheaper form (engines change
+over anywhere from 1 to 512 queries, docs/theory/mla.md), unless the plan forces one. Most likely to be wrong: kernels for the
+absorbed form differ much in quality. Sources: DeepSeek-V2 (arXiv 2405.04434 §2.1), DeepSeek-V3 (arXiv 2412.19437).
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ class MLA:
     def program(self, view: View) -> Program:
         forms = {"expanded": self._expanded(view), "absorbed": self._absorbed(view)}
         chosen = view.plan.mla_form
-        core: Program = Choice(tuple(forms.items()), "MLA form") if chosen == "auto" else forms[chosen]
+        core: Program = forms[chosen] if chosen != "auto" else Choice(
+            tuple(forms.items()), "MLA form", view.phase.q_len <= 1.0
+        )  # fmt: skip
         o = linear(view, self._weight(view, "o_proj"), view.tokens)
         parts = (*enter(view, self.hidden_size), *self._projections(view), core, o, leave(view, self.hidden_size))
         return Serial(parts, "attention")

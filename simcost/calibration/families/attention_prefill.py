@@ -106,9 +106,12 @@ def covers(op: Op) -> Where:
     return core is not None and (core.q_len != 1.0) & ~np.asarray(few_over_latent(core))
 
 
-# Queries of a sequence. A judgement: the kernel takes any number (deepseek-ai/FlashMLA folds them into its heads), but engines expand
-# the latent for many, and beyond the rows' 128 heads the interval widens with every query.
+# Queries of a sequence up to which rows over a latent are a decode kernel's: a judgement. The kernel takes any number
+# (deepseek-ai/FlashMLA folds them into its heads), and where nobody has timed more it answers for all (`OTHERWISE`).
 FEW = 64.0
+# Layouts that another family answers for where no row of this one does. Other layouts do not: behind 131,072 tokens a kernel over
+# expanded heads, which does not split the keys, was eleven times as slow.
+OTHERWISE = {"latent": "attention_decode"}
 
 
 def few_over_latent(core: AttentionCore) -> Where:
@@ -119,15 +122,20 @@ def few_over_latent(core: AttentionCore) -> Where:
 def relatives(labels: Labels) -> list[Labels]:
     """The same with the write, whose bytes the form then leaves out (the core alone never stands for both); the nearest
     layout; a cache, or arithmetic, in another format; fp16 for bf16."""
-    found = alike(labels)
+    return with_write(labels, alike(labels, () if labels["layout"] in OTHERWISE else None))
+
+
+def with_write(labels: Labels, found: list[Labels]) -> list[Labels]:
+    """Relatives of the same scope, and for the core alone those with the write."""
     if labels["scope"] == "core":
-        found = [{**labels, "scope": "write"}, *found, *({**other, "scope": "write"} for other in found)]
+        return [{**labels, "scope": "write"}, *found, *({**other, "scope": "write"} for other in found)]
     return found
 
 
-def alike(labels: Labels) -> list[Labels]:
+def alike(labels: Labels, layouts: tuple[str, ...] | None = None) -> list[Labels]:
     """Other layouts and formats of the same scope."""
-    found: list[Labels] = [{**labels, "layout": near} for near in _NEAR[labels["layout"]]]
+    near = _NEAR[labels["layout"]] if layouts is None else layouts
+    found: list[Labels] = [{**labels, "layout": name} for name in near]
     if labels["compute"] != labels["x"]:
         found.append({**labels, "compute": labels["x"]})
     if labels["kv"] != labels["x"]:
@@ -173,9 +181,11 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
-    """Heads of all sequences, queries, heads, share of the square that the mask leaves, grouping, width."""
+    """Heads of all sequences, queries, heads, share of the square that the mask leaves, grouping, width. Of expanded MLA the square
+    is that of the queries alone, so that a prefix widens the interval with its length: no imported row and no published timing has
+    one, and engines differ (one pass, or prefixes expanded chunk by chunk and merged; keys split over multiprocessors or not)."""
     core = certain_core(op)
-    square = core.q_len * (core.past + core.q_len + 1.0)
+    square = core.q_len * ((0.0 if layout(core) == "mla" else core.past) + core.q_len + 1.0)
     left = core.mask.pairs(core.q_len, core.past) / square
     return (
         np.log(core.batch * core.heads), np.log(core.q_len), np.log(core.heads), np.log(left),
