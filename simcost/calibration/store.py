@@ -58,7 +58,7 @@ class Found:
     `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
     reaches its rates than the one that asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes
     from hour to hour. `whole`: the kind of the rows, where what is asked is a part of what was timed (a core without the write of the
-    cache, a product whose input is narrow already)."""
+    cache, a product whose input is narrow already); `like`: the kind of the rows, where another format or layout stands in."""
 
     voices: tuple[Voice, ...]
     basis: Basis
@@ -70,6 +70,7 @@ class Found:
     memory: float = 1.0
     drift: float = 0.0
     whole: Labels | None = None
+    like: Labels | None = None
 
     def highest(self, feature: int) -> float:
         """The largest value of a feature that a row of any voice has."""
@@ -126,7 +127,7 @@ class Store:
                 if _part(labels, other):
                     return replace(found, basis=Basis.TRANSFERRED, origin=origin, whole=other)
                 extra = float(np.hypot(found.extra, KIND.get(name, OTHER)))
-                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=extra)
+                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=extra, like=other)
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:
             return None

@@ -228,7 +228,8 @@ class Calibrated:
         family = families()[name]
         mine = family.terms(op, self.device)
         same = self.device.base is None and found.device.home == self.device.home
-        theirs = mine if same else family.terms(op, found.device)
+        stands = op if found.like is None else family.op(family.numbers(op), found.like)
+        theirs = mine if same and stands is op else family.terms(stands, found.device)
         points, shape = at(family, op, theirs)
         flat = theirs.flat(shape)
         p = heard(found, flat, points)
