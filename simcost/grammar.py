@@ -67,10 +67,10 @@ def full(path: str) -> str:
     return key if root in ("phase", _ENGINE) else f"{root}.{key}"
 
 
-def assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """{path: value} of "path=value" texts."""
+def assignments(texts: Iterable[str], engine: str = "") -> dict[str, Any]:
+    """{path: value} of "path=value" texts; `engine`: of the option that says the same as engine=..., "" where it was not given."""
     found: dict[str, Any] = {}
-    for text in texts:
+    for text in [*texts, *([f"{_ENGINE}={engine}"] if engine else [])]:
         path, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise SpecError(f"--set {text}: write path=value, for example plan.tp=8")

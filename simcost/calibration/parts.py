@@ -17,5 +17,6 @@ def part_of(family: str, numbers: Mapping[str, Array]) -> Array:
         return numbers["group"]
     if family == "experts":
         top_k = np.round(numbers["copies"] / numbers["tokens"], 6)
-        return np.asarray(numbers["hidden"] * 1e9 + numbers["experts"] * 1e4 + top_k)
+        # Irrational weights: no two models of whole numbers meet.
+        return np.asarray(numbers["hidden"] * np.sqrt(2.0) + numbers["experts"] * np.sqrt(3.0) + top_k * np.sqrt(5.0))
     return np.zeros(len(next(iter(numbers.values()))))

@@ -44,11 +44,14 @@ LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A curve with a say in a kernel's time. `name`: whose rows; `doubt`: factor on its error."""
+    """A curve with a say in a kernel's time. `name`: whose rows; `doubt`: factor on its error; `engines`: for whom it speaks; `how`: by
+    which rule it was chosen."""
 
     curve: Curve
     name: str
     doubt: float = 1.0
+    engines: tuple[str, ...] = ()
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +152,7 @@ class Store:
         picks = tables.chosen(self.device.tables, name, kind(labels), engine)
         if not picks:
             return None
-        voices = tuple(
-            Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks
-        )
+        voices = tuple(self._voice(name, labels, pick) for pick in picks)
         far = tables.apart(name, kind(labels))
         between = far.engine if engine == ANY or any(pick.substitute for pick in picks) else (0.0, 0.0)
         if all(pick.engine == ANY for pick in picks):  # a library: the same whoever calls it
@@ -162,10 +163,11 @@ class Store:
             0.0 if own else max(far.sibling),
         )  # fmt: skip
 
-    def _curve(self, name: str, labels: Labels, pick: tables.Pick) -> Curve:
+    def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
         sources = [(None if device == "" else _shipped(device), path) for device, path in found]
-        return _curve(name, labels, self.device, sources)
+        named = " + ".join(table if ":" in table else f"{self.device.name}:{table}" for table in pick.tables)
+        return Voice(_curve(name, labels, self.device, sources), named, pick.doubt, pick.engines, pick.how)
 
     def _run(self, name: str, family: Family, labels: Labels, which: str) -> Found | None:
         """The first run of a kind ("measured" or "imported") with enough rows."""

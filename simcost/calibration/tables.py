@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -36,12 +36,13 @@ OTHER = 0.25  # sigma between engines where no two tables tell: the middle of th
 @dataclass(frozen=True, slots=True)
 class Pick:
     """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
-    sibling. `doubt`: factor on the error; `how`: which rule chose them."""
+    sibling. `doubt`: factor on the error; `how`: which rule chose them; `engines`: all that pick the same."""
 
     engine: str
     tables: tuple[str, ...]
     doubt: float
     how: str
+    engines: tuple[str, ...] = ()
 
     @property
     def own(self) -> bool:
@@ -127,8 +128,12 @@ def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
         return ()
     every = picks(Path(home)).get((family, kind), ())
     mine = [pick for pick in every if pick.engine in ((engine, ANY) if engine != ANY else (pick.engine,))]
-    distinct = {pick.tables: pick for pick in reversed(mine)}
-    return tuple(distinct[tables] for tables in dict.fromkeys(pick.tables for pick in mine))
+    found = []
+    for tables in dict.fromkeys(pick.tables for pick in mine):
+        same = [pick for pick in mine if pick.tables == tables]
+        first = min(same, key=lambda pick: pick.substitute)  # whose own table it is
+        found.append(replace(first, engines=tuple(pick.engine for pick in same)))
+    return tuple(found)
 
 
 def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:

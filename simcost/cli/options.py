@@ -34,6 +34,23 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8."),
 ]
+
+
+def engine_names(incomplete: str) -> list[str]:
+    """What --engine may be, for shell completion."""
+    from simcost.hardware.engines import choices
+
+    return [name for name in choices() if name.startswith(incomplete)]
+
+
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="Whose kernels: vllm, sglang, trtllm, torch (our own measurements); default any, the middle of engines.",
+        autocompletion=engine_names,
+    ),
+]
 Vary = Annotated[list[str] | None, typer.Option("--vary", help="path=a,b,c: several make their product.")]
 Gpus = Annotated[
     int | None, typer.Option("--gpus", help="Devices of the cluster: the plan must fit, copies of it fill it.")

@@ -12,9 +12,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from simcost.calibration.family import Labels, at, families
+from simcost.calibration.family import Labels, at, families, kind
 from simcost.calibration.form import Terms
-from simcost.calibration.store import Found, Store
+from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import collective, exchange, nccl
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
@@ -72,12 +72,16 @@ class Calibrated:
 
     def _claims(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
         """(family, where it answers, its curve) for every family that has a say in this op."""
+        return [(name, covers, found) for name, _, covers, found in self._claimed(op)]
+
+    def _claimed(self, op: Op) -> list[tuple[str, Labels, Mask, Found | None]]:
+        """The same with the kind that was asked for."""
         claims = []
         for name, family in families().items():
             labels = family.labels(op)
             if labels is not None and np.any(family.covers(op)):
                 speaks, found = self._answering(name, labels)
-                claims.append((speaks, family.covers(op), found))
+                claims.append((speaks, labels, family.covers(op), found))
         return claims
 
     def _answering(self, name: str, labels: Labels) -> tuple[str, Found | None]:
@@ -88,6 +92,16 @@ class Calibrated:
         if found is None and other is not None:
             return other, self._store.find(other, labels, self.engine)
         return name, found
+
+    def voices(self, op: Op) -> list[tuple[str, str, Voice]]:
+        """(family, kind, whose rows) of every table or run that has a say in an op's time; of an exchange, of what it moves."""
+        if isinstance(op, Exchange):
+            moved = exchange.all_to_all(op, self.device) if op.mode == "nccl" else exchange.resolved(op, self.device)
+            return self.voices(
+                safe(moved, bool(np.any(np.asarray(moved.nodes) > 1.0))) if isinstance(moved, Traffic) else moved
+            )
+        found = [(name, labels, claim) for name, labels, _, claim in self._claimed(op) if claim is not None]
+        return [(name, kind(labels), voice) for name, labels, claim in found for voice in claim.voices]
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Exchange):

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from simcost.cost import calibrated
+from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import Cost, basis, bound
+from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
-from simcost.program import leading, shared
+from simcost.program import leading, leaves, shared
 from simcost.result import Result, Row, number
 from simcost.scenarios import loads, phases, rules, stages, traffic
 from simcost.scenarios import step as steps
@@ -85,6 +90,20 @@ def _sent(op: Op, device: Device) -> Num:
     return 0.0 if found is None else found.near + found.far
 
 
+def _tables(step: steps.Step, model: Roofline | Calibrated) -> list[Row]:
+    """Whose rows answer for every kind of kernel, for which engines, and by which rule they were chosen."""
+    if isinstance(model, Roofline):
+        return []
+    found: dict[tuple[str, str], Row] = {}
+    for _, call, cost, _ in (*leaves(step.priced), *leaves(step.hops)):
+        for family, which, voice in model.voices(call.op) if np.any(np.asarray(cost.seconds) > 0.0) else ():
+            found[f"{family} {which}", voice.name] = {
+                "kernel": f"{family} {which}", "table": voice.name, "engines": " ".join(voice.engines), "rows": voice.curve.rows,
+                "how": voice.how,
+            }  # fmt: skip
+    return list(found.values())
+
+
 def result(query: Query) -> Result:
     """Rows in the order in which the step runs; times of one call, and their share of the whole step: of calls side by side
     the longer ones have it, and what they hide has none."""
@@ -117,9 +136,16 @@ def result(query: Query) -> Result:
             }
         )  # fmt: skip
     rows += _waits(step)
+    model = calibrated.model(w.device, w.engine)
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
-    tables = {"ops": rows, "links": links, "memory": _memory(step), "routing": loads.rows(step)}
+    tables = {
+        "ops": rows,
+        "links": links,
+        "tables": _tables(step, model),
+        "memory": _memory(step),
+        "routing": loads.rows(step),
+    }
     tables = {name: table for name, table in tables.items() if table}
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
