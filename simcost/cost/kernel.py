@@ -20,7 +20,7 @@ from simcost.ops.work import Op
 
 # Sigma of the log of this roofline's error, from the rows of the eight devices that ship measured (docs/theory/calibration.md,
 # "What assumptions are worth"); families without rows stand in the middle.
-SPREAD = {"gemm": 0.45, "grouped_gemm": 0.70, "attention": 1.10}
+SPREAD = {"gemm": 0.40, "grouped_gemm": 0.54, "attention": 0.98}
 OTHER = 0.5
 _EFFICIENCY = {"gemm": "gemm_efficiency", "grouped_gemm": "gemm_efficiency", "attention": "attention_efficiency"}
 

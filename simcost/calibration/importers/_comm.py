@@ -111,21 +111,18 @@ def _spread(mode: str, experts: float, top_k: int, nodes: float) -> tuple[float,
 
 
 def nvlink(root: Path) -> Iterator[Candidate]:
-    """TensorRT-LLM's All2All over an NVLink domain of many racks' worth of GPUs (two-sided kernels): one copy a token and distinct rank.
-    The collector's balanced routing spreads a token's picks over as many ranks as there are; the exchange of indices before a
-    dispatch is part of it. Widths by format: bf16, fp8 of one byte, nvfp4 with a scale for 16 numbers; combine in bf16."""
+    """TensorRT-LLM's All2All over an NVLink domain of many racks' worth of GPUs: one copy a token and distinct rank. Of its two kinds of
+    kernels the one-sided, which it runs by default since 1.2 and which needs no exchange of indices before a dispatch (tech blog 18);
+    they were timed with tokens of nvfp4, a scale for 16 numbers, and combine in bf16. The collector's balanced routing spreads a
+    token's picks over as many ranks as there are."""
     path = next(iter(versions(root, "comm", "trtllm", "trtllm_alltoall")), None)
     if path is None:
         return
-    key = ["moe_dtype", "num_tokens", "moe_ep_size", "hidden_size", "topk", "num_experts"]
+    key = ("moe_dtype", "num_tokens", "moe_ep_size", "hidden_size", "topk", "num_experts")
     frame = read_table(path, (*key, "op_name", "kernel_source"))
-    frame = frame[frame["kernel_source"] == "NVLinkTwoSided"]
-    before = frame[frame["op_name"] == "alltoall_prepare"].groupby(key)["latency"].median()
+    frame = frame[frame["kernel_source"] == "NVLinkOneSided"]
     for direction in ("dispatch", "combine"):
         mine = frame[frame["op_name"] == f"alltoall_{direction}"]
-        if direction == "dispatch":
-            mine = mine.join(before.rename("before"), on=key)
-            mine = mine.assign(latency=mine["latency"] + mine["before"])
         if len(mine):
             labels = {"mode": "nvlink", "direction": direction, "reach": "node"}
             yield candidate("exchange", labels, mine, _spread_evenly(direction), path, library="nvlink")
