@@ -31,8 +31,8 @@ from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 from simcost.provenance import Basis
 
-_TABLES = "what no table knows"  # one source for all kernels: versions, clocks, neighbours in a step
-BASE = 0.12  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
+_TABLES = "what no table knows"  # one source for all kernels: versions of engines and drivers, clocks of other machines
+BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
 _HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate

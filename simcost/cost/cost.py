@@ -78,6 +78,10 @@ class Cost:
         }
         return Cost(**{n: where(mask, getattr(self, n), getattr(other, n)) for n in _TIMES}, spread=spread)
 
+    def unsure(self, source: str, sigma: Num) -> Cost:
+        """The same time, wrong by so much of its log for one more reason."""
+        return self + Cost(spread={source: self.seconds * sigma})
+
     def slowed(self, factor: Num) -> Cost:
         """The same work beside other work: it takes longer, its speed of light does not."""
         return replace(self * factor, light_s=self.light_s)

@@ -22,6 +22,10 @@ from simcost.workload import Workload
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
 NOISE = 1e-9  # of a step: less is what floats leave over
 LAUNCHES = 0.40  # sigma of the log of the host's time for a kernel: public figures lie between 22 and 71 us (docs/theory/roofline.md)
+# Sigma of the log by which kernels in a step differ from kernels timed one by one: neighbours in the L2, clocks under a whole load,
+# gaps between them. With what no table knows of a kernel it makes 0.11 (docs/theory/calibration.md, "What no table knows").
+TOGETHER = 0.08
+_TOGETHER = "kernels in a step"
 SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
 
 
@@ -110,7 +114,7 @@ def _one(w: Workload) -> Step:
     model = calibrated.model(w.device, w.engine)
     step = alike.folded(w, model)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
-    whole, slowest = stages.times(w, step.priced, hops)
+    whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced, hops))
     waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)
     host, launches = _engine(w, step.launches, whole.seconds)
     # Every stage has a host of its own, which launches its part of the kernels.
