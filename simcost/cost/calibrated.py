@@ -275,20 +275,14 @@ class Calibrated:
         transferred = seconds - measured - fitted
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
-            {key: seconds * sigma for key, sigma in self._sigmas(name, found, back(p.sigma), back(p.between), away).items()},
+            self._spread(name, found, seconds, sqrt(back(np.square(p.sigma) + np.square(p.between)) + found.extra**2 + away * away)),
         )  # fmt: skip
 
-    def _sigmas(self, name: str, found: Found, scatter: Num, between: Num, away: Num) -> dict[str, Num]:
-        """Sigma of the log by source: the curve's scatter, what standing in adds, how engines differ, what no table knows."""
-        sources = {f"{name} {found.basis}": scatter, _TABLES: BASE}
-        if np.any(np.asarray(between) > 0.0):
-            sources[f"{name} engines"] = between
-        stand_in = sqrt(found.extra * found.extra + away * away)
-        if np.any(np.asarray(stand_in) > 0.0):
-            sources[f"{name} stand-in"] = stand_in
-        if found.drift:
-            sources[_DRIFT] = found.drift
-        return sources
+    def _spread(self, name: str, found: Found, seconds: Num, sigma: Num) -> dict[str, Num]:
+        """Sigma in seconds by source: of these curves (their scatter, how engines differ, what standing in adds), of what no table
+        knows, of the machine that was measured."""
+        sources = {f"{name} {found.basis}": seconds * sigma, _TABLES: seconds * BASE}
+        return {**sources, _DRIFT: seconds * found.drift} if found.drift else sources
 
     def _away(self, op: Op) -> Num:
         """Sigma of the log for asking a device with other rates than those that were measured: H100 and H200, whose
