@@ -23,7 +23,7 @@ from simcost.cost.light import light_seconds
 from simcost.cost.voices import Heard, heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
+from simcost.num import Mask, Num, every, maximum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -138,7 +138,6 @@ class Calibrated:
             if found is not None:
                 found = self._copied(part, found)
                 mine = _on_wire(self._priced(part, name, found, self._roofline(part).light_s))
-                mine = mine * (self._no_more(part, name, found, mine.seconds) / mine.seconds)
                 mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
             if over:
                 inner, net = exchange.parts(op, self.device)
@@ -206,14 +205,6 @@ class Calibrated:
         if mine is None or theirs is None:
             return mine is not theirs
         return mine.topology != theirs.topology or mine.reduces < theirs.reduces
-
-    def _no_more(self, op: Traffic, name: str, found: Found, seconds: Num) -> Num:
-        """An exchange takes no longer than one of two, four or eight times as many tokens: rows that say so are of a run that was
-        disturbed (GB200, combine over 64 ranks: 34 and 46 us for 1 and 2 tokens, 19 for 4)."""
-        for times in (2.0, 4.0, 8.0):
-            more = replace(op, tokens=op.tokens * times)
-            seconds = minimum(seconds, self._priced(more, name, found, self._roofline(op).light_s).seconds)
-        return seconds
 
     def _copied(self, op: Traffic, found: Found) -> Found:
         """Low-latency kernels inside a node copy with all multiprocessors, and reach 0.5 of the link of H100, where kernels that

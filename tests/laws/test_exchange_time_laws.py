@@ -36,7 +36,7 @@ def test_more_tokens_are_not_cheaper(hw: str, mode: str, direction: str) -> None
     for group in (2.0, 4.0, 8.0, 16.0, 32.0, 64.0):
         times = seconds(hw, mode, direction, group)
         # Normal kernels start alike, whatever they carry: their rows scatter by a few per cent there.
-        assert np.all(times[1:] >= times[:-1] * 0.97), (group, np.round(times * 1e6, 1))
+        assert np.all(times[1:] >= times[:-1] * 0.95), (group, np.round(times * 1e6, 1))
 
 
 @pytest.mark.parametrize(("hw", "ep"), [("gb200", 64), ("h200", 8), ("h200", 64), ("b200", 8), ("h800", 64)])
@@ -46,7 +46,7 @@ def test_exchanges_of_a_larger_batch_take_no_less(hw: str, ep: int) -> None:
         return sum(float(c.seconds) * n for _, call, c, n in leaves(found.priced) if call.op.family == "exchange")
 
     times = np.asarray([wire(ep * 2**k // 2) for k in range(9)])
-    assert np.all(times[1:] >= times[:-1] * 0.97), np.round(times * 1e3, 2)
+    assert np.all(times[1:] >= times[:-1] * 0.95), np.round(times * 1e3, 2)
 
 
 def test_low_latency_kernels_are_bound_by_multiprocessors_and_by_the_link() -> None:
