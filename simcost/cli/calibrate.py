@@ -21,17 +21,21 @@ Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger t
 
 @importing.command("aiconfigurator")
 def import_aiconfigurator(
-    system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
-    run: Annotated[Path | None, typer.Option("--run", help="Folder of the run; default: the profile's own.")] = None,
-    rows: Count = 1300, format: o.Format = "", output: o.Out = None,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", help="A system of the package, e.g. h200_sxm; repeat. Default: all.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Folder of profiles to write <gpu>/tables into; default: the shipped hwprofiles.")
+    ] = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
+    """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import imports, workers
+    from simcost.scenarios import engine_tables, workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = imports.import_aiconfigurator(system, run, rows, None, workers.cores(), tell)
+        result = engine_tables.import_aiconfigurator(system or (), into, None, workers.cores(), tell)
     return emit(result, format, output)
 
 

@@ -42,6 +42,7 @@ _FIRST = {
         "hardware", "title", "bf16_flops_per_s", "fp8_flops_per_s", "memory_bytes", "memory_bytes_per_s",
         "measured_rows", "like", "scaleup_bytes_per_s",
     ),
+    "verdicts": ("hw", "family", "kind", "engine", "version", "rows_left", "verdict", "picked_by", "dropped", "rows_in_table"),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes", "room_bytes", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
@@ -50,10 +51,19 @@ _FIRST = {
         "usd_per_million_input_tokens", "usd_per_million_output_tokens", "max_batch", "max_context", "memory_used_bytes_per_gpu",
     ),
 }  # fmt: skip
-_WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20}
+_WRAPPED = {
+    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 44, "at_import": 30, "do": 44,
+    "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
+}  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _MOST = 60
-_MOST_OF = {"plans": 20, "terms": 16, "rows": 8}  # the largest differences come first; files hold them all
+_MOST_OF = {
+    "plans": 20,
+    "terms": 16,
+    "rows": 8,
+    "verdicts": 10_000,
+    "kinds": 200,
+}  # the largest differences come first; files hold them all
 
 
 def show(result: Result, console: Console) -> None:
