@@ -26,10 +26,9 @@ from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError, say
-from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
-from simcost.hardware.profile import Device
+from simcost.hardware.profile import Device, loaders
 from simcost.num import Array
 from simcost.provenance import Basis
 
@@ -142,7 +141,9 @@ class Store:
         picks = tables.chosen(self.device.tables, name, kind(labels), engine)
         if not picks:
             return None
-        voices = tuple(Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks)
+        voices = tuple(
+            Voice(self._curve(name, labels, pick), f"{', '.join(pick.tables)}", pick.doubt) for pick in picks
+        )
         far = tables.apart(name, kind(labels))
         between = far.engine if engine == ANY or any(pick.substitute for pick in picks) else (0.0, 0.0)
         if all(pick.engine == ANY for pick in picks):  # a library: the same whoever calls it
@@ -223,7 +224,7 @@ def _rates(device: Device) -> bytes:
 
 @cache
 def _shipped(name: str) -> Device:
-    return hardware.load(name)
+    return loaders[0](name)
 
 
 def _others(device: Device) -> dict[str, object]:

@@ -16,7 +16,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.calibration.tables import LARGE, UNSCALED
 from simcost.hardware.profile import Device
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools, Index, Keys
 
 TINY = UNSCALED
 LEAST = 15  # equal shapes: a median of fewer says nothing
@@ -39,7 +39,7 @@ class Evidence:
     compute_s: Array
     memory_s: Array
     bytes: Array
-    key: Array
+    key: Keys
     dropped: Mapping[str, int]
 
     def __len__(self) -> int:
@@ -84,13 +84,13 @@ class Evidence:
 
     def take(self, keep: Index | Bools, why: str = "") -> Evidence:
         """Some rows; `why`: what to say of the others."""
-        index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep)
+        index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep, np.intp)
         lost = len(self) - len(index)
         dropped = {**self.dropped, why: self.dropped.get(why, 0) + lost} if why and lost else self.dropped
         each = {name: getattr(self, name)[index] for name in ("variant", "compute_s", "memory_s", "bytes", "key")}
         return replace(self, rows=self.rows.take(index), dropped=dropped, **each)
 
-    def fixed(self, running: str) -> Array:
+    def fixed(self, running: str) -> Keys:
         """[rows]: one number for all that stays the same along a ladder."""
         numbers = self.rows.numbers
         columns = [v for name, v in numbers.items() if name not in (running, *_DRAWN)]
@@ -119,7 +119,7 @@ def evidence(
     )
 
 
-def hashed(columns: list[Array]) -> Array:
+def hashed(columns: list[Array]) -> Keys:
     """One 64-bit number for every distinct row of columns."""
     key = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
