@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ import numpy as np
 from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families
 from simcost.calibration.parts import part_of
-from simcost.calibration.rows import Rows, row_file
+from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
 from simcost.errors import SpecError
 from simcost.hardware.engines import ANY, TORCH
@@ -67,8 +67,14 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
     """(family, kind) -> picks. Raises SpecError for another table."""
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[Pick]] = {}
-    for row in _read(path, PICKS):
-        pick = Pick(row["engine"], tuple(row["tables"].split(" ")), float(row["doubt"]), row["how"])
+    for number, row in enumerate(_read(path, PICKS), start=2):
+        pick = Pick(
+            row["engine"], tuple(row["tables"].split()), _number(row["doubt"], f"{path}:{number}: doubt"), row["how"]
+        )
+        if not pick.tables or not pick.doubt >= 1.0:
+            raise SpecError(
+                f"{path}:{number}: needs a table and a doubt of at least 1, not {row['tables']!r} and {row['doubt']!r}"
+            )
         found.setdefault((row["family"], row["kind"]), []).append(pick)
     return {key: tuple(each) for key, each in found.items()}
 
@@ -79,8 +85,8 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
-    for row in _read(path, SPREAD):
-        values = [float(row[name] or "nan") for name in SPREAD[2:6]]
+    for number, row in enumerate(_read(path, SPREAD), start=2):
+        values = [_number(row[name] or "nan", f"{path}:{number}: {name}") for name in SPREAD[2:6]]
         numbers.setdefault(row["family"], []).append(values)
         found[row["family"], row["kind"]] = Apart((values[0], values[1]), (values[2], values[3]))
     for family, each in numbers.items():
@@ -91,14 +97,21 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
 
 def apart(family: str, kind: str) -> Apart:
     """How far engines and siblings lie apart for a kind; the family's middle, then OTHER, where nothing tells."""
-    one, middle = (spreads().get((family, which)) for which in (kind, ""))
-    ours = [_first(one and one.engine[i], middle and middle.engine[i]) for i in (0, 1)]
-    theirs = [_first(one and one.sibling[i], middle and middle.sibling[i]) for i in (0, 1)]
+    known = [found for which in (kind, "") if (found := spreads().get((family, which))) is not None]
+    ours = [_first(*(found.engine[i] for found in known)) for i in (0, 1)]
+    theirs = [_first(*(found.sibling[i] for found in known)) for i in (0, 1)]
     return Apart((ours[0], ours[1]), (theirs[0], theirs[1]))
 
 
-def _first(*values: float | None) -> float:
-    return next((value for value in values if value is not None and math.isfinite(value)), OTHER)
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SpecError(f"{where} = {text!r} is not a number") from None
+
+
+def _first(*values: float) -> float:
+    return next((value for value in values if math.isfinite(value)), OTHER)
 
 
 def _middle(values: Iterable[float]) -> float:
@@ -129,6 +142,26 @@ def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
     mine = [pick for pick in every if pick.engine in ((engine, ANY) if engine != ANY else (pick.engine,))]
     distinct = {pick.tables: pick for pick in reversed(mine)}
     return tuple(distinct[tables] for tables in dict.fromkeys(pick.tables for pick in mine))
+
+
+def answering(home: str, family: str, kind: str, table: str) -> list[str]:
+    """Engines for which a table ("vllm/0.24.0", or "gb300:vllm/0.27.0") answers, alone or for parts that another lacks; "any": it is a
+    library's, whatever engine calls it."""
+    return [pick.engine for pick in (picks(Path(home)).get((family, kind), ()) if home else ()) if table in pick.tables]
+
+
+def named(home: str, engine: str) -> list[str]:
+    """Tables that picks name for an engine, each once, by name."""
+    every = [pick for each in (picks(Path(home)).values() if home else ()) for pick in each]
+    mine = [pick for pick in every if engine == ANY or pick.engine in (engine, ANY)]
+    return sorted({table for pick in mine for table in pick.tables}) if engine != TORCH else []
+
+
+def versions(home: str) -> list[Run]:
+    """The tables of a device: a run for each engine and version, named "vllm/0.24.0". Raises SpecError for a bad record."""
+    found = sorted(Path(home).glob("*/*/run.toml")) if home else []
+    runs = [load_run(path.parent) for path in found]
+    return [replace(run, name=f"{run.home.parent.name}/{run.name}") for run in runs]
 
 
 def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:

@@ -42,7 +42,6 @@ _FIRST = {
         "hardware", "title", "bf16_flops_per_s", "fp8_flops_per_s", "memory_bytes", "memory_bytes_per_s",
         "measured_rows", "like", "scaleup_bytes_per_s",
     ),
-    "verdicts": ("hw", "family", "kind", "engine", "version", "rows_left", "verdict", "picked_by", "dropped", "rows_in_table"),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes", "room_bytes", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
@@ -52,7 +51,7 @@ _FIRST = {
     ),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 44, "at_import": 30, "do": 44,
+    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 44,
     "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
 }  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")

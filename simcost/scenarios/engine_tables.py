@@ -68,7 +68,7 @@ def import_aiconfigurator(
             continue
         said = _verdict_rows(device, candidates, verdicts, picks)
         _place(home / device / "tables", _groups(device, kept), version, _pick_rows(mine), said)
-        rows += [{"hw": device, **row} for row in said]
+        rows += [_told(device, row) for row in said]
     _whole(home / "spread.csv", _csv(shipped.SPREAD, _spread_rows(picks)))
     fallen = sum(row["verdict"] != "sound" for row in rows)
     count = sum(len(one.kept) for (device, _), one in kept.items() if one.kept is not None and device in wanted)
@@ -204,6 +204,12 @@ def _verdict_rows(
                 }
             )  # fmt: skip
     return sorted(found, key=lambda row: (row["family"], row["kind"], row["engine"], row["version"]))
+
+
+def _told(device: str, row: Row) -> Row:
+    """A verdict as a line of the report: what it is of in one word, so that a terminal has room for why."""
+    rest = {name: row[name] for name in ("verdict", "picked_by", "rows_left", "dropped", "rows_in_table")}
+    return {"hw": device, "table": f"{row['family']}/{row['kind']} {row['engine']} {row['version']}", **rest}
 
 
 def _pick_rows(picks: Sequence[Pick]) -> list[Row]:
