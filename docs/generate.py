@@ -24,8 +24,9 @@ from simcost.cli.app import app
 from simcost.dtypes import names as formats
 from simcost.hardware import load as hardware
 from simcost.report.console import show
-from simcost.scenarios import workers
-from simcost.scenarios.calibration import report, transfer
+from simcost.scenarios import measured, workers
+from simcost.scenarios.calibration import report
+from simcost.scenarios.transfer import transfer
 from simcost.validation.kernels import BAR, reference
 
 PAGE = Path(__file__).parent / "cli.md"
@@ -187,15 +188,16 @@ def validation(name: str) -> str:
         f"From `simcost calibrate report {name}`. Median / P90 of |predicted / measured - 1| in per cent. *Held out*: a fifth of the shapes by hash (all fifths "
         "in turn below 200 rows). *Unused*: rows of the imported table that no curve has seen. *Unseen*: shapes alike to none in more than tokens and one "
         "dimension (coverage in brackets). *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
-        "90 % interval on the held-out rows. *Left out*: rows that an import excluded though their work is known; *with them*: unused and left-out rows "
+        "90 % interval on the held-out rows. *Of*: engine and version, or a run of our own; *answers*: for which engines (`any`: a library's, for all; `gb200:vllm`: for vLLM "
+        "on that device, which has no table of its own). *Left out*: rows that an import excluded though their work is known; *with them*: unused and left-out rows "
         "together, the error without exclusions.",
         "",
-        "| curve | rows | held out | coverage | ± | unused | left out | with them | unseen | beyond | sixty |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| curve | of | answers | rows | held out | coverage | ± | unused | left out | with them | unseen | beyond | sixty |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result.tables["curves"]:
         lines.append(
-            f"| {row['curve']} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} | {row['half_width'] * 100:.1f} "
+            f"| {row['curve']} | {row['run']} | {row['answers']} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} | {row['half_width'] * 100:.1f} "
             f"| {percent(row, 'unused_median_error', 'unused_p90_error')} | {percent(row, 'excluded_median_error', 'excluded_p90_error')} "
             f"| {percent(row, 'with_excluded_median_error', 'with_excluded_p90_error')} | {percent(row, 'unseen_shapes_median_error', 'unseen_shapes_p90_error')}{covered(row)} "
             f"| {percent(row, 'extrapolated_median_error', 'extrapolated_p90_error')} | {percent(row, 'sixty_rows_median_error', 'sixty_rows_p90_error')} |"
@@ -214,10 +216,10 @@ def validation(name: str) -> str:
             f"| {row['family']} | {row['curves']} | {row['tested']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} "
             f"| {row['half_width'] * 100:.1f} | {row['width_over_error']:.1f} |"
         )
-    lines += ["", "## Worst held-out rows", "", "| curve | shape | measured | predicted |", "|---|---|---|---|"]
+    lines += ["", "## Worst held-out rows", "", "| curve | of | shape | measured | predicted |", "|---|---|---|---|---|"]
     for row in sorted(result.tables["worst rows"], key=lambda r: -abs(math.log1p(r["error"])))[:12]:
         lines.append(
-            f"| {row['curve']} | {row['shape']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"
+            f"| {row['curve']} | {row['run']} | {row['shape']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"
         )
     left_out = [f"- {note}" for note in result.warnings if not note.startswith("a share above")]
     lines += ["", "## Left out", "", *left_out, ""]
@@ -288,17 +290,19 @@ def stand_ins() -> str:
     lines = [
         "# What stand-ins are worth",
         "",
-        "From `simcost calibrate transfer`: rows of a device by a sibling's curves, or by related kinds of its own. Median / P90 of |log error| in per "
-        "cent over all kinds that both have, then P90 by family.",
+        "From `simcost calibrate transfer`: rows of a device by a sibling's curves, or by related kinds of its own; an engine's own table by the same engine's. "
+        "Priced as a query prices a stand-in: a start-up is kept, the rest follows the ratio of the two lights. Median / P90 of |log error| in per "
+        "cent over all kinds that both have; *spread*: P90 over 1.645, what a profile that borrows should state; then P90 by family.",
         "",
-        f"| device | by | rows | all | {' | '.join(head)} |",
-        "|" + "---|" * (4 + len(head)),
+        f"| device | by | rows | all | spread | {' | '.join(head)} |",
+        "|" + "---|" * (5 + len(head)),
     ]
     for row in rows:
         name = "related kinds" if row["what"] == "related kind" else row["by"]
         parts = [f"{row[f] * 100:.0f}" if f in row else "" for f in families]
         lines.append(
-            f"| {row['hw']} | {name} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {' | '.join(parts)} |"
+            f"| {row['hw']} | {name} | {row['rows']:,} | {percent(row, 'median_error', 'p90_error')} | {row['spread']:.2f} "
+            f"| {' | '.join(parts)} |"
         )
     return "\n".join([*lines, ""])
 
@@ -310,7 +314,7 @@ if __name__ == "__main__":
             (home / "kernels.md").write_text(published(), encoding="utf-8")
             (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
         wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-        for name in wanted or [n for n in hardware.names() if hardware.load(n).measurements]:
+        for name in wanted or [n for n in hardware.names() if measured.every(hardware.load(n))]:
             print(name, flush=True)
             (PAGE.parent / "validation" / f"{name}.md").write_text(validation(name), encoding="utf-8")
         sys.exit(0)

@@ -62,13 +62,13 @@ def report(
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
+    """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.report(hw, family, workers.cores(), tell)
+        result = calibration.report(hw, family, workers.cores(), tell)  # more={"laws": ...}: tables of layers above
     if plot:
         from simcost.report.plot import calibration_figure
 
@@ -84,11 +84,12 @@ def transfer(
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import calibration, workers
+    from simcost.scenarios import transfer as scenario
+    from simcost.scenarios import workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.transfer(hw, sibling, workers.cores(), tell)
+        result = scenario.transfer(hw, sibling, workers.cores(), tell)
     return emit(result, format, output)
 
 

@@ -101,6 +101,10 @@ class Calibrated:
         found = self._store.find(name, labels, self.engine)
         return None if found is None else self._kernel(op, name, found)
 
+    def by(self, op: Op, name: str, found: Found) -> Cost:
+        """The cost by given curves of a family, whoever's they are; of what crosses links, of what was timed and no more."""
+        return self._priced(op, name, found, 0.0 if op.peak == "wire" else light_seconds(op, self.device))
+
     def _traffic(self, op: Traffic) -> Cost:
         """Inside a node and over several, each by its own curve; where nobody measured the network, by the curve of what stays
         inside and the profile's link."""
