@@ -76,6 +76,29 @@ def report(
     return emit(result, format, output)
 
 
+@app.command("doctor")
+def doctor(
+    what: Annotated[
+        str, typer.Argument(metavar="PROFILE|ROWS.csv", help="Profile name or profile.toml, or a CSV as for 'import csv'.", autocompletion=o.hardware_names)
+    ],
+    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class; of a CSV, what its rows are.")] = None,
+    hw: Annotated[
+        str | None, typer.Option("--hw", help="Of a CSV: on which device it was measured.", autocompletion=o.hardware_names)
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a kind is unsound.")] = False,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
+    """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
+    from simcost.cli.progress import measured_out
+    from simcost.scenarios import doctor as scenario
+    from simcost.scenarios import workers
+
+    format = check(format, output)
+    with measured_out() as tell:
+        result = scenario.doctored(what, family, hw, workers.cores(), tell)
+    return emit(result, format, output, strict)
+
+
 @app.command("transfer")
 def transfer(
     hw: Annotated[str | None, typer.Argument(help="Judge by this device's rows; default: every measured one.")] = None,

@@ -21,13 +21,18 @@ from simcost.num import Array, Bools, Index, Keys
 TINY = UNSCALED
 LEAST = 15  # equal shapes: a median of fewer says nothing
 CLASSES = ("compute", "memory")
-_DRAWN = ("touched", "load", "copies")  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
+_DRAWN = (
+    "touched",
+    "load",
+    "copies",
+)  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One table of one kind on one device. compute_s, memory_s, light_s [rows]: seconds at the datasheet's rates; bytes [rows];
-    key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason."""
+    key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason. `routed`: whether `variant` says how tokens were routed
+    (rows on disk do not)."""
 
     device: Device
     family: str
@@ -41,6 +46,7 @@ class Evidence:
     bytes: Array
     key: Keys
     dropped: Mapping[str, int]
+    routed: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,6 +105,16 @@ class Evidence:
         return hashed([*columns, self.variant])
 
 
+def more(table: Evidence, low: Index, high: Index) -> Bools:
+    """Whether the second of two rows of a ladder has more to do than the first. Where nobody says how tokens were routed, one whose busiest
+    expert has less, or that touches fewer, may well be faster."""
+    numbers = table.rows.numbers
+    if table.routed or "load" not in numbers:
+        return np.ones(len(low), bool)
+    busiest, touched = numbers["load"] * numbers["copies"], numbers["touched"]
+    return np.asarray((busiest[high] >= busiest[low]) & (touched[high] >= touched[low]))
+
+
 def ladders(family: str) -> tuple[str, ...]:
     """Columns along which a kernel's work grows and its time does not fall."""
     return tuple(getattr(families()[family], "LADDERS", ()))
@@ -115,8 +131,9 @@ def evidence(
     if family in ("collective", "exchange"):
         memory = np.asarray(terms.memory_s)  # hops are no light
     return Evidence(
-        device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {}
-    )
+        device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {},
+        routed=variant is not None,
+    )  # fmt: skip
 
 
 def hashed(columns: list[Array]) -> Keys:

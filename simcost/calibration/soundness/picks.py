@@ -38,7 +38,7 @@ class Pick:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """"vllm/0.24.0" of the device itself, "gb300:vllm/0.27.0" of a sibling."""
+        """ "vllm/0.24.0" of the device itself, "gb300:vllm/0.27.0" of a sibling."""
         return tuple(reference(table, self.device) for table in self.tables)
 
 
@@ -109,7 +109,9 @@ class _Rule:
         return sorted(found, key=lambda one: self._domain(one) != self._domain(device))
 
     def _own(self, device: str, family: str, which: str, engine: str) -> Evidence | None:
-        sound = [v.table for v in self._tables.get((device, family, which, engine), []) if not v.why and enough(v.table)]
+        sound = [
+            v.table for v in self._tables.get((device, family, which, engine), []) if not v.why and enough(v.table)
+        ]
         most = max((len(table) for table in sound), default=0)
         return next((table for table in sound if len(table) >= _HALF * most), None)
 
@@ -117,7 +119,9 @@ class _Rule:
         for name in (engine, *self._substitutes[engine]):
             for verdict in self._tables.get((device, family, which, name), []):
                 if enough(verdict.table):
-                    return Pick(device, family, which, engine, (verdict.table,), f"unsound, none better: {verdict.why}", 2.0)
+                    return Pick(
+                        device, family, which, engine, (verdict.table,), f"unsound, none better: {verdict.why}", 2.0
+                    )
         return None
 
     def _filled(self, tables: tuple[Evidence, ...], device: str) -> tuple[Evidence, ...]:
@@ -154,5 +158,11 @@ def _generated_first(chain: list[tuple[Evidence, str]]) -> list[tuple[Evidence, 
     for table, _ in others:
         ratio = median_ratio(own, table, np.ones(len(own), bool))
         if table.device.name == own.device.name and ratio is not None and ratio > _GENERATED:
-            return [(table, f"its generated kernels, timed through {table.engine}: its CUTLASS takes {ratio:.2f} times as long"), *chain]
+            return [
+                (
+                    table,
+                    f"its generated kernels, timed through {table.engine}: its CUTLASS takes {ratio:.2f} times as long",
+                ),
+                *chain,
+            ]
     return chain

@@ -28,7 +28,13 @@ NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
 GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
 AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other
-ROWS = {"gemm": 2000, "attention_prefill": 300, "attention_decode": 300, "experts": 150, "batched_gemm": 100}  # a table's least
+ROWS = {
+    "gemm": 2000,
+    "attention_prefill": 300,
+    "attention_decode": 300,
+    "experts": 150,
+    "batched_gemm": 100,
+}  # a table's least
 ROWS_OTHER = 20
 # A part and the one it follows; where its rates for the format are not lower it is not slower.
 PREDECESSOR = {"h100": "a100", "h200": "h100", "b200": "h200", "b300": "b200", "gb200": "h200", "gb300": "gb200"}
@@ -82,10 +88,12 @@ def _verdicts(tables: Tables) -> list[Verdict]:
 
 
 def _narrower_slower(table: Evidence, tables: Tables) -> Iterable[str]:
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     if wide is None:
         return
-    found = [one for one in tables.of(table.device.name, table.family, "-".join(wide.values())) if one.engine == table.engine]
+    found = [
+        one for one in tables.of(table.device.name, table.family, "-".join(wide.values())) if one.engine == table.engine
+    ]
     same = [one for one in found if one.version == table.version] or found[:1]
     for name in _classes(table):
         mask = table.of(name) & table.large
@@ -122,7 +130,7 @@ def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
 
 def _copied(table: Evidence, tables: Tables) -> Iterable[str]:
     """A narrow cache that takes the time of the wide one where its bytes are half."""
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     if wide is None or not table.family.startswith("attention"):
         return
     for other in tables.of(table.device.name, table.family, "-".join(wide.values())):
@@ -165,7 +173,11 @@ def _without_slow_links(table: Evidence, tables: Tables) -> Evidence:
     for group in np.unique(table.rows.numbers["group"]):
         best = _reached(table, group)
         others = [found for one in tables.rivals(table) if (found := _reached(one, group)) is not None]
-        if best is not None and best < LINK and (max(others, default=0.0) > BETTER["collective"] * best or max(others, default=0.0) < LINK):
+        if (
+            best is not None
+            and best < LINK
+            and (max(others, default=0.0) > BETTER["collective"] * best or max(others, default=0.0) < LINK)
+        ):
             out |= table.rows.numbers["group"] == group
     return table.take(~out, f"groups that reach less than {LINK:.0%} of the link")
 
@@ -207,7 +219,11 @@ def _contagion(table: Evidence, tables: Tables, reasons: Mapping[int, list[str]]
             continue
         for device in line:
             for other in tables.of(device, table.family, table.kind):
-                if other is not table and (other.engine, other.version) == (table.engine, table.version) and reasons[id(other)]:
+                if (
+                    other is not table
+                    and (other.engine, other.version) == (table.engine, table.version)
+                    and reasons[id(other)]
+                ):
                     return [f"as on the {device}: {reasons[id(other)][0]}"]
     for other in tables.rivals(table):
         newer = order(other.version) > order(table.version)
@@ -248,20 +264,26 @@ def _without_slow_groups(table: Evidence, sound: Tables, fallen: bool) -> Eviden
     if table.family != "experts" or fallen:
         return table
     numbers = table.rows.numbers
-    group = hashed([numbers["hidden"], numbers["width"], numbers["experts"], np.round(numbers["copies"] / numbers["tokens"], 6)])
+    group = hashed(
+        [numbers["hidden"], numbers["width"], numbers["experts"], np.round(numbers["copies"] / numbers["tokens"], 6)]
+    )
     out = np.zeros(len(table), bool)
     for each in np.unique(group):
         mask = (group == each) & (table.light_s >= GROUP_LIGHT)
-        if int(mask.sum()) >= GROUP_LEAST and float(np.median(table.ratio[mask])) > FAR and _slow_group(table, sound, mask):
+        if (
+            int(mask.sum()) >= GROUP_LEAST
+            and float(np.median(table.ratio[mask])) > FAR
+            and _slow_group(table, sound, mask)
+        ):
             out |= group == each
     return table.take(~out, "models whose kernel was not tuned") if out.sum() < 0.5 * len(table) else table
 
 
 def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     rivals = [one for one in sound.of(table.device.name, table.family, table.kind) if one.name != table.name]
-    wider = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
-    for others, limit in ((rivals, GROUP_SLOW), (wider, GROUP_WIDE)):
+    in_wide = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
+    for others, limit in ((rivals, GROUP_SLOW), (in_wide, GROUP_WIDE)):
         for other in others:
             mine, theirs = shared(table, other)
             good = mask[mine]
@@ -272,7 +294,7 @@ def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
     return False
 
 
-def _wider(family: str, labels: Labels) -> dict[str, str] | None:
+def wider(family: str, labels: Labels) -> dict[str, str] | None:
     """The same kernel in the next wider format that tables hold; None for bf16 and for what has no formats."""
     if family.startswith("attention"):
         return None if labels["kv"] == "bf16" else {**labels, "kv": "bf16", "compute": "bf16"}
