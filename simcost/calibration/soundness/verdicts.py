@@ -24,6 +24,7 @@ START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, an
 SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
 SMALL_OTHER = 2.2
 COPY = 0.02
+_US = 1e-6  # s, for words
 NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
 GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
@@ -125,7 +126,7 @@ def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
     start = _start(table)
     others = [_start(one) for one in tables.rivals(table)]
     if others and start > START * min(others) and start > START_LEAST:
-        yield f"starts at {start * 1e6:.0f} us, another table at {min(others) * 1e6:.0f}"
+        yield f"starts at {start / _US:.0f} us, another table at {min(others) / _US:.0f}"
 
 
 def _copied(table: Evidence, tables: Tables) -> Iterable[str]:
