@@ -54,7 +54,11 @@ def doctored(
     rows = what.lower().endswith(".csv")
     device = _device(what, rows, family, hw)
     tables = _tables(_shipped(device), family, workers, progress)
-    asked = _own_csv(Path(what), str(family), device) if rows else [*tables, *_runs(device, family)]
+    asked = (
+        _own_csv(Path(what), str(family), device)
+        if rows
+        else [*(tables if device.tables else ()), *_runs(device, family)]
+    )
     if not asked:
         raise SpecError(
             f"{device.where}: no rows{'' if family is None else f' of family {family!r}'}: nothing to look at"
