@@ -118,7 +118,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         for i in range(len(tested)):
             found.append(
                 {
-                    "curve": f"{one.family} {one.which}", "measured_s": tested.seconds[i],
+                    "curve": f"{one.family} {one.which} ({one.run.name})", "measured_s": tested.seconds[i],
                     "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
                     "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
                     "flops_per_s": flops[i] / tested.seconds[i],

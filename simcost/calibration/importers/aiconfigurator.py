@@ -17,7 +17,16 @@ import numpy as np
 
 from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
 from simcost.calibration.importers._routing import table_routing
-from simcost.calibration.importers._tables import ENGINES, PACKAGE, Candidate, candidate, kept, order, read_table, versions
+from simcost.calibration.importers._tables import (
+    ENGINES,
+    PACKAGE,
+    Candidate,
+    candidate,
+    kept,
+    order,
+    read_table,
+    versions,
+)
 from simcost.errors import SpecError, nearest
 
 SYSTEMS = {
