@@ -219,7 +219,13 @@ def validation(name: str) -> str:
             f"| {row['family']} | {row['curves']} | {row['tested']:,} | {percent(row, 'median_error', 'p90_error')} | {row['coverage'] * 100:.0f} "
             f"| {row['half_width'] * 100:.1f} | {row['width_over_error']:.1f} |"
         )
-    lines += ["", "## Worst held-out rows", "", "| curve | of | shape | measured | predicted |", "|---|---|---|---|---|"]
+    lines += [
+        "",
+        "## Worst held-out rows",
+        "",
+        "| curve | of | shape | measured | predicted |",
+        "|---|---|---|---|---|",
+    ]
     for row in sorted(result.tables["worst rows"], key=lambda r: -abs(math.log1p(r["error"])))[:12]:
         lines.append(
             f"| {row['curve']} | {row['run']} | {row['shape']} | {row['measured_s'] * 1e6:,.1f} us | {row['predicted_s'] * 1e6:,.1f} us |"

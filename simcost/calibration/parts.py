@@ -17,5 +17,7 @@ def part_of(family: str, numbers: Mapping[str, Array]) -> Array:
         return numbers["group"]
     if family == "experts":
         top_k = np.round(numbers["copies"] / numbers["tokens"], 6)
-        return np.asarray((numbers["hidden"] * 65536.0 + numbers["experts"]) * 256.0 + top_k)  # fewer experts and copies than that
+        return np.asarray(
+            (numbers["hidden"] * 65536.0 + numbers["experts"]) * 256.0 + top_k
+        )  # fewer experts and copies than that
     return np.zeros(len(next(iter(numbers.values()))))

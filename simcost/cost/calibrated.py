@@ -161,7 +161,11 @@ class Calibrated:
         points, shape = at(family, op, theirs)
         flat = theirs.flat(shape)
         first, which = _distinct(points, flat)
-        p = _heard(found, flat, points) if first is None else _heard(found, flat.take(first), points.take(first)).take(which)
+        p = (
+            _heard(found, flat, points)
+            if first is None
+            else _heard(found, flat.take(first), points.take(first)).take(which)
+        )
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))

@@ -25,7 +25,9 @@ def light_seconds(op: Op, device: Device) -> Num:
     for part in parts:
         work, activations = part.work(), part.workspace_bytes()
         # What the L2 cannot hold goes to memory; what is read and written but is no activation is weights and caches.
-        moved = moved + maximum(work.bytes - activations, 0.0) + maximum(np.minimum(work.bytes, activations) - cache, 0.0)
+        moved = (
+            moved + maximum(work.bytes - activations, 0.0) + maximum(np.minimum(work.bytes, activations) - cache, 0.0)
+        )
         if part.peak != "vector":
             compute = compute + compute_seconds(work, part.peak, device)
     return maximum(compute, moved / device.bandwidth)

@@ -35,7 +35,7 @@ def checked(name: object) -> str:
 
 
 def title(name: str) -> str:
-    """"vLLM" of "vllm"; the word itself of what is no engine."""
+    """ "vLLM" of "vllm"; the word itself of what is no engine."""
     return str(_table(name)["title"]) if name in names() else name
 
 
@@ -49,7 +49,9 @@ def _substitutes(name: str) -> tuple[str, ...]:
     stated = _table(name).get("tables", {})
     found = stated.get("substitutes") if isinstance(stated, Mapping) else None
     if not isinstance(found, list) or any(one not in names() or one == name for one in found):
-        raise SpecError(f"engines/{name}.toml: 'tables.substitutes' = {found!r} must list other engines ({', '.join(names())})")
+        raise SpecError(
+            f"engines/{name}.toml: 'tables.substitutes' = {found!r} must list other engines ({', '.join(names())})"
+        )
     return tuple(found)
 
 
@@ -58,5 +60,5 @@ def _table(name: str) -> Mapping[str, object]:
     path = folder("workloads") / "engines" / f"{name}.toml"
     found = toml_table(path)
     if found.get("schema") != SCHEMA or found.get("name") != name or not isinstance(found.get("title"), str):
-        raise SpecError(f"{path}: needs schema = {SCHEMA}, name = \"{name}\" and a title")
+        raise SpecError(f'{path}: needs schema = {SCHEMA}, name = "{name}" and a title')
     return found

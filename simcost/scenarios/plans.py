@@ -86,7 +86,9 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
 def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
     one: dict[str, Any] = dict.fromkeys(SIZES, 1.0)
     plan = replace(fixed, gpus=None, **one)
-    alone = build(model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}), engine_of(query.overrides))
+    alone = build(
+        model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}), engine_of(query.overrides)
+    )
     return wishes.batches(alone, gpus)
 
 

@@ -160,6 +160,4 @@ def custom(root: Path, engine: str) -> Iterator[Candidate]:
             frame, {"eager rows copy their input first": lambda f: f["kernel_source"].str.contains("eager")}
         )
         if len(mine):
-            yield candidate(
-                "collective", {"what": "all_reduce", "backend": "custom"}, mine, _whole, path, dropped, bad
-            )
+            yield candidate("collective", {"what": "all_reduce", "backend": "custom"}, mine, _whole, path, dropped, bad)
