@@ -27,6 +27,7 @@ from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
 PICKS = ("family", "kind", "engine", "tables", "doubt", "how")
+VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "picked_by")
 SPREAD = ("family", "kind", "engine_small", "engine_large", "sibling_small", "sibling_large", "rows")
 LARGE = 20e-6  # s of light: from here on a kernel's start no longer matters, and spreads are those of large kernels
 UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is taken as it is
@@ -77,6 +78,12 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
             )
         found.setdefault((row["family"], row["kind"]), []).append(pick)
     return {key: tuple(each) for key, each in found.items()}
+
+
+def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
+    """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
+    rows = _read(Path(home) / "verdicts.csv", VERDICTS) if home else []
+    return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
 @cache

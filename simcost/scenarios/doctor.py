@@ -7,8 +7,7 @@ and the rows themselves speak, and the answer says so.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.soundness import advice, doctor
 from simcost.calibration.soundness.doctor import Finding, Other
 from simcost.calibration.soundness.evidence import Evidence, evidence
-from simcost.calibration.tables import versions
+from simcost.calibration.tables import verdicts, versions
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -96,7 +95,7 @@ def _tables(device: Device, family: str | None, workers: int, progress: Progress
             found += [(run, name, run.file(name, which)) for which in run.kinds(name)]
     pieces = [Piece((path, name, device.home), f"{run.name} {name} {path.stem}", 400.0) for run, name, path in found]
     mapped(_fit, pieces, workers, progress)
-    said = _at_import(device)
+    said = verdicts(device.tables)
     asked = []
     for run, name, path in found:
         engine, version = run.name.split("/")
@@ -109,15 +108,6 @@ def _tables(device: Device, family: str | None, workers: int, progress: Progress
 
 def _fit(path: Path, family: str, home: str) -> None:
     store.load(path, family, files.labels_of(path, families()[family]), hardware.load(home))
-
-
-def _at_import(device: Device) -> Mapping[tuple[str, ...], str]:
-    """What the rule said of the whole tables, before they were thinned."""
-    path = Path(device.tables) / "verdicts.csv"
-    if not device.tables or not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as file:
-        return {(r["family"], r["kind"], r["engine"], r["version"]): r["verdict"] for r in csv.DictReader(file)}
 
 
 def _runs(device: Device, family: str | None) -> list[_Asked]:

@@ -32,7 +32,6 @@ from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 ROWS = {"experts": 600}  # a curve: experts have more dimensions than the others
 ROWS_OTHER = 400
-VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "picked_by")
 _READING, _JUDGED = 0.2, 0.3  # shares of the time, for whoever watches
 _NOTE = "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
 
@@ -157,7 +156,7 @@ def _place(
             (part / engine).mkdir(exist_ok=True)
             write_run(part / engine / number, _record(engine, number, version), chosen)
         (part / "picks.csv").write_text(_csv(shipped.PICKS, picks), encoding="utf-8")
-        (part / "verdicts.csv").write_text(_csv(VERDICTS, verdicts), encoding="utf-8")
+        (part / "verdicts.csv").write_text(_csv(shipped.VERDICTS, verdicts), encoding="utf-8")
         if home.exists():
             home.replace(old)
         part.replace(home)

@@ -54,6 +54,14 @@ def test_picks_that_are_missing_or_no_text_are_one_line(tmp_path: Path) -> None:
         tables.picks(tmp_path)
 
 
+def test_verdicts_are_read_whole_or_not_at_all(tmp_path: Path) -> None:
+    said = tables.verdicts(H200.tables)
+    assert said["gemm", "bf16-fp8_block-fp8_block", "vllm", "0.24.0"].startswith("starts at 57 us")
+    (tmp_path / "verdicts.csv").write_text("family,kind\n")
+    with pytest.raises(SpecError, match=r"verdicts.csv: columns must be family,kind,engine"):
+        tables.verdicts(str(tmp_path))
+
+
 def test_a_query_of_a_broken_folder_is_one_line(tmp_path: Path) -> None:
     home = folder(tmp_path, ROW.format("vllm", "vllm/9.9"))
     device = replace(H200, tables=str(home))
