@@ -26,10 +26,9 @@ from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError, say
-from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
-from simcost.hardware.profile import Device
+from simcost.hardware.profile import Device, loaders
 from simcost.num import Array
 from simcost.provenance import Basis
 
@@ -245,7 +244,7 @@ def _rates(device: Device) -> bytes:
 
 @cache
 def _shipped(name: str) -> Device:
-    return hardware.load(name)
+    return loaders[0](name)
 
 
 def _others(device: Device) -> dict[str, object]:

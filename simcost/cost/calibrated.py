@@ -124,6 +124,10 @@ class Calibrated:
         found = self._store.find(name, labels, self.engine)
         return None if found is None else self._kernel(op, name, found)
 
+    def by(self, op: Op, name: str, found: Found) -> Cost:
+        """The cost by given curves of a family, whoever's they are; of what crosses links, of what was timed and no more."""
+        return self._priced(op, name, found, 0.0 if op.peak == "wire" else light_seconds(op, self.device))
+
     def _traffic(self, op: Traffic) -> Cost:
         """Inside a node and over several, each by its own curve; where nobody measured the network, by the curve of what stays
         inside and the profile's link."""
@@ -249,13 +253,12 @@ class Calibrated:
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))
 
-        # What is bound by a rate follows the ratio of the two devices' lights; a start-up stays.
-        ratio: Num = 1.0
+        started, seconds = back(p.seconds * p.start), back(p.seconds)
         if mine is not theirs:
-            ratio = _light_of(mine.scaled(found.compute, found.memory), name) / _light_of(theirs, name)
-        started, worked = back(p.seconds * p.start), back(p.seconds * (1.0 - p.start)) * ratio
-        seconds = maximum(started + worked, light)
-        overhead = seconds * started / (started + worked)
+            scaled = mine.scaled(found.compute, found.memory)
+            seconds = seconds * _carried(found, scaled, theirs, name, started / seconds)
+        seconds = maximum(seconds, light)
+        overhead = minimum(started, seconds)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
         computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
@@ -297,6 +300,17 @@ def _without_rest(part: Heard, whole: Heard) -> Heard:
     """A kernel whose rows hold more than it: of what was taken off by the form, half may be wrong."""
     taken = _HALF * np.abs(np.log(whole.seconds / part.seconds))
     return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
+
+
+def _carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
+    """What a time becomes on another device, or in another format: two answers, of which the one that changes less counts, and none where
+    they disagree which way. What is no start follows the ratio of the two lights; or all follows the form, part by part. The first is
+    wrong where bytes bound the light and not the kernel, the second where few rows fill no tile and the form calls that arithmetic."""
+    by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
+    forms = [voice.curve.form for voice in found.voices]
+    by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
+    less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
+    return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
 
 
 def _light_of(terms: Terms, name: str) -> Num:
