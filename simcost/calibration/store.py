@@ -33,9 +33,10 @@ from simcost.num import Array
 from simcost.provenance import Basis
 
 _VERSION = b"22"  # of the fitting code: raise it when the same rows give another curve
-# Sigma of the log of a related kind of the same device, by family: P90 0.80, 0.54, 0.65, 1.14, 1.13 and 0.39 of |log error|.
+# Sigma of the log of a related kind of the same device, by family: P90 of |log error| over 1.645, tables of all devices together
+# (docs/validation/stand-ins.md); collectives have too few.
 KIND = {
-    "gemm": 0.49, "attention_prefill": 0.33, "attention_decode": 0.40, "experts": 0.70, "collective": 0.69, "exchange": 0.24,
+    "gemm": 0.38, "attention_prefill": 0.30, "attention_decode": 0.40, "experts": 0.40, "collective": 0.69, "exchange": 0.27,
 }  # fmt: skip
 OTHER = 0.5  # families without a related kind among the shipped rows: as bad as the middle of those above
 LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
@@ -43,12 +44,11 @@ LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """A curve with a say in a kernel's time. `name`: whose rows; `doubt`: factor on its error; `engines`: for whom it speaks; `how`: by
+    """A curve with a say in a kernel's time. `name`: whose rows; `engines`: for whom it speaks; `how`: by
     which rule it was chosen."""
 
     curve: Curve
     name: str
-    doubt: float = 1.0
     engines: tuple[str, ...] = ()
     how: str = ""
 
@@ -166,7 +166,7 @@ class Store:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
         sources = [(None if device == "" else _shipped(device), path) for device, path in found]
         named = " + ".join(table if ":" in table else f"{self.device.name}:{table}" for table in pick.tables)
-        return Voice(_curve(name, labels, self.device, sources), named, pick.doubt, pick.engines, pick.how)
+        return Voice(_curve(name, labels, self.device, sources), named, pick.engines, pick.how)
 
     def _run(self, name: str, family: Family, labels: Labels, which: str) -> Found | None:
         """The first run of a kind ("measured" or "imported") with enough rows."""

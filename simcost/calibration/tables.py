@@ -26,8 +26,8 @@ from simcost.errors import SpecError
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
-PICKS = ("family", "kind", "engine", "tables", "doubt", "how")
-VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "picked_by")
+PICKS = ("family", "kind", "engine", "tables", "how")
+VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "remark", "picked_by")
 SPREAD = ("family", "kind", "engine_small", "engine_large", "sibling_small", "sibling_large", "rows")
 LARGE = 20e-6  # s of light: from here on a kernel's start no longer matters, and spreads are those of large kernels
 UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is taken as it is
@@ -37,11 +37,10 @@ OTHER = 0.25  # sigma between engines where no two tables tell: the middle of th
 @dataclass(frozen=True, slots=True)
 class Pick:
     """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
-    sibling. `doubt`: factor on the error; `how`: which rule chose them; `engines`: all that pick the same."""
+    sibling. `how`: which rule chose them; `engines`: all that pick the same."""
 
     engine: str
     tables: tuple[str, ...]
-    doubt: float
     how: str
     engines: tuple[str, ...] = ()
 
@@ -70,13 +69,9 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[Pick]] = {}
     for number, row in enumerate(_read(path, PICKS), start=2):
-        pick = Pick(
-            row["engine"], tuple(row["tables"].split()), _number(row["doubt"], f"{path}:{number}: doubt"), row["how"]
-        )
-        if not pick.tables or not pick.doubt >= 1.0:
-            raise SpecError(
-                f"{path}:{number}: needs a table and a doubt of at least 1, not {row['tables']!r} and {row['doubt']!r}"
-            )
+        pick = Pick(row["engine"], tuple(row["tables"].split()), row["how"])
+        if not pick.tables:
+            raise SpecError(f"{path}:{number}: needs a table")
         found.setdefault((row["family"], row["kind"]), []).append(pick)
     return {key: tuple(each) for key, each in found.items()}
 

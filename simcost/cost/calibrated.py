@@ -23,7 +23,7 @@ from simcost.cost.light import light_seconds
 from simcost.cost.voices import Heard, heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, every, maximum, plain, sqrt
+from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -303,10 +303,13 @@ def _without_rest(part: Heard, whole: Heard) -> Heard:
 
 
 def _carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
-    """What a time becomes on another device, or in another format: two answers, of which the one that changes less counts, and none where
-    they disagree which way. What is no start follows the ratio of the two lights; or all follows the form, part by part. The first is
-    wrong where bytes bound the light and not the kernel, the second where few rows fill no tile and the form calls that arithmetic."""
+    """What a time becomes on another device, or in another format. What is no start follows the ratio of the two lights: wrong where
+    bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
+    that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
+    first does (docs/validation/stand-ins.md has both)."""
     by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
+    if found.like is not None:
+        return plain(np.exp(by_light))
     forms = [voice.curve.form for voice in found.voices]
     by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
     less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)

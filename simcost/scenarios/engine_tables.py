@@ -22,7 +22,7 @@ from simcost.calibration.imports import Chosen, choose, write_run
 from simcost.calibration.soundness import spread
 from simcost.calibration.soundness.evidence import Evidence, evidence
 from simcost.calibration.soundness.picks import Pick, picked
-from simcost.calibration.soundness.verdicts import Verdict, judged
+from simcost.calibration.soundness.verdicts import Verdict, judged, remark
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.hardware import engines
@@ -198,7 +198,7 @@ def _verdict_rows(
                 {
                     "family": table.family, "kind": table.kind, "engine": table.engine, "version": table.version,
                     "rows_in_table": len(candidate.seconds), "rows_left": len(table),
-                    "dropped": "; ".join(f"{count} {why}" for why, count in table.dropped.items()), "verdict": verdict.why or "sound",
+                    "dropped": "; ".join(f"{count} {why}" for why, count in table.dropped.items()), "verdict": verdict.why or "sound", "remark": "" if verdict.why else remark(table),
                     "picked_by": " ".join(by.get(_key(table), [])),
                 }
             )  # fmt: skip
@@ -215,7 +215,7 @@ def _pick_rows(picks: Sequence[Pick]) -> list[Row]:
     return [
         {
             "family": pick.family, "kind": pick.kind, "engine": pick.engine, "tables": " ".join(pick.references),
-            "doubt": f"{pick.doubt:g}", "how": pick.how,
+            "how": pick.how,
         }
         for pick in picks
     ]  # fmt: skip

@@ -83,7 +83,7 @@ def owned(device: Device) -> list[Own]:
     found: list[Own] = []
     for (name, which), picks in tables.picks(Path(device.tables)).items() if device.tables else ():
         for pick in picks:
-            if pick.own and not pick.substitute and pick.doubt == 1.0:
+            if pick.own and not pick.substitute:
                 path = files.row_file(Path(device.tables) / pick.tables[0], name, which)
                 found.append(Own(name, files.labels_of(path, families()[name]), pick.engine, path))
     for run in measured.runs(device):
@@ -117,7 +117,7 @@ def by_kind(device: Device, mine: list[Own]) -> Iterator[tuple[str, Array]]:
         near = next((other for other in relatives if (one.family, kind(other), one.engine) in there), None)
         found = None if near is None else curves.find(one.family, near, one.engine)
         if found is not None:
-            yield one.family, _apart(model, one, found)
+            yield one.family, _apart(model, one, replace(found, like=near))
 
 
 def _apart(model: Calibrated, one: Own, found: Found) -> Array:

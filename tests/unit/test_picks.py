@@ -19,7 +19,7 @@ from simcost.scenarios import measured
 
 H200, H100 = hardware.load("h200"), hardware.load("h100")
 BF16 = {"x": "bf16", "w": "bf16", "compute": "bf16"}
-HEAD = "family,kind,engine,tables,doubt,how\n"
+HEAD = "family,kind,engine,tables,how\n"
 ROW = "gemm,bf16-bf16-bf16,{},{},1,own\n"
 
 
@@ -30,10 +30,8 @@ def folder(tmp_path: Path, *lines: str) -> Path:
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("family,kind\n", "columns must be family,kind,engine,tables,doubt,how"), (HEAD + "gemm,x,vllm\n", "picks.csv:2: not as many cells"),
-    (HEAD + "gemm,x,vllm,vllm/1,a lot,own\n", "picks.csv:2: doubt = 'a lot' is not a number"),
-    (HEAD + "gemm,x,vllm,,1,own\n", "picks.csv:2: needs a table and a doubt of at least 1"),
-    (HEAD + "gemm,x,vllm,vllm/1,0.5,own\n", "a doubt of at least 1"), (HEAD + "gemm,x,vllm,vllm/1,nan,own\n", "a doubt of at least 1"),
+    ("family,kind\n", "columns must be family,kind,engine,tables,how"), (HEAD + "gemm,x,vllm\n", "picks.csv:2: not as many cells"),
+    (HEAD + "gemm,x,vllm,,own\n", "picks.csv:2: needs a table"),
     (HEAD + "gemm,x,vllm,vllm/1,1,own,more\n", "not as many cells"),
 ])  # fmt: skip
 def test_a_bad_table_of_picks_is_one_line(text: str, said: str, tmp_path: Path) -> None:

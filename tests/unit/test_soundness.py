@@ -286,33 +286,38 @@ def thick(table: Evidence) -> Evidence:
     return made
 
 
-def pick(verdicts: Sequence[Verdict], device: str, engine: str) -> tuple[tuple[str, ...], str, float] | None:
+def pick(verdicts: Sequence[Verdict], device: str, engine: str) -> tuple[tuple[str, ...], str] | None:
     found = [one for one in picked(verdicts, SUBSTITUTES) if (one.device, one.engine) == (device, engine)]
-    return (found[0].references, found[0].how, found[0].doubt) if found else None
+    return (found[0].references, found[0].how) if found else None
+
+
+def test_a_narrow_format_alone_must_gain_something() -> None:
+    wide = gemm()
+    assert "no other table of it" in why(gemm(8.0, form="fp8"), wide)
+    assert "no other table of it" not in why(gemm(1.3, form="fp8"), wide)
+    assert "no other table of it" not in why(gemm(8.0, form="fp8"), wide, gemm(1.3, "sglang", form="fp8"))
 
 
 def test_an_engines_newest_sound_table_answers_first() -> None:
     old, new = (thick(gemm(version=v)) for v in ("0.9", "0.24.0"))
-    assert pick([Verdict(old, ""), Verdict(new, "")], "h200", "vllm") == (("vllm/0.24.0",), "own", 1.0)
-    assert pick([Verdict(old, ""), Verdict(new, "slow")], "h200", "vllm") == (("vllm/0.9",), "own", 1.0)
+    assert pick([Verdict(old, ""), Verdict(new, "")], "h200", "vllm") == (("vllm/0.24.0",), "own")
+    assert pick([Verdict(old, ""), Verdict(new, "slow")], "h200", "vllm") == (("vllm/0.9",), "own")
     half = new.take(np.arange(len(old) // 2 - 100))
     assert pick([Verdict(old, ""), Verdict(replace(half, version="0.30"), "")], "h200", "vllm") == (
         ("vllm/0.9",),
         "own",
-        1.0,
     )
 
 
-def test_then_a_siblings_then_another_engines_then_its_own_unsound_one() -> None:
+def test_then_a_siblings_then_another_engines_and_an_unsound_one_never() -> None:
     mine, sibling = thick(gemm(hw="gb200")), thick(gemm(hw="b200"))
     other = thick(gemm(engine="sglang", hw="gb200"))
     assert pick([Verdict(mine, "slow"), Verdict(sibling, ""), Verdict(other, "")], "gb200", "vllm") == (
-        ("b200:vllm/1.0",), "own, of the b200", 1.0,
+        ("b200:vllm/1.0",), "own, of the b200",
     )  # fmt: skip
     found = pick([Verdict(mine, "slow"), Verdict(sibling, "slow"), Verdict(other, "")], "gb200", "vllm")
-    assert found == (("sglang/1.0",), "no sound table of its own: sglang's", 1.0)
-    found = pick([Verdict(mine, "slow"), Verdict(sibling, "slow")], "gb200", "vllm")
-    assert found == (("vllm/1.0",), "unsound, none better: slow", 2.0)
+    assert found == (("sglang/1.0",), "no sound table of its own: sglang's")
+    assert pick([Verdict(mine, "slow"), Verdict(sibling, "slow")], "gb200", "vllm") is None
     assert pick([Verdict(gemm(), "")], "h200", "vllm") is None  # too few rows to speak
 
 

@@ -120,6 +120,17 @@ def _far_from_light(table: Evidence, tables: Tables) -> Iterable[str]:
                 yield f"{name}-bound: {ratio:.1f} times its light, {better}"
 
 
+def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
+    """A narrow format that nobody else timed, at twice the time of the wide one: who meets it runs the wide one."""
+    wide = wider(table.family, table.labels)
+    if wide is None or tables.rivals(table):
+        return
+    every = np.ones(len(table), bool)
+    found = [r for one in tables.of(table.device.name, table.family, "-".join(wide.values())) if (r := median_ratio(table, one, every)) is not None]
+    if found and min(found) > BETTER["far"]:
+        yield f"{min(found):.1f} times the time of its {'-'.join(wide.values())}, and no other table of it"
+
+
 def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
     if table.family in ("collective", "exchange"):
         return
@@ -204,6 +215,7 @@ def _slow_small(table: Evidence, tables: Tables) -> Iterable[str]:
 _JUDGES = (
     _narrower_slower,
     _far_from_light,
+    _no_gain,
     _slow_start,
     _copied,
     _slower_than_predecessor,
@@ -317,6 +329,16 @@ def _weight_only(table: Evidence) -> bool:
 
 def _start(table: Evidence) -> float:
     return float(np.quantile(table.rows.seconds, 0.01))
+
+
+def remark(table: Evidence) -> str:
+    """Why a table may speak that lies far above its light at large sizes: no other shows that the kernel can be faster."""
+    found = []
+    for name in CLASSES:
+        mask = table.of(name) & table.large
+        if int(mask.sum()) >= LEAST and (ratio := float(np.median(table.ratio[mask]))) > FAR:
+            found.append(f"{name}-bound: {ratio:.1f} times its light; other engines' tables are as far, or none is {BETTER['far']:g} times as fast")
+    return "; ".join(found)
 
 
 def enough(table: Evidence) -> bool:
