@@ -27,7 +27,18 @@ from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
 PICKS = ("family", "kind", "engine", "tables", "how")
-VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "remark", "picked_by")
+VERDICTS = (
+    "family",
+    "kind",
+    "engine",
+    "version",
+    "rows_in_table",
+    "rows_left",
+    "dropped",
+    "verdict",
+    "remark",
+    "picked_by",
+)
 SPREAD = ("family", "kind", "engine_small", "engine_large", "sibling_small", "sibling_large", "rows")
 LARGE = 20e-6  # s of light: from here on a kernel's start no longer matters, and spreads are those of large kernels
 UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is taken as it is

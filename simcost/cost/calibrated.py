@@ -233,22 +233,33 @@ class Calibrated:
                 return replace(found, basis=Basis.TRANSFERRED, extra=extra)
         return None
 
-    def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
+    def doubts(self, op: Op) -> dict[str, float] | None:
+        """Sigma of the log of one kernel by cause, of scalars: the scatter of its curves, how engines differ, what standing in adds; None
+        for what crosses links, and where no row answers."""
+        found = [(name, claim) for name, _, claim in self._claims(op) if claim is not None]
+        if not found or op.peak == "wire":
+            return None
+        (name, claim), *_ = found
+        p, _, _, _ = self._said(op, name, claim)
+        stand_in = float(np.hypot(claim.extra, self._away(op)))
+        return {"scatter": float(p.sigma[0]), "engines": float(p.between[0]), "stand_in": stand_in}
+
+    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Terms, Terms, tuple[int, ...]]:
+        """(what the curves say at the rates of their own device, terms on this device, terms on theirs, shape of the answer)."""
         family = families()[name]
         mine = family.terms(op, self.device)
         same = self.device.base is None and found.device.home == self.device.home
         stands = op if found.like is None else family.op(family.numbers(op), found.like)
         theirs = mine if same and stands is op else family.terms(stands, found.device)
         points, shape = at(family, op, theirs)
-        flat = theirs.flat(shape)
-        p = heard(found, flat, points)
+        said = heard(found, theirs.flat(shape), points)
         if found.whole is not None:
-            p = _without_rest(
-                p,
-                heard(
-                    found, family.terms(family.op(family.numbers(op), found.whole), found.device).flat(shape), points
-                ),
-            )
+            whole = family.terms(family.op(family.numbers(op), found.whole), found.device)
+            said = _without_rest(said, heard(found, whole.flat(shape), points))
+        return said, mine, theirs, shape
+
+    def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
+        p, mine, theirs, shape = self._said(op, name, found)
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))

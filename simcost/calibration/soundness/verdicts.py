@@ -126,7 +126,11 @@ def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
     if wide is None or tables.rivals(table):
         return
     every = np.ones(len(table), bool)
-    found = [r for one in tables.of(table.device.name, table.family, "-".join(wide.values())) if (r := median_ratio(table, one, every)) is not None]
+    found = [
+        r
+        for one in tables.of(table.device.name, table.family, "-".join(wide.values()))
+        if (r := median_ratio(table, one, every)) is not None
+    ]
     if found and min(found) > BETTER["far"]:
         yield f"{min(found):.1f} times the time of its {'-'.join(wide.values())}, and no other table of it"
 
@@ -337,7 +341,9 @@ def remark(table: Evidence) -> str:
     for name in CLASSES:
         mask = table.of(name) & table.large
         if int(mask.sum()) >= LEAST and (ratio := float(np.median(table.ratio[mask]))) > FAR:
-            found.append(f"{name}-bound: {ratio:.1f} times its light; other engines' tables are as far, or none is {BETTER['far']:g} times as fast")
+            found.append(
+                f"{name}-bound: {ratio:.1f} times its light; other engines' tables are as far, or none is {BETTER['far']:g} times as fast"
+            )
     return "; ".join(found)
 
 
