@@ -18,8 +18,9 @@ if TYPE_CHECKING:  # numpy.typing costs a query a tenth of its time, and only ty
     Bools: TypeAlias = NDArray[np.bool_]
     Index: TypeAlias = NDArray[np.intp]
     Ints: TypeAlias = NDArray[np.int64]
+    Keys: TypeAlias = NDArray[np.uint64]
 else:
-    Num = Mask = Array = Bools = Index = Ints = Any
+    Num = Mask = Array = Bools = Index = Ints = Keys = Any
 
 
 def num(value: Any) -> Num:

@@ -20,13 +20,25 @@ import numpy as np
 from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families
 from simcost.calibration.parts import part_of
-from simcost.calibration.rows import Rows, row_file
+from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
 from simcost.errors import SpecError
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
-PICKS = ("family", "kind", "engine", "tables", "doubt", "how")
+PICKS = ("family", "kind", "engine", "tables", "how")
+VERDICTS = (
+    "family",
+    "kind",
+    "engine",
+    "version",
+    "rows_in_table",
+    "rows_left",
+    "dropped",
+    "verdict",
+    "remark",
+    "picked_by",
+)
 SPREAD = ("family", "kind", "engine_small", "engine_large", "sibling_small", "sibling_large", "rows")
 LARGE = 20e-6  # s of light: from here on a kernel's start no longer matters, and spreads are those of large kernels
 UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is taken as it is
@@ -36,11 +48,10 @@ OTHER = 0.25  # sigma between engines where no two tables tell: the middle of th
 @dataclass(frozen=True, slots=True)
 class Pick:
     """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
-    sibling. `doubt`: factor on the error; `how`: which rule chose them; `engines`: all that pick the same."""
+    sibling. `how`: which rule chose them; `engines`: all that pick the same."""
 
     engine: str
     tables: tuple[str, ...]
-    doubt: float
     how: str
     engines: tuple[str, ...] = ()
 
@@ -68,10 +79,18 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
     """(family, kind) -> picks. Raises SpecError for another table."""
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[Pick]] = {}
-    for row in _read(path, PICKS):
-        pick = Pick(row["engine"], tuple(row["tables"].split(" ")), float(row["doubt"]), row["how"])
+    for number, row in enumerate(_read(path, PICKS), start=2):
+        pick = Pick(row["engine"], tuple(row["tables"].split()), row["how"])
+        if not pick.tables:
+            raise SpecError(f"{path}:{number}: needs a table")
         found.setdefault((row["family"], row["kind"]), []).append(pick)
     return {key: tuple(each) for key, each in found.items()}
+
+
+def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
+    """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
+    rows = _read(Path(home) / "verdicts.csv", VERDICTS) if home else []
+    return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
 @cache
@@ -80,8 +99,8 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
-    for row in _read(path, SPREAD):
-        values = [float(row[name] or "nan") for name in SPREAD[2:6]]
+    for number, row in enumerate(_read(path, SPREAD), start=2):
+        values = [_number(row[name] or "nan", f"{path}:{number}: {name}") for name in SPREAD[2:6]]
         numbers.setdefault(row["family"], []).append(values)
         found[row["family"], row["kind"]] = Apart((values[0], values[1]), (values[2], values[3]))
     for family, each in numbers.items():
@@ -96,6 +115,13 @@ def apart(family: str, kind: str) -> Apart:
     ours = [_first(found.engine[i] for found in known) for i in (0, 1)]
     theirs = [_first(found.sibling[i] for found in known) for i in (0, 1)]
     return Apart((ours[0], ours[1]), (theirs[0], theirs[1]))
+
+
+def _number(text: str, where: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SpecError(f"{where} = {text!r} is not a number") from None
 
 
 def _first(values: Iterable[float]) -> float:
@@ -134,6 +160,26 @@ def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
         first = min(same, key=lambda pick: pick.substitute)  # whose own table it is
         found.append(replace(first, engines=tuple(pick.engine for pick in same)))
     return tuple(found)
+
+
+def answering(home: str, family: str, kind: str, table: str) -> list[str]:
+    """Engines for which a table ("vllm/0.24.0", or "gb300:vllm/0.27.0") answers, alone or for parts that another lacks; "any": it is a
+    library's, whatever engine calls it."""
+    return [pick.engine for pick in (picks(Path(home)).get((family, kind), ()) if home else ()) if table in pick.tables]
+
+
+def named(home: str, engine: str) -> list[str]:
+    """Tables that picks name for an engine, each once, by name."""
+    every = [pick for each in (picks(Path(home)).values() if home else ()) for pick in each]
+    mine = [pick for pick in every if engine == ANY or pick.engine in (engine, ANY)]
+    return sorted({table for pick in mine for table in pick.tables}) if engine != TORCH else []
+
+
+def versions(home: str) -> list[Run]:
+    """The tables of a device: a run for each engine and version, named "vllm/0.24.0". Raises SpecError for a bad record."""
+    found = sorted(Path(home).glob("*/*/run.toml")) if home else []
+    runs = [load_run(path.parent) for path in found]
+    return [replace(run, name=f"{run.home.parent.name}/{run.name}") for run in runs]
 
 
 def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:

@@ -21,17 +21,21 @@ Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger t
 
 @importing.command("aiconfigurator")
 def import_aiconfigurator(
-    system: Annotated[str, typer.Option("--system", help="A system of the package, e.g. h200_sxm.")],
-    run: Annotated[Path | None, typer.Option("--run", help="Folder of the run; default: the profile's own.")] = None,
-    rows: Count = 1300, format: o.Format = "", output: o.Out = None,
+    system: Annotated[
+        list[str] | None, typer.Option("--system", help="A system of the package, e.g. h200_sxm; repeat. Default: all.")
+    ] = None,
+    into: Annotated[
+        Path | None, typer.Option("--into", help="Folder of profiles to write <gpu>/tables into; default: the shipped hwprofiles.")
+    ] = None,
+    format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Measured tables of the package aiconfigurator-core (extra 'import'), thinned, with what was left out and why."""
+    """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import imports, workers
+    from simcost.scenarios import engine_tables, workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = imports.import_aiconfigurator(system, run, rows, None, workers.cores(), tell)
+        result = engine_tables.import_aiconfigurator(system or (), into, None, workers.cores(), tell)
     return emit(result, format, output)
 
 
@@ -58,18 +62,41 @@ def report(
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Every curve: rows, error on held-out rows inside and beyond the range, coverage, width, parameters, worst rows."""
+    """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.report(hw, family, workers.cores(), tell)
+        result = calibration.report(hw, family, workers.cores(), tell)  # more={"laws": ...}: tables of layers above
     if plot:
         from simcost.report.plot import calibration_figure
 
         calibration_figure(hw, family, Path(plot))
     return emit(result, format, output)
+
+
+@app.command("doctor")
+def doctor(
+    what: Annotated[
+        str, typer.Argument(metavar="PROFILE|ROWS.csv", help="Profile name or profile.toml, or a CSV as for 'import csv'.", autocompletion=o.hardware_names)
+    ],
+    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class; of a CSV, what its rows are.")] = None,
+    hw: Annotated[
+        str | None, typer.Option("--hw", help="Of a CSV: on which device it was measured.", autocompletion=o.hardware_names)
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a kind is unsound.")] = False,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
+    """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
+    from simcost.cli.progress import measured_out
+    from simcost.scenarios import doctor as scenario
+    from simcost.scenarios import workers
+
+    format = check(format, output)
+    with measured_out() as tell:
+        result = scenario.doctored(what, family, hw, workers.cores(), tell)
+    return emit(result, format, output, strict)
 
 
 @app.command("transfer")
@@ -80,11 +107,12 @@ def transfer(
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import calibration, workers
+    from simcost.scenarios import transfer as scenario
+    from simcost.scenarios import workers
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.transfer(hw, sibling, workers.cores(), tell)
+        result = scenario.transfer(hw, sibling, workers.cores(), tell)
     return emit(result, format, output)
 
 

@@ -23,7 +23,7 @@ from simcost.cost.light import light_seconds
 from simcost.cost.voices import Heard, heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, every, maximum, plain, sqrt
+from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -123,6 +123,10 @@ class Calibrated:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""
         found = self._store.find(name, labels, self.engine)
         return None if found is None else self._kernel(op, name, found)
+
+    def by(self, op: Op, name: str, found: Found) -> Cost:
+        """The cost by given curves of a family, whoever's they are; of what crosses links, of what was timed and no more."""
+        return self._priced(op, name, found, 0.0 if op.peak == "wire" else light_seconds(op, self.device))
 
     def _traffic(self, op: Traffic) -> Cost:
         """Inside a node and over several, each by its own curve; where nobody measured the network, by the curve of what stays
@@ -229,33 +233,43 @@ class Calibrated:
                 return replace(found, basis=Basis.TRANSFERRED, extra=extra)
         return None
 
-    def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
+    def doubts(self, op: Op) -> dict[str, float] | None:
+        """Sigma of the log of one kernel by cause, of scalars: the scatter of its curves, how engines differ, what standing in adds; None
+        for what crosses links, and where no row answers."""
+        found = [(name, claim) for name, _, claim in self._claims(op) if claim is not None]
+        if not found or op.peak == "wire":
+            return None
+        (name, claim), *_ = found
+        p, _, _, _ = self._said(op, name, claim)
+        stand_in = float(np.hypot(claim.extra, self._away(op)))
+        return {"scatter": float(p.sigma[0]), "engines": float(p.between[0]), "stand_in": stand_in}
+
+    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Terms, Terms, tuple[int, ...]]:
+        """(what the curves say at the rates of their own device, terms on this device, terms on theirs, shape of the answer)."""
         family = families()[name]
         mine = family.terms(op, self.device)
         same = self.device.base is None and found.device.home == self.device.home
         stands = op if found.like is None else family.op(family.numbers(op), found.like)
         theirs = mine if same and stands is op else family.terms(stands, found.device)
         points, shape = at(family, op, theirs)
-        flat = theirs.flat(shape)
-        p = heard(found, flat, points)
+        said = heard(found, theirs.flat(shape), points)
         if found.whole is not None:
-            p = _without_rest(
-                p,
-                heard(
-                    found, family.terms(family.op(family.numbers(op), found.whole), found.device).flat(shape), points
-                ),
-            )
+            whole = family.terms(family.op(family.numbers(op), found.whole), found.device)
+            said = _without_rest(said, heard(found, whole.flat(shape), points))
+        return said, mine, theirs, shape
+
+    def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
+        p, mine, theirs, shape = self._said(op, name, found)
 
         def back(values: Num) -> Num:
             return plain(np.asarray(values).reshape(shape))
 
-        # What is bound by a rate follows the ratio of the two devices' lights; a start-up stays.
-        ratio: Num = 1.0
+        started, seconds = back(p.seconds * p.start), back(p.seconds)
         if mine is not theirs:
-            ratio = _light_of(mine.scaled(found.compute, found.memory), name) / _light_of(theirs, name)
-        started, worked = back(p.seconds * p.start), back(p.seconds * (1.0 - p.start)) * ratio
-        seconds = maximum(started + worked, light)
-        overhead = seconds * started / (started + worked)
+            scaled = mine.scaled(found.compute, found.memory)
+            seconds = seconds * _carried(found, scaled, theirs, name, started / seconds)
+        seconds = maximum(seconds, light)
+        overhead = minimum(started, seconds)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
         computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
@@ -297,6 +311,20 @@ def _without_rest(part: Heard, whole: Heard) -> Heard:
     """A kernel whose rows hold more than it: of what was taken off by the form, half may be wrong."""
     taken = _HALF * np.abs(np.log(whole.seconds / part.seconds))
     return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
+
+
+def _carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
+    """What a time becomes on another device, or in another format. What is no start follows the ratio of the two lights: wrong where
+    bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
+    that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
+    first does (docs/validation/stand-ins.md has both)."""
+    by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
+    if found.like is not None:
+        return plain(np.exp(by_light))
+    forms = [voice.curve.form for voice in found.voices]
+    by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
+    less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
+    return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
 
 
 def _light_of(terms: Terms, name: str) -> Num:

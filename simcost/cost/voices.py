@@ -51,8 +51,7 @@ def _together(found: Found, terms: Terms, points: At) -> Heard:
     said = [voice.curve.predict(terms, points) for voice in found.voices]
     logs = np.stack([np.log(p.seconds) for p in said])
     mean = logs.mean(axis=0)
-    doubts = [voice.doubt for voice in found.voices]
-    variance = np.mean([np.square(p.sigma * doubt) for p, doubt in zip(said, doubts, strict=True)], axis=0)
+    variance = np.mean([np.square(p.sigma) for p in said], axis=0)
     variance = variance * (1.0 + (len(said) - 1.0) * _ALIKE) / len(said)
     start = np.mean([_start(p) for p in said], axis=0)
     size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))

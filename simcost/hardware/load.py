@@ -17,7 +17,7 @@ from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
 from simcost.hardware import runs
-from simcost.hardware.profile import Device, Link
+from simcost.hardware.profile import Device, Link, loaders
 from simcost.hardware.toml import toml_table
 from simcost.num import Num
 
@@ -305,3 +305,6 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
     )
+
+
+loaders[:] = [load]

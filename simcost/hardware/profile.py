@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from simcost.errors import SpecError
@@ -10,6 +10,9 @@ from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
 RACK = 32.0  # devices
+loaders: list[
+    Callable[[str], Device]
+] = []  # how a profile is read by name: `hardware.load`, which knows units, adds itself
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,9 @@ def ordered(found: dict[str, Path], wanted: list[str] | None, where: str) -> tup
     for run in wanted or ():
         if run not in found:
             has = ", ".join(found) or "none"
-            raise SpecError(f"{where}: no measurement run '{run}' (has {has}, or none){nearest(str(run), found)}")
+            raise SpecError(
+                f"{where}: no measurement run '{run}' (has {has}; or tables, or none){nearest(str(run), found)}"
+            )
     names = list(found) if wanted is None else wanted
     kinds = {name: kind(found[name]) for name in names}
     if wanted is None:

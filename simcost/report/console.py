@@ -42,6 +42,8 @@ _FIRST = {
         "hardware", "title", "bf16_flops_per_s", "fp8_flops_per_s", "memory_bytes", "memory_bytes_per_s",
         "measured_rows", "like", "scaleup_bytes_per_s",
     ),
+    "findings": ("table", "verdict", "of", "rows", "dropped", "best", "over_best"),
+    "what to do": ("table", "do", "why"),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes", "room_bytes", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
@@ -50,10 +52,19 @@ _FIRST = {
         "usd_per_million_input_tokens", "usd_per_million_output_tokens", "max_batch", "max_context", "memory_used_bytes_per_gpu",
     ),
 }  # fmt: skip
-_WRAPPED = {"source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20}
+_WRAPPED = {
+    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 30,
+    "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
+}  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _MOST = 60
-_MOST_OF = {"plans": 20, "terms": 16, "rows": 8}  # the largest differences come first; files hold them all
+_MOST_OF = {
+    "plans": 20,
+    "terms": 16,
+    "rows": 8,
+    "verdicts": 10_000,
+    "findings": 200,
+}  # the largest differences come first; files hold them all
 
 
 def show(result: Result, console: Console) -> None:
@@ -111,7 +122,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     names = [n for n in _ordered(name, shown) if n not in same]
     if (
         not heading
-        and name not in ("links", "memory", "routing")
+        and name not in ("links", "memory", "routing", "findings", "against shipped tables", "what to do")
         and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
     ):
         return Group(*_turned(name, shown, names, width))

@@ -1,4 +1,5 @@
-"""The curves of a device at the terminal: errors in one table a run that 120 columns hold, parameters in another."""
+"""The curves of a device at the terminal: errors in one table a run (an engine's version, or one's own) that 120 columns hold, parameters in
+another."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from simcost.report.cells import cell
 from simcost.result import Row
 
 _ERRORS = {
-    "rows": "rows", "median_error": "median", "p90_error": "P90", "coverage": "covered", "half_width": "±",
+    "answers": "answers", "rows": "rows", "median_error": "median", "p90_error": "P90", "coverage": "covered", "half_width": "±",
     "unseen_shapes_median_error": "unseen\nmedian", "unseen_shapes_p90_error": "unseen\nP90",
     "unseen_shapes_coverage": "unseen\ncovered", "extrapolated_p90_error": "beyond\nP90",
 }  # fmt: skip
@@ -23,21 +24,20 @@ _PARAMETERS = {
     "serial_efficiency": "serial\nshare", "half_bytes": "half\nbytes", "sharpness": "sharp-\nness",
     "half_sizes": "half-saturation sizes",
 }  # fmt: skip
+_WORDS = ("half_sizes", "answers")
 _BETWEEN = 3  # columns
 _LEGEND = (
-    "median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width;"
+    "answers: for which engines, of another device by its name; median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width;"
     " unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
 )
 
 
 def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
-    """One table a run, in the order in which they answer."""
+    """One table a run."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
     found: list[RenderableType] = []
-    for number, run in enumerate(runs):
-        order = "which answers first" if number == 0 else "which answers where no run above has the kind"
-        mine = [row for row in rows if row["run"] == run]
-        found += _table(f"curves of {run}" + (f", {order}" if len(runs) > 1 else ""), mine, _ERRORS, width)
+    for run in runs:
+        found += _table(f"curves of {run}", [row for row in rows if row["run"] == run], _ERRORS, width)
     return [*found, Text(_LEGEND, style="dim")]
 
 
@@ -60,7 +60,7 @@ def _table(heading: str, rows: Sequence[Row], columns: dict[str, str], width: in
     table = Table(title=heading, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     table.add_column("curve", width=room, no_wrap=True, header_style="cyan", vertical="top")
     for name in kept:
-        words = name == "half_sizes"
+        words = name in _WORDS
         table.add_column(
             columns[name], justify="left" if words else "right", no_wrap=not words, min_width=_need(name, columns, rows),
             overflow="fold", header_style="cyan", vertical="top",
@@ -86,9 +86,9 @@ def _fitting(rows: Sequence[Row], columns: dict[str, str], width: int, used: int
 
 
 def _need(name: str, columns: dict[str, str], rows: Sequence[Row]) -> int:
-    """The least width of a column; the sizes may stand below each other."""
+    """The least width of a column; words may stand below each other."""
     cells = [cell(name, row.get(name)) for row in rows]
-    parts = [part for text in cells for part in text.split()] if name == "half_sizes" else cells
+    parts = [part for text in cells for part in text.split()] if name in _WORDS else cells
     return max(map(len, [*parts, *columns[name].splitlines()]))
 
 

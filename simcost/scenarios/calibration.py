@@ -1,40 +1,44 @@
-"""What `calibrate report` and `calibrate transfer` answer: how good a profile's curves are."""
+"""What `calibrate report` answers: how good a profile's curves are, those of its tables and those of its own runs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from simcost.calibration import rows as tables
 from simcost.calibration.family import Family, families, sizes
 from simcost.calibration.form import MOST, NAMES, Form
 from simcost.calibration.judge import LEAST, Judgement
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
 from simcost.calibration.store import row_terms
-from simcost.calibration.transfer import by_kind, by_sibling
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row, number
 from simcost.scenarios import measured as measured_rows
-from simcost.scenarios.judging import Judged, fit_all, judgements
+from simcost.scenarios.judging import Judged, judgements
 from simcost.scenarios.workers import Progress, quiet
 
 _WORST = 5
 _NAMED = 3  # kinds of a note that could be long
 
 
-def report(hw: str, family: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
-    """Every curve of a profile: how many rows, how far off on held-out ones, how honest its intervals, its parameters."""
+def report(
+    hw: str,
+    family: str | None = None,
+    workers: int = 1,
+    progress: Progress = quiet,
+    more: Mapping[str, Sequence[Row]] | None = None,
+) -> Result:
+    """Every curve of a profile: for which engines it answers, how many rows, how far off on held-out ones, how honest its intervals, its
+    parameters. `more`: tables of layers above this one (laws over a grid), printed after the curves."""
     device = hardware.load(hw)
-    if not device.measurements:
+    runs = measured_rows.every(device)
+    if not runs:
         raise SpecError(measured_rows.none_of_its_own(device))
     if family is not None and family not in families():
         raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
-    runs = measured_rows.runs(device)
     rows: list[Row] = []
     fitted: list[Row] = []
     worst: list[Row] = []
@@ -45,8 +49,9 @@ def report(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         if one.verdict is None:
             thin.append(f"{one.run.name} {one.family}/{one.which}: {len(one.rows)} rows")
             continue
-        first = all(row["curve"] != curve for row in rows)
-        rows.append({**_report_row(one, one.verdict), "answers": first})
+        rows.append(
+            {**_report_row(one, one.verdict), "answers": measured_rows.answers(device, one.run, one.family, one.which)}
+        )
         fitted.append(
             {"curve": curve, **_parameters(families()[one.family], one.verdict.curve.form), "run": one.run.name}
         )
@@ -58,12 +63,15 @@ def report(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         raise SpecError(f"{device.where}: no rows{_of(family)} (has {', '.join(_present(runs)) or 'none'})")
     errors = [float(row["median_error"]) for row in rows]
     metrics = {
-        "kinds": len(rows),
+        "curves": len(rows),
+        "kinds": len({row["curve"] for row in rows}),
+        "runs": len({row["run"] for row in rows}),
         "rows": sum(int(row["rows"]) for row in rows),
         "median_error": float(np.median(errors)),
     }
+    tables = {"curves": rows, "families": _families(scores), **(more or {}), "parameters": fitted, "worst rows": worst}
     return Result(
-        "calibrate report", {"hw": device.name}, metrics, {"curves": rows, "families": _families(scores), "parameters": fitted, "worst rows": worst},
+        "calibrate report", {"hw": device.name}, metrics, tables,
         (*([_thin(thin)] if thin else []), *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
@@ -99,8 +107,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
     flops_per_s."""
     device = hardware.load(hw)
     found: list[Row] = []
-    runs = [tables.load_run(Path(home)) for home in device.measurements]
-    for one in judgements(hw, runs, family, workers, progress):
+    for one in judgements(hw, measured_rows.every(device), family, workers, progress):
         if one.verdict is None:
             continue
         kinds, labels, verdict = families()[one.family], one.labels, one.verdict
@@ -111,7 +118,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         for i in range(len(tested)):
             found.append(
                 {
-                    "curve": f"{one.family} {one.which}", "measured_s": tested.seconds[i],
+                    "curve": f"{one.family} {one.which} ({one.run.name})", "measured_s": tested.seconds[i],
                     "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
                     "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
                     "flops_per_s": flops[i] / tested.seconds[i],
@@ -131,12 +138,12 @@ def _present(runs: list[Run]) -> list[str]:
 def _footnotes(rows: list[Row], fitted: list[Row]) -> list[str]:
     """How to read what stands in the tables."""
     found = []
-    behind = [row for row in rows if not row["answers"]]
-    if behind:
+    silent = [row for row in rows if not row["answers"]]
+    if silent:
         order = ", ".join(dict.fromkeys(str(row["run"]) for row in rows))
         found.append(
-            f"several runs have rows of {len(behind)} kinds: asked in the order {order} "
-            "([measurements] use in the profile sets it)"
+            f"{len(silent)} curves answer for no engine: others come before them, in the order {order} "
+            "([measurements] use in the profile sets that of runs, picks.csv that of tables)"
         )
     if any(row[name] > 1.0 for row in fitted for name in NAMES if name.endswith("efficiency")):
         found.append(
@@ -191,7 +198,7 @@ def _report_row(one: Judged, verdict: Judgement) -> Row:
         "excluded_p90_error": unused.get("excluded_p90_error"),
         "with_excluded_median_error": unused.get("with_excluded_median_error"),
         "with_excluded_p90_error": unused.get("with_excluded_p90_error"),
-        "run": one.run.name,
+        "run": one.run.name, "engine": one.run.record.get("engine"), "version": one.run.record.get("engine_version"),
     }  # fmt: skip
     return row
 
@@ -212,47 +219,7 @@ def _worst(one: Judged, verdict: Judgement) -> list[Row]:
         found.append(
             {
                 "curve": f"{one.family} {one.which}", "shape": shape, "measured_s": number(verdict.score.measured[place]),
-                "predicted_s": number(verdict.score.predicted[place]), "error": number(verdict.score.errors[place]),
+                "predicted_s": number(verdict.score.predicted[place]), "error": number(verdict.score.errors[place]), "run": one.run.name,
             }
         )  # fmt: skip
     return found
-
-
-def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
-    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
-    measured = [name for name in hardware.names() if hardware.load(name).measurements]
-    for name in (hw, sibling):
-        if name is not None and not hardware.load(name).measurements:
-            raise SpecError(
-                f"{hardware.load(name).where}: no measurements to judge by (measured: {', '.join(measured)})"
-            )
-    targets = [hw] if hw is not None else measured
-    others = [sibling] if sibling is not None else measured
-    fit_all(list(dict.fromkeys([*targets, *others])), workers, progress)
-    rows: list[Row] = []
-    for target in targets:
-        device = hardware.load(target)
-        rows += [_transfer_row("related kind", target, target, by_kind(device))]
-        for other in others:
-            if other != target:
-                rows.append(_transfer_row("sibling", target, other, by_sibling(device, hardware.load(other))))
-    rows = [row for row in rows if row["rows"]]
-    if not rows:
-        raise SpecError(f"{sibling} has no kind of rows in common with {hw}")
-    return Result(
-        "calibrate transfer", {"hw": hw, "from": sibling}, {"pairs": len(rows)}, {"stand-ins": rows},
-        verdict="a stand-in's spread is its P90 over 1.645",
-    )  # fmt: skip
-
-
-def _transfer_row(what: str, target: str, other: str, found: Iterable[tuple[str, str, Score]]) -> Row:
-    errors: dict[str, list[Any]] = {}
-    for family, _, score in found:
-        errors.setdefault(family, []).append(np.abs(np.log(score.predicted / score.measured)))
-    every = np.concatenate([e for es in errors.values() for e in es]) if errors else np.zeros(0)
-    row: Row = {"what": what, "hw": target, "by": other, "rows": len(every)}
-    if len(every):
-        row |= {"median_error": float(np.median(every)), "p90_error": float(np.quantile(every, 0.9))}
-    for family, parts in errors.items():
-        row[f"{family}_p90_error"] = float(np.quantile(np.concatenate(parts), 0.9))
-    return row

@@ -202,7 +202,7 @@ def _unknown(device: Device, forms: list[Row]) -> list[str]:
 
 def _judged(device: Device) -> str:
     """By what the forms of MLA were timed."""
-    if device.measurements:
+    if device.measurements or device.tables:
         return f"{device.name}: the forms of MLA are timed by its measured curves"
     if device.sibling is not None:
         return f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, which stand in"

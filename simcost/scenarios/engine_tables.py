@@ -22,7 +22,7 @@ from simcost.calibration.imports import Chosen, choose, write_run
 from simcost.calibration.soundness import spread
 from simcost.calibration.soundness.evidence import Evidence, evidence
 from simcost.calibration.soundness.picks import Pick, picked
-from simcost.calibration.soundness.verdicts import Verdict, judged
+from simcost.calibration.soundness.verdicts import Verdict, judged, remark
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.hardware import engines
@@ -32,7 +32,7 @@ from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 ROWS = {"experts": 600}  # a curve: experts have more dimensions than the others
 ROWS_OTHER = 400
-VERDICTS = ("family", "kind", "engine", "version", "rows_in_table", "rows_left", "dropped", "verdict", "picked_by")
+_READING, _JUDGED = 0.2, 0.3  # shares of the time, for whoever watches
 _NOTE = "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
 
 
@@ -50,24 +50,25 @@ def import_aiconfigurator(
                 f"unknown system '{system}' (one of {', '.join(aiconfigurator.SYSTEMS)}){nearest(system, aiconfigurator.SYSTEMS)}"
             )
     version = aiconfigurator.version() if data is None else "0"
-    read = _read(data)
+    read = _read(data, _share(progress, 0.0, _READING))
+    if not read:
+        raise SpecError(f"{data}: no tables of {PACKAGE}")
+    progress(_READING, 1.0, f"judging {len(read)} tables")
     verdicts = judged([table for _, table in read])
     picks = picked(verdicts, engines.substitutes())
     home = into or folder("hwprofiles")
     wanted = [aiconfigurator.SYSTEMS[system] for system in systems or aiconfigurator.SYSTEMS]
     candidates = [candidate for candidate, _ in read]
     rows: list[Row] = []
-    kept = _chosen(candidates, verdicts, picks, wanted, workers, progress)
+    kept = _chosen(candidates, verdicts, picks, wanted, workers, _share(progress, _JUDGED, 1.0))
     for device in wanted:
         mine = [pick for pick in picks if pick.device == device]
         if not mine:
             continue
         said = _verdict_rows(device, candidates, verdicts, picks)
-        _write_tables(home / device / "tables", device, kept, version)
-        _write(home / device / "tables" / "picks.csv", shipped.PICKS, _pick_rows(mine))
-        _write(home / device / "tables" / "verdicts.csv", VERDICTS, said)
-        rows += [{"hw": device, **row} for row in said]
-    _write(home / "spread.csv", shipped.SPREAD, _spread_rows(picks))
+        _place(home / device / "tables", _groups(device, kept), version, _pick_rows(mine), said)
+        rows += [_told(device, row) for row in said]
+    _whole(home / "spread.csv", _csv(shipped.SPREAD, _spread_rows(picks)))
     fallen = sum(row["verdict"] != "sound" for row in rows)
     count = sum(len(one.kept) for (device, _), one in kept.items() if one.kept is not None and device in wanted)
     return Result(
@@ -78,10 +79,20 @@ def import_aiconfigurator(
     )  # fmt: skip
 
 
-def _read(data: Path | None) -> list[tuple[Candidate, Evidence]]:
+def _share(progress: Progress, start: float, end: float) -> Progress:
+    """Progress of a part of the work as progress of the whole."""
+
+    def tell(done: float, total: float, what: str) -> None:
+        progress(start + (end - start) * done / (total or 1.0), 1.0, what)
+
+    return tell
+
+
+def _read(data: Path | None, progress: Progress) -> list[tuple[Candidate, Evidence]]:
     """Every table of every system that is there."""
     found = []
-    for system, name in aiconfigurator.SYSTEMS.items():
+    for place, (system, name) in enumerate(aiconfigurator.SYSTEMS.items()):
+        progress(place, len(aiconfigurator.SYSTEMS), f"reading {system}")
         if data is not None and not (data / system).is_dir():
             continue
         device = hardware.load(name)
@@ -122,27 +133,51 @@ def _chosen(
     return {(verdicts[i].table.device.name, i): one for i, one in zip(places, found, strict=True)}
 
 
-def _write_tables(home: Path, device: str, kept: dict[tuple[str, int], Chosen], version: str) -> None:
-    """One folder an engine and version; folders of versions that nothing names any more go."""
-    groups: dict[tuple[str, str], list[Chosen]] = {}
+def _groups(device: str, kept: dict[tuple[str, int], Chosen]) -> dict[tuple[str, str], list[Chosen]]:
+    """(engine, version) -> its kinds, in order."""
+    found: dict[tuple[str, str], list[Chosen]] = {}
     for (name, _), one in kept.items():
         if name == device:
-            groups.setdefault((one.candidate.engine, one.candidate.version), []).append(one)
-    for (engine, number), chosen in sorted(groups.items()):
-        record = {
-            "schema": 1, "kind": "imported", "title": f"{engine} {number} ({PACKAGE} {version})", "engine": engine, "engine_version": number,
-            "package": PACKAGE, "version": version, "licence": "Apache-2.0",
-            "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
-            "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
-            "note": _NOTE,
-        }  # fmt: skip
-        (home / engine).mkdir(parents=True, exist_ok=True)
-        write_run(home / engine / number, record, sorted(chosen, key=lambda one: (one.candidate.family, one.kind)))
-    for old in home.glob("*/*/run.toml"):
-        if (old.parent.parent.name, old.parent.name) not in groups:
-            shutil.rmtree(old.parent)
-    for empty in [path for path in home.iterdir() if path.is_dir() and not any(path.iterdir())]:
-        empty.rmdir()
+            found.setdefault((one.candidate.engine, one.candidate.version), []).append(one)
+    return {key: sorted(found[key], key=lambda one: (one.candidate.family, one.kind)) for key in sorted(found)}
+
+
+def _place(
+    home: Path, groups: dict[tuple[str, str], list[Chosen]], version: str, picks: Sequence[Row], verdicts: Sequence[Row]
+) -> None:
+    """A device's folder of tables, whole or as it was: written beside its place, then moved there. Versions that no pick names any
+    more are gone with the old one. Raises SpecError for a place that cannot be written or holds something else."""
+    if home.exists() and not (home / "picks.csv").is_file():
+        raise SpecError(f"{home}: exists and holds no picks.csv: not a folder of tables")
+    part, old = (home.with_name(f".{home.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    try:
+        part.mkdir(parents=True)
+        for (engine, number), chosen in groups.items():
+            (part / engine).mkdir(exist_ok=True)
+            write_run(part / engine / number, _record(engine, number, version), chosen)
+        (part / "picks.csv").write_text(_csv(shipped.PICKS, picks), encoding="utf-8")
+        (part / "verdicts.csv").write_text(_csv(shipped.VERDICTS, verdicts), encoding="utf-8")
+        if home.exists():
+            home.replace(old)
+        part.replace(home)
+    except OSError as error:
+        if old.exists() and not home.exists():
+            old.replace(home)
+        raise SpecError(f"{home}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _record(engine: str, number: str, version: str) -> dict[str, object]:
+    """What run.toml says of all kinds of an engine's version."""
+    return {
+        "schema": 1, "kind": "imported", "title": f"{engine} {number} ({PACKAGE} {version})", "engine": engine, "engine_version": number,
+        "package": PACKAGE, "version": version, "licence": "Apache-2.0",
+        "copyright": "NVIDIA CORPORATION & AFFILIATES, github.com/ai-dynamo/aiconfigurator",
+        "method": "CUDA graph of rotated copies, 3 warm-ups, mean of 6 or more replays; no flush of the L2, clocks not locked",
+        "note": _NOTE,
+    }  # fmt: skip
 
 
 def _verdict_rows(
@@ -163,18 +198,24 @@ def _verdict_rows(
                 {
                     "family": table.family, "kind": table.kind, "engine": table.engine, "version": table.version,
                     "rows_in_table": len(candidate.seconds), "rows_left": len(table),
-                    "dropped": "; ".join(f"{count} {why}" for why, count in table.dropped.items()), "verdict": verdict.why or "sound",
+                    "dropped": "; ".join(f"{count} {why}" for why, count in table.dropped.items()), "verdict": verdict.why or "sound", "remark": "" if verdict.why else remark(table),
                     "picked_by": " ".join(by.get(_key(table), [])),
                 }
             )  # fmt: skip
     return sorted(found, key=lambda row: (row["family"], row["kind"], row["engine"], row["version"]))
 
 
+def _told(device: str, row: Row) -> Row:
+    """A verdict as a line of the report: what it is of in one word, so that a terminal has room for why."""
+    rest = {name: row[name] for name in ("verdict", "picked_by", "rows_left", "dropped", "rows_in_table")}
+    return {"hw": device, "table": f"{row['family']}/{row['kind']} {row['engine']} {row['version']}", **rest}
+
+
 def _pick_rows(picks: Sequence[Pick]) -> list[Row]:
     return [
         {
             "family": pick.family, "kind": pick.kind, "engine": pick.engine, "tables": " ".join(pick.references),
-            "doubt": f"{pick.doubt:g}", "how": pick.how,
+            "how": pick.how,
         }
         for pick in picks
     ]  # fmt: skip
@@ -193,16 +234,20 @@ def _spread_rows(picks: Sequence[Pick]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _write(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """A CSV, whole or not at all."""
+def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     text = io.StringIO()
     table = csv.DictWriter(text, columns, lineterminator="\n")
     table.writeheader()
     table.writerows({name: row[name] for name in columns} for row in rows)
+    return text.getvalue()
+
+
+def _whole(path: Path, text: str) -> None:
+    """A file, whole or as it was."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text.getvalue(), encoding="utf-8")
+        part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)

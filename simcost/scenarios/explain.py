@@ -77,7 +77,7 @@ def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, fo
     low, high = steps.interval(cost)
     return {
         "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), "times": 1,
-        "time_s": number(cost.seconds), "half_width": number(high / cost.seconds - 1.0),
+        "time_s": number(cost.seconds), "half_width": number(high / cost.seconds - 1.0), "scatter": None,
         "share": number(cost.seconds / step.cost.seconds), "light_s": 0, "kernel": kernel, "low_s": number(low),
         "high_s": number(high), "flops": 0, "bytes": 0, "intensity": None, "formula": formula,
         "source": step.workload.device.where,
@@ -88,6 +88,12 @@ def _sent(op: Op, device: Device) -> Num:
     """Bytes that one rank sends over any link."""
     found = traffic.moved(op, device)
     return 0.0 if found is None else found.near + found.far
+
+
+def _scatter(model: Roofline | Calibrated, op: Op) -> float | None:
+    """Half-width of the 90 % interval from the scatter of the curves alone; None where none answers."""
+    found = None if isinstance(model, Roofline) else model.doubts(op)
+    return None if found is None else number(np.expm1(steps.Z90 * found["scatter"]))
 
 
 def _tables(step: steps.Step, model: Roofline | Calibrated) -> list[Row]:
@@ -115,6 +121,7 @@ def result(query: Query) -> Result:
             "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
         )
     step = rules.run(w)
+    model = calibrated.model(w.device, w.engine)
     total = step.cost.seconds
     rows: list[Row] = []
     for (path, call, cost, weight), wall in (*shared(step.priced, leading), *shared(step.hops, leading)):
@@ -128,7 +135,8 @@ def result(query: Query) -> Result:
                 "part": path[1] if len(path) > 2 else "",
                 "op": _name(path), "shape": shape(dict(call.op.coords())),
                 "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
-                "half_width": number(high / cost.seconds - 1.0), "share": number(cost.seconds * weight * wall / total),
+                "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
+                "share": number(cost.seconds * weight * wall / total),
                 "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
                 "flops": number(work.flops), "bytes": number(_sent(call.op, w.device) if wire else work.bytes),
                 "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
@@ -136,7 +144,6 @@ def result(query: Query) -> Result:
             }
         )  # fmt: skip
     rows += _waits(step)
-    model = calibrated.model(w.device, w.engine)
     sentence, fits = phases.verdict(step)
     links = traffic.rows(step)
     tables = {

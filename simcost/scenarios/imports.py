@@ -90,7 +90,7 @@ def _placed(profile: Path, text: str, device: Device) -> str:
         raise SpecError(f"{profile}: {error.strerror or error}") from None
     borrow = (
         f'; [measurements] like = "{device.name}" borrows'
-        if device.measurements and device.name in hardware.names()
+        if (device.measurements or device.tables) and device.name in hardware.names()
         else ""
     )
     return f"{profile}: copied from {device.where}: what has no rows here rests on the datasheet{borrow}"

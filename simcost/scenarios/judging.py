@@ -8,7 +8,7 @@ from pathlib import Path
 
 from simcost.calibration import rows as tables
 from simcost.calibration import store
-from simcost.calibration.family import Labels, families
+from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.hardware import load as hardware
@@ -58,19 +58,14 @@ def _judged(hw: str, family: str, path: Path) -> tuple[Labels, Rows, Judgement |
         return labels, rows, judged(families()[family], rows, labels, hardware.load(hw))
 
 
-def fit_all(devices: Sequence[str], workers: int = 1, progress: Progress = quiet) -> None:
-    """Every curve of these devices into the cache, where it is not there: they are asked for next, one by one."""
-    files = [(hw, name, path) for hw in devices for _, name, path in _files(_runs(hw), None)]
-    mapped(_fit, [Piece(one, f"{one[0]} {one[1]} {one[2].stem}", _rows(one[2])) for one in files], workers, progress)
+def fit_all(asked: Sequence[tuple[str, str, Labels, str]], workers: int = 1, progress: Progress = quiet) -> None:
+    """Curves of (device, family, labels, engine) into the cache, where they are not there: they are asked for next, one by one."""
+    pieces = [Piece(one, f"{one[0]} {one[1]} {kind(one[2])} {one[3]}", 400.0) for one in asked]
+    mapped(_fit, pieces, workers, progress)
 
 
-def _fit(hw: str, family: str, path: Path) -> None:
-    device = hardware.load(hw)
-    store.load(path, family, tables.labels_of(path, families()[family]), device)
-
-
-def _runs(hw: str) -> list[Run]:
-    return [tables.load_run(Path(home)) for home in hardware.load(hw).measurements]
+def _fit(hw: str, family: str, labels: Labels, engine: str) -> None:
+    store.Store(hardware.load(hw)).find(family, labels, engine)
 
 
 def _rows(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""What measured rows a profile answers from: its own runs in the order in which they answer, and the sibling behind.
+"""What measured rows a profile answers from: its own runs in the order in which they answer, engines' tables, the sibling behind.
 
 Most likely to be wrong: a sibling's expected error, which is that of the pairs that were measured. Source: `simcost
 calibrate transfer`.
@@ -7,12 +7,15 @@ calibrate transfer`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
-from simcost.calibration import rows as tables
+from simcost.calibration import rows as files
+from simcost.calibration import tables
 from simcost.calibration.family import families
 from simcost.calibration.rows import Run
 from simcost.hardware import load as hardware
+from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.result import Row
 
@@ -20,8 +23,18 @@ P90 = 1.645  # standard deviations: a spread is the P90 of |log error| over it
 
 
 def runs(device: Device) -> list[Run]:
-    """Best first: a kind that the first lacks comes from the next."""
-    return [tables.load_run(Path(home)) for home in device.measurements]
+    """Runs of its own, best first: a kind that the first lacks comes from the next."""
+    return [files.load_run(Path(home)) for home in device.measurements]
+
+
+def every(device: Device) -> list[Run]:
+    """Runs of its own, and a run for each engine and version whose tables ship beside it ("vllm/0.24.0")."""
+    return [*runs(device), *tables.versions(device.tables)]
+
+
+def known(device: Device) -> bool:
+    """Whether any rows of this device, or of one that stands in, can answer."""
+    return bool(device.measurements or device.tables) or device.sibling is not None
 
 
 def counts(run: Run) -> Iterator[int]:
@@ -32,8 +45,38 @@ def counts(run: Run) -> Iterator[int]:
 
 
 def total(device: Device) -> int:
-    """Rows of all runs of a device."""
-    return sum(sum(counts(run)) for run in runs(device))
+    """Rows of all runs and tables of a device."""
+    return sum(sum(counts(run)) for run in every(device))
+
+
+def engines(device: Device) -> list[str]:
+    """Whose tables ship beside a device: engines and libraries, by name."""
+    return sorted({run.name.partition("/")[0] for run in tables.versions(device.tables)})
+
+
+def answers(device: Device, run: Run, family: str, which: str) -> str:
+    """For which engines a kind of a run answers, "any" for every one, "" where others answer before it; "b300:vllm": for one of another
+    device, which lacks a table of its own."""
+    own = [one for one in runs(device) if one.file(family, which).is_file()]
+    imported, measured = (_first(own, what) for what in ("imported", "measured"))
+    if run.home.parent.name == "measurements":
+        chosen = tables.chosen(device.tables, family, which, ANY)
+        everyone = run.name == imported or (run.name == measured and not (imported or chosen))
+        return ANY if everyone else TORCH if run.name == measured else ""
+    found = [] if imported else tables.answering(device.tables, family, which, run.name)
+    for name, home in _shipped().items():
+        found += [f"{name}:{engine}" for engine in tables.answering(home, family, which, f"{device.name}:{run.name}")]
+    return " ".join(found)
+
+
+def _first(own: list[Run], what: str) -> str | None:
+    return next((one.name for one in own if one.record["kind"] == what), None)
+
+
+@cache
+def _shipped() -> dict[str, str]:
+    """Shipped devices with tables: where those lie."""
+    return {name: home for name in hardware.names() if (home := hardware.load(name).tables)}
 
 
 def expected(device: Device) -> float:
@@ -42,18 +85,18 @@ def expected(device: Device) -> float:
 
 
 def table(name: str, device: Device) -> list[Row]:
-    """A line a run, and one for the sibling; one that says so where nothing was measured."""
+    """A line a run, one an engine and version of tables, and one for the sibling; one that says so where nothing was measured."""
     found: list[Row] = []
-    for run in runs(device):
+    for run in every(device):
         each = list(counts(run))
         found.append(
             {
-                "rows_from": run.name, "kind": str(run.record["kind"]), "kinds": len(each), "rows": sum(each),
-                "quality": run.record.get("quality"), "source": run.title,
+                "rows_from": run.name, "kind": "table" if "engine" in run.record else str(run.record["kind"]), "kinds": len(each),
+                "rows": sum(each), "quality": run.record.get("quality"), "source": run.title,
             }
         )  # fmt: skip
     if device.sibling is not None:
-        each = [count for run in runs(device.sibling) for count in counts(run)]
+        each = [count for run in every(device.sibling) for count in counts(run)]
         reason = hardware.read(name)[1]["measurements"]["reason"]
         found.append(
             {
@@ -67,7 +110,7 @@ def table(name: str, device: Device) -> list[Row]:
 
 def none_of_its_own(device: Device) -> str:
     """The line for whoever asks for a device's own curves where it has none."""
-    ways = "simcost calibrate run, or calibrate import"
+    ways = "simcost calibrate run, or calibrate import csv"
     if device.sibling is None:
         return f"{device.where}: no measurements ({ways})"
     sibling = device.sibling.name

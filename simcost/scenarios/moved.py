@@ -9,20 +9,20 @@ from simcost.ops.fused import Fused
 from simcost.ops.stream import Stream
 from simcost.program import Call, leading, shared
 from simcost.result import Row
+from simcost.scenarios import measured
 from simcost.scenarios import step as steps
 from simcost.scenarios.step import Step
 
 
 def calibrated(step: Step) -> bool:
     """Whether curves answer for any of this device's kernels."""
-    device = step.workload.device
-    return bool(device.measurements) or device.sibling is not None
+    return measured.known(step.workload.device)
 
 
 def uncalibrated(step: Step) -> Step:
     """The same workload on the datasheet and its assumptions alone."""
     w = step.workload
-    return steps.run(replace(w, device=replace(w.device, measurements=(), sibling=None)))
+    return steps.run(replace(w, device=replace(w.device, measurements=(), tables="", sibling=None)))
 
 
 def rows(design: str, phase: str, step: Step) -> list[Row]:

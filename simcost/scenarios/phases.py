@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar, lower
+from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
@@ -100,7 +101,7 @@ def _stand_in(device: Device) -> list[str]:
     if other is None:
         return []
     foreign = " of another vendor" if device.title.split()[:1] != other.title.split()[:1] else ""
-    some = "kernels without rows of its own" if device.measurements else "no rows of its own"
+    some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
     return [
         f"{device.name}: {some}: the curves of {other.name}{foreign} stand in, expected off by {measured.expected(device):.0%} (P90)"
     ]
@@ -118,7 +119,7 @@ def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
 
 def _off_rows(query: Query, device: Device) -> list[str]:
     """Overrides that measured rows do not follow."""
-    if not (device.measurements or device.sibling):
+    if not measured.known(device):
         return []
     found = []
     for path in query.overrides.hw:
@@ -158,17 +159,23 @@ def references(w: Workload) -> tuple[str, ...]:
     return (
         *dict.fromkeys(papers),
         f"hardware: {w.device.title}, {w.device.where} (sources inside)",
-        *_measured(w.device),
+        *_measured(w.device, w.engine),
     )
 
 
-def _measured(device: Device) -> list[str]:
-    """Which rows the curves go through."""
-    found = [f"measurements: {device.name}/{Path(home).name}" for home in device.measurements]
+def _measured(device: Device, engine: str) -> list[str]:
+    """Which rows the curves of an engine go through."""
     other = device.sibling
-    if other is not None:
-        found += [f"measurements of its sibling: {other.name}/{Path(home).name}" for home in other.measurements]
-    return found
+    found = _rows_of(device, engine, "measurements: ", "tables: ")
+    return found + (
+        [] if other is None else _rows_of(other, engine, "measurements of its sibling: ", "tables of its sibling: ")
+    )
+
+
+def _rows_of(device: Device, engine: str, runs: str, tables: str) -> list[str]:
+    found = [f"{runs}{device.name}/{Path(home).name}" for home in device.measurements]
+    named = engines_tables.named(device.tables, engine)
+    return [*found, *([f"{tables}{device.name} {', '.join(named)}"] if named else [])]
 
 
 def verdict(step: steps.Step) -> tuple[str, bool]:

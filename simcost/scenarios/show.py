@@ -68,7 +68,7 @@ def list_hardware() -> Result:
                 "memory_bytes": number(device.capacity), "memory_bytes_per_s": number(device.bandwidth),
                 "scaleup_bytes_per_s": _maybe(device.scaleup and device.scaleup.bandwidth),
                 "domain": _maybe(device.scaleup and device.scaleup.domain),
-                "measured_rows": measured.total(device) or None, "like": device.sibling and device.sibling.name,
+                "measured_rows": measured.total(device) or None, "engines": ", ".join(measured.engines(device)) or None, "like": device.sibling and device.sibling.name,
                 "tdp_w": _maybe(device.tdp), "usd_per_hour": _maybe(device.usd_per_hour),
             }
         )  # fmt: skip

@@ -18,7 +18,7 @@ from simcost.ops.gemm import Gemm
 from simcost.program import leaves
 from simcost.scenarios import moved, query, step
 
-DEVICES = [name for name in hardware.names() if hardware.load(name).measurements]
+DEVICES = [name for name in hardware.names() if hardware.load(name).tables]
 
 
 def run(name: str, hw: str, decode: bool, phase: dict[str, Any], axes: dict[str, Any] | None = None) -> step.Step:

@@ -80,7 +80,7 @@ def test_a_step_is_priced_once_and_once_more_without_measurements(monkeypatch: p
     run = steps.run
 
     def counted(w):  # type: ignore[no-untyped-def]
-        if w.device.measurements:
+        if w.device.tables:
             asked.append(w.model.name)
         return run(w)
 

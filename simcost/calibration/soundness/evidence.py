@@ -16,7 +16,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.calibration.tables import LARGE, UNSCALED
 from simcost.hardware.profile import Device
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools, Index, Keys
 
 TINY = UNSCALED
 LEAST = 15  # equal shapes: a median of fewer says nothing
@@ -31,7 +31,8 @@ _DRAWN = (
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """One table of one kind on one device. compute_s, memory_s, light_s [rows]: seconds at the datasheet's rates; bytes [rows];
-    key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason."""
+    key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason. `routed`: whether `variant` says how tokens were routed
+    (rows on disk do not)."""
 
     device: Device
     family: str
@@ -43,8 +44,9 @@ class Evidence:
     compute_s: Array
     memory_s: Array
     bytes: Array
-    key: Array
+    key: Keys
     dropped: Mapping[str, int]
+    routed: bool = True
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -94,13 +96,23 @@ class Evidence:
         each = {name: getattr(self, name)[index] for name in ("variant", "compute_s", "memory_s", "bytes", "key")}
         return replace(self, rows=self.rows.take(index), dropped=dropped, **each)
 
-    def fixed(self, running: str) -> Array:
+    def fixed(self, running: str) -> Keys:
         """[rows]: one number for all that stays the same along a ladder."""
         numbers = self.rows.numbers
         columns = [v for name, v in numbers.items() if name not in (running, *_DRAWN)]
         if "copies" in numbers:
             columns.append(np.round(numbers["copies"] / numbers["tokens"], 6))
         return hashed([*columns, self.variant])
+
+
+def more(table: Evidence, low: Index, high: Index) -> Bools:
+    """Whether the second of two rows of a ladder has more to do than the first. Where nobody says how tokens were routed, one whose busiest
+    expert has less, or that touches fewer, may well be faster."""
+    numbers = table.rows.numbers
+    if table.routed or "load" not in numbers:
+        return np.ones(len(low), bool)
+    busiest, touched = numbers["load"] * numbers["copies"], numbers["touched"]
+    return np.asarray((busiest[high] >= busiest[low]) & (touched[high] >= touched[low]))
 
 
 def ladders(family: str) -> tuple[str, ...]:
@@ -119,18 +131,19 @@ def evidence(
     if family in ("collective", "exchange"):
         memory = np.asarray(terms.memory_s)  # hops are no light
     return Evidence(
-        device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {}
-    )
+        device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {},
+        routed=variant is not None,
+    )  # fmt: skip
 
 
-def hashed(columns: list[Array]) -> Array:
+def hashed(columns: list[Array]) -> Keys:
     """One 64-bit number for every distinct row of columns."""
     key = np.zeros(len(columns[0]), np.uint64)
     for column in columns:
         bits = np.ascontiguousarray(np.asarray(column, np.float64) + 0.0).view(np.uint64)
         key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
-    return key  # type: ignore[return-value]  # compared, never computed with
+    return key  # compared, never computed with
 
 
 def shared(one: Evidence, other: Evidence) -> tuple[Index, Index]:

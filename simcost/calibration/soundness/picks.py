@@ -1,7 +1,7 @@
 """Which tables answer for a kernel of an engine on a device: the first of a fixed order that is sound.
 
 1. the engine's newest sound table; 2. its table of a sibling part, scaled by the ratio of their lights; 3. another engine's pick, in the
-order of `workloads/engines`; 4. its own unsound table, twice as uncertain. Layers or group sizes that a pick lacks come from the next
+order of `workloads/engines`. An unsound table never answers. Layers or group sizes that a pick lacks come from the next
 two tables of the same order. Most likely to be wrong: that engines pick alike where one has no table.
 """
 
@@ -26,7 +26,7 @@ _GENERATED = 1.15  # times slower than its own generated kernels: an operator tu
 @dataclass(frozen=True, slots=True)
 class Pick:
     """Tables that speak for (device, family, kind) of an engine; the first holds, the others fill what it lacks. `how`: by which
-    rule; `doubt`: factor on the error of what is only better than nothing."""
+    rule."""
 
     device: str
     family: str
@@ -34,7 +34,6 @@ class Pick:
     engine: str
     tables: tuple[Evidence, ...]
     how: str
-    doubt: float = 1.0
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -80,8 +79,8 @@ class _Rule:
         if not any(self._tables.get((device, family, which, name)) for name in self._substitutes):
             return None
         chain = self._chain(device, family, which, engine)
-        if not chain:
-            return self._unsound(device, family, which, engine)
+        if not chain:  # nothing sound: a related kind, or a sibling's curves, answer with an interval of their own
+            return None
         (first, how), *others = chain
         return Pick(device, family, which, engine, self._filled((first, *(table for table, _ in others)), device), how)
 
@@ -114,15 +113,6 @@ class _Rule:
         ]
         most = max((len(table) for table in sound), default=0)
         return next((table for table in sound if len(table) >= _HALF * most), None)
-
-    def _unsound(self, device: str, family: str, which: str, engine: str) -> Pick | None:
-        for name in (engine, *self._substitutes[engine]):
-            for verdict in self._tables.get((device, family, which, name), []):
-                if enough(verdict.table):
-                    return Pick(
-                        device, family, which, engine, (verdict.table,), f"unsound, none better: {verdict.why}", 2.0
-                    )
-        return None
 
     def _filled(self, tables: tuple[Evidence, ...], device: str) -> tuple[Evidence, ...]:
         """The first, and at most two others that hold layers or groups which it lacks."""

@@ -6,10 +6,12 @@ step of 1.25 between two rungs, which a real change of tiles can reach.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 
-from simcost.calibration.soundness.evidence import TINY, Evidence, ladders
-from simcost.num import Bools, Index
+from simcost.calibration.soundness.evidence import TINY, Evidence, ladders, more
+from simcost.num import Array, Bools, Index
 
 FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint
 SPIKE = 1.25
@@ -20,9 +22,10 @@ _BRIEF, _LONG, _CUT = (100e-6, 200e-6), 500e-6, 200e-6  # s of work at the peak 
 
 def filtered(table: Evidence) -> Evidence:
     """The table without them, with how many went and why."""
-    found = table.take(~too_fast(table), f"below {FASTER:g} of its light")
-    found = found.take(~spikes(found), f"over {SPIKE:g} times the time of a larger kernel")
-    return found.take(~throttled(found), "a clock that fell under load")
+    found = table
+    for why, bad in FILTERS.items():
+        found = found.take(~bad(found), why)
+    return found
 
 
 def too_fast(table: Evidence) -> Bools:
@@ -35,7 +38,12 @@ def too_fast(table: Evidence) -> Bools:
 
 def spikes(table: Evidence) -> Bools:
     """Rows that take longer than the same kernel with more to do, one or two rungs up."""
-    found = np.zeros(len(table), bool)
+    return np.asarray(excess(table) > SPIKE)
+
+
+def excess(table: Evidence) -> Array:
+    """[rows]: how many times the time of the same kernel with more to do, one or two rungs up, a row takes; at least 1."""
+    found = np.ones(len(table))
     for running in ladders(table.family):
         order, follows = rungs(table, running)
         for step in (1, 2):
@@ -44,8 +52,10 @@ def spikes(table: Evidence) -> Bools:
             for j in range(step):
                 same &= follows[j : len(follows) - (step - 1 - j)]
             numbers, seconds = table.rows.numbers[running], table.rows.seconds
-            near = numbers[high] + 1.0 <= RUNG * (numbers[low] + 1.0)  # a past may be 0
-            found[low[same & near & (seconds[low] > SPIKE * seconds[high])]] = True
+            same &= numbers[high] + 1.0 <= RUNG * (numbers[low] + 1.0)  # a past may be 0
+            same &= more(table, low, high)
+            low, high = low[same], high[same]
+            found[low] = np.maximum(found[low], seconds[low] / seconds[high])
     return found
 
 
@@ -68,3 +78,10 @@ def throttled(table: Evidence) -> Bools:
     if np.median(reached[long]) >= THROTTLED * np.median(reached[brief]):
         return np.zeros(len(table), bool)
     return np.asarray(bound & (work > _CUT))
+
+
+FILTERS: Mapping[str, Callable[[Evidence], Bools]] = {
+    f"below {FASTER:g} of its light": too_fast,
+    f"over {SPIKE:g} times the time of a larger kernel": spikes,
+    "a clock that fell under load": throttled,
+}  # in this order: what one takes out no later one sees

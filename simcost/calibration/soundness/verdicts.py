@@ -24,6 +24,7 @@ START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, an
 SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
 SMALL_OTHER = 2.2
 COPY = 0.02
+_US = 1e-6  # s, for words
 NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
 GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
@@ -88,7 +89,7 @@ def _verdicts(tables: Tables) -> list[Verdict]:
 
 
 def _narrower_slower(table: Evidence, tables: Tables) -> Iterable[str]:
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     if wide is None:
         return
     found = [
@@ -119,18 +120,33 @@ def _far_from_light(table: Evidence, tables: Tables) -> Iterable[str]:
                 yield f"{name}-bound: {ratio:.1f} times its light, {better}"
 
 
+def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
+    """A narrow format that nobody else timed, at twice the time of the wide one: who meets it runs the wide one."""
+    wide = wider(table.family, table.labels)
+    if wide is None or tables.rivals(table):
+        return
+    every = np.ones(len(table), bool)
+    found = [
+        r
+        for one in tables.of(table.device.name, table.family, "-".join(wide.values()))
+        if (r := median_ratio(table, one, every)) is not None
+    ]
+    if found and min(found) > BETTER["far"]:
+        yield f"{min(found):.1f} times the time of its {'-'.join(wide.values())}, and no other table of it"
+
+
 def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
     if table.family in ("collective", "exchange"):
         return
     start = _start(table)
     others = [_start(one) for one in tables.rivals(table)]
     if others and start > START * min(others) and start > START_LEAST:
-        yield f"starts at {start * 1e6:.0f} us, another table at {min(others) * 1e6:.0f}"
+        yield f"starts at {start / _US:.0f} us, another table at {min(others) / _US:.0f}"
 
 
 def _copied(table: Evidence, tables: Tables) -> Iterable[str]:
     """A narrow cache that takes the time of the wide one where its bytes are half."""
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     if wide is None or not table.family.startswith("attention"):
         return
     for other in tables.of(table.device.name, table.family, "-".join(wide.values())):
@@ -203,6 +219,7 @@ def _slow_small(table: Evidence, tables: Tables) -> Iterable[str]:
 _JUDGES = (
     _narrower_slower,
     _far_from_light,
+    _no_gain,
     _slow_start,
     _copied,
     _slower_than_predecessor,
@@ -280,10 +297,10 @@ def _without_slow_groups(table: Evidence, sound: Tables, fallen: bool) -> Eviden
 
 
 def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
-    wide = _wider(table.family, table.labels)
+    wide = wider(table.family, table.labels)
     rivals = [one for one in sound.of(table.device.name, table.family, table.kind) if one.name != table.name]
-    wider = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
-    for others, limit in ((rivals, GROUP_SLOW), (wider, GROUP_WIDE)):
+    in_wide = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
+    for others, limit in ((rivals, GROUP_SLOW), (in_wide, GROUP_WIDE)):
         for other in others:
             mine, theirs = shared(table, other)
             good = mask[mine]
@@ -294,7 +311,7 @@ def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
     return False
 
 
-def _wider(family: str, labels: Labels) -> dict[str, str] | None:
+def wider(family: str, labels: Labels) -> dict[str, str] | None:
     """The same kernel in the next wider format that tables hold; None for bf16 and for what has no formats."""
     if family.startswith("attention"):
         return None if labels["kv"] == "bf16" else {**labels, "kv": "bf16", "compute": "bf16"}
@@ -316,6 +333,18 @@ def _weight_only(table: Evidence) -> bool:
 
 def _start(table: Evidence) -> float:
     return float(np.quantile(table.rows.seconds, 0.01))
+
+
+def remark(table: Evidence) -> str:
+    """Why a table may speak that lies far above its light at large sizes: no other shows that the kernel can be faster."""
+    found = []
+    for name in CLASSES:
+        mask = table.of(name) & table.large
+        if int(mask.sum()) >= LEAST and (ratio := float(np.median(table.ratio[mask]))) > FAR:
+            found.append(
+                f"{name}-bound: {ratio:.1f} times its light; other engines' tables are as far, or none is {BETTER['far']:g} times as fast"
+            )
+    return "; ".join(found)
 
 
 def enough(table: Evidence) -> bool:
