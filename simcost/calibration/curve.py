@@ -8,6 +8,7 @@ Most likely to be wrong: independence of rows; neighbours in a table were timed 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from simcost.calibration import sites as site_tables
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
+from simcost.calibration.rungs import Ladder
 from simcost.calibration.sites import Sites
 from simcost.num import Array, Bools, Index, Num
 
@@ -101,12 +103,15 @@ def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:
     return np.asarray(held * here + (1.0 - held) * np.maximum(elsewhere, here))
 
 
-def fit(terms: Terms, at: At, seconds: Array) -> Curve:
-    """All arrays [rows]."""
+def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) -> Curve:
+    """All arrays [rows]; along `ladders` times do not fall."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
     lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
     surface, errors = residuals.fit(at.features, rest, lengths, ratio)
+    if ladders:
+        along = [(np.log(np.asarray(form.seconds(each.terms))), each.at.features, each.rungs) for each in ladders]
+        surface = residuals.levelled(surface, at.features, rest, ratio, along)
     mean, local, _ = surface.evaluate(at.features)
     table, site_errors, expected = site_tables.fit(at.sites, rest - mean, errors)
     at_site = np.isfinite(site_errors)

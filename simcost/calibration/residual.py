@@ -7,10 +7,12 @@ wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chap
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simcost.calibration.rungs import risen
 from simcost.num import Array, Index
 
 CENTRES = 200
@@ -23,6 +25,9 @@ _GROSS = (
     2.0  # a row further off than this many times the 90 % error is a blunder (an interrupt, a cold cache): held down
 )
 _REWEIGHT = 3
+_PULL = 10.0  # what all ladders together weigh, in rows of the table
+_LEVELLINGS = 12
+_LOOSE = 0.4  # of the ridge: ladders hold the surface too
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,38 @@ class Residual:
             np.multiply(k, local, out=d)
             error[rows] = d.sum(axis=1) / weight
         return mean * np.exp(-far), error, far + outside
+
+
+def levelled(
+    found: Residual, features: Array, target: Array, ratio: float, ladders: Sequence[tuple[Array, Array, int]]
+) -> Residual:
+    """The same surface, its weights moved as little as the rows allow so that form and surface do not fall along ladders. Of each
+    ladder: log of the form [k]; features [k, d], ladder after ladder; rungs of one."""
+    centres = found.centres
+    kernel = _matern(_distances(features / found.lengths, centres))
+    size = np.abs(target - kernel @ found.mean)
+    limit = max(_GROSS * float(np.quantile(size, 0.9)), 1e-12)
+    trusted = kernel.T * (limit / np.maximum(size, limit))
+    left = trusted @ kernel + _LOOSE * ratio * _matern(_distances(centres, centres)) + 1e-9 * np.eye(len(centres))
+    along = [(base, _held(found, points), rungs) for base, points, rungs in ladders]
+    pull = [_PULL * len(target) / len(base) for base, _, _ in along]
+    for weight, (_, seen, _) in zip(pull, along, strict=True):
+        left += weight * seen.T @ seen
+    solve, weights, own = np.linalg.inv(left), found.mean, trusted @ target
+    for _ in range(_LEVELLINGS):
+        wanted = own
+        for weight, (base, seen, rungs) in zip(pull, along, strict=True):
+            now = base + seen @ weights
+            wanted = wanted + weight * seen.T @ (risen(now.reshape(-1, rungs)).ravel() - base)
+        weights = solve @ wanted
+    return replace(found, mean=weights)
+
+
+def _held(found: Residual, features: Array) -> Array:
+    """[k, c]: what each centre says at points, as `evaluate` hears it."""
+    scaled = np.clip(features / found.lengths, found.centres.min(axis=0), found.centres.max(axis=0))
+    distance = _distances(scaled, found.centres)
+    return np.asarray(_matern(distance) * np.exp(-np.maximum(distance.min(axis=1) - found.reach, 0.0))[:, None])
 
 
 def _summed(columns: Array) -> Array:

@@ -1,9 +1,9 @@
 """Curves of a device by kernel class, kind and engine: from its tables and runs, from a sibling's, or none.
 
 A curve is fitted when it is first asked for and kept in the user's cache folder under a hash of its rows and of the
-fitting code's version; a hash that does not match is fitted again. The ladder of architecture §4: tables or rows of this kind ->
-those of a related kind -> a sibling device's (both `transferred`) -> nothing, and the roofline answers. Where no engine is named
-every distinct table that engines would pick has a voice, and their geometric mean answers.
+fitting code's version; a hash that does not match is fitted again. The ladder of architecture §4: tables or rows of this kind, or of
+the other 16-bit format -> those of a related kind -> a sibling device's (both `transferred`) -> nothing, and the roofline answers.
+Where no engine is named every distinct table that engines would pick has a voice, and their geometric mean answers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
+from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
@@ -32,7 +33,7 @@ from simcost.hardware.profile import Device, loaders
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"22"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"23"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 of |log error| over 1.645, tables of all devices together
 # (docs/validation/stand-ins.md); collectives have too few.
 KIND = {
@@ -215,10 +216,15 @@ def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
     found: Curve | None = None
     with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):  # what comes of them tells rows out of proportion
         terms, points = row_terms(family, rows, labels, device)
-        found = curves.fit(terms, points, rows.seconds)
+        found = curves.fit(terms, points, rows.seconds, _ladders(family, rows, labels, device))
     if found is None or not found.sound:
         raise SpecError("no curve fits these rows: a number is out of all proportion")
     return found
+
+
+def _ladders(family: Family, rows: Rows, labels: Labels, device: Device) -> list[Ladder]:
+    """Those of the rows' layers, with the terms of every rung."""
+    return [Ladder(*row_terms(family, kernels, labels, device), rungs) for kernels, rungs in ladders(family, rows)]
 
 
 def load(path: Path, name: str, labels: Labels, device: Device) -> Curve:

@@ -1,0 +1,172 @@
+"""Laws of whole questions: prefill and decode of models that ship, over splits, batches, contexts and prompts.
+
+Most likely to be wrong: what an engine does beside kernels; it is assumed, and the same on every side of a law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from simcost.calibration.tables import LARGE
+from simcost.errors import SimcostError
+from simcost.hardware import load as hardware
+from simcost.num import Array, Bools
+from simcost.ops.fused import Fused
+from simcost.program import leaves
+from simcost.scenarios import query, step
+from simcost.validation.laws.kernels import before, grown
+from simcost.validation.laws.times import Asked, Broken, Times, broken, times
+
+MODELS = (
+    "llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "qwen3-32b", "opt-30b", "gemma-3-27b", "falcon-40b", "mixtral-8x7b",
+    "qwen3-235b-a22b", "deepseek-v3", "llama-4-scout", "mimo-v2-flash", "gpt-oss-120b",
+)  # fmt: skip
+FORMATS = ("bf16", "fp8", "fp8_block", "nvfp4")
+NARROWER = (("fp8", "bf16"), ("fp8_block", "bf16"), ("nvfp4", "fp8"), ("nvfp4", "bf16"))
+PEAKS = {"bf16": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4"}
+TP = (1, 2, 4, 8)
+DECODE = {"plan.tp": TP, "batch": (1, 2, 4, 8, 16, 32, 64, 128, 256), "context": (512, 2048, 8192, 32768)}
+PREFILL = {"plan.tp": TP, "batch": (1, 2, 4, 8), "isl": (128, 512, 1024, 2048, 4096, 8192, 16384)}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A phase of a model in one format."""
+
+    model: str
+    decode: bool
+    weights: str
+
+    @property
+    def name(self) -> str:
+        return f"{'decode' if self.decode else 'prefill'} {self.model} {self.weights}"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Times of a question [tp, batch, context or isl]; `large`: share of the time of its products that calls above 20 us take;
+    `kept`: weights and caches that one rank must read, in seconds at the bandwidth (dense models alone)."""
+
+    question: Question
+    times: Times
+    large: Array
+    at: Mapping[str, Array]
+    kept: Array
+
+
+def questions(models: Sequence[str] = MODELS, formats: Sequence[str] = FORMATS) -> list[Question]:
+    return [Question(model, decode, weights) for model in models for decode in (True, False) for weights in formats]
+
+
+def ask(who: Asked, one: Question, axes: Mapping[str, Sequence[int]] | None = None) -> Answer | None:
+    """The answer on the whole grid; None where the device cannot."""
+    chosen = axes or (DECODE if one.decode else PREFILL)
+    sets: dict[str, Any] = {
+        "plan.weight_dtype": one.weights, "plan.mla_form": "absorbed" if one.decode else "expanded", "engine": who.engine,
+    }  # fmt: skip
+    try:
+        made = query.make(
+            one.model, who.device, one.decode, {}, sets, {key: list(v) for key, v in chosen.items()}, None
+        )
+        _, (point,) = query.sweep(made)
+        if point.workload is None:
+            return None
+        found = step.run(point.workload)
+    except SimcostError:
+        return None
+    shape = tuple(len(values) for values in chosen.values())
+    at = {key.rpartition(".")[2]: np.reshape(np.asarray(v, np.float64), [-1 if i == j else 1 for j in range(len(shape))])
+          for i, (key, v) in enumerate(chosen.items())}  # fmt: skip
+    return Answer(one, times(found.cost, shape), _large(found, shape), at, _kept(found, shape))
+
+
+def _large(found: step.Step, shape: tuple[int, ...]) -> Array:
+    """Of the products' time, the share that calls above 20 us take."""
+    total, large = np.zeros(shape), np.zeros(shape)
+    for _, call, cost, weight in leaves(found.priced):
+        if call.op.family in ("gemm", "grouped_gemm") or (
+            isinstance(call.op, Fused) and call.op.kernel in ("linear", "experts")
+        ):
+            seconds = np.asarray(cost.seconds)
+            total = total + weight * seconds
+            large = large + weight * seconds * (seconds / np.maximum(call.repeat, 1.0) >= LARGE)
+    return np.asarray(large / np.maximum(total, 1e-30))
+
+
+def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
+    """Weights and cache of a decode step of a dense model, at the bandwidth: nothing keeps them in a cache from step to step. [s]"""
+    w = found.workload
+    every = [block for _, layer in w.model.stacks for block in layer]
+    if not w.phase.decode or any(hasattr(block, "n_routed_experts") or hasattr(block, "window") for block in every):
+        return np.zeros(shape)
+    embedding = w.model.vocab_size * w.model.hidden_size * 2.0
+    bytes_ = np.maximum(np.asarray(found.held.weights) - embedding, 0.0)
+    return np.broadcast_to(np.asarray(bytes_ / w.device.bandwidth), shape)
+
+
+def judged(who: Asked, every: Mapping[Question, Answer], old: Mapping[Question, Answer]) -> Iterator[Broken]:
+    """What a device's answers break. `old`: those of the part before it."""
+    for one, answer in every.items():
+        where = np.ones(answer.times.seconds.shape, bool)
+        for position, axis in enumerate(answer.at):
+            if axis != "tp":
+                yield from grown(who, one.name, axis, position, answer.times, where, answer.at)
+        yield from _light(who, answer, where)
+        for thin, wide in NARROWER:
+            other = every.get(replace(one, weights=wide)) if one.weights == thin else None
+            if other is not None:
+                yield from _narrower(who, answer, other)
+        theirs = old.get(one)
+        if theirs is not None and not _lower(who.device, PEAKS[one.weights]):
+            yield from broken(
+                "newer",
+                who,
+                f"{one.name} after {before(who.device)}",
+                answer.at,
+                answer.times,
+                theirs.times,
+                where,
+                ("*",),
+            )
+
+
+def _narrower(who: Asked, thin: Answer, wide: Answer) -> Iterator[Broken]:
+    """Where calls above 20 us make most of the products' time; the attention and the links are the same."""
+    where = np.asarray(wide.large >= 0.5)
+    own = ("gemm", "experts", "grouped_gemm")
+    yield from broken(
+        "narrower",
+        who,
+        f"{thin.question.name} over {wide.question.weights}",
+        wide.at,
+        thin.times,
+        wide.times,
+        where,
+        own,
+    )
+
+
+def _light(who: Asked, answer: Answer, where: Bools) -> Iterator[Broken]:
+    """Neither the estimate nor the low end of its interval."""
+    floor = np.maximum(answer.times.light, answer.kept)
+    seconds = answer.times.seconds
+    low = np.maximum(seconds / np.exp(step.Z90 * answer.times.sigma), np.minimum(answer.times.light, seconds))
+    bare = [Times(np.maximum(value, 1e-12), answer.times.light, {}) for value in (floor, low)]
+    yield from broken("speed of light", who, answer.question.name, answer.at, bare[0], bare[1], where)
+
+
+def _lower(hw: str, peak: str) -> bool:
+    """Whether a device has a lower rate, bandwidth or link than the one before it."""
+    old = before(hw)
+    if old is None:
+        return True
+    mine, theirs = hardware.load(hw), hardware.load(old)
+    if peak not in mine.peaks or peak not in theirs.peaks:
+        return True
+    links = [0.0 if d.scaleup is None else float(np.max(np.asarray(d.scaleup.bandwidth))) for d in (mine, theirs)]
+    rates = [(mine.peaks[peak], theirs.peaks[peak]), (mine.bandwidth, theirs.bandwidth), (links[0], links[1])]
+    return any(float(np.max(np.asarray(a))) < float(np.max(np.asarray(b))) for a, b in rates)
