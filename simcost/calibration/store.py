@@ -33,7 +33,7 @@ from simcost.hardware.profile import Device, loaders
 from simcost.num import Array
 from simcost.provenance import Basis
 
-_VERSION = b"23"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"24"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 of |log error| over 1.645, tables of all devices together
 # (docs/validation/stand-ins.md); collectives have too few.
 KIND = {
@@ -159,14 +159,16 @@ class Store:
             between = (0.0, 0.0)
         own = any(pick.own for pick in picks)
         return Found(
-            voices, Basis.FITTED if own else Basis.TRANSFERRED, f"{self.device.name}/{' and '.join(v.name for v in voices)}", self.device, between,
+            voices, Basis.FITTED if own else Basis.TRANSFERRED, " and ".join(voice.name for voice in voices), self.device, between,
             0.0 if own else max(far.sibling),
         )  # fmt: skip
 
     def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
         sources = [(None if device == "" else _shipped(device), path) for device, path in found]
-        named = " + ".join(table if ":" in table else f"{self.device.name}:{table}" for table in pick.tables)
+        named = " + ".join(
+            table.replace(":", "/") if ":" in table else f"{self.device.name}/{table}" for table in pick.tables
+        )
         return Voice(_curve(name, labels, self.device, sources), named, pick.engines, pick.how)
 
     def _run(self, name: str, family: Family, labels: Labels, which: str) -> Found | None:

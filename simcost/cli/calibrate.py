@@ -62,13 +62,15 @@ def report(
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters."""
+    """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
+    and what breaks a law over a grid of kernels and questions."""
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration, workers
+    from simcost.validation import laws
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.report(hw, family, workers.cores(), tell)  # more={"laws": ...}: tables of layers above
+        result = calibration.report(hw, family, workers.cores(), tell, None if family else laws.table(hw))
     if plot:
         from simcost.report.plot import calibration_figure
 

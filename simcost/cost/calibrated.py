@@ -16,6 +16,7 @@ from simcost.calibration.family import Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import collective, exchange, nccl
+from simcost.cost.carry import carried, without_rest
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import safe
 from simcost.cost.kernel import Roofline
@@ -33,7 +34,6 @@ from simcost.provenance import Basis
 
 _TABLES = "what no table knows"  # one source for all kernels: versions of engines and drivers, clocks of other machines
 BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
-_HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 _STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
@@ -255,7 +255,7 @@ class Calibrated:
         said = heard(found, theirs.flat(shape), points)
         if found.whole is not None:
             whole = family.terms(family.op(family.numbers(op), found.whole), found.device)
-            said = _without_rest(said, heard(found, whole.flat(shape), points))
+            said = without_rest(said, heard(found, whole.flat(shape), points))
         return said, mine, theirs, shape
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
@@ -267,7 +267,7 @@ class Calibrated:
         started, seconds = back(p.seconds * p.start), back(p.seconds)
         if mine is not theirs:
             scaled = mine.scaled(found.compute, found.memory)
-            seconds = seconds * _carried(found, scaled, theirs, name, started / seconds)
+            seconds = seconds * carried(found, scaled, theirs, name, started / seconds)
         seconds = maximum(seconds, light)
         overhead = minimum(started, seconds)
         working = seconds - overhead
@@ -305,31 +305,6 @@ class Calibrated:
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return _OTHER_RATES * found
-
-
-def _without_rest(part: Heard, whole: Heard) -> Heard:
-    """A kernel whose rows hold more than it: of what was taken off by the form, half may be wrong."""
-    taken = _HALF * np.abs(np.log(whole.seconds / part.seconds))
-    return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
-
-
-def _carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
-    """What a time becomes on another device, or in another format. What is no start follows the ratio of the two lights: wrong where
-    bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
-    that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
-    first does (docs/validation/stand-ins.md has both)."""
-    by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
-    if found.like is not None:
-        return plain(np.exp(by_light))
-    forms = [voice.curve.form for voice in found.voices]
-    by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
-    less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
-    return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
-
-
-def _light_of(terms: Terms, name: str) -> Num:
-    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
-    return maximum(terms.compute_s, terms.memory_s) + serial + 1e-30
 
 
 def _largest(name: str, found: Found) -> float:

@@ -44,7 +44,10 @@ def findings(argv: list[str], capsys: Any) -> tuple[int, list[dict[str, Any]], l
 def test_good_rows_are_sound(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = rows(tmp_path / "mine.csv", lambda s: 1.05 * s)
     code, (found,), todo, err = findings(["calibrate", "doctor", str(path), *OPTIONS, "--strict"], capsys)
-    assert (code, found["verdict"], todo) == (0, "sound", [])
+    assert (code, found["verdict"]) == (0, "sound")
+    assert all(
+        "1 rows over" in one["why"] for one in todo
+    )  # thinned, a row may stand alone above the next of its ladder
     assert found["best"] == "vllm 0.24.0"
     assert found["over_best"] == pytest.approx(1.05, abs=0.01)
     assert "--strict" not in err

@@ -232,20 +232,17 @@ def test_deepep_is_read_by_direction_and_reach_where_ranks_are_known(tmp_path: P
     assert not [one for one in tables(tmp_path, monkeypatch, frames, "gb200") if one.engine == "deepep"]
 
 
-def test_an_exchange_over_a_rack_carries_its_preparation(tmp_path: Path, monkeypatch: Any) -> None:
-    row = {"kernel_source": "NVLinkTwoSided", "moe_dtype": "nvfp4", "num_tokens": 64, "hidden_size": 7168, "topk": 8, "num_experts": 256,
+def test_an_exchange_over_a_rack_is_one_sided(tmp_path: Path, monkeypatch: Any) -> None:
+    row = {"kernel_source": "NVLinkOneSided", "moe_dtype": "nvfp4", "num_tokens": 64, "hidden_size": 7168, "topk": 8, "num_experts": 256,
            "moe_ep_size": 16}  # fmt: skip
-    rows = [
-        {**row, "op_name": f"alltoall_{op}", "latency": ms}
-        for op, ms in (("prepare", 0.01), ("dispatch", 0.02), ("combine", 0.03))
-    ]
-    rows.append({**row, "op_name": "alltoall_dispatch", "kernel_source": "NVLinkOneSided", "latency": 9.0})
+    rows = [{**row, "op_name": f"alltoall_{op}", "latency": ms} for op, ms in (("dispatch", 0.02), ("combine", 0.03))]
+    rows.append({**row, "op_name": "alltoall_dispatch", "kernel_source": "NVLinkTwoSided", "latency": 0.001})
     found = {
         one.labels["direction"]: one
         for one in tables(tmp_path, monkeypatch, {"comm/trtllm/1.3.0/trtllm_alltoall_perf.parquet": rows})
     }
     assert {one.engine for one in found.values()} == {"nvlink"}
-    assert found["dispatch"].seconds.tolist() == pytest.approx([3e-5])
+    assert found["dispatch"].seconds.tolist() == pytest.approx([2e-5])
     assert found["combine"].seconds.tolist() == pytest.approx([3e-5])
     assert found["dispatch"].numbers["width"].tolist() == [7168 * (0.5 + 1 / 16)]
     assert found["dispatch"].numbers["near"].tolist() == [7.5]  # 8 of 16 ranks, one in sixteen of them its own

@@ -20,7 +20,7 @@ from simcost.scenarios import measured
 H200, H100 = hardware.load("h200"), hardware.load("h100")
 BF16 = {"x": "bf16", "w": "bf16", "compute": "bf16"}
 HEAD = "family,kind,engine,tables,how\n"
-ROW = "gemm,bf16-bf16-bf16,{},{},1,own\n"
+ROW = "gemm,bf16-bf16-bf16,{},{},own\n"
 
 
 def folder(tmp_path: Path, *lines: str) -> Path:

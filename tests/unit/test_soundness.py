@@ -291,6 +291,21 @@ def pick(verdicts: Sequence[Verdict], device: str, engine: str) -> tuple[tuple[s
     return (found[0].references, found[0].how) if found else None
 
 
+def test_one_routing_that_ran_another_kernel_goes() -> None:
+    table = experts()
+    three = [replace(table, variant=np.full(len(table), v)) for v in (0.0, 1.01, 1.2)]
+    numbers = {name: np.tile(column, 3) for name, column in table.rows.numbers.items()}
+    seconds = np.tile(table.rows.seconds, 3)
+    seconds[5] *= 4.0
+    joined = evidence(
+        table.device, "experts", table.labels, Rows(numbers, seconds), "trtllm", "1.0",
+        np.concatenate([one.variant for one in three]),
+    )  # fmt: skip
+    bad = row_filters.another_kernel(joined)
+    assert np.flatnonzero(bad).tolist() == [5]
+    assert not row_filters.another_kernel(table).any()  # one routing alone says nothing
+
+
 def test_a_narrow_format_alone_must_gain_something() -> None:
     wide = gemm()
     assert "no other table of it" in why(gemm(8.0, form="fp8"), wide)

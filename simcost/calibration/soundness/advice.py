@@ -19,6 +19,7 @@ VERDICTS: Mapping[str, str] = {
     "at half the bytes": "look whether the narrow cache was in use: the same times for half the bytes mean that the wide one was read",
     "times the time of the": "look at clocks and power limit, and whether the kernel was built for this architecture"
     + _TRUST,
+    "no other table of it": "look for a fused kernel of this format; without one its weights are better widened",
     "small calls take": "time inside a CUDA graph, and leave wrappers (a cast, a choice of kernel) outside of what is timed",
 }
 _ELSEWHERE = "the same code fell there (a sibling part, or a newer version with the same times): look there first"
@@ -28,6 +29,7 @@ FILTERS: Mapping[str, str] = {
     ),
     "over": "time these rows again: a neighbour on the machine, a clock that dropped, or an autotuner that was still trying",
     "a clock that fell under load": "pause between repetitions or lock the clock: in a step a product of this size does not run for seconds on end",
+    "another kernel than": "time all routings again after one warm-up of the autotuner: the same shape must run the same kernel",
     "groups that reach": "look at peer access and NVLink between these ranks: the bytes went through the host",
     "models whose kernel": "tune the kernel for these models (vLLM, SGLang: benchmark_moe --tune), or leave them to the shipped tables",
 }

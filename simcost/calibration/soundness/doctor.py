@@ -27,7 +27,8 @@ from simcost.calibration.soundness.evidence import (
     more,
     shared,
 )
-from simcost.calibration.soundness.verdicts import judged, wider
+from simcost.calibration.soundness.groups import wider
+from simcost.calibration.soundness.verdicts import judged
 from simcost.calibration.store import row_terms
 from simcost.num import Array, Bools
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from simcost.calibration.soundness.evidence import TINY, Evidence, ladders, more
+from simcost.calibration.soundness.evidence import TINY, Evidence, hashed, ladders, more
 from simcost.num import Array, Bools, Index
 
 FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint
 SPIKE = 1.25
 RUNG = 4.0  # a rung further away than this factor says nothing of the row
 THROTTLED = 0.8
+ROUTINGS, OTHER = 3, 2.0  # of one shape: how many make a middle, and how far from it is another kernel
 _BRIEF, _LONG, _CUT = (100e-6, 200e-6), 500e-6, 200e-6  # s of work at the peak rate
 
 
@@ -80,8 +81,25 @@ def throttled(table: Evidence) -> Bools:
     return np.asarray(bound & (work > _CUT))
 
 
+def another_kernel(table: Evidence) -> Bools:
+    """Experts of one shape and token count that take twice the time of other routings of them, and twice as far from light: an autotuner
+    chose otherwise for that one (TensorRT-LLM, bf16, H200: 57, 55 and 222 us)."""
+    found = np.zeros(len(table), bool)
+    if table.family != "experts" or not table.routed:
+        return found
+    numbers = table.rows.numbers
+    same = hashed([numbers[name] for name in ("tokens", "copies", "experts", "hidden", "width")])
+    order = np.argsort(same, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(same[order].view(np.int64))) + 1):
+        if len(rows) >= ROUTINGS:
+            seconds, far = table.rows.seconds[rows], table.ratio[rows]
+            found[rows] = (seconds > OTHER * np.median(seconds)) & (far > OTHER * np.median(far))
+    return found
+
+
 FILTERS: Mapping[str, Callable[[Evidence], Bools]] = {
     f"below {FASTER:g} of its light": too_fast,
     f"over {SPIKE:g} times the time of a larger kernel": spikes,
     "a clock that fell under load": throttled,
+    "another kernel than for other routings": another_kernel,
 }  # in this order: what one takes out no later one sees

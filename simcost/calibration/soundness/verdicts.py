@@ -8,26 +8,23 @@ untuned kernel that engines do run (corroboration keeps what two engines agree o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.family import Labels
 from simcost.calibration.importers._tables import order
 from simcost.calibration.soundness import row_filters
-from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, hashed, median_ratio, shared
+from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
+from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
 from simcost.num import Bools
 
-FAR = 4.0  # times the light, at large sizes
-BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5, "collective": 2.0}  # how much faster another table must be
+BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
 START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, and above so many seconds
 SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
 SMALL_OTHER = 2.2
 COPY = 0.02
 _US = 1e-6  # s, for words
 NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
-LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
-GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
 AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other
 ROWS = {
     "gemm": 2000,
@@ -50,33 +47,14 @@ class Verdict:
     why: str
 
 
-@dataclass(slots=True)
-class Tables:
-    """All tables of one import, by device, family and kind."""
-
-    every: list[Evidence]
-    by_kind: dict[tuple[str, str, str], list[Evidence]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for table in self.every:
-            self.by_kind.setdefault((table.device.name, table.family, table.kind), []).append(table)
-
-    def rivals(self, table: Evidence) -> list[Evidence]:
-        """Other tables of the same kernel."""
-        return [one for one in self.of(table.device.name, table.family, table.kind) if one is not table]
-
-    def of(self, device: str, family: str, which: str) -> list[Evidence]:
-        return self.by_kind.get((device, family, which), [])
-
-
 def judged(tables: Sequence[Evidence]) -> list[Verdict]:
     """Rows filtered, then tables judged, then model groups of experts, then tables again without those."""
     clean = [row_filters.filtered(table) for table in tables]
     every = Tables(clean)
-    clean = [_without_slow_links(table, every) for table in clean]
+    clean = [without_slow_links(table, every) for table in clean]
     first = _verdicts(Tables(clean))
     sound = Tables([verdict.table for verdict in first if not verdict.why])
-    without = [_without_slow_groups(verdict.table, sound, bool(verdict.why)) for verdict in first]
+    without = [without_slow_groups(verdict.table, sound, bool(verdict.why)) for verdict in first]
     return _verdicts(Tables(without))
 
 
@@ -180,30 +158,6 @@ def _slower_than_predecessor(table: Evidence, tables: Tables) -> Iterable[str]:
                 break
 
 
-def _without_slow_links(table: Evidence, tables: Tables) -> Evidence:
-    """A collective without the groups in which it reaches less than a quarter of the link, where another table of the group reaches
-    twice as much, or none reaches it: a machine whose peers could not see each other."""
-    if table.family != "collective":
-        return table
-    out = np.zeros(len(table), bool)
-    for group in np.unique(table.rows.numbers["group"]):
-        best = _reached(table, group)
-        others = [found for one in tables.rivals(table) if (found := _reached(one, group)) is not None]
-        if (
-            best is not None
-            and best < LINK
-            and (max(others, default=0.0) > BETTER["collective"] * best or max(others, default=0.0) < LINK)
-        ):
-            out |= table.rows.numbers["group"] == group
-    return table.take(~out, f"groups that reach less than {LINK:.0%} of the link")
-
-
-def _reached(table: Evidence, group: float) -> float | None:
-    """The best share of the link at large sizes, of a group; None without such rows."""
-    mask = (table.rows.numbers["group"] == group) & (table.rows.numbers["bytes"] >= LARGE_BYTES)
-    return float(np.max(table.memory_s[mask] / table.rows.seconds[mask])) if mask.any() else None
-
-
 def _slow_small(table: Evidence, tables: Tables) -> Iterable[str]:
     if table.family not in ("gemm", "experts", "attention_prefill", "attention_decode", "batched_gemm"):
         return
@@ -273,51 +227,6 @@ def _corroborated(table: Evidence, tables: Tables, mask: Bools) -> bool:
         if abs(float(np.median(apart))) < AGREE and float(np.quantile(np.abs(apart), 0.75)) < AGREE_P75:
             return True
     return False
-
-
-def _without_slow_groups(table: Evidence, sound: Tables, fallen: bool) -> Evidence:
-    """Experts without the models that ran a kernel nobody tuned for them: far from light, and far above a sound table's time or
-    above that of a wider format. Where most of a table would go the table is the fault, and is judged as one."""
-    if table.family != "experts" or fallen:
-        return table
-    numbers = table.rows.numbers
-    group = hashed(
-        [numbers["hidden"], numbers["width"], numbers["experts"], np.round(numbers["copies"] / numbers["tokens"], 6)]
-    )
-    out = np.zeros(len(table), bool)
-    for each in np.unique(group):
-        mask = (group == each) & (table.light_s >= GROUP_LIGHT)
-        if (
-            int(mask.sum()) >= GROUP_LEAST
-            and float(np.median(table.ratio[mask])) > FAR
-            and _slow_group(table, sound, mask)
-        ):
-            out |= group == each
-    return table.take(~out, "models whose kernel was not tuned") if out.sum() < 0.5 * len(table) else table
-
-
-def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
-    wide = wider(table.family, table.labels)
-    rivals = [one for one in sound.of(table.device.name, table.family, table.kind) if one.name != table.name]
-    in_wide = [] if wide is None else sound.of(table.device.name, table.family, "-".join(wide.values()))
-    for others, limit in ((rivals, GROUP_SLOW), (in_wide, GROUP_WIDE)):
-        for other in others:
-            mine, theirs = shared(table, other)
-            good = mask[mine]
-            if int(good.sum()) >= GROUP_LEAST:
-                ratio = table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]
-                if float(np.median(ratio)) > limit:
-                    return True
-    return False
-
-
-def wider(family: str, labels: Labels) -> dict[str, str] | None:
-    """The same kernel in the next wider format that tables hold; None for bf16 and for what has no formats."""
-    if family.startswith("attention"):
-        return None if labels["kv"] == "bf16" else {**labels, "kv": "bf16", "compute": "bf16"}
-    if family not in ("gemm", "experts", "batched_gemm") or labels["w"] == "bf16":
-        return None
-    return {**labels, "w": "bf16", "compute": "bf16"}
 
 
 def _classes(table: Evidence) -> tuple[str, ...]:

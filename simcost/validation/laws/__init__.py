@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 
+from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY
 from simcost.result import Row
 from simcost.validation.laws import grid, kernels, questions
@@ -25,6 +26,12 @@ def broken(hw: str, engine: str = ANY) -> list[Row]:
     """What breaks a law on a device: one row a law and kind or question, the worst first; `why` where it is known to."""
     found = [*of_kernels([Asked(hw, engine)], grid.grids()), *of_questions([Asked(hw, engine)], questions.questions())]
     return [one.row for one in sorted(found, key=lambda one: (one.why != "", -one.beyond))]
+
+
+def table(hw: str) -> dict[str, list[Row]]:
+    """What a report prints of a device that ships with tables; nothing of another."""
+    rows = broken(hw) if hardware.load(hw).tables else []
+    return {"laws": rows} if rows else {}
 
 
 def of_kernels(everybody: Sequence[Asked], chosen: Sequence[Grid]) -> list[Broken]:

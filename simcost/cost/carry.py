@@ -1,0 +1,42 @@
+"""What a time becomes where its rows do not stand: on another device, in another format, without what was timed around it.
+
+Most likely to be wrong: a kernel that another device bounds otherwise. `calibrate transfer` measures what this is worth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from simcost.calibration.form import Terms
+from simcost.calibration.store import Found
+from simcost.cost.voices import Heard
+from simcost.num import Num, maximum, plain
+
+_HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
+
+
+def without_rest(part: Heard, whole: Heard) -> Heard:
+    """A kernel whose rows hold more than it: of what was taken off by the form, half may be wrong."""
+    taken = _HALF * np.abs(np.log(whole.seconds / part.seconds))
+    return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
+
+
+def carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
+    """What a time becomes on another device, or in another format. What is no start follows the ratio of the two lights: wrong where
+    bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
+    that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
+    first does (docs/validation/stand-ins.md has both)."""
+    by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
+    if found.like is not None:
+        return plain(np.exp(by_light))
+    forms = [voice.curve.form for voice in found.voices]
+    by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
+    less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
+    return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
+
+
+def _light_of(terms: Terms, name: str) -> Num:
+    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
+    return maximum(terms.compute_s, terms.memory_s) + serial + 1e-30
