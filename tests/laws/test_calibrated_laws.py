@@ -105,7 +105,7 @@ def test_a_device_that_nobody_measured_is_not_called_measured(path: str, kernels
         )
         return
     assert other.transferred_s > 0.5 * other.seconds
-    assert other.deviation / other.seconds > 1.5 * known.deviation / known.seconds
+    assert other.deviation / other.seconds > 1.25 * known.deviation / known.seconds
     same = ask("llama-3.1-8b", "h200", {f"hw.{path}": "x1"}).cost
     assert (same.seconds, same.measured_s, same.deviation) == (known.seconds, known.measured_s, known.deviation)
 

@@ -52,13 +52,18 @@ KNOWN = (
         "fp8 whether columns are 256 or 512, 16 and 28 in bf16)",
     ),
     Known(
+        "narrower", _ANY, _ANY, "(decode|prefill) .* fp8(_block)? over bf16", 1.15,
+        "steps of dense models in which such products take the most: the L40S, whose fp8 is twice its bf16 and whose kernels of fp8 blocks "
+        "are not, and many GPUs, whose shards have few columns",
+    ),
+    Known(
         "narrower|newer", _ANY, _ANY, "attention_prefill .*", 2.6,
         "prompts of less than 0.1 ms: tables of an fp8 cache, and of Blackwell, say so shape by shape; nobody has looked why",
     ),
     Known(
         "narrower", "l40s", _ANY, "attention_decode bf16-fp8-fp8-(gqa|latent)-write over bf16", 14.0,
         "the L40S's rows of a few sequences with an fp8 cache grow as if keys were not split (TensorRT-LLM: 131,072 keys take 2.2 ms "
-        "against 0.16), and its only MLA table for one is doubted by two",
+        "against 0.16), and its MLA table for one holds the times of bf16",
     ),
     Known(
         "narrower", _ANY, _ANY, "attention_decode bf16-fp8-fp8-(latent|window)-write over bf16", 1.6,
