@@ -1,6 +1,6 @@
 """The smooth part of a curve: what the analytic form misses, as a sparse Gaussian process on log dimensions.
 
-At most 200 centres, chosen farthest-first; Matern 5/2 with one length a dimension; weights by ridge regression, lengths
+At most 160 centres, chosen farthest-first; Matern 5/2 with one length a dimension; weights by ridge regression, lengths
 and noise by marginal likelihood. It tends to zero away from the centres, and is held outside their box. Most likely to be
 wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chapters 5 and 8 (subset of regressors).
 """
@@ -15,7 +15,7 @@ import numpy as np
 from simcost.calibration.rungs import risen
 from simcost.num import Array, Index
 
-CENTRES = 200
+CENTRES = 160
 _SEARCH_ROWS = 200
 _CHUNK = 256  # rows at a time: the kernel block stays in the processor's cache
 _TYPICAL = 2.5  # prior length: a factor of ten in a dimension
