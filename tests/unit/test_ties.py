@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import simcost
-from simcost.cost.cost import Cost, ratio_deviation
+from simcost.cost.cost import ALIKE, ALIKE_ASSUMED, Cost, ratio_deviation
 from simcost.scenarios import ties
 from simcost.scenarios.query import make, workload
 from simcost.scenarios.step import Z90, interval, run, tied
@@ -19,16 +19,25 @@ def cost(seconds, **spread) -> Cost:
 
 
 def test_shared_errors_cancel_and_others_join_in_quadrature() -> None:
-    assert ratio_deviation(cost(2.0, gemm=0.4), cost(1.0, gemm=0.2)) == pytest.approx(0.0)
+    common = {"machine": "the machine's state", "tables": "what no table knows"}
+    a, b = (Cost(memory_s=t, spread={name: 0.2 * t for name in common.values()}) for t in (2.0, 1.0))
+    assert ratio_deviation(a, b) == pytest.approx(0.0)
     assert ratio_deviation(cost(2.0, gemm=0.4), cost(1.0, experts=0.15)) == pytest.approx(math.hypot(0.2, 0.15))
-    one, other = cost(1.0, gemm=0.10, host=0.05), cost(4.0, gemm=0.10, host=0.20, attention=0.12)
-    assert ratio_deviation(one, other) == pytest.approx(math.hypot(0.10 - 0.025, 0.05 - 0.05, 0.03))
+    one, other = cost(1.0, gemm=0.10, experts=0.05), cost(4.0, gemm=0.10, experts=0.20, attention=0.12)
+    own = math.sqrt(2 * (1 - ALIKE) * (0.10 * 0.025 + 0.05 * 0.05))
+    assert ratio_deviation(one, other) == pytest.approx(math.hypot(0.10 - 0.025, 0.05 - 0.05, 0.03, own))
     assert ratio_deviation(one, other) == pytest.approx(ratio_deviation(other, one))
-    assert ratio_deviation(one, one * 3.0) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("source", "alike"), [("gemm fitted", ALIKE), ("gemm assumed", ALIKE_ASSUMED)])
+def test_kernels_of_one_family_are_wrong_together_in_part(source: str, alike: float) -> None:
+    a, b = (Cost(memory_s=t, spread={source: 0.2 * t}) for t in (2.0, 1.0))
+    assert ratio_deviation(a, b) == pytest.approx(0.2 * math.sqrt(2 * (1 - alike)))
+    assert ratio_deviation(cost(2.0, gemm=0.4), cost(1.0, experts=0.15)) == pytest.approx(math.hypot(0.2, 0.15))
 
 
 def test_overlapping_intervals_are_no_tie_where_the_error_is_shared() -> None:
-    a, b = cost(1.0, gemm=0.1), cost(1.1, gemm=0.11)
+    a, b = (Cost(memory_s=t, spread={"what no table knows": 0.1 * t}) for t in (1.0, 1.1))
     assert interval(a)[1] > interval(b)[0]
     assert not tied(a, b)
     assert tied(a, cost(1.1, attention=0.11))

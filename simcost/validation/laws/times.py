@@ -11,19 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.cost.cost import Cost
+from simcost.cost.cost import COMMON, Cost
 from simcost.num import Array, Bools, Index
 from simcost.result import Row
 from simcost.scenarios.step import Z90
 
 READING = 0.01  # of a time: no clock reads better over a run, and less is not said to be a fall
-SHARED = (
-    "what no table knows",
-    "the machine's state",
-    "kernels in a step",
-    "step overhead assumed",
-    "eager launch assumed",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +55,7 @@ def excess(less: Times, more: Times, own: tuple[str, ...] = ()) -> Array:
     for source in {*less.spread, *more.spread}:
         a = less.spread.get(source, np.zeros(1)) / less.seconds
         b = more.spread.get(source, np.zeros(1)) / more.seconds
-        apart = source not in SHARED and ("*" in own or source.split(" ")[0] in own)
+        apart = source not in COMMON and ("*" in own or source.split(" ")[0] in own)
         total = total + (a * a + b * b if apart else np.square(a - b))
     return np.asarray(np.log(less.seconds / more.seconds) - Z90 * np.sqrt(total))
 
