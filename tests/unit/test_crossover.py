@@ -56,5 +56,7 @@ def test_without_a_past_the_forms_have_no_crossover_that_is_more_than_noise() ->
 
 
 def test_what_two_costs_owe_to_one_source_does_not_part_them() -> None:
-    a, b = (Cost(compute_s=t, spread={"the machine's state": 1.1 * t, own: 0.3 * t}) for t, own in ((2.0, "a"), (5.0, "b")))
+    a, b = (
+        Cost(compute_s=t, spread={"the machine's state": 1.1 * t, own: 0.3 * t}) for t, own in ((2.0, "a"), (5.0, "b"))
+    )
     assert ratio_deviation(a, b) == pytest.approx(0.3 * 2**0.5)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -55,4 +56,4 @@ def test_a_step_of_more_sequences_is_not_faster() -> None:
         ("llama-3.1-70b", "gb200", {"plan.tp": 4, "plan.weight_dtype": "fp8"}), ("deepseek-v3", "gb200", {"plan.ep": 64}),
     ):  # fmt: skip
         times = [tpot(model, hw, batch, **sets) for batch in (1, 2, 4, 32, 64, 128)]
-        assert all(later >= 0.98 * earlier for earlier, later in zip(times, times[1:], strict=False)), times
+        assert all(later >= 0.98 * earlier for earlier, later in pairwise(times)), times

@@ -20,7 +20,7 @@ def cost(seconds, **spread) -> Cost:
 
 def test_shared_errors_cancel_and_others_join_in_quadrature() -> None:
     common = {"machine": "the machine's state", "tables": "what no table knows"}
-    a, b = (Cost(memory_s=t, spread={name: 0.2 * t for name in common.values()}) for t in (2.0, 1.0))
+    a, b = (Cost(memory_s=t, spread=dict.fromkeys(common.values(), 0.2 * t)) for t in (2.0, 1.0))
     assert ratio_deviation(a, b) == pytest.approx(0.0)
     assert ratio_deviation(cost(2.0, gemm=0.4), cost(1.0, experts=0.15)) == pytest.approx(math.hypot(0.2, 0.15))
     one, other = cost(1.0, gemm=0.10, experts=0.05), cost(4.0, gemm=0.10, experts=0.20, attention=0.12)
