@@ -9,7 +9,7 @@ Most likely to be wrong: independence of rows; neighbours in a table were timed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.rungs import Ladder
 from simcost.calibration.sites import Sites
-from simcost.num import Array, Bools, Index, Num
+from simcost.num import Array, Bools, Index, Ints, Num
 
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
@@ -64,6 +64,9 @@ class Curve:
     outer: float
     largest: float
     rows: int
+    # What the rows of several tables hold apart (`parts.part_of`), and which of the tables each is of; nothing for one table.
+    parts: Array = field(default_factory=lambda: np.zeros(0))
+    table: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def sound(self) -> bool:
@@ -77,6 +80,13 @@ class Curve:
         if np.isinf(r.lengths[feature]):
             return float(r.fixed[feature])
         return float(r.centres[:, feature].max() * r.lengths[feature])
+
+    def table_of(self, part: Array) -> Ints:
+        """Which table the rows of each part are of; the first for parts that none holds. [n] -> [n]"""
+        if not len(self.parts):
+            return np.zeros(len(part), np.int64)
+        place = np.minimum(np.searchsorted(self.parts, part), len(self.parts) - 1)
+        return np.where(self.parts[place] == part, self.table[place], 0.0).astype(np.int64)
 
     def predict(self, terms: Terms, at: At) -> Prediction:
         """terms: arrays [n] or scalars, at the points `at`."""
@@ -166,7 +176,7 @@ def pack(curve: Curve) -> Array:
     """Everything in one vector, for the cache."""
     r, s = curve.residual, curve.sites
     head = [curve.wide, curve.scale, curve.site, curve.outer, curve.largest, curve.rows, len(curve.form.sizes), len(r.lengths),
-            len(r.centres), len(s.keys), len(s.knots), r.reach]  # fmt: skip
+            len(r.centres), len(s.keys), len(s.knots), r.reach, len(curve.parts)]  # fmt: skip
     body = [
         curve.form.vector(),
         r.lengths,
@@ -181,20 +191,23 @@ def pack(curve: Curve) -> Array:
         s.left,
         s.near,
         s.on,
+        curve.parts,
+        curve.table,
     ]
     return np.concatenate([np.asarray(head, np.float64), *body])
 
 
 def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
-    head, rest = values[:12], values[12:]
+    head, rest = values[:13], values[13:]
     sizes, d, c, s, k = (int(v) for v in head[6:11])
-    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k, k, k]
+    p = int(head[12])
+    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k, k, k, p, p]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])
     surface = Residual(parts[1], parts[3].reshape(c, d), parts[4], parts[5], float(head[11]), parts[2])
     return Curve(
-        forms.from_vector(parts[0]), surface, Sites(*parts[6:]), float(head[0]), float(head[1]),
-        float(head[2]), float(head[3]), float(head[4]), int(head[5]),
+        forms.from_vector(parts[0]), surface, Sites(*parts[6:13]), float(head[0]), float(head[1]),
+        float(head[2]), float(head[3]), float(head[4]), int(head[5]), parts[13], parts[14],
     )  # fmt: skip

@@ -20,6 +20,8 @@ MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopp
 _WIDEST = 1e5  # kernels that need more than that never saturate: something else is at work
 _PRIOR_SD = np.array([1.5, 0.5, 0.4, 0.7, 1.5, 0.7])
 _SIZE_SD = 1.5
+_HELD_SD = 1e-4  # holds a size at its prior
+_VARIES = 1.5  # largest over smallest, from which on rows tell what a size does
 _HUBER = 0.25
 _STEPS = 60
 
@@ -42,7 +44,7 @@ class Terms:
         sizes = tuple(np.asarray(size)[index] for size in self.sizes)
         return Terms(pick[0], pick[1], pick[2], pick[3], sizes)
 
-    def scaled(self, compute: float, memory: float) -> Terms:
+    def scaled(self, compute: Num, memory: Num) -> Terms:
         """As if the datasheet's rates were so many times lower."""
         return Terms(self.compute_s * compute, self.memory_s * memory, self.serial_s * memory, self.bytes, self.sizes)
 
@@ -113,9 +115,14 @@ def fit(x: Terms, seconds: Array) -> Form:
     return min((_climb(x, seconds, first, prior) for first in (prior, slow)), key=lambda found: found[0])[1]
 
 
+def _varies(size: Num) -> bool:
+    """Whether rows tell what a size does: of one that hardly varies any half-saturation fits, and other sizes would pay for it."""
+    return float(np.max(size)) > _VARIES * float(np.min(size))
+
+
 def _climb(x: Terms, seconds: Array, theta: Array, prior: Array) -> tuple[float, Form]:
     """Levenberg-Marquardt from one start: (loss, form)."""
-    weight = 1.0 / np.concatenate([_PRIOR_SD, np.full(len(x.sizes), _SIZE_SD)]) ** 2
+    weight = 1.0 / np.concatenate([_PRIOR_SD, [_SIZE_SD if _varies(size) else _HELD_SD for size in x.sizes]]) ** 2
     noise = 0.1**2  # prior strength: as if one row had ten per cent of noise
     target = np.log(seconds)
 

@@ -30,10 +30,10 @@ from simcost.errors import SpecError, say
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device, loaders
-from simcost.num import Array
+from simcost.num import Array, Num
 from simcost.provenance import Basis
 
-_VERSION = b"25"  # of the fitting code: raise it when the same rows give another curve
+_VERSION = b"27"  # of the fitting code: raise it when the same rows give another curve
 # Sigma of the log of a related kind of the same device, by family: P90 of |log error| over 1.645, tables of all devices together
 # (docs/validation/stand-ins.md); collectives have too few.
 KIND = {
@@ -46,18 +46,27 @@ LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 @dataclass(frozen=True, slots=True)
 class Voice:
     """A curve with a say in a kernel's time. `name`: whose rows; `engines`: for whom it speaks; `how`: by
-    which rule it was chosen."""
+    which rule it was chosen. Of every table behind the curve, `lent`: whether it is a sibling's, `others`: whether it is of an engine
+    that was not asked for."""
 
     curve: Curve
     name: str
     engines: tuple[str, ...] = ()
     how: str = ""
+    lent: tuple[bool, ...] = (False,)
+    others: tuple[bool, ...] = (False,)
+
+    @property
+    def one(self) -> bool:
+        """Whether all of it is of one table."""
+        return len(self.lent) == 1
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """Curves that answer together, what their answer rests on, where it comes from in words. `device`: at whose datasheet rates the
-    curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels (0: the engine asked for answers).
+    curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels; `asked`: whether one engine was asked
+    for, whose own rows do not differ; `sibling`: sigma of the log that a sibling's rows among them add.
     `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
     reaches its rates than the one that asks, as their profiles state it; `drift`: sigma of the log by which the measured machine changes
     from hour to hour. `whole`: the kind of the rows, where what is asked is a part of what was timed (a core without the write of the
@@ -68,9 +77,11 @@ class Found:
     origin: str
     device: Device
     between: tuple[float, float] = (0.0, 0.0)
+    asked: bool = False
+    sibling: float = 0.0
     extra: float = 0.0
     compute: float = 1.0
-    memory: float = 1.0
+    memory: Num = 1.0
     drift: float = 0.0
     whole: Labels | None = None
     like: Labels | None = None
@@ -134,9 +145,8 @@ class Store:
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:
             return None
-        assert self.sibling is not None
         extra = float(np.hypot(borrowed.extra, self.device.sibling_spread))
-        compute, memory = reached(name, self.sibling.device, self.device)
+        compute, memory = reached(name, borrowed.device, self.device)
         return replace(borrowed, basis=Basis.TRANSFERRED, extra=extra, compute=compute, memory=memory)
 
     def _own(self, name: str, family: Family, labels: Labels, engine: str) -> Found | None:
@@ -154,13 +164,11 @@ class Store:
             return None
         voices = tuple(self._voice(name, labels, pick) for pick in picks)
         far = tables.apart(name, kind(labels))
-        between = far.engine if engine == ANY or any(pick.substitute for pick in picks) else (0.0, 0.0)
-        if all(pick.engine == ANY for pick in picks):  # a library: the same whoever calls it
-            between = (0.0, 0.0)
+        library = all(pick.engine == ANY for pick in picks)  # the same whoever calls it
         own = any(pick.own for pick in picks)
         return Found(
-            voices, Basis.FITTED if own else Basis.TRANSFERRED, " and ".join(voice.name for voice in voices), self.device, between,
-            0.0 if own else max(far.sibling),
+            voices, Basis.FITTED if own else Basis.TRANSFERRED, " and ".join(voice.name for voice in voices), self.device,
+            (0.0, 0.0) if library else far.engine, engine != ANY, max(far.sibling),
         )  # fmt: skip
 
     def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
@@ -169,7 +177,7 @@ class Store:
         named = " + ".join(
             table.replace(":", "/") if ":" in table else f"{self.device.name}/{table}" for table in pick.tables
         )
-        return Voice(_curve(name, labels, self.device, sources), named, pick.engines, pick.how)
+        return Voice(_curve(name, labels, self.device, sources), named, pick.engines, pick.how, pick.lent, pick.others)
 
     def _run(self, name: str, family: Family, labels: Labels, which: str) -> Found | None:
         """The first run of a kind ("measured" or "imported") with enough rows."""
@@ -295,10 +303,11 @@ def _unpacked(path: Path) -> Curve:
 
 def _fitted(name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
     """A curve through the rows of some files. Raises SpecError when they make none."""
-    rows = tables.joined(name, labels, device, sources)
+    rows, parts, table = tables.joined(name, labels, device, sources)
     say(f"fitting curves of {device.name} on first use (kept in {folder()})")
     with naming(sources[0][1]):
-        return fitted(families()[name], rows, labels, device)
+        found = fitted(families()[name], rows, labels, device)
+    return replace(found, parts=parts, table=table) if len(sources) > 1 else found
 
 
 @contextmanager

@@ -61,9 +61,20 @@ class Pick:
         return ":" not in self.tables[0]
 
     @property
+    def lent(self) -> tuple[bool, ...]:
+        """Of every table, whether it is a sibling's."""
+        return tuple(":" in table for table in self.tables)
+
+    @property
+    def others(self) -> tuple[bool, ...]:
+        """Of every table, whether it is another engine's."""
+        whose = (table.rpartition(":")[2].partition("/")[0] for table in self.tables)
+        return tuple(self.engine not in (ANY, name) for name in whose)
+
+    @property
     def substitute(self) -> bool:
         """Whether another engine's table stands in for this one's."""
-        return self.engine != ANY and self.tables[0].rpartition(":")[2].partition("/")[0] != self.engine
+        return self.others[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,23 +203,28 @@ def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path
     return found
 
 
-def joined(name: str, labels: Labels, device: Device, tables: list[tuple[Device | None, Path]]) -> Rows:
-    """Rows of a pick: those of the first table, and of the others what it lacks. A sibling's rows are scaled by the ratio of the two
-    lights where a kernel is more than its start. `tables`: (None for `device` itself, file)."""
+def joined(
+    name: str, labels: Labels, device: Device, tables: list[tuple[Device | None, Path]]
+) -> tuple[Rows, np.ndarray, np.ndarray]:
+    """(rows of a pick, its parts in order, which table each is of): the rows of the first table, and of the others the parts that it
+    lacks. A sibling's rows are scaled by the ratio of the two lights where a kernel is more than its start. `tables`: (None for `device`
+    itself, file)."""
     family = families()[name]
     parts: list[Rows] = []
-    known = np.zeros(0)
-    for theirs, path in tables:
+    known, whose = np.zeros(0), np.zeros(0)
+    for number, (theirs, path) in enumerate(tables):
         _, rows = files.kernels(path, family)
         if theirs is not None:
             rows = scaled(name, labels, rows, theirs, device)
         part = part_of(name, rows.numbers)
         if parts:
             rows, part = _only(rows, part, ~np.isin(part, known))
-        known = np.concatenate([known, np.unique(part)])
+        known = np.concatenate([known, new := np.unique(part)])
+        whose = np.concatenate([whose, np.full(len(new), number)])
         parts.append(rows)
     numbers = {column: np.concatenate([rows.numbers[column] for rows in parts]) for column in family.NUMBERS}
-    return Rows(numbers, np.concatenate([rows.seconds for rows in parts]))
+    order = np.argsort(known)
+    return Rows(numbers, np.concatenate([rows.seconds for rows in parts])), known[order], whose[order]
 
 
 def _only(rows: Rows, part: np.ndarray, keep: np.ndarray) -> tuple[Rows, np.ndarray]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from simcost.calibration.family import Labels, at, families, kind
 from simcost.calibration.form import Terms
+from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import collective, exchange, nccl
 from simcost.cost.carry import carried, without_rest
@@ -24,7 +25,7 @@ from simcost.cost.light import light_seconds
 from simcost.cost.voices import Heard, heard
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, every, maximum, minimum, plain, sqrt
+from simcost.num import Array, Mask, Num, every, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
@@ -147,7 +148,7 @@ class Calibrated:
                 inner, net = exchange.parts(op, self.device)
                 inside = self._traffic(inner)
                 # Rows of another device's network do not know what this one does inside its nodes.
-                mine = net.beside(inside) if mine is None else mine * maximum(inside.seconds / mine.seconds, 1.0)
+                mine = net.beside(inside) if mine is None else mine.slowed(maximum(inside.seconds / mine.seconds, 1.0))
             if mine is not None:
                 cost = mine.where(here, cost)
         return cost
@@ -187,7 +188,7 @@ class Calibrated:
         wider = self._wider(name, labels, largest) if np.any(safe.group > largest) else None
         if wider is not None:
             theirs = self._held(safe, name, wider, light)
-            mine = (theirs * maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
+            mine = theirs.slowed(maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
         mine = _on_wire(mine)
         if self._other_links(found):
             mine = mine.beside(collective.inside_cost(safe, self.device))
@@ -199,7 +200,7 @@ class Calibrated:
         most = np.minimum(op.group, _largest(name, found))
         if np.any(most < op.group):
             held = self._priced(replace(op, group=most), name, found, light).seconds
-            mine = mine * maximum(held / mine.seconds, 1.0)
+            mine = mine.slowed(maximum(held / mine.seconds, 1.0))
         return mine
 
     def _other_links(self, found: Found) -> bool:
@@ -216,10 +217,12 @@ class Calibrated:
         with 78 of them and the link of 132, takes twice as long; H800, with as many and a link of 200 GB/s, is held by the link."""
         mine, theirs = self.device.scaleup, found.device.scaleup
         counts = self.device.sm_count, found.device.sm_count
-        if op.mode != "low_latency" or every(op.nodes > 1.0) or mine is None or theirs is None or None in counts:
+        if op.mode != "low_latency" or every(op.nodes > 1.0) or mine is None or theirs is None:
             return found
-        copied = theirs.bandwidth * cast(float, counts[0]) / cast(float, counts[1])
-        return replace(found, memory=found.memory * float(np.max(np.maximum(mine.bandwidth / copied, 1.0))))
+        if counts[0] is None or counts[1] is None:
+            return found
+        copied = theirs.bandwidth * counts[0] / counts[1]
+        return replace(found, memory=found.memory * maximum(mine.bandwidth / copied, 1.0))
 
     def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
         """The nearest sibling's curve through larger groups than a device's own."""
@@ -241,7 +244,7 @@ class Calibrated:
             return None
         (name, claim), *_ = found
         p, _, _, _ = self._said(op, name, claim)
-        stand_in = float(np.hypot(claim.extra, self._away(op)))
+        stand_in = float(np.sqrt(claim.extra**2 + self._away(op) ** 2 + p.lent[0] * claim.sibling**2))
         return {"scatter": float(p.sigma[0]), "engines": float(p.between[0]), "stand_in": stand_in}
 
     def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Terms, Terms, tuple[int, ...]]:
@@ -252,7 +255,7 @@ class Calibrated:
         stands = op if found.like is None else family.op(family.numbers(op), found.like)
         theirs = mine if same and stands is op else family.terms(stands, found.device)
         points, shape = at(family, op, theirs)
-        said = heard(found, theirs.flat(shape), points)
+        said = heard(found, theirs.flat(shape), points, _part(name, op, found, shape))
         if found.whole is not None:
             whole = family.terms(family.op(family.numbers(op), found.whole), found.device)
             said = without_rest(said, heard(found, whole.flat(shape), points))
@@ -268,19 +271,21 @@ class Calibrated:
         if mine is not theirs:
             scaled = mine.scaled(found.compute, found.memory)
             seconds = seconds * carried(found, scaled, theirs, name, started / seconds)
+        lent, row = back(p.lent), back(1.0 * p.measured) * (seconds >= light)
         seconds = maximum(seconds, light)
         overhead = minimum(started, seconds)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
         computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
         away = self._away(op)
-        own = 1.0 * (away <= 0.0) if found.basis is Basis.FITTED else 0.0
-        measured = seconds * back(1.0 * p.measured) * own
+        own = 1.0 * (away <= 0.0) * (1.0 - lent) if found.basis is Basis.FITTED else 0.0
+        measured = seconds * row * own
         fitted = (seconds - measured) * own
         transferred = seconds - measured - fitted
+        variance = back(np.square(p.sigma) + np.square(p.between) + p.lent * found.sibling**2)
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
-            self._spread(name, found, seconds, sqrt(back(np.square(p.sigma) + np.square(p.between)) + found.extra**2 + away * away)),
+            self._spread(name, found, seconds, sqrt(variance + found.extra**2 + away * away)),
         )  # fmt: skip
 
     def _spread(self, name: str, found: Found, seconds: Num, sigma: Num) -> dict[str, Num]:
@@ -305,6 +310,15 @@ class Calibrated:
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return _OTHER_RATES * found
+
+
+def _part(name: str, op: Op, found: Found, shape: tuple[int, ...]) -> Array | None:
+    """Which part of a table an op is (`parts.part_of`), on every point; None where every voice is of one table."""
+    if all(voice.one for voice in found.voices):
+        return None
+    numbers = families()[name].numbers(op)
+    part = part_of(name, {column: np.asarray(value, np.float64) for column, value in numbers.items()})
+    return np.broadcast_to(part, shape).ravel()
 
 
 def _largest(name: str, found: Found) -> float:

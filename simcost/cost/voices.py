@@ -26,28 +26,31 @@ _LEAST_APART = 0.5  # of how far engines lie apart over all shapes
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What all voices say together: seconds [n], the share of them that is start-up, sigma of the log of their curves, sigma of the log
-    between engines, on a measured row."""
+    between engines, on a measured row, the share of the voices that have it from a sibling's rows."""
 
     seconds: Array
     start: Array
     sigma: Array
     between: Array
     measured: Bools
+    lent: Array
 
     def take(self, index: Index | None) -> Heard:
         return Heard(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
 
 
-def heard(found: Found, terms: Terms, points: At) -> Heard:
-    """Of all points, each kind of them asked once. terms: arrays [n], at the rates of the curves' device."""
+def heard(found: Found, terms: Terms, points: At, part: Array | None = None) -> Heard:
+    """Of all points, each kind of them asked once. terms: arrays [n], at the rates of the curves' device; part [n]: which part of a table
+    each is, where voices are of several tables."""
     first, which = _distinct(points, terms)
     if first is None:
-        return _together(found, terms, points)
-    return _together(found, terms.take(first), points.take(first)).take(which)
+        return _together(found, terms, points, part)
+    return _together(found, terms.take(first), points.take(first), None if part is None else part[first]).take(which)
 
 
-def _together(found: Found, terms: Terms, points: At) -> Heard:
-    """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all."""
+def _together(found: Found, terms: Terms, points: At, part: Array | None) -> Heard:
+    """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all. Rows of
+    an engine that was asked for do not differ from it."""
     said = [voice.curve.predict(terms, points) for voice in found.voices]
     logs = np.stack([np.log(p.seconds) for p in said])
     mean = logs.mean(axis=0)
@@ -56,9 +59,22 @@ def _together(found: Found, terms: Terms, points: At) -> Heard:
     start = np.mean([_start(p) for p in said], axis=0)
     size = np.maximum(np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s))
     table = np.where(size >= LARGE, found.between[1], found.between[0])
-    between = table if len(said) == 1 else np.maximum(logs.std(axis=0), _LEAST_APART * table)
-    measured = np.all([p.measured for p in said], axis=0)
-    return Heard(np.exp(mean), start, np.sqrt(variance), between + 0.0 * mean, measured)
+    lent, others = (_share(found, whose, part, mean) for whose in ("lent", "others"))
+    if len(said) > 1:
+        between = np.maximum(logs.std(axis=0), _LEAST_APART * table)
+    else:
+        between = table * others if found.asked else table + 0.0 * mean
+    measured = np.all([p.measured for p in said], axis=0) & (lent <= 0.0)
+    return Heard(np.exp(mean), start, np.sqrt(variance), between, measured, lent)
+
+
+def _share(found: Found, whose: str, part: Array | None, like: Array) -> Array:
+    """The share of the voices whose table for a point is a sibling's ("lent"), or of an engine that was not asked for ("others"). [n]"""
+    total = np.zeros_like(like)
+    for voice in found.voices:
+        flags = np.asarray(getattr(voice, whose), np.float64)
+        total = total + (flags[0] if part is None or voice.one else flags[voice.curve.table_of(part)])
+    return total / len(found.voices)
 
 
 def _start(p: Prediction) -> Array:

@@ -110,7 +110,8 @@ def test_what_the_first_table_lacks_comes_from_the_others(tmp_path: Path) -> Non
     labels = {"what": "all_reduce", "backend": "custom"}
     one = write(tmp_path / "a" / "collective" / "all_reduce-custom.csv", (2.0, 4.0), 1e-5)
     two = write(tmp_path / "b" / "collective" / "all_reduce-custom.csv", (4.0, 8.0), 2e-5)
-    rows = tables.joined("collective", labels, H200, [(None, one), (None, two)])
+    rows, parts, table = tables.joined("collective", labels, H200, [(None, one), (None, two)])
+    assert (parts.tolist(), table.tolist()) == ([2.0, 4.0, 8.0], [0.0, 0.0, 1.0])
     by_group = {group: set(rows.seconds[rows.numbers["group"] == group]) for group in (2.0, 4.0, 8.0)}
     assert by_group == {2.0: {1e-5}, 4.0: {1e-5}, 8.0: {2e-5}}
 

@@ -16,6 +16,8 @@ from simcost.num import Bools
 
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
 GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
+GROUP_SIBLING = 1.75  # times the light of the same kernel of the same engine on a sibling part, at large sizes
+SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
 TWICE = 2.0  # how much faster another table of the group must be
 FAR = 4.0  # times the light, at large sizes
 
@@ -75,11 +77,10 @@ def without_slow_groups(table: Evidence, sound: Tables, fallen: bool) -> Evidenc
     out = np.zeros(len(table), bool)
     for each in np.unique(group):
         mask = (group == each) & (table.light_s >= GROUP_LIGHT)
-        if (
-            int(mask.sum()) >= GROUP_LEAST
-            and float(np.median(table.ratio[mask])) > FAR
-            and _slow_group(table, sound, mask)
-        ):
+        if int(mask.sum()) < GROUP_LEAST:
+            continue
+        far = float(np.median(table.ratio[mask])) > FAR
+        if (far and _slow_group(table, sound, mask)) or _slow_beside_siblings(table, sound, mask):
             out |= group == each
     return table.take(~out, "models whose kernel was not tuned") if out.sum() < 0.5 * len(table) else table
 
@@ -95,6 +96,22 @@ def _slow_group(table: Evidence, sound: Tables, mask: Bools) -> bool:
             if int(good.sum()) >= GROUP_LEAST:
                 ratio = table.rows.seconds[mine[good]] / other.rows.seconds[theirs[good]]
                 if float(np.median(ratio)) > limit:
+                    return True
+    return False
+
+
+def _slow_beside_siblings(table: Evidence, sound: Tables, mask: Bools) -> bool:
+    """Whether large sizes reach far less of their light than the same engine's kernel does on a sibling part: one of the two ran without
+    the configuration that was tuned for it."""
+    large = mask & (table.light_s >= np.median(table.light_s[mask]))
+    for line in SIBLINGS:
+        for sibling in line if table.device.name in line else ():
+            for other in sound.of(sibling, table.family, table.kind):
+                mine, theirs = shared(table, other)
+                good = large[mine]
+                if other.engine != table.engine or sibling == table.device.name or int(good.sum()) < GROUP_LEAST:
+                    continue
+                if float(np.median(table.ratio[mine[good]] / other.ratio[theirs[good]])) > GROUP_SIBLING:
                     return True
     return False
 

@@ -15,7 +15,8 @@ import numpy as np
 from simcost.calibration.importers._tables import LIBRARIES, order
 from simcost.calibration.parts import FAMILIES, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
-from simcost.calibration.soundness.verdicts import SIBLINGS, Verdict, enough
+from simcost.calibration.soundness.groups import SIBLINGS
+from simcost.calibration.soundness.verdicts import Verdict, enough
 from simcost.num import Array
 
 MOST_FILLS = 2

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from simcost.calibration.soundness.evidence import LEAST, Evidence, shared
+from simcost.calibration.soundness.groups import SIBLINGS
 from simcost.calibration.soundness.picks import Pick
-from simcost.calibration.soundness.verdicts import SIBLINGS
 from simcost.calibration.tables import LARGE
 from simcost.num import Array
 

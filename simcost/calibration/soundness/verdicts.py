@@ -15,7 +15,7 @@ import numpy as np
 from simcost.calibration.importers._tables import order
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
-from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
+from simcost.calibration.soundness.groups import FAR, SIBLINGS, Tables, wider, without_slow_groups, without_slow_links
 from simcost.num import Bools
 
 BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
@@ -36,7 +36,6 @@ ROWS = {
 ROWS_OTHER = 20
 # A part and the one it follows; where its rates for the format are not lower it is not slower.
 PREDECESSOR = {"h100": "a100", "h200": "h100", "b200": "h200", "b300": "b200", "gb200": "h200", "gb300": "gb200"}
-SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
 
 
 @dataclass(frozen=True, slots=True)
