@@ -64,7 +64,7 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Curves that answer together, what their answer rests on, where it comes from in words. `device`: at whose datasheet rates the
+    """Curves that answer together, what their answer rests on, the kind of their rows. `device`: at whose datasheet rates the
     curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels; `asked`: whether one engine was asked
     for, whose own rows do not differ; `sibling`: sigma of the log that a sibling's rows among them add.
     `extra`: sigma of the log that standing in for another kind or device adds; `compute`, `memory`: how much better the curves' device
@@ -74,7 +74,7 @@ class Found:
 
     voices: tuple[Voice, ...]
     basis: Basis
-    origin: str
+    kind: str
     device: Device
     between: tuple[float, float] = (0.0, 0.0)
     asked: bool = False
@@ -135,13 +135,12 @@ class Store:
         for other in family.relatives(labels):
             found = self._own(name, family, other, engine)
             if found is not None:
-                origin = f"{found.origin}, as {kind(other)}"
                 if _twins(labels, other):
-                    return replace(found, origin=origin)
+                    return found
                 if _part(labels, other):
-                    return replace(found, basis=Basis.TRANSFERRED, origin=origin, whole=other)
+                    return replace(found, basis=Basis.TRANSFERRED, whole=other)
                 extra = float(np.hypot(found.extra, KIND.get(name, OTHER)))
-                return replace(found, basis=Basis.TRANSFERRED, origin=origin, extra=extra, like=other)
+                return replace(found, basis=Basis.TRANSFERRED, extra=extra, like=other)
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:
             return None
@@ -167,7 +166,7 @@ class Store:
         library = all(pick.engine == ANY for pick in picks)  # the same whoever calls it
         own = any(pick.own for pick in picks)
         return Found(
-            voices, Basis.FITTED if own else Basis.TRANSFERRED, " and ".join(voice.name for voice in voices), self.device,
+            voices, Basis.FITTED if own else Basis.TRANSFERRED, kind(labels), self.device,
             (0.0, 0.0) if library else far.engine, engine != ANY, max(far.sibling),
         )  # fmt: skip
 
@@ -186,9 +185,8 @@ class Store:
         for path in paths:
             run = path.parent.parent
             if files.enough(path, family, LEAST):
-                origin = f"{self.device.name}/{run.name}"
-                voice = Voice(load(path, name, labels, self.device), run.name)
-                return Found((voice,), Basis.FITTED, origin, self.device, drift=self._drifts(run))
+                voice = Voice(load(path, name, labels, self.device), f"{self.device.name}/{run.name}", how="own")
+                return Found((voice,), Basis.FITTED, kind(labels), self.device, drift=self._drifts(run))
             say(  # a run that was stopped has many such files, and one line says it of all
                 f"{path}: passed over: fewer than {LEAST} rows make no curve; so are other kinds of this run",
                 about=str(run),

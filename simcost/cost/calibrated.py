@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from simcost.calibration.family import Labels, at, families, kind
+from simcost.calibration.family import Labels, at, families
 from simcost.calibration.form import Terms
 from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found, Store, Voice
@@ -57,6 +57,7 @@ class Calibrated:
         self.multiprocessors = device.multiprocessors
         self._roofline = Roofline(device)
         self._store = store(device)
+        self._asked: list[tuple[str, Found]] | None = None  # who is asked, while `voices` wants to know
 
     def knows(self, op: Op) -> bool:
         """Whether measurements answer for this kernel as a whole, and not better for its parts."""
@@ -73,16 +74,12 @@ class Calibrated:
 
     def _claims(self, op: Op) -> list[tuple[str, Mask, Found | None]]:
         """(family, where it answers, its curve) for every family that has a say in this op."""
-        return [(name, covers, found) for name, _, covers, found in self._claimed(op)]
-
-    def _claimed(self, op: Op) -> list[tuple[str, Labels, Mask, Found | None]]:
-        """The same with the kind that was asked for."""
         claims = []
         for name, family in families().items():
             labels = family.labels(op)
             if labels is not None and np.any(family.covers(op)):
                 speaks, found = self._answering(name, labels)
-                claims.append((speaks, labels, family.covers(op), found))
+                claims.append((speaks, family.covers(op), found))
         return claims
 
     def _answering(self, name: str, labels: Labels) -> tuple[str, Found | None]:
@@ -95,14 +92,11 @@ class Calibrated:
         return name, found
 
     def voices(self, op: Op) -> list[tuple[str, str, Voice]]:
-        """(family, kind, whose rows) of every table or run that has a say in an op's time; of an exchange, of what it moves."""
-        if isinstance(op, Exchange):
-            moved = exchange.all_to_all(op, self.device) if op.mode == "nccl" else exchange.resolved(op, self.device)
-            return self.voices(
-                safe(moved, bool(np.any(np.asarray(moved.nodes) > 1.0))) if isinstance(moved, Traffic) else moved
-            )
-        found = [(name, labels, claim) for name, labels, _, claim in self._claimed(op) if claim is not None]
-        return [(name, kind(labels), voice) for name, labels, claim in found for voice in claim.voices]
+        """(family, kind of the rows, whose they are) of every table or run that has a say in an op's time."""
+        self._asked = []
+        self(op)
+        asked, self._asked = self._asked, None
+        return [(name, found.kind, voice) for name, found in asked for voice in found.voices]
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Exchange):
@@ -249,6 +243,8 @@ class Calibrated:
 
     def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Terms, Terms, tuple[int, ...]]:
         """(what the curves say at the rates of their own device, terms on this device, terms on theirs, shape of the answer)."""
+        if self._asked is not None:
+            self._asked.append((name, found))
         family = families()[name]
         mine = family.terms(op, self.device)
         same = self.device.base is None and found.device.home == self.device.home

@@ -27,7 +27,7 @@ def between(device: Device, sent: Num, hops: Num, source: str, more: float = 0.0
         zero = 0.0 * sent
         return Network(zero, zero, zero, start, source)
     net = tiers.outside(device)
-    light = where(far, sent * net.byte, 0.0)
+    light = where(far, where(far, sent, 1.0) * net.byte, 0.0)
     return Network(light * net.slow, light, where(far, hops * (net.hop + more), 0.0), start, source)
 
 

@@ -101,8 +101,8 @@ def _tables(step: steps.Step, model: Roofline | Calibrated) -> list[Row]:
     if isinstance(model, Roofline):
         return []
     found: dict[tuple[str, str], Row] = {}
-    for _, call, cost, _ in (*leaves(step.priced), *leaves(step.hops)):
-        for family, which, voice in model.voices(call.op) if np.any(np.asarray(cost.seconds) > 0.0) else ():
+    for _, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):
+        for family, which, voice in model.voices(call.op) if np.any(np.asarray(weight * cost.seconds) > 0.0) else ():
             found[f"{family} {which}", voice.name] = {
                 "kernel": f"{family} {which}", "table": voice.name, "engines": " ".join(voice.engines), "rows": voice.curve.rows,
                 "how": voice.how,

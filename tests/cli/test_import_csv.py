@@ -78,7 +78,7 @@ def test_the_how_to_works_as_it_is_written(capsys: Any) -> None:
     labels = {"x": "bf16", "w": "bf16", "compute": "bf16"}
     found = store.Store(hardware.load("rows")).find("gemm", labels)
     assert found is not None
-    assert found.origin == "h200/mine"
+    assert [voice.name for voice in found.voices] == ["h200/mine"]
 
 
 def test_a_second_import_says_what_it_replaces_and_measured_rows_are_not_replaced(capsys: Any) -> None:

@@ -166,6 +166,6 @@ def test_measurements_none_tables_or_a_run_are_what_they_say(tmp_path: Path) -> 
     found = store.Store(only).find("gemm", BF16, "vllm")
     assert found is not None
     assert found.basis is Basis.FITTED
-    assert found.origin == "h200/vllm/0.24.0"
+    assert [voice.name for voice in found.voices] == ["h200/vllm/0.24.0"]
     with pytest.raises(SpecError, match="no measurement run 'mine'"):
         hardware.load("h200", {"measurements": "mine"})
