@@ -12,6 +12,7 @@ import numpy as np
 from simcost import grammar, lower
 from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
+from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Bools, is_scalar
@@ -20,7 +21,7 @@ from simcost.result import Columns, Result, number
 from simcost.routing import Routing
 from simcost.scenarios import idle, measured, rules, stages, voiced
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Point, Query, reason, reasons, sweep, workload
+from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, sweep, workload
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -41,6 +42,8 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
         "hw": query.hw,
         **{k: v for k, v in o.phase.items() if v is not None},
     }
+    if "engine" not in query.axes:
+        found["engine"] = engine_of(o)
     if w is not None:
         found["plan"] = {
             **sizes(w.plan),
@@ -85,7 +88,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + _off_rows(query, w.device)
+    found += _stand_in(w.device) + _idle_engine(w) + _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -106,6 +109,25 @@ def _stand_in(device: Device) -> list[str]:
     return [
         f"{device.name}: {some}: the curves of {other.name}{foreign} stand in, expected off by {measured.expected(device):.0%} (P90)"
     ]
+
+
+def _idle_engine(w: Workload) -> list[str]:
+    """A note where an engine is asked for and neither the device nor one that stands in for it has tables of engines."""
+    if w.engine in (ANY, TORCH):
+        return []
+    device, at = w.device, w.device
+    while not at.tables:
+        if at.sibling is None:
+            return [f"{device.name}: engine={w.engine} has no effect: no tables of engines here; {_answering(device)}"]
+        at = at.sibling
+    return []
+
+
+def _answering(device: Device) -> str:
+    """What answers where no engine's tables do."""
+    if device.measurements:
+        return "its own measurements answer"
+    return "the roofline answers" if device.sibling is None else f"the curves of {device.sibling.name} answer"
 
 
 def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
