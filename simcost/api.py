@@ -5,7 +5,7 @@
     print(r.metrics["tpot_s"], r.to_frame())
 
 `set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
-and hour, `gpus` or `nodes` the size of the cluster. All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
+and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
 """
 
 from __future__ import annotations
@@ -35,8 +35,13 @@ def _printed(result: Result) -> str:
 printers[:] = [_printed]
 
 
-def _sets(given: Sets | None) -> dict[str, Any]:
-    return _table("set", given, "{'plan.tp': 8}")
+def _sets(given: Sets | None, engine: str | None = None) -> dict[str, Any]:
+    found = _table("set", given, "{'plan.tp': 8}")
+    if engine is None:
+        return found
+    if "engine" in found:
+        raise SpecError(f"engine is set twice: engine={engine!r} and set={{'engine': {found['engine']!r}}}")
+    return {**found, "engine": engine}
 
 
 def _table(name: str, given: Any, example: str) -> dict[str, Any]:
@@ -60,6 +65,23 @@ def _prefill(
 ) -> Query:
     phase = {"batch": batch, "isl": isl, "past": past}
     return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
+
+
+def _check_lengths(phase: str, context: Any, isl: Any, past: Any = None) -> None:
+    """Raises SpecError for a length that only the other phase reads, and for a phase that is none."""
+    if phase not in ("decode", "prefill"):
+        raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
+    other, foreign = ("prefill", {"isl": isl, "past": past}) if phase == "decode" else ("decode", {"context": context})
+    for name, value in foreign.items():
+        if value is not None:
+            raise SpecError(f"--{name} means nothing to {phase}: leave it out, or say --phase {other}")
+
+
+_LENGTH = 4096  # tokens of a sequence where nobody says
+
+
+def _or(value: Any, default: int) -> Any:
+    return default if value is None else value
 
 
 _DOMAIN = "hw.links.scaleup.domain"
@@ -108,18 +130,21 @@ def decode(
     price: float | None = None,
     gpus: int | None = None,
     nodes: int | None = None,
+    engine: str | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
-    return phases.result(_decode(model, hw, batch, context, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price))
+    return phases.result(
+        _decode(model, hw, batch, context, _cluster(hw, _sets(set, engine), gpus, nodes, vary), vary, price)
+    )
 
 
 def prefill(
     model: str, hw: str, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None, gpus: int | None = None, nodes: int | None = None,
+    price: float | None = None, gpus: int | None = None, nodes: int | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
     return phases.result(
-        _prefill(model, hw, batch, isl, past, _cluster(hw, _sets(set), gpus, nodes, vary), vary, price)
+        _prefill(model, hw, batch, isl, past, _cluster(hw, _sets(set, engine), gpus, nodes, vary), vary, price)
     )
 
 
@@ -134,10 +159,11 @@ def compare(
     gpus: int | None = None,
     nodes: int | None = None,
     prefill_batch: int | None = None,
+    engine: str | None = None,
 ) -> Result:
     """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
     time; default: one a replica of the attention and copy of the model."""
-    sets = _cluster(hw, _sets(set), gpus, nodes)
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     prompts = None if prefill_batch is None else grammar.count("--prefill-batch", prefill_batch)
     prompt = {"batch": prompts, "isl": isl, "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
@@ -150,30 +176,30 @@ def compare(
 
 
 def explain(
-    model: str, hw: str, phase: str = "decode", batch: int = 1, context: int = 4096, isl: int = 4096, past: int = 0,
-    set: Sets | None = None, price: float | None = None, gpus: int | None = None, nodes: int | None = None,
+    model: str, hw: str, phase: str = "decode", batch: int = 1, context: int | None = None, isl: int | None = None,
+    past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
+    nodes: int | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
-    """Every op of one step of `phase` ("decode" or "prefill")."""
-    if phase not in ("decode", "prefill"):
-        raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
+    """Every op of one step of `phase`: "decode" takes `context` (default 4096), "prefill" takes `isl` (4096) and `past` (0)."""
+    _check_lengths(phase, context, isl, past)
     from simcost.scenarios import explain as scenario
 
-    sets = _cluster(hw, _sets(set), gpus, nodes)
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if phase == "decode":
-        return scenario.result(_decode(model, hw, batch, context, sets, None, price))
-    return scenario.result(_prefill(model, hw, batch, isl, past, sets, None, price))
+        return scenario.result(_decode(model, hw, batch, _or(context, _LENGTH), sets, None, price))
+    return scenario.result(_prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price))
 
 
 def plans(
     model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
-    batch: Sequence[int] | None = None, context: int = 4096, isl: int = 4096, metric: str | None = None,
+    batch: Sequence[int] | None = None, context: int | None = None, isl: int | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
+    engine: str | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch` (default: powers of two as
     far as memory goes); `tpot` and `ttft` are limits ([s], or "50ms"); `cp`: split sequences too."""
-    if phase not in ("decode", "prefill"):
-        raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
-    sets = _cluster(hw, _sets(set), gpus, nodes)
+    _check_lengths(phase, context, isl)
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if "plan.gpus" not in sets:
         raise SpecError("say how many devices there are: --gpus or --nodes")
     from simcost.scenarios import plans as scenario
@@ -193,18 +219,18 @@ def plans(
     limits = {f"{name}_s": value for name, (value, _) in found.items()}
     wish = wishes.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
     query = (
-        _decode(model, hw, 1, context, sets, None, price)
+        _decode(model, hw, 1, _or(context, _LENGTH), sets, None, price)
         if decode_
-        else _prefill(model, hw, 1, isl, 0, sets, None, price)
+        else _prefill(model, hw, 1, _or(isl, _LENGTH), 0, sets, None, price)
     )
     return scenario.result(query, size, wish)
 
 
-def crossover(model: str, hw: str = "h200", set: Sets | None = None) -> Result:
+def crossover(model: str, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:
     """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
     from simcost.scenarios import crossover as scenario
 
-    return scenario.result(_decode(model, hw, 1, 1, set, None, None))
+    return scenario.result(_decode(model, hw, 1, 1, _sets(set, engine), None, None))
 
 
 def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:

@@ -54,6 +54,8 @@ def split(path: str) -> tuple[str, str]:
         )
     if root == _ENGINE:
         raise SpecError(f"unknown path '{path}': write {_ENGINE}=vllm")
+    if root == "plan" and key in (*PHASE, _ENGINE):
+        raise SpecError(f"unknown path '{path}'; did you mean '{key}'?")
     if root == "plan" and key not in _PLAN:
         raise SpecError(f"unknown path '{path}' (plan has {', '.join(_PLAN)}){nearest(key, _PLAN)}")
     if root == "phase" and key not in PHASE:
@@ -67,10 +69,10 @@ def full(path: str) -> str:
     return key if root in ("phase", _ENGINE) else f"{root}.{key}"
 
 
-def assignments(texts: Iterable[str], engine: str = "") -> dict[str, Any]:
-    """{path: value} of "path=value" texts; `engine`: of the option that says the same as engine=..., "" where it was not given."""
+def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, Any]:
+    """{path: value} of "path=value" texts; `engine`: of the option that says the same as engine=..., None where it was not given."""
     found: dict[str, Any] = {}
-    for text in [*texts, *([f"{_ENGINE}={engine}"] if engine else [])]:
+    for text in texts:
         path, equals, value = text.partition("=")
         if not equals or not value.strip():
             raise SpecError(f"--set {text}: write path=value, for example plan.tp=8")
@@ -78,6 +80,10 @@ def assignments(texts: Iterable[str], engine: str = "") -> dict[str, Any]:
         if name in found:
             raise SpecError(f"--set {text}: '{name}' is set twice")
         found[name] = _value(name, value.strip())
+    if engine is not None:
+        if _ENGINE in found:
+            raise SpecError(f"engine is set twice: --engine {engine} and --set {_ENGINE}={found[_ENGINE]}")
+        found[_ENGINE] = engine
     return found
 
 

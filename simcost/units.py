@@ -56,6 +56,8 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
             f"{where}: cannot read {text!r} as a quantity (write a number and a unit: {_examples(dimension)})"
         )
     value, unit = float(match[1].replace("_", "")), match[2] or ""
+    if not unit and unit not in table:
+        raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension)}")
     if unit not in table:
         raise UnitError(
             f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
@@ -64,6 +66,14 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
     if not math.isfinite(result) or result <= 0:
         raise UnitError(f"{where}: {text!r} must be finite and greater than 0")
     return result
+
+
+def _with_unit(value: float, dimension: str) -> str:
+    """A hint to whoever left a unit out: the number in SI with one, where that is a value that can be meant."""
+    low, high = PLAUSIBLE[dimension]
+    if low <= value <= high:
+        return f"add one, e.g. {show(value, dimension)}"
+    return f"add one of {_examples(dimension)}"
 
 
 def _examples(dimension: str) -> str:

@@ -49,7 +49,8 @@ def _summary(view: View, storage: bool) -> str:
 
 def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase, engine: str = ANY) -> Workload:
     """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out, and for an unknown engine."""
-    _check_engine(device, engines.checked(engine))
+    engine = engines.checked(engine)
+    _check_engine(device, engine)
     for key, allowed in CHOICES.items():
         value = getattr(plan, key)
         if value not in allowed:

@@ -82,7 +82,7 @@ def show_hardware(
 
 @app.command()
 def decode(
-    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = "", set: o.Set = None, vary: o.Vary = None,
+    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
@@ -96,7 +96,7 @@ def decode(
 
 @app.command()
 def prefill(
-    model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = "", set: o.Set = None, vary: o.Vary = None,
+    model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
@@ -120,7 +120,7 @@ def prefill(
 @app.command()
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
-    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = "", set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
@@ -136,7 +136,7 @@ def compare(
 @app.command()
 def explain(
     model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
-    batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, past: o.Past = 0, engine: o.Engine = "", set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
@@ -153,12 +153,12 @@ def plans(
     model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
     phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
     batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default powers of two as far as memory goes.")] = "",
-    context: o.Context = 4096, isl: o.Isl = 4096,
+    context: o.OfDecode = None, isl: o.OfPrefill = None,
     metric: Annotated[str | None, typer.Option("--metric", help="What to rank by; default tokens a second and GPU.")] = None,
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
-    engine: o.Engine = "", set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every way to split a design over N devices, best first; those that cannot run with their reason."""
     from simcost import api, grammar
@@ -185,7 +185,7 @@ def plans(
 
 @app.command()
 def crossover(
-    model: o.Model, hw: o.Hw = "h200", engine: o.Engine = "", set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
 ) -> int:  # fmt: skip
     """Where attention O(N²d) overtakes the MLP O(Nd²), and KV reads overtake weight reads."""

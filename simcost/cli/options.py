@@ -30,6 +30,18 @@ Batch = Annotated[int, typer.Option("--batch", help="Sequences in all, over all 
 Context = Annotated[int, typer.Option("--context", help="Tokens that the new token attends to, itself included.")]
 Isl = Annotated[int, typer.Option("--isl", help="New tokens a sequence (input sequence length).")]
 Past = Annotated[int, typer.Option("--past", help="Tokens already in the cache (chunked prefill).")]
+# Where --phase chooses: None tells a length that was not given from one that the other phase would pass over.
+OfDecode = Annotated[
+    int | None,
+    typer.Option("--context", help="decode: tokens that the new token attends to, itself included; default 4096."),
+]
+OfPrefill = Annotated[
+    int | None,
+    typer.Option("--isl", help="prefill: new tokens a sequence (input sequence length); default 4096."),
+]
+PastOfPrefill = Annotated[
+    int | None, typer.Option("--past", help="prefill: tokens already in the cache (chunked prefill); default 0.")
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="path=value: model.kv_lora_rank=1024, hw.memory.bandwidth='6 TB/s' or x1.5, plan.tp=8."),
@@ -44,7 +56,7 @@ def engine_names(incomplete: str) -> list[str]:
 
 
 Engine = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--engine",
         help="Whose kernels: vllm, sglang, trtllm, torch (our own measurements); default any, the middle of engines.",

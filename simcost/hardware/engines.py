@@ -28,10 +28,11 @@ def choices() -> tuple[str, ...]:
 
 
 def checked(name: object) -> str:
-    """A choice. Raises SpecError naming the nearest."""
-    if name not in choices():
-        raise SpecError(f"engine must be one of {', '.join(choices())}, not {name!r}{nearest(str(name), choices())}")
-    return str(name)
+    """A choice, in whatever case it was typed. Raises SpecError naming the nearest."""
+    found = str(name).lower()
+    if found not in choices():
+        raise SpecError(f"engine must be one of {', '.join(choices())}, not {name!r}{nearest(found, choices())}")
+    return found
 
 
 def title(name: str) -> str:

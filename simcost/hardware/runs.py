@@ -87,9 +87,12 @@ def ordered(found: dict[str, Path], wanted: list[str] | None, where: str) -> tup
     Raises SpecError for a run that is not there, or whose record cannot be read."""
     for run in wanted or ():
         if run not in found:
-            has = ", ".join(found) or "none"
+            beside = (
+                f"the name of a run ({', '.join(found)})" if found else "the name of a run (there are no runs here)"
+            )
             raise SpecError(
-                f"{where}: no measurement run '{run}' (has {has}; or tables, or none){nearest(str(run), found)}"
+                f"{where}: no measurement run '{run}': write tables (engines' tables alone), none (the roofline alone) or {beside}"
+                f"{nearest(str(run), (*found, TABLES, 'none'))}"
             )
     names = list(found) if wanted is None else wanted
     kinds = {name: kind(found[name]) for name in names}

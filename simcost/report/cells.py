@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simcost.result import Row
 from simcost.units import show
 
 _SUFFIX = (
@@ -70,6 +71,15 @@ def cell(name: str, value: Any) -> str:
     if value == int(value):
         return f"{value:,.0f}"
     return f"{value:,.4g}"
+
+
+def with_bounds(row: Row) -> Row:
+    """A row for people: a half-width beyond 100 %, which would put the lower end below zero, as both sides ("+401/-80 %")."""
+    half = row.get("half_width")
+    if not isinstance(half, (int, float)) or half <= 1.0 or row.get("low_s") is None or not row.get("time_s"):
+        return row
+    below = 1.0 - row["low_s"] / row["time_s"]
+    return {**row, "half_width": f"+{100.0 * half:.0f}/-{100.0 * below:.0f} %"}
 
 
 _TITLES = {  # of an exchange the busiest rank's share counts, which is what it receives

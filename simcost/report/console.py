@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost.report import curves, question, refusals
-from simcost.report.cells import cell, title
+from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
 
 _HIDDEN = {
@@ -109,7 +109,7 @@ def _by_part(rows: Sequence[Row], width: int) -> list[RenderableType]:
     """explain: one table a kind of layer, in running order."""
     found: list[RenderableType] = []
     for part in dict.fromkeys(row["part"] for row in rows):
-        mine = [{k: v for k, v in row.items() if k != "part"} for row in rows if row["part"] == part]
+        mine = [{k: v for k, v in with_bounds(row).items() if k != "part"} for row in rows if row["part"] == part]
         share = sum(float(row["share"]) for row in mine)
         found.append(_table("ops", mine, width, f"{part}: {share:.1%} of the step"))
     return found
@@ -129,7 +129,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     kept = _fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     for n in kept:
-        text = any(isinstance(row.get(n), str) for row in shown)
+        text = n != "half_width" and any(isinstance(row.get(n), str) for row in shown)
         least = min(_body(n, shown), _WRAPPED.get(n, _body(n, shown)))
         table.add_column(
             _heading(n, shown),

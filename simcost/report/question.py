@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.hardware.engines import ANY
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
@@ -26,7 +27,7 @@ def asked(result: Result) -> str:
         return ""
     given = result.inputs
     varied = given.get("vary", {})
-    parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given)]
+    parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given), *_engine(given)]
     parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
     parts += [f"{path} varied" for path in varied]
     if "usd_per_hour" in given:
@@ -74,6 +75,11 @@ def _ranked(given: Mapping[str, Any]) -> list[str]:
 def _formats(given: Mapping[str, Any]) -> list[str]:
     plan = given.get("plan", {})
     return [f"{word} {plan[key]}" for key, word in _FORMATS.items() if plan.get(key)]
+
+
+def _engine(given: Mapping[str, Any]) -> list[str]:
+    """Whose kernels run, where that is one engine's."""
+    return [f"engine {given['engine']}"] if given.get("engine", ANY) != ANY else []
 
 
 def _said(path: str, given: Mapping[str, Any]) -> bool:

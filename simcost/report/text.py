@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcost.report import question
-from simcost.report.cells import cell, title
+from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
 
 
@@ -61,7 +61,9 @@ def as_markdown(result: Result) -> str:
 def _table(rows: Sequence[Row]) -> list[str]:
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
-    return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]
+    return lines + [
+        "| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in map(with_bounds, rows)
+    ]
 
 
 def _safe(text: Any) -> str:

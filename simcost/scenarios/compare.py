@@ -42,16 +42,18 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     terms: dict[str, dict[str, float]] = {}
     shifts: list[Row] = []
     said: list[str] = []
-    rests: list[str] = []
+    asked: list[Workload] = []
+    priced: list[steps.Step] = []
     for name, label in zip(models, labels(models), strict=True):
         question, prompt = replace(decode, model=name), replace(prefill, model=name)
         w = _labelled(workload(question), label)
         said += phases.warnings(question, w)
-        rests += phases.references(w)
         found = _answers(w, prompt)
         designs.append(_design(w, question, found))
         said += phases.beyond(w.model, designs[-1].get("max_context"))
+        asked.append(w)
         for phase, step in {} if isinstance(found, str) else found.items():
+            priced.append(step)
             _terms(terms, label, phase, step)
             costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost
             if moved.calibrated(step):
@@ -71,7 +73,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     )
     return Result(
         "compare", _inputs(models, decode, prefill), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
-        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(rests)),
+        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in phases.references(w, *priced))),
         "; ".join([verdict, *_ties(winners, tied)]), fits,
     )  # fmt: skip
 

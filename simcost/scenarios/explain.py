@@ -14,9 +14,9 @@ from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
-from simcost.program import leading, leaves, shared
+from simcost.program import leading, shared
 from simcost.result import Result, Row, number
-from simcost.scenarios import loads, phases, rules, stages, traffic
+from simcost.scenarios import loads, phases, rules, stages, traffic, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -96,17 +96,14 @@ def _scatter(model: Roofline | Calibrated, op: Op) -> float | None:
     return None if found is None else number(np.expm1(steps.Z90 * found["scatter"]))
 
 
-def _tables(step: steps.Step, model: Roofline | Calibrated) -> list[Row]:
+def _tables(step: steps.Step) -> list[Row]:
     """Whose rows answer for every kind of kernel, for which engines, and by which rule they were chosen."""
-    if isinstance(model, Roofline):
-        return []
     found: dict[tuple[str, str], Row] = {}
-    for _, call, cost, weight in (*leaves(step.priced), *leaves(step.hops)):
-        for family, which, voice in model.voices(call.op) if np.any(np.asarray(weight * cost.seconds) > 0.0) else ():
-            found[f"{family} {which}", voice.name] = {
-                "kernel": f"{family} {which}", "table": voice.name, "engines": " ".join(voice.engines), "rows": voice.curve.rows,
-                "how": voice.how,
-            }  # fmt: skip
+    for family, which, voice in voiced.voices(step):
+        found[f"{family} {which}", voice.name] = {
+            "kernel": f"{family} {which}", "table": voice.name, "engines": " ".join(voice.engines), "rows": voice.curve.rows,
+            "how": voice.how,
+        }  # fmt: skip
     return list(found.values())
 
 
@@ -149,7 +146,7 @@ def result(query: Query) -> Result:
     tables = {
         "ops": rows,
         "links": links,
-        "tables": _tables(step, model),
+        "tables": _tables(step),
         "memory": _memory(step),
         "routing": loads.rows(step),
     }
@@ -157,5 +154,5 @@ def result(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,
-        phases.warnings(query, w), phases.references(w), sentence, fits,
+        phases.warnings(query, w), phases.references(w, step), sentence, fits,
     )  # fmt: skip

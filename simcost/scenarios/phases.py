@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ import numpy as np
 from simcost import grammar, lower
 from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
+from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import idle, measured, rules, stages
+from simcost.scenarios import idle, measured, rules, stages, voiced
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Point, Query, reason, reasons, sweep, workload
+from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, sweep, workload
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -40,6 +42,8 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
         "hw": query.hw,
         **{k: v for k, v in o.phase.items() if v is not None},
     }
+    if "engine" not in query.axes:
+        found["engine"] = engine_of(o)
     if w is not None:
         found["plan"] = {
             **sizes(w.plan),
@@ -84,7 +88,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + _off_rows(query, w.device)
+    found += _stand_in(w.device) + _idle_engine(w) + _off_rows(query, w.device)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -105,6 +109,25 @@ def _stand_in(device: Device) -> list[str]:
     return [
         f"{device.name}: {some}: the curves of {other.name}{foreign} stand in, expected off by {measured.expected(device):.0%} (P90)"
     ]
+
+
+def _idle_engine(w: Workload) -> list[str]:
+    """A note where an engine is asked for and neither the device nor one that stands in for it has tables of engines."""
+    if w.engine in (ANY, TORCH):
+        return []
+    device, at = w.device, w.device
+    while not at.tables:
+        if at.sibling is None:
+            return [f"{device.name}: engine={w.engine} has no effect: no tables of engines here; {_answering(device)}"]
+        at = at.sibling
+    return []
+
+
+def _answering(device: Device) -> str:
+    """What answers where no engine's tables do."""
+    if device.measurements:
+        return "its own measurements answer"
+    return "the roofline answers" if device.sibling is None else f"the curves of {device.sibling.name} answer"
 
 
 def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
@@ -153,29 +176,37 @@ def _price(query: Query, w: Workload) -> str:
     return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
 
 
-def references(w: Workload) -> tuple[str, ...]:
-    """What the answer rests on: the blocks' papers and the profile."""
+def references(w: Workload, *priced: steps.Step) -> tuple[str, ...]:
+    """What the answer rests on: the blocks' papers, the profile, and the rows. `priced`: the steps that it shows; of engines' tables those
+    that their kernels use, all that may answer where no step is given (a sweep has too many)."""
     papers = [f"{type(b).__name__}: {b.source}" for _, b in w.model.blocks()]
     return (
         *dict.fromkeys(papers),
         f"hardware: {w.device.title}, {w.device.where} (sources inside)",
-        *_measured(w.device, w.engine),
+        *_measured(w.device, w.engine, voiced.tables(priced) if priced else None),
     )
 
 
-def _measured(device: Device, engine: str) -> list[str]:
-    """Which rows the curves of an engine go through."""
+def _measured(device: Device, engine: str, used: Container[str] | None) -> list[str]:
+    """Which rows the curves of an engine go through. `used`: the tables to name, None for all."""
     other = device.sibling
-    found = _rows_of(device, engine, "measurements: ", "tables: ")
-    return found + (
-        [] if other is None else _rows_of(other, engine, "measurements of its sibling: ", "tables of its sibling: ")
-    )
+    found = _rows_of(device, engine, used, "measurements: ", "tables: ")
+    if other is not None:
+        found += _rows_of(other, engine, used, "measurements of its sibling: ", "tables of its sibling: ")
+    return found
 
 
-def _rows_of(device: Device, engine: str, runs: str, tables: str) -> list[str]:
+def _rows_of(device: Device, engine: str, used: Container[str] | None, runs: str, tables: str) -> list[str]:
     found = [f"{runs}{device.name}/{Path(home).name}" for home in device.measurements]
     named = engines_tables.named(device.tables, engine)
+    if used is not None:
+        named = [table for table in named if _qualified(table, device) in used]
     return [*found, *([f"{tables}{device.name} {', '.join(named)}"] if named else [])]
+
+
+def _qualified(table: str, device: Device) -> str:
+    """ "h200/vllm/0.24.0" of a table as picks name it: "vllm/0.24.0", or "h200:vllm/0.24.0" of another device."""
+    return table.replace(":", "/") if ":" in table else f"{device.name}/{table}"
 
 
 def verdict(step: steps.Step) -> tuple[str, bool]:
@@ -218,7 +249,7 @@ def _single(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
-        warnings=(*warnings(query, w), *beyond(w.model, found.get("max_context"))), references=references(w),
+        warnings=(*warnings(query, w), *beyond(w.model, found.get("max_context"))), references=references(w, step),
         verdict=sentence, fits=fits,
     )  # fmt: skip
 

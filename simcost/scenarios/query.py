@@ -51,6 +51,10 @@ def make(
     """A checked query; `sets` win over `phase`."""
     sets = {grammar.full(path): value for path, value in sets.items()}
     axes = {grammar.full(path): values for path, values in axes.items()}
+    if "engine" in sets:
+        sets["engine"] = engines.checked(sets["engine"])
+    if "engine" in axes:
+        axes["engine"] = [engines.checked(name) for name in axes["engine"]]
     overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
     twice = [path for path in axes if path in sets]
     if twice:
@@ -62,8 +66,6 @@ def make(
             raise SpecError(
                 f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
             )
-    for name in [overrides.engine.get("engine", engines.ANY), *axes.get("engine", ())]:
-        engines.checked(name)
     for path, values in axes.items():
         root, key = grammar.split(path)
         if (root == "phase" and key != "routing") or (root == "plan" and key in COUNTS):
@@ -121,7 +123,8 @@ def workload(query: Query) -> Workload:
 
 
 def engine_of(overrides: grammar.Overrides) -> str:
-    return engines.checked(overrides.engine.get("engine", engines.ANY))
+    """The engine that is asked for, as `make` checked it."""
+    return str(overrides.engine.get("engine", engines.ANY))
 
 
 @dataclass(frozen=True, slots=True)

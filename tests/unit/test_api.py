@@ -57,3 +57,35 @@ def test_axes_of_another_type_are_one_line(vary: Any, said: str) -> None:
 def test_axes_are_any_list_of_numbers() -> None:
     rows = [simcost.decode(*ASK, vary={"batch": v}).rows for v in ([1, 2], (1, 2), range(1, 3), np.arange(1, 3))]
     assert all(row == rows[0] for row in rows)
+
+
+def test_an_engine_is_a_keyword_of_its_own() -> None:
+    for ask in (simcost.decode, simcost.prefill, simcost.explain, simcost.crossover):
+        assert ask(*ASK, engine="vllm").metrics == ask(*ASK, set={"engine": "vllm"}).metrics
+    models = ["llama-3.1-8b", "qwen2.5-7b"]
+    both = simcost.compare(models, "h200", engine="vllm"), simcost.compare(models, "h200", set={"engine": "vllm"})
+    assert both[0].rows == both[1].rows
+    assert simcost.plans(*ASK, gpus=1, engine="vllm").inputs["engine"] == "vllm"
+    with pytest.raises(SpecError, match="engine is set twice"):
+        simcost.decode(*ASK, set={"engine": "vllm"}, engine="sglang")
+    with pytest.raises(SpecError, match="did you mean 'vllm'"):
+        simcost.decode(*ASK, engine="vlm")
+
+
+@pytest.mark.parametrize(("phase", "given"), [
+    ("decode", {"isl": 128}), ("decode", {"past": 0}), ("prefill", {"context": 128}),
+])  # fmt: skip
+def test_a_length_that_only_the_other_phase_reads_is_an_error(phase: str, given: dict[str, int]) -> None:
+    (name,) = given
+    with pytest.raises(SpecError, match=f"--{name} means nothing to {phase}"):
+        simcost.explain(*ASK, phase=phase, **given)
+    if name != "past":
+        with pytest.raises(SpecError, match=f"--{name} means nothing to {phase}"):
+            simcost.plans(*ASK, gpus=1, phase=phase, **given)
+
+
+def test_lengths_that_are_not_given_have_their_defaults() -> None:
+    assert simcost.explain(*ASK).inputs["context"] == 4096
+    prompt = simcost.explain(*ASK, phase="prefill").inputs
+    assert (prompt["isl"], prompt["past"]) == (4096, 0)
+    assert simcost.plans(*ASK, gpus=1, phase="prefill").inputs["isl"] == 4096

@@ -130,3 +130,25 @@ def test_any_text_is_an_assignment_or_one_line(text: str) -> None:
 def test_whole_numbers_stay_exact(path: str, value: int) -> None:
     found = assignments([f"{path}={value}"])[path]
     assert found == (str(value) if path.startswith("hw.") else value)
+
+
+@pytest.mark.parametrize("path", ["plan.engine", "plan.batch", "plan.isl"])
+def test_a_setting_that_is_none_of_the_plan_is_found_where_it_is(path: str) -> None:
+    with pytest.raises(SpecError, match=f"did you mean '{path[5:]}'"):
+        split(path)
+
+
+def test_the_option_and_the_setting_of_an_engine_are_one() -> None:
+    assert assignments([], "VLLM") == {"engine": "VLLM"}
+    assert assignments(["engine=vllm"]) == {"engine": "vllm"}
+    with pytest.raises(SpecError) as error:
+        assignments(["engine=vllm"], "sglang")
+    assert str(error.value) == "engine is set twice: --engine sglang and --set engine=vllm"
+
+
+@pytest.mark.parametrize("sets", [{"engine": "VLLM"}, {"engine": "vLLM"}])
+def test_an_engine_may_be_typed_in_any_case(sets: dict[str, object]) -> None:
+    query = make("llama-3.1-8b", "h200", True, {"batch": 1, "context": 100}, sets, {}, None)
+    assert workload(query).engine == "vllm"
+    varied = make("llama-3.1-8b", "h200", True, {"batch": 1, "context": 100}, {}, {"engine": ["ANY", "Sglang"]}, None)
+    assert varied.axes["engine"] == ["any", "sglang"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import simcost
+from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.model import load as models
 
@@ -57,3 +60,54 @@ def test_an_assumption_that_rows_supersede_says_so(key: str) -> None:
     value = "5 us" if key.endswith("latency") else 0.5
     notes = simcost.decode("llama-3.1-8b", "h200", set={f"hw.assumed.{key}": value}).warnings
     assert any(f"assumed.{key} acts only on kernels without measured rows" in note for note in notes)
+
+
+@pytest.mark.parametrize("engine", ["vllm", "any"])
+@pytest.mark.parametrize(("hw", "sets", "answers"), [
+    ("gaudi2", {}, "the roofline answers"), ("h200", {"hw.measurements": "none"}, "the roofline answers"),
+    ("mi300x", {}, ""), ("h200", {}, ""), ("h800", {}, ""),
+])  # fmt: skip
+def test_an_engine_without_tables_says_that_it_does_nothing(
+    hw: str, sets: dict[str, str], answers: str, engine: str
+) -> None:
+    said = f"{hw}: engine={engine} has no effect: no tables of engines here; {answers}"
+    for found in (
+        simcost.decode("llama-3.1-8b", hw, set=sets, engine=engine),
+        simcost.plans("llama-3.1-8b", hw, gpus=1, set=sets, engine=engine),
+    ):
+        notes = [note for note in found.warnings if "engine=" in note]
+        assert notes == ([said] if answers and engine != "any" else [])
+
+
+def test_of_a_sweep_over_engines_those_without_tables_are_named() -> None:
+    notes = simcost.decode("llama-3.1-8b", "gaudi2", vary={"engine": ["any", "vllm", "sglang"]}).warnings
+    assert [note.split()[1] for note in notes if "engine=" in note] == ["engine=vllm", "engine=sglang"]
+
+
+@pytest.mark.parametrize(
+    ("like", "said"), [("", True), ('[measurements]\nlike = "h100"\nspread = 0.1\nreason = "one die"\n', False)]
+)
+def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
+    like: str, said: bool, tmp_path: Path
+) -> None:
+    text = (folder("hwprofiles") / "h200" / "profile.toml").read_text()
+    (tmp_path / "profile.toml").write_text(f"{text}\n{like}")
+    notes = simcost.decode("llama-3.1-8b", str(tmp_path), engine="vllm").warnings
+    assert ("h200: engine=vllm has no effect: no tables of engines here; the roofline answers" in notes) == said
+
+
+@pytest.mark.parametrize(("hw", "engine"), [("h200", "any"), ("b300", "vllm"), ("mi355x", "trtllm"), ("gaudi2", "any")])
+def test_an_answer_rests_on_the_tables_that_its_kernels_use(hw: str, engine: str) -> None:
+    found = simcost.explain("llama-3.1-8b", hw, engine=engine)
+    used = {name for row in found.rows if "how" in row for name in row["table"].split(" + ")}
+    said = [line.partition(": ")[2] for line in found.references if line.startswith("tables")]
+    named = {
+        table.replace(":", "/") if ":" in table else f"{line.split()[0]}/{table}"
+        for line in said
+        for table in line.partition(" ")[2].split(", ")
+    }
+    assert named == used
+    assert not any("nccl" in name for name in named)  # one GPU
+    assert simcost.decode("llama-3.1-8b", hw, engine=engine).references == found.references
+    both = simcost.compare(["llama-3.1-8b", "llama-3.1-70b"], hw, engine=engine).references
+    assert len([line for line in both if line.startswith("tables")]) == len(said)

@@ -169,3 +169,9 @@ def test_measurements_none_tables_or_a_run_are_what_they_say(tmp_path: Path) -> 
     assert [voice.name for voice in found.voices] == ["h200/vllm/0.24.0"]
     with pytest.raises(SpecError, match="no measurement run 'mine'"):
         hardware.load("h200", {"measurements": "mine"})
+    with pytest.raises(SpecError) as error:
+        hardware.load("h200", {"measurements": "non"})
+    assert str(error.value) == (
+        "h200/profile.toml: no measurement run 'non': write tables (engines' tables alone), none (the roofline alone) or the name of "
+        "a run (there are no runs here); did you mean 'none'?"
+    )

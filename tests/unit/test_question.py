@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import simcost
 from simcost.cli.app import run
 
 H200 = ["--hw", "h200"]
@@ -15,6 +16,11 @@ ASKED = {
               "llama-3.1-8b on h200: context 4,096, plan.tp=2, batch varied"),
     "what if": (["decode", "--model", "llama-3.1-8b", *H200, "--set", "model.num_hidden_layers=16", "--price", "2"],
                 "activations bf16, model.num_hidden_layers=16, $2.00 a GPU hour"),
+    "one engine": (["decode", "--model", "llama-3.1-8b", *H200, "--engine", "vLLM"], "activations bf16, engine vllm"),
+    "designs by one engine": (["compare", "dbrx", "llama-3.1-8b", *H200, "--set", "plan.tp=8", "--set", "engine=sglang"],
+                              "isl 4,096, engine sglang"),
+    "plans by one engine": (["plans", "--model", "llama-3.1-8b", *H200, "--gpus", "2", "--engine", "trtllm"], ", engine trtllm"),
+    "engines": (["decode", "--model", "llama-3.1-8b", *H200, "--vary", "engine=any,vllm"], "context 4,096, engine varied"),
     "compare": (["compare", "dbrx", "llama-3.1-8b", *H200, "--gpus", "16", "--set", "plan.tp=8"],
                 "dbrx / llama-3.1-8b on 16 x h200: tp=8, dp=2, batch 1, prefill batch 2, context 4,096, isl 4,096"),
     "explain": (["explain", "--model", "dbrx", *H200, "--set", "plan.ep=8", "--set", "routing=zipf:0.5"],
@@ -40,3 +46,28 @@ def test_a_page_says_what_was_asked(
 def test_other_pages_have_no_such_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["show", "model", "dbrx"]) == 0
     assert " on 1 x" not in capsys.readouterr().out
+
+
+def test_inputs_hold_the_engine_and_the_middle_of_engines_goes_without_saying() -> None:
+    ask = ("llama-3.1-8b", "h200")
+    assert simcost.decode(*ask, set={"engine": "VLLM"}).inputs["engine"] == "vllm"
+    assert simcost.prefill(*ask, engine="sglang").inputs["engine"] == "sglang"
+    plain = simcost.decode(*ask)
+    assert plain.inputs["engine"] == "any"
+    assert "engine any" not in str(plain)
+    assert "engine" not in simcost.decode(*ask, vary={"engine": ["any", "vllm"]}).inputs
+
+
+@pytest.mark.parametrize("style", ["console", "markdown"])
+def test_an_interval_beyond_a_hundred_per_cent_shows_both_sides(
+    style: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    words = ["explain", "--model", "llama-3.1-8b", "--hw", "gaudi2"]
+    assert run([*words, "--format", style]) == 0
+    text = capsys.readouterr().out
+    row = next(r for r in simcost.explain("llama-3.1-8b", "gaudi2").rows if r.get("op") == "attention / core")
+    above, below = row["high_s"] / row["time_s"] - 1.0, 1.0 - row["low_s"] / row["time_s"]
+    assert above > 1.0
+    assert f"+{100 * above:.0f}/-{100 * below:.0f} %" in text
+    assert f"{100 * above:.1f} %" not in text

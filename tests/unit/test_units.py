@@ -64,3 +64,15 @@ def test_any_text_is_a_positive_number_or_a_unit_error(text: str) -> None:
 ])  # fmt: skip
 def test_a_number_is_shown_for_people(value: float, dimension: str, want: str) -> None:
     assert show(value, dimension) == want
+
+
+@pytest.mark.parametrize(("text", "dimension", "hint"), [
+    ("4e15", "flops_per_s", "'4e15' has no unit: add one, e.g. 4 PFLOP/s"),
+    ("8e12", "bytes_per_s", "'8e12' has no unit: add one, e.g. 8 TB/s"),
+    ("8", "bytes_per_s", "'8' has no unit: add one of MB/s, GB/s, TB/s"),
+    ("700", "watts", "'700' has no unit: add one, e.g. 700 W"), ("0", "bytes", "'0' has no unit: add one of"),
+])  # fmt: skip
+def test_a_bare_number_is_told_which_unit_it_lacks(text: str, dimension: str, hint: str) -> None:
+    with pytest.raises(UnitError) as error:
+        parse(text, dimension)
+    assert str(error.value).startswith(f"value: {hint}")
