@@ -20,7 +20,7 @@ from simcost.routing import check_layers
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Everything one question needs. `engine`: whose kernels run; "any" for the middle of those that engines would run."""
+    """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel."""
 
     model: ModelSpec
     device: Device

@@ -59,7 +59,7 @@ Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="Whose kernels: vllm, sglang, trtllm, torch (our own measurements); default any, the middle of engines.",
+        help="Whose kernels: vllm, sglang, trtllm, torch (our own measurements); default any, their middle, kernel by kernel.",
         autocompletion=engine_names,
     ),
 ]

@@ -115,6 +115,6 @@ def none_of_its_own(device: Device) -> str:
         return f"{device.where}: no measurements ({ways})"
     sibling = device.sibling.name
     return (
-        f"{device.where}: no measurements of its own; rows of {sibling} stand in, expected off by "
-        f"{expected(device):.0%} (P90 of |log error|): ask simcost calibrate report {sibling}, or measure it ({ways})"
+        f"{device.where}: no measurements of its own; rows of {sibling} stand in; 90 % of times are expected within "
+        f"{expected(device):.0%}: ask simcost calibrate report {sibling}, or measure it ({ways})"
     )

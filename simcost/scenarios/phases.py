@@ -104,10 +104,10 @@ def _stand_in(device: Device) -> list[str]:
     other = device.sibling
     if other is None:
         return []
-    foreign = " of another vendor" if device.title.split()[:1] != other.title.split()[:1] else ""
+    foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
     some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
     return [
-        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in, expected off by {measured.expected(device):.0%} (P90)"
+        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {measured.expected(device):.0%}"
     ]
 
 

@@ -31,7 +31,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("m",)  # time does not fall along them
 SIZES = ("m", "n", "k")
-# batch, m, n, k, m·n, padding, tiling: geometric means over A100, H100, B200, GB200 and B300 (1,300 rows a format).
+# batch, m, n, k, m·n, padding, tiling: geometric means over A100, H100, B200, GB200 and B300 (from 1,300 rows a format).
 LENGTHS = (2.5, 3.1, 4.0, 2.6, 6.0, 2.8, 3.5)
 
 

@@ -1,1 +1,1 @@
-"""Which rows and which tables may speak for a kernel: decided from the tables alone, before anything is predicted from them."""
+"""Which rows and which tables may speak for a kernel: decided from tables and datasheets alone, before anything is predicted from them."""

@@ -1,7 +1,7 @@
 """Which tables may not speak where another can, and why: from times at equal shapes, never from a served measurement.
 
-A table falls when physics or its neighbours contradict it *and* another table shows that the kernel can be fast: what all engines do slowly
-is how slow it is. The reasons, each with its threshold, stand below in the order in which they are asked. Most likely to be wrong: an
+A table falls when physics or its neighbours contradict it *and* another table shows that the kernel can be fast. A kernel that is slow by
+all engines is kept. The reasons, each with its threshold, stand below in the order in which they are asked. Most likely to be wrong: an
 untuned kernel that engines do run (corroboration keeps what two engines agree on). docs/theory/soundness.md has examples.
 """
 
