@@ -80,8 +80,16 @@ KNOWN = (
         "vLLM's rows of an all-reduce over eight B300 jump from 9 us at 128 kB to 26 at 256 kB, and stay there up to 2 MB",
     ),
     Known(
+        "grows.*", "l40s", "vllm|any", "prefill mixtral-8x7b bf16", 1.15,
+        "vLLM's L40S rows of 8 experts (4096 x 14336) take 9.0 ms for 1,024 copies and 7.0 to 8.2 for 4,096",
+    ),
+    Known(
         "far from its floor", "h200", _ANY, "attention_prefill bf16-fp8-fp8-(gqa|window)-write.*", 1.8,
         "prompts over an fp8 cache: vLLM's rows of windows take 7 times their floor on the H200 and TensorRT-LLM's 5",
+    ),
+    Known(
+        "far from its floor", "g?b[23]00", "vllm", "attention_prefill bf16-fp8-fp8-gqa-write.*", 1.1,
+        "prompts over an fp8 cache: vLLM's rows take 4.2 times their floor on Blackwell",
     ),
     Known("far from its floor", "a100", _ANY, "attention_decode bf16-bf16-bf16-latent-write.*", 1.3, "MLA on the A100: no table is nearer"),
     Known(
