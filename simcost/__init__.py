@@ -19,6 +19,7 @@ __all__ = [
     "plans",
     "prefill",
     "show_hardware",
+    "show_memory",
     "show_model",
 ]
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         plans,
         prefill,
         show_hardware,
+        show_memory,
         show_model,
     )
 

@@ -247,6 +247,17 @@ def show_hardware(name: str, set: Sets | None = None) -> Result:
     return show.show_hardware(name, _sets(set))
 
 
+def show_memory(
+    model: str, hw: str, batch: int = 1, context: int = _LENGTH, set: Sets | None = None, gpus: int | None = None,
+    nodes: int | None = None, engine: str | None = None,
+) -> Result:  # fmt: skip
+    """Memory of a GPU term by term, and what the pool of the cache admits, for `batch` requests of `context` tokens."""
+    from simcost.scenarios import memory
+
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
+    return memory.result(_decode(model, hw, batch, context, sets, None, None))
+
+
 def list_models() -> Result:
     """The zoo."""
     from simcost.scenarios import show

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from simcost.errors import SpecError, nearest
+from simcost.hardware.engine_terms import VERSION, known_settings
 from simcost.plan import CHOICES, COUNTS, Plan
 
 PHASE = ("batch", "context", "isl", "past", "chunk", "routing")
@@ -50,10 +51,12 @@ def split(path: str) -> tuple[str, str]:
     if root not in _ROOTS or not key:
         known = [*PHASE, _ENGINE, *("plan." + k for k in _PLAN), "model.<config key>", "hw.memory.bandwidth"]
         raise SpecError(
-            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE} or {', '.join(PHASE)}){nearest(path, known)}"
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){nearest(path, known)}"
         )
-    if root == _ENGINE:
-        raise SpecError(f"unknown path '{path}': write {_ENGINE}=vllm")
+    if root == _ENGINE and key not in known_settings():
+        raise SpecError(
+            f"unknown path '{path}' (engines have {', '.join(known_settings())}){nearest(key, known_settings())}"
+        )
     if root == "plan" and key in (*PHASE, _ENGINE):
         raise SpecError(f"unknown path '{path}'; did you mean '{key}'?")
     if root == "plan" and key not in _PLAN:
@@ -66,7 +69,7 @@ def split(path: str) -> tuple[str, str]:
 def full(path: str) -> str:
     """One spelling of a path: "batch" for "phase.batch"."""
     root, key = split(path)
-    return key if root in ("phase", _ENGINE) else f"{root}.{key}"
+    return key if root == "phase" or path == _ENGINE else f"{root}.{key}"
 
 
 def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, Any]:
@@ -105,8 +108,8 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
 
 
 def _value(path: str, text: str) -> Any:
-    root, _ = split(path)
-    if root == "hw":
+    root, key = split(path)
+    if root == "hw" or (root == _ENGINE and key == VERSION):
         return text.strip("\"'")
     try:
         value = json.loads(text)

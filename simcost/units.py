@@ -97,6 +97,11 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
         return "never" if math.isinf(value) else "n/a"
     if dimension == "bytes":
         return _with_prefix(value, "B", digits)
+    if dimension == "memory":  # as engines and drivers print it
+        for unit in ("TiB", "GiB", "MiB", "KiB"):
+            if abs(value) >= _UNITS["bytes"][unit]:
+                return f"{value / _UNITS['bytes'][unit]:,.{digits}g} {unit}"
+        return f"{value:,.{digits}g} B"
     if dimension == "bytes_per_s":
         return _with_prefix(value, "B/s", digits)
     if dimension == "flops":

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from simcost import lower
 from simcost.blocks.view import ROLES, View
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
-from simcost.hardware import engines, runs
+from simcost.hardware import engine_terms, engines, runs
+from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
@@ -20,7 +23,8 @@ from simcost.routing import check_layers
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel."""
+    """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel; `memory`: how
+    it shares out a GPU's memory."""
 
     model: ModelSpec
     device: Device
@@ -28,7 +32,8 @@ class Workload:
     phase: Phase
     view: View
     notes: tuple[str, ...]
-    engine: str = ANY
+    engine: str
+    memory: EngineMemory
 
     def formats(self) -> dict[str, str]:
         """The resolved formats, for people and for `inputs`."""
@@ -47,8 +52,16 @@ def _summary(view: View, storage: bool) -> str:
     return main.name if main.name == rest.name else f"{main.name} (rest {rest.name})"
 
 
-def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase, engine: str = ANY) -> Workload:
-    """Resolve formats. Raises SpecError for a format that the device cannot compute, naming the way out, and for an unknown engine."""
+def build(
+    model: ModelSpec,
+    device: Device,
+    plan: Plan,
+    phase: Phase,
+    engine: str = ANY,
+    settings: Mapping[str, Any] | None = None,
+) -> Workload:
+    """Resolve formats. `settings`: of the engine, by its own names. Raises SpecError for a format that the device cannot compute, naming
+    the way out, for an unknown engine and for a setting that it has not."""
     engine = engines.checked(engine)
     _check_engine(device, engine)
     for key, allowed in CHOICES.items():
@@ -71,7 +84,9 @@ def build(model: ModelSpec, device: Device, plan: Plan, phase: Phase, engine: st
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     view = View(plan, phase, activation, kv, storage, compute, core)
-    found = Workload(model, device, plan, phase, view, (), engine)
+    found = Workload(
+        model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan)
+    )
     return replace(found, notes=(_defaults(found), *lower.padding(model, plan, storage), *_device_notes(device)))
 
 
@@ -143,6 +158,8 @@ def _device_notes(device: Device) -> tuple[str, ...]:
     notes = []
     if "fp32" not in device.peaks:
         notes.append(f"{device.name}: no vector rate (peak.fp32) is known: elementwise kernels count as memory-bound")
+    if device.capacity_assumed:
+        notes.append(f"{device.name}: the capacity of its memory is assumed: {device.capacity_assumed}")
     if device.scaleup is not None and device.scaleup.topology == "torus":
         notes.append(f"{device.name}: the torus is modelled as a switch of the same bandwidth, which flatters All2All")
     return tuple(notes)

@@ -122,9 +122,38 @@ class Block(Protocol):
         """Cache elements of one sequence on one rank at `context` tokens."""
         ...
 
+    def peak_elements(self, plan: Plan) -> Num:
+        """Elements of a token that stand at once inside the block on one rank, its input and the residual stream apart; those of
+        routed experts stand in `expert_elements`."""
+        ...
+
+    def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
+        """Of routed experts, for each of the `tokens` of a replica: (elements in their buffers on the busiest rank, in the activations'
+        format; elements of the copies that enter them in the format in which experts compute)."""
+        ...
+
+    def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
+        """Products of weights that engines keep beside them on one rank; `merged`: folded into the projections before and after."""
+        ...
+
     def program(self, view: View) -> Program: ...
 
     def checks(self, plan: Plan) -> list[Check]: ...
+
+
+class Plain:
+    """Answers of a block without buffers, experts or absorbed products of its own."""
+
+    __slots__ = ()
+
+    def peak_elements(self, plan: Plan) -> Num:
+        return 0.0
+
+    def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
+        return 0.0, 0.0
+
+    def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
+        return 0.0
 
 
 @runtime_checkable
@@ -137,6 +166,11 @@ class Attention(Block, Protocol):
     @property
     def core_width(self) -> Num:
         """heads x (d_qk + d_v) of the un-absorbed core."""
+        ...
+
+    @property
+    def rotary_width(self) -> Num:
+        """Elements of a head that rotate: the width of the table of cosines and sines."""
         ...
 
 

@@ -18,7 +18,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
 listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware.", rich_markup_mode=None)
-showing = typer.Typer(no_args_is_help=True, help="Show one model or device in full.", rich_markup_mode=None)
+showing = typer.Typer(
+    no_args_is_help=True,
+    help="Show one model or device in full, or the memory of both together.",
+    rich_markup_mode=None,
+)
 app.add_typer(listing, name="list")
 app.add_typer(showing, name="show")
 app.add_typer(calibrate.app, name="calibrate")
@@ -60,8 +64,7 @@ def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict 
 
 @showing.command("model")
 def show_model(
-    name: Annotated[str, typer.Argument(help="Zoo name, config.json or its directory.", autocompletion=o.model_names)],
-    set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
     from simcost import api, grammar
@@ -78,6 +81,18 @@ def show_hardware(
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
+
+
+@showing.command("memory")
+def show_memory(
+    model: o.ModelArgument, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None,
+    gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Memory of a GPU term by term, as an engine shares it out, and how many requests and tokens its pool holds."""
+    from simcost import api, grammar
+
+    result = api.show_memory(model, hw, batch, context, grammar.assignments(set or [], engine), gpus, nodes)
+    return emit(result, format, output, strict)
 
 
 @app.command()

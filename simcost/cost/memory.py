@@ -1,6 +1,7 @@
-"""What must fit: weights, cache, activations, reserve; and the largest batch and context that do.
+"""What must fit on a rank, as an engine shares out memory: weights, activations, what lies outside PyTorch, graphs, and the pool of the cache.
 
-Most likely to be wrong: activation workspace; engines reuse buffers, and prefill in chunks.
+The pool is what the engine's share leaves; the rest of the device is its reserve. Most likely to be wrong: memory outside PyTorch in a
+group of ranks. Source: the engine's terms (`workloads/engines`, docs/theory/memory.md).
 """
 
 from __future__ import annotations
@@ -10,59 +11,62 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.cost.cost import Cost
-from simcost.hardware.profile import Device
+from simcost.hardware.engine_memory import EngineMemory
 from simcost.num import Num, floor, maximum, plain, where
-from simcost.program import Priced, leaves
 
-_LIMIT = 2.0**40
+LIMIT = 2.0**40
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes on the busiest rank."""
+    """Bytes on the fullest rank. pool: for the caches of all requests; cache: what the asked ones take of it; graphs: CUDA graphs."""
 
     capacity: Num
-    reserve: Num
     weights: Num
+    activations: Num
+    non_torch: Num
+    graphs: Num
+    pool: Num
     cache: Num
-    workspace: Num
+
+    @property
+    def reserve(self) -> Num:
+        """What the engine leaves for everything that it does not count; negative where the terms take more than it leaves."""
+        return self.capacity - self.pool - self.weights - self.activations - self.non_torch - self.graphs
 
     @property
     def used(self) -> Num:
-        return self.reserve + self.weights + self.cache + self.workspace
+        return self.capacity - self.pool + self.cache
 
     @property
     def short(self) -> Num:
         """Bytes missing; negative when it fits."""
-        return self.used - self.capacity
-
-    @property
-    def room(self) -> Num:
-        """Bytes for cache and workspace."""
-        return self.capacity - self.reserve - self.weights
+        return self.cache - self.pool
 
 
-def workspace_bytes(priced: Priced[Cost]) -> Num:
-    """The largest activation footprint of any kernel that runs. [B]"""
-    most: Num = 0.0
-    for _, call, _, weight in leaves(priced):
-        most = maximum(most, where(np.asarray(weight) > 0, call.op.workspace_bytes(), 0.0))
-    return most
+def shared_out(
+    capacity: Num, weights: Num, activations: Num, exchange: Num, graphs: Num, cache: Num, engine: EngineMemory
+) -> Memory:
+    """The memory of a rank. exchange: buffers of the All2All. All [B]"""
+    non_torch = engine.non_torch + exchange
+    if engine.share_of == "all":
+        pool = engine.share * capacity - weights - activations - non_torch - (graphs if engine.graphs_inside else 0.0)
+    elif engine.share_of == "free before load":
+        pool = engine.share * (capacity - engine.context) - weights - engine.non_torch
+    else:
+        peak = activations if engine.share_of == "free after peak" else 0.0
+        pool = engine.share * (capacity - engine.context - weights - non_torch - peak)
+    return Memory(capacity, weights, activations, non_torch, graphs, pool, cache)
 
 
-def footprint(device: Device, weights: Num, cache: Num, workspace: Num) -> Memory:
-    return Memory(device.capacity, device.capacity * device.assumption("memory_reserve"), weights, cache, workspace)
-
-
-def largest(fits: Callable[[Num], Num], like: Num) -> Num:
-    """The largest whole number for which `fits` (elementwise true/false, monotone) holds; 0 when none, inf when all."""
+def largest(fits: Callable[[Num], Num], like: Num, most: Num = LIMIT) -> Num:
+    """The largest whole number up to `most` for which `fits` (elementwise true/false, monotone) holds; 0 when none, inf when even 2^40
+    does."""
     low: Num = 0.0 * like
-    high: Num = 0.0 * like + _LIMIT
-    for _ in range(42):
+    high: Num = 0.0 * like + most
+    while np.any(high - low > 1.0):
         middle = floor((low + high) / 2.0)
-        good = np.asarray(fits(maximum(middle, 1.0)), bool)
+        good = np.asarray(fits(maximum(middle, 1.0)), bool) & np.asarray(middle > 0.0)
         low, high = where(good, middle, low), where(good, high, middle)
-    first = np.asarray(fits(0.0 * like + 1.0), bool)
-    found = where(first, maximum(low, 1.0), 0.0)
-    return plain(np.where(np.asarray(fits(0.0 * like + _LIMIT), bool), np.inf, found))
+    low = where(np.asarray(fits(maximum(high, 1.0)), bool) & np.asarray(high > 0.0), high, low)
+    return plain(np.where(low >= LIMIT, np.inf, low))

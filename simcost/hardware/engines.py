@@ -37,7 +37,7 @@ def checked(name: object) -> str:
 
 def title(name: str) -> str:
     """ "vLLM" of "vllm"; the word itself of what is no engine."""
-    return str(_table(name)["title"]) if name in names() else name
+    return str(table(name)["title"]) if name in names() else name
 
 
 @cache
@@ -47,7 +47,7 @@ def substitutes() -> Mapping[str, tuple[str, ...]]:
 
 
 def _substitutes(name: str) -> tuple[str, ...]:
-    stated = _table(name).get("tables", {})
+    stated = table(name).get("tables", {})
     found = stated.get("substitutes") if isinstance(stated, Mapping) else None
     if not isinstance(found, list) or any(one not in names() or one == name for one in found):
         raise SpecError(
@@ -57,7 +57,8 @@ def _substitutes(name: str) -> tuple[str, ...]:
 
 
 @cache
-def _table(name: str) -> Mapping[str, object]:
+def table(name: str) -> Mapping[str, object]:
+    """The file of an engine. Raises SpecError where it does not say which engine it is."""
     path = folder("workloads") / "engines" / f"{name}.toml"
     found = toml_table(path)
     if found.get("schema") != SCHEMA or found.get("name") != name or not isinstance(found.get("title"), str):

@@ -33,7 +33,6 @@ ASSUMED = {
     "collective_latency": "seconds",
     "hop_latency": "seconds",
     "scaleout_hop_latency": "seconds",
-    "memory_reserve": "fraction",
 }
 _NEEDS_LINK = {
     "link_efficiency": "scaleup",
@@ -180,6 +179,11 @@ def dimension(path: str, where: str) -> str:
         return "flops_per_s"
     if path in _DIMENSION:
         return _DIMENSION[path]
+    if path == "assumed.memory_reserve":
+        raise SpecError(
+            f"{where}: '{path}' is gone: engines' own terms say what they leave (--set engine.gpu_memory_utilization=0.9; "
+            "simcost show memory names all terms)"
+        )
     known = [*_DIMENSION, *("assumed." + k for k in ASSUMED), *("peak." + d for d in [*dtype_names(), "fp4"])]
     raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, known)}")
 
@@ -304,7 +308,15 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
+        capacity_assumed=_assumed_capacity(tables, facts, where),
     )
+
+
+def _assumed_capacity(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> str:
+    """Why the stated capacity is no logged one; "" where it is, or where an override replaced it."""
+    entry = tables["memory"]["capacity"]
+    stated = _si(entry["value"], "bytes", where)
+    return str(entry.get("assumed", "")) if np.all(np.asarray(facts["memory.capacity"]) == stated) else ""
 
 
 loaders[:] = [load]

@@ -45,7 +45,7 @@ class Device:
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; sm_count: multiprocessors; home: the profile's file;
     measurements: folders of measured rows, best first; tables: the folder of engines' tables, "" where there is none; base: the device as its profile states it, when overrides
     changed it; sibling: the device whose rows stand in for missing ones, and sigma of the
-    log of its error here."""
+    log of its error here; capacity_assumed: why the capacity is no logged one, "" where it is."""
 
     name: str
     title: str
@@ -67,6 +67,7 @@ class Device:
     sibling: Device | None = None
     sibling_spread: float = 0.0
     sm_count: Num | None = None
+    capacity_assumed: str = ""
 
     @property
     def multiprocessors(self) -> Num:

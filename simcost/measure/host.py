@@ -45,7 +45,6 @@ class Host:
     attention: float
     stream: float
     launch: float
-    used: float
 
 
 def profile_text(threads: int = 1) -> str:
@@ -71,7 +70,6 @@ def _measured(torch: Any, threads: int) -> Host:
     main = CPU_FORMATS[0]
     peaks = {name: max(_gemm(torch, name, n, n, n) for n in (_LARGE // 2, _LARGE)) for name in CPU_FORMATS}
     bandwidth = _copied(torch, _COPY)
-    total, free = _memory()
     return Host(
         re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-") + f"-{threads}t",
         f"{model}, {threads} of {cores} cores",
@@ -79,14 +77,13 @@ def _measured(torch: Any, threads: int) -> Host:
         f"torch {found['torch']}, {found['cpu_capability']}",
         threads,
         peaks,
-        total,
+        float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")),
         bandwidth,
         _cache(torch, bandwidth),
         min(_gemm(torch, main, 256, 1024, 1024) / peaks[main], 1.0),
         min(_attention(torch, main) / peaks[main], 1.0),
         min(_added(torch) / bandwidth, 1.0),
         _launch(torch),
-        min(max(1.0 - free / total, 0.01), 0.9),
     )
 
 
@@ -161,18 +158,6 @@ def _launch(torch: Any, calls: int = 200) -> float:
     return _best(act) / calls
 
 
-def _memory() -> tuple[float, float]:
-    """(installed, available). [B]"""
-    page = float(os.sysconf("SC_PAGE_SIZE"))
-    total = page * os.sysconf("SC_PHYS_PAGES")
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            line = next(line for line in file if line.startswith("MemAvailable:"))
-        return total, parse(f"{line.split()[1]} KiB", "bytes")
-    except (OSError, StopIteration):
-        return total, page * os.sysconf("SC_AVPHYS_PAGES")
-
-
 def text(host: Host) -> str:
     """A valid hwprofiles-style profile.toml."""
     run = f"by simcost on this machine, {host.software}, {host.threads} thread(s)"
@@ -217,7 +202,6 @@ def _assumed(host: Host, run: str) -> list[tuple[str, str, str]]:
         ("eager_launch", launch, "the start of one kernel, timed here"),
         ("step_overhead", launch, "no serving engine was measured here: the start of one kernel stands in"),
         ("collective_latency", launch, "no collective was measured here: the start of one kernel stands in"),
-        ("memory_reserve", f"{host.used:.3f}", "share of the memory that was in use when this was measured"),
     ]  # fmt: skip
 
 

@@ -211,6 +211,7 @@ def _spec(
         r.raw("num_mtp_modules")
         r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted")
     limit = r.config.get("max_position_embeddings")
+    r.used.add("max_position_embeddings")
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,

@@ -15,10 +15,11 @@ _SUFFIX = (
     ("tokens_per_s_per_user", "rate"),
     ("_s", "seconds"),
     ("flops", "flops"),
+    ("memory_bytes", "memory"),
     ("bytes", "bytes"),
-    ("_bytes_per_gpu", "bytes"),
-    ("_bytes_per_token", "bytes"),
     ("_bytes_read_per_gpu", "bytes"),
+    ("bytes_per_gpu", "memory"),
+    ("_bytes_per_token", "bytes"),
     ("flops_per_token", "flops"),
     ("usd_per_hour", "usd"),
     ("_w", "watts"),
@@ -97,7 +98,7 @@ def title(name: str) -> str:
         if unit_of(name) not in ("rate", "") and words.endswith(suffix) and words != suffix:
             words = words[: -len(suffix)]
             break
-    words = words.replace("_", " ")
+    words = words.replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
     if words == "half width":
         return "±90 %"
     return f"{words} (90 %)" if words.endswith((" low", " high")) else words

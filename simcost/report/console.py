@@ -45,7 +45,7 @@ _FIRST = {
     "findings": ("table", "verdict", "of", "rows", "dropped", "best", "over_best"),
     "what to do": ("table", "do", "why"),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
-    "memory": ("stage", "holds", "used_bytes", "room_bytes", "fullest"),
+    "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
     "sweep": (
         "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
@@ -53,7 +53,7 @@ _FIRST = {
     ),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 30,
+    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 60,
     "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
 }  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")

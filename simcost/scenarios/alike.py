@@ -16,7 +16,6 @@ import numpy as np
 
 from simcost import lower
 from simcost.cost.cost import Cost
-from simcost.cost.memory import workspace_bytes
 from simcost.num import Index, Num
 from simcost.ops.work import Op
 from simcost.plan import COUNTS
@@ -26,11 +25,9 @@ from simcost.workload import Workload
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A priced step; of a list of plans down to its stacks only. workspace [B]; launches: kernels, as
-    engines launch them."""
+    """A priced step; of a list of plans down to its stacks only. launches: kernels, as engines launch them."""
 
     priced: Priced[Cost]
-    workspace: Num
     launches: Num
 
 
@@ -77,7 +74,7 @@ def folded(w: Workload, model: Any) -> Folded:
     found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once)
     parts = tuple(Priced(_dealt(part.cost, len(first), at), part.node) for part in found.priced.parts)
     priced = Priced(_dealt(found.priced.cost, len(first), at), found.priced.node, parts)
-    return Folded(priced, _spread(found.workspace, len(first), at), _spread(found.launches, len(first), at))
+    return Folded(priced, _spread(found.launches, len(first), at))
 
 
 def _folded(w: Workload, model: Any) -> Folded:
@@ -85,7 +82,7 @@ def _folded(w: Workload, model: Any) -> Folded:
     total: Num = 0.0
     for _, call, cost, weight in leaves(priced):
         total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
-    return Folded(priced, workspace_bytes(priced), total)
+    return Folded(priced, total)
 
 
 def _launches(op: Op) -> float:

@@ -16,7 +16,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import moved, phases, rules
+from simcost.scenarios import fitting, moved, phases, rules
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 from simcost.workload import Workload
@@ -142,7 +142,7 @@ def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str) 
     found["decode_speed_of_light_s"] = output["speed_of_light_s"]
     for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", *(f"share_{b}" for b in BASES)):
         found[name] = output[name]
-    row["fits"] = phases.verdict(answers["decode"])[1]
+    row["fits"] = fitting.verdict(answers["decode"].kept)[1]
     return {**row, **{key: number(value) for key, value in {**_counts(w), **found}.items()}}
 
 

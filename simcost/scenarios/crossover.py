@@ -109,7 +109,7 @@ def _reads(w: Workload) -> list[Row]:
         local = at.view.batch
 
         def below(context: Num, weights: float = weights, local: Num = local) -> Num:
-            return 1.0 * (local * steps.sequence_bytes(w, context) <= weights)
+            return 1.0 * (local * steps.state_bytes(w, context) <= weights)
 
         context = number(largest(below, 0.0) + 1.0)
         rows.append(

@@ -16,7 +16,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.result import Result, Row, number
-from simcost.scenarios import loads, phases, rules, stages, traffic, voiced
+from simcost.scenarios import fitting, footprint, loads, phases, rules, traffic, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -46,18 +46,18 @@ def _name(path: tuple[str, ...]) -> str:
 
 def _memory(step: steps.Step) -> list[Row]:
     """One row a kind of pipeline stage: what its fullest rank holds, the one with most sequences and experts' rows."""
-    w, held = step.workload, step.memory
-    rows: list[Row] = []
-    for rank in step.ranks:
-        here = rank.held
-        cache = stages.sequences(w) * here.sequence(w, w.phase.context)
-        used = held.reserve + here.weights + cache + held.workspace
+    kept, rows = step.kept, list[Row]()
+    for rank in kept.ranks:
+        memory = footprint.shared_out(kept.workload, rank.held, kept.peak)
+        sizes = {
+            "used": memory.used, "room": -memory.short, "weight": memory.weights, "kv": memory.cache,
+            "activation": memory.activations, "non_torch": memory.non_torch, "cuda_graph": memory.graphs, "reserve": memory.reserve,
+        }  # fmt: skip
         rows.append(
             {
-                "stage": f"{int(float(here.stage)) + 1} of {rank.pp}", "holds": rank.stage.name,
-                "weight_bytes": number(here.weights), "cache_bytes": number(cache),
-                "workspace_bytes": number(held.workspace), "reserve_bytes": number(held.reserve), "used_bytes": number(used),
-                "room_bytes": number(held.capacity - used), "fullest": bool(here.stage == step.held.stage),
+                "stage": f"{int(float(rank.held.stage)) + 1} of {rank.pp}", "holds": rank.stage.name,
+                **{f"{name}_bytes_per_gpu": number(size) for name, size in sizes.items()},
+                "fullest": bool(rank.held.stage == kept.held.stage),
             }
         )  # fmt: skip
     return rows
@@ -141,7 +141,7 @@ def result(query: Query) -> Result:
             }
         )  # fmt: skip
     rows += _waits(step)
-    sentence, fits = phases.verdict(step)
+    sentence, fits = fitting.verdict(step.kept)
     links = traffic.rows(step)
     tables = {
         "ops": rows,

@@ -19,10 +19,9 @@ from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import idle, measured, rules, stages, voiced
+from simcost.scenarios import fitting, idle, measured, rules, voiced
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, sweep, workload
-from simcost.units import show
+from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
 from simcost.workload import Workload
 
 
@@ -45,17 +44,33 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     if "engine" not in query.axes:
         found["engine"] = engine_of(o)
     if w is not None:
+        found["engine_settings"] = settings(w)
+    if w is not None:
         found["plan"] = {
             **sizes(w.plan),
             **w.formats(),
             **{key: getattr(w.plan, key) for key in CHOICES},
         }
-    found["set"] = {**_rooted("model", o.model), **_rooted("hw", o.hw), **_rooted("plan", o.plan)}
+    found["set"] = {
+        **_rooted("model", o.model), **_rooted("hw", o.hw), **_rooted("plan", o.plan), **_rooted("engine", settings_of(o)),
+    }  # fmt: skip
     if query.axes:
         found["vary"] = dict(query.axes)
     if query.usd_per_hour is not None:
         found["usd_per_hour"] = query.usd_per_hour
     return found
+
+
+def settings(w: Workload) -> dict[str, float | int | str | None]:
+    """The engine's settings by its own names, defaults included; None where a sweep varies one."""
+    values = {
+        "share": w.memory.share,
+        "tokens": w.memory.tokens,
+        "sequences": w.memory.sequences,
+        "block": w.memory.block,
+    }
+    found = {w.memory.names[key]: number(value) if is_scalar(value) else None for key, value in values.items()}
+    return {"version": w.memory.version, **found}
 
 
 def sizes(plan: Plan) -> dict[str, float | int | None]:
@@ -88,7 +103,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + _idle_engine(w) + _off_rows(query, w.device)
+    found += _stand_in(w.device) + _idle_engine(w) + _off_rows(query, w.device) + fitting.admitted(w)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -118,7 +133,9 @@ def _idle_engine(w: Workload) -> list[str]:
     device, at = w.device, w.device
     while not at.tables:
         if at.sibling is None:
-            return [f"{device.name}: engine={w.engine} has no effect: no tables of engines here; {_answering(device)}"]
+            return [
+                f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
+            ]
         at = at.sibling
     return []
 
@@ -209,43 +226,12 @@ def _qualified(table: str, device: Device) -> str:
     return table.replace(":", "/") if ":" in table else f"{device.name}/{table}"
 
 
-def verdict(step: steps.Step) -> tuple[str, bool]:
-    """One plain sentence about memory."""
-    held = step.memory
-    short = float(np.asarray(held.short))
-    if short <= 0:
-        return (
-            f"fits: {show(float(held.used), 'bytes')} of {show(float(held.capacity), 'bytes')} a GPU{_fullest(step)}",
-            True,
-        )
-    parts = ", ".join(
-        f"{name} {show(float(size), 'bytes')}"
-        for name, size in (
-            ("weights", held.weights),
-            ("cache", held.cache),
-            ("activations", held.workspace),
-            ("reserve", held.reserve),
-        )
-    )
-    return (
-        f"DOES NOT FIT: short by {show(short, 'bytes')} a GPU{_fullest(step)} ({parts}; memory {show(float(held.capacity), 'bytes')}); "
-        "times are as if memory allowed"
-    ), False
-
-
-def _fullest(step: steps.Step) -> str:
-    """Which ranks hold most, where pipeline stages differ."""
-    pp = int(float(np.asarray(step.workload.plan.pp)))
-    if pp == 1:
-        return ""
-    index = int(float(np.asarray(step.held.stage)))
-    return f" on stage {index + 1} of {pp} ({stages.stages(step.workload, pp)[index].name})"
-
-
 def _single(query: Query) -> Result:
     w = workload(query)
     step = rules.run(w)
-    sentence, fits = verdict(step)
+    sentence, fits = fitting.verdict(step.kept)
+    if not fits:
+        sentence += f"; {fitting.advice(query, step.kept)}"
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
@@ -342,6 +328,6 @@ def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:
     with np.errstate(all="ignore"):
         step = steps.run(w)
         found: dict[str, Any] = dict(steps.metrics(step, query.decode, query.price(w.device)))
-        found["fits"] = np.asarray(step.memory.short) <= 0
+        found["fits"] = np.asarray(step.kept.memory.short) <= 0
     flat = {name: np.broadcast_to(np.asarray(value), shape).ravel() for name, value in found.items()}
     return {"feasible": good.ravel(), "reason": why.ravel(), **flat}

@@ -23,7 +23,7 @@ from simcost.plan import Plan
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases, ties, wishes, workers
 from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons
+from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.scenarios.wishes import Wish
 from simcost.units import show
 from simcost.workload import Workload, build
@@ -86,9 +86,8 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
 def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
     one: dict[str, Any] = dict.fromkeys(SIZES, 1.0)
     plan = replace(fixed, gpus=None, **one)
-    alone = build(
-        model, device, plan, phase_of(query, plan, {**query.overrides.phase, "batch": 1}), engine_of(query.overrides)
-    )
+    phase = phase_of(query, plan, {**query.overrides.phase, "batch": 1})
+    alone = build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
     return wishes.batches(alone, gpus)
 
 
@@ -134,7 +133,7 @@ def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: A
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
     phase = phase_of(query, plan, {**query.overrides.phase, "batch": np.atleast_2d(batches)})
-    return build(model, device, plan, phase, engine_of(query.overrides))
+    return build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
 
 
 def _part(query: Query, w: Workload) -> _Points:
@@ -143,7 +142,7 @@ def _part(query: Query, w: Workload) -> _Points:
         step = steps.run(w)
         found = steps.metrics(step, query.decode, query.price(w.device), reach=False)
     values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
-    return _Points(np.broadcast_to(np.asarray(step.memory.short) <= 0, shape), values)
+    return _Points(np.broadcast_to(np.asarray(step.kept.memory.short) <= 0, shape), values)
 
 
 def _asked(query: Query, table: Array) -> Bools:
@@ -227,7 +226,7 @@ def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[
         return str(why[i])
     if not fits[i].any():
         short = float(np.min(found["memory_short_bytes_per_gpu"][i]))
-        return f"short by {show(short, 'bytes')} a GPU at every batch"
+        return f"short by {show(short, 'memory')} a GPU at every batch"
     unknown = [name for name in (wish.metric, *wish.limits) if not np.isfinite(found[name][i][fits[i]]).any()]
     if unknown:  # no limit is to blame for what is no number
         return f"{unknown[0]} has no finite value at any batch that fits"

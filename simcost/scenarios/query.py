@@ -119,12 +119,17 @@ def workload(query: Query) -> Workload:
     o = query.overrides
     device = hardware.load(query.hw, o.hw)
     plan = grammar.plan_of(o.plan)
-    return build(model_of(query), device, plan, phase_of(query, plan, o.phase), engine_of(o))
+    return build(model_of(query), device, plan, phase_of(query, plan, o.phase), engine_of(o), settings_of(o))
 
 
 def engine_of(overrides: grammar.Overrides) -> str:
     """The engine that is asked for, as `make` checked it."""
     return str(overrides.engine.get("engine", engines.ANY))
+
+
+def settings_of(overrides: grammar.Overrides) -> dict[str, Any]:
+    """What is set of the engine, by its own names."""
+    return {key: value for key, value in overrides.engine.items() if key != "engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +190,9 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workl
     device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
     model = model_of(query, {**o.model, **tables["model"]})
     plan = grammar.plan_of({**o.plan, **tables["plan"]})
-    return build(model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o))
+    return build(
+        model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o), settings_of(o)
+    )
 
 
 def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:

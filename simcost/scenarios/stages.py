@@ -17,8 +17,10 @@ from typing import TypeVar
 import numpy as np
 
 from simcost.blocks.beside import RING
+from simcost.blocks.view import Block
 from simcost.cost.cost import Cost
-from simcost.model import count
+from simcost.model import cache, loaded
+from simcost.model.loaded import Loaded
 from simcost.num import Bools, Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
 from simcost.plan import busiest, stage_layers
@@ -65,9 +67,9 @@ def sizes(w: Workload) -> list[int]:
     return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
 
 
-def sequences(w: Workload) -> Num:
-    """Whose caches a rank keeps: those of the busiest replica, in whichever micro-batch."""
-    return busiest(w.phase.batch, w.plan.replicas * w.plan.copies)
+def sequences(w: Workload, batch: Num | None = None) -> Num:
+    """Whose caches a rank keeps: those of the busiest replica, in whichever micro-batch. `batch`: another than the asked one."""
+    return busiest(w.phase.batch if batch is None else batch, w.plan.replicas * w.plan.copies)
 
 
 def after(first: tuple[Cost, Cost], then: tuple[Cost, Cost]) -> tuple[Cost, Cost]:
@@ -150,35 +152,49 @@ def _crossings(w: Workload) -> Num:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The rank that holds most: bytes of its weights, its layers of every stack, the index of its stage; `batches` of a stream
-    of prompts whose caches it keeps, as they have passed it and not yet the last stage (decode: one, of all micro-batches)."""
+    """The rank that holds most: its weights as loaded, its layers of every stack, the index of its stage, 1 where it samples;
+    `batches` of a stream of prompts whose caches it keeps, as they have passed it and not yet the last stage (decode: one, of all
+    micro-batches)."""
 
-    weights: Num
+    loaded: Loaded
     layers: tuple[Num, ...]
     stage: Num
+    samples: Num
     batches: Num
 
+    @property
+    def all_layers(self) -> Num:
+        return sum(self.layers, 0.0)
+
+    def kinds(self, w: Workload) -> list[cache.Kind]:
+        """Its layers by what they hold of a request."""
+        return cache.kinds(w.model, w.plan, self.layers, w.memory)
+
     def sequence(self, w: Workload, context: Num) -> Num:
-        """Bytes of the cache at `context` tokens of one sequence of every batch it keeps."""
-        total: Num = 0.0
-        for n, elements in zip(self.layers, count.state_elements_by_stack(w.model, context, w.plan), strict=True):
-            total = total + n * elements
-        return w.view.kv.tensor_bytes(total) * self.batches
+        """Bytes that one sequence of `context` tokens of every batch it keeps takes of its pool."""
+        return cache.request_bytes(self.kinds(w), context, w.view.kv, w.memory) * self.batches
 
 
 def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     """What a rank of every kind of stage of a pipeline of `pp` holds."""
-    if pp == 1:
-        weights: Num = count.weight_bytes(w.model, w.plan, w.view.storage)
-        return [(stages(w, 1)[0], Held(weights, tuple(float(repeat) for repeat, _ in w.model.stacks), 0.0, 1.0))]
-    ends, layers = count.weight_bytes_by_part(w.model, w.plan, w.view.storage)
+
+    def bytes_of(*blocks: Block) -> Loaded:
+        return loaded.of_blocks(blocks, w.plan, w.view.storage, w.view.activation, w.memory)
+
+    first, last = bytes_of(w.model.embedding), bytes_of(w.model.head)
+    layers = [bytes_of(*layer) for _, layer in w.model.stacks]
     found = []
     for index, stage in kinds(w, pp):
-        weight: Num = ends.first * stage.first + ends.last * stage.last + ends.table * (pp > 1 and stage.last)
+        held = loaded.rotary(w.model)
+        held = (
+            held + first if stage.first or (stage.last and w.model.head.tied) else held
+        )  # a tied head reads a table of its own
+        held = held + last if stage.last else held
         for n, layer in zip(stage.layers, layers, strict=True):
-            weight = weight + n * layer
+            held = held + layer * float(n)
         stream = 1.0 if w.phase.decode else float(pp - index)
-        found.append((stage, Held(weight, tuple(float(n) for n in stage.layers), float(index), stream)))
+        counts = tuple(float(n) for n in stage.layers)
+        found.append((stage, Held(held, counts, float(index), 1.0 * stage.last, stream)))
     return found
 
 
@@ -196,12 +212,11 @@ def ranks(w: Workload) -> tuple[Rank, ...]:
     return tuple(Rank(pp, stage, held) for pp in sizes(w) for stage, held in each(w, pp))
 
 
-def fullest(w: Workload, found: tuple[Rank, ...], context: Num) -> Held:
-    """The rank with the most bytes for weights and caches."""
+def fullest(w: Workload, found: tuple[Rank, ...], short: Callable[[Held], Num]) -> Held:
+    """The rank that is short of most bytes, or has the fewest to spare."""
 
     def more(one: Held, other: Held) -> Held:
-        mine, theirs = (held.weights + sequences(w) * held.sequence(w, context) for held in (one, other))
-        return _choose(np.asarray(theirs > mine), other, one)
+        return _choose(np.asarray(short(other) > short(one)), other, one)
 
     return _by_size(w, found, lambda here: functools.reduce(more, here), _choose)
 
@@ -227,8 +242,7 @@ def _by_size(
 
 def _choose(mask: Bools, one: Held, other: Held) -> Held:
     return Held(
-        where(mask, one.weights, other.weights),
+        one.loaded.choose(mask, other.loaded),
         tuple(where(mask, mine, theirs) for mine, theirs in zip(one.layers, other.layers, strict=True)),
-        where(mask, one.stage, other.stage),
-        where(mask, one.batches, other.batches),
+        *(where(mask, getattr(one, name), getattr(other, name)) for name in ("stage", "samples", "batches")),
     )

@@ -8,15 +8,16 @@ import numpy as np
 
 from simcost import lower
 from simcost.blocks.beside import HELD, RING
-from simcost.cost import calibrated, memory, price
+from simcost.cost import calibrated, price
 from simcost.cost.cost import BASES, Cost, ratio_deviation
 from simcost.cost.tiers import link_checks
 from simcost.model import count
-from simcost.num import Bools, Mask, Num, every, exp, floor, is_scalar, maximum, minimum, where
+from simcost.num import Bools, Mask, Num, every, exp, is_scalar, maximum, minimum
 from simcost.plan import COUNTS, Check, require
 from simcost.program import Priced, choices, most_held
 from simcost.program import price as fold
-from simcost.scenarios import alike, stages
+from simcost.scenarios import alike, footprint, stages
+from simcost.scenarios.footprint import Kept
 from simcost.workload import Workload
 
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
@@ -31,8 +32,8 @@ SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a fact
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `held`: the
-    rank that holds most, of `ranks`; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for
+    """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `kept`: its
+    memory; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for
     the slowest, as uncertain as its kernels; `host`: the engine's own work; `launches`: what kernels wait to be launched. Of a
     prefill in chunks, programs and waits are those of the last."""
 
@@ -44,9 +45,7 @@ class Step:
     launches: Cost
     cost: Cost
     slowest: Cost
-    memory: memory.Memory
-    held: stages.Held
-    ranks: tuple[stages.Rank, ...]
+    kept: Kept
 
     @property
     def engine(self) -> Cost:
@@ -93,18 +92,13 @@ def run(w: Workload) -> Step:
         step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
         found = step if found is None else _after(found, step, np.asarray(left > 0.0))
     assert found is not None
-    space, held, ranks = _kept(w, found.memory.workspace)
-    return replace(found, workload=w, memory=space, held=held, ranks=ranks)
+    return replace(found, workload=w, kept=footprint.kept(w))
 
 
 def _after(first: Step, then: Step, mask: Bools) -> Step:
     """Chunks up to `then`, which only prompts of `mask` have."""
     whole, slowest = stages.after((first.cost, first.slowest), (then.cost, then.slowest))
-    workspace = where(mask, maximum(then.memory.workspace, first.memory.workspace), first.memory.workspace)
-    return replace(
-        then, cost=whole.where(mask, first.cost), slowest=slowest.where(mask, first.slowest),
-        memory=replace(then.memory, workspace=workspace),
-    )  # fmt: skip
+    return replace(then, cost=whole.where(mask, first.cost), slowest=slowest.where(mask, first.slowest))
 
 
 def _one(w: Workload) -> Step:
@@ -129,7 +123,7 @@ def _one(w: Workload) -> Step:
         launches,
         whole + host + launches,
         slowest + host + mine,
-        *_kept(w, step.workspace),
+        footprint.kept(w),
     )
 
 
@@ -148,45 +142,9 @@ def _engine(w: Workload, kernels: Num, seconds: Num) -> tuple[Cost, Cost]:
     )
 
 
-def _kept(w: Workload, workspace: Num) -> tuple[memory.Memory, stages.Held, tuple[stages.Rank, ...]]:
-    """(memory of the rank that holds most, what it holds, all ranks)."""
-    ranks = stages.ranks(w)
-    held = stages.fullest(w, ranks, w.phase.context)
-    cache = stages.sequences(w) * held.sequence(w, w.phase.context)
-    return memory.footprint(w.device, held.weights, cache, workspace), held, ranks
-
-
-def sequence_bytes(w: Workload, context: Num) -> Num:
-    """Cache bytes of one sequence on the rank that holds most. [B]"""
-    return stages.fullest(w, stages.ranks(w), context).sequence(w, context)
-
-
-def max_batch(step: Step) -> Num:
-    """The largest batch, over all replicas, that fits at this length; activations grow with the batch."""
-    w, parts = step.workload, step.workload.phase.microbatches
-    # Every activation is proportional to the tokens of a micro-batch, so a sequence's share is exact.
-    share = step.memory.workspace / w.view.batch
-
-    def most(held: stages.Held) -> Num:
-        room = step.memory.capacity - step.memory.reserve - held.weights
-        each = held.sequence(w, w.phase.context)
-        full = floor(room / (parts * each + share))  # sequences of each micro-batch
-        # Some micro-batches may take one more: then all activations are as large as theirs.
-        return maximum(parts * full, floor((room - (full + 1.0) * share) / maximum(each, 1e-30)))
-
-    return maximum(stages.least(w, step.ranks, most), 0.0) * w.plan.replicas * w.plan.copies
-
-
-def max_context(step: Step) -> Num:
-    """The longest context at which this batch still fits in decode; inf when the cache does not grow."""
-    w, all_ = step.workload, step.memory
-    batch = stages.sequences(w)
-
-    def longest(held: stages.Held) -> Num:
-        room = all_.capacity - all_.reserve - held.weights - all_.workspace
-        return memory.largest(lambda context: 1.0 * (batch * held.sequence(w, context) <= room), 0.0 * (room + batch))
-
-    return stages.least(w, step.ranks, longest)
+def state_bytes(w: Workload, context: Num) -> Num:
+    """What the layers of one rank keep of a sequence and read of it, without an engine's pages. [B]"""
+    return w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan))
 
 
 def flops_per_token(w: Workload) -> Num:
@@ -215,7 +173,7 @@ def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
 
 def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:
     """Flat numbers, SI, unit in the name; `reach`: how long a context would fit, too."""
-    w, cost, held = step.workload, step.cost, step.memory
+    w, cost = step.workload, step.cost
     seconds, devices = cost.seconds, w.plan.devices
     tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
     # A stream of prompts keeps every pipeline stage busy; decode already counts all its micro-batches.
@@ -243,17 +201,10 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
         "flops_per_token": flops,
         "mfu": flops * tokens / steady / (devices * peak),
         "gpus": devices,
-        "weight_bytes_per_gpu": held.weights,
-        "kv_bytes_per_gpu": held.cache,
-        "workspace_bytes_per_gpu": held.workspace,
-        "reserve_bytes_per_gpu": held.reserve,
-        "memory_used_bytes_per_gpu": held.used,
-        "memory_capacity_bytes_per_gpu": held.capacity,
-        "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
-        "max_batch": max_batch(step),
+        **footprint.metrics(step.kept),
     }
     if decode and reach:
-        found["max_context"] = max_context(step)
+        found["max_context"] = footprint.max_context(step.kept)
     for name in ("compute", "memory", "wire", "overhead"):
         found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
     for name in BASES:

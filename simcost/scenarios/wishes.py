@@ -22,12 +22,12 @@ _LONG_S = 10.0  # a limit above it is rather a slip of the unit
 # Which way is better; what stands in neither (shares of a whole, sizes of the question) ranks nothing.
 MORE = (
     "output_tokens_per_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s",
-    "input_tokens_per_s_per_gpu", "mfu", "max_batch", "share_measured",
+    "input_tokens_per_s_per_gpu", "mfu", "max_batch", "max_concurrency", "kv_pool_tokens", "kv_pool_bytes_per_gpu", "share_measured",
 )  # fmt: skip
 LESS = (
     "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "speed_of_light_s",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "joules_per_output_token_assumed",
-    "joules_per_input_token_assumed", "weight_bytes_per_gpu", "kv_bytes_per_gpu", "workspace_bytes_per_gpu",
+    "joules_per_input_token_assumed", "weight_bytes_per_gpu", "kv_bytes_per_gpu", "activation_bytes_per_gpu",
     "memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", "share_wire", "share_overhead", "share_assumed",
 )  # fmt: skip
 
@@ -73,7 +73,7 @@ def check(metric: str, known: list[str], phase: str) -> None:
 def batches(whole: Workload, devices: int) -> tuple[float, ...]:
     """Powers of two up to the most that all devices' memory could hold were it one, and `EACH` a device.
     `whole`: the design on a single device, whose cache is that of all layers and heads."""
-    each = float(np.asarray(steps.sequence_bytes(whole, whole.phase.context)))
+    each = float(np.asarray(steps.state_bytes(whole, whole.phase.context)))
     room = float(np.max(np.asarray(whole.device.capacity))) * devices
     most = min(EACH * devices, room / each if each > 0.0 else math.inf)
     return tuple(2.0**n for n in range(max(int(math.log2(max(most, 1.0))), 0) + 1))

@@ -23,7 +23,7 @@ from simcost.ops.exchange import Exchange
 from simcost.ops.stream import Stream
 from simcost.plan import Plan, require, stage_layers
 from simcost.program import Call, Overlap, calls, leaves, price
-from simcost.scenarios import explain, phases, plans, stages, traffic
+from simcost.scenarios import explain, footprint, phases, plans, stages, traffic
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, workload
 
@@ -40,7 +40,7 @@ def test_groups_of_one_are_the_single_device_bit_for_bit(name: str, decode: bool
     plain = steps.run(workload(make(name, hw, decode, phase, {}, {}, None)))
     stated = steps.run(workload(make(name, hw, decode, phase, dict(ONE), {}, None)))
     assert plain.cost == stated.cost
-    assert plain.memory == stated.memory
+    assert plain.kept.memory == stated.kept.memory
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -70,7 +70,7 @@ def test_a_pipeline_is_never_faster_than_its_busiest_stage_and_a_prefill_pays_ev
     else:
         assert split.cost.seconds > alone.cost.seconds
         assert split.slowest.seconds < 0.5 * alone.cost.seconds
-    assert split.memory.weights < 0.5 * alone.memory.weights
+    assert split.kept.memory.weights < 0.5 * alone.kept.memory.weights
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -195,8 +195,8 @@ def test_a_stream_of_prompts_keeps_the_caches_of_all_batches_behind_a_stage(name
     one = workload(make(name, "b200", True, {"batch": 16, "context": 4096}, {"plan.pp": 4}, {}, None))
     for (stage, prompts), (_, tokens) in zip(stages.each(w, 4), stages.each(one, 4), strict=True):
         assert prompts.sequence(w, 4096.0) == pytest.approx((4.0 - prompts.stage) * tokens.sequence(one, 4096.0)), stage
-    step = steps.run(w)
-    assert step.memory.cache == pytest.approx(16.0 * step.held.sequence(w, 4096.0))
+    kept = footprint.kept(w)
+    assert kept.memory.cache == pytest.approx(16.0 * kept.held.sequence(w, 4096.0))
 
 
 @pytest.mark.parametrize(("name", "hw", "decode"), [
@@ -245,7 +245,7 @@ def test_arrays_of_plans_answer_as_single_plans_do() -> None:
         for j, replicas in enumerate((1, 2)):
             one = run_calibrated("deepseek-v2-lite", {**sets, "plan.pp": pp, "plan.dp_attention": replicas})
             assert np.broadcast_to(many.cost.seconds, (3, 2))[i, j] == pytest.approx(float(one.cost.seconds), rel=1e-12)
-            assert np.broadcast_to(many.memory.weights, (3, 2))[i, j] == one.memory.weights
+            assert np.broadcast_to(many.kept.memory.weights, (3, 2))[i, j] == one.kept.memory.weights
 
 
 def run_calibrated(name: str, sets: dict[str, Any]) -> steps.Step:
@@ -419,9 +419,9 @@ def test_explain_says_what_every_stage_holds_and_which_is_fullest() -> None:
     found = explain.result(query)
     table = found.tables["memory"]
     assert [row["stage"] for row in table] == ["1 of 4", "2 of 4", "4 of 4"]
-    full = max(table, key=lambda row: row["used_bytes"])
+    full = max(table, key=lambda row: row["used_bytes_per_gpu"])
     assert [row for row in table if row["fullest"]] == [full]
-    assert full["used_bytes"] == found.metrics["memory_used_bytes_per_gpu"]
+    assert full["used_bytes_per_gpu"] == found.metrics["memory_used_bytes_per_gpu"]
 
 
 def test_the_link_table_counts_no_second_twice() -> None:
@@ -501,8 +501,8 @@ def test_a_prefill_in_chunks_is_the_sum_of_its_chunks_and_needs_less_room() -> N
     cut = prompt({"chunk": 1500})
     assert cut.cost.seconds == pytest.approx(sum(part.cost.seconds for part in parts), rel=1e-12)
     assert cut.cost.seconds > whole.cost.seconds
-    assert cut.memory.workspace < 0.5 * whole.memory.workspace
-    assert cut.memory.cache == whole.memory.cache
+    assert cut.kept.memory.activations <= whole.kept.memory.activations
+    assert cut.kept.memory.cache == whole.kept.memory.cache
     piped = prompt({"chunk": 1024, "plan.pp": 4})
     assert piped.cost.seconds < 4 * prompt({"plan.pp": 4}).slowest.seconds + prompt({"chunk": 1024}).cost.seconds
 

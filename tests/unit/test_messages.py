@@ -70,7 +70,7 @@ def test_an_assumption_that_rows_supersede_says_so(key: str) -> None:
 def test_an_engine_without_tables_says_that_it_does_nothing(
     hw: str, sets: dict[str, str], answers: str, engine: str
 ) -> None:
-    said = f"{hw}: engine={engine} has no effect: no tables of engines here; {answers}"
+    said = f"{hw}: engine={engine} sets memory, not times: no tables of engines here; {answers}"
     for found in (
         simcost.decode("llama-3.1-8b", hw, set=sets, engine=engine),
         simcost.plans("llama-3.1-8b", hw, gpus=1, set=sets, engine=engine),
@@ -93,7 +93,7 @@ def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
     text = (folder("hwprofiles") / "h200" / "profile.toml").read_text()
     (tmp_path / "profile.toml").write_text(f"{text}\n{like}")
     notes = simcost.decode("llama-3.1-8b", str(tmp_path), engine="vllm").warnings
-    assert ("h200: engine=vllm has no effect: no tables of engines here; the roofline answers" in notes) == said
+    assert ("h200: engine=vllm sets memory, not times: no tables of engines here; the roofline answers" in notes) == said
 
 
 @pytest.mark.parametrize(("hw", "engine"), [("h200", "any"), ("b300", "vllm"), ("mi355x", "trtllm"), ("gaudi2", "any")])

@@ -43,7 +43,7 @@ def test_every_metric_has_a_direction_or_is_refused() -> None:
         known = set(ask("deepseek-v3", "h200", set={"plan.tp": 8}).metrics)
         neither = known - set(wishes.MORE) - set(wishes.LESS)
         assert neither <= {
-            "flops_per_token", "gpus", "reserve_bytes_per_gpu", "memory_capacity_bytes_per_gpu", "max_context", "fits",
+            "flops_per_token", "gpus", "reserve_bytes_per_gpu", "non_torch_bytes_per_gpu", "cuda_graph_bytes_per_gpu", "memory_capacity_bytes_per_gpu", "max_context", "fits",
             "mla_form", *(f"share_{n}" for n in ("compute", "memory", "fitted", "transferred", "datasheet")),
         }  # fmt: skip
     for metric in ("gpus", "share_memory"):

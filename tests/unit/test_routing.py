@@ -85,7 +85,7 @@ def test_a_skewed_router_costs_time_and_memory_and_copies_help(tmp_path: Path) -
     even, random, skewed, mended = step("balanced"), step("random"), step("zipf:0.8"), step("zipf:0.8", 32)
     assert even["tpot_s"] < random["tpot_s"] < skewed["tpot_s"]
     assert mended["tpot_s"] < skewed["tpot_s"]
-    assert skewed["workspace_bytes_per_gpu"] > random["workspace_bytes_per_gpu"]
+    assert skewed["activation_bytes_per_gpu"] > random["activation_bytes_per_gpu"]
     assert mended["weight_bytes_per_gpu"] > random["weight_bytes_per_gpu"]
 
 

@@ -42,7 +42,6 @@ kernel_overhead = { value = "2 us", reason = "test" }
 eager_launch = { value = "1 us", reason = "test" }
 step_overhead = { value = "2 us", reason = "test" }
 collective_latency = { value = "2 us", reason = "test" }
-memory_reserve = { value = 0.1, reason = "test" }
 """
 
 

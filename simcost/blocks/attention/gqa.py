@@ -13,7 +13,7 @@ from typing import ClassVar
 import numpy as np
 
 from simcost.blocks import context_parallel as cp
-from simcost.blocks.view import View, Weight, enter, leave, linear
+from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.errors import SpecError
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
@@ -27,7 +27,7 @@ LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that th
 
 
 @dataclass(frozen=True, slots=True)
-class GQA:
+class GQA(Plain):
     """Dimensions of the attention layer; all scalars or arrays."""
 
     hidden_size: Num
@@ -52,6 +52,14 @@ class GQA:
     def core_width(self) -> Num:
         """heads x (d_qk + d_v): a (query, key) pair costs twice this. [FLOP/2]"""
         return self.num_attention_heads * (self.head_dim + self.v_head_dim)
+
+    @property
+    def rotary_width(self) -> Num:
+        return self.head_dim * self.rotary
+
+    def peak_elements(self, plan: Plan) -> Num:
+        h, kv = self.heads(plan)
+        return h * (self.head_dim + self.v_head_dim) + kv * (self.head_dim + self.v_head_dim)
 
     def heads(self, plan: Plan) -> tuple[Num, Num]:
         """(query, KV) heads of one rank; KV heads are replicated when tp exceeds them."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from simcost.blocks import context_parallel as cp
-from simcost.blocks.view import View, Weight, enter, leave, linear
+from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -24,7 +24,7 @@ from simcost.program import Call, Choice, Program, Serial
 
 
 @dataclass(frozen=True, slots=True)
-class MLA:
+class MLA(Plain):
     """`q_lora_rank` None: queries are projected directly. The latent is replicated over tp."""
 
     hidden_size: Num
@@ -50,6 +50,23 @@ class MLA:
     def core_width(self) -> Num:
         """heads x (d_qk + d_v), un-absorbed: a (query, key) pair costs twice this. [FLOP/2]"""
         return self.num_attention_heads * (self.qk_head_dim + self.v_head_dim)
+
+    @property
+    def rotary_width(self) -> Num:
+        return self.qk_rope_head_dim
+
+    def peak_elements(self, plan: Plan) -> Num:
+        """Queries, expanded keys and values, the keys joined with their rotary part, and outputs."""
+        h = self.num_attention_heads / plan.tp
+        return self.latent + h * (2.0 * self.qk_head_dim + self.qk_nope_head_dim + 2.0 * self.v_head_dim)
+
+    def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
+        """W_UK and W_UV of this rank's heads; merged: W_Q·W_UK and W_UV·W_O (vLLM V0, `attention/backends/mla`)."""
+        h = self.num_attention_heads / plan.tp
+        if not merged:
+            return h * self.kv_lora_rank * (self.qk_nope_head_dim + self.v_head_dim)
+        queries = self.hidden_size if self.q_lora_rank is None else self.q_lora_rank
+        return h * self.kv_lora_rank * (queries + self.hidden_size)
 
     @property
     def absorbed_core_width(self) -> Num:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight, leave, linear
+from simcost.blocks.view import Plain, View, Weight, leave, linear
 from simcost.num import Num, ceil
 from simcost.ops.collective import Collective
 from simcost.ops.gather import Gather
@@ -20,7 +20,7 @@ from simcost.program import Call, Program, Serial
 
 
 @dataclass(frozen=True, slots=True)
-class Embedding:
+class Embedding(Plain):
     hidden_size: Num
     vocab_size: Num
     positions: Num = 0.0
@@ -50,7 +50,7 @@ class Embedding:
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class Head(Plain):
     """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored."""
 
     hidden_size: Num

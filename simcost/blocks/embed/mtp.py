@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import Block, View, Weight, linear
+from simcost.blocks.view import Block, Plain, View, Weight, linear
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -17,7 +17,7 @@ from simcost.program import Call, Program, Serial
 
 
 @dataclass(frozen=True, slots=True)
-class MTP:
+class MTP(Plain):
     """`layer` are the blocks of its decoder layer."""
 
     hidden_size: Num

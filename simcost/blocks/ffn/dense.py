@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight, enter, leave, linear
+from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
@@ -17,7 +17,7 @@ from simcost.program import Call, Program, Serial
 
 
 @dataclass(frozen=True, slots=True)
-class Dense:
+class Dense(Plain):
     hidden_size: Num
     intermediate_size: Num
     gated: bool = True
@@ -41,6 +41,9 @@ class Dense:
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
         return 0.0
+
+    def peak_elements(self, plan: Plan) -> Num:
+        return self.intermediate_size / plan.tp * (3.0 if self.gated else 2.0)
 
     def program(self, view: View) -> Program:
         up, down = self.weights(view.plan)[:2]

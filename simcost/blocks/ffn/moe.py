@@ -16,7 +16,7 @@ import numpy as np
 from simcost.blocks import dispatch
 from simcost.blocks.beside import held, in_turn, slowed
 from simcost.blocks.ffn.dense import activation
-from simcost.blocks.view import View, Weight, cast, enter, linear
+from simcost.blocks.view import Plain, View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
@@ -27,13 +27,13 @@ from simcost.ops.router import Router as TopK
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
-from simcost.routing import Router, busiest_expert, busiest_rank, most_touched, most_visited
+from simcost.routing import Router, Routing, busiest_expert, busiest_rank, most_touched, most_visited
 
 SCORING = ("softmax", "sigmoid")
 
 
 @dataclass(frozen=True, slots=True)
-class MoE:
+class MoE(Plain):
     """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts."""
 
     hidden_size: Num
@@ -92,6 +92,22 @@ class MoE:
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
         return 0.0
+
+    def peak_elements(self, plan: Plan) -> Num:
+        return self.shared_width / plan.tp * (3.0 if self.gated else 2.0)
+
+    def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
+        """Two buffers that the rows of the experts pass through in turn, as wide as the wider of what enters and what leaves (vLLM
+        `modular_kernel.py`). Where all ranks hold all tokens each has rows for every token and expert; where tokens travel, the busiest
+        rank has the rows that come to it."""
+        width = self.moe_intermediate_size / plan.expert_slices
+        wide = maximum(width, self.hidden_size) + maximum(width * (2.0 if self.gated else 1.0), self.hidden_size)
+        came = plan.replicas * plan.cp / plan.ep
+        came = came * busiest_rank(
+            routing, self.router, tokens * plan.replicas * plan.cp, plan.ep, plan.redundant_experts
+        )
+        rows = self.num_experts_per_tok * where(plan.exchanges > 0.0, came, 1.0)
+        return rows * wide, rows * self.hidden_size
 
     @property
     def router(self) -> Router:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import View, Weight
+from simcost.blocks.view import Plain, View, Weight
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -16,7 +16,7 @@ from simcost.program import Call, Program
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
+class Norm(Plain):
     """`vectors` parameters of `width` (1 for RMSNorm, 2 for LayerNorm with bias, 0 weightless); `residual` = fused add."""
 
     name: str

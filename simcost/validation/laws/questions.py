@@ -104,7 +104,7 @@ def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
     if not w.phase.decode or any(hasattr(block, "n_routed_experts") or hasattr(block, "window") for block in every):
         return np.zeros(shape)
     embedding = w.model.vocab_size * w.model.hidden_size * 2.0
-    bytes_ = np.maximum(np.asarray(found.held.weights) - embedding, 0.0)
+    bytes_ = np.maximum(np.asarray(found.kept.held.loaded.checkpoint) - embedding, 0.0)
     return np.broadcast_to(np.asarray(bytes_ / w.device.bandwidth), shape)
 
 

@@ -1,0 +1,45 @@
+"""How a serving engine shares out a GPU's memory, as numbers: its terms for one release, device and plan (`engine_terms` reads them).
+
+Most likely to be wrong: memory that no framework accounts for (NCCL, exchange buffers), which moves between releases and machines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from simcost.num import Num
+
+
+@dataclass(frozen=True, slots=True)
+class EngineMemory:
+    """Terms of one engine and release on a device. share: of what `share_of` says; tokens: rows of the largest step; sequences: that
+    run at once; block: tokens of a page of the cache; logit_bytes: for every sequence and vocabulary entry, besides the logits in the
+    activations' format; names: what the engine calls the settings; sources: where each term is from; stated: what the user set."""
+
+    engine: str
+    version: str
+    share_of: str
+    share: Num
+    tokens: Num
+    sequences: Num
+    block: Num
+    windows: str
+    window_ratio: Num
+    latent_multiple: Num
+    vocabulary_multiple: Num
+    absorbed: str
+    mxfp4_multiples: tuple[float, float]
+    logit_bytes: Num
+    sequence_bytes: Num
+    experts_stay: bool
+    non_torch: Num
+    context: Num
+    graphs_inside: bool
+    graph_bytes: Num
+    graph_layer_bytes: Num
+    graph_experts_bytes: Num
+    graph_sequences: Num
+    names: Mapping[str, str]
+    sources: Mapping[str, str]
+    stated: frozenset[str]

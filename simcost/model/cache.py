@@ -1,0 +1,119 @@
+"""The cache of a request as engines hold it: pages of tokens, groups of layers, windows that are wider while a prompt comes in.
+
+vLLM's hybrid manager puts layers of one kind into groups of equal size, pads the last group of a kind with layers that hold nothing, and
+lets a window layer hold min(len, window - 1 + rows of a step) tokens and a page. SGLang gives window layers a pool of a fixed ratio. Without
+either every layer holds the whole context. Most likely to be wrong: layers whose K and V differ in shape between kinds, whose pages an
+engine makes equal. Sources: vLLM `v1/core/kv_cache_utils.py` and `v1/kv_cache_interface.py`; SGLang `--swa-full-tokens-ratio`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simcost.blocks.view import Attention
+from simcost.dtypes import Dtype
+from simcost.hardware.engine_memory import EngineMemory
+from simcost.model.spec import Layer, ModelSpec
+from simcost.num import Num, ceil, maximum, minimum, where
+from simcost.ops.attention_core import Mask
+from simcost.plan import Plan
+
+_ALIKE = 1.25  # kinds of layers whose numbers differ by less share the larger number as the size of a group
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Layers of one rank that hold the same tokens: their mask, how many they are, and all their elements of one token."""
+
+    mask: Mask
+    layers: Num
+    elements: Num
+
+
+def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], engine: EngineMemory) -> list[Kind]:
+    """Kinds of layers of a rank that holds `layers` of every stack, with what pads the groups of the last of each."""
+    found: list[Kind] = []
+    for count, (_, blocks) in zip(layers, model.stacks, strict=True):
+        for block in _attention(blocks):
+            each = count * _up(block.state_elements(1.0, plan), engine.latent_multiple)
+            same = next((i for i, kind in enumerate(found) if _alike(kind.mask, block.mask)), None)
+            if same is None:
+                found.append(Kind(block.mask, 0.0 + count, each))
+            else:
+                old = found[same]
+                found[same] = Kind(old.mask, old.layers + count, old.elements + each)
+    return _grouped(found) if engine.windows == "grouped" and len(found) > 1 else found
+
+
+def _attention(layer: Layer) -> list[Attention]:
+    return [block for block in layer if isinstance(block, Attention)]
+
+
+def _alike(one: Mask, other: Mask) -> bool:
+    return all(
+        (a is None and b is None) or (a is not None and b is not None and np.array_equal(a, b))
+        for a, b in ((one.window, other.window), (one.chunk, other.chunk))
+    )
+
+
+def _grouped(found: list[Kind]) -> list[Kind]:
+    """Every kind in whole groups of one size: the fewest layers of a kind, or the most where kinds are about as many."""
+    least: Num = np.inf
+    most: Num = 0.0
+    for kind in found:
+        least = minimum(least, where(kind.layers > 0.0, kind.layers, np.inf))
+        most = maximum(most, kind.layers)
+    size = where(most < _ALIKE * least, most, least)
+    return [_whole(kind, size) for kind in found]
+
+
+def _whole(kind: Kind, size: Num) -> Kind:
+    layers = ceil(kind.layers / size) * size
+    return replace(kind, layers=layers, elements=kind.elements * layers / maximum(kind.layers, 1.0))
+
+
+def request_bytes(found: Sequence[Kind], context: Num, kv: Dtype, engine: EngineMemory) -> Num:
+    """What a request of `context` tokens takes of the pool of a rank. [B]"""
+    total: Num = 0.0
+    for kind in found:
+        total = total + kind.elements * held_tokens(kind, found, context, engine)
+    return kv.tensor_bytes(total)
+
+
+def token_bytes(found: Sequence[Kind], kv: Dtype, engine: EngineMemory) -> Num:
+    """Bytes of the pool for every token that an engine's log counts: all groups hold it, whatever their windows. [B]"""
+    total: Num = 0.0
+    for kind in found:
+        narrow = engine.windows == "ratio" and kind.mask.bounded
+        total = total + kind.elements * (engine.window_ratio if narrow else 1.0)
+    return kv.tensor_bytes(total)
+
+
+def held_tokens(kind: Kind, found: Sequence[Kind], context: Num, engine: EngineMemory) -> Num:
+    """Tokens of the pool that a request of `context` tokens takes in the layers of one kind, in whole pages. `found`: all kinds."""
+    mask, whole = kind.mask, _up(context, engine.block)
+    if engine.windows == "ratio":
+        # Both pools end together: a request takes of them what the fuller one needs.
+        for other in found:
+            if other.mask.bounded:
+                whole = maximum(whole, minimum(context, _span(other.mask)) / engine.window_ratio)
+        return engine.window_ratio * whole if mask.bounded else whole
+    if not mask.bounded or engine.windows == "whole":
+        return whole
+    if mask.chunk is not None:
+        return _up(minimum(context, mask.chunk + engine.tokens), engine.block)
+    assert mask.window is not None
+    return _up(minimum(context, mask.window - 1.0 + engine.tokens), engine.block) + engine.block
+
+
+def _span(mask: Mask) -> Num:
+    limit = mask.window if mask.window is not None else mask.chunk
+    assert limit is not None
+    return limit
+
+
+def _up(size: Num, step: Num) -> Num:
+    return ceil(size / step) * step

@@ -1,0 +1,114 @@
+"""What an engine holds of a model's weights: the checkpoint, and what it adds to it while loading.
+
+Vocabularies and experts in mxfp4 are padded to whole tiles, MLA keeps absorbed products beside its weights, rotary embeddings a
+table of every position, and PyTorch's allocator hands out large blocks in steps of 2 MiB. Most likely to be wrong: how experts in
+mxfp4 are repacked, which depends on the kernel that an engine picks. Sources: the engine's terms (`workloads/engines`), PyTorch
+`c10/cuda/CUDACachingAllocator.cpp`, start-up logs (docs/theory/memory.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+
+from simcost.blocks.view import Attention, Block, Weight
+from simcost.dtypes import Dtype
+from simcost.hardware.engine_memory import EngineMemory
+from simcost.model.spec import ModelSpec
+from simcost.num import Num, ceil, maximum, where
+from simcost.plan import Plan
+from simcost.units import parse
+
+_STEP = parse("2 MiB", "bytes")  # bytes: large blocks are whole multiples of it
+_LARGE = 5.0 * _STEP  # bytes from which a block is large
+_KEPT = _STEP / 2.0  # bytes: a remainder up to this size is not split off
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Bytes on one rank. checkpoint: what the files hold of it; vocabulary, experts: padding; absorbed: products beside the weights;
+    rotary: tables of positions; allocator: what large blocks are rounded up by."""
+
+    checkpoint: Num = 0.0
+    vocabulary: Num = 0.0
+    experts: Num = 0.0
+    absorbed: Num = 0.0
+    rotary: Num = 0.0
+    allocator: Num = 0.0
+
+    @property
+    def total(self) -> Num:
+        return self.checkpoint + self.vocabulary + self.experts + self.absorbed + self.rotary + self.allocator
+
+    def __add__(self, other: Loaded) -> Loaded:
+        return Loaded(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+    def __mul__(self, times: Num) -> Loaded:
+        return Loaded(*(times * getattr(self, f.name) for f in fields(self)))
+
+    def choose(self, mask: np.ndarray, other: Loaded) -> Loaded:
+        """This one where `mask`, else the other."""
+        return Loaded(*(where(mask, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
+
+
+def of_blocks(
+    blocks: Iterable[Block], plan: Plan, storage: Mapping[str, Dtype], base: Dtype, engine: EngineMemory
+) -> Loaded:
+    """Blocks of one layer, or of an end, on one rank of `plan`; `base`: the format of what is derived from weights."""
+    found = Loaded()
+    for block in blocks:
+        for weight in block.weights(plan):
+            found = found + _one(weight, plan, storage, engine)
+        found = found + Loaded(absorbed=base.tensor_bytes(block.absorbed_elements(plan, engine.absorbed == "merged")))
+    return found
+
+
+def rotary(model: ModelSpec) -> Loaded:
+    """Tables of cosines and sines, one for every width that occurs, over all positions that the config allows."""
+    if model.max_positions is None or not _is_rotary(model):
+        return Loaded()
+    widths: list[Num] = []
+    for _, block in model.blocks():
+        if isinstance(block, Attention) and not any(np.array_equal(block.rotary_width, width) for width in widths):
+            widths.append(block.rotary_width)
+    return Loaded(rotary=model.base.tensor_bytes(model.max_positions * sum(widths, 0.0)))
+
+
+def _is_rotary(model: ModelSpec) -> bool:
+    """Learned positions take the place of rotary ones."""
+    return not np.any(np.asarray(model.embedding.positions) > 0.0)
+
+
+def _one(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory) -> Loaded:
+    plain = weight.stored_bytes(storage)
+    held = _padded(weight, plan, storage, engine)
+    full = held.stored_bytes(storage)
+    padding = "experts" if weight.role == "experts" else "vocabulary"
+    found = Loaded(checkpoint=plain, allocator=_rounding(full))
+    return found if held is weight else replace(found, **{padding: full - plain})
+
+
+def _padded(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory) -> Weight:
+    """The tensor that an engine allocates."""
+    if weight.name in ("embed_tokens", "lm_head"):
+        step = maximum(engine.vocabulary_multiple / plan.tp, 1.0)
+        return replace(weight, out=ceil(weight.out / step) * step)
+    if weight.role == "experts" and weight.inner is not None and storage["experts"].name == "mxfp4":
+        hidden, intermediate = engine.mxfp4_multiples
+        if weight.name == "experts_down":
+            return replace(weight, out=_up(weight.out, hidden), inner=_up(weight.inner, intermediate))
+        gates = maximum(maximum(weight.padded, -weight.padded), 1.0)
+        return replace(weight, out=_up(weight.out / gates, intermediate) * gates, inner=_up(weight.inner, hidden))
+    return weight
+
+
+def _up(size: Num, step: float) -> Num:
+    return ceil(size / step) * step
+
+
+def _rounding(size: Num) -> Num:
+    """What a block of PyTorch's allocator holds beyond the tensor in it. [B]"""
+    rest = _up(size, _STEP) - size
+    return where((size >= _LARGE) & (rest <= _KEPT), rest, 0.0)

@@ -1,0 +1,126 @@
+"""What a rank holds when a design runs in an engine: its memory at a batch and a context, and the largest of both that fit.
+
+One function says what a batch takes, and the largest batch is found by asking it: what is promised does fit, one more does not. Most
+likely to be wrong: see `model/activations.py`. Source: docs/theory/memory.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost import lower
+from simcost.cost import memory as shares
+from simcost.cost.memory import Memory
+from simcost.model import activations, cache
+from simcost.model.activations import Peak
+from simcost.num import Num, ceil, every, floor, maximum, minimum
+from simcost.plan import busiest
+from simcost.scenarios import stages
+from simcost.workload import Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """memory: of the rank that holds most; held: what it holds; ranks: one of every kind of pipeline stage; peak: the activations of a
+    rank."""
+
+    workload: Workload
+    peak: Peak
+    memory: Memory
+    held: stages.Held
+    ranks: tuple[stages.Rank, ...]
+
+
+def kept(w: Workload) -> Kept:
+    """The memory of a workload; no kernel is priced."""
+    experts = w.view.storage["experts"], w.view.quantised_input("experts")
+    peak = activations.peak(w.model, w.plan, w.view.routing, w.view.activation, experts, w.memory)
+    ranks = stages.ranks(w)
+    held = stages.fullest(w, ranks, lambda one: shared_out(w, one, peak).short)
+    return Kept(w, peak, shared_out(w, held, peak), held, ranks)
+
+
+def shared_out(w: Workload, held: stages.Held, peak: Peak, batch: Num | None = None) -> Memory:
+    """The memory of a rank at the asked batch, or at another."""
+    cached = stages.sequences(w, batch) * held.sequence(w, w.phase.context)
+    tokens = maximum(w.memory.tokens, _rows(w, w.phase.batch if batch is None else batch))
+    graphs: Num = 0.0
+    if w.plan.cuda_graph == "on":
+        graphs = activations.graph_bytes(held.all_layers, lower.has_experts(w.model), w.memory)
+    most = peak.bytes_of(tokens, held.samples)
+    return shares.shared_out(w.device.capacity, held.loaded.total, most, 0.0, graphs, cached, w.memory)
+
+
+def _rows(w: Workload, batch: Num) -> Num:
+    """Rows of a step on one rank."""
+    q_len = w.phase.q_len if w.phase.chunk is None else minimum(w.phase.chunk, w.phase.q_len)
+    return ceil(busiest(batch, w.plan.replicas * w.plan.copies * w.phase.microbatches) * q_len / w.plan.cp)
+
+
+def pool_token_bytes(kept: Kept) -> Num:
+    """Bytes of the pool for every token that an engine's log counts, on the rank that holds most. [B]"""
+    w, held = kept.workload, kept.held
+    return maximum(cache.token_bytes(held.kinds(w), w.view.kv, w.memory) * held.batches, 1e-30)
+
+
+def max_batch(kept: Kept) -> Num:
+    """The most requests of this length, over all replicas, whose caches the pool holds at once."""
+    w = kept.workload
+    replicas = w.plan.replicas * w.plan.copies
+
+    def most(held: stages.Held) -> Num:
+        each = held.sequence(w, w.phase.context)
+        # More requests never leave a larger pool, so the one that a single request leaves bounds them all.
+        bound = floor(maximum(shared_out(w, held, kept.peak, replicas).pool, 0.0) / maximum(each, 1e-30))
+        bound = minimum(bound, shares.LIMIT)
+
+        def fits(local: Num) -> Num:
+            return 1.0 * (shared_out(w, held, kept.peak, local * replicas).short <= 0.0)
+
+        sure = every(np.asarray(fits(maximum(bound, 1.0)), bool) | np.asarray(bound < 1.0))
+        return bound if sure else shares.largest(fits, 0.0 * bound, bound)
+
+    return stages.least(w, kept.ranks, most) * replicas
+
+
+def max_context(kept: Kept) -> Num:
+    """The longest context at which this batch still fits in decode; inf when the cache does not grow."""
+    w = kept.workload
+    batch = stages.sequences(w)
+
+    def longest(held: stages.Held) -> Num:
+        pool, kinds = shared_out(w, held, kept.peak).pool, held.kinds(w)
+
+        def fits(context: Num) -> Num:
+            each = cache.request_bytes(kinds, context, w.view.kv, w.memory) * held.batches
+            return 1.0 * (batch * each <= pool)
+
+        return shares.largest(fits, 0.0 * (pool + batch))
+
+    return stages.least(w, kept.ranks, longest)
+
+
+def metrics(kept: Kept) -> dict[str, Num]:
+    """Memory metrics of the rank that holds most, and what its pool admits."""
+    held = kept.memory
+    each = kept.held.sequence(kept.workload, kept.workload.phase.context)
+    return {
+        "weight_bytes_per_gpu": held.weights,
+        "kv_bytes_per_gpu": held.cache,
+        "activation_bytes_per_gpu": held.activations,
+        "non_torch_bytes_per_gpu": held.non_torch,
+        "cuda_graph_bytes_per_gpu": held.graphs,
+        "reserve_bytes_per_gpu": held.reserve,
+        "kv_pool_bytes_per_gpu": held.pool,
+        "kv_pool_tokens": floor(maximum(held.pool, 0.0) / pool_token_bytes(kept)),
+        "max_concurrency": maximum(held.pool, 0.0)
+        / maximum(each, 1e-30)
+        * kept.workload.plan.replicas
+        * kept.workload.plan.copies,
+        "memory_used_bytes_per_gpu": held.used,
+        "memory_capacity_bytes_per_gpu": held.capacity,
+        "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
+        "max_batch": max_batch(kept),
+    }

@@ -1,0 +1,113 @@
+"""show memory: term by term what an engine holds on the fullest rank, where each term is from, and what its pool admits.
+
+Most likely to be wrong: memory outside PyTorch, and the padding of experts in mxfp4; `simcost validate memory` says by how much.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.cost.memory import Memory
+from simcost.errors import Infeasible
+from simcost.hardware import engines
+from simcost.model import cache
+from simcost.model.loaded import Loaded
+from simcost.num import Num
+from simcost.result import Result, Row, number
+from simcost.scenarios import fitting, footprint, phases, rules, stages
+from simcost.scenarios.query import Query, workload
+from simcost.units import show
+from simcost.workload import Workload
+
+_LOADED = {
+    "checkpoint": ("weights in the checkpoint", "parameters of this rank in their stored formats, scales included"),
+    "vocabulary": ("padded vocabulary", "whole multiples of {vocabulary_multiple:g} rows: {source}"),
+    "experts": ("padded experts", "mxfp4 in whole tiles of {mxfp4_multiples[0]:g} x {mxfp4_multiples[1]:g}: {source}"),
+    "absorbed": ("absorbed MLA products", "{source}"),
+    "rotary": ("rotary tables", "cosines and sines of every position up to max_position_embeddings"),
+    "allocator": ("allocator", "PyTorch hands out blocks of 10 MiB and more in steps of 2 MiB"),
+}
+_SOURCE = {"vocabulary": "vocabulary_multiple", "experts": "mxfp4_multiples", "absorbed": "absorbed"}
+
+
+def result(query: Query) -> Result:
+    """The terms of one question of decode."""
+    w = workload(query)
+    if said := rules.broken(w):
+        raise Infeasible(f"plan: {said}")
+    kept = footprint.kept(w)
+    sentence, fits = fitting.verdict(kept)
+    if not fits:
+        sentence += f"; {fitting.advice(query, kept)}"
+    metrics = {name: number(value) for name, value in footprint.metrics(kept).items()}
+    metrics["max_context"] = number(footprint.max_context(kept))
+    metrics["fits"] = fits
+    tables = {"memory terms": _terms(w, kept.memory, kept.held.loaded), "cache": _cache(w, kept.held)}
+    return Result(
+        "show memory",
+        phases.inputs(query, w),
+        metrics,
+        tables,
+        fitting.warnings(kept),
+        _references(w),
+        sentence,
+        fits,
+    )
+
+
+def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
+    terms = w.memory
+    rows = [_row(title, getattr(loaded, name), _why(w, name, text)) for name, (title, text) in _LOADED.items()]
+    rows = [row for row in rows if row["bytes_per_gpu"]]
+    share = f"{terms.names['share']} = {float(terms.share):g}"
+    step = f"{terms.names['tokens']} = {float(terms.tokens):,.0f}, {terms.names['sequences']} = {float(terms.sequences):,.0f}"
+    outside = "non_torch_alone"
+    if float(w.plan.tp * w.plan.cp * w.plan.replicas) > 1.0:
+        bridged = w.device.scaleup is not None and w.device.scaleup.topology != "host"
+        outside = "non_torch_nvlink" if bridged else "non_torch_pcie"
+    graphs = "inside the share" if terms.graphs_inside else "outside the share"
+    rows += [
+        _row("activations", memory.activations, f"largest step: {step}; {terms.sources['logit_bytes']}"),
+        _row("outside PyTorch", memory.non_torch, terms.sources[outside]),
+        _row("CUDA graphs", memory.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
+        _row("reserve", memory.reserve, f"{share} of {terms.share_of}: {terms.sources['share']}"),
+        _row("pool of the cache", memory.pool, "what is left"),
+        _row("capacity", memory.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
+    ]  # fmt: skip
+    return rows
+
+
+def _why(w: Workload, name: str, text: str) -> str:
+    terms = w.memory
+    return text.format(
+        vocabulary_multiple=terms.vocabulary_multiple, mxfp4_multiples=terms.mxfp4_multiples,
+        source=terms.sources.get(_SOURCE.get(name, ""), ""),
+    )  # fmt: skip
+
+
+def _row(term: str, size: Num, why: str) -> Row:
+    return {"term": term, "bytes_per_gpu": number(size), "why": why}
+
+
+def _cache(w: Workload, held: stages.Held) -> list[Row]:
+    """What each kind of layer holds of a request of the asked length."""
+    kinds, rows = held.kinds(w), list[Row]()
+    for kind in kinds:
+        tokens, size = cache.held_tokens(kind, kinds, w.phase.context, w.memory), w.view.kv.tensor_bytes(kind.elements)
+        rows.append(
+            {
+                "attention": kind.mask.label(), "layers": number(kind.layers), "bytes_per_token": number(size),
+                "tokens_held": number(tokens), "request_bytes_per_gpu": number(size * tokens),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _references(w: Workload) -> tuple[str, ...]:
+    terms = w.memory
+    assumed = sum(text.startswith("assumed") for text in terms.sources.values())
+    return (
+        f"engine: {engines.title(terms.engine)}, terms of release {terms.version} (engines/{terms.engine}.toml; "
+        f"{assumed} of {len(terms.sources)} assumed)",
+        f"hardware: {w.device.title}, {w.device.where} ({show(float(np.asarray(w.device.capacity)), 'bytes')})",
+    )
