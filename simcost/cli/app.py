@@ -60,7 +60,7 @@ def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict 
 
 @showing.command("model")
 def show_model(
-    name: Annotated[str, typer.Argument(help="Zoo name, config.json or its directory.", autocompletion=o.model_names)],
+    name: Annotated[str, typer.Argument(help=o.MODEL, autocompletion=o.model_names)],
     set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
@@ -119,7 +119,7 @@ def prefill(
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
+    models: Annotated[list[str], typer.Argument(help="Two or more models, each as --model takes it.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
