@@ -234,7 +234,7 @@ def crossover(model: str, hw: str = "h200", set: Sets | None = None, engine: str
 
 
 def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
-    """Exact counts of a model by zoo name, config.json or directory."""
+    """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory."""
     from simcost.scenarios import show
 
     return show.show_model(name, _sets(set), grammar.count("--isl", isl))

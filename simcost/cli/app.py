@@ -134,7 +134,7 @@ def prefill(
 
 @app.command()
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Two or more models.", autocompletion=o.model_names)],
+    models: Annotated[list[str], typer.Argument(help="Two or more models, each as --model takes it.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,

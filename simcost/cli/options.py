@@ -22,12 +22,9 @@ def hardware_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
-Model = Annotated[
-    str, typer.Option("--model", help="Zoo name, config.json or its directory.", autocompletion=model_names)
-]
-ModelArgument = Annotated[
-    str, typer.Argument(help="Zoo name, config.json or its directory.", autocompletion=model_names)
-]
+MODEL = "Zoo name, Hugging Face repository of one, config.json or its directory."
+Model = Annotated[str, typer.Option("--model", help=MODEL, autocompletion=model_names)]
+ModelArgument = Annotated[str, typer.Argument(help=MODEL, autocompletion=model_names)]
 Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
 Batch = Annotated[int, typer.Option("--batch", help="Sequences in all, over all replicas.")]
 Context = Annotated[int, typer.Option("--context", help="Tokens that the new token attends to, itself included.")]

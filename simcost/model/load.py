@@ -1,7 +1,8 @@
-"""A model by name, file or directory; `model.key=value` overrides before it is built."""
+"""A model by name, Hugging Face repository, file or directory; `model.key=value` overrides before it is built."""
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Mapping
 from functools import cache
@@ -14,8 +15,31 @@ from simcost.hf import ALIASES, CANONICAL, canonical
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
 
+def _home() -> Path:
+    return folder("workloads") / "models"
+
+
 def names() -> list[str]:
-    return sorted(path.stem for path in (folder("workloads") / "models").glob("*.json"))
+    return sorted(path.stem for path in _home().glob("*.json"))
+
+
+@cache
+def repositories() -> dict[str, str]:
+    """The zoo name of each Hugging Face repository that sources.csv lists."""
+    with (_home() / "sources.csv").open(encoding="utf-8", newline="") as file:
+        return {repo: row["name"] for row in csv.DictReader(file) for repo in row["hugging_face"].split()}
+
+
+def of_repository(name: str) -> str | None:
+    """The zoo name that a repository stands for, in any case; None for a path that exists and for what is not listed."""
+    if Path(name).exists():
+        return None
+    return next((known for repo, known in repositories().items() if repo.lower() == name.lower()), None)
+
+
+def spelled(name: str) -> str:
+    """A model as answers name it: as it was asked for, a repository by its zoo name."""
+    return of_repository(name) or name
 
 
 @cache
@@ -38,10 +62,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def find(name: str) -> tuple[str, Path]:
-    """(short name, path) of a zoo name, a config file, or a directory with a config.json."""
-    shipped = folder("workloads") / "models" / f"{name.lower()}.json"
-    if "/" not in name and shipped.is_file():
-        return name.lower(), shipped
+    """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json."""
+    short = of_repository(name) if "/" in name else name.lower()
+    shipped = _home() / f"{short}.json"
+    if short and shipped.is_file():
+        return short, shipped
     path = Path(name)
     if path.is_dir():
         path = path / "config.json"
@@ -49,15 +74,14 @@ def find(name: str) -> tuple[str, Path]:
         return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
     if Path(name).is_dir():
         raise SpecError(f"{name}: no config.json in this directory")
-    raise SpecError(
-        f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){nearest(name, names())}"
-    )
+    alike = nearest(name, [*names(), *repositories()])
+    raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){alike}")
 
 
 def load_config(name: str) -> tuple[str, str, dict[str, Any]]:
     """(short name, where it came from, config)."""
     short, path = find(name)
-    return short, path.name if path.parent == folder("workloads") / "models" else str(path), dict(_read(path))
+    return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -36,6 +36,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         raise SpecError("compare takes one operating point: use --set instead of --vary")
     if len(models) < 2:
         raise SpecError("compare needs at least two models")
+    models = [shipped.spelled(name) for name in models]
     prefill = _one_a_replica(prefill)
     designs: list[Row] = []
     costs: dict[str, dict[str, Cost]] = {"tpot_s": {}, "ttft_s": {}}

@@ -73,7 +73,7 @@ def make(
                 grammar.count(path, value, 0 if key in _FROM_ZERO else 1)
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
-    return Query(model, hw, decode, overrides, axes, usd_per_hour)
+    return Query(models.spelled(model), hw, decode, overrides, axes, usd_per_hour)
 
 
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:

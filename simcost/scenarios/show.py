@@ -88,7 +88,7 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
     if foreign:
         raise SpecError(f"'{foreign[0]}' means nothing to show model (it takes model.<key>)")
-    query = Query(name, "", False, grammar.Overrides().merged(sets))
+    query = Query(models.spelled(name), "", False, grammar.Overrides().merged(sets))
     model = model_of(query)
     kv = count.kv_elements(model)
     found = {
@@ -117,7 +117,7 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
     if model.unused:
         warnings.append(f"no effect on cost: {', '.join(model.unused)}")
     return Result(
-        "show model", {"model": name, "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
+        "show model", {"model": query.model, "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
         {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(warnings),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "

@@ -82,6 +82,18 @@ def test_show_model_has_the_documented_metrics(capsys):
         assert metrics[name] > 0
 
 
+@pytest.mark.parametrize("name", ["show model", "decode", "compare"])
+def test_a_repository_answers_as_the_model_it_stands_for(name, capsys):
+    short = ["deepseek-v3", "qwen2.5-7b"]
+    asked = {"deepseek-v3": "deepseek-ai/DeepSeek-V3-Base", "qwen2.5-7b": "qwen/QWEN2-7b-instruct"}
+    words = {
+        "show model": ["show", "model", short[0]],
+        "decode": DECODE,
+        "compare": ["compare", *short, "--hw", "h200"],
+    }
+    assert answer([asked.get(word, word) for word in words[name]], capsys) == answer(words[name], capsys)
+
+
 def test_metrics_hold_no_echo_of_inputs(capsys):
     document = answer(DECODE, capsys)
     for echo in ("batch", "context", "model", "hw", "plan.tp"):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from simcost.data import folder
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import ALIASES, CANONICAL, Reader, canonical, flatten
 from simcost.model import count, keys, load
@@ -218,3 +222,41 @@ def test_an_ordinary_unknown_config_still_loads_with_its_notes() -> None:
     spec = from_config({**LLAMA, "model_type": "frob", "frob_scale": 2.0}, "m", "config.json")
     assert float(count.parameters(spec)["params_total"]) == total(LLAMA)
     assert any("frob_scale" in note for note in spec.notes)
+
+
+def test_a_repository_is_a_file_of_the_zoo_in_any_case() -> None:
+    for name in ("meta-llama/Llama-3.3-70B-Instruct", "META-LLAMA/llama-3.3-70b-instruct"):
+        assert load.of_repository(name) == load.find(name)[0] == load.spelled(name) == "llama-3.1-70b"
+    assert load.load_config("Qwen/Qwen2-7B")[:2] == ("qwen2.5-7b", "qwen2.5-7b.json")
+    assert load.load("Qwen/Qwen2-7B").name == "qwen2.5-7b"
+    for name in ("Qwen/no-such", "Llama-3.1-70B", "a/config.json"):
+        assert load.of_repository(name) is None
+        assert load.spelled(name) == name
+
+
+def test_every_repository_belongs_to_one_file_that_ships() -> None:
+    with (folder("workloads") / "models" / "sources.csv").open(encoding="utf-8", newline="") as file:
+        listed = [repo.lower() for row in csv.DictReader(file) for repo in row["hugging_face"].split()]
+    assert len(listed) == len(set(listed)) == len(load.repositories())
+    assert all(repo.count("/") == 1 for repo in listed)
+    assert set(load.repositories().values()) <= set(load.names())
+
+
+def test_a_path_that_exists_wins_over_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "Qwen" / "Qwen3-8B"
+    here.mkdir(parents=True)
+    assert load.of_repository("Qwen/Qwen3-8B") is None
+    with pytest.raises(SpecError, match=r"Qwen/Qwen3-8B: no config\.json in this directory"):
+        load.load("Qwen/Qwen3-8B")
+    (here / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")
+    assert float(count.parameters(load.load("Qwen/Qwen3-8B"))["params_total"]) == total(LLAMA)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("Qwen/Qwen3-8b-Bas", "Qwen/Qwen3-8B-Base"), ("meta-llama/Llama-3.1-8B-Instuct", "meta-llama/Llama-3.1-8B-Instruct"),
+    ("deepsek-v3", "deepseek-v3"),
+])  # fmt: skip
+def test_an_unknown_name_is_told_the_nearest_repository_too(typed: str, meant: str) -> None:
+    with pytest.raises(SpecError, match=f"unknown model '{typed}' .*; did you mean '{meant}'"):
+        load.load(typed)
