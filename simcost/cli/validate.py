@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -53,3 +54,14 @@ def kernels(
     from simcost.validation.kernels import reference
 
     return emit(reference(hw), format, output)
+
+
+@app.command("memory")
+def memory(
+    logs: Annotated[Path | None, typer.Argument(help="CSV of start-up logs; default: those that ship.")] = None,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
+    """Start-up logs of vLLM, SGLang and TensorRT-LLM: weights, activations, pool and concurrency, printed against predicted."""
+    from simcost.validation.memory import result
+
+    return emit(result(logs), format, output)

@@ -32,6 +32,7 @@ class EngineMemory:
     mxfp4_multiples: tuple[float, float]
     logit_bytes: Num
     sequence_bytes: Num
+    tower_bytes: Num
     experts_stay: bool
     non_torch: Num
     context: Num

@@ -32,7 +32,7 @@ WINDOWS = ("whole", "grouped", "ratio")
 ABSORBED = ("apart", "merged")
 _NUMBERS = ("latent_multiple", "vocabulary_multiple", "logit_bytes")
 _BYTES = (
-    "sequence_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
+    "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
     "graph_bytes", "graph_layer_bytes", "graph_experts_bytes",
 )  # fmt: skip
 _FLAGS = ("experts_stay", "graphs_inside")
@@ -80,6 +80,7 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
         mxfp4_multiples=_mxfp4(found["mxfp4_multiples"], device),
         logit_bytes=float(found["logit_bytes"]["value"]),
         sequence_bytes=size["sequence_bytes"],
+        tower_bytes=size["tower_bytes"],
         experts_stay=found["experts_stay"]["value"],
         non_torch=where(several, size["non_torch_nvlink" if bridged else "non_torch_pcie"], size["non_torch_alone"]),
         context=where(several, size["context_group"], size["context_alone"]),

@@ -23,12 +23,13 @@ _COPIES = 4.0  # of the hidden states inside a layer
 @dataclass(frozen=True, slots=True)
 class Peak:
     """Bytes of a token: hidden, the hidden states; inside, the buffers of the widest layer; experts, those of routed experts; and of a
-    sequence at the sampler. stay: whether the experts' are kept; sequences: the most that are sampled at once."""
+    sequence at the sampler; tower: of a vision tower's largest image. stay: whether the experts' are kept; sequences: the most that are sampled at once."""
 
     hidden: Num
     inside: Num
     experts: Num
     sampled: Num
+    tower: Num
     stay: bool
     sequences: Num
 
@@ -37,7 +38,7 @@ class Peak:
         layer = self.inside if self.stay else maximum(self.inside, self.experts)
         sampler = samples * (minimum(self.sequences, tokens) * self.sampled + tokens * self.hidden)
         most = maximum(tokens * (layer + _COPIES * self.hidden), sampler)
-        return most + tokens * self.experts if self.stay else most
+        return most + self.tower + (tokens * self.experts if self.stay else 0.0)
 
 
 def peak(
@@ -58,8 +59,9 @@ def peak(
         copy = entering.tensor_bytes(rows) if entering.bits < activation.bits else 0.0
         routed = maximum(routed, activation.tensor_bytes(wide) + copy)
     sampled = model.vocab_size * (engine.logit_bytes + activation.bits / 8.0) + engine.sequence_bytes
+    extra = engine.tower_bytes if model.tower else 0.0
     stay = engine.experts_stay and stored.name != "mxfp4"  # whose Triton kernels free what they took
-    return Peak(activation.tensor_bytes(model.hidden_size), inside, routed, sampled, stay, engine.sequences)
+    return Peak(activation.tensor_bytes(model.hidden_size), inside, routed, sampled, extra, stay, engine.sequences)
 
 
 def graph_bytes(layers: Num, experts: bool, engine: EngineMemory) -> Num:

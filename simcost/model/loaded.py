@@ -28,19 +28,20 @@ _KEPT = _STEP / 2.0  # bytes: a remainder up to this size is not split off
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Bytes on one rank. checkpoint: what the files hold of it; vocabulary, experts: padding; absorbed: products beside the weights;
-    rotary: tables of positions; allocator: what large blocks are rounded up by."""
+    """Bytes on one rank. checkpoint: what the files hold of the language model; vocabulary, experts: padding; absorbed: products beside
+    the weights; rotary: tables of positions; tower: the vision tower; allocator: what large blocks are rounded up by."""
 
     checkpoint: Num = 0.0
     vocabulary: Num = 0.0
     experts: Num = 0.0
     absorbed: Num = 0.0
     rotary: Num = 0.0
+    tower: Num = 0.0
     allocator: Num = 0.0
 
     @property
     def total(self) -> Num:
-        return self.checkpoint + self.vocabulary + self.experts + self.absorbed + self.rotary + self.allocator
+        return sum((getattr(self, f.name) for f in fields(self)), 0.0)
 
     def __add__(self, other: Loaded) -> Loaded:
         return Loaded(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
@@ -59,8 +60,10 @@ def of_blocks(
     """Blocks of one layer, or of an end, on one rank of `plan`; `base`: the format of what is derived from weights."""
     found = Loaded()
     for block in blocks:
-        for weight in block.weights(plan):
-            found = found + _one(weight, plan, storage, engine)
+        weights = block.weights(plan)
+        width = next((weight.inner for weight in weights if weight.name == "experts_down"), None)
+        for weight in weights:
+            found = found + _one(weight, plan, storage, engine, width)
         found = found + Loaded(absorbed=base.tensor_bytes(block.absorbed_elements(plan, engine.absorbed == "merged")))
     return found
 
@@ -76,32 +79,38 @@ def rotary(model: ModelSpec) -> Loaded:
     return Loaded(rotary=model.base.tensor_bytes(model.max_positions * sum(widths, 0.0)))
 
 
+def tower(model: ModelSpec, plan: Plan) -> Loaded:
+    """A rank's part of the vision tower, in the format of the activations."""
+    return Loaded(tower=model.base.tensor_bytes(model.tower / plan.tp))
+
+
 def _is_rotary(model: ModelSpec) -> bool:
     """Learned positions take the place of rotary ones."""
     return not np.any(np.asarray(model.embedding.positions) > 0.0)
 
 
-def _one(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory) -> Loaded:
+def _one(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory, width: Num | None) -> Loaded:
     plain = weight.stored_bytes(storage)
-    held = _padded(weight, plan, storage, engine)
+    held = _padded(weight, plan, storage, engine, width)
     full = held.stored_bytes(storage)
     padding = "experts" if weight.role == "experts" else "vocabulary"
     found = Loaded(checkpoint=plain, allocator=_rounding(full))
     return found if held is weight else replace(found, **{padding: full - plain})
 
 
-def _padded(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory) -> Weight:
-    """The tensor that an engine allocates."""
+def _padded(
+    weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory, width: Num | None
+) -> Weight:
+    """The tensor that an engine allocates. `width`: of a rank's part of an expert; gate and up are padded each."""
     if weight.name in ("embed_tokens", "lm_head"):
         step = maximum(engine.vocabulary_multiple / plan.tp, 1.0)
-        return replace(weight, out=ceil(weight.out / step) * step)
-    if weight.role == "experts" and weight.inner is not None and storage["experts"].name == "mxfp4":
-        hidden, intermediate = engine.mxfp4_multiples
-        if weight.name == "experts_down":
-            return replace(weight, out=_up(weight.out, hidden), inner=_up(weight.inner, intermediate))
-        gates = maximum(maximum(weight.padded, -weight.padded), 1.0)
-        return replace(weight, out=_up(weight.out / gates, intermediate) * gates, inner=_up(weight.inner, hidden))
-    return weight
+        return replace(weight, out=_up(weight.out, step))
+    if weight.inner is None or width is None or weight.role != "experts" or storage["experts"].name != "mxfp4":
+        return weight
+    hidden, intermediate = engine.mxfp4_multiples
+    if weight.name == "experts_down":
+        return replace(weight, out=_up(weight.out, hidden), inner=_up(width, intermediate))
+    return replace(weight, out=weight.out / width * _up(width, intermediate), inner=_up(weight.inner, hidden))
 
 
 def _up(size: Num, step: float) -> Num:

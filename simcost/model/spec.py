@@ -19,7 +19,7 @@ from simcost.blocks.view import ROLES, Attention, Block
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader, flatten
-from simcost.model import keys, quant
+from simcost.model import keys, quant, tower
 from simcost.num import Num
 from simcost.registry import discover
 
@@ -29,7 +29,8 @@ KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last."""
+    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
+    vision tower that engines load beside it."""
 
     name: str
     hidden_size: Num
@@ -43,6 +44,7 @@ class ModelSpec:
     storage: Mapping[str, Dtype]
     quantisation: quant.Quantisation | None
     max_positions: float | None
+    tower: float
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
@@ -211,11 +213,18 @@ def _spec(
         r.raw("num_mtp_modules")
         r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted")
     limit = r.config.get("max_position_embeddings")
-    r.used.add("max_position_embeddings")
+    r.used |= {"max_position_embeddings", "vision_config"}
+    vision = tower.parameters(r.config.get("vision_config"), hidden, r.where)
+    if vision is not None:
+        r.note(f"the vision tower's {vision:,.0f} parameters are loaded by engines, and in no other figure")
+    elif r.config.get("vision_config"):
+        r.note(
+            "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here"
+        )
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
-        float(limit) if isinstance(limit, (int, float)) and limit else None,
+        float(limit) if isinstance(limit, (int, float)) and limit else None, vision or 0.0,
         tuple(r.notes), tuple(unused), frozenset(r.scalar),
     )  # fmt: skip
 

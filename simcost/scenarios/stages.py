@@ -186,10 +186,12 @@ def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     found = []
     for index, stage in kinds(w, pp):
         held = loaded.rotary(w.model)
-        held = (
-            held + first if stage.first or (stage.last and w.model.head.tied) else held
-        )  # a tied head reads a table of its own
-        held = held + last if stage.last else held
+        if stage.first or (stage.last and w.model.head.tied):  # a tied head reads a table of its own
+            held = held + first
+        if stage.first:
+            held = held + loaded.tower(w.model, w.plan)
+        if stage.last:
+            held = held + last
         for n, layer in zip(stage.layers, layers, strict=True):
             held = held + layer * float(n)
         stream = 1.0 if w.phase.decode else float(pp - index)

@@ -114,7 +114,9 @@ def test_a_pipeline_keeps_the_caches_of_its_sequences_and_of_no_others() -> None
     one, eight = (
         metrics("llama-3.1-405b", "h200", True, {"batch": batch, "context": 131072}, DEEP) for batch in (1, 8)
     )
-    layers = one["kv_bytes_per_gpu"] / 15.0  # with one sequence the last stage is fullest, which samples and has a layer less
+    layers = (
+        one["kv_bytes_per_gpu"] / 15.0
+    )  # with one sequence the last stage is fullest, which samples and has a layer less
     assert eight["kv_bytes_per_gpu"] == 8 * 16 * layers
 
 

@@ -93,7 +93,9 @@ def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
     text = (folder("hwprofiles") / "h200" / "profile.toml").read_text()
     (tmp_path / "profile.toml").write_text(f"{text}\n{like}")
     notes = simcost.decode("llama-3.1-8b", str(tmp_path), engine="vllm").warnings
-    assert ("h200: engine=vllm sets memory, not times: no tables of engines here; the roofline answers" in notes) == said
+    assert (
+        "h200: engine=vllm sets memory, not times: no tables of engines here; the roofline answers" in notes
+    ) == said
 
 
 @pytest.mark.parametrize(("hw", "engine"), [("h200", "any"), ("b300", "vllm"), ("mi355x", "trtllm"), ("gaudi2", "any")])

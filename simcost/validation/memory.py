@@ -1,0 +1,186 @@
+"""Start-up logs of engines against what simcost says of their memory, term by term.
+
+Each log is judged with its own release's terms and the settings that it prints. Most likely to be wrong: towers of multimodal models, which no
+config of a language model counts; memory outside PyTorch in groups of ranks. Source: `workloads/validation/memory.csv` (column `source`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcost.errors import SimcostError, SpecError
+from simcost.hardware import engines
+from simcost.result import Result, Row
+from simcost.scenarios import footprint
+from simcost.scenarios.query import Query, make, workload
+from simcost.units import parse
+from simcost.validation.memory_logs import Log, Unread, read
+from simcost.validation.score import error, grouped
+
+BARS = {"pool": (0.03, 0.10), "concurrency": (0.05, 0.20), "weights": (0.01, 0.01)}  # median, P90
+NEAR = parse("1 GiB", "bytes")  # a pool this near counts as within its P90
+WORST = 12
+TERMS = ("weights", "activations", "non_torch", "graphs", "pool", "tokens", "concurrency")
+_SIZES = ("weights", "activations", "non_torch", "graphs", "pool")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A log with what simcost says of it, by the same names."""
+
+    log: Log
+    predicted: Mapping[str, float]
+
+
+def predicted(log: Log) -> dict[str, float]:
+    """Sizes [B] and counts of a start, by the names of its printed ones. Raises SimcostError where no question can be made of it."""
+    kept = footprint.kept(workload(query_of(log)))
+    found, w = footprint.metrics(kept), kept.workload
+    return {
+        "weights": _one(kept.memory.weights),
+        "activations": _one(kept.memory.activations),
+        "non_torch": _one(kept.memory.non_torch),
+        "graphs": _one(kept.memory.graphs),
+        "pool": _one(kept.memory.pool),
+        "tokens": _one(found["kv_pool_tokens"]),
+        "concurrency": _one(found["max_concurrency"] / (w.plan.replicas * w.plan.copies)),
+    }
+
+
+def _one(value: Any) -> float:
+    return float(np.asarray(value))
+
+
+def query_of(log: Log) -> Query:
+    """The question of a log; weights in a format that the device cannot compute in are widened, as engines do."""
+    phase = {"batch": 1, "context": log.context}
+    ask = make(log.model, log.hw, True, phase, log.sets, {}, None)
+    try:
+        workload(ask)
+    except SpecError as fault:
+        if "cannot compute in" not in str(fault):
+            raise
+        ask = make(log.model, log.hw, True, phase, {**log.sets, "plan.compute_dtype": "bf16"}, {}, None)
+    return ask
+
+
+def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread]]:
+    """(logs that a question can be made of, the rest with why)."""
+    found: list[Judged] = []
+    left: list[Unread] = []
+    for row in read(path):
+        if isinstance(row, Unread):
+            left.append(row)
+            continue
+        try:
+            found.append(Judged(row, predicted(row)))
+        except SimcostError as fault:
+            left.append(Unread(row.id, row.model, str(fault)))
+    if not found:
+        raise SpecError(f"{path}: no row that a question can be made of ({left[0].reason if left else 'it is empty'})")
+    return found, left
+
+
+def result(path: Path | None = None) -> Result:
+    """The score, term by term and engine by engine."""
+    judged, left = logs(path)
+    rows = [row for one in judged for row in _rows(one)]
+    terms = grouped(rows, lambda row: (row["term"], row["engine"]), ("term", "engine"), _summary)
+    pools = [row for row in rows if row["term"] == "pool"]
+    releases = grouped(pools, lambda row: (row["engine"], row["release"]), ("engine", "release"), _summary)
+    worst = sorted(pools, key=lambda row: -abs(row["error"]))[:WORST]
+    tables: dict[str, Sequence[Row]] = {
+        "terms": terms, "pool by release": releases, "worst": worst,
+        "left out": [{"id": one.id, "model": one.model, "reason": one.reason} for one in left],
+    }  # fmt: skip
+    metrics = {"logs": len(judged), "left_out": len(left), **_figures(rows)}
+    missed = _missed(rows)
+    return Result(
+        "validate memory", {"logs": str(path) if path else "shipped"}, metrics, tables if left else {k: v for k, v in tables.items() if k != "left out"}, (),
+        tuple(dict.fromkeys(one.log.source for one in judged)), _sentence(rows, missed), not missed,
+    )  # fmt: skip
+
+
+def _rows(one: Judged) -> list[Row]:
+    log = one.log
+    found: list[Row] = []
+    for term in TERMS:
+        if term not in log.printed or log.printed[term] <= 0.0:
+            continue
+        printed, said = log.printed[term], one.predicted[term]
+        unit = "_bytes_per_gpu" if term in _SIZES else ""
+        found.append(
+            {
+                "id": log.id, "term": term, "engine": engines.title(log.engine), "release": _release(log.version), "model": log.model, "hw": log.hw,
+                "tp": int(log.sets.get("plan.tp", 1)), f"printed{unit}": printed, f"predicted{unit}": said, "error": error(said, printed),
+                "off_bytes_per_gpu": said - printed, "story": log.story,
+            }
+        )  # fmt: skip
+    return found
+
+
+def _release(version: str) -> str:
+    """ "0.19" of "0.19.0"."""
+    return ".".join((version or "not said").split(".")[:2])
+
+
+def _summary(rows: Sequence[Row]) -> dict[str, Any]:
+    errors = np.asarray([row["error"] for row in rows])
+    found: dict[str, Any] = {
+        "n": len(rows), "median_abs_error": float(np.median(np.abs(errors))), "p90_abs_error": float(np.quantile(np.abs(errors), 0.9)),
+        "bias": float(np.median(errors)),
+    }  # fmt: skip
+    if rows[0]["term"] in _SIZES:
+        off = np.asarray([row["off_bytes_per_gpu"] for row in rows])
+        found |= {
+            "median_off_bytes_per_gpu": float(np.median(np.abs(off))),
+            "p90_off_bytes_per_gpu": float(np.quantile(np.abs(off), 0.9)),
+        }
+    return found
+
+
+def _figures(rows: Sequence[Row]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for term in BARS:
+        mine = [row for row in rows if row["term"] == term]
+        if mine:
+            found |= {
+                f"{term}_{name}": value
+                for name, value in _summary(mine).items()
+                if name in ("n", "median_abs_error", "p90_abs_error")
+            }
+    return found
+
+
+def _missed(rows: Sequence[Row]) -> list[str]:
+    """Bars that do not hold, in words."""
+    found = []
+    for term, (median, high) in BARS.items():
+        mine = [row for row in rows if row["term"] == term]
+        if not mine:
+            continue
+        errors = np.asarray([abs(row["error"]) for row in mine])
+        if term == "pool":
+            errors = np.where([abs(row["off_bytes_per_gpu"]) <= NEAR for row in mine], np.minimum(errors, high), errors)
+        if float(np.median(errors)) > median:
+            found.append(f"{term}: median {float(np.median(errors)):.1%}, bar {median:.0%}")
+        if float(np.quantile(errors, 0.9)) > high:
+            found.append(f"{term}: P90 {float(np.quantile(errors, 0.9)):.1%}, bar {high:.0%}")
+    return found
+
+
+def _sentence(rows: Sequence[Row], missed: Sequence[str]) -> str:
+    said = []
+    for term in BARS:
+        mine = [row for row in rows if row["term"] == term]
+        if mine:
+            figures = _summary(mine)
+            said.append(
+                f"{term} of {figures['n']} logs {figures['median_abs_error']:.1%} median, {figures['p90_abs_error']:.1%} P90"
+            )
+    return "; ".join(said) + (f"; OUTSIDE: {'; '.join(missed)}" if missed else "; all bars hold")

@@ -1,0 +1,225 @@
+"""What engines print of memory when they start, one row a start: `workloads/validation/memory.csv`, or a file of the same columns.
+
+Sizes in GiB a GPU, as printed. `model` is a zoo name, a Hugging Face repository or a config; formats that a repository's name states are
+taken from it (fp8-dynamic, w4a16); `set` holds what else the question needs, `hw` the profile where `gpu` does not name it. Most likely
+to be wrong: settings that a log does not print and that are then the engine's defaults. Source: the column `source`.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from simcost.data import folder
+from simcost.errors import SpecError, nearest
+from simcost.grammar import assignments
+from simcost.hardware import engines
+from simcost.hardware import load as hardware
+from simcost.hardware.engine_terms import setting_names
+from simcost.model import load as models
+from simcost.units import parse
+
+STAND_IN = "rtx-4090"  # for a GPU without a profile whose total a log prints: PCIe, no NVLink
+SHARE = "gpu_memory_utilization_or_mem_fraction_static"
+SIZES = {
+    "total": "total_gpu_memory_gib", "weights": "weights_gib_per_gpu", "non_torch": "non_torch_gib",
+    "activations": "activation_peak_gib", "graphs": "cuda_graph_gib", "graph_estimate": "cuda_graph_estimate_gib",
+    "pool": "kv_cache_gib_per_gpu",
+}  # fmt: skip
+COUNTS = {"tokens": "kv_cache_tokens", "concurrency": "max_concurrency"}
+_ASKED = (
+    "id",
+    "source",
+    "engine",
+    "engine_version",
+    "model",
+    "gpu",
+    "tp",
+    SHARE,
+    "max_model_len",
+    *SIZES.values(),
+    *COUNTS.values(),
+)
+_MORE = (
+    "model_config_note", "n_gpus", "pp", "dp", "ep", "max_num_batched_tokens", "max_num_seqs", "kv_cache_dtype", "cuda_graphs",
+    "free_before_load_gib", "free_after_load_gib", "free_after_pool_gib", "check", "notes", "set", "hw", "story",
+)  # fmt: skip
+_FORMATS = (
+    (r"nvfp4", "nvfp4"), (r"(qwen3|deepseek|glm).*-fp8", "fp8_block"), (r"fp8", "fp8"), (r"w8a8|int8", "int8"),
+    (r"w4a16|awq|gptq|int4|bnb|4[-_]?bit", "int4"),
+)  # fmt: skip
+_DECORATION = re.compile(
+    r"[-_.](instruct|chat|it|hf|base|v\d+:\w+|fp8(-dynamic|_dynamic)?|quantized|w8a8|w4a16|awq|gptq|int[48]|bnb|4bit|unsloth|\d{4})(?=[-_.]|$)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One start. printed: sizes [B] and counts by name, of those that the log prints; sets: what the question sets; context: tokens of
+    a request that the concurrency is of."""
+
+    id: str
+    source: str
+    engine: str
+    version: str
+    model: str
+    hw: str
+    sets: Mapping[str, Any]
+    context: int
+    printed: Mapping[str, float]
+    story: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A start that no question can be made of, and why."""
+
+    id: str
+    model: str
+    reason: str
+
+
+def read(path: Path | None = None) -> list[Log | Unread]:
+    """All rows of a file, default the shipped one. Raises SpecError naming file, line and column."""
+    where = path or folder("workloads") / "validation" / "memory.csv"
+    try:
+        with where.open(encoding="utf-8", newline="") as file:
+            table = csv.DictReader(file)
+            rows, columns = list(table), table.fieldnames or []
+    except OSError as error:
+        raise SpecError(f"{where}: {error.strerror or error}") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise SpecError(f"{where}: not a CSV file in UTF-8") from None
+    for name in columns:
+        if name not in (*_ASKED, *_MORE):
+            raise SpecError(f"{where}: unknown column '{name}'{nearest(name, (*_ASKED, *_MORE))}")
+    missing = [name for name in _ASKED if name not in columns]
+    if missing:
+        raise SpecError(f"{where}: missing columns {', '.join(missing)}")
+    return [_row(row, f"{where}:{number}") for number, row in enumerate(rows, 2)]
+
+
+def _row(row: Mapping[str, str], at: str) -> Log | Unread:
+    name, text = row["model"] or "", " ".join((row["model"] or "", row.get("model_config_note") or ""))
+    engine = engine_of(row["engine"], at)
+    if not engine:
+        return Unread(row["id"], name, f"{row['engine']} is no engine that simcost has")
+    model = model_of(name)
+    if model is None:
+        return Unread(row["id"], name, "no config: neither a name of the zoo nor a repository that it lists")
+    device, hw = device_of(row["gpu"]), row.get("hw") or ""
+    if not device and _number(row, SIZES["total"], at):
+        device = STAND_IN
+    if not (hw or device):
+        return Unread(row["id"], name, f"no profile for '{row['gpu']}'")
+    sets: dict[str, Any] = {"engine": engine, **_plan(row, at), **_settings(row, engine, at)}
+    version = version_of(row["engine"], row["engine_version"])
+    if version:
+        sets["engine.version"] = version
+    sets |= formats(model, text, row.get("kv_cache_dtype") or "")
+    if row.get("cuda_graphs") == "eager":
+        sets["plan.cuda_graph"] = "off"
+    printed = {
+        key: parse(f"{value} GiB", "bytes")
+        for key, column in SIZES.items()
+        if (value := _number(row, column, at)) is not None and value > 0
+    }
+    printed |= {key: value for key, column in COUNTS.items() if (value := _number(row, column, at)) is not None}
+    if "total" in printed:
+        sets["hw.memory.capacity"] = f"{row[SIZES['total']]} GiB"
+    sets |= assignments((row.get("set") or "").split())
+    length = _number(row, "max_model_len", at)
+    return Log(
+        row["id"], row["source"], engine, row["engine_version"], model, hw or device, sets, int(length or 4096), printed,
+        row.get("story") or "",
+    )  # fmt: skip
+
+
+def _number(row: Mapping[str, str], column: str, at: str) -> float | None:
+    text = (row.get(column) or "").strip()
+    if not text or text.lower() == "nan":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise SpecError(f"{at}: {column} = {text!r} must be a number") from None
+
+
+def _plan(row: Mapping[str, str], at: str) -> dict[str, Any]:
+    found = {key: _number(row, key, at) for key in ("tp", "pp", "ep")}
+    return {f"plan.{key}": int(value) for key, value in found.items() if value is not None and value > 1}
+
+
+def _settings(row: Mapping[str, str], engine: str, at: str) -> dict[str, Any]:
+    names = setting_names(engine)
+    columns = {"share": SHARE, "tokens": "max_num_batched_tokens", "sequences": "max_num_seqs"}
+    found = {f"engine.{names[key]}": _number(row, column, at) for key, column in columns.items()}
+    return {path: value for path, value in found.items() if value is not None}
+
+
+def engine_of(text: str, at: str) -> str:
+    """ "vllm" of "vLLM V1"; "" of an engine that simcost has not."""
+    word = (text or "").split()[0].lower() if (text or "").strip() else ""
+    if not word:
+        raise SpecError(f"{at}: engine is empty")
+    return next((name for name in engines.names() if engines.title(name).lower() == word or name == word), "")
+
+
+def version_of(engine: str, text: str) -> str:
+    """The release whose terms hold: "0.20" of "0.2x (2026-08)"; the last before V1 of a V0 engine; "" where none is said."""
+    found = re.match(r"\d+(\.\d+)*x?", text or "")
+    stated = found[0] if found and not re.match(r"20\d\d-", text) else ""
+    if stated.endswith("x"):
+        stated = stated[:-1] + "0"
+    if engine.split()[-1].upper() == "V0" and (not stated or stated >= "0.8"):
+        return "0.7.9"
+    return stated
+
+
+def model_of(text: str) -> str | None:
+    """The zoo name, or the path of a config, that a log's model stands for; None where none does."""
+    plain = re.sub(r"\s*\(.*\)\s*$", "", text.strip())
+    if not plain or plain.lower() == "nan":
+        return None
+    known = {repository.lower(): name for repository, name in models.repositories().items()}
+    if plain.lower() in known:
+        return known[plain.lower()]
+    if Path(plain).exists() or plain.lower() in models.names():
+        return plain
+    bare = {_bare(repository): name for repository, name in models.repositories().items()} | {
+        _bare(n): n for n in models.names()
+    }
+    return bare.get(_bare(plain))
+
+
+def _bare(repository: str) -> str:
+    """The name of a repository without its owner, its formats and what it was tuned for."""
+    name = repository.rpartition("/")[2].lower().replace("meta-llama-", "llama-")
+    while (shorter := _DECORATION.sub("", name)) != name:
+        name = shorter
+    return name
+
+
+def formats(model: str, text: str, cache: str) -> dict[str, Any]:
+    """Formats that a name or a note states and the model's config does not."""
+    if re.search(r"float32|fp32", text.lower()):
+        return {"plan.weight_dtype": "fp32", "plan.activation_dtype": "fp32", "plan.kv_dtype": "fp32"}
+    found: dict[str, Any] = {"plan.kv_dtype": "fp8"} if cache.startswith("fp8") else {}
+    if "quantization_config" not in models.load_config(model)[2]:
+        stated = next((name for pattern, name in _FORMATS if re.search(pattern, text.lower())), "")
+        if stated:
+            found["plan.weight_dtype"] = stated
+    return found
+
+
+def device_of(text: str) -> str:
+    """The profile that a printed name of a GPU stands for; "" where none does."""
+    words = set(re.findall(r"[a-z0-9]+", (text or "").lower()))
+    found = [name for name in hardware.names() if set(name.split("-")) <= words]
+    if "40gb" in words and "a100" in words:
+        return "a100-40gb"
+    return max(found, key=len, default="")
