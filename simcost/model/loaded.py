@@ -113,7 +113,7 @@ def _padded(
     return replace(weight, out=weight.out / width * _up(width, intermediate), inner=_up(weight.inner, hidden))
 
 
-def _up(size: Num, step: float) -> Num:
+def _up(size: Num, step: Num) -> Num:
     return ceil(size / step) * step
 
 
