@@ -52,12 +52,10 @@ def doctored(
         raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
     rows = what.lower().endswith(".csv")
     device = _device(what, rows, family, hw)
+    # What is wrong with a CSV is said before curves are fitted.
+    own = _own_csv(Path(what), str(family), device) if rows else _runs(device, family)
     tables = _tables(_shipped(device), family, workers, progress)
-    asked = (
-        _own_csv(Path(what), str(family), device)
-        if rows
-        else [*(tables if device.tables else ()), *_runs(device, family)]
-    )
+    asked = own if rows or not device.tables else [*tables, *own]
     if not asked:
         raise SpecError(
             f"{device.where}: no rows{'' if family is None else f' of family {family!r}'}: nothing to look at"
@@ -67,13 +65,15 @@ def doctored(
 
 
 def _device(what: str, rows: bool, family: str | None, hw: str | None) -> Device:
-    """Whose rows. Raises SpecError for options that contradict what is asked."""
+    """Whose rows. Raises SpecError for a file that is missing, and for options that contradict what is asked."""
     if not rows:
         if hw is not None:
             raise SpecError(
                 f"--hw {hw} means nothing with a profile ({what}): it says on which device a CSV of rows was measured"
             )
         return hardware.load(what)
+    if not Path(what).exists():
+        raise SpecError(f"{what}: No such file or directory")
     if family is None or hw is None:
         missing = "--family" if family is None else "--hw"
         raise SpecError(
