@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simcost.calibration import rows as tables
 from simcost.calibration.family import families, kind
 from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.record import to_toml
-from simcost.calibration.rows import Rows
+from simcost.calibration.rows import Rows, row_file, written
 from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
+from simcost.files import folder_in_place_of
 from simcost.hardware.profile import Device
 
 MARGIN = 1.02  # clocks above the datasheet's
@@ -101,36 +99,20 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS, judged: bool
     return Chosen(candidate, beyond, kept, share, rest, joined(excluded) if excluded else None)
 
 
-def write_run(
-    target: Path, record: dict[str, Any], chosen: Iterable[Chosen], progress: Callable[[str], None] = lambda _: None
-) -> dict[str, Any]:
-    """A whole run folder or none: written beside its place, then moved there. Returns its record.
+def write_run(target: Path, record: dict[str, Any], chosen: Iterable[Chosen]) -> dict[str, Any]:
+    """A whole run folder or none. Returns its record.
 
     Raises SpecError when the place cannot be written or holds something else."""
     if target.exists() and not (target / "run.toml").is_file():
         raise SpecError(f"{target}: exists and is not a measurement run")
-    part, old = (target.with_name(f".{target.name}.{os.getpid()}.{what}") for what in ("part", "old"))
-    try:
-        part.mkdir(parents=True)
-        kinds: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
+    with folder_in_place_of(target) as new:
         for one in chosen:
-            name = f"{one.candidate.family}/{one.kind}"
-            progress(name)
-            kinds[name] = one.record()
+            kinds[f"{one.candidate.family}/{one.kind}"] = one.record()
             if one.kept is not None:
-                path = part / one.candidate.family / f"{one.kind}.csv"
+                path = row_file(new, one.candidate.family, one.kind)
                 path.parent.mkdir(exist_ok=True)
-                path.write_text(tables.written(families()[one.candidate.family], one.kept), encoding="utf-8")
+                path.write_text(written(families()[one.candidate.family], one.kept), encoding="utf-8")
         full = {**record, "kinds": kinds}
-        (part / "run.toml").write_text(to_toml(full), encoding="utf-8")
-        if target.exists():
-            target.replace(old)
-        part.replace(target)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            old.replace(target)
-        raise SpecError(f"{target}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        (new / "run.toml").write_text(to_toml(full), encoding="utf-8")
     return full

@@ -8,7 +8,6 @@ table of a sibling, whose rows are scaled by the ratio of the two lights.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import csv_table
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
@@ -90,7 +90,7 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
     """(family, kind) -> picks. Raises SpecError for another table."""
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[Pick]] = {}
-    for number, row in enumerate(_read(path, PICKS), start=2):
+    for number, row in enumerate(csv_table(path, PICKS), start=2):
         pick = Pick(row["engine"], tuple(row["tables"].split()), row["how"])
         if not pick.tables:
             raise SpecError(f"{path}:{number}: needs a table")
@@ -100,7 +100,7 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
 
 def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
     """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
-    rows = _read(Path(home) / "verdicts.csv", VERDICTS) if home else []
+    rows = csv_table(Path(home) / "verdicts.csv", VERDICTS) if home else []
     return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
@@ -110,7 +110,7 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
-    for number, row in enumerate(_read(path, SPREAD), start=2):
+    for number, row in enumerate(csv_table(path, SPREAD), start=2):
         values = [_number(row[name] or "nan", f"{path}:{number}: {name}") for name in SPREAD[2:6]]
         numbers.setdefault(row["family"], []).append(values)
         found[row["family"], row["kind"]] = Apart((values[0], values[1]), (values[2], values[3]))
@@ -142,21 +142,6 @@ def _first(values: Iterable[float]) -> float:
 def _middle(values: Iterable[float]) -> float:
     good = [value for value in values if math.isfinite(value)]
     return float(np.median(good)) if good else math.nan
-
-
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    table = csv.DictReader(text.splitlines())
-    if tuple(table.fieldnames or ()) != columns:
-        raise SpecError(f"{path}: columns must be {','.join(columns)}")
-    found = list(table)
-    for number, row in enumerate(found, start=2):
-        if None in row or None in row.values():
-            raise SpecError(f"{path}:{number}: not as many cells as the header")
-    return found
 
 
 def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:

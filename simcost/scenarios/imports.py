@@ -12,6 +12,7 @@ from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.rows import row_file
 from simcost.calibration.store import LEAST, naming
 from simcost.errors import SpecError
+from simcost.files import write_whole
 from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.profile import Device
@@ -79,15 +80,8 @@ def _copy(profile: Path, hw: str) -> str:
 
 
 def _placed(profile: Path, text: str, device: Device) -> str:
-    """Write a profile, whole or not at all; what there is to say of it."""
-    part = profile.with_name(f".{profile.name}.{os.getpid()}.part")
-    try:
-        profile.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(profile)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"{profile}: {error.strerror or error}") from None
+    """Write a profile; what there is to say of it."""
+    write_whole(profile, text)
     borrow = (
         f'; [measurements] like = "{device.name}" borrows'
         if (device.measurements or device.tables) and device.name in hardware.names()
