@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
-from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows, row_file, written
 from simcost.calibration.score import Score, joined, scored

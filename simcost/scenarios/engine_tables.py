@@ -14,8 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from simcost.calibration import tables as shipped
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers import aiconfigurator
-from simcost.calibration.importers._tables import PACKAGE, Candidate
+from simcost.calibration.importers.aiconfigurator import PACKAGE
 from simcost.calibration.imports import Chosen, choose, write_run
 from simcost.calibration.soundness import spread
 from simcost.calibration.soundness.evidence import Evidence, evidence

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import kind
-from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.rows import row_file
 from simcost.calibration.store import LEAST, naming

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.columns import SECONDS, first_bad
 from simcost.calibration.family import Family, families
-from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.rows import EXTRA, no_kernel, shown
 from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest

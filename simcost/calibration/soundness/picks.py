@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.importers._tables import LIBRARIES, order
 from simcost.calibration.parts import FAMILIES, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
 from simcost.calibration.soundness.groups import SIBLINGS
 from simcost.calibration.soundness.verdicts import Verdict, enough
+from simcost.hardware.engines import ANY, LIBRARIES, version_order
 from simcost.num import Array
 
 MOST_FILLS = 2
@@ -66,7 +66,7 @@ class _Rule:
         self._substitutes = substitutes
         self._tables: dict[tuple[str, str, str, str], list[Verdict]] = {}
         self._devices = {verdict.table.device.name: verdict.table.device for verdict in verdicts}
-        for verdict in sorted(verdicts, key=lambda v: order(v.table.version), reverse=True):
+        for verdict in sorted(verdicts, key=lambda v: version_order(v.table.version), reverse=True):
             table = verdict.table
             self._tables.setdefault((table.device.name, table.family, table.kind, table.engine), []).append(verdict)
 
@@ -76,7 +76,7 @@ class _Rule:
     def pick(self, device: str, family: str, which: str, engine: str) -> Pick | None:
         if engine in LIBRARIES:
             table = self._own(device, family, which, engine)
-            return None if table is None else Pick(device, family, which, "any", (table,), "library")
+            return None if table is None else Pick(device, family, which, ANY, (table,), "library")
         if not any(self._tables.get((device, family, which, name)) for name in self._substitutes):
             return None
         chain = self._chain(device, family, which, engine)

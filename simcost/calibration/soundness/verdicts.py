@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.importers._tables import order
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
 from simcost.calibration.soundness.groups import FAR, SIBLINGS, Tables, wider, without_slow_groups, without_slow_links
+from simcost.hardware.engines import version_order
 from simcost.num import Bools
 
 BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
@@ -196,7 +196,7 @@ def _contagion(table: Evidence, tables: Tables, reasons: Mapping[int, list[str]]
                 ):
                     return [f"as on the {device}: {reasons[id(other)][0]}"]
     for other in tables.rivals(table):
-        newer = order(other.version) > order(table.version)
+        newer = version_order(other.version) > version_order(table.version)
         if other.engine == table.engine and newer and reasons[id(other)]:
             same = median_ratio(table, other, np.ones(len(table), bool))
             if same is not None and abs(np.log(same)) < AGREE:
