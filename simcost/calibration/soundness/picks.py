@@ -14,9 +14,9 @@ import numpy as np
 
 from simcost.calibration.parts import FAMILIES, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
-from simcost.calibration.soundness.groups import SIBLINGS
 from simcost.calibration.soundness.verdicts import Verdict, enough
 from simcost.hardware.engines import ANY, LIBRARIES, version_order
+from simcost.hardware.siblings import BLACKWELL, siblings
 from simcost.num import Array
 
 MOST_FILLS = 2
@@ -105,7 +105,7 @@ class _Rule:
 
     def _siblings(self, device: str) -> list[str]:
         """Those of the same NVLink domain first: an all-reduce over trays is none inside a box."""
-        found = [one for line in SIBLINGS if device in line for one in line if one != device and one in self._devices]
+        found = [one for one in siblings(device) if one in self._devices]
         return sorted(found, key=lambda one: self._domain(one) != self._domain(device))
 
     def _own(self, device: str, family: str, which: str, engine: str) -> Evidence | None:
@@ -144,7 +144,7 @@ def _generated_first(chain: list[tuple[Evidence, str]]) -> list[tuple[Evidence, 
     """On Blackwell TensorRT-LLM's generated kernels, timed through the engines that call them, where its own table (CUTLASS) is
     slower by more than a setting would leave it."""
     own, others = chain[0][0], chain[1:]
-    if own.device.name not in SIBLINGS[1]:
+    if own.device.name not in BLACKWELL:
         return chain
     for table, _ in others:
         ratio = median_ratio(own, table, np.ones(len(own), bool))

@@ -14,8 +14,9 @@ import numpy as np
 
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
-from simcost.calibration.soundness.groups import FAR, SIBLINGS, Tables, wider, without_slow_groups, without_slow_links
+from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
 from simcost.hardware.engines import version_order
+from simcost.hardware.siblings import siblings
 from simcost.num import Bools
 
 BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
@@ -184,17 +185,10 @@ def _contagion(table: Evidence, tables: Tables, reasons: Mapping[int, list[str]]
     """The same code on a sibling, or an older version with the same times, is no better."""
     if reasons[id(table)] or table.family == "collective":
         return []
-    for line in SIBLINGS:
-        if table.device.name not in line:
-            continue
-        for device in line:
-            for other in tables.of(device, table.family, table.kind):
-                if (
-                    other is not table
-                    and (other.engine, other.version) == (table.engine, table.version)
-                    and reasons[id(other)]
-                ):
-                    return [f"as on the {device}: {reasons[id(other)][0]}"]
+    for sibling in siblings(table.device.name):
+        for other in tables.of(sibling, table.family, table.kind):
+            if (other.engine, other.version) == (table.engine, table.version) and reasons[id(other)]:
+                return [f"as on the {sibling}: {reasons[id(other)][0]}"]
     for other in tables.rivals(table):
         newer = version_order(other.version) > version_order(table.version)
         if other.engine == table.engine and newer and reasons[id(other)]:

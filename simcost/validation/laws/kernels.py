@@ -17,6 +17,7 @@ from simcost.cost import calibrated
 from simcost.dtypes import dtype
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
+from simcost.hardware.siblings import siblings
 from simcost.num import Array, Bools
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.fused import Fused
@@ -33,7 +34,6 @@ PROMISE = 0.8  # of the wide format's light: a narrower one that promises less n
 CLEAR = 1.5  # factor by which bytes or arithmetic bound a kernel, where a law asks which
 SOME = 10  # points: a median of fewer says nothing
 PLATEAU = 1.5  # factor between the shares of their datasheets that two siblings reach at large sizes
-SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +298,7 @@ def _others(who: Asked, name: str, found: Kernels, priced: Priced) -> Iterator[B
     old = before(who.device)
     if old is not None and (theirs := priced(old, name)) is not None:
         yield from newer(who, found, old, theirs)
-    for other in (other for line in SIBLINGS if who.device in line for other in line if other != who.device):
+    for other in siblings(who.device):
         if (theirs := priced(other, name)) is not None:
             yield from plateau(found, other, theirs, who)
 
