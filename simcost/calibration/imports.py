@@ -11,6 +11,7 @@ import numpy as np
 
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
+from simcost.calibration.light import LINKS, row_light
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows, row_file, written
 from simcost.calibration.score import Score, joined, scored
@@ -77,11 +78,11 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS, judged: bool
     terms, points = row_terms(family, rows, candidate.labels, device)
     cache = 0.0 if device.l2 is None else float(np.max(device.l2))
     too_fast = terms.compute_s > MARGIN * rows.seconds
-    if candidate.family not in ("collective", "exchange"):
+    if candidate.family not in LINKS:
         too_fast = too_fast | ((terms.memory_s > MARGIN * rows.seconds) & (terms.bytes > 2.0 * cache))
     too_fast = too_fast & (not judged)
     beyond = int(np.sum(too_fast))
-    share = float(np.median((np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s) / rows.seconds))
+    share = float(np.median(row_light(candidate.family, terms) / rows.seconds))
     if beyond > MOST_EXCLUDED * len(rows):
         return Chosen(candidate, beyond, None)
     good = np.flatnonzero(~too_fast)

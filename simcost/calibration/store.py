@@ -24,6 +24,7 @@ from simcost.calibration import tables
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
+from simcost.calibration.light import LINKS
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
@@ -102,7 +103,7 @@ _REACHED = {
 def reached(name: str, theirs: Device, mine: Device) -> tuple[float, float]:
     """(compute, memory): the efficiencies that one profile states over those of another, for a family of kernels. What is
     known of a device before any row says how far another's utilisation carries. Links: 1, their rows are too few."""
-    if name in ("collective", "exchange", "p2p"):
+    if name in (*LINKS, "p2p"):
         return 1.0, 1.0
 
     def ratio(key: str) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 
 from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families
+from simcost.calibration.light import row_light
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
@@ -228,5 +229,4 @@ def light(name: str, labels: Labels, rows: Rows, device: Device) -> np.ndarray:
     """Seconds of rows at a device's datasheet rates. [rows]"""
     family = families()[name]
     terms = family.terms(family.op(rows.numbers, labels), device)
-    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
-    return np.broadcast_to(np.maximum(terms.compute_s, terms.memory_s) + serial, (len(rows),))
+    return np.broadcast_to(row_light(name, terms), (len(rows),))

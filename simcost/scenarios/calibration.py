@@ -10,6 +10,7 @@ import numpy as np
 from simcost.calibration.family import Family, families, sizes
 from simcost.calibration.form import MOST, NAMES, Form
 from simcost.calibration.judge import LEAST, Judgement
+from simcost.calibration.light import row_light
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
 from simcost.calibration.store import row_terms
@@ -114,7 +115,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         tested = one.rows.take(verdict.tested)
         terms, _ = row_terms(kinds, tested, labels, device)
         flops = np.broadcast_to(np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),))
-        light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
+        light = row_light(one.family, terms)
         for i in range(len(tested)):
             found.append(
                 {

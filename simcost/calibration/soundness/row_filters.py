@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from simcost.calibration.light import LINKS
 from simcost.calibration.soundness.evidence import TINY, Evidence, hashed, ladders, more
 from simcost.num import Array, Bools, Index
 
@@ -31,7 +32,7 @@ def filtered(table: Evidence) -> Evidence:
 
 def too_fast(table: Evidence) -> Bools:
     """Faster than the datasheet allows: bytes that no cache holds, or arithmetic that bounds the kernel."""
-    if table.family in ("collective", "exchange"):  # of all that a rank sends nothing stays in a cache
+    if table.family in LINKS:  # of all that a rank sends nothing stays in a cache
         return np.asarray(table.rows.seconds < FASTER * table.light_s)
     bounded = table.beyond_l2 | table.of("compute")
     return np.asarray((table.ratio < FASTER) & bounded & (table.light_s > TINY))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simcost.calibration.family import families, kind
+from simcost.calibration.light import row_light
 from simcost.calibration.tables import LARGE
 from simcost.cost import calibrated
 from simcost.dtypes import dtype
@@ -38,15 +39,15 @@ PLATEAU = 1.5  # factor between the shares of their datasheets that two siblings
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """Kernels of one kind on one device: `times`; `compute`, `memory`, `serial`: seconds of arithmetic, of bytes, and of bytes that
-    nothing hides, at the datasheet's rates; `where`: which are asked. All [grid]."""
+    """Kernels of one kind on one device: `times`; `compute`, `memory`, `light`: seconds of arithmetic, of bytes, and of both with bytes
+    that nothing hides, at the datasheet's rates; `where`: which are asked. All [grid]."""
 
     grid: Grid
     labels: Mapping[str, str]
     times: Times
     compute: Array
     memory: Array
-    serial: Array
+    light: Array
     where: Bools
 
     @property
@@ -70,11 +71,11 @@ def of(hw: str, engine: str, grid: Grid, labels: Mapping[str, str]) -> Kernels |
     found = model.as_family(op, grid.family, labels)
     assert found is not None
     terms, shape = family.terms(op, device), grid.shape
-    compute, memory, serial = (
+    compute, memory, bound = (
         np.broadcast_to(np.asarray(part, np.float64), shape)
-        for part in (terms.compute_s, terms.memory_s, terms.serial_s)
+        for part in (terms.compute_s, terms.memory_s, row_light(grid.family, terms))
     )
-    return Kernels(grid, labels, times(found, shape), compute, memory, serial, _asked(grid))
+    return Kernels(grid, labels, times(found, shape), compute, memory, bound, _asked(grid))
 
 
 def _asked(grid: Grid) -> Bools:
@@ -106,18 +107,13 @@ def narrower(who: Asked, every: Mapping[str, Kernels]) -> Iterator[Broken]:
             continue
         a, b = every[thin], every[wide]
         # What arithmetic and bytes promise, the quantisation of the input included: a thin layer may lose by it.
-        promised = (_least(a) < PROMISE * _least(b)) & (b.times.seconds >= LARGE) & b.where
+        promised = (a.light < PROMISE * b.light) & (b.times.seconds >= LARGE) & b.where
         by_bytes = (b.memory > CLEAR * b.compute) & _beyond_cache(device, a)
         by_arithmetic = (b.compute > CLEAR * b.memory) & (_peak(device, a) > _peak(device, b))
         if b.grid.family == "attention_prefill":
             by_bytes &= False
         where = promised & (by_bytes | by_arithmetic)
         yield from broken("narrower", who, f"{a.name} over {wide}", _at(b), a.times, b.times, where, (a.grid.family,))
-
-
-def _least(of: Kernels) -> Array:
-    """Seconds at the datasheet's rates. [grid]"""
-    return np.asarray(np.maximum(of.compute, of.memory) + of.serial)
 
 
 def _beyond_cache(device: Device, of: Kernels) -> Bools:
@@ -242,14 +238,14 @@ def far(who: Asked, of: Kernels) -> Iterator[Broken]:
     if not hardware.load(who.device).tables:
         return
     for name, where in _large(of, LARGE):
-        if (middle := float(np.median((of.times.seconds / _least(of))[where]))) > FAR:
+        if (middle := float(np.median((of.times.seconds / of.light)[where]))) > FAR:
             yield _middling("far from its floor", who, f"{of.name}, {name}-bound", int(where.sum()), middle, FAR)
 
 
 def _large(of: Kernels, least: float) -> Iterator[tuple[str, Bools]]:
     """(class, its points of at least so many seconds of light), where there are some. Prefill of attention bound by bytes is its start."""
     for name, mine in (("compute", of.compute > CLEAR * of.memory), ("memory", of.memory > CLEAR * of.compute)):
-        where = np.asarray(mine & of.where & (_least(of) >= least))
+        where = np.asarray(mine & of.where & (of.light >= least))
         if int(where.sum()) >= SOME and (name, of.grid.family) != ("memory", "attention_prefill"):
             yield name, where
 
@@ -262,7 +258,7 @@ def _middling(law: str, who: Asked, what: str, points: int, ratio: float, most: 
 
 def plateau(of: Kernels, other: str, theirs: Kernels, who: Asked) -> Iterator[Broken]:
     """Two siblings reach similar shares of their datasheets at large sizes."""
-    mine, their_own = (one.times.seconds / _least(one) for one in (of, theirs))
+    mine, their_own = (one.times.seconds / one.light for one in (of, theirs))
     for name, where in _large(of, 5 * LARGE):
         if (middle := float(np.median(mine[where] / their_own[where]))) > PLATEAU:
             yield _middling(
