@@ -30,7 +30,7 @@ from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
-from simcost.hardware.profile import Device, loaders
+from simcost.hardware.profile import Device
 from simcost.num import Array, Num
 from simcost.provenance import Basis
 
@@ -173,7 +173,7 @@ class Store:
 
     def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
-        sources = [(None if device == "" else _shipped(device), path) for device, path in found]
+        sources = [(None if device == "" else self.device.shipped(device), path) for device, path in found]
         named = " + ".join(
             table.replace(":", "/") if ":" in table else f"{self.device.name}/{table}" for table in pick.tables
         )
@@ -255,11 +255,6 @@ def _curve(name: str, labels: Labels, device: Device, sources: list[tuple[Device
 
 def _rates(device: Device) -> bytes:
     return repr((_plain(device.peaks), _plain(_others(device)))).encode()
-
-
-@cache
-def _shipped(name: str) -> Device:
-    return loaders[0](name)
 
 
 def _others(device: Device) -> dict[str, object]:

@@ -17,7 +17,7 @@ from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
 from simcost.hardware import runs
-from simcost.hardware.profile import Device, Link, loaders
+from simcost.hardware.profile import Device, Link
 from simcost.hardware.toml import toml_table
 from simcost.num import Num
 
@@ -120,7 +120,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     measured, like = _measurements(home, tables, only, where)
     changed = any(path != "measurements" for path in overrides or {})
     base = load(name, None if only is None else {"measurements": only}) if changed else None
-    sibling = None if like is None else _sibling(like)
+    sibling = None if like is None else shipped(like)
     return replace(
         _device(tables, stated, where),
         home=str(home),
@@ -146,7 +146,8 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
 
 
 @cache
-def _sibling(name: str) -> Device:
+def shipped(name: str) -> Device:
+    """A profile as it ships, for whoever borrows its rows."""
     return load(name)
 
 
@@ -301,10 +302,8 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         facts.get("price.usd_per_hour"),
         assumed,
         where,
+        shipped,
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
     )
-
-
-loaders[:] = [load]
