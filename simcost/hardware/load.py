@@ -264,29 +264,6 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     name = tables.get("name")
     if not isinstance(name, str) or not name:
         raise SpecError(f"{where}: missing 'name'")
-    links = _table(tables, "links", where)
-    scaleup = None
-    if "links.scaleup.bandwidth" in facts:
-        stated = links.get("scaleup", {})
-        topology = stated.get("topology", "switch")
-        if topology not in _TOPOLOGIES:
-            raise SpecError(
-                f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}"
-            )
-        scaleup = Link(
-            str(stated.get("name", "scale-up")),
-            topology,
-            facts["links.scaleup.bandwidth"],
-            facts.get("links.scaleup.pair_bandwidth"),
-            facts.get("links.scaleup.domain"),
-            bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
-        )
-    assumed = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
-    for key in ASSUMED:
-        link = _NEEDS_LINK.get(key)
-        needed = link is None or f"links.{link}.bandwidth" in facts
-        if needed and key not in assumed:
-            raise SpecError(f"{where}: missing 'assumed.{key}'")
     notes = tables.get("notes", [])
     if not isinstance(notes, list):
         raise SpecError(f"{where}: 'notes' must be a list of strings")
@@ -296,14 +273,43 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         {key[5:]: value for key, value in facts.items() if key.startswith("peak.")},
         facts["memory.capacity"],
         facts["memory.bandwidth"],
-        scaleup,
+        _scaleup(tables, facts, where),
         facts.get("links.scaleout.bandwidth"),
         facts.get("power.tdp"),
         facts.get("price.usd_per_hour"),
-        assumed,
+        _assumed(facts, where),
         where,
         shipped,
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
     )
+
+
+def _scaleup(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Link | None:
+    """The link inside a node; None where the profile states no bandwidth of one."""
+    if "links.scaleup.bandwidth" not in facts:
+        return None
+    stated = _table(tables, "links", where).get("scaleup", {})
+    topology = stated.get("topology", "switch")
+    if topology not in _TOPOLOGIES:
+        raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")
+    return Link(
+        str(stated.get("name", "scale-up")),
+        topology,
+        facts["links.scaleup.bandwidth"],
+        facts.get("links.scaleup.pair_bandwidth"),
+        facts.get("links.scaleup.domain"),
+        bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
+    )
+
+
+def _assumed(facts: Mapping[str, Num], where: str) -> dict[str, Num]:
+    """What is assumed of a device, whole: an assumption about a link is needed where the link is there."""
+    found = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
+    for key in ASSUMED:
+        link = _NEEDS_LINK.get(key)
+        needed = link is None or f"links.{link}.bandwidth" in facts
+        if needed and key not in found:
+            raise SpecError(f"{where}: missing 'assumed.{key}'")
+    return found
