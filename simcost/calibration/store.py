@@ -171,7 +171,7 @@ class Store:
             (0.0, 0.0) if library else far.engine, engine != ANY, max(far.sibling),
         )  # fmt: skip
 
-    def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
+    def _voice(self, name: str, labels: Labels, pick: tables.PickedTables) -> Voice:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
         sources = [(None if device == "" else self.device.shipped(device), path) for device, path in found]
         named = " + ".join(

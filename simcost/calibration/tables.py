@@ -47,9 +47,9 @@ OTHER = 0.25  # sigma between engines where no two tables tell: the middle of th
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
-    sibling. `how`: which rule chose them; `engines`: all that pick the same."""
+class PickedTables:
+    """A line of picks.csv: tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or
+    "gb300:vllm/0.27.0" of a sibling. `how`: which rule chose them; `engines`: all that pick the same."""
 
     engine: str
     tables: tuple[str, ...]
@@ -87,12 +87,12 @@ class Apart:
 
 
 @cache
-def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
+def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
     """(family, kind) -> picks. Raises SpecError for another table."""
     path = home / "picks.csv"
-    found: dict[tuple[str, str], list[Pick]] = {}
+    found: dict[tuple[str, str], list[PickedTables]] = {}
     for number, row in enumerate(csv_table(path, PICKS), start=2):
-        pick = Pick(row["engine"], tuple(row["tables"].split()), row["how"])
+        pick = PickedTables(row["engine"], tuple(row["tables"].split()), row["how"])
         if not pick.tables:
             raise SpecError(f"{path}:{number}: needs a table")
         found.setdefault((row["family"], row["kind"]), []).append(pick)
@@ -145,7 +145,7 @@ def _middle(values: Iterable[float]) -> float:
     return float(np.median(good)) if good else math.nan
 
 
-def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
+def chosen(home: str, family: str, kind: str, engine: str) -> tuple[PickedTables, ...]:
     """Picks that answer for an engine; for "any" those of all engines that differ; () where there are none."""
     if not home or engine == TORCH:
         return ()
@@ -179,7 +179,7 @@ def versions(home: str) -> list[Run]:
     return [replace(run, name=f"{run.home.parent.name}/{run.name}") for run in runs]
 
 
-def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:
+def paths(home: str, family: str, kind: str, pick: PickedTables) -> list[tuple[str, Path]]:
     """(device, or "" for the one asked; row file) of every table of a pick."""
     found = []
     for table in pick.tables:

@@ -19,9 +19,9 @@ from simcost.calibration import store
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import families
 from simcost.calibration.rows import Rows
-from simcost.calibration.soundness import advice, doctor
-from simcost.calibration.soundness.doctor import Finding, Other
+from simcost.calibration.soundness import advice, findings
 from simcost.calibration.soundness.evidence import Evidence, evidence
+from simcost.calibration.soundness.findings import Finding, Other
 from simcost.calibration.tables import verdicts, versions
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
@@ -150,7 +150,7 @@ def _finding(one: _Asked, asked: Sequence[_Asked], tables: Sequence[_Asked]) -> 
         if each is not one and each.run == one.run and each not in tables and each.other.table.family == mine.family
         and len(each.other.table) >= store.LEAST
     ]  # fmt: skip
-    return doctor.examined(mine, others)
+    return findings.examined(mine, others)
 
 
 def _result(what: str, device: Device, found: Sequence[tuple[_Asked, Finding]], rows: bool) -> Result:
@@ -183,7 +183,7 @@ def _name(finding: Finding) -> str:
 
 def _kind_row(one: _Asked, finding: Finding) -> Row:
     best = finding.best
-    masks = doctor.classes(finding.left)
+    masks = findings.classes(finding.left)
     over_light = {f"{name}_over_light": _median(finding.left, mask) for name, mask in masks.items()}
     row: Row = {
         "table": _name(finding), "of": one.run, "rows": len(finding.table),
@@ -211,7 +211,7 @@ def _median(table: Evidence, mask: Bools) -> float | None:
 
 def _against(one: _Asked, finding: Finding) -> list[Row]:
     """One row a table of the same kind."""
-    masks = doctor.classes(finding.left)
+    masks = findings.classes(finding.left)
     return [
         {
             "table": _name(finding), "of": one.run, "against": rival.table.name, "times": finding.ratio(rival),

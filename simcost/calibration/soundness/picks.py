@@ -26,8 +26,8 @@ _GENERATED = 1.15  # times slower than its own generated kernels: an operator tu
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Tables that speak for (device, family, kind) of an engine; the first holds, the others fill what it lacks. `how`: by which
-    rule."""
+    """What an import decides and writes to picks.csv: tables that answer for (device, family, kind) of an engine; the first holds, the
+    others fill what it lacks. `how`: by which rule."""
 
     device: str
     family: str
