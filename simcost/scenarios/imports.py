@@ -10,6 +10,7 @@ from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import kind
 from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.rows import row_file
+from simcost.calibration.soundness.findings import LEAST_SHARE
 from simcost.calibration.store import LEAST, naming
 from simcost.errors import SpecError
 from simcost.files import write_whole
@@ -19,12 +20,12 @@ from simcost.hardware.profile import Device
 from simcost.result import Result, Row
 from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
-_LITTLE = 1e-3  # of the datasheet's rates: the median row of every kind that ships reaches more
 
-
-def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
+def import_csv(
+    path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int | None = None
+) -> Result:
     """Anyone's rows of one family into the run folder `out`, FOLDER/measurements/NAME. A FOLDER without a profile.toml
-    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows."""
+    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows. `count`: most rows a kind, by default ROWS."""
     from simcost.calibration.importers import table
 
     for option, text in (("--title", title), ("--source", source)):
@@ -35,7 +36,7 @@ def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: 
     text = _copy(profile, hw) if not profile.is_file() else _same(profile, hw, device)
     found = list(table.candidates(path, family))
     with naming(path):
-        chosen = _chosen(found, device, count)
+        chosen = _chosen(found, device, ROWS if count is None else count)
         if not any(one.kept is not None for one in chosen):
             beyond = sum(one.beyond for one in chosen)
             raise SpecError(
@@ -141,7 +142,7 @@ def _doubts(one: Chosen, full: dict[str, Any]) -> list[str]:
         why = full["kinds"][name]["dropped"]
         return [f"{name}: {len(one.candidate.seconds)} rows dropped whole: {why}; are 'seconds' in seconds?"]
     found = []
-    if one.share < _LITTLE:
+    if one.share < LEAST_SHARE:
         found.append(
             f"{name}: the median row reaches {one.share:.2g} of the datasheet's rates: are 'seconds' in seconds?"
         )
