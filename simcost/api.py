@@ -254,6 +254,13 @@ def list_models() -> Result:
     return show.list_models()
 
 
+def list_engines() -> Result:
+    """Whose kernels may be asked for."""
+    from simcost.scenarios import show
+
+    return show.list_engines()
+
+
 def list_hardware() -> Result:
     """The device profiles."""
     from simcost.scenarios import show

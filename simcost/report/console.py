@@ -75,7 +75,14 @@ def show(result: Result, console: Console) -> None:
         parts.append(Text(f"simcost {result.command}: {result.verdict}", style=style))
     if asked := question.asked(result):
         parts.append(Text(asked))
-    if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
+    if result.metrics and result.command not in (
+        "compare",
+        "show hardware",
+        "list models",
+        "list hardware",
+        "list engines",
+        "explain",
+    ):
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
         parts += _drawn(result.command, name, rows, console.width)
