@@ -16,7 +16,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.result import Result, Row, number
-from simcost.scenarios import loads, phases, rules, stages, traffic, voiced
+from simcost.scenarios import engine_notes, loads, phases, rules, stages, traffic, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -154,5 +154,5 @@ def result(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,
-        phases.warnings(query, w), phases.references(w, step), sentence, fits,
+        (*phases.warnings(query, w), *engine_notes.imported_first(step)), phases.references(w, step), sentence, fits,
     )  # fmt: skip
