@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from simcost.calibration.family import Family, families, sizes
+from simcost.calibration.family import Family, families, family_named, sizes
 from simcost.calibration.form import MOST, NAMES, Form
 from simcost.calibration.judge import LEAST, Judgement
 from simcost.calibration.light import row_light
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
 from simcost.calibration.store import row_terms
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row, number
 from simcost.scenarios import measured as measured_rows
@@ -38,8 +38,8 @@ def report(
     runs = measured_rows.every(device)
     if not runs:
         raise SpecError(measured_rows.none_of_its_own(device))
-    if family is not None and family not in families():
-        raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
+    if family is not None:
+        family_named(family)
     rows: list[Row] = []
     fitted: list[Row] = []
     worst: list[Row] = []

@@ -17,13 +17,13 @@ import numpy as np
 from simcost.calibration import rows as files
 from simcost.calibration import store
 from simcost.calibration.curve import Curve
-from simcost.calibration.family import families
+from simcost.calibration.family import families, family_named
 from simcost.calibration.rows import Rows
 from simcost.calibration.soundness import advice, findings
 from simcost.calibration.soundness.evidence import Evidence, evidence
 from simcost.calibration.soundness.findings import Finding, Other
 from simcost.calibration.tables import verdicts, versions
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.num import Bools
@@ -48,8 +48,8 @@ def doctored(
     what: str, family: str | None = None, hw: str | None = None, workers: int = 1, progress: Progress = quiet
 ) -> Result:
     """`what`: a profile, or a CSV of rows with `family` and `hw`."""
-    if family is not None and family not in families():
-        raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
+    if family is not None:
+        family_named(family)
     rows = what.lower().endswith(".csv")
     device = _device(what, rows, family, hw)
     # What is wrong with a CSV is said before curves are fitted.
