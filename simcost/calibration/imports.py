@@ -22,7 +22,7 @@ from simcost.files import folder_in_place_of
 from simcost.hardware.profile import Device
 
 MARGIN = 1.02  # clocks above the datasheet's
-MOST_EXCLUDED = 0.03
+MOST_EXCLUDED = 0.03  # share of rows beyond the datasheet: with more the table is of another unit or device
 ROWS = 1300  # of a kind that need not ship: with 600 the intervals of experts are up to half again as wide
 
 

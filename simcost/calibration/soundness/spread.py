@@ -17,7 +17,7 @@ from simcost.calibration.tables import LARGE
 from simcost.hardware.siblings import siblings
 from simcost.num import Array
 
-Z = 1.645
+Z = 1.645  # sigma of a normal distribution within which 90 % lie
 
 
 @dataclass(frozen=True, slots=True)

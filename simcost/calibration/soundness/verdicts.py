@@ -20,14 +20,18 @@ from simcost.hardware.engines import version_order
 from simcost.hardware.siblings import siblings
 from simcost.num import Bools
 
+# Thresholds of docs/theory/soundness.md.
 BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
 START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, and above so many seconds
-SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
-SMALL_OTHER = 2.2
-COPY = 0.02
+# How many times another table's time small calls may take. A product is one kernel: the rest of a small call is a wrapper.
+SMALL, SMALL_OTHER = {"gemm": 1.5}, 2.2
+COPY = 0.02  # |log ratio|: times of a narrow cache so near to the wide one's are the wide one's
 _US = 1e-6  # s, for words
-NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
-AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other
+NEWER_SLOWER, NEWER_ROOF = (
+    1.05,
+    0.95,
+)  # times the predecessor's time, at shapes whose light is at most so much of its light
+AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other: its median, its third quartile
 ROWS = {
     "gemm": 2000,
     "attention_prefill": 300,
