@@ -21,7 +21,7 @@ ENGINES = ("vllm", "sglang", "trtllm")
 
 
 def versions(root: Path, op: str, engine: str, table: str) -> list[Path]:
-    """Every version's table, the newest first."""
+    """Every version's table of an engine, or of a library, the newest first."""
     found = root.glob(f"{op}/{engine}/*/{table}_perf.parquet")
     return sorted(found, key=lambda path: version_order(path.parent.name), reverse=True)
 
