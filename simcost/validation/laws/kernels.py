@@ -99,8 +99,8 @@ NARROWER = (
 
 
 def narrower(who: Asked, every: Mapping[str, Kernels]) -> Iterator[Broken]:
-    """A narrower format is not slower: where bytes clearly bound the wide one, and where arithmetic does and the device is faster in the
-    narrow one's. Calls below 20 us are exempt."""
+    """A narrower format is not slower: where bytes clearly bound the wide one (of a prefill's attention they bound the start alone), and where
+    arithmetic does and the device is faster in the narrow one's. Calls below 20 us are exempt."""
     device = hardware.load(who.device)
     for thin, wide in NARROWER:
         if thin not in every or wide not in every:
@@ -108,10 +108,8 @@ def narrower(who: Asked, every: Mapping[str, Kernels]) -> Iterator[Broken]:
         a, b = every[thin], every[wide]
         # What arithmetic and bytes promise, the quantisation of the input included: a thin layer may lose by it.
         promised = (a.light < PROMISE * b.light) & (b.times.seconds >= LARGE) & b.where
-        by_bytes = (b.memory > CLEAR * b.compute) & _beyond_cache(device, a)
+        by_bytes = (b.memory > CLEAR * b.compute) & _beyond_cache(device, a) & (b.grid.family != "attention_prefill")
         by_arithmetic = (b.compute > CLEAR * b.memory) & (_peak(device, a) > _peak(device, b))
-        if b.grid.family == "attention_prefill":
-            by_bytes &= False
         where = promised & (by_bytes | by_arithmetic)
         yield from broken("narrower", who, f"{a.name} over {wide}", _at(b), a.times, b.times, where, (a.grid.family,))
 
