@@ -24,11 +24,10 @@ from simcost.ops.attention_core import AttentionCore
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.validation.laws import grid as grids
+from simcost.validation.laws.devices import bandwidth, before, largest_group, link_bandwidth, peak_rate
 from simcost.validation.laws.grid import Grid
 from simcost.validation.laws.times import Asked, Broken, Times, broken, times
 
-# A part and the ones before it. GB200 follows nobody: other clocks, another host.
-LINES = (("a100", "h100", "h200", "b200", "b300"), ("gb200", "gb300"))
 MEASURED = 8.0  # members: tables hold no larger group
 FAR = 4.0  # times the light, at large sizes
 PROMISE = 0.8  # of the wide format's light: a narrower one that promises less need not keep it
@@ -117,17 +116,17 @@ def narrower(who: Asked, every: Mapping[str, Kernels]) -> Iterator[Broken]:
 def _beyond_cache(device: Device, of: Kernels) -> Bools:
     """Where the narrow format's bytes do not stay in the cache either."""
     cache = 0.0 if device.l2 is None else float(np.max(np.asarray(device.l2)))
-    return np.asarray(of.memory * float(np.max(np.asarray(device.bandwidth))) > 2.0 * cache)
+    return np.asarray(of.memory * bandwidth(device) > 2.0 * cache)
 
 
 def _peak(device: Device, of: Kernels) -> float:
-    return float(np.max(np.asarray(device.peak(dtype(of.labels["compute"]).peak))))
+    return peak_rate(device, dtype(of.labels["compute"]).peak)
 
 
 def newer(who: Asked, of_name: Kernels, before: str, of_before: Kernels) -> Iterator[Broken]:
     """A newer part is not slower than the one before it, where none of its rates is lower."""
     mine, theirs = hardware.load(who.device), hardware.load(before)
-    lower = _peak(mine, of_name) < _peak(theirs, of_before) or _rate(mine) < _rate(theirs)
+    lower = _peak(mine, of_name) < _peak(theirs, of_before) or bandwidth(mine) < bandwidth(theirs)
     if not lower:
         yield from broken(
             "newer",
@@ -139,18 +138,6 @@ def newer(who: Asked, of_name: Kernels, before: str, of_before: Kernels) -> Iter
             of_name.where,
             ("*",),
         )
-
-
-def _rate(device: Device) -> float:
-    return float(np.max(np.asarray(device.bandwidth)))
-
-
-def before(hw: str) -> str | None:
-    """The part of its line that a device follows."""
-    for line in LINES:
-        if hw in line[1:]:
-            return line[line.index(hw) - 1]
-    return None
 
 
 def growing(who: Asked, of: Kernels) -> Iterator[Broken]:
@@ -301,7 +288,7 @@ def collectives(who: Asked) -> Iterator[Broken]:
     """Bytes and members do not make a collective cheaper, and none is faster than its links."""
     device = hardware.load(who.device)
     model = calibrated.model(device, who.engine)
-    for what, (op, shape) in grids.collectives(_reached(device)).items():
+    for what, (op, shape) in grids.collectives(largest_group(device)).items():
         found, good = times(model(op), shape), np.ones(shape, bool)
         at = {"group": np.asarray(op.group), "bytes": np.asarray(op.payload)}
         yield from grown(who, what, "bytes", 1, found, good, at)
@@ -319,25 +306,10 @@ def newer_collectives(who: Asked) -> Iterator[Broken]:
     if old is None:
         return
     mine, theirs = hardware.load(who.device), hardware.load(old)
-    if _link(mine) < _link(theirs) or (mine.scaleout or 0.0) < (theirs.scaleout or 0.0):
+    if link_bandwidth(mine) < link_bandwidth(theirs) or (mine.scaleout or 0.0) < (theirs.scaleout or 0.0):
         return
-    for what, (op, shape) in grids.collectives(min(_reached(mine), _reached(theirs))).items():
+    for what, (op, shape) in grids.collectives(min(largest_group(mine), largest_group(theirs))).items():
         less, more = (times(calibrated.model(device, who.engine)(op), shape) for device in (mine, theirs))
         same = np.broadcast_to(np.asarray(mine.nodes(op.group) <= theirs.nodes(op.group)), shape)
         at = {"group": np.asarray(op.group), "bytes": np.asarray(op.payload)}
         yield from broken("newer", who, f"{what} after {old}", at, less, more, same, ("*",))
-
-
-def _reached(device: Device) -> float:
-    """The largest group that the profile's links join."""
-    if device.scaleout is not None:
-        return np.inf
-    return (
-        1.0
-        if device.scaleup is None or device.scaleup.domain is None
-        else float(np.max(np.asarray(device.scaleup.domain)))
-    )
-
-
-def _link(device: Device) -> float:
-    return 0.0 if device.scaleup is None else float(np.max(np.asarray(device.scaleup.bandwidth)))
