@@ -5,7 +5,8 @@
     print(r.metrics["tpot_s"], r.to_frame())
 
 `set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
-and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). All functions raise `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
+and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). All functions raise
+`simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
 """
 
 from __future__ import annotations
@@ -263,6 +264,13 @@ def list_models() -> Result:
     from simcost.scenarios import show
 
     return show.list_models()
+
+
+def list_engines() -> Result:
+    """Whose kernels may be asked for."""
+    from simcost.scenarios import show
+
+    return show.list_engines()
 
 
 def list_hardware() -> Result:

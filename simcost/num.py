@@ -57,12 +57,8 @@ def where(mask: Mask, a: Num, b: Num) -> Num:
     return plain(np.where(mask, a, b))
 
 
-def power(a: Num, b: Num) -> Num:
-    return plain(np.power(a, b))
-
-
 def sqrt(a: Num) -> Num:
-    """Exactly rounded, unlike `power(a, 0.5)`, whose last bit depends on how many there are."""
+    """Exactly rounded, unlike `a**0.5`, whose last bit depends on how many there are."""
     return plain(np.sqrt(a))
 
 

@@ -23,7 +23,6 @@ from simcost.groups import clumped, grouped_visits
 from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
-RULES = ("random", "max", "top2")
 
 
 @dataclass(frozen=True, slots=True)

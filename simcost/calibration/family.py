@@ -10,7 +10,7 @@ import numpy as np
 
 from simcost.calibration.columns import Column, Word
 from simcost.calibration.form import Terms
-from simcost.errors import SpecError
+from simcost.errors import SpecError, nearest
 from simcost.hardware.profile import Device
 from simcost.num import Array, Index, Mask, Num
 from simcost.ops.work import Op, Work
@@ -56,17 +56,17 @@ class Family(Protocol):
         ...
 
 
-def named(family: Family, kind_name: str, where: str) -> Labels:
-    """The labels in a file's name. Raises SpecError for a name that the family does not give."""
-    words = kind_name.split("-")
-    if len(words) != len(family.LABELS):
-        raise SpecError(f"{where}: the name must be {'-'.join(family.LABELS)}, not '{kind_name}'")
-    return dict(zip(family.LABELS, words, strict=True))
-
-
 def families() -> dict[str, Family]:
     """By name, which is also the stem of the row file."""
     return {name: cast(Family, module) for name, module in discover("simcost.calibration.families").items()}
+
+
+def family_named(name: str) -> Family:
+    """One of them. Raises SpecError naming the nearest."""
+    known = families()
+    if name not in known:
+        raise SpecError(f"unknown family '{name}' (one of {', '.join(known)}){nearest(name, known)}")
+    return known[name]
 
 
 def sizes(family: Family) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Index
 
 SHARE = 5
 
@@ -16,11 +16,6 @@ def folds(numbers: Mapping[str, Array]) -> Index:
     """[rows]: a fold 0..SHARE-1. Every row of one shape falls into the same."""
     columns = np.stack([numbers[name] for name in sorted(numbers)], axis=1)
     return np.array([_hash(row) % SHARE for row in columns], np.intp)
-
-
-def held_out(numbers: Mapping[str, Array]) -> Bools:
-    """[rows]: True for the rows that a report judges by: fold 0."""
-    return np.asarray(folds(numbers) == 0)
 
 
 def _hash(row: Array) -> int:

@@ -24,12 +24,13 @@ from simcost.calibration import tables
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
+from simcost.calibration.light import LINKS
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
-from simcost.hardware.profile import Device, loaders
+from simcost.hardware.profile import Device
 from simcost.num import Array, Num
 from simcost.provenance import Basis
 
@@ -102,7 +103,7 @@ _REACHED = {
 def reached(name: str, theirs: Device, mine: Device) -> tuple[float, float]:
     """(compute, memory): the efficiencies that one profile states over those of another, for a family of kernels. What is
     known of a device before any row says how far another's utilisation carries. Links: 1, their rows are too few."""
-    if name in ("collective", "exchange", "p2p"):
+    if name in (*LINKS, "p2p"):
         return 1.0, 1.0
 
     def ratio(key: str) -> float:
@@ -170,9 +171,9 @@ class Store:
             (0.0, 0.0) if library else far.engine, engine != ANY, max(far.sibling),
         )  # fmt: skip
 
-    def _voice(self, name: str, labels: Labels, pick: tables.Pick) -> Voice:
+    def _voice(self, name: str, labels: Labels, pick: tables.PickedTables) -> Voice:
         found = tables.paths(self.device.tables, name, kind(labels), pick)
-        sources = [(None if device == "" else _shipped(device), path) for device, path in found]
+        sources = [(None if device == "" else self.device.shipped(device), path) for device, path in found]
         named = " + ".join(
             table.replace(":", "/") if ":" in table else f"{self.device.name}/{table}" for table in pick.tables
         )
@@ -254,11 +255,6 @@ def _curve(name: str, labels: Labels, device: Device, sources: list[tuple[Device
 
 def _rates(device: Device) -> bytes:
     return repr((_plain(device.peaks), _plain(_others(device)))).encode()
-
-
-@cache
-def _shipped(name: str) -> Device:
-    return loaders[0](name)
 
 
 def _others(device: Device) -> dict[str, object]:

@@ -8,7 +8,6 @@ table of a sibling, whose rows are scaled by the ratio of the two lights.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -19,10 +18,12 @@ import numpy as np
 
 from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families
+from simcost.calibration.light import row_light
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import csv_table
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
@@ -46,9 +47,9 @@ OTHER = 0.25  # sigma between engines where no two tables tell: the middle of th
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
-    """Tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or "gb300:vllm/0.27.0" of a
-    sibling. `how`: which rule chose them; `engines`: all that pick the same."""
+class PickedTables:
+    """A line of picks.csv: tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or
+    "gb300:vllm/0.27.0" of a sibling. `how`: which rule chose them; `engines`: all that pick the same."""
 
     engine: str
     tables: tuple[str, ...]
@@ -86,12 +87,12 @@ class Apart:
 
 
 @cache
-def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
+def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
     """(family, kind) -> picks. Raises SpecError for another table."""
     path = home / "picks.csv"
-    found: dict[tuple[str, str], list[Pick]] = {}
-    for number, row in enumerate(_read(path, PICKS), start=2):
-        pick = Pick(row["engine"], tuple(row["tables"].split()), row["how"])
+    found: dict[tuple[str, str], list[PickedTables]] = {}
+    for number, row in enumerate(csv_table(path, PICKS), start=2):
+        pick = PickedTables(row["engine"], tuple(row["tables"].split()), row["how"])
         if not pick.tables:
             raise SpecError(f"{path}:{number}: needs a table")
         found.setdefault((row["family"], row["kind"]), []).append(pick)
@@ -100,7 +101,7 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[Pick, ...]]:
 
 def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
     """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
-    rows = _read(Path(home) / "verdicts.csv", VERDICTS) if home else []
+    rows = csv_table(Path(home) / "verdicts.csv", VERDICTS) if home else []
     return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
@@ -110,7 +111,7 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
-    for number, row in enumerate(_read(path, SPREAD), start=2):
+    for number, row in enumerate(csv_table(path, SPREAD), start=2):
         values = [_number(row[name] or "nan", f"{path}:{number}: {name}") for name in SPREAD[2:6]]
         numbers.setdefault(row["family"], []).append(values)
         found[row["family"], row["kind"]] = Apart((values[0], values[1]), (values[2], values[3]))
@@ -144,22 +145,7 @@ def _middle(values: Iterable[float]) -> float:
     return float(np.median(good)) if good else math.nan
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    table = csv.DictReader(text.splitlines())
-    if tuple(table.fieldnames or ()) != columns:
-        raise SpecError(f"{path}: columns must be {','.join(columns)}")
-    found = list(table)
-    for number, row in enumerate(found, start=2):
-        if None in row or None in row.values():
-            raise SpecError(f"{path}:{number}: not as many cells as the header")
-    return found
-
-
-def chosen(home: str, family: str, kind: str, engine: str) -> tuple[Pick, ...]:
+def chosen(home: str, family: str, kind: str, engine: str) -> tuple[PickedTables, ...]:
     """Picks that answer for an engine; for "any" those of all engines that differ; () where there are none."""
     if not home or engine == TORCH:
         return ()
@@ -193,7 +179,7 @@ def versions(home: str) -> list[Run]:
     return [replace(run, name=f"{run.home.parent.name}/{run.name}") for run in runs]
 
 
-def paths(home: str, family: str, kind: str, pick: Pick) -> list[tuple[str, Path]]:
+def paths(home: str, family: str, kind: str, pick: PickedTables) -> list[tuple[str, Path]]:
     """(device, or "" for the one asked; row file) of every table of a pick."""
     found = []
     for table in pick.tables:
@@ -243,5 +229,4 @@ def light(name: str, labels: Labels, rows: Rows, device: Device) -> np.ndarray:
     """Seconds of rows at a device's datasheet rates. [rows]"""
     family = families()[name]
     terms = family.terms(family.op(rows.numbers, labels), device)
-    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
-    return np.broadcast_to(np.maximum(terms.compute_s, terms.memory_s) + serial, (len(rows),))
+    return np.broadcast_to(row_light(name, terms), (len(rows),))

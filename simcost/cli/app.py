@@ -17,7 +17,7 @@ app = typer.Typer(
     name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware.", rich_markup_mode=None)
+listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware, engines.", rich_markup_mode=None)
 showing = typer.Typer(
     no_args_is_help=True,
     help="Show one model or device in full, or the memory of both together.",
@@ -60,6 +60,14 @@ def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict 
     from simcost import api
 
     return emit(api.list_hardware(), format, output, strict)
+
+
+@listing.command("engines")
+def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
+    """What --engine may be: whose kernels that is, of which versions, on which hardware rows of them ship."""
+    from simcost import api
+
+    return emit(api.list_engines(), format, output, strict)
 
 
 @showing.command("model")

@@ -16,7 +16,9 @@ app = typer.Typer(
 importing = typer.Typer(no_args_is_help=True, help="Turn tables of others into rows of ours.", rich_markup_mode=None)
 app.add_typer(importing, name="import")
 
-Count = Annotated[int, typer.Option("--rows", help="Most rows a kind; a larger table is thinned.", min=20)]
+Count = Annotated[
+    int | None, typer.Option("--rows", help="Most rows a kind; a larger table is thinned. Default 1300.", min=20)
+]
 
 
 @importing.command("aiconfigurator")
@@ -46,7 +48,7 @@ def import_csv(
     run: Annotated[Path, typer.Option("--run", help="Folder of the run to write: FOLDER/measurements/NAME, which --hw FOLDER reads.")],
     title: Annotated[str, typer.Option("--title", help="What these rows are.")],
     source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
-    rows: Count = 1300, format: o.Format = "", output: o.Out = None,
+    rows: Count = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
     from simcost.scenarios import imports

@@ -10,11 +10,13 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.calibration.form import Terms
+from simcost.calibration.light import row_light
 from simcost.calibration.store import Found
 from simcost.cost.voices import Heard
-from simcost.num import Num, maximum, plain
+from simcost.num import Num, plain
 
 _HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
+_NONE = 1e-30  # s: two kernels without any work are alike
 
 
 def without_rest(part: Heard, whole: Heard) -> Heard:
@@ -28,15 +30,11 @@ def carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> 
     bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
     that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
     first does (docs/validation/stand-ins.md has both)."""
-    by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
+    here, there = (row_light(name, terms) + _NONE for terms in (mine, theirs))
+    by_light = np.log(start + (1.0 - start) * here / there)
     if found.like is not None:
         return plain(np.exp(by_light))
     forms = [voice.curve.form for voice in found.voices]
     by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
     less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
     return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
-
-
-def _light_of(terms: Terms, name: str) -> Num:
-    serial = 0.0 if name in ("collective", "exchange") else terms.serial_s  # hops are no light
-    return maximum(terms.compute_s, terms.memory_s) + serial + 1e-30

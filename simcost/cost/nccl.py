@@ -66,7 +66,8 @@ SWITCH = Way(25e-6, 0.0, 20.9e-6, 1.0, 1.0, _SIMPLE)
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Where a group stands: members of one node, nodes; `byte`: seconds a byte of one rank's link and network."""
+    """Where a group stands: members of one node, nodes; `inside`, `outside`: seconds a byte of one rank's link and network; `hop`: of
+    the network [s]."""
 
     op: Collective
     near: Num

@@ -13,6 +13,7 @@ from simcost.errors import SpecError, nearest
 from simcost.hardware.toml import toml_table
 
 ANY, TORCH = "any", "torch"
+LIBRARIES = ("nccl", "deepep", "nvlink")  # whatever engine calls them, the kernels are the same
 SCHEMA = 1
 
 
@@ -38,6 +39,12 @@ def checked(name: object) -> str:
 def title(name: str) -> str:
     """ "vLLM" of "vllm"; the word itself of what is no engine."""
     return str(table(name)["title"]) if name in names() else name
+
+
+def version_order(text: str) -> tuple[tuple[int, str], ...]:
+    """What versions are sorted by: "1.3.0rc9" comes before "1.3.0rc20", a word before a number."""
+    parts = text.replace("rc", ".").split(".")
+    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 @cache

@@ -17,7 +17,7 @@ from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
 from simcost.hardware import runs
-from simcost.hardware.profile import Device, Link, loaders
+from simcost.hardware.profile import Device, Link
 from simcost.hardware.toml import toml_table
 from simcost.num import Num
 
@@ -119,7 +119,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     measured, like = _measurements(home, tables, only, where)
     changed = any(path != "measurements" for path in overrides or {})
     base = load(name, None if only is None else {"measurements": only}) if changed else None
-    sibling = None if like is None else _sibling(like)
+    sibling = None if like is None else shipped(like)
     return replace(
         _device(tables, stated, where),
         home=str(home),
@@ -145,7 +145,8 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
 
 
 @cache
-def _sibling(name: str) -> Device:
+def shipped(name: str) -> Device:
+    """A profile as it ships, for whoever borrows its rows."""
     return load(name)
 
 
@@ -267,29 +268,6 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     name = tables.get("name")
     if not isinstance(name, str) or not name:
         raise SpecError(f"{where}: missing 'name'")
-    links = _table(tables, "links", where)
-    scaleup = None
-    if "links.scaleup.bandwidth" in facts:
-        stated = links.get("scaleup", {})
-        topology = stated.get("topology", "switch")
-        if topology not in _TOPOLOGIES:
-            raise SpecError(
-                f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}"
-            )
-        scaleup = Link(
-            str(stated.get("name", "scale-up")),
-            topology,
-            facts["links.scaleup.bandwidth"],
-            facts.get("links.scaleup.pair_bandwidth"),
-            facts.get("links.scaleup.domain"),
-            bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
-        )
-    assumed = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
-    for key in ASSUMED:
-        link = _NEEDS_LINK.get(key)
-        needed = link is None or f"links.{link}.bandwidth" in facts
-        if needed and key not in assumed:
-            raise SpecError(f"{where}: missing 'assumed.{key}'")
     notes = tables.get("notes", [])
     if not isinstance(notes, list):
         raise SpecError(f"{where}: 'notes' must be a list of strings")
@@ -299,12 +277,13 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         {key[5:]: value for key, value in facts.items() if key.startswith("peak.")},
         facts["memory.capacity"],
         facts["memory.bandwidth"],
-        scaleup,
+        _scaleup(tables, facts, where),
         facts.get("links.scaleout.bandwidth"),
         facts.get("power.tdp"),
         facts.get("price.usd_per_hour"),
-        assumed,
+        _assumed(facts, where),
         where,
+        shipped,
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
@@ -319,4 +298,30 @@ def _assumed_capacity(tables: Mapping[str, Any], facts: Mapping[str, Num], where
     return str(entry.get("assumed", "")) if np.all(np.asarray(facts["memory.capacity"]) == stated) else ""
 
 
-loaders[:] = [load]
+def _scaleup(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Link | None:
+    """The link inside a node; None where the profile states no bandwidth of one."""
+    if "links.scaleup.bandwidth" not in facts:
+        return None
+    stated = _table(tables, "links", where).get("scaleup", {})
+    topology = stated.get("topology", "switch")
+    if topology not in _TOPOLOGIES:
+        raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")
+    return Link(
+        str(stated.get("name", "scale-up")),
+        topology,
+        facts["links.scaleup.bandwidth"],
+        facts.get("links.scaleup.pair_bandwidth"),
+        facts.get("links.scaleup.domain"),
+        bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
+    )
+
+
+def _assumed(facts: Mapping[str, Num], where: str) -> dict[str, Num]:
+    """What is assumed of a device, whole: an assumption about a link is needed where the link is there."""
+    found = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
+    for key in ASSUMED:
+        link = _NEEDS_LINK.get(key)
+        needed = link is None or f"links.{link}.bandwidth" in facts
+        if needed and key not in found:
+            raise SpecError(f"{where}: missing 'assumed.{key}'")
+    return found

@@ -10,9 +10,6 @@ from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
 RACK = 32.0  # devices
-loaders: list[
-    Callable[[str], Device]
-] = []  # how a profile is read by name: `hardware.load`, which knows units, adds itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +39,11 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
-    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. l2 [B]; sm_count: multiprocessors; home: the profile's file;
-    measurements: folders of measured rows, best first; tables: the folder of engines' tables, "" where there is none; base: the device as its profile states it, when overrides
-    changed it; sibling: the device whose rows stand in for missing ones, and sigma of the
-    log of its error here; capacity_assumed: why the capacity is no logged one, "" where it is."""
+    `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. `shipped`: reads a shipped
+    profile by name, for tables that another device lends; l2 [B]; sm_count: multiprocessors; home: the profile's file; measurements: folders of
+    measured rows, best first; tables: the folder of engines' tables, "" where there is none; base: the device as its profile states it, when
+    overrides changed it; sibling: the device whose rows stand in for missing ones, and sigma of the log of its error here;
+    capacity_assumed: why the capacity is no logged one, "" where it is."""
 
     name: str
     title: str
@@ -58,6 +56,7 @@ class Device:
     usd_per_hour: Num | None
     assumed: Mapping[str, Num]
     where: str
+    shipped: Callable[[str], Device] = field(compare=False, repr=False)
     notes: tuple[str, ...] = ()
     l2: Num | None = None
     home: str = ""

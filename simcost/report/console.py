@@ -57,6 +57,14 @@ _WRAPPED = {
     "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
 }  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+_WITHOUT_METRICS = (
+    "compare",
+    "show hardware",
+    "list models",
+    "list hardware",
+    "list engines",
+    "explain",
+)  # tables say it
 _MOST = 60
 _MOST_OF = {
     "plans": 20,
@@ -75,7 +83,7 @@ def show(result: Result, console: Console) -> None:
         parts.append(Text(f"simcost {result.command}: {result.verdict}", style=style))
     if asked := question.asked(result):
         parts.append(Text(asked))
-    if result.metrics and result.command not in ("compare", "show hardware", "list models", "list hardware", "explain"):
+    if result.metrics and result.command not in _WITHOUT_METRICS:
         parts.append(_metrics(result))
     for name, rows in result.tables.items():
         parts += _drawn(result.command, name, rows, console.width)

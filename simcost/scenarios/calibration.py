@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from simcost.calibration.family import Family, families, sizes
-from simcost.calibration.form import MOST, NAMES, Form
+from simcost.calibration.family import families, family_named, sizes
+from simcost.calibration.form import MOST, NAMES
 from simcost.calibration.judge import LEAST, Judgement
+from simcost.calibration.light import row_light
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
 from simcost.calibration.store import row_terms
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row, number
 from simcost.scenarios import measured as measured_rows
@@ -37,30 +38,19 @@ def report(
     runs = measured_rows.every(device)
     if not runs:
         raise SpecError(measured_rows.none_of_its_own(device))
-    if family is not None and family not in families():
-        raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
-    rows: list[Row] = []
-    fitted: list[Row] = []
-    worst: list[Row] = []
-    thin: list[str] = []
-    scores: dict[str, list[Score]] = {}
-    for one in judgements(hw, runs, family, workers, progress):
-        curve = f"{one.family} {one.which}"
-        if one.verdict is None:
-            thin.append(f"{one.run.name} {one.family}/{one.which}: {len(one.rows)} rows")
-            continue
-        rows.append(
-            {**_report_row(one, one.verdict), "answers": measured_rows.answers(device, one.run, one.family, one.which)}
-        )
-        fitted.append(
-            {"curve": curve, **_parameters(families()[one.family], one.verdict.curve.form), "run": one.run.name}
-        )
-        scores.setdefault(one.family, []).append(one.verdict.score)
-        worst += _worst(one, one.verdict)
-    if not rows and thin:
-        raise SpecError(f"{device.where}: nothing to judge: {_thin(thin)}")
-    if not rows:
-        raise SpecError(f"{device.where}: no rows{_of(family)} (has {', '.join(_present(runs)) or 'none'})")
+    if family is not None:
+        family_named(family)
+    every = judgements(hw, runs, family, workers, progress)
+    judged = [(one, one.verdict) for one in every if one.verdict is not None]
+    thin = [f"{one.run.name} {one.family}/{one.which}: {len(one.rows)} rows" for one in every if one.verdict is None]
+    if not judged:
+        nothing = f"nothing to judge: {_thin(thin)}" if thin else f"no rows{_of(family)} (has {_present(runs)})"
+        raise SpecError(f"{device.where}: {nothing}")
+    rows = [
+        {**_report_row(*one), "answers": measured_rows.answers(device, one[0].run, one[0].family, one[0].which)}
+        for one in judged
+    ]
+    fitted = [_fitted_row(*one) for one in judged]
     errors = [float(row["median_error"]) for row in rows]
     metrics = {
         "curves": len(rows),
@@ -69,7 +59,10 @@ def report(
         "rows": sum(int(row["rows"]) for row in rows),
         "median_error": float(np.median(errors)),
     }
-    tables = {"curves": rows, "families": _families(scores), **(more or {}), "parameters": fitted, "worst rows": worst}
+    tables = {
+        "curves": rows, "families": _families(judged), **(more or {}), "parameters": fitted,
+        "worst rows": [row for one in judged for row in _worst(*one)],
+    }  # fmt: skip
     return Result(
         "calibrate report", {"hw": device.name}, metrics, tables,
         (*([_thin(thin)] if thin else []), *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
@@ -87,8 +80,11 @@ def _thin(kinds: list[str]) -> str:
     )
 
 
-def _families(scores: dict[str, list[Score]]) -> list[Row]:
+def _families(judged: Sequence[tuple[Judged, Judgement]]) -> list[Row]:
     """All held-out rows of a family together: the errors and the honesty of its intervals."""
+    scores: dict[str, list[Score]] = {}
+    for one, verdict in judged:
+        scores.setdefault(one.family, []).append(verdict.score)
     found: list[Row] = []
     for name, parts in scores.items():
         every = joined(parts)
@@ -114,7 +110,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
         tested = one.rows.take(verdict.tested)
         terms, _ = row_terms(kinds, tested, labels, device)
         flops = np.broadcast_to(np.asarray(kinds.op(tested.numbers, labels).work().flops, float), (len(tested),))
-        light = np.maximum(terms.compute_s, terms.memory_s) + terms.serial_s
+        light = row_light(one.family, terms)
         for i in range(len(tested)):
             found.append(
                 {
@@ -131,8 +127,9 @@ def _of(family: str | None) -> str:
     return "" if family is None else f" of family '{family}'"
 
 
-def _present(runs: list[Run]) -> list[str]:
-    return [name for name in families() if any(run.kinds(name) for run in runs)]
+def _present(runs: list[Run]) -> str:
+    """Families that there are rows of."""
+    return ", ".join(name for name in families() if any(run.kinds(name) for run in runs)) or "none"
 
 
 def _footnotes(rows: list[Row], fitted: list[Row]) -> list[str]:
@@ -179,7 +176,7 @@ def _report_row(one: Judged, verdict: Judgement) -> Row:
     score, beyond = verdict.score, verdict.beyond
     sixty, unseen = verdict.sixty, verdict.unseen
     unused: Mapping[str, Any] = one.run.record.get("kinds", {}).get(f"{one.family}/{one.which}", {})
-    row: Row = {
+    return {
         "curve": f"{one.family} {one.which}", "rows": len(one.rows), "tested": len(score.measured), "median_error": number(score.median),
         "p90_error": number(score.p90), "bias": number(score.bias), "coverage": number(score.coverage),
         "half_width": number(score.width),
@@ -200,14 +197,16 @@ def _report_row(one: Judged, verdict: Judgement) -> Row:
         "with_excluded_p90_error": unused.get("with_excluded_p90_error"),
         "run": one.run.name, "engine": one.run.record.get("engine"), "version": one.run.record.get("engine_version"),
     }  # fmt: skip
-    return row
 
 
-def _parameters(family: Family, form: Form) -> Row:
-    """A curve's form; half-saturation sizes by name."""
-    row: Row = {name: number(getattr(form, name)) for name in NAMES}
-    halves = zip(sizes(family), form.sizes, strict=True)
-    return {**row, "half_sizes": " ".join(f"{name}={half:.3g}" for name, half in halves)}
+def _fitted_row(one: Judged, verdict: Judgement) -> Row:
+    """The parameters of a curve's form; half-saturation sizes by name."""
+    form = verdict.curve.form
+    halves = zip(sizes(families()[one.family]), form.sizes, strict=True)
+    return {
+        "curve": f"{one.family} {one.which}", **{name: number(getattr(form, name)) for name in NAMES},
+        "half_sizes": " ".join(f"{name}={half:.3g}" for name, half in halves), "run": one.run.name,
+    }  # fmt: skip
 
 
 def _worst(one: Judged, verdict: Judgement) -> list[Row]:

@@ -13,6 +13,7 @@ from simcost.cost.memory import largest
 from simcost.errors import SpecError
 from simcost.hardware.profile import Device
 from simcost.model import count
+from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
@@ -35,8 +36,20 @@ def result(query: Query) -> Result:
     if query.axes:
         raise SpecError("crossover takes one design: use --set instead of --vary")
     w = workload(query)
+    ffn, forms = count.ffn_flops_per_token(w.model), _forms(w)
+    found = _crossovers(w, ffn)
+    tables = {"prefill FLOPs by length": _lengths(w.model, ffn), "decode reads by batch": _reads(w)}
+    if forms:
+        tables["MLA: queries a sequence from which expanded wins"] = forms
+    return Result(
+        "crossover", phases.inputs(query, w), found, tables, (*phases.warnings(query, w), *_notes(w, found, forms)),
+        phases.references(w), _sentence(w.model.name, found),
+    )  # fmt: skip
+
+
+def _crossovers(w: Workload, ffn: Num) -> dict[str, Any]:
+    """From how many tokens on attention's FLOPs exceed the FFN's: of a whole prompt, and of one new token."""
     model = w.model
-    ffn = count.ffn_flops_per_token(model)
 
     def sequence(length: Num) -> Num:
         return 1.0 * (count.attention_core_flops(model, length, 0.0) / length <= ffn)
@@ -50,34 +63,35 @@ def result(query: Query) -> Result:
         "ffn_flops_per_token": number(ffn),
     }
     absorbed = _absorbed(w, ffn)
-    if absorbed is not None:
-        found["token_crossover_context_absorbed"] = number(absorbed)
-    lengths: list[Row] = []
+    return found if absorbed is None else {**found, "token_crossover_context_absorbed": number(absorbed)}
+
+
+def _lengths(model: ModelSpec, ffn: Num) -> list[Row]:
+    """FLOPs of a token in prefill, by the length of the prompt."""
+    rows: list[Row] = []
     for length in LENGTHS:
         core = float(np.asarray(count.attention_core_flops(model, float(length), 0.0))) / length
-        lengths.append(
+        rows.append(
             {
                 "length": length, "attention_core_flops_per_token": number(core), "ffn_flops_per_token": number(ffn),
                 "attention_share": number(core / (core + ffn)),
             }
         )  # fmt: skip
-    tables = {"prefill FLOPs by length": lengths, "decode reads by batch": _reads(w)}
-    forms = _forms(w)
-    if forms:
-        tables["MLA: queries a sequence from which expanded wins"] = forms
-    said = phases.warnings(query, w)
-    if absorbed is not None:
-        said = (
-            *said,
-            f"{model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed",
+    return rows
+
+
+def _notes(w: Workload, found: dict[str, Any], forms: list[Row]) -> list[str]:
+    """How to read the numbers of this model."""
+    notes = []
+    if "token_crossover_context_absorbed" in found:
+        notes.append(
+            f"{w.model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed"
         )
     if forms:
-        said = (*said, _judged(w.device), *_unknown(w.device, forms))
+        notes += [_judged(w.device), *_unknown(w.device, forms)]
     if found["prefill_crossover_tokens"] is None:
-        said = (*said, f"{model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
-    return Result(
-        "crossover", phases.inputs(query, w), found, tables, said, phases.references(w), _sentence(model.name, found)
-    )
+        notes.append(f"{w.model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
+    return notes
 
 
 def _absorbed(w: Workload, ffn: Num) -> Num | None:

@@ -17,13 +17,13 @@ import numpy as np
 from simcost.calibration import rows as files
 from simcost.calibration import store
 from simcost.calibration.curve import Curve
-from simcost.calibration.family import families
+from simcost.calibration.family import families, family_named
 from simcost.calibration.rows import Rows
-from simcost.calibration.soundness import advice, doctor
-from simcost.calibration.soundness.doctor import Finding, Other
+from simcost.calibration.soundness import advice, findings
 from simcost.calibration.soundness.evidence import Evidence, evidence
+from simcost.calibration.soundness.findings import Finding, Other
 from simcost.calibration.tables import verdicts, versions
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.num import Bools
@@ -48,16 +48,14 @@ def doctored(
     what: str, family: str | None = None, hw: str | None = None, workers: int = 1, progress: Progress = quiet
 ) -> Result:
     """`what`: a profile, or a CSV of rows with `family` and `hw`."""
-    if family is not None and family not in families():
-        raise SpecError(f"unknown family '{family}' (one of {', '.join(families())}){nearest(family, families())}")
+    if family is not None:
+        family_named(family)
     rows = what.lower().endswith(".csv")
     device = _device(what, rows, family, hw)
+    # What is wrong with a CSV is said before curves are fitted.
+    own = _own_csv(Path(what), str(family), device) if rows else _runs(device, family)
     tables = _tables(_shipped(device), family, workers, progress)
-    asked = (
-        _own_csv(Path(what), str(family), device)
-        if rows
-        else [*(tables if device.tables else ()), *_runs(device, family)]
-    )
+    asked = own if rows or not device.tables else [*tables, *own]
     if not asked:
         raise SpecError(
             f"{device.where}: no rows{'' if family is None else f' of family {family!r}'}: nothing to look at"
@@ -67,13 +65,15 @@ def doctored(
 
 
 def _device(what: str, rows: bool, family: str | None, hw: str | None) -> Device:
-    """Whose rows. Raises SpecError for options that contradict what is asked."""
+    """Whose rows. Raises SpecError for a file that is missing, and for options that contradict what is asked."""
     if not rows:
         if hw is not None:
             raise SpecError(
                 f"--hw {hw} means nothing with a profile ({what}): it says on which device a CSV of rows was measured"
             )
         return hardware.load(what)
+    if not Path(what).exists():
+        raise SpecError(f"{what}: No such file or directory")
     if family is None or hw is None:
         missing = "--family" if family is None else "--hw"
         raise SpecError(
@@ -150,7 +150,7 @@ def _finding(one: _Asked, asked: Sequence[_Asked], tables: Sequence[_Asked]) -> 
         if each is not one and each.run == one.run and each not in tables and each.other.table.family == mine.family
         and len(each.other.table) >= store.LEAST
     ]  # fmt: skip
-    return doctor.examined(mine, others)
+    return findings.examined(mine, others)
 
 
 def _result(what: str, device: Device, found: Sequence[tuple[_Asked, Finding]], rows: bool) -> Result:
@@ -183,7 +183,7 @@ def _name(finding: Finding) -> str:
 
 def _kind_row(one: _Asked, finding: Finding) -> Row:
     best = finding.best
-    masks = doctor.classes(finding.left)
+    masks = findings.classes(finding.left)
     over_light = {f"{name}_over_light": _median(finding.left, mask) for name, mask in masks.items()}
     row: Row = {
         "table": _name(finding), "of": one.run, "rows": len(finding.table),
@@ -211,7 +211,7 @@ def _median(table: Evidence, mask: Bools) -> float | None:
 
 def _against(one: _Asked, finding: Finding) -> list[Row]:
     """One row a table of the same kind."""
-    masks = doctor.classes(finding.left)
+    masks = findings.classes(finding.left)
     return [
         {
             "table": _name(finding), "of": one.run, "against": rival.table.name, "times": finding.ratio(rival),

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from simcost.calibration import tables as shipped
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers import aiconfigurator
-from simcost.calibration.importers._tables import PACKAGE, Candidate
+from simcost.calibration.importers.aiconfigurator import PACKAGE
 from simcost.calibration.imports import Chosen, choose, write_run
 from simcost.calibration.soundness import spread
 from simcost.calibration.soundness.evidence import Evidence, evidence
@@ -25,12 +24,13 @@ from simcost.calibration.soundness.picks import Pick, picked
 from simcost.calibration.soundness.verdicts import Verdict, judged, remark
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
+from simcost.files import folder_in_place_of, write_whole
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.result import Result, Row
 from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
-ROWS = 600  # a table: with 400 the intervals of narrow products were a tenth wider
+ROWS = 600  # of a table: all that ship are 9 MB of CSV; with 400 the intervals of narrow products were a tenth wider
 _READING, _JUDGED = 0.2, 0.3  # shares of the time, for whoever watches
 _NOTE = "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
 
@@ -67,7 +67,7 @@ def import_aiconfigurator(
         said = _verdict_rows(device, candidates, verdicts, picks)
         _place(home / device / "tables", _groups(device, kept), version, _pick_rows(mine), said)
         rows += [_told(device, row) for row in said]
-    _whole(home / "spread.csv", _csv(shipped.SPREAD, _spread_rows(picks)))
+    write_whole(home / "spread.csv", _csv(shipped.SPREAD, _spread_rows(picks)))
     fallen = sum(row["verdict"] != "sound" for row in rows)
     count = sum(len(one.kept) for (device, _), one in kept.items() if one.kept is not None and device in wanted)
     return Result(
@@ -120,10 +120,9 @@ def _chosen(
             candidates[i], numbers=table.rows.numbers, seconds=table.rows.seconds, variant=None,
             dropped={**candidates[i].dropped, **table.dropped},
         )  # fmt: skip
-        count = ROWS
         pieces.append(
             Piece(
-                (one, table.device, count, True),
+                (one, table.device, ROWS, True),
                 f"{table.device.name} {table.family}/{table.kind} {table.name}",
                 len(table),
             )
@@ -144,28 +143,15 @@ def _groups(device: str, kept: dict[tuple[str, int], Chosen]) -> dict[tuple[str,
 def _place(
     home: Path, groups: dict[tuple[str, str], list[Chosen]], version: str, picks: Sequence[Row], verdicts: Sequence[Row]
 ) -> None:
-    """A device's folder of tables, whole or as it was: written beside its place, then moved there. Versions that no pick names any
-    more are gone with the old one. Raises SpecError for a place that cannot be written or holds something else."""
+    """A device's folder of tables, whole or as it was; versions that no pick names any more are gone with the old one. Raises SpecError
+    for a place that cannot be written or holds something else."""
     if home.exists() and not (home / "picks.csv").is_file():
         raise SpecError(f"{home}: exists and holds no picks.csv: not a folder of tables")
-    part, old = (home.with_name(f".{home.name}.{os.getpid()}.{what}") for what in ("part", "old"))
-    try:
-        part.mkdir(parents=True)
+    with folder_in_place_of(home) as new:
         for (engine, number), chosen in groups.items():
-            (part / engine).mkdir(exist_ok=True)
-            write_run(part / engine / number, _record(engine, number, version), chosen)
-        (part / "picks.csv").write_text(_csv(shipped.PICKS, picks), encoding="utf-8")
-        (part / "verdicts.csv").write_text(_csv(shipped.VERDICTS, verdicts), encoding="utf-8")
-        if home.exists():
-            home.replace(old)
-        part.replace(home)
-    except OSError as error:
-        if old.exists() and not home.exists():
-            old.replace(home)
-        raise SpecError(f"{home}: {error.strerror or error}") from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+            write_run(new / engine / number, _record(engine, number, version), chosen)
+        (new / "picks.csv").write_text(_csv(shipped.PICKS, picks), encoding="utf-8")
+        (new / "verdicts.csv").write_text(_csv(shipped.VERDICTS, verdicts), encoding="utf-8")
 
 
 def _record(engine: str, number: str, version: str) -> dict[str, object]:
@@ -239,15 +225,3 @@ def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     table.writeheader()
     table.writerows({name: row[name] for name in columns} for row in rows)
     return text.getvalue()
-
-
-def _whole(path: Path, text: str) -> None:
-    """A file, whole or as it was."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"{path}: {error.strerror or error}") from None

@@ -16,7 +16,7 @@ from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, footprint, loads, phases, rules, traffic, voiced
+from simcost.scenarios import engine_notes, fitting, footprint, loads, phases, rules, traffic, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 
@@ -58,6 +58,33 @@ def _memory(step: steps.Step) -> list[Row]:
                 "stage": f"{int(float(rank.held.stage)) + 1} of {rank.pp}", "holds": rank.stage.name,
                 **{f"{name}_bytes_per_gpu": number(size) for name, size in sizes.items()},
                 "fullest": bool(rank.held.stage == kept.held.stage),
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _ops(step: steps.Step) -> list[Row]:
+    """One row a kernel that takes time."""
+    device = step.workload.device
+    model = calibrated.model(device, step.workload.engine)
+    rows: list[Row] = []
+    for (path, call, cost, weight), wall in (*shared(step.priced, leading), *shared(step.hops, leading)):
+        if not is_scalar(weight) or weight == 0.0 or cost.seconds == 0.0:
+            continue
+        work = call.op.work()
+        wire = call.op.peak == "wire"
+        low, high = steps.interval(cost)
+        rows.append(
+            {
+                "part": path[1] if len(path) > 2 else "",
+                "op": _name(path), "shape": shape(dict(call.op.coords())),
+                "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
+                "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
+                "share": number(cost.seconds * weight * wall / step.cost.seconds),
+                "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
+                "flops": number(work.flops), "bytes": number(_sent(call.op, device) if wire else work.bytes),
+                "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
+                "formula": call.op.formula, "source": call.op.source,
             }
         )  # fmt: skip
     return rows
@@ -118,34 +145,10 @@ def result(query: Query) -> Result:
             "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
         )
     step = rules.run(w)
-    model = calibrated.model(w.device, w.engine)
-    total = step.cost.seconds
-    rows: list[Row] = []
-    for (path, call, cost, weight), wall in (*shared(step.priced, leading), *shared(step.hops, leading)):
-        if not is_scalar(weight) or weight == 0.0 or cost.seconds == 0.0:
-            continue
-        work = call.op.work()
-        wire = call.op.peak == "wire"
-        low, high = steps.interval(cost)
-        rows.append(
-            {
-                "part": path[1] if len(path) > 2 else "",
-                "op": _name(path), "shape": shape(dict(call.op.coords())),
-                "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
-                "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
-                "share": number(cost.seconds * weight * wall / total),
-                "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
-                "flops": number(work.flops), "bytes": number(_sent(call.op, w.device) if wire else work.bytes),
-                "intensity": None if wire or not work.bytes else number(work.flops / work.bytes),
-                "formula": call.op.formula, "source": call.op.source,
-            }
-        )  # fmt: skip
-    rows += _waits(step)
     sentence, fits = fitting.verdict(step.kept)
-    links = traffic.rows(step)
     tables = {
-        "ops": rows,
-        "links": links,
+        "ops": [*_ops(step), *_waits(step)],
+        "links": traffic.rows(step),
         "tables": _tables(step),
         "memory": _memory(step),
         "routing": loads.rows(step),
@@ -154,5 +157,5 @@ def result(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,
-        phases.warnings(query, w), phases.references(w, step), sentence, fits,
+        (*phases.warnings(query, w), *engine_notes.imported_first(step)), phases.references(w, step), sentence, fits,
     )  # fmt: skip

@@ -6,24 +6,26 @@ import os
 from pathlib import Path
 from typing import Any
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import kind
-from simcost.calibration.importers._tables import Candidate
 from simcost.calibration.imports import ROWS, Chosen, choose, write_run
 from simcost.calibration.rows import row_file
+from simcost.calibration.soundness.findings import LEAST_SHARE
 from simcost.calibration.store import LEAST, naming
 from simcost.errors import SpecError
+from simcost.files import write_whole
 from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.profile import Device
 from simcost.result import Result, Row
 from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
-_LITTLE = 1e-3  # of the datasheet's rates: the median row of every kind that ships reaches more
 
-
-def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int = ROWS) -> Result:
+def import_csv(
+    path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int | None = None
+) -> Result:
     """Anyone's rows of one family into the run folder `out`, FOLDER/measurements/NAME. A FOLDER without a profile.toml
-    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows."""
+    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows. `count`: most rows a kind, by default ROWS."""
     from simcost.calibration.importers import table
 
     for option, text in (("--title", title), ("--source", source)):
@@ -34,7 +36,7 @@ def import_csv(path: Path, family: str, hw: str, out: Path, title: str, source: 
     text = _copy(profile, hw) if not profile.is_file() else _same(profile, hw, device)
     found = list(table.candidates(path, family))
     with naming(path):
-        chosen = _chosen(found, device, count)
+        chosen = _chosen(found, device, ROWS if count is None else count)
         if not any(one.kept is not None for one in chosen):
             beyond = sum(one.beyond for one in chosen)
             raise SpecError(
@@ -79,15 +81,8 @@ def _copy(profile: Path, hw: str) -> str:
 
 
 def _placed(profile: Path, text: str, device: Device) -> str:
-    """Write a profile, whole or not at all; what there is to say of it."""
-    part = profile.with_name(f".{profile.name}.{os.getpid()}.part")
-    try:
-        profile.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(profile)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"{profile}: {error.strerror or error}") from None
+    """Write a profile; what there is to say of it."""
+    write_whole(profile, text)
     borrow = (
         f'; [measurements] like = "{device.name}" borrows'
         if (device.measurements or device.tables) and device.name in hardware.names()
@@ -147,7 +142,7 @@ def _doubts(one: Chosen, full: dict[str, Any]) -> list[str]:
         why = full["kinds"][name]["dropped"]
         return [f"{name}: {len(one.candidate.seconds)} rows dropped whole: {why}; are 'seconds' in seconds?"]
     found = []
-    if one.share < _LITTLE:
+    if one.share < LEAST_SHARE:
         found.append(
             f"{name}: the median row reaches {one.share:.2g} of the datasheet's rates: are 'seconds' in seconds?"
         )

@@ -15,7 +15,7 @@ from simcost.calibration import tables
 from simcost.calibration.family import families
 from simcost.calibration.rows import Run
 from simcost.hardware import load as hardware
-from simcost.hardware.engines import ANY, TORCH
+from simcost.hardware.engines import ANY, TORCH, version_order
 from simcost.hardware.profile import Device
 from simcost.result import Row
 
@@ -52,6 +52,13 @@ def total(device: Device) -> int:
 def engines(device: Device) -> list[str]:
     """Whose tables ship beside a device: engines and libraries, by name."""
     return sorted({run.name.partition("/")[0] for run in tables.versions(device.tables)})
+
+
+def shipped_tables(engine: str) -> tuple[list[str], list[str]]:
+    """(versions, the oldest first; devices) of an engine or library of which tables ship."""
+    found = [(run.name.partition("/"), device) for device, home in _shipped().items() for run in tables.versions(home)]
+    mine = [(version, device) for (whose, _, version), device in found if whose == engine]
+    return sorted({version for version, _ in mine}, key=version_order), sorted({device for _, device in mine})
 
 
 def answers(device: Device, run: Run, family: str, which: str) -> str:

@@ -12,14 +12,13 @@ import numpy as np
 from simcost import grammar, lower
 from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
-from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import fitting, idle, measured, rules, voiced
+from simcost.scenarios import engine_notes, fitting, idle, measured, rules, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
 from simcost.workload import Workload
@@ -103,7 +102,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + _idle_engine(w) + _off_rows(query, w.device) + fitting.admitted(w)
+    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + fitting.admitted(w)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -124,27 +123,6 @@ def _stand_in(device: Device) -> list[str]:
     return [
         f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {measured.expected(device):.0%}"
     ]
-
-
-def _idle_engine(w: Workload) -> list[str]:
-    """A note where an engine is asked for and neither the device nor one that stands in for it has tables of engines."""
-    if w.engine in (ANY, TORCH):
-        return []
-    device, at = w.device, w.device
-    while not at.tables:
-        if at.sibling is None:
-            return [
-                f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
-            ]
-        at = at.sibling
-    return []
-
-
-def _answering(device: Device) -> str:
-    """What answers where no engine's tables do."""
-    if device.measurements:
-        return "its own measurements answer"
-    return "the roofline answers" if device.sibling is None else f"the curves of {device.sibling.name} answer"
 
 
 def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
@@ -213,12 +191,12 @@ def _measured(device: Device, engine: str, used: Container[str] | None) -> list[
     return found
 
 
-def _rows_of(device: Device, engine: str, used: Container[str] | None, runs: str, tables: str) -> list[str]:
-    found = [f"{runs}{device.name}/{Path(home).name}" for home in device.measurements]
+def _rows_of(device: Device, engine: str, used: Container[str] | None, of_runs: str, of_tables: str) -> list[str]:
+    found = [f"{of_runs}{device.name}/{Path(home).name}" for home in device.measurements]
     named = engines_tables.named(device.tables, engine)
     if used is not None:
         named = [table for table in named if _qualified(table, device) in used]
-    return [*found, *([f"{tables}{device.name} {', '.join(named)}"] if named else [])]
+    return [*found, *([f"{of_tables}{device.name} {', '.join(named)}"] if named else [])]
 
 
 def _qualified(table: str, device: Device) -> str:
@@ -235,7 +213,7 @@ def _single(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
-        warnings=(*warnings(query, w), *beyond(w.model, found.get("max_context"))), references=references(w, step),
+        warnings=(*warnings(query, w), *engine_notes.imported_first(step), *beyond(w.model, found.get("max_context"))), references=references(w, step),
         verdict=sentence, fits=fits,
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from simcost.errors import SpecError
+from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.model import load as models
@@ -75,6 +76,26 @@ def list_hardware() -> Result:
     return Result(
         "list hardware", {}, {"hardware": len(rows)}, {"hardware": rows}, references=("hwprofiles/<name>/profile.toml",)
     )
+
+
+def list_engines() -> Result:
+    """What `engine` may be, one row each: whose kernels, and of which versions, on which hardware, tables ship."""
+    rows: list[Row] = [{"engine": engines.ANY, "stands_for": "the middle of the engines, kernel by kernel (default)"}]
+    for name, others in engines.substitutes().items():
+        versions, devices = measured.shipped_tables(name)
+        rows.append(
+            {
+                "engine": name, "stands_for": engines.title(name), "versions": ", ".join(versions),
+                "stand_ins": ", ".join(others), "hardware": ", ".join(devices),
+            }
+        )  # fmt: skip
+    rows.append({"engine": engines.TORCH, "stands_for": "our own measurements (calibrate run)"})
+    libraries = [f"{name} {', '.join(measured.shipped_tables(name)[0])}" for name in engines.LIBRARIES]
+    return Result(
+        "list engines", {}, {"engines": len(rows)}, {"engines": rows},
+        (f"libraries answer whatever the engine: {'; '.join(libraries)}", "explain names the version that answers for a kernel"),
+        references=("workloads/engines/<name>.toml",),
+    )  # fmt: skip
 
 
 def _maybe(value: Any) -> Any:

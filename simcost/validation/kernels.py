@@ -23,7 +23,6 @@ other libraries and versions than those that the curves were measured with; that
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from simcost.cost import calibrated
 from simcost.cost.cost import basis
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
+from simcost.files import csv_table
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
@@ -79,14 +79,7 @@ class Reference:
 def references(path: Path | None = None) -> list[Reference]:
     """All rows of the file. Raises SpecError naming file and line."""
     path = path or folder("workloads") / "validation" / "kernels.csv"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SpecError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
-    table = csv.DictReader(text.splitlines())
-    if tuple(table.fieldnames or ()) != COLUMNS:
-        raise SpecError(f"{path}: columns must be {','.join(COLUMNS)}")
-    return [_reference(row, f"{path}:{line}") for line, row in enumerate(table, start=2)]
+    return [_reference(row, f"{path}:{line}") for line, row in enumerate(csv_table(path, COLUMNS), start=2)]
 
 
 def _reference(row: dict[str, str], where: str) -> Reference:

@@ -6,12 +6,11 @@ looked at for. Most likely to be wrong: a row that was looked at and is not in t
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
 
 from simcost.data import folder
-from simcost.errors import SpecError
+from simcost.files import csv_table
 
 COLUMNS = ("source", "hw", "op", "kernel", "numbers", "reason")
 
@@ -36,13 +35,7 @@ class Look:
 def looks() -> tuple[Look, ...]:
     """All lines. Raises SpecError for another table."""
     path = folder("workloads") / "validation" / "looked_at.csv"
-    try:
-        table = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as problem:
-        raise SpecError(f"{path}: {getattr(problem, 'strerror', None) or problem}") from None
-    if tuple(table.fieldnames or ()) != COLUMNS:
-        raise SpecError(f"{path}: columns must be {','.join(COLUMNS)}")
-    return tuple(Look(**{name: row[name] or "" for name in COLUMNS}) for row in table)
+    return tuple(Look(**row) for row in csv_table(path, COLUMNS))
 
 
 def reason(source: str, hw: str, op: str, kernel: str, numbers: str) -> str:

@@ -72,6 +72,7 @@ def test_every_command_stands_in_the_manual():
     for command in (
         "list models",
         "list hardware",
+        "list engines",
         "show model",
         "show hardware",
         "decode",

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from simcost.cli.app import run
+from simcost.hardware import engines
 
 DECODE = [
     "decode",
@@ -29,6 +30,7 @@ DECODE = [
 COMMANDS = {
     "list models": ["list", "models"],
     "list hardware": ["list", "hardware"],
+    "list engines": ["list", "engines"],
     "show model": ["show", "model", "deepseek-v3"],
     "show hardware": ["show", "hardware", "h200"],
     "decode": DECODE,
@@ -65,6 +67,16 @@ def test_every_command_answers_in_every_format(name, style, capsys):
 def answer(arguments, capsys):
     assert run([*arguments, "--format", "json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_engines_are_listed_as_they_may_be_asked_for(capsys):
+    rows = {row["engine"]: row for row in answer(COMMANDS["list engines"], capsys)["rows"]}
+    assert tuple(rows) == engines.choices()
+    assert rows["vllm"]["stands_for"] == "vLLM"
+    assert rows["vllm"]["stand_ins"] == "sglang, trtllm"
+    assert rows["vllm"]["versions"].startswith("0.14.0, ")
+    assert "h200" in rows["vllm"]["hardware"].split(", ")
+    assert "versions" not in rows["torch"]
 
 
 def test_show_model_has_the_documented_metrics(capsys):

@@ -146,7 +146,7 @@ def test_a_kind_of_which_nothing_ships_says_so(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(("argv", "said"), [
     (["h201"], "unknown hardware 'h201'"), (["h200", "--hw", "h100"], "--hw h100 means nothing with a profile"),
     (["mine.csv", "--hw", "h200"], "mine.csv: --family is needed"), (["mine.csv", "--family", "gemm"], "mine.csv: --hw is needed"),
-    (["no.csv", *OPTIONS], "no.csv: No such file"), (["mine.csv", "--family", "gem", "--hw", "h200"], "did you mean 'gemm'"),
+    (["no.csv"], "no.csv: No such file"), (["no.csv", *OPTIONS], "no.csv: No such file"), (["mine.csv", "--family", "gem", "--hw", "h200"], "did you mean 'gemm'"),
     (["mine.csv", "--family", "experts", "--hw", "h200"], "no column 'tokens'"), (["gaudi2"], "no rows: nothing to look at"),
     (["h200", "--family", "stream"], "no rows of family 'stream'"), (["empty.csv", *OPTIONS], "empty.csv: no rows"),
     (["cut.csv", *OPTIONS], "the last line has no end"), (["mine.csv", *OPTIONS, "-o", "no/such.json"], "No such file"),

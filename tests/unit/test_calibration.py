@@ -23,7 +23,7 @@ from simcost.calibration.judge import judged
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import scored
-from simcost.calibration.split import SHARE, folds, held_out
+from simcost.calibration.split import SHARE, folds
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
@@ -368,7 +368,7 @@ def test_a_shape_stays_on_its_side_of_the_split() -> None:
     again = folds(rows.take(np.arange(499, -1, -1)).numbers)[::-1]
     assert (first == again).all()
     assert set(first) == set(range(SHARE))
-    assert 0.12 < held_out(rows.numbers).mean() < 0.28
+    assert 0.12 < (folds(rows.numbers) == 0).mean() < 0.28
 
 
 def test_thinning_keeps_the_corners_and_is_the_same_each_time() -> None:
@@ -384,7 +384,7 @@ def test_thinning_keeps_the_corners_and_is_the_same_each_time() -> None:
 def test_a_report_judges_by_rows_that_the_fit_has_not_seen() -> None:
     rows = synthetic(300, 0.05)
     verdict = judged(GEMM, rows, BF16, H200)
-    assert (np.sort(verdict.tested) == np.flatnonzero(held_out(rows.numbers))).all()
+    assert (np.sort(verdict.tested) == np.flatnonzero(folds(rows.numbers) == 0)).all()
     few = judged(GEMM, synthetic(80, 0.05), BF16, H200)
     assert len(few.tested) == 80
     assert few.beyond is not None

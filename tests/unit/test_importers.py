@@ -9,10 +9,12 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
 from simcost.calibration.importers import _comm, _routing, _tables, aiconfigurator
-from simcost.calibration.importers._tables import Candidate, candidate, order
+from simcost.calibration.importers._tables import candidate
 from simcost.errors import SpecError
+from simcost.hardware.engines import version_order
 
 GEMM = {
     "gemm_dtype": "bfloat16",
@@ -67,7 +69,7 @@ def test_every_version_of_every_engine_is_a_candidate_the_newest_first(tmp_path:
         ("vllm", "0.24.0"), ("vllm", "0.9.1"), ("sglang", "0.5.14"), ("trtllm", "1.3.0rc20"), ("trtllm", "1.3.0rc10"),
     ]  # fmt: skip
     assert found[0].table == "h200_sxm/gemm/vllm/0.24.0/gemm_perf.parquet"
-    assert order("1.3.0rc20") > order("1.3.0rc9")
+    assert version_order("1.3.0rc20") > version_order("1.3.0rc9")
 
 
 def test_seconds_are_the_median_of_rows_of_one_shape_and_of_two_kernels_the_faster(

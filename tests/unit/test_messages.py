@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ import simcost
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.model import load as models
+from simcost.scenarios.imports import import_csv
 
 
 @pytest.mark.parametrize(("name", "known", "found"), [
@@ -96,6 +99,25 @@ def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
     assert (
         "h200: engine=vllm sets memory, not times: no tables of engines here; the roofline answers" in notes
     ) == said
+
+
+def test_rows_of_ones_own_that_make_an_engine_moot_are_named(tmp_path: Path) -> None:
+    ships = folder("hwprofiles") / "h200"
+    shutil.copytree(ships, tmp_path / "h200")
+    lines = (ships / "tables/vllm/0.24.0/gemm/bf16-bf16-bf16.csv").read_text().splitlines()
+    shapes = [",bf16,bf16,bf16,".join(line.rpartition(",")[::2]) for line in lines[1:]]
+    rows = tmp_path / "rows.csv"
+    rows.write_text("\n".join(["batch,m,n,k,x,w,compute,seconds", *shapes, ""]))
+    import_csv(rows, "gemm", "h200", tmp_path / "h200/measurements/mine", "mine", "me", 100)
+
+    def said(**options: Any) -> list[str]:
+        found = simcost.decode("llama-3.1-8b", str(tmp_path / "h200"), **options).warnings
+        return [note for note in found if "engine=" in note]
+
+    (note,) = said(engine="vllm")
+    assert "engine=vllm has no effect on gemm bf16-bf16-bf16: imported rows of h200/mine answer first" in note
+    assert note in simcost.explain("llama-3.1-8b", str(tmp_path / "h200"), engine="vllm").warnings
+    assert said() == said(engine="vllm", set={"hw.measurements": "tables"}) == []
 
 
 @pytest.mark.parametrize(("hw", "engine"), [("h200", "any"), ("b300", "vllm"), ("mi355x", "trtllm"), ("gaudi2", "any")])

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from simcost.calibration.family import families, named, sizes
+from simcost.calibration.family import families, sizes
 from simcost.cli.output import render
-from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.report import curves
 from simcost.scenarios import calibration as scenario
@@ -27,12 +26,6 @@ def test_every_half_saturation_size_has_a_name(name: str) -> None:
         labels["what"] = {"collective": "all_reduce", "gemm_variant": "input", "permute": "permute"}[name]
     op = family.op(dict.fromkeys(family.NUMBERS, 8.0), {key: labels[key] for key in family.LABELS})
     assert len(family.terms(op, hardware.load("h200")).sizes) == len(sizes(family))
-
-
-def test_a_file_that_no_family_names_is_one_line() -> None:
-    assert named(families()["gemm"], "bf16-fp8-fp8", "here") == {"x": "bf16", "w": "fp8", "compute": "fp8"}
-    with pytest.raises(SpecError, match="here: the name must be x-w-compute, not 'bf16-fp8'"):
-        named(families()["gemm"], "bf16-fp8", "here")
 
 
 def test_the_report_names_the_run_that_answers_and_leaves_other_families_notes_out(monkeypatch) -> None:

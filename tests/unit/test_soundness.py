@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from simcost.calibration.rows import Rows
-from simcost.calibration.soundness import advice, doctor, row_filters, spread
+from simcost.calibration.soundness import advice, findings, row_filters, spread
 from simcost.calibration.soundness.evidence import Evidence, evidence, median_ratio
 from simcost.calibration.soundness.picks import picked
 from simcost.calibration.soundness.verdicts import Verdict, judged
@@ -391,14 +391,14 @@ def test_spread_is_the_p90_between_engines_and_between_siblings() -> None:
 # The doctor's comparison
 
 
-def other(table: Evidence) -> doctor.Other:
+def other(table: Evidence) -> findings.Other:
     def curve() -> Any:
         from simcost.calibration import store
         from simcost.calibration.family import families
 
         return store.fitted(families()[table.family], table.rows, table.labels, table.device)
 
-    return doctor.Other(table, curve)
+    return findings.Other(table, curve)
 
 
 def test_rows_are_held_against_a_curve_where_no_shapes_are_equal() -> None:
@@ -406,12 +406,12 @@ def test_rows_are_held_against_a_curve_where_no_shapes_are_equal() -> None:
     ships = gemm(1.3, layers=layers)
     grid = ((5120, 5120), (7168, 7168), (3072, 12288), (10240, 6144))
     mine = gemm(6.0, "yours", layers=grid)
-    found = doctor.examined(mine, [other(ships)])
+    found = findings.examined(mine, [other(ships)])
     assert "times its light" in found.why
     assert found.rivals[0].equal == 0
     assert found.best is not None
     assert 3.5 < found.best[1] < 5.0
-    good = doctor.examined(gemm(1.35, "yours", layers=grid), [other(ships)])
+    good = findings.examined(gemm(1.35, "yours", layers=grid), [other(ships)])
     assert good.why == ""
     assert good.best is not None
     assert good.best[1] == pytest.approx(1.35 / 1.3, abs=0.06)
@@ -424,7 +424,7 @@ def test_another_unit_is_doubted_with_and_without_a_table_beside_it(scale: float
     table = gemm(1.3, "yours")
     scaled = replace(table, rows=Rows(table.rows.numbers, table.rows.seconds * scale))
     for others in ([other(gemm(1.3))], []):
-        found = doctor.examined(scaled, others)
+        found = findings.examined(scaled, others)
         assert (word if others else word and "are 'seconds' in seconds?") in found.why
         assert bool(found.why) == bool(word)
 
@@ -432,9 +432,9 @@ def test_another_unit_is_doubted_with_and_without_a_table_beside_it(scale: float
 def test_what_fell_is_shown_by_its_worst_row() -> None:
     table = gemm()
     at = int(np.argmax(table.rows.numbers["m"] == 64.0))
-    (found,) = doctor.examined(changed(table, [at], 20.0), []).dropped
+    (found,) = findings.examined(changed(table, [at], 20.0), []).dropped
     assert (found.rows, found.worst) == (1, "batch=1 m=64 n=512 k=512")
     assert found.factor > 5.0
-    assert doctor.falling(table) == 0.0
-    assert doctor.falling(collective(0.8)) == 0.0
+    assert findings.falling(table) == 0.0
+    assert findings.falling(collective(0.8)) == 0.0
     assert median_ratio(table, table, np.ones(len(table), bool)) == 1.0

@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from simcost import units
-from simcost.calibration.importers._tables import Candidate, candidate, kept, order, plain_table, read_table, versions
+from simcost.calibration.candidate import Candidate
+from simcost.calibration.importers._tables import candidate, kept, plain_table, read_table, versions
 from simcost.routing import Router, Routing, visited
 
 
 def nccl(root: Path) -> Iterator[Candidate]:
     """nccl-tests on one node, half precision. Sizes are elements of the whole buffer: what is gathered, scattered,
     reduced, or sent by a rank with its own part."""
-    for path in sorted(root.glob("comm/nccl/*/nccl_perf.parquet"), key=lambda p: order(p.parent.name), reverse=True):
+    for path in versions(root, "comm", "nccl", "nccl"):
         frame = read_table(path, ("nccl_dtype", "num_gpus", "message_size", "op_name"))
         frame = frame[frame["nccl_dtype"] == "half"]
         for name, what in (
@@ -63,9 +64,8 @@ _SLOW = "over 8 nodes this cluster's dispatch ran at 17 GB/s a NIC, its combine 
 
 def _exchange_tables(root: Path, stem: str) -> list[tuple[Path, Any]]:
     """Every version's table, the newest first: one node from the newest, several nodes from the one that has them."""
-    paths = sorted(root.glob(f"comm/sglang/*/wideep_deepep_{stem}_perf.parquet"), key=lambda p: order(p.parent.name))
     needed = ("node_num", "hidden_size", "num_token", "num_topk", "num_experts")
-    return [(path, plain_table(path, needed)) for path in reversed(paths)]
+    return [(path, plain_table(path, needed)) for path in versions(root, "comm", "sglang", f"wideep_deepep_{stem}")]
 
 
 def _exchange(frames: list[tuple[Path, Any]], mode: str, direction: str, reach: str) -> Iterator[Candidate]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,69 +10,35 @@ from typing import Any
 import numpy as np
 
 from simcost import units
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError
+from simcost.hardware.engines import version_order
 from simcost.num import Array
 
 PACKAGE = "aiconfigurator-core"
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """Rows of one kind from one table. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason;
-    `excluded`: those of them whose work is known, so that a report can say what they would have done. `engine`, `version`: whose
-    kernels they are; `variant` [rows]: a number for what the family's columns do not hold (how tokens were routed)."""
-
-    family: str
-    labels: Mapping[str, str]
-    numbers: Mapping[str, Array]
-    seconds: Array
-    table: str
-    kernels: tuple[str, ...]
-    dropped: Mapping[str, int]
-    excluded: Rows | None = None
-    engine: str = ""
-    version: str = ""
-    variant: Array | None = None
-
-    @property
-    def rows(self) -> Rows:
-        return Rows(self.numbers, self.seconds)
-
-
 ENGINES = ("vllm", "sglang", "trtllm")
-LIBRARIES = ("nccl", "deepep", "nvlink")  # whatever engine calls them, the kernels are the same
 
 
 def versions(root: Path, op: str, engine: str, table: str) -> list[Path]:
-    """Every version's table, the newest first."""
+    """Every version's table of an engine, or of a library, the newest first."""
     found = root.glob(f"{op}/{engine}/*/{table}_perf.parquet")
-    return sorted(found, key=lambda path: order(path.parent.name), reverse=True)
-
-
-def order(text: str) -> tuple[tuple[int, str], ...]:
-    parts = text.replace("rc", ".").split(".")
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    return sorted(found, key=lambda path: version_order(path.parent.name), reverse=True)
 
 
 def read_table(path: Path, needed: tuple[str, ...]) -> Any:
+    """A table with one time a row, in `latency`. Raises SpecError for an unreadable one, and for a column that is missing."""
+    return plain_table(path, (*needed, "latency"))
+
+
+def plain_table(path: Path, needed: tuple[str, ...]) -> Any:
+    """A table that has its times in columns of other names. Raises SpecError as `read_table` does."""
     import pandas as pd
 
     try:
         frame = pd.read_parquet(path)
     except (OSError, ValueError, ImportError) as error:
         raise SpecError(f"{path}: {str(error).splitlines()[0]}") from None
-    missing = [name for name in (*needed, "latency") if name not in frame.columns]
-    if missing:
-        raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")
-    return frame
-
-
-def plain_table(path: Path, needed: tuple[str, ...]) -> Any:
-    """A table without a `latency` column of its own."""
-    import pandas as pd
-
-    frame = pd.read_parquet(path)
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")

@@ -15,19 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
 from simcost.calibration.importers._routing import table_routing
-from simcost.calibration.importers._tables import (
-    ENGINES,
-    PACKAGE,
-    Candidate,
-    candidate,
-    kept,
-    order,
-    read_table,
-    versions,
-)
+from simcost.calibration.importers._tables import ENGINES, candidate, kept, read_table, versions
+from simcost.calibration.importers._tables import PACKAGE as PACKAGE
 from simcost.errors import SpecError, nearest
+from simcost.hardware.engines import version_order
 
 SYSTEMS = {
     "a100_sxm": "a100", "h100_sxm": "h100", "h200_sxm": "h200", "l40s": "l40s", "b200_sxm": "b200", "gb200": "gb200",
@@ -196,7 +190,9 @@ def _experts(root: Path, engine: str) -> Iterator[Candidate]:
     for path in versions(root, "moe", engine, "moe"):
         frame = read_table(path, _EXPERT_COLUMNS)
         every = root.name == "a100_sxm"  # the old collector gave every model a gate
-        columns = _expert_columns(engine in _LIMITED and order(path.parent.name) >= order(_LIMITED[engine]))
+        columns = _expert_columns(
+            engine in _LIMITED and version_order(path.parent.name) >= version_order(_LIMITED[engine])
+        )
         for name, rows in frame.groupby("moe_dtype", sort=True):
             if name not in _FORMATS:
                 continue

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from simcost.calibration.candidate import Candidate
 from simcost.calibration.columns import SECONDS, first_bad
-from simcost.calibration.family import Family, families
-from simcost.calibration.importers._tables import Candidate
+from simcost.calibration.family import Family, families, family_named
 from simcost.calibration.rows import EXTRA, no_kernel, shown
 from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest
@@ -24,10 +24,7 @@ from simcost.num import Array
 
 def candidates(path: Path, name: str) -> Iterator[Candidate]:
     """One candidate a kind. Raises SpecError naming file, line and column."""
-    known = families()
-    if name not in known:
-        raise SpecError(f"unknown family '{name}' (one of {', '.join(known)}){nearest(name, known)}")
-    family = known[name]
+    family = family_named(name)
     kinds: dict[tuple[str, ...], list[tuple[int, list[float]]]] = {}
     for number, row in _read(path, family):
         labels = tuple(_label(family, label, row[label], f"{path}:{number}") for label in family.LABELS)

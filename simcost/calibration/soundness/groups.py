@@ -12,14 +12,20 @@ import numpy as np
 
 from simcost.calibration.family import Labels
 from simcost.calibration.soundness.evidence import Evidence, hashed, shared
+from simcost.hardware.siblings import siblings
 from simcost.num import Bools
 
+# Thresholds of docs/theory/soundness.md.
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
-GROUP_SLOW, GROUP_WIDE, GROUP_LIGHT, GROUP_LEAST = 2.5, 1.2, 10e-6, 6
-GROUP_SIBLING = 1.75  # times the light of the same kernel of the same engine on a sibling part, at large sizes
-SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
 TWICE = 2.0  # how much faster another table of the group must be
 FAR = 4.0  # times the light, at large sizes
+GROUP_SLOW, GROUP_WIDE = (
+    2.5,
+    1.2,
+)  # times a sound table's time, and that of a wider format, by which a model of experts is untuned
+GROUP_SIBLING = 1.75  # times as far from light as the same engine's kernel on a sibling part, at large sizes
+GROUP_LIGHT = 10e-6  # s of light from which rows of a model count: the fewer its tokens, the more of a row is its start
+GROUP_LEAST = 6  # rows of a model: a median of fewer says nothing
 
 
 @dataclass(slots=True)
@@ -104,15 +110,14 @@ def _slow_beside_siblings(table: Evidence, sound: Tables, mask: Bools) -> bool:
     """Whether large sizes reach far less of their light than the same engine's kernel does on a sibling part: one of the two ran without
     the configuration that was tuned for it."""
     large = mask & (table.light_s >= np.median(table.light_s[mask]))
-    for line in SIBLINGS:
-        for sibling in line if table.device.name in line else ():
-            for other in sound.of(sibling, table.family, table.kind):
-                mine, theirs = shared(table, other)
-                good = large[mine]
-                if other.engine != table.engine or sibling == table.device.name or int(good.sum()) < GROUP_LEAST:
-                    continue
-                if float(np.median(table.ratio[mine[good]] / other.ratio[theirs[good]])) > GROUP_SIBLING:
-                    return True
+    for sibling in siblings(table.device.name):
+        for other in sound.of(sibling, table.family, table.kind):
+            mine, theirs = shared(table, other)
+            good = large[mine]
+            if other.engine != table.engine or int(good.sum()) < GROUP_LEAST:
+                continue
+            if float(np.median(table.ratio[mine[good]] / other.ratio[theirs[good]])) > GROUP_SIBLING:
+                return True
     return False
 
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.importers._tables import LIBRARIES, order
 from simcost.calibration.parts import FAMILIES, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
-from simcost.calibration.soundness.groups import SIBLINGS
 from simcost.calibration.soundness.verdicts import Verdict, enough
+from simcost.hardware.engines import ANY, LIBRARIES, version_order
+from simcost.hardware.siblings import BLACKWELL, siblings
 from simcost.num import Array
 
 MOST_FILLS = 2
@@ -26,8 +26,8 @@ _GENERATED = 1.15  # times slower than its own generated kernels: an operator tu
 
 @dataclass(frozen=True, slots=True)
 class Pick:
-    """Tables that speak for (device, family, kind) of an engine; the first holds, the others fill what it lacks. `how`: by which
-    rule."""
+    """What an import decides and writes to picks.csv: tables that answer for (device, family, kind) of an engine; the first holds, the
+    others fill what it lacks. `how`: by which rule."""
 
     device: str
     family: str
@@ -66,7 +66,7 @@ class _Rule:
         self._substitutes = substitutes
         self._tables: dict[tuple[str, str, str, str], list[Verdict]] = {}
         self._devices = {verdict.table.device.name: verdict.table.device for verdict in verdicts}
-        for verdict in sorted(verdicts, key=lambda v: order(v.table.version), reverse=True):
+        for verdict in sorted(verdicts, key=lambda v: version_order(v.table.version), reverse=True):
             table = verdict.table
             self._tables.setdefault((table.device.name, table.family, table.kind, table.engine), []).append(verdict)
 
@@ -76,7 +76,7 @@ class _Rule:
     def pick(self, device: str, family: str, which: str, engine: str) -> Pick | None:
         if engine in LIBRARIES:
             table = self._own(device, family, which, engine)
-            return None if table is None else Pick(device, family, which, "any", (table,), "library")
+            return None if table is None else Pick(device, family, which, ANY, (table,), "library")
         if not any(self._tables.get((device, family, which, name)) for name in self._substitutes):
             return None
         chain = self._chain(device, family, which, engine)
@@ -105,7 +105,7 @@ class _Rule:
 
     def _siblings(self, device: str) -> list[str]:
         """Those of the same NVLink domain first: an all-reduce over trays is none inside a box."""
-        found = [one for line in SIBLINGS if device in line for one in line if one != device and one in self._devices]
+        found = [one for one in siblings(device) if one in self._devices]
         return sorted(found, key=lambda one: self._domain(one) != self._domain(device))
 
     def _own(self, device: str, family: str, which: str, engine: str) -> Evidence | None:
@@ -144,7 +144,7 @@ def _generated_first(chain: list[tuple[Evidence, str]]) -> list[tuple[Evidence, 
     """On Blackwell TensorRT-LLM's generated kernels, timed through the engines that call them, where its own table (CUTLASS) is
     slower by more than a setting would leave it."""
     own, others = chain[0][0], chain[1:]
-    if own.device.name not in SIBLINGS[1]:
+    if own.device.name not in BLACKWELL:
         return chain
     for table, _ in others:
         ratio = median_ratio(own, table, np.ones(len(own), bool))

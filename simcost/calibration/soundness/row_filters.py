@@ -10,15 +10,17 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from simcost.calibration.light import LINKS
 from simcost.calibration.soundness.evidence import TINY, Evidence, hashed, ladders, more
 from simcost.num import Array, Bools, Index
 
 FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint
 SPIKE = 1.25
 RUNG = 4.0  # a rung further away than this factor says nothing of the row
-THROTTLED = 0.8
+THROTTLED = 0.8  # of the rate of brief products: long ones that reach less ran at a lower clock
 ROUTINGS, OTHER = 3, 2.0  # of one shape: how many make a middle, and how far from it is another kernel
-_BRIEF, _LONG, _CUT = (100e-6, 200e-6), 500e-6, 200e-6  # s of work at the peak rate
+_BRIEF, _LONG = (100e-6, 200e-6), 500e-6  # s of work at the peak rate: between these, and beyond that
+_CUT = 200e-6  # s of work from which rows of a throttled table go
 
 
 def filtered(table: Evidence) -> Evidence:
@@ -31,7 +33,7 @@ def filtered(table: Evidence) -> Evidence:
 
 def too_fast(table: Evidence) -> Bools:
     """Faster than the datasheet allows: bytes that no cache holds, or arithmetic that bounds the kernel."""
-    if table.family in ("collective", "exchange"):  # of all that a rank sends nothing stays in a cache
+    if table.family in LINKS:  # of all that a rank sends nothing stays in a cache
         return np.asarray(table.rows.seconds < FASTER * table.light_s)
     bounded = table.beyond_l2 | table.of("compute")
     return np.asarray((table.ratio < FASTER) & bounded & (table.light_s > TINY))

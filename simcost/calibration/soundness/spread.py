@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from simcost.calibration.soundness.evidence import LEAST, Evidence, shared
-from simcost.calibration.soundness.groups import SIBLINGS
 from simcost.calibration.soundness.picks import Pick
 from simcost.calibration.tables import LARGE
+from simcost.hardware.siblings import siblings
 from simcost.num import Array
 
-Z = 1.645
+Z = 1.645  # sigma of a normal distribution within which 90 % lie
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,7 @@ def _between_engines(tables: Sequence[Evidence]) -> Iterator[tuple[Array, Array]
 def _between_siblings(tables: Sequence[Evidence]) -> Iterator[tuple[Array, Array]]:
     for i, one in enumerate(tables):
         for other in tables[i + 1 :]:
-            kin = any({one.device.name, other.device.name} <= set(line) for line in SIBLINGS)
-            if one.device.name != other.device.name and kin and one.engine == other.engine:
+            if other.device.name in siblings(one.device.name) and one.engine == other.engine:
                 yield _apart(one, other, True)
 
 

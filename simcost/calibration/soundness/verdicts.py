@@ -12,20 +12,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.importers._tables import order
+from simcost.calibration.light import LINKS
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
-from simcost.calibration.soundness.groups import FAR, SIBLINGS, Tables, wider, without_slow_groups, without_slow_links
+from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
+from simcost.hardware.engines import version_order
+from simcost.hardware.siblings import siblings
 from simcost.num import Bools
 
+# Thresholds of docs/theory/soundness.md.
 BETTER = {"narrower": 1.5, "far": 2.0, "newer": 1.5}  # how much faster another table must be
 START, START_LEAST = 3.0, 20e-6  # a start-up so many times the best table's, and above so many seconds
-SMALL = {"gemm": 1.5}  # one kernel: the rest of a small call is a wrapper
-SMALL_OTHER = 2.2
-COPY = 0.02
+# How many times another table's time small calls may take. A product is one kernel: the rest of a small call is a wrapper.
+SMALL, SMALL_OTHER = {"gemm": 1.5}, 2.2
+COPY = 0.02  # |log ratio|: times of a narrow cache so near to the wide one's are the wide one's
 _US = 1e-6  # s, for words
-NEWER_SLOWER, NEWER_ROOF = 1.05, 0.95
-AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other
+NEWER_SLOWER, NEWER_ROOF = (
+    1.05,
+    0.95,
+)  # times the predecessor's time, at shapes whose light is at most so much of its light
+AGREE, AGREE_P75 = 0.15, 0.3  # |log ratio| of two engines that corroborate each other: its median, its third quartile
 ROWS = {
     "gemm": 2000,
     "attention_prefill": 300,
@@ -113,7 +119,7 @@ def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
 
 
 def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
-    if table.family in ("collective", "exchange"):
+    if table.family in LINKS:
         return
     start = _start(table)
     others = [_start(one) for one in tables.rivals(table)]
@@ -184,19 +190,12 @@ def _contagion(table: Evidence, tables: Tables, reasons: Mapping[int, list[str]]
     """The same code on a sibling, or an older version with the same times, is no better."""
     if reasons[id(table)] or table.family == "collective":
         return []
-    for line in SIBLINGS:
-        if table.device.name not in line:
-            continue
-        for device in line:
-            for other in tables.of(device, table.family, table.kind):
-                if (
-                    other is not table
-                    and (other.engine, other.version) == (table.engine, table.version)
-                    and reasons[id(other)]
-                ):
-                    return [f"as on the {device}: {reasons[id(other)][0]}"]
+    for sibling in siblings(table.device.name):
+        for other in tables.of(sibling, table.family, table.kind):
+            if (other.engine, other.version) == (table.engine, table.version) and reasons[id(other)]:
+                return [f"as on the {sibling}: {reasons[id(other)][0]}"]
     for other in tables.rivals(table):
-        newer = order(other.version) > order(table.version)
+        newer = version_order(other.version) > version_order(table.version)
         if other.engine == table.engine and newer and reasons[id(other)]:
             same = median_ratio(table, other, np.ones(len(table), bool))
             if same is not None and abs(np.log(same)) < AGREE:

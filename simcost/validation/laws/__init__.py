@@ -15,6 +15,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY
 from simcost.result import Row
 from simcost.validation.laws import grid, kernels, questions
+from simcost.validation.laws.devices import before
 from simcost.validation.laws.grid import Grid
 from simcost.validation.laws.kernels import Kernels
 from simcost.validation.laws.known import explained
@@ -64,6 +65,6 @@ def of_questions(everybody: Sequence[Asked], chosen: Sequence[Question]) -> list
 
     found: list[Broken] = []
     for who in everybody:
-        old = kernels.before(who.device)
+        old = before(who.device)
         found += questions.judged(who, answers(who), {} if old is None else answers(Asked(old, who.engine)))
     return [explained(one) for one in found]

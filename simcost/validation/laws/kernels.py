@@ -12,41 +12,41 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simcost.calibration.family import families, kind
+from simcost.calibration.light import row_light
 from simcost.calibration.tables import LARGE
 from simcost.cost import calibrated
 from simcost.dtypes import dtype
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
+from simcost.hardware.siblings import siblings
 from simcost.num import Array, Bools
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.validation.laws import grid as grids
+from simcost.validation.laws.devices import bandwidth, before, largest_group, link_bandwidth, peak_rate
 from simcost.validation.laws.grid import Grid
 from simcost.validation.laws.times import Asked, Broken, Times, broken, times
 
-# A part and the ones before it. GB200 follows nobody: other clocks, another host.
-LINES = (("a100", "h100", "h200", "b200", "b300"), ("gb200", "gb300"))
 MEASURED = 8.0  # members: tables hold no larger group
 FAR = 4.0  # times the light, at large sizes
 PROMISE = 0.8  # of the wide format's light: a narrower one that promises less need not keep it
 CLEAR = 1.5  # factor by which bytes or arithmetic bound a kernel, where a law asks which
 SOME = 10  # points: a median of fewer says nothing
 PLATEAU = 1.5  # factor between the shares of their datasheets that two siblings reach at large sizes
-SIBLINGS = (("h100", "h200"), ("b200", "gb200", "b300", "gb300"))
 
 
 @dataclass(frozen=True, slots=True)
 class Kernels:
-    """Kernels of one kind on one device: `times`; `compute`, `memory`, `serial`: seconds of arithmetic, of bytes, and of bytes that
-    nothing hides, at the datasheet's rates; `where`: which are asked. All [grid]."""
+    """Kernels of one kind on one device: `times`; `compute`, `memory`, `light`: seconds of arithmetic, of bytes, and of both with bytes
+    that nothing hides, at the datasheet's rates; `where`: which are asked. All [grid]."""
 
     grid: Grid
     labels: Mapping[str, str]
     times: Times
     compute: Array
     memory: Array
-    serial: Array
+    light: Array
     where: Bools
 
     @property
@@ -70,11 +70,11 @@ def of(hw: str, engine: str, grid: Grid, labels: Mapping[str, str]) -> Kernels |
     found = model.as_family(op, grid.family, labels)
     assert found is not None
     terms, shape = family.terms(op, device), grid.shape
-    compute, memory, serial = (
+    compute, memory, bound = (
         np.broadcast_to(np.asarray(part, np.float64), shape)
-        for part in (terms.compute_s, terms.memory_s, terms.serial_s)
+        for part in (terms.compute_s, terms.memory_s, row_light(grid.family, terms))
     )
-    return Kernels(grid, labels, times(found, shape), compute, memory, serial, _asked(grid))
+    return Kernels(grid, labels, times(found, shape), compute, memory, bound, _asked(grid))
 
 
 def _asked(grid: Grid) -> Bools:
@@ -98,42 +98,35 @@ NARROWER = (
 
 
 def narrower(who: Asked, every: Mapping[str, Kernels]) -> Iterator[Broken]:
-    """A narrower format is not slower: where bytes clearly bound the wide one, and where arithmetic does and the device is faster in the
-    narrow one's. Calls below 20 us are exempt."""
+    """A narrower format is not slower: where bytes clearly bound the wide one (of a prefill's attention they bound the start alone), and where
+    arithmetic does and the device is faster in the narrow one's. Calls below 20 us are exempt."""
     device = hardware.load(who.device)
     for thin, wide in NARROWER:
         if thin not in every or wide not in every:
             continue
         a, b = every[thin], every[wide]
         # What arithmetic and bytes promise, the quantisation of the input included: a thin layer may lose by it.
-        promised = (_least(a) < PROMISE * _least(b)) & (b.times.seconds >= LARGE) & b.where
-        by_bytes = (b.memory > CLEAR * b.compute) & _beyond_cache(device, a)
+        promised = (a.light < PROMISE * b.light) & (b.times.seconds >= LARGE) & b.where
+        by_bytes = (b.memory > CLEAR * b.compute) & _beyond_cache(device, a) & (b.grid.family != "attention_prefill")
         by_arithmetic = (b.compute > CLEAR * b.memory) & (_peak(device, a) > _peak(device, b))
-        if b.grid.family == "attention_prefill":
-            by_bytes &= False
         where = promised & (by_bytes | by_arithmetic)
         yield from broken("narrower", who, f"{a.name} over {wide}", _at(b), a.times, b.times, where, (a.grid.family,))
-
-
-def _least(of: Kernels) -> Array:
-    """Seconds at the datasheet's rates. [grid]"""
-    return np.asarray(np.maximum(of.compute, of.memory) + of.serial)
 
 
 def _beyond_cache(device: Device, of: Kernels) -> Bools:
     """Where the narrow format's bytes do not stay in the cache either."""
     cache = 0.0 if device.l2 is None else float(np.max(np.asarray(device.l2)))
-    return np.asarray(of.memory * float(np.max(np.asarray(device.bandwidth))) > 2.0 * cache)
+    return np.asarray(of.memory * bandwidth(device) > 2.0 * cache)
 
 
 def _peak(device: Device, of: Kernels) -> float:
-    return float(np.max(np.asarray(device.peak(dtype(of.labels["compute"]).peak))))
+    return peak_rate(device, dtype(of.labels["compute"]).peak)
 
 
 def newer(who: Asked, of_name: Kernels, before: str, of_before: Kernels) -> Iterator[Broken]:
     """A newer part is not slower than the one before it, where none of its rates is lower."""
     mine, theirs = hardware.load(who.device), hardware.load(before)
-    lower = _peak(mine, of_name) < _peak(theirs, of_before) or _rate(mine) < _rate(theirs)
+    lower = _peak(mine, of_name) < _peak(theirs, of_before) or bandwidth(mine) < bandwidth(theirs)
     if not lower:
         yield from broken(
             "newer",
@@ -145,18 +138,6 @@ def newer(who: Asked, of_name: Kernels, before: str, of_before: Kernels) -> Iter
             of_name.where,
             ("*",),
         )
-
-
-def _rate(device: Device) -> float:
-    return float(np.max(np.asarray(device.bandwidth)))
-
-
-def before(hw: str) -> str | None:
-    """The part of its line that a device follows."""
-    for line in LINES:
-        if hw in line[1:]:
-            return line[line.index(hw) - 1]
-    return None
 
 
 def growing(who: Asked, of: Kernels) -> Iterator[Broken]:
@@ -242,14 +223,14 @@ def far(who: Asked, of: Kernels) -> Iterator[Broken]:
     if not hardware.load(who.device).tables:
         return
     for name, where in _large(of, LARGE):
-        if (middle := float(np.median((of.times.seconds / _least(of))[where]))) > FAR:
+        if (middle := float(np.median((of.times.seconds / of.light)[where]))) > FAR:
             yield _middling("far from its floor", who, f"{of.name}, {name}-bound", int(where.sum()), middle, FAR)
 
 
 def _large(of: Kernels, least: float) -> Iterator[tuple[str, Bools]]:
     """(class, its points of at least so many seconds of light), where there are some. Prefill of attention bound by bytes is its start."""
     for name, mine in (("compute", of.compute > CLEAR * of.memory), ("memory", of.memory > CLEAR * of.compute)):
-        where = np.asarray(mine & of.where & (_least(of) >= least))
+        where = np.asarray(mine & of.where & (of.light >= least))
         if int(where.sum()) >= SOME and (name, of.grid.family) != ("memory", "attention_prefill"):
             yield name, where
 
@@ -262,7 +243,7 @@ def _middling(law: str, who: Asked, what: str, points: int, ratio: float, most: 
 
 def plateau(of: Kernels, other: str, theirs: Kernels, who: Asked) -> Iterator[Broken]:
     """Two siblings reach similar shares of their datasheets at large sizes."""
-    mine, their_own = (one.times.seconds / _least(one) for one in (of, theirs))
+    mine, their_own = (one.times.seconds / one.light for one in (of, theirs))
     for name, where in _large(of, 5 * LARGE):
         if (middle := float(np.median(mine[where] / their_own[where]))) > PLATEAU:
             yield _middling(
@@ -298,7 +279,7 @@ def _others(who: Asked, name: str, found: Kernels, priced: Priced) -> Iterator[B
     old = before(who.device)
     if old is not None and (theirs := priced(old, name)) is not None:
         yield from newer(who, found, old, theirs)
-    for other in (other for line in SIBLINGS if who.device in line for other in line if other != who.device):
+    for other in siblings(who.device):
         if (theirs := priced(other, name)) is not None:
             yield from plateau(found, other, theirs, who)
 
@@ -307,7 +288,7 @@ def collectives(who: Asked) -> Iterator[Broken]:
     """Bytes and members do not make a collective cheaper, and none is faster than its links."""
     device = hardware.load(who.device)
     model = calibrated.model(device, who.engine)
-    for what, (op, shape) in grids.collectives(_reached(device)).items():
+    for what, (op, shape) in grids.collectives(largest_group(device)).items():
         found, good = times(model(op), shape), np.ones(shape, bool)
         at = {"group": np.asarray(op.group), "bytes": np.asarray(op.payload)}
         yield from grown(who, what, "bytes", 1, found, good, at)
@@ -325,25 +306,10 @@ def newer_collectives(who: Asked) -> Iterator[Broken]:
     if old is None:
         return
     mine, theirs = hardware.load(who.device), hardware.load(old)
-    if _link(mine) < _link(theirs) or (mine.scaleout or 0.0) < (theirs.scaleout or 0.0):
+    if link_bandwidth(mine) < link_bandwidth(theirs) or (mine.scaleout or 0.0) < (theirs.scaleout or 0.0):
         return
-    for what, (op, shape) in grids.collectives(min(_reached(mine), _reached(theirs))).items():
+    for what, (op, shape) in grids.collectives(min(largest_group(mine), largest_group(theirs))).items():
         less, more = (times(calibrated.model(device, who.engine)(op), shape) for device in (mine, theirs))
         same = np.broadcast_to(np.asarray(mine.nodes(op.group) <= theirs.nodes(op.group)), shape)
         at = {"group": np.asarray(op.group), "bytes": np.asarray(op.payload)}
         yield from broken("newer", who, f"{what} after {old}", at, less, more, same, ("*",))
-
-
-def _reached(device: Device) -> float:
-    """The largest group that the profile's links join."""
-    if device.scaleout is not None:
-        return np.inf
-    return (
-        1.0
-        if device.scaleup is None or device.scaleup.domain is None
-        else float(np.max(np.asarray(device.scaleup.domain)))
-    )
-
-
-def _link(device: Device) -> float:
-    return 0.0 if device.scaleup is None else float(np.max(np.asarray(device.scaleup.bandwidth)))

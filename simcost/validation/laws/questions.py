@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from simcost.calibration.tables import LARGE
+from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.hardware import load as hardware
 from simcost.num import Array, Bools
 from simcost.ops.fused import Fused
 from simcost.program import leaves
 from simcost.scenarios import query, step
-from simcost.validation.laws.kernels import before, grown
+from simcost.validation.laws.devices import bandwidth, before, link_bandwidth, peak_rate
+from simcost.validation.laws.kernels import NARROWER, grown
 from simcost.validation.laws.times import Asked, Broken, Times, broken, times
 
 MODELS = (
@@ -26,8 +29,6 @@ MODELS = (
     "qwen3-235b-a22b", "deepseek-v3", "llama-4-scout", "mimo-v2-flash", "gpt-oss-120b",
 )  # fmt: skip
 FORMATS = ("bf16", "fp8", "fp8_block", "nvfp4")
-NARROWER = (("fp8", "bf16"), ("fp8_block", "bf16"), ("nvfp4", "fp8"), ("nvfp4", "bf16"))
-PEAKS = {"bf16": "bf16", "fp8": "fp8", "fp8_block": "fp8", "nvfp4": "fp4"}
 TP = (1, 2, 4, 8)
 DECODE = {"plan.tp": TP, "batch": (1, 2, 4, 8, 16, 32, 64, 128, 256), "context": (512, 2048, 8192, 32768)}
 PREFILL = {"plan.tp": TP, "batch": (1, 2, 4, 8), "isl": (128, 512, 1024, 2048, 4096, 8192, 16384)}
@@ -121,7 +122,7 @@ def judged(who: Asked, every: Mapping[Question, Answer], old: Mapping[Question, 
             if other is not None:
                 yield from _narrower(who, answer, other)
         theirs = old.get(one)
-        if theirs is not None and not _lower(who.device, PEAKS[one.weights]):
+        if theirs is not None and not _lower(who.device, dtype(one.weights).peak):
             yield from broken(
                 "newer",
                 who,
@@ -167,6 +168,4 @@ def _lower(hw: str, peak: str) -> bool:
     mine, theirs = hardware.load(hw), hardware.load(old)
     if peak not in mine.peaks or peak not in theirs.peaks:
         return True
-    links = [0.0 if d.scaleup is None else float(np.max(np.asarray(d.scaleup.bandwidth))) for d in (mine, theirs)]
-    rates = [(mine.peaks[peak], theirs.peaks[peak]), (mine.bandwidth, theirs.bandwidth), (links[0], links[1])]
-    return any(float(np.max(np.asarray(a))) < float(np.max(np.asarray(b))) for a, b in rates)
+    return any(rate(mine) < rate(theirs) for rate in (partial(peak_rate, peak=peak), bandwidth, link_bandwidth))

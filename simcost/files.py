@@ -1,0 +1,62 @@
+"""Files and folders that stand whole or as they were, and tables with the columns that they must have.
+
+What is new is written beside its place and moved there at the end. Most likely to be wrong: a file system without atomic rename.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from simcost.errors import SpecError
+
+
+def write_whole(path: Path, text: str) -> None:
+    """A file in place of another, its folder made. Raises SpecError; the old one then still stands."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def folder_in_place_of(home: Path) -> Iterator[Path]:
+    """A new folder to fill; when all went well it replaces `home`, with all that stood there. Raises SpecError; the old one then still stands."""
+    part, old = (home.with_name(f".{home.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    try:
+        part.mkdir(parents=True)
+        yield part
+        if home.exists():
+            home.replace(old)
+        part.replace(home)
+    except OSError as error:
+        if old.exists() and not home.exists():
+            old.replace(home)
+        raise SpecError(f"{home}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def csv_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV with a header; the first is on line 2. Raises SpecError for other columns, and for a row with more or fewer cells."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    table = csv.DictReader(text.splitlines())
+    if tuple(table.fieldnames or ()) != columns:
+        raise SpecError(f"{path}: columns must be {','.join(columns)}")
+    found = list(table)
+    for number, row in enumerate(found, start=2):
+        if None in row or None in row.values():
+            raise SpecError(f"{path}:{number}: not as many cells as the header")
+    return found

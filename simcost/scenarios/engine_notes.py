@@ -1,0 +1,53 @@
+"""Where asking for an engine changes nothing: no tables of engines answer, or rows that somebody imported come before them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from simcost.hardware import runs
+from simcost.hardware.engines import ANY, TORCH
+from simcost.hardware.profile import Device
+from simcost.scenarios import voiced
+from simcost.scenarios.step import Step
+from simcost.workload import Workload
+
+
+def no_tables(w: Workload) -> list[str]:
+    """A note where an engine is asked for and neither the device nor one that stands in for it has tables of engines."""
+    if w.engine in (ANY, TORCH):
+        return []
+    device, at = w.device, w.device
+    while not at.tables:
+        if at.sibling is None:
+            return [
+                f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
+            ]
+        at = at.sibling
+    return []
+
+
+def imported_first(step: Step) -> list[str]:
+    """A note where an engine is asked for and rows that somebody imported answer before its tables."""
+    w, device = step.workload, step.workload.device
+    imported = [
+        f"{device.name}/{Path(home).name}" for home in device.measurements if runs.kind(Path(home)) == "imported"
+    ]
+    if w.engine in (ANY, TORCH) or not imported or no_tables(w):
+        return []
+    found = [
+        (f"{family} {which}", voice.name) for family, which, voice in voiced.voices(step) if voice.name in imported
+    ]
+    if not found:
+        return []
+    kinds, whose = (", ".join(dict.fromkeys(words)) for words in zip(*found, strict=True))
+    return [
+        f"{device.name}: engine={w.engine} has no effect on {kinds}: imported rows of {whose} answer first "
+        "(hw.measurements=tables passes over them)"
+    ]
+
+
+def _answering(device: Device) -> str:
+    """What answers where no engine's tables do."""
+    if device.measurements:
+        return "its own measurements answer"
+    return "the roofline answers" if device.sibling is None else f"the curves of {device.sibling.name} answer"
