@@ -15,12 +15,13 @@ if TYPE_CHECKING:  # numpy.typing costs a query a tenth of its time, and only ty
     Num: TypeAlias = float | NDArray[np.floating[Any]]
     Mask: TypeAlias = bool | NDArray[np.bool_]
     Array: TypeAlias = NDArray[np.float64]
+    Singles: TypeAlias = NDArray[np.float32]
     Bools: TypeAlias = NDArray[np.bool_]
     Index: TypeAlias = NDArray[np.intp]
     Ints: TypeAlias = NDArray[np.int64]
     Keys: TypeAlias = NDArray[np.uint64]
 else:
-    Num = Mask = Array = Bools = Index = Ints = Keys = Any
+    Num = Mask = Array = Singles = Bools = Index = Ints = Keys = Any
 
 
 def num(value: Any) -> Num:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from simcost.calibration.distinct import hashed
 from simcost.calibration.family import Labels
-from simcost.calibration.soundness.evidence import Evidence, hashed, shared
+from simcost.calibration.soundness.evidence import Evidence, shared
 from simcost.num import Bools
 
 LINK, LARGE_BYTES = 0.25, 64e6  # share of the link that a collective must reach, from which size
