@@ -21,7 +21,7 @@ from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.rungs import Ladder
 from simcost.calibration.sites import Sites
-from simcost.num import Array, Bools, Index, Ints, Num
+from simcost.num import Array, Bools, Ints, Num
 
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
@@ -43,10 +43,6 @@ class Prediction:
     memory_s: Array
     sigma: Array
     measured: Bools
-
-    def take(self, index: Index) -> Prediction:
-        """Points in another order, or several times."""
-        return Prediction(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)

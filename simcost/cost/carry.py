@@ -12,7 +12,7 @@ import numpy as np
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found
 from simcost.cost.voices import Heard
-from simcost.num import Num, maximum, plain
+from simcost.num import Array, Num, maximum
 
 _HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others
 
@@ -23,18 +23,18 @@ def without_rest(part: Heard, whole: Heard) -> Heard:
     return replace(part, sigma=np.hypot(part.sigma, taken), measured=np.zeros(len(taken), bool))
 
 
-def carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Num) -> Num:
+def carried(found: Found, mine: Terms, theirs: Terms, name: str, start: Array) -> Array:
     """What a time becomes on another device, or in another format. What is no start follows the ratio of the two lights: wrong where
     bytes bound the light and not the kernel. Or all follows the form, part by part: wrong where few rows fill no tile and the form calls
     that arithmetic. Between devices the answer that changes less counts, and none where they disagree which way; between formats the
     first does (docs/validation/stand-ins.md has both)."""
     by_light = np.log(start + (1.0 - start) * _light_of(mine, name) / _light_of(theirs, name))
     if found.like is not None:
-        return plain(np.exp(by_light))
+        return np.exp(by_light)
     forms = [voice.curve.form for voice in found.voices]
     by_form = sum(np.log(form.seconds(mine) / form.seconds(theirs)) for form in forms) / len(forms)
     less = np.minimum(np.abs(by_light), np.abs(by_form)) * np.sign(by_light)
-    return plain(np.exp(np.where(by_light * by_form > 0.0, less, 0.0)))
+    return np.exp(np.where(by_light * by_form > 0.0, less, 0.0))
 
 
 def _light_of(terms: Terms, name: str) -> Num:
