@@ -5,6 +5,7 @@ Only ufuncs and `where` are used on a `Num`, never a Python branch, so that scal
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -56,6 +57,17 @@ def floor(a: Num) -> Num:
 
 def where(mask: Mask, a: Num, b: Num) -> Num:
     return plain(np.where(mask, a, b))
+
+
+def within(mask: Mask, act: Callable[..., Num], arguments: tuple[Num, ...], elsewhere: Num) -> Num:
+    """`where` of an `act` that takes long: asked only of the points of the mask."""
+    shape = np.broadcast_shapes(*(np.shape(each) for each in (mask, *arguments, elsewhere)))
+    here = np.broadcast_to(np.asarray(mask), shape)
+    if not shape or here.all():
+        return where(mask, act(*arguments), elsewhere)
+    found = np.array(np.broadcast_to(elsewhere, shape), np.float64)
+    found[here] = act(*(np.broadcast_to(each, shape)[here] if np.ndim(each) else each for each in arguments))
+    return found
 
 
 def power(a: Num, b: Num) -> Num:
