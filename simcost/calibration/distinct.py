@@ -30,7 +30,7 @@ class Distinct:
         spread = np.broadcast_to(np.asarray(value, np.float64), self.shape)
         return spread.ravel() if self.one is None else np.asarray(spread[self.one])
 
-    def back(self, values: Array | Num) -> Num:
+    def back(self, values: Array) -> Num:
         """[kinds] -> the grid."""
         return plain((values if self.which is None else values[self.which]).reshape(self.shape))
 

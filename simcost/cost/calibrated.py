@@ -78,9 +78,9 @@ class Calibrated:
         claims = []
         for name, family in families().items():
             labels = family.labels(op)
-            if labels is not None and np.any(family.covers(op)):
+            if labels is not None and np.any(covered := family.covers(op)):
                 speaks, found = self._answering(name, labels)
-                claims.append((speaks, family.covers(op), found))
+                claims.append((speaks, covered, found))
         return claims
 
     def _answering(self, name: str, labels: Labels) -> tuple[str, Found | None]:
@@ -273,18 +273,21 @@ class Calibrated:
             return Cost(overhead_s=1e-6 + 0.0 * light)
         p, carried_s, mine, grid = self._said(op, name, found)
         started, seconds = grid.back(p.seconds * p.start), grid.back(carried_s)
-        lent, row = grid.back(p.lent), grid.back(1.0 * p.measured) * (seconds >= light)
+        slower = seconds >= light
         seconds = maximum(seconds, light)
         overhead = minimum(started, seconds)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
         computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
         away = self._away(op)
-        own = 1.0 * (away <= 0.0) * (1.0 - lent) if found.basis is Basis.FITTED else 0.0
-        measured = seconds * row * own
-        fitted = (seconds - measured) * own
+        measured: Num = 0.0
+        fitted: Num = 0.0
+        if found.basis is Basis.FITTED:
+            own = 1.0 * (away <= 0.0) * (1.0 - grid.back(p.lent))
+            measured = seconds * (grid.back(np.asarray(p.measured, np.float64)) * slower) * own
+            fitted = (seconds - measured) * own
         transferred = seconds - measured - fitted
-        variance = grid.back(np.asarray(np.square(p.sigma) + np.square(p.between) + p.lent * found.sibling**2))
+        variance = grid.back(np.square(p.sigma) + np.square(p.between) + np.asarray(p.lent * found.sibling**2))
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             self._spread(name, found, seconds, sqrt(variance + found.extra**2 + away * away)),
