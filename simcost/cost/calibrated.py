@@ -166,7 +166,7 @@ class Calibrated:
             # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
             labels = {**labels, "backend": "nccl"}
             library = self._store.find(name, labels, self.engine)
-            if library is not None:
+            if library is not None and library is not found:
                 inside = self._inside(op, name, labels, library).beside(inside).where(over, inside)
         return collective.beyond(op, self.device, inside)
 
