@@ -20,7 +20,7 @@ from simcost import popularity
 from simcost.errors import SpecError, nearest
 from simcost.extremes import largest_binomial, largest_load, largest_normal
 from simcost.groups import clumped, grouped_visits
-from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where, within
+from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, occurring, plain, sqrt, where, within
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 RULES = ("random", "max", "top2")
@@ -214,8 +214,8 @@ def _scatter(router: Router, ranks: Num) -> Num:
     if router.rule != "random" and is_scalar(experts):
         flat = np.asarray(ranks, np.float64)
         found = np.empty(flat.shape)
-        for count in np.unique(flat):
-            found[flat == count] = clumped(router, float(count))
+        for count in occurring(flat):
+            found[flat == count] = clumped(router, count)
         return plain(found)
     groups, limit = float(router.groups), float(router.limit)
     pool = experts * limit / groups
@@ -311,8 +311,8 @@ def visited(routing: Routing, router: Router, ranks: Num, spare: Num = 0.0) -> N
         return distinct_ranks(router.experts, int(router.top_k), ranks, router.groups, router.limit)
     found = np.empty(np.shape(ranks))
     flat = np.asarray(ranks, np.float64)
-    for count in np.unique(flat):
-        found[flat == count] = grouped_visits(_one(router), float(count))
+    for count in occurring(flat):
+        found[flat == count] = grouped_visits(_one(router), count)
     return plain(found)
 
 

@@ -27,7 +27,9 @@ class Distinct:
 
     def each(self, value: Num) -> Array:
         """What broadcasts to the grid, of every kind. [kinds]"""
-        spread = np.broadcast_to(np.asarray(value, np.float64), self.shape)
+        spread = np.asarray(value, np.float64)
+        if spread.shape != self.shape:
+            spread = np.broadcast_to(spread, self.shape)
         return spread.ravel() if self.one is None else np.asarray(spread[self.one])
 
     def back(self, values: Array) -> Num:
@@ -38,7 +40,7 @@ class Distinct:
 def distinct(columns: Sequence[Num]) -> Distinct:
     """Of points that `columns`, which broadcast, describe; every point where looking does not pay: where there are few, and where nearly
     all differ."""
-    shape = np.broadcast_shapes(*(np.shape(column) for column in columns))
+    shape = np.broadcast_shapes(*{np.shape(column) for column in columns})
     n = math.prod(shape)
     if n < _MANY:
         return Distinct(shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -65,7 +66,8 @@ def named(family: Family, kind_name: str, where: str) -> Labels:
     return dict(zip(family.LABELS, words, strict=True))
 
 
-def families() -> dict[str, Family]:
+@cache
+def families() -> Mapping[str, Family]:
     """By name, which is also the stem of the row file."""
     return {name: cast(Family, module) for name, module in discover("simcost.calibration.families").items()}
 

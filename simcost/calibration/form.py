@@ -75,7 +75,7 @@ class Form:
     sizes: tuple[float, ...]
 
     def parts(self, x: Terms) -> tuple[Num, Num, Num]:
-        """(start-up, compute, memory) seconds; the whole is `join` of them."""
+        """(start-up, compute, memory) seconds; the whole is `joined` of them."""
         compute = x.compute_s / self.compute_efficiency
         for size, half in zip(x.sizes, self.sizes, strict=True):
             compute = compute * (1.0 + half / size)
@@ -83,12 +83,14 @@ class Form:
         memory = (x.memory_s + per_byte * self.half_bytes) / self.memory_efficiency
         return self.t0_s, compute, memory
 
-    def seconds(self, x: Terms) -> Num:
-        start, compute, memory = self.parts(x)
+    def joined(self, x: Terms, start: Num, compute: Num, memory: Num) -> Num:
         p = self.sharpness
         high = np.maximum(np.maximum(compute, memory), 1e-30)
-        joined = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
-        return start + x.serial_s / self.serial_efficiency + joined
+        both = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
+        return start + x.serial_s / self.serial_efficiency + both
+
+    def seconds(self, x: Terms) -> Num:
+        return self.joined(x, *self.parts(x))
 
     def vector(self) -> Array:
         return np.array([*(getattr(self, n) for n in NAMES), *self.sizes])

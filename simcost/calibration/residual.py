@@ -75,7 +75,7 @@ class Residual:
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         centres = self.centres[:, used].T.astype(np.float32)[:, :, None]
         weights, local = (values.astype(np.float32)[:, None] for values in (self.mean, self.error))
-        constant = [bool((values == values[:1]).all()) for values in scaled]
+        constant = [n == 1 or bool((values == values[:1]).all()) for values in scaled]
         block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
@@ -144,6 +144,8 @@ def _summed(columns: Array) -> Array:
 def _column_sums(values: Singles) -> Singles:
     """Column sums [n] of [c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
     c, n = values.shape
+    if n == 1:
+        return np.asarray(values.ravel().sum(keepdims=True))
     if c > _HALVED:
         half = c // 2 // _EIGHT * _EIGHT
         return np.asarray(_column_sums(values[:half]) + _column_sums(values[half:]))

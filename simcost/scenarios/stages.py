@@ -19,7 +19,7 @@ import numpy as np
 from simcost.blocks.beside import RING
 from simcost.cost.cost import Cost, joined
 from simcost.model import count
-from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, where
+from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
 from simcost.ops.collective import Collective
 from simcost.plan import busiest, stage_layers
 from simcost.program import Call, Priced, Serial, longer, without
@@ -61,8 +61,7 @@ def kinds(w: Workload, pp: int) -> list[tuple[int, Stage]]:
 
 def sizes(w: Workload) -> list[int]:
     """The numbers of stages that occur in a plan, whole ones that its layers allow; one where a rule refuses all there are."""
-    every_pp = np.unique(np.asarray(w.plan.pp, np.float64))
-    return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
+    return [int(pp) for pp in occurring(w.plan.pp) if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
 
 
 def sequences(w: Workload) -> Num:
