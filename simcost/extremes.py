@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simcost.num import Mask, Num, exp, log1p, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, exp, log1p, maximum, minimum, plain, sqrt, where, within
 
 
 def largest_load(trials: Num, chance: Num, bins: Num, most: Num, thinner: Num = 1.0) -> Num:
@@ -19,10 +19,8 @@ def largest_load(trials: Num, chance: Num, bins: Num, most: Num, thinner: Num = 
     sigma = sqrt(mean * (1.0 - chance) * thinner)
     z = largest_normal(bins)
     smooth = mean + z * sigma + (z * z - 1.0) / 6.0 * (1.0 - 2.0 * minimum(chance, 0.5)) * thinner
-    found = smooth
     small = np.asarray(mean < _FEW_ROWS)
-    if small.any():
-        found = where(small, _summed(minimum(mean, _FEW_ROWS), chance, thinner, bins), smooth)
+    found = within(small, _summed, (minimum(mean, _FEW_ROWS), chance, thinner, bins), smooth) if small.any() else smooth
     return minimum(maximum(found, maximum(1.0, mean)), most) / mean
 
 

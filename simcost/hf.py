@@ -79,6 +79,7 @@ class Reader:
         self.asked: set[str] = set()  # also of what only its presence was asked
         self.scalar: set[str] = set()
         self.notes: list[str] = []
+        self._counts: dict[tuple[str, float], Num] = {}
 
     def has(self, key: str) -> bool:
         """Whether the fact is given and not null."""
@@ -105,8 +106,10 @@ class Reader:
             if default is _MISSING:
                 raise SpecError(f"{self.where}: missing key '{key}'")
             return num(default)
-        self._check(key, value, least)
-        return num(value)
+        if (key, least) not in self._counts:  # layers ask for the same ones, each anew
+            self._check(key, value, least)
+            self._counts[key, least] = num(value)
+        return self._counts[key, least]
 
     def layout(self, key: str, default: Any = _MISSING, least: float = 0.0) -> int:
         """A count that decides which layers exist: one integer, never an array."""

@@ -20,7 +20,7 @@ from simcost import popularity
 from simcost.errors import SpecError, nearest
 from simcost.extremes import largest_binomial, largest_load, largest_normal
 from simcost.groups import clumped, grouped_visits
-from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, plain, sqrt, where
+from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, occurring, plain, sqrt, where, within
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 
@@ -213,8 +213,8 @@ def _scatter(router: Router, ranks: Num) -> Num:
     if router.rule != "random" and is_scalar(experts):
         flat = np.asarray(ranks, np.float64)
         found = np.empty(flat.shape)
-        for count in np.unique(flat):
-            found[flat == count] = clumped(router, float(count))
+        for count in occurring(flat):
+            found[flat == count] = clumped(router, count)
         return plain(found)
     groups, limit = float(router.groups), float(router.limit)
     pool = experts * limit / groups
@@ -236,16 +236,19 @@ def _most_of(router: Router, tokens: Num, ranks: Num, held: Num) -> Num:
     k, several = router.top_k, maximum(ranks, 2.0)
     miss = exp(tokens * log1p(-minimum(k / router.experts, 1.0 - 1e-16)))
     sigma = sqrt(_difference(router, tokens, several, held, miss))
-    # Summed over the rarer of touched and untouched, which has few counts.
-    rare = minimum(miss, 1.0 - miss)
-    few = minimum(held * rare, _FEW_EXPERTS)
-    least = miss < 0.5  # the busiest leaves fewest untouched
-    summed = held * (1.0 - miss) + largest_binomial(held, few / held, several, least) * (
-        sigma / maximum(sqrt(held * miss * (1.0 - miss)), 1e-15)
-    )
     z = largest_normal(several)
     smooth = held * (1.0 - miss) + z * sigma + (z * z - 1.0) / 6.0 * (2.0 * miss - 1.0)
-    return where(held * rare < _FEW_EXPERTS, summed, smooth)
+    # Summed over the rarer of touched and untouched, which has few counts.
+    rare = minimum(miss, 1.0 - miss)
+    return within(held * rare < _FEW_EXPERTS, _most_summed, (held, miss, several, sigma), smooth)
+
+
+def _most_summed(held: Num, miss: Num, ranks: Num, sigma: Num) -> Num:
+    few = minimum(held * minimum(miss, 1.0 - miss), _FEW_EXPERTS)
+    least = miss < 0.5  # the busiest leaves fewest untouched
+    return held * (1.0 - miss) + largest_binomial(held, few / held, ranks, least) * (
+        sigma / maximum(sqrt(held * miss * (1.0 - miss)), 1e-15)
+    )
 
 
 def _difference(router: Router, tokens: Num, ranks: Num, held: Num, miss: Num) -> Num:
@@ -307,8 +310,8 @@ def visited(routing: Routing, router: Router, ranks: Num, spare: Num = 0.0) -> N
         return distinct_ranks(router.experts, int(router.top_k), ranks, router.groups, router.limit)
     found = np.empty(np.shape(ranks))
     flat = np.asarray(ranks, np.float64)
-    for count in np.unique(flat):
-        found[flat == count] = grouped_visits(_one(router), float(count))
+    for count in occurring(flat):
+        found[flat == count] = grouped_visits(_one(router), count)
     return plain(found)
 
 

@@ -21,7 +21,7 @@ from simcost.calibration.form import Form, Terms
 from simcost.calibration.residual import Residual
 from simcost.calibration.rungs import Ladder
 from simcost.calibration.sites import Sites
-from simcost.num import Array, Bools, Index, Ints, Num
+from simcost.num import Array, Bools, Ints, Num
 
 COVERAGE = 0.9
 Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
@@ -38,15 +38,11 @@ class Prediction:
     measured [n]: on a row."""
 
     seconds: Array
-    start_s: Array
-    compute_s: Array
-    memory_s: Array
+    start_s: Num
+    compute_s: Num
+    memory_s: Num
     sigma: Array
     measured: Bools
-
-    def take(self, index: Index) -> Prediction:
-        """Points in another order, or several times."""
-        return Prediction(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +85,9 @@ class Curve:
         return np.where(self.parts[place] == part, self.table[place], 0.0).astype(np.int64)
 
     def predict(self, terms: Terms, at: At) -> Prediction:
-        """terms: arrays [n] or scalars, at the points `at`."""
-        n = len(at.features)
-        start, compute, memory = (
-            np.broadcast_to(np.asarray(part, np.float64), (n,)) for part in self.form.parts(terms)
-        )
-        base = np.broadcast_to(np.asarray(self.form.seconds(terms), np.float64), (n,))
+        """terms: arrays [n], at the points `at`."""
+        start, compute, memory = self.form.parts(terms)
+        base = np.asarray(self.form.joined(terms, start, compute, memory))
         mean, local, far = self.residual.evaluate(at.features)
         correction, around, known, beyond, measured = self.sites.evaluate(at.sites)
         shift = mean + np.where(known, correction, 0.0)

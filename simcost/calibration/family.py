@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol, cast
 
 import numpy as np
 
 from simcost.calibration.columns import Column, Word
+from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.form import Terms
 from simcost.errors import SpecError, nearest
 from simcost.hardware.profile import Device
-from simcost.num import Array, Index, Mask, Num
+from simcost.num import Array, Mask, Num
 from simcost.ops.work import Op, Work
 from simcost.registry import discover
 
@@ -56,7 +58,8 @@ class Family(Protocol):
         ...
 
 
-def families() -> dict[str, Family]:
+@cache
+def families() -> Mapping[str, Family]:
     """By name, which is also the stem of the row file."""
     return {name: cast(Family, module) for name, module in discover("simcost.calibration.families").items()}
 
@@ -96,19 +99,24 @@ class At:
     lengths: tuple[float, ...] | None = None
     exact: bool = True
 
-    def take(self, index: Index) -> At:
-        return At(self.features[index], self.sites[index], self.lengths, self.exact)
-
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
     """All numbers of an op broadcast against each other and against its terms, which may vary with the device where the
     op does not: (the points, their common shape)."""
     features, site = family.features(op), family.site(op)
-    others = (terms.compute_s, terms.memory_s, terms.serial_s)
-    arrays = np.broadcast_arrays(*(np.asarray(v, np.float64) for v in (*features, *site, *others)))
-    columns = [a.ravel() for a in arrays]
-    split = len(features)
+    grid = Distinct(np.broadcast_shapes(*(np.shape(value) for value in (*features, *site, *terms.numbers))))
+    return _points(family, features, site, grid), grid.shape
+
+
+def asked(family: Family, op: Op, *others: Num) -> tuple[At, Distinct]:
+    """The same, each kind of points once: (the points, the grid). `others`: what else tells them apart, such as terms."""
+    features, site = family.features(op), family.site(op)
+    grid = distinct((*features, *site, *others))
+    return _points(family, features, site, grid), grid
+
+
+def _points(family: Family, features: tuple[Num, ...], site: tuple[Num, ...], grid: Distinct) -> At:
     return At(
-        np.stack(columns[:split], axis=1), np.stack(columns[split : split + len(site)], axis=1), family.LENGTHS,
-        getattr(family, "EXACT", True),
-    ), arrays[0].shape  # fmt: skip
+        np.stack([grid.each(value) for value in features], axis=1), np.stack([grid.each(value) for value in site], axis=1),
+        family.LENGTHS, getattr(family, "EXACT", True),
+    )  # fmt: skip

@@ -9,11 +9,12 @@ robust loss (Levenberg-Marquardt) and weak priors, so that 20 rows suffice and n
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.num import Array, Bools, Index, Num
+from simcost.num import Array, Bools, Num
 
 NAMES = ("t0_s", "compute_efficiency", "memory_efficiency", "serial_efficiency", "half_bytes", "sharpness")
 MOST = 1.08  # boost clocks above the datasheet's: 1980 against 1830 MHz on Hopper
@@ -38,11 +39,19 @@ class Terms:
     bytes: Num
     sizes: tuple[Num, ...]
 
-    def take(self, index: Index | Bools) -> Terms:
+    @property
+    def numbers(self) -> tuple[Num, ...]:
+        return (self.compute_s, self.memory_s, self.serial_s, self.bytes, *self.sizes)
+
+    def each(self, act: Callable[[Num], Array]) -> Terms:
+        """The same of every term."""
+        return Terms(
+            act(self.compute_s), act(self.memory_s), act(self.serial_s), act(self.bytes), tuple(map(act, self.sizes))
+        )
+
+    def take(self, index: Bools) -> Terms:
         """Some rows; every term must be an array."""
-        pick = [np.asarray(v)[index] for v in (self.compute_s, self.memory_s, self.serial_s, self.bytes)]
-        sizes = tuple(np.asarray(size)[index] for size in self.sizes)
-        return Terms(pick[0], pick[1], pick[2], pick[3], sizes)
+        return self.each(lambda value: np.asarray(value)[index])
 
     def scaled(self, compute: Num, memory: Num) -> Terms:
         """As if the datasheet's rates were so many times lower."""
@@ -50,14 +59,7 @@ class Terms:
 
     def flat(self, shape: tuple[int, ...]) -> Terms:
         """Every term as an array over all points of a grid."""
-
-        def spread(value: Num) -> Array:
-            return np.broadcast_to(np.asarray(value, np.float64), shape).ravel()
-
-        return Terms(
-            spread(self.compute_s), spread(self.memory_s), spread(self.serial_s), spread(self.bytes),
-            tuple(spread(size) for size in self.sizes),
-        )  # fmt: skip
+        return self.each(lambda value: np.broadcast_to(np.asarray(value, np.float64), shape).ravel())
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Form:
     sizes: tuple[float, ...]
 
     def parts(self, x: Terms) -> tuple[Num, Num, Num]:
-        """(start-up, compute, memory) seconds; the whole is `join` of them."""
+        """(start-up, compute, memory) seconds; the whole is `joined` of them."""
         compute = x.compute_s / self.compute_efficiency
         for size, half in zip(x.sizes, self.sizes, strict=True):
             compute = compute * (1.0 + half / size)
@@ -81,12 +83,14 @@ class Form:
         memory = (x.memory_s + per_byte * self.half_bytes) / self.memory_efficiency
         return self.t0_s, compute, memory
 
-    def seconds(self, x: Terms) -> Num:
-        start, compute, memory = self.parts(x)
+    def joined(self, x: Terms, start: Num, compute: Num, memory: Num) -> Num:
         p = self.sharpness
         high = np.maximum(np.maximum(compute, memory), 1e-30)
-        joined = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
-        return start + x.serial_s / self.serial_efficiency + joined
+        both = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
+        return start + x.serial_s / self.serial_efficiency + both
+
+    def seconds(self, x: Terms) -> Num:
+        return self.joined(x, *self.parts(x))
 
     def vector(self) -> Array:
         return np.array([*(getattr(self, n) for n in NAMES), *self.sizes])

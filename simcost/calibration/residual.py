@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simcost.calibration.distinct import distinct
 from simcost.calibration.rungs import risen
-from simcost.num import Array, Index
+from simcost.num import Array, Bools, Index, Singles
 
 CENTRES = 160
 _SEARCH_ROWS = 200
-_CHUNK = 256  # rows at a time: the kernel block stays in the processor's cache
+_CHUNK = 512  # points at a time: the kernel block stays in the processor's cache
 _TYPICAL = 2.5  # prior length: a factor of ten in a dimension
 _TYPICAL_SD = 0.4  # of the log, between devices (GEMM: 0.2 to 0.7)
 _FACTORS = (2.0, 1.3)
@@ -28,6 +29,8 @@ _REWEIGHT = 3
 _PULL = 10.0  # what all ladders together weigh, in rows of the table
 _LEVELLINGS = 12
 _LOOSE = 0.4  # of the ridge: ladders hold the surface too
+_ROOT, _THIRD, _ONE = np.float32(np.sqrt(5.0)), np.float32(1.0 / 3.0), np.float32(1.0)
+_EIGHT, _HALVED = 8, 128  # how many partial sums a row sum has, and from how many numbers on it is halved
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,44 +53,52 @@ class Residual:
         its link at 500 MB does so at 5 GB. In holes inside the box it fades. Every row is summed by itself, so that one point
         and a million give the same bits; single precision, in blocks that stay in the processor's cache: a million points wait
         for this loop and little else."""
-        n = len(features)
-        mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         used = np.isfinite(self.lengths)
-        aside = np.zeros(n)
+        aside = np.zeros(len(features))
         for unused in np.flatnonzero(~used):
             aside = aside + np.maximum(np.abs(features[:, unused] - self.fixed[unused]) - 1e-6, 0.0) / _TYPICAL
         asked = features[:, used] / self.lengths[used]
         box = np.clip(asked, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0))
         outside = aside + np.sqrt(_summed(np.square(asked - box)))
-        scaled = box.astype(np.float32)
-        centres = np.ascontiguousarray(self.centres[:, used].T.astype(np.float32))
-        weights, local = self.mean.astype(np.float32), self.error.astype(np.float32)
-        block, spare = np.empty((2, min(n, _CHUNK), len(weights)), np.float32)
+        # Many points share a face of the box, or differ in what this surface does not read.
+        kinds = distinct(list(box.T))
+        near = self._near(box if kinds.one is None else box[kinds.one], used)
+        mean, error, far = (np.asarray(kinds.back(values)) for values in near)
+        return mean * np.exp(-far), error, far + outside
+
+    def _near(self, box: Array, used: Bools) -> tuple[Array, Array, Array]:
+        """The same of points inside the box [n, used d], not yet faded.
+
+        Centres stand in rows and points in columns, so that passes are long; a dimension in which all points are equal costs one
+        pass."""
+        n, scaled = len(box), np.ascontiguousarray(box.T, np.float32)
+        mean, error, far = np.empty(n), np.empty(n), np.empty(n)
+        centres = self.centres[:, used].T.astype(np.float32)[:, :, None]
+        weights, local = (values.astype(np.float32)[:, None] for values in (self.mean, self.error))
+        constant = [n == 1 or bool((values == values[:1]).all()) for values in scaled]
+        block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):
-            part = scaled[start : start + _CHUNK]
-            d, k = block[: len(part)], spare[: len(part)]
+            rows = slice(start, min(start + _CHUNK, n))
+            shape = len(weights), rows.stop - start
+            d, k = (room[: shape[0] * shape[1]].reshape(shape) for room in (block, spare))
             d.fill(0.0)
-            for j, column in enumerate(centres):
-                np.subtract(part[:, j, None], column, out=k)
-                np.multiply(k, k, out=k)
-                np.add(d, k, out=d)
+            for values, column, same in zip(scaled, centres, constant, strict=True):
+                apart = values[:1] - column if same else np.subtract(values[rows], column, out=k)
+                np.add(d, np.multiply(apart, apart, out=apart), out=d)
+            far[rows] = np.maximum(np.sqrt(d.min(axis=0)) - self.reach, 0.0)
             np.sqrt(d, out=d)
-            rows = slice(start, start + len(part))
-            far[rows] = np.maximum(d.min(axis=1) - self.reach, 0.0)
-            np.multiply(d, np.float32(np.sqrt(5.0)), out=d)  # Matern 5/2: (1 + d + d²/3) exp(-d)
-            np.multiply(d, np.float32(1.0 / 3.0), out=k)
-            np.add(k, np.float32(1.0), out=k)
+            # Matern 5/2: (1 + d + d²/3) exp(-d), with -d at hand.
+            np.multiply(d, -_ROOT, out=d)
+            np.multiply(d, -_THIRD, out=k)
+            np.add(k, _ONE, out=k)
             np.multiply(k, d, out=k)
-            np.add(k, np.float32(1.0), out=k)
-            np.negative(d, out=d)
+            np.subtract(_ONE, k, out=k)
             np.exp(d, out=d)
             np.multiply(k, d, out=k)
-            weight = np.maximum(k.sum(axis=1), np.float32(1e-12))
-            np.multiply(k, weights, out=d)
-            mean[rows] = d.sum(axis=1)
-            np.multiply(k, local, out=d)
-            error[rows] = d.sum(axis=1) / weight
-        return mean * np.exp(-far), error, far + outside
+            weight = np.maximum(_column_sums(k), np.float32(1e-12))
+            mean[rows] = _column_sums(np.multiply(k, weights, out=d))
+            error[rows] = _column_sums(np.multiply(k, local, out=d)) / weight
+        return mean, error, far
 
 
 def levelled(
@@ -127,6 +138,26 @@ def _summed(columns: Array) -> Array:
     total = np.zeros(len(columns))
     for column in columns.T:
         total = total + column
+    return total
+
+
+def _column_sums(values: Singles) -> Singles:
+    """Column sums [n] of [c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
+    c, n = values.shape
+    if n == 1:
+        return np.asarray(values.ravel().sum(keepdims=True))
+    if c > _HALVED:
+        half = c // 2 // _EIGHT * _EIGHT
+        return np.asarray(_column_sums(values[:half]) + _column_sums(values[half:]))
+    whole = c // _EIGHT * _EIGHT
+    total = np.zeros(n, values.dtype)
+    if whole:
+        sums = values[:whole].reshape(-1, _EIGHT * n).sum(axis=0).reshape(_EIGHT, n)
+        while len(sums) > 1:
+            sums = sums[::2] + sums[1::2]
+        total = sums[0]
+    for rest in values[whole:]:
+        total = total + rest
     return total
 
 

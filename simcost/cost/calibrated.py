@@ -12,7 +12,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from simcost.calibration.family import Labels, at, families
+from simcost.calibration.distinct import Distinct
+from simcost.calibration.family import Labels, asked, families
 from simcost.calibration.form import Terms
 from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found, Store, Voice
@@ -77,9 +78,9 @@ class Calibrated:
         claims = []
         for name, family in families().items():
             labels = family.labels(op)
-            if labels is not None and np.any(family.covers(op)):
+            if labels is not None and np.any(covered := family.covers(op)):
                 speaks, found = self._answering(name, labels)
-                claims.append((speaks, family.covers(op), found))
+                claims.append((speaks, covered, found))
         return claims
 
     def _answering(self, name: str, labels: Labels) -> tuple[str, Found | None]:
@@ -165,7 +166,7 @@ class Calibrated:
             # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
             labels = {**labels, "backend": "nccl"}
             library = self._store.find(name, labels, self.engine)
-            if library is not None:
+            if library is not None and library is not found:
                 inside = self._inside(op, name, labels, library).beside(inside).where(over, inside)
         return collective.beyond(op, self.device, inside)
 
@@ -241,45 +242,52 @@ class Calibrated:
         stand_in = float(np.sqrt(claim.extra**2 + self._away(op) ** 2 + p.lent[0] * claim.sibling**2))
         return {"scatter": float(p.sigma[0]), "engines": float(p.between[0]), "stand_in": stand_in}
 
-    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Terms, Terms, tuple[int, ...]]:
-        """(what the curves say at the rates of their own device, terms on this device, terms on theirs, shape of the answer)."""
+    def _said(self, op: Op, name: str, found: Found) -> tuple[Heard, Array, Terms, Distinct]:
+        """(what the curves say of each kind of points at the rates of their own device, its seconds on this device, terms on this device,
+        the grid)."""
         family = families()[name]
         mine = family.terms(op, self.device)
         same = self.device.base is None and found.device.home == self.device.home
         stands = op if found.like is None else family.op(family.numbers(op), found.like)
         theirs = mine if same and stands is op else family.terms(stands, found.device)
-        points, shape = at(family, op, theirs)
-        said = heard(found, theirs.flat(shape), points, _part(name, op, found, shape))
+        terms = {"theirs": theirs}
+        if mine is not theirs:
+            terms["mine"] = mine.scaled(found.compute, found.memory)
         if found.whole is not None:
-            whole = family.terms(family.op(family.numbers(op), found.whole), found.device)
-            said = without_rest(said, heard(found, whole.flat(shape), points))
-        return said, mine, theirs, shape
+            terms["whole"] = family.terms(family.op(family.numbers(op), found.whole), found.device)
+        part = _part(name, op, found)
+        points, grid = asked(family, op, *part, *(number for each in terms.values() for number in each.numbers))
+        at = {which: each.each(grid.each) for which, each in terms.items()}
+        said = heard(found, at["theirs"], points, *map(grid.each, part))
+        if "whole" in at:
+            said = without_rest(said, heard(found, at["whole"], points))
+        seconds = said.seconds
+        if "mine" in at:
+            of = at if grid.shape else terms  # a power of one float and of an array differ in the last bit
+            seconds = seconds * carried(found, of["mine"], of["theirs"], name, seconds * said.start / seconds)
+        return said, seconds, mine, grid
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
         if self._asked is not None:  # who is asked depends on no time
             self._asked.append((name, found))
             return Cost(overhead_s=1e-6 + 0.0 * light)
-        p, mine, theirs, shape = self._said(op, name, found)
-
-        def back(values: Num) -> Num:
-            return plain(np.asarray(values).reshape(shape))
-
-        started, seconds = back(p.seconds * p.start), back(p.seconds)
-        if mine is not theirs:
-            scaled = mine.scaled(found.compute, found.memory)
-            seconds = seconds * carried(found, scaled, theirs, name, started / seconds)
-        lent, row = back(p.lent), back(1.0 * p.measured) * (seconds >= light)
+        p, carried_s, mine, grid = self._said(op, name, found)
+        started, seconds = grid.back(p.seconds * p.start), grid.back(carried_s)
+        slower = seconds >= light
         seconds = maximum(seconds, light)
         overhead = minimum(started, seconds)
         working = seconds - overhead
         # By the datasheet's rates: loss to tiles and starts is not a bound of its own.
         computing = plain(1.0 * (mine.compute_s >= mine.memory_s + mine.serial_s) + 0.0 * seconds)
         away = self._away(op)
-        own = 1.0 * (away <= 0.0) * (1.0 - lent) if found.basis is Basis.FITTED else 0.0
-        measured = seconds * row * own
-        fitted = (seconds - measured) * own
+        measured: Num = 0.0
+        fitted: Num = 0.0
+        if found.basis is Basis.FITTED:
+            own = 1.0 * (away <= 0.0) * (1.0 - grid.back(p.lent))
+            measured = seconds * (grid.back(np.asarray(p.measured, np.float64)) * slower) * own
+            fitted = (seconds - measured) * own
         transferred = seconds - measured - fitted
-        variance = back(np.square(p.sigma) + np.square(p.between) + p.lent * found.sibling**2)
+        variance = grid.back(np.square(p.sigma) + np.square(p.between) + np.asarray(p.lent * found.sibling**2))
         return Cost(
             working * computing, working * (1.0 - computing), 0.0, overhead, light, measured, fitted, transferred, 0.0,
             self._spread(name, found, seconds, sqrt(variance + found.extra**2 + away * away)),
@@ -309,13 +317,12 @@ class Calibrated:
         return _OTHER_RATES * found
 
 
-def _part(name: str, op: Op, found: Found, shape: tuple[int, ...]) -> Array | None:
-    """Which part of a table an op is (`parts.part_of`), on every point; None where every voice is of one table."""
+def _part(name: str, op: Op, found: Found) -> tuple[Num, ...]:
+    """Which part of a table an op is (`parts.part_of`); empty where every voice is of one table."""
     if all(voice.one for voice in found.voices):
-        return None
+        return ()
     numbers = families()[name].numbers(op)
-    part = part_of(name, {column: np.asarray(value, np.float64) for column, value in numbers.items()})
-    return np.broadcast_to(part, shape).ravel()
+    return (part_of(name, {column: np.asarray(value, np.float64) for column, value in numbers.items()}),)
 
 
 def _largest(name: str, found: Found) -> float:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, is_scalar, maximum, minimum, plain, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -71,6 +71,11 @@ class Cost:
             total = total + self.spread[source] * self.spread[source]
         return sqrt(total)
 
+    def each(self, act: Callable[[Num], Num]) -> Cost:
+        """The same of every number of it."""
+        spread = {source: act(value) for source, value in self.spread.items()}
+        return Cost(**{n: act(getattr(self, n)) for n in _TIMES}, spread=spread)
+
     def __add__(self, other: Cost) -> Cost:
         spread = dict(self.spread)
         for source, value in other.spread.items():
@@ -78,17 +83,20 @@ class Cost:
         return Cost(**{n: getattr(self, n) + getattr(other, n) for n in _TIMES}, spread=spread)
 
     def __mul__(self, factor: Num) -> Cost:
-        spread = {source: value * factor for source, value in self.spread.items()}
-        return Cost(**{n: getattr(self, n) * factor for n in _TIMES}, spread=spread)
+        if is_scalar(factor) and factor == 1.0:  # most calls of a program run once
+            return self
+        return self.each(lambda value: value * factor)
 
     def where(self, mine: Mask, other: Cost) -> Cost:
         """This cost where `mine` holds, the other one elsewhere."""
         mask = np.asarray(mine, bool)
-        spread = {
-            source: where(mask, self.spread.get(source, 0.0), other.spread.get(source, 0.0))
-            for source in dict.fromkeys((*self.spread, *other.spread))
-        }
-        return Cost(**{n: where(mask, getattr(self, n), getattr(other, n)) for n in _TIMES}, spread=spread)
+
+        def either(both: list[Num]) -> Num:
+            first, second = both
+            same = is_scalar(first) and is_scalar(second) and first == second  # nothing of a kind stays one number
+            return first if same else where(mask, first, second)
+
+        return joined((self, other), either)
 
     def unsure(self, source: str, sigma: Num) -> Cost:
         """The same time, wrong by so much of its log for one more reason."""
@@ -122,6 +130,13 @@ class Cost:
         best = other.where(taken, self)
         light = where(settled, other.light_s, minimum(self.light_s, other.light_s))
         return replace(best, light_s=light), plain(1.0 * taken)
+
+
+def joined(costs: Sequence[Cost], join: Callable[[list[Num]], Num]) -> Cost:
+    """Several costs as one, number by number."""
+    sources = dict.fromkeys(source for cost in costs for source in cost.spread)
+    spread = {source: join([cost.spread.get(source, 0.0) for cost in costs]) for source in sources}
+    return Cost(**{n: join([getattr(cost, n) for cost in costs]) for n in _TIMES}, spread=spread)
 
 
 def bound(cost: Cost) -> str:

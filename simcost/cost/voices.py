@@ -14,9 +14,8 @@ from simcost.calibration.family import At
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found
 from simcost.calibration.tables import LARGE
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools
 
-_MANY = 512  # points from which looking for equal ones pays
 # Correlation of the errors of two engines' curves at one shape: the middle of 130 pairs on H100, H200, B200 and GB300 is 0.3, of
 # GEMM in bf16, which all engines leave to one library, 0.6.
 _ALIKE = 0.35
@@ -35,22 +34,11 @@ class Heard:
     measured: Bools
     lent: Array
 
-    def take(self, index: Index | None) -> Heard:
-        return Heard(*(np.asarray(getattr(self, name))[index] for name in self.__slots__))
-
 
 def heard(found: Found, terms: Terms, points: At, part: Array | None = None) -> Heard:
-    """Of all points, each kind of them asked once. terms: arrays [n], at the rates of the curves' device; part [n]: which part of a table
-    each is, where voices are of several tables."""
-    first, which = _distinct(points, terms)
-    if first is None:
-        return _together(found, terms, points, part)
-    return _together(found, terms.take(first), points.take(first), None if part is None else part[first]).take(which)
-
-
-def _together(found: Found, terms: Terms, points: At, part: Array | None) -> Heard:
     """The geometric mean of the voices; engines differ by what they do here, and by no less than half of what they do over all. Rows of
-    an engine that was asked for do not differ from it."""
+    an engine that was asked for do not differ from it. terms: arrays [n], at the rates of the curves' device; part [n]: which part of a
+    table each point is, where voices are of several tables."""
     said = [voice.curve.predict(terms, points) for voice in found.voices]
     logs = np.stack([np.log(p.seconds) for p in said])
     mean = logs.mean(axis=0)
@@ -81,27 +69,3 @@ def _start(p: Prediction) -> Array:
     """The share of a time that a kernel's start takes."""
     whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
     return np.asarray(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0))
-
-
-def _distinct(points: At, terms: Terms) -> tuple[Index | None, Index | None]:
-    """(the first of every kind of point, which kind each point is); None where nearly all differ. In a sweep of plans most points
-    run the same kernels. Kinds are told apart by a 64-bit hash of their numbers: two of a million meet once in 40 million sweeps."""
-    n = len(points.features)
-    if n < _MANY:
-        return None, None
-    key = np.zeros(n, np.uint64)
-    columns = [
-        *points.features.T,
-        *points.sites.T,
-        terms.compute_s,
-        terms.memory_s,
-        terms.serial_s,
-        terms.bytes,
-        *terms.sizes,
-    ]
-    for column in columns:
-        bits = np.ascontiguousarray(column, np.float64).view(np.uint64)
-        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
-    _, first, which = np.unique(key, return_index=True, return_inverse=True)
-    return (first, which) if len(first) < n // 2 else (None, None)

@@ -72,9 +72,13 @@ def folded(w: Workload, model: Any) -> Folded:
     plan = replace(w.plan, **{name: _taken(getattr(w.plan, name), first) for name in COUNTS})
     phase = replace(w.phase, microbatches=_taken(w.phase.microbatches, first))
     found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once)
-    parts = tuple(Priced(_dealt(part.cost, len(first), at), part.node) for part in found.priced.parts)
-    priced = Priced(_dealt(found.priced.cost, len(first), at), found.priced.node, parts)
-    return Folded(priced, _spread(found.launches, len(first), at))
+
+    def dealt(value: Num) -> Num:
+        return _spread(value, len(first), at)
+
+    parts = tuple(Priced(part.cost.each(dealt), part.node) for part in found.priced.parts)
+    priced = Priced(found.priced.cost.each(dealt), found.priced.node, parts)
+    return Folded(priced, dealt(found.launches))
 
 
 def _folded(w: Workload, model: Any) -> Folded:
@@ -109,12 +113,6 @@ def _told(w: Workload) -> tuple[Num, ...]:
 
 def _taken(value: Any, index: Index) -> Any:
     return value[index] if np.ndim(value) == 2 else value
-
-
-def _dealt(cost: Cost, kinds: int, at: Index) -> Cost:
-    spread = {source: _spread(value, kinds, at) for source, value in cost.spread.items()}
-    times = {f.name: _spread(getattr(cost, f.name), kinds, at) for f in fields(Cost) if f.name != "spread"}
-    return Cost(**times, spread=spread)
 
 
 def _spread(value: Num, kinds: int, at: Index) -> Num:

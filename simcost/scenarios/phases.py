@@ -266,7 +266,7 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
         for path in query.axes:
             values = query.axes[path]
             labels[path] += (
-                [values[i] for i in grid[vector.index(path)]] if path in vector else [point.fixed[path]] * size
+                [values[i] for i in grid[vector.index(path)].tolist()] if path in vector else [point.fixed[path]] * size
             )
     parts = [part for _, part in priced]
     names = next(list(part) for part in parts if part is not None)

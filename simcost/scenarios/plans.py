@@ -6,22 +6,22 @@ fits at no batch, is a row with its reason. Most likely to be wrong: what a real
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from simcost import grammar, lower
+from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools, Index
+from simcost.num import Array, Bools, Index, Num
 from simcost.plan import Plan
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases, ties, wishes, workers
+from simcost.scenarios import phases, ties, wishes
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.scenarios.wishes import Wish
@@ -30,9 +30,9 @@ from simcost.workload import Workload, build
 
 SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 MOST = 20_000  # plans
-_PART = (
-    32768  # points at a time: smaller parts make threads wait for each other, larger ones leave the processor's cache
-)
+# Points at a time: larger parts leave the processor's cache. Parts side by side are no faster: threads of short operations wait for each
+# other.
+_PART = 32768
 _SHOWN = (
     "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
     "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
@@ -72,15 +72,10 @@ def result(query: Query, gpus: int, wish: Wish) -> Result:
     whole = _built(query, model, device, fixed, table, every)
     good, why = (found[:, 0] for found in reasons(whole, (len(table), 1)))  # no rule reads the batch
     runs = np.flatnonzero(good)  # a plan that breaks a rule is not priced
-    points = _Points(np.zeros((len(table), len(every)), bool), {})
+    points = _Points(np.zeros((len(table), len(every)), bool), {}, Cost())
     if len(runs):
         points = _priced(query, model, device, fixed, table, runs, wish)
-
-    def priced(plans: Index, batches: Array) -> steps.Step:
-        with np.errstate(all="ignore"):
-            return steps.run(_built(query, model, device, fixed, table[plans], batches[:, None]))
-
-    return _answer(query, whole, table, wish, good, why, points, priced)
+    return _answer(query, whole, table, wish, good, why, points)
 
 
 def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
@@ -97,52 +92,51 @@ def _tried(wish: Wish) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Points:
-    """Plans at every batch: all [plans, batches]; zeros for plans that break a rule."""
+    """Plans at every batch: all [plans, batches]; zeros for plans that break a rule. `cost`: whose error the metric has that ranks."""
 
     fits: Bools
     values: dict[str, Array]
+    cost: Cost
 
 
 def _priced(
     query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, runs: Index, wish: Wish
 ) -> _Points:
-    """The plans `runs` of the table, in parts side by side."""
+    """The plans `runs` of the table, part by part."""
     every = _tried(wish)
-    # One batch of all first: curves are loaded once, before anything runs side by side.
-    known = _part(query, _built(query, model, device, fixed, table[runs], every[:1])).values
-    wishes.check(wish.metric, sorted(known), "decode" if query.decode else "prefill")
-    kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & known.keys()
-    cores = workers.cores()
     # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
-    parts = np.array_split(runs, cores * max(-(-len(runs) * len(every) // (cores * _PART)), 1))
-    with ThreadPoolExecutor(max_workers=cores) as pool:
-        found = list(
-            pool.map(lambda part: _part(query, _built(query, model, device, fixed, table[part], every)), parts)
-        )
-    values = {name: np.zeros((len(table), len(every))) for name in kept}
-    fits = np.zeros((len(table), len(every)), bool)
-    for part, points in zip(parts, found, strict=True):
-        fits[part] = points.fits
-        for name in kept:
-            values[name][part] = points.values[name]
-    return _Points(fits, values)
+    parts = np.array_split(runs, -(-len(runs) * len(every) // _PART))
+    found = [_part(query, _built(query, model, device, fixed, table[part], every), wish.metric) for part in parts]
+    kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & found[0].values.keys()
+
+    def whole(values: list[Num]) -> Array:
+        all_ = np.zeros((len(table), len(every)))
+        for part, value in zip(parts, values, strict=True):
+            all_[part] = value
+        return all_
+
+    values = {name: whole([points.values[name] for points in found]) for name in kept}
+    fits = whole([1.0 * points.fits for points in found]) > 0.0
+    return _Points(fits, values, joined([points.cost for points in found], whole))
 
 
 def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, batches: Array) -> Workload:
-    """Plans [plans, 1] at batches [batches], all with all, or [plans, 1], each with its own."""
+    """Plans [plans, 1] at batches [1, batches]."""
     sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
     plan = replace(fixed, **sizes)
-    phase = phase_of(query, plan, {**query.overrides.phase, "batch": np.atleast_2d(batches)})
+    phase = phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]})
     return build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
 
 
-def _part(query: Query, w: Workload) -> _Points:
+def _part(query: Query, w: Workload, metric: str) -> _Points:
     shape = np.broadcast_shapes(np.shape(w.plan.tp), np.shape(w.phase.batch))
     with np.errstate(all="ignore"):
         step = steps.run(w)
         found = steps.metrics(step, query.decode, query.price(w.device), reach=False)
+    wishes.check(metric, sorted(found), "decode" if query.decode else "prefill")
     values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
-    return _Points(np.broadcast_to(np.asarray(step.kept.memory.short) <= 0, shape), values)
+    fits = np.broadcast_to(np.asarray(step.kept.memory.short) <= 0, shape)
+    return _Points(fits, values, ties.behind(step, query.decode, metric))
 
 
 def _asked(query: Query, table: Array) -> Bools:
@@ -155,11 +149,7 @@ def _asked(query: Query, table: Array) -> Bools:
     return keep
 
 
-def _answer(
-    query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points,
-    priced: Callable[[Index, Array], steps.Step],
-) -> Result:  # fmt: skip
-    """`priced`: the step of every one of some plans, at a batch of its own."""
+def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
     found, fits = points.values, points.fits
     tried = _tried(wish)
     worth = wishes.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
@@ -174,8 +164,9 @@ def _answer(
     tied = np.zeros(len(table), bool)
     ranked = order[: int(runs.sum())]
     if len(ranked):
-        step = priced(ranked, tried[best[ranked]])
-        tied[ranked] = ties.with_first(step, query.decode, wish.metric, found[wish.metric][ranked, best[ranked]])
+        at_best = ranked, best[ranked]
+        cost = points.cost.each(lambda value: np.asarray(value)[at_best])
+        tied[ranked] = ties.with_first(cost, wish.metric, found[wish.metric][at_best])
     hidden = () if lower.has_experts(w.model) else ("etp",)  # slices of experts that are not there
     rows = [
         {

@@ -147,11 +147,12 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
     vector = [path for path, values in query.axes.items() if _is_vector(path, values, base)]
     fixed = [path for path in query.axes if path not in vector]
     try:
-        return vector, _points(query, fixed, vector)
+        return vector, _points(query, fixed, vector, base)
     except SpecError:
         # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
         vector = [path for path in vector if not path.startswith("model.")]
-        return vector, _points(query, [path for path in query.axes if path not in vector], vector, tolerate=True)
+        fixed = [path for path in query.axes if path not in vector]
+        return vector, _points(query, fixed, vector, base, tolerate=True)
 
 
 def _first(query: Query) -> ModelSpec:
@@ -168,12 +169,12 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
     return numbers and ((root == "phase" and key != "routing") or key in COUNTS)
 
 
-def _points(query: Query, fixed: list[str], vector: list[str], tolerate: bool = False) -> list[Point]:
+def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, tolerate: bool = False) -> list[Point]:
     points = []
     for combination in itertools.product(*(query.axes[path] for path in fixed)):
         values = dict(zip(fixed, combination, strict=True))
         try:
-            points.append(Point(values, _arrays(query, values, vector)))
+            points.append(Point(values, _arrays(query, values, vector, base)))
         except SimcostError as error:
             if not tolerate and any(path.startswith("model.") for path in vector):
                 raise
@@ -181,14 +182,16 @@ def _points(query: Query, fixed: list[str], vector: list[str], tolerate: bool = 
     return points
 
 
-def _arrays(query: Query, values: Mapping[str, Any], vector: list[str]) -> Workload:
+def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:
+    """`base`: the model of the query, where it is read already."""
     o = query.overrides.merged(values)
     tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
     for position, path in enumerate(vector):
         root, key = grammar.split(path)
         tables[root][key] = _axis(query, root, key, query.axes[path], position, len(vector))
     device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
-    model = model_of(query, {**o.model, **tables["model"]})
+    varied = tables["model"] or o.model != query.overrides.model
+    model = model_of(query, {**o.model, **tables["model"]}) if varied or base is None else base
     plan = grammar.plan_of({**o.plan, **tables["plan"]})
     return build(
         model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o), settings_of(o)

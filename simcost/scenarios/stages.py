@@ -18,10 +18,10 @@ import numpy as np
 
 from simcost.blocks.beside import RING
 from simcost.blocks.view import Block
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, joined
 from simcost.model import cache, loaded
 from simcost.model.loaded import Loaded
-from simcost.num import Bools, Num, every, maximum, minimum, where
+from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
 from simcost.ops.collective import Collective
 from simcost.plan import busiest, stage_layers
 from simcost.program import Call, Priced, Serial, longer, without
@@ -63,8 +63,7 @@ def kinds(w: Workload, pp: int) -> list[tuple[int, Stage]]:
 
 def sizes(w: Workload) -> list[int]:
     """The numbers of stages that occur in a plan, whole ones that its layers allow; one where a rule refuses all there are."""
-    every_pp = np.unique(np.asarray(w.plan.pp, np.float64))
-    return [int(pp) for pp in every_pp if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
+    return [int(pp) for pp in occurring(w.plan.pp) if pp >= 1 and pp == int(pp) and pp <= len(w.model.order)] or [1]
 
 
 def sequences(w: Workload, batch: Num | None = None) -> Num:
@@ -87,26 +86,56 @@ def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost]) -> tuple[Cost, 
     embedding, *stacks, head = (part.cost for part in priced.parts)
     each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
     near, far = (part.cost for part in hops.parts)
-    crossing, hidden = _crossings(w), w.plan.overlap_p2p_comm == "on"
+    crossing = _crossings(w)
     hop = far.beside(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
-    slow: Cost | None = None
-    for pp in sizes(w):
-        worst: Cost | None = None
-        for _, stage in kinds(w, pp):
-            cost = hop if pp > 1 and not hidden else hop * 0.0
-            for count_, layer in zip(stage.layers, each, strict=True):
-                cost = cost + layer * float(count_)
-            cost = cost + embedding if stage.first else cost
-            cost = cost + head if stage.last else cost
-            cost = _beside(cost, hop, w.device.multiprocessors) if pp > 1 and hidden else cost
-            worst = cost if worst is None else worst.beside(cost)
-        assert worst is not None
-        slow = worst if slow is None else worst.where(np.asarray(w.plan.pp == float(pp)), slow)
-    assert slow is not None
+    slow = _slowest(w, [hop, embedding, *each, head])
     through = near * (w.plan.pp - 1.0 - crossing) + far * crossing
     whole = slow * w.plan.pp if w.phase.decode else priced.cost + through
     single = np.asarray(w.plan.pp == 1.0)
     return priced.cost.where(single, whole), priced.cost.where(single, slow)
+
+
+def _slowest(w: Workload, costs: list[Cost]) -> Cost:
+    """The slowest stage of every plan, of the costs of a hop, the embedding, a layer of every stack and the head."""
+    first, *others = sizes(w)
+    all_, pp = w.device.multiprocessors, np.asarray(w.plan.pp)
+    if not others:
+        return _slowest_of(w, first, costs, all_)
+    shape = np.broadcast_shapes(pp.shape, np.shape(all_), *(np.shape(cost.seconds) for cost in costs))
+    masks = [~np.isin(pp, others), *(pp == float(size) for size in others)]
+    here = [np.broadcast_to(mask, shape) for mask in masks]
+    found = []
+    for size, mask in zip((first, *others), here, strict=True):  # each plan has one size of the many in a list of plans
+
+        def taken(value: Num, mask: Bools = mask) -> Num:
+            return value if is_scalar(value) else np.asarray(np.broadcast_to(value, shape)[mask])
+
+        found.append(_slowest_of(w, size, [cost.each(taken) for cost in costs], taken(all_)))
+
+    def spread(values: list[Num]) -> Num:
+        grid = np.empty(shape)
+        for mask, value in zip(here, values, strict=True):
+            grid[mask] = value
+        return grid
+
+    return joined(found, spread)
+
+
+def _slowest_of(w: Workload, pp: int, costs: list[Cost], all_: Num) -> Cost:
+    """The same of plans of so many stages."""
+    hop, embedding, *each, head = costs
+    hidden = w.plan.overlap_p2p_comm == "on"
+    worst: Cost | None = None
+    for _, stage in kinds(w, pp):
+        cost = hop if pp > 1 and not hidden else hop * 0.0
+        for count_, layer in zip(stage.layers, each, strict=True):
+            cost = cost + layer * float(count_)
+        cost = cost + embedding if stage.first else cost
+        cost = cost + head if stage.last else cost
+        cost = _beside(cost, hop, all_) if pp > 1 and hidden else cost
+        worst = cost if worst is None else worst.beside(cost)
+    assert worst is not None
+    return worst
 
 
 def _beside(stage: Cost, hop: Cost, all_: Num) -> Cost:

@@ -6,12 +6,10 @@ alike are told apart by less than either's interval; a curve that is wrong at on
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import numpy as np
 
 from simcost.cost.cost import Cost
-from simcost.num import Array, Bools, Num
+from simcost.num import Array, Bools
 from simcost.scenarios import step as steps
 
 # Metrics that are as uncertain as the time of a step, or in prefill of its slowest pipeline stage; others are exact.
@@ -23,22 +21,15 @@ _RATE = (
 )  # fmt: skip
 
 
-def with_first(step: steps.Step, decode: bool, metric: str, values: Array) -> Bools:
-    """Which points [n] of a priced step have a metric that is tied with the first one's; equal ones where it is exact."""
+def behind(step: steps.Step, decode: bool, metric: str) -> Cost:
+    """The cost whose error a metric has."""
+    return step.cost if decode or metric in _TIME else step.slowest
+
+
+def with_first(cost: Cost, metric: str, values: Array) -> Bools:
+    """Which points [n] have a metric that is tied with the first one's; equal ones where it is exact. `cost`: behind it, arrays [n]."""
     if metric not in _TIME + _RATE:
         return np.asarray(values == values[0])
-    cost = step.cost if decode or metric in _TIME else step.slowest
     with np.errstate(all="ignore"):
-        found = steps.tied(_flat(cost, len(values)), _flat(cost, 1), values / values[0])
+        found = steps.tied(cost, cost.each(lambda value: np.asarray(value)[:1]), values / values[0])
     return np.asarray(found, bool)
-
-
-def _flat(cost: Cost, n: int) -> Cost:
-    """The first n points, in one dimension."""
-    spread = {source: _first(value, n) for source, value in cost.spread.items()}
-    return Cost(**{f.name: _first(getattr(cost, f.name), n) for f in fields(Cost) if f.name != "spread"}, spread=spread)
-
-
-def _first(value: Num, n: int) -> Num:
-    flat = np.ravel(np.asarray(value, np.float64))
-    return flat[:n] if flat.size > 1 else flat

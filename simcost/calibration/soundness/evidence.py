@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from simcost.calibration.distinct import hashed
 from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
@@ -134,16 +135,6 @@ def evidence(
         device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {},
         routed=variant is not None,
     )  # fmt: skip
-
-
-def hashed(columns: list[Array]) -> Keys:
-    """One 64-bit number for every distinct row of columns."""
-    key = np.zeros(len(columns[0]), np.uint64)
-    for column in columns:
-        bits = np.ascontiguousarray(np.asarray(column, np.float64) + 0.0).view(np.uint64)
-        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
-        key ^= key >> np.uint64(29)
-    return key  # compared, never computed with
 
 
 def shared(one: Evidence, other: Evidence) -> tuple[Index, Index]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from simcost.calibration.distinct import hashed
 from simcost.calibration.family import Labels
-from simcost.calibration.soundness.evidence import Evidence, hashed, shared
+from simcost.calibration.soundness.evidence import Evidence, shared
 from simcost.hardware.siblings import siblings
 from simcost.num import Bools
 

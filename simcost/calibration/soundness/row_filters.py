@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from simcost.calibration.distinct import hashed
 from simcost.calibration.light import LINKS
-from simcost.calibration.soundness.evidence import TINY, Evidence, hashed, ladders, more
+from simcost.calibration.soundness.evidence import TINY, Evidence, ladders, more
 from simcost.num import Array, Bools, Index
 
 FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint

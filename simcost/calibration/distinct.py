@@ -1,0 +1,65 @@
+"""Points of a sweep that are alike, asked once: most plans of a list run the same kernels on the same shapes.
+
+Kinds are told apart by a 64-bit hash of their numbers: two of a million meet once in 40 million sweeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from simcost.num import Array, Index, Keys, Num, plain
+
+_MANY = 512  # points from which looking for equal ones pays
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """The points of a grid of a `shape` by kind. `one`: where the first that was kept of every kind stands in the grid; `which` [points]:
+    which kind each is; both None where every point is asked."""
+
+    shape: tuple[int, ...]
+    one: tuple[Index, ...] | None = None
+    which: Index | None = None
+
+    def each(self, value: Num) -> Array:
+        """What broadcasts to the grid, of every kind. [kinds]"""
+        spread = np.asarray(value, np.float64)
+        if spread.shape != self.shape:
+            spread = np.broadcast_to(spread, self.shape)
+        return spread.ravel() if self.one is None else np.asarray(spread[self.one])
+
+    def back(self, values: Array) -> Num:
+        """[kinds] -> the grid."""
+        return plain((values if self.which is None else values[self.which]).reshape(self.shape))
+
+
+def distinct(columns: Sequence[Num]) -> Distinct:
+    """Of points that `columns`, which broadcast, describe; every point where looking does not pay: where there are few, and where nearly
+    all differ."""
+    shape = np.broadcast_shapes(*{np.shape(column) for column in columns})
+    n = math.prod(shape)
+    if n < _MANY:
+        return Distinct(shape)
+    # What is one for all tells nothing apart; what varies along one axis is hashed along that one alone, as long as it can be.
+    varied = sorted((column for column in columns if np.size(column) > 1), key=np.size)
+    kinds, which = np.unique(np.broadcast_to(hashed(varied), shape), return_inverse=True)
+    if len(kinds) >= n // 2:
+        return Distinct(shape)
+    which = which.ravel()
+    one = np.empty(len(kinds), np.intp)
+    one[which] = np.arange(n)  # whichever: those of a kind are equal
+    return Distinct(shape, np.unravel_index(one, shape), which)
+
+
+def hashed(columns: Sequence[Num]) -> Keys:
+    """One 64-bit number for every distinct row of columns, which broadcast."""
+    key = np.zeros(1, np.uint64)
+    for column in columns:
+        bits = (np.asarray(column, np.float64) + 0.0).view(np.uint64)  # -0 and 0 are one
+        key = (key ^ bits) * np.uint64(0x9E3779B97F4A7C15)
+        key ^= key >> np.uint64(29)
+    return key  # compared, never computed with
