@@ -132,6 +132,10 @@ class Block(Protocol):
         format; elements of the copies that enter them in the format in which experts compute)."""
         ...
 
+    def exchanged_experts(self, plan: Plan) -> Num:
+        """Experts, copies of busy ones included, to which tokens may travel; 0 where none do."""
+        ...
+
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
         """Products of weights that engines keep beside them on one rank; `merged`: folded into the projections before and after."""
         ...
@@ -151,6 +155,9 @@ class Plain:
 
     def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
         return 0.0, 0.0
+
+    def exchanged_experts(self, plan: Plan) -> Num:
+        return 0.0
 
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
         return 0.0

@@ -34,6 +34,7 @@ class EngineMemory:
     sequence_bytes: Num
     tower_bytes: Num
     experts_stay: bool
+    dispatch_tokens: Num
     non_torch: Num
     context: Num
     graphs_inside: bool

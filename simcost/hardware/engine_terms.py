@@ -30,7 +30,7 @@ VERSION = "version"
 SHARES_OF = ("all", "free before load", "free after load", "free after peak")
 WINDOWS = ("whole", "grouped", "ratio")
 ABSORBED = ("apart", "merged")
-_NUMBERS = ("latent_multiple", "vocabulary_multiple", "logit_bytes")
+_NUMBERS = ("latent_multiple", "vocabulary_multiple", "logit_bytes", "dispatch_tokens")
 _BYTES = (
     "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
     "graph_bytes", "graph_layer_bytes", "graph_experts_bytes",
@@ -62,6 +62,8 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
     share = stated["share"] if "share" in stated else _share(found["share"], device, plan, tokens, graphs)
     several = plan.tp * plan.cp * plan.replicas > 1.0
     bridged = device.scaleup is not None and device.scaleup.topology != "host"
+    link = "non_torch_nvlink" if bridged else "non_torch_pcie"
+    sources = {**sources, "non_torch": sources[link if np.any(several) else "non_torch_alone"]}
     size = {name: units.parse(str(found[name]["value"]), "bytes", name) for name in _BYTES}
     ratio = found.get("window_ratio", {"value": 1.0})
     return EngineMemory(
@@ -82,7 +84,8 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
         sequence_bytes=size["sequence_bytes"],
         tower_bytes=size["tower_bytes"],
         experts_stay=found["experts_stay"]["value"],
-        non_torch=where(several, size["non_torch_nvlink" if bridged else "non_torch_pcie"], size["non_torch_alone"]),
+        dispatch_tokens=float(found["dispatch_tokens"]["value"]),
+        non_torch=where(several, size[link], size["non_torch_alone"]),
         context=where(several, size["context_group"], size["context_alone"]),
         graphs_inside=found["graphs_inside"]["value"],
         graph_bytes=size["graph_bytes"],
@@ -252,7 +255,7 @@ def _check(at: str, name: str, term: Any) -> None:
         raise SpecError(f"{at} must be one of {', '.join(_WORDS[name])}, not {value!r}")
     if name in _FLAGS and not isinstance(value, bool):
         raise SpecError(f"{at} must be true or false, not {value!r}")
-    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0):
-        raise SpecError(f"{at} must be a number above 0, not {value!r}")
+    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
+        raise SpecError(f"{at} must be a number of at least 0, not {value!r}")
     if name in _BYTES:
         units.parse(str(value), "bytes", at)

@@ -17,7 +17,7 @@ from simcost.num import Num, maximum, minimum
 from simcost.plan import Plan
 from simcost.routing import Routing
 
-_COPIES = 4.0  # of the hidden states inside a layer
+COPIES = 4.0  # of the hidden states inside a layer
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Peak:
         """Peak of a step of `tokens` rows on a rank; samples: 1 where the rank samples, else 0. [B]"""
         layer = self.inside if self.stay else maximum(self.inside, self.experts)
         sampler = samples * (minimum(self.sequences, tokens) * self.sampled + tokens * self.hidden)
-        most = maximum(tokens * (layer + _COPIES * self.hidden), sampler)
+        most = maximum(tokens * (layer + COPIES * self.hidden), sampler)
         return most + self.tower + (tokens * self.experts if self.stay else 0.0)
 
 
@@ -64,13 +64,29 @@ def peak(
     return Peak(activation.tensor_bytes(model.hidden_size), inside, routed, sampled, extra, stay, engine.sequences)
 
 
+def exchange_bytes(model: ModelSpec, plan: Plan, activation: Dtype, engine: EngineMemory) -> Num:
+    """Buffers of the low-latency All2All, a slot for every token of a step and expert, twice to send and twice to receive (DeepEP
+    `csrc/config.hpp`, LowLatencyLayout). [B]"""
+    experts: Num = 0.0
+    for _, block in model.blocks():
+        experts = maximum(experts, block.exchanged_experts(plan))
+    message = activation.tensor_bytes(model.hidden_size) + _HEADER
+    return 4.0 * experts * engine.dispatch_tokens * message
+
+
+_HEADER = 16.0  # bytes
+
+
 def graph_bytes(layers: Num, experts: bool, engine: EngineMemory) -> Num:
     """CUDA graphs of a rank's layers, in proportion to how many batch sizes are captured. [B]"""
-    most = minimum(engine.graph_sequences, 2.0 * engine.sequences)
-    # 1, 2 and 4, then every 8th up to 256 and every 16th above.
-    sizes = 3.0 + minimum(most, 248.0) / 8.0 + maximum(most - 240.0, 0.0) / 16.0
     each = engine.graph_bytes + layers * engine.graph_layer_bytes + (engine.graph_experts_bytes if experts else 0.0)
-    return each * sizes / _SIZES
+    return each * captured(engine)
+
+
+def captured(engine: EngineMemory) -> Num:
+    """Batch sizes that are captured, as a share of those up to 512: 1, 2 and 4, then every 8th up to 256 and every 16th above."""
+    most = minimum(engine.graph_sequences, 2.0 * engine.sequences)
+    return (3.0 + minimum(most, 248.0) / 8.0 + maximum(most - 240.0, 0.0) / 16.0) / _SIZES
 
 
 _SIZES = 3.0 + 31.0 + 17.0  # up to 512, for which the coefficients were fitted

@@ -9,7 +9,7 @@ from simcost.hardware.engines import ANY
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "compare", "explain", "plans")
+COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
 _PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk")

@@ -50,7 +50,14 @@ def shared_out(w: Workload, held: stages.Held, peak: Peak, batch: Num | None = N
     if w.plan.cuda_graph == "on":
         graphs = activations.graph_bytes(held.all_layers, lower.has_experts(w.model), w.memory)
     most = peak.bytes_of(tokens, held.samples)
-    return shares.shared_out(w.device.capacity, held.loaded.total, most, 0.0, graphs, cached, w.memory)
+    return shares.shared_out(w.device.capacity, held.loaded.total, most, _exchange(w), graphs, cached, w.memory)
+
+
+def _exchange(w: Workload) -> Num:
+    """Buffers of the All2All of a decode step in a graph, where engines take the low-latency kernels; on a rack they take NVLink's. [B]"""
+    rack = w.device.scaleup is not None and np.all(w.device.scaleup.rack)
+    wanted = w.plan.all_to_all == "low_latency" or (w.plan.all_to_all == "auto" and w.phase.decode and not rack)
+    return activations.exchange_bytes(w.model, w.plan, w.view.activation, w.memory) if wanted else 0.0
 
 
 def _rows(w: Workload, batch: Num) -> Num:

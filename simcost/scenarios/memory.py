@@ -59,23 +59,19 @@ def result(query: Query) -> Result:
 def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
     terms = w.memory
     rows = [_row(title, getattr(loaded, name), _why(w, name, text)) for name, (title, text) in _LOADED.items()]
-    rows = [row for row in rows if row["bytes_per_gpu"]]
     share = f"{terms.names['share']} = {float(terms.share):g}"
     step = f"{terms.names['tokens']} = {float(terms.tokens):,.0f}, {terms.names['sequences']} = {float(terms.sequences):,.0f}"
-    outside = "non_torch_alone"
-    if float(w.plan.tp * w.plan.cp * w.plan.replicas) > 1.0:
-        bridged = w.device.scaleup is not None and w.device.scaleup.topology != "host"
-        outside = "non_torch_nvlink" if bridged else "non_torch_pcie"
     graphs = "inside the share" if terms.graphs_inside else "outside the share"
     rows += [
         _row("activations", memory.activations, f"largest step: {step}; {terms.sources['logit_bytes']}"),
-        _row("outside PyTorch", memory.non_torch, terms.sources[outside]),
+        _row("outside PyTorch", terms.non_torch, terms.sources["non_torch"]),
+        _row("All2All buffers", memory.non_torch - terms.non_torch, terms.sources["dispatch_tokens"]),
         _row("CUDA graphs", memory.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
         _row("reserve", memory.reserve, f"{share} of {terms.share_of}: {terms.sources['share']}"),
         _row("pool of the cache", memory.pool, "what is left"),
         _row("capacity", memory.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
     ]  # fmt: skip
-    return rows
+    return [row for row in rows if row["bytes_per_gpu"]]
 
 
 def _why(w: Workload, name: str, text: str) -> str:

@@ -116,7 +116,7 @@ def _rows(one: Judged) -> list[Row]:
         unit = "_bytes_per_gpu" if term in _SIZES else ""
         found.append(
             {
-                "id": log.id, "term": term, "engine": engines.title(log.engine), "release": _release(log.version), "model": log.model, "hw": log.hw,
+                "id": log.id, "term": term, "engine": engines.title(log.engine), "release": _release(log), "model": log.model, "hw": log.hw,
                 "tp": int(log.sets.get("plan.tp", 1)), f"printed{unit}": printed, f"predicted{unit}": said, "error": error(said, printed),
                 "off_bytes_per_gpu": said - printed, "story": log.story,
             }
@@ -124,9 +124,9 @@ def _rows(one: Judged) -> list[Row]:
     return found
 
 
-def _release(version: str) -> str:
-    """ "0.19" of "0.19.0"."""
-    return ".".join((version or "not said").split(".")[:2])
+def _release(log: Log) -> str:
+    """ "0.19" of "0.19.0": the release whose terms judge a log."""
+    return ".".join(str(log.sets.get("engine.version", "not said")).split(".")[:2])
 
 
 def _summary(rows: Sequence[Row]) -> dict[str, Any]:

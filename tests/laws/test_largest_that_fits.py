@@ -55,7 +55,9 @@ def asked(rng: random.Random) -> Workload | None:
 
 def fits(w: Workload, **phase: Any) -> bool:
     changed = replace(w.phase, **phase)
-    return bool(np.asarray(footprint.kept(replace(w, phase=changed, view=replace(w.view, phase=changed))).memory.short) <= 0)
+    return bool(
+        np.asarray(footprint.kept(replace(w, phase=changed, view=replace(w.view, phase=changed))).memory.short) <= 0
+    )
 
 
 def check(kept: Kept) -> int:
@@ -91,7 +93,17 @@ def test_the_maximum_fits_and_one_more_does_not(seed: int) -> None:
 
 def test_published_misses_hold() -> None:
     """Two questions that once promised what did not fit: DP attention in prefill, and experts over sixteen in decode."""
-    dp = make("gpt-oss-120b", "h200", False, {"batch": 1, "isl": 4096}, {"plan.tp": 8, "plan.dp_attention": 4}, {}, None)
-    ep = make("moonlight-16b-a3b", "mi250x", True, {"batch": 7, "context": 4096}, {"plan.ep": 16, "plan.kv_dtype": "fp8"}, {}, None)
+    dp = make(
+        "gpt-oss-120b", "h200", False, {"batch": 1, "isl": 4096}, {"plan.tp": 8, "plan.dp_attention": 4}, {}, None
+    )
+    ep = make(
+        "moonlight-16b-a3b",
+        "mi250x",
+        True,
+        {"batch": 7, "context": 4096},
+        {"plan.ep": 16, "plan.kv_dtype": "fp8"},
+        {},
+        None,
+    )
     for ask in (dp, ep):
         check(footprint.kept(workload(ask)))

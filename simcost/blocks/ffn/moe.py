@@ -109,6 +109,9 @@ class MoE(Plain):
         rows = self.num_experts_per_tok * where(plan.exchanges > 0.0, came, 1.0)
         return rows * wide, rows * self.hidden_size
 
+    def exchanged_experts(self, plan: Plan) -> Num:
+        return (self.n_routed_experts + plan.redundant_experts) * (plan.exchanges > 0.0)
+
     @property
     def router(self) -> Router:
         return Router(
