@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simcost.calibration.distinct import distinct
+from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.rungs import risen
 from simcost.num import Array, Bools, Index, Singles
 
@@ -61,7 +61,7 @@ class Residual:
         box = np.clip(asked, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0))
         outside = aside + np.sqrt(_summed(np.square(asked - box)))
         # Many points share a face of the box, or differ in what this surface does not read.
-        kinds = distinct(list(box.T))
+        kinds = distinct(list(box.T)) if used.any() else Distinct((len(box),))
         near = self._near(box if kinds.one is None else box[kinds.one], used)
         mean, error, far = (np.asarray(kinds.back(values)) for values in near)
         return mean * np.exp(-far), error, far + outside

@@ -71,6 +71,11 @@ class Cost:
             total = total + self.spread[source] * self.spread[source]
         return sqrt(total)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That all its numbers broadcast to."""
+        return np.broadcast_shapes(*(np.shape(getattr(self, n)) for n in _TIMES), *map(np.shape, self.spread.values()))
+
     def each(self, act: Callable[[Num], Num]) -> Cost:
         """The same of every number of it."""
         spread = {source: act(value) for source, value in self.spread.items()}

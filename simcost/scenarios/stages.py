@@ -101,7 +101,7 @@ def _slowest(w: Workload, costs: list[Cost]) -> Cost:
     all_, pp = w.device.multiprocessors, np.asarray(w.plan.pp)
     if not others:
         return _slowest_of(w, first, costs, all_)
-    shape = np.broadcast_shapes(pp.shape, np.shape(all_), *(np.shape(cost.seconds) for cost in costs))
+    shape = np.broadcast_shapes(pp.shape, np.shape(all_), *(cost.shape for cost in costs))
     masks = [~np.isin(pp, others), *(pp == float(size) for size in others)]
     here = [np.broadcast_to(mask, shape) for mask in masks]
     found = []
