@@ -2,7 +2,7 @@
 
 Bars: `simcost --help` <= 2.5x and a decode query <= 5x the wall time of `python -c "import numpy"`; 100,000 operating
 points of DeepSeek-V3 decode in one call <= 1 s; neither query loads torch, pandas or matplotlib. `plans` of DeepSeek-V3 on 64
-H800, 100,000 (plan, batch) points: >= 100,000 a second on two quiet cores. As a ratio: array operations (a square root of as many
+H800, 100,000 (plan, batch) points: >= 100,000 a second on a quiet core. As a ratio: array operations (a square root of as many
 doubles, which the same machine does beside it) that a point costs, which a busy machine moves less than the rate.
 """
 
@@ -65,7 +65,7 @@ def main() -> None:
         print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, bar {bar}x)")
     points, rate, roots = plans()
     print(
-        f"simcost plans: {rate:,.0f} of {points:,} (plan, batch) points of DeepSeek-V3 a second (bar 100,000 on two quiet cores),"
+        f"simcost plans: {rate:,.0f} of {points:,} (plan, batch) points of DeepSeek-V3 a second (bar 100,000 on a quiet core),"
         f" {roots:,.0f} square roots a point"
     )
     heavy = "import sys, simcost.cli.app as a; a.run(sys.argv[1:]); print(sorted({'torch','pandas','matplotlib'} & set(sys.modules)))"

@@ -53,9 +53,9 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
     stated = _stated(whose, names, settings)
     version = str(stated.pop(VERSION, "")) or "newest"
     found, sources = _at(whose, version)
-    if engine == ANY and "share" not in stated:
+    if engine in (ANY, TORCH) and "share" not in stated:
         found = {**found, "share": {"value": SHARE_OF_ANY}}
-        sources = {**sources, "share": "engine=any: vLLM's default up to 0.19"}
+        sources = {**sources, "share": f"engine={engine}: vLLM's default up to 0.19"}
     tokens = stated.get("tokens", _sized(found["tokens"], device, plan))
     sequences = stated.get("sequences", _sized(found["sequences"], device, plan))
     graphs = _sized(found["graph_sequences"], device, plan)

@@ -84,6 +84,9 @@ def load_config(name: str) -> tuple[str, str, dict[str, Any]]:
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
 
+_APART = ("quantization_config", "vision_config", "audio_config")  # tables whose keys are not the language model's
+
+
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config with `key: value` replaced, at whatever depth the key stands; aliases give way to the new value."""
     out = dict(config)
@@ -102,12 +105,15 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
 
 
 def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:
-    return any(k in spellings or (isinstance(v, Mapping) and _stands(v, spellings)) for k, v in config.items())
+    return any(
+        k in spellings or (isinstance(v, Mapping) and k not in _APART and _stands(v, spellings))
+        for k, v in config.items()
+    )
 
 
 def _without(config: Mapping[str, Any], spellings: set[str]) -> dict[str, Any]:
     return {
-        key: _without(value, spellings) if isinstance(value, Mapping) and key != "quantization_config" else value
+        key: _without(value, spellings) if isinstance(value, Mapping) and key not in _APART else value
         for key, value in config.items()
         if key not in spellings
     }
@@ -119,7 +125,7 @@ def current(config: Mapping[str, Any], key: str) -> Any:
     for name, value in config.items():
         if name in spellings:
             return value
-        if isinstance(value, Mapping) and name != "quantization_config":
+        if isinstance(value, Mapping) and name not in _APART:
             inner = current(value, key)
             if inner is not None:
                 return inner

@@ -19,7 +19,8 @@ from simcost.blocks.view import ROLES, Attention, Block
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader, flatten
-from simcost.model import keys, quant, tower
+from simcost.model import keys, quant
+from simcost.model.tower import tower
 from simcost.num import Num
 from simcost.registry import discover
 
@@ -214,9 +215,11 @@ def _spec(
         r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted")
     limit = r.config.get("max_position_embeddings")
     r.used |= {"max_position_embeddings", "vision_config"}
-    vision = tower.parameters(r.config.get("vision_config"), hidden, r.where)
+    vision = tower(r.config.get("vision_config"), hidden, r.where)
     if vision is not None:
-        r.note(f"the vision tower's {vision:,.0f} parameters are loaded by engines, and in no other figure")
+        r.note(f"the vision tower's {vision.parameters:,.0f} parameters are loaded by engines, and in no other figure")
+        if vision.unused:
+            r.note(f"vision_config: no effect here: {', '.join(vision.unused)}")
     elif r.config.get("vision_config"):
         r.note(
             "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here"
@@ -224,7 +227,7 @@ def _spec(
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
-        float(limit) if isinstance(limit, (int, float)) and limit else None, vision or 0.0,
+        float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
         tuple(r.notes), tuple(unused), frozenset(r.scalar),
     )  # fmt: skip
 

@@ -8,6 +8,7 @@ counted on the meta device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from simcost.errors import SpecError
@@ -15,23 +16,33 @@ from simcost.errors import SpecError
 _PATCH = 14.0
 
 
-def parameters(vision: Any, hidden_size: Any, where: str) -> float | None:
-    """Parameters of the tower and its projector into `hidden_size`; None for no tower, and for one of an unknown family. Raises SpecError
-    for a key of a known family that is missing or no number."""
-    if (
-        not isinstance(vision, Mapping)
-        or vision.get("model_type") not in _FAMILIES
-        or not isinstance(hidden_size, (int, float))
-    ):
+@dataclass(frozen=True, slots=True)
+class Tower:
+    """parameters: with the projector into the language model; unused: keys of its table that change nothing here."""
+
+    parameters: float
+    unused: tuple[str, ...]
+
+
+def tower(vision: Any, hidden_size: Any, where: str) -> Tower | None:
+    """The tower of a `vision_config` for a language model of `hidden_size`; None for no tower, and for one of an unknown family. Raises
+    SpecError for a key of a known family that is missing or no number."""
+    if not isinstance(vision, Mapping) or not isinstance(hidden_size, (int, float)):
         return None
+    family = _FAMILIES.get(str(vision.get("model_type")))
+    if family is None:
+        return None
+    used = {"model_type"}
 
     def read(key: str, default: float | None = None) -> float:
+        used.add(key)
         value = vision.get(key, default)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
             raise SpecError(f"{where}: 'vision_config.{key}' must be a number above 0, not {value!r}")
         return float(value)
 
-    return _FAMILIES[str(vision["model_type"])](read, float(hidden_size))
+    count = family(read, float(hidden_size))
+    return Tower(count, tuple(sorted(str(key) for key in vision if key not in used)))
 
 
 Read = Callable[..., float]

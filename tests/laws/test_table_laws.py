@@ -96,7 +96,7 @@ def test_no_estimate_and_no_low_end_is_faster_than_reading_the_weights(batch: in
     made = query.make("opt-30b", "h100", True, {"batch": batch, "context": 1024}, {}, {}, None)
     found = step.run(query.workload(made))
     low, _ = step.interval(found.cost)
-    read = float(found.held.weights) - 2.0 * 50272 * 7168  # the embedding is looked up
+    read = float(found.kept.held.loaded.checkpoint) - 2.0 * 50272 * 7168  # the embedding is looked up
     assert low >= found.cost.light_s
     assert found.cost.light_s >= read / float(found.workload.device.bandwidth)
 

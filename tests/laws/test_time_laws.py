@@ -258,7 +258,13 @@ def test_an_eager_step_takes_the_longer_of_host_and_device(name: str) -> None:
     assert two - host == pytest.approx(2.0 * (one - host), rel=1e-9)
     assert metrics(name, "h200", True, phase, {**plan, "hw.assumed.eager_launch": "1 us"})["tpot_s"] == graphs
     long: dict[str, Any] = {"batch": 32, "isl": 8192}
-    assert metrics(name, "h200", False, long, plan) == metrics(name, "h200", False, long, {"plan.tp": 8})
+    eager, captured = (metrics(name, "h200", False, long, sets) for sets in (plan, {"plan.tp": 8}))
+    memory = {key for key in eager if key.endswith("_bytes_per_gpu")} | {
+        "kv_pool_tokens",
+        "max_concurrency",
+        "max_batch",
+    }  # no graphs to hold
+    assert {k: v for k, v in eager.items() if k not in memory} == {k: v for k, v in captured.items() if k not in memory}
 
 
 def test_every_stage_of_an_eager_pipeline_launches_its_own_kernels() -> None:

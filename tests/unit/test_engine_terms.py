@@ -1,0 +1,127 @@
+"""Memory terms of engines: by release, by device, by the engine's own names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simcost.errors import SpecError
+from simcost.hardware import engine_terms, engines, load
+from simcost.hardware.engine_memory import EngineMemory
+from simcost.hardware.engine_terms import numbers
+from simcost.plan import Plan
+
+GIB = 2.0**30
+
+
+def terms(engine: str, hw: str = "h100", plan: Plan | None = None, **settings: Any) -> EngineMemory:
+    return engine_terms.terms(engine, settings, load.load(hw), plan or Plan())
+
+
+def test_a_term_holds_from_its_release_on() -> None:
+    assert terms("vllm", version="0.16.1").logit_bytes > 2.5 * terms("vllm", version="0.17.0").logit_bytes
+    assert [terms("vllm", version=v).share for v in ("0.19.9", "0.20", "0.27.0")] == [0.9, 0.92, 0.92]
+    assert [terms("vllm", version=v).graphs_inside for v in ("0.20.2", "0.21.0rc1")] == [False, True]
+    assert [terms("vllm", version=v).windows for v in ("0.9.2", "0.10.1.1")] == ["whole", "grouped"]
+    assert terms("vllm").version == "newest"
+    assert terms("vllm").share == terms("vllm", version="999").share
+
+
+def test_any_takes_the_terms_of_vllm_and_nine_tenths() -> None:
+    one, other = terms("any"), terms("vllm", gpu_memory_utilization=0.9)
+    assert (one.share, one.engine) == (0.9, "vllm")
+    assert (one.logit_bytes, one.non_torch, one.tokens) == (other.logit_bytes, other.non_torch, other.tokens)
+    assert terms("any", gpu_memory_utilization=0.8).share == 0.8
+    assert terms("torch").share == 0.9
+
+
+@pytest.mark.parametrize(
+    ("hw", "tokens", "sequences"),
+    [("h100", 8192, 1024), ("mi300x", 8192, 1024), ("a100", 2048, 256), ("l40s", 2048, 256), ("rtx-4090", 2048, 256)],
+)
+def test_defaults_of_vllm_follow_the_memory_and_the_name_of_a_gpu(hw: str, tokens: int, sequences: int) -> None:
+    found = terms("vllm", hw)
+    assert (found.tokens, found.sequences) == (tokens, sequences)
+
+
+def test_sglang_keeps_what_its_rule_says() -> None:
+    # 512 + 8192 x 1.5 + 256 x 2 + 128 MiB of 79.19 GiB; B300 class: 512 + 16384 x 1.5 + 512 x 2 + 128 of 276.5.
+    kept = (512 + 8192 * 1.5 + 256 * 2 + 128) / 1024
+    assert terms("sglang").share == round(1 - kept / 79.19, 3)
+    assert terms("sglang", "gb300").share == pytest.approx(0.907, abs=0.001)
+    assert [terms("sglang", plan=Plan(tp=tp), version="0.4.9").share for tp in (1.0, 2.0, 4.0, 8.0, 16.0)] == [
+        0.88,
+        0.87,
+        0.85,
+        0.81,
+        0.79,
+    ]
+
+
+def test_memory_outside_pytorch_follows_the_group_and_its_links() -> None:
+    assert terms("vllm").non_torch < 0.3 * GIB < terms("vllm", plan=Plan(tp=2.0)).non_torch
+    assert terms("vllm", "l40s", Plan(tp=2.0)).non_torch != terms("vllm", plan=Plan(tp=2.0)).non_torch
+    many = terms("vllm", plan=Plan(tp=np.asarray([1.0, 2.0])))
+    assert list(np.asarray(many.non_torch)) == [terms("vllm").non_torch, terms("vllm", plan=Plan(tp=2.0)).non_torch]
+
+
+@pytest.mark.parametrize(
+    ("engine", "settings", "said"),
+    [
+        ("sglang", {"gpu_memory_utilization": 0.9}, "SGLang has no engine.gpu_memory_utilization"),
+        ("vllm", {"gpu_memory_utilisation": 0.9}, "did you mean 'gpu_memory_utilization'"),
+        ("vllm", {"gpu_memory_utilization": 1.2}, r"must be a number in \(0, 1\]"),
+        ("vllm", {"gpu_memory_utilization": "much"}, r"must be a number in \(0, 1\]"),
+        ("vllm", {"max_num_seqs": 0}, "whole number from 1"),
+        ("vllm", {"max_num_seqs": 1.5}, "whole number from 1"),
+        ("vllm", {"version": "main"}, "must begin with a number"),
+    ],
+)
+def test_what_an_engine_has_not_is_refused(engine: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        terms(engine, **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("0.19.0", (0, 19, 0)),
+        ("0.10.1.1", (0, 10, 1, 1)),
+        ("0.6.4.post1+dev", (0, 6, 4)),
+        ("1.3.0rc20", (1, 3, 0)),
+        ("main", ()),
+    ],
+)
+def test_releases_are_ordered_by_their_numbers(text: str, found: tuple[int, ...]) -> None:
+    assert numbers(text) == found
+
+
+@pytest.mark.parametrize("name", engines.names())
+def test_every_term_has_a_source_or_a_reason(name: str) -> None:
+    found = terms(name)
+    assert all(found.sources.values())
+    assert {"share", "logit_bytes", "non_torch", "graph_bytes"} <= set(found.sources)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"from": []}, r"needs \[memory.settings\]"),
+        ({"settings": {"share": "x"}}, "must name share, tokens, sequences, block"),
+        ({"from": [{"version": "0"}]}, "misses"),
+        ({"from": [{"version": "0", "sharee": {"value": 1, "source": "x"}}]}, "'sharee' is unknown"),
+        ({"from": [{"version": "0", "share": {"value": 0.9}}]}, "needs a source, or a reason"),
+        (
+            {"from": [{"version": "0", "windows": {"value": "wide", "source": "x"}}]},
+            "must be one of whole, grouped, ratio",
+        ),
+        ({"from": [{"version": "x"}]}, "needs a version"),
+    ],
+)
+def test_a_broken_file_is_named(change: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = {**engines.table("vllm")["memory"], **change}  # type: ignore[dict-item]
+    monkeypatch.setattr(engines, "table", lambda name: {"memory": memory})
+    with pytest.raises(SpecError, match=said):
+        engine_terms._file.__wrapped__("vllm")
