@@ -69,11 +69,12 @@ def query_of(log: Log) -> Query:
     return ask
 
 
-def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread]]:
-    """(logs that a question can be made of, the rest with why)."""
+def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread], list[str]]:
+    """(logs that a question can be made of, the rest with why, notes on the file)."""
     found: list[Judged] = []
     left: list[Unread] = []
-    for row in read(path):
+    rows, notes = read(path)
+    for row in rows:
         if isinstance(row, Unread):
             left.append(row)
             continue
@@ -83,27 +84,31 @@ def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread]]:
             left.append(Unread(row.id, row.model, str(fault)))
     if not found:
         raise SpecError(f"{path}: no row that a question can be made of ({left[0].reason if left else 'it is empty'})")
-    return found, left
+    return found, left, notes
 
 
 def result(path: Path | None = None) -> Result:
     """The score, term by term and engine by engine."""
-    judged, left = logs(path)
+    judged, left, notes = logs(path)
     rows = [row for one in judged for row in _rows(one)]
     terms = grouped(rows, lambda row: (row["term"], row["engine"]), ("term", "engine"), _summary)
     pools = [row for row in rows if row["term"] == "pool"]
     releases = grouped(pools, lambda row: (row["engine"], row["release"]), ("engine", "release"), _summary)
     worst = sorted(pools, key=lambda row: -abs(row["error"]))[:WORST]
-    tables: dict[str, Sequence[Row]] = {
-        "terms": terms, "pool by release": releases, "worst": worst,
-        "left out": [{"id": one.id, "model": one.model, "reason": one.reason} for one in left],
-    }  # fmt: skip
-    metrics = {"logs": len(judged), "left_out": len(left), **_figures(rows)}
+    tables: dict[str, Sequence[Row]] = {"terms": terms, "pool by release": releases, "worst": worst}
+    if left:
+        tables["left out"] = [{"id": one.id, "model": one.model, "reason": one.reason} for one in left]
     missed = _missed(rows)
     return Result(
-        "validate memory", {"logs": str(path) if path else "shipped"}, metrics, tables if left else {k: v for k, v in tables.items() if k != "left out"}, (),
-        tuple(dict.fromkeys(one.log.source for one in judged)), _sentence(rows, missed), not missed,
-    )  # fmt: skip
+        "validate memory",
+        {"logs": str(path) if path else "shipped"},
+        {"logs": len(judged), "left_out": len(left), **_figures(rows)},
+        tables,
+        tuple(notes),
+        tuple(dict.fromkeys(one.log.source for one in judged)),
+        _sentence(rows, missed),
+        not missed,
+    )
 
 
 def _rows(one: Judged) -> list[Row]:

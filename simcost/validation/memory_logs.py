@@ -1,6 +1,6 @@
 """What engines print of memory when they start, one row a start: `workloads/validation/memory.csv`, or a file of the same columns.
 
-Sizes in GiB a GPU, as printed. `model` is a zoo name, a Hugging Face repository or a config; formats that a repository's name states are
+Sizes in GiB a GPU, as printed. `model` is a zoo name, a Hugging Face repository or a config, `config` the path of one where `model` is none; formats that a repository's name states are
 taken from it (fp8-dynamic, w4a16); `set` holds what else the question needs, `hw` the profile where `gpu` does not name it. Most likely
 to be wrong: settings that a log does not print and that are then the engine's defaults. Source: the column `source`.
 """
@@ -46,7 +46,7 @@ _ASKED = (
 )
 _MORE = (
     "model_config_note", "n_gpus", "pp", "dp", "ep", "max_num_batched_tokens", "max_num_seqs", "kv_cache_dtype", "cuda_graphs",
-    "free_before_load_gib", "free_after_load_gib", "free_after_pool_gib", "check", "notes", "set", "hw", "story",
+    "config", "free_before_load_gib", "free_after_load_gib", "free_after_pool_gib", "check", "notes", "set", "hw", "story",
 )  # fmt: skip
 _FORMATS = (
     (r"nvfp4", "nvfp4"), (r"(qwen3|deepseek|glm).*-fp8", "fp8_block"), (r"fp8", "fp8"), (r"w8a8|int8", "int8"),
@@ -83,8 +83,8 @@ class Unread:
     reason: str
 
 
-def read(path: Path | None = None) -> list[Log | Unread]:
-    """All rows of a file, default the shipped one. Raises SpecError naming file, line and column."""
+def read(path: Path | None = None) -> tuple[list[Log | Unread], list[str]]:
+    """(all rows of a file, default the shipped one; notes on columns that are not read). Raises SpecError naming file, line and column."""
     where = path or folder("workloads") / "validation" / "memory.csv"
     try:
         with where.open(encoding="utf-8", newline="") as file:
@@ -94,13 +94,12 @@ def read(path: Path | None = None) -> list[Log | Unread]:
         raise SpecError(f"{where}: {error.strerror or error}") from None
     except (UnicodeDecodeError, csv.Error):
         raise SpecError(f"{where}: not a CSV file in UTF-8") from None
-    for name in columns:
-        if name not in (*_ASKED, *_MORE):
-            raise SpecError(f"{where}: unknown column '{name}'{nearest(name, (*_ASKED, *_MORE))}")
+    unread = [name for name in columns if name not in (*_ASKED, *_MORE)]
+    notes = [f"{where}: column '{name}' is not read{nearest(name, (*_ASKED, *_MORE))}" for name in unread]
     missing = [name for name in _ASKED if name not in columns]
     if missing:
         raise SpecError(f"{where}: missing columns {', '.join(missing)}")
-    return [_row(row, f"{where}:{number}") for number, row in enumerate(rows, 2)]
+    return [_row(row, f"{where}:{number}") for number, row in enumerate(rows, 2)], notes
 
 
 def _row(row: Mapping[str, str], at: str) -> Log | Unread:
@@ -108,7 +107,7 @@ def _row(row: Mapping[str, str], at: str) -> Log | Unread:
     engine = engine_of(row["engine"], at)
     if not engine:
         return Unread(row["id"], name, f"{row['engine']} is no engine that simcost has")
-    model = model_of(name)
+    model = model_of(row.get("config") or name)
     if model is None:
         return Unread(row["id"], name, "no config: neither a name of the zoo nor a repository that it lists")
     device, hw = device_of(row["gpu"]), row.get("hw") or ""
