@@ -152,7 +152,9 @@ def _compressed(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
     if (bits, kind) == (8, "int"):
         return dtype("int8"), activations
     if (bits, kind) == (4, "int"):
-        return block_scaled(dtype("int4"), 1, _positive(weights, "group_size", where, 128), 20), False
+        # A symmetric group has a scale and no zero point.
+        bits_of_group = 16 if weights.get("symmetric", True) else 20
+        return block_scaled(dtype("int4"), 1, _positive(weights, "group_size", where, 128), bits_of_group), False
     raise NotModelled(f"{where}: not modelled yet: quantization_config weights of {bits} bits, type {kind!r}")
 
 

@@ -65,7 +65,7 @@ def _fullest(kept: Kept) -> str:
 def warnings(kept: Kept) -> tuple[str, ...]:
     """What a reader of memory figures must know."""
     w = kept.workload
-    found = [f"{w.model.name}: {note}" for note in w.model.notes] + list(w.notes) + admitted(w) + _tight(kept)
+    found = [f"{w.model.name}: {note}" for note in w.model.notes] + list(w.notes) + admitted(w) + tight(kept)
     if w.model.mtp:
         found.append(
             f"{w.model.name}: num_nextn_predict_layers = {len(w.model.mtp)}: engines load MTP only to speculate; it is not held here"
@@ -73,7 +73,7 @@ def warnings(kept: Kept) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _tight(kept: Kept) -> list[str]:
+def tight(kept: Kept) -> list[str]:
     """A note where the reserve is less than CUDA and NCCL themselves take: the engine starts, and runs out of memory."""
     w, spare = kept.workload, kept.memory.reserve - kept.workload.memory.context
     if not np.any(np.asarray(spare) < 0.0):

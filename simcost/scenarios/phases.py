@@ -213,7 +213,7 @@ def _single(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
-        warnings=(*warnings(query, w), *engine_notes.imported_first(step), *beyond(w.model, found.get("max_context"))), references=references(w, step),
+        warnings=(*warnings(query, w), *fitting.tight(step.kept), *engine_notes.imported_first(step), *beyond(w.model, found.get("max_context"))), references=references(w, step),
         verdict=sentence, fits=fits,
     )  # fmt: skip
 

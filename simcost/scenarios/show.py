@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -146,8 +147,10 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
     )  # fmt: skip
 
 
-def _basis(path: str) -> str:
-    """A price is a market quotation, no property of the part."""
+def _basis(path: str, entry: Mapping[str, Any]) -> str:
+    """A price is a market quotation, no property of the part; a fact may say that it is assumed."""
+    if entry.get("assumed"):
+        return "assumed"
     return {"assumed": "assumed", "price": "quoted"}.get(path.split(".")[0], "datasheet")
 
 
@@ -170,10 +173,11 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     for path, value in values.items():
         entry = stated.get(path, {})
         source = tables["sources"].get(entry.get("source"), "") if "source" in entry else entry.get("reason", "")
+        source = f"{source}; assumed: {entry['assumed']}" if entry.get("assumed") else source
         rows.append(
             {
                 "key": f"hw.{path}", "value": number(value), "stated": f"{float(np.asarray(value)):.6g} (SI, set by hand)" if path in changed else str(entry.get("value")),
-                "basis": "set by hand" if path in changed else _basis(path), "source": "" if path in changed else source,
+                "basis": "set by hand" if path in changed else _basis(path, entry), "source": "" if path in changed else source,
             }
         )  # fmt: skip
     metrics = {

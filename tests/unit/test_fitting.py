@@ -1,0 +1,130 @@
+"""Whether a design fits, in words, and what would make it fit: every change that is named does, and less would not."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+import simcost
+from simcost.cli.app import run
+from simcost.hardware import load
+from simcost.hardware.load import names
+
+
+def advised(model: str, hw: str, sets: dict[str, Any], **phase: int) -> dict[str, str]:
+    """path -> value of the changes that a verdict names."""
+    found = simcost.decode(model, hw, set=sets, **phase)
+    assert not found.metrics["fits"]
+    said = found.verdict.split("fits with ")[1]
+    return dict(re.findall(r"([\w.]+)=([\w.]+)", said))
+
+
+def fits(model: str, hw: str, sets: dict[str, Any], **phase: int) -> bool:
+    return bool(simcost.show_memory(model, hw, set=sets, **phase).metrics["fits"])
+
+
+@pytest.mark.parametrize(("model", "hw", "sets", "phase"), [
+    ("llama-3.1-8b", "h100", {}, {"batch": 64, "context": 8192}), ("gpt-oss-120b", "h100", {}, {"batch": 4, "context": 16_384}),
+    ("llama-3.1-70b", "h200", {"plan.tp": 2}, {"batch": 300, "context": 4096}), ("gemma-3-27b", "l40s", {"plan.tp": 2}, {"batch": 8, "context": 32_768}),
+])  # fmt: skip
+def test_every_change_fits_and_less_does_not(model: str, hw: str, sets: dict[str, Any], phase: dict[str, int]) -> None:
+    changes = advised(model, hw, sets, **phase)
+    assert {"batch", "context"} <= set(changes)
+    for path, text in changes.items():
+        value: Any = float(text) if re.fullmatch(r"[\d.]+", text) else text
+        if path in phase:
+            assert fits(model, hw, sets, **{**phase, path: int(value)})
+            assert not fits(model, hw, sets, **{**phase, path: int(value) + 1})
+            continue
+        assert fits(model, hw, {**sets, path: value}, **phase)
+        if path == "plan.tp":
+            assert value == 2 * sets.get("plan.tp", 1) or not fits(model, hw, {**sets, path: value / 2}, **phase)
+        if path.startswith("engine."):
+            assert not fits(model, hw, {**sets, path: value - 0.01}, **phase)
+
+
+def test_what_no_single_change_mends_is_said() -> None:
+    said = simcost.decode("deepseek-v3", "rtx-4090", batch=1, context=4096).verdict
+    assert said.startswith("DOES NOT FIT: short by")
+    assert said.endswith("no single change of batch, context, tp, formats or share fits")
+
+
+def test_terms_stand_in_the_verdict_in_the_unit_of_logs() -> None:
+    said = simcost.decode("llama-3.1-8b", "h100", batch=64, context=8192).verdict
+    assert "weights 14.99 GiB" in said
+    assert "activations" in said
+    assert "CUDA graphs" in said
+
+
+def test_a_share_that_leaves_too_little_is_said() -> None:
+    notes = simcost.show_memory(
+        "llama-3.1-8b", "h100", set={"engine.gpu_memory_utilization": 0.99}, engine="vllm"
+    ).warnings
+    assert any("expect to run out of memory" in note for note in notes)
+    assert not any("expect to run out" in note for note in simcost.show_memory("llama-3.1-8b", "h100").warnings)
+
+
+def test_more_than_an_engine_runs_at_once_is_said() -> None:
+    notes = simcost.decode("qwen2.5-0.5b", "h100", batch=3000, context=512).warnings
+    assert any(
+        "vLLM runs at most 1,024 sequences at once (engine.max_num_seqs); 3,000 on a replica are asked" in note
+        for note in notes
+    )
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["decode", "--set", "hw.assumed.memory_reserve=0.2"], "'assumed.memory_reserve' is gone: engines' own terms"),
+    (["decode", "--set", "engine.gpu_memory_utilisation=0.9"], "did you mean 'gpu_memory_utilization'"),
+    (["decode", "--engine", "sglang", "--set", "engine.gpu_memory_utilization=0.9"], "SGLang has no engine.gpu_memory_utilization (it has version, mem_fraction_static"),
+    (["decode", "--set", "engine.gpu_memory_utilization=90"], "must be a number in (0, 1], not 90"),
+])  # fmt: skip
+def test_a_wrong_setting_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([words[0], "--model", "llama-3.1-8b", "--hw", "h100", *words[1:]]) == 2
+    found = capsys.readouterr()
+    assert said in found.err
+    assert found.out == ""
+
+
+def test_settings_are_inputs_and_axes() -> None:
+    found = simcost.decode(
+        "llama-3.1-8b", "h100", set={"engine.version": "0.19.0", "engine.max_num_seqs": 256}, engine="vllm"
+    )
+    assert found.inputs["engine_settings"] == {
+        "version": "0.19.0", "gpu_memory_utilization": 0.9, "max_num_batched_tokens": 8192, "max_num_seqs": 256, "block_size": 16,
+    }  # fmt: skip
+    rows = simcost.decode("llama-3.1-8b", "h100", vary={"engine.gpu_memory_utilization": [0.8, 0.9]}).rows
+    assert rows[0]["max_batch"] < rows[1]["max_batch"]
+    engines = simcost.decode("llama-3.1-8b", "h100", vary={"engine": ["any", "vllm", "sglang", "trtllm"]}).rows
+    assert len({row["kv_pool_bytes_per_gpu"] for row in engines}) == 4
+
+
+# What torch or a driver prints, GiB: start-up logs and out-of-memory messages named in the profiles.
+PRINTED = {
+    "h100": (79.10, 79.22), "h200": (139.80, 139.81), "a100": (79.14, 79.33), "a100-40gb": (39.39, 39.59), "h100-nvl": (93.1, 93.1), "gh200": (94.5, 95.1),
+    "l40s": (44.39, 44.42), "rtx-4090": (23.61, 23.65), "rtx-5090": (31.36, 31.51), "b200": (178.35, 178.36), "gb300": (276.5, 276.5), "mi300x": (191.45, 191.98),
+    "mi355x": (287.98, 287.98), "h20": (95.0, 95.58),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_capacity_is_what_torch_prints(name: str) -> None:
+    low, high = PRINTED[name]
+    assert low - 0.005 <= float(load.load(name).capacity) / 2**30 <= high + 0.005
+    assert load.load(name).capacity_assumed == "" or name in ("gh200",)
+
+
+def test_a_capacity_without_a_log_is_said_to_be_assumed() -> None:
+    assumed = [name for name in names() if load.load(name).capacity_assumed]
+    assert {"h800", "b300", "gb200", "gaudi3"} <= set(assumed)
+    notes = simcost.decode("llama-3.1-8b", "h800").warnings
+    assert any(
+        note.startswith("h800: the capacity of its memory is assumed: no log of this very part") for note in notes
+    )
+    assert not any(
+        "capacity of its memory" in note
+        for note in simcost.decode("llama-3.1-8b", "h800", set={"hw.memory.capacity": "79 GiB"}).warnings
+    )
+    row = next(row for row in simcost.show_hardware("h800").tables["facts"] if row["key"] == "hw.memory.capacity")
+    assert row["basis"] == "assumed"
