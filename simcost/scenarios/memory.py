@@ -60,6 +60,7 @@ def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
     terms = w.memory
     rows = [_row(title, getattr(loaded, name), _why(w, name, text)) for name, (title, text) in _LOADED.items()]
     share = f"{terms.names['share']} = {float(terms.share):g}"
+    origin = "set by hand" if "share" in terms.stated else terms.sources["share"]
     step = f"{terms.names['tokens']} = {float(terms.tokens):,.0f}, {terms.names['sequences']} = {float(terms.sequences):,.0f}"
     graphs = "inside the share" if terms.graphs_inside else "outside the share"
     rows += [
@@ -67,7 +68,7 @@ def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
         _row("outside PyTorch", terms.non_torch, terms.sources["non_torch"]),
         _row("All2All buffers", memory.non_torch - terms.non_torch, terms.sources["dispatch_tokens"]),
         _row("CUDA graphs", memory.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
-        _row("reserve", memory.reserve, f"{share} of {terms.share_of}: {terms.sources['share']}"),
+        _row("reserve", memory.reserve, f"{share} of {terms.share_of}: {origin}"),
         _row("pool of the cache", memory.pool, "what is left"),
         _row("capacity", memory.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
     ]  # fmt: skip

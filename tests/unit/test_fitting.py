@@ -60,7 +60,7 @@ def test_terms_stand_in_the_verdict_in_the_unit_of_logs() -> None:
 
 def test_a_share_that_leaves_too_little_is_said() -> None:
     notes = simcost.show_memory(
-        "llama-3.1-8b", "h100", set={"engine.gpu_memory_utilization": 0.99}, engine="vllm"
+        "llama-3.1-8b", "h100", set={"engine.gpu_memory_utilization": 0.995}, engine="vllm"
     ).warnings
     assert any("expect to run out of memory" in note for note in notes)
     assert not any("expect to run out" in note for note in simcost.show_memory("llama-3.1-8b", "h100").warnings)
