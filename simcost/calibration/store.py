@@ -25,6 +25,7 @@ from simcost.calibration.curve import Curve
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.light import LINKS
+from simcost.calibration.one_thread import one_thread
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
@@ -223,7 +224,8 @@ def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tup
 def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
     """A curve through all of `rows`. Raises SpecError when they make none."""
     found: Curve | None = None
-    with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError):  # what comes of them tells rows out of proportion
+    # What comes of numbers out of proportion tells them.
+    with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError), one_thread():
         terms, points = row_terms(family, rows, labels, device)
         found = curves.fit(terms, points, rows.seconds, _ladders(family, rows, labels, device))
     if found is None or not found.sound:
