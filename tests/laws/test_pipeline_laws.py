@@ -16,7 +16,7 @@ from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.ops.stream import Stream
 from simcost.program import Call, Choice, Overlap, Serial, competing, exposed, leading, most_held
-from simcost.scenarios import explain, moved, rules, stages
+from simcost.scenarios import explain, footprint, moved, rules, stages
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import make, sweep, workload
 
@@ -112,12 +112,17 @@ def test_the_longest_context_of_a_pipeline_fits_and_one_more_does_not(
 
 def test_a_pipeline_keeps_the_caches_of_its_sequences_and_of_no_others() -> None:
     one, eight = (
-        metrics("llama-3.1-405b", "h200", True, {"batch": batch, "context": 131072}, DEEP) for batch in (1, 8)
+        footprint.kept(
+            workload(make("llama-3.1-405b", "h200", True, {"batch": batch, "context": 131072}, DEEP, {}, None))
+        )
+        for batch in (1, 8)
     )
-    layers = (
-        one["kv_bytes_per_gpu"] / 15.0
-    )  # with one sequence the last stage is fullest, which samples and has a layer less
-    assert eight["kv_bytes_per_gpu"] == 8 * 16 * layers
+    for mine, theirs in zip(one.ranks, eight.ranks, strict=True):  # which stage is fullest may change
+        sizes = [
+            footprint.shared_out(kept.workload, rank.held, kept.peak).cache
+            for kept, rank in ((one, mine), (eight, theirs))
+        ]
+        assert sizes[1] == 8 * sizes[0]
 
 
 @pytest.mark.parametrize("count", [1, 10, 20, 21])

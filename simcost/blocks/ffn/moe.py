@@ -110,7 +110,7 @@ class MoE(Plain):
         return rows * wide, rows * self.hidden_size
 
     def exchanged_experts(self, plan: Plan) -> Num:
-        return (self.n_routed_experts + plan.redundant_experts) * (plan.exchanges > 0.0)
+        return (self.n_routed_experts + plan.redundant_experts) * ((plan.exchanges > 0.0) & (plan.ep > 1.0))
 
     @property
     def router(self) -> Router:
