@@ -13,6 +13,7 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
 from simcost.hardware import engine_terms, engines, runs
 from simcost.hardware.engine_memory import EngineMemory
+from simcost.hardware.engine_terms import About
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
@@ -83,9 +84,10 @@ def build(
     # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
+    about = About(model.family, lower.has_experts(model), bool(model.tower))
     view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(
-        model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan)
+        model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan, about)
     )
     return replace(found, notes=(_defaults(found), *lower.padding(model, plan, storage), *_device_notes(device)))
 

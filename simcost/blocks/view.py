@@ -132,6 +132,10 @@ class Block(Protocol):
         format; elements of the copies that enter them in the format in which experts compute)."""
         ...
 
+    def expanded_elements(self, plan: Plan) -> Num:
+        """Elements of a cached token that a prefill in chunks expands anew on one rank."""
+        ...
+
     def exchanged_experts(self, plan: Plan) -> Num:
         """Experts, copies of busy ones included, to which tokens may travel; 0 where none do."""
         ...
@@ -155,6 +159,9 @@ class Plain:
 
     def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
         return 0.0, 0.0
+
+    def expanded_elements(self, plan: Plan) -> Num:
+        return 0.0
 
     def exchanged_experts(self, plan: Plan) -> Num:
         return 0.0

@@ -15,7 +15,9 @@ from simcost.num import Num
 class EngineMemory:
     """Terms of one engine and release on a device. share: of what `share_of` says; tokens: rows of the largest step; sequences: that
     run at once; block: tokens of a page of the cache; logit_bytes: for every sequence and vocabulary entry, besides the logits in the
-    activations' format; names: what the engine calls the settings; sources: where each term is from; stated: what the user set."""
+    activations' format; kept_logit_bytes: of them that stand at all times; sampled: sequences that the largest step samples; group_ratio:
+    numbers of layers of two kinds that differ by less share a group's size; steps_in_flight: whose rows a window keeps; experts_tokens: rows
+    of a step that pass the experts at once; names: what the engine calls the settings; sources: where each term is from; stated: what the user set."""
 
     engine: str
     version: str
@@ -25,16 +27,24 @@ class EngineMemory:
     sequences: Num
     block: Num
     windows: str
+    chunks: str
+    group_ratio: Num
+    steps_in_flight: Num
     window_ratio: Num
     latent_multiple: Num
     vocabulary_multiple: Num
     absorbed: str
     mxfp4_multiples: tuple[float, float]
     logit_bytes: Num
+    kept_logit_bytes: Num
     sequence_bytes: Num
+    sampled: Num
     tower_bytes: Num
     experts_stay: bool
+    experts_tokens: Num
+    mla_workspace_tokens: Num
     dispatch_tokens: Num
+    exchange_bytes: Num
     non_torch: Num
     context: Num
     graphs_inside: bool

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -20,7 +21,7 @@ from simcost.hardware import engines
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
-from simcost.num import Num, maximum, where
+from simcost.num import Mask, Num, maximum, where
 from simcost.plan import Plan
 
 OF_ANY = "vllm"  # whose terms stand for engine=any and engine=torch
@@ -30,29 +31,47 @@ VERSION = "version"
 SHARES_OF = ("all", "free before load", "free after load", "free after peak")
 WINDOWS = ("whole", "grouped", "ratio")
 ABSORBED = ("apart", "merged")
-_NUMBERS = ("latent_multiple", "vocabulary_multiple", "logit_bytes", "dispatch_tokens")
+_NUMBERS = (
+    "latent_multiple", "vocabulary_multiple", "logit_bytes", "kept_logit_bytes", "dispatch_tokens", "group_ratio", "experts_tokens",
+    "mla_workspace_tokens", "steps_in_flight",
+)  # fmt: skip
 _BYTES = (
     "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
-    "graph_bytes", "graph_layer_bytes", "graph_experts_bytes",
+    "graph_bytes", "graph_layer_bytes", "graph_experts_bytes", "exchange_bytes",
 )  # fmt: skip
 _FLAGS = ("experts_stay", "graphs_inside")
-_WORDS = {"share_of": SHARES_OF, "windows": WINDOWS, "absorbed": ABSORBED}
-_OTHERS = ("share", "tokens", "sequences", "block", "graph_sequences", "mxfp4_multiples", "window_ratio")
-_OPTIONAL = ("window_ratio",)
+_WORDS = {"share_of": SHARES_OF, "windows": WINDOWS, "chunks": WINDOWS, "absorbed": ABSORBED}
+_OTHERS = (
+    "share", "tokens", "sequences", "block", "graph_sequences", "mxfp4_multiples", "window_ratio", "sampled", "tower_share",
+)  # fmt: skip
+_OPTIONAL = ("window_ratio", "sampled", "tower_share")
+_HEAD = ("version", "models")
 _TERMS = (*_NUMBERS, *_BYTES, *_FLAGS, *_WORDS, *_OTHERS)
 _KEPT = (
     "kept_bytes", "kept_token_bytes", "kept_sequence_bytes", "kept_rank_bytes", "kept_replica_bytes", "least", "least_above",
 )  # fmt: skip
 
 
-def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) -> EngineMemory:
-    """The terms of an engine for a device and a plan. `settings`: by the engine's own names, and `version`. Raises SpecError for what
-    the engine has not, naming what it has."""
+@dataclass(frozen=True, slots=True)
+class About:
+    """What terms ask of a model: its `model_type`, whether it has routed experts, whether a vision tower."""
+
+    family: str = ""
+    experts: bool = False
+    tower: bool = False
+
+
+def terms(
+    engine: str, settings: Mapping[str, Any], device: Device, plan: Plan, about: About | None = None
+) -> EngineMemory:
+    """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`. Raises SpecError for
+    what the engine has not, naming what it has."""
+    about = about or About()
     whose = OF_ANY if engine in (ANY, TORCH) else engine
     names = setting_names(whose)
     stated = _stated(whose, names, settings)
     version = str(stated.pop(VERSION, "")) or "newest"
-    found, sources = _at(whose, version)
+    found, sources = _at(whose, version, about)
     if engine in (ANY, TORCH) and "share" not in stated:
         found = {**found, "share": {"value": SHARE_OF_ANY}}
         sources = {**sources, "share": f"engine={engine}: vLLM's default up to 0.19"}
@@ -60,11 +79,13 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
     sequences = stated.get("sequences", _sized(found["sequences"], device, plan))
     graphs = _sized(found["graph_sequences"], device, plan)
     share = stated["share"] if "share" in stated else _share(found["share"], device, plan, tokens, graphs)
+    if about.tower and "tower_share" in found and "share" not in stated:
+        share = share * float(found["tower_share"]["value"])
     several = plan.tp * plan.cp * plan.replicas > 1.0
     bridged = device.scaleup is not None and device.scaleup.topology != "host"
     link = "non_torch_nvlink" if bridged else "non_torch_pcie"
     sources = {**sources, "non_torch": sources[link if np.any(several) else "non_torch_alone"]}
-    size = {name: units.parse(str(found[name]["value"]), "bytes", name) for name in _BYTES}
+    size = {name: _bytes(_of_device(found[name], device), name) for name in _BYTES}
     ratio = found.get("window_ratio", {"value": 1.0})
     return EngineMemory(
         engine=whose,
@@ -74,17 +95,27 @@ def terms(engine: str, settings: Mapping[str, Any], device: Device, plan: Plan) 
         tokens=tokens,
         sequences=sequences,
         block=stated.get("block", _sized(found["block"], device, plan)),
-        windows=found["windows"]["value"],
+        windows=_of_family(found["windows"], about),
+        chunks=_of_family(found["chunks"], about),
+        group_ratio=float(found["group_ratio"]["value"]),
+        steps_in_flight=float(found["steps_in_flight"]["value"])
+        if np.all(np.asarray(plan.pp) == 1.0)
+        else 1.0 * np.asarray(plan.pp),
         window_ratio=float(ratio["value"]),
         latent_multiple=float(found["latent_multiple"]["value"]),
         vocabulary_multiple=float(found["vocabulary_multiple"]["value"]),
         absorbed=found["absorbed"]["value"],
         mxfp4_multiples=_mxfp4(found["mxfp4_multiples"], device),
         logit_bytes=float(found["logit_bytes"]["value"]),
+        kept_logit_bytes=float(found["kept_logit_bytes"]["value"]),
         sequence_bytes=size["sequence_bytes"],
+        sampled=float(found["sampled"]["value"]) if "sampled" in found else sequences,
         tower_bytes=size["tower_bytes"],
         experts_stay=found["experts_stay"]["value"],
+        experts_tokens=float(found["experts_tokens"]["value"]),
+        mla_workspace_tokens=float(found["mla_workspace_tokens"]["value"]),
         dispatch_tokens=float(found["dispatch_tokens"]["value"]),
+        exchange_bytes=size["exchange_bytes"],
         non_torch=where(several, size[link], size["non_torch_alone"]),
         context=where(several, size["context_group"], size["context_alone"]),
         graphs_inside=found["graphs_inside"]["value"],
@@ -163,14 +194,31 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _at(engine: str, version: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """(terms, sources) of a release: of each term the latest that is not newer."""
+def _at(engine: str, version: str, about: About) -> tuple[dict[str, Any], dict[str, str]]:
+    """(terms, sources) of a release: of each term the latest that is not newer. An entry may be of dense models alone."""
     found: dict[str, Any] = {}
     for entry in _file(engine)[1]:
+        if entry.get("models") == "dense" and about.experts:
+            continue
         if version == "newest" or numbers(entry["version"]) <= numbers(version):
-            found |= {name: term for name, term in entry.items() if name != "version"}
+            found |= {name: term for name, term in entry.items() if name not in _HEAD}
     sources = {name: str(term.get("source") or f"assumed: {term['reason']}") for name, term in found.items()}
     return found, sources
+
+
+def _bytes(text: str, at: str) -> float:
+    """A size that may be nothing. [B]"""
+    return 0.0 if text == "0 B" else units.parse(text, "bytes", at)
+
+
+def _of_family(term: Mapping[str, Any], about: About) -> str:
+    """A word that holds of some families of models alone; of others the layers hold the whole context."""
+    return str(term["value"]) if about.family in term.get("families", (about.family,)) else "whole"
+
+
+def _of_device(term: Mapping[str, Any], device: Device) -> str:
+    """A size that may be another on devices without fp8 arithmetic."""
+    return str(term["before_fp8"] if "before_fp8" in term and "fp8" not in device.peaks else term["value"])
 
 
 def _sized(term: Mapping[str, Any], device: Device, plan: Plan) -> Num:
@@ -199,8 +247,10 @@ def _share(term: Mapping[str, Any], device: Device, plan: Plan, tokens: Num, gra
         for tier in reversed(term["ranks"][:-1]):
             found = where(ranks < tier["below"], float(tier["value"]), found)
         return found
-    kept = {name: units.parse(str(term[name]), "bytes", name) for name in _KEPT}
     apart = plan.replicas > 1.0
+    if "reserved" in term:
+        return _reserved(term, device, ranks, apart)
+    kept = {name: units.parse(str(term[name]), "bytes", name) for name in _KEPT}
     total = (
         kept["kept_bytes"] + maximum(tokens, 2048.0) * kept["kept_token_bytes"] + graphs * kept["kept_sequence_bytes"]
     )
@@ -209,6 +259,21 @@ def _share(term: Mapping[str, Any], device: Device, plan: Plan, tokens: Num, gra
     )
     total = where(device.capacity > kept["least_above"], maximum(total, kept["least"]), total)
     return maximum(np.round((device.capacity - total) / device.capacity, 3), 0.05)
+
+
+def _reserved(term: Mapping[str, Any], device: Device, ranks: Num, apart: Mask) -> Num:
+    """The share that a reserve by size of the device leaves, rounded as SGLang rounds."""
+    found: Num = 0.0
+    for tier in reversed(term["reserved"]):
+        if "share" in tier:
+            left: Num = float(tier["share"])
+        else:
+            size, each = (_bytes(str(tier[name]), name) for name in ("bytes", "rank_bytes"))
+            more = where(apart, units.parse(str(term.get("replica_bytes", "1 kB")), "bytes", "replica_bytes"), 0.0)
+            left = np.round((device.capacity - size - each * ranks - more) / device.capacity, 3)
+        below = units.parse(tier["below"], "bytes", "tier") if "below" in tier else np.inf
+        found = where(device.capacity < below, left, found)
+    return found
 
 
 def _mxfp4(term: Mapping[str, Any], device: Device) -> tuple[float, float]:
@@ -233,8 +298,10 @@ def _file(engine: str) -> tuple[Mapping[str, str], tuple[Mapping[str, Any], ...]
         version = str(entry.get("version", ""))
         if not numbers(version):
             raise SpecError(f"{where_}: an entry of memory.from needs a version")
+        if entry.get("models", "dense") != "dense":
+            raise SpecError(f"{where_}: memory from {version}: models = {entry['models']!r} must be 'dense'")
         for name, term in entry.items():
-            if name != "version":
+            if name not in _HEAD:
                 _check(f"{where_}: memory from {version}: '{name}'", name, term)
         seen |= set(entry)
     if [numbers(entry["version"]) for entry in entries] != sorted(numbers(entry["version"]) for entry in entries):
@@ -258,4 +325,4 @@ def _check(at: str, name: str, term: Any) -> None:
     if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
         raise SpecError(f"{at} must be a number of at least 0, not {value!r}")
     if name in _BYTES:
-        units.parse(str(value), "bytes", at)
+        _bytes(str(value), at)

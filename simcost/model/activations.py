@@ -18,27 +18,35 @@ from simcost.plan import Plan
 from simcost.routing import Routing
 
 COPIES = 4.0  # of the hidden states inside a layer
+HANDED_ON = 2.0  # of them more where a pipeline hands on hidden states and residual
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """Bytes of a token: hidden, the hidden states; inside, the buffers of the widest layer; experts, those of routed experts; and of a
-    sequence at the sampler; tower: of a vision tower's largest image. stay: whether the experts' are kept; sequences: the most that are sampled at once."""
+    """Bytes of a token: hidden, the hidden states, of which `copies` stand inside a layer; inside, the buffers of the widest layer; experts,
+    those of routed experts, of `experts_tokens` rows at most; and of a sequence at the sampler. fixed: inside a layer whatever the rows;
+    always: at all times, tables of the sampler and a tower's largest image. stay: whether the experts' are kept; sequences: the most that
+    are sampled at once."""
 
     hidden: Num
+    copies: Num
     inside: Num
+    fixed: Num
     experts: Num
+    experts_tokens: Num
     sampled: Num
-    tower: Num
+    always: Num
     stay: bool
     sequences: Num
 
     def bytes_of(self, tokens: Num, samples: Num) -> Num:
         """Peak of a step of `tokens` rows on a rank; samples: 1 where the rank samples, else 0. [B]"""
-        layer = self.inside if self.stay else maximum(self.inside, self.experts)
+        experts = minimum(tokens, self.experts_tokens) * self.experts
+        layer = tokens * self.inside + self.fixed
+        layer = layer if self.stay else maximum(layer, experts)
         sampler = samples * (minimum(self.sequences, tokens) * self.sampled + tokens * self.hidden)
-        most = maximum(tokens * (layer + COPIES * self.hidden), sampler)
-        return most + self.tower + (tokens * self.experts if self.stay else 0.0)
+        most = maximum(layer + tokens * self.copies * self.hidden, sampler)
+        return most + self.always + (experts if self.stay else 0.0)
 
 
 def peak(
@@ -52,26 +60,38 @@ def peak(
     """The coefficients of a rank's peak. `experts`: the formats in which their weights are stored and rows enter them."""
     stored, entering = experts
     inside: Num = 0.0
+    fixed: Num = 0.0
     routed: Num = 0.0
     for _, block in model.blocks():
         inside = maximum(inside, activation.tensor_bytes(block.peak_elements(plan)))
+        fixed = maximum(fixed, activation.tensor_bytes(engine.mla_workspace_tokens * block.expanded_elements(plan)))
         wide, rows = block.expert_elements(plan, routing, engine.tokens)
         copy = entering.tensor_bytes(rows) if entering.bits < activation.bits else 0.0
         routed = maximum(routed, activation.tensor_bytes(wide) + copy)
-    sampled = model.vocab_size * (engine.logit_bytes + activation.bits / 8.0) + engine.sequence_bytes
-    extra = engine.tower_bytes if model.tower else 0.0
-    stay = engine.experts_stay and stored.name != "mxfp4"  # whose Triton kernels free what they took
-    return Peak(activation.tensor_bytes(model.hidden_size), inside, routed, sampled, extra, stay, engine.sequences)
+    tables = engine.sequences * model.vocab_size * engine.kept_logit_bytes
+    return Peak(
+        hidden=activation.tensor_bytes(model.hidden_size),
+        copies=COPIES + HANDED_ON * (plan.pp > 1.0),
+        inside=inside,
+        fixed=fixed,
+        experts=routed,
+        experts_tokens=engine.experts_tokens,
+        sampled=model.vocab_size * (engine.logit_bytes + activation.bits / 8.0) + engine.sequence_bytes,
+        always=tables + (engine.tower_bytes if model.tower else 0.0),
+        stay=engine.experts_stay and stored.name != "mxfp4",  # whose Triton kernels free what they took
+        sequences=engine.sampled,
+    )
 
 
-def exchange_bytes(model: ModelSpec, plan: Plan, activation: Dtype, engine: EngineMemory) -> Num:
-    """Buffers of the low-latency All2All, a slot for every token of a step and expert, twice to send and twice to receive (DeepEP
-    `csrc/config.hpp`, LowLatencyLayout). [B]"""
+def exchange_bytes(model: ModelSpec, plan: Plan, activation: Dtype, low_latency: bool, engine: EngineMemory) -> Num:
+    """Buffers of DeepEP's All2All: one for NVLink, and for low latency a slot for every token of a step and expert, twice to send and twice
+    to receive (`csrc/config.hpp`, LowLatencyLayout). [B]"""
     experts: Num = 0.0
     for _, block in model.blocks():
         experts = maximum(experts, block.exchanged_experts(plan))
     message = activation.tensor_bytes(model.hidden_size) + _HEADER
-    return 4.0 * experts * engine.dispatch_tokens * message
+    slots = 4.0 * experts * engine.dispatch_tokens * message if low_latency else 0.0
+    return slots + engine.exchange_bytes * (experts > 0.0)
 
 
 _HEADER = 16.0  # bytes

@@ -22,8 +22,6 @@ from simcost.num import Num, ceil, maximum, minimum, where
 from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
 
-_ALIKE = 1.25  # kinds of layers whose numbers differ by less share the larger number as the size of a group
-
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -40,13 +38,19 @@ def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], engine: EngineMem
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
         for block in _attention(blocks):
             each = count * _up(block.state_elements(1.0, plan), engine.latent_multiple)
-            same = next((i for i, kind in enumerate(found) if _alike(kind.mask, block.mask)), None)
+            mask = _held(block.mask, engine)
+            same = next((i for i, kind in enumerate(found) if _alike(kind.mask, mask)), None)
             if same is None:
-                found.append(Kind(block.mask, 0.0 + count, each))
+                found.append(Kind(mask, 0.0 + count, each))
             else:
                 old = found[same]
                 found[same] = Kind(old.mask, old.layers + count, old.elements + each)
-    return _grouped(found) if engine.windows == "grouped" and len(found) > 1 else found
+    return _grouped(found, engine.group_ratio) if engine.windows == "grouped" and len(found) > 1 else found
+
+
+def _held(mask: Mask, engine: EngineMemory) -> Mask:
+    """A mask as an engine's cache knows it: chunked layers count as full ones where it has no bound for them."""
+    return Mask() if mask.chunk is not None and engine.chunks == "whole" else mask
 
 
 def _attention(layer: Layer) -> list[Attention]:
@@ -61,14 +65,14 @@ def _alike(one: Mask, other: Mask) -> bool:
     )
 
 
-def _grouped(found: list[Kind]) -> list[Kind]:
+def _grouped(found: list[Kind], ratio: Num) -> list[Kind]:
     """Every kind in whole groups of one size: the fewest layers of a kind, or the most where kinds are about as many."""
     least: Num = np.inf
     most: Num = 0.0
     for kind in found:
         least = minimum(least, where(kind.layers > 0.0, kind.layers, np.inf))
         most = maximum(most, kind.layers)
-    size = where(most < _ALIKE * least, most, least)
+    size = where(most < ratio * least, most, least)
     return [_whole(kind, size) for kind in found]
 
 
@@ -105,10 +109,11 @@ def held_tokens(kind: Kind, found: Sequence[Kind], context: Num, engine: EngineM
         return engine.window_ratio * whole if mask.bounded else whole
     if not mask.bounded or engine.windows == "whole":
         return whole
+    coming = engine.tokens * engine.steps_in_flight
     if mask.chunk is not None:
-        return _up(minimum(context, mask.chunk + engine.tokens), engine.block)
+        return _up(minimum(context, mask.chunk + coming), engine.block)
     assert mask.window is not None
-    return _up(minimum(context, mask.window - 1.0 + engine.tokens), engine.block) + engine.block
+    return _up(minimum(context, mask.window - 1.0 + coming), engine.block) + engine.block
 
 
 def _span(mask: Mask) -> Num:

@@ -69,14 +69,14 @@ def of_blocks(
 
 
 def rotary(model: ModelSpec) -> Loaded:
-    """Tables of cosines and sines, one for every width that occurs, over all positions that the config allows."""
-    if model.max_positions is None or not _is_rotary(model):
+    """Tables of cosines and sines, one for every width that occurs, over all positions that the config allows, scaled ones with theirs."""
+    if not model.rotary_rows or not _is_rotary(model):
         return Loaded()
     widths: list[Num] = []
     for _, block in model.blocks():
         if isinstance(block, Attention) and not any(np.array_equal(block.rotary_width, width) for width in widths):
             widths.append(block.rotary_width)
-    return Loaded(rotary=model.base.tensor_bytes(model.max_positions * sum(widths, 0.0)))
+    return Loaded(rotary=model.base.tensor_bytes(sum(model.rotary_rows) * sum(widths, 0.0)))
 
 
 def tower(model: ModelSpec, plan: Plan) -> Loaded:

@@ -19,7 +19,7 @@ from simcost.blocks.view import ROLES, Attention, Block
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader, flatten
-from simcost.model import keys, quant
+from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
 from simcost.num import Num
 from simcost.registry import discover
@@ -31,7 +31,7 @@ KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
     """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
-    vision tower that engines load beside it."""
+    vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep."""
 
     name: str
     hidden_size: Num
@@ -46,6 +46,8 @@ class ModelSpec:
     quantisation: quant.Quantisation | None
     max_positions: float | None
     tower: float
+    family: str
+    rotary_rows: tuple[float, ...]
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
@@ -228,6 +230,7 @@ def _spec(
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
+        str(r.config.get("model_type", "")), rotary.rows(r.config),
         tuple(r.notes), tuple(unused), frozenset(r.scalar),
     )  # fmt: skip
 

@@ -54,10 +54,13 @@ def shared_out(w: Workload, held: stages.Held, peak: Peak, batch: Num | None = N
 
 
 def _exchange(w: Workload) -> Num:
-    """Buffers of the All2All of a decode step in a graph, where engines take the low-latency kernels; on a rack they take NVLink's. [B]"""
-    rack = w.device.scaleup is not None and np.all(w.device.scaleup.rack)
-    wanted = w.plan.all_to_all == "low_latency" or (w.plan.all_to_all == "auto" and w.phase.decode and not rack)
-    return activations.exchange_bytes(w.model, w.plan, w.view.activation, w.memory) if wanted else 0.0
+    """Buffers of the All2All: in decode engines take the low-latency kernels; on a rack those of NVLink, whose buffers are not known. [B]"""
+    rack = w.device.scaleup is not None and bool(np.all(w.device.scaleup.rack))
+    mode = w.plan.all_to_all
+    if mode in ("nccl", "nvlink") or (mode == "auto" and rack):
+        return 0.0
+    low_latency = mode == "low_latency" or (mode == "auto" and w.phase.decode)
+    return activations.exchange_bytes(w.model, w.plan, w.view.activation, low_latency, w.memory)
 
 
 def _rows(w: Workload, batch: Num) -> Num:

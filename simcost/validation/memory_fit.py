@@ -23,6 +23,7 @@ from simcost.validation.memory import Judged, query_of
 
 _NEAR = 0.01  # of a size: logs print two decimals
 _REWEIGHT = 20
+RUNNER_V2 = (0, 25)  # the release from which models without experts sample otherwise
 TRITON = (0, 17)  # the release whose sampler is a Triton kernel
 
 
@@ -103,7 +104,7 @@ def _family(one: Judged) -> str:
 
 def _sampled(one: Judged) -> _Row | None:
     """A log whose peak is at the sampler, and whose rank samples."""
-    if "activations" not in one.log.printed:
+    if "activations" not in one.log.printed or numbers(str(one.log.sets.get("engine.version", "0"))) >= RUNNER_V2:
         return None
     kept = footprint.kept(workload(query_of(one.log)))
     w, peak = kept.workload, kept.peak
@@ -111,7 +112,7 @@ def _sampled(one: Judged) -> _Row | None:
     hidden, width = _one(peak.hidden), w.view.activation.bits / 8.0
     layer = tokens * (_one(peak.inside) + activations.COPIES * hidden)
     printed, experts = one.log.printed["activations"], tokens * _one(peak.experts) * peak.stay
-    known = tokens * hidden + experts + _one(peak.tower) + rows * _one(w.model.vocab_size) * width
+    known = tokens * hidden + experts + _one(peak.always) + rows * _one(w.model.vocab_size) * width
     if printed < 1.1 * (layer + experts) or "samples nothing" in one.log.story:
         return None
     entries, old = rows * _one(w.model.vocab_size), float(_old(one))

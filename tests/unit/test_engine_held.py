@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from simcost.errors import SpecError
-from simcost.model import activations, cache, load
+from simcost.model import activations, cache, load, rotary
 from simcost.model.spec import from_config
 from simcost.model.tower import tower
 from simcost.scenarios import footprint
@@ -17,6 +17,7 @@ from simcost.scenarios.footprint import Kept
 from simcost.scenarios.query import make, workload
 
 GIB = 2.0**30
+V19 = {"engine": "vllm", "engine__version": "0.19.0"}
 MIB = 2.0**20
 
 
@@ -41,11 +42,16 @@ def request_tokens(found: Kept) -> list[tuple[str, float, float]]:
 
 def test_layers_stand_in_groups_of_equal_size() -> None:
     """Gemma 3: 10 full and 52 window layers, in groups of ten: 70. A window holds 1,023 + 8,192 tokens, at most the context, and a page more."""
-    assert sorted(request_tokens(kept("gemma-3-27b"))) == [("causal", 10.0, 8192.0), ("window 1024", 60.0, 8208.0)]
-    assert sorted(request_tokens(kept("gemma-3-27b", context=20_000))) == [
+    assert sorted(request_tokens(kept("gemma-3-27b", **V19))) == [
+        ("causal", 10.0, 8192.0),
+        ("window 1024", 60.0, 8208.0),
+    ]
+    assert sorted(request_tokens(kept("gemma-3-27b", context=20_000, **V19))) == [
         ("causal", 10.0, 20_000.0),
         ("window 1024", 60.0, 9232.0),
     ]
+    # From 0.26 on two steps may be in flight.
+    assert request_tokens(kept("gemma-3-27b", context=20_000))[0][2] == 17_424.0
     # As many of both: one size; Llama 4: 36 chunked layers are three groups of twelve, without the page.
     assert sorted(request_tokens(kept("gpt-oss-20b"))) == [("causal", 12.0, 8192.0), ("window 128", 12.0, 8208.0)]
     assert sorted(request_tokens(kept("llama-4-scout", plan__tp=4))) == [
@@ -129,16 +135,16 @@ def test_a_tower_of_an_unknown_family_is_said() -> None:
 
 
 def test_the_peak_is_at_the_sampler_or_in_the_widest_layer() -> None:
-    wide = kept("llama-3.1-8b", engine__max_num_seqs=1, engine__max_num_batched_tokens=10_000)
+    wide = kept("llama-3.1-8b", engine__max_num_seqs=1, engine__max_num_batched_tokens=10_000, **V19)
     assert wide.memory.activations == pytest.approx(10_000 * 2 * (4 * 4096 + 3 * 14336))
-    many = kept("llama-3.1-8b", engine__max_num_seqs=1024, engine__max_num_batched_tokens=1024)
+    many = kept("llama-3.1-8b", engine__max_num_seqs=1024, engine__max_num_batched_tokens=1024, **V19)
     terms = many.workload.memory
     assert many.memory.activations == pytest.approx(
         1024 * (128256 * (terms.logit_bytes + 2) + terms.sequence_bytes) + 1024 * 4096 * 2
     )
     # The first of two stages samples nothing.
-    first, last = kept("llama-3.1-8b", plan__pp=2).ranks
-    at = kept("llama-3.1-8b", plan__pp=2)
+    at = kept("llama-3.1-8b", plan__pp=2, **V19)
+    first, last = at.ranks
     sizes = [
         float(np.asarray(footprint.shared_out(at.workload, rank.held, at.peak).activations)) for rank in (first, last)
     ]
@@ -167,7 +173,9 @@ def test_graphs_follow_layers_and_captured_sizes() -> None:
 
 def test_buffers_of_the_exchange_hold_a_slot_for_every_token_and_expert() -> None:
     found = kept("deepseek-v3", "h200", plan__ep=32)
-    assert found.memory.non_torch - found.workload.memory.non_torch == pytest.approx(4 * 256 * 256 * (2 * 7168 + 16))
+    assert found.memory.non_torch - found.workload.memory.non_torch == pytest.approx(
+        4 * 256 * 256 * (2 * 7168 + 16) + GIB
+    )
     assert (
         kept("deepseek-v3", "h200", plan__tp=8).memory.non_torch
         == kept("deepseek-v3", "h200", plan__tp=8).workload.memory.non_torch
@@ -176,3 +184,33 @@ def test_buffers_of_the_exchange_hold_a_slot_for_every_token_and_expert() -> Non
         kept("deepseek-v3", "gb200", plan__ep=32).memory.non_torch
         == kept("deepseek-v3", "gb200", plan__ep=32).workload.memory.non_torch
     )
+
+
+def test_a_table_of_penalties_and_an_expansion_of_latents_stand_beside() -> None:
+    """Model runner V2 keeps counts of all sequences; a prefill of MLA in chunks expands 65,536 cached tokens."""
+    old, new = (kept("llama-3.1-8b", engine="vllm", engine__version=v).peak for v in ("0.24", "0.28"))
+    assert (old.always, new.always) == (0.0, 1024 * 128_256 * 4.125)
+    assert new.sampled < old.sampled / 5
+    before, now = (
+        kept("deepseek-v3", "h200", plan__tp=8, engine="vllm", engine__version=v).peak.fixed for v in ("0.10", "0.19")
+    )
+    assert (before, now) == (0.0, 65_536 * 16 * 256 * 2)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "rows"),
+    [
+        ({}, (8192.0,)), ({"rope_type": "linear", "factor": 8.0}, (65_536.0,)), ({"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096}, (16_384.0,)),
+        ({"type": "longrope", "original_max_position_embeddings": 4096}, (12_288.0,)), ({"rope_type": "llama3", "factor": 8.0}, (8192.0,)),
+        ({"rope_type": "default", "mrope_section": [16, 24, 24]}, (32_768.0,)),
+        ({"full_attention": {"rope_type": "linear", "factor": 2.0}, "sliding_attention": {"rope_type": "default"}}, (16_384.0, 8192.0)),
+    ],
+)  # fmt: skip
+def test_a_rotary_table_has_the_rows_of_its_scaling(scaling: dict[str, Any], rows: tuple[float, ...]) -> None:
+    assert rotary.rows({"max_position_embeddings": 8192, "rope_scaling": scaling}) == rows
+    assert rotary.rows({"rope_scaling": scaling}) == ()
+    if len(rows) == 1:
+        assert rotary.rows({"max_position_embeddings": 8192, "rope_scaling": scaling, "rope_local_base_freq": 1e4}) == (
+            *rows,
+            8192.0,
+        )

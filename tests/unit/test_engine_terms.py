@@ -10,7 +10,7 @@ import pytest
 from simcost.errors import SpecError
 from simcost.hardware import engine_terms, engines, load
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.hardware.engine_terms import numbers
+from simcost.hardware.engine_terms import About, numbers
 from simcost.plan import Plan
 
 GIB = 2.0**30
@@ -23,7 +23,7 @@ def terms(engine: str, hw: str = "h100", plan: Plan | None = None, **settings: A
 def test_a_term_holds_from_its_release_on() -> None:
     assert terms("vllm", version="0.16.1").logit_bytes > 2.5 * terms("vllm", version="0.17.0").logit_bytes
     assert [terms("vllm", version=v).share for v in ("0.19.9", "0.20", "0.27.0")] == [0.9, 0.92, 0.92]
-    assert [terms("vllm", version=v).graphs_inside for v in ("0.20.2", "0.21.0rc1")] == [False, True]
+    assert [terms("vllm", version=v).graphs_inside for v in ("0.19.1", "0.20.0rc1")] == [False, True]
     assert [terms("vllm", version=v).windows for v in ("0.9.2", "0.10.1.1")] == ["whole", "grouped"]
     assert terms("vllm").version == "newest"
     assert terms("vllm").share == terms("vllm", version="999").share
@@ -51,13 +51,50 @@ def test_sglang_keeps_what_its_rule_says() -> None:
     kept = (512 + 8192 * 1.5 + 256 * 2 + 128) / 1024
     assert terms("sglang").share == round(1 - kept / 79.19, 3)
     assert terms("sglang", "gb300").share == pytest.approx(0.907, abs=0.001)
-    assert [terms("sglang", plan=Plan(tp=tp), version="0.4.9").share for tp in (1.0, 2.0, 4.0, 8.0, 16.0)] == [
+    assert [terms("sglang", plan=Plan(tp=tp), version="0.4.5").share for tp in (1.0, 2.0, 4.0, 8.0, 16.0)] == [
         0.88,
         0.87,
         0.85,
         0.81,
         0.79,
     ]
+
+
+def test_older_rules_of_sglang_go_by_the_size_of_a_gpu() -> None:
+    found = {
+        hw: [terms("sglang", hw, Plan(tp=tp), version="0.5.1").share for tp in (1.0, 8.0)]
+        for hw in ("h200", "h100", "l40s", "b200", "mi300x")
+    }
+    # (total - reserve) / total, where the reserve is 2.8, 9.5, 12 or 32 GiB and half a GiB for a rank more.
+    expected = {
+        "h200": [0.911, 0.886],
+        "h100": [0.874, 0.83],
+        "l40s": [0.775, 0.696],
+        "b200": [0.821, 0.821],
+        "mi300x": [0.833, 0.833],
+    }
+    for hw, shares in expected.items():
+        assert found[hw] == pytest.approx(shares, abs=0.004), hw
+    assert terms("sglang", "h200", version="0.4.7").share == 0.88
+    assert terms("sglang", "h200", version="0.4.6").share == pytest.approx(1 - 13 / 139.81, abs=0.001)
+
+
+def test_terms_know_what_kind_of_model_asks() -> None:
+    dense, experts = (
+        engine_terms.terms("vllm", {"version": "0.26"}, load.load("h100"), Plan(), About("x", moe))
+        for moe in (False, True)
+    )
+    assert (dense.logit_bytes, experts.logit_bytes) == (4.0, 12.62)
+    assert (dense.graphs_inside, experts.graphs_inside) == (False, True)
+    assert (dense.kept_logit_bytes, experts.kept_logit_bytes) == (4.125, 0.0)
+    one, other = (
+        engine_terms.terms("sglang", {}, load.load("h100"), Plan(), About(family))
+        for family in ("gpt_oss", "gemma3_text")
+    )
+    assert (one.windows, other.windows) == ("ratio", "whole")
+    tower = engine_terms.terms("sglang", {}, load.load("h100"), Plan(), About("gemma3_text", tower=True))
+    assert tower.share == pytest.approx(0.91 * other.share)
+    assert terms("vllm", "a100", Plan(tp=2.0)).non_torch < terms("vllm", "h100", Plan(tp=2.0)).non_torch
 
 
 def test_memory_outside_pytorch_follows_the_group_and_its_links() -> None:

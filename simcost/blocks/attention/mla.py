@@ -60,6 +60,9 @@ class MLA(Plain):
         h = self.num_attention_heads / plan.tp
         return self.latent + h * (2.0 * self.qk_head_dim + self.qk_nope_head_dim + 2.0 * self.v_head_dim)
 
+    def expanded_elements(self, plan: Plan) -> Num:
+        return self.num_attention_heads / plan.tp * (self.qk_nope_head_dim + self.v_head_dim)
+
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
         """W_UK and W_UV of this rank's heads; merged: W_Q·W_UK and W_UV·W_O (vLLM V0, `attention/backends/mla`)."""
         h = self.num_attention_heads / plan.tp
