@@ -55,7 +55,8 @@ def shared_out(
         pool = engine.share * (capacity - engine.context) - weights - engine.non_torch
     else:
         peak = activations if engine.share_of == "free after peak" else 0.0
-        pool = engine.share * (capacity - engine.context - weights - non_torch - peak)
+        free = capacity - engine.context - weights - non_torch - peak
+        pool = where(np.asarray(free > 0.0), engine.share * free, free)  # what is missing is missing in full
     return Memory(capacity, weights, activations, non_torch, graphs, pool, cache)
 
 
@@ -65,8 +66,9 @@ def largest(fits: Callable[[Num], Num], like: Num, most: Num = LIMIT) -> Num:
     low: Num = 0.0 * like
     high: Num = 0.0 * like + most
     while np.any(high - low > 1.0):
-        middle = floor((low + high) / 2.0)
+        # A point that is settled keeps its bounds while others go on.
+        middle, settled = floor((low + high) / 2.0), np.asarray(high - low <= 1.0)
         good = np.asarray(fits(maximum(middle, 1.0)), bool) & np.asarray(middle > 0.0)
-        low, high = where(good, middle, low), where(good, high, middle)
+        low, high = where(good & ~settled, middle, low), where(good | settled, high, middle)
     low = where(np.asarray(fits(maximum(high, 1.0)), bool) & np.asarray(high > 0.0), high, low)
     return plain(np.where(low >= LIMIT, np.inf, low))

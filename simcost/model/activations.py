@@ -25,8 +25,7 @@ HANDED_ON = 2.0  # of them more where a pipeline hands on hidden states and resi
 class Peak:
     """Bytes of a token: hidden, the hidden states, of which `copies` stand inside a layer; inside, the buffers of the widest layer; experts,
     those of routed experts, of `experts_tokens` rows at most; and of a sequence at the sampler. fixed: inside a layer whatever the rows;
-    always: at all times, tables of the sampler and a tower's largest image. stay: whether the experts' are kept; sequences: the most that
-    are sampled at once."""
+    always: at all times, tables of the sampler and a tower's largest image. stay: whether the experts' are kept."""
 
     hidden: Num
     copies: Num
@@ -37,14 +36,13 @@ class Peak:
     sampled: Num
     always: Num
     stay: bool
-    sequences: Num
 
-    def bytes_of(self, tokens: Num, samples: Num) -> Num:
-        """Peak of a step of `tokens` rows on a rank; samples: 1 where the rank samples, else 0. [B]"""
+    def bytes_of(self, tokens: Num, samples: Num, sampled: Num) -> Num:
+        """Peak of a step of `tokens` rows on a rank, of which it samples at most `sampled`; samples: 1 where the rank samples, else 0. [B]"""
         experts = minimum(tokens, self.experts_tokens) * self.experts
         layer = tokens * self.inside + self.fixed
         layer = layer if self.stay else maximum(layer, experts)
-        sampler = samples * (minimum(self.sequences, tokens) * self.sampled + tokens * self.hidden)
+        sampler = samples * (minimum(sampled, tokens) * self.sampled + tokens * self.hidden)
         most = maximum(layer + tokens * self.copies * self.hidden, sampler)
         return most + self.always + (experts if self.stay else 0.0)
 
@@ -79,7 +77,6 @@ def peak(
         sampled=model.vocab_size * (engine.logit_bytes + activation.bits / 8.0) + engine.sequence_bytes,
         always=tables + (engine.tower_bytes if model.tower else 0.0),
         stay=engine.experts_stay and stored.name != "mxfp4",  # whose Triton kernels free what they took
-        sequences=engine.sampled,
     )
 
 

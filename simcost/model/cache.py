@@ -106,7 +106,7 @@ def held_tokens(kind: Kind, found: Sequence[Kind], context: Num, engine: EngineM
         for other in found:
             if other.mask.bounded:
                 whole = maximum(whole, minimum(context, _span(other.mask)) / engine.window_ratio)
-        return engine.window_ratio * whole if mask.bounded else whole
+        return ceil(engine.window_ratio * whole) if mask.bounded else whole
     if not mask.bounded or engine.windows == "whole":
         return whole
     coming = engine.tokens * engine.steps_in_flight

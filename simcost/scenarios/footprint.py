@@ -44,13 +44,25 @@ def kept(w: Workload) -> Kept:
 
 def shared_out(w: Workload, held: stages.Held, peak: Peak, batch: Num | None = None) -> Memory:
     """The memory of a rank at the asked batch, or at another."""
-    cached = stages.sequences(w, batch) * held.sequence(w, w.phase.context)
-    tokens = maximum(w.memory.tokens, _rows(w, w.phase.batch if batch is None else batch))
+    return _memory(w, held, peak, w.phase.batch if batch is None else batch, starting=False)
+
+
+def at_start(w: Workload, held: stages.Held, peak: Peak) -> Memory:
+    """The memory of a rank as the engine reads it at start-up, when its own largest step has run and no request."""
+    return _memory(w, held, peak, w.plan.replicas * w.plan.copies, starting=True)
+
+
+def _memory(w: Workload, held: stages.Held, peak: Peak, batch: Num, starting: bool) -> Memory:
+    local, terms = stages.sequences(w, batch), w.memory
+    tokens = terms.tokens if starting else maximum(terms.tokens, _rows(w, batch))
+    # SGLang measures no peak: its reserve must hold what the requests at hand sample.
+    sampled = minimum(terms.sampled, local) if terms.share_of == "free before load" else terms.sampled
     graphs: Num = 0.0
     if w.plan.cuda_graph == "on":
-        graphs = activations.graph_bytes(held.all_layers, lower.has_experts(w.model), w.memory)
-    most = peak.bytes_of(tokens, held.samples)
-    return shares.shared_out(w.device.capacity, held.loaded.total, most, _exchange(w), graphs, cached, w.memory)
+        graphs = activations.graph_bytes(held.all_layers, lower.has_experts(w.model), terms)
+    most = peak.bytes_of(tokens, held.samples, sampled)
+    cached = local * held.sequence(w, w.phase.context)
+    return shares.shared_out(w.device.capacity, held.loaded.total, most, _exchange(w), graphs, cached, terms)
 
 
 def _exchange(w: Workload) -> Num:
@@ -69,10 +81,25 @@ def _rows(w: Workload, batch: Num) -> Num:
     return ceil(busiest(batch, w.plan.replicas * w.plan.copies * w.phase.microbatches) * q_len / w.plan.cp)
 
 
-def pool_token_bytes(kept: Kept) -> Num:
-    """Bytes of the pool for every token that an engine's log counts, on the rank that holds most. [B]"""
-    w, held = kept.workload, kept.held
-    return maximum(cache.token_bytes(held.kinds(w), w.view.kv, w.memory) * held.batches, 1e-30)
+def pool_tokens(kept: Kept) -> Num:
+    """Tokens that the pools of one replica hold, as a start-up log counts them: those of the stage that holds fewest."""
+    w = kept.workload
+
+    def tokens(held: stages.Held) -> Num:
+        each = maximum(cache.token_bytes(held.kinds(w), w.view.kv, w.memory) * held.batches, 1e-30)
+        return floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
+
+    return stages.least(w, kept.ranks, tokens)
+
+
+def concurrency(kept: Kept) -> Num:
+    """Requests of the asked length that the pools of all replicas hold, as a start-up log divides them."""
+    w = kept.workload
+
+    def requests(held: stages.Held) -> Num:
+        return maximum(at_start(w, held, kept.peak).pool, 0.0) / maximum(held.sequence(w, w.phase.context), 1e-30)
+
+    return stages.least(w, kept.ranks, requests) * w.plan.replicas * w.plan.copies
 
 
 def max_batch(kept: Kept) -> Num:
@@ -115,7 +142,6 @@ def max_context(kept: Kept) -> Num:
 def metrics(kept: Kept) -> dict[str, Num]:
     """Memory metrics of the rank that holds most, and what its pool admits."""
     held = kept.memory
-    each = kept.held.sequence(kept.workload, kept.workload.phase.context)
     return {
         "weight_bytes_per_gpu": held.weights,
         "kv_bytes_per_gpu": held.cache,
@@ -124,11 +150,8 @@ def metrics(kept: Kept) -> dict[str, Num]:
         "cuda_graph_bytes_per_gpu": held.graphs,
         "reserve_bytes_per_gpu": held.reserve,
         "kv_pool_bytes_per_gpu": held.pool,
-        "kv_pool_tokens": floor(maximum(held.pool, 0.0) / pool_token_bytes(kept)),
-        "max_concurrency": maximum(held.pool, 0.0)
-        / maximum(each, 1e-30)
-        * kept.workload.plan.replicas
-        * kept.workload.plan.copies,
+        "kv_pool_tokens": pool_tokens(kept),
+        "max_concurrency": concurrency(kept),
         "memory_used_bytes_per_gpu": held.used,
         "memory_capacity_bytes_per_gpu": held.capacity,
         "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
