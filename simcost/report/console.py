@@ -53,7 +53,7 @@ _FIRST = {
     ),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 60,
+    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
     "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
 }  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")

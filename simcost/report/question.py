@@ -28,6 +28,7 @@ def asked(result: Result) -> str:
     given = result.inputs
     varied = given.get("vary", {})
     parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given), *_engine(given)]
+    parts += _terms(given) if result.command == "show memory" else []
     parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
     parts += [f"{path} varied" for path in varied]
     if "usd_per_hour" in given:
@@ -80,6 +81,16 @@ def _formats(given: Mapping[str, Any]) -> list[str]:
 def _engine(given: Mapping[str, Any]) -> list[str]:
     """Whose kernels run, where that is one engine's."""
     return [f"engine {given['engine']}"] if given.get("engine", ANY) != ANY else []
+
+
+def _terms(given: Mapping[str, Any]) -> list[str]:
+    """By which settings the engine shares out memory."""
+    stated = given.get("set", {})
+    return [
+        f"{name} {cell(name, value)}"
+        for name, value in given.get("engine_settings", {}).items()
+        if f"engine.{name}" not in stated
+    ]
 
 
 def _said(path: str, given: Mapping[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, moved, phases, rules
+from simcost.scenarios import fitting, memory_notes, moved, phases, rules
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Query, workload
 from simcost.workload import Workload
@@ -51,7 +51,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         said += phases.warnings(question, w)
         found = _answers(w, prompt)
         designs.append(_design(w, question, found))
-        said += phases.beyond(w.model, designs[-1].get("max_context"))
+        said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
         asked.append(w)
         for phase, step in {} if isinstance(found, str) else found.items():
             priced.append(step)

@@ -5,6 +5,8 @@ Most likely to be wrong: memory outside PyTorch, and the padding of experts in m
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from simcost.cost.memory import Memory
@@ -14,13 +16,14 @@ from simcost.model import cache
 from simcost.model.loaded import Loaded
 from simcost.num import Num
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, footprint, phases, rules, stages
+from simcost.scenarios import fitting, footprint, memory_notes, phases, rules, stages
+from simcost.scenarios.footprint import Kept
 from simcost.scenarios.query import Query, workload
 from simcost.units import show
 from simcost.workload import Workload
 
 _LOADED = {
-    "checkpoint": ("weights in the checkpoint", "parameters of this rank in their stored formats, scales included"),
+    "checkpoint": ("weights", "as in the checkpoint: parameters of this rank in their stored formats, scales included"),
     "vocabulary": ("padded vocabulary", "whole multiples of {vocabulary_multiple:g} rows: {source}"),
     "experts": ("padded experts", "mxfp4 in whole tiles of {mxfp4_multiples[0]:g} x {mxfp4_multiples[1]:g}: {source}"),
     "absorbed": ("absorbed MLA products", "{source}"),
@@ -28,6 +31,10 @@ _LOADED = {
     "tower": ("vision tower", "vision_config: counted from its shapes, over tp"),
     "allocator": ("allocator", "PyTorch hands out blocks of 10 MiB and more in steps of 2 MiB"),
 }
+_SHARE_OF = {
+    "all": "the total", "free before load": "what is free before load", "free after load": "what is free after load",
+    "free after peak": "what is free after the largest step",
+}  # fmt: skip
 _SOURCE = {"vocabulary": "vocabulary_multiple", "experts": "mxfp4_multiples", "absorbed": "absorbed"}
 
 
@@ -37,7 +44,7 @@ def result(query: Query) -> Result:
     if said := rules.broken(w):
         raise Infeasible(f"plan: {said}")
     kept = footprint.kept(w)
-    sentence, fits = fitting.verdict(kept)
+    sentence, fits = fitting.verdict(kept, timed=False)
     if not fits:
         sentence += f"; {fitting.advice(query, kept)}"
     metrics = {name: number(value) for name, value in footprint.metrics(kept).items()}
@@ -49,11 +56,24 @@ def result(query: Query) -> Result:
         phases.inputs(query, w),
         metrics,
         tables,
-        fitting.warnings(kept),
+        warnings(kept, metrics["max_context"]),
         _references(w),
         sentence,
         fits,
     )
+
+
+def warnings(kept: Kept, reached: Any = None) -> tuple[str, ...]:
+    """What a reader of memory figures must know; reached: the longest context that fits."""
+    w, notes = kept.workload, memory_notes
+    found = (
+        [f"{w.model.name}: {note}" for note in w.model.notes]
+        + list(w.notes)
+        + notes.exceeds(w)
+        + notes.beyond(w.model, reached)
+    )
+    found += notes.admitted(w) + notes.tight(kept) + notes.vendor(w) + notes.mtp(w.model)
+    return tuple(dict.fromkeys(found))
 
 
 def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
@@ -64,15 +84,20 @@ def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
     step = f"{terms.names['tokens']} = {float(terms.tokens):,.0f}, {terms.names['sequences']} = {float(terms.sequences):,.0f}"
     graphs = "inside the share" if terms.graphs_inside else "outside the share"
     rows += [
+        _row("weights in all", memory.weights, "the rows above"),
         _row("activations", memory.activations, f"largest step: {step}; {terms.sources['logit_bytes']}"),
         _row("outside PyTorch", terms.non_torch, terms.sources["non_torch"]),
         _row("All2All buffers", memory.non_torch - terms.non_torch, terms.sources["dispatch_tokens"]),
         _row("CUDA graphs", memory.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
-        _row("reserve", memory.reserve, f"{share} of {terms.share_of}: {origin}"),
-        _row("pool of the cache", memory.pool, "what is left"),
+        _row("reserve", memory.reserve, f"{share} of {_SHARE_OF[terms.share_of]}: {origin}"),
+        _row("pool of the KV cache", memory.pool, "what is left"),
         _row("capacity", memory.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
     ]  # fmt: skip
     return [row for row in rows if row["bytes_per_gpu"]]
+
+
+def _release(version: str) -> str:
+    return "its newest release" if version == "newest" else f"release {version}"
 
 
 def _why(w: Workload, name: str, text: str) -> str:
@@ -105,7 +130,7 @@ def _references(w: Workload) -> tuple[str, ...]:
     terms = w.memory
     assumed = sum(text.startswith("assumed") for text in terms.sources.values())
     return (
-        f"engine: {engines.title(terms.engine)}, terms of release {terms.version} (engines/{terms.engine}.toml; "
+        f"engine: {engines.title(terms.engine)}, terms of {_release(terms.version)} (engines/{terms.engine}.toml; "
         f"{assumed} of {len(terms.sources)} assumed)",
         f"hardware: {w.device.title}, {w.device.where} ({show(float(np.asarray(w.device.capacity)), 'bytes')})",
     )

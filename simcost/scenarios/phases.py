@@ -13,12 +13,11 @@ from simcost import grammar, lower
 from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware.profile import Device
-from simcost.model.spec import ModelSpec
 from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.result import Columns, Result, number
 from simcost.routing import Routing
-from simcost.scenarios import engine_notes, fitting, idle, measured, rules, voiced
+from simcost.scenarios import engine_notes, fitting, idle, measured, memory_notes, rules, voiced
 from simcost.scenarios import step as steps
 from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
 from simcost.workload import Workload
@@ -88,10 +87,7 @@ def _rooted(root: str, table: dict[str, Any]) -> dict[str, Any]:
 def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     """What a reader must know: defaults, unused keys, limits passed, prices missing."""
     m = w.model
-    found = [f"{m.name}: {note}" for note in m.notes] + list(w.notes)
-    longest = float(np.max(np.asarray(w.phase.context)))
-    if m.max_positions is not None and longest > m.max_positions:
-        found.append(f"{m.name}: {longest:,.0f} tokens exceed max_position_embeddings = {m.max_positions:,.0f}")
+    found = [f"{m.name}: {note}" for note in m.notes] + list(w.notes) + memory_notes.exceeds(w)
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
@@ -102,12 +98,11 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + fitting.admitted(w)
+    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + memory_notes.admitted(w)
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
-    if m.mtp:
-        found.append(f"{m.name}: num_nextn_predict_layers = {len(m.mtp)}: MTP is not run and not held in memory here")
+    found += memory_notes.mtp(m)
     if m.unused:
         found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
     return tuple(dict.fromkeys(found))
@@ -123,16 +118,6 @@ def _stand_in(device: Device) -> list[str]:
     return [
         f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {measured.expected(device):.0%}"
     ]
-
-
-def beyond(model: ModelSpec, reached: Any) -> tuple[str, ...]:
-    """A note where more context fits in memory than the config allows; `reached`: max_context, [tokens]."""
-    most = np.asarray([] if reached is None else reached, np.float64)
-    most = most[np.isfinite(most)]
-    if model.max_positions is None or not most.size or float(most.max()) <= model.max_positions:
-        return ()
-    allowed = f"max_position_embeddings = {model.max_positions:,.0f}"
-    return (f"{model.name}: memory allows a context of {float(most.max()):,.0f}; the config allows {allowed}",)
 
 
 def _off_rows(query: Query, device: Device) -> list[str]:
@@ -213,7 +198,7 @@ def _single(query: Query) -> Result:
     found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
-        warnings=(*warnings(query, w), *fitting.tight(step.kept), *engine_notes.imported_first(step), *beyond(w.model, found.get("max_context"))), references=references(w, step),
+        warnings=(*warnings(query, w), *memory_notes.tight(step.kept), *engine_notes.imported_first(step), *memory_notes.beyond(w.model, found.get("max_context"))), references=references(w, step),
         verdict=sentence, fits=fits,
     )  # fmt: skip
 
@@ -227,7 +212,7 @@ def _sweep(query: Query) -> Result:
         raise SpecError(f"no point of the sweep can be run: {reason(query, first, True) or priced[0][0].reason}")
     rows = _table(query, vector, priced)
     said = [line for w in runnable for line in warnings(query, w)]
-    said += beyond(runnable[0].model, rows.values.get("max_context"))
+    said += memory_notes.beyond(runnable[0].model, rows.values.get("max_context"))
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         _name(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},

@@ -27,6 +27,7 @@ def fits(model: str, hw: str, sets: dict[str, Any], **phase: int) -> bool:
 
 @pytest.mark.parametrize(("model", "hw", "sets", "phase"), [
     ("llama-3.1-8b", "h100", {}, {"batch": 64, "context": 8192}), ("gpt-oss-120b", "h100", {}, {"batch": 4, "context": 16_384}),
+    ("llama-3.1-8b", "h100", {"engine": "sglang"}, {"batch": 61, "context": 8192}), ("llama-3.1-8b", "h100", {"engine": "trtllm"}, {"batch": 64, "context": 8192}),
     ("llama-3.1-70b", "h200", {"plan.tp": 2}, {"batch": 300, "context": 4096}), ("gemma-3-27b", "l40s", {"plan.tp": 2}, {"batch": 8, "context": 32_768}),
 ])  # fmt: skip
 def test_every_change_fits_and_less_does_not(model: str, hw: str, sets: dict[str, Any], phase: dict[str, int]) -> None:
@@ -41,14 +42,19 @@ def test_every_change_fits_and_less_does_not(model: str, hw: str, sets: dict[str
         assert fits(model, hw, {**sets, path: value}, **phase)
         if path == "plan.tp":
             assert value == 2 * sets.get("plan.tp", 1) or not fits(model, hw, {**sets, path: value / 2}, **phase)
-        if path.startswith("engine."):
+        if "fraction" in path or "utilization" in path:
             assert not fits(model, hw, {**sets, path: value - 0.01}, **phase)
+        elif path.startswith("engine."):
+            now = simcost.decode(model, hw, set=sets, **phase).inputs["engine_settings"][path.removeprefix("engine.")]
+            assert 2 * value > now or not fits(model, hw, {**sets, path: 2 * value}, **phase)
 
 
 def test_what_no_single_change_mends_is_said() -> None:
     said = simcost.decode("deepseek-v3", "rtx-4090", batch=1, context=4096).verdict
     assert said.startswith("DOES NOT FIT: short by")
-    assert said.endswith("no single change of batch, context, tp, formats or share fits")
+    assert said.endswith("no single change of batch, context, plan.tp, formats or the engine's settings fits")
+    assert "times are as if memory allowed" in said
+    assert "times" not in simcost.show_memory("deepseek-v3", "rtx-4090").verdict
 
 
 def test_terms_stand_in_the_verdict_in_the_unit_of_logs() -> None:
@@ -64,6 +70,40 @@ def test_a_share_that_leaves_too_little_is_said() -> None:
     ).warnings
     assert any("expect to run out of memory" in note for note in notes)
     assert not any("expect to run out" in note for note in simcost.show_memory("llama-3.1-8b", "h100").warnings)
+
+
+def test_what_does_not_fit_is_not_said_to_run_out() -> None:
+    sets = {"engine.gpu_memory_utilization": 0.995}
+    assert not any("run out" in note for note in simcost.show_memory("llama-3.1-70b", "h100", set=sets).warnings)
+
+
+def test_fewer_sequences_or_no_graphs_are_named_where_they_are_enough() -> None:
+    changes = advised("gpt-oss-120b", "h100", {}, batch=4, context=16_384)
+    assert changes["engine.max_num_seqs"] == "128"
+    most = int(simcost.show_memory("qwen3-30b-a3b", "h200", context=8192).metrics["max_batch"])
+    assert advised("qwen3-30b-a3b", "h200", {}, batch=most + 1, context=8192)["plan.cuda_graph"] == "off"
+
+
+def test_no_more_context_is_named_than_the_config_allows() -> None:
+    found = simcost.show_memory("llama-3.1-8b", "h200", context=900_000)
+    assert "context=131072" in found.verdict
+    assert any("exceed max_position_embeddings" in note for note in found.warnings)
+    assert any("the config allows" in note for note in found.warnings)
+
+
+def test_terms_of_another_vendor_are_said() -> None:
+    assert any(
+        "start-up logs of NVIDIA GPUs" in note for note in simcost.show_memory("llama-3.1-8b", "mi300x").warnings
+    )
+    assert not any("start-up logs" in note for note in simcost.show_memory("llama-3.1-8b", "h100").warnings)
+
+
+def test_a_sweep_asks_every_point_by_itself() -> None:
+    """A point that is settled at once must not move while others are searched."""
+    ask = {"batch": 5000, "hw": "a100-40gb", "model": "llama-3.1-8b"}
+    rows = simcost.decode(**ask, vary={"context": [1, 131_072]}).rows
+    for row in rows:
+        assert row["max_batch"] == simcost.decode(**ask, context=row["context"]).metrics["max_batch"]
 
 
 def test_more_than_an_engine_runs_at_once_is_said() -> None:
