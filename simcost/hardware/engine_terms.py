@@ -17,7 +17,8 @@ import numpy as np
 
 from simcost import units
 from simcost.errors import SpecError, nearest
-from simcost.hardware import engines
+from simcost.hardware import engine_checks, engines
+from simcost.hardware.engine_checks import size_of
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -28,28 +29,7 @@ OF_ANY = "vllm"  # whose terms stand for engine=any and engine=torch
 SHARE_OF_ANY = 0.9  # vLLM's default up to 0.19, and what most guides write
 SETTINGS = ("share", "tokens", "sequences", "block")
 VERSION = "version"
-SHARES_OF = ("all", "free before load", "free after load", "free after peak")
-WINDOWS = ("whole", "grouped", "ratio")
-ABSORBED = ("apart", "merged")
-_NUMBERS = (
-    "latent_multiple", "vocabulary_multiple", "logit_bytes", "kept_logit_bytes", "dispatch_tokens", "group_ratio", "experts_tokens",
-    "mla_workspace_tokens", "steps_in_flight",
-)  # fmt: skip
-_BYTES = (
-    "sequence_bytes", "tower_bytes", "non_torch_alone", "non_torch_nvlink", "non_torch_pcie", "context_alone", "context_group",
-    "graph_bytes", "graph_layer_bytes", "graph_experts_bytes", "exchange_bytes",
-)  # fmt: skip
-_FLAGS = ("experts_stay", "graphs_inside")
-_WORDS = {"share_of": SHARES_OF, "windows": WINDOWS, "chunks": WINDOWS, "absorbed": ABSORBED}
-_OTHERS = (
-    "share", "tokens", "sequences", "block", "graph_sequences", "mxfp4_multiples", "window_ratio", "sampled", "tower_share",
-)  # fmt: skip
-_OPTIONAL = ("window_ratio", "sampled", "tower_share")
 _HEAD = ("version", "models")
-_TERMS = (*_NUMBERS, *_BYTES, *_FLAGS, *_WORDS, *_OTHERS)
-_KEPT = (
-    "kept_bytes", "kept_token_bytes", "kept_sequence_bytes", "kept_rank_bytes", "kept_replica_bytes", "least", "least_above",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +49,7 @@ def terms(
     about = about or About()
     whose = OF_ANY if engine in (ANY, TORCH) else engine
     names = setting_names(whose)
-    stated = _stated(whose, names, settings)
+    stated = _stated(engine, whose, names, settings)
     version = str(stated.pop(VERSION, "")) or "newest"
     found, sources = _at(whose, version, about)
     if engine in (ANY, TORCH) and "share" not in stated:
@@ -85,7 +65,7 @@ def terms(
     bridged = device.scaleup is not None and device.scaleup.topology != "host"
     link = "non_torch_nvlink" if bridged else "non_torch_pcie"
     sources = {**sources, "non_torch": sources[link if np.any(several) else "non_torch_alone"]}
-    size = {name: _bytes(_of_device(found[name], device), name) for name in _BYTES}
+    size = {name: size_of(_of_device(found[name], device), name) for name in engine_checks.BYTES}
     ratio = found.get("window_ratio", {"value": 1.0})
     return EngineMemory(
         engine=whose,
@@ -139,7 +119,7 @@ def known_settings() -> tuple[str, ...]:
     return (VERSION, *dict.fromkeys(name for engine in engines.names() for name in setting_names(engine).values()))
 
 
-def _stated(engine: str, names: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(asked: str, engine: str, names: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Setting -> value, checked."""
     by_name = {name: setting for setting, name in names.items()}
     found: dict[str, Any] = {}
@@ -149,9 +129,12 @@ def _stated(engine: str, names: Mapping[str, str], settings: Mapping[str, Any]) 
             continue
         if name not in by_name:
             allowed = (VERSION, *by_name)
-            raise SpecError(
-                f"{engines.title(engine)} has no engine.{name} (it has {', '.join(allowed)}){nearest(name, allowed)}"
+            whose = (
+                engines.title(engine)
+                if asked == engine
+                else f"engine={asked} takes the settings of {engines.title(engine)}, which"
             )
+            raise SpecError(f"{whose} has no engine.{name} (it has {', '.join(allowed)}){nearest(name, allowed)}")
         setting = by_name[name]
         found[setting] = _fraction(name, value) if setting == "share" else _count(name, value)
     return found
@@ -206,11 +189,6 @@ def _at(engine: str, version: str, about: About) -> tuple[dict[str, Any], dict[s
     return found, sources
 
 
-def _bytes(text: str, at: str) -> float:
-    """A size that may be nothing. [B]"""
-    return 0.0 if text == "0 B" else units.parse(text, "bytes", at)
-
-
 def _of_family(term: Mapping[str, Any], about: About) -> str:
     """A word that holds of some families of models alone; of others the layers hold the whole context."""
     return str(term["value"]) if about.family in term.get("families", (about.family,)) else "whole"
@@ -250,7 +228,7 @@ def _share(term: Mapping[str, Any], device: Device, plan: Plan, tokens: Num, gra
     apart = plan.replicas > 1.0
     if "reserved" in term:
         return _reserved(term, device, ranks, apart)
-    kept = {name: units.parse(str(term[name]), "bytes", name) for name in _KEPT}
+    kept = {name: units.parse(str(term[name]), "bytes", name) for name in engine_checks.KEPT}
     total = (
         kept["kept_bytes"] + maximum(tokens, 2048.0) * kept["kept_token_bytes"] + graphs * kept["kept_sequence_bytes"]
     )
@@ -268,7 +246,7 @@ def _reserved(term: Mapping[str, Any], device: Device, ranks: Num, apart: Mask) 
         if "share" in tier:
             left: Num = float(tier["share"])
         else:
-            size, each = (_bytes(str(tier[name]), name) for name in ("bytes", "rank_bytes"))
+            size, each = (size_of(str(tier[name]), name) for name in ("bytes", "rank_bytes"))
             more = where(apart, units.parse(str(term.get("replica_bytes", "1 kB")), "bytes", "replica_bytes"), 0.0)
             left = np.round((device.capacity - size - each * ranks - more) / device.capacity, 3)
         below = units.parse(tier["below"], "bytes", "tier") if "below" in tier else np.inf
@@ -302,27 +280,11 @@ def _file(engine: str) -> tuple[Mapping[str, str], tuple[Mapping[str, Any], ...]
             raise SpecError(f"{where_}: memory from {version}: models = {entry['models']!r} must be 'dense'")
         for name, term in entry.items():
             if name not in _HEAD:
-                _check(f"{where_}: memory from {version}: '{name}'", name, term)
+                engine_checks.check(f"{where_}: memory from {version}: '{name}'", name, term)
         seen |= set(entry)
     if [numbers(entry["version"]) for entry in entries] != sorted(numbers(entry["version"]) for entry in entries):
         raise SpecError(f"{where_}: entries of memory.from must stand in the order of their versions")
-    missing = [name for name in _TERMS if name not in entries[0] and name not in _OPTIONAL]
+    missing = [name for name in engine_checks.TERMS if name not in entries[0] and name not in engine_checks.OPTIONAL]
     if missing:
         raise SpecError(f"{where_}: the first entry of memory.from misses {', '.join(missing)}")
     return names, entries
-
-
-def _check(at: str, name: str, term: Any) -> None:
-    if name not in _TERMS:
-        raise SpecError(f"{at} is unknown{nearest(name, _TERMS)}")
-    if not isinstance(term, Mapping) or not (term.get("source") or term.get("reason")):
-        raise SpecError(f"{at} needs a source, or a reason")
-    value = term.get("value")
-    if name in _WORDS and value not in _WORDS[name]:
-        raise SpecError(f"{at} must be one of {', '.join(_WORDS[name])}, not {value!r}")
-    if name in _FLAGS and not isinstance(value, bool):
-        raise SpecError(f"{at} must be true or false, not {value!r}")
-    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0):
-        raise SpecError(f"{at} must be a number of at least 0, not {value!r}")
-    if name in _BYTES:
-        _bytes(str(value), at)

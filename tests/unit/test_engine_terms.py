@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from simcost.errors import SpecError
-from simcost.hardware import engine_terms, engines, load
+from simcost.hardware import engine_checks, engine_terms, engines, load
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engine_terms import About, numbers
 from simcost.plan import Plan
@@ -162,3 +162,25 @@ def test_a_broken_file_is_named(change: dict[str, Any], said: str, monkeypatch: 
     monkeypatch.setattr(engines, "table", lambda name: {"memory": memory})
     with pytest.raises(SpecError, match=said):
         engine_terms._file.__wrapped__("vllm")
+
+
+@pytest.mark.parametrize(("name", "term", "said"), [
+    ("share", {"value": 1.5}, "number from 0 to 1"), ("share", {"ranks": [{"value": 0.9}, {"value": 0.8}]}, "every tier but the last needs 'below'"),
+    ("share", {"reserved": [{"bytes": "9.5"}]}, "bytes"), ("share", {"kept_bytes": "1 GiB"}, "must be a size"), ("share", {}, "must be a size"),
+    ("tokens", {"value": "many"}, "number of at least 1"), ("tokens", {"tiers": [{"below": "1 GiB", "value": 1}]}, "every tier but the last"),
+    ("tokens", {"tiers": 8}, "must be a list"), ("block", {"value": 0}, "number of at least 1"), ("logit_bytes", {"value": float("nan")}, "number of at least 0"),
+    ("graph_sequences", {"tiers": [{"value": True}]}, "number of at least 1"), ("mxfp4_multiples", {"fp8": [256]}, "list of 2"), ("window_ratio", {"value": 2}, "number from 0 to 1"),
+    ("graph_bytes", {"value": 3}, "must be a size"), ("windows", {"value": "some"}, "must be one of whole, grouped, ratio"), ("experts_stay", {"value": 1}, "true or false"),
+    ("shares", {"value": 0.9}, "did you mean 'share'"),
+])  # fmt: skip
+def test_a_broken_term_is_named(name: str, term: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said) as fault:
+        engine_checks.check(f"x.toml: '{name}'", name, {**term, "source": "a test"})
+    assert str(fault.value).startswith(f"x.toml: '{name}'")
+
+
+def test_settings_of_any_say_whose_they_are() -> None:
+    with pytest.raises(
+        SpecError, match=r"engine=any takes the settings of vLLM, which has no engine\.mem_fraction_static"
+    ):
+        terms("any", mem_fraction_static=0.9)
