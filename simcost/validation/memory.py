@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from simcost.errors import SimcostError, SpecError
+from simcost.errors import Infeasible, SimcostError, SpecError
 from simcost.hardware import engines
+from simcost.hardware.engine_terms import numbers
 from simcost.result import Result, Row
-from simcost.scenarios import footprint
+from simcost.scenarios import footprint, rules
 from simcost.scenarios.query import Query, make, workload
 from simcost.units import parse
 from simcost.validation.memory_logs import Log, Unread, read
@@ -39,8 +40,11 @@ class Judged:
 
 def predicted(log: Log) -> dict[str, float]:
     """Sizes [B] and counts of a start, by the names of its printed ones. Raises SimcostError where no question can be made of it."""
-    kept = footprint.kept(workload(query_of(log)))
-    found, w = footprint.metrics(kept), kept.workload
+    w = workload(query_of(log))
+    if said := rules.broken(w, advise=False):
+        raise Infeasible(f"plan: {said}")
+    kept = footprint.kept(w)
+    found = footprint.metrics(kept)
     return {
         "weights": _one(kept.memory.weights),
         "activations": _one(kept.memory.activations),
@@ -93,6 +97,7 @@ def result(path: Path | None = None) -> Result:
     rows = [row for one in judged for row in _rows(one)]
     terms = grouped(rows, lambda row: (row["term"], row["engine"]), ("term", "engine"), _summary)
     pools = [row for row in rows if row["term"] == "pool"]
+    pools.sort(key=lambda row: (row["engine"] != "vLLM", row["engine"], numbers(row["release"])))
     releases = grouped(pools, lambda row: (row["engine"], row["release"]), ("engine", "release"), _summary)
     worst = sorted(pools, key=lambda row: -abs(row["error"]))[:WORST]
     tables: dict[str, Sequence[Row]] = {"terms": terms, "pool by release": releases, "worst": worst}
@@ -166,26 +171,44 @@ def _missed(rows: Sequence[Row]) -> list[str]:
     """Bars that do not hold, in words."""
     found = []
     for term, (median, high) in BARS.items():
-        mine = [row for row in rows if row["term"] == term]
-        if not mine:
-            continue
-        errors = np.asarray([abs(row["error"]) for row in mine])
-        if term == "pool":
-            errors = np.where([abs(row["off_bytes_per_gpu"]) <= NEAR for row in mine], np.minimum(errors, high), errors)
-        if float(np.median(errors)) > median:
+        errors = _errors(rows, term)
+        if errors.size and float(np.median(errors)) > median:
             found.append(f"{term}: median {float(np.median(errors)):.1%}, bar {median:.0%}")
-        if float(np.quantile(errors, 0.9)) > high:
+        if errors.size and float(np.quantile(errors, 0.9)) > high:
             found.append(f"{term}: P90 {float(np.quantile(errors, 0.9)):.1%}, bar {high:.0%}")
     return found
 
 
+def _errors(rows: Sequence[Row], term: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Sizes of the errors of a term; of a pool within a GiB at most its bar."""
+    mine = [row for row in rows if row["term"] == term]
+    errors = np.asarray([abs(row["error"]) for row in mine], np.float64)
+    if term != "pool" or not mine:
+        return errors
+    near = np.asarray([abs(row["off_bytes_per_gpu"]) <= NEAR for row in mine])
+    return np.where(near, np.minimum(errors, BARS[term][1]), errors)
+
+
 def _sentence(rows: Sequence[Row], missed: Sequence[str]) -> str:
-    said = []
+    """The score of every term with a bar, that of pools by engine, and which bars hold."""
+    said, empty = [], []
     for term in BARS:
         mine = [row for row in rows if row["term"] == term]
-        if mine:
-            figures = _summary(mine)
-            said.append(
-                f"{term} of {figures['n']} logs {figures['median_abs_error']:.1%} median, {figures['p90_abs_error']:.1%} P90"
-            )
-    return "; ".join(said) + (f"; OUTSIDE: {'; '.join(missed)}" if missed else "; all bars hold")
+        if not mine:
+            empty.append(term)
+            continue
+        said.append(f"{term} of {_score(mine)}")
+        by_engine = {row["engine"]: [one for one in mine if one["engine"] == row["engine"]] for row in mine}
+        if term == "pool" and len(by_engine) > 1:
+            said[-1] += f" ({', '.join(f'{engine} {_score(part)}' for engine, part in by_engine.items())})"
+    if missed:
+        said.append(f"OUTSIDE: {'; '.join(missed)}")
+    else:
+        said.append("all bars hold" if not empty else f"the bars of these hold; no log prints {' or '.join(empty)}")
+    return "; ".join(said)
+
+
+def _score(rows: Sequence[Row]) -> str:
+    figures = _summary(rows)
+    logs = f"{figures['n']} log{'s' if figures['n'] > 1 else ''}"
+    return f"{logs} {figures['median_abs_error']:.1%} median, {figures['p90_abs_error']:.1%} P90"

@@ -8,18 +8,20 @@ to be wrong: settings that a log does not print and that are then the engine's d
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from simcost import lower
 from simcost.data import folder
-from simcost.errors import SpecError, nearest
+from simcost.errors import SimcostError, SpecError, nearest
 from simcost.grammar import assignments
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
-from simcost.hardware.engine_terms import setting_names
+from simcost.hardware.engine_terms import numbers, setting_names
 from simcost.model import load as models
 from simcost.units import parse
 
@@ -31,6 +33,9 @@ SIZES = {
     "pool": "kv_cache_gib_per_gpu",
 }  # fmt: skip
 COUNTS = {"tokens": "kv_cache_tokens", "concurrency": "max_concurrency"}
+_WHOLE = ("tp", "pp", "dp", "ep", "max_model_len", "max_num_batched_tokens", "max_num_seqs", COUNTS["tokens"])
+_FIRST_V1 = (0, 8)  # release of vLLM from which V1 is the default
+_LAST_V0 = "0.7.9"
 _ASKED = (
     "id",
     "source",
@@ -87,7 +92,7 @@ def read(path: Path | None = None) -> tuple[list[Log | Unread], list[str]]:
     """(all rows of a file, default the shipped one; notes on columns that are not read). Raises SpecError naming file, line and column."""
     where = path or folder("workloads") / "validation" / "memory.csv"
     try:
-        with where.open(encoding="utf-8", newline="") as file:
+        with where.open(encoding="utf-8-sig", newline="") as file:
             table = csv.DictReader(file)
             rows, columns = list(table), table.fieldnames or []
     except OSError as error:
@@ -99,27 +104,37 @@ def read(path: Path | None = None) -> tuple[list[Log | Unread], list[str]]:
     missing = [name for name in _ASKED if name not in columns]
     if missing:
         raise SpecError(f"{where}: missing columns {', '.join(missing)}")
-    return [_row(row, f"{where}:{number}") for number, row in enumerate(rows, 2)], notes
+    return [_at(row, f"{where}:{number}") for number, row in enumerate(rows, 2)], notes
+
+
+def _at(row: Mapping[str, str], at: str) -> Log | Unread:
+    """A row, or its first fault with where it stands."""
+    if None in row:
+        raise SpecError(f"{at}: more cells than columns")
+    try:
+        return _row({name: cell or "" for name, cell in row.items()}, at)
+    except SimcostError as fault:
+        raise SpecError(str(fault) if str(fault).startswith(at) else f"{at}: {fault}") from None
 
 
 def _row(row: Mapping[str, str], at: str) -> Log | Unread:
-    name, text = row["model"] or "", " ".join((row["model"] or "", row.get("model_config_note") or ""))
+    name, text = row["model"], f"{row['model']} {row.get('model_config_note', '')}"
     engine = engine_of(row["engine"], at)
     if not engine:
         return Unread(row["id"], name, f"{row['engine']} is no engine that simcost has")
     model = model_of(row.get("config") or name)
     if model is None:
         return Unread(row["id"], name, "no config: neither a name of the zoo nor a repository that it lists")
-    device, hw = device_of(row["gpu"]), row.get("hw") or ""
+    device, hw = device_of(row["gpu"]), row.get("hw", "")
     if not device and _number(row, SIZES["total"], at):
         device = STAND_IN
     if not (hw or device):
         return Unread(row["id"], name, f"no profile for '{row['gpu']}'")
-    sets: dict[str, Any] = {"engine": engine, **_plan(row, at), **_settings(row, engine, at)}
+    sets: dict[str, Any] = {"engine": engine, **_plan(row, model, at), **_settings(row, engine, at)}
     version = version_of(row["engine"], row["engine_version"])
     if version:
         sets["engine.version"] = version
-    sets |= formats(model, text, row.get("kv_cache_dtype") or "")
+    sets |= formats(model, text, row.get("kv_cache_dtype", ""))
     if row.get("cuda_graphs") == "eager":
         sets["plan.cuda_graph"] = "off"
     printed = {
@@ -130,27 +145,41 @@ def _row(row: Mapping[str, str], at: str) -> Log | Unread:
     printed |= {key: value for key, column in COUNTS.items() if (value := _number(row, column, at)) is not None}
     if "total" in printed:
         sets["hw.memory.capacity"] = f"{row[SIZES['total']]} GiB"
-    sets |= assignments((row.get("set") or "").split())
+    sets |= assignments(row.get("set", "").split())
     length = _number(row, "max_model_len", at)
     return Log(
         row["id"], row["source"], engine, row["engine_version"], model, hw or device, sets, int(length or 4096), printed,
-        row.get("story") or "",
+        row.get("story", ""),
     )  # fmt: skip
 
 
 def _number(row: Mapping[str, str], column: str, at: str) -> float | None:
-    text = (row.get(column) or "").strip()
+    """A cell; None where it is empty. Raises SpecError for what the column cannot hold."""
+    text = row.get(column, "").strip()
     if not text or text.lower() == "nan":
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise SpecError(f"{at}: {column} = {text!r} must be a number") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise SpecError(f"{at}: {column} = {text!r} must be a number")
+    if column in _WHOLE and (value < 0 or value != int(value)):
+        raise SpecError(f"{at}: {column} = {text!r} must be a whole number, not negative")
+    return value
 
 
-def _plan(row: Mapping[str, str], at: str) -> dict[str, Any]:
-    found = {key: _number(row, key, at) for key in ("tp", "pp", "ep")}
-    return {f"plan.{key}": int(value) for key, value in found.items() if value is not None and value > 1}
+def _plan(row: Mapping[str, str], model: str, at: str) -> dict[str, Any]:
+    found = {key: int(_number(row, key, at) or 1) for key in ("tp", "pp", "dp", "ep")}
+    return plan_of(model, **found)
+
+
+def plan_of(model: str, tp: int = 1, pp: int = 1, dp: int = 1, ep: int = 1) -> dict[str, Any]:
+    """What a question sets of an engine's sizes; tp: of one data-parallel rank. Data parallelism copies a dense model; with experts it repeats
+    the attention alone, and the experts are shared out over all ranks."""
+    replicas = "plan.dp_attention" if lower.has_experts(models.load(model)) else "plan.dp"
+    sizes = {"plan.tp": tp, "plan.pp": pp, replicas: dp, "plan.ep": ep}
+    return {path: size for path, size in sizes.items() if size > 1}
 
 
 def _settings(row: Mapping[str, str], engine: str, at: str) -> dict[str, Any]:
@@ -170,12 +199,12 @@ def engine_of(text: str, at: str) -> str:
 
 def version_of(engine: str, text: str) -> str:
     """The release whose terms hold: "0.20" of "0.2x (2026-08)"; the last before V1 of a V0 engine; "" where none is said."""
-    found = re.match(r"\d+(\.\d+)*x?", text or "")
+    found = re.match(r"\d+(\.\d+)*x?", text)
     stated = found[0] if found and not re.match(r"20\d\d-", text) else ""
     if stated.endswith("x"):
         stated = stated[:-1] + "0"
-    if engine.split()[-1].upper() == "V0" and (not stated or stated >= "0.8"):
-        return "0.7.9"
+    if engine.split()[-1].upper() == "V0" and (not stated or numbers(stated) >= _FIRST_V1):
+        return _LAST_V0
     return stated
 
 

@@ -12,14 +12,19 @@ from typing import Any
 from simcost.errors import SpecError
 from simcost.hardware import engines
 from simcost.result import Result, Row
-from simcost.scenarios import fitting, footprint, phases
+from simcost.scenarios import footprint, memory, phases
 from simcost.scenarios.query import workload
 from simcost.validation import startup_logs
 from simcost.validation.memory import TERMS, predicted, query_of
-from simcost.validation.memory_logs import Log, formats, model_of
+from simcost.validation.memory_logs import Log, formats, model_of, plan_of
 from simcost.validation.startup_logs import Startup
 
 _SMALL = 0.03  # relative differences below which a term agrees
+_SETTINGS = {
+    "vllm": ("gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs"),
+    "sglang": ("mem_fraction_static", "chunked_prefill_size", "max_running_requests"),
+}
+_SIZES = {"tp": "tensor_parallel_size", "pp": "pipeline_parallel_size", "dp": "data_parallel_size", "ep": "ep_size"}
 _REASONS = {
     "weights": "another format than the config's or --set plan.weight_dtype, padding of experts, a tower or an adapter that is not counted",
     "activations": "another release's sampler, {tokens} or {sequences} other than printed, an encoder, LoRA",
@@ -38,6 +43,10 @@ def result(path: Path, hw: str, model: str | None, sets: Mapping[str, Any]) -> R
     if named is None:
         raise SpecError(
             f"{path}: its model {found.settings.get('model', '(not printed)')!r} is not known here: say --model"
+        )
+    if sets.get("engine", found.engine) != found.engine:
+        raise SpecError(
+            f"{path}: a log of {engines.title(found.engine)}; --set engine={sets['engine']} asks of another"
         )
     log = _log(path, found, hw, named, sets)
     said = predicted(log)
@@ -64,55 +73,51 @@ def result(path: Path, hw: str, model: str | None, sets: Mapping[str, Any]) -> R
     kept = footprint.kept(w)
     return Result(
         "calibrate memory", {"log": str(path), **phases.inputs(query_of(log), w)}, {"terms": len(terms), "terms_apart": len(far)}, {name: table for name, table in rows.items() if table},
-        (*_not_printed(found, sets), *fitting.warnings(kept)), (), sentence, not far,
+        (*_not_printed(found, sets), *memory.warnings(kept)), (), sentence, not far,
     )  # fmt: skip
 
 
 def _log(path: Path, found: Startup, hw: str, model: str, sets: Mapping[str, Any]) -> Log:
     """The question of a log; what `sets` says wins."""
-    stated, asked = found.settings, {"engine": found.engine}
-    plan = {"plan.tp": "tensor_parallel_size", "plan.pp": "pipeline_parallel_size", "plan.ep": "ep_size"}
-    numbers: dict[str, Any] = {path: int(stated[name]) for path, name in plan.items() if int(stated.get(name, 1)) > 1}
-    if stated.get("enable_expert_parallel") == "True" and "plan.tp" in numbers:
-        numbers["plan.ep"] = numbers["plan.tp"]
-    for name in (
-        "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs", "mem_fraction_static", "chunked_prefill_size", "max_running_requests",
-    ):  # fmt: skip
+    stated = found.settings
+    asked: dict[str, Any] = {"engine": found.engine, **_plan(path, found, model)}
+    for name in _SETTINGS[found.engine]:
         if name in stated:
-            numbers[f"engine.{name}"] = float(stated[name])
+            asked[f"engine.{name}"] = float(stated[name])
     if stated.get("version", "")[:1].isdigit():
-        numbers["engine.version"] = stated["version"]
+        asked["engine.version"] = stated["version"]
     if stated.get("enforce_eager") == "True":
-        numbers["plan.cuda_graph"] = "off"
+        asked["plan.cuda_graph"] = "off"
     if "total" in found.printed:
-        numbers["hw.memory.capacity"] = f"{found.printed['total']:.0f} B"
+        asked["hw.memory.capacity"] = f"{found.printed['total']:.0f} B"
     spelled = " ".join(stated.get(name, "").replace("None", "") for name in ("model", "quantization"))
-    numbers |= formats(model, spelled, stated.get("kv_cache_dtype", ""))
+    asked |= formats(model, spelled, stated.get("kv_cache_dtype", ""))
     length = int(stated.get("max_model_len", "4096").replace(",", ""))
     return Log(
-        path.name,
-        str(path),
-        found.engine,
-        stated.get("version", ""),
-        model,
-        hw,
-        {**asked, **numbers, **sets},
-        length,
-        found.printed,
-        "",
-    )
+        path.name, str(path), found.engine, stated.get("version", ""), model, hw, {**asked, **sets}, length, found.printed, ""
+    )  # fmt: skip
+
+
+def _plan(path: Path, found: Startup, model: str) -> dict[str, Any]:
+    """Sizes of the groups, as a question states them."""
+    stated = found.settings
+    sizes = {key: int(stated.get(name, 1)) for key, name in _SIZES.items()}
+    for key, size in sizes.items():
+        if size < 1:
+            raise SpecError(f"{path}: {_SIZES[key]} = {size} must be at least 1")
+    if stated.get("enable_expert_parallel") == "True":  # vLLM: over all ranks of a stage
+        sizes["ep"] = sizes["tp"] * sizes["dp"]
+    if found.engine == "sglang" and sizes["dp"] > 1:
+        if stated.get("enable_dp_attention") != "True":
+            return {"plan.dp": sizes.pop("dp"), **plan_of(model, **sizes)}
+        sizes["tp"] //= sizes["dp"]  # whose tp_size counts all ranks
+    return plan_of(model, **sizes)
 
 
 def _not_printed(found: Startup, sets: Mapping[str, Any]) -> list[str]:
     """A note for what sets the terms and the log does not say."""
-    needed = (
-        ("version", "gpu_memory_utilization", "max_num_batched_tokens", "max_num_seqs")
-        if found.engine == "vllm"
-        else ("mem_fraction_static", "chunked_prefill_size")
-    )
+    needed = ("version", *_SETTINGS[found.engine][: 3 if found.engine == "vllm" else 2])
     missing = [name for name in needed if name not in found.settings and f"engine.{name}" not in sets]
-    return (
-        [f"not printed, so the engine's defaults: {', '.join(missing)} (--set engine.<name>=... states them)"]
-        if missing
-        else []
-    )
+    if not missing:
+        return []
+    return [f"not printed, so the engine's defaults: {', '.join(missing)} (--set engine.<name>=... states them)"]

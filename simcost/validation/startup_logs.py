@@ -7,6 +7,7 @@ GiB. Most likely to be wrong: a setting that was stated on the command line and 
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from simcost.errors import SpecError
 from simcost.units import parse
 
 _SIZE = r"(-?\d+(?:\.\d+)?)\s*G(?:i?B)"
-_COUNT = r"([\d,]+)"
+_COUNT = r"(\d[\d,]*)"
+_SHARE = r"(\d+(?:\.\d+)?)"
+_NEAR = r"[^\n]{0,400}?"  # between two words of one line
 _BLOCK = 16.0  # tokens of a block of vLLM V0, which prints blocks
 
 
@@ -35,23 +38,24 @@ _VLLM_SIZES = {
     "activations": (rf"PyTorch activation peak memory takes {_SIZE}", rf"torch peak memory increase: {_SIZE}", rf"peak activation[^\d-]*{_SIZE}"),
     "non_torch": (rf"non_torch_memory takes {_SIZE}", rf"non-torch forward increase memory: {_SIZE}"),
     "pool": (rf"Available KV cache memory: {_SIZE}", rf"reserved for KV Cache is {_SIZE}"),
-    "graphs": (rf"Graph capturing finished in .*?took {_SIZE}",),
+    "graphs": (rf"Graph capturing finished in {_NEAR}took {_SIZE}",),
     "graph_estimate": (rf"[Ee]stimated CUDA ?graph memory[^\d-]*{_SIZE}",),
     "total": (rf"total_gpu_memory \({_SIZE}\)", rf"Free memory on device \S* ?\([\d.]+/{_SIZE}\)"),
 }  # fmt: skip
 _VLLM_COUNTS = {
     "tokens": (rf"GPU KV cache size: {_COUNT} tokens",),
-    "concurrency": (r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x",),
+    "concurrency": (rf"Maximum concurrency for \d[\d,]* tokens per request: {_SHARE}x",),
 }
 _VLLM_SETTINGS = {
-    "version": (r"LLM engine \(v?([^)]+)\)", r"vLLM API server version (\S+)", r"\bversion (\d+\.\d+[\w.+]*)"),
-    "model": (r"\bmodel='([^']+)'",),
+    "version": (r"LLM engine \(v?([^)]+)\)", r"vLLM (?:API server )?version (\d+\.\d+[\w.+]*)", r"[█▄▀] +version (\d+\.\d+[\w.+]*)"),
+    "model": (r"\bmodel='([^']+)'", r"'model(?:_tag)?': '([^']+)'"),
     "tensor_parallel_size": (r"\btensor_parallel_size['\"]?[=:]\s*(\d+)",),
     "pipeline_parallel_size": (r"\bpipeline_parallel_size['\"]?[=:]\s*(\d+)",),
-    "gpu_memory_utilization": (r"gpu_memory_utilization['\"]?[=:]\s*([\d.]+)", r"x gpu_memory_utilization \(([\d.]+)\)"),
+    "data_parallel_size": (r"\bdata_parallel_size['\"]?[=:]\s*(\d+)",),
+    "gpu_memory_utilization": (rf"gpu_memory_utilization['\"]?[=:]\s*{_SHARE}", rf"x gpu_memory_utilization \({_SHARE}\)"),
     "max_num_batched_tokens": (r"max_num_batched_tokens['\"]?[=:]\s*(\d+)",),
     "max_num_seqs": (r"max_num_seqs['\"]?[=:]\s*(\d+)",),
-    "max_model_len": (r"max_(?:model|seq)_len['\"]?[=:]\s*(\d+)", r"Maximum concurrency for ([\d,]+) tokens per request"),
+    "max_model_len": (r"max_(?:model|seq)_len['\"]?[=:]\s*(\d+)", rf"Maximum concurrency for {_COUNT} tokens per request"),
     "kv_cache_dtype": (r"kv_cache_dtype['\"]?[=:]\s*'?(\w+)",),
     "quantization": (r"\bquantization['\"]?[=:]\s*'?([\w-]+)",),
     "enforce_eager": (r"enforce_eager['\"]?[=:]\s*(True|False)",),
@@ -59,18 +63,21 @@ _VLLM_SETTINGS = {
 }  # fmt: skip
 _SGLANG_SIZES = {
     "free_before_load": (rf"Load weight begin\. avail mem={_SIZE}",),
-    "free_after_load": (rf"Load weight end\..*?avail mem={_SIZE}",),
-    "weights": (rf"Load weight end\..*?mem usage={_SIZE}",),
-    "k": (rf"KV Cache is allocated\..*?K size: {_SIZE}",),
-    "v": (rf"KV Cache is allocated\..*?V size: {_SIZE}",),
-    "pool": (rf"KV Cache is allocated\..*?KV size: {_SIZE}",),
-    "graphs": (rf"Capture cuda graph end\..*?mem usage={_SIZE}",),
+    "free_after_load": (rf"Load weight end\.{_NEAR}avail mem={_SIZE}",),
+    "weights": (rf"Load weight end\.{_NEAR}mem usage={_SIZE}",),
+    "k": (rf"KV Cache is allocated\.{_NEAR}K size: {_SIZE}",),
+    "v": (rf"KV Cache is allocated\.{_NEAR}V size: {_SIZE}",),
+    "pool": (rf"KV Cache is allocated\.{_NEAR}KV size: {_SIZE}",),
+    "graphs": (rf"Capture cuda graph end\.{_NEAR}mem usage={_SIZE}",),
 }
-_SGLANG_COUNTS = {"tokens": (rf"KV Cache is allocated\..*?#tokens: {_COUNT}", rf"max_total_num_tokens={_COUNT}")}
+_SGLANG_COUNTS = {"tokens": (rf"KV Cache is allocated\.{_NEAR}#tokens: {_COUNT}", rf"max_total_num_tokens={_COUNT}")}
 _SGLANG_SETTINGS = {
     "model": (r"model_path='([^']+)'",),
     "tensor_parallel_size": (r"\btp_size=(\d+)",),
-    "mem_fraction_static": (r"mem_fraction_static=([\d.]+)",),
+    "pipeline_parallel_size": (r"\bpp_size=(\d+)",),
+    "data_parallel_size": (r"\bdp_size=(\d+)",),
+    "enable_dp_attention": (r"enable_dp_attention=(True|False)",),
+    "mem_fraction_static": (rf"mem_fraction_static={_SHARE}",),
     "chunked_prefill_size": (r"chunked_prefill_size=(\d+)",),
     "max_running_requests": (r"max_running_requests=(\d+)",),
     "kv_cache_dtype": (r"kv_cache_dtype='(\w+)'",),
@@ -82,7 +89,7 @@ _SGLANG_SETTINGS = {
 def read(path: Path) -> Startup:
     """Raises SpecError for a file that cannot be read, and for one in which no engine prints its memory."""
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = _text(path.read_bytes())
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     if re.search(r"Load weight begin|ServerArgs\(|KV Cache is allocated", text):
@@ -92,6 +99,12 @@ def read(path: Path) -> Startup:
     if not found.printed:
         raise SpecError(f"{path}: no line of vLLM or SGLang that tells of memory (weights, KV cache, activations)")
     return found
+
+
+def _text(found: bytes) -> str:
+    """A log as text; what Windows' shells redirect is UTF-16 with a mark of its order."""
+    marked = found.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return found.decode("utf-16" if marked else "utf-8-sig", errors="replace")
 
 
 def _printed(

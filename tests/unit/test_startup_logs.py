@@ -97,6 +97,31 @@ def test_a_log_meets_its_prediction(
         assert bool(rows[term]["may_come_from"]) == (abs(rows[term]["error"]) > 0.03), term
 
 
+def test_data_parallel_ranks_are_replicas_of_attention_or_copies(log: Path) -> None:
+    def plan(text: str, model: str | None = None) -> dict[str, float]:
+        log.write_text(text, encoding="utf-8")
+        return startup.result(log, "h200", model, {}).inputs["plan"]
+
+    wide = V1.replace("tensor_parallel_size=1", "tensor_parallel_size=2, data_parallel_size=4")
+    assert (plan(wide)["dp"], plan(wide)["dp_attention"], plan(wide)["tp"]) == (4, 1, 2)
+    experts = plan(wide.replace("quantization=None", "enable_expert_parallel=True"), "qwen3-30b-a3b")
+    assert (experts["tp"], experts["dp_attention"], experts["ep"], experts["dp"]) == (2, 4, 8, 1)
+    other = SGLANG.replace("tp_size=1", "tp_size=8, dp_size=4, enable_dp_attention=True, ep_size=8")
+    shared = plan(other, "qwen3-30b-a3b")
+    assert (shared["tp"], shared["dp_attention"], shared["ep"]) == (2, 4, 8)
+    copies = plan(other.replace("enable_dp_attention=True", "enable_dp_attention=False"), "qwen3-30b-a3b")
+    assert (copies["tp"], copies["dp"], copies["ep"]) == (8, 4, 8)
+
+
+def test_a_log_in_utf_16_and_a_banner_are_read(log: Path) -> None:
+    log.write_text(
+        V1.replace("LLM engine (v0.11.0)", "LLM engine") + "INFO  █   ▄█  version 0.14.0\nCUDA version 12.8\n",
+        encoding="utf-16",
+    )
+    found = startup_logs.read(log)
+    assert (found.settings["version"], found.settings["max_model_len"]) == ("0.14.0", "16000")
+
+
 def test_what_a_log_does_not_print_is_said(log: Path) -> None:
     notes = startup.result(log, "h100", None, {}).warnings
     assert any("not printed, so the engine's defaults: gpu_memory_utilization, max_num_seqs" in note for note in notes)
@@ -109,7 +134,9 @@ def test_what_a_log_does_not_print_is_said(log: Path) -> None:
 @pytest.mark.parametrize(("text", "words", "said"), [
     ("hello\n", [], "no line of vLLM or SGLang that tells of memory"),
     (V1.replace("meta-llama/Llama-3.1-8B-Instruct", "/data/my-model"), [], "its model '/data/my-model' is not known here: say --model"),
-    (None, [], "No such file"),
+    (None, [], "No such file"), (V1, ["--set", "engine=sglang"], "a log of vLLM; --set engine=sglang asks of another"),
+    (V1.replace("tensor_parallel_size=1", "tensor_parallel_size=0"), [], "tensor_parallel_size = 0 must be at least 1"),
+    (V1.replace("tensor_parallel_size=1", "tensor_parallel_size=3"), [], "plan: "),
 ])  # fmt: skip
 def test_a_log_that_tells_nothing_is_one_line(
     text: str | None, words: list[str], said: str, log: Path, capsys: pytest.CaptureFixture[str]
@@ -158,6 +185,8 @@ def test_formats_devices_and_releases_are_read_from_what_logs_say() -> None:
         ("vLLM V0", "0.6.x"): "0.6",
         ("SGLang", "2026-07"): "",
         ("vLLM V1", "0.19.0"): "0.19.0",
+        ("vLLM V0", "0.10.1"): "0.7.9",
+        ("vLLM V0", "0.6.6"): "0.6.6",
     }
     assert {key: memory_logs.version_of(*key) for key in releases} == releases
 
@@ -200,7 +229,8 @@ def _rows(tmp_path: Path, change: dict[str, str], drop: str = "", extra: str = "
 
 
 @pytest.mark.parametrize(("change", "drop", "said"), [
-    ({"tp": "two"}, "", ":3: tp = 'two' must be a number"), ({}, "model", "missing columns model"), ({"engine": ""}, "", ":3: engine is empty"),
+    ({"tp": "two"}, "", ":3: tp = 'two' must be a number"), ({"tp": "1.5"}, "", ":3: tp = '1.5' must be a whole number"), ({"kv_cache_gib_per_gpu": "inf"}, "", ":3: kv_cache_gib_per_gpu = 'inf'"),
+    ({"max_num_seqs": "-1"}, "", ":3: max_num_seqs = '-1' must be a whole number, not negative"), ({"set": "plan.tp"}, "", ":3: "), ({}, "model", "missing columns model"), ({"engine": ""}, "", ":3: engine is empty"),
 ])  # fmt: skip
 def test_a_broken_table_of_logs_is_named(change: dict[str, str], drop: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=said):
@@ -212,6 +242,7 @@ def test_rows_that_no_question_can_be_made_of_are_left_out_with_their_reason(tmp
     assert found.metrics["logs"] == 2
     assert found.tables["left out"][0]["reason"].startswith("no config")
     assert any("weather" in note for note in found.warnings)
+    assert "all bars hold" not in found.verdict or "concurrency" in found.verdict
     with pytest.raises(SpecError, match="no row that a question can be made of"):
         memory.logs(_one(_rows(tmp_path, {"engine": "LMDeploy"})))
 
