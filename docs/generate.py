@@ -15,8 +15,9 @@ from typing import get_args, get_origin, get_type_hints
 import typer
 from rich.console import Console
 
+from simcost import pool
 from simcost.api import compare
-from simcost.calibration import store
+from simcost.calibration import coverage, store
 from simcost.calibration.family import families
 from simcost.calibration.judge import LEAST
 from simcost.calibration.rows import EXTRA
@@ -24,7 +25,6 @@ from simcost.cli.app import app
 from simcost.dtypes import names as formats
 from simcost.hardware import load as hardware
 from simcost.report.console import show
-from simcost.scenarios import measured, workers
 from simcost.scenarios.calibration import report
 from simcost.scenarios.transfer import transfer
 from simcost.validation import memory as memory_logs
@@ -188,7 +188,7 @@ def covered(row: dict) -> str:
 
 def validation(name: str) -> str:
     """One device's page."""
-    result = report(name, None, workers.cores())
+    result = report(name, None, pool.cores())
     lines = [
         f"# {name}: held-out errors",
         "",
@@ -359,7 +359,7 @@ def gib(row: dict) -> str:
 
 def stand_ins() -> str:
     """Leave one device out."""
-    rows = transfer(None, None, workers.cores()).tables["stand-ins"]
+    rows = transfer(None, None, pool.cores()).tables["stand-ins"]
     families = list(dict.fromkeys(key for row in rows for key in row if key.endswith("_p90_error")))
     head = [name.removesuffix("_p90_error").replace("_", " ") for name in families]
     lines = [
@@ -389,7 +389,7 @@ if __name__ == "__main__":
             (home / "kernels.md").write_text(published(), encoding="utf-8")
             (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
         wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-        for name in wanted or [n for n in hardware.names() if measured.every(hardware.load(n))]:
+        for name in wanted or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)
             (PAGE.parent / "validation" / f"{name}.md").write_text(validation(name), encoding="utf-8")
         sys.exit(0)

@@ -19,9 +19,9 @@ import numpy as np
 from simcost import grammar
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
+from simcost.query import Query, make
 from simcost.result import Result, printers
 from simcost.scenarios import phases
-from simcost.scenarios.query import Query, make
 
 Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
@@ -203,12 +203,12 @@ def plans(
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if "plan.gpus" not in sets:
         raise SpecError("say how many devices there are: --gpus or --nodes")
-    from simcost.scenarios import plans as scenario
-    from simcost.scenarios import wishes
+    from simcost.search import objective
+    from simcost.search import plans as scenario
 
     decode_ = phase == "decode"
     stated = {name: value for name, value in (("tpot", tpot), ("ttft", ttft)) if value is not None}
-    found = {name: wishes.limit(f"--{name}", value) for name, value in stated.items()}
+    found = {name: objective.limit(f"--{name}", value) for name, value in stated.items()}
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
@@ -218,7 +218,7 @@ def plans(
         raise SpecError("--batch names no batch")
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
     limits = {f"{name}_s": value for name, (value, _) in found.items()}
-    wish = wishes.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
+    wish = objective.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
     query = (
         _decode(model, hw, 1, _or(context, _LENGTH), sets, None, price)
         if decode_

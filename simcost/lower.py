@@ -12,15 +12,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from simcost.blocks import ring_exchange, two_batch
-from simcost.blocks.beside import exchanges
-from simcost.blocks.view import ROLES, Block, View
 from simcost.dtypes import Dtype, dtype
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import Layer, ModelSpec
 from simcost.num import is_scalar
+from simcost.passes import ring_exchange, two_batch
+from simcost.passes.contention import exchanges
 from simcost.plan import Check, Phase, Plan, own_checks
 from simcost.program import Choice, Program, Serial
+from simcost.sharding.shard import ROLES, Block, View
 
 
 def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
@@ -111,7 +111,7 @@ def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[C
 
 def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
     """Kernels that a phase cannot be run with. No CUDA graph holds the normal exchange, nor NCCL's: they wait on the host for counts
-    (`blocks/dispatch.py`)."""
+    (`sharding/experts.py`)."""
     if (
         plan.all_to_all not in ("normal", "nccl")
         or plan.cuda_graph != "on"

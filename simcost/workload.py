@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from simcost import lower
-from simcost.blocks.view import ROLES, View
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
 from simcost.hardware import engine_terms, engines, runs
@@ -19,7 +18,8 @@ from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.plan import CHOICES, Phase, Plan
-from simcost.routing import check_layers
+from simcost.routing.load import check_layers
+from simcost.sharding.shard import ROLES, View
 
 
 @dataclass(frozen=True, slots=True)

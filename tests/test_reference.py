@@ -11,7 +11,7 @@ import pytest
 from simcost.dtypes import dtype
 from simcost.model import count, load
 from simcost.plan import Plan
-from simcost.routing import distinct_ranks
+from simcost.routing.load import distinct_ranks
 
 HOME = Path(__file__).parent / "reference"
 COLUMNS = ["source", "locator", "quantity", "model", "unit", "value", "rtol"]

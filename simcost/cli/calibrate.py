@@ -32,8 +32,9 @@ def import_aiconfigurator(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
+    from simcost import pool as workers
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import engine_tables, workers
+    from simcost.scenarios import engine_tables
 
     format = check(format, output)
     with measured_out() as tell:
@@ -66,8 +67,9 @@ def report(
 ) -> int:  # fmt: skip
     """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
     and what breaks a law over a grid of kernels and questions."""
+    from simcost import pool as workers
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import calibration, workers
+    from simcost.scenarios import calibration
     from simcost.validation import laws
 
     format = check(format, output)
@@ -93,9 +95,9 @@ def doctor(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
+    from simcost import pool as workers
     from simcost.cli.progress import measured_out
     from simcost.scenarios import doctor as scenario
-    from simcost.scenarios import workers
 
     format = check(format, output)
     with measured_out() as tell:
@@ -110,9 +112,9 @@ def transfer(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
+    from simcost import pool as workers
     from simcost.cli.progress import measured_out
     from simcost.scenarios import transfer as scenario
-    from simcost.scenarios import workers
 
     format = check(format, output)
     with measured_out() as tell:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, is_scalar, maximum, minimum, plain, sqrt, where
+from simcost.num import Mask, Num, exp, is_scalar, maximum, minimum, plain, sqrt, where
 
 _TIMES = (
     "compute_s",
@@ -21,6 +21,8 @@ _TIMES = (
     "datasheet_s",
 )
 BOUNDS = ("compute", "memory", "wire", "overhead")
+Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
+NOISE = 1e-9  # of a time: less is what floats leave over
 BASES = ("measured", "fitted", "transferred", "datasheet", "assumed")
 # Sources of error that two costs of one device owe wholly alike.
 COMMON = (
@@ -169,3 +171,18 @@ def ratio_deviation(a: Cost, b: Cost) -> Num:
             alike = ALIKE_ASSUMED if source.endswith(" assumed") else ALIKE
             total = total + 2.0 * (1.0 - alike) * one * other
     return sqrt(total)
+
+
+def interval(cost: Cost) -> tuple[Num, Num]:
+    """The 90 % interval of the seconds: as far below as above in ratio, and no lower than light. [s]"""
+    width = exp(Z90 * cost.deviation / cost.seconds)
+    return maximum(cost.seconds / width, minimum(cost.light_s, cost.seconds)), cost.seconds * width
+
+
+def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
+    """Whether the 90 % interval of the ratio of two times contains 1, their shared errors cancelled. `ratio`: of what is compared,
+    where it is another than that of the seconds and as uncertain (tokens a second)."""
+    apart = np.abs(np.log(np.asarray(a.seconds / b.seconds if ratio is None else ratio, np.float64)))
+    # Equal costs leave what floats leave over.
+    found = np.asarray(apart <= Z90 * np.asarray(ratio_deviation(a, b)) + NOISE)
+    return found if found.ndim else bool(found)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from simcost import lower
-from simcost.blocks.view import ROLES, View
 from simcost.calibration.family import families
 from simcost.dtypes import dtype
 from simcost.errors import Infeasible, NotModelled
@@ -25,6 +24,7 @@ from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program, Serial, calls
+from simcost.sharding.shard import ROLES, View
 
 TOKENS = (1, 16, 64, 256, 1024, 4096, 8192)
 CONTEXTS = (512, 2048, 8192, 32768)

@@ -21,11 +21,11 @@ from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure import blocks_ops as ops
 from simcost.measure.blocks_attention import gqa, mla
 from simcost.measure.blocks_ffn import dense, moe, norm
 from simcost.measure.blocks_section import Flow, Kit, Section, Site, Tables, Tensor, Tensors, shape
-from simcost.measure.blocks_spec import BlockSpec, listed
 from simcost.units import parse, show
 
 ROTATED = parse("192 MiB", "bytes")  # weights and cache of all copies: several times a last-level cache

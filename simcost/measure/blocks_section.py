@@ -14,11 +14,11 @@ from functools import partial
 import torch
 from torch.nn import functional as F
 
-from simcost.blocks.view import View, Weight
 from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec
 from simcost.measure import blocks_ops as ops
-from simcost.measure.blocks_spec import BlockSpec
 from simcost.num import Num, is_scalar
+from simcost.sharding.shard import View, Weight
 
 Tensor = torch.Tensor
 Tensors = dict[str, Tensor]

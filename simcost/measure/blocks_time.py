@@ -17,9 +17,9 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from simcost.errors import SpecError
+from simcost.estimate.layer import Listed, adjoints, fused, listed
 from simcost.measure.blocks import TorchBlock
 from simcost.measure.blocks_section import SDPA, Tensor, Tensors
-from simcost.measure.blocks_spec import Listed, adjoints, fused, listed
 from simcost.measure.blocks_timing import BlockTime, OpTime, Sample, timing, total
 from simcost.measure.deadline import NEVER, Deadline
 from simcost.measure.timing import Timing

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from simcost.measure.blocks_spec import BlockSpec
+from simcost.estimate.layer import BlockSpec
 from simcost.measure.timing import Timing, summary
 from simcost.ops.work import Op
 

@@ -28,7 +28,7 @@ from simcost.measure.need import need_torch
 from simcost.units import parse, show
 
 if TYPE_CHECKING:
-    from simcost.measure.blocks_spec import BlockSpec
+    from simcost.estimate.layer import BlockSpec
     from simcost.measure.gpu_lab import Lab, Section
 
 REPORT, TABLE = "report.md", "Table"
@@ -153,7 +153,7 @@ def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
 def layers(models: Sequence[str]) -> list[BlockSpec]:
     """Every kind of layer of the models at two prefills and two decode steps; any prefix has all kinds. Of the three
     models of a full run 16: dense, experts, MLA, MLA with experts."""
-    from simcost.measure.blocks_spec import of_model
+    from simcost.estimate.layer import of_model
     from simcost.model import load as zoo
     from simcost.plan import Phase
 
@@ -164,7 +164,7 @@ def layers(models: Sequence[str]) -> list[BlockSpec]:
 
 def _blocks(lab: Lab, models: Sequence[str]) -> Iterator[str]:
     """Whole layers, eager and as graphs."""
-    from simcost.measure.blocks_spec import random_blocks
+    from simcost.estimate.layer import random_blocks
     from simcost.measure.in_situ import measure_in_situ
 
     lab.bench.release()

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SimcostError, SpecError
+from simcost.estimate.layer import BlockSpec, random_blocks
 from simcost.measure.allocator import steady_allocator
 from simcost.measure.blocks_rows import read_blocks, write
-from simcost.measure.blocks_spec import BlockSpec, random_blocks
 from simcost.measure.blocks_timing import BlockTime
 from simcost.measure.deadline import NEVER, Deadline, after
 from simcost.measure.event import Event

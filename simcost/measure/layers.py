@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import chain, zip_longest
 
-from simcost.measure.blocks_spec import BlockSpec, listed, of_model, random_blocks
+from simcost.estimate.layer import BlockSpec, listed, of_model, random_blocks
 from simcost.model.spec import ModelSpec
 from simcost.plan import Phase
 

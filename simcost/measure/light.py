@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cache
 
 from simcost.errors import SpecError
-from simcost.measure.blocks_spec import BlockSpec, listed
+from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure.blocks_timing import BlockTime
 from simcost.measure.deadline import Deadline
 from simcost.measure.design import Rates

@@ -14,13 +14,13 @@ from typing import cast
 
 import numpy as np
 
-from simcost.blocks.view import Attention
 from simcost.dtypes import Dtype
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import Layer, ModelSpec
 from simcost.num import Num, ceil, maximum, minimum, where
 from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
+from simcost.sharding.shard import Attention
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from simcost.blocks.view import Attention, Block, Weight
 from simcost.dtypes import Dtype
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.plan import Plan
+from simcost.sharding.shard import Attention, Block, Weight
 
 _WHOLE = Plan()
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from simcost.blocks.view import Attention, Block, Weight
 from simcost.dtypes import Dtype
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, maximum, where
 from simcost.plan import Plan
+from simcost.sharding.shard import Attention, Block, Weight
 from simcost.units import parse
 
 _STEP = parse("2 MiB", "bytes")  # bytes: large blocks are whole multiples of it

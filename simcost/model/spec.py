@@ -15,7 +15,6 @@ import numpy as np
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
-from simcost.blocks.view import ROLES, Attention, Block
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader, flatten
@@ -23,6 +22,7 @@ from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
 from simcost.num import Num
 from simcost.registry import discover
+from simcost.sharding.shard import ROLES, Attention, Block
 
 Layer = tuple[Block, ...]
 KINDS = ("attention", "ffn")  # folders of blocks that claim layers

@@ -11,6 +11,10 @@ from simcost.ops.work import Coords, Op, Work
 
 Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p"]
 
+# Multiprocessors that a ring exchange holds, of tensor-parallel chunks, of keys and values, from stage to stage: NVIDIA Megatron Bridge,
+# comm_overlap.RingExchangeOverlapCfg (num_sm = 1).
+RING = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class Collective:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
-from simcost.routing import Router, Routing, busiest_rank, most_visited, visited
+from simcost.routing.load import Router, Routing, busiest_rank, most_visited, visited
 
 MODES = ("normal", "low_latency", "nccl", "nvlink")
 

@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from simcost.calibration import coverage as measured_rows
 from simcost.calibration.family import families, family_named, sizes
 from simcost.calibration.form import MOST, NAMES
 from simcost.calibration.judge import LEAST, Judgement
 from simcost.calibration.light import row_light
+from simcost.calibration.report import Judged, judgements
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
 from simcost.calibration.store import row_terms
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
+from simcost.pool import Progress, quiet
 from simcost.result import Result, Row, number
-from simcost.scenarios import measured as measured_rows
-from simcost.scenarios.judging import Judged, judgements
-from simcost.scenarios.workers import Progress, quiet
 
 _WORST = 5
 _NAMED = 3  # kinds of a note that could be long

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar
-from simcost.cost.cost import BASES, Cost
+from simcost.cost.cost import BASES, Cost, tied
 from simcost.errors import SimcostError, SpecError
+from simcost.estimate import answer
+from simcost.estimate import step as steps
 from simcost.model import count
 from simcost.model import load as shipped
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
+from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, memory_notes, moved, phases, rules
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, workload
+from simcost.scenarios import calibration_effect, fitting, memory_notes, phases
 from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
@@ -57,8 +58,8 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
             priced.append(step)
             _terms(terms, label, phase, step)
             costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost
-            if moved.calibrated(step):
-                shifts += [_rounded(row) for row in moved.rows(label, phase, step)]
+            if calibration_effect.calibrated(step):
+                shifts += [_rounded(row) for row in calibration_effect.rows(label, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
     if not runnable:
         raise SpecError(f"no design can be run: {designs[0]['reason']}")
@@ -116,7 +117,7 @@ def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:
     """Both steps of a design, or why it has none."""
     try:
-        return {"decode": rules.run(w), "prefill": rules.run(_labelled(workload(prompt), w.model.name))}
+        return {"decode": steps.checked(w), "prefill": steps.checked(_labelled(workload(prompt), w.model.name))}
     except SimcostError as error:
         return str(error).removeprefix("plan: ")
 
@@ -134,8 +135,8 @@ def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str) 
     row: Row = {"design": w.model.name, "feasible": not isinstance(answers, str)}
     if isinstance(answers, str):
         return {**row, "reason": answers, **{k: number(v) for k, v in _counts(w).items()}}
-    output = steps.metrics(answers["decode"], True, question.price(w.device))
-    entry = steps.metrics(answers["prefill"], False, question.price(w.device))
+    output = answer.metrics(answers["decode"], True, question.price(w.device))
+    entry = answer.metrics(answers["prefill"], False, question.price(w.device))
     found = {"prefill_batch": answers["prefill"].workload.phase.batch}
     found |= {name: entry[name] for name in _OF_PREFILL if name in entry}
     found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
@@ -158,7 +159,7 @@ def _counts(w: Workload) -> dict[str, Num]:
     }
     for context in CONTEXTS:
         at = replace(w, phase=Phase(1.0, 1.0, context - 1.0))
-        found[f"flops_per_token_at_{context}"] = steps.flops_per_token(at)
+        found[f"flops_per_token_at_{context}"] = answer.flops_per_token(at)
     return found
 
 
@@ -204,7 +205,7 @@ def _winners(designs: list[Row]) -> dict[str, object]:
 
 def _tied(best: str, costs: dict[str, Cost]) -> list[str]:
     """Designs that cannot be told from the best one of a time."""
-    return [name for name, cost in costs.items() if name != best and steps.tied(cost, costs[best])]
+    return [name for name, cost in costs.items() if name != best and tied(cost, costs[best])]
 
 
 def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]]) -> Row:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from simcost.cost import calibrated
-from simcost.cost.cost import Cost, ratio_deviation
+from simcost.cost.cost import Z90, Cost, ratio_deviation
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
+from simcost.estimate import answer
 from simcost.hardware.profile import Device
 from simcost.model import count
 from simcost.model.spec import ModelSpec
@@ -18,11 +19,9 @@ from simcost.num import Array, Bools, Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
+from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import phases
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, workload
-from simcost.scenarios.step import Z90
 from simcost.workload import Workload
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -123,7 +122,7 @@ def _reads(w: Workload) -> list[Row]:
         local = at.view.batch
 
         def below(context: Num, weights: float = weights, local: Num = local) -> Num:
-            return 1.0 * (local * steps.state_bytes(w, context) <= weights)
+            return 1.0 * (local * answer.state_bytes(w, context) <= weights)
 
         context = number(largest(below, 0.0) + 1.0)
         rows.append(
@@ -137,7 +136,7 @@ def _reads(w: Workload) -> list[Row]:
 
 def _weight_reads(w: Workload) -> float:
     """Weight bytes that one decode step reads on one rank: only touched experts; the embedding only its rows. [B]"""
-    from simcost.routing import distinct_experts
+    from simcost.routing.load import distinct_experts
 
     total = 0.0
     for n, block in w.model.blocks():

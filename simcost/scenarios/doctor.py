@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from simcost.calibration import coverage, store
 from simcost.calibration import rows as files
-from simcost.calibration import store
 from simcost.calibration.curve import Curve
 from simcost.calibration.family import families, family_named
 from simcost.calibration.rows import Rows
@@ -27,9 +27,8 @@ from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.num import Bools
+from simcost.pool import Piece, Progress, mapped, quiet
 from simcost.result import Result, Row, number
-from simcost.scenarios import measured
-from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 _ALONE = "sound by itself: nothing ships to hold it against"
 _FEW = "too few rows for a verdict"
@@ -113,7 +112,7 @@ def _fit(path: Path, family: str, home: str) -> None:
 def _runs(device: Device, family: str | None) -> list[_Asked]:
     """Rows of a profile's own runs."""
     found = []
-    for run in measured.runs(device):
+    for run in coverage.runs(device):
         for name in families() if family is None else [family]:
             for which in run.kinds(name):
                 path = run.file(name, which)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from simcost.estimate.step import Step
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.scenarios import voiced
-from simcost.scenarios.step import Step
 from simcost.workload import Workload
 
 

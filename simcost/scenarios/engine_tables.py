@@ -27,8 +27,8 @@ from simcost.errors import SpecError, nearest
 from simcost.files import folder_in_place_of, write_whole
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
+from simcost.pool import Piece, Progress, mapped, quiet
 from simcost.result import Result, Row
-from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 ROWS = 600  # of a table: all that ship are 9 MB of CSV; with 400 the intervals of narrow products were a tenth wider
 _READING, _JUDGED = 0.2, 0.3  # shares of the time, for whoever watches

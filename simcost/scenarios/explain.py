@@ -8,17 +8,19 @@ import numpy as np
 
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
-from simcost.cost.cost import Cost, basis, bound
+from simcost.cost.cost import NOISE, Z90, Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
+from simcost.estimate import answer
+from simcost.estimate import memory as footprint
+from simcost.estimate import step as steps
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
+from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import engine_notes, fitting, footprint, loads, phases, rules, traffic, voiced
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, workload
+from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, phases, voiced
 
 _SHORT = {"elements": "n", "payload_bytes": "bytes"}
 
@@ -73,7 +75,7 @@ def _ops(step: steps.Step) -> list[Row]:
             continue
         work = call.op.work()
         wire = call.op.peak == "wire"
-        low, high = steps.interval(cost)
+        low, high = interval(cost)
         rows.append(
             {
                 "part": path[1] if len(path) > 2 else "",
@@ -97,11 +99,11 @@ def _waits(step: steps.Step) -> list[Row]:
         ("engine", "waiting for launches", step.launches, "host", "kernels x assumed.eager_launch - what the device hides"),
         ("pipeline", "waiting for the slowest stage", step.idle, "", "pp x slowest stage"),
     )  # fmt: skip
-    return [_waiting(step, *each) for each in found if each[2].seconds > steps.NOISE * step.cost.seconds]
+    return [_waiting(step, *each) for each in found if each[2].seconds > NOISE * step.cost.seconds]
 
 
 def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, formula: str) -> Row:
-    low, high = steps.interval(cost)
+    low, high = interval(cost)
     return {
         "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), "times": 1,
         "time_s": number(cost.seconds), "half_width": number(high / cost.seconds - 1.0), "scatter": None,
@@ -113,14 +115,14 @@ def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, fo
 
 def _sent(op: Op, device: Device) -> Num:
     """Bytes that one rank sends over any link."""
-    found = traffic.moved(op, device)
+    found = explain_links.moved(op, device)
     return 0.0 if found is None else found.near + found.far
 
 
 def _scatter(model: Roofline | Calibrated, op: Op) -> float | None:
     """Half-width of the 90 % interval from the scatter of the curves alone; None where none answers."""
     found = None if isinstance(model, Roofline) else model.doubts(op)
-    return None if found is None else number(np.expm1(steps.Z90 * found["scatter"]))
+    return None if found is None else number(np.expm1(Z90 * found["scatter"]))
 
 
 def _tables(step: steps.Step) -> list[Row]:
@@ -144,18 +146,18 @@ def result(query: Query) -> Result:
         raise SpecError(
             "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
         )
-    step = rules.run(w)
+    step = steps.checked(w)
     sentence, fits = fitting.verdict(step.kept)
     tables = {
         "ops": [*_ops(step), *_waits(step)],
-        "links": traffic.rows(step),
+        "links": explain_links.rows(step),
         "tables": _tables(step),
         "memory": _memory(step),
-        "routing": loads.rows(step),
+        "routing": explain_routing.rows(step),
     }
     tables = {name: table for name, table in tables.items() if table}
-    found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
+    found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
-        "explain", phases.inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)}, tables,
+        "explain", phases.inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)}, tables,
         (*phases.warnings(query, w), *engine_notes.imported_first(step)), phases.references(w, step), sentence, fits,
     )  # fmt: skip

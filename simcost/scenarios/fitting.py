@@ -17,9 +17,10 @@ import numpy as np
 
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
-from simcost.scenarios import footprint, memory_notes, rules, stages
-from simcost.scenarios.footprint import Kept
-from simcost.scenarios.query import Query, workload
+from simcost.estimate import feasible, memory, stages
+from simcost.estimate.memory import Kept
+from simcost.query import Query, workload
+from simcost.scenarios import memory_notes
 from simcost.units import show
 
 _RANKS = 64.0  # tensor-parallel sizes that are tried
@@ -77,11 +78,11 @@ def _shown(value: Any) -> str:
 
 def _changes(query: Query, kept: Kept) -> Iterator[tuple[str, Any]]:
     w = kept.workload
-    most = float(footprint.max_batch(kept))
+    most = float(memory.max_batch(kept))
     if 1.0 <= most < float(w.phase.batch):
         yield "batch", int(most)
     if query.decode:
-        longest = min(float(footprint.max_context(kept)), w.model.max_positions or np.inf)
+        longest = min(float(memory.max_context(kept)), w.model.max_positions or np.inf)
         if 1.0 <= longest < float(w.phase.context):
             yield "context", int(longest)
     tp = float(w.plan.tp)
@@ -139,9 +140,9 @@ def _asked(query: Query, sets: dict[str, Any]) -> Kept | None:
     """The memory of a question with other settings; None where it cannot be asked or does not fit."""
     try:
         w = workload(replace(query, overrides=query.overrides.merged(sets)))
-        if rules.broken(w, advise=False):
+        if feasible.broken(w, advise=False):
             return None
     except SimcostError:
         return None
-    kept = footprint.kept(w)
+    kept = memory.kept(w)
     return kept if np.all(np.asarray(kept.memory.short) <= 0.0) else None

@@ -17,8 +17,8 @@ from simcost.files import write_whole
 from simcost.hardware import load as hardware
 from simcost.hardware import runs
 from simcost.hardware.profile import Device
+from simcost.pool import Piece, Progress, mapped, quiet
 from simcost.result import Result, Row
-from simcost.scenarios.workers import Piece, Progress, mapped, quiet
 
 
 def import_csv(

@@ -11,14 +11,16 @@ import numpy as np
 
 from simcost.cost.memory import Memory
 from simcost.errors import Infeasible
+from simcost.estimate import feasible, stages
+from simcost.estimate import memory as footprint
+from simcost.estimate.memory import Kept
 from simcost.hardware import engines
 from simcost.model import cache
 from simcost.model.loaded import Loaded
 from simcost.num import Num
+from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, footprint, memory_notes, phases, rules, stages
-from simcost.scenarios.footprint import Kept
-from simcost.scenarios.query import Query, workload
+from simcost.scenarios import fitting, memory_notes, phases
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -41,7 +43,7 @@ _SOURCE = {"vocabulary": "vocabulary_multiple", "experts": "mxfp4_multiples", "a
 def result(query: Query) -> Result:
     """The terms of one question of decode."""
     w = workload(query)
-    if said := rules.broken(w):
+    if said := feasible.broken(w):
         raise Infeasible(f"plan: {said}")
     kept = footprint.kept(w)
     sentence, fits = fitting.verdict(kept, timed=False)

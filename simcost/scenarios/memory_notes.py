@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from simcost.estimate import stages
+from simcost.estimate.memory import Kept
 from simcost.hardware import engines
 from simcost.model.spec import ModelSpec
-from simcost.scenarios import stages
-from simcost.scenarios.footprint import Kept
 from simcost.units import show
 from simcost.workload import Workload
 

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar, lower
+from simcost.calibration import coverage
 from simcost.calibration import tables as engines_tables
 from simcost.errors import SimcostError, SpecError
+from simcost.estimate import answer, unused_settings
+from simcost.estimate import step as steps
 from simcost.hardware.profile import Device
 from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
+from simcost.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
 from simcost.result import Columns, Result, number
-from simcost.routing import Routing
-from simcost.scenarios import engine_notes, fitting, idle, measured, memory_notes, rules, voiced
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
+from simcost.routing.load import Routing
+from simcost.scenarios import engine_notes, fitting, memory_notes, voiced
 from simcost.workload import Workload
 
 
@@ -91,7 +93,7 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
-    found += idle.notes(w, stated | set(query.overrides.plan))
+    found += unused_settings.notes(w, stated | set(query.overrides.plan))
     if w.plan.gpus is not None:
         unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
         if unused > 0.0:
@@ -116,13 +118,13 @@ def _stand_in(device: Device) -> list[str]:
     foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
     some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
     return [
-        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {measured.expected(device):.0%}"
+        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {coverage.expected(device):.0%}"
     ]
 
 
 def _off_rows(query: Query, device: Device) -> list[str]:
     """Overrides that measured rows do not follow."""
-    if not measured.known(device):
+    if not coverage.known(device):
         return []
     found = []
     for path in query.overrides.hw:
@@ -191,13 +193,13 @@ def _qualified(table: str, device: Device) -> str:
 
 def _single(query: Query) -> Result:
     w = workload(query)
-    step = rules.run(w)
+    step = steps.checked(w)
     sentence, fits = fitting.verdict(step.kept)
     if not fits:
         sentence += f"; {fitting.advice(query, step.kept)}"
-    found = {k: number(v) for k, v in steps.metrics(step, query.decode, query.price(w.device)).items()}
+    found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
-        _name(query), inputs(query, w), {**found, "fits": fits, **steps.forms_named(step)},
+        _name(query), inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)},
         warnings=(*warnings(query, w), *memory_notes.tight(step.kept), *engine_notes.imported_first(step), *memory_notes.beyond(w.model, found.get("max_context"))), references=references(w, step),
         verdict=sentence, fits=fits,
     )  # fmt: skip
@@ -290,7 +292,7 @@ def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
-        found: dict[str, Any] = dict(steps.metrics(step, query.decode, query.price(w.device)))
+        found: dict[str, Any] = dict(answer.metrics(step, query.decode, query.price(w.device)))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
     flat = {name: np.broadcast_to(np.asarray(value), shape).ravel() for name, value in found.items()}
     return {"feasible": good.ravel(), "reason": why.ravel(), **flat}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.calibration import coverage
 from simcost.errors import SpecError
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
@@ -14,9 +15,8 @@ from simcost.model import count
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
+from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
-from simcost.scenarios import measured
-from simcost.scenarios.query import Query, model_of
 
 _BF16_BYTES = 2.0
 
@@ -70,7 +70,7 @@ def list_hardware() -> Result:
                 "memory_bytes": number(device.capacity), "memory_bytes_per_s": number(device.bandwidth),
                 "scaleup_bytes_per_s": _maybe(device.scaleup and device.scaleup.bandwidth),
                 "domain": _maybe(device.scaleup and device.scaleup.domain),
-                "measured_rows": measured.total(device) or None, "engines": ", ".join(measured.engines(device)) or None, "like": device.sibling and device.sibling.name,
+                "measured_rows": coverage.total(device) or None, "engines": ", ".join(coverage.engines(device)) or None, "like": device.sibling and device.sibling.name,
                 "tdp_w": _maybe(device.tdp), "usd_per_hour": _maybe(device.usd_per_hour),
             }
         )  # fmt: skip
@@ -83,7 +83,7 @@ def list_engines() -> Result:
     """What `engine` may be, one row each: whose kernels, and of which versions, on which hardware, tables ship."""
     rows: list[Row] = [{"engine": engines.ANY, "stands_for": "the middle of the engines, kernel by kernel (default)"}]
     for name, others in engines.substitutes().items():
-        versions, devices = measured.shipped_tables(name)
+        versions, devices = coverage.shipped_tables(name)
         rows.append(
             {
                 "engine": name, "stands_for": engines.title(name), "versions": ", ".join(versions),
@@ -91,7 +91,7 @@ def list_engines() -> Result:
             }
         )  # fmt: skip
     rows.append({"engine": engines.TORCH, "stands_for": "our own measurements (calibrate run)"})
-    libraries = [f"{name} {', '.join(measured.shipped_tables(name)[0])}" for name in engines.LIBRARIES]
+    libraries = [f"{name} {', '.join(coverage.shipped_tables(name)[0])}" for name in engines.LIBRARIES]
     return Result(
         "list engines", {}, {"engines": len(rows)}, {"engines": rows},
         (f"libraries answer whatever the engine: {'; '.join(libraries)}", "explain names the version that answers for a kernel"),
@@ -183,7 +183,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     metrics = {
         path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")
     }
-    answers = measured.table(name, device)
+    answers = coverage.table(name, device)
     return Result(
         "show hardware", {"hw": name, "set": dict(sets)}, metrics, {"facts": rows, "measurements": answers},
         device.notes, (where,),

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from simcost.calibration import coverage, store, tables
 from simcost.calibration import rows as files
-from simcost.calibration import store, tables
 from simcost.calibration.family import Labels, families, kind
+from simcost.calibration.report import fit_all
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import Found
 from simcost.cost.calibrated import Calibrated
@@ -26,11 +27,9 @@ from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.num import Array
+from simcost.pool import Progress, quiet
 from simcost.provenance import Basis
 from simcost.result import Result, Row
-from simcost.scenarios import measured
-from simcost.scenarios.judging import fit_all
-from simcost.scenarios.workers import Progress, quiet
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ def owned(device: Device) -> list[Own]:
             if pick.own and not pick.substitute:
                 path = files.row_file(Path(device.tables) / pick.tables[0], name, which)
                 found.append(Own(name, files.labels_of(path, families()[name]), pick.engine, path))
-    for run in measured.runs(device):
+    for run in coverage.runs(device):
         engine = ANY if run.record["kind"] == "imported" else TORCH
         for name, family in families().items():
             for path in (run.file(name, which) for which in run.kinds(name)):
@@ -134,7 +133,7 @@ def _row(what: str, target: str, other: str, found: Iterable[tuple[str, Array]])
     row: dict[str, Any] = {"what": what, "hw": target, "by": other, "rows": len(every)}
     if len(every):
         row |= {"median_error": float(np.median(every)), "p90_error": float(np.quantile(every, 0.9))}
-        row["spread"] = round(row["p90_error"] / measured.P90, 3)
+        row["spread"] = round(row["p90_error"] / coverage.P90, 3)
     for family, parts in errors.items():
         row[f"{family}_p90_error"] = float(np.quantile(np.concatenate(parts), 0.9))
     return row

@@ -9,8 +9,8 @@ import numpy as np
 from simcost.calibration.store import Voice
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
+from simcost.estimate.step import Step
 from simcost.program import leaves
-from simcost.scenarios.step import Step
 
 
 def voices(step: Step) -> Iterator[tuple[str, str, Voice]]:

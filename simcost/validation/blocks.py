@@ -16,9 +16,9 @@ import numpy as np
 
 from simcost.cost.cost import basis
 from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec, of_model, random_blocks
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
-from simcost.measure.blocks_spec import BlockSpec, of_model, random_blocks
 from simcost.measure.blocks_timing import BlockTime
 from simcost.measure.deadline import after
 from simcost.measure.event import Event

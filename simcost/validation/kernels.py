@@ -34,7 +34,7 @@ import numpy as np
 
 from simcost.calibration.family import families
 from simcost.cost import calibrated
-from simcost.cost.cost import basis
+from simcost.cost.cost import basis, interval
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.files import csv_table
@@ -42,7 +42,6 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
 from simcost.result import Result, Row
-from simcost.scenarios.step import interval
 from simcost.validation import looked_at
 from simcost.validation.score import COVERAGE, error, grouped, summary
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from simcost.errors import Infeasible, SimcostError, SpecError
+from simcost.estimate import feasible, memory
 from simcost.hardware import engines
 from simcost.hardware.engine_terms import numbers
+from simcost.query import Query, make, workload
 from simcost.result import Result, Row
-from simcost.scenarios import footprint, rules
-from simcost.scenarios.query import Query, make, workload
 from simcost.units import parse
 from simcost.validation.memory_logs import Log, Unread, read
 from simcost.validation.score import error, grouped
@@ -41,10 +41,10 @@ class Judged:
 def predicted(log: Log) -> dict[str, float]:
     """Sizes [B] and counts of a start, by the names of its printed ones. Raises SimcostError where no question can be made of it."""
     w = workload(query_of(log))
-    if said := rules.broken(w, advise=False):
+    if said := feasible.broken(w, advise=False):
         raise Infeasible(f"plan: {said}")
-    kept = footprint.kept(w)
-    found = footprint.metrics(kept)
+    kept = memory.kept(w)
+    found = memory.metrics(kept)
     return {
         "weights": _one(kept.memory.weights),
         "activations": _one(kept.memory.activations),

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from simcost.estimate import memory, stages
 from simcost.hardware.engine_terms import numbers
 from simcost.model import activations
 from simcost.num import Array
+from simcost.query import workload
 from simcost.result import Row
-from simcost.scenarios import footprint, stages
-from simcost.scenarios.query import workload
 from simcost.validation.memory import Judged, query_of
 
 _NEAR = 0.01  # of a size: logs print two decimals
@@ -106,7 +106,7 @@ def _sampled(one: Judged) -> _Row | None:
     """A log whose peak is at the sampler, and whose rank samples."""
     if "activations" not in one.log.printed or numbers(str(one.log.sets.get("engine.version", "0"))) >= RUNNER_V2:
         return None
-    kept = footprint.kept(workload(query_of(one.log)))
+    kept = memory.kept(workload(query_of(one.log)))
     w, peak = kept.workload, kept.peak
     tokens, rows = _one(w.memory.tokens), min(_one(w.memory.sequences), _one(w.memory.tokens))
     hidden, width = _one(peak.hidden), w.view.activation.bits / 8.0

@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from simcost.calibration.family import families
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
+from simcost.estimate.layer import DIRECTIONS, BlockSpec, adjoints, listed
 from simcost.hardware.profile import Device
-from simcost.measure.blocks_spec import DIRECTIONS, BlockSpec, adjoints, listed
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 from simcost.program import leaves, price
-from simcost.scenarios.step import interval
 
 Model = Roofline | Calibrated
 

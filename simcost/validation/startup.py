@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.estimate import memory as footprint
 from simcost.hardware import engines
+from simcost.query import workload
 from simcost.result import Result, Row
-from simcost.scenarios import footprint, memory, phases
-from simcost.scenarios.query import workload
+from simcost.scenarios import memory, phases
 from simcost.validation import startup_logs
 from simcost.validation.memory import TERMS, predicted, query_of
 from simcost.validation.memory_logs import Log, formats, model_of, plan_of

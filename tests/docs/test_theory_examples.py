@@ -16,11 +16,12 @@ from pathlib import Path
 
 import pytest
 
+from simcost import query
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.model import load as models
 from simcost.model.spec import from_config
-from simcost.scenarios import phases, query
+from simcost.scenarios import phases
 
 ROOT = Path(__file__).resolve().parents[2]
 THEORY, HOWTO = ROOT / "docs" / "theory", ROOT / "docs" / "howto"

@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simcost.errors import SimcostError
+from simcost.estimate import answer
+from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.model import count, load
 from simcost.model.spec import from_config
 from simcost.plan import Phase, Plan
-from simcost.scenarios import step as steps
 from simcost.workload import build
 
 MODELS = [
@@ -100,7 +101,7 @@ def test_a_mutated_config_is_a_model_or_one_line_that_names_the_file(name: str, 
     assert all(np.isfinite(v) and v >= 0 for v in found.values())
     try:
         w = build(spec, B200, Plan(), Phase(2.0, 1.0, 99.0))
-        values = steps.metrics(steps.run(w), True, None)
+        values = answer.metrics(steps.run(w), True, None)
     except SimcostError as error:
         one_line(error, "")
         return

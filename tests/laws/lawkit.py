@@ -8,8 +8,10 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from simcost.blocks.view import ROLES, Block, View
+from simcost import query
 from simcost.dtypes import dtype
+from simcost.estimate import answer
+from simcost.estimate import step as steps
 from simcost.lower import step
 from simcost.model import load
 from simcost.model.spec import ModelSpec
@@ -17,9 +19,8 @@ from simcost.num import Num
 from simcost.ops.work import Work
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program
-from simcost.routing import Routing
-from simcost.scenarios import query
-from simcost.scenarios import step as steps
+from simcost.routing.load import Routing
+from simcost.sharding.shard import ROLES, Block, View
 
 ZOO = load.names()
 # One of each structure: dense, MoE, MLA, windows, chunks, tied, quantised, K and V of other widths.
@@ -95,4 +96,4 @@ def run(
 def metrics(
     name: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    return dict(steps.metrics(run(name, hw, decode, phase, sets), decode, 1.0))
+    return dict(answer.metrics(run(name, hw, decode, phase, sets), decode, 1.0))

@@ -22,10 +22,10 @@ from simcost.ops.exchange import MODES
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
+from simcost.query import make
 from simcost.registry import discover
-from simcost.routing import Router, Routing, distinct_experts, distinct_ranks
+from simcost.routing.load import Router, Routing, distinct_experts, distinct_ranks
 from simcost.scenarios import phases
-from simcost.scenarios.query import make
 
 POINTS = 5
 FORMATS = ("bf16", "fp8", "fp8_block", "mxfp4", "int4", "fp32")

@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 from lawkit import SOME
 
+from simcost import query
 from simcost.calibration import store
 from simcost.cost import calibrated
+from simcost.cost.cost import interval
 from simcost.dtypes import dtype
+from simcost.estimate import step
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.gemm import Gemm
 from simcost.program import leaves
-from simcost.scenarios import moved, query, step
+from simcost.scenarios import calibration_effect
 
 DEVICES = [name for name in hardware.names() if hardware.load(name).tables]
 
@@ -58,7 +61,7 @@ def test_a_decrease_along_batch_or_context_stays_within_the_interval(name: str, 
     }
     phase = {"batch": 16, "context": 4096}
     cost = run(name, "b200", True, {k: v for k, v in phase.items() if k != axis}, {axis: values[axis]}).cost
-    low, high = step.interval(cost)
+    low, high = interval(cost)
     seconds = np.asarray(cost.seconds)
     assert np.all(low <= seconds)
     assert np.all(seconds <= high)
@@ -127,7 +130,7 @@ def test_a_borrowed_curve_knows_what_both_profiles_say_of_themselves() -> None:
 @pytest.mark.parametrize("decode", [True, False])
 def test_what_measurements_moved_adds_up_and_leaves_no_class_behind(name: str, decode: bool) -> None:
     found = run(name, "h200", decode, {"batch": 8, "context": 4096} if decode else {"batch": 8, "isl": 1024})
-    whole, *classes = moved.rows(name, "decode" if decode else "prefill", found)
+    whole, *classes = calibration_effect.rows(name, "decode" if decode else "prefill", found)
     for which, total in (("calibrated_s", found.cost.seconds), ("uncalibrated_s", None)):
         assert sum(float(row[which]) for row in classes) == pytest.approx(float(whole[which]), rel=1e-9)  # type: ignore[arg-type]
         assert total is None or whole[which] == pytest.approx(total, rel=1e-9)

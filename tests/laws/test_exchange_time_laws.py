@@ -7,12 +7,11 @@ import pytest
 from lawkit import run
 
 from simcost.cost import calibrated
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, interval
 from simcost.hardware import load as hardware
 from simcost.num import Array
 from simcost.ops.traffic import Traffic
 from simcost.program import leaves
-from simcost.scenarios.step import interval
 
 TOKENS = 2.0 ** np.arange(13)
 WIDTH = {"dispatch": 7392.0, "combine": 14336.0}

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from lawkit import SOME, model, view
 
-from simcost.blocks import gradients
-from simcost.blocks.beside import HELD
 from simcost.cost.kernel import Roofline
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.gemm import Gemm
+from simcost.passes import backward
+from simcost.passes.contention import HELD
 from simcost.plan import Plan
 from simcost.program import calls, price, without
 
@@ -29,9 +29,9 @@ def layers(name: str) -> list[tuple[float, tuple]]:  # type: ignore[type-arg]
 def test_one_copy_reduces_nothing(name: str) -> None:
     plan = Plan(mla_form="expanded", dp_attention=1.0)
     for _, layer in layers(name):
-        moves = price(gradients.reduction(layer, plan), Roofline(H800))
+        moves = price(backward.reduction(layer, plan), Roofline(H800))
         assert moves.cost.seconds == 0.0
-        found = price(gradients.overlapped(layer, view(1.0, 512.0, 0.0, plan)), Roofline(H800))
+        found = price(backward.overlapped(layer, view(1.0, 512.0, 0.0, plan)), Roofline(H800))
         assert found.cost.seconds == found.parts[0].cost.seconds > 0.0
 
 
@@ -42,7 +42,7 @@ def test_the_longer_side_sets_the_time_and_what_copies_slows_the_other(name: str
     cost_of = Roofline(H800)
     for _, layer in layers(name):
         seen = view(1.0, 2048.0, 0.0, plan)
-        both = gradients.overlapped(layer, seen)
+        both = backward.overlapped(layer, seen)
         back, wire = (float(price(part, cost_of).cost.seconds) for part in both.parts)
         whole = float(price(both, cost_of).cost.seconds)
         slow = without(HELD, H800.multiprocessors)
@@ -58,7 +58,7 @@ def test_a_backward_pass_costs_twice_its_products(name: str) -> None:
     for _, layer in layers(name):
         for block in layer:
             forward = block.program(seen)
-            back = gradients.backward(forward)
+            back = backward.backward(forward)
             assert back is not None
             products = [
                 sum(
@@ -76,7 +76,7 @@ def test_a_backward_pass_costs_twice_its_products(name: str) -> None:
 def test_copies_reduce_the_gradients_of_every_parameter_once() -> None:
     for name in ("deepseek-v3", "llama-3.1-70b"):
         spec, plan = model(name), Plan()
-        total = sum(repeat * float(sum(gradients.gradient_bytes(layer, plan, 1.0))) for repeat, layer in layers(name))
+        total = sum(repeat * float(sum(backward.gradient_bytes(layer, plan, 1.0))) for repeat, layer in layers(name))
         ends = sum(float(w.count) for block in (spec.embedding, spec.head) for w in block.weights(plan))
         assert total + ends == pytest.approx(float(count.parameters(spec)["params_total"]), rel=1e-3)
 
@@ -85,10 +85,10 @@ def test_experts_are_reduced_over_whole_copies_alone() -> None:
     """DeepSeek-V3 on 128 devices, two copies of EP64: 64 attention replicas share a stage, experts have two copies."""
     plan = Plan(ep=64.0, dp=2.0)
     layer = model("deepseek-v3").stacks[-1][1]
-    ops = {call.tag: call.op for call in calls(gradients.reduction(layer, plan))}
-    experts, rest = gradients.gradient_bytes(layer, plan)
+    ops = {call.tag: call.op for call in calls(backward.reduction(layer, plan))}
+    experts, rest = backward.gradient_bytes(layer, plan)
     assert (ops["gradients inside a stage"].group, ops["gradients of copies"].group) == (64.0, 2.0)
     assert (ops["gradients of experts"].group, ops["gradients of experts"].payload) == (2.0, experts)
     assert ops["gradients of copies"].payload == rest / 64.0
     alone = replace(plan, dp=1.0)
-    assert price(gradients.reduction(layer, alone), Roofline(H800)).parts[2].cost.seconds == 0.0
+    assert price(backward.reduction(layer, alone), Roofline(H800)).parts[2].cost.seconds == 0.0

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from lawkit import SOME, model, run, view, work
 
-from simcost.blocks.context_parallel import at
 from simcost.cost import nccl
 from simcost.cost.collective import sent
 from simcost.cost.kernel import Roofline
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
+from simcost.estimate import memory, stages
+from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.lower import step
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -23,9 +24,10 @@ from simcost.ops.exchange import Exchange
 from simcost.ops.stream import Stream
 from simcost.plan import Plan, require, stage_layers
 from simcost.program import Call, Overlap, calls, leaves, price
-from simcost.scenarios import explain, footprint, phases, plans, stages, traffic
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import make, workload
+from simcost.query import make, workload
+from simcost.scenarios import explain, explain_links, phases
+from simcost.search import plans
+from simcost.sharding.context import at
 
 H200 = hardware.load("h200")
 ONE = {f"plan.{name}": 1 for name in ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "gpus")}
@@ -195,7 +197,7 @@ def test_a_stream_of_prompts_keeps_the_caches_of_all_batches_behind_a_stage(name
     one = workload(make(name, "b200", True, {"batch": 16, "context": 4096}, {"plan.pp": 4}, {}, None))
     for (stage, prompts), (_, tokens) in zip(stages.each(w, 4), stages.each(one, 4), strict=True):
         assert prompts.sequence(w, 4096.0) == pytest.approx((4.0 - prompts.stage) * tokens.sequence(one, 4096.0)), stage
-    kept = footprint.kept(w)
+    kept = memory.kept(w)
     assert kept.memory.cache == pytest.approx(16.0 * kept.held.sequence(w, 4096.0))
 
 
@@ -236,7 +238,7 @@ def test_members_far_apart_meet_over_the_network(stride: float) -> None:
 def test_arrays_of_plans_answer_as_single_plans_do() -> None:
     sets: dict[str, Any] = {"plan.mla_form": "absorbed"}
     axes = {"plan.pp": [1, 2, 4], "plan.dp_attention": [1, 2]}
-    from simcost.scenarios.query import sweep
+    from simcost.query import sweep
 
     _, (point,) = sweep(make("deepseek-v2-lite", "b200", True, {"batch": 64, "context": 1024}, sets, axes, None))
     assert point.workload is not None
@@ -400,9 +402,9 @@ def test_a_pipeline_pays_for_the_network_where_it_leaves_the_node(
         run("llama-3.1-70b", "h200", decode, phase, {**sets, "hw.links.scaleout.bandwidth": f"x{x}"}) for x in (1, 0.01)
     )
     assert (slow.cost.seconds > fast.cost.seconds) == leaves_node
-    crossing = [row for row in traffic.rows(fast) if row["part"] == "pipeline" and row["tier"] == "network"]
+    crossing = [row for row in explain_links.rows(fast) if row["part"] == "pipeline" and row["tier"] == "network"]
     assert sum(row["times"] for row in crossing) == (tp * pp // 8 - 1 if leaves_node else 0)
-    hops = sum(row["times"] for row in traffic.rows(fast) if row["transfer"].startswith("send"))
+    hops = sum(row["times"] for row in explain_links.rows(fast) if row["transfer"].startswith("send"))
     assert hops == pp - 1
 
 
@@ -426,9 +428,9 @@ def test_explain_says_what_every_stage_holds_and_which_is_fullest() -> None:
 
 def test_the_link_table_counts_no_second_twice() -> None:
     found = run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, {"plan.ep": 64})
-    table = traffic.rows(found)
+    table = explain_links.rows(found)
     each, sums = [r for r in table if r["part"] != "all"], [r for r in table if r["part"] == "all"]
-    assert {r["tier"] for r in sums} == set(traffic.TIERS)
+    assert {r["tier"] for r in sums} == set(explain_links.TIERS)
     for total in sums:
         mine = [r for r in each if r["tier"] == total["tier"]]
         assert total["sent_step_bytes"] == pytest.approx(sum(r["sent_bytes"] * r["times"] for r in mine))
@@ -476,7 +478,7 @@ def test_a_capacity_factor_sets_what_travels() -> None:
     def sent(factor: float) -> float:
         sets = {"plan.ep": 64, "plan.capacity_factor": factor}
         found = run("deepseek-v3", "h800", True, {"batch": 8192, "context": 4096}, sets)
-        return sum(row["sent_bytes"] for row in traffic.rows(found) if row["transfer"] == "moe / dispatch")
+        return sum(row["sent_bytes"] for row in explain_links.rows(found) if row["transfer"] == "moe / dispatch")
 
     assert sent(2.0) == pytest.approx(2.0 * sent(1.0), rel=1e-9)
 

@@ -11,9 +11,9 @@ import pytest
 from lawkit import ZOO
 
 from simcost.errors import SimcostError
-from simcost.scenarios import footprint, rules
-from simcost.scenarios.footprint import Kept
-from simcost.scenarios.query import make, workload
+from simcost.estimate import feasible, memory
+from simcost.estimate.memory import Kept
+from simcost.query import make, workload
 from simcost.workload import Workload
 
 DEVICES = ("h100", "h200", "b200", "a100", "l40s", "mi300x", "mi250x", "rtx-4090", "gb200", "h20")
@@ -50,27 +50,27 @@ def asked(rng: random.Random) -> Workload | None:
         w = workload(make(name, hw, decode, phase, sets, {}, None))
     except SimcostError:
         return None
-    return None if rules.broken(w, advise=False) else w
+    return None if feasible.broken(w, advise=False) else w
 
 
 def fits(w: Workload, **phase: Any) -> bool:
     changed = replace(w.phase, **phase)
     return bool(
-        np.asarray(footprint.kept(replace(w, phase=changed, view=replace(w.view, phase=changed))).memory.short) <= 0
+        np.asarray(memory.kept(replace(w, phase=changed, view=replace(w.view, phase=changed))).memory.short) <= 0
     )
 
 
 def check(kept: Kept) -> int:
     """How many promises were looked at."""
     w, looked = kept.workload, 0
-    most = float(np.asarray(footprint.max_batch(kept)))
+    most = float(np.asarray(memory.max_batch(kept)))
     replicas = float(np.asarray(w.plan.replicas * w.plan.copies))
     if most >= 1.0:
         assert fits(w, batch=most)
         looked += 1
     assert not fits(w, batch=most + replicas) or most >= 2.0**40
     if w.phase.decode:
-        longest = float(np.asarray(footprint.max_context(kept)))
+        longest = float(np.asarray(memory.max_context(kept)))
         if 1.0 <= longest < np.inf:
             assert fits(w, past=longest - 1.0)
             assert not fits(w, past=longest)
@@ -87,7 +87,7 @@ def test_the_maximum_fits_and_one_more_does_not(seed: int) -> None:
         w = asked(rng)
         if w is not None:
             done += 1
-            looked += check(footprint.kept(w))
+            looked += check(memory.kept(w))
     assert looked > EACH  # most have a maximum to look at
 
 
@@ -106,4 +106,4 @@ def test_published_misses_hold() -> None:
         None,
     )
     for ask in (dp, ep):
-        check(footprint.kept(workload(ask)))
+        check(memory.kept(workload(ask)))

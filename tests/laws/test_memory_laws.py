@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from lawkit import SOME, ZOO, blocks, metrics, model
 
+from simcost.estimate.memory import kept
 from simcost.model.count import state_elements, weight_bytes
 from simcost.plan import Plan
-from simcost.scenarios.footprint import kept
-from simcost.scenarios.query import make, sweep
+from simcost.query import make, sweep
 
 HW = "b200"
 CONTEXTS = np.asarray([1.0, 2.0, 127.0, 128.0, 129.0, 1000.0, 4096.0, 4097.0, 8192.0, 1e5, 1e6])

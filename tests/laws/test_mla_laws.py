@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simcost import query
 from simcost.calibration.family import families
 from simcost.cost import calibrated
+from simcost.cost.cost import Z90
 from simcost.dtypes import dtype
+from simcost.estimate import answer, step
 from simcost.hardware import load as hardware
 from simcost.num import Array
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.fused import Fused
 from simcost.plan import Phase
-from simcost.scenarios import query, step
 
 BF16 = dtype("bf16")
 QUERIES = [
@@ -69,7 +71,7 @@ def test_time_over_new_tokens_has_no_cliff_and_falls_by_no_more_than_noise(model
     for tp in (1, 2, 4, 8):
         for past in PASTS:
             seconds, sigma = prefill(model, hw, {"plan.tp": tp}, past, QUERIES)
-            logs, width = np.log(seconds), step.Z90 * sigma
+            logs, width = np.log(seconds), Z90 * sigma
             fall = np.maximum.accumulate(logs) - logs
             assert np.all(fall <= np.minimum(width, 0.05)), (tp, past)
             # More tokens never take more than in proportion, but for what a tile or a bucket of another kernel adds.
@@ -105,7 +107,7 @@ def test_decode_is_absorbed_at_every_context(model: str, hw: str, batch: int) ->
             step.run(query.workload(query.make(model, hw, True, {"batch": batch, "context": context}, sets, {}, None)))
             for sets in (bf16, {**bf16, "plan.mla_form": "absorbed"})
         )
-        assert step.forms(auto)["MLA form"] == "absorbed"
+        assert answer.forms(auto)["MLA form"] == "absorbed"
         assert (auto.cost.seconds, auto.cost.light_s) == (absorbed.cost.seconds, absorbed.cost.light_s)
 
 
@@ -167,7 +169,7 @@ def test_a_folded_decode_kernel_takes_as_long_as_an_absorbed_prefill_of_another_
     miss = np.abs(np.log(np.asarray(cost.seconds) / seconds))
     sigma = np.asarray(cost.deviation) / np.asarray(cost.seconds)
     assert np.median(miss) < 0.2
-    assert np.mean(miss <= step.Z90 * sigma) > 0.75  # of all 808 rows 91 and 88 %
+    assert np.mean(miss <= Z90 * sigma) > 0.75  # of all 808 rows 91 and 88 %
 
 
 def test_the_interval_widens_with_folded_queries_and_with_a_prefix_that_is_expanded() -> None:

@@ -11,12 +11,13 @@ import pytest
 
 from simcost.cost.kernel import Roofline
 from simcost.errors import SimcostError
+from simcost.estimate import answer
+from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.hf import ALIASES, canonical
 from simcost.model import count, load
 from simcost.model.spec import ModelSpec, families, from_config
 from simcost.plan import Phase, Plan
-from simcost.scenarios import step as steps
 from simcost.workload import build
 
 MODELS = [
@@ -70,7 +71,7 @@ def fingerprint(spec: ModelSpec) -> tuple[Any, ...]:
     for phase, decode in ((Phase(8.0, 1.0, 40000.0), True), (Phase(2.0, 3000.0, 0.0), False)):
         w = build(spec, DEVICE, Plan(), phase)
         step = steps.run(w)
-        found += steps.metrics(step, decode, 1.0).values()
+        found += answer.metrics(step, decode, 1.0).values()
     moe = any(hasattr(b, "n_routed_experts") for _, b in spec.blocks())
     if moe:
         found += _spread(spec)

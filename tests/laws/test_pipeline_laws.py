@@ -10,15 +10,16 @@ import pytest
 from lawkit import metrics, run
 
 from simcost import api
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, interval
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
+from simcost.estimate import feasible, memory, stages
+from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.ops.stream import Stream
 from simcost.program import Call, Choice, Overlap, Serial, competing, exposed, leading, most_held
-from simcost.scenarios import explain, footprint, moved, rules, stages
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import make, sweep, workload
+from simcost.query import make, sweep, workload
+from simcost.scenarios import calibration_effect, explain
 
 DEEP = {"plan.tp": 8, "plan.pp": 8}
 
@@ -112,14 +113,12 @@ def test_the_longest_context_of_a_pipeline_fits_and_one_more_does_not(
 
 def test_a_pipeline_keeps_the_caches_of_its_sequences_and_of_no_others() -> None:
     one, eight = (
-        footprint.kept(
-            workload(make("llama-3.1-405b", "h200", True, {"batch": batch, "context": 131072}, DEEP, {}, None))
-        )
+        memory.kept(workload(make("llama-3.1-405b", "h200", True, {"batch": batch, "context": 131072}, DEEP, {}, None)))
         for batch in (1, 8)
     )
     for mine, theirs in zip(one.ranks, eight.ranks, strict=True):  # which stage is fullest may change
         sizes = [
-            footprint.shared_out(kept.workload, rank.held, kept.peak).cache
+            memory.shared_out(kept.workload, rank.held, kept.peak).cache
             for kept, rank in ((one, mine), (eight, theirs))
         ]
         assert sizes[1] == 8 * sizes[0]
@@ -235,10 +234,10 @@ def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(
     phase: dict[str, Any] = {"batch": 1, "context": 4096} if decode else {"batch": 1, "isl": 4096}
     for plan in ({"plan.pp": 2}, {"plan.tp": 2, "plan.pp": 2}, {"plan.cp": 2, "plan.pp": 2}, {"plan.pp": 16}):
         made = make("llama-3.1-8b", hw, decode, phase, plan, {}, None)
-        if not all(np.all(check.ok) for check in rules.of(workload(made))):
+        if not all(np.all(check.ok) for check in feasible.of(workload(made))):
             assert hw in ALONE, (hw, plan)
             with pytest.raises(SpecError, match=r"'links\.scaleout\.bandwidth'.*--set hw\.links\.scaleout\.bandwidth="):
-                rules.run(workload(made))
+                steps.checked(workload(made))
             continue
         found = metrics("llama-3.1-8b", hw, decode, phase, plan)
         unknown = {name for name, value in found.items() if not np.isfinite(np.asarray(value, float))}
@@ -338,7 +337,7 @@ def test_what_measurements_moved_adds_up_side_by_side_and_stage_by_stage(
 ) -> None:
     phase = {"batch": 8192, "context": 4096} if decode else {"batch": 64, "isl": 1024}
     found = steps.run(workload(make(name, hw, decode, phase, sets, {}, None)))
-    whole, *rows = moved.rows(name, "either", found)
+    whole, *rows = calibration_effect.rows(name, "either", found)
     assert whole["calibrated_s"] == pytest.approx(found.cost.seconds, rel=1e-12)
     for which in ("calibrated_s", "uncalibrated_s", "moved_s"):
         assert sum(row[which] for row in rows) == pytest.approx(whole[which], rel=1e-9)  # type: ignore[misc]
@@ -348,7 +347,7 @@ def test_the_wait_for_the_slowest_stage_is_as_uncertain_as_its_kernels() -> None
     made = make("llama-3.1-405b", "h200", True, {"batch": 64, "context": 4096}, DEEP, {}, None)
     rows = {row["op"]: row for row in explain.result(made).tables["ops"]}
     found = steps.run(workload(made))
-    high = steps.interval(found.cost)[1]
+    high = interval(found.cost)[1]
     assert rows["waiting for the slowest stage"]["half_width"] < 0.3
     assert rows["waiting for the slowest stage"]["half_width"] > 0.5 * (high / found.cost.seconds - 1.0)
     assert rows["step overhead"]["half_width"] > 0.9

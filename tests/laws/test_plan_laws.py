@@ -9,11 +9,12 @@ import pytest
 from lawkit import MATRICES, SOME, ZOO, family_flops, metrics, model, run, view
 
 from simcost.errors import SimcostError
+from simcost.estimate import memory
 from simcost.hardware import load as hardware
 from simcost.lower import step
 from simcost.plan import Plan
-from simcost.scenarios import footprint, phases
-from simcost.scenarios.query import make, workload
+from simcost.query import make, workload
+from simcost.scenarios import phases
 
 FORM = {"plan.mla_form": "absorbed"}
 PLANS = [(2, 1), (4, 1), (8, 1), (16, 1), (8, 8), (8, 2), (1, 8), (2, 8), (4, 64), (8, 64), (1, 64)]
@@ -111,7 +112,7 @@ def test_narrower_weights_never_take_more_bytes(name: str, wide: str) -> None:
     one = metrics(name, "b200", True, phase, {**sets, "plan.weight_dtype": wide})
     two = metrics(name, "b200", True, phase, {**sets, "plan.weight_dtype": narrow})
     held = [
-        footprint.kept(
+        memory.kept(
             workload(make(name, "b200", True, phase, {**sets, "plan.weight_dtype": kind}, {}, None))
         ).held.loaded
         for kind in (wide, narrow)

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simcost.scenarios import query, step
+from simcost import query
+from simcost.cost.cost import interval
+from simcost.estimate import step
 from simcost.validation import laws
 from simcost.validation.laws import grid, questions
 from simcost.validation.laws.known import KNOWN
@@ -95,7 +97,7 @@ def test_experts_in_fp8_are_not_slower_than_in_bf16() -> None:
 def test_no_estimate_and_no_low_end_is_faster_than_reading_the_weights(batch: int) -> None:
     made = query.make("opt-30b", "h100", True, {"batch": batch, "context": 1024}, {}, {}, None)
     found = step.run(query.workload(made))
-    low, _ = step.interval(found.cost)
+    low, _ = interval(found.cost)
     read = float(found.kept.held.loaded.checkpoint) - 2.0 * 50272 * 7168  # the embedding is looked up
     assert low >= found.cost.light_s
     assert found.cost.light_s >= read / float(found.workload.device.bandwidth)

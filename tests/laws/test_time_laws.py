@@ -15,12 +15,12 @@ from simcost import api
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
 from simcost.errors import SimcostError
+from simcost.estimate.step import run as run_step
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.ops.collective import Collective
 from simcost.program import leaves
-from simcost.scenarios.query import make, sweep
-from simcost.scenarios.step import run as run_step
+from simcost.query import make, sweep
 
 HW = "b200"  # states every number format that the zoo is stored in
 FORM = {"plan.mla_form": "absorbed"}

@@ -10,13 +10,13 @@ import pytest
 from lawkit import MATRICES, SOME, ZOO, blocks, family_flops, model, model_work, run, view, weighted, work
 
 from simcost.blocks.attention.gqa import GQA
-from simcost.blocks.view import Block, Weight
 from simcost.cost.kernel import Roofline
 from simcost.lower import checks, step
 from simcost.num import every
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Program, price
 from simcost.registry import discover
+from simcost.sharding.shard import Block, Weight
 
 BLOCKS = blocks()
 EACH = pytest.mark.parametrize("block", [pytest.param(b, id=f"{n}-{i}") for i, (n, b) in enumerate(BLOCKS)])

@@ -22,8 +22,8 @@ from simcost.blocks.norm.norm import Norm
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec, fused, listed, of_model, random_blocks
 from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, deadline, in_situ, light
-from simcost.measure.blocks_spec import BlockSpec, fused, listed, of_model, random_blocks
 from simcost.measure.blocks_timing import BlockTime, OpTime
 from simcost.measure.design import Rates
 from simcost.measure.timing import Timing

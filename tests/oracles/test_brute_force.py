@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcost.ops.attention_core import Mask
-from simcost.routing import distinct_experts, distinct_ranks
+from simcost.routing.load import distinct_experts, distinct_ranks
 
 SETTINGS = settings(max_examples=150, deadline=None, derandomize=True)
 lengths = {"q": st.integers(1, 40), "past": st.integers(0, 60)}

@@ -10,7 +10,7 @@ import pytest
 from simcost.cost.exchange import resolved
 from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
-from simcost.routing import Router, Routing, busiest_expert, busiest_rank, most_touched, touched, visited
+from simcost.routing.load import Router, Routing, busiest_expert, busiest_rank, most_touched, touched, visited
 
 RANDOM = Routing()
 

@@ -12,12 +12,12 @@ from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
-from simcost.blocks.view import ROLES, Block, View
 from simcost.dtypes import dtype
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.work import Op
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program, Serial, calls
+from simcost.sharding.shard import ROLES, Block, View
 
 torch = pytest.importorskip("torch")
 flop_counter = pytest.importorskip("torch.utils.flop_counter")

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simcost import query
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.calibration.judge import judged
+from simcost.estimate.layer import random_blocks
 from simcost.hardware import load as hardware
-from simcost.measure.blocks_spec import random_blocks
-from simcost.scenarios import phases, query
+from simcost.scenarios import phases
 from simcost.validation.predict import predict
 
 HOME = Path(__file__).parent / "cpu"

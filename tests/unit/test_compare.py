@@ -10,10 +10,10 @@ import pytest
 
 import simcost
 from simcost.errors import SpecError
+from simcost.estimate import step as steps
 from simcost.model import load as models
 from simcost.report.cells import cell, unit_of
 from simcost.scenarios import compare
-from simcost.scenarios import step as steps
 
 
 @pytest.fixture

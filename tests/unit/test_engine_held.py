@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from simcost.errors import SpecError
+from simcost.estimate import memory
+from simcost.estimate.memory import Kept
 from simcost.model import activations, cache, load, rotary
 from simcost.model.spec import from_config
 from simcost.model.tower import tower
-from simcost.scenarios import footprint
-from simcost.scenarios.footprint import Kept
-from simcost.scenarios.query import make, workload
+from simcost.query import make, workload
 
 GIB = 2.0**30
 V19 = {"engine": "vllm", "engine__version": "0.19.0"}
@@ -23,7 +23,7 @@ MIB = 2.0**20
 
 def kept(name: str, hw: str = "h100", context: int = 8192, **sets: Any) -> Kept:
     given = {key.replace("__", "."): value for key, value in sets.items()}
-    return footprint.kept(workload(make(name, hw, True, {"batch": 1, "context": context}, given, {}, None)))
+    return memory.kept(workload(make(name, hw, True, {"batch": 1, "context": context}, given, {}, None)))
 
 
 def request_tokens(found: Kept) -> list[tuple[str, float, float]]:
@@ -146,7 +146,7 @@ def test_the_peak_is_at_the_sampler_or_in_the_widest_layer() -> None:
     at = kept("llama-3.1-8b", plan__pp=2, **V19)
     first, last = at.ranks
     sizes = [
-        float(np.asarray(footprint.shared_out(at.workload, rank.held, at.peak).activations)) for rank in (first, last)
+        float(np.asarray(memory.shared_out(at.workload, rank.held, at.peak).activations)) for rank in (first, last)
     ]
     assert sizes[0] < 0.6 * sizes[1]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from simcost.errors import SimcostError, SpecError
 from simcost.grammar import Overrides, assignments, axes, count, plan_of, split
 from simcost.plan import Plan
-from simcost.scenarios.query import make, workload
+from simcost.query import make, workload
 
 
 @pytest.mark.parametrize(("path", "want"), [
@@ -95,7 +95,7 @@ def test_merging_never_changes_the_original() -> None:
     ({"model.hidden_size": -4096}, "hidden_size"), ({"model.hidden_size": None}, "hidden_size"),
 ])  # fmt: skip
 def test_a_query_that_cannot_be_asked_is_one_line_with_the_offending_word(sets: dict[str, object], word: str) -> None:
-    from simcost.scenarios.step import run
+    from simcost.estimate.step import run
 
     with pytest.raises(SimcostError, match=word) as error:
         run(workload(make("llama-3.1-8b", "h100", True, {"batch": 1, "context": 100}, sets, {}, None)))

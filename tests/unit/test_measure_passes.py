@@ -99,7 +99,7 @@ def test_a_deadline_is_the_earlier_of_two_and_may_be_never(monkeypatch):
 
 
 def test_blocks_without_any_time_are_not_begun(tmp_path):
-    from simcost.measure.blocks_spec import random_blocks
+    from simcost.estimate.layer import random_blocks
     from simcost.measure.in_situ import measure_block, measure_in_situ
 
     events = list(measure_in_situ("cpu", random_blocks(2), tmp_path, budget_s=0.0))

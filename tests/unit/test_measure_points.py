@@ -25,7 +25,7 @@ from simcost.measure.points import Kind, Point, alternated, interleaved, kind_of
 from simcost.measure.shapes import RULES, loaded, realised, row_width
 from simcost.measure.target import Target
 from simcost.num import every
-from simcost.routing import Router, Routing, busiest_expert
+from simcost.routing.load import Router, Routing, busiest_expert
 
 CPU = Target("cpu", 1, 1e10, 1e8, ("bf16", "fp32"), {})
 CUDA = Target(

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simcost.calibration import coverage, store, tables
 from simcost.calibration import rows as files
-from simcost.calibration import store, tables
 from simcost.calibration.family import families
 from simcost.calibration.rows import Rows
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.provenance import Basis
-from simcost.scenarios import measured
 
 H200, H100 = hardware.load("h200"), hardware.load("h100")
 BF16 = {"x": "bf16", "w": "bf16", "compute": "bf16"}
@@ -156,7 +155,7 @@ def test_every_shipped_pick_names_tables_that_ship_and_every_table_is_named() ->
         for run in tables.versions(home):
             for family in families():
                 for which in run.kinds(family):
-                    assert measured.answers(hardware.load(name), run, family, which), (name, run.name, family, which)
+                    assert coverage.answers(hardware.load(name), run, family, which), (name, run.name, family, which)
 
 
 def test_measurements_none_tables_or_a_run_are_what_they_say(tmp_path: Path) -> None:

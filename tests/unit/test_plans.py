@@ -9,7 +9,7 @@ import pytest
 import simcost
 from simcost.cli.app import run
 from simcost.errors import SpecError
-from simcost.scenarios import wishes
+from simcost.search import objective
 
 
 def test_the_tried_batches_grow_with_the_devices_and_end_where_memory_does() -> None:
@@ -38,10 +38,10 @@ def test_the_best_plan_comes_first_whatever_ranks(metric: str, sign: int) -> Non
 
 
 def test_every_metric_has_a_direction_or_is_refused() -> None:
-    assert not set(wishes.MORE) & set(wishes.LESS)
+    assert not set(objective.MORE) & set(objective.LESS)
     for ask in (simcost.decode, simcost.prefill):
         known = set(ask("deepseek-v3", "h200", set={"plan.tp": 8}).metrics)
-        neither = known - set(wishes.MORE) - set(wishes.LESS)
+        neither = known - set(objective.MORE) - set(objective.LESS)
         assert neither <= {
             "flops_per_token", "gpus", "reserve_bytes_per_gpu", "non_torch_bytes_per_gpu", "cuda_graph_bytes_per_gpu", "memory_capacity_bytes_per_gpu", "max_context", "fits",
             "mla_form", *(f"share_{n}" for n in ("compute", "memory", "fitted", "transferred", "datasheet")),
@@ -55,15 +55,15 @@ def test_every_metric_has_a_direction_or_is_refused() -> None:
     ("stated", "seconds"), [("50ms", 0.05), ("0.05s", 0.05), ("0.05", 0.05), (0.05, 0.05), ("2e-2", 0.02)]
 )
 def test_a_limit_is_seconds_or_has_a_unit(stated: str | float, seconds: float) -> None:
-    assert wishes.limit("--tpot", stated) == (pytest.approx(seconds), "")
+    assert objective.limit("--tpot", stated) == (pytest.approx(seconds), "")
 
 
 def test_a_long_limit_is_a_slip_that_is_said() -> None:
-    assert "50ms" in wishes.limit("--tpot", 50)[1]
-    assert wishes.limit("--ttft", "50s")[1] == ""
+    assert "50ms" in objective.limit("--tpot", 50)[1]
+    assert objective.limit("--ttft", "50s")[1] == ""
     for bad in ("fast", "50 apples", -1, 0, "inf", "nan"):
         with pytest.raises(SpecError, match="--tpot"):
-            wishes.limit("--tpot", bad)
+            objective.limit("--tpot", bad)
     found = simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot=50)
     assert "within tpot 50 s" in found.verdict
     assert any("--tpot 50ms" in note for note in found.warnings)

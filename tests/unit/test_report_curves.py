@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from simcost.calibration import coverage as measured_rows
 from simcost.calibration.family import families, sizes
 from simcost.cli.output import render
 from simcost.hardware import load as hardware
 from simcost.report import curves
 from simcost.scenarios import calibration as scenario
-from simcost.scenarios import measured as measured_rows
 
 
 @pytest.mark.parametrize("name", list(families()))

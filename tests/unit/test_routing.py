@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simcost import api, popularity
+from simcost import api
 from simcost.cost.exchange import resolved
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
-from simcost.routing import (
+from simcost.routing import skewed as popularity
+from simcost.routing.load import (  # fmt: skip
     Router,
     Routing,
     busiest_expert,
@@ -26,7 +27,7 @@ from simcost.routing import (
     parse,
     touched,
     visited,
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize(("text", "expected"), [

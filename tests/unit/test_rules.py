@@ -11,9 +11,9 @@ import pytest
 
 import simcost
 from simcost.errors import Infeasible, SimcostError
+from simcost.estimate import feasible
 from simcost.num import every
-from simcost.scenarios import rules
-from simcost.scenarios.query import make, workload
+from simcost.query import make, workload
 
 BROKEN: list[tuple[str, str, dict[str, Any], int | None, str]] = [
     ("qwen2.5-7b", "h200", {"plan.tp": 8}, None, "plan.tp = 4)"),
@@ -48,7 +48,7 @@ def test_a_refusal_names_the_nearest_plans_and_each_of_them_runs(
 def test_no_value_between_the_asked_one_and_the_nearest_works(tp: int) -> None:
     def runs(value: int) -> bool:
         w = workload(make("glm-4.5", "h200", True, {"batch": 8, "context": 512}, {"plan.tp": value}, {}, None))
-        return all(every(check.ok) for check in rules.of(w))
+        return all(every(check.ok) for check in feasible.of(w))
 
     good = [value for value in range(1, 257) if runs(value)]
     near = [max((v for v in good if v < tp), default=None), min((v for v in good if v > tp), default=None)]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import simcost
-from simcost.cost.cost import ALIKE, ALIKE_ASSUMED, Cost, ratio_deviation
-from simcost.scenarios import ties
-from simcost.scenarios.query import make, workload
-from simcost.scenarios.step import Z90, interval, run, tied
+from simcost.cost.cost import ALIKE, ALIKE_ASSUMED, Z90, Cost, interval, ratio_deviation, tied
+from simcost.estimate import ties
+from simcost.estimate.step import run
+from simcost.query import make, workload
 
 
 def cost(seconds, **spread) -> Cost:

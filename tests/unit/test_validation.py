@@ -10,9 +10,9 @@ import pytest
 
 from simcost.calibration import store
 from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec, Listed, adjoints, fused, listed, random_blocks
 from simcost.hardware import load as hardware
 from simcost.measure import blocks_rows
-from simcost.measure.blocks_spec import BlockSpec, Listed, adjoints, fused, listed, random_blocks
 from simcost.measure.blocks_timing import BlockTime, OpTime, total
 from simcost.measure.timing import Timing
 from simcost.ops.traffic import Traffic

@@ -9,7 +9,7 @@ import pytest
 
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
-from simcost.scenarios.workers import Piece, mapped
+from simcost.pool import Piece, mapped
 
 
 def pieces(count: int) -> list[Piece]:

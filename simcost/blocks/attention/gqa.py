@@ -12,8 +12,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from simcost.blocks import context_parallel as cp
-from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.errors import SpecError
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
@@ -21,6 +19,8 @@ from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
+from simcost.sharding import context as cp
+from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
 
 QK_NORMS = ("none", "head", "full", "weightless")
 LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads

@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from simcost.blocks import context_parallel as cp
-from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -21,6 +19,8 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Choice, Program, Serial
+from simcost.sharding import context as cp
+from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import Plain, View, Weight, leave, linear
 from simcost.num import Num, ceil
 from simcost.ops.collective import Collective
 from simcost.ops.gather import Gather
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
+from simcost.sharding.shard import Plain, View, Weight, leave, linear
 
 
 @dataclass(frozen=True, slots=True)

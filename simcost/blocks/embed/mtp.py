@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import Block, Plain, View, Weight, linear
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
+from simcost.sharding.shard import Block, Plain, View, Weight, linear
 
 
 @dataclass(frozen=True, slots=True)

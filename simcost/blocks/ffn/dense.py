@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import Plain, View, Weight, enter, leave, linear
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
+from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
 
 
 @dataclass(frozen=True, slots=True)

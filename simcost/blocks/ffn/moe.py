@@ -13,10 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simcost.blocks import dispatch
-from simcost.blocks.beside import held, in_turn, slowed
 from simcost.blocks.ffn.dense import activation
-from simcost.blocks.view import Plain, View, Weight, cast, enter, linear
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.hf import Reader
@@ -25,9 +22,12 @@ from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
 from simcost.ops.router import Router as TopK
 from simcost.ops.stream import Stream
+from simcost.passes.contention import held, in_turn, slowed
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
-from simcost.routing import Router, Routing, busiest_expert, busiest_rank, most_touched, most_visited
+from simcost.routing.load import Router, Routing, busiest_expert, busiest_rank, most_touched, most_visited
+from simcost.sharding import experts as dispatch
+from simcost.sharding.shard import Plain, View, Weight, cast, enter, linear
 
 SCORING = ("softmax", "sigmoid")
 

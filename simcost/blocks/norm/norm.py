@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simcost.blocks.view import Plain, View, Weight
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program
+from simcost.sharding.shard import Plain, View, Weight
 
 
 @dataclass(frozen=True, slots=True)

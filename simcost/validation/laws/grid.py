@@ -12,14 +12,13 @@ from functools import cache
 
 import numpy as np
 
-from simcost import lower
+from simcost import lower, query
 from simcost.calibration.family import Labels, families
 from simcost.num import Array
 from simcost.ops.collective import Collective, Kind
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.program import Call, Choice, Program, Serial, calls
-from simcost.scenarios import query
 
 ROWS = (1, 2, 3, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096, 8192, 16384)
 CONTEXTS = (64, 256, 1024, 2048, 4096, 8192, 32768, 131072)

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
+from simcost import query
 from simcost.calibration.tables import LARGE
+from simcost.cost.cost import Z90
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
+from simcost.estimate import step
 from simcost.hardware import load as hardware
 from simcost.num import Array, Bools
 from simcost.ops.fused import Fused
 from simcost.program import leaves
-from simcost.scenarios import query, step
 from simcost.validation.laws.devices import bandwidth, before, link_bandwidth, peak_rate
 from simcost.validation.laws.kernels import NARROWER, grown
 from simcost.validation.laws.times import Asked, Broken, Times, broken, times
@@ -155,7 +157,7 @@ def _light(who: Asked, answer: Answer, where: Bools) -> Iterator[Broken]:
     """Neither the estimate nor the low end of its interval."""
     floor = np.maximum(answer.times.light, answer.kept)
     seconds = answer.times.seconds
-    low = np.maximum(seconds / np.exp(step.Z90 * answer.times.sigma), np.minimum(answer.times.light, seconds))
+    low = np.maximum(seconds / np.exp(Z90 * answer.times.sigma), np.minimum(answer.times.light, seconds))
     bare = [Times(np.maximum(value, 1e-12), answer.times.light, {}) for value in (floor, low)]
     yield from broken("speed of light", who, answer.question.name, answer.at, bare[0], bare[1], where)
 

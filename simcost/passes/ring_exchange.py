@@ -13,9 +13,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simcost.blocks.beside import RING
 from simcost.num import Num
-from simcost.ops.collective import Collective
+from simcost.ops.collective import RING, Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls

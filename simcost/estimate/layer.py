@@ -15,7 +15,6 @@ import numpy as np
 
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.ffn.moe import MoE
-from simcost.blocks.view import ROLES, View
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.lower import layer_program
@@ -25,6 +24,7 @@ from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program, Serial, calls
+from simcost.sharding.shard import ROLES, View
 
 FORMATS = ("fp32", "bf16", "fp16")
 DIRECTIONS = ("forward", "backward")

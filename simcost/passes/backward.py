@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from simcost.blocks.beside import HELD
-from simcost.blocks.view import Block, View
 from simcost.num import Num
 from simcost.ops.collective import Collective
+from simcost.passes.contention import HELD
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Overlap, Program, Serial
+from simcost.sharding.shard import Block, View
 
 EXPERTS = "experts"
 

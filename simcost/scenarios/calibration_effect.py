@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from simcost.calibration import coverage
+from simcost.cost.cost import NOISE
+from simcost.estimate import step as steps
+from simcost.estimate.step import Step
 from simcost.num import Num
 from simcost.ops.fused import Fused
 from simcost.ops.stream import Stream
 from simcost.program import Call, leading, shared
 from simcost.result import Row
-from simcost.scenarios import measured
-from simcost.scenarios import step as steps
-from simcost.scenarios.step import Step
 
 
 def calibrated(step: Step) -> bool:
     """Whether curves answer for any of this device's kernels."""
-    return measured.known(step.workload.device)
+    return coverage.known(step.workload.device)
 
 
 def uncalibrated(step: Step) -> Step:
@@ -50,7 +51,7 @@ def _row(design: str, phase: str, name: str, before: float, after: float) -> Row
 def _by_class(step: Step) -> dict[str, float]:
     """Seconds of wall time: what something longer hides counts nothing."""
     idle = _plain(step.idle.seconds)
-    found = {"waiting for the slowest stage": idle} if idle > steps.NOISE * _plain(step.cost.seconds) else {}
+    found = {"waiting for the slowest stage": idle} if idle > NOISE * _plain(step.cost.seconds) else {}
     for (path, call, cost, weight), share in (*shared(step.priced, leading), *shared(step.hops, leading)):
         name = _class(call, path)
         found[name] = found.get(name, 0.0) + _plain(cost.seconds * weight * share)

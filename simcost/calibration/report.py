@@ -12,7 +12,7 @@ from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.hardware import load as hardware
-from simcost.scenarios.workers import Piece, Progress, mapped, quiet
+from simcost.pool import Piece, Progress, mapped, quiet
 
 _LAST: dict[Hashable, list[Judged]] = {}  # a report and its figure ask for the same
 

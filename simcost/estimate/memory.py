@@ -13,11 +13,11 @@ import numpy as np
 from simcost import lower
 from simcost.cost import memory as shares
 from simcost.cost.memory import Memory
+from simcost.estimate import stages
 from simcost.model import activations, cache
 from simcost.model.activations import Peak
 from simcost.num import Num, ceil, every, floor, maximum, minimum
 from simcost.plan import busiest
-from simcost.scenarios import stages
 from simcost.workload import Workload
 
 

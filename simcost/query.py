@@ -15,6 +15,7 @@ import numpy as np
 
 from simcost import grammar
 from simcost.errors import SimcostError, SpecError
+from simcost.estimate import feasible
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -22,8 +23,7 @@ from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import COUNTS, Phase, Plan
-from simcost.routing import Routing, parse
-from simcost.scenarios import rules
+from simcost.routing.load import Routing, parse
 from simcost.workload import Workload, build
 
 _FROM_ZERO = ("past", "redundant_experts")
@@ -225,7 +225,7 @@ def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
         w = _arrays(query, values, [])
     except SimcostError as error:
         return str(error)
-    return rules.broken(w, advise)
+    return feasible.broken(w, advise)
 
 
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
@@ -233,7 +233,7 @@ def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
     good = np.ones(shape, bool)
     why = np.zeros(shape, np.intp)  # index into `said`
     said = [""]
-    for check in rules.of(w):
+    for check in feasible.of(w):
         if every(check.ok):
             continue
         bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)

@@ -7,7 +7,7 @@ Source: arXiv 2412.19437 §3.2.2 and §3.4.
 
 from __future__ import annotations
 
-from simcost.blocks.beside import exchanges, held, slowed
+from simcost.passes.contention import exchanges, held, slowed
 from simcost.program import Call, Choice, Overlap, Program, Serial
 
 

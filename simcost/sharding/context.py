@@ -11,13 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from simcost.blocks.beside import RING
-from simcost.blocks.view import View
 from simcost.num import Num, every, floor, maximum, where
 from simcost.ops.attention_core import Mask
-from simcost.ops.collective import Collective
+from simcost.ops.collective import RING, Collective
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
+from simcost.sharding.shard import View
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, tied
+from simcost.estimate import step as steps
 from simcost.num import Array, Bools
-from simcost.scenarios import step as steps
 
 # Metrics that are as uncertain as the time of a step, or in prefill of its slowest pipeline stage; others are exact.
 _TIME = ("tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_user")
@@ -31,5 +31,5 @@ def with_first(cost: Cost, metric: str, values: Array) -> Bools:
     if metric not in _TIME + _RATE:
         return np.asarray(values == values[0])
     with np.errstate(all="ignore"):
-        found = steps.tied(cost, cost.each(lambda value: np.asarray(value)[:1]), values / values[0])
+        found = tied(cost, cost.each(lambda value: np.asarray(value)[:1]), values / values[0])
     return np.asarray(found, bool)

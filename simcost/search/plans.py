@@ -15,16 +15,18 @@ import numpy as np
 from simcost import grammar, lower
 from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
+from simcost.estimate import answer, ties
+from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Array, Bools, Index, Num
 from simcost.plan import Plan
+from simcost.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases, ties, wishes
-from simcost.scenarios import step as steps
-from simcost.scenarios.query import Query, engine_of, model_of, phase_of, reasons, settings_of
-from simcost.scenarios.wishes import Wish
+from simcost.scenarios import phases
+from simcost.search import objective
+from simcost.search.objective import Wish
 from simcost.units import show
 from simcost.workload import Workload, build
 
@@ -83,7 +85,7 @@ def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: 
     plan = replace(fixed, gpus=None, **one)
     phase = phase_of(query, plan, {**query.overrides.phase, "batch": 1})
     alone = build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
-    return wishes.batches(alone, gpus)
+    return objective.batches(alone, gpus)
 
 
 def _tried(wish: Wish) -> Array:
@@ -132,8 +134,8 @@ def _part(query: Query, w: Workload, metric: str) -> _Points:
     shape = np.broadcast_shapes(np.shape(w.plan.tp), np.shape(w.phase.batch))
     with np.errstate(all="ignore"):
         step = steps.run(w)
-        found = steps.metrics(step, query.decode, query.price(w.device), reach=False)
-    wishes.check(metric, sorted(found), "decode" if query.decode else "prefill")
+        found = answer.metrics(step, query.decode, query.price(w.device), reach=False)
+    objective.check(metric, sorted(found), "decode" if query.decode else "prefill")
     values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
     fits = np.broadcast_to(np.asarray(step.kept.memory.short) <= 0, shape)
     return _Points(fits, values, ties.behind(step, query.decode, metric))
@@ -152,7 +154,7 @@ def _asked(query: Query, table: Array) -> Bools:
 def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
     found, fits = points.values, points.fits
     tried = _tried(wish)
-    worth = wishes.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
+    worth = objective.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
     allowed = good[:, None] & fits
     for name, most in wish.limits.items():
         allowed = allowed & (found[name] <= most)
@@ -177,7 +179,7 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
         }
         for i in order
     ]  # fmt: skip
-    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{wishes.within(wish.limits)}"
+    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{objective.within(wish.limits)}"
     if not runs.any():
         sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden)
     others = int(tied.sum()) - 1
@@ -191,7 +193,7 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     metrics = {
         "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
     }  # fmt: skip
-    notes = tuple(note for note in (*wish.notes, wishes.larger(rows[0], tuple(tried))) if note)
+    notes = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
     return Result(
         "plans", inputs, metrics, {"plans": rows}, (*notes, *phases.warnings(query, w)), phases.references(w), sentence,
         bool(runs.any()),

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from simcost import groups
 from simcost.errors import SpecError
 from simcost.num import Array, Ints, Num, plain
+from simcost.routing import group_limit
 
 if TYPE_CHECKING:
-    from simcost.routing import Router, Routing
+    from simcost.routing.load import Router, Routing
 
 _DRAWS = 512
 _LAYERS = 32  # layers drawn where only the law of their popularity is known
@@ -203,13 +203,13 @@ def _packed(share: Array, ranks: int, spare: int) -> Array:
 def _routes(routing: Routing, router: Router) -> tuple[Ints, Ints]:
     """Weights are those whose free picks have the inclusion probabilities. Of one measured layer only visits are asked."""
     every = inclusion(routing, int(router.experts), router.top_k)
-    worlds = max(len(every), _FEW) if routing.shares else groups.WORLDS
-    return groups.routes(router, [-_misses(share) for share in every], min(worlds, groups.WORLDS))
+    worlds = max(len(every), _FEW) if routing.shares else group_limit.WORLDS
+    return group_limit.routes(router, [-_misses(share) for share in every], min(worlds, group_limit.WORLDS))
 
 
 @lru_cache(maxsize=64)
 def _ratios(routing: Routing, router: Router, ranks: int) -> tuple[Array, Array, float, Array]:
-    return groups.ratios(_routes(routing, router), int(router.experts), ranks)
+    return group_limit.ratios(_routes(routing, router), int(router.experts), ranks)
 
 
 def _parts(router: Router, ranks: float) -> int:
@@ -236,7 +236,7 @@ def busiest(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Nu
         part = np.interp(at, np.log(_GRID), base)
         if router.limited and (distinct or not (routing.shares or extra)):
             more = _ratios(routing, router, asked[2])
-            part = part * np.interp(at, np.log(groups.GRID), more[1] if distinct else more[0])
+            part = part * np.interp(at, np.log(group_limit.GRID), more[1] if distinct else more[0])
         held = -(-(asked[0] + asked[3]) // asked[2])
         found[here] = np.minimum(part, 1.0 if distinct else min(held / router.top_k, 1.0))
     return plain(found)
@@ -253,7 +253,7 @@ def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
         at = np.log(np.maximum(t[here], 1.0))
         found[here] = np.interp(at, np.log(_FINE), ran(routing, *asked))
         if router.limited and not (routing.shares or extra):
-            found[here] *= np.interp(at, np.log(groups.GRID), _ratios(routing, router, asked[2])[3])
+            found[here] *= np.interp(at, np.log(group_limit.GRID), _ratios(routing, router, asked[2])[3])
     return plain(found)
 
 

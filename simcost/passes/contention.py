@@ -1,11 +1,11 @@
 """What computing and travelling cost each other while they run side by side. One home for every such factor.
 
 DeepEP's normal kernels, and NCCL's, copy with multiprocessors: DeepEP's hold 20 of them, and run 2.0 (dispatch) and 1.45 times
-(combine) longer beside other kernels than alone; the low-latency kernels leave the transfer to the network card. A ring exchange (of
-tensor-parallel chunks, of keys and values, from stage to stage) holds one. Most likely to be wrong: these factors on other
+(combine) longer beside other kernels than alone; the low-latency kernels leave the transfer to the network card. A ring exchange holds
+`ops.collective.RING`. Most likely to be wrong: these factors on other
 machines, and NCCL's, which are taken to be DeepEP's. Sources: arXiv 2412.19437 §3.2.2 (20 of 132);
 deepseek-ai/profile-data train.json against deepseek-ai/DeepEP README (4.3 and 6.2 ms beside, 2.15 and 4.3 ms alone, EP64, H800);
-NVIDIA Megatron Bridge, comm_overlap.RingExchangeOverlapCfg (num_sm = 1); NCCL user guide, NCCL_MAX_CTAS (a copying block a channel).
+NCCL user guide, NCCL_MAX_CTAS (a copying block a channel).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from simcost.program import Call, Choice, Program, calls
 TRAVELLING = {"dispatch": 2.0, "combine": 1.45}
 COPYING = ("normal", "nccl", "nvlink")  # modes whose kernels copy with multiprocessors
 HELD = 20.0
-RING = 1.0
 STREAM = 256.0  # tokens up to which vLLM gives shared experts a stream of their own (PR 28406): more gain nothing
 
 

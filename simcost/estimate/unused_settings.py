@@ -1,7 +1,7 @@
 """Settings of a plan that change nothing for this design or these groups: a note each, with the reason. Never an error.
 
 One table says which field (and value) matters only where something else does. A sweep gets the note where no point of it is
-touched. Source: where blocks, `lower.py` and `scenarios/stages.py` read the field.
+touched. Source: where blocks, `lower.py` and `estimate/stages.py` read the field.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from simcost import lower
-from simcost.blocks.beside import STREAM, in_turn
 from simcost.num import every
+from simcost.passes.contention import STREAM, in_turn
 from simcost.plan import Plan
 from simcost.workload import Workload
 

@@ -11,13 +11,13 @@ import numpy as np
 from simcost.cost import tiers
 from simcost.cost.collective import Bytes, sent
 from simcost.cost.exchange import forms, resolved
+from simcost.estimate.step import Step
 from simcost.hardware.profile import Device
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.work import Op
 from simcost.program import exposed, shared
 from simcost.result import Row, number
-from simcost.scenarios.step import Step
 
 TIERS = ("inside the domain", "network")
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from simcost.errors import SpecError, nearest
+from simcost.estimate import answer
 from simcost.num import Array
-from simcost.scenarios import step as steps
 from simcost.units import parse, show
 from simcost.workload import Workload
 
@@ -73,7 +73,7 @@ def check(metric: str, known: list[str], phase: str) -> None:
 def batches(whole: Workload, devices: int) -> tuple[float, ...]:
     """Powers of two up to the most that all devices' memory could hold were it one, and `EACH` a device.
     `whole`: the design on a single device, whose cache is that of all layers and heads."""
-    each = float(np.asarray(steps.state_bytes(whole, whole.phase.context)))
+    each = float(np.asarray(answer.state_bytes(whole, whole.phase.context)))
     room = float(np.max(np.asarray(whole.device.capacity))) * devices
     most = min(EACH * devices, room / each if each > 0.0 else math.inf)
     return tuple(2.0**n for n in range(max(int(math.log2(max(most, 1.0))), 0) + 1))

@@ -16,15 +16,14 @@ from typing import TypeVar
 
 import numpy as np
 
-from simcost.blocks.beside import RING
-from simcost.blocks.view import Block
 from simcost.cost.cost import Cost, joined
 from simcost.model import cache, loaded
 from simcost.model.loaded import Loaded
 from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
-from simcost.ops.collective import Collective
+from simcost.ops.collective import RING, Collective
 from simcost.plan import busiest, stage_layers
 from simcost.program import Call, Priced, Serial, longer, without
+from simcost.sharding.shard import Block
 from simcost.workload import Workload
 
 

@@ -6,10 +6,19 @@ For one operating point of a design with experts. Source: `routing.py`, docs/the
 from __future__ import annotations
 
 from simcost.blocks.ffn.moe import MoE
+from simcost.estimate.step import Step
 from simcost.plan import Plan
 from simcost.result import Row, number
-from simcost.routing import Routing, busiest_expert, busiest_rank, by_layer, error, most_visited, touched, visited
-from simcost.scenarios.step import Step
+from simcost.routing.load import (
+    Routing,
+    busiest_expert,
+    busiest_rank,
+    by_layer,
+    error,
+    most_visited,
+    touched,
+    visited,
+)
 
 
 def rows(step: Step) -> list[Row]:

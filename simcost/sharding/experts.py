@@ -8,13 +8,13 @@ these kernels gather all tokens instead. Sources: Megatron Core (`moe/token_disp
 
 from __future__ import annotations
 
-from simcost.blocks.view import View, leave
 from simcost.dtypes import Dtype
 from simcost.num import Num, every, maximum, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.program import Call, Choice, Program, Serial
-from simcost.routing import Router, most_visited
+from simcost.routing.load import Router, most_visited
+from simcost.sharding.shard import View, leave
 
 
 def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | None:

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from simcost import lower
-from simcost.cost.tiers import exchange_checks
+from simcost.cost.tiers import exchange_checks, link_checks
 from simcost.errors import Infeasible
-from simcost.num import Array, Bools, every
+from simcost.num import Array, Bools, every, is_scalar, maximum
+from simcost.ops.collective import RING
+from simcost.passes.contention import HELD
 from simcost.plan import Check, Plan
-from simcost.scenarios import step as steps
+from simcost.program import most_held
 from simcost.workload import Workload
 
 _SIZES = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "redundant_experts")
@@ -24,9 +26,36 @@ _MOST = 1024  # values tried where no cluster says how many devices there are
 _DEFAULTS = {field.name: field.default for field in fields(Plan)}
 
 
+def rules_of(w: Workload) -> list[Check]:
+    """What must hold for this plan to run: shardings of the blocks, links and multiprocessors of the device."""
+    chunks = Check(w.plan.vpp == 1.0, "vpp orders the chunks of a training schedule: serving has none, leave it at 1")
+    hops = Check(
+        not (w.phase.decode and w.plan.overlap_p2p_comm == "on"),
+        "overlap_p2p_comm hides nothing in decode: with pp micro-batches in flight every token waits for its own hops",
+    )
+    # Whole copies have nothing to say to each other.
+    links = link_checks(w.device, w.plan.stage * w.plan.pp)
+    return [*lower.checks(w.model, w.plan), chunks, hops, *links, *_multiprocessors(w)]
+
+
+def _multiprocessors(w: Workload) -> list[Check]:
+    """An overlap whose kernels copy with multiprocessors must leave some to compute with."""
+    there = w.device.multiprocessors
+    if every(there > HELD):  # no kernel holds more, so there is no need to look which ones run
+        return []
+    apart, staged = w.plan.stage > 1.0, (w.plan.pp > 1.0) & (w.plan.overlap_p2p_comm == "on")
+    held = maximum(most_held(lower.step(w.model, w.view)) * apart, RING * staged)
+    few = f"{there:g}" if is_scalar(there) else "few"
+    reason = (
+        f"{w.device.where}: of {few} multiprocessors (compute.sm_count) what the plan overlaps holds all, and leaves none "
+        "to compute with: plan.overlap=none takes turns"
+    )
+    return [Check(there > held, reason)]
+
+
 def of(w: Workload) -> list[Check]:
     """Every rule of a workload."""
-    return [*steps.rules_of(w), *_kernels(w)]
+    return [*rules_of(w), *_kernels(w)]
 
 
 def _kernels(w: Workload) -> list[Check]:
@@ -35,7 +64,7 @@ def _kernels(w: Workload) -> list[Check]:
 
 def broken(w: Workload, advise: bool = True) -> str:
     """The first rule that one point breaks, with the way out; "" where it can be run. Rules of kernels name theirs."""
-    if said := _first(steps.rules_of(w)):
+    if said := _first(rules_of(w)):
         return said + nearest(w) if advise else said
     return _first(_kernels(w))
 
@@ -44,11 +73,10 @@ def _first(checks: list[Check]) -> str:
     return next((check.reason for check in checks if not every(check.ok)), "")
 
 
-def run(w: Workload) -> steps.Step:
-    """`step.run` of one point. Raises Infeasible with the rule that the plan breaks and the nearest plans that do not."""
+def require(w: Workload) -> None:
+    """Raises Infeasible with the first rule that a plan breaks and the nearest plans that do not."""
     if said := broken(w):
         raise Infeasible(f"plan: {said}")
-    return steps.run(w)
 
 
 def nearest(w: Workload) -> str:

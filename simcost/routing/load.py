@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from simcost import popularity
 from simcost.errors import SpecError, nearest
-from simcost.extremes import largest_binomial, largest_load, largest_normal
-from simcost.groups import clumped, grouped_visits
 from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, occurring, plain, sqrt, where, within
+from simcost.routing import skewed
+from simcost.routing.group_limit import clumped, grouped_visits
+from simcost.routing.order_statistics import largest_binomial, largest_load, largest_normal
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 
@@ -149,10 +149,10 @@ def touched(routing: Routing, router: Router, tokens: Num, held: Num) -> Num:
     if routing.kind == "balanced":
         return held * minimum(tokens * router.top_k / router.experts, 1.0)
     total: Num = 0.0
-    for share in popularity.inclusion(routing, int(_one(router).experts), router.top_k):
+    for share in skewed.inclusion(routing, int(_one(router).experts), router.top_k):
         miss = np.exp(np.multiply.outer(np.asarray(tokens, np.float64), np.log1p(-np.minimum(share, 1.0 - 1e-16))))
         total = total + plain((1.0 - miss).mean(axis=-1))
-    return held * total / float(popularity.layers(routing))
+    return held * total / float(skewed.layers(routing))
 
 
 def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
@@ -167,7 +167,7 @@ def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     if routing.kind == "random":
         found = _most_of(router, tokens, ranks, held)
     else:
-        found = popularity.most_touched(routing, _one(router), tokens, ranks, spare)
+        found = skewed.most_touched(routing, _one(router), tokens, ranks, spare)
     # However they fall, the picks of one token take as many on one rank.
     least = maximum(mean, ceil(router.top_k / ranks))
     return where(ranks > 1.0, minimum(maximum(found, least), minimum(held, tokens * router.top_k)), mean)
@@ -179,7 +179,7 @@ def busiest_expert(routing: Routing, router: Router, tokens: Num, spare: Num = 0
         return maximum(router.experts / (router.top_k * tokens), 1.0)
     if routing.kind == "random":
         return largest_load(tokens, router.top_k / router.experts, router.experts, tokens)
-    return router.experts * popularity.busiest(routing, _one(router), tokens, router.experts, spare, False)
+    return router.experts * skewed.busiest(routing, _one(router), tokens, router.experts, spare, False)
 
 
 def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
@@ -190,7 +190,7 @@ def busiest_rank(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
     if routing.kind == "random":
         most = tokens * minimum(k, experts / ranks)
         return where(ranks > 1.0, largest_load(tokens * k, 1.0 / ranks, ranks, most, _scatter(router, ranks)), 1.0)
-    return where(ranks > 1.0, ranks * popularity.busiest(routing, _one(router), tokens, ranks, spare, False), 1.0)
+    return where(ranks > 1.0, ranks * skewed.busiest(routing, _one(router), tokens, ranks, spare, False), 1.0)
 
 
 def most_visited(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num = 0.0) -> Num:
@@ -201,7 +201,7 @@ def most_visited(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
         return maximum(mean, minimum(1.0 / tokens, 1.0))
     if routing.kind == "random":
         return where(ranks > 1.0, minimum(largest_load(tokens, mean, ranks, tokens) * mean, 1.0), 1.0)
-    return where(ranks > 1.0, popularity.busiest(routing, _one(router), tokens, ranks, spare, True), 1.0)
+    return where(ranks > 1.0, skewed.busiest(routing, _one(router), tokens, ranks, spare, True), 1.0)
 
 
 def _scatter(router: Router, ranks: Num) -> Num:
@@ -299,13 +299,13 @@ def error(routing: Routing, router: Router, ranks: int, spare: int = 0) -> float
     """Relative standard error of the Monte Carlo behind a load; 0 where a formula answers."""
     if routing.uniform:
         return 0.0
-    return popularity.loads(routing, *popularity.sizes(_one(router), float(ranks), float(spare)))[1]
+    return skewed.loads(routing, *skewed.sizes(_one(router), float(ranks), float(spare)))[1]
 
 
 def visited(routing: Routing, router: Router, ranks: Num, spare: Num = 0.0) -> Num:
     """Expected distinct ones of `ranks` equal parts of the experts that one token's picks fall on."""
     if not routing.uniform:
-        return where(ranks > 1.0, popularity.visits(routing, _one(router), ranks, spare), 1.0)
+        return where(ranks > 1.0, skewed.visits(routing, _one(router), ranks, spare), 1.0)
     if not router.limited or router.rule == "random":
         return distinct_ranks(router.experts, int(router.top_k), ranks, router.groups, router.limit)
     found = np.empty(np.shape(ranks))

@@ -17,7 +17,7 @@ import numpy as np
 from simcost.num import Array, Bools, Ints
 
 if TYPE_CHECKING:
-    from simcost.routing import Router
+    from simcost.routing.load import Router
 
 _TOKENS = 4096
 WORLDS, _EACH = 64, 512  # placements, and tokens of each

@@ -1,0 +1,86 @@
+"""What a priced step answers: its metrics, and which form of a choice was taken.
+
+Most likely to be wrong: energy, of devices that draw their TDP all the time. Source: docs/glossary.md, "Metrics".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.cost import price
+from simcost.cost.cost import BASES, interval
+from simcost.estimate import memory
+from simcost.estimate.step import Step
+from simcost.model import count
+from simcost.num import Num, is_scalar
+from simcost.program import choices
+from simcost.workload import Workload
+
+
+def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:
+    """Flat numbers, SI, unit in the name; `reach`: how long a context would fit, too."""
+    w, cost = step.workload, step.cost
+    seconds, devices = cost.seconds, w.plan.devices
+    tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
+    # A stream of prompts keeps every pipeline stage busy; decode already counts all its micro-batches.
+    steady = seconds if decode else step.slowest.seconds
+    kind = "output" if decode else "input"
+    flops = flops_per_token(w)
+    peak = w.device.peak(w.view.compute["experts"].peak)
+    low, high = interval(cost)
+    name = "tpot" if decode else "ttft"
+    found: dict[str, Num] = {
+        f"{name}_s": seconds,
+        f"{name}_low_s": low,
+        f"{name}_high_s": high,
+        "speed_of_light_s": cost.light_s,
+        f"{kind}_tokens_per_s": tokens / steady,
+        f"{kind}_tokens_per_s_per_gpu": tokens / steady / devices,
+    }
+    if decode:
+        found["output_tokens_per_s_per_user"] = 1.0 / seconds
+    if usd_per_hour is not None:
+        found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(steady, tokens, devices, usd_per_hour)
+    if w.device.tdp is not None:
+        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(steady, tokens, devices, w.device.tdp)
+    found |= {
+        "flops_per_token": flops,
+        "mfu": flops * tokens / steady / (devices * peak),
+        "gpus": devices,
+        **memory.metrics(step.kept),
+    }
+    if decode and reach:
+        found["max_context"] = memory.max_context(step.kept)
+    for name in ("compute", "memory", "wire", "overhead"):
+        found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
+    for name in BASES:
+        found[f"share_{name}"] = getattr(cost, f"{name}_s") / seconds
+    return found
+
+
+def flops_per_token(w: Workload) -> Num:
+    """Model FLOPs of one new token, all ranks together, un-absorbed attention; the head as often as it runs. [FLOP]"""
+    active = count.parameters(w.model)
+    body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
+    logits = w.phase.logits / w.phase.q_len
+    core = count.attention_core_flops(w.model, w.phase.q_len, w.phase.past) / w.phase.q_len
+    return 2.0 * body + 2.0 * (head - body) * logits + core
+
+
+def state_bytes(w: Workload, context: Num) -> Num:
+    """What the layers of one rank keep of a sequence and read of it, without an engine's pages. [B]"""
+    return w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan))
+
+
+def forms(step: Step) -> dict[str, str]:
+    """Which option every Choice took; scalars only."""
+    taken: dict[str, str] = {}
+    for tag, shares in choices(step.priced):
+        if all(is_scalar(share) for _, share in shares):
+            taken[tag] = next(name for name, share in shares if np.asarray(share) == 1.0)
+    return taken
+
+
+def forms_named(step: Step) -> dict[str, str]:
+    """The same under metric names: "mla_form"."""
+    return {name.lower().replace(" ", "_"): taken for name, taken in forms(step).items()}

@@ -1,0 +1,115 @@
+"""The numbers of one step, prefill or decode, on scalars or arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from simcost.cost import calibrated
+from simcost.cost.cost import Cost
+from simcost.estimate import feasible, memo, memory, stages
+from simcost.estimate.memory import Kept
+from simcost.num import Bools, Num, is_scalar, maximum, minimum
+from simcost.plan import COUNTS, require
+from simcost.program import Priced
+from simcost.program import price as fold
+from simcost.workload import Workload
+
+LAUNCHES = 0.40  # sigma of the log of the host's time for a kernel: public figures lie between 22 and 71 us (docs/theory/roofline.md)
+# Sigma of the log by which kernels in a step differ from kernels timed one by one: neighbours in the L2, clocks under a whole load,
+# gaps between them. With what no table knows of a kernel it makes 0.11 (docs/theory/calibration.md, "What no table knows").
+TOGETHER = 0.08
+_TOGETHER = "kernels in a step"
+SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `kept`: its
+    memory; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for
+    the slowest, as uncertain as its kernels; `host`: the engine's own work; `launches`: what kernels wait to be launched. Of a
+    prefill in chunks, programs and waits are those of the last."""
+
+    workload: Workload
+    priced: Priced[Cost]
+    hops: Priced[Cost]
+    idle: Cost
+    host: Cost
+    launches: Cost
+    cost: Cost
+    slowest: Cost
+    kept: Kept
+
+    @property
+    def engine(self) -> Cost:
+        return self.host + self.launches
+
+
+def checked(w: Workload) -> Step:
+    """`run` of one point. Raises Infeasible with the rule that the plan breaks and the nearest plans that do not."""
+    feasible.require(w)
+    return run(w)
+
+
+def run(w: Workload) -> Step:
+    """Price one step, or a prefill chunk after chunk, and its memory. Infeasible shardings raise SpecError for scalars; a sweep
+    checks beforehand."""
+    chunk = w.phase.chunk
+    if chunk is None:
+        return _one(w)
+    found: Step | None = None
+    for i in range(int(np.max(np.ceil(np.asarray(w.phase.q_len / chunk))))):
+        left = w.phase.q_len - i * chunk
+        phase = replace(w.phase, q_len=maximum(minimum(chunk, left), 1.0), past=w.phase.past + i * chunk, chunk=None)
+        step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
+        found = step if found is None else _after(found, step, np.asarray(left > 0.0))
+    assert found is not None
+    return replace(found, workload=w, kept=memory.kept(w))
+
+
+def _after(first: Step, then: Step, mask: Bools) -> Step:
+    """Chunks up to `then`, which only prompts of `mask` have."""
+    whole, slowest = stages.after((first.cost, first.slowest), (then.cost, then.slowest))
+    return replace(then, cost=whole.where(mask, first.cost), slowest=slowest.where(mask, first.slowest))
+
+
+def _one(w: Workload) -> Step:
+    if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
+        # What depends on a varied device is for the sweep to say, point by point.
+        require([check for check in feasible.rules_of(w) if is_scalar(check.ok)])
+    model = calibrated.model(w.device, w.engine)
+    step = memo.folded(w, model)
+    hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
+    whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced, hops))
+    waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)
+    host, launches = _engine(w, step.launches, whole.seconds)
+    # Every stage has a host of its own, which launches its part of the kernels.
+    _, mine = _engine(w, step.launches / w.plan.pp, slowest.seconds)
+    idle = slowest * (waits / slowest.seconds)
+    return Step(
+        w,
+        step.priced,
+        passed,
+        idle,
+        host,
+        launches,
+        whole + host + launches,
+        slowest + host + mine,
+        memory.kept(w),
+    )
+
+
+def _engine(w: Workload, kernels: Num, seconds: Num) -> tuple[Cost, Cost]:
+    """(the host's own work on a step, what kernels wait to be launched)."""
+    host = w.device.assumption("step_overhead")
+    busy: Num = 0.0
+    wait: Num = 0.0
+    if w.plan.cuda_graph == "off":
+        # The host launches kernels one by one: what the device does not hide of that is waited for.
+        busy = kernels * w.device.assumption("eager_launch")
+        wait = maximum(busy - seconds, 0.0)
+    return (
+        Cost(overhead_s=host, spread={"step overhead assumed": SPREAD * host}),
+        Cost(overhead_s=wait, spread={"eager launch assumed": LAUNCHES * busy * (wait > 0.0)}),
+    )

@@ -1,0 +1,1 @@
+"""Program to program: backward passes, overlaps, and what they cost each other."""

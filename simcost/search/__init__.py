@@ -1,0 +1,1 @@
+"""Every split of a cluster, ranked by what is wished for."""
