@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from simcost.errors import Infeasible
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
-from simcost.routing.load import Routing
+from simcost.routing.router import Routing
 
 RANDOM = Routing()
 FORMS = ("auto", "expanded", "absorbed")

@@ -23,7 +23,8 @@ from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import COUNTS, Phase, Plan
-from simcost.routing.load import Routing, parse
+from simcost.routing.read import parse
+from simcost.routing.router import Routing
 from simcost.workload import Workload, build
 
 _FROM_ZERO = ("past", "redundant_experts")

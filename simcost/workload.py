@@ -18,7 +18,7 @@ from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.plan import CHOICES, Phase, Plan
-from simcost.routing.load import check_layers
+from simcost.routing.router import check_layers
 from simcost.sharding.shard import ROLES, View
 
 

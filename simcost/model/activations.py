@@ -15,7 +15,7 @@ from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, maximum, minimum
 from simcost.plan import Plan
-from simcost.routing.load import Routing
+from simcost.routing.router import Routing
 
 COPIES = 4.0  # of the hidden states inside a layer
 HANDED_ON = 2.0  # of them more where a pipeline hands on hidden states and residual

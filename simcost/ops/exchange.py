@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
-from simcost.routing.load import Router, Routing, busiest_rank, most_visited, visited
+from simcost.routing.load import busiest_rank, most_visited, visited
+from simcost.routing.router import Router, Routing
 
 MODES = ("normal", "low_latency", "nccl", "nvlink")
 

@@ -10,14 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simcost.num import Array, Bools, Ints
-
-if TYPE_CHECKING:
-    from simcost.routing.load import Router
+from simcost.routing.router import Router
 
 _TOKENS = 4096
 WORLDS, _EACH = 64, 512  # placements, and tokens of each

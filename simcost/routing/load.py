@@ -10,127 +10,14 @@ Derivation: docs/theory/routing.md.
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass, replace
-from pathlib import Path
-
 import numpy as np
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.num import Num, ceil, every, exp, is_scalar, log1p, maximum, minimum, occurring, plain, sqrt, where, within
 from simcost.routing import skewed
 from simcost.routing.group_limit import clumped, grouped_visits
 from simcost.routing.order_statistics import largest_binomial, largest_load, largest_normal
-
-KINDS = ("balanced", "random", "zipf", "dirichlet")
-
-
-@dataclass(frozen=True, slots=True)
-class Routing:
-    """How tokens choose. `parameter`: exponent of zipf, concentration of dirichlet. `shares`: of measured counts, for each
-    layer the share of every expert; `places`: file and line of each."""
-
-    kind: str = "random"
-    parameter: float = 0.0
-    shares: tuple[tuple[float, ...], ...] = ()
-    places: tuple[str, ...] = ()
-
-    @property
-    def uniform(self) -> bool:
-        return self.kind in ("balanced", "random")
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.parameter:g}" if self.kind in ("zipf", "dirichlet") else self.kind
-
-
-@dataclass(frozen=True, slots=True)
-class Router:
-    """The choice that a token makes: `top_k` of `experts`; from `limit` of `groups` groups, chosen at `random`, by their best
-    score ("max", DeepSeek-V2) or by the sum of their best two ("top2", DeepSeek-V3)."""
-
-    experts: Num
-    top_k: float
-    groups: int = 1
-    limit: int = 1
-    rule: str = "random"
-
-    @property
-    def limited(self) -> bool:
-        return self.groups > 1 and self.limit < self.groups
-
-
-def parse(text: str) -> Routing:
-    """ "random", "zipf:0.5", or a file of tokens per expert. Raises SpecError naming what is allowed."""
-    kind, colon, value = text.strip().partition(":")
-    if kind in ("balanced", "random") and not colon:
-        return Routing(kind)
-    if kind in ("zipf", "dirichlet") and colon:
-        try:
-            parameter = float(value)
-        except ValueError:
-            parameter = -1.0
-        low = 0.0 if kind == "zipf" else 1e-3
-        if not low <= parameter <= 1e4:
-            raise SpecError(f"routing = {text}: {kind}:<number> takes a number from {low:g} to 10000, not {value!r}")
-        return Routing(kind, parameter)
-    if text.endswith(".csv"):
-        return measured(Path(text))
-    known = [*KINDS[:2], "zipf:0.5", "dirichlet:1", "<tokens per expert>.csv"]
-    raise SpecError(f"unknown routing '{text}' (one of {', '.join(known)}){nearest(kind, KINDS)}")
-
-
-def measured(path: Path) -> Routing:
-    """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column, both
-    from 1."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    if not lines:
-        raise SpecError(f"{path}: no tokens per expert (one line a layer, one number an expert)")
-    first, head = lines[0]
-    found = []
-    for number, cells in lines:
-        if len(cells) != len(head):
-            raise SpecError(f"{path}:{number}: {len(cells)} experts, line {first} has {len(head)}")
-        values = [_cell(cell, f"{path}:{number}, expert {column}") for column, cell in enumerate(cells, start=1)]
-        total = sum(values)
-        if total <= 0:
-            raise SpecError(f"{path}:{number}: no expert has a token")
-        found.append(tuple(value / total for value in values))
-    return Routing("measured", 0.0, tuple(found), tuple(f"{path}:{number}" for number, _ in lines))
-
-
-def check_layers(routing: Routing, layers: int) -> None:
-    """Measured counts are of one layer, for all alike, or of every layer with experts. Raises SpecError."""
-    lines = len(routing.shares)
-    if layers > 0 and lines not in (0, 1, layers):
-        name = routing.places[0].rpartition(":")[0] if routing.places else "routing"
-        raise SpecError(f"{name}: {lines} lines; one for all layers alike, or {layers}: one a layer with experts")
-
-
-def by_layer(routing: Routing) -> list[Routing]:
-    """A routing for each line of measured counts; else the one there is."""
-    if len(routing.shares) <= 1:
-        return [routing]
-    places = routing.places or ("",) * len(routing.shares)
-    return [
-        replace(routing, shares=(share,), places=(place,) if place else ())
-        for share, place in zip(routing.shares, places, strict=True)
-    ]
-
-
-def _cell(text: str, where_: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        raise SpecError(f"{where_}: {text!r} is not a number of tokens") from None
-    if not 0 <= value < float("inf"):
-        raise SpecError(f"{where_}: {text!r} must be a number of tokens, 0 or more")
-    return value
-
+from simcost.routing.router import Router, Routing
 
 # --- how many experts --------------------------------------------------------------------------------------------------
 

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sized
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from simcost.errors import SpecError
 from simcost.num import Array, Ints, Num, plain
 from simcost.routing import group_limit
-
-if TYPE_CHECKING:
-    from simcost.routing.load import Router, Routing
+from simcost.routing.router import Router, Routing
 
 _DRAWS = 512
 _LAYERS = 32  # layers drawn where only the law of their popularity is known

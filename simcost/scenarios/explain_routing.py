@@ -9,16 +9,8 @@ from simcost.blocks.ffn.moe import MoE
 from simcost.estimate.step import Step
 from simcost.plan import Plan
 from simcost.result import Row, number
-from simcost.routing.load import (
-    Routing,
-    busiest_expert,
-    busiest_rank,
-    by_layer,
-    error,
-    most_visited,
-    touched,
-    visited,
-)
+from simcost.routing.load import busiest_expert, busiest_rank, error, most_visited, touched, visited
+from simcost.routing.router import Routing, by_layer
 
 
 def rows(step: Step) -> list[Row]:

@@ -20,7 +20,7 @@ from simcost.num import Bools, is_scalar
 from simcost.plan import CHOICES, Plan
 from simcost.query import Point, Query, engine_of, reason, reasons, settings_of, sweep, workload
 from simcost.result import Columns, Result, number
-from simcost.routing.load import Routing
+from simcost.routing.router import Routing
 from simcost.scenarios import engine_notes, fitting, memory_notes, voiced
 from simcost.workload import Workload
 

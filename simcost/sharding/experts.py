@@ -13,7 +13,8 @@ from simcost.num import Num, every, maximum, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.program import Call, Choice, Program, Serial
-from simcost.routing.load import Router, most_visited
+from simcost.routing.load import most_visited
+from simcost.routing.router import Router
 from simcost.sharding.shard import View, leave
 
 

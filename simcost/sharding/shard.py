@@ -17,7 +17,7 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Call, Program, Serial
-from simcost.routing.load import Routing
+from simcost.routing.router import Routing
 
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 

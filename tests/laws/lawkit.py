@@ -19,7 +19,7 @@ from simcost.num import Num
 from simcost.ops.work import Work
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program
-from simcost.routing.load import Routing
+from simcost.routing.router import Routing
 from simcost.sharding.shard import ROLES, Block, View
 
 ZOO = load.names()

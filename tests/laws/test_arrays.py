@@ -24,7 +24,8 @@ from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 from simcost.query import make
 from simcost.registry import discover
-from simcost.routing.load import Router, Routing, distinct_experts, distinct_ranks
+from simcost.routing.load import distinct_experts, distinct_ranks
+from simcost.routing.router import Router, Routing
 from simcost.scenarios import phases
 
 POINTS = 5

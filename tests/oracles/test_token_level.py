@@ -10,7 +10,8 @@ import pytest
 from simcost.cost.exchange import resolved
 from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
-from simcost.routing.load import Router, Routing, busiest_expert, busiest_rank, most_touched, touched, visited
+from simcost.routing.load import busiest_expert, busiest_rank, most_touched, touched, visited
+from simcost.routing.router import Router, Routing
 
 RANDOM = Routing()
 

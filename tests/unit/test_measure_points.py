@@ -25,7 +25,8 @@ from simcost.measure.points import Kind, Point, alternated, interleaved, kind_of
 from simcost.measure.shapes import RULES, loaded, realised, row_width
 from simcost.measure.target import Target
 from simcost.num import every
-from simcost.routing.load import Router, Routing, busiest_expert
+from simcost.routing.load import busiest_expert
+from simcost.routing.router import Router, Routing
 
 CPU = Target("cpu", 1, 1e10, 1e8, ("bf16", "fp32"), {})
 CUDA = Target(

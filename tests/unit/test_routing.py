@@ -14,20 +14,9 @@ from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.ops.exchange import Exchange
 from simcost.routing import skewed as popularity
-from simcost.routing.load import (  # fmt: skip
-    Router,
-    Routing,
-    busiest_expert,
-    busiest_rank,
-    by_layer,
-    check_layers,
-    error,
-    most_touched,
-    most_visited,
-    parse,
-    touched,
-    visited,
-)
+from simcost.routing.load import busiest_expert, busiest_rank, error, most_touched, most_visited, touched, visited
+from simcost.routing.read import parse
+from simcost.routing.router import Router, Routing, by_layer, check_layers
 
 
 @pytest.mark.parametrize(("text", "expected"), [

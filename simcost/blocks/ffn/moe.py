@@ -25,7 +25,8 @@ from simcost.ops.stream import Stream
 from simcost.passes.contention import held, in_turn, slowed
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
-from simcost.routing.load import Router, Routing, busiest_expert, busiest_rank, most_touched, most_visited
+from simcost.routing.load import busiest_expert, busiest_rank, most_touched, most_visited
+from simcost.routing.router import Router, Routing
 from simcost.sharding import experts as dispatch
 from simcost.sharding.shard import Plain, View, Weight, cast, enter, linear
 

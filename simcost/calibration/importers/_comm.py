@@ -11,7 +11,8 @@ import numpy as np
 from simcost import units
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers._tables import candidate, kept, plain_table, read_table, versions
-from simcost.routing.load import Router, Routing, visited
+from simcost.routing.load import visited
+from simcost.routing.router import Router, Routing
 
 
 def nccl(root: Path) -> Iterator[Candidate]:

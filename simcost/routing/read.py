@@ -1,0 +1,65 @@
+"""What a user writes of routing -> Routing: a law by name, or a file of tokens per expert."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from simcost.errors import SpecError, nearest
+from simcost.routing.router import Routing
+
+KINDS = ("balanced", "random", "zipf", "dirichlet")
+
+
+def parse(text: str) -> Routing:
+    """ "random", "zipf:0.5", or a file of tokens per expert. Raises SpecError naming what is allowed."""
+    kind, colon, value = text.strip().partition(":")
+    if kind in ("balanced", "random") and not colon:
+        return Routing(kind)
+    if kind in ("zipf", "dirichlet") and colon:
+        try:
+            parameter = float(value)
+        except ValueError:
+            parameter = -1.0
+        low = 0.0 if kind == "zipf" else 1e-3
+        if not low <= parameter <= 1e4:
+            raise SpecError(f"routing = {text}: {kind}:<number> takes a number from {low:g} to 10000, not {value!r}")
+        return Routing(kind, parameter)
+    if text.endswith(".csv"):
+        return measured(Path(text))
+    known = [*KINDS[:2], "zipf:0.5", "dirichlet:1", "<tokens per expert>.csv"]
+    raise SpecError(f"unknown routing '{text}' (one of {', '.join(known)}){nearest(kind, KINDS)}")
+
+
+def measured(path: Path) -> Routing:
+    """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column, both
+    from 1."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.reader(file)
+            lines = [(reader.line_num, row) for row in reader if row]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    if not lines:
+        raise SpecError(f"{path}: no tokens per expert (one line a layer, one number an expert)")
+    first, head = lines[0]
+    found = []
+    for number, cells in lines:
+        if len(cells) != len(head):
+            raise SpecError(f"{path}:{number}: {len(cells)} experts, line {first} has {len(head)}")
+        values = [_cell(cell, f"{path}:{number}, expert {column}") for column, cell in enumerate(cells, start=1)]
+        total = sum(values)
+        if total <= 0:
+            raise SpecError(f"{path}:{number}: no expert has a token")
+        found.append(tuple(value / total for value in values))
+    return Routing("measured", 0.0, tuple(found), tuple(f"{path}:{number}" for number, _ in lines))
+
+
+def _cell(text: str, where_: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        raise SpecError(f"{where_}: {text!r} is not a number of tokens") from None
+    if not 0 <= value < float("inf"):
+        raise SpecError(f"{where_}: {text!r} must be a number of tokens, 0 or more")
+    return value
