@@ -142,7 +142,7 @@ def run(
 ) -> int:  # fmt: skip
     """Measure a device with torch (extra 'measure'): rows, their environment, and for a CPU a profile that --hw reads."""
     from simcost.cli.progress import drawn
-    from simcost.measure import session
+    from simcost.measure.session import session
 
     format = check(format)  # before an hour of measuring
     job = session.Job(

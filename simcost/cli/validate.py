@@ -34,7 +34,7 @@ def blocks(
 ) -> int:  # fmt: skip
     """Build real torch layers, measure them, and compare with the predictions and their intervals."""
     from simcost.cli.progress import told
-    from simcost.measure import session
+    from simcost.measure.session import session
     from simcost.validation import blocks as scenario
 
     format = check(format, output)

@@ -19,9 +19,9 @@ from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, of_model, random_blocks
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
-from simcost.measure.blocks_timing import BlockTime
-from simcost.measure.deadline import after
-from simcost.measure.event import Event
+from simcost.measure.session.deadline import after
+from simcost.measure.session.event import Event
+from simcost.measure.torch_layers.times import BlockTime
 from simcost.model import load as models
 from simcost.plan import Phase
 from simcost.result import Result, Row
@@ -110,9 +110,9 @@ def validate(
     notes: list[str] = []
     until = after(budget_s)
     if measure is None:
-        from simcost.measure.environment import device_name
-        from simcost.measure.in_situ import measure_block
-        from simcost.measure.target import find
+        from simcost.measure.machine.environment import device_name
+        from simcost.measure.machine.target import find
+        from simcost.measure.session.layers import measure_block
 
         target = find(device, count if device == "cpu" else None)
 

@@ -42,7 +42,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
 from simcost.result import Result, Row
-from simcost.validation import looked_at
+from simcost.validation import seen_rows as looked_at
 from simcost.validation.score import COVERAGE, error, grouped, summary
 
 COLUMNS = ("id", "source", "locator", "kernel", "hw", "family", "numbers", "labels", "seconds", "taken")

@@ -379,7 +379,7 @@ def test_a_csv_leaves_its_notes_on_stderr(tmp_path, capsys):
 
 @pytest.mark.parametrize(("style", "name"), [("console", "report.md"), ("csv", "report.csv"), ("json", "report.json")])
 def test_a_calibration_leaves_its_report_beside_its_rows(style, name, tmp_path, capsys, monkeypatch):
-    from simcost.measure import session
+    from simcost.measure.session import session
 
     def measured(job):
         (job.out / "gather").mkdir(parents=True)

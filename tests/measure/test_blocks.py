@@ -23,10 +23,13 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, fused, listed, of_model, random_blocks
-from simcost.measure import blocks, blocks_cuda, blocks_ops, blocks_rows, blocks_time, deadline, in_situ, light
-from simcost.measure.blocks_timing import BlockTime, OpTime
-from simcost.measure.design import Rates
-from simcost.measure.timing import Timing
+from simcost.measure.points.design import Rates
+from simcost.measure.session import deadline, layers
+from simcost.measure.timing import bounds
+from simcost.measure.timing.cpu import Timing
+from simcost.measure.torch_layers import build, ops, time_cpu, time_cuda
+from simcost.measure.torch_layers import rows as blocks_rows
+from simcost.measure.torch_layers.times import BlockTime, OpTime
 from simcost.model import load as models
 from simcost.plan import Phase
 
@@ -179,7 +182,7 @@ def ref_moe(block, w, x, caches, phase):
     return out
 
 
-def reference(block: blocks.TorchBlock):
+def reference(block: build.TorchBlock):
     """The layer's output in float64, from the first copy's weights."""
     own = {key: value.detach().double() for key, value in block.copies[0].items()}
     residual, branches = block.start[0].double(), [block.start[1].double()]
@@ -208,7 +211,7 @@ def reference(block: blocks.TorchBlock):
 
 
 def close(one: BlockSpec) -> None:
-    block = blocks.build(one, copies=1)
+    block = build.build(one, copies=1)
     wanted = reference(block)
     s = block.forward(0, block.inputs())
     assert torch.allclose(block.output(s).detach(), wanted, rtol=2e-4, atol=2e-4)
@@ -267,7 +270,7 @@ def test_a_block_computes_what_its_paper_says(name: str) -> None:
 
 @pytest.mark.parametrize("one", [pytest.param(one, id=name) for name, one in LAYERS.items()])
 def test_sections_are_the_calls_of_the_program(one: BlockSpec) -> None:
-    block = blocks.build(one, copies=1)
+    block = build.build(one, copies=1)
     assert [s.name for s in block.sections] == [item.name for item in listed(one)]
     assert len({s.name for s in block.sections}) == len(block.sections)
     ran = block.forward(0, block.inputs())
@@ -284,12 +287,12 @@ def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
                 if any(getattr(block, "sinks", False) for block in one.layer):
                     refused.add(name)
                     continue
-                assert len(blocks._sections(one, torch.device("cpu"))[0]) == len(listed(one))
+                assert len(build._sections(one, torch.device("cpu"))[0]) == len(listed(one))
     assert refused == {"gpt-oss-120b", "gpt-oss-20b", "mimo-v2-flash"}
 
 
 def test_ranks_share_heads_and_width() -> None:
-    one, two = (blocks.build(spec(SMALL_GQA, tp=n), copies=1).copies[0] for n in (1.0, 2.0))
+    one, two = (build.build(spec(SMALL_GQA, tp=n), copies=1).copies[0] for n in (1.0, 2.0))
     assert two["1.qkv_proj"].shape[0] * 2 == one["1.qkv_proj"].shape[0]
     assert two["3.down_proj"].shape[1] * 2 == one["3.down_proj"].shape[1]
 
@@ -297,7 +300,7 @@ def test_ranks_share_heads_and_width() -> None:
 @pytest.mark.parametrize("attention", [SMALL_GQA, SMALL_MLA], ids=["gqa", "mla"])
 @pytest.mark.parametrize("ffn", [SMALL_FFN, SMALL_MOE], ids=["dense", "moe"])
 def test_splitting_the_two_gradients_changes_neither(attention, ffn) -> None:
-    block = blocks.build(spec(attention, ffn, backward=True), copies=1)
+    block = build.build(spec(attention, ffn, backward=True), copies=1)
     found = []
     for stamp in (None, lambda name: None):
         block.kit.stamp = stamp
@@ -312,32 +315,32 @@ def test_splitting_the_two_gradients_changes_neither(attention, ffn) -> None:
 
 def test_a_loop_stands_in_where_grouped_products_take_no_such_sizes() -> None:
     x, w, ends = torch.randn(6, 7), torch.randn(3, 5, 7), torch.tensor([2, 2, 6], dtype=torch.int32)
-    assert not blocks_ops.takes_groups(x, w)
-    assert torch.allclose(blocks_ops.grouped(x, w, ends)[2:], x[2:] @ w[2].T, atol=1e-5)
+    assert not ops.takes_groups(x, w)
+    assert torch.allclose(ops.grouped(x, w, ends)[2:], x[2:] @ w[2].T, atol=1e-5)
 
 
 def test_the_latent_attention_of_a_device_equals_that_of_a_cpu(monkeypatch) -> None:
     q, latent = torch.randn(2, 4, 3, 24), torch.randn(2, 9, 24)
-    mask = blocks_ops.lower_right(3, 9, q.device, q.dtype)
-    here = blocks_ops.latent_attention(q, latent, 16, mask, False, 0.3)
+    mask = ops.lower_right(3, 9, q.device, q.dtype)
+    here = ops.latent_attention(q, latent, 16, mask, False, 0.3)
     monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
-    assert torch.allclose(blocks_ops.latent_attention(q, latent, 16, mask, False, 0.3), here, atol=1e-5)
+    assert torch.allclose(ops.latent_attention(q, latent, 16, mask, False, 0.3), here, atol=1e-5)
 
 
 def test_what_does_not_fit_is_one_line_before_anything_is_allocated() -> None:
     one = of_model(models.load("deepseek-v3"), Phase(64.0, 1.0, 8191.0))[1]
     with pytest.raises(SpecError, match=r"needs .*GB and may take 1 GB: choose a smaller") as found:
-        blocks.build(one, limit=1e9)
+        build.build(one, limit=1e9)
     assert "\n" not in str(found.value)
 
 
 @pytest.mark.parametrize(
     ("act", "said"),
     [
-        (lambda: blocks.build(spec(replace(SMALL_GQA, sinks=True))), "no sinks"),
-        (lambda: blocks.build(spec(SMALL_GQA), "cuda:7"), "CUDA devices"),
-        (lambda: blocks.build(spec(SMALL_GQA), "tpu"), "must be cpu or cuda"),
-        (lambda: blocks.build(spec(replace(SMALL_GQA, head_dim=8.5))), "one whole number"),
+        (lambda: build.build(spec(replace(SMALL_GQA, sinks=True))), "no sinks"),
+        (lambda: build.build(spec(SMALL_GQA), "cuda:7"), "CUDA devices"),
+        (lambda: build.build(spec(SMALL_GQA), "tpu"), "must be cpu or cuda"),
+        (lambda: build.build(spec(replace(SMALL_GQA, head_dim=8.5))), "one whole number"),
         (lambda: spec(SMALL_GQA, dtype="fp8"), "blocks run in"),
         (lambda: spec(SMALL_GQA, past=3.0, backward=True), "no cached tokens"),
     ],
@@ -349,10 +352,10 @@ def test_a_users_mistake_is_one_line(act, said: str) -> None:
 
 def test_copies_make_weights_cold_and_never_share_them() -> None:
     one = random_blocks(4)[3]
-    block = blocks.build(one)
-    each = blocks.needed_bytes(one, blocks._sections(one, torch.device("cpu"))[1])[0]
+    block = build.build(one)
+    each = build.needed_bytes(one, build._sections(one, torch.device("cpu"))[1])[0]
     assert len(block.copies) > 1
-    assert len(block.copies) * each >= blocks.ROTATED or len(block.copies) == blocks.MOST_COPIES
+    assert len(block.copies) * each >= build.ROTATED or len(block.copies) == build.MOST_COPIES
     assert len({copy["1.qkv_proj"].data_ptr() for copy in block.copies}) == len(block.copies)
     assert all(value.float().std() > 0 for copy in block.copies for key, value in copy.items() if "proj" in key)
 
@@ -380,7 +383,7 @@ def test_random_blocks_are_the_same_every_time_and_any_prefix_is_a_design() -> N
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "training"])
 def test_every_op_of_the_program_gets_a_time(ffn, backward: bool) -> None:
     one = spec(SMALL_GQA, ffn, backward=backward)
-    found = blocks_time.measure(blocks.build(one, copies=2), 0.01)
+    found = time_cpu.measure(build.build(one, copies=2), 0.01)
     ahead = found[0]
     assert [op.name for op in ahead.ops] == [item.name for item in listed(one)]
     assert [op.name for op in ahead.fused] == [item.name for item in fused(one)]
@@ -396,25 +399,25 @@ def test_every_op_of_the_program_gets_a_time(ffn, backward: bool) -> None:
 
 
 def test_experts_are_filed_as_they_ran() -> None:
-    block = blocks.build(spec(SMALL_GQA, replace(SMALL_MOE, n_routed_experts=8.0), batch=1.0, q=2.0), copies=1)
-    touched, load = blocks_time.as_run(block)
+    block = build.build(spec(SMALL_GQA, replace(SMALL_MOE, n_routed_experts=8.0), batch=1.0, q=2.0), copies=1)
+    touched, load = time_cpu.as_run(block)
     assert 1 <= touched <= 4
     assert 2.0 <= load <= 4.0  # two tokens' four copies: the busiest of eight experts has one or two
-    up = next(op for op in blocks_time.measure(block, 0.01)[0].ops if op.name.endswith("experts_up"))
+    up = next(op for op in time_cpu.measure(block, 0.01)[0].ops if op.name.endswith("experts_up"))
     assert (up.op.experts, up.op.load) == (touched, load)
 
 
 def test_rows_load_and_resume_adds_what_is_missing(tmp_path) -> None:
     ones = [spec(SMALL_GQA), spec(SMALL_MLA, SMALL_MOE, q=1.0, past=5.0), spec(SMALL_GQA, SMALL_MOE, backward=True)]
     ones = [replace(one, name=f"block-{i}") for i, one in enumerate(ones)]
-    events = list(in_situ.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01))
+    events = list(layers.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01))
     assert [event.done for event in events] == [0, 1, 1, 2]  # before a block and after it
     with pytest.raises(SpecError, match="--resume"):
-        list(in_situ.measure_in_situ("cpu", ones, tmp_path))
+        list(layers.measure_in_situ("cpu", ones, tmp_path))
     for path in (tmp_path / "blocks.csv", tmp_path / "gemm" / "fp32-fp32-fp32.csv"):
         with path.open("a", encoding="utf-8") as file:
             file.write("1,2,3")  # what an interrupted write leaves behind
-    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, resume=True, seconds=0.01))
+    events = list(layers.measure_in_situ("cpu", ones, tmp_path, resume=True, seconds=0.01))
     assert [event.note for event in events[:2]] == ["measured before"] * 2
     assert tables.load_run(tmp_path).title.startswith("kernels timed inside running layers")
     lines = blocks_rows.read_blocks(tmp_path)
@@ -427,15 +430,15 @@ def test_rows_load_and_resume_adds_what_is_missing(tmp_path) -> None:
 
 
 def test_the_record_of_blocks_says_how_it_went_over_all_sessions(tmp_path, monkeypatch) -> None:
-    real = in_situ.measure_block
+    real = layers.measure_block
 
     def busy(*args, **kwargs):
         return [replace(one, whole=replace(one.whole, dirty=0.75)) for one in real(*args, **kwargs)]
 
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(3)]
-    monkeypatch.setattr(in_situ, "measure_block", busy)
+    monkeypatch.setattr(layers, "measure_block", busy)
     asked = {"mode": "quick", "seed": 3}
-    for _ in in_situ.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01, asked=asked):
+    for _ in layers.measure_in_situ("cpu", ones[:2], tmp_path, seconds=0.01, asked=asked):
         running = tables.load_run(tmp_path).record
     assert running["state"] == "running"
     first = tables.load_run(tmp_path).record
@@ -446,8 +449,8 @@ def test_the_record_of_blocks_says_how_it_went_over_all_sessions(tmp_path, monke
     assert first["started"] <= first["ended"]
     assert len(first["sentinel_product_s"]) == 2
     calm = [replace(one.whole, dirty=0.0) for one in real(ones[2], seconds=0.01)]
-    monkeypatch.setattr(in_situ, "measure_block", lambda *a, **k: [replace(real(*a, **k)[0], whole=calm[0])])
-    list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=60.0, resume=True, seconds=0.01))
+    monkeypatch.setattr(layers, "measure_block", lambda *a, **k: [replace(real(*a, **k)[0], whole=calm[0])])
+    list(layers.measure_in_situ("cpu", ones, tmp_path, budget_s=60.0, resume=True, seconds=0.01))
     both = tables.load_run(tmp_path).record
     assert (both["visits"], both["dirty_share"], both["disturbed"]) == (3, 0.5, first["disturbed"])
     assert both["started"] == first["started"]
@@ -456,7 +459,7 @@ def test_the_record_of_blocks_says_how_it_went_over_all_sessions(tmp_path, monke
 
 def test_a_block_that_does_not_fit_stops_no_run(tmp_path) -> None:
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(2)]
-    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, seconds=0.01, limit=1000.0))
+    events = list(layers.measure_in_situ("cpu", ones, tmp_path, seconds=0.01, limit=1000.0))
     assert [event.done for event in events] == [0, 1, 1, 2]
     assert all(event.note.startswith("left out: block-") for event in events[1::2])
     assert blocks_rows.read_blocks(tmp_path) == []
@@ -464,29 +467,29 @@ def test_a_block_that_does_not_fit_stops_no_run(tmp_path) -> None:
 
 def test_a_budget_ends_in_good_order_and_a_foreign_file_is_refused(tmp_path, monkeypatch) -> None:
     ones = [replace(spec(SMALL_GQA), name=f"block-{i}") for i in range(5)]
-    real, clock = in_situ.measure_block, []
+    real, clock = layers.measure_block, []
 
     def slow(*args, **kwargs):
         clock.append(1)
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(in_situ, "measure_block", slow)
-    monkeypatch.setattr(in_situ.time, "monotonic", lambda: 0.6 * len(clock))  # a block takes 0.6 s
-    events = list(in_situ.measure_in_situ("cpu", ones, tmp_path, budget_s=1.0, seconds=0.01))
+    monkeypatch.setattr(layers, "measure_block", slow)
+    monkeypatch.setattr(layers.time, "monotonic", lambda: 0.6 * len(clock))  # a block takes 0.6 s
+    events = list(layers.measure_in_situ("cpu", ones, tmp_path, budget_s=1.0, seconds=0.01))
     monkeypatch.undo()
     assert events[-1].note == "budget spent after 1 of 5 blocks"
     assert tables.load_run(tmp_path).record["state"] == "budget reached"
     assert len(blocks_rows.read_blocks(tmp_path)) == 1
     (tmp_path / "blocks.csv").write_text("what,is,this\n1,2,3\n", encoding="utf-8")
     with pytest.raises(SpecError, match="columns must be block"):
-        list(in_situ.measure_in_situ("cpu", ones, tmp_path, resume=True))
+        list(layers.measure_in_situ("cpu", ones, tmp_path, resume=True))
 
 
 def late(seconds: float, monkeypatch) -> deadline.Deadline:
     """A clock that only blocks move: both of this module's and of blocks_time's."""
     monkeypatch.setattr(deadline.time, "monotonic", lambda: CLOCK[0])
-    monkeypatch.setattr(blocks_time, "now", lambda: CLOCK[0])
-    monkeypatch.setattr(blocks_time, "switches", lambda: 0)  # whoever else runs here
+    monkeypatch.setattr(time_cpu, "now", lambda: CLOCK[0])
+    monkeypatch.setattr(time_cpu, "switches", lambda: 0)  # whoever else runs here
     CLOCK[0] = 100.0
     return deadline.Deadline(100.0 + seconds)
 
@@ -494,10 +497,10 @@ def late(seconds: float, monkeypatch) -> deadline.Deadline:
 CLOCK = [0.0]
 
 
-def slow(seconds: float, monkeypatch) -> tuple[blocks.TorchBlock, list[int]]:
+def slow(seconds: float, monkeypatch) -> tuple[build.TorchBlock, list[int]]:
     """A block whose passes take so long, and how often it ran forward."""
-    block, seen = blocks.build(spec(SMALL_GQA), copies=1), []
-    real = blocks.TorchBlock.forward
+    block, seen = build.build(spec(SMALL_GQA), copies=1), []
+    real = build.TorchBlock.forward
 
     def forward(self, copy, s):
         seen.append(copy)
@@ -509,8 +512,8 @@ def slow(seconds: float, monkeypatch) -> tuple[blocks.TorchBlock, list[int]]:
         for section in block.sections:
             book.situ[section.name].append((seconds, False))
 
-    monkeypatch.setattr(blocks.TorchBlock, "forward", forward)
-    monkeypatch.setattr(blocks_time, "_situ_pass", section_pass)
+    monkeypatch.setattr(build.TorchBlock, "forward", forward)
+    monkeypatch.setattr(time_cpu, "_situ_pass", section_pass)
     return block, seen
 
 
@@ -518,7 +521,7 @@ def test_a_long_block_is_warm_after_one_pass_and_ends_in_time(monkeypatch) -> No
     said: list[str] = []
     until = late(20.0, monkeypatch)
     block, seen = slow(3.0, monkeypatch)
-    (found,) = blocks_time.measure(block, 2.0, False, until, said.append)
+    (found,) = time_cpu.measure(block, 2.0, False, until, said.append)
     assert len(seen) == 1 + 2 * 2 + 1  # a pass to warm up, two rounds of two, and a look at its experts: 3 s each
     assert found.whole.samples == 2  # of five, without a deadline
     assert said[0].endswith("1 copies; warming up")
@@ -528,12 +531,12 @@ def test_a_long_block_is_warm_after_one_pass_and_ends_in_time(monkeypatch) -> No
 def test_sections_alone_are_the_first_to_go_and_what_cannot_end_in_time_is_refused(monkeypatch) -> None:
     until = late(11.0, monkeypatch)
     block, seen = slow(3.0, monkeypatch)
-    (found,) = blocks_time.measure(block, 2.0, True, until)
+    (found,) = time_cpu.measure(block, 2.0, True, until)
     assert found.isolated_s is None
     assert len(seen) == 1 + 2 + 1
     until = late(8.0, monkeypatch)
     with pytest.raises(SpecError, match="small: a round takes 6 s, 5 s are left"):
-        blocks_time.measure(block, 2.0, True, until)
+        time_cpu.measure(block, 2.0, True, until)
 
 
 def test_a_disturbed_block_is_not_tried_again_past_its_deadline(monkeypatch) -> None:
@@ -544,22 +547,22 @@ def test_a_disturbed_block_is_not_tried_again_past_its_deadline(monkeypatch) -> 
         CLOCK[0] += 4.0
         return [BlockTime(spec(SMALL_GQA), "forward", Timing(1.0, 1.0, 1.0, 5, 0.9))]
 
-    monkeypatch.setattr(blocks_time, "measure", disturbed)
-    monkeypatch.setattr(light, "refuse_late", lambda spec, until: None)
-    in_situ.measure_block(spec(SMALL_GQA), seconds=0.01, until=until)
+    monkeypatch.setattr(time_cpu, "measure", disturbed)
+    monkeypatch.setattr(bounds, "refuse_late", lambda spec, until: None)
+    layers.measure_block(spec(SMALL_GQA), seconds=0.01, until=until)
     assert len(tries) == 2
-    in_situ.measure_block(spec(SMALL_GQA), seconds=0.01)
-    assert len(tries) == 2 + 1 + in_situ.RETRIES
+    layers.measure_block(spec(SMALL_GQA), seconds=0.01)
+    assert len(tries) == 2 + 1 + layers.RETRIES
 
 
 def test_a_layer_that_cannot_fit_is_refused_before_it_is_built(monkeypatch) -> None:
     large = of_model(models.load("llama-3.1-70b"), Phase(1.0, 512.0, 0.0))[0]
-    monkeypatch.setattr(blocks, "build", lambda *a, **k: pytest.fail("built"))
-    monkeypatch.setattr(light, "_host", lambda dtype: Rates({"bf16": 1e12}, 1e10))
+    monkeypatch.setattr(build, "build", lambda *a, **k: pytest.fail("built"))
+    monkeypatch.setattr(bounds, "_host", lambda dtype: Rates({"bf16": 1e12}, 1e10))
     with pytest.raises(SpecError, match=r"takes 2\.\d+ s or more, 2 s are left"):
-        light.refuse_late(large, late(2.0, monkeypatch))
-    light.refuse_late(large, late(4.0, monkeypatch))
-    light.refuse_late(large, deadline.NEVER)
+        bounds.refuse_late(large, late(2.0, monkeypatch))
+    bounds.refuse_late(large, late(4.0, monkeypatch))
+    bounds.refuse_late(large, deadline.NEVER)
 
 
 @pytest.mark.parametrize(("attention", "q", "backend"), [
@@ -568,7 +571,7 @@ def test_a_layer_that_cannot_fit_is_refused_before_it_is_built(monkeypatch) -> N
 ])  # fmt: skip
 def test_a_blocks_line_names_what_ran_its_attention(tmp_path, attention, q, backend) -> None:
     one = spec(attention, q=q, past=4.0 if q == 1.0 else 0.0)
-    blocks_rows.write(tmp_path, in_situ.measure_block(one, seconds=0.01))
+    blocks_rows.write(tmp_path, layers.measure_block(one, seconds=0.01))
     assert [row["backend"] for row in blocks_rows.read_blocks(tmp_path)] == [backend]
 
 
@@ -576,7 +579,7 @@ def test_a_table_of_before_backends_were_named_is_read_and_added_to(tmp_path) ->
     path, old = tmp_path / "blocks.csv", blocks_rows.COLUMNS[:-1]
     path.write_text(",".join(old) + "\n" + ",".join(["a", *["1"] * (len(old) - 1)]) + "\n1,2", encoding="utf-8")
     assert [row["block"] for row in blocks_rows.read_blocks(tmp_path)] == ["a"]
-    blocks_rows.write(tmp_path, in_situ.measure_block(spec(SMALL_GQA), seconds=0.01))
+    blocks_rows.write(tmp_path, layers.measure_block(spec(SMALL_GQA), seconds=0.01))
     assert [(row["block"], row["backend"]) for row in blocks_rows.read_blocks(tmp_path)] == [
         ("a", ""), ("small", "sdpa flash (CPU)"),
     ]  # fmt: skip
@@ -597,13 +600,13 @@ class FakeEvent:
 
 def test_the_cuda_paths_run_with_a_stand_in_clock(monkeypatch) -> None:
     """Nothing of it has met a device: this only holds the wiring."""
-    monkeypatch.setattr(blocks_cuda, "stamp", FakeEvent)
-    monkeypatch.setattr(blocks_cuda, "warmed", lambda play, board: play())
+    monkeypatch.setattr(time_cuda, "stamp", FakeEvent)
+    monkeypatch.setattr(time_cuda, "warmed", lambda play, board: play())
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *a: None)
     one = spec(SMALL_GQA)
-    whole = blocks_cuda._eager(blocks.build(one, copies=2), 1.0)
+    whole = time_cuda._eager(build.build(one, copies=2), 1.0)
     assert whole.seconds == pytest.approx(1e-3)
-    ahead, back = blocks_cuda._training(blocks.build(replace(one, backward=True), copies=2))
+    ahead, back = time_cuda._training(build.build(replace(one, backward=True), copies=2))
     assert ahead.in_situ_s == pytest.approx(ahead.whole.seconds)
     assert [op.name for op in ahead.ops] == [item.name for item in listed(one)]
     assert back.in_situ_s is not None
@@ -623,9 +626,9 @@ class SleepyEvent(FakeEvent):
 def asleep(monkeypatch):
     """Seconds that the device was told to sleep."""
     told = []
-    monkeypatch.setattr(blocks_cuda, "stamp", SleepyEvent)
+    monkeypatch.setattr(time_cuda, "stamp", SleepyEvent)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda *a: None)
-    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: told.append(cycles / blocks_cuda._CYCLES))
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: told.append(cycles / time_cuda._CYCLES))
     monkeypatch.setattr(SleepyEvent, "awake", False)
     return told
 
@@ -634,7 +637,7 @@ BOARD = SimpleNamespace(clock=lambda: None, top=lambda: None)
 
 
 def test_sections_are_stamped_while_the_device_sleeps(asleep, monkeypatch) -> None:
-    block = blocks.build(spec(SMALL_MLA, q=1.0, past=6.0), copies=2)
+    block = build.build(spec(SMALL_MLA, q=1.0, past=6.0), copies=2)
     ran = []
     for section in block.sections:  # two milliseconds of kernels in each, wherever they were launched from
 
@@ -644,16 +647,16 @@ def test_sections_are_stamped_while_the_device_sleeps(asleep, monkeypatch) -> No
             FakeEvent.clock += 2.0
 
         object.__setattr__(section, "run", partial(run, section=replace(section)))
-    found = blocks_cuda._sections(block, BOARD)
+    found = time_cuda._sections(block, BOARD)
     assert list(found) == [section.name for section in block.sections]
     assert all(one.seconds == pytest.approx(2e-3) for one in found.values())  # a stamp's own millisecond is taken off
-    assert set(asleep) == {blocks_cuda.SLEEP}
+    assert set(asleep) == {time_cuda.SLEEP}
 
 
 def test_where_the_host_never_gets_ahead_no_section_has_a_time(asleep, monkeypatch) -> None:
     monkeypatch.setattr(SleepyEvent, "awake", True)
-    assert blocks_cuda._sections(blocks.build(spec(SMALL_GQA), copies=2), BOARD) == {}
-    assert max(asleep) == blocks_cuda._LONGEST  # it was given ever more time
+    assert time_cuda._sections(build.build(spec(SMALL_GQA), copies=2), BOARD) == {}
+    assert max(asleep) == time_cuda._LONGEST  # it was given ever more time
 
 
 def test_a_section_faster_than_light_is_no_row_and_no_sum() -> None:
@@ -665,31 +668,31 @@ def test_a_section_faster_than_light_is_no_row_and_no_sum() -> None:
     found = BlockTime(
         one, "forward", true, (OpTime("attention/o_proj", core.op, true), OpTime(core.name, core.op, true))
     )
-    assert light.credible(found, probed) == found
+    assert bounds.credible(found, probed) == found
     short = replace(found, ops=(found.ops[0], OpTime(core.name, core.op, replace(true, seconds=6e-6))))
-    left = light.credible(short, probed)
+    left = bounds.credible(short, probed)
     assert left.refused == ("attention/core",)
     assert [op.name for op in left.ops] == ["attention/o_proj"]
     assert left.in_situ_s is None
-    assert in_situ._said([left], 1) == "1 rows, faster than the device can be: attention/core"
+    assert layers._said([left], 1) == "1 rows, faster than the device can be: attention/core"
 
 
 def test_a_class_with_an_impossible_section_is_no_row_either() -> None:
     one = spec(SMALL_GQA, SMALL_MOE)
-    found = blocks_time.measure(blocks.build(one, copies=1), 0.01)[0]
-    assert light.credible(found, Rates({"fp32": 1e15}, 1e15)) == found
-    left = light.credible(found, Rates({"fp32": 1.0}, 1.0))
+    found = time_cpu.measure(build.build(one, copies=1), 0.01)[0]
+    assert bounds.credible(found, Rates({"fp32": 1e15}, 1e15)) == found
+    left = bounds.credible(found, Rates({"fp32": 1.0}, 1.0))
     assert left.ops == left.fused == ()
     assert len(left.refused) == len(found.ops)
 
 
 def test_the_host_describes_itself_in_a_valid_profile(tmp_path, monkeypatch) -> None:
     from simcost.hardware import load as hardware
-    from simcost.measure import host
+    from simcost.measure.machine import cpu_profile
 
-    monkeypatch.setattr(host, "_LARGE", 128)
-    monkeypatch.setattr(host, "_COPY", float(1 << 22))
-    (tmp_path / "profile.toml").write_text(host.profile_text(), encoding="utf-8")
+    monkeypatch.setattr(cpu_profile, "_LARGE", 128)
+    monkeypatch.setattr(cpu_profile, "_COPY", float(1 << 22))
+    (tmp_path / "profile.toml").write_text(cpu_profile.profile_text(), encoding="utf-8")
     device = hardware.load(str(tmp_path))
     assert set(device.peaks) == {"bf16", "fp32"}
     assert device.bandwidth > 0

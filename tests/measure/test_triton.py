@@ -18,11 +18,11 @@ pytest.importorskip("triton", reason="Triton is not installed here; its interpre
 if tuple(int(v) for v in np.__version__.split(".")[:2]) >= (2, 4) and not torch.cuda.is_available():
     pytest.skip("Triton's interpreter breaks with numpy 2.4 and later", allow_module_level=True)
 
-from simcost.measure.bench import Bench
 from simcost.measure.kernels import grouped
-from simcost.measure.target import Target
+from simcost.measure.machine.target import Target
+from simcost.measure.timing.buffers import Bench
+from simcost.measure.timing.visit import build
 from simcost.measure.triton_kernels import grouped_fp8, mla_decode
-from simcost.measure.visits import build
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -69,7 +69,7 @@ def test_grouped_products_match_fp64_plain_and_block_scaled(counts):
     ("grouped_gemm", (40, 3, 4, 128, 128, 1.5)), ("experts", (9, 18, 4, 4, 128, 128, 1.33)),
 ])  # fmt: skip
 def test_block_scaled_layers_pass_their_own_check(family, numbers):
-    from simcost.measure.points import Point, kind_of
+    from simcost.measure.points.point import Point, kind_of
 
     name = "fp8_block"
     labels = {"x": name, "w": name, "compute": name}

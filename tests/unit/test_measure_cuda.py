@@ -14,33 +14,24 @@ torch = pytest.importorskip("torch")
 
 from torch.nn.attention import SDPBackend
 
+from benchmarks.gpu import __main__
+from benchmarks.gpu import sections as gpu_sections
+from benchmarks.gpu.bench import Lab, core, gemm
 from simcost.errors import SimcostError, SpecError
-from simcost.measure import (
-    anchors,
-    blocks_cuda,
-    capture,
-    cuda_timing,
-    deadline,
-    design,
-    environment,
-    gpu,
-    gpu_sections,
-    in_situ,
-    kinds,
-    probe,
-    smi,
-    target,
-    visits,
-)
-from simcost.measure.bench import Bench
-from simcost.measure.blocks_section import SDPA
-from simcost.measure.gpu_lab import Lab, core, gemm
 from simcost.measure.kernels import grouped, products
 from simcost.measure.kernels.kernel import Kernel
-from simcost.measure.probe import Sentinel, time_kernel
-from simcost.measure.space import space
-from simcost.measure.target import Target, alive
-from simcost.measure.timing import Timing
+from simcost.measure.machine import environment, nvidia_smi, target
+from simcost.measure.machine.target import Target, alive
+from simcost.measure.points import anchors, design, kinds
+from simcost.measure.points.sobol import space
+from simcost.measure.session import deadline, layers
+from simcost.measure.timing import cuda as cuda_timing
+from simcost.measure.timing import cuda_graph, probe, visit
+from simcost.measure.timing.buffers import Bench
+from simcost.measure.timing.cpu import Timing
+from simcost.measure.timing.probe import Sentinel, time_kernel
+from simcost.measure.torch_layers import time_cuda
+from simcost.measure.torch_layers.section import SDPA
 from simcost.measure.triton_kernels import grids
 
 
@@ -101,7 +92,7 @@ class Board:
             monkeypatch.setattr(cuda, name, value)
         monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", end, raising=False)
         monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda d, p: board.released.append(p), raising=False)
-        monkeypatch.setattr(capture, "_refused", {})
+        monkeypatch.setattr(cuda_graph, "_refused", {})
 
     def work(self, ms):
         self.host += self.launch
@@ -178,8 +169,8 @@ def test_what_cannot_be_captured_runs_eagerly_and_says_so(monkeypatch):
 def test_a_failed_capture_leaves_nothing_behind_and_is_not_tried_again(monkeypatch):
     board = Board(monkeypatch)
     board.captures = False
-    with pytest.raises(capture.Uncapturable, match="RuntimeError in capture"):
-        capture.captured(board.call, "slow kind")
+    with pytest.raises(cuda_graph.Uncapturable, match="RuntimeError in capture"):
+        cuda_graph.captured(board.call, "slow kind")
     assert (board.stream, board.underway, len(board.released)) == ("main", None, 1)
     board.captures = True
     tried = board.log.count("call")
@@ -198,7 +189,7 @@ def test_a_backend_that_cannot_be_captured_leaves_the_others_their_graphs(monkey
     board.captures = True
     assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa cudnn"), bench, 0.01, kind)[1] == "graph"
     assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa math"), bench, 0.01, kind)[1].startswith("eager")
-    capture.forget()
+    cuda_graph.forget()
     assert time_kernel(Kernel([board.call], lambda: 0.0, 1.0, "sdpa math"), bench, 0.01, kind)[1] == "graph"
 
 
@@ -208,7 +199,7 @@ def test_refusals_end_where_rows_begin_even_those_of_all_captures(monkeypatch):
     cuda_timing.timed([board.call], 0.01, "cuda:0", what="exploration")
     board.captures, board.stuck, board.underway = True, False, None
     assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="row")[1] == "eager (a failed capture before)"
-    capture.forget()
+    cuda_graph.forget()
     assert cuda_timing.timed([board.call], 0.01, "cuda:0", what="row")[1] == "graph"
 
 
@@ -254,9 +245,9 @@ def test_a_capture_without_memory_may_be_tried_with_a_smaller_point(monkeypatch)
     def full():
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    with pytest.raises(capture.Uncapturable, match="OutOfMemoryError in capture"):
-        capture.captured(full, "kind")
-    assert capture.captured(board.call, "kind")
+    with pytest.raises(cuda_graph.Uncapturable, match="OutOfMemoryError in capture"):
+        cuda_graph.captured(full, "kind")
+    assert cuda_graph.captured(board.call, "kind")
 
 
 @pytest.mark.parametrize(("major", "bf16", "fp16"), [(8, False, False), (9, True, False), (10, True, False)])
@@ -324,7 +315,7 @@ def test_a_board_that_does_not_answer_has_no_reading(monkeypatch):
         raise OSError("NVML: unknown error")
 
     monkeypatch.setitem(sys.modules, "pynvml", SimpleNamespace(nvmlInit=refuse))
-    monkeypatch.setattr(smi.shutil, "which", lambda name: None)
+    monkeypatch.setattr(nvidia_smi.shutil, "which", lambda name: None)
     gauge = environment.Gauge("cuda:0")
     assert gauge.clock() is None
     assert gauge.top() is None
@@ -341,7 +332,7 @@ def saying(*lines: str) -> list[str]:
 
 
 def test_without_nvml_nvidia_smi_keeps_saying_the_clock(monkeypatch):
-    found = smi.Smi("0", saying("no devices", LINE))
+    found = nvidia_smi.Smi("0", saying("no devices", LINE))
     monkeypatch.setattr(environment, "Smi", lambda board: found)
     monkeypatch.setitem(sys.modules, "pynvml", None)
     gauge = environment.Gauge("cuda:0")
@@ -358,12 +349,12 @@ def test_without_nvml_nvidia_smi_keeps_saying_the_clock(monkeypatch):
 
 
 def test_what_nvidia_smi_does_not_know_is_no_number():
-    found = smi.Smi("0", saying(LINE.replace("1755", "[N/A]")))
+    found = nvidia_smi.Smi("0", saying(LINE.replace("1755", "[N/A]")))
     assert found.number("clocks.sm") is None
     assert found.number("clocks.max.sm") == 1980.0
     found.close()
-    assert smi.Smi("0", ["/nowhere/nvidia-smi"]).text("clocks.sm") is None
-    assert smi.Smi("0", [sys.executable, "-c", ""]).text("clocks.sm") is None
+    assert nvidia_smi.Smi("0", ["/nowhere/nvidia-smi"]).text("clocks.sm") is None
+    assert nvidia_smi.Smi("0", [sys.executable, "-c", ""]).text("clocks.sm") is None
 
 
 def test_a_board_named_by_uuid_is_asked_by_it(monkeypatch):
@@ -388,8 +379,8 @@ CPU = Target("cpu", 1, 1e9, 2e6, ("bf16", "fp32"), {})
 
 def test_a_point_is_timed_again_under_an_unsteady_clock_then_dropped_and_counted(monkeypatch):
     found = iter([(Timing(1e-3, 1e-3, 1e-3, 7, dirty), "graph") for dirty in (1.0, 1.0, 1.0, 0.0)])
-    monkeypatch.setattr(visits, "time_kernel", lambda *a: next(found))
-    state = visits.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
+    monkeypatch.setattr(visit, "time_kernel", lambda *a: next(found))
+    state = visit.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
     timing, note = state.time(gemm("fp32", 8, 64, 64))
     assert timing is None
     assert "the clock moved by more than a tenth, or was low" in note
@@ -416,7 +407,7 @@ def test_without_any_product_that_works_one_line_says_so(device, monkeypatch):
 
 
 def test_a_point_without_memory_is_tried_again_when_the_pools_are_given_back(monkeypatch):
-    real, bench, log = visits.build, Bench(CPU, 0), []
+    real, bench, log = visit.build, Bench(CPU, 0), []
 
     def full_once(*given):
         log.append("build")
@@ -424,9 +415,9 @@ def test_a_point_without_memory_is_tried_again_when_the_pools_are_given_back(mon
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(*given)
 
-    monkeypatch.setattr(visits, "build", full_once)
+    monkeypatch.setattr(visit, "build", full_once)
     monkeypatch.setattr(bench, "release", lambda: log.append("release"))
-    state = visits.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
+    state = visit.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
     assert state.time(gemm("fp32", 8, 64, 64))[0] is not None
     assert log == ["build", "release", "build"]
     assert not state.skipped
@@ -465,7 +456,7 @@ RATES = design.Rates({"bf16": 7e14, "fp16": 7e14, "tf32": 4e14, "fp32": 5e13, "f
 
 
 def standard() -> design.Design:
-    specs = anchors.load(gpu.MODELS)
+    specs = anchors.load(__main__.MODELS)
     wanted = kinds.kinds(H200, "standard")
     return design.design(wanted, specs, H200, kinds.sized("standard", True), "standard", RATES, 0)
 
@@ -531,24 +522,24 @@ class Odd(Exception):
 
 
 def test_a_layer_whose_kernel_does_not_compile_is_left_out(monkeypatch):
-    from simcost.measure import blocks
+    from simcost.measure.torch_layers import build
 
     def broken(*_, **__):
         raise Odd("out of resource: shared memory")
 
-    monkeypatch.setattr(blocks, "build", broken)
+    monkeypatch.setattr(build, "build", broken)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    monkeypatch.setattr(in_situ, "answers", lambda name: None)
-    one = gpu.layers(["llama-3.1-70b"])[0]
+    monkeypatch.setattr(layers, "answers", lambda name: None)
+    one = __main__.layers(["llama-3.1-70b"])[0]
     with pytest.raises(SpecError, match="Odd: out of resource: shared memory"):
-        in_situ.measure_block(one, "cuda:0")
+        layers.measure_block(one, "cuda:0")
 
     def gone(name):
         raise SimcostError(f"{name}: the device no longer answers")
 
-    monkeypatch.setattr(in_situ, "answers", gone)
+    monkeypatch.setattr(layers, "answers", gone)
     with pytest.raises(SimcostError, match="no longer answers") as error:
-        in_situ.measure_block(one, "cuda:0")
+        layers.measure_block(one, "cuda:0")
     assert not isinstance(error.value, SpecError)  # it ends the section
 
 
@@ -567,22 +558,24 @@ def test_a_block_runs_under_the_first_backend_that_takes_all_of_it(monkeypatch):
         if under[-1] in (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION):
             raise RuntimeError("No available kernel. Aborting execution.")
 
-    monkeypatch.setattr(blocks_cuda, "sdpa_kernel", pinning)
-    monkeypatch.setattr(blocks_cuda, "_once", once)
-    with blocks_cuda.pinned(block):
+    monkeypatch.setattr(time_cuda, "sdpa_kernel", pinning)
+    monkeypatch.setattr(time_cuda, "_once", once)
+    with time_cuda.pinned(block):
         assert under == [SDPBackend.EFFICIENT_ATTENTION]
         assert block.kit.core == "sdpa efficient"
     assert not under
-    monkeypatch.setattr(blocks_cuda, "_once", lambda block: (_ for _ in ()).throw(RuntimeError("nothing\nruns")))
+    monkeypatch.setattr(time_cuda, "_once", lambda block: (_ for _ in ()).throw(RuntimeError("nothing\nruns")))
     with pytest.raises(RuntimeError, match="no attention backend runs this layer: RuntimeError: nothing"), \
-            blocks_cuda.pinned(block):  # fmt: skip
+            time_cuda.pinned(block):  # fmt: skip
         pass
 
 
-def sections(monkeypatch, tmp_path, *wanted: gpu.Part) -> list[str]:
-    monkeypatch.setattr(gpu, "parts", lambda models, mode: list(wanted))
+def sections(monkeypatch, tmp_path, *wanted: __main__.Part) -> list[str]:
+    monkeypatch.setattr(__main__, "parts", lambda models, mode: list(wanted))
     return [
-        line for line in gpu._sections(Lab(CPU, tmp_path, True, deadline.after(10.0)), [], "quick") if line[0] == "-"
+        line
+        for line in __main__._sections(Lab(CPU, tmp_path, True, deadline.after(10.0)), [], "quick")
+        if line[0] == "-"
     ]
 
 
@@ -604,7 +597,11 @@ def test_a_section_that_fails_or_takes_too_long_leaves_the_others_theirs(monkeyp
         yield f"{lab.ends.left_s > 1.0}"
 
     found = sections(
-        monkeypatch, tmp_path, gpu.Part("a", failing, 0.3), gpu.Part("b", slow, 0.3), gpu.Part(gpu.TABLE, table, 0.4)
+        monkeypatch,
+        tmp_path,
+        __main__.Part("a", failing, 0.3),
+        __main__.Part("b", slow, 0.3),
+        __main__.Part(__main__.TABLE, table, 0.4),
     )
     monkeypatch.undo()
     assert found == [
@@ -619,38 +616,38 @@ def test_the_table_is_written_when_the_device_is_gone(monkeypatch, tmp_path):
 
     monkeypatch.setattr(target, "alive", gone)
     said = []
-    monkeypatch.setattr(gpu, "parts", lambda models, mode: [
-        gpu.Part("a", failing, 0.3), gpu.Part("b", lambda lab: iter(["never"]), 0.3),
-        gpu.Part(gpu.TABLE, lambda lab: iter(["the table"]), 0.4)])  # fmt: skip
+    monkeypatch.setattr(__main__, "parts", lambda models, mode: [
+        __main__.Part("a", failing, 0.3), __main__.Part("b", lambda lab: iter(["never"]), 0.3),
+        __main__.Part(__main__.TABLE, lambda lab: iter(["the table"]), 0.4)])  # fmt: skip
     with pytest.raises(SimcostError, match="no longer answers"):
-        said.extend(gpu._sections(Lab(CPU, tmp_path, True, deadline.NEVER.part(10.0)), [], "quick"))
+        said.extend(__main__._sections(Lab(CPU, tmp_path, True, deadline.NEVER.part(10.0)), [], "quick"))
     assert [line for line in said if line[0] == "-"] == [
         "- one", "- cuda:0: the device no longer answers", "- the table",
     ]  # fmt: skip
 
 
 def test_shares_are_of_one_whole_and_rows_come_before_what_explores():
-    wanted = gpu.parts(gpu.MODELS, "standard")
+    wanted = __main__.parts(__main__.MODELS, "standard")
     assert sum(part.share for part in wanted) == pytest.approx(1.0)
     titles = [part.title for part in wanted]
-    assert titles[-1] == gpu.TABLE
+    assert titles[-1] == __main__.TABLE
     assert titles.index("Rows") < titles.index("Blocks") < titles.index("MLA decode")
-    assert float(gpu.BUDGET + gpu.GRACE) < 600.0
+    assert float(__main__.BUDGET + __main__.GRACE) < 600.0
 
 
 def test_a_run_that_hangs_is_ended_with_its_table(tmp_path, capsys):
-    from simcost.measure.run import measure
+    from simcost.measure.session.kernels import measure
 
     list(measure("cpu", "quick", [], None, False, tmp_path / "run", ["gather"], formats=["fp32"]))
     (tmp_path / "report.md").write_text("## Rows\n")
     ended = []
-    gpu.watchdog(tmp_path, 0.01, ended.append).join(20.0)
-    assert ended == [gpu.TIMED_OUT]
+    __main__.watchdog(tmp_path, 0.01, ended.append).join(20.0)
+    assert ended == [__main__.TIMED_OUT]
     text = (tmp_path / "report.md").read_text()
     assert text.startswith("## Rows\n\n## Table (the run hung and was ended)")
     assert "- gather/fp32-fp32: " in text
     assert "quality" in capsys.readouterr().out
-    gpu.watchdog(tmp_path / "none", 0.01, ended.append).join(20.0)
+    __main__.watchdog(tmp_path / "none", 0.01, ended.append).join(20.0)
     assert len(ended) == 2  # without rows, or a folder, it ends all the same
 
 
@@ -658,9 +655,9 @@ def test_running_out_of_memory_skips_the_point_only(monkeypatch):
     def full(*_):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(visits, "build", full)
+    monkeypatch.setattr(visit, "build", full)
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    state = visits.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
+    state = visit.Visits(Bench(CPU, 0), 0.002, 1.0, lambda op: 1e-3)
     for _ in range(5):
         assert state.time(gemm("fp32", 8, 64, 64)) == (None, "")
     assert state.skipped["out of device memory"] == 5

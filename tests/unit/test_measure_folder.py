@@ -10,11 +10,11 @@ import pytest
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
-from simcost.measure import folder as folders
-from simcost.measure.environment import same
-from simcost.measure.folder import Folder, header
-from simcost.measure.points import Point, kind_of
-from simcost.measure.timing import Timing
+from simcost.measure.machine.environment import same
+from simcost.measure.points.point import Point, kind_of
+from simcost.measure.session import folder as folders
+from simcost.measure.session.folder import Folder, header
+from simcost.measure.timing.cpu import Timing
 
 GEMM = kind_of("gemm", x="bf16", w="bf16", compute="bf16")
 FAMILY = families()["gemm"]

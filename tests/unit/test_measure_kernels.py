@@ -14,15 +14,17 @@ torch = pytest.importorskip("torch")
 
 from torch.nn.attention import varlen
 
-from simcost.measure import blocks_ops, kinds, visits
-from simcost.measure.bench import Bench, error, rows_of, some, tolerance
-from simcost.measure.gpu_lab import core, gemm
+from benchmarks.gpu.bench import core, gemm
 from simcost.measure.kernels import attention, experts, flashinfer_mla, grouped, products, quantise
 from simcost.measure.kernels.kernel import Kernel, Unsupported
-from simcost.measure.points import Kind, Point, kind_of
-from simcost.measure.probe import time_kernel
-from simcost.measure.target import Target
-from simcost.measure.timing import Timing
+from simcost.measure.machine.target import Target
+from simcost.measure.points import kinds
+from simcost.measure.points.point import Kind, Point, kind_of
+from simcost.measure.timing import visit
+from simcost.measure.timing.buffers import Bench, error, rows_of, some, tolerance
+from simcost.measure.timing.cpu import Timing
+from simcost.measure.timing.probe import time_kernel
+from simcost.measure.torch_layers import ops
 
 CPU = Target("cpu", 1, 1e9, 2e6, ("bf16", "fp32"), {})
 SMALL = {
@@ -66,7 +68,7 @@ def bench():
 def test_a_kernel_is_right_and_its_copies_are_other_buffers(one, bench):
     point = Point(one, tuple(float(v) for v in small(one)))
     with torch.no_grad():
-        kernel = visits.build(point, bench, 3)
+        kernel = visit.build(point, bench, 3)
         assert len(kernel.calls) == 3
         assert kernel.error() <= kernel.tolerance
         results = [call() for call in kernel.calls]
@@ -130,7 +132,7 @@ def test_a_point_that_takes_more_than_it_said_gets_a_second_pool(bench):
 ])  # fmt: skip
 def test_masks_start_at_the_lower_right_corner(numbers, layout, bench):
     one = kind_of("attention_prefill", x="fp32", kv="fp32", compute="fp32", layout=layout, scope="core")
-    kernel = visits.build(Point(one, tuple(float(v) for v in numbers)), bench, 1)
+    kernel = visit.build(Point(one, tuple(float(v) for v in numbers)), bench, 1)
     assert kernel.error() < 1e-5
     s = attention.shape(Point(one, tuple(float(v) for v in numbers)).op)
     q, k, v = attention.tensors(s, bench)
@@ -146,7 +148,7 @@ def flash(q, k, v, q_ends, k_ends, q_most, k_most, scale, window_size):
     out = torch.empty(len(q), q.shape[1], v.shape[2])
     k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
     for a, b, c, d in zip(q_ends, q_ends[1:], k_ends, k_ends[1:], strict=False):
-        mask = blocks_ops.lower_right(int(b - a), int(d - c), q.device, q.dtype, window_size[0] + 1)
+        mask = ops.lower_right(int(b - a), int(d - c), q.device, q.dtype, window_size[0] + 1)
         parts = (x.transpose(0, 1) for x in (q[a:b], k[c:d], v[c:d]))
         out[a:b] = torch.nn.functional.scaled_dot_product_attention(*parts, mask, scale=scale).transpose(0, 1)
     return out
@@ -198,7 +200,7 @@ def test_the_variable_length_kernel_is_called_as_its_version_wants(numbers, vers
 
 def test_a_shape_that_no_kernel_takes_costs_its_kind_nothing(bench, monkeypatch):
     """Expanded MLA with a past: the variable-length kernel has one width."""
-    monkeypatch.setattr(visits, "build", lambda point, bench, copies: attention._varlen(attention.shape(point.op), []))
+    monkeypatch.setattr(visit, "build", lambda point, bench, copies: attention._varlen(attention.shape(point.op), []))
     state = visiting(bench)
     points = [core("mla", "bf16", 1, 16, past, 4, 4, 192, 128) for past in range(8, 13)]
     assert [state.prove(points[0]), *(state.time(point)[1] for point in points)] == [""] * 6
@@ -211,7 +213,7 @@ def test_a_shape_that_no_kernel_takes_costs_its_kind_nothing(bench, monkeypatch)
 def test_int4_weights_match_their_dequantised_values(bench):
     made = products.product("int4", bench, 5, 64, 256)
     assert made.error(5, 64) < 0.01
-    assert visits.build(gemm("int4", 5, 64, 256), bench, 2).error() < 0.01
+    assert visit.build(gemm("int4", 5, 64, 256), bench, 2).error() < 0.01
 
 
 def test_fp4_pairs_unpack_low_bits_first():
@@ -282,9 +284,9 @@ def test_no_fp8_tensor_is_indexed_as_numbers(bench, monkeypatch):
 def test_gradients_of_grouped_weights_must_run_on_the_fast_path(bench, monkeypatch):
     one = kind_of("grouped_weight_grad", x="bf16", out="bf16", compute="bf16")
     point = Point(one, (40.0, 3.0, 16.0, 24.0))
-    assert visits.build(point, bench, 1).expects == ""
+    assert visit.build(point, bench, 1).expects == ""
     monkeypatch.setattr(grouped, "fast", lambda device, name: True)
-    assert visits.build(point, bench, 1).expects == grouped.FAST
+    assert visit.build(point, bench, 1).expects == grouped.FAST
 
 
 def test_fp32_is_no_tf32_whatever_the_process_allows():
@@ -373,13 +375,13 @@ def spoiled(kernel: Kernel) -> Kernel:
     return Kernel(kernel.calls, lambda: 0.5, kernel.tolerance, kernel.backend)
 
 
-def visiting(bench) -> visits.Visits:
-    return visits.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
+def visiting(bench) -> visit.Visits:
+    return visit.Visits(bench, 0.002, 1.0, lambda op: 1e-3)
 
 
 def test_a_wrong_point_is_never_timed_and_the_third_drops_its_kind_with_one_line(bench, monkeypatch):
-    real = visits.build
-    monkeypatch.setattr(visits, "build", lambda *a: spoiled(real(*a)))
+    real = visit.build
+    monkeypatch.setattr(visit, "build", lambda *a: spoiled(real(*a)))
     state = visiting(bench)
     points = [gemm("fp32", m, 64, 64) for m in (8, 16, 24, 32)]
     said = state.prove(points[0])
@@ -397,9 +399,9 @@ def test_a_wrong_point_is_never_timed_and_the_third_drops_its_kind_with_one_line
 
 def test_one_wrong_point_has_all_others_of_its_kind_checked_and_no_more(bench, monkeypatch):
     """Large points are believed as long as no point of their kind was wrong."""
-    real = visits.build
-    monkeypatch.setattr(visits, "build", lambda p, *a: spoiled(real(p, *a)) if p.numbers[1] == 9.0 else real(p, *a))
-    monkeypatch.setitem(visits._CHECKED, False, 1e4)
+    real = visit.build
+    monkeypatch.setattr(visit, "build", lambda p, *a: spoiled(real(p, *a)) if p.numbers[1] == 9.0 else real(p, *a))
+    monkeypatch.setitem(visit._CHECKED, False, 1e4)
     state = visiting(bench)
     small, large, bad, other = (gemm("fp32", m, 8, 8) for m in (8, 800, 9, 808))
     assert state.time(small)[0] is not None
@@ -418,7 +420,7 @@ def test_a_kernel_that_never_works_is_given_up_and_others_go_on(bench, monkeypat
     state = visiting(bench)
     good = gemm("fp32", 8, 64, 64)
     assert isinstance(state.time(good)[0], Timing)
-    monkeypatch.setattr(visits, "build", broken)
+    monkeypatch.setattr(visit, "build", broken)
     bad = gemm("bf16", 8, 64, 64)
     notes = [state.time(bad)[1] for _ in range(4)]
     assert "RuntimeError: no kernel image" in notes[0]
@@ -431,11 +433,11 @@ def test_a_kernel_that_never_works_is_given_up_and_others_go_on(bench, monkeypat
 
 def test_calls_of_a_kind_that_turned_out_slow_are_passed_over_but_not_below_a_curve(bench, monkeypatch):
     taken_s = 1e-3  # a hundred times the guess
-    monkeypatch.setattr(visits, "time_kernel", lambda *a: (Timing(taken_s, taken_s, taken_s, 5, 0.0), "loop"))
+    monkeypatch.setattr(visit, "time_kernel", lambda *a: (Timing(taken_s, taken_s, taken_s, 5, 0.0), "loop"))
     first, second, third = (core("gqa", "fp32", 4, 1, keys, 8, 8, 64, 64) for keys in (2000, 2100, 2200))
 
     def state(call_s, spare):
-        return visits.Visits(bench, 0.002, call_s, lambda op: 1e-5, {first.kind: spare})
+        return visit.Visits(bench, 0.002, call_s, lambda op: 1e-5, {first.kind: spare})
 
     one = state(1e-5, 1)
     assert one.time(first)[0] is not None
@@ -449,20 +451,20 @@ def test_calls_of_a_kind_that_turned_out_slow_are_passed_over_but_not_below_a_cu
 
 
 def test_a_fast_path_that_did_not_run_is_no_row(bench, monkeypatch):
-    real = visits.build
+    real = visit.build
 
     def expecting(*a):
         kernel = real(*a)
         return Kernel(kernel.calls, kernel.error, kernel.tolerance, kernel.backend, expects="cutlass_grouped")
 
-    monkeypatch.setattr(visits, "build", expecting)
+    monkeypatch.setattr(visit, "build", expecting)
     state = visiting(bench)
     assert "the fast path did not run" in state.prove(gemm("fp32", 8, 64, 64))
     assert list(state.dropped) == [gemm("fp32", 8, 64, 64).kind]  # true of every point: at once
 
 
 def test_a_timed_kernel_has_a_time_above_zero(bench):
-    timing, how = time_kernel(visits.build(gemm("fp32", 8, 64, 64), bench, 2), bench, 0.005)
+    timing, how = time_kernel(visit.build(gemm("fp32", 8, 64, 64), bench, 2), bench, 0.005)
     assert how == "loop"
     assert 0 < timing.p20_s <= timing.seconds <= timing.p80_s < 1
     assert np.isfinite(timing.dirty)

@@ -12,10 +12,12 @@ torch = pytest.importorskip("torch")
 
 from simcost.calibration import rows as tables
 from simcost.errors import SpecError
-from simcost.measure import deadline, environment, kinds, run
-from simcost.measure.probe import Sentinel
-from simcost.measure.run import measure
-from simcost.measure.visits import Visits
+from simcost.measure.machine import environment
+from simcost.measure.points import kinds
+from simcost.measure.session import deadline, kernels
+from simcost.measure.session.kernels import measure
+from simcost.measure.timing.probe import Sentinel
+from simcost.measure.timing.visit import Visits
 
 
 def done(home, **more):
@@ -52,7 +54,7 @@ def test_proofs_take_no_more_than_their_share_of_the_budget(tmp_path, monkeypatc
         clock[0] += 5.0
         return ""
 
-    monkeypatch.setattr(run.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(kernels.time, "monotonic", lambda: clock[0])
     monkeypatch.setattr(Visits, "prove", slow)
     events = done(tmp_path / "run", families=["stream"], budget_s=30.0)
     assert len(proved) == 2  # 30 % of 30 s hold two of 5 s, the second over the edge
@@ -66,13 +68,13 @@ def test_the_record_counts_the_visits_of_what_ran_over_all_sessions(tmp_path, sh
     assert first == {"kernels": ["embedding"], "visits": [18], "rows": 6}
     done(home, families=["gather", "router"], resume=True)
     assert tables.load_run(home).record["kinds"]["gather/fp32-fp32"] == first
-    assert run._ran({"kernels": ["a", "b"], "visits": [3, 4]}) == Counter(a=3, b=4)
-    assert run._ran({"kernels": ["a"]}) == Counter(a=1)  # of a run before visits were counted
+    assert kernels._ran({"kernels": ["a", "b"], "visits": [3, 4]}) == Counter(a=3, b=4)
+    assert kernels._ran({"kernels": ["a"]}) == Counter(a=1)  # of a run before visits were counted
 
 
 def test_a_run_says_that_nobody_reads_the_clock(tmp_path, monkeypatch, short):
-    real = run.environment
-    monkeypatch.setattr(run, "environment", lambda target: {**real(target), "clock_source": environment.NOT_READ})
+    real = kernels.environment
+    monkeypatch.setattr(kernels, "environment", lambda target: {**real(target), "clock_source": environment.NOT_READ})
     events = done(tmp_path / "run")
     assert events[0].note.startswith("clock not read: neither nvidia-ml-py nor nvidia-smi answers")
     assert tables.load_run(tmp_path / "run").record["environment"]["clock_source"] == environment.NOT_READ
@@ -100,7 +102,7 @@ def test_a_deadline_is_the_earlier_of_two_and_may_be_never(monkeypatch):
 
 def test_blocks_without_any_time_are_not_begun(tmp_path):
     from simcost.estimate.layer import random_blocks
-    from simcost.measure.in_situ import measure_block, measure_in_situ
+    from simcost.measure.session.layers import measure_block, measure_in_situ
 
     events = list(measure_in_situ("cpu", random_blocks(2), tmp_path, budget_s=0.0))
     assert [event.note for event in events] == ["budget spent after 0 of 2 blocks"]
@@ -110,8 +112,8 @@ def test_blocks_without_any_time_are_not_begun(tmp_path):
 
 def test_a_resumed_run_chooses_its_points_as_it_did_before(tmp_path, monkeypatch, short):
     """On a machine that is ten thousand times slower today no call would be short enough."""
-    from simcost.measure import probe
-    from simcost.measure.design import Rates
+    from simcost.measure.points.design import Rates
+    from simcost.measure.timing import probe
 
     home = tmp_path / "run"
     done(home)

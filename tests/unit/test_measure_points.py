@@ -18,12 +18,13 @@ from simcost.calibration import judge, sites, store
 from simcost.calibration.family import at, families, kind
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
-from simcost.measure import anchors, design, kinds, layers, space
-from simcost.measure.bench import Bench
 from simcost.measure.kernels import grouped
-from simcost.measure.points import Kind, Point, alternated, interleaved, kind_of, unique
-from simcost.measure.shapes import RULES, loaded, realised, row_width
-from simcost.measure.target import Target
+from simcost.measure.machine.target import Target
+from simcost.measure.points import anchors, design, kinds, sobol
+from simcost.measure.points.point import Kind, Point, alternated, interleaved, kind_of, unique
+from simcost.measure.points.rounding import RULES, loaded, realised, row_width
+from simcost.measure.timing.buffers import Bench
+from simcost.measure.torch_layers import choice
 from simcost.num import every
 from simcost.routing.load import busiest_expert
 from simcost.routing.router import Router, Routing
@@ -50,7 +51,7 @@ def test_loads_add_up_and_no_token_meets_an_expert_twice(tokens, touched, idle, 
 
 
 def test_a_wished_load_is_met_where_there_is_room_for_it():
-    for load in space.SKEWS:
+    for load in sobol.SKEWS:
         counts = loaded(4096, 64, 128, 2.0 * load, 2048)
         assert max(counts) * 128 / 4096 == pytest.approx(2.0 * load, rel=0.05)
 
@@ -71,7 +72,7 @@ def test_a_layers_load_is_what_a_query_says_where_it_touches_few_of_its_experts(
 def test_the_rows_that_run_have_the_load_that_the_row_says(family):
     one = next(k for k in EVERYTHING if k.family == family)
     bench = Bench(CPU, 0)
-    for point, _ in zip(space.space(one, False, 3), range(40), strict=False):
+    for point, _ in zip(sobol.space(one, False, 3), range(40), strict=False):
         x = dict(zip(families()[family].NUMBERS, point.numbers, strict=True))
         rows = int(x.get("copies") or x["rows"])
         most = int(x.get("tokens") or rows)
@@ -84,7 +85,7 @@ def test_the_rows_that_run_have_the_load_that_the_row_says(family):
 @pytest.mark.parametrize("one", EVERYTHING, ids=str)
 def test_every_kind_draws_points_that_stay_what_they_are(one):
     family = families()[one.family]
-    found = [point for point, _ in zip(space.space(one, True, 3), range(40), strict=False)]
+    found = [point for point, _ in zip(sobol.space(one, True, 3), range(40), strict=False)]
     for point in found:
         names = dict(zip(family.NUMBERS, point.numbers, strict=True))
         assert realised(one, names) == pytest.approx(point.numbers)  # rounding again changes nothing
@@ -97,7 +98,7 @@ def test_every_kind_draws_points_that_stay_what_they_are(one):
 @pytest.mark.parametrize("one", EVERYTHING, ids=str)
 def test_a_family_recognises_what_it_builds_and_its_terms_are_finite(one):
     family, device = families()[one.family], hardware.load("b200")
-    op = next(space.space(one, True, 3)).op
+    op = next(sobol.space(one, True, 3)).op
     labels = family.labels(op)
     if one.family != "gemm_variant":  # gradients are plain products as ops
         assert labels is not None
@@ -118,7 +119,7 @@ def test_off_grid_points_are_off_the_grid_and_the_same_for_the_same_seed():
     one = kind_of("gemm", x="bf16", w="bf16", compute="bf16")
 
     def some(seed):
-        return [p.numbers for p, _ in zip(space.space(one, False, seed), range(64), strict=False)]
+        return [p.numbers for p, _ in zip(sobol.space(one, False, seed), range(64), strict=False)]
 
     assert some(1) == some(1)
     assert some(1) != some(2)
@@ -248,15 +249,15 @@ def test_a_quick_run_that_is_stopped_leaves_whole_kinds_and_those_that_matter(ta
 
 def test_layers_of_models_take_turns_with_random_ones_and_long_ones_are_left_out_aloud():
     specs = anchors.load(["qwen3-8b", "llama-3.1-70b"])
-    found, notes = layers.blocks("standard", 0, specs)
+    found, notes = choice.blocks("standard", 0, specs)
     mine = [spec.name for spec in found if spec.name.startswith(("qwen3", "llama"))]
     assert [spec.name for spec in found[: 2 * len(mine) : 2]] == mine
-    assert len(found) - len(mine) == layers.COUNT["standard"]
+    assert len(found) - len(mine) == choice.COUNT["standard"]
     assert len({spec.phase for spec in found if spec.name.startswith("qwen3")}) == 5 > sites.LEAST
-    assert all(layers.flops(spec) <= layers.MOST_FLOPS for spec in found)
+    assert all(choice.flops(spec) <= choice.MOST_FLOPS for spec in found)
     assert len(notes) == 1
     assert "llama-3.1-70b-0-b1-q512-p0-bf16: 8.8e+11 FLOP" in notes[0]
-    assert layers.blocks("quick", 0, specs) == ([], [])
+    assert choice.blocks("quick", 0, specs) == ([], [])
 
 
 def test_rows_of_a_stream_kernel_are_as_wide_as_they_can_be():

@@ -17,18 +17,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from benchmarks.gpu import __main__
 from simcost.api import decode
 from simcost.calibration import judge
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware import load as hardware
-from simcost.measure import blocks, blocks_cuda, collectives, gpu, in_situ, kinds, links, run, target
-from simcost.measure.event import Event
-from simcost.measure.judgement import judged, looks, quality, together
-from simcost.measure.probe import Sentinel
-from simcost.measure.run import measure
-from simcost.measure.visits import Visits
+from simcost.measure.machine import link_profile, target
+from simcost.measure.points import kinds
+from simcost.measure.session import collectives, kernels, layers
+from simcost.measure.session.event import Event
+from simcost.measure.session.kernels import measure
+from simcost.measure.session.quality import judged, looks, quality, together
+from simcost.measure.timing.probe import Sentinel
+from simcost.measure.timing.visit import Visits
+from simcost.measure.torch_layers import build, time_cuda
 
 ROOT = Path(__file__).parents[2]
 
@@ -118,18 +122,18 @@ def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
 
 
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_keeps_the_rows(tmp_path, monkeypatch):
-    home, real = tmp_path / "run", run.Folder.append
+    home, real = tmp_path / "run", kernels.Folder.append
     calls = []
 
     def filling(self, point, timing):
         calls.append(point)
         if len(calls) > 3:
-            from simcost.measure.folder import fault
+            from simcost.measure.session.folder import fault
 
             raise fault(self.file(point.kind), OSError(28, "No space left on device"))
         real(self, point, timing)
 
-    monkeypatch.setattr(run.Folder, "append", filling)
+    monkeypatch.setattr(kernels.Folder, "append", filling)
     with pytest.raises(SpecError, match="No space left on device"):
         done(home, families=["gather"])
     assert sum(rows(home).values()) == 3
@@ -161,7 +165,7 @@ def test_without_torch_one_line_names_the_extra(tmp_path, monkeypatch):
 
 
 def test_the_run_module_is_imported_without_torch():
-    code = "import sys; sys.modules['torch'] = None; import simcost.measure.run, simcost.measure.gpu, simcost.measure.collectives"
+    code = "import sys; sys.modules['torch'] = None; import simcost.measure.session.kernels, benchmarks.gpu.__main__, simcost.measure.session.collectives"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -245,7 +249,7 @@ def test_a_processor_has_no_rates_of_formats_that_it_lacks(tmp_path):
 
 
 def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):
-    assert gpu.main(["--out", str(tmp_path), "--dry"]) == 0
+    assert __main__.main(["--out", str(tmp_path), "--dry"]) == 0
     text = (tmp_path / "report.md").read_text()
     assert text.strip() in capsys.readouterr().out
     assert "failed" not in text
@@ -258,29 +262,29 @@ def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):
 
 
 def test_a_full_run_times_layers_of_every_kind_that_fit_its_device():
-    specs = gpu.layers(gpu.MODELS)
+    specs = __main__.layers(__main__.MODELS)
     assert len(specs) >= 12
     assert len({one.name for one in specs}) == len(specs)
     for some in (specs[:8], specs):  # a run that is cut short has all kinds too
         assert {one.kind for one in some} == {"dense", "moe", "mla", "mla+moe"}
         assert {one.stage for one in some} == {"prefill", "decode"}
     for one in specs:
-        sites = blocks._sections(one, torch.device("cpu"))[1]
-        assert sum(blocks.needed_bytes(one, sites)) < 30e9  # with one copy: in 0.6 of 80 GB
+        sites = build._sections(one, torch.device("cpu"))[1]
+        assert sum(build.needed_bytes(one, sites)) < 30e9  # with one copy: in 0.6 of 80 GB
 
 
 def test_a_layer_that_fails_on_a_device_does_not_end_the_run(tmp_path, monkeypatch):
     def broken(*_):
         raise RuntimeError("CUDA error: an illegal instruction\nmore")
 
-    monkeypatch.setattr(blocks, "build", lambda *a, **k: None)
-    monkeypatch.setattr(blocks_cuda, "measure", broken)
-    monkeypatch.setattr(in_situ, "find", lambda *a: None)
-    monkeypatch.setattr(in_situ, "answers", lambda name: None)
+    monkeypatch.setattr(build, "build", lambda *a, **k: None)
+    monkeypatch.setattr(time_cuda, "measure", broken)
+    monkeypatch.setattr(layers, "find", lambda *a: None)
+    monkeypatch.setattr(layers, "answers", lambda name: None)
     monkeypatch.setattr(
-        in_situ, "Log", lambda *a: types.SimpleNamespace(left_out=[], look=lambda: None, write=lambda word: None)
+        layers, "Log", lambda *a: types.SimpleNamespace(left_out=[], look=lambda: None, write=lambda word: None)
     )
-    events = list(in_situ.measure_in_situ("cuda:0", gpu.layers(["llama-3.1-70b"])[:2], tmp_path))
+    events = list(layers.measure_in_situ("cuda:0", __main__.layers(["llama-3.1-70b"])[:2], tmp_path))
     events = [event for event in events if event.note]
     assert [event.done for event in events] == [1, 2]
     assert all("RuntimeError: CUDA error: an illegal instruction" in event.note for event in events)
@@ -288,14 +292,14 @@ def test_a_layer_that_fails_on_a_device_does_not_end_the_run(tmp_path, monkeypat
 
 def test_the_one_call_says_in_one_line_that_there_is_no_gpu(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu.main(["--out", str(tmp_path / "x")]) == 2
+    assert __main__.main(["--out", str(tmp_path / "x")]) == 2
     assert capsys.readouterr().err.startswith("error: cuda: torch")
 
 
 def test_collectives_of_two_processes_become_rows(tmp_path):
     out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               "-m", "simcost.measure.collectives", "--out", str(out), "--mode", "standard", "--most", "16 kB"]  # fmt: skip
+               "-m", "simcost.measure.session.collectives", "--out", str(out), "--mode", "standard", "--most", "16 kB"]  # fmt: skip
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert found.returncode == 0, found.stderr[-2000:]
     assert rows(home) == {
@@ -322,7 +326,7 @@ def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "simcost.measure.collectives", "--out", str(out), "--most", "4 kB", *more]
+    command = [sys.executable, "-m", "simcost.measure.session.collectives", "--out", str(out), "--most", "4 kB", *more]
     return [
         subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for rank in range(2)
@@ -376,17 +380,17 @@ def test_more_ranks_than_gpus_are_refused_in_one_line(monkeypatch):
 
 def test_a_link_is_stated_once_and_leaves_the_rest_of_a_profile_alone(tmp_path):
     text = (ROOT / "tests" / "replay" / "cpu" / "profile.toml").read_text()
-    link = links.Link(3.2e9, 4.5e-5, 2, "gloo")
-    found = links.linked(text, link, "here")
+    link = link_profile.Link(3.2e9, 4.5e-5, 2, "gloo")
+    found = link_profile.linked(text, link, "here")
     assert set(text.splitlines()) <= set(found.splitlines())
-    assert links.linked(found, replace(link, rate=1e9), "here") == found
+    assert link_profile.linked(found, replace(link, rate=1e9), "here") == found
     (tmp_path / "profile.toml").write_text(found)
     device = hardware.load(str(tmp_path))
     assert device.scaleup.bandwidth == pytest.approx(3.2e9)
     assert device.assumption("hop_latency") == pytest.approx(4.5e-5)
     for wrong in ("[sources]\n", "= 3"):
         with pytest.raises(SpecError, match="here: "):
-            links.linked(wrong, link, "here")
+            link_profile.linked(wrong, link, "here")
 
 
 def test_collectives_alone_are_refused_in_one_line(tmp_path, capsys, monkeypatch):

@@ -12,9 +12,10 @@ pytest.importorskip("torch")
 
 from simcost.cli import app
 from simcost.errors import SpecError
-from simcost.measure import host, in_situ, run, session
-from simcost.measure.event import Event
-from simcost.measure.judgement import moved, sound, together
+from simcost.measure.machine import cpu_profile
+from simcost.measure.session import kernels, layers, session
+from simcost.measure.session.event import Event
+from simcost.measure.session.quality import moved, sound, together
 
 ROOT = Path(__file__).parents[2]
 RECORD = 'schema = 1\nkind = "measured"\ntitle = "t"\n'
@@ -86,9 +87,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({"models": models, "budget": budget})
         yield from ()
 
-    monkeypatch.setattr(in_situ, "measure_in_situ", inside)
-    monkeypatch.setattr(run, "measure", alone)
-    monkeypatch.setattr(host, "profile_text", lambda threads: "")
+    monkeypatch.setattr(layers, "measure_in_situ", inside)
+    monkeypatch.setattr(kernels, "measure", alone)
+    monkeypatch.setattr(cpu_profile, "profile_text", lambda threads: "")
     return found
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from simcost.measure.allocator import steady_allocator
-from simcost.measure.timing import FEWEST, LEAST, MOST, Clock, Timing, merged, summary, timed
+from simcost.measure.timing.allocator import steady_allocator
+from simcost.measure.timing.cpu import FEWEST, LEAST, MOST, Clock, Timing, merged, summary, timed
 
 
 class Machine:

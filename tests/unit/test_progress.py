@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from simcost.cli.progress import drawn, measured_out, told
-from simcost.measure.event import Event
+from simcost.measure.session.event import Event
 
 
 class Clock:

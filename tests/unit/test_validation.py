@@ -12,12 +12,13 @@ from simcost.calibration import store
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, Listed, adjoints, fused, listed, random_blocks
 from simcost.hardware import load as hardware
-from simcost.measure import blocks_rows
-from simcost.measure.blocks_timing import BlockTime, OpTime, total
-from simcost.measure.timing import Timing
+from simcost.measure.timing.cpu import Timing
+from simcost.measure.torch_layers import rows as blocks_rows
+from simcost.measure.torch_layers.times import BlockTime, OpTime, total
 from simcost.ops.traffic import Traffic
-from simcost.validation import blocks, kernels, looked_at
+from simcost.validation import blocks, kernels
 from simcost.validation import device as devices
+from simcost.validation import seen_rows as looked_at
 from simcost.validation.predict import predict
 
 PROFILE = """schema = 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from simcost.measure.bench import Bench
 from simcost.measure.kernels import attention, latent
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.timing.buffers import Bench
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 

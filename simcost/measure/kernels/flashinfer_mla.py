@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from simcost.measure.need import optional
-from simcost.measure.timing import Call
+from simcost.measure.machine.torch import optional
+from simcost.measure.timing.cpu import Call
 
 Tensor = torch.Tensor
 _WORKSPACE = 134217728  # bytes, as its documentation has it

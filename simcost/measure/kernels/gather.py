@@ -6,8 +6,8 @@ from functools import partial
 
 from torch.nn import functional as F
 
-from simcost.measure.bench import Bench, error, some, tolerance
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.timing.buffers import Bench, error, some, tolerance
 from simcost.ops.gather import Gather
 from simcost.ops.work import Op
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from simcost.calibration.families.gemm import numbers
-from simcost.measure.bench import Bench
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.products import context, product, tolerance
+from simcost.measure.timing.buffers import Bench
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 

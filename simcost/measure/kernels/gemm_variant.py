@@ -6,10 +6,10 @@ from functools import partial
 
 import torch
 
-from simcost.measure.bench import Bench, error, some, tolerance
 from simcost.measure.kernels.gemm import products
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.products import context
+from simcost.measure.timing.buffers import Bench, error, some, tolerance
 from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 

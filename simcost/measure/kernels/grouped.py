@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from simcost.measure.bench import Bench, error, some
-from simcost.measure.shapes import loaded
+from simcost.measure.points.rounding import loaded
+from simcost.measure.timing.buffers import Bench, error, some
 
 Tensor = torch.Tensor
 BLOCK = 128

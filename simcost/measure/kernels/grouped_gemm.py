@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from simcost.measure.bench import Bench, tolerance
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.timing.buffers import Bench, tolerance
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import Op
 

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
-from simcost.measure.bench import Bench, error, tolerance
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.ops.grouped_gemm import GroupedWeightGrad
 from simcost.ops.work import Op
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from simcost.errors import SimcostError
-from simcost.measure.bench import Bench
-from simcost.measure.timing import Call
+from simcost.measure.timing.buffers import Bench
+from simcost.measure.timing.cpu import Call
 from simcost.ops.work import Op
 
 

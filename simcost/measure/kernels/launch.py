@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from simcost.measure import timing
-from simcost.measure.bench import Bench
+from simcost.measure.timing import cpu
+from simcost.measure.timing.buffers import Bench
 
 CHAIN = 200
 
@@ -21,11 +21,11 @@ def launch(bench: Bench, target_s: float) -> dict[str, float]:
         return y
 
     if not bench.cuda:
-        return {"eager_s": timing.timed([chain], target_s).seconds / CHAIN}
-    from simcost.measure import cuda_timing
+        return {"eager_s": cpu.timed([chain], target_s).seconds / CHAIN}
+    from simcost.measure.timing import cuda
 
     found = {}
     for graph in (False, True):
-        taken, how = cuda_timing.timed([chain], target_s, bench.target.name, graph)
+        taken, how = cuda.timed([chain], target_s, bench.target.name, graph)
         found[f"{how.split()[0]}_s"] = taken.seconds / CHAIN
     return found

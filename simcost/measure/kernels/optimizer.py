@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from simcost.measure.bench import Bench, error, tolerance
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 

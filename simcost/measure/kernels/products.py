@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from simcost.measure.bench import TYPES, Bench, error, rows_of, some
-from simcost.measure.bench import tolerance as rounding
 from simcost.measure.kernels.kernel import no_context
-from simcost.measure.timing import Call
+from simcost.measure.timing.buffers import TYPES, Bench, error, rows_of, some
+from simcost.measure.timing.buffers import tolerance as rounding
+from simcost.measure.timing.cpu import Call
 
 Tensor = torch.Tensor
 Pick = Callable[[Tensor], Tensor]  # indices of rows -> those rows in fp64
@@ -185,7 +185,7 @@ def context(name: str) -> Callable[[], AbstractContextManager[Any]]:
 
 def probe(name: str, device: str) -> None:
     """A small product in a format, checked; raises where the device or this torch has none."""
-    from simcost.measure.target import Target
+    from simcost.measure.machine.target import Target
 
     bench = Bench(Target(device, 1, 0.0, 0.0, (), {}), 0)
     with context(name)():

@@ -1,0 +1,1 @@
+"""By hand: speed on this machine, and the run on a GPU."""

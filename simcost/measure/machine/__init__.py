@@ -1,0 +1,1 @@
+"""The machine that is measured: its device, its clocks, its record."""

@@ -1,0 +1,1 @@
+"""Which points are measured, and in which order."""

@@ -1,0 +1,1 @@
+"""One run: kernels, layers and collectives within a deadline, written as they come."""

@@ -1,0 +1,1 @@
+"""How one kernel is timed, on a CPU and on a GPU."""

@@ -1,0 +1,1 @@
+"""Whole layers in torch, timed against the sum of their kernels."""

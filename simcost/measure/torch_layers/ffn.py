@@ -1,0 +1,136 @@
+"""Torch sections of norms and feed-forward layers: dense, and experts with their router, permutation and combination.
+
+Most likely to be wrong: routers of random weights spread tokens about evenly, trained ones less so. Sources: the blocks'
+own (`simcost/blocks/ffn`, `norm`); dropless experts as in arXiv 2211.15841.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from simcost.blocks.ffn.dense import Dense
+from simcost.blocks.ffn.moe import MoE
+from simcost.blocks.norm.norm import Norm
+from simcost.errors import SpecError
+from simcost.measure.torch_layers import ops
+from simcost.measure.torch_layers.section import Section, Site, Tensors, Weights, linear, whole
+
+
+def norm(block: Norm, at: Site) -> list[Section]:
+    """The residual stream plus all branch outputs that wait, and its norm; or the norm of one branch output."""
+    flow, gain, out = at.flow, at.key(block.name), at.key("normed")
+    mean, vectors = block.vectors != 1.0, int(block.vectors)
+    residual, pending, total = flow.residual, tuple(flow.pending), at.key("residual")
+    width = whole(block.width, "hidden_size")
+    if not block.residual:
+        pending, residual = (), flow.pending[-1]
+
+    def run(w: Weights, s: Tensors) -> None:
+        x = s[residual]
+        for name in pending:
+            x = x + s[name]
+        s[total] = x
+        weight = w[gain][:width] if vectors else None
+        bias = w[gain][width:] if vectors > 1 else None
+        s[out] = ops.norm(x, weight, bias, mean)
+
+    if block.residual:
+        flow.residual, flow.pending, flow.normed = total, [], out
+    else:
+        flow.pending[-1] = out
+    return [Section(block.name, run)]
+
+
+def dense(block: Dense, at: Site) -> list[Section]:
+    k, bias = at.key, block.bias
+    up = "gate_up_proj" if block.gated else "up_proj"
+    found = [
+        linear(at, f"ffn/{up}", up, at.flow.normed, k("up"), "up_bias" if bias else ""),
+        _activation("ffn/activation", k("up"), k("inner"), block.gated),
+        linear(at, "ffn/down_proj", "down_proj", k("inner"), k("out"), "down_bias" if bias else ""),
+    ]
+    at.flow.pending.append(k("out"))
+    return found
+
+
+def _activation(name: str, source: str, out: str, gated: bool) -> Section:
+    def run(w: Weights, s: Tensors) -> None:
+        s[out] = ops.activation(s[source], gated)
+
+    return Section(name, run)
+
+
+def moe(block: MoE, at: Site) -> list[Section]:
+    k, plan, source = at.key, at.view.plan, at.flow.normed
+    if float(plan.ep) != 1.0:
+        raise SpecError(f"{at.spec.name}: experts of one device only (ep = {float(plan.ep):.0f})")
+    logits, router_bias = k("logits"), "router_bias" if block.router_bias else ""
+    found = [linear(at, "moe/router", "router", source, logits, router_bias), _top_k(block, at)]
+    found += _experts(block, at, source)
+    if block.has_shared:
+        found += _shared(block, at, source)
+    at.flow.pending.append(k("out"))
+    return found
+
+
+def _top_k(block: MoE, at: Site) -> Section:
+    logits, weights, chosen = (at.key(name) for name in ("logits", "weights", "chosen"))
+    correction, top_k = at.key("correction_bias"), int(block.num_experts_per_tok)
+    groups, limit = int(block.n_group), int(block.topk_group)
+
+    def run(w: Weights, s: Tensors) -> None:
+        s[weights], s[chosen] = ops.route(s[logits], top_k, block.scoring_func, groups, limit, w.get(correction))
+
+    return Section("moe/top-k", run)
+
+
+def _experts(block: MoE, at: Site, source: str) -> list[Section]:
+    k, experts, top_k = at.key, whole(block.n_routed_experts, "experts"), int(block.num_experts_per_tok)
+    weights, chosen, back, ends, copies = (k(name) for name in ("weights", "chosen", "back", "ends", "copies"))
+    routed, down = k("routed" if block.has_shared else "out"), k("down")
+
+    def permute(w: Weights, s: Tensors) -> None:
+        order, s[back], s[ends] = ops.expert_order(s[chosen], experts)
+        s[copies] = s[source].index_select(0, order // top_k)
+
+    def combine(w: Weights, s: Tensors) -> None:
+        s[routed] = ops.unpermute(s[down], s[back], s[weights])
+
+    return [
+        Section("moe/experts/permute", permute),
+        _grouped(block, at, "experts_up", copies, k("up")),
+        _activation("moe/experts/activation", k("up"), k("inner"), block.gated),
+        _grouped(block, at, "experts_down", k("inner"), down),
+        Section("moe/experts/unpermute", combine),
+    ]
+
+
+def _grouped(block: MoE, at: Site, name: str, source: str, out: str) -> Section:
+    kit, weight, ends, chosen, offset = at.kit, at.key(name), at.key("ends"), at.key("chosen"), at.key("expert_bias")
+    section = f"moe/experts/{name}"
+    up = whole(block.moe_intermediate_size / at.view.plan.expert_slices, "width") * (2 if block.gated else 1)
+    part = slice(0, up) if name == "experts_up" else slice(up, None)
+
+    def run(w: Weights, s: Tensors) -> None:
+        y = kit.grouped(section, s[source], w[weight], s[ends])
+        if offset in w:
+            y = y + w[offset][:, part].index_select(0, s[chosen].flatten().sort().values)
+        s[out] = y
+
+    return Section(section, run, True)
+
+
+def _shared(block: MoE, at: Site, source: str) -> list[Section]:
+    k, gated = at.key, block.shared_gate
+    routed, shared, gate, out = k("routed"), k("shared"), k("gate"), k("out")
+
+    def add(w: Weights, s: Tensors) -> None:
+        s[out] = s[routed] + (torch.sigmoid(s[gate]) * s[shared] if gated else s[shared])
+
+    return [
+        linear(at, "moe/shared_up", "shared_up", source, k("shared.up")),
+        _activation("moe/activation", k("shared.up"), k("shared.inner"), block.gated),
+        linear(at, "moe/shared_down", "shared_down", k("shared.inner"), shared),
+        *([linear(at, "moe/shared_gate", "shared_gate", source, gate)] if gated else []),
+        Section("moe/add shared", add),
+    ]

@@ -1,0 +1,167 @@
+"""What the torch sections of a block share: sizes, names of values, and how linear layers are called.
+
+A section is a function of (w, s): w holds the weights, caches and tables of one copy of the layer, s the values of this
+run. It reads some values of s and writes new ones, so that it can be run again alone. Most likely to be wrong: nothing
+that is timed; the house rule "one section, one call of the program" is what the tests hold. Source: this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch.nn import functional as F
+
+from simcost.errors import SpecError
+from simcost.estimate.layer import BlockSpec
+from simcost.measure.torch_layers import ops
+from simcost.num import Num, is_scalar
+from simcost.sharding.shard import View, Weight
+
+Tensor = torch.Tensor
+Tensors = dict[str, Tensor]
+Weights = Mapping[str, Tensor]
+Run = Callable[[Weights, Tensors], None]
+SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
+Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One call of simcost's program. `splits`: its backward tells the input's gradient from the weight's."""
+
+    name: str
+    run: Run
+    splits: bool = False
+
+
+def whole(value: Num, what: str) -> int:
+    """A dimension as an integer. Raises SpecError for arrays and fractions."""
+    if not is_scalar(value) or float(value) != int(value):
+        raise SpecError(f"a block needs one whole number for {what}, not {value}")
+    return int(value)
+
+
+@dataclass(slots=True)
+class Kit:
+    """Products with a weight. With `stamp` set their backward calls it, with the section's name, between the two gradients."""
+
+    stamp: Callable[[str], None] | None = None
+    core: str = ""  # what runs the attention core, SDPA for torch's, whose backend whoever runs the block pins
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+        self.core = self.core or SDPA
+        return ops.attention(q, k, v, mask, causal, scale)
+
+    def linear(self, name: str, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        stamp = self.stamp
+        if stamp is None:
+            return F.linear(x, w, bias)
+        out: Tensor = ops.SplitLinear.apply(x, w, lambda: stamp(name))  # type: ignore[no-untyped-call]
+        return out if bias is None else out + bias
+
+    def grouped(self, name: str, x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
+        stamp = self.stamp
+        if stamp is None or not ops.takes_groups(x, w):
+            return ops.grouped(x, w, ends)
+        out: Tensor = ops.SplitGrouped.apply(x, w, ends, lambda: stamp(name))  # type: ignore[no-untyped-call]
+        return out
+
+
+@dataclass(slots=True)
+class Flow:
+    """Names of the values that pass from block to block: the residual stream, branch outputs that wait to be added to it,
+    and what the next block reads."""
+
+    residual: str = "in.residual"
+    pending: list[str] = field(default_factory=lambda: ["in.branch"])
+    normed: str = "in.branch"
+
+
+@dataclass(slots=True)
+class Site:
+    """Where a block stands: `prefix` of its weights' names, its sizes, the shared kit, tables that all copies share."""
+
+    spec: BlockSpec
+    prefix: str
+    kit: Kit
+    flow: Flow
+    device: torch.device
+    dtype: torch.dtype
+    shared: Tables
+    caches: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    masking: tuple[str, bool] = ("", False)  # key of an additive mask, whether torch's causal mask serves
+
+    @property
+    def view(self) -> View:
+        return self.spec.view
+
+    @property
+    def batch(self) -> int:
+        return whole(self.view.batch, "batch")
+
+    @property
+    def q_len(self) -> int:
+        return whole(self.view.phase.q_len, "q_len")
+
+    @property
+    def past(self) -> int:
+        return whole(self.view.phase.past, "past")
+
+    @property
+    def rows(self) -> int:
+        return self.batch * self.q_len
+
+    @property
+    def training(self) -> bool:
+        return self.spec.backward
+
+    def key(self, name: str) -> str:
+        return f"{self.prefix}.{name}"
+
+    def rope(self, width: int) -> tuple[str, str]:
+        """Keys of the cosine and sine tables of the rows' positions."""
+        names = f"cos.{width}", f"sin.{width}"
+
+        def table(which: int) -> Tensor:
+            both = ops.rope_tables(self.past + self.q_len, width, self.device, self.dtype)
+            return both[which][self.past :].repeat(self.batch, 1, 1)
+
+        for which, name in enumerate(names):
+            self.shared.setdefault(name, (self.rows * width, partial(table, which)))
+        return names
+
+    def shared_mask(self, keys: int, window: int, chunk: int) -> None:
+        """Decide how `keys` keys, the last of them new, are hidden: not at all, by torch's own causal mask, or by a table."""
+        bounded = (0 < window < keys) or (0 < chunk < keys)
+        if self.q_len == 1:
+            self.masking = "", False
+        elif keys == self.q_len and not bounded:
+            self.masking = "", True
+        else:
+            name = f"mask.{keys}.{window}.{chunk}"
+            make = partial(ops.lower_right, self.q_len, keys, self.device, self.dtype, window, chunk)
+            self.shared.setdefault(name, (self.q_len * keys, make))
+            self.masking = name, False
+
+
+def linear(
+    at: Site, section: str, weight: str, source: str, out: str, bias: str = "", part: slice = slice(None)
+) -> Section:
+    """out = source x weight, plus a part of a bias vector."""
+    kit, matrix, vector = at.kit, at.key(weight), at.key(bias)
+
+    def run(w: Weights, s: Tensors) -> None:
+        s[out] = kit.linear(section, s[source], w[matrix], w[vector][part] if bias else None)
+
+    return Section(section, run, True)
+
+
+def shape(weight: Weight, what: str) -> tuple[int, ...]:
+    """[out, inner], [out], or with the copies in front where there may be several."""
+    out = whole(weight.out, what)
+    inner = () if weight.inner is None else (whole(weight.inner, what),)
+    several = (whole(weight.copies, what),) if weight.role == "experts" else ()
+    return (*several, out, *inner)
