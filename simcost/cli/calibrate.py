@@ -32,13 +32,13 @@ def import_aiconfigurator(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
-    from simcost import pool as workers
+    from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios import engine_tables
 
     format = check(format, output)
     with measured_out() as tell:
-        result = engine_tables.import_aiconfigurator(system or (), into, None, workers.cores(), tell)
+        result = engine_tables.import_aiconfigurator(system or (), into, None, pool.cores(), tell)
     return emit(result, format, output)
 
 
@@ -67,14 +67,14 @@ def report(
 ) -> int:  # fmt: skip
     """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
     and what breaks a law over a grid of kernels and questions."""
-    from simcost import pool as workers
+    from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios import calibration
     from simcost.validation import laws
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.report(hw, family, workers.cores(), tell, None if family else laws.table(hw))
+        result = calibration.report(hw, family, pool.cores(), tell, None if family else laws.table(hw))
     if plot:
         from simcost.report.plot import calibration_figure
 
@@ -95,13 +95,13 @@ def doctor(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
-    from simcost import pool as workers
+    from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios import doctor as scenario
 
     format = check(format, output)
     with measured_out() as tell:
-        result = scenario.doctored(what, family, hw, workers.cores(), tell)
+        result = scenario.doctored(what, family, hw, pool.cores(), tell)
     return emit(result, format, output, strict)
 
 
@@ -112,13 +112,13 @@ def transfer(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
-    from simcost import pool as workers
+    from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios import transfer as scenario
 
     format = check(format, output)
     with measured_out() as tell:
-        result = scenario.transfer(hw, sibling, workers.cores(), tell)
+        result = scenario.transfer(hw, sibling, pool.cores(), tell)
     return emit(result, format, output)
 
 

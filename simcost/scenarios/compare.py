@@ -19,7 +19,7 @@ from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import calibration_effect, fitting, memory_notes, phases
+from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
 from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
@@ -49,7 +49,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     for name, label in zip(models, labels(models), strict=True):
         question, prompt = replace(decode, model=name), replace(prefill, model=name)
         w = _labelled(workload(question), label)
-        said += phases.warnings(question, w)
+        said += notes.warnings(question, w)
         found = _answers(w, prompt)
         designs.append(_design(w, question, found))
         said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
@@ -75,7 +75,7 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     )
     return Result(
         "compare", _inputs(models, decode, prefill), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
-        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in phases.references(w, *priced))),
+        _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
         "; ".join([verdict, *_ties(winners, tied)]), fits,
     )  # fmt: skip
 
@@ -108,9 +108,9 @@ def _one_a_replica(prefill: Query) -> Query:
 
 
 def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
-    asked = {k: v for k, v in phases.inputs(decode, None).items() if k != "model"}
+    asked = {k: v for k, v in inputs.inputs(decode, None).items() if k != "model"}
     prompt = prefill.overrides.phase
-    plan = phases.sizes(grammar.plan_of(decode.overrides.plan))
+    plan = inputs.sizes(grammar.plan_of(decode.overrides.plan))
     return {"models": models, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
 
 

@@ -21,7 +21,7 @@ from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases
+from simcost.scenarios import inputs, notes
 from simcost.workload import Workload
 
 BATCHES = (1, 4, 16, 64, 256, 1024)
@@ -41,8 +41,8 @@ def result(query: Query) -> Result:
     if forms:
         tables["MLA: queries a sequence from which expanded wins"] = forms
     return Result(
-        "crossover", phases.inputs(query, w), found, tables, (*phases.warnings(query, w), *_notes(w, found, forms)),
-        phases.references(w), _sentence(w.model.name, found),
+        "crossover", inputs.inputs(query, w), found, tables, (*notes.warnings(query, w), *_notes(w, found, forms)),
+        notes.references(w), _sentence(w.model.name, found),
     )  # fmt: skip
 
 

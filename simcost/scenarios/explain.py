@@ -11,8 +11,7 @@ from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import NOISE, Z90, Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
-from simcost.estimate import answer
-from simcost.estimate import memory as footprint
+from simcost.estimate import answer, memory
 from simcost.estimate import step as steps
 from simcost.hardware.profile import Device
 from simcost.num import Num, is_scalar
@@ -20,7 +19,7 @@ from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, phases, voiced
+from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, voiced
 
 _SHORT = {"elements": "n", "payload_bytes": "bytes"}
 
@@ -50,10 +49,10 @@ def _memory(step: steps.Step) -> list[Row]:
     """One row a kind of pipeline stage: what its fullest rank holds, the one with most sequences and experts' rows."""
     kept, rows = step.kept, list[Row]()
     for rank in kept.ranks:
-        memory = footprint.shared_out(kept.workload, rank.held, kept.peak)
+        held = memory.shared_out(kept.workload, rank.held, kept.peak)
         sizes = {
-            "used": memory.used, "room": -memory.short, "weight": memory.weights, "kv": memory.cache,
-            "activation": memory.activations, "non_torch": memory.non_torch, "cuda_graph": memory.graphs, "reserve": memory.reserve,
+            "used": held.used, "room": -held.short, "weight": held.weights, "kv": held.cache,
+            "activation": held.activations, "non_torch": held.non_torch, "cuda_graph": held.graphs, "reserve": held.reserve,
         }  # fmt: skip
         rows.append(
             {
@@ -158,6 +157,6 @@ def result(query: Query) -> Result:
     tables = {name: table for name, table in tables.items() if table}
     found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
-        "explain", phases.inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)}, tables,
-        (*phases.warnings(query, w), *engine_notes.imported_first(step)), phases.references(w, step), sentence, fits,
+        "explain", inputs.inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)}, tables,
+        (*notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,
     )  # fmt: skip

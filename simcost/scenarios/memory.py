@@ -11,8 +11,7 @@ import numpy as np
 
 from simcost.cost.memory import Memory
 from simcost.errors import Infeasible
-from simcost.estimate import feasible, stages
-from simcost.estimate import memory as footprint
+from simcost.estimate import feasible, memory, stages
 from simcost.estimate.memory import Kept
 from simcost.hardware import engines
 from simcost.model import cache
@@ -20,7 +19,7 @@ from simcost.model.loaded import Loaded
 from simcost.num import Num
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, memory_notes, phases
+from simcost.scenarios import fitting, inputs, memory_notes
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -45,17 +44,17 @@ def result(query: Query) -> Result:
     w = workload(query)
     if said := feasible.broken(w):
         raise Infeasible(f"plan: {said}")
-    kept = footprint.kept(w)
+    kept = memory.kept(w)
     sentence, fits = fitting.verdict(kept, timed=False)
     if not fits:
         sentence += f"; {fitting.advice(query, kept)}"
-    metrics = {name: number(value) for name, value in footprint.metrics(kept).items()}
-    metrics["max_context"] = number(footprint.max_context(kept))
+    metrics = {name: number(value) for name, value in memory.metrics(kept).items()}
+    metrics["max_context"] = number(memory.max_context(kept))
     metrics["fits"] = fits
     tables = {"memory terms": _terms(w, kept.memory, kept.held.loaded), "cache": _cache(w, kept.held)}
     return Result(
         "show memory",
-        phases.inputs(query, w),
+        inputs.inputs(query, w),
         metrics,
         tables,
         warnings(kept, metrics["max_context"]),
@@ -78,7 +77,7 @@ def warnings(kept: Kept, reached: Any = None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
+def _terms(w: Workload, held: Memory, loaded: Loaded) -> list[Row]:
     terms = w.memory
     rows = [_row(title, getattr(loaded, name), _why(w, name, text)) for name, (title, text) in _LOADED.items()]
     share = f"{terms.names['share']} = {float(terms.share):g}"
@@ -86,14 +85,14 @@ def _terms(w: Workload, memory: Memory, loaded: Loaded) -> list[Row]:
     step = f"{terms.names['tokens']} = {float(terms.tokens):,.0f}, {terms.names['sequences']} = {float(terms.sequences):,.0f}"
     graphs = "inside the share" if terms.graphs_inside else "outside the share"
     rows += [
-        _row("weights in all", memory.weights, "the rows above"),
-        _row("activations", memory.activations, f"largest step: {step}; {terms.sources['logit_bytes']}"),
+        _row("weights in all", held.weights, "the rows above"),
+        _row("activations", held.activations, f"largest step: {step}; {terms.sources['logit_bytes']}"),
         _row("outside PyTorch", terms.non_torch, terms.sources["non_torch"]),
-        _row("All2All buffers", memory.non_torch - terms.non_torch, terms.sources["dispatch_tokens"]),
-        _row("CUDA graphs", memory.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
-        _row("reserve", memory.reserve, f"{share} of {_SHARE_OF[terms.share_of]}: {origin}"),
-        _row("pool of the KV cache", memory.pool, "what is left"),
-        _row("capacity", memory.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
+        _row("All2All buffers", held.non_torch - terms.non_torch, terms.sources["dispatch_tokens"]),
+        _row("CUDA graphs", held.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
+        _row("reserve", held.reserve, f"{share} of {_SHARE_OF[terms.share_of]}: {origin}"),
+        _row("pool of the KV cache", held.pool, "what is left"),
+        _row("capacity", held.capacity, w.device.capacity_assumed or f"{w.device.where}: held.capacity"),
     ]  # fmt: skip
     return [row for row in rows if row["bytes_per_gpu"]]
 

@@ -24,7 +24,7 @@ from simcost.num import Array, Bools, Index, Num
 from simcost.plan import Plan
 from simcost.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.result import Result, Row, number
-from simcost.scenarios import phases
+from simcost.scenarios import inputs
 from simcost.search import objective
 from simcost.search.objective import Wish
 from simcost.units import show
@@ -185,17 +185,17 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     others = int(tied.sum()) - 1
     if others > 0:
         sentence += f"; {others:,} {'is' if others == 1 else 'are'} tied with the best"
-    inputs = {
-        **phases.inputs(query, None), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
+    asked = {
+        **inputs.inputs(query, None), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
         "batches": tried.tolist(),
     }  # fmt: skip
-    inputs.pop("batch", None)
+    asked.pop("batch", None)
     metrics = {
         "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
     }  # fmt: skip
-    notes = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
+    said = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
     return Result(
-        "plans", inputs, metrics, {"plans": rows}, (*notes, *phases.warnings(query, w)), phases.references(w), sentence,
+        "plans", asked, metrics, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
         bool(runs.any()),
     )  # fmt: skip
 

@@ -42,7 +42,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
 from simcost.result import Result, Row
-from simcost.validation import seen_rows as looked_at
+from simcost.validation import seen_rows
 from simcost.validation.score import COVERAGE, error, grouped, summary
 
 COLUMNS = ("id", "source", "locator", "kernel", "hw", "family", "numbers", "labels", "seconds", "taken")
@@ -72,7 +72,7 @@ class Reference:
     @property
     def looked_at(self) -> str:
         """What for, "" when it was not."""
-        return looked_at.reason(self.source, self.hw, self.family, self.kernel, self.numbers)
+        return seen_rows.reason(self.source, self.hw, self.family, self.kernel, self.numbers)
 
 
 def references(path: Path | None = None) -> list[Reference]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
-from simcost.estimate import memory as footprint
+from simcost.estimate.memory import kept
 from simcost.hardware import engines
 from simcost.query import workload
 from simcost.result import Result, Row
-from simcost.scenarios import memory, phases
+from simcost.scenarios import inputs, memory
 from simcost.validation import startup_logs
 from simcost.validation.memory import TERMS, predicted, query_of
 from simcost.validation.memory_logs import Log, formats, model_of, plan_of
@@ -71,10 +71,9 @@ def result(path: Path, hw: str, model: str | None, sets: Mapping[str, Any]) -> R
     far = [row["term"] for row in terms if row["may_come_from"]]
     sentence = f"{engines.title(log.engine)} {log.version or ''}".strip() + f" prints {len(terms)} terms: "
     sentence += f"{', '.join(far)} differ by more than {_SMALL:.0%}" if far else f"all within {_SMALL:.0%}"
-    kept = footprint.kept(w)
     return Result(
-        "calibrate memory", {"log": str(path), **phases.inputs(query_of(log), w)}, {"terms": len(terms), "terms_apart": len(far)}, {name: table for name, table in rows.items() if table},
-        (*_not_printed(found, sets), *memory.warnings(kept)), (), sentence, not far,
+        "calibrate memory", {"log": str(path), **inputs.inputs(query_of(log), w)}, {"terms": len(terms), "terms_apart": len(far)}, {name: table for name, table in rows.items() if table},
+        (*_not_printed(found, sets), *memory.warnings(kept(w))), (), sentence, not far,
     )  # fmt: skip
 
 

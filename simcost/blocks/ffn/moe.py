@@ -27,7 +27,7 @@ from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
 from simcost.routing.load import busiest_expert, busiest_rank, most_touched, most_visited
 from simcost.routing.router import Router, Routing
-from simcost.sharding import experts as dispatch
+from simcost.sharding import experts as expert_sharding
 from simcost.sharding.shard import Plain, View, Weight, cast, enter, linear
 
 SCORING = ("softmax", "sigmoid")
@@ -137,14 +137,14 @@ class MoE(Plain):
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
             parts.append(cast(view, "experts", view.own_tokens * self.hidden_size, "tokens"))
         shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
-        exchange = dispatch.exchange(view, self.router, self.hidden_size, x)
+        exchange = expert_sharding.exchange(view, self.router, self.hidden_size, x)
         routed = self._run(view, weight, x)
         if shared is not None and plan.overlap == "shared_experts":
             exchange, routed, shared = _beside(view, exchange, routed, shared)
         parts += [] if exchange is None else [exchange]
         parts.append(routed)
         parts += [] if shared is None else [shared]
-        parts += dispatch.joined(view, self.hidden_size, self.has_shared)
+        parts += expert_sharding.joined(view, self.hidden_size, self.has_shared)
         return Serial(tuple(parts), "moe")
 
     def _run(self, view: View, weight: dict[str, Weight], x: Dtype) -> Program:

@@ -67,11 +67,10 @@ def _on_cuda(spec: BlockSpec, device: str, seconds: float, limit: float | None, 
     """A layer that fails, or runs out of memory after all, says so in one line, and the next one has its turn."""
     torch = need_torch()
     torch.cuda.empty_cache()  # memory that earlier points gave back is free for this layer
-    from simcost.measure.torch_layers import build as blocks
-    from simcost.measure.torch_layers import time_cuda
+    from simcost.measure.torch_layers import build, time_cuda
 
     try:
-        return time_cuda.measure(blocks.build(spec, device, limit=limit), seconds, until)
+        return time_cuda.measure(build.build(spec, device, limit=limit), seconds, until)
     except SimcostError:
         raise
     except torch.OutOfMemoryError:
@@ -89,11 +88,10 @@ def _on_cpu(
 ) -> list[BlockTime]:
     """Again, on a busy machine, and the least disturbed of the tries; no try that is not over in time."""
     from simcost.measure.timing import bounds
-    from simcost.measure.torch_layers import build as blocks
-    from simcost.measure.torch_layers import time_cpu
+    from simcost.measure.torch_layers import build, time_cpu
 
     bounds.refuse_late(spec, until)
-    block = blocks.build(spec, limit=limit)
+    block = build.build(spec, limit=limit)
     found: list[BlockTime] = []
     for _ in range(1 + RETRIES):
         start = time.monotonic()

@@ -53,7 +53,7 @@ def seconds(text: str | None) -> float | None:
 
 def measured(job: Job) -> Iterator[Event]:
     """Everything, event by event; whoever draws them may stop at any time and no row is lost."""
-    from simcost.measure.session import kernels as run
+    from simcost.measure.session.kernels import measure as measure_kernels
 
     models = _refused(job)
     budget = QUICK_S if job.budget_s is None and job.mode == "quick" else job.budget_s
@@ -64,7 +64,7 @@ def measured(job: Job) -> Iterator[Event]:
         home = job.out / "measurements" / "isolated"
     left = None if budget is None else max(budget - (time.monotonic() - start), 1.0)
     threads = job.threads if job.device == "cpu" else None
-    yield from run.measure(
+    yield from measure_kernels(
         job.device, job.mode, job.models, left, job.resume and (home / "run.toml").is_file(), home,
         job.families or None, threads, job.seed, job.formats or None,
     )  # fmt: skip

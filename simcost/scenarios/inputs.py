@@ -1,0 +1,69 @@
+"""What was asked, as an answer repeats it: model, device, phase, engine, plan, settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.num import is_scalar
+from simcost.plan import CHOICES, Plan
+from simcost.query import Query, engine_of, settings_of
+from simcost.result import number
+from simcost.workload import Workload
+
+
+def command(query: Query) -> str:
+    """What the command of a question is called."""
+    return "decode" if query.decode else "prefill"
+
+
+def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
+    """All that was asked, defaults included; of a sweep (w is None) what all its points share."""
+    o = query.overrides
+    found: dict[str, Any] = {
+        "model": query.model,
+        "hw": query.hw,
+        **{k: v for k, v in o.phase.items() if v is not None},
+    }
+    if "engine" not in query.axes:
+        found["engine"] = engine_of(o)
+    if w is not None:
+        found["engine_settings"] = settings(w)
+    if w is not None:
+        found["plan"] = {
+            **sizes(w.plan),
+            **w.formats(),
+            **{key: getattr(w.plan, key) for key in CHOICES},
+        }
+    found["set"] = {
+        **_rooted("model", o.model), **_rooted("hw", o.hw), **_rooted("plan", o.plan), **_rooted("engine", settings_of(o)),
+    }  # fmt: skip
+    if query.axes:
+        found["vary"] = dict(query.axes)
+    if query.usd_per_hour is not None:
+        found["usd_per_hour"] = query.usd_per_hour
+    return found
+
+
+def settings(w: Workload) -> dict[str, float | int | str | None]:
+    """The engine's settings by its own names, defaults included; None where a sweep varies one."""
+    values = {
+        "share": w.memory.share,
+        "tokens": w.memory.tokens,
+        "sequences": w.memory.sequences,
+        "block": w.memory.block,
+    }
+    found = {w.memory.names[key]: number(value) if is_scalar(value) else None for key, value in values.items()}
+    return {"version": w.memory.version, **found}
+
+
+def sizes(plan: Plan) -> dict[str, float | int | None]:
+    """Every group's size, what follows from the others included; None where a sweep varies it."""
+    found = {
+        "tp": plan.tp, "cp": plan.cp, "dp_attention": plan.replicas, "pp": plan.pp, "dp": plan.copies, "ep": plan.ep,
+        "etp": plan.expert_slices, "redundant_experts": plan.redundant_experts,
+    }  # fmt: skip
+    return {key: number(value) if is_scalar(value) else None for key, value in found.items()}
+
+
+def _rooted(root: str, table: dict[str, Any]) -> dict[str, Any]:
+    return {f"{root}.{key}": value for key, value in table.items()}

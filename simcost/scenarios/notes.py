@@ -1,0 +1,124 @@
+"""What a reader must know besides the numbers: limits passed, stand-ins, overrides that rows do not follow, prices; and what an answer rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+
+import numpy as np
+
+from simcost import grammar, lower
+from simcost.calibration import coverage
+from simcost.calibration import tables as engines_tables
+from simcost.estimate import step as steps
+from simcost.estimate import unused_settings
+from simcost.hardware.profile import Device
+from simcost.num import is_scalar
+from simcost.query import Query
+from simcost.routing.router import Routing
+from simcost.scenarios import engine_notes, memory_notes, voiced
+from simcost.workload import Workload
+
+_SUPERSEDED = (
+    "assumed.gemm_efficiency", "assumed.attention_efficiency", "assumed.memory_efficiency", "assumed.link_efficiency",
+    "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
+    "assumed.scaleout_hop_latency",
+)  # fmt: skip
+
+
+def warnings(query: Query, w: Workload) -> tuple[str, ...]:
+    """What a reader must know: defaults, unused keys, limits passed, prices missing."""
+    m = w.model
+    found = [f"{m.name}: {note}" for note in m.notes] + list(w.notes) + memory_notes.exceeds(w)
+    if w.phase.routing != Routing() and not lower.has_experts(m):
+        found.append(f"{m.name}: routing has no effect: no layer has experts")
+    stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
+    found += unused_settings.notes(w, stated | set(query.overrides.plan))
+    if w.plan.gpus is not None:
+        unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
+        if unused > 0.0:
+            found.append(
+                f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
+            )
+    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + memory_notes.admitted(w)
+    found.append(_price(query, w))
+    if w.device.tdp is not None:
+        found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
+    found += memory_notes.mtp(m)
+    if m.unused:
+        found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
+    return tuple(dict.fromkeys(found))
+
+
+def _stand_in(device: Device) -> list[str]:
+    """Whose rows answer, and how far off they are expected."""
+    other = device.sibling
+    if other is None:
+        return []
+    foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
+    some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
+    return [
+        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {coverage.expected(device):.0%}"
+    ]
+
+
+def _off_rows(query: Query, device: Device) -> list[str]:
+    """Overrides that measured rows do not follow."""
+    if not coverage.known(device):
+        return []
+    found = []
+    for path in query.overrides.hw:
+        root = path.partition(".")[0]
+        if path in _SUPERSEDED:
+            found.append(
+                f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
+            )
+        elif root in ("peak", "links") or path == "memory.bandwidth":
+            found.append(
+                f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
+            )
+    return found
+
+
+def _price(query: Query, w: Workload) -> str:
+    usd = query.price(w.device)
+    if usd is None:
+        return f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR"
+    if query.usd_per_hour is not None:
+        return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (--price)"
+    if not is_scalar(usd):
+        return f"{w.device.name}: price a GPU hour as varied"
+    return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
+
+
+def references(w: Workload, *priced: steps.Step) -> tuple[str, ...]:
+    """What the answer rests on: the blocks' papers, the profile, and the rows. `priced`: the steps that it shows; of engines' tables those
+    that their kernels use, all that may answer where no step is given (a sweep has too many)."""
+    papers = [f"{type(b).__name__}: {b.source}" for _, b in w.model.blocks()]
+    return (
+        *dict.fromkeys(papers),
+        f"hardware: {w.device.title}, {w.device.where} (sources inside)",
+        *_measured(w.device, w.engine, voiced.tables(priced) if priced else None),
+    )
+
+
+def _measured(device: Device, engine: str, used: Container[str] | None) -> list[str]:
+    """Which rows the curves of an engine go through. `used`: the tables to name, None for all."""
+    other = device.sibling
+    found = _rows_of(device, engine, used, "measurements: ", "tables: ")
+    if other is not None:
+        found += _rows_of(other, engine, used, "measurements of its sibling: ", "tables of its sibling: ")
+    return found
+
+
+def _rows_of(device: Device, engine: str, used: Container[str] | None, of_runs: str, of_tables: str) -> list[str]:
+    found = [f"{of_runs}{device.name}/{Path(home).name}" for home in device.measurements]
+    named = engines_tables.named(device.tables, engine)
+    if used is not None:
+        named = [table for table in named if _qualified(table, device) in used]
+    return [*found, *([f"{of_tables}{device.name} {', '.join(named)}"] if named else [])]
+
+
+def _qualified(table: str, device: Device) -> str:
+    """ "h200/vllm/0.24.0" of a table as picks name it: "vllm/0.24.0", or "h200:vllm/0.24.0" of another device."""
+    return table.replace(":", "/") if ":" in table else f"{device.name}/{table}"
