@@ -3,7 +3,7 @@
 Copies of a layer reduce its gradients while the layer before it computes its own: a bucket a layer. Experts are copied as often as the
 model; all other weights by every data-parallel and context-parallel rank as well, first inside a stage, then between copies, which
 have a part of the sum each. Where the reduction outlasts the backward pass the rest is exposed. Most likely to be wrong: buckets of
-other sizes than a layer; NCCL's kernels, which are taken to hold as many multiprocessors as DeepEP's (`beside.py`). Sources: PyTorch
+other sizes than a layer; NCCL's kernels, which are taken to hold as many multiprocessors as DeepEP's (`passes/contention.py`). Sources: PyTorch
 Distributed (arXiv 2006.15704 §3.2.3); NVIDIA Megatron Core, `overlap_grad_reduce` and `docs/user-guide/features/dist_optimizer.md`.
 """
 

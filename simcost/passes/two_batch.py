@@ -1,6 +1,6 @@
 """Two-batch overlap: the batch is cut in two halves, and while the tokens of one travel to experts and back, the other computes.
 
-A layer then takes the longer of both halves' computing and both halves' exchange, each slowed by the other (`beside.py`).
+A layer then takes the longer of both halves' computing and both halves' exchange, each slowed by the other (`passes/contention.py`).
 Sequences are not cut: the larger half of an odd number counts twice. Most likely to be wrong: that halves never wait for each other.
 Source: arXiv 2412.19437 §3.2.2 and §3.4.
 """

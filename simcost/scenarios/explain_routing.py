@@ -1,6 +1,6 @@
 """How uneven a routing is: loads of the busiest expert and rank, and what a token visits, layer by layer where counts say so.
 
-For one operating point of a design with experts. Source: `routing.py`, docs/theory/routing.md.
+For one operating point of a design with experts. Source: `routing/load.py`, docs/theory/routing.md.
 """
 
 from __future__ import annotations

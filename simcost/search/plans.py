@@ -24,7 +24,7 @@ from simcost.num import Array, Bools, Index, Num
 from simcost.plan import Plan
 from simcost.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.result import Result, Row, number
-from simcost.scenarios import inputs
+from simcost.scenarios import inputs, notes
 from simcost.search import objective
 from simcost.search.objective import Wish
 from simcost.units import show

@@ -16,9 +16,9 @@ SOURCES = sorted((ROOT / "simcost").rglob("*.py"))
 INSIDE = [
     p
     for p in SOURCES
-    if p.parts[-2] in ("ops", "cost", "hardware")
+    if p.parts[-2] in ("ops", "cost", "hardware", "routing", "sharding", "passes", "estimate")
     or "blocks" in p.parts
-    or p.name in ("program.py", "plan.py", "routing.py", "lower.py")
+    or p.name in ("program.py", "plan.py", "lower.py")
 ]
 
 

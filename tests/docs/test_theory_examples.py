@@ -97,7 +97,8 @@ def test_howto_plugin_is_found(tmp_path: Path) -> None:
     script = """
 from simcost.model import load, count
 from simcost.model.spec import from_config
-from simcost.scenarios import phases, query
+from simcost import query
+from simcost.scenarios import phases
 import pathlib, json
 _, _, config = load.load_config("llama-3.1-8b")
 path = pathlib.Path("variant.json")

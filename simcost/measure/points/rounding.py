@@ -49,7 +49,7 @@ def _attention(kind: Kind, x: Numbers) -> tuple[int, ...] | None:
 @lru_cache(maxsize=256)
 def loaded(copies: int, touched: int, held: int, load: float, most: int) -> tuple[int, ...]:
     """Rows of each touched expert, busiest first: it has `load` times the mean of all `held` experts, as queries say it
-    (`routing.busiest_expert`), as far as whole rows and at most `most` an expert allow; the others fall like a power
+    (`routing.load.busiest_expert`), as far as whole rows and at most `most` an expert allow; the others fall like a power
     law. The load that comes out, put in again, gives the same rows."""
     mean = -(-copies // touched)
     busiest = min(max(round(load * copies / held), mean), most, copies - touched + 1)

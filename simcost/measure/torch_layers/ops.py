@@ -1,6 +1,6 @@
 """The torch operations of a decoder layer, one function a kernel of simcost's program; plain eager torch.
 
-For `blocks.py` and for anyone who times the same kernels alone. Most likely to be wrong: engines fuse what stands here as
+For `build.py` and for anyone who times the same kernels alone. Most likely to be wrong: engines fuse what stands here as
 two or three operators (rope, gated activation), which a device's own rows then show. Sources: the torch operators' manual
 pages; rotary embedding arXiv 2104.09864; SwiGLU arXiv 2002.05202; V padded to the width of Q and K as in flash kernels that
 take one width only.
