@@ -92,7 +92,7 @@ def _terms(w: Workload, held: Memory, loaded: Loaded) -> list[Row]:
         _row("CUDA graphs", held.graphs, f"{graphs}; {terms.sources['graph_bytes']}"),
         _row("reserve", held.reserve, f"{share} of {_SHARE_OF[terms.share_of]}: {origin}"),
         _row("pool of the KV cache", held.pool, "what is left"),
-        _row("capacity", held.capacity, w.device.capacity_assumed or f"{w.device.where}: held.capacity"),
+        _row("capacity", held.capacity, w.device.capacity_assumed or f"{w.device.where}: memory.capacity"),
     ]  # fmt: skip
     return [row for row in rows if row["bytes_per_gpu"]]
 
