@@ -69,7 +69,7 @@ def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
 
 
 def has_experts(model: ModelSpec) -> bool:
-    return any(hasattr(block, "n_routed_experts") for _, block in model.blocks())
+    return any(block.router is not None for _, block in model.blocks())
 
 
 def checks(model: ModelSpec, plan: Plan) -> list[Check]:

@@ -71,9 +71,7 @@ def build(
             raise SpecError(
                 f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"
             )
-    check_layers(
-        phase.routing, sum(n for n, layer in model.stacks if any(hasattr(b, "n_routed_experts") for b in layer))
-    )
+    check_layers(phase.routing, sum(n for n, layer in model.stacks if any(b.router is not None for b in layer)))
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = lower.storage(model, plan)

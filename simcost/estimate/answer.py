@@ -69,7 +69,7 @@ def flops_per_token(w: Workload) -> Num:
 
 def state_bytes(w: Workload, context: Num) -> Num:
     """What the layers of one rank keep of a sequence and read of it, without an engine's pages. [B]"""
-    return w.view.kv.tensor_bytes(count.state_elements(w.model, context, w.plan))
+    return count.state_bytes(w.model, context, w.plan, w.view.kv)
 
 
 def forms(step: Step) -> dict[str, str]:

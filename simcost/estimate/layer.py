@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from simcost.blocks.attention.mla import MLA
-from simcost.blocks.ffn.moe import MoE
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.lower import layer_program
@@ -56,8 +54,8 @@ class BlockSpec:
     @property
     def kind(self) -> str:
         """ "dense", "moe", "mla" or "mla+moe"."""
-        words = ["mla"] if any(isinstance(block, MLA) for block in self.layer) else []
-        words += ["moe"] if any(isinstance(block, MoE) for block in self.layer) else []
+        words = ["mla"] if any(block.forms for block in self.layer) else []
+        words += ["moe"] if any(block.router is not None for block in self.layer) else []
         return "+".join(words) or "dense"
 
     @property

@@ -86,7 +86,7 @@ def pool_tokens(kept: Kept) -> Num:
     w = kept.workload
 
     def tokens(held: stages.Held) -> Num:
-        each = maximum(cache.token_bytes(held.kinds(w), w.view.kv, w.memory) * held.batches, 1e-30)
+        each = maximum(cache.token_bytes(held.kinds(w), w.memory) * held.batches, 1e-30)
         return floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
 
     return stages.least(w, kept.ranks, tokens)
@@ -131,8 +131,7 @@ def max_context(kept: Kept) -> Num:
         pool, kinds = shared_out(w, held, kept.peak).pool, held.kinds(w)
 
         def fits(context: Num) -> Num:
-            each = cache.request_bytes(kinds, context, w.view.kv, w.memory) * held.batches
-            return 1.0 * (batch * each <= pool)
+            return 1.0 * (batch * held.sequence(w, context, kinds) <= pool)
 
         return shares.largest(fits, 0.0 * (pool + batch))
 

@@ -10,7 +10,7 @@ prompts the slowest stage sets the throughput. Every hop sends the residual stre
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -196,11 +196,12 @@ class Held:
 
     def kinds(self, w: Workload) -> list[cache.Kind]:
         """Its layers by what they hold of a request."""
-        return cache.kinds(w.model, w.plan, self.layers, w.memory)
+        return cache.kinds(w.model, w.plan, self.layers, w.view.kv, w.memory)
 
-    def sequence(self, w: Workload, context: Num) -> Num:
-        """Bytes that one sequence of `context` tokens of every batch it keeps takes of its pool."""
-        return cache.request_bytes(self.kinds(w), context, w.view.kv, w.memory) * self.batches
+    def sequence(self, w: Workload, context: Num, kinds: Sequence[cache.Kind] | None = None) -> Num:
+        """Bytes that one sequence of `context` tokens of every batch it keeps takes of its pool. kinds: its own, where they are at hand."""
+        paged = cache.request_bytes(self.kinds(w) if kinds is None else kinds, context, w.memory)
+        return (paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)) * self.batches
 
 
 def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:

@@ -51,14 +51,14 @@ def _overlaps(w: Workload) -> str:
 
 def _shared(w: Workload) -> str:
     """Beside an exchange, or beside the routed experts of few tokens."""
-    if not any(getattr(block, "has_shared", False) for _, block in w.model.blocks()):
+    if not any(block.has_shared for _, block in w.model.blocks()):
         return _experts(w) or f"{w.model.name} has no shared experts"
     reason = f"nothing travels, and engines give shared experts a stream of their own up to {STREAM:.0f} tokens a rank"
     return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 
 def _latent(w: Workload) -> str:
-    return "" if any(hasattr(block, "kv_lora_rank") for _, block in w.model.blocks()) else f"{w.model.name} has no MLA"
+    return "" if any(block.forms for _, block in w.model.blocks()) else f"{w.model.name} has no MLA"
 
 
 def _packed(w: Workload) -> str:

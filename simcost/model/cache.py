@@ -10,41 +10,41 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
 
 import numpy as np
 
 from simcost.dtypes import Dtype
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.model.spec import Layer, ModelSpec
+from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, maximum, minimum, where
 from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
-from simcost.sharding.shard import Attention
+from simcost.sharding.shard import Block
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Layers of one rank that hold the same tokens: their mask, how many they are, and all their elements of one token."""
+    """Layers of one rank that hold the same tokens: their mask, how many they are, and all their bytes of one token."""
 
     mask: Mask
     layers: Num
-    elements: Num
+    token_bytes: Num
 
 
-def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], engine: EngineMemory) -> list[Kind]:
+def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine: EngineMemory) -> list[Kind]:
     """Kinds of layers of a rank that holds `layers` of every stack, with what pads the groups of the last of each."""
     found: list[Kind] = []
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
-        for block in _attention(blocks):
-            each = count * _up(block.state_elements(1.0, plan), engine.latent_multiple)
-            mask = _held(block.mask, engine)
+        for block in blocks:
+            if block.mask is None:
+                continue
+            each, mask = count * _token_bytes(block, plan, kv, engine), _held(block.mask, engine)
             same = next((i for i, kind in enumerate(found) if _alike(kind.mask, mask)), None)
             if same is None:
                 found.append(Kind(mask, 0.0 + count, each))
             else:
                 old = found[same]
-                found[same] = Kind(old.mask, old.layers + count, old.elements + each)
+                found[same] = Kind(old.mask, old.layers + count, old.token_bytes + each)
     return _grouped(found, engine.group_ratio) if engine.windows == "grouped" and len(found) > 1 else found
 
 
@@ -53,9 +53,20 @@ def _held(mask: Mask, engine: EngineMemory) -> Mask:
     return Mask() if mask.chunk is not None and engine.chunks == "whole" else mask
 
 
-def _attention(layer: Layer) -> list[Attention]:
-    # By what the block says of itself: to check the protocol takes longer than all the rest here.
-    return [cast(Attention, block) for block in layer if block.kind == "attention"]
+def _token_bytes(block: Block, plan: Plan, kv: Dtype, engine: EngineMemory) -> Num:
+    """One token of one layer, in the block's own format; engines widen a latent to a multiple of elements. [B]"""
+    elements, size = block.state_elements(1.0, plan), block.state_bytes(1.0, plan, kv)
+    return size * (_up(elements, engine.latent_multiple) / elements)
+
+
+def fixed_bytes(model: ModelSpec, plan: Plan, layers: Sequence[Num], context: Num, kv: Dtype) -> Num:
+    """What layers without a mask keep of a request, whatever pages the others take. [B]"""
+    total: Num = 0.0
+    for count, (_, blocks) in zip(layers, model.stacks, strict=True):
+        for block in blocks:
+            if block.mask is None:
+                total = total + count * block.state_bytes(context, plan, kv)
+    return total
 
 
 def _alike(one: Mask, other: Mask) -> bool:
@@ -78,24 +89,24 @@ def _grouped(found: list[Kind], ratio: Num) -> list[Kind]:
 
 def _whole(kind: Kind, size: Num) -> Kind:
     layers = ceil(kind.layers / size) * size
-    return replace(kind, layers=layers, elements=kind.elements * layers / maximum(kind.layers, 1.0))
+    return replace(kind, layers=layers, token_bytes=kind.token_bytes * layers / maximum(kind.layers, 1.0))
 
 
-def request_bytes(found: Sequence[Kind], context: Num, kv: Dtype, engine: EngineMemory) -> Num:
+def request_bytes(found: Sequence[Kind], context: Num, engine: EngineMemory) -> Num:
     """What a request of `context` tokens takes of the pool of a rank. [B]"""
     total: Num = 0.0
     for kind in found:
-        total = total + kind.elements * held_tokens(kind, found, context, engine)
-    return kv.tensor_bytes(total)
+        total = total + kind.token_bytes * held_tokens(kind, found, context, engine)
+    return total
 
 
-def token_bytes(found: Sequence[Kind], kv: Dtype, engine: EngineMemory) -> Num:
+def token_bytes(found: Sequence[Kind], engine: EngineMemory) -> Num:
     """Bytes of the pool for every token that an engine's log counts: all groups hold it, whatever their windows. [B]"""
     total: Num = 0.0
     for kind in found:
         narrow = engine.windows == "ratio" and kind.mask.bounded
-        total = total + kind.elements * (engine.window_ratio if narrow else 1.0)
-    return kv.tensor_bytes(total)
+        total = total + kind.token_bytes * (engine.window_ratio if narrow else 1.0)
+    return total
 
 
 def held_tokens(kind: Kind, found: Sequence[Kind], context: Num, engine: EngineMemory) -> Num:

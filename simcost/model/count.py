@@ -12,7 +12,7 @@ from simcost.dtypes import Dtype
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.plan import Plan
-from simcost.sharding.shard import Attention, Block, Weight
+from simcost.sharding.shard import Block, Weight
 
 _WHOLE = Plan()
 
@@ -100,8 +100,12 @@ def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:
     return total
 
 
-def _attention(model: ModelSpec) -> list[tuple[float, Attention]]:
-    return [(n, block) for n, block in model.blocks() if isinstance(block, Attention)]
+def state_bytes(model: ModelSpec, context: Num, plan: Plan, kv: Dtype) -> Num:
+    """What one sequence keeps on one rank, each block's state in its own format. [B]"""
+    total: Num = 0.0
+    for n, block in model.blocks():
+        total = total + n * block.state_bytes(context, plan, kv)
+    return total
 
 
 def kv_elements(model: ModelSpec) -> dict[str, Num]:
@@ -110,13 +114,14 @@ def kv_elements(model: ModelSpec) -> dict[str, Num]:
     written: Num = 0.0
     growing: Num = 0.0
     shapes: set[object] = set()
-    for n, block in _attention(model):
+    masked = [(n, block, block.mask.bounded) for n, block in model.blocks() if block.mask is not None]
+    for n, block, bounded in masked:
         each = block.state_elements(1.0, _WHOLE)
         written = written + n * each
-        if not block.mask.bounded:
+        if not bounded:
             growing = growing + n * each
             shapes.add(_shape(block))
-    own = any(b.mask.bounded and shapes and _shape(b) not in shapes for _, b in _attention(model))
+    own = any(bounded and shapes and _shape(block) not in shapes for _, block, bounded in masked)
     return {
         "kv_elements_per_token": growing if own else written,
         "kv_elements_per_token_written": written,
@@ -132,8 +137,8 @@ def _shape(block: Block) -> tuple[str, ...]:
 def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
     """Exact FLOPs of the attention cores of all layers for one sequence, un-absorbed. [FLOP]"""
     total: Num = 0.0
-    for n, block in _attention(model):
-        total = total + 2.0 * n * block.core_width * block.mask.pairs(q_len, past)
+    for n, block in model.blocks():
+        total = total + n * block.core_flops(q_len, past)
     return total
 
 
@@ -152,19 +157,21 @@ def training_flops(model: ModelSpec, seq: Num) -> dict[str, Num]:
     """FLOPs a token, forward and backward, at sequence length `seq`, under each convention in use. [FLOP]"""
     count = parameters(model)
     full: Num = 0.0
-    for n, block in _attention(model):
-        full = full + n * 6.0 * seq * block.core_width
+    other: Num = 0.0
+    for n, block in model.blocks():
+        full = full + n * _square(block, seq)
+        other = other + n * _linear(block, seq)
     router = 6.0 * _total((n, w) for n, w in _weights(model) if w.name == "router")
-    reference = 6.0 * count["params_active_no_embedding"] + full / 2.0
+    reference = 6.0 * count["params_active_no_embedding"] + full / 2.0 + other
     megatron = reference - router
     return {
         "reference": reference,
         "6N_active": 6.0 * count["params_active_all"],
         "6N_active_no_embedding": 6.0 * count["params_active_no_embedding"],
-        "torchtitan": 6.0 * count["params_active_no_embedding"] + full,
+        "torchtitan": 6.0 * count["params_active_no_embedding"] + full + other,
         "megatron_no_mtp": megatron,
         "megatron_mtp": megatron + _mtp_flops(model, seq),
-        "verl": 6.0 * count["params_active_all"] + full / 2.0,
+        "verl": 6.0 * count["params_active_all"] + full / 2.0 + other,
     }
 
 
@@ -174,6 +181,15 @@ def _mtp_flops(model: ModelSpec, seq: Num) -> Num:
         matrices = [(1.0, w) for w in module.weights(_WHOLE) if w.inner is not None and w.name != "router"]
         total = total + 6.0 * (_total(matrices, active=True) + model.hidden_size * model.vocab_size)
         for block in module.layer:
-            if isinstance(block, Attention):
-                total = total + 3.0 * seq * block.core_width
+            total = total + _square(block, seq) / 2.0 + _linear(block, seq)
     return total
+
+
+def _square(block: Block, seq: Num) -> Num:
+    """FLOPs a token, forward and backward, of a core over all pairs of `seq` tokens. [FLOP]"""
+    return 6.0 * seq * block.core_width
+
+
+def _linear(block: Block, seq: Num) -> Num:
+    """The same of a core that is none over pairs of tokens. [FLOP]"""
+    return 3.0 * block.core_flops(seq, 0.0) / seq if block.mask is None else 0.0

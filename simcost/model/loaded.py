@@ -18,7 +18,7 @@ from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, maximum, where
 from simcost.plan import Plan
-from simcost.sharding.shard import Attention, Block, Weight
+from simcost.sharding.shard import Block, Weight
 from simcost.units import parse
 
 _STEP = parse("2 MiB", "bytes")  # bytes: large blocks are whole multiples of it
@@ -74,7 +74,7 @@ def rotary(model: ModelSpec) -> Loaded:
         return Loaded()
     widths: list[Num] = []
     for _, block in model.blocks():
-        if isinstance(block, Attention) and not any(np.array_equal(block.rotary_width, width) for width in widths):
+        if block.mask is not None and not any(np.array_equal(block.rotary_width, width) for width in widths):
             widths.append(block.rotary_width)
     return Loaded(rotary=model.base.tensor_bytes(sum(model.rotary_rows) * sum(widths, 0.0)))
 

@@ -22,7 +22,7 @@ from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
 from simcost.num import Num
 from simcost.registry import discover
-from simcost.sharding.shard import ROLES, Attention, Block
+from simcost.sharding.shard import ROLES, Block
 
 Layer = tuple[Block, ...]
 KINDS = ("attention", "ffn")  # folders of blocks that claim layers
@@ -125,7 +125,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     built = [_layer(r, layer, layers) for layer in range(layers)]
     stacks, order = _group(built)
     if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
-        isinstance(b, Attention) and b.mask.bounded for layer in built for b in layer
+        b.mask is not None and b.mask.bounded for layer in built for b in layer
     ):
         r.note("no layer slides: sliding_window, use_sliding_window and max_window_layers have no effect")
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):

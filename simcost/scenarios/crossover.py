@@ -97,7 +97,7 @@ def _absorbed(w: Workload, ffn: Num) -> Num | None:
     """The context for a single new token when MLA runs absorbed, as decode does; None without MLA."""
     wide: Num = 0.0
     for n, block in w.model.blocks():
-        wide = wide + n * getattr(block, "absorbed_core_width", 0.0)
+        wide = wide + n * block.absorbed_core_width
     if not wide:
         return None
     return ceil(ffn / (2.0 * wide))
@@ -142,10 +142,9 @@ def _weight_reads(w: Workload) -> float:
     for n, block in w.model.blocks():
         for weight in block.weights(w.plan):
             size = float(n * weight.stored_bytes(w.view.storage))
-            if weight.role == "experts":
-                held = block.n_routed_experts / w.plan.ep  # type: ignore[attr-defined]
-                k = block.num_experts_per_tok  # type: ignore[attr-defined]
-                size *= float(distinct_experts(block.n_routed_experts, k, w.phase.batch, held) / held)  # type: ignore[attr-defined]
+            if weight.role == "experts" and block.router is not None:
+                held = block.router.experts / w.plan.ep
+                size *= float(distinct_experts(block.router.experts, block.router.top_k, w.phase.batch, held) / held)
             if weight.name in ("embed_tokens", "embed_positions"):
                 size = (
                     float(w.view.storage["embedding"].tensor_bytes(w.view.batch * weight.inner))

@@ -5,12 +5,12 @@ For one operating point of a design with experts. Source: `routing/load.py`, doc
 
 from __future__ import annotations
 
-from simcost.blocks.ffn.moe import MoE
 from simcost.estimate.step import Step
 from simcost.plan import Plan
 from simcost.result import Row, number
 from simcost.routing.load import busiest_expert, busiest_rank, error, most_visited, touched, visited
 from simcost.routing.router import Routing, by_layer
+from simcost.sharding.shard import Block
 
 
 def rows(step: Step) -> list[Row]:
@@ -18,7 +18,7 @@ def rows(step: Step) -> list[Row]:
     w, found = step.workload, []
     for _, layer in w.model.stacks:
         for block in layer:
-            if isinstance(block, MoE):
+            if block.router is not None:
                 found += [_row(step, block, w.plan, routing, name) for name, routing in _layers(w.view.routing)]
     return found
 
@@ -28,10 +28,11 @@ def _layers(routing: Routing) -> list[tuple[str, Routing]]:
     return [(str(i) if len(found) > 1 else "all", one) for i, one in enumerate(found)]
 
 
-def _row(step: Step, block: MoE, plan: Plan, routing: Routing, layer: str) -> Row:
+def _row(step: Step, block: Block, plan: Plan, routing: Routing, layer: str) -> Row:
     w = step.workload
     tokens, router, spare = w.view.all_tokens, block.router, plan.redundant_experts
-    held = (block.n_routed_experts + spare) / plan.ep
+    held = block.held_experts(plan)
+    assert router is not None
     nodes = w.device.nodes(plan.ep, plan.expert_slices)
     return {
         "layer": layer, "routing": str(routing), "tokens": number(tokens),

@@ -117,13 +117,16 @@ def _cache(w: Workload, held: stages.Held) -> list[Row]:
     """What each kind of layer holds of a request of the asked length."""
     kinds, rows = held.kinds(w), list[Row]()
     for kind in kinds:
-        tokens, size = cache.held_tokens(kind, kinds, w.phase.context, w.memory), w.view.kv.tensor_bytes(kind.elements)
+        tokens, size = cache.held_tokens(kind, kinds, w.phase.context, w.memory), kind.token_bytes
         rows.append(
             {
                 "attention": kind.mask.label(), "layers": number(kind.layers), "bytes_per_token": number(size),
                 "tokens_held": number(tokens), "request_bytes_per_gpu": number(size * tokens),
             }
         )  # fmt: skip
+    fixed = cache.fixed_bytes(w.model, w.plan, held.layers, w.phase.context, w.view.kv)
+    if np.any(np.asarray(fixed) > 0.0):
+        rows.append({"attention": "none: a state", "request_bytes_per_gpu": number(fixed)})
     return rows
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol
 
 from simcost.dtypes import Dtype
 from simcost.num import Num, ceil, every, maximum, where
@@ -17,7 +17,7 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Call, Program, Serial
-from simcost.routing.router import Routing
+from simcost.routing.router import Router, Routing
 
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 
@@ -111,15 +111,67 @@ class View:
 
 
 class Block(Protocol):
-    """What every variant answers; `plan` is the shard, Plan() the whole."""
+    """What every variant answers; `plan` is the shard, Plan() the whole. `Plain` has the answers of a block that keeps nothing, attends to
+    nothing and routes nothing, so that a variant states what is its own."""
 
     kind: ClassVar[str]
     source: ClassVar[str]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]: ...
 
+    def program(self, view: View) -> Program: ...
+
+    def checks(self, plan: Plan) -> list[Check]: ...
+
+    @property
+    def mask(self) -> Mask | None:
+        """Which cached tokens a query sees; None where the state does not grow with them, or there is none."""
+        ...
+
+    @property
+    def core_width(self) -> Num:
+        """heads x (d_qk + d_v) of a core over pairs of tokens, un-absorbed; 0 where there is none."""
+        ...
+
+    @property
+    def absorbed_core_width(self) -> Num:
+        """The same of an absorbed form; 0 where there is none."""
+        ...
+
+    def core_flops(self, q_len: Num, past: Num) -> Num:
+        """FLOPs of the attention core of one sequence: `q_len` new tokens after `past` cached ones. [FLOP]"""
+        ...
+
+    @property
+    def rotary_width(self) -> Num:
+        """Elements of a head that rotate: the width of the table of cosines and sines."""
+        ...
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """Forms of equal result that a plan may choose from."""
+        ...
+
     def state_elements(self, context: Num, plan: Plan) -> Num:
-        """Cache elements of one sequence on one rank at `context` tokens."""
+        """Elements that one sequence of `context` tokens keeps on one rank."""
+        ...
+
+    def state_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
+        """The same in the format that they are kept in: `kv`, or one of the block's own. [B]"""
+        ...
+
+    @property
+    def router(self) -> Router | None:
+        """How tokens choose among its experts; None where it has none."""
+        ...
+
+    @property
+    def has_shared(self) -> bool:
+        """Whether experts stand beside the routed ones that every token passes."""
+        ...
+
+    def held_experts(self, plan: Plan) -> Num:
+        """Experts on a rank, copies of busy ones included."""
         ...
 
     def peak_elements(self, plan: Plan) -> Num:
@@ -144,15 +196,51 @@ class Block(Protocol):
         """Products of weights that engines keep beside them on one rank; `merged`: folded into the projections before and after."""
         ...
 
-    def program(self, view: View) -> Program: ...
-
-    def checks(self, plan: Plan) -> list[Check]: ...
-
 
 class Plain:
-    """Answers of a block without buffers, experts or absorbed products of its own."""
+    """Answers of a block without a state, a core, experts or buffers of its own."""
 
     __slots__ = ()
+
+    @property
+    def mask(self) -> Mask | None:
+        return None
+
+    @property
+    def core_width(self) -> Num:
+        return 0.0
+
+    @property
+    def absorbed_core_width(self) -> Num:
+        return 0.0
+
+    def core_flops(self, q_len: Num, past: Num) -> Num:
+        return 0.0 if self.mask is None else 2.0 * self.core_width * self.mask.pairs(q_len, past)
+
+    @property
+    def rotary_width(self) -> Num:
+        return 0.0
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return ()
+
+    def state_elements(self, context: Num, plan: Plan) -> Num:
+        return 0.0
+
+    def state_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
+        return kv.tensor_bytes(self.state_elements(context, plan))
+
+    @property
+    def router(self) -> Router | None:
+        return None
+
+    @property
+    def has_shared(self) -> bool:
+        return False
+
+    def held_experts(self, plan: Plan) -> Num:
+        return 0.0
 
     def peak_elements(self, plan: Plan) -> Num:
         return 0.0
@@ -168,24 +256,6 @@ class Plain:
 
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
         return 0.0
-
-
-@runtime_checkable
-class Attention(Block, Protocol):
-    """What an attention block answers besides: its mask and core, from which exact attention FLOPs follow."""
-
-    @property
-    def mask(self) -> Mask: ...
-
-    @property
-    def core_width(self) -> Num:
-        """heads x (d_qk + d_v) of the un-absorbed core."""
-        ...
-
-    @property
-    def rotary_width(self) -> Num:
-        """Elements of a head that rotate: the width of the table of cosines and sines."""
-        ...
 
 
 def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True) -> Program:

@@ -55,6 +55,10 @@ class MLA(Plain):
     def rotary_width(self) -> Num:
         return self.qk_rope_head_dim
 
+    @property
+    def forms(self) -> tuple[str, ...]:
+        return ("expanded", "absorbed")
+
     def peak_elements(self, plan: Plan) -> Num:
         """Queries, expanded keys and values, the keys joined with their rotary part, and outputs."""
         h = self.num_attention_heads / plan.tp

@@ -40,9 +40,6 @@ class Embedding(Plain):
             found.append(Weight("embed_norm", "norm", self.norm_vectors * self.hidden_size))
         return tuple(found)
 
-    def state_elements(self, context: Num, plan: Plan) -> Num:
-        return 0.0
-
     def program(self, view: View) -> Program:
         table = view.storage["embedding"]
         rows = Call(Gather(view.tokens, self.hidden_size, table, view.activation), "embed_tokens")
@@ -74,9 +71,6 @@ class Head(Plain):
         if self.bias:
             found.append(Weight("lm_head_bias", "head", ceil(self.vocab_size / plan.tp)))
         return tuple(found)
-
-    def state_elements(self, context: Num, plan: Plan) -> Num:
-        return 0.0
 
     def program(self, view: View) -> Program:
         rows, act = view.batch * view.phase.logits, view.activation

@@ -39,9 +39,6 @@ class Dense(Plain):
             found += [Weight("up_bias", "ffn", up), Weight("down_bias", "ffn", self.hidden_size)]
         return tuple(found)
 
-    def state_elements(self, context: Num, plan: Plan) -> Num:
-        return 0.0
-
     def peak_elements(self, plan: Plan) -> Num:
         return self.intermediate_size / plan.tp * (3.0 if self.gated else 2.0)
 

@@ -68,7 +68,7 @@ class MoE(Plain):
         return bool(np.any(np.asarray(self.shared_width) > 0))
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        d, held = self.hidden_size, self._held(plan)
+        d, held = self.hidden_size, self.held_experts(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
         gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
         up = f * gates
@@ -90,9 +90,6 @@ class MoE(Plain):
         if self.shared_gate:
             found.append(Weight("shared_gate", "router", 1.0, d))
         return tuple(found)
-
-    def state_elements(self, context: Num, plan: Plan) -> Num:
-        return 0.0
 
     def peak_elements(self, plan: Plan) -> Num:
         return self.shared_width / plan.tp * (3.0 if self.gated else 2.0)
@@ -177,7 +174,7 @@ class MoE(Plain):
         return where(plan.exchanges > 0.0, minimum(copies, visiting), view.tokens)
 
     def _experts(self, view: View, weight: dict[str, Weight], copies: Num, run: Num, load: Num) -> list[Program]:
-        held = self._held(view.plan)
+        held = self.held_experts(view.plan)
         x, stored, compute = view.quantised_input("experts"), view.storage["experts"], view.compute["experts"]
         packed = view.unpacked and stored.bits < compute.bits
         parts: list[Program] = []
@@ -194,8 +191,7 @@ class MoE(Plain):
                 parts.append(activation(view, copies * width, self.gated))
         return parts
 
-    def _held(self, plan: Plan) -> Num:
-        """Experts on a rank, copies of busy ones included."""
+    def held_experts(self, plan: Plan) -> Num:
         return (self.n_routed_experts + plan.redundant_experts) / plan.ep
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:

@@ -32,9 +32,6 @@ class Norm(Plain):
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         return (Weight(self.name, "norm", self.vectors * self.width),) if self.vectors else ()
 
-    def state_elements(self, context: Num, plan: Plan) -> Num:
-        return 0.0
-
     def program(self, view: View) -> Program:
         passes = 2.0 if self.residual else 1.0
         act = view.activation

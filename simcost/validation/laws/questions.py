@@ -104,7 +104,9 @@ def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
     """Weights and cache of a decode step of a dense model, at the bandwidth: nothing keeps them in a cache from step to step. [s]"""
     w = found.workload
     every = [block for _, layer in w.model.stacks for block in layer]
-    if not w.phase.decode or any(hasattr(block, "n_routed_experts") or hasattr(block, "window") for block in every):
+    if not w.phase.decode or any(
+        block.router is not None or (block.mask is not None and block.mask.bounded) for block in every
+    ):
         return np.zeros(shape)
     embedding = w.model.vocab_size * w.model.hidden_size * 2.0
     bytes_ = np.maximum(np.asarray(found.kept.held.loaded.checkpoint) - embedding, 0.0)
