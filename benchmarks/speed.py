@@ -1,6 +1,6 @@
 """Start-up and sweep speed, as ratios in one run: machines differ, ratios do not. Run by hand: python benchmarks/speed.py
 
-Bars: `simcost --help` <= 2.5x and a decode query <= 5x the wall time of `python -c "import numpy"`; 100,000 operating
+Bars: `simcost --help` <= 1.5x and a decode query <= 3.5x the wall time of `python -c "import numpy"`; 100,000 operating
 points of DeepSeek-V3 decode in one call <= 1 s; neither query loads torch, pandas or matplotlib. `plans` of DeepSeek-V3 on 64
 H800, 100,000 (plan, batch) points: >= 100,000 a second on a quiet core. As a ratio: array operations (a square root of as many
 doubles, which the same machine does beside it) that a point costs, which a busy machine moves less than the rate.

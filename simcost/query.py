@@ -7,8 +7,8 @@ looped over. A point that cannot be run is a row with its reason.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,14 @@ def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, 
                 raise
             points.append(Point(values, None, str(error)))
     return points
+
+
+def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) -> Workload:
+    """A block of a structure's points: `cut` of the values of every array axis."""
+    assert point.workload is not None
+    axes = {**query.axes, **{path: query.axes[path][each] for path, each in zip(vector, cut, strict=True)}}
+    varied = any(path.startswith("model.") for path in query.axes)
+    return _arrays(replace(query, axes=axes), point.fixed, vector, None if varied else point.workload.model)
 
 
 def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,14 @@ from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.num import Bools
-from simcost.query import Point, Query, reason, reasons
+from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
 from simcost.result import Columns, Result
 from simcost.scenarios import memory_notes, notes
 from simcost.scenarios.inputs import command, inputs
 from simcost.workload import Workload
 
+_BLOCK = 32_768  # points at a time
 _NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
@@ -47,7 +49,7 @@ def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[
     if point.workload is None:
         return point, None
     try:
-        return point, columns(query, vector, point.workload)
+        return point, columns(query, vector, point)
     except SimcostError as error:
         return replace(point, workload=None, reason=str(error)), None
 
@@ -66,30 +68,56 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
     """Columns of all points: the axes in the order asked for, feasibility, metrics."""
     shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
-    grid = np.indices(shape).reshape(len(shape), size) if shape else np.zeros((0, size), int)
-    labels: dict[str, list[Any]] = {path: [] for path in query.axes}
-    for point, _ in priced:
-        for path in query.axes:
-            values = query.axes[path]
-            labels[path] += (
-                [values[i] for i in grid[vector.index(path)].tolist()] if path in vector else [point.fixed[path]] * size
-            )
-    parts = [part for _, part in priced]
-    names = next(list(part) for part in parts if part is not None)
-    empty = {name: np.full(size, np.nan) for name in names}
+    labels = {path: _label(query, path, vector, shape, [point for point, _ in priced]) for path in query.axes}
+    found = [(point, each or {}) for point, each in priced]
+    names = next(list(each) for _, each in found if each)
     joined: dict[str, Any] = {}
     for name in names:
-        if name in ("feasible", "fits"):
-            joined[name] = np.concatenate([np.zeros(size, bool) if part is None else part[name] for part in parts])
-        elif name != "reason":
-            joined[name] = np.concatenate([empty[name] if part is None else part[name] for part in parts])
-    why = [[point.reason] * size if part is None else list(part["reason"]) for point, part in priced]
-    feasible, said = joined.pop("feasible"), [words for part in why for words in part]
+        missing = False if name in ("feasible", "fits") else np.nan
+        joined[name] = _joined(
+            [each.get(name, point.reason if name == "reason" else missing) for point, each in found], size
+        )
+    feasible, said = joined.pop("feasible"), np.array(joined.pop("reason"), object)
     _name_numbers(query, labels, feasible, said)
     return Columns(labels, feasible, said, joined)
 
 
-def _name_numbers(query: Query, labels: dict[str, list[Any]], feasible: Bools, said: list[str]) -> None:
+def _joined(parts: list[Any], size: int) -> Any:
+    """Columns of all structures, one after the other."""
+    whole = [
+        np.broadcast_to(np.asarray(part, dtype=object if isinstance(part, str) else None), (size,)) for part in parts
+    ]
+    return whole[0] if len(whole) == 1 else np.concatenate(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class _Label(Sequence[Any]):
+    """Values of an axis, each `inner` times, all of them as often as `size` takes."""
+
+    values: list[Any]
+    inner: int
+    size: int
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(self.size))]
+        if not -self.size <= index < self.size:
+            raise IndexError(index)
+        return self.values[index % self.size // self.inner % len(self.values)]
+
+
+def _label(query: Query, path: str, vector: list[str], shape: tuple[int, ...], points: list[Point]) -> _Label:
+    """What a point's row says of one axis."""
+    size = int(np.prod(shape, dtype=int))
+    if path not in vector:
+        return _Label([point.fixed[path] for point in points], size, size * len(points))
+    return _Label(query.axes[path], int(np.prod(shape[vector.index(path) + 1 :], dtype=int)), size * len(points))
+
+
+def _name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], feasible: Bools, said: Any) -> None:
     """Put numbers into the reasons of the first rows that have one, once for all rows of one plan."""
     known: dict[tuple[Any, ...], str] = {}
     for i in np.flatnonzero(~feasible)[:_NAMED]:
@@ -100,13 +128,61 @@ def _name_numbers(query: Query, labels: dict[str, list[Any]], feasible: Bools, s
         said[i] = known[key] or said[i]
 
 
-def columns(query: Query, vector: list[str], w: Workload) -> dict[str, Any]:
-    """Metrics of every point of the array axes, flat, with `feasible`, `reason` and `fits`."""
+def columns(query: Query, vector: list[str], point: Point) -> dict[str, Any]:
+    """Metrics of every point of the array axes, flat, with `feasible`, `reason` and `fits`; block after block, so that a million points
+    take the memory of their answers and little more. What is the same in all points is kept once."""
     shape = tuple(len(query.axes[path]) for path in vector)
+    size = int(np.prod(shape, dtype=int))
+    if size <= _BLOCK:
+        assert point.workload is not None
+        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape).items()}
+    found: dict[str, Any] = {}
+    start = 0
+    for cut in _blocks(shape):
+        inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
+        values = _metrics(query, part(query, point, vector, cut), inside)
+        end = start + int(np.prod(inside, dtype=int))
+        for name, value in values.items():
+            _fill(found, name, value, inside, slice(start, end), size)
+        start = end
+    return found
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
+    """Blocks of at most `_BLOCK` points, one after the other in the order of the points."""
+    first, *rest = shape
+    inner = int(np.prod(rest, dtype=int))
+    if inner > _BLOCK:
+        for i in range(first):
+            for others in _blocks(tuple(rest)):
+                yield (slice(i, i + 1), *others)
+        return
+    step = max(_BLOCK // inner, 1)
+    for i in range(0, first, step):
+        yield (slice(i, min(i + step, first)), *(slice(0, n) for n in rest))
+
+
+def _metrics(query: Query, w: Workload, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Metrics of a block of points, not yet flat."""
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
         found: dict[str, Any] = dict(answer.metrics(step, query.decode, query.price(w.device)))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
-    flat = {name: np.broadcast_to(np.asarray(value), shape).ravel() for name, value in found.items()}
-    return {"feasible": good.ravel(), "reason": why.ravel(), **flat}
+    return {"feasible": good, "reason": why, **found}
+
+
+def _flat(value: Any, shape: tuple[int, ...]) -> Any:
+    return np.broadcast_to(np.asarray(value), shape).ravel()
+
+
+def _fill(found: dict[str, Any], name: str, value: Any, shape: tuple[int, ...], where: slice, size: int) -> None:
+    """A block's values in their place; one value as long as all blocks agree."""
+    flat, known = np.asarray(value), found.get(name)
+    if flat.ndim == 0 and (known is None or (known.ndim == 0 and known == flat)):
+        found[name] = flat
+        return
+    if known is None or known.ndim == 0:
+        found[name] = np.empty(size, flat.dtype)
+        found[name][: where.start] = known
+    found[name][where] = _flat(flat, shape)

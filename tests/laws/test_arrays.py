@@ -26,7 +26,7 @@ from simcost.query import make
 from simcost.registry import discover
 from simcost.routing.load import distinct_experts, distinct_ranks
 from simcost.routing.router import Router, Routing
-from simcost.scenarios import phases
+from simcost.scenarios import phases, sweep
 
 POINTS = 5
 FORMATS = ("bf16", "fp8", "fp8_block", "mxfp4", "int4", "fp32")
@@ -250,3 +250,14 @@ def test_axes_that_change_the_structure_give_one_row_a_value(axes: dict[str, lis
             assert row["reason"]
             continue
         assert row["tpot_s"] == single.metrics["tpot_s"]
+
+
+@pytest.mark.parametrize("block", [1, 7, 40])
+def test_a_sweep_in_blocks_is_the_same_sweep(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = {"vary": {"batch": [1, 8, 64], "plan.tp": [1, 3, 8], "context": [100, 4096, 90_000, 131_072, 1_000_000]}}
+    whole = simcost.decode("mixtral-8x7b", "h100", **asked).tables["sweep"]
+    monkeypatch.setattr(sweep, "_BLOCK", block)
+    parts = simcost.decode("mixtral-8x7b", "h100", **asked).tables["sweep"]
+    assert len(parts) == len(whole) == 45
+    assert [dict(row) for row in parts] == [dict(row) for row in whole]
+    assert any(not row["feasible"] for row in whole)
