@@ -60,7 +60,7 @@ def root(count: int, rounds: int = 100) -> float:
 
 
 def main() -> None:
-    for name, arguments, bar in (("--help", ["-m", "simcost", "--help"], 2.5), ("decode", DECODE, 5.0)):
+    for name, arguments, bar in (("--help", ["-m", "simcost", "--help"], 1.5), ("decode", DECODE, 3.5)):
         middle, high = ratios(arguments)
         print(f"simcost {name}: {middle:.2f}x numpy's import (P90 {high:.2f}x, bar {bar}x)")
     points, rate, roots = plans()
