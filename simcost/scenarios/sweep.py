@@ -77,7 +77,8 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
         joined[name] = _joined(
             [each.get(name, point.reason if name == "reason" else missing) for point, each in found], size
         )
-    feasible, said = joined.pop("feasible"), np.array(joined.pop("reason"), object)
+    feasible = joined.pop("feasible")
+    said: Any = np.array(joined.pop("reason"), object)
     _name_numbers(query, labels, feasible, said)
     return Columns(labels, feasible, said, joined)
 
