@@ -55,9 +55,10 @@ def _table(name: str, given: Any, example: str) -> dict[str, Any]:
 
 
 def _decode(
-    model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None
-) -> Query:
-    phase = {"batch": batch, "context": context}
+    model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
+    prefill_tokens: Any = None, prefill_past: Any = None,
+) -> Query:  # fmt: skip
+    phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
     return make(model, hw, True, phase, _sets(sets), _axes(vary), price)
 
 
@@ -68,11 +69,15 @@ def _prefill(
     return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
 
 
-def _check_lengths(phase: str, context: Any, isl: Any, past: Any = None) -> None:
+def _check_lengths(
+    phase: str, context: Any, isl: Any, past: Any = None, prefill_tokens: Any = None, prefill_past: Any = None
+) -> None:
     """Raises SpecError for a length that only the other phase reads, and for a phase that is none."""
     if phase not in ("decode", "prefill"):
         raise SpecError(f"--phase must be decode or prefill, not {phase!r}")
-    other, foreign = ("prefill", {"isl": isl, "past": past}) if phase == "decode" else ("decode", {"context": context})
+    other, foreign = ("prefill", {"isl": isl, "past": past}) if phase == "decode" else ("decode", {
+        "context": context, "prefill-tokens": prefill_tokens, "prefill-past": prefill_past,
+    })  # fmt: skip
     for name, value in foreign.items():
         if value is not None:
             raise SpecError(f"--{name} means nothing to {phase}: leave it out, or say --phase {other}")
@@ -132,11 +137,13 @@ def decode(
     gpus: int | None = None,
     nodes: int | None = None,
     engine: str | None = None,
+    prefill_tokens: int | None = None,
+    prefill_past: int | None = None,
 ) -> Result:
-    """One decode step: `batch` sequences, each attending to `context` tokens with the new one."""
-    return phases.result(
-        _decode(model, hw, batch, context, _cluster(hw, _sets(set, engine), gpus, nodes, vary), vary, price)
-    )
+    """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: of a prompt that comes in
+    beside them on every attention replica, as engines mix them, after `prefill_past` cached ones."""
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes, vary)
+    return phases.result(_decode(model, hw, batch, context, sets, vary, price, prefill_tokens, prefill_past))
 
 
 def prefill(
@@ -179,15 +186,18 @@ def compare(
 def explain(
     model: str, hw: str, phase: str = "decode", batch: int = 1, context: int | None = None, isl: int | None = None,
     past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None,
+    nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None,
 ) -> Result:  # fmt: skip
-    """Every op of one step of `phase`: "decode" takes `context` (default 4096), "prefill" takes `isl` (4096) and `past` (0)."""
-    _check_lengths(phase, context, isl, past)
+    """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
+    `past` (0)."""
+    _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     from simcost.scenarios import explain as scenario
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if phase == "decode":
-        return scenario.result(_decode(model, hw, batch, _or(context, _LENGTH), sets, None, price))
+        return scenario.result(
+            _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
+        )
     return scenario.result(_prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price))
 
 

@@ -15,7 +15,7 @@ from simcost.errors import SpecError, nearest
 from simcost.hardware.engine_terms import VERSION, known_settings
 from simcost.plan import CHOICES, COUNTS, Plan
 
-PHASE = ("batch", "context", "isl", "past", "chunk", "routing")
+PHASE = ("batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past", "routing")
 _ENGINE = "engine"
 _ROOTS = ("model", "hw", "plan", "phase", _ENGINE)
 _PLAN = tuple(f.name for f in fields(Plan))

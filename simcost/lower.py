@@ -117,6 +117,7 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
         or plan.cuda_graph != "on"
         or not has_experts(model)
         or not phase.decode
+        or phase.beside
     ):
         return []
     reason = (

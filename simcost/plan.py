@@ -8,7 +8,7 @@ follows: dp_attention = ep/(tp·cp), at least 1; etp is the rest. Source: Megatr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from simcost.errors import Infeasible
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
@@ -99,12 +99,24 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Tokens:
+    """A group of sequences that go through a forward alike: `batch` in all, each with `q_len` new tokens after `past` cached ones, of which
+    `logits` rows need the head."""
+
+    batch: Num
+    q_len: Num
+    past: Num
+    logits: Num = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
     and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
     in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts.
     `chunk`: a prefill passes so many tokens of a sequence at a time. `decode`: sequences go on token by token, as engines hold in
-    a CUDA graph; a prefill of one token is none."""
+    a CUDA graph; a prefill of one token is none. `beside`: further groups of tokens in the same forward: linear layers run on the
+    sum of all, attention cores group by group (an engine's mixed step: decode, and a chunk of a prompt beside it)."""
 
     batch: Num
     q_len: Num
@@ -114,6 +126,18 @@ class Phase:
     routing: Routing = RANDOM
     chunk: Num | None = None
     decode: bool = False
+    beside: tuple[Tokens, ...] = ()
+
+    @property
+    def groups(self) -> tuple[Phase, ...]:
+        """Every group of tokens as a phase of its own; those beside the first are prompts."""
+        if not self.beside:
+            return (self,)
+        others = tuple(
+            replace(self, batch=g.batch, q_len=g.q_len, past=g.past, logits=g.logits, decode=False, beside=())
+            for g in self.beside
+        )
+        return (replace(self, beside=()), *others)
 
     @property
     def context(self) -> Num:

@@ -22,12 +22,13 @@ from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
-from simcost.plan import COUNTS, Phase, Plan
+from simcost.plan import COUNTS, Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
 from simcost.workload import Workload, build
 
-_FROM_ZERO = ("past", "redundant_experts")
+DECODE = ("batch", "context", "prefill_tokens", "prefill_past", "routing")
+_FROM_ZERO = ("past", "prefill_past", "redundant_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def make(
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
-    usable = ("batch", "context", "routing") if decode else ("batch", "isl", "past", "chunk", "routing")
+    usable = DECODE if decode else ("batch", "isl", "past", "chunk", "routing")
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == "phase" and key not in usable:
@@ -98,17 +99,28 @@ def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> An
 
 def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
     def count(key: str, default: float | None, least: int) -> Any:
-        value = values.get(key, default)
+        value = default if values.get(key) is None else values[key]
         if value is None:
-            raise SpecError(f"missing --{key}")
+            raise SpecError(f"missing --{key.replace('_', '-')}")
         return value if isinstance(value, np.ndarray) else grammar.count(key, value, least)
 
     batch, routing = count("batch", 1, 1), _routing(values.get("routing"))
     if query.decode:
         # Every pipeline stage works on its own part of the batch.
-        return Phase(batch, 1.0, count("context", None, 1) - 1.0, microbatches=plan.pp, routing=routing, decode=True)
+        beside = _prompt(plan, count("prefill_tokens", 0, 0), count("prefill_past", 0, 0))
+        past = count("context", None, 1) - 1.0
+        return Phase(batch, 1.0, past, microbatches=plan.pp, routing=routing, decode=True, beside=beside)
     chunk = None if values.get("chunk") is None else count("chunk", None, 1)
     return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk)
+
+
+def _prompt(plan: Plan, tokens: Num, past: Num) -> tuple[Tokens, ...]:
+    """A chunk of one prompt on every attention replica, in every micro-batch. Raises SpecError for a past without a chunk."""
+    if np.any(np.asarray(tokens) < 1.0):
+        if np.any(np.asarray(tokens) > 0.0) or np.any(np.asarray(past) > 0.0):
+            raise SpecError("prefill_past says what came before a chunk: it needs prefill_tokens of at least 1")
+        return ()
+    return (Tokens(plan.replicas * plan.copies * plan.pp, tokens, past),)
 
 
 def _routing(stated: Any) -> Routing:

@@ -107,15 +107,16 @@ def show_memory(
 
 @app.command()
 def decode(
-    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
+    set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
     from simcost import api, grammar
 
     result = api.decode(
-        model, hw, batch, context, grammar.assignments(set or [], engine), grammar.axes(vary or []), price, gpus, nodes
-    )
+        model, hw, batch, context, grammar.assignments(set or [], engine), grammar.axes(vary or []), price, gpus, nodes,
+        prefill_tokens=prefill_tokens, prefill_past=prefill_past,
+    )  # fmt: skip
     return emit(result, format, output, strict)
 
 
@@ -161,15 +162,17 @@ def compare(
 @app.command()
 def explain(
     model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
-    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
+    prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
     from simcost import api, grammar
 
     result = api.explain(
-        model, hw, phase, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes
-    )
+        model, hw, phase, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
+        prefill_tokens=prefill_tokens, prefill_past=prefill_past,
+    )  # fmt: skip
     return emit(result, format, output, strict)
 
 

@@ -30,6 +30,16 @@ Batch = Annotated[int, typer.Option("--batch", help="Sequences in all, over all 
 Context = Annotated[int, typer.Option("--context", help="Tokens that the new token attends to, itself included.")]
 Isl = Annotated[int, typer.Option("--isl", help="New tokens a sequence (input sequence length).")]
 Past = Annotated[int, typer.Option("--past", help="Tokens already in the cache (chunked prefill).")]
+PrefillTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--prefill-tokens",
+        help="A mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica.",
+    ),
+]
+PrefillPast = Annotated[
+    int | None, typer.Option("--prefill-past", help="Tokens of that prompt that are cached already; default 0.")
+]
 # Where --phase chooses: None tells a length that was not given from one that the other phase would pass over.
 OfDecode = Annotated[
     int | None,

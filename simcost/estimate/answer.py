@@ -5,6 +5,8 @@ Most likely to be wrong: energy, of devices that draw their TDP all the time. So
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from simcost.cost import price
@@ -26,6 +28,9 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
     steady = seconds if decode else step.slowest.seconds
     kind = "output" if decode else "input"
     flops = flops_per_token(w)
+    whole = flops * tokens
+    for group in w.phase.groups[1:]:
+        whole = whole + flops_per_token(replace(w, phase=group)) * group.batch * group.q_len
     peak = w.device.peak(w.view.compute["experts"].peak)
     low, high = interval(cost)
     name = "tpot" if decode else "ttft"
@@ -39,13 +44,17 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
     }
     if decode:
         found["output_tokens_per_s_per_user"] = 1.0 / seconds
+    if w.phase.beside:
+        prompt: Num = sum(group.batch * group.q_len for group in w.phase.beside)
+        found["input_tokens_per_s"] = prompt / steady
+        found["input_tokens_per_s_per_gpu"] = prompt / steady / devices
     if usd_per_hour is not None:
         found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(steady, tokens, devices, usd_per_hour)
     if w.device.tdp is not None:
         found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(steady, tokens, devices, w.device.tdp)
     found |= {
         "flops_per_token": flops,
-        "mfu": flops * tokens / steady / (devices * peak),
+        "mfu": whole / steady / (devices * peak),
         "gpus": devices,
         **memory.metrics(step.kept),
     }

@@ -98,7 +98,7 @@ def _which(w: Workload) -> tuple[Index, Index] | None:
     """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches]; None elsewhere, and
     where all differ."""
     count = np.shape(w.plan.tp)
-    if len(count) != 2 or count[1] != 1 or np.shape(w.phase.batch)[:1] != (1,):
+    if w.phase.beside or len(count) != 2 or count[1] != 1 or np.shape(w.phase.batch)[:1] != (1,):
         return None
     told = np.column_stack([np.broadcast_to(np.asarray(value, np.float64), count) for value in _told(w)])
     _, first, at = np.unique(told, axis=0, return_index=True, return_inverse=True)

@@ -61,8 +61,16 @@ def _memory(w: Workload, held: stages.Held, peak: Peak, batch: Num, starting: bo
     if w.plan.cuda_graph == "on":
         graphs = activations.graph_bytes(held.all_layers, lower.has_experts(w.model), terms)
     most = peak.bytes_of(tokens, held.samples, sampled)
-    cached = local * held.sequence(w, w.phase.context)
+    cached = local * held.sequence(w, w.phase.context) + _prompts(w, held)
     return shares.shared_out(w.device.capacity, held.loaded.total, most, _exchange(w), graphs, cached, terms)
+
+
+def _prompts(w: Workload, held: stages.Held) -> Num:
+    """The caches of prompts that come in beside a decode step. [B]"""
+    total: Num = 0.0
+    for group in w.phase.groups[1:]:
+        total = total + stages.sequences(w, group.batch) * held.sequence(w, group.context)
+    return total
 
 
 def _exchange(w: Workload) -> Num:
@@ -71,14 +79,18 @@ def _exchange(w: Workload) -> Num:
     mode = w.plan.all_to_all
     if mode in ("nccl", "nvlink") or (mode == "auto" and rack):
         return 0.0
-    low_latency = mode == "low_latency" or (mode == "auto" and w.phase.decode)
+    low_latency = mode == "low_latency" or (mode == "auto" and w.phase.decode and not w.phase.beside)
     return activations.exchange_bytes(w.model, w.plan, w.view.activation, low_latency, w.memory)
 
 
 def _rows(w: Workload, batch: Num) -> Num:
     """Rows of a step on one rank."""
     q_len = w.phase.q_len if w.phase.chunk is None else minimum(w.phase.chunk, w.phase.q_len)
-    return ceil(busiest(batch, w.plan.replicas * w.plan.copies * w.phase.microbatches) * q_len / w.plan.cp)
+    parts = w.plan.replicas * w.plan.copies * w.phase.microbatches
+    rows = ceil(busiest(batch, parts) * q_len / w.plan.cp)
+    for group in w.phase.beside:
+        rows = rows + ceil(busiest(group.batch, parts) * group.q_len / w.plan.cp)
+    return rows
 
 
 def pool_tokens(kept: Kept) -> Num:
@@ -128,10 +140,10 @@ def max_context(kept: Kept) -> Num:
     batch = stages.sequences(w)
 
     def longest(held: stages.Held) -> Num:
-        pool, kinds = shared_out(w, held, kept.peak).pool, held.kinds(w)
+        pool, kinds, prompts = shared_out(w, held, kept.peak).pool, held.kinds(w), _prompts(w, held)
 
         def fits(context: Num) -> Num:
-            return 1.0 * (batch * held.sequence(w, context, kinds) <= pool)
+            return 1.0 * (batch * held.sequence(w, context, kinds) + prompts <= pool)
 
         return shares.largest(fits, 0.0 * (pool + batch))
 

@@ -12,7 +12,7 @@ from simcost.result import Result
 COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
-_PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk")
+_PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past")
 _FORMATS = {
     "weight_dtype": "weights",
     "compute_dtype": "compute",

@@ -26,9 +26,12 @@ def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | Non
     if plan.all_to_all != "auto":
         return _both_ways(view, router, hidden, x, plan.all_to_all)
     # Normal kernels wait for counts on the host, so no CUDA graph can hold them: engines decode by the other kind.
-    if plan.cuda_graph == "on" and view.phase.decode:
+    decode = (
+        view.phase.decode and not view.phase.beside
+    )  # with a prompt's tokens beside them engines exchange as in prefill
+    if plan.cuda_graph == "on" and decode:
         return _both_ways(view, router, hidden, x, "low_latency", True)
-    if not view.phase.decode:
+    if not decode:
         return _both_ways(view, router, hidden, x, "normal", True)
     return Choice(
         tuple((mode, _both_ways(view, router, hidden, x, mode, True)) for mode in ("normal", "low_latency")), "All2All"

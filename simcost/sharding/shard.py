@@ -19,6 +19,7 @@ from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Call, Program, Serial
 from simcost.routing.router import Router, Routing
 
+BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step begin with
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 
 
@@ -77,14 +78,28 @@ class View:
         return self.core_compute or self.activation
 
     @property
+    def groups(self) -> tuple[View, ...]:
+        """The same of each group of tokens alone: what an attention core sees."""
+        return tuple(replace(self, phase=phase) for phase in self.phase.groups) if self.phase.beside else (self,)
+
+    @property
     def batch(self) -> Num:
-        """Sequences of a micro-batch on the busiest attention replica."""
+        """Sequences of a micro-batch on the busiest attention replica, of the first group."""
         return busiest(self.phase.batch, self.plan.replicas * self.plan.copies * self.phase.microbatches)
 
     @property
     def tokens(self) -> Num:
         """Rows that a linear layer of one rank sees; context parallelism shares them out."""
+        if self.phase.beside:
+            return sum((group.tokens for group in self.groups[1:]), self.groups[0].tokens)
         return ceil(self.batch * self.phase.q_len / self.plan.cp)
+
+    @property
+    def head_rows(self) -> Num:
+        """Rows of which the head makes logits."""
+        if self.phase.beside:
+            return sum((group.head_rows for group in self.groups[1:]), self.groups[0].head_rows)
+        return self.batch * self.phase.logits
 
     @property
     def own_tokens(self) -> Num:
@@ -94,6 +109,8 @@ class View:
     @property
     def all_tokens(self) -> Num:
         """Tokens of a micro-batch of all replicas of one copy together: what the experts see."""
+        if self.phase.beside:
+            return sum((group.all_tokens for group in self.groups[1:]), self.groups[0].all_tokens)
         return busiest(self.phase.batch, self.plan.copies * self.phase.microbatches) * self.phase.q_len
 
     @property

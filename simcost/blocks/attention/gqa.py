@@ -20,7 +20,7 @@ from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
 from simcost.sharding import context as cp
-from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
+from simcost.sharding.shard import BESIDE, Plain, View, Weight, enter, leave, linear
 
 QK_NORMS = ("none", "head", "full", "weightless")
 LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads
@@ -106,6 +106,19 @@ class GQA(Plain):
         parts: list[Program] = [*enter(view, self.hidden_size), linear(view, qkv, rows)]
         if self.qk_norm != "none":
             parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
+        rope = Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act)
+        parts += [
+            Call(rope, "rope"),
+            *(self._core(group, BESIDE if i else "") for i, group in enumerate(view.groups)),
+            linear(view, o, rows),
+            leave(view, self.hidden_size),
+        ]
+        return Serial(tuple(parts), "attention")
+
+    def _core(self, view: View, whose: str) -> Program:
+        """The write of keys and values and the core, one call of an engine, of one group of tokens."""
+        h, kv = self.heads(view.plan)
+        rows, act = view.tokens, view.activation
         q, k_v, out = (
             h * self.head_dim,
             cp.copies(view.plan, kv) * (self.head_dim + self.v_head_dim),
@@ -118,13 +131,12 @@ class GQA(Plain):
             self.v_head_dim, at.mask, act, view.kv, view.core,
         )  # fmt: skip
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
-        parts += [
-            Call(Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act), "rope"),
-            cp.around(view, Serial((Call(write, "kv write"), Call(core, "core")), kernel="attention"), wire, self.mask),
-            linear(view, o, rows),
-            leave(view, self.hidden_size),
-        ]  # fmt: skip
-        return Serial(tuple(parts), "attention")
+        return cp.around(
+            view,
+            Serial((Call(write, f"{whose}kv write"), Call(core, f"{whose}core")), kernel="attention"),
+            wire,
+            self.mask,
+        )
 
 
 def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:

@@ -20,7 +20,7 @@ from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Choice, Program, Serial
 from simcost.sharding import context as cp
-from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
+from simcost.sharding.shard import BESIDE, Plain, View, Weight, enter, leave, linear
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +114,18 @@ class MLA(Plain):
         return context * cp.copies(plan, 1.0) / plan.cp * self.latent
 
     def program(self, view: View) -> Program:
-        forms = {"expanded": self._expanded(view), "absorbed": self._absorbed(view)}
-        chosen = view.plan.mla_form
-        core: Program = forms[chosen] if chosen != "auto" else Choice(
-            tuple(forms.items()), "MLA form", view.phase.q_len <= 1.0
-        )  # fmt: skip
+        cores = tuple(self._form(group, BESIDE if i else "") for i, group in enumerate(view.groups))
         o = linear(view, self._weight(view, "o_proj"), view.tokens)
-        parts = (*enter(view, self.hidden_size), *self._projections(view), core, o, leave(view, self.hidden_size))
+        parts = (*enter(view, self.hidden_size), *self._projections(view), *cores, o, leave(view, self.hidden_size))
         return Serial(parts, "attention")
+
+    def _form(self, view: View, whose: str = "") -> Program:
+        """The core of one group of tokens, in the form that the plan asks for, or in the cheaper one."""
+        forms = {"expanded": self._expanded(view, whose), "absorbed": self._absorbed(view, whose)}
+        chosen = view.plan.mla_form
+        if chosen != "auto":
+            return forms[chosen]
+        return Choice(tuple(forms.items()), f"{whose}MLA form", view.phase.q_len <= 1.0)
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -138,23 +142,23 @@ class MLA(Plain):
         q_norm = Call(Stream("norm", rows * self.q_lora_rank, 1.0, 1.0, 4.0, act, act), "q_a_norm")
         return down, q_norm, linear(view, self._weight(view, "q_b_proj"), rows), kv_norm
 
-    def _core(self, view: View, core: AttentionCore) -> Program:
+    def _core(self, view: View, core: AttentionCore, whose: str) -> Program:
         """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
         rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
-        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), "q rope")
+        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), f"{whose}q rope")
         latents = cp.copies(view.plan, 1.0) * self.latent
-        write = Call(Stream("cache write", rows * latents, 1.0, 1.0, 3.0, act, view.kv), "latent rope + write")
+        write = Call(Stream("cache write", rows * latents, 1.0, 1.0, 3.0, act, view.kv), f"{whose}latent rope + write")
         wire = cp.Wire(
             act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(latents), act.tensor_bytes(heads * core.d_v)
         )
-        return cp.around(view, Serial((rope, write, Call(core, "core")), kernel="attention"), wire, self.mask)
+        return cp.around(view, Serial((rope, write, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
 
-    def _expanded(self, view: View) -> Program:
+    def _expanded(self, view: View, whose: str) -> Program:
         at, act = cp.at(view, self.mask), view.activation
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
         mine = replace(up, out=up.out / at.head_parts)
-        expand = linear(view, mine, at.batch * at.context, "kv_b_proj (expand)")
+        expand = linear(view, mine, at.batch * at.context, f"{whose}kv_b_proj (expand)")
         core = AttentionCore(
             at.batch,
             at.q_len,
@@ -168,9 +172,9 @@ class MLA(Plain):
             act,
             act,
         )
-        return Serial((expand, self._core(view, core)))
+        return Serial((expand, self._core(view, core, whose)))
 
-    def _absorbed(self, view: View) -> Program:
+    def _absorbed(self, view: View, whose: str) -> Program:
         at, act, heads = cp.at(view, self.mask), view.activation, self.num_attention_heads / view.plan.tp
         core = AttentionCore(
             at.batch, at.q_len, at.past, heads / at.head_parts, 1.0, self.latent, self.kv_lora_rank, at.mask, act, view.kv,
@@ -178,9 +182,9 @@ class MLA(Plain):
         )  # fmt: skip
         return Serial(
             (
-                self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, "absorb k into q"),
-                self._core(view, core),
-                self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, "absorb v into o"),
+                self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, f"{whose}absorb k into q"),
+                self._core(view, core, whose),
+                self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, f"{whose}absorb v into o"),
             )
         )
 

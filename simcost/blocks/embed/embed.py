@@ -73,7 +73,7 @@ class Head(Plain):
         return tuple(found)
 
     def program(self, view: View) -> Program:
-        rows, act = view.batch * view.phase.logits, view.activation
+        rows, act = view.head_rows, view.activation
         logits = rows * ceil(self.vocab_size / view.plan.tp)
         gathered = act.tensor_bytes(rows * self.vocab_size)
         return Serial(
