@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, overload
 
+from simcost import metrics, units
+
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
@@ -17,6 +19,11 @@ def number(value: Any) -> float | int | None:
     if scalar != scalar or scalar in (float("inf"), float("-inf")):
         return None
     return int(scalar) if scalar == int(scalar) and abs(scalar) < 2**53 else scalar
+
+
+def _units(rows: Sequence[Row]) -> dict[str, str]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: symbol for name in names if (symbol := units.symbol(metrics.unit(name)))}
 
 
 class Columns(Sequence[Row]):
@@ -81,12 +88,14 @@ class Result:
         return [{"table": name, **row} for name, rows in self.tables.items() for row in rows]
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The JSON document; `units`: SI unit of every metric and column that has one."""
+        rows = self.rows
         return {
             "schema_version": SCHEMA_VERSION,
             "inputs": self.inputs,
             "metrics": self.metrics,
-            "rows": self.rows,
+            "units": _units([self.metrics, *rows]),
+            "rows": rows,
             "warnings": list(self.warnings),
             "references": list(self.references),
         }

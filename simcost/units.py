@@ -41,6 +41,10 @@ PLAUSIBLE = {
     "count": (1.0, 1e7),
     "fraction": (1e-6, 1.0),
 }
+_SYMBOLS = {
+    "bytes": "B", "memory": "B", "bytes_per_s": "B/s", "flops": "FLOP", "flops_per_s": "FLOP/s", "hertz": "Hz", "watts": "W", "seconds": "s", "rate": "1/s",
+    "usd": "USD", "usd_per_hour": "USD/h", "joules": "J", "fraction": "fraction", "count": "count", "parameters": "count",
+}  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
 
@@ -66,6 +70,11 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
     if not math.isfinite(result) or result <= 0:
         raise UnitError(f"{where}: {text!r} must be finite and greater than 0")
     return result
+
+
+def symbol(dimension: str) -> str:
+    """Unit of an SI value; "" for what has none."""
+    return _SYMBOLS.get(dimension, "")
 
 
 def _with_unit(value: float, dimension: str) -> str:

@@ -8,27 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from simcost import metrics
 from simcost.cost.cost import Cost, tied
 from simcost.estimate import step as steps
 from simcost.num import Array, Bools
 
-# Metrics that are as uncertain as the time of a step, or in prefill of its slowest pipeline stage; others are exact.
-_TIME = ("tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_user")
-_RATE = (
-    "output_tokens_per_s", "output_tokens_per_s_per_gpu", "input_tokens_per_s", "input_tokens_per_s_per_gpu", "mfu",
-    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "joules_per_output_token_assumed",
-    "joules_per_input_token_assumed",
-)  # fmt: skip
-
 
 def behind(step: steps.Step, decode: bool, metric: str) -> Cost:
     """The cost whose error a metric has."""
-    return step.cost if decode or metric in _TIME else step.slowest
+    return step.cost if decode or metrics.error(metric) == "step" else step.slowest
 
 
 def with_first(cost: Cost, metric: str, values: Array) -> Bools:
     """Which points [n] have a metric that is tied with the first one's; equal ones where it is exact. `cost`: behind it, arrays [n]."""
-    if metric not in _TIME + _RATE:
+    if not metrics.error(metric):
         return np.asarray(values == values[0])
     with np.errstate(all="ignore"):
         found = tied(cost, cost.each(lambda value: np.asarray(value)[:1]), values / values[0])

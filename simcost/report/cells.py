@@ -1,55 +1,14 @@
-"""A number as people read it, by the unit at the end of its name."""
+"""A number as people read it, by the unit of its metric."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from simcost import metrics
 from simcost.result import Row
 from simcost.units import show
 
-_SUFFIX = (
-    ("flops_per_s", "flops_per_s"),
-    ("bytes_per_s", "bytes_per_s"),
-    ("tokens_per_s", "rate"),
-    ("tokens_per_s_per_gpu", "rate"),
-    ("tokens_per_s_per_user", "rate"),
-    ("_s", "seconds"),
-    ("flops", "flops"),
-    ("memory_bytes", "memory"),
-    ("bytes", "bytes"),
-    ("_bytes_read_per_gpu", "bytes"),
-    ("bytes_per_gpu", "memory"),
-    ("_bytes_per_token", "bytes"),
-    ("flops_per_token", "flops"),
-    ("usd_per_hour", "usd"),
-    ("_w", "watts"),
-)
-_PARTS = (
-    ("usd_per_million", "usd"),
-    ("flops_per_token_at", "flops"),
-    ("joules_per", "joules"),
-    ("params_", "parameters"),
-    ("share", "fraction"),
-    ("error", "fraction"),
-    ("coverage", "fraction"),
-    ("half_width", "fraction"),
-    ("bias", "fraction"),
-)
-
-
-def unit_of(name: str) -> str:
-    """The dimension that a metric or column name ends in; "" for plain numbers and text."""
-    if name == "width_over_error":
-        return ""
-    for part, dimension in _PARTS:  # a time is one whatever the design in its name is called
-        if part in name and not name.endswith("_s"):
-            return dimension
-    if name in ("mfu", "attention_share"):
-        return "fraction"
-    for suffix, dimension in _SUFFIX:
-        if name.endswith(suffix):
-            return dimension
-    return ""
+_PLAIN = (metrics.NUMBER, metrics.TEXT, metrics.FLAG, "count")
 
 
 def cell(name: str, value: Any) -> str:
@@ -62,10 +21,10 @@ def cell(name: str, value: Any) -> str:
         return value
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    dimension = unit_of(name)
+    dimension = metrics.unit(name)
     if dimension == "rate":
         return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
-    if dimension:
+    if dimension not in _PLAIN:
         return show(float(value), dimension)
     if name == "value":
         return f"{value:.4g}"
@@ -95,7 +54,7 @@ def title(name: str) -> str:
         return _TITLES[name]
     words = name
     for suffix in ("_bytes_per_s", "_flops_per_s", "_s", "_bytes", "_w"):
-        if unit_of(name) not in ("rate", "") and words.endswith(suffix) and words != suffix:
+        if metrics.unit(name) != "rate" and words.endswith(suffix) and words != suffix:
             words = words[: -len(suffix)]
             break
     words = words.replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")

@@ -10,6 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from simcost import metrics
 from simcost.report import curves, question, refusals
 from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
@@ -47,10 +48,7 @@ _FIRST = {
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
-    "sweep": (
-        "fits", "ttft_s", "tpot_s", "speed_of_light_s", "input_tokens_per_s_per_gpu", "output_tokens_per_s_per_gpu",
-        "usd_per_million_input_tokens", "usd_per_million_output_tokens", "max_batch", "max_context", "memory_used_bytes_per_gpu",
-    ),
+    "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
     "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, metrics
 from simcost.cost.cost import BASES, Cost, tied
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
@@ -23,11 +23,6 @@ from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes,
 from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
-_OF_PREFILL = ("ttft_s", "ttft_low_s", "ttft_high_s", "input_tokens_per_s_per_gpu", "usd_per_million_input_tokens")
-_OF_DECODE = (
-    "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s_per_gpu", "usd_per_million_output_tokens", "max_batch",
-    "max_context",
-)  # fmt: skip
 
 
 def result(models: list[str], decode: Query, prefill: Query) -> Result:
@@ -138,9 +133,10 @@ def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str) 
     output = answer.metrics(answers["decode"], True, question.price(w.device))
     entry = answer.metrics(answers["prefill"], False, question.price(w.device))
     found = {"prefill_batch": answers["prefill"].workload.phase.batch}
-    found |= {name: entry[name] for name in _OF_PREFILL if name in entry}
+    shown = metrics.of_compare()
+    found |= {name: entry[name] for name in shown if name in entry and name not in output}
     found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
-    found |= {name: output[name] for name in _OF_DECODE if name in output}
+    found |= {name: output[name] for name in shown if name in output}
     found["decode_speed_of_light_s"] = output["speed_of_light_s"]
     for name in ("memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", *(f"share_{b}" for b in BASES)):
         found[name] = output[name]
@@ -191,15 +187,11 @@ def _differences(terms: dict[str, dict[str, float]], designs: list[str]) -> list
 def _winners(designs: list[Row]) -> dict[str, object]:
     """The best design of each headline number."""
     found: dict[str, object] = {"designs": len(designs)}
-    for name, pick in (
-        ("tpot_s", min),
-        ("ttft_s", min),
-        ("usd_per_million_output_tokens", min),
-        ("kv_bytes_per_token", min),
-    ):
+    for name in metrics.least():
         rows = [row for row in designs if row.get(name) is not None]
         if rows:
-            found[f"best_{name}"] = pick(rows, key=lambda row, key=name: row[key])["design"]  # type: ignore[misc]
+            least = min(row[name] for row in rows)
+            found[f"best_{name}"] = next(row["design"] for row in rows if row[name] == least)
     return found
 
 

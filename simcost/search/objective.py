@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost import metrics
 from simcost.errors import SpecError, nearest
 from simcost.estimate import answer
 from simcost.num import Array
@@ -19,17 +20,6 @@ from simcost.workload import Workload
 
 EACH = 2**14  # sequences a device
 _LONG_S = 10.0  # a limit above it is rather a slip of the unit
-# Which way is better; what stands in neither (shares of a whole, sizes of the question) ranks nothing.
-MORE = (
-    "output_tokens_per_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s",
-    "input_tokens_per_s_per_gpu", "mfu", "max_batch", "max_concurrency", "kv_pool_tokens", "kv_pool_bytes_per_gpu", "share_measured",
-)  # fmt: skip
-LESS = (
-    "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "speed_of_light_s",
-    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "joules_per_output_token_assumed",
-    "joules_per_input_token_assumed", "weight_bytes_per_gpu", "kv_bytes_per_gpu", "activation_bytes_per_gpu",
-    "memory_used_bytes_per_gpu", "memory_short_bytes_per_gpu", "share_wire", "share_overhead", "share_assumed",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +48,17 @@ def limit(option: str, stated: float | str) -> tuple[float, str]:
 
 def worth(metric: str, values: Array) -> Array:
     """More is better."""
-    return np.asarray(-values if metric in LESS else values, np.float64)
+    known = metrics.find(metric)
+    return np.asarray(-values if known and known.better == "less" else values, np.float64)
 
 
 def check(metric: str, known: list[str], phase: str) -> None:
     """Raises SpecError for a metric that is none, or that ranks nothing."""
     if metric not in known:
         raise SpecError(f"--metric {metric}: not a metric of {phase}{nearest(metric, known)}")
-    if metric not in MORE + LESS:
-        ranks = ", ".join(name for name in MORE + LESS if name in known)
+    ranking = metrics.ranking()
+    if metric not in ranking:
+        ranks = ", ".join(name for name in ranking if name in known)
         raise SpecError(f"--metric {metric}: neither more nor less of it is better; what ranks plans: {ranks}")
 
 

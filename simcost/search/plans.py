@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar, lower
+from simcost import grammar, lower, metrics
 from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
 from simcost.estimate import answer, ties
@@ -35,10 +35,6 @@ MOST = 20_000  # plans
 # Points at a time: larger parts leave the processor's cache. Parts side by side are no faster: threads of short operations wait for each
 # other.
 _PART = 32768
-_SHOWN = (
-    "tpot_s", "tpot_low_s", "tpot_high_s", "ttft_s", "ttft_low_s", "ttft_high_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu",
-    "usd_per_million_output_tokens", "usd_per_million_input_tokens", "mfu", "memory_used_bytes_per_gpu", "max_batch",
-)  # fmt: skip
 
 
 def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
@@ -109,7 +105,7 @@ def _priced(
     # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
     parts = np.array_split(runs, -(-len(runs) * len(every) // _PART))
     found = [_part(query, _built(query, model, device, fixed, table[part], every), wish.metric) for part in parts]
-    kept = {wish.metric, *wish.limits, *_SHOWN, "memory_short_bytes_per_gpu"} & found[0].values.keys()
+    kept = {wish.metric, *wish.limits, *metrics.of_plans(), "memory_short_bytes_per_gpu"} & found[0].values.keys()
 
     def whole(values: list[Num]) -> Array:
         all_ = np.zeros((len(table), len(every)))
@@ -190,12 +186,12 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
         "batches": tried.tolist(),
     }  # fmt: skip
     asked.pop("batch", None)
-    metrics = {
+    counted = {
         "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
     }  # fmt: skip
     said = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
     return Result(
-        "plans", asked, metrics, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
+        "plans", asked, counted, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
         bool(runs.any()),
     )  # fmt: skip
 
@@ -240,5 +236,6 @@ def _row(
         return row | {"reason": reason}
     row["batch"] = int(_tried(wish)[best])
     row["best_or_tied"] = tied
-    columns = dict.fromkeys((wish.metric, *wish.limits, *(name for name in _SHOWN if name in found)))
+    shown = (name for name in metrics.of_plans() if name in found)
+    columns = dict.fromkeys((wish.metric, *wish.limits, *shown))
     return row | {name: number(found[name][i, best]) for name in columns}

@@ -43,7 +43,7 @@ COMMANDS = {
     "calibrate transfer": ["calibrate", "transfer", "gb200", "--from", "b200"],
     "validate kernels": ["validate", "kernels", "h800"],
 }
-KEYS = ["schema_version", "inputs", "metrics", "rows", "warnings", "references"]
+KEYS = ["schema_version", "inputs", "metrics", "units", "rows", "warnings", "references"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -16,12 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from simcost import query
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.model import load as models
 from simcost.model.spec import from_config
-from simcost.scenarios import phases
 
 ROOT = Path(__file__).resolve().parents[2]
 THEORY, HOWTO = ROOT / "docs" / "theory", ROOT / "docs" / "howto"
@@ -116,23 +114,6 @@ assert count.kv_elements(plain)["kv_elements_per_token"] == 65536
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-
-
-@pytest.mark.parametrize("decode", [True, False], ids=["decode", "prefill"])
-def test_glossary_names_every_metric(decode: bool) -> None:
-    phase = {"batch": 4, "context": 512} if decode else {"batch": 4, "isl": 512}
-    result = phases.result(query.make("deepseek-v3", "h200", decode, phase, {"plan.tp": 8}, {}, 1.0))
-    said = set(re.findall(r"`([a-z0-9_]+)`", GLOSSARY.read_text(encoding="utf-8")))
-    assert sorted(set(result.metrics) - said) == []
-
-
-def test_glossary_names_every_metric_of_the_comparisons() -> None:
-    from simcost import api
-
-    said = set(re.findall(r"`([a-z0-9_]+)`", GLOSSARY.read_text(encoding="utf-8")))
-    names = ["deepseek-v3", "mixtral-8x7b"]
-    results = [api.crossover("deepseek-v3"), api.compare(names, "h200", set={"plan.tp": 8}), api.show_model(names[0])]
-    assert sorted({name for result in results for name in result.metrics} - said) == []
 
 
 def test_glossary_training_flops() -> None:

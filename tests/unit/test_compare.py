@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 import simcost
+from simcost import metrics
 from simcost.errors import SpecError
 from simcost.estimate import step as steps
 from simcost.model import load as models
-from simcost.report.cells import cell, unit_of
+from simcost.report.cells import cell
 from simcost.scenarios import compare
 
 
@@ -47,7 +48,7 @@ def test_every_design_has_its_column_in_every_table(pick: str, folders: list[str
     assert moved == set(designs)
     for design in designs:
         assert any(row[f"{design}_s"] for row in found.tables["terms"])
-        assert unit_of(f"{design}_s") == "seconds"
+        assert metrics.unit(f"{design}_s") == "seconds"
         assert cell(f"{design}_s", 0.001) == "1 ms"
         assert any(note.startswith(f"{design}: formats") for note in found.warnings)
     if pick == "file":

@@ -1,0 +1,486 @@
+"""Every name that simcost prints, in metrics and in the columns of tables: unit, which way is better, what it means.
+
+Tables, cells, ranking, JSON, the columns of `plans` and `compare`, and docs/metrics.md read this; a test asks every command for names that
+stand nowhere here. Values are SI floats; units are dimensions of `units.show`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+
+TEXT, FLAG, NUMBER = "text", "flag", ""  # dimensions without a unit
+_FLAGS = ("more", "less", "headline", "step", "slowest", "plans", "compare", "best")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One printed name. `unit`: a dimension ("seconds", "memory", ...), TEXT, FLAG, or NUMBER. `better`: "more", "less" or "" where neither
+    is. `headline`: sweeps show it first. `error`: whose uncertainty it has: "step", the time of a step; "slowest", of prefill only its slowest
+    pipeline stage; "" for what is exact. `plans`, `compare`: a column there. `best`: compare names the design with the least."""
+
+    name: str
+    unit: str
+    meaning: str
+    better: str = ""
+    headline: bool = False
+    error: str = ""
+    plans: bool = False
+    compare: bool = False
+    best: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Names of one command or table; `note`: what a reader of them should know. The first is the time of a step and what it takes."""
+
+    title: str
+    note: str
+    metrics: tuple[Metric, ...]
+
+
+_STEP = (
+    ("fits", FLAG, "headline", "whether the memory suffices"),
+    ("ttft_s", "seconds", "less headline step plans compare best", "prefill: time of the step, and so to the first token, without queueing"),
+    ("ttft_low_s", "seconds", "less step plans compare", "lower end of the 90 % interval of `ttft_s`"),
+    ("ttft_high_s", "seconds", "less step plans compare", "upper end of the 90 % interval of `ttft_s`"),
+    ("tpot_s", "seconds", "less headline step plans compare best", "decode: time of the step, and so of an output token"),
+    ("tpot_low_s", "seconds", "less step plans compare", "lower end of the 90 % interval of `tpot_s`"),
+    ("tpot_high_s", "seconds", "less step plans compare", "upper end of the 90 % interval of `tpot_s`"),
+    ("speed_of_light_s", "seconds", "less headline", "least time by the datasheet, without overheads"),
+    ("input_tokens_per_s", "rate", "more slowest", "prefill and a mixed step: new tokens of all prompts / time"),
+    ("output_tokens_per_s", "rate", "more slowest", "decode: new tokens of all sequences / time"),
+    ("input_tokens_per_s_per_gpu", "rate", "more headline slowest plans compare", "`input_tokens_per_s` / devices"),
+    ("output_tokens_per_s_per_gpu", "rate", "more headline slowest plans compare", "`output_tokens_per_s` / devices"),
+    ("output_tokens_per_s_per_user", "rate", "more step plans", "1 / `tpot_s`"),
+    ("usd_per_million_input_tokens", "usd", "less headline slowest plans compare", "prefill: devices × time × price per hour, for a million tokens; absent without a price"),
+    ("usd_per_million_output_tokens", "usd", "less headline slowest plans compare best", "decode: the same for output tokens"),
+    ("joules_per_input_token_assumed", "joules", "less slowest", "prefill: every device at TDP all the time: an upper end, assumed; absent without a TDP"),
+    ("joules_per_output_token_assumed", "joules", "less slowest", "decode: the same for output tokens"),
+    ("flops_per_token", "flops", "", "model FLOPs of a new token, all ranks together"),
+    ("mfu", "fraction", "more slowest plans", "model FLOPs of all new tokens / (time × devices × dense peak)"),
+    ("gpus", "count", "", "devices of the plan"),
+    ("weight_bytes_per_gpu", "memory", "less", "weights as the engine loads them on the fullest GPU, without MTP ([theory/memory.md](theory/memory.md))"),
+    ("kv_bytes_per_gpu", "memory", "less", "what the batch's requests take of the pool of the cache, in whole pages"),
+    ("activation_bytes_per_gpu", "memory", "less", "activations of the engine's largest step"),
+    ("non_torch_bytes_per_gpu", "memory", "", "memory outside PyTorch: NCCL, all-reduce and All2All buffers"),
+    ("cuda_graph_bytes_per_gpu", "memory", "", "CUDA graphs; 0 with `plan.cuda_graph=off`"),
+    ("reserve_bytes_per_gpu", "memory", "", "what the engine's share leaves; negative where terms outside the share take more than that"),
+    ("memory_used_bytes_per_gpu", "memory", "less headline plans", "sum of the six above"),
+    ("memory_capacity_bytes_per_gpu", "memory", "", "capacity as torch prints it"),
+    ("memory_short_bytes_per_gpu", "memory", "less", "what is missing; 0 when it fits"),
+    ("kv_pool_bytes_per_gpu", "memory", "more", "pool of the cache: what the terms leave of the engine's share"),
+    ("kv_pool_tokens", "count", "more", "tokens that the pool of one replica holds, each counted in every layer"),
+    ("max_concurrency", NUMBER, "more", "requests of this length that all pools hold, not rounded"),
+    ("max_batch", "count", "more headline plans compare", "largest batch over all replicas that fits at this length"),
+    ("max_context", "count", "headline compare", "decode: longest context at which this batch fits; null when the cache stops growing or nothing limits it"),
+    ("share_compute", "fraction", "", "part of the time in compute-bound kernels"),
+    ("share_memory", "fraction", "", "part in memory-bound kernels"),
+    ("share_wire", "fraction", "less", "part on links"),
+    ("share_overhead", "fraction", "less", "part in overheads; the four add up to 1"),
+    ("share_measured", "fraction", "more", "part that rests on rows at a measured shape"),
+    ("share_fitted", "fraction", "", "part that rests on a curve through rows of this device"),
+    ("share_transferred", "fraction", "", "part that rests on rows of a related kernel or a sibling device"),
+    ("share_datasheet", "fraction", "", "part that rests on the datasheet alone"),
+    ("share_assumed", "fraction", "less", "the rest; the five add up to 1"),
+    ("mla_form", TEXT, "", "which form of MLA was taken: expanded or absorbed; only for models with MLA"),
+    ("prompt_mla_form", TEXT, "", "the same of the prompt in a mixed step"),
+    ("all2all", TEXT, "", "which exchange of tokens was taken, where a plan left it open"),
+    ("overlap", TEXT, "", "which overlap was taken, where a plan left it open"),
+)  # fmt: skip
+_SWEEP = (
+    ("points", "count", "", "operating points; of `plans` plans × batches tried, by default powers of two up to what the memory of all devices could hold, at most 16,384 sequences a device"),
+    ("points_feasible", "count", "", "points that can be run"),
+    ("feasible", FLAG, "", "of a row: whether it can be run"),
+    ("reason", TEXT, "", "why a row cannot be run"),
+)  # fmt: skip
+_PLANS = (
+    ("plans", "count", "", "ways to split the devices"),
+    ("plans_feasible", "count", "", "those that run, fit and keep the limits"),
+    ("plans_tied", "count", "", "plans *tied* with the best one"),
+    ("best_or_tied", FLAG, "", "of a row: the best plan, or one tied with it"),
+)  # fmt: skip
+_COMPARE = (
+    ("designs", "count", "", "designs compared; their numbers are in the rows"),
+    ("best_ttft_s", TEXT, "", "the design with the least `ttft_s`"),
+    ("best_tpot_s", TEXT, "", "the design with the least `tpot_s`"),
+    ("best_usd_per_million_output_tokens", TEXT, "", "the design with the least `usd_per_million_output_tokens`"),
+    ("best_kv_bytes_per_token", TEXT, "", "the design with the least `kv_bytes_per_token`"),
+    ("tied_ttft_s", TEXT, "", "designs *tied* with the least `ttft_s`; absent where none is"),
+    ("tied_tpot_s", TEXT, "", "designs *tied* with the least `tpot_s`; absent where none is"),
+    ("design", TEXT, "", "the design's name"),
+    ("flops_per_token_at_*", "flops", "", "model FLOPs of a new token at that context"),
+    ("prefill_batch", "count", "", "prompts of the prefill"),
+    ("ttft_best_or_tied", FLAG, "", "of a row: its `ttft_s` is the least, or tied with it"),
+    ("tpot_best_or_tied", FLAG, "", "of a row: its `tpot_s` is the least, or tied with it"),
+    ("prefill_speed_of_light_s", "seconds", "", "`speed_of_light_s` of the prefill"),
+    ("decode_speed_of_light_s", "seconds", "", "`speed_of_light_s` of the decode step"),
+    ("term", TEXT, "", "what the designs do in common, or a term of memory"),
+    ("*_s", "seconds", "", "time of the term in the design of that name"),
+    ("spread_s", "seconds", "", "largest less smallest time of a term"),
+    ("phase", TEXT, "", "prefill or decode"),
+    ("kernels", TEXT, "", "a group of kernels"),
+    ("uncalibrated_s", "seconds", "", "its time by the roofline alone"),
+    ("calibrated_s", "seconds", "", "its time by measured rows"),
+    ("moved_s", "seconds", "", "the difference"),
+    ("ratio", NUMBER, "", "the ratio"),
+)  # fmt: skip
+_EXPLAIN = (
+    ("part", TEXT, "", "the kind of layer"),
+    ("op", TEXT, "", "the kernel's place in it"),
+    ("shape", TEXT, "", "the kernel's dimensions"),
+    ("bound", TEXT, "", "what sets its time: compute, memory, wire or overhead"),
+    ("basis", TEXT, "", "what its time rests on"),
+    ("times", "count", "", "how often it runs in a step"),
+    ("time_s", "seconds", "", "time of one run; of a link all exposed and hidden transfers of the step"),
+    ("half_width", "fraction", "", "upper end of the 90 % interval / time - 1"),
+    ("scatter", "fraction", "", "how far rows near this shape lie from the curve"),
+    ("share", "fraction", "", "part of the step's time"),
+    ("light_s", "seconds", "", "least time by the datasheet"),
+    ("kernel", TEXT, "", "kernel class and formats"),
+    ("low_s", "seconds", "", "lower end of the 90 % interval"),
+    ("high_s", "seconds", "", "upper end of the 90 % interval"),
+    ("flops", "flops", "", "FLOPs of one run"),
+    ("bytes", "bytes", "", "bytes moved in one run"),
+    ("intensity", NUMBER, "", "FLOP / B"),
+    ("formula", TEXT, "", "how FLOPs and bytes were counted"),
+    ("source", TEXT, "", "where the formula, the fact or the rows come from"),
+    ("transfer", TEXT, "", "what is sent"),
+    ("tier", TEXT, "", "over which links"),
+    ("sent_bytes", "bytes", "", "what the busiest rank receives in one run"),
+    ("sent_step_bytes", "bytes", "", "what it receives in a step"),
+    ("exposed_share", "fraction", "", "part of the transfer's time in which nothing else runs"),
+    ("step_share", "fraction", "", "exposed part of the step's time"),
+    ("table", TEXT, "", "device, engine and version of measured rows, or the kernel class and formats that were judged"),
+    ("engines", TEXT, "", "whose kernels the table speaks for, or whose tables a device has"),
+    ("rows", "count", "", "measured rows"),
+    ("how", TEXT, "", "own table, stand-in, or library of all engines"),
+    ("stage", TEXT, "", "pipeline stage, or of a measured layer the phase"),
+    ("holds", TEXT, "", "what the stage holds"),
+    ("used_bytes_per_gpu", "memory", "", "memory that a GPU of this stage uses"),
+    ("room_bytes_per_gpu", "memory", "", "what is left; negative where it does not fit"),
+    ("fullest", FLAG, "", "the stage with least room"),
+    ("layer", TEXT, "", "layers with this router"),
+    ("routing", TEXT, "", "how tokens choose experts"),
+    ("tokens", "count", "", "tokens that the experts of all ranks see"),
+    ("busiest_expert_load", NUMBER, "", "tokens of the busiest expert over the mean"),
+    ("busiest_rank_load", NUMBER, "", "tokens of the busiest rank over the mean"),
+    ("experts_touched_per_rank", NUMBER, "", "experts that receive a token, of the busiest rank"),
+    ("experts_per_rank", "count", "", "experts that a rank holds"),
+    ("ranks_visited", NUMBER, "", "ranks that a token is sent to"),
+    ("nodes_visited", NUMBER, "", "nodes that a token is sent to"),
+    ("busiest_node_tokens", NUMBER, "", "tokens that the busiest node receives over the mean"),
+    ("simulation_error", "fraction", "", "of the busiest rank's load, against draws token by token"),
+)  # fmt: skip
+_MODEL = (
+    ("params_total", "parameters", "", "parameters without MTP"),
+    ("params_mtp", "parameters", "", "parameters of the MTP modules, without the shared embedding and head"),
+    ("params_active_all", "parameters", "", "parameters that a token passes, embedding and head included"),
+    ("params_active_no_embedding", "parameters", "", "the same without the embedding"),
+    ("params_active_no_embedding_no_head", "parameters", "", "the same without embedding and head"),
+    ("kv_elements_per_token", NUMBER, "", "elements of the cache that a token's layers without windows hold, as published"),
+    ("kv_elements_per_token_written", NUMBER, "", "elements that a token writes"),
+    ("kv_elements_per_token_growing", NUMBER, "", "elements by which the cache grows at long context"),
+    ("kv_bytes_per_token", "bytes", "best", "`kv_elements_per_token` in the cache format"),
+    ("weight_bytes", "bytes", "", "stored weights with scales, without MTP"),
+    ("block", TEXT, "", "a block of the model, or a measured layer"),
+    ("layers", "count", "", "layers with it"),
+    ("params_per_layer", "parameters", "", "parameters of one"),
+    ("weights", TEXT, "", "its weights"),
+    ("convention", TEXT, "", "how training FLOPs are counted"),
+    ("training_flops_per_token", "flops", "", "training FLOPs of a token by that convention"),
+    ("models", "count", "", "models"),
+    ("model", TEXT, "", "the model's name"),
+    ("attention", TEXT, "", "kinds of attention"),
+    ("ffn", TEXT, "", "kinds of FFN"),
+)  # fmt: skip
+_CROSSOVER = (
+    ("prefill_crossover_tokens", "count", "", "prompt length from which attention-core FLOPs exceed the FFN's; null when they never do"),
+    ("token_crossover_context", "count", "", "the same for the context of a single new token, plain (expanded) attention"),
+    ("token_crossover_context_absorbed", "count", "", "the same when MLA runs absorbed, as decode does; only for models with MLA"),
+    ("ffn_flops_per_token", "flops", "", "FFN of all layers, active experts only"),
+    ("length", "count", "", "prompt length"),
+    ("attention_core_flops_per_token", "flops", "", "attention cores of all layers, a token of a prompt of that length"),
+    ("attention_share", "fraction", "", "attention cores' part of attention and FFN"),
+    ("batch", "count", "", "sequences"),
+    ("weight_bytes_read_per_gpu", "bytes", "", "weights that a decode step of that batch reads"),
+    ("context", "count", "", "context at which it reads as many bytes of the cache"),
+    ("context_x_batch", "count", "", "`context` × `batch`"),
+    ("past", "count", "", "cached tokens"),
+    ("queries", "count", "", "new tokens a sequence from which expanded MLA wins; null where that is no more than noise"),
+    ("absorbed_surely_to", "count", "", "up to here absorbed MLA wins by more than the 90 % interval of the ratio"),
+    ("expanded_surely_from", "count", "", "from here expanded MLA wins by more than that"),
+)  # fmt: skip
+_MEMORY = (
+    ("bytes_per_gpu", "memory", "", "size of a term"),
+    ("why", TEXT, "", "its source; of dropped rows the reason"),
+    ("bytes_per_token", "bytes", "", "cache of a token in one layer of a kind"),
+    ("tokens_held", "count", "", "tokens that a layer of a kind holds of a request"),
+    ("request_bytes_per_gpu", "memory", "", "cache of a request in all layers of a kind"),
+)  # fmt: skip
+_HARDWARE = (
+    ("peak_*", "flops_per_s", "", "dense peak in that format"),
+    ("memory_capacity", "memory", "", "capacity"),
+    ("memory_bandwidth", "bytes_per_s", "", "bandwidth of the memory"),
+    ("price_usd_per_hour", "usd", "", "price of a device for an hour, quoted"),
+    ("links_*_bandwidth", "bytes_per_s", "", "bandwidth of a device's links, one direction"),
+    ("links_scaleup_domain", "count", "", "devices of a scale-up domain"),
+    ("links_scaleup_reduces", FLAG, "", "1: switches reduce"),
+    ("links_pcie_generation", "count", "", "generation of PCIe"),
+    ("compute_sm_count", "count", "", "multiprocessors"),
+    ("compute_boost_clock", "hertz", "", "boost clock"),
+    ("compute_l2", "bytes", "", "size of the L2 cache"),
+    ("power_tdp", "watts", "", "thermal design power"),
+    ("key", TEXT, "", "the profile's key"),
+    ("value", NUMBER, "", "its value in SI"),
+    ("stated", TEXT, "", "its value as stated"),
+    ("rows_from", TEXT, "", "a run, or the profile that lends rows"),
+    ("kind", TEXT, "", "measured, imported or a stand-in; of a measured layer its class; of a table its formats"),
+    ("kinds", "count", "", "kernel classes and formats"),
+    ("quality", TEXT, "", "whether a run was disturbed"),
+    ("spread", "fraction", "", "one standard deviation of a stand-in's log error"),
+    ("expected_p90_error", "fraction", "", "P90 error to be expected of a stand-in"),
+    ("hardware", TEXT, "", "a profile, or profiles"),
+    ("title", TEXT, "", "the device's full name"),
+    ("*_flops_per_s", "flops_per_s", "", "dense peak in that format, or a rate that was reached"),
+    ("memory_bytes", "memory", "", "capacity"),
+    ("memory_bytes_per_s", "bytes_per_s", "", "bandwidth of the memory"),
+    ("scaleup_bytes_per_s", "bytes_per_s", "", "bandwidth of scale-up links, one direction"),
+    ("domain", "count", "", "devices of a scale-up domain"),
+    ("measured_rows", "count", "", "measured rows of a device"),
+    ("like", TEXT, "", "the sibling that lends rows"),
+    ("tdp_w", "watts", "", "thermal design power"),
+    ("usd_per_hour", "usd", "", "price of a device for an hour"),
+    ("engine", TEXT, "", "an engine"),
+    ("stands_for", TEXT, "", "what its name means"),
+    ("versions", TEXT, "", "versions of which tables ship"),
+    ("stand_ins", TEXT, "", "engines whose tables answer, in this order, where its own are missing or unsound"),
+)  # fmt: skip
+_PLAN = (
+    ("tp", "count", "", "tensor parallelism"),
+    ("cp", "count", "", "context parallelism"),
+    ("dp_attention", "count", "", "attention replicas that share experts"),
+    ("pp", "count", "", "pipeline stages"),
+    ("dp", "count", "", "copies of the model"),
+    ("ep", "count", "", "expert parallelism"),
+    ("etp", "count", "", "tensor parallelism within an expert"),
+)
+_SCORES = (
+    ("n", "count", "", "predictions compared"),
+    ("median_error", "fraction", "", "median of |predicted / measured - 1| on held-out rows"),
+    ("p90_error", "fraction", "", "its 90 % quantile"),
+    ("*_median_error", "fraction", "", "the same on the rows of that name"),
+    ("*_p90_error", "fraction", "", "the same on the rows of that name, or on kernels of that class"),
+    ("median_abs_error", "fraction", "", "median of |predicted / measured - 1|"),
+    ("p90_abs_error", "fraction", "", "its 90 % quantile"),
+    ("*_median_abs_error", "fraction", "", "the same of the term or the predictions of that name"),
+    ("*_p90_abs_error", "fraction", "", "the same of the term or the predictions of that name"),
+    ("bias", "fraction", "", "median of predicted / measured - 1"),
+    ("*_bias", "fraction", "", "the same of the predictions of that name"),
+    ("coverage", "fraction", "", "share of measurements inside their interval"),
+    ("*_coverage", "fraction", "", "the same on the rows of that name"),
+    ("*_n", "count", "", "predictions of that term compared"),
+    ("error", "fraction", "", "predicted / measured - 1"),
+    ("log_error", NUMBER, "", "log(predicted / measured)"),
+    ("roofline_error", "fraction", "", "the same by the datasheet alone"),
+    ("covered", FLAG, "", "inside its interval"),
+    ("measured_s", "seconds", "", "time as measured"),
+    ("predicted_s", "seconds", "", "time as predicted"),
+    ("id", TEXT, "", "name of the measurement"),
+    ("hw", TEXT, "", "device"),
+    ("locator", TEXT, "", "where in the source"),
+    ("numbers", TEXT, "", "dimensions of the kernel"),
+    ("labels", TEXT, "", "its kind"),
+    ("median_half_width", "fraction", "", "median half-width of the intervals"),
+    ("within_bar", FLAG, "", "coverage lies between the bars"),
+    ("looked_at", TEXT, "", "what a measurement was looked at for; empty: never"),
+    ("looked_at_rows", "count", "", "measurements that were looked at before a decision"),
+)  # fmt: skip
+_VALIDATE = (
+    ("logs", "count", "", "start-up logs judged"),
+    ("left_out", "count", "", "logs that could not be judged"),
+    ("terms", "count", "", "terms that a log prints"),
+    ("terms_apart", "count", "", "terms that are further off than expected"),
+    ("release", TEXT, "", "release of the engine"),
+    ("printed", NUMBER, "", "a count as the engine printed it"),
+    ("predicted", NUMBER, "", "the same as predicted"),
+    ("printed_bytes_per_gpu", "memory", "", "a size as the engine printed it"),
+    ("predicted_bytes_per_gpu", "memory", "", "the same as predicted"),
+    ("off_bytes_per_gpu", "memory", "", "the difference"),
+    ("median_off_bytes_per_gpu", "memory", "", "median of |difference|"),
+    ("p90_off_bytes_per_gpu", "memory", "", "its 90 % quantile"),
+    ("story", TEXT, "", "why it is so"),
+    ("may_come_from", TEXT, "", "where a difference may come from"),
+    ("blocks", "count", "", "layers timed without disturbance"),
+    ("disturbed_blocks", "count", "", "layers that were disturbed: in no figure"),
+    ("direction", TEXT, "", "forward or backward"),
+    ("dtype", TEXT, "", "format of the layer"),
+    ("worst_op", TEXT, "", "the op that is furthest off"),
+    ("worst_op_measured_s", "seconds", "", "its time as measured"),
+    ("worst_op_predicted_s", "seconds", "", "its time as predicted"),
+    ("in_situ_s", "seconds", "", "sum of the ops timed inside the layer"),
+    ("isolated_s", "seconds", "", "sum of the ops timed alone"),
+    ("in_situ_error", "fraction", "", "`in_situ_s` / the whole layer - 1"),
+    ("composition_error", "fraction", "", "`isolated_s` / `in_situ_s` - 1"),
+    ("eager_s", "seconds", "", "the layer launched op by op"),
+    ("graph_s", "seconds", "", "the layer as a CUDA graph"),
+    ("samples", "count", "", "timings of a layer"),
+    ("dirty", "fraction", "", "share of samples that were disturbed"),
+    ("disturbed", FLAG, "", "too many samples were disturbed"),
+    ("share_of_time", "fraction", "", "an op's part of all measured time"),
+    ("gap_of_time", "fraction", "", "its part of all time that is missing or too much"),
+)  # fmt: skip
+_CALIBRATE = (
+    ("curves", "count", "", "curves"),
+    ("runs", "count", "", "tables and runs"),
+    ("curve", TEXT, "", "kernel class and formats"),
+    ("family", TEXT, "", "kernel class"),
+    ("run", TEXT, "", "the table or run of its rows"),
+    ("version", TEXT, "", "version of the engine"),
+    ("answers", TEXT, "", "for which engines a curve answers: `any` for every one, `b300:vllm` for vLLM on another device that lacks a table; empty: others come before it"),
+    ("tested", "count", "", "held-out rows"),
+    ("width_over_error", NUMBER, "", "median half-width over the median error"),
+    ("unused_rows", "count", "", "rows of the imported table that were thinned away: never seen by any curve"),
+    ("excluded_rows", "count", "", "rows that an import left out though their work is known"),
+    ("t0_s", "seconds", "", "start-up time of the form ([theory/calibration.md](theory/calibration.md))"),
+    ("*_efficiency", "fraction", "", "share of the profile's rate that the form reaches"),
+    ("half_bytes", "bytes", "", "bytes at which half of the rate is reached"),
+    ("sharpness", NUMBER, "", "how sharply the form turns from one bound to the other"),
+    ("half_sizes", TEXT, "", "sizes at which half of the rate is reached"),
+    ("law", TEXT, "", "a law that predictions should keep"),
+    ("device", TEXT, "", "the device of a law"),
+    ("what", TEXT, "", "the question of a law, or what lends rows"),
+    ("at", TEXT, "", "the worst place"),
+    ("broken", "count", "", "places at which a law is broken"),
+    ("less_s", "seconds", "", "time of what should be faster"),
+    ("less_low_s", "seconds", "", "lower end of its interval"),
+    ("less_high_s", "seconds", "", "upper end of its interval"),
+    ("more_s", "seconds", "", "time of what should be slower"),
+    ("more_low_s", "seconds", "", "lower end of its interval"),
+    ("more_high_s", "seconds", "", "upper end of its interval"),
+    ("beyond", NUMBER, "", "how far a law is broken, over the interval of the ratio"),
+    ("pairs", "count", "", "stand-ins judged"),
+    ("by", TEXT, "", "the profile that lends rows"),
+    ("of", TEXT, "", "the table or run that was judged"),
+    ("unsound", "count", "", "unsound kinds or tables"),
+    ("dropped", TEXT, "", "rows that were left out: how many, and of an import why"),
+    ("verdict", TEXT, "", "sound, or why not ([theory/soundness.md](theory/soundness.md))"),
+    ("at_import", TEXT, "", "the verdict of the whole table, before it was thinned"),
+    ("*_over_light", NUMBER, "", "median time over light: `tiny` below 5 us of light; from 20 us on bound by `compute` or `memory`"),
+    ("falling_share", "fraction", "", "share of steps to a larger kernel at which the time falls by more than 2 %"),
+    ("best", TEXT, "", "the fastest shipped table of the kind"),
+    ("over_best", NUMBER, "", "how many times its time the rows take"),
+    ("against", TEXT, "", "another shipped table of the kind"),
+    ("times_*", NUMBER, "", "how many times its time the rows take, by class"),
+    ("equal_shapes", "count", "", "shapes that both have"),
+    ("by_its_curve", "count", "", "shapes at which its curve spoke"),
+    ("worst", TEXT, "", "the worst of the dropped rows"),
+    ("factor", NUMBER, "", "how many times its neighbours' time it takes"),
+    ("do", TEXT, "", "what to do about it"),
+    ("tables", TEXT, "", "tables: how many, or which"),
+    ("written", "count", "", "tables that ship"),
+    ("rows_in_table", "count", "", "rows of the whole table"),
+    ("rows_left", "count", "", "rows after the filters"),
+    ("above_datasheet", "count", "", "rows faster than the datasheet allows"),
+    ("remark", TEXT, "", "what else is worth knowing"),
+    ("picked_by", TEXT, "", "engines that a table speaks for"),
+    ("engine_small", NUMBER, "", "error of the engine's own table on small kernels"),
+    ("engine_large", NUMBER, "", "error of the engine's own table on large kernels"),
+    ("sibling_small", NUMBER, "", "error of the sibling's table on small kernels"),
+    ("sibling_large", NUMBER, "", "error of the sibling's table on large kernels"),
+)  # fmt: skip
+
+
+def _section(title: str, rows: tuple[tuple[str, str, str, str], ...], note: str = "") -> Section:
+    return Section(title, note, tuple(_metric(*row) for row in rows))
+
+
+def _metric(name: str, unit: str, flags: str, meaning: str) -> Metric:
+    said = flags.split()
+    if any(word not in _FLAGS for word in said):
+        raise ValueError(f"{name}: {flags}")
+    better = "more" if "more" in said else "less" if "less" in said else ""
+    error = "step" if "step" in said else "slowest" if "slowest" in said else ""
+    return Metric(
+        name, unit, meaning, better, "headline" in said, error, "plans" in said, "compare" in said, "best" in said
+    )
+
+
+SECTIONS = (
+    _section("prefill, decode, explain", _STEP, "Sizes of memory are those of the fullest GPU."),
+    _section("sweeps", _SWEEP, "A row is an operating point, with the metrics above."),
+    _section(
+        "compare", _COMPARE,
+        "Rows of `designs` hold the metrics of one decode step and of one prefill of `prefill_batch` prompts, by default one a replica of the attention and copy "
+        "of the model, so that none is idle: `ttft_s` and the price of input are of that batch. Designs of one name are told apart by what was typed.",
+    ),
+    _section(
+        "plans", _PLANS,
+        "A row is a plan at its best batch: its sizes, its metrics with the interval of the time, or its `reason`. Only metrics with a better side rank plans.",
+    ),
+    _section("sizes of a plan", _PLAN),
+    _section("tables of explain", _EXPLAIN),
+    _section("show model, list models", _MODEL),
+    _section("crossover", _CROSSOVER, "Rows of the forms of MLA stand by cached tokens (`past`)."),
+    _section("show memory", _MEMORY),
+    _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
+    _section("scores of validate and calibrate", _SCORES),
+    _section("validate blocks, validate memory, calibrate memory", _VALIDATE),
+    _section("calibrate", _CALIBRATE),
+)  # fmt: skip
+_EXACT = {metric.name: metric for section in SECTIONS for metric in section.metrics if "*" not in metric.name}
+_PATTERNS = tuple(metric for section in SECTIONS for metric in section.metrics if "*" in metric.name)
+
+
+@cache
+def find(name: str) -> Metric | None:
+    """The metric or column of that name; a pattern stands for names that hold a design, a format or a length. None: printed nowhere."""
+    known = _EXACT.get(name)
+    if known is not None:
+        return known
+    matching = [metric for metric in _PATTERNS if fnmatchcase(name, metric.name)]
+    # A time is one, whatever the design that its name begins with is called.
+    return max(matching, key=lambda metric: (metric.name.startswith("*"), len(metric.name)), default=None)
+
+
+def unit(name: str) -> str:
+    """Dimension of a metric or column; NUMBER for a plain number, and for what is known nowhere, as the axes of a sweep."""
+    known = find(name)
+    return NUMBER if known is None else known.unit
+
+
+def of_plans() -> list[str]:
+    """Columns of `plans`, in order."""
+    return [metric.name for metric in _every() if metric.plans]
+
+
+def of_compare() -> list[str]:
+    """Columns of `compare` that a step's metrics fill, in order."""
+    return [metric.name for metric in _every() if metric.compare]
+
+
+def headlines() -> list[str]:
+    """What a sweep shows first, in order."""
+    return [metric.name for metric in _every() if metric.headline]
+
+
+def least() -> list[str]:
+    """Those of which `compare` names the design with the least."""
+    return [metric.name for metric in _every() if metric.best]
+
+
+def ranking() -> list[str]:
+    """Those of which more, or less, is better."""
+    return [metric.name for metric in _every() if metric.better]
+
+
+def error(name: str) -> str:
+    """Whose uncertainty a metric has: "step", "slowest", or "" where it is exact."""
+    known = find(name)
+    return "" if known is None else known.error
+
+
+def _every() -> Iterator[Metric]:
+    return (metric for section in SECTIONS for metric in section.metrics)
