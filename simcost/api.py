@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, settings
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.query import Query, make
@@ -106,11 +106,11 @@ def _cluster(
         device = hardware.load(hw, grammar.Overrides().merged(found).hw)
         if device.scaleup is None or device.scaleup.domain is None:
             raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
-        gpus = int(grammar.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
+        gpus = int(settings.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
     if gpus is not None:
         if "plan.gpus" in found:
             raise SpecError("'plan.gpus' is set twice: by --set and by --gpus or --nodes")
-        found["plan.gpus"] = grammar.count("--gpus", gpus)
+        found["plan.gpus"] = settings.count("--gpus", gpus)
     return found
 
 
@@ -172,7 +172,7 @@ def compare(
     """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
     time; default: one a replica of the attention and copy of the model."""
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    prompts = None if prefill_batch is None else grammar.count("--prefill-batch", prefill_batch)
+    prompts = None if prefill_batch is None else settings.count("--prefill-batch", prefill_batch)
     prompt = {"batch": prompts, "isl": isl, "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
     only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
@@ -222,8 +222,8 @@ def plans(
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
-    size = int(grammar.count("plan.gpus", sets["plan.gpus"]))
-    batches = None if batch is None else tuple(grammar.count("--batch", value) for value in batch)
+    size = int(settings.count("plan.gpus", sets["plan.gpus"]))
+    batches = None if batch is None else tuple(settings.count("--batch", value) for value in batch)
     if batches == ():
         raise SpecError("--batch names no batch")
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
@@ -248,7 +248,7 @@ def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
     """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory."""
     from simcost.scenarios import show
 
-    return show.show_model(name, _sets(set), grammar.count("--isl", isl))
+    return show.show_model(name, _sets(set), settings.count("--isl", isl))
 
 
 def show_hardware(name: str, set: Sets | None = None) -> Result:
@@ -267,6 +267,13 @@ def show_memory(
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     return memory.result(_decode(model, hw, batch, context, sets, None, None))
+
+
+def keys(*groups: str) -> Result:
+    """What may be set: of "model", "plan", "phase", "engine" or "hw", or of all."""
+    from simcost.scenarios import keys as scenario
+
+    return scenario.result(groups)
 
 
 def list_models() -> Result:

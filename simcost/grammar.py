@@ -8,18 +8,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+from simcost import settings
 from simcost.errors import SpecError, nearest
 from simcost.hardware.engine_terms import VERSION, known_settings
-from simcost.plan import CHOICES, COUNTS, Plan
+from simcost.plan import Plan
+from simcost.settings import ROOTS
 
-PHASE = ("batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past", "routing")
+PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
-_ROOTS = ("model", "hw", "plan", "phase", _ENGINE)
-_PLAN = tuple(f.name for f in fields(Plan))
-_LARGEST = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Overrides:
 
     def merged(self, assignments: Mapping[str, Any]) -> Overrides:
         """With `path -> value` on top."""
-        tables = {root: dict(getattr(self, root)) for root in _ROOTS}
+        tables = {root: dict(getattr(self, root)) for root in ROOTS}
         for path, value in assignments.items():
             root, key = split(path)
             tables[root][key] = value
@@ -42,14 +41,16 @@ class Overrides:
 
 
 def split(path: str) -> tuple[str, str]:
-    """("plan", "tp") of "plan.tp"; bare phase names stand for phase.*. Raises SpecError for unknown roots and plan keys."""
+    """("plan", "tp") of "plan.tp", of "plan.tensor_parallel_size" too; bare phase names stand for phase.*. Raises SpecError for unknown roots and
+    keys."""
     root, _, key = path.partition(".")
     if path == _ENGINE:
         return _ENGINE, _ENGINE
-    if not key and root in PHASE:
-        return "phase", root
-    if root not in _ROOTS or not key:
-        known = [*PHASE, _ENGINE, *("plan." + k for k in _PLAN), "model.<config key>", "hw.memory.bandwidth"]
+    phase, plan = settings.spelled("phase"), settings.spelled("plan")
+    if not key and root in phase:
+        return "phase", phase[root]
+    if root not in ROOTS or not key:
+        known = [*phase, _ENGINE, *("plan." + k for k in plan), "model.<config key>", "hw.memory.bandwidth"]
         raise SpecError(
             f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){nearest(path, known)}"
         )
@@ -57,12 +58,15 @@ def split(path: str) -> tuple[str, str]:
         raise SpecError(
             f"unknown path '{path}' (engines have {', '.join(known_settings())}){nearest(key, known_settings())}"
         )
-    if root == "plan" and key in (*PHASE, _ENGINE):
-        raise SpecError(f"unknown path '{path}'; did you mean '{key}'?")
-    if root == "plan" and key not in _PLAN:
-        raise SpecError(f"unknown path '{path}' (plan has {', '.join(_PLAN)}){nearest(key, _PLAN)}")
-    if root == "phase" and key not in PHASE:
-        raise SpecError(f"unknown path '{path}' (phase has {', '.join(PHASE)}){nearest(key, PHASE)}")
+    if root == "plan" and key in (*phase, _ENGINE):
+        raise SpecError(f"unknown path '{path}'; did you mean '{phase.get(key, key)}'?")
+    for table, spellings in (("plan", plan), ("phase", phase)):
+        if root == table and key not in spellings:
+            raise SpecError(
+                f"unknown path '{path}' ({table} has {', '.join(settings.of(table))}){nearest(key, spellings)}"
+            )
+        if root == table:
+            return root, spellings[key]
     return root, key
 
 
@@ -120,47 +124,10 @@ def _value(path: str, text: str) -> Any:
     return value
 
 
-def count(path: str, value: Any, least: int = 1) -> float:
-    """A whole number from a phase or plan value. Raises SpecError naming the path."""
-    ok = not isinstance(value, bool) and isinstance(value, (int, float)) and value == value and abs(value) != math.inf
-    if not ok or value != int(value):
-        raise SpecError(f"{path} must be a whole number, not {value!r}")
-    if not least <= value <= _LARGEST:
-        raise SpecError(f"{path} = {int(value)} is outside {least} to {int(_LARGEST):,}")
-    return float(value)
-
-
-def _factor(value: Any) -> float | None:
-    if value in (None, "none"):
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1000:
-        raise SpecError(f"plan.capacity_factor must be a number above 0 and at most 1000, or none, not {value!r}")
-    return float(value)
-
-
-def _switch(key: str, value: Any) -> str:
-    """One of a plan's named alternatives; true and false stand for on and off."""
-    text = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
-    if text not in CHOICES[key]:
-        raise SpecError(
-            f"plan.{key} must be one of {', '.join(CHOICES[key])}, not {value!r}{nearest(str(value), CHOICES[key])}"
-        )
-    return str(text)
-
-
 def plan_of(overrides: Mapping[str, Any]) -> Plan:
     """A Plan from checked values; counts may be arrays already."""
-    checked: dict[str, Any] = {}
-    for key, value in overrides.items():
-        if key in COUNTS:
-            least = 0 if key == "redundant_experts" else 1
-            checked[key] = value if hasattr(value, "shape") else count(f"plan.{key}", value, least)
-        elif key == "capacity_factor":
-            checked[key] = _factor(value)
-        elif key in CHOICES:
-            checked[key] = _switch(key, value)
-        elif value is not None and not isinstance(value, str):
-            raise SpecError(f"plan.{key} must be a name, not {value!r}")
-        else:
-            checked[key] = value
-    return Plan(**checked)
+    known = settings.of("plan")
+    return Plan(**{
+        key: value if hasattr(value, "shape") else settings.checked(known[key], value, known[key].path)
+        for key, value in overrides.items()
+    })  # fmt: skip

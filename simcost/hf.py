@@ -11,32 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from simcost import settings
 from simcost.errors import SpecError
 from simcost.num import Num, is_scalar, num
 
-ALIASES: dict[str, tuple[str, ...]] = {
-    "hidden_size": ("n_embd", "d_model"),
-    "num_hidden_layers": ("n_layer", "n_layers", "num_layers"),
-    "num_attention_heads": ("n_head", "n_heads"),
-    "num_key_value_heads": ("num_kv_heads", "kv_n_heads", "multi_query_group_num"),
-    "intermediate_size": ("n_inner", "ffn_dim", "ffn_hidden_size"),
-    "max_position_embeddings": ("n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
-    "hidden_act": ("hidden_activation", "activation_function", "activation"),
-    "torch_dtype": ("dtype",),
-    "n_routed_experts": ("num_experts", "num_local_experts", "moe_num_experts"),
-    "num_experts_per_tok": ("experts_per_token", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k"),
-    "n_shared_experts": ("num_shared_experts", "num_shared_expert", "moe_num_shared_experts"),
-    "moe_intermediate_size": ("expert_ffn_hidden_size",),
-    "shared_expert_intermediate_size": ("share_expert_dim", "moe_shared_expert_intermediate_size"),
-    "n_group": ("num_expert_group",),
-    "topk_group": (),
-    "scoring_func": ("score_function", "moe_router_activation_func"),
-    "num_nextn_predict_layers": (),
-    "router_correction_bias": ("use_routing_bias", "moe_router_enable_expert_bias"),
-    "qk_norm": ("use_qk_norm", "qk_layernorm"),
-    "use_bias": ("enable_bias", "bias"),
-    "o_bias": ("attention_out_bias",),
-}
+ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _NESTED = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
 _LARGEST = 1e8

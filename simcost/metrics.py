@@ -7,16 +7,15 @@ stand nowhere here. Values are SI floats; units are dimensions of `units.show`.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import NamedTuple
 
 TEXT, FLAG, NUMBER = "text", "flag", ""  # dimensions without a unit
 _FLAGS = ("more", "less", "headline", "step", "slowest", "plans", "compare", "best")
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """One printed name. `unit`: a dimension ("seconds", "memory", ...), TEXT, FLAG, or NUMBER. `better`: "more", "less" or "" where neither
     is. `headline`: sweeps show it first. `error`: whose uncertainty it has: "step", the time of a step; "slowest", of prefill only its slowest
     pipeline stage; "" for what is exact. `plans`, `compare`: a column there. `best`: compare names the design with the least."""
@@ -32,8 +31,7 @@ class Metric:
     best: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(NamedTuple):
     """Names of one command or table; `note`: what a reader of them should know. The first is the time of a step and what it takes."""
 
     title: str
@@ -408,6 +406,15 @@ def _metric(name: str, unit: str, flags: str, meaning: str) -> Metric:
     )
 
 
+_KEYS = (
+    ("keys", "count", "", "keys listed"),
+    ("takes", TEXT, "", "the values that a key takes"),
+    ("default", TEXT, "", "what holds where it is not set"),
+    ("meaning", TEXT, "", "what it does"),
+    ("needs", TEXT, "", "what must hold, or it has no effect"),
+    ("aliases", TEXT, "", "other spellings"),
+)
+
 SECTIONS = (
     _section("prefill, decode, explain", _STEP, "Sizes of memory are those of the fullest GPU."),
     _section("sweeps", _SWEEP, "A row is an operating point, with the metrics above."),
@@ -426,6 +433,7 @@ SECTIONS = (
     _section("crossover", _CROSSOVER, "Rows of the forms of MLA stand by cached tokens (`past`)."),
     _section("show memory", _MEMORY),
     _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
+    _section("keys", _KEYS),
     _section("scores of validate and calibrate", _SCORES),
     _section("validate blocks, validate memory, calibrate memory", _VALIDATE),
     _section("calibrate", _CALIBRATE),

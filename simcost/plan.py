@@ -15,17 +15,6 @@ from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
 from simcost.routing.router import Routing
 
 RANDOM = Routing()
-FORMS = ("auto", "expanded", "absorbed")
-DEQUANTISE = ("fused", "separate")
-CP_METHODS = ("ring", "all_gather", "ulysses")
-ALL_TO_ALL = ("auto", "normal", "low_latency", "nccl", "nvlink")
-OVERLAPS = ("none", "two_batch", "shared_experts", "tensor_parallel")
-SWITCH = ("off", "on")
-COUNTS = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "vpp", "redundant_experts", "gpus")
-CHOICES = {
-    "mla_form": FORMS, "dequantise": DEQUANTISE, "cp_method": CP_METHODS, "all_to_all": ALL_TO_ALL, "overlap": OVERLAPS,
-    "sequence_parallel": SWITCH, "cuda_graph": SWITCH, "overlap_p2p_comm": SWITCH,
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, settings
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import feasible
 from simcost.hardware import engines
@@ -22,13 +22,10 @@ from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
-from simcost.plan import COUNTS, Phase, Plan, Tokens
+from simcost.plan import Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
 from simcost.workload import Workload, build
-
-DECODE = ("batch", "context", "prefill_tokens", "prefill_past", "routing")
-_FROM_ZERO = ("past", "prefill_past", "redundant_experts")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ def make(
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
-    usable = DECODE if decode else ("batch", "isl", "past", "chunk", "routing")
+    usable = settings.of_step(decode)
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == "phase" and key not in usable:
@@ -70,12 +67,17 @@ def make(
             )
     for path, values in axes.items():
         root, key = grammar.split(path)
-        if (root == "phase" and key != "routing") or (root == "plan" and key in COUNTS):
+        if (root == "phase" and key != "routing") or (root == "plan" and key in settings.COUNTS):
             for value in values:
-                grammar.count(path, value, 0 if key in _FROM_ZERO else 1)
+                settings.count(path, value, _least(root, key))
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     return Query(models.spelled(model), hw, decode, overrides, axes, usd_per_hour)
+
+
+def _least(root: str, key: str) -> int:
+    """The least value of an axis of counts. A prompt that is not there is no axis."""
+    return 1 if key == "prefill_tokens" else settings.of(root)[key].least
 
 
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
@@ -102,7 +104,7 @@ def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
         value = default if values.get(key) is None else values[key]
         if value is None:
             raise SpecError(f"missing --{key.replace('_', '-')}")
-        return value if isinstance(value, np.ndarray) else grammar.count(key, value, least)
+        return value if isinstance(value, np.ndarray) else settings.count(key, value, least)
 
     batch, routing = count("batch", 1, 1), _routing(values.get("routing"))
     if query.decode:
@@ -179,7 +181,7 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
         return key != "measurements"
     if root == "model":
         return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
-    return numbers and ((root == "phase" and key != "routing") or key in COUNTS)
+    return numbers and ((root == "phase" and key != "routing") or key in settings.COUNTS)
 
 
 def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, tolerate: bool = False) -> list[Point]:
@@ -225,7 +227,7 @@ def _axis(query: Query, root: str, key: str, values: list[Any], position: int, d
     elif root == "model":
         loaded = [float(v) for v in values]
     else:
-        loaded = [grammar.count(key, value, 0 if key in _FROM_ZERO else 1) for value in values]
+        loaded = [settings.count(key, value, _least(root, key)) for value in values]
     shape = [1] * dimensions
     shape[position] = len(loaded)
     return np.asarray(loaded, np.float64).reshape(shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 from simcost import lower
 from simcost.dtypes import Dtype, dtype
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError
 from simcost.hardware import engine_terms, engines, runs
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engine_terms import About
@@ -17,8 +17,9 @@ from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
-from simcost.plan import CHOICES, Phase, Plan
+from simcost.plan import Phase, Plan
 from simcost.routing.router import check_layers
+from simcost.settings import CHOICES, checked, of
 from simcost.sharding.shard import ROLES, View
 
 
@@ -65,12 +66,8 @@ def build(
     the way out, for an unknown engine and for a setting that it has not."""
     engine = engines.checked(engine)
     _check_engine(device, engine)
-    for key, allowed in CHOICES.items():
-        value = getattr(plan, key)
-        if value not in allowed:
-            raise SpecError(
-                f"plan.{key} must be one of {', '.join(allowed)}, not {value!r}{nearest(str(value), allowed)}"
-            )
+    for key in CHOICES:
+        checked(of("plan")[key], getattr(plan, key), f"plan.{key}")
     check_layers(phase.routing, sum(n for n, layer in model.stacks if any(b.router is not None for b in layer)))
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")

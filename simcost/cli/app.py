@@ -161,7 +161,7 @@ def compare(
 
 @app.command()
 def explain(
-    model: o.Model, hw: o.Hw, phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
+    model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
     batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -179,10 +179,10 @@ def explain(
 @app.command()
 def plans(
     model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    phase: Annotated[str, typer.Option("--phase", help="decode or prefill.")] = "decode",
+    phase: o.Phase = "decode",
     batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default powers of two as far as memory goes.")] = "",
     context: o.OfDecode = None, isl: o.OfPrefill = None,
-    metric: Annotated[str | None, typer.Option("--metric", help="What to rank by; default tokens a second and GPU.")] = None,
+    metric: o.Metric = None,
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
@@ -227,6 +227,26 @@ def crossover(
 
         draw.crossover(result, Path(plot))
     return emit(result, format, output, strict)
+
+
+@app.command()
+def keys(
+    groups: o.Groups = None, format: o.Format = "", output: o.Out = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
+) -> int:  # fmt: skip
+    """What --set and --vary may name: values, default, what it needs, what it means."""
+    if schema:
+        import json
+
+        from simcost import settings
+        from simcost.cli.output import write
+
+        text = json.dumps(settings.schema(settings.groups(groups or ())), indent=2) + "\n"
+        sys.stdout.write(text) if output is None else write(output, text)
+        return 0
+    from simcost import api
+
+    return emit(api.keys(*(groups or ())), format, output)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -45,7 +45,7 @@ def import_aiconfigurator(
 @importing.command("csv")
 def import_csv(
     file: Annotated[Path, typer.Argument(help="CSV with the family's columns, its labels and seconds.")],
-    family: Annotated[str, typer.Option("--family", help="Kernel class, e.g. gemm.")], hw: o.Hw,
+    family: Annotated[str, typer.Option("--family", help="Kernel class, e.g. gemm.", autocompletion=o.families)], hw: o.Hw,
     run: Annotated[Path, typer.Option("--run", help="Folder of the run to write: FOLDER/measurements/NAME, which --hw FOLDER reads.")],
     title: Annotated[str, typer.Option("--title", help="What these rows are.")],
     source: Annotated[str, typer.Option("--source", help="Who measured them, how.")],
@@ -61,7 +61,7 @@ def import_csv(
 @app.command("report")
 def report(
     hw: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
-    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.", autocompletion=o.families)] = None,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
@@ -87,7 +87,7 @@ def doctor(
     what: Annotated[
         str, typer.Argument(metavar="PROFILE|ROWS.csv", help="Profile name or profile.toml, or a CSV as for 'import csv'.", autocompletion=o.hardware_names)
     ],
-    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class; of a CSV, what its rows are.")] = None,
+    family: Annotated[str | None, typer.Option("--family", help="Only this kernel class; of a CSV, what its rows are.", autocompletion=o.families)] = None,
     hw: Annotated[
         str | None, typer.Option("--hw", help="Of a CSV: on which device it was measured.", autocompletion=o.hardware_names)
     ] = None,
@@ -128,11 +128,11 @@ def run(
         Path, typer.Option("-o", "--output", help="Folder for rows and report.md (.csv, .json by --format); it is made.")
     ],
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or cuda:N.")] = "cpu",
-    mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.")] = "standard",
+    mode: Annotated[str, typer.Option("--mode", help="quick, standard or full.", autocompletion=o.starting(("quick", "standard", "full")))] = "standard",
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Also the layers of this model; repeat.", autocompletion=o.model_names)
     ] = None,
-    family: Annotated[list[str] | None, typer.Option("--family", help="Only this kernel class; repeat.")] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Only this kernel class; repeat.", autocompletion=o.families)] = None,
     dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Only this format; repeat.")] = None,
     budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m or 90s.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,

@@ -18,8 +18,8 @@ from simcost import lower
 from simcost.cost.cost import Cost
 from simcost.num import Index, Num
 from simcost.ops.work import Op
-from simcost.plan import COUNTS
 from simcost.program import Priced, leaves, price
+from simcost.settings import COUNTS
 from simcost.workload import Workload
 
 

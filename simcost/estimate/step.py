@@ -11,9 +11,10 @@ from simcost.cost.cost import Cost
 from simcost.estimate import feasible, memo, memory, stages
 from simcost.estimate.memory import Kept
 from simcost.num import Bools, Num, is_scalar, maximum, minimum
-from simcost.plan import COUNTS, require
+from simcost.plan import require
 from simcost.program import Priced
 from simcost.program import price as fold
+from simcost.settings import COUNTS
 from simcost.workload import Workload
 
 LAUNCHES = 0.40  # sigma of the log of the host's time for a kernel: public figures lie between 22 and 71 us (docs/theory/roofline.md)

@@ -1,17 +1,17 @@
 """Settings of a plan that change nothing for this design or these groups: a note each, with the reason. Never an error.
 
-One table says which field (and value) matters only where something else does. A sweep gets the note where no point of it is
+`settings.py` says which key (and value) needs what; here stands whether a workload has it. A sweep gets the note where no point of it is
 touched. Source: where blocks, `lower.py` and `estimate/stages.py` read the field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 import numpy as np
 
-from simcost import lower
+from simcost import lower, settings
 from simcost.num import every
 from simcost.passes.contention import STREAM, in_turn
 from simcost.plan import Plan
@@ -19,15 +19,6 @@ from simcost.workload import Workload
 
 Why = Callable[[Workload], str]
 _DEFAULTS = {field.name: field.default for field in fields(Plan)}
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A field, its value where only that one is meant, and what stands in its way: "" where nothing does."""
-
-    field: str
-    why: Why
-    value: str = ""
 
 
 def _experts(w: Workload) -> str:
@@ -42,7 +33,7 @@ def _travels(w: Workload) -> str:
     return "no token travels to its experts with these tp, cp, dp_attention and ep" if every(still) else ""
 
 
-def _overlaps(w: Workload) -> str:
+def _exchanges(w: Workload) -> str:
     """The exchange of one-rank expert groups is there too: it gathers the tokens for slices of experts."""
     if no := _experts(w):
         return no
@@ -57,7 +48,7 @@ def _shared(w: Workload) -> str:
     return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 
-def _latent(w: Workload) -> str:
+def _mla(w: Workload) -> str:
     return "" if any(block.forms for _, block in w.model.blocks()) else f"{w.model.name} has no MLA"
 
 
@@ -75,31 +66,20 @@ def _gathers(w: Workload) -> str:
     return _split("cp")(w) or ("decode passes queries on, not keys, as ring does" if decode else "")
 
 
-TABLE = (
-    Setting("capacity_factor", _experts),
-    Setting("redundant_experts", _experts),
-    Setting("etp", _experts),
-    Setting("all_to_all", _travels),
-    Setting("overlap", _overlaps, "two_batch"),
-    Setting("overlap", _shared, "shared_experts"),
-    Setting("overlap", _split("tp"), "tensor_parallel"),
-    Setting("sequence_parallel", _split("tp")),
-    Setting("cp_method", _gathers, "all_gather"),
-    Setting("cp_method", _split("cp"), "ulysses"),
-    Setting("overlap_p2p_comm", _split("pp")),
-    Setting("mla_form", _latent),
-    Setting("dequantise", _packed),
-)
+_REASONS: dict[str, Why] = {
+    "experts": _experts, "travels": _travels, "exchanges": _exchanges, "shared": _shared, "mla": _mla, "packed": _packed, "tp": _split("tp"), "cp": _split("cp"),
+    "cp_prefill": _gathers, "pp": _split("pp"),
+}  # fmt: skip
 
 
 def notes(w: Workload, stated: Collection[str]) -> list[str]:
-    """One line a setting among those that were `stated` (by field) which has no effect; none for a default."""
+    """One line a setting among those that were `stated` (by key) which has no effect; none for a default."""
     found = []
-    for setting in TABLE:
-        value = getattr(w.plan, setting.field)
-        if setting.field not in stated or every(value == _DEFAULTS[setting.field]):
+    for one in settings.PLAN:
+        value = getattr(w.plan, one.key)
+        if one.key not in stated or every(value == _DEFAULTS[one.key]):
             continue
-        if (not setting.value or setting.value == value) and (why := setting.why(w)):
-            shown = f"={setting.value}" if setting.value else ""
-            found.append(f"plan.{setting.field}{shown} has no effect: {why}")
+        for only, need in one.needs:
+            if only in ("", value) and (why := _REASONS[need](w)):
+                found.append(f"plan.{one.key}{f'={only}' if only else ''} has no effect: {why}")
     return found

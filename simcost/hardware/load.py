@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import units
+from simcost import settings, units
 from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
@@ -21,39 +21,12 @@ from simcost.hardware.profile import Device, Link
 from simcost.hardware.toml import toml_table
 from simcost.num import Num
 
-ASSUMED = {
-    "gemm_efficiency": "fraction",
-    "attention_efficiency": "fraction",
-    "memory_efficiency": "fraction",
-    "link_efficiency": "fraction",
-    "scaleout_efficiency": "fraction",
-    "kernel_overhead": "seconds",
-    "step_overhead": "seconds",
-    "eager_launch": "seconds",
-    "collective_latency": "seconds",
-    "hop_latency": "seconds",
-    "scaleout_hop_latency": "seconds",
-}
+ASSUMED = tuple(key.removeprefix("assumed.") for key in settings.of("hw") if key.startswith("assumed."))
 _NEEDS_LINK = {
     "link_efficiency": "scaleup",
     "hop_latency": "scaleup",
     "scaleout_efficiency": "scaleout",
     "scaleout_hop_latency": "scaleout",
-}
-_DIMENSION = {
-    "memory.capacity": "bytes",
-    "memory.bandwidth": "bytes_per_s",
-    "compute.sm_count": "count",
-    "compute.boost_clock": "hertz",
-    "compute.l2": "bytes",
-    "links.scaleup.bandwidth": "bytes_per_s",
-    "links.scaleup.pair_bandwidth": "bytes_per_s",
-    "links.scaleup.domain": "count",
-    "links.scaleup.reduces": "count",
-    "links.scaleout.bandwidth": "bytes_per_s",
-    "links.pcie.generation": "count",
-    "power.tdp": "watts",
-    "price.usd_per_hour": "usd_per_hour",
 }
 _TOPOLOGIES = ("switch", "mesh", "torus", "bridge", "host")
 _TOP = (
@@ -174,19 +147,18 @@ def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) 
 
 def dimension(path: str, where: str) -> str:
     """Which unit a path takes. Raises SpecError for a path that no profile has."""
-    if path.startswith("assumed.") and path[8:] in ASSUMED:
-        return ASSUMED[path[8:]]
-    if path.startswith("peak.") and path[5:] in [*dtype_names(), "fp4"]:
-        return "flops_per_s"
-    if path in _DIMENSION:
-        return _DIMENSION[path]
+    known = settings.of("hw")
+    peaks = ["peak." + name for name in (*dtype_names(), "fp4")]
+    if path in peaks:
+        return known["peak.<format>"].kind
+    if path in known and path != "measurements":
+        return known[path].kind
     if path == "assumed.memory_reserve":
         raise SpecError(
             f"{where}: '{path}' is gone: engines' own terms say what they leave (--set engine.gpu_memory_utilization=0.9; "
             "simcost show memory names all terms)"
         )
-    known = [*_DIMENSION, *("assumed." + k for k in ASSUMED), *("peak." + d for d in [*dtype_names(), "fp4"])]
-    raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, known)}")
+    raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, [*known, *peaks])}")
 
 
 def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost import settings
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
@@ -66,30 +67,9 @@ def families() -> dict[str, dict[str, Any]]:
 
 def known_keys() -> set[str]:
     """Keys that some block or table knows; for naming the nearest to a typo."""
-    from simcost.hf import ALIASES, CANONICAL
-
     implied = {key for table in families().values() for key in table}
-    return (
-        set(ALIASES)
-        | set(CANONICAL)
-        | implied
-        | set(keys.IRRELEVANT)
-        | keys.structural()
-        | _BLOCK_KEYS
-        | _declared("HANDLES")
-    )
-
-
-_BLOCK_KEYS = set(
-    """
-    head_dim v_head_dim qk_nope_head_dim qk_rope_head_dim kv_lora_rank q_lora_rank attention_bias mlp_bias vocab_size sliding_window
-    use_sliding_window layer_types tie_word_embeddings lm_head_bias hybrid_layer_pattern attention_chunk_size moe_layer_freq
-    first_k_dense_replace mlp_only_layers decoder_sparse_step interleave_moe_layer_step intermediate_size_mlp topk_method
-    moe_layer_start_index moe_layer_end_index moe_layer_interval shared_intermediate_size partial_rotary_factor rotary_dim
-    swa_num_attention_heads swa_num_key_value_heads swa_head_dim swa_v_head_dim add_swa_attention_sink_bias
-    add_full_attention_sink_bias multi_query num_mtp_modules mlp_layer_types moe_layers num_ln_in_parallel_attn use_parallel_residual new_decoder_architecture parallel_attn
-    """.split()  # noqa: SIM905 -- a table to read
-)
+    named = {*settings.spelled("model")} | implied | set(keys.IRRELEVANT) | keys.structural()
+    return named | _declared("HANDLES")
 
 
 def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:

@@ -14,6 +14,7 @@ from simcost import metrics
 from simcost.report import curves, question, refusals
 from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
+from simcost.settings import ROOTS
 
 _HIDDEN = {
     "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
@@ -45,6 +46,7 @@ _FIRST = {
     ),
     "findings": ("table", "verdict", "of", "rows", "dropped", "best", "over_best"),
     "what to do": ("table", "do", "why"),
+    **dict.fromkeys(ROOTS, ("key", "meaning", "takes", "default", "needs", "aliases")),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
@@ -52,7 +54,7 @@ _FIRST = {
 }  # fmt: skip
 _WRAPPED = {
     "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
-    "dropped": 30, "worst": 40, "picked_by": 16, "answers": 16,
+    "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16,
 }  # fmt: skip
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _WITHOUT_METRICS = (
@@ -70,6 +72,7 @@ _MOST_OF = {
     "rows": 8,
     "verdicts": 10_000,
     "findings": 200,
+    "model": 1000,
 }  # the largest differences come first; files hold them all
 
 
@@ -134,13 +137,14 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
         return Group(*_turned(name, shown, names, width))
     kept = _fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
+    widths = _widths(kept, shown, width)
     for n in kept:
         text = n != "half_width" and any(isinstance(row.get(n), str) for row in shown)
-        least = min(_body(n, shown), _WRAPPED.get(n, _body(n, shown)))
         table.add_column(
             _heading(n, shown),
             justify="left" if text else "right",
-            min_width=least,
+            min_width=widths[n],
+            max_width=max(widths[n], _head_width(n, shown)),
             overflow="fold",
             header_style="cyan",
             vertical="top",
@@ -193,14 +197,32 @@ def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]
     kept: list[str] = []
     used = 1
     for n in names:
-        head = max(len(line) for line in _heading(n, rows).splitlines())
-        body = _body(n, rows)
-        need = max(head, min(body, _WRAPPED.get(n, body))) + 3
+        need = max(_head_width(n, rows), _least(n, rows)) + 3
         if used + need > width and len(kept) >= 2:
             break
         kept.append(n)
         used += need
     return kept
+
+
+def _head_width(n: str, rows: Sequence[Row]) -> int:
+    """Width of the heading's longest line."""
+    return max(len(line) for line in _heading(n, rows).splitlines())
+
+
+def _least(n: str, rows: Sequence[Row]) -> int:
+    """Width below which no cell is wrapped."""
+    body = _body(n, rows)
+    return min(body, _WRAPPED.get(n, body))
+
+
+def _widths(names: Sequence[str], rows: Sequence[Row], width: int) -> dict[str, int]:
+    """Width of every column's cells: the least, and of what is left over a part where cells are longer."""
+    least = {n: _least(n, rows) for n in names}
+    room = max(width - 1 - sum(max(_head_width(n, rows), least[n]) + 3 for n in names), 0)
+    short = {n: _body(n, rows) - least[n] for n in names}
+    total = sum(short.values())
+    return {n: least[n] + (min(short[n], room * short[n] // total) if total else 0) for n in names}
 
 
 def _turned(name: str, rows: Sequence[Row], names: list[str], width: int) -> list[RenderableType]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from simcost.num import is_scalar
-from simcost.plan import CHOICES, Plan
+from simcost.plan import Plan
 from simcost.query import Query, engine_of, settings_of
 from simcost.result import number
+from simcost.settings import CHOICES
 from simcost.workload import Workload
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar, lower, metrics
+from simcost import grammar, lower, metrics, settings
 from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
 from simcost.estimate import answer, ties
@@ -143,7 +143,7 @@ def _asked(query: Query, table: Array) -> Bools:
     for j, name in enumerate(SIZES):
         stated = query.overrides.plan.get(name)
         if stated is not None:
-            keep &= table[:, j] == grammar.count(f"plan.{name}", stated)
+            keep &= table[:, j] == settings.count(f"plan.{name}", stated)
     return keep
 
 

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcost.errors import SimcostError, SpecError
-from simcost.grammar import Overrides, assignments, axes, count, plan_of, split
+from simcost.grammar import Overrides, assignments, axes, plan_of, split
 from simcost.plan import Plan
 from simcost.query import make, workload
+from simcost.settings import count
 
 
 @pytest.mark.parametrize(("path", "want"), [

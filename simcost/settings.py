@@ -1,0 +1,366 @@
+"""Every key that a user may set: of a model, a plan, a step, an engine and a device. What values it takes, its default, what it needs, and what
+it means.
+
+The command line's help, checks, error texts and completion, `simcost keys`, docs/settings.md, the JSON Schema of a file of settings, and the notes on
+settings without effect read this. Model keys are Hugging Face's; a plug-in's own keys (`HANDLES`) need no entry here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from functools import cache
+from typing import Any, NamedTuple
+
+from simcost.errors import SpecError, nearest
+
+ROOTS = ("model", "plan", "phase", "engine", "hw")
+COUNT, CHOICE, FORMAT, FACTOR, NAME = (
+    "count",
+    "choice",
+    "format",
+    "factor",
+    "name",
+)  # what a value is, where it is no dimension of `units`
+FLAG, LIST, TABLE = "flag", "list", "table"
+SWITCH, STEPS = ("off", "on"), ("decode", "prefill")
+LARGEST = 1_000_000_000
+NEEDS = {
+    "experts": "a model with routed experts",
+    "travels": "tokens that travel to their experts: ep above 1, and ranks that hold different tokens",
+    "exchanges": "ranks of a stage that hold different tokens",
+    "shared": "a model with shared experts, and either an exchange of tokens or few tokens a rank",
+    "mla": "a model with MLA",
+    "packed": "weights in a narrower format than they are computed in",
+    "tp": "tp above 1",
+    "cp": "cp above 1",
+    "cp_prefill": "cp above 1, and a step of more than one token",
+    "pp": "pp above 1",
+}
+
+
+class Setting(NamedTuple):
+    """One key. `kind`: COUNT, CHOICE, FORMAT (of numbers), FACTOR, NAME, FLAG, LIST, TABLE, or a dimension of `units`. `default`: in words.
+    `least`: of a count. `needs`: (a value or "" for any, a key of NEEDS) that must hold, or the setting has no effect. `steps`: which take it."""
+
+    root: str
+    key: str
+    kind: str
+    meaning: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    least: int = 1
+    aliases: tuple[str, ...] = ()
+    needs: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    steps: tuple[str, ...] = STEPS
+
+    @property
+    def path(self) -> str:
+        """As it is written after --set."""
+        return self.key if self.root == "phase" or self.key == "engine" else f"{self.root}.{self.key}"
+
+    @property
+    def takes(self) -> str:
+        """The values in words."""
+        if self.kind == CHOICE:
+            return ", ".join(self.choices)
+        if self.kind == COUNT:
+            return f"whole number from {self.least}"
+        words = {FORMAT: "number format", FACTOR: "number from 0 to 1000, or none", FLAG: "true, false"}
+        return words.get(self.kind, self.kind.replace("_per_s", "/s").replace("_", " "))
+
+
+def _plan(key: str, kind: str, meaning: str, default: str = "", **more: Any) -> Setting:
+    return Setting("plan", key, kind, meaning, default, **more)
+
+
+_MEGATRON, _VLLM = "Megatron Core, parallel_state.py", "vLLM, engine arguments"
+PLAN = (
+    _plan("tp", COUNT, "tensor parallelism: heads and widths are cut over so many devices", "1", aliases=("tensor_parallel_size", "tp_size"), source=_MEGATRON),
+    _plan("cp", COUNT, "context parallelism: tokens of a sequence are cut over so many", "1", aliases=("context_parallel_size", "cp_size"), source=_MEGATRON),
+    _plan("dp_attention", COUNT, "replicas of the attention that share one set of experts", "ep / (tp · cp), at least 1", source="SGLang, --enable-dp-attention"),
+    _plan("pp", COUNT, "pipeline stages", "1", aliases=("pipeline_parallel_size", "pp_size"), source=_MEGATRON),
+    _plan("vpp", COUNT, "virtual stages a device", "1", aliases=("virtual_pipeline_model_parallel_size",), source=_MEGATRON),
+    _plan("dp", COUNT, "whole copies of the model", "as many as plan.gpus hold, else 1"),
+    _plan("ep", COUNT, "expert parallelism: experts are spread over so many devices", "1", aliases=("expert_parallel_size", "ep_size"), source=_MEGATRON),
+    _plan("etp", COUNT, "slices that each expert's width is cut into", "devices of a stage / ep", aliases=("expert_tensor_parallel_size",), source=_MEGATRON, needs=(("", "experts"),)),
+    _plan("gpus", COUNT, "devices of the cluster; --gpus and --nodes say the same", "as many as the plan takes"),
+    _plan("redundant_experts", COUNT, "slots for copies of busy experts (EPLB), over all ranks", "0", least=0, needs=(("", "experts"),), source="DeepSeek, EPLB"),
+    _plan("capacity_factor", FACTOR, "rows that each expert may take over its fair share, the rest is padded; none: dropless", "none", needs=(("", "experts"),), source="Megatron Core, moe_expert_capacity_factor"),
+    _plan("sequence_parallel", CHOICE, "activations between tensor-parallel regions are cut over the tp ranks", "off", choices=SWITCH, needs=(("", "tp"),), source=_MEGATRON),
+    _plan("cp_method", CHOICE, "how context parallelism exchanges keys and values", "ring", choices=("ring", "all_gather", "ulysses"), needs=(("all_gather", "cp_prefill"), ("ulysses", "cp"))),
+    _plan("all_to_all", CHOICE, "whose exchange carries tokens to their experts; auto: low_latency in decode, normal in prefill, NVLink's on a rack", "auto",
+          choices=("auto", "normal", "low_latency", "nccl", "nvlink"), needs=(("", "travels"),), source="DeepEP; NCCL; TensorRT-LLM"),
+    _plan("overlap", CHOICE, "what runs beside communication: two half batches, shared experts, or tensor-parallel GEMMs", "none",
+          choices=("none", "two_batch", "shared_experts", "tensor_parallel"), needs=(("two_batch", "exchanges"), ("shared_experts", "shared"), ("tensor_parallel", "tp"))),
+    _plan("overlap_p2p_comm", CHOICE, "hops between pipeline stages run beside the stages", "off", choices=SWITCH, needs=(("", "pp"),), source="Megatron Core, overlap_p2p_comm"),
+    _plan("cuda_graph", CHOICE, "decode steps are replayed as CUDA graphs; off: every kernel is launched from the host", "on", choices=SWITCH, source=_VLLM),
+    _plan("weight_dtype", FORMAT, "format of linear weights; experts and others too where the config says no other", "the config's", aliases=("quantization",), source=_VLLM),
+    _plan("compute_dtype", FORMAT, "format in which linear layers multiply", "that of the weights where the device has it"),
+    _plan("kv_dtype", FORMAT, "format of the cache of keys and values", "bf16", aliases=("kv_cache_dtype",), source=_VLLM),
+    _plan("activation_dtype", FORMAT, "format of activations between kernels", "the config's"),
+    _plan("mla_form", CHOICE, "whether MLA expands keys and values, or absorbs the up-projections; auto: the faster", "auto", choices=("auto", "expanded", "absorbed"), needs=(("", "mla"),), source="DeepSeek-V2, arXiv 2405.04434"),
+    _plan("dequantise", CHOICE, "weights in a narrow format are unpacked inside the GEMM, or by a kernel of their own", "fused", choices=("fused", "separate"), needs=(("", "packed"),)),
+)  # fmt: skip
+
+
+def _phase(key: str, meaning: str, default: str, **more: Any) -> Setting:
+    return Setting("phase", key, more.pop("kind", COUNT), meaning, default, **more)
+
+
+PHASE = (
+    _phase("batch", "sequences in all, over all replicas", "1", aliases=("batch_size",)),
+    _phase("context", "tokens that the new token attends to, itself included", "4096", steps=("decode",), aliases=("context_length",)),
+    _phase("isl", "new tokens a sequence (input sequence length)", "4096", steps=("prefill",), aliases=("input_len", "input_length")),
+    _phase("past", "tokens already in the cache (chunked prefill)", "0", steps=("prefill",), least=0),
+    _phase("chunk", "a prompt passes in chunks of so many tokens", "the whole prompt", steps=("prefill",), aliases=("chunk_size",)),
+    _phase("prefill_tokens", "a mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica", "0", steps=("decode",), least=0),
+    _phase("prefill_past", "tokens of that prompt that are cached already", "0", steps=("decode",), least=0),
+    _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line a layer", "random", kind=NAME),
+)  # fmt: skip
+
+# The settings of `[memory.settings]` in workloads/engines, which says what each engine calls them.
+ENGINE = (
+    Setting("engine", "engine", CHOICE, "whose kernels and memory; any: the middle of the engines, kernel by kernel; torch: our own measurements", "any", choices=("any", "vllm", "sglang", "trtllm", "torch")),
+    Setting("engine", "version", NAME, "release whose memory terms hold", "newest"),
+    Setting("engine", "share", "fraction", "part of the device's memory that the engine takes", "by engine and release"),
+    Setting("engine", "tokens", COUNT, "tokens of its largest step", "by engine and device"),
+    Setting("engine", "sequences", COUNT, "requests of its largest step", "by engine and device"),
+    Setting("engine", "block", COUNT, "tokens of a page of the cache", "by engine"),
+)  # fmt: skip
+
+
+def _hw(key: str, kind: str, meaning: str) -> Setting:
+    return Setting("hw", key, kind, meaning, "the profile's")
+
+
+HW = (
+    _hw("peak.<format>", "flops_per_s", "dense peak in a format: peak.bf16, peak.fp8 and so on"),
+    _hw("memory.capacity", "bytes", "memory as torch prints it"),
+    _hw("memory.bandwidth", "bytes_per_s", "bandwidth of the memory"),
+    _hw("compute.sm_count", "count", "multiprocessors"),
+    _hw("compute.boost_clock", "hertz", "boost clock"),
+    _hw("compute.l2", "bytes", "size of the L2 cache"),
+    _hw("links.scaleup.bandwidth", "bytes_per_s", "bandwidth of a device's links inside the domain, one direction"),
+    _hw("links.scaleup.pair_bandwidth", "bytes_per_s", "bandwidth between two devices of a mesh, one direction"),
+    _hw("links.scaleup.domain", "count", "devices of a scale-up domain (a node, or a rack)"),
+    _hw("links.scaleup.reduces", "count", "1: switches of the domain reduce"),
+    _hw("links.scaleout.bandwidth", "bytes_per_s", "bandwidth of a device's network, one direction"),
+    _hw("links.pcie.generation", "count", "generation of PCIe"),
+    _hw("power.tdp", "watts", "thermal design power"),
+    _hw("price.usd_per_hour", "usd_per_hour", "price of a device for an hour; --price says the same"),
+    _hw("assumed.gemm_efficiency", "fraction", "part of the peak that a GEMM without measured rows reaches"),
+    _hw("assumed.attention_efficiency", "fraction", "part of the peak that an attention core without measured rows reaches"),
+    _hw("assumed.memory_efficiency", "fraction", "part of the memory's bandwidth that a kernel without measured rows reaches"),
+    _hw("assumed.link_efficiency", "fraction", "part of the links' bandwidth that a collective without measured rows reaches"),
+    _hw("assumed.scaleout_efficiency", "fraction", "the same of the network"),
+    _hw("assumed.kernel_overhead", "seconds", "fixed time of a kernel without measured rows"),
+    _hw("assumed.step_overhead", "seconds", "the engine's own time in a step"),
+    _hw("assumed.eager_launch", "seconds", "time to launch a kernel from the host, without CUDA graphs"),
+    _hw("assumed.collective_latency", "seconds", "fixed time of a collective without measured rows"),
+    _hw("assumed.hop_latency", "seconds", "time of one hop inside the domain"),
+    _hw("assumed.scaleout_hop_latency", "seconds", "time of one hop over the network"),
+    _hw("measurements", NAME, "which rows may answer: none, tables (engines' alone), or the name of a run"),
+)  # fmt: skip
+
+
+def _model(key: str, kind: str, meaning: str, *aliases: str, least: int = 1) -> Setting:
+    return Setting(
+        "model", key, kind, meaning, "the config's", least=least, aliases=aliases, source="Hugging Face transformers"
+    )
+
+
+MODEL = (
+    _model("hidden_size", COUNT, "width of the residual stream", "n_embd", "d_model"),
+    _model("num_hidden_layers", COUNT, "layers", "n_layer", "n_layers", "num_layers"),
+    _model("vocab_size", COUNT, "tokens of the vocabulary"),
+    _model("num_attention_heads", COUNT, "query heads", "n_head", "n_heads"),
+    _model("num_key_value_heads", COUNT, "heads of keys and values: 1 for MQA, num_attention_heads for MHA", "num_kv_heads", "kv_n_heads", "multi_query_group_num"),
+    _model("head_dim", COUNT, "width of a head of queries and keys"),
+    _model("v_head_dim", COUNT, "width of a head of values"),
+    _model("multi_query", FLAG, "one head of keys and values"),
+    _model("kv_lora_rank", COUNT, "MLA: rank of the latent of keys and values"),
+    _model("q_lora_rank", COUNT, "MLA: rank of the queries' latent; null: none", least=0),
+    _model("qk_nope_head_dim", COUNT, "MLA: width of a head without positions"),
+    _model("qk_rope_head_dim", COUNT, "MLA: width of the rotary part, shared by all heads"),
+    _model("intermediate_size", COUNT, "width of a dense FFN", "n_inner", "ffn_dim", "ffn_hidden_size"),
+    _model("intermediate_size_mlp", COUNT, "width of a dense FFN beside layers with experts (Llama 4)"),
+    _model("n_routed_experts", COUNT, "routed experts of a layer", "num_experts", "num_local_experts", "moe_num_experts"),
+    _model("num_experts_per_tok", COUNT, "experts that a token is sent to", "experts_per_token", "num_experts_per_token", "moe_k", "moe_topk", "moe_top_k"),
+    _model("moe_intermediate_size", COUNT, "width of a routed expert", "expert_ffn_hidden_size"),
+    _model("n_shared_experts", COUNT, "shared experts of the routed width", "num_shared_experts", "num_shared_expert", "moe_num_shared_experts", least=0),
+    _model("shared_expert_intermediate_size", COUNT, "width of the shared experts together", "share_expert_dim", "moe_shared_expert_intermediate_size", least=0),
+    _model("shared_intermediate_size", COUNT, "the same in Granite's words", least=0),
+    _model("shared_expert_gate", FLAG, "a gate weighs the shared experts"),
+    _model("n_group", COUNT, "groups of experts of a group-limited router", "num_expert_group"),
+    _model("topk_group", COUNT, "groups that a token may choose from"),
+    _model("scoring_func", NAME, "softmax or sigmoid: how a router scores", "score_function", "moe_router_activation_func"),
+    _model("topk_method", NAME, "greedy, group_limited_greedy or noaux_tc: how a router chooses"),
+    _model("router_correction_bias", FLAG, "a bias of the router that balances loads", "use_routing_bias", "moe_router_enable_expert_bias"),
+    _model("router_bias", FLAG, "a bias of the router's linear layer"),
+    _model("expert_bias", FLAG, "biases of the experts"),
+    _model("first_k_dense_replace", COUNT, "leading layers that are dense", least=0),
+    _model("moe_layer_freq", LIST, "every how many layers experts stand, or 0 and 1 a layer"),
+    _model("moe_layer_interval", COUNT, "every how many layers experts stand (Ernie)"),
+    _model("moe_layer_start_index", COUNT, "first layer with experts (Ernie)", least=0),
+    _model("moe_layer_end_index", COUNT, "last layer with experts (Ernie)"),
+    _model("decoder_sparse_step", COUNT, "every how many layers experts stand (Qwen)"),
+    _model("interleave_moe_layer_step", COUNT, "every how many layers experts stand (Llama 4)"),
+    _model("mlp_only_layers", LIST, "layers that are dense"),
+    _model("moe_layers", LIST, "layers with experts"),
+    _model("mlp_layer_types", LIST, "dense or sparse, a word a layer"),
+    _model("layer_types", LIST, "kind of attention, a word a layer"),
+    _model("sliding_window", COUNT, "tokens that a window layer sees"),
+    _model("use_sliding_window", FLAG, "whether layers slide at all"),
+    _model("max_window_layers", COUNT, "layers before the first that slides", least=0),
+    _model("sliding_window_pattern", COUNT, "every how many layers one sees all tokens"),
+    _model("hybrid_layer_pattern", LIST, "0 full, 1 window, a number a layer (MiMo)"),
+    _model("attention_chunk_size", COUNT, "tokens of a chunk that a layer sees (Llama 4)"),
+    _model("no_rope_layer_interval", COUNT, "every how many layers one sees all tokens (Llama 4)"),
+    _model("swa_num_attention_heads", COUNT, "query heads of window layers (MiMo)"),
+    _model("swa_num_key_value_heads", COUNT, "heads of keys and values of window layers (MiMo)"),
+    _model("swa_head_dim", COUNT, "width of a head of window layers (MiMo)"),
+    _model("swa_v_head_dim", COUNT, "width of a head of values of window layers (MiMo)"),
+    _model("add_swa_attention_sink_bias", FLAG, "sinks of window layers (MiMo)"),
+    _model("add_full_attention_sink_bias", FLAG, "sinks of full layers (MiMo)"),
+    _model("attention_sinks", FLAG, "a learned sink a head (gpt-oss)"),
+    _model("qk_norm", FLAG, "norms of queries and keys", "use_qk_norm", "qk_layernorm"),
+    _model("qk_norm_type", NAME, "head, full or weightless"),
+    _model("qk_norm_bias", FLAG, "biases of those norms"),
+    _model("attention_bias", FLAG, "biases of the attention's linear layers"),
+    _model("qkv_bias", FLAG, "biases of queries, keys and values"),
+    _model("use_qkv_bias", FLAG, "the same in other words"),
+    _model("o_bias", FLAG, "a bias of the output projection", "attention_out_bias"),
+    _model("mlp_bias", FLAG, "biases of a dense FFN"),
+    _model("ffn_bias", FLAG, "the same in other words"),
+    _model("use_bias", FLAG, "biases of all linear layers", "enable_bias", "bias"),
+    _model("lm_head_bias", FLAG, "a bias of the head"),
+    _model("tie_word_embeddings", FLAG, "the head shares the embedding's weights"),
+    _model("gated_ffn", FLAG, "a gate beside the up-projection, as in SwiGLU"),
+    _model("ffn_multiple", COUNT, "width of a dense FFN over hidden_size, where no width is given"),
+    _model("norm_vectors", COUNT, "vectors of a norm: 1 RMSNorm, 2 LayerNorm with bias", least=0),
+    _model("norms_per_layer", COUNT, "norms of a layer", least=0),
+    _model("num_ln_in_parallel_attn", COUNT, "norms where attention and FFN stand side by side (Falcon)"),
+    _model("parallel_norms", COUNT, "the same for GPT-NeoX's parallel residual"),
+    _model("parallel_attn", FLAG, "attention and FFN stand side by side (Falcon)"),
+    _model("new_decoder_architecture", FLAG, "Falcon's grouped heads and norms"),
+    _model("use_parallel_residual", FLAG, "attention and FFN stand side by side (GPT-NeoX)"),
+    _model("embedding_norm", FLAG, "a norm after the embedding (BLOOM)"),
+    _model("learned_positions", COUNT, "rows of learned positions beyond max_position_embeddings", least=0),
+    _model("max_position_embeddings", COUNT, "longest context", "n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
+    _model("partial_rotary_factor", "fraction", "part of a head that is rotated"),
+    _model("rotary_dim", COUNT, "dimensions of a head that are rotated"),
+    _model("num_nextn_predict_layers", COUNT, "modules of multi-token prediction", least=0),
+    _model("num_mtp_modules", COUNT, "the same where the checkpoint leaves their weights out", least=0),
+    _model("torch_dtype", FORMAT, "format of stored weights", "dtype"),
+    _model("hidden_act", NAME, "activation of the FFN", "hidden_activation", "activation_function", "activation"),
+    _model("quantization_config", TABLE, "formats of quantised weights"),
+    _model("vision_config", TABLE, "a vision tower, loaded beside the model"),
+    _model("word_embed_proj_dim", COUNT, "width of the embedding; other than hidden_size is not modelled"),
+)  # fmt: skip
+EVERY = (*MODEL, *PLAN, *PHASE, *ENGINE, *HW)
+
+
+@cache
+def of(root: str) -> dict[str, Setting]:
+    """The settings of a root by key."""
+    return {one.key: one for one in EVERY if one.root == root}
+
+
+@cache
+def spelled(root: str) -> dict[str, str]:
+    """The key of every spelling: keys themselves and their aliases."""
+    return {name: one.key for one in EVERY if one.root == root for name in (one.key, *one.aliases)}
+
+
+def of_step(decode: bool) -> list[str]:
+    """Keys of a step that decode, or prefill, takes."""
+    step = STEPS[not decode]
+    return [one.key for one in PHASE if step in one.steps]
+
+
+COUNTS = tuple(one.key for one in PLAN if one.kind == COUNT)
+CHOICES = {one.key: one.choices for one in PLAN if one.kind == CHOICE}
+
+
+def checked(one: Setting, value: Any, path: str) -> Any:
+    """A value of a plan or step as its kind: a count as float, a word. Raises SpecError naming the path, the value and what is allowed.
+    Formats and routings are read where they are used."""
+    if one.kind == COUNT:
+        return count(path, value, one.least)
+    if one.kind == FACTOR:
+        return _factor(path, value)
+    if one.kind == CHOICE:
+        return _choice(one, value, path)
+    if value is not None and not isinstance(value, str):
+        raise SpecError(f"{path} must be a name, not {value!r}")
+    return value
+
+
+def count(path: str, value: Any, least: int = 1) -> float:
+    """A whole number. Raises SpecError naming the path."""
+    ok = not isinstance(value, bool) and isinstance(value, (int, float)) and value == value and abs(value) != math.inf
+    if not ok or value != int(value):
+        raise SpecError(f"{path} must be a whole number, not {value!r}")
+    if not least <= value <= LARGEST:
+        raise SpecError(f"{path} = {int(value)} is outside {least} to {LARGEST:,}")
+    return float(value)
+
+
+def _factor(path: str, value: Any) -> float | None:
+    if value in (None, "none"):
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1000:
+        raise SpecError(f"{path} must be a number above 0 and at most 1000, or none, not {value!r}")
+    return float(value)
+
+
+def _choice(one: Setting, value: Any, path: str) -> str:
+    """One of the named alternatives; true and false stand for on and off."""
+    text = ("off", "on")[value] if isinstance(value, bool) else value
+    if text not in one.choices:
+        raise SpecError(f"{path} must be one of {one.takes}, not {value!r}{nearest(str(value), one.choices)}")
+    return str(text)
+
+
+def groups(named: Iterable[str]) -> list[str]:
+    """The roots that are named, all where none is. Raises SpecError for one that is none."""
+    found = list(dict.fromkeys(named))
+    for root in found:
+        if root not in ROOTS:
+            raise SpecError(f"unknown group of keys '{root}' (one of {', '.join(ROOTS)}){nearest(root, ROOTS)}")
+    return found or list(ROOTS)
+
+
+def schema(roots: Iterable[str] = ROOTS) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a file of settings: a table a root. Keys of a config that are not listed are allowed, others are not."""
+    tables = {
+        root: {
+            "type": "object",
+            "additionalProperties": root in ("model", "hw"),
+            "properties": {one.key: _property(one) for one in of(root).values() if "<" not in one.key},
+        }
+        for root in roots
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "simcost settings",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": tables,
+    }
+
+
+def _property(one: Setting) -> dict[str, Any]:
+    kinds: dict[str, dict[str, Any]] = {
+        COUNT: {"type": "integer", "minimum": one.least},
+        FACTOR: {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1000},
+        CHOICE: {"enum": list(one.choices)},
+        FLAG: {"type": "boolean"},
+        LIST: {"type": ["array", "integer"]},
+        TABLE: {"type": "object"},
+        "fraction": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    }
+    quantity = {"type": ["string", "number"]} if one.root == "hw" else {"type": "string"}
+    return {**kinds.get(one.kind, quantity), "description": one.meaning}
