@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from simcost.errors import SimcostError
 from simcost.measure.machine.torch import need_torch
-from simcost.measure.session.deadline import after
+from simcost.measure.timing.deadline import after
 from simcost.units import parse, show
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def report(
     """Lines of the report, as they come; also written to `out`/report.md. Raises SimcostError."""
     ends = after(budget_s)
     need_torch()
-    from simcost.measure.machine.target import find
+    from simcost.measure.sampling.target import find
     from simcost.measure.session.kernels import settings
 
     target = find("cpu" if dry else device, None, ["bf16", "fp32"] if dry else None)

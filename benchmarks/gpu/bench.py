@@ -11,11 +11,11 @@ from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.machine.target import Target, one_line
 from simcost.measure.points.design import footprint
 from simcost.measure.points.point import Kind, Point, kind_of
-from simcost.measure.session.deadline import Deadline
+from simcost.measure.sampling.probe import time_kernel
+from simcost.measure.sampling.visit import build
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.timing.cpu import Timing
-from simcost.measure.timing.probe import time_kernel
-from simcost.measure.timing.visit import build
+from simcost.measure.timing.deadline import Deadline
 from simcost.units import parse, show
 
 T = TypeVar("T")

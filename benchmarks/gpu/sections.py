@@ -15,6 +15,7 @@ from typing import Any
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.bench import Lab, core, gemm, rate, tried
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import attention
 from simcost.measure.kernels.kernel import Kernel, no_context
 from simcost.measure.machine.environment import record
@@ -22,7 +23,6 @@ from simcost.measure.machine.torch import optional
 from simcost.measure.points.point import Point, kind_of
 from simcost.measure.timing.buffers import tolerance
 from simcost.measure.timing.kernel_names import kernel_names
-from simcost.measure.torch_layers import ops
 from simcost.ops.attention_core import AttentionCore
 from simcost.units import parse, show
 

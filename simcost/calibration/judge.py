@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curve import Curve
+from simcost.calibration.curves.curve import Curve
+from simcost.calibration.curves.sites import site_key
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
-from simcost.calibration.sites import site_key
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curve import Curve, Z
+from simcost.calibration.curves.curve import Curve, Z
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms

@@ -18,14 +18,14 @@ from pathlib import Path
 
 import numpy as np
 
-from simcost.calibration import curve as curves
 from simcost.calibration import rows as files
 from simcost.calibration import tables
-from simcost.calibration.curve import Curve
+from simcost.calibration.curves import curve as curves
+from simcost.calibration.curves.curve import Curve
+from simcost.calibration.curves.one_thread import one_thread
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
 from simcost.calibration.light import LINKS
-from simcost.calibration.one_thread import one_thread
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say

@@ -7,7 +7,7 @@ import hashlib
 
 import numpy as np
 
-from simcost.calibration.residual import farthest
+from simcost.calibration.curves.residual import farthest
 from simcost.num import Array, Index
 
 _POOL = 12_000  # farthest-first looks at no more: a larger table is first thinned by hash

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curve import Prediction
+from simcost.calibration.curves.curve import Prediction
 from simcost.calibration.family import At
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found

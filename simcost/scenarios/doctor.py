@@ -16,7 +16,7 @@ import numpy as np
 
 from simcost.calibration import coverage, store
 from simcost.calibration import rows as files
-from simcost.calibration.curve import Curve
+from simcost.calibration.curves.curve import Curve
 from simcost.calibration.family import families, family_named
 from simcost.calibration.rows import Rows
 from simcost.calibration.soundness import advice, findings

@@ -19,8 +19,8 @@ from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, of_model, random_blocks
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
-from simcost.measure.session.deadline import after
 from simcost.measure.session.event import Event
+from simcost.measure.timing.deadline import after
 from simcost.measure.torch_layers.times import BlockTime
 from simcost.model import load as models
 from simcost.plan import Phase
@@ -111,7 +111,7 @@ def validate(
     until = after(budget_s)
     if measure is None:
         from simcost.measure.machine.environment import device_name
-        from simcost.measure.machine.target import find
+        from simcost.measure.sampling.target import find
         from simcost.measure.session.layers import measure_block
 
         target = find(device, count if device == "cpu" else None)

@@ -23,11 +23,12 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, fused, listed, of_model, random_blocks
+from simcost.measure import torch_ops as ops
 from simcost.measure.points.design import Rates
-from simcost.measure.session import deadline, layers
-from simcost.measure.timing import bounds
+from simcost.measure.session import layers
+from simcost.measure.timing import deadline
 from simcost.measure.timing.cpu import Timing
-from simcost.measure.torch_layers import build, ops, time_cpu, time_cuda
+from simcost.measure.torch_layers import bounds, build, time_cpu, time_cuda
 from simcost.measure.torch_layers import rows as blocks_rows
 from simcost.measure.torch_layers.times import BlockTime, OpTime
 from simcost.model import load as models

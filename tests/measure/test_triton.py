@@ -20,8 +20,8 @@ if tuple(int(v) for v in np.__version__.split(".")[:2]) >= (2, 4) and not torch.
 
 from simcost.measure.kernels import grouped
 from simcost.measure.machine.target import Target
+from simcost.measure.sampling.visit import build
 from simcost.measure.timing.buffers import Bench
-from simcost.measure.timing.visit import build
 from simcost.measure.triton_kernels import grouped_fp8, mla_decode
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcost import errors
-from simcost.calibration import curve as curves
 from simcost.calibration import rows as tables
 from simcost.calibration import store
-from simcost.calibration.curve import Z
+from simcost.calibration.curves import curve as curves
+from simcost.calibration.curves.curve import Z
 from simcost.calibration.family import families, kind
 from simcost.calibration.form import Form
 from simcost.calibration.importers import _routing, table

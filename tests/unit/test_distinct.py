@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from simcost.calibration.curves.residual import _column_sums
 from simcost.calibration.distinct import distinct
-from simcost.calibration.residual import _column_sums
 from simcost.num import where, within
 
 

@@ -20,16 +20,18 @@ from benchmarks.gpu.bench import Lab, core, gemm
 from simcost.errors import SimcostError, SpecError
 from simcost.measure.kernels import grouped, products
 from simcost.measure.kernels.kernel import Kernel
-from simcost.measure.machine import environment, nvidia_smi, target
-from simcost.measure.machine.target import Target, alive
+from simcost.measure.machine import environment, nvidia_smi
+from simcost.measure.machine import target as machine_target
+from simcost.measure.machine.target import CUDA_FORMATS, Target, alive
 from simcost.measure.points import anchors, design, kinds
 from simcost.measure.points.sobol import space
-from simcost.measure.session import deadline, layers
+from simcost.measure.sampling import probe, target, visit
+from simcost.measure.sampling.probe import Sentinel, time_kernel
+from simcost.measure.session import layers
 from simcost.measure.timing import cuda as cuda_timing
-from simcost.measure.timing import cuda_graph, probe, visit
+from simcost.measure.timing import cuda_graph, deadline
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.timing.cpu import Timing
-from simcost.measure.timing.probe import Sentinel, time_kernel
 from simcost.measure.torch_layers import time_cuda
 from simcost.measure.torch_layers.section import SDPA
 from simcost.measure.triton_kernels import grids
@@ -451,7 +453,7 @@ def test_memory_that_is_given_back_is_the_devices_again(monkeypatch):
     assert emptied == [1]
 
 
-H200 = Target("cuda:0", 1, 2.8e10, 1.2e8, target.CUDA_FORMATS, {})
+H200 = Target("cuda:0", 1, 2.8e10, 1.2e8, CUDA_FORMATS, {})
 RATES = design.Rates({"bf16": 7e14, "fp16": 7e14, "tf32": 4e14, "fp32": 5e13, "fp8": 7e14}, 3.5e12)
 
 
@@ -498,7 +500,7 @@ def test_a_prefix_of_the_standard_points_is_a_design_and_windows_and_fp32_are_in
 
 def test_fp8_experts_by_blocks_run_wherever_there_is_fp8():
     """torch's own block-scaled product is of one architecture, our kernel is not."""
-    formats = tuple(name for name in target.CUDA_FORMATS if name != "fp8_block")
+    formats = tuple(name for name in CUDA_FORMATS if name != "fp8_block")
     ada = Target("cuda:0", 1, 1e10, 1e8, formats, {"fp8_block": "RuntimeError: sm_90 only"})
     names = {str(kind) for kind in kinds.kinds(ada, "standard")}
     for name in ("grouped_gemm/fp8_block-fp8_block-fp8_block", "experts/bf16-fp8_block-fp8_block-gated",
@@ -614,7 +616,7 @@ def test_the_table_is_written_when_the_device_is_gone(monkeypatch, tmp_path):
     def gone(target):
         raise SimcostError("cuda:0: the device no longer answers")
 
-    monkeypatch.setattr(target, "alive", gone)
+    monkeypatch.setattr(machine_target, "alive", gone)
     said = []
     monkeypatch.setattr(__main__, "parts", lambda models, mode: [
         __main__.Part("a", failing, 0.3), __main__.Part("b", lambda lab: iter(["never"]), 0.3),

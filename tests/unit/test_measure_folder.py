@@ -11,9 +11,9 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
 from simcost.measure.machine.environment import same
+from simcost.measure.points import folder as folders
+from simcost.measure.points.folder import Folder, header
 from simcost.measure.points.point import Point, kind_of
-from simcost.measure.session import folder as folders
-from simcost.measure.session.folder import Folder, header
 from simcost.measure.timing.cpu import Timing
 
 GEMM = kind_of("gemm", x="bf16", w="bf16", compute="bf16")

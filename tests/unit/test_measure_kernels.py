@@ -15,16 +15,16 @@ torch = pytest.importorskip("torch")
 from torch.nn.attention import varlen
 
 from benchmarks.gpu.bench import core, gemm
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import attention, experts, flashinfer_mla, grouped, products, quantise
 from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.measure.machine.target import Target
 from simcost.measure.points import kinds
 from simcost.measure.points.point import Kind, Point, kind_of
-from simcost.measure.timing import visit
+from simcost.measure.sampling import visit
+from simcost.measure.sampling.probe import time_kernel
 from simcost.measure.timing.buffers import Bench, error, rows_of, some, tolerance
 from simcost.measure.timing.cpu import Timing
-from simcost.measure.timing.probe import time_kernel
-from simcost.measure.torch_layers import ops
 
 CPU = Target("cpu", 1, 1e9, 2e6, ("bf16", "fp32"), {})
 SMALL = {

@@ -14,10 +14,11 @@ from simcost.calibration import rows as tables
 from simcost.errors import SpecError
 from simcost.measure.machine import environment
 from simcost.measure.points import kinds
-from simcost.measure.session import deadline, kernels
+from simcost.measure.sampling.probe import Sentinel
+from simcost.measure.sampling.visit import Visits
+from simcost.measure.session import kernels
 from simcost.measure.session.kernels import measure
-from simcost.measure.timing.probe import Sentinel
-from simcost.measure.timing.visit import Visits
+from simcost.measure.timing import deadline
 
 
 def done(home, **more):
@@ -113,7 +114,7 @@ def test_blocks_without_any_time_are_not_begun(tmp_path):
 def test_a_resumed_run_chooses_its_points_as_it_did_before(tmp_path, monkeypatch, short):
     """On a machine that is ten thousand times slower today no call would be short enough."""
     from simcost.measure.points.design import Rates
-    from simcost.measure.timing import probe
+    from simcost.measure.sampling import probe
 
     home = tmp_path / "run"
     done(home)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from simcost.calibration import judge, sites, store
+from simcost.calibration import judge, store
+from simcost.calibration.curves import sites
 from simcost.calibration.family import at, families, kind
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware

@@ -24,14 +24,15 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware import load as hardware
-from simcost.measure.machine import link_profile, target
+from simcost.measure.machine import target
 from simcost.measure.points import kinds
-from simcost.measure.session import collectives, kernels, layers
+from simcost.measure.sampling import target as sampled
+from simcost.measure.sampling.probe import Sentinel
+from simcost.measure.sampling.visit import Visits
+from simcost.measure.session import collectives, kernels, layers, link_profile
 from simcost.measure.session.event import Event
 from simcost.measure.session.kernels import measure
 from simcost.measure.session.quality import judged, looks, quality, together
-from simcost.measure.timing.probe import Sentinel
-from simcost.measure.timing.visit import Visits
 from simcost.measure.torch_layers import build, time_cuda
 
 ROOT = Path(__file__).parents[2]
@@ -128,7 +129,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_keeps_the_rows(tmp_
     def filling(self, point, timing):
         calls.append(point)
         if len(calls) > 3:
-            from simcost.measure.session.folder import fault
+            from simcost.measure.points.folder import fault
 
             raise fault(self.file(point.kind), OSError(28, "No space left on device"))
         real(self, point, timing)
@@ -193,7 +194,7 @@ def test_a_device_index_beyond_the_last_is_named(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SpecError, match=r"cuda:7: there are only 2 \(cuda:0 to cuda:1\)"):
-        target.find("cuda:7")
+        sampled.find("cuda:7")
 
 
 def test_quality_words_follow_dirt_and_drift():

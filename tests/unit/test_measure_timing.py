@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from simcost.measure.timing.allocator import steady_allocator
+from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.timing.cpu import FEWEST, LEAST, MOST, Clock, Timing, merged, summary, timed
 
 

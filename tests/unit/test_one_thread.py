@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 
-from simcost.calibration.one_thread import _libraries, one_thread
+from simcost.calibration.curves.one_thread import _libraries, one_thread
 
 FIT = """
 import hashlib
 from simcost.calibration import rows
-from simcost.calibration.curve import pack
+from simcost.calibration.curves.curve import pack
 from simcost.calibration.family import families
 from simcost.calibration.store import fitted
 from simcost.data import folder

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simcost.calibration import curve, rungs, store
+from simcost.calibration import rungs, store
+from simcost.calibration.curves import curve
 from simcost.calibration.family import families
 from simcost.calibration.rows import Rows
 from simcost.hardware import load as hardware

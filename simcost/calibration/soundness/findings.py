@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curve import Curve, Z
+from simcost.calibration.curves.curve import Curve, Z
 from simcost.calibration.family import families
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, shown

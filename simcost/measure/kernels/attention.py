@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel, Unsupported, no_context
 from simcost.measure.timing.buffers import SPREAD, Bench, error, some, tolerance
 from simcost.measure.timing.cpu import Call
-from simcost.measure.torch_layers import ops
 from simcost.ops.attention_core import AttentionCore
 
 Tensor = torch.Tensor

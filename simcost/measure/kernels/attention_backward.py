@@ -7,10 +7,10 @@ from functools import partial
 
 import torch
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.attention import Shape, pinned, shape, tensors
 from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.measure.timing.buffers import SPREAD, Bench, error, tolerance
-from simcost.measure.torch_layers import ops
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 

@@ -12,11 +12,11 @@ from functools import partial
 import torch
 
 from simcost.calibration.families import experts as family
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.quantise import cast_groups
 from simcost.measure.timing.buffers import Bench, error, rows_of, tolerance
-from simcost.measure.torch_layers import ops
 from simcost.ops.work import Op
 
 Tensor = torch.Tensor

@@ -11,13 +11,13 @@ from functools import partial
 
 import torch
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import flashinfer_mla
 from simcost.measure.kernels.attention import Shape, shape, wrong
 from simcost.measure.kernels.kernel import Kernel, Unsupported
 from simcost.measure.machine.torch import optional
 from simcost.measure.timing.buffers import Bench, tolerance
 from simcost.measure.timing.cpu import Call
-from simcost.measure.torch_layers import ops
 from simcost.ops.attention_core import AttentionCore
 
 Tensor = torch.Tensor

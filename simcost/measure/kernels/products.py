@@ -21,6 +21,7 @@ import torch
 from torch.nn import functional as F
 
 from simcost.measure.kernels.kernel import no_context
+from simcost.measure.machine.target import Target
 from simcost.measure.timing.buffers import TYPES, Bench, error, rows_of, some
 from simcost.measure.timing.buffers import tolerance as rounding
 from simcost.measure.timing.cpu import Call
@@ -185,8 +186,6 @@ def context(name: str) -> Callable[[], AbstractContextManager[Any]]:
 
 def probe(name: str, device: str) -> None:
     """A small product in a format, checked; raises where the device or this torch has none."""
-    from simcost.measure.machine.target import Target
-
     bench = Bench(Target(device, 1, 0.0, 0.0, (), {}), 0)
     with context(name)():
         wrong = product(name if name in TYPES or name in _MAKERS else "bf16", bench, 256, 256, 256).error(256, 256)

@@ -6,9 +6,9 @@ from functools import partial
 
 import torch
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.timing.buffers import Bench, error, some, tolerance
-from simcost.measure.torch_layers import ops
 from simcost.ops.router import Router
 from simcost.ops.work import Op
 

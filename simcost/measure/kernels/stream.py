@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import optimizer
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.quantise import GROUP, cast_groups, cast_tensor
 from simcost.measure.points.rounding import row_width
 from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.measure.timing.cpu import Call
-from simcost.measure.torch_layers import ops
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 

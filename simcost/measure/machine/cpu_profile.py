@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.machine.environment import record
-from simcost.measure.machine.target import CPU_FORMATS, find
+from simcost.measure.machine.target import CPU_FORMATS, processor
 from simcost.measure.machine.torch import need_torch
-from simcost.measure.timing.allocator import steady_allocator
 from simcost.units import parse, show
 
 _LARGE = 2048  # sides of the product that states the peak
@@ -65,7 +65,7 @@ def measured(threads: int = 1) -> Host:
 
 
 def _measured(torch: Any, threads: int) -> Host:
-    found = record(find("cpu", threads))
+    found = record(processor(threads))
     model, cores = str(found["device_name"]), os.cpu_count() or 1
     main = CPU_FORMATS[0]
     peaks = {name: max(_gemm(torch, name, n, n, n) for n in (_LARGE // 2, _LARGE)) for name in CPU_FORMATS}

@@ -1,7 +1,6 @@
 """The device that is measured: which one, how much a point may take, how far buffers must rotate, which formats it has.
 
-Formats are found by running a tiny product, never by version. On a CPU fp8 would be emulation and is refused. Most likely
-to be wrong: how much data clears the last-level cache of a CPU that shares it with other machines (the rotation is three
+On a CPU fp8 would be emulation and is refused. Most likely to be wrong: how much data clears the last-level cache of a CPU that shares it with other machines (the rotation is three
 times the largest share seen, on two machines).
 """
 
@@ -19,7 +18,7 @@ from simcost.units import parse
 CPU_FORMATS = ("bf16", "fp32")
 CUDA_FORMATS = ("bf16", "fp16", "tf32", "fp32", "fp8", "fp8_row", "fp8_block", "nvfp4", "mxfp4", "int4")
 ROTATE_CPU = parse("128 MB", "bytes")
-_MEMORY_SHARE = 0.2  # of what is free: copies, outputs and references come on top
+MEMORY_SHARE = 0.2  # of what is free: copies, outputs and references come on top
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,27 +42,11 @@ class Target:
         return self.formats[0]
 
 
-def find(device: str, threads: int | None = None, formats: Sequence[str] | None = None) -> Target:
-    """Raises SpecError for a device, a format or cores that are not there."""
-    torch = need_torch()
-    if device == "cpu":
-        enough_cores(threads)
-        wanted = _wanted(formats, CPU_FORMATS, device)
-        return Target("cpu", threads or 1, _MEMORY_SHARE * _free_memory(), ROTATE_CPU, wanted, {})
-    index = _cuda_index(device, torch)
-    name = f"cuda:{index}"
-    free, _ = torch.cuda.mem_get_info(index)
-    properties = torch.cuda.get_device_properties(index)
-    cache = float(getattr(properties, "L2_cache_size", 0)) or parse("64 MB", "bytes")
-    absent = _absent(torch, name)
-    wanted = _wanted(formats, CUDA_FORMATS, device)
-    have = tuple(f for f in wanted if f not in absent)
-    if formats is not None and len(have) < len(wanted):
-        missing = next(f for f in wanted if f in absent)
-        raise SpecError(f"{name}: no {missing}: {absent[missing]}")
-    if not have:
-        raise SpecError(f"{name}: no product works here, in bf16: {absent[wanted[0]]}")
-    return Target(name, threads or torch.get_num_threads(), 1.25 * _MEMORY_SHARE * free, 2.0 * cache, have, absent)
+def processor(threads: int | None = None, formats: Sequence[str] | None = None) -> Target:
+    """The CPU. Raises SpecError for a format or cores that are not there."""
+    enough_cores(threads)
+    wanted = wanted_formats(formats, CPU_FORMATS, "cpu")
+    return Target("cpu", threads or 1, MEMORY_SHARE * _free_memory(), ROTATE_CPU, wanted, {})
 
 
 def cores() -> int:
@@ -78,7 +61,8 @@ def enough_cores(threads: int | None) -> None:
         raise SpecError(f"--threads {threads}: this process may use {cores()} cores; ask for at most {cores()}")
 
 
-def _wanted(formats: Sequence[str] | None, known: tuple[str, ...], device: str) -> tuple[str, ...]:
+def wanted_formats(formats: Sequence[str] | None, known: tuple[str, ...], device: str) -> tuple[str, ...]:
+    """The formats to measure, all known ones where none is named. Raises SpecError for one that the device has not."""
     for name in formats or ():
         if name in known:
             continue
@@ -88,18 +72,6 @@ def _wanted(formats: Sequence[str] | None, known: tuple[str, ...], device: str) 
             f"--dtype: no format {name!r} to measure on {device} ({', '.join(known)}){nearest(name, known)}"
         )
     return tuple(dict.fromkeys(formats)) if formats else known
-
-
-def _cuda_index(device: str, torch: Any) -> int:
-    head, _, tail = device.partition(":")
-    if head != "cuda" or (tail and not tail.isdigit()) or (":" in device and not tail):
-        raise SpecError(f"--device must be cpu, cuda or cuda:INDEX, not {device!r}{nearest(device, ('cpu', 'cuda'))}")
-    if not torch.cuda.is_available():
-        raise SpecError(f"{device}: torch {torch.__version__} sees no CUDA device")
-    index, count = int(tail or 0), torch.cuda.device_count()
-    if index >= count:
-        raise SpecError(f"{device}: there {'is' if count == 1 else 'are'} only {count} (cuda:0 to cuda:{count - 1})")
-    return index
 
 
 def _free_memory() -> float:
@@ -112,18 +84,6 @@ def _free_memory() -> float:
     except OSError:
         pass
     return 0.5 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _absent(torch: Any, name: str) -> dict[str, str]:
-    """Formats whose smallest product fails here, and why in a few words."""
-    from simcost.measure.kernels.products import probe
-
-    found: dict[str, str] = {}
-    for format_ in CUDA_FORMATS:
-        why = failure(lambda f=format_: probe(f, name), torch)  # type: ignore[misc]
-        if why:
-            found[format_] = why
-    return found
 
 
 def failure(act: Callable[[], object], torch: Any) -> str:

@@ -25,12 +25,11 @@ from typing import Any
 
 from simcost.errors import SimcostError, SpecError
 from simcost.measure.kernels.collective import Exchange, kind, point
-from simcost.measure.machine import link_profile
 from simcost.measure.machine.target import one_line
 from simcost.measure.machine.torch import need_torch
-from simcost.measure.session import session
+from simcost.measure.points.folder import Folder
+from simcost.measure.session import link_profile, session
 from simcost.measure.session.event import Event
-from simcost.measure.session.folder import Folder
 from simcost.measure.session.quality import moved, quality, sound
 from simcost.units import parse, show
 
@@ -236,7 +235,7 @@ class _Run:
 
     def _here(self) -> dict[str, Any]:
         from simcost.measure.machine.environment import record
-        from simcost.measure.machine.target import find
+        from simcost.measure.sampling.target import find
 
         target = find("cuda:0" if self.backend == "nccl" else "cpu", None, ["bf16"])
         asked = {"ranks": self.group, "backend": self.backend, "mode": self.asked.mode}

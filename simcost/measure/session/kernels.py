@@ -20,23 +20,24 @@ from typing import TYPE_CHECKING, Any
 from simcost.calibration import judge
 from simcost.calibration.store import LEAST
 from simcost.errors import SimcostError
+from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.machine.environment import record as environment
 from simcost.measure.machine.environment import same
-from simcost.measure.machine.target import Target, find
+from simcost.measure.machine.target import Target
 from simcost.measure.machine.torch import need_torch
 from simcost.measure.points import anchors, kinds
+from simcost.measure.points.folder import Folder
 from simcost.measure.points.point import Kind, Point, interleaved
+from simcost.measure.sampling.target import find
 from simcost.measure.session.event import Event
-from simcost.measure.session.folder import Folder
 from simcost.measure.session.quality import judged, looks, together
-from simcost.measure.timing.allocator import steady_allocator
 
 _PROOFS = 0.3  # of the budget, at most, before the first row: first calls compile kernels
 
 if TYPE_CHECKING:
     from simcost.measure.points.design import Rates
-    from simcost.measure.timing.probe import Sentinel
-    from simcost.measure.timing.visit import Visits
+    from simcost.measure.sampling.probe import Sentinel
+    from simcost.measure.sampling.visit import Visits
 
 
 def measure(
@@ -101,10 +102,10 @@ class _Job:
 def _run(job: _Job) -> Iterator[Event]:
     from simcost.measure.kernels.launch import launch
     from simcost.measure.points.design import design
+    from simcost.measure.sampling.probe import TIMED, Sentinel, rates
+    from simcost.measure.sampling.visit import Visits
     from simcost.measure.timing.buffers import Bench
     from simcost.measure.timing.cuda_graph import forget
-    from simcost.measure.timing.probe import TIMED, Sentinel, rates
-    from simcost.measure.timing.visit import Visits
 
     started = time.monotonic()
     stamp = _now()
@@ -194,7 +195,7 @@ def _passes(
     job: _Job, points: Sequence[Point], visits: Visits, sentinel: Sentinel, started: float, left_out: Counter[str]
 ) -> Generator[Event, None, str]:
     """Returns how it ended."""
-    from simcost.measure.timing.probe import EVERY
+    from simcost.measure.sampling.probe import EVERY
 
     total, done = len(points) * job.size.passes, 0
     skipped = "; ".join(f"{count} left out: {why}" for why, count in sorted(left_out.items()))

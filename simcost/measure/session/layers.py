@@ -14,13 +14,14 @@ from typing import Any
 
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate.layer import BlockSpec, random_blocks
-from simcost.measure.machine.target import answers, find, one_line
+from simcost.measure.machine.allocator import steady_allocator
+from simcost.measure.machine.target import answers, one_line
 from simcost.measure.machine.torch import need_torch
-from simcost.measure.session.deadline import NEVER, Deadline, after
+from simcost.measure.sampling.target import find
 from simcost.measure.session.event import Event
 from simcost.measure.session.layers_record import EVERY, Log
 from simcost.measure.session.quality import NOISY_DIRTY
-from simcost.measure.timing.allocator import steady_allocator
+from simcost.measure.timing.deadline import NEVER, Deadline, after
 from simcost.measure.torch_layers.rows import read_blocks, write
 from simcost.measure.torch_layers.times import BlockTime
 
@@ -87,8 +88,7 @@ def _on_cpu(
     spec: BlockSpec, seconds: float, limit: float | None, isolated: bool, until: Deadline, say: Say
 ) -> list[BlockTime]:
     """Again, on a busy machine, and the least disturbed of the tries; no try that is not over in time."""
-    from simcost.measure.timing import bounds
-    from simcost.measure.torch_layers import build, time_cpu
+    from simcost.measure.torch_layers import bounds, build, time_cpu
 
     bounds.refuse_late(spec, until)
     block = build.build(spec, limit=limit)

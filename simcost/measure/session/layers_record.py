@@ -15,7 +15,7 @@ from simcost.calibration.record import to_toml
 from simcost.calibration.rows import load_run
 from simcost.measure.machine import environment
 from simcost.measure.machine.target import Target
-from simcost.measure.session.folder import fault, replace
+from simcost.measure.points.folder import fault, replace
 from simcost.measure.session.quality import NOISY_DIRTY, judged, looks
 from simcost.measure.torch_layers.rows import read_blocks
 
@@ -26,8 +26,8 @@ class Log:
     """The record of `out`. Raises SpecError where there is one of another machine."""
 
     def __init__(self, out: Path, target: Target, asked: Mapping[str, Any]) -> None:
+        from simcost.measure.sampling.probe import Sentinel
         from simcost.measure.timing.buffers import Bench
-        from simcost.measure.timing.probe import Sentinel
 
         self.out, self.target = out, target
         self.here = {**environment.record(target), **asked}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from simcost.errors import SpecError
 
 if TYPE_CHECKING:
-    from simcost.measure.timing.probe import Sentinel
+    from simcost.measure.sampling.probe import Sentinel
 
 NOISY_DIRTY, POOR_DIRTY = 0.3, 0.6
 NOISY_DRIFT = {False: 0.15, True: 0.03}  # of a CPU between minutes, of a GPU whose clocks hold

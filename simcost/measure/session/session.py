@@ -72,8 +72,8 @@ def measured(job: Job) -> Iterator[Event]:
 
 def _refused(job: Job) -> list[ModelSpec]:
     """The models named. Raises SpecError for whatever is wrong with a job, before anything is measured or written."""
-    from simcost.measure.machine.target import find
     from simcost.measure.points import anchors, kinds
+    from simcost.measure.sampling.target import find
     from simcost.measure.session.quality import sound
 
     kinds.mode(job.mode)

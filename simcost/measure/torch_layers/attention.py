@@ -14,8 +14,8 @@ import torch
 from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mla import MLA
 from simcost.errors import SpecError
+from simcost.measure import torch_ops as ops
 from simcost.measure.machine.torch import optional
-from simcost.measure.torch_layers import ops
 from simcost.measure.torch_layers.section import LATENT_CPU, Run, Section, Site, Tensor, Tensors, Weights, linear, whole
 
 

@@ -22,7 +22,7 @@ from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, listed
-from simcost.measure.torch_layers import ops
+from simcost.measure import torch_ops as ops
 from simcost.measure.torch_layers.attention import gqa, mla
 from simcost.measure.torch_layers.ffn import dense, moe, norm
 from simcost.measure.torch_layers.section import Flow, Kit, Section, Site, Tables, Tensor, Tensors, shape

@@ -12,7 +12,7 @@ from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
-from simcost.measure.torch_layers import ops
+from simcost.measure import torch_ops as ops
 from simcost.measure.torch_layers.section import Section, Site, Tensors, Weights, linear, whole
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from simcost.calibration.family import Family, Labels, families, kind
 from simcost.calibration.rows import line
 from simcost.errors import SpecError
-from simcost.measure.session.folder import append, fault, header, replace
+from simcost.measure.points.folder import append, fault, header, replace
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.torch_layers.times import BlockTime, OpTime
 from simcost.ops.gemm import Gemm

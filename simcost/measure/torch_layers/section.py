@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec
-from simcost.measure.torch_layers import ops
+from simcost.measure import torch_ops as ops
 from simcost.num import Num, is_scalar
 from simcost.sharding.shard import View, Weight
 

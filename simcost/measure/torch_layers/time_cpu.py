@@ -18,8 +18,8 @@ import torch
 
 from simcost.errors import SpecError
 from simcost.estimate.layer import Listed, adjoints, fused, listed
-from simcost.measure.session.deadline import NEVER, Deadline
 from simcost.measure.timing.cpu import Timing
+from simcost.measure.timing.deadline import NEVER, Deadline
 from simcost.measure.torch_layers.build import TorchBlock
 from simcost.measure.torch_layers.section import SDPA, Tensor, Tensors
 from simcost.measure.torch_layers.times import BlockTime, OpTime, Sample, timing, total

@@ -18,16 +18,16 @@ from itertools import pairwise
 import torch
 from torch.nn.attention import sdpa_kernel
 
+from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.attention import ORDER
 from simcost.measure.kernels.grouped import capturable
 from simcost.measure.machine.environment import Gauge, gauge
 from simcost.measure.machine.target import one_line
-from simcost.measure.session.deadline import NEVER, Deadline
-from simcost.measure.timing import bounds
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.timing.cuda import elapsed, sampled, stamp, unsteady, warmed
 from simcost.measure.timing.cuda_graph import Uncapturable, captured
-from simcost.measure.torch_layers import ops
+from simcost.measure.timing.deadline import NEVER, Deadline
+from simcost.measure.torch_layers import bounds
 from simcost.measure.torch_layers.build import TorchBlock
 from simcost.measure.torch_layers.section import SDPA, Tensor, Tensors
 from simcost.measure.torch_layers.time_cpu import LEAST, MOST, Book, assembled, backward_time, cut

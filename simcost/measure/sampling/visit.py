@@ -19,9 +19,9 @@ from simcost.measure.kernels.kernel import Kernel, Unsupported, builder
 from simcost.measure.machine.target import alive, one_line
 from simcost.measure.points.design import footprint
 from simcost.measure.points.point import Kind, Point
+from simcost.measure.sampling.probe import time_kernel
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.timing.cpu import Timing
-from simcost.measure.timing.probe import time_kernel
 from simcost.ops.work import Op
 
 COPIES_CPU, COPIES_CUDA = 128, 32  # of a kernel's buffers, at most

@@ -16,8 +16,8 @@ from pathlib import Path
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
+from simcost.measure.points.folder import replace
 from simcost.measure.points.point import kind_of
-from simcost.measure.session.folder import replace
 from simcost.units import show
 
 

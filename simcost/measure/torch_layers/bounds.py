@@ -14,7 +14,7 @@ from functools import cache
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure.points.design import Rates
-from simcost.measure.session.deadline import Deadline
+from simcost.measure.timing.deadline import Deadline
 from simcost.measure.torch_layers.times import BlockTime
 from simcost.ops.work import Op
 from simcost.units import parse, show
@@ -28,7 +28,7 @@ _ROUNDS = 3.0
 def rates(device: str, dtype: str) -> Rates:
     """Probed once a device and format."""
     from simcost.measure.machine.target import Target
-    from simcost.measure.timing import probe
+    from simcost.measure.sampling import probe
     from simcost.measure.timing.buffers import Bench
 
     return probe.rates(Bench(Target(device, 1, _ROTATE, _ROTATE, (dtype,), {}), 0))
@@ -38,7 +38,7 @@ def rates(device: str, dtype: str) -> Rates:
 def _host(dtype: str) -> Rates:
     """Of this processor."""
     from simcost.measure.machine.target import ROTATE_CPU, Target
-    from simcost.measure.timing import probe
+    from simcost.measure.sampling import probe
     from simcost.measure.timing.buffers import Bench
 
     return probe.rates(Bench(Target("cpu", 1, ROTATE_CPU, ROTATE_CPU, (dtype,), {}), 0))

@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from simcost.calibration import form as forms
-from simcost.calibration import residual as residuals
-from simcost.calibration import sites as site_tables
+from simcost.calibration.curves import residual as residuals
+from simcost.calibration.curves import sites as site_tables
+from simcost.calibration.curves.residual import Residual
+from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
-from simcost.calibration.residual import Residual
 from simcost.calibration.rungs import Ladder
-from simcost.calibration.sites import Sites
 from simcost.num import Array, Bools, Ints, Num
 
 COVERAGE = 0.9
