@@ -93,6 +93,11 @@ class Found:
         return max(voice.curve.highest(feature) for voice in self.voices)
 
 
+def kind_spread(name: str) -> float:
+    """Sigma of the log that another kind of a family adds where it stands in."""
+    return KIND.get(name, OTHER)
+
+
 _REACHED = {
     "gemm": "gemm_efficiency", "batched_gemm": "gemm_efficiency", "gemm_variant": "gemm_efficiency",
     "grouped_gemm": "gemm_efficiency", "grouped_weight_grad": "gemm_efficiency", "experts": "gemm_efficiency",
@@ -141,7 +146,7 @@ class Store:
                     return found
                 if _part(labels, other):
                     return replace(found, basis=Basis.TRANSFERRED, whole=other)
-                extra = float(np.hypot(found.extra, KIND.get(name, OTHER)))
+                extra = float(np.hypot(found.extra, kind_spread(name)))
                 return replace(found, basis=Basis.TRANSFERRED, extra=extra, like=other)
         borrowed = None if self.sibling is None else self.sibling.find(name, labels, engine)
         if borrowed is None:

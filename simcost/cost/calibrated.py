@@ -15,15 +15,15 @@ import numpy as np
 from simcost.calibration.distinct import Distinct
 from simcost.calibration.family import Labels, asked, families
 from simcost.calibration.form import Terms
-from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import collective, exchange, nccl
 from simcost.cost.carry import carried, without_rest
-from simcost.cost.cost import Cost
+from simcost.cost.cost import Cost, on_wire
 from simcost.cost.exchange import safe
+from simcost.cost.gradient import forward_of, lent
 from simcost.cost.kernel import Roofline
 from simcost.cost.light import light_seconds
-from simcost.cost.voices import Heard, heard
+from simcost.cost.voices import Heard, heard, part_asked
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num, every, maximum, minimum, plain, sqrt
@@ -104,11 +104,29 @@ class Calibrated:
             return exchange.priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
             return self._traffic(op)
+        claims = self._claims(op)
+        if op.gradient and all(found is None for _, _, found in claims):
+            return self._of_gradient(op)
+        return self._by_claims(op, claims)
+
+    def _by_claims(self, op: Op, claims: list[tuple[str, Mask, Found | None]]) -> Cost:
         cost: Cost | None = None
-        for name, covered, found in self._claims(op):
+        for name, covered, found in claims:
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
             cost = mine if cost is None else mine.where(covered, cost)
         return self._roofline(op) if cost is None else cost
+
+    def _of_gradient(self, op: Op) -> Cost:
+        """A gradient of which nobody timed a kernel: as long as the forward kernel of these dimensions, longer by what it has more to do, and as
+        uncertain as another kind of kernel."""
+        forward = forward_of(op)
+        if forward is None:
+            return self._roofline(op)
+        claims = [(name, covered, lent(name, found)) for name, covered, found in self._claims(forward)]
+        if all(found is None for _, _, found in claims):
+            return self._roofline(op)
+        more = light_seconds(op, self.device) / light_seconds(forward, self.device)
+        return self._by_claims(forward, claims) * more
 
     def _exchange(self, op: Exchange) -> Cost:
         traffic = exchange.resolved(op, self.device)
@@ -137,7 +155,7 @@ class Calibrated:
             mine: Cost | None = None
             if found is not None:
                 found = self._copied(part, found)
-                mine = _on_wire(self._priced(part, name, found, self._roofline(part).light_s))
+                mine = on_wire(self._priced(part, name, found, self._roofline(part).light_s))
                 mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
             if over:
                 inner, net = exchange.parts(op, self.device)
@@ -184,7 +202,7 @@ class Calibrated:
         if wider is not None:
             theirs = self._held(safe, name, wider, light)
             mine = theirs.slowed(maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
-        mine = _on_wire(mine)
+        mine = on_wire(mine)
         if self._other_links(found):
             mine = mine.beside(collective.inside_cost(safe, self.device))
         return mine.where(several, Cost())
@@ -255,7 +273,7 @@ class Calibrated:
             terms["mine"] = mine.scaled(found.compute, found.memory)
         if found.whole is not None:
             terms["whole"] = family.terms(family.op(family.numbers(op), found.whole), found.device)
-        part = _part(name, op, found)
+        part = part_asked(name, op, found)
         points, grid = asked(family, op, *part, *(number for each in terms.values() for number in each.numbers))
         at = {which: each.each(grid.each) for which, each in terms.items()}
         said = heard(found, at["theirs"], points, *map(grid.each, part))
@@ -317,25 +335,9 @@ class Calibrated:
         return _OTHER_RATES * found
 
 
-def _part(name: str, op: Op, found: Found) -> tuple[Num, ...]:
-    """Which part of a table an op is (`parts.part_of`); empty where every voice is of one table."""
-    if all(voice.one for voice in found.voices):
-        return ()
-    numbers = families()[name].numbers(op)
-    return (part_of(name, {column: np.asarray(value, np.float64) for column, value in numbers.items()}),)
-
-
 def _largest(name: str, found: Found) -> float:
     """Ranks of the largest group among a curve's rows."""
     return float(np.round(np.exp(found.highest(cast(Any, families()[name]).GROUP))))
-
-
-def _on_wire(cost: Cost) -> Cost:
-    """The same seconds as time on links."""
-    return Cost(
-        0.0, 0.0, cost.compute_s + cost.memory_s, cost.overhead_s, cost.light_s, cost.measured_s, cost.fitted_s,
-        cost.transferred_s, 0.0, cost.spread,
-    )  # fmt: skip
 
 
 def model(device: Device, engine: str = ANY) -> Roofline | Calibrated:

@@ -186,3 +186,11 @@ def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
     # Equal costs leave what floats leave over.
     found = np.asarray(apart <= Z90 * np.asarray(ratio_deviation(a, b)) + NOISE)
     return found if found.ndim else bool(found)
+
+
+def on_wire(cost: Cost) -> Cost:
+    """The same seconds as time on links."""
+    return Cost(
+        0.0, 0.0, cost.compute_s + cost.memory_s, cost.overhead_s, cost.light_s, cost.measured_s, cost.fitted_s,
+        cost.transferred_s, 0.0, cost.spread,
+    )  # fmt: skip

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from simcost.calibration.curves.curve import Prediction
-from simcost.calibration.family import At
+from simcost.calibration.family import At, families
 from simcost.calibration.form import Terms
+from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found
 from simcost.calibration.tables import LARGE
-from simcost.num import Array, Bools
+from simcost.num import Array, Bools, Num
+from simcost.ops.work import Op
 
 # Correlation of the errors of two engines' curves at one shape: the middle of 130 pairs on H100, H200, B200 and GB300 is 0.3, of
 # GEMM in bf16, which all engines leave to one library, 0.6.
@@ -69,3 +71,11 @@ def _start(p: Prediction) -> Array:
     """The share of a time that a kernel's start takes."""
     whole = p.start_s + np.maximum(p.compute_s, p.memory_s)
     return np.asarray(np.minimum(p.start_s / np.maximum(whole, 1e-30), 1.0))
+
+
+def part_asked(name: str, op: Op, found: Found) -> tuple[Num, ...]:
+    """Which part of a table an op is (`parts.part_of`); empty where every voice is of one table."""
+    if all(voice.one for voice in found.voices):
+        return ()
+    numbers = families()[name].numbers(op)
+    return (part_of(name, {column: np.asarray(value, np.float64) for column, value in numbers.items()}),)

@@ -20,6 +20,7 @@ from simcost.model.spec import Layer, ModelSpec, from_config
 from simcost.ops.collective import Collective
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
+from simcost.passes.backward import adjoint, backward
 from simcost.plan import Phase, Plan
 from simcost.program import Call, Choice, Program, Serial, calls
 from simcost.sharding.shard import ROLES, View
@@ -75,6 +76,13 @@ class BlockSpec:
         """simcost's program of this layer."""
         return layer_program(self.layer, self.view, "")
 
+    @property
+    def backward_program(self) -> Program:
+        """That of its backward pass."""
+        found = backward(self.program)
+        assert found is not None  # every layer multiplies
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class Listed:
@@ -116,8 +124,8 @@ def _walk(program: Program, path: tuple[str, ...]) -> Iterator[Listed]:
 
 def adjoints(item: Listed) -> tuple[tuple[Listed, ...], tuple[Listed, ...]]:
     """(ops of the gradient of the input, ops of the gradient of the weight) of a forward op."""
-    inputs = tuple(Listed(f"{item.name}:input_grad", op, item.repeat) for op in item.op.input_grad())
-    weights = tuple(Listed(f"{item.name}:weight_grad", op, item.repeat) for op in item.op.weight_grad())
+    found = adjoint(Call(item.op, item.name, item.repeat))
+    inputs, weights = (tuple(Listed(call.tag, call.op, item.repeat) for call in calls_) for calls_ in found)
     return inputs, weights
 
 

@@ -7,14 +7,14 @@ Most likely to be wrong: K/V are read once a step (a long prefill re-reads them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from simcost.dtypes import Dtype
 from simcost.num import Num, floor, minimum, plain
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, Coords, Op, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class AttentionCore:
     kv: Dtype
     compute: Dtype
     shared_kv: bool = False
-    backward: bool = False
+    gradient: str = ""
     family: ClassVar[str] = "attention"
     launches: ClassVar[float] = 2.0  # over parts of the keys, and the merge of them
     formula: ClassVar[str] = "2·b·h·pairs·(d_qk + d_v) FLOP; Q + K + V of the context + O B"
@@ -110,7 +110,7 @@ class AttentionCore:
 
     def work(self) -> Work:
         pairs = self.batch * self.heads * self.mask.pairs(self.q_len, self.past)
-        if not self.backward:
+        if not self.gradient:
             return Work(2.0 * pairs * (self.d_qk + self.d_v), self._q_bytes() + self._kv_bytes(), self._o_bytes())
         # FlashAttention's backward: recompute S = QK^T, then dV, dP, dQ, dK: three products of width d_qk, two of d_v.
         flops = 2.0 * pairs * (3.0 * self.d_qk + 2.0 * self.d_v)
@@ -140,12 +140,8 @@ class AttentionCore:
         return self._q_bytes() + self._kv_bytes() + self._o_bytes() + 4.0 * self.batch * self.q_len * self.heads
 
     def input_grad(self) -> tuple[Op, ...]:
-        return (
-            AttentionCore(
-                self.batch, self.q_len, self.past, self.heads, self.kv_heads, self.d_qk, self.d_v,
-                self.mask, self.x, self.kv, self.compute, self.shared_kv, backward=True,
-            ),
-        )  # fmt: skip
+        """Of Q, K and V together."""
+        return (replace(self, gradient=INPUT),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

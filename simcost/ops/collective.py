@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from simcost.dtypes import Dtype
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
@@ -27,6 +28,7 @@ class Collective:
     group: Num
     stride: Num = 1.0
     family: ClassVar[str] = "collective"
+    gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "ring all-reduce 2(n-1)/n·S, all-gather (n-1)/n·S, All2All remote bytes"
     source: ClassVar[str] = "alpha-beta model, Thakur et al. 2005"
 
@@ -50,5 +52,5 @@ class Collective:
         adjoint: dict[Kind, Kind] = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
         return (Collective(adjoint.get(self.kind, self.kind), self.payload, self.group, self.stride),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

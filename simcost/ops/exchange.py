@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from simcost.dtypes import Dtype
 from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
 from simcost.routing.load import busiest_rank, most_visited, visited
@@ -38,6 +39,7 @@ class Exchange:
     padded: Num = 0.0
     auto: bool = False
     family: ClassVar[str] = "exchange"
+    gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "tokens x bytes x distinct nodes (network) and GPUs (inside), or x top-k"
     source: ClassVar[str] = "arXiv 2412.19437 §3.2.2"
 
@@ -89,5 +91,5 @@ class Exchange:
         """Gradients travel the mirrored way."""
         return (replace(self, direction="combine" if self.direction == "dispatch" else "dispatch"),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.dtypes import Dtype
 from simcost.num import Num, maximum
 from simcost.ops.work import Coords, Op, Work
 
@@ -27,6 +28,10 @@ class Fused:
     def main(self) -> Op:
         """The part with the matrix products, which names the format."""
         return next((part for part in self.parts if part.peak != "vector"), self.parts[0])
+
+    @property
+    def gradient(self) -> str:
+        return self.main.gradient
 
     @property
     def peak(self) -> str:
@@ -56,5 +61,5 @@ class Fused:
     def input_grad(self) -> tuple[Op, ...]:
         return tuple(grad for part in reversed(self.parts) for grad in part.input_grad())
 
-    def weight_grad(self) -> tuple[Op, ...]:
-        return tuple(grad for part in self.parts for grad in part.weight_grad())
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        return tuple(grad for part in self.parts for grad in part.weight_grad(sums))

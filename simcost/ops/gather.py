@@ -20,6 +20,7 @@ class Gather:
     w: Dtype
     out: Dtype
     family: ClassVar[str] = "stream"
+    gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "0 FLOP; rows·(width·(w + out) + 8) B"
     source: ClassVar[str] = "table look-up"
 
@@ -43,6 +44,6 @@ class Gather:
     def input_grad(self) -> tuple[Op, ...]:
         return ()
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         # Scatter-add of the row gradients: read gradient and table rows, write table rows.
         return (Stream("embedding backward", self.rows * self.width, 2.0, 1.0, 1.0, self.out, self.out),)

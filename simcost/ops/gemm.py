@@ -11,13 +11,14 @@ from typing import ClassVar
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, WEIGHT, Coords, Op, Work
 
 
 @dataclass(frozen=True, slots=True)
 class Gemm:
     """`batch` independent products [m, k] x [k, n]. `w` may be packed below `compute`: it is then dequantised in the
-    kernel, or, with `unpacked`, by a pass of its own that writes a copy in `compute` and reads it back."""
+    kernel, or, with `unpacked`, by a pass of its own that writes a copy in `compute` and reads it back. `adds`: the product is added to what stands in
+    the output, which is read too."""
 
     m: Num
     n: Num
@@ -28,6 +29,8 @@ class Gemm:
     compute: Dtype
     batch: Num = 1.0
     unpacked: bool = False
+    gradient: str = ""
+    adds: bool = False
     family: ClassVar[str] = "gemm"
     formula: ClassVar[str] = "2·b·m·n·k FLOP; b·(m·k·x + n·k·w + m·n·out) B"
     source: ClassVar[str] = "standard GEMM count"
@@ -39,10 +42,11 @@ class Gemm:
     def work(self) -> Work:
         weights = self.batch * self.w.matrix_bytes(self.n, self.k)
         copy = self.batch * self.compute.matrix_bytes(self.n, self.k) if self.unpacked else 0.0
+        out = self.out.tensor_bytes(self.batch * self.m * self.n)
         return Work(
             2.0 * self.batch * self.m * self.n * self.k,
-            self.x.tensor_bytes(self.batch * self.m * self.k) + weights + copy,
-            self.out.tensor_bytes(self.batch * self.m * self.n) + copy,
+            self.x.tensor_bytes(self.batch * self.m * self.k) + weights + copy + (out if self.adds else 0.0),
+            out + copy,
         )
 
     def coords(self) -> Coords:
@@ -55,8 +59,16 @@ class Gemm:
     def saved_bytes(self) -> Num:
         return self.x.tensor_bytes(self.batch * self.m * self.k)
 
-    def input_grad(self) -> tuple[Op, ...]:
-        return (Gemm(self.m, self.k, self.n, self.out, self.w, self.x, self.compute, self.batch, self.unpacked),)
+    @property
+    def _gradients(self) -> tuple[Dtype, Dtype]:
+        """(format of the output's gradient as it enters a product, of the input's as it leaves): quantised as the input was."""
+        return (self.x, self.out) if self.x.bits < self.out.bits else (self.out, self.x)
 
-    def weight_grad(self) -> tuple[Op, ...]:
-        return (Gemm(self.n, self.k, self.m, self.out, self.x, self.out, self.compute, self.batch),)
+    def input_grad(self) -> tuple[Op, ...]:
+        dy, dx = self._gradients
+        return (Gemm(self.m, self.k, self.n, dy, self.w, dx, self.compute, self.batch, self.unpacked, gradient=INPUT),)
+
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        dy, _ = self._gradients
+        out, adds = sums or self.out, sums is not None
+        return (Gemm(self.n, self.k, self.m, dy, self.x, out, self.compute, self.batch, gradient=WEIGHT, adds=adds),)

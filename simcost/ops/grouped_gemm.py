@@ -6,12 +6,12 @@ Most likely to be wrong: rows are padded to tiles in real kernels. Source: group
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, WEIGHT, Coords, Op, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class GroupedGemm:
     unpacked: bool = False
     held: Num = 0.0  # experts on this rank, touched or not; 0 when nobody asked
     load: Num = 1.0  # rows of the busiest expert over the mean of all held; neither is work, both shift what it costs
+    gradient: str = ""
     family: ClassVar[str] = "grouped_gemm"
     formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·out) + experts·n·k·w B"
     source: ClassVar[str] = "standard GEMM count; distinct experts from routing"
@@ -56,40 +57,41 @@ class GroupedGemm:
     def saved_bytes(self) -> Num:
         return self.x.tensor_bytes(self.rows * self.k)
 
+    @property
+    def _gradients(self) -> tuple[Dtype, Dtype]:
+        """(format of the output's gradient as it enters a product, of the input's as it leaves): quantised as the input was."""
+        return (self.x, self.out) if self.x.bits < self.out.bits else (self.out, self.x)
+
     def input_grad(self) -> tuple[Op, ...]:
+        dy, dx = self._gradients
+        return (replace(self, n=self.k, k=self.n, x=dy, out=dx, gradient=INPUT),)
+
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        dy, _ = self._gradients
         return (
-            GroupedGemm(
-                self.rows,
-                self.experts,
-                self.k,
-                self.n,
-                self.out,
-                self.w,
-                self.x,
-                self.compute,
-                self.unpacked,
-                self.held,
-                self.load,
+            GroupedWeightGrad(
+                self.rows, self.experts, self.n, self.k, self.x, dy, sums or self.out, self.compute, sums is not None
             ),
         )
-
-    def weight_grad(self) -> tuple[Op, ...]:
-        return (GroupedWeightGrad(self.rows, self.experts, self.n, self.k, self.x, self.out, self.compute),)
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedWeightGrad:
-    """dW of every touched expert: [n, rows_e] x [rows_e, k], one gradient matrix an expert."""
+    """dW of every touched expert: [n, rows_e] x [rows_e, k], one gradient matrix an expert, in `out`. `dy`: format of the output's
+    gradient; `adds`: to what stands there, which is read too."""
 
     rows: Num
     experts: Num
     n: Num
     k: Num
     x: Dtype
+    dy: Dtype
     out: Dtype
     compute: Dtype
+    adds: bool = False
     family: ClassVar[str] = "grouped_gemm"
-    formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·out) + experts·n·k·out B"
+    gradient: ClassVar[str] = WEIGHT
+    formula: ClassVar[str] = "2·rows·n·k FLOP; rows·(k·x + n·dy) + experts·n·k·out B"
     source: ClassVar[str] = "adjoint of the grouped GEMM"
 
     @property
@@ -97,17 +99,14 @@ class GroupedWeightGrad:
         return self.compute.peak
 
     def work(self) -> Work:
-        return Work(
-            2.0 * self.rows * self.n * self.k,
-            self.x.tensor_bytes(self.rows * self.k) + self.out.tensor_bytes(self.rows * self.n),
-            self.experts * self.out.matrix_bytes(self.n, self.k),
-        )
+        out = self.experts * self.out.matrix_bytes(self.n, self.k)
+        return Work(2.0 * self.rows * self.n * self.k, self.workspace_bytes() + (out if self.adds else 0.0), out)
 
     def coords(self) -> Coords:
         return {"rows": self.rows, "experts": self.experts, "n": self.n, "k": self.k, "dtype": self.compute.name}
 
     def workspace_bytes(self) -> Num:
-        return self.x.tensor_bytes(self.rows * self.k) + self.out.tensor_bytes(self.rows * self.n)
+        return self.x.tensor_bytes(self.rows * self.k) + self.dy.tensor_bytes(self.rows * self.n)
 
     def saved_bytes(self) -> Num:
         return 0.0
@@ -115,5 +114,5 @@ class GroupedWeightGrad:
     def input_grad(self) -> tuple[Op, ...]:
         return ()
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

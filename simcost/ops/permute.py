@@ -3,12 +3,12 @@ multiplies the copies by their gate weights and sums them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, Coords, Op, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,7 @@ class Permute:
     width: Num
     x: Dtype
     combine: bool = False
+    gradient: str = ""
     family: ClassVar[str] = "stream"
     formula: ClassVar[str] = "combine: 2·copies·width FLOP; (tokens + copies)·width·x + 8·copies B"
     source: ClassVar[str] = "token permutation of dropless MoE (arXiv 2211.15841)"
@@ -50,7 +51,7 @@ class Permute:
         return 8.0 * self.copies
 
     def input_grad(self) -> tuple[Op, ...]:
-        return (Permute(self.tokens, self.copies, self.width, self.x, not self.combine),)
+        return (replace(self, combine=not self.combine, gradient=INPUT),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

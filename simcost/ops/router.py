@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, Coords, Op, Work
 
 _SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0}  # exp, sum, divide, max, subtract; exp, add, divide, bias
 
@@ -25,6 +26,7 @@ class Router:
     groups: Num = 1.0
     topk_groups: Num = 1.0
     family: ClassVar[str] = "stream"
+    gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "T·(score·E + 2E + G·G_k + k·E·G_k/G) FLOP; T·(4E + 8k) B"
     source: ClassVar[str] = "arXiv 2412.19437 §2.1.2; fp32 logits"
 
@@ -56,7 +58,7 @@ class Router:
     def input_grad(self) -> tuple[Op, ...]:
         return (RouterGrad(self.tokens, self.experts),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()
 
 
@@ -67,6 +69,7 @@ class RouterGrad:
     tokens: Num
     experts: Num
     family: ClassVar[str] = "stream"
+    gradient: ClassVar[str] = INPUT
     formula: ClassVar[str] = "4·T·E FLOP; 12·T·E B"
     source: ClassVar[str] = "adjoint of softmax/sigmoid"
 
@@ -90,5 +93,5 @@ class RouterGrad:
     def input_grad(self) -> tuple[Op, ...]:
         return ()
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

@@ -11,7 +11,9 @@ from typing import ClassVar
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import INPUT, Coords, Op, Work
+
+_NOT_LEARNT = ("cache write", "quantise", "sample")  # a cast's gradient is the gradient itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Stream:
     flops: Num
     x: Dtype
     out: Dtype
+    gradient: str = ""
     family: ClassVar[str] = "stream"
     formula: ClassVar[str] = "elements·flops FLOP; elements·(reads·x + writes·out) B"
     source: ClassVar[str] = "operands of the elementwise operator"
@@ -52,8 +55,11 @@ class Stream:
 
     def input_grad(self) -> tuple[Op, ...]:
         # The gradient of the output and the saved input come in, the gradient of the input goes out.
-        grad = f"{self.what} backward"
-        return (Stream(grad, self.elements, self.reads + self.writes, self.reads, 2.0 * self.flops, self.x, self.x),)
+        if self.what in _NOT_LEARNT:
+            return ()
+        moved = self.reads + self.writes
+        what, flops = f"{self.what} backward", 2.0 * self.flops
+        return (Stream(what, self.elements, moved, self.reads, flops, self.x, self.x, gradient=INPUT),)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

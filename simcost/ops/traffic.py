@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.dtypes import Dtype
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
@@ -27,6 +28,7 @@ class Traffic:
     mode: str
     direction: str
     family: ClassVar[str] = "exchange"
+    gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "tokens x bytes x copies"
     source: ClassVar[str] = "deepseek-ai/DeepEP"
 
@@ -63,5 +65,5 @@ class Traffic:
     def input_grad(self) -> tuple[Op, ...]:
         return (self,)
 
-    def weight_grad(self) -> tuple[Op, ...]:
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         return ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
+from simcost.dtypes import Dtype
 from simcost.num import Num
 
 Coords = dict[str, Num | str]
@@ -33,13 +34,20 @@ class Work:
         return self.bytes_read + self.bytes_written
 
 
+INPUT, WEIGHT = "input", "weight"  # of what an op is the gradient
+
+
 @runtime_checkable
 class Op(Protocol):
-    """What every kernel answers. `family` picks the efficiency, `peak` the device rate ("vector" or a dtype's)."""
+    """What every kernel answers. `family` picks the efficiency, `peak` the device rate ("vector" or a dtype's). `gradient`: INPUT, WEIGHT, or ""
+    of a forward kernel: rows of forward kernels say nothing of gradients."""
 
     family: ClassVar[str]
     formula: ClassVar[str]
     source: ClassVar[str]
+
+    @property
+    def gradient(self) -> str: ...
 
     @property
     def peak(self) -> str: ...
@@ -56,6 +64,11 @@ class Op(Protocol):
         """Activations that training keeps for the backward pass. [B]"""
         ...
 
-    def input_grad(self) -> tuple[Op, ...]: ...
+    def input_grad(self) -> tuple[Op, ...]:
+        """Kernels that make the gradient of the input; none where the op is no part of what is learnt (a cache write)."""
+        ...
 
-    def weight_grad(self) -> tuple[Op, ...]: ...
+    def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """Kernels that make the gradient of the weight. `sums`: the format of a sum that it is added to; None: it is written, in the output's
+        format."""
+        ...

@@ -9,33 +9,83 @@ Distributed (arXiv 2006.15704 §3.2.3); NVIDIA Megatron Core, `overlap_grad_redu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+from simcost.dtypes import Dtype
 from simcost.num import Num
 from simcost.ops.collective import Collective
+from simcost.ops.gemm import Gemm
+from simcost.ops.stream import Stream
+from simcost.ops.work import INPUT, WEIGHT
 from simcost.passes.contention import HELD
 from simcost.plan import Plan
-from simcost.program import Call, Choice, Overlap, Program, Serial
+from simcost.program import Call, Choice, Overlap, Program, Serial, calls
 from simcost.sharding.shard import Block, View
 
 EXPERTS = "experts"
 
 
-def backward(program: Program) -> Program | None:
-    """The adjoints of every op, last op first, its input's gradient before its weight's; nothing of it fused or side by side.
-    None where nothing has a gradient."""
+def adjoint(call: Call, sums: Dtype | None = None) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
+    """(kernels of the gradient of a call's input, of its weight's), with its tag and what they are of. `sums`: see `backward`."""
+    found = ((INPUT, call.op.input_grad()), (WEIGHT, call.op.weight_grad(sums)))
+    inputs, weights = (
+        tuple(Call(op, f"{call.tag}:{what}_grad" if call.tag else "", call.repeat) for op in ops) for what, ops in found
+    )
+    return inputs, weights
+
+
+def backward(program: Program, sums: Dtype | None = None, of: tuple[str, ...] = (INPUT, WEIGHT)) -> Program | None:
+    """The backward pass: last op first, its input's gradient before its weight's. What runs as one kernel, side by side or instead of
+    something else does so here. `sums`: the format in which gradients of weights are added up over micro-batches, each read and written; None:
+    one pass, written in the activations' format. `of`: which gradients, so that schedules may run those of weights later. None where nothing
+    has such a gradient."""
+
+    def each(part: Program) -> Program | None:
+        return backward(part, sums, of)
+
     if isinstance(program, Call):
-        ops = (*program.op.input_grad(), *program.op.weight_grad())
-        parts: list[Program] = [Call(op, program.tag, program.repeat) for op in ops]
-        return Serial(tuple(parts)) if parts else None
+        inputs, weights = adjoint(program, sums)
+        parts = (inputs if INPUT in of else ()) + (weights if WEIGHT in of else ())
+        return Serial(parts) if parts else None
     if isinstance(program, Choice):
-        options = [(name, found) for name, option in program.options if (found := backward(option)) is not None]
-        return replace(program, options=tuple(options)) if options else None
-    found_parts = [found for part in reversed(program.parts) if (found := backward(part)) is not None]
-    if not found_parts:
+        options = tuple((name, found) for name, option in program.options if (found := each(option)) is not None)
+        return replace(program, options=options) if options else None
+    if isinstance(program, Serial) and program.kernel == "linear":
+        return _linear(program, sums, of)
+    if isinstance(program, Overlap):
+        return _overlap(program, each)
+    found_parts = tuple(found for part in reversed(program.parts) if (found := each(part)) is not None)
+    return replace(program, parts=found_parts) if found_parts else None
+
+
+def _overlap(program: Overlap, each: Callable[[Program], Program | None]) -> Program | None:
+    """Parts that ran side by side do so on the way back, with the multiprocessors that each holds."""
+    holds = program.holds or (0.0,) * len(program.parts)
+    kept = [(found, held) for part, held in zip(program.parts, holds, strict=True) if (found := each(part)) is not None]
+    if not kept:
         return None
-    repeat = program.repeat if isinstance(program, Serial) else 1.0
-    return Serial(tuple(found_parts), program.tag, repeat)
+    parts, held = zip(*kept, strict=True)
+    return replace(program, parts=parts, holds=held if program.holds else ())
+
+
+def _linear(program: Serial, sums: Dtype | None, of: tuple[str, ...]) -> Program | None:
+    """A linear layer that quantised its input: the output's gradient is quantised once, in one kernel with the product that makes the input's
+    gradient. The weight's takes it, and the input, as they are."""
+    *casts, product = (call for call in calls(program))
+    inputs, weights = adjoint(product, sums)
+    gemm = product.op
+    if not casts or not isinstance(gemm, Gemm):
+        return backward(Serial(program.parts, program.tag, program.repeat), sums, of)
+    cast = casts[0].op
+    assert isinstance(cast, Stream)
+    quantise = Call(replace(cast, elements=gemm.batch * gemm.m * gemm.n), f"quantise {product.tag} gradient")
+    parts: tuple[Program, ...] = ()
+    if INPUT in of:
+        parts += (Serial((quantise, *inputs), program.tag, kernel="linear"),)
+    if WEIGHT in of:
+        parts += weights
+    return Serial(parts, "", program.repeat) if parts else None
 
 
 def gradient_bytes(layer: tuple[Block, ...], plan: Plan, each: float = 4.0) -> tuple[Num, Num]:
@@ -65,9 +115,9 @@ def reduction(layer: tuple[Block, ...], plan: Plan, each: float = 4.0) -> Serial
     )
 
 
-def overlapped(layer: tuple[Block, ...], view: View, each: float = 4.0) -> Overlap:
+def overlapped(layer: tuple[Block, ...], view: View, each: float = 4.0, sums: Dtype | None = None) -> Overlap:
     """The backward pass of one layer beside the reduction of an equal layer's gradients."""
-    passes = [found for block in reversed(layer) if (found := backward(block.program(view))) is not None]
+    passes = [found for block in reversed(layer) if (found := backward(block.program(view), sums)) is not None]
     moves = reduction(layer, view.plan, each)
     held = HELD * (1.0 * (view.plan.replicas * view.plan.cp * view.plan.copies > 1.0))
     return Overlap((Serial(tuple(passes), "backward"), moves), "data-parallel overlap", (0.0, held))

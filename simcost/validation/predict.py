@@ -1,24 +1,20 @@
-"""What simcost says of one decoder layer, op by op: forward from its program, backward from the adjoints of its ops.
+"""What simcost says of one decoder layer, op by op: of its program, and of its backward pass (`passes/backward.py`).
 
-Without torch. Most likely to be wrong: the backward pass as a list of adjoints, nothing of it fused. Source: the program
-of the layer and `input_grad`, `weight_grad` of its ops.
+Without torch. Most likely to be wrong: elementwise gradients, which training stacks fuse.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from simcost.calibration.family import families
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import Cost, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
-from simcost.estimate.layer import DIRECTIONS, BlockSpec, adjoints, listed
+from simcost.estimate.layer import DIRECTIONS, BlockSpec
 from simcost.hardware.profile import Device
-from simcost.ops.gemm import Gemm
-from simcost.ops.work import Op
-from simcost.program import leaves, price
+from simcost.program import Program, leaves, price
 
 Model = Roofline | Calibrated
 
@@ -53,34 +49,16 @@ def predict(spec: BlockSpec, device: Device, direction: str = "forward") -> Pred
     model = calibrated.model(device)
     if direction not in DIRECTIONS:
         raise SpecError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
-    parts = forward(spec, model) if direction == "forward" else backward(spec, model)
+    program = spec.program if direction == "forward" else spec.backward_program
+    parts = priced_parts(program, model)
     total = parts[0].cost
     for part in parts[1:]:
         total = total + part.cost
     return Prediction(tuple(parts), total)
 
 
-def forward(spec: BlockSpec, model: Model) -> list[Part]:
+def priced_parts(program: Program, model: Model) -> list[Part]:
     """In running order; what takes no time (collectives of one device) is left out."""
-    priced = price(spec.program, model)
+    priced = price(program, model)
     found = [Part("/".join(path), cost * weight) for path, _, cost, weight in leaves(priced)]
     return [part for part in found if float(part.cost.seconds) > 0]
-
-
-def backward(spec: BlockSpec, model: Model) -> list[Part]:
-    """Last op first, its input gradient before its weight gradient."""
-    found = []
-    for item in reversed(listed(spec)):
-        for what, parts in zip(("input", "weight"), adjoints(item), strict=True):
-            found += [Part(part.name, adjoint_cost(part.op, what, model) * part.repeat) for part in parts]
-    return found
-
-
-def adjoint_cost(op: Op, what: str, model: Model) -> Cost:
-    """A GEMM's gradient by its own curve where one was measured; else by the forward GEMM's."""
-    if isinstance(model, Calibrated) and isinstance(op, Gemm) and float(op.batch) == 1.0:
-        labels = families()["gemm"].labels(op)
-        found = None if labels is None else model.as_family(op, "gemm_variant", {"what": what, **labels})
-        if found is not None:
-            return found
-    return model(op)

@@ -78,6 +78,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["direction"] = draw(st.sampled_from(["dispatch", "combine"]))
         elif field.name == "mode":
             found["mode"] = draw(st.sampled_from(MODES))
+        elif field.name == "gradient":
+            found["gradient"] = draw(st.sampled_from(["", "input"]))
         elif field.name == "scoring":
             found["scoring"] = draw(st.sampled_from(["softmax", "sigmoid"]))
         elif field.name == "spare":  # slots for copies of experts: as many as 32 ranks of a few each have

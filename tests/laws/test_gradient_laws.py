@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from lawkit import SOME, model, view
 
+from simcost.calibration.family import families
+from simcost.cost import calibrated
+from simcost.cost.cost import interval
 from simcost.cost.kernel import Roofline
+from simcost.dtypes import dtype
 from simcost.hardware import load as hardware
 from simcost.model import count
-from simcost.ops.attention_core import AttentionCore
+from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.gemm import Gemm
+from simcost.ops.grouped_gemm import GroupedWeightGrad
+from simcost.ops.stream import Stream
 from simcost.passes import backward
 from simcost.passes.contention import HELD
 from simcost.plan import Plan
-from simcost.program import calls, price, without
+from simcost.program import Call, Choice, Overlap, Program, Serial, calls, price, without
+from simcost.sharding.shard import ROLES, View, Weight, linear
 
 H800 = hardware.load("h800")
 
@@ -92,3 +101,136 @@ def test_experts_are_reduced_over_whole_copies_alone() -> None:
     assert ops["gradients of copies"].payload == rest / 64.0
     alone = replace(plan, dp=1.0)
     assert price(backward.reduction(layer, alone), Roofline(H800)).parts[2].cost.seconds == 0.0
+
+
+# ---- what a backward pass is made of -------------------------------------------------------------------------------------
+
+GRADIENT_FAMILIES = {"gemm_variant", "attention_backward", "grouped_weight_grad"}
+TRAINED = Plan(mla_form="expanded")
+
+
+def formed(compute: str, plan: Plan = TRAINED, tokens: float = 1024.0) -> View:
+    """A view whose linear layers and experts multiply in a format."""
+    seen = view(1.0, tokens, 0.0, plan)
+    kind, bf16 = dtype(compute), dtype("bf16")
+    every = {role: kind if role in ("attention", "ffn", "experts", "shared_experts") else bf16 for role in ROLES}
+    return replace(seen, storage=every, compute=every)
+
+
+def backwards(name: str, seen: View, **more: Any) -> list[Program]:
+    """The backward pass of every block of a model."""
+    blocks = [block for _, layer in layers(name) for block in layer]
+    return [found for block in blocks if (found := backward.backward(block.program(seen), **more)) is not None]
+
+
+def total(programs: Iterable[Program], of: str) -> float:
+    return sum(float(getattr(call.op.work(), of)) * float(call.repeat) for one in programs for call in calls(one))
+
+
+@pytest.mark.parametrize("compute", ["bf16", "fp8", "fp8_block"])
+@pytest.mark.parametrize("name", SOME)
+def test_no_forward_row_claims_a_gradient(name: str, compute: str) -> None:
+    for one in backwards(name, formed(compute)):
+        for call in calls(one):
+            claimed = {n for n, family in families().items() if (labels := family.labels(call.op)) is not None}
+            if isinstance(call.op, Stream):  # its kind says what it is the gradient of
+                labels = families()["stream"].labels(call.op)
+                assert labels is not None
+                assert labels["what"].endswith("_backward") or call.op.what == "quantise"
+            elif call.op.peak != "wire":
+                assert call.op.gradient in ("input", "weight"), call
+                assert claimed <= GRADIENT_FAMILIES, (call, claimed)
+
+
+def test_forward_rows_lend_their_time_and_say_so() -> None:
+    """A device with tables of forward kernels alone: a gradient takes as long as the same product, is transferred, and is less sure."""
+    cost_of = calibrated.model(hardware.load("h200"))
+    bf16 = dtype("bf16")
+    product = Gemm(4096.0, 8192.0, 4096.0, bf16, bf16, bf16, bf16)
+    (grad,) = product.input_grad()
+    plain, mine = cost_of(replace(grad, gradient="")), cost_of(grad)
+    assert plain.fitted_s == pytest.approx(plain.seconds)
+    assert mine.seconds == plain.seconds
+    assert mine.transferred_s == pytest.approx(mine.seconds)
+    low, high = interval(mine)
+    assert high / low > np.divide(*reversed(interval(plain)))
+    core = AttentionCore(1.0, 4096.0, 0.0, 32.0, 8.0, 128.0, 128.0, Mask(), bf16, bf16, bf16)
+    (back,) = core.input_grad()
+    assert cost_of(back).seconds == pytest.approx(2.5 * cost_of(core).seconds)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_gradients_of_inputs_and_of_weights_are_the_pass(name: str) -> None:
+    seen = formed("bf16")
+    whole = total(backwards(name, seen), "flops")
+    apart = [total(backwards(name, seen, of=(what,)), "flops") for what in ("input", "weight")]
+    assert sum(apart) == pytest.approx(whole)
+    assert min(apart) > 0.0
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_sums_in_fp32_are_read_and_written(name: str) -> None:
+    """Every parameter of a matrix is written in 2 B, or read and written in 4 B."""
+    seen, fp32 = formed("bf16"), dtype("fp32")
+    plain = total(backwards(name, seen, of=("weight",)), "bytes")
+    summed = total(backwards(name, seen, of=("weight",), sums=fp32), "bytes")
+    grads = [
+        call.op
+        for one in backwards(name, seen, of=("weight",))
+        for call in calls(one)
+        if isinstance(call.op, Gemm | GroupedWeightGrad)
+    ]
+    sizes = [op.m * op.n * op.batch if isinstance(op, Gemm) else op.experts * op.n * op.k for op in grads]
+    assert summed - plain == pytest.approx(6.0 * float(sum(sizes)))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_a_cache_write_has_no_gradient(name: str) -> None:
+    tags = [
+        call.op.what for one in backwards(name, formed("fp8")) for call in calls(one) if isinstance(call.op, Stream)
+    ]
+    assert not [what for what in tags if "cache write" in what]
+    assert "quantise backward" not in tags
+
+
+def test_a_quantised_layer_quantises_its_gradient_in_one_kernel() -> None:
+    seen = formed("fp8")
+    weight = Weight("w", "ffn", 512.0, 256.0)
+    forward = linear(seen, weight, 128.0)
+    back = backward.backward(forward)
+    assert isinstance(forward, Serial)
+    assert isinstance(back, Serial)
+    fused, weights = back.parts
+    assert isinstance(fused, Serial)
+    assert fused.kernel == "linear"
+    cast, product = (call.op for call in calls(fused))
+    assert isinstance(cast, Stream)
+    assert isinstance(product, Gemm)
+    assert (cast.what, cast.elements) == ("quantise", 128.0 * 512.0)
+    assert (product.x.name, product.w.name, product.out.name, product.k) == ("fp8", "fp8", "bf16", 512.0)
+    assert isinstance(weights, Call)
+    assert isinstance(weights.op, Gemm)
+    assert (weights.op.x.name, weights.op.w.name, weights.op.out.name) == ("fp8", "fp8", "bf16")
+
+
+def test_what_ran_side_by_side_does_so_on_the_way_back() -> None:
+    plan = Plan(mla_form="expanded", ep=8.0, overlap="shared_experts", all_to_all="normal")
+    layer = model("deepseek-v3").stacks[-1][1]
+    seen = formed("bf16", plan)
+    forward, back = (
+        [one for block in layer if (one := make(block.program(seen))) is not None]
+        for make in (lambda program: program, backward.backward)
+    )
+    ahead, behind = ([o for one in programs for o in overlaps(one)] for programs in (forward, back))
+    assert len(ahead) == len(behind) > 0
+    for one, other in zip(ahead, behind, strict=True):
+        assert one.holds == other.holds
+        assert len(one.parts) == len(other.parts)
+
+
+def overlaps(program: Program) -> Iterator[Overlap]:
+    if isinstance(program, Overlap):
+        yield program
+    inner = [p for _, p in program.options] if isinstance(program, Choice) else getattr(program, "parts", ())
+    for part in inner:
+        yield from overlaps(part)

@@ -9,7 +9,7 @@ from simcost.calibration.families import attention_prefill as prefill
 from simcost.calibration.family import Labels, Numbers
 from simcost.num import Mask, Num
 from simcost.ops.attention_core import AttentionCore
-from simcost.ops.work import Op
+from simcost.ops.work import INPUT, Op
 
 COLUMNS = prefill.COLUMNS
 WORDS = {name: word for name, word in prefill.WORDS.items() if name != "scope"}
@@ -27,18 +27,18 @@ site = prefill.site
 def op(numbers: Numbers, labels: Labels) -> Op:
     core = prefill.op(numbers, {**labels, "scope": "core"})
     assert isinstance(core, AttentionCore)
-    return replace(core, backward=True)
+    return replace(core, gradient=INPUT)
 
 
 def labels(op: Op) -> Labels | None:
-    if not isinstance(op, AttentionCore) or not op.backward:
+    if not isinstance(op, AttentionCore) or not op.gradient:
         return None
-    found = prefill.labels(replace(op, backward=False))
+    found = prefill.labels(replace(op, gradient=""))
     return None if found is None else {name: found[name] for name in LABELS}
 
 
 def covers(op: Op) -> Mask:
-    return isinstance(op, AttentionCore) and op.backward
+    return isinstance(op, AttentionCore) and bool(op.gradient)
 
 
 def numbers(op: Op) -> Mapping[str, Num]:

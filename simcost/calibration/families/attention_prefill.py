@@ -77,9 +77,11 @@ def _around(core: AttentionCore) -> tuple[Stream, ...]:
 
 def the_core(op: Op) -> AttentionCore | None:
     """The forward core of an op that this family or its sister prices."""
+    if op.gradient:
+        return None
     if isinstance(op, Fused) and op.kernel == "attention":
         return next(part for part in op.parts if isinstance(part, AttentionCore))
-    return op if isinstance(op, AttentionCore) and not op.backward else None
+    return op if isinstance(op, AttentionCore) else None
 
 
 def layout(core: AttentionCore) -> str:

@@ -29,4 +29,4 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Mask:
-    return isinstance(op, Gemm) and op.batch != 1.0
+    return isinstance(op, Gemm) and not op.gradient and op.batch != 1.0

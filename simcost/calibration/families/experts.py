@@ -69,7 +69,7 @@ def _permute(op: Op) -> Permute:
 
 
 def labels(op: Op) -> Labels | None:
-    if not isinstance(op, Fused) or op.kernel != "experts":
+    if not isinstance(op, Fused) or op.kernel != "experts" or op.gradient:
         return None
     up, down = _gemms(op)
     if up.unpacked:

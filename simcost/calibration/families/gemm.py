@@ -46,7 +46,8 @@ def op(numbers: Numbers, labels: Labels) -> Op:
     return Fused("linear", (cast, Gemm(m, n, k, compute, w, wide, compute, batch)))
 
 
-def _gemm(op: Op) -> Gemm | None:
+def product(op: Op) -> Gemm | None:
+    """The product of a plain or a quantising linear layer, forward or a gradient."""
     if isinstance(op, Fused) and op.kernel == "linear":
         return next(part for part in op.parts if isinstance(part, Gemm))
     return op if isinstance(op, Gemm) and not op.unpacked else None
@@ -54,14 +55,17 @@ def _gemm(op: Op) -> Gemm | None:
 
 def covers(op: Op) -> Mask:
     """One product, not one a head."""
-    found = _gemm(op)
-    return found is not None and found.batch == 1.0
+    found = product(op)
+    return found is not None and not found.gradient and found.batch == 1.0
 
 
 def labels(op: Op) -> Labels | None:
-    found = _gemm(op)
-    if found is None:
-        return None
+    found = product(op)
+    return None if found is None or found.gradient else formats(op, found)
+
+
+def formats(op: Op, found: Gemm) -> Labels:
+    """Formats of the input as it comes, of the weight, and of the arithmetic."""
     x = op.parts[0].x if isinstance(op, Fused) and isinstance(op.parts[0], Stream) else found.x
     return {"x": x.name, "w": found.w.name, "compute": found.compute.name}
 
@@ -83,14 +87,14 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
-    found = _gemm(op)
+    found = product(op)
     assert found is not None
     return {"batch": found.batch, "m": found.m, "n": found.n, "k": found.k}
 
 
 def terms(op: Op, device: Device) -> Terms:
     """Quantisation runs before the product: nothing hides its bytes."""
-    found = _gemm(op)
+    found = product(op)
     assert found is not None
     cast = op.parts[0].work().bytes if isinstance(op, Fused) else 0.0
     return kernel_terms(op, device, found.work(), cast, (found.m, found.n, found.k))
@@ -98,7 +102,7 @@ def terms(op: Op, device: Device) -> Terms:
 
 def features(op: Op) -> tuple[Num, ...]:
     """Batch, the three sides, the size of the output, and how badly the rows fill buckets and tiles."""
-    found = _gemm(op)
+    found = product(op)
     assert found is not None
     m, n = found.m, found.n
     return (np.log(found.batch), np.log(m), np.log(n), np.log(found.k), np.log(m * n), padding(m), tiling(m))
@@ -106,7 +110,7 @@ def features(op: Op) -> tuple[Num, ...]:
 
 def site(op: Op) -> tuple[Num, ...]:
     """A weight matrix, and the rows that meet it."""
-    found = _gemm(op)
+    found = product(op)
     assert found is not None
     return (found.batch, found.n, found.k, np.log(found.m))
 

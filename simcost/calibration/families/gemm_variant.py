@@ -1,16 +1,19 @@
 """Products that are a GEMM as an op but another kernel on a device: the input gradient ("input", dY·W, W untransposed), the
-weight gradient ("weight", dYᵀ·X, the tokens summed over), and fp8 with a scale a row ("row").
+weight gradient ("weight", dYᵀ·X, the tokens summed over), and fp8 with a scale a row ("row"), which is asked for by label.
 
-An adjoint is a plain `Gemm`, so `labels` cannot tell it from a forward product and never claims one: training asks by
-label. Columns are those of the product as it runs.
+Columns are those of the product as it runs.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from simcost.calibration.columns import Word
 from simcost.calibration.families import gemm
 from simcost.calibration.family import Labels, Numbers
 from simcost.num import Mask
+from simcost.ops.fused import Fused
+from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 
 COLUMNS = gemm.COLUMNS
@@ -27,15 +30,26 @@ site = gemm.site
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
-    return gemm.op(numbers, labels)
+    """The product of a row: a gradient, or forward with other scales."""
+    found = gemm.op(numbers, labels)
+    return found if labels["what"] == "row" else _as_gradient(found, labels["what"])
+
+
+def _as_gradient(op: Op, what: str) -> Op:
+    if isinstance(op, Fused):
+        return replace(op, parts=tuple(_as_gradient(part, what) for part in op.parts))
+    return replace(op, gradient=what) if isinstance(op, Gemm) else op
 
 
 def labels(op: Op) -> Labels | None:
-    return None
+    found = gemm.product(op)
+    return None if found is None or not found.gradient else {"what": found.gradient, **gemm.formats(op, found)}
 
 
 def covers(op: Op) -> Mask:
-    return False
+    """One product, not one a head."""
+    found = gemm.product(op)
+    return found is not None and bool(found.gradient) and found.batch == 1.0
 
 
 def relatives(labels: Labels) -> list[Labels]:

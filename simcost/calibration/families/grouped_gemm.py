@@ -45,7 +45,7 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    if not isinstance(op, GroupedGemm) or op.unpacked:
+    if not isinstance(op, GroupedGemm) or op.unpacked or op.gradient:
         return None
     return {"x": op.x.name, "w": op.w.name, "compute": op.compute.name}
 

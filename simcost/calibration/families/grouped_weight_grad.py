@@ -32,7 +32,7 @@ LENGTHS = None
 def op(numbers: Numbers, labels: Labels) -> Op:
     x, out, compute = (dtype(labels[name], name) for name in LABELS)
     rows, touched, n, k = (numbers[name] for name in NUMBERS)
-    return GroupedWeightGrad(rows, touched, n, k, x, out, compute)
+    return GroupedWeightGrad(rows, touched, n, k, x, out, out, compute)
 
 
 def labels(op: Op) -> Labels | None:

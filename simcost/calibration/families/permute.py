@@ -33,7 +33,7 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    if not isinstance(op, Permute):
+    if not isinstance(op, Permute) or op.gradient:
         return None
     return {"what": "combine" if op.combine else "permute", "x": op.x.name}
 

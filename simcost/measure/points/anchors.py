@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 
 from simcost import lower
-from simcost.calibration.family import families
+from simcost.calibration.family import Labels, families
 from simcost.dtypes import dtype
 from simcost.errors import Infeasible, NotModelled
 from simcost.measure.points.point import Kind, Point, unique
@@ -144,15 +144,16 @@ def _variants(op: Op, origin: str, wanted: set[Kind], format_: str) -> Iterator[
     if labels is None or isinstance(op, Fused) or not every(gemm.covers(op)):
         return
     rows = float(gemm.numbers(op)["m"])
-    forms = {"input": op.input_grad(), "weight": op.weight_grad()} if rows >= _TRAINED else {}
+    variant = families()["gemm_variant"]
     if format_ == "fp8_row":
-        forms = {"row": (op,)}
-    for what, ops in forms.items():
-        for grad in ops:
-            own = gemm.labels(grad)
-            kind = Kind("gemm_variant", (("what", what), *(own or {}).items()))
-            if kind in wanted:
-                yield from _realised(kind, {k: float(v) for k, v in gemm.numbers(grad).items()}, origin)
+        forms: list[tuple[Op, Labels]] = [(op, {"what": "row", **labels})]
+    else:
+        gradients = (*op.input_grad(), *op.weight_grad()) if rows >= _TRAINED else ()
+        forms = [(grad, own) for grad in gradients if (own := variant.labels(grad)) is not None]
+    for form, own in forms:
+        kind = Kind("gemm_variant", tuple(own.items()))
+        if kind in wanted:
+            yield from _realised(kind, {k: float(v) for k, v in gemm.numbers(form).items()}, origin)
 
 
 def attention_gradients(points: Sequence[Point], wanted: Collection[Kind]) -> list[Point]:

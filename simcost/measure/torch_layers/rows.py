@@ -21,10 +21,8 @@ from simcost.errors import SpecError
 from simcost.measure.points.folder import append, fault, header, replace
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.torch_layers.times import BlockTime, OpTime
-from simcost.ops.gemm import Gemm
 from simcost.ops.work import Op
 
-VARIANT = "gemm_variant"  # gradients of a GEMM: asked for by label, because they are plain GEMMs as ops
 COLUMNS = (
     "block", "kind", "stage", "direction", "dtype", "batch", "q_len", "past", "seconds", "p20_s", "p80_s", "samples",
     "dirty", "in_situ_s", "isolated_s", "graph_s", "backend",
@@ -48,13 +46,9 @@ class FamilyRow:
         return line([*columns, self.time.seconds, *self.time.extra()])
 
 
-def home_of(op: Op, variant: str = "") -> tuple[str, Labels] | None:
+def home_of(op: Op) -> tuple[str, Labels] | None:
     """(family, labels) that a row of this op is filed under; None when no family measures it."""
-    known = families()
-    if variant in ("input", "weight") and isinstance(op, Gemm) and float(op.batch) == 1.0 and VARIANT in known:
-        labels = known["gemm"].labels(op)
-        return None if labels is None else (VARIANT, {"what": variant, **labels})
-    for name, family in known.items():
+    for name, family in families().items():
         labels = family.labels(op)
         if labels is not None and bool(np.all(family.covers(op))):
             return name, labels
@@ -64,7 +58,7 @@ def home_of(op: Op, variant: str = "") -> tuple[str, Labels] | None:
 def family_rows(block: BlockTime) -> Iterator[FamilyRow]:
     """A row for every section, and for every class that is timed as a whole, that some family knows."""
     for op in (*block.ops, *block.fused):
-        home = None if op.variant == "both" else home_of(op.op, op.variant)
+        home = None if op.variant == "both" else home_of(op.op)
         if home is not None:
             name, labels = home
             yield FamilyRow(name, labels, _numbers(families()[name], op), op.time)
