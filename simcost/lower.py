@@ -8,7 +8,7 @@ layers. Parts of experts: vLLM `fused_moe/oracle/fp8.py` (refine_fp8_moe_block_s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,13 +48,44 @@ def stack_name(model: ModelSpec, index: int) -> str:
     return f"{' + '.join(words)} x{repeat}"
 
 
+EMBEDDING, HEAD = "embedding", "head"
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """What pipeline stages are made of: the embedding, the layers of a stack, an MTP module, the head. `key` tells it apart, `name` is for people;
+    `count`: how many of it the model has; `layer`: whether pipelines share it out."""
+
+    key: str
+    name: str
+    blocks: Layer
+    count: float
+    layer: bool
+
+    def forward(self, view: View) -> Program:
+        """All of it, one after the other."""
+        if self.layer:
+            return layer_program(self.blocks, view, self.name, self.count)
+        (block,) = self.blocks
+        return block.program(view)
+
+
+def modules(model: ModelSpec, training: bool = False) -> tuple[Module, ...]:
+    """In running order. MTP modules run in training alone: engines that draft with them run them as steps of their own."""
+    stacks = [
+        Module(f"stack {index}", stack_name(model, index), layer, float(repeat), True)
+        for index, (repeat, layer) in enumerate(model.stacks)
+    ]
+    drafts = [
+        Module(f"mtp {index}", "MTP", (mtp,), 1.0, False) for index, mtp in enumerate(model.mtp if training else ())
+    ]
+    first = Module(EMBEDDING, EMBEDDING, (model.embedding,), 1.0, False)
+    return (first, *stacks, *drafts, Module(HEAD, HEAD, (model.head,), 1.0, False))
+
+
 def step(model: ModelSpec, view: View) -> Serial:
-    """One forward step: embedding, every stack, head. MTP modules are not part of it."""
-    parts: list[Program] = [model.embedding.program(view)]
-    for index, (repeat, layer) in enumerate(model.stacks):
-        parts.append(layer_program(layer, view, stack_name(model, index), float(repeat)))
-    parts.append(model.head.program(view))
-    return Serial(tuple(parts), "step")
+    """One forward step: embedding, every stack, head."""
+    return Serial(tuple(module.forward(view) for module in modules(model)), "step")
 
 
 def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:

@@ -127,6 +127,14 @@ def price(program: Program, cost_of: Callable[[Op], C]) -> Priced[C]:
     return Priced(total, program, parts)
 
 
+def after(parts: Sequence[Priced[C]], tag: str = "") -> Priced[C]:
+    """Priced programs one after the other."""
+    total = parts[0].cost
+    for part in parts[1:]:
+        total = total + part.cost
+    return Priced(total, Serial(tuple(part.node for part in parts), tag), tuple(parts))
+
+
 # Of the machine that the held ones were counted on (H800, H100: NVIDIA's Hopper whitepaper): a machine that states no number is
 # slowed by the same share.
 MULTIPROCESSORS = 132.0

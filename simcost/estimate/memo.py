@@ -8,7 +8,7 @@ compares every plan of a list with its own query.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
@@ -18,16 +18,18 @@ from simcost import lower
 from simcost.cost.cost import Cost
 from simcost.num import Index, Num
 from simcost.ops.work import Op
-from simcost.program import Priced, leaves, price
+from simcost.program import Priced, after, leaves, price
 from simcost.settings import COUNTS
 from simcost.workload import Workload
 
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """A priced step; of a list of plans down to its stacks only. launches: kernels, as engines launch them."""
+    """A priced step; of a list of plans down to its modules only. each: one of every module of the model, by its key; launches: kernels,
+    as engines launch them."""
 
     priced: Priced[Cost]
+    each: Mapping[str, Cost]
     launches: Num
 
 
@@ -78,15 +80,19 @@ def folded(w: Workload, model: Any) -> Folded:
 
     parts = tuple(Priced(part.cost.each(dealt), part.node) for part in found.priced.parts)
     priced = Priced(found.priced.cost.each(dealt), found.priced.node, parts)
-    return Folded(priced, dealt(found.launches))
+    each = {key: cost.each(dealt) for key, cost in found.each.items()}
+    return Folded(priced, each, dealt(found.launches))
 
 
 def _folded(w: Workload, model: Any) -> Folded:
-    priced = price(lower.step(w.model, w.view), model)
+    modules = lower.modules(w.model)
+    parts = [price(module.forward(w.view), model) for module in modules]
+    priced = after(parts, "step")
+    each = {module.key: part.cost * (1.0 / module.count) for module, part in zip(modules, parts, strict=True)}
     total: Num = 0.0
     for _, call, cost, weight in leaves(priced):
         total = total + weight * (1.0 * (np.asarray(cost.seconds) > 0.0)) * _launches(call.op)
-    return Folded(priced, total)
+    return Folded(priced, each, total)
 
 
 def _launches(op: Op) -> float:

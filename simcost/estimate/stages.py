@@ -1,63 +1,32 @@
-"""Pipeline stages in serving: which layers each holds, how long a batch takes through them, and the worst rank's memory.
+"""Pipeline stages in serving: how long a batch takes through them, and the worst rank's memory.
 
-Stages are as even as layers allow, as in vLLM and SGLang. Decode keeps pp micro-batches in flight: a token takes pp times the
+Which stage holds what: `pipeline.py`. Decode keeps pp micro-batches in flight: a token takes pp times the
 slowest stage. A prefill passes all stages once, in chunks that follow each other like the jobs of a flow shop; with a stream of
 prompts the slowest stage sets the throughput. Every hop sends the residual stream, cut over tp and gathered again; with
 `overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
-`distributed/utils.py` (get_pp_indices) and `parallel_state.py` (send_tensor_dict).
+`distributed/parallel_state.py` (send_tensor_dict).
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
+from simcost import pipeline
 from simcost.cost.cost import Cost, joined
 from simcost.model import cache, loaded
 from simcost.model.loaded import Loaded
 from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
 from simcost.ops.collective import RING, Collective
-from simcost.plan import busiest, stage_layers
+from simcost.pipeline import Stage
+from simcost.plan import busiest
 from simcost.program import Call, Priced, Serial, longer, without
 from simcost.sharding.shard import Block
 from simcost.workload import Workload
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Layers of every stack on it; whether the embedding or the head stand on it."""
-
-    layers: tuple[int, ...]
-    first: bool
-    last: bool
-
-    @property
-    def name(self) -> str:
-        words = ["embedding"] * self.first + [f"{sum(self.layers)} layers"] + ["head"] * self.last
-        return ", ".join(words)
-
-
-def stages(w: Workload, pp: int) -> list[Stage]:
-    """The stages of a pipeline of `pp`."""
-    order, found, start = w.model.order, [], 0
-    for index in range(pp):
-        end = start + stage_layers(len(order), pp, index)
-        held = order[start:end]
-        found.append(Stage(tuple(held.count(j) for j in range(len(w.model.stacks))), index == 0, index == pp - 1))
-        start = end
-    return found
-
-
-def kinds(w: Workload, pp: int) -> list[tuple[int, Stage]]:
-    """Stages that differ, each with the index of the first of its kind."""
-    found: dict[Stage, int] = {}
-    for index, stage in enumerate(stages(w, pp)):
-        found.setdefault(stage, index)
-    return [(index, stage) for stage, index in found.items()]
 
 
 def sizes(w: Workload) -> list[int]:
@@ -77,30 +46,28 @@ def after(first: tuple[Cost, Cost], then: tuple[Cost, Cost]) -> tuple[Cost, Cost
     return whole, first[1] + then[1]
 
 
-def times(w: Workload, priced: Priced[Cost], hops: Priced[Cost]) -> tuple[Cost, Cost]:
-    """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all.
-    `hops`: the priced program of `between`."""
+def times(w: Workload, whole: Cost, each: Mapping[str, Cost], hops: Priced[Cost]) -> tuple[Cost, Cost]:
+    """(the time of the step, the time of the slowest stage): of decode pp times that stage, of prefill the sum of them all. `whole`: all of one
+    pass; `each`: one of every module, by its key; `hops`: the priced program of `between`."""
     if every(w.plan.pp == 1.0):
-        return priced.cost, priced.cost
-    embedding, *stacks, head = (part.cost for part in priced.parts)
-    each = [cost * (1.0 / float(repeat)) for cost, (repeat, _) in zip(stacks, w.model.stacks, strict=True)]
+        return whole, whole
     near, far = (part.cost for part in hops.parts)
     crossing = _crossings(w)
     hop = far.beside(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
-    slow = _slowest(w, [hop, embedding, *each, head])
+    slow = _slowest(w, hop, each)
     through = near * (w.plan.pp - 1.0 - crossing) + far * crossing
-    whole = slow * w.plan.pp if w.phase.decode else priced.cost + through
+    passed = slow * w.plan.pp if w.phase.decode else whole + through
     single = np.asarray(w.plan.pp == 1.0)
-    return priced.cost.where(single, whole), priced.cost.where(single, slow)
+    return whole.where(single, passed), whole.where(single, slow)
 
 
-def _slowest(w: Workload, costs: list[Cost]) -> Cost:
-    """The slowest stage of every plan, of the costs of a hop, the embedding, a layer of every stack and the head."""
+def _slowest(w: Workload, hop: Cost, each: Mapping[str, Cost]) -> Cost:
+    """The slowest stage of every plan, of the costs of a hop and of one of every module."""
     first, *others = sizes(w)
     all_, pp = w.device.multiprocessors, np.asarray(w.plan.pp)
     if not others:
-        return _slowest_of(w, first, costs, all_)
-    shape = np.broadcast_shapes(pp.shape, np.shape(all_), *(cost.shape for cost in costs))
+        return _slowest_of(w, first, hop, each, all_)
+    shape = np.broadcast_shapes(pp.shape, np.shape(all_), hop.shape, *(cost.shape for cost in each.values()))
     masks = [~np.isin(pp, others), *(pp == float(size) for size in others)]
     here = [np.broadcast_to(mask, shape) for mask in masks]
     found = []
@@ -109,7 +76,8 @@ def _slowest(w: Workload, costs: list[Cost]) -> Cost:
         def taken(value: Num, mask: Bools = mask) -> Num:
             return value if is_scalar(value) else np.asarray(np.broadcast_to(value, shape)[mask])
 
-        found.append(_slowest_of(w, size, [cost.each(taken) for cost in costs], taken(all_)))
+        mine = {key: cost.each(taken) for key, cost in each.items()}
+        found.append(_slowest_of(w, size, hop.each(taken), mine, taken(all_)))
 
     def spread(values: list[Num]) -> Num:
         grid = np.empty(shape)
@@ -120,17 +88,14 @@ def _slowest(w: Workload, costs: list[Cost]) -> Cost:
     return joined(found, spread)
 
 
-def _slowest_of(w: Workload, pp: int, costs: list[Cost], all_: Num) -> Cost:
+def _slowest_of(w: Workload, pp: int, hop: Cost, each: Mapping[str, Cost], all_: Num) -> Cost:
     """The same of plans of so many stages."""
-    hop, embedding, *each, head = costs
     hidden = w.plan.overlap_p2p_comm == "on"
     worst: Cost | None = None
-    for _, stage in kinds(w, pp):
+    for _, stage in pipeline.kinds(w.model, pp):
         cost = hop if pp > 1 and not hidden else hop * 0.0
-        for count_, layer in zip(stage.layers, each, strict=True):
-            cost = cost + layer * float(count_)
-        cost = cost + embedding if stage.first else cost
-        cost = cost + head if stage.last else cost
+        for key, count in stage.held:
+            cost = cost + each[key] * float(count)
         cost = _beside(cost, hop, all_) if pp > 1 and hidden else cost
         worst = cost if worst is None else worst.beside(cost)
     assert worst is not None
@@ -213,7 +178,7 @@ def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     first, last = bytes_of(w.model.embedding), bytes_of(w.model.head)
     layers = [bytes_of(*layer) for _, layer in w.model.stacks]
     found = []
-    for index, stage in kinds(w, pp):
+    for index, stage in pipeline.kinds(w.model, pp):
         held = loaded.rotary(w.model)
         if stage.first or (stage.last and w.model.head.tied):  # a tied head reads a table of its own
             held = held + first

@@ -82,7 +82,7 @@ def _one(w: Workload) -> Step:
     model = calibrated.model(w.device, w.engine)
     step = memo.folded(w, model)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))
-    whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced, hops))
+    whole, slowest = (cost.unsure(_TOGETHER, TOGETHER) for cost in stages.times(w, step.priced.cost, step.each, hops))
     waits = maximum(whole.seconds - step.priced.cost.seconds - passed.cost.seconds, 0.0)
     host, launches = _engine(w, step.launches, whole.seconds)
     # Every stage has a host of its own, which launches its part of the kernels.

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost import pipeline
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.estimate import feasible, memory, stages
@@ -61,7 +62,7 @@ def _fullest(kept: Kept) -> str:
     if pp == 1:
         return ""
     index = int(float(np.asarray(kept.held.stage)))
-    return f" on stage {index + 1} of {pp} ({stages.stages(kept.workload, pp)[index].name})"
+    return f" on stage {index + 1} of {pp} ({pipeline.stages(kept.workload.model, pp)[index].name})"
 
 
 def advice(query: Query, kept: Kept) -> str:

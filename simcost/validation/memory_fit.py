@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost import pipeline
 from simcost.estimate import memory, stages
 from simcost.hardware.engine_terms import numbers
 from simcost.model import activations
@@ -125,7 +126,7 @@ def _captured(one: Judged) -> _Row | None:
         return None
     w = workload(query_of(one.log))
     share = _one(activations.captured(w.memory))
-    layers = float(max(sum(stage.layers) for stage in stages.stages(w, stages.sizes(w)[0])))
+    layers = float(max(sum(stage.layers) for stage in pipeline.stages(w.model, stages.sizes(w)[0])))
     experts = (
         1.0
         if any(

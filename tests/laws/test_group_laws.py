@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from lawkit import SOME, model, run, view, work
 
+from simcost import pipeline
 from simcost.cost import nccl
 from simcost.cost.collective import sent
 from simcost.cost.kernel import Roofline
@@ -49,7 +50,7 @@ def test_groups_of_one_are_the_single_device_bit_for_bit(name: str, decode: bool
 @pytest.mark.parametrize("pp", [2, 3, 5])
 def test_stages_hold_every_layer_once(name: str, pp: int) -> None:
     w = workload(make(name, "b200", True, {"batch": 8, "context": 512}, {"plan.pp": pp}, {}, None))
-    held = stages.stages(w, pp)
+    held = pipeline.stages(w.model, pp)
     assert [sum(stage.layers[j] for stage in held) for j in range(len(w.model.stacks))] == [
         n for n, _ in w.model.stacks
     ]

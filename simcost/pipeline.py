@@ -1,0 +1,135 @@
+"""What stands on which pipeline stage, and what the stage runs, holds and keeps: its programs, its weights by role, its state.
+
+Stages are as even as layers allow, as in vLLM and SGLang; the embedding stands on the first, MTP modules and the head on the last. Most likely to be
+wrong: frameworks that count the head, or MTP, as layers when they share out. Source: vLLM `distributed/utils.py` (get_pp_indices).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from simcost.dtypes import Dtype
+from simcost.lower import EMBEDDING, HEAD, Module, modules
+from simcost.model.spec import ModelSpec
+from simcost.num import Num
+from simcost.ops.work import INPUT, WEIGHT
+from simcost.passes.backward import backward, reduction
+from simcost.plan import Plan, stage_layers
+from simcost.program import Program, Serial
+from simcost.sharding.shard import View
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """`held`: (key of a module, how many of it) of every module that stands here."""
+
+    held: tuple[tuple[str, int], ...]
+
+    def count(self, key: str) -> int:
+        """How many of a module stand here."""
+        return next((count for name, count in self.held if name == key), 0)
+
+    @property
+    def first(self) -> bool:
+        """Whether the embedding stands here."""
+        return self.count(EMBEDDING) > 0
+
+    @property
+    def last(self) -> bool:
+        """Whether the head stands here."""
+        return self.count(HEAD) > 0
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """Layers of every stack of the model."""
+        return tuple(count for key, count in self.held if key.startswith("stack "))
+
+    @property
+    def name(self) -> str:
+        """What stands here, for people."""
+        drafts = sum(count for key, count in self.held if key.startswith("mtp "))
+        words = [EMBEDDING] * self.first + [f"{sum(self.layers)} layers"]
+        return ", ".join([*words, *([f"{drafts} MTP"] if drafts else []), *([HEAD] if self.last else [])])
+
+
+def stages(model: ModelSpec, pp: int, training: bool = False) -> list[Stage]:
+    """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last."""
+    order, found, start = model.order, [], 0
+    ends = [module for module in modules(model, training) if not module.layer]
+    for index in range(pp):
+        end = start + stage_layers(len(order), pp, index)
+        here = order[start:end]
+        held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
+        held += [(module.key, 1) for module in ends if index == (0 if module.key == EMBEDDING else pp - 1)]
+        found.append(Stage(tuple(held)))
+        start = end
+    return found
+
+
+def kinds(model: ModelSpec, pp: int, training: bool = False) -> list[tuple[int, Stage]]:
+    """Stages that differ, each with the index of the first of its kind."""
+    found: dict[Stage, int] = {}
+    for index, stage in enumerate(stages(model, pp, training)):
+        found.setdefault(stage, index)
+    return [(index, stage) for stage, index in found.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class Programs:
+    """What a stage runs for one micro-batch: forward, and in training the gradients of inputs and of weights, each from the last layer to the first;
+    and once a step the reduction of gradients over copies."""
+
+    forward: Serial
+    input_gradients: Serial | None = None
+    weight_gradients: Serial | None = None
+    reduction: Serial | None = None
+
+
+def programs(model: ModelSpec, stage: Stage, view: View, training: bool = False, sums: Dtype | None = None) -> Programs:
+    """The programs of a stage. `sums`: the format in which gradients of weights are added up (`passes/backward.py`)."""
+    held = list(_held(model, stage, training))
+    forward = Serial(tuple(_times(module.forward(view), count / module.count) for module, count in held), "forward")
+    if not training:
+        return Programs(forward)
+    inputs, weights = (_gradients(forward, sums, what) for what in (INPUT, WEIGHT))
+    moves = tuple(
+        _times(reduction(module.blocks, view.plan, 4.0 if sums is None else sums.bits / 8.0), float(count))
+        for module, count in reversed(held)
+    )
+    return Programs(forward, inputs, weights, Serial(moves, "gradient reduction"))
+
+
+def _held(model: ModelSpec, stage: Stage, training: bool) -> Iterator[tuple[Module, int]]:
+    """The modules of a stage in running order."""
+    for module in modules(model, training):
+        if count := stage.count(module.key):
+            yield module, count
+
+
+def _times(program: Program, times: float) -> Program:
+    return program if times == 1.0 else Serial((program,), repeat=times)
+
+
+def _gradients(forward: Serial, sums: Dtype | None, what: str) -> Serial | None:
+    found = backward(forward, sums, (what,))
+    return None if found is None else Serial((found,), f"{what} gradients")
+
+
+def weights(model: ModelSpec, stage: Stage, plan: Plan, training: bool = False) -> dict[str, Num]:
+    """Parameters that one rank of a stage holds, by role."""
+    found: dict[str, Num] = {}
+    for module, count in _held(model, stage, training):
+        for block in module.blocks:
+            for weight in block.weights(plan):
+                found[weight.role] = found.get(weight.role, 0.0) + count * weight.count
+    return found
+
+
+def state_bytes(model: ModelSpec, stage: Stage, plan: Plan, context: Num, kv: Dtype) -> Num:
+    """What one rank of a stage keeps of a sequence of `context` tokens, each state in its own format, without pages. [B]"""
+    total: Num = 0.0
+    for module, count in _held(model, stage, False):
+        for block in module.blocks:
+            total = total + count * block.state_bytes(context, plan, kv)
+    return total
