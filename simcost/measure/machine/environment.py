@@ -201,12 +201,12 @@ def _physical(name: str) -> int | str:
 
 @cache
 def gauge(name: str) -> Gauge:
-    """One gauge a device."""
+    """The gauge of a device ("cpu", "cuda:0"), one for each in the process."""
     return Gauge(name)
 
 
 def same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
-    """Raises SpecError when a run on disk was measured elsewhere."""
+    """Compares two records of an environment. Raises SpecError naming the first key of MUST_MATCH that differs."""
     for key in MUST_MATCH:
         if str(theirs.get(key)) != str(mine.get(key)):
             raise SpecError(
