@@ -107,7 +107,7 @@ def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
 
 @cache
 def spreads() -> Mapping[tuple[str, str], Apart]:
-    """(family, kind) -> how far tables lie apart; the family's middle under the kind ""."""
+    """(family, kind) -> how far tables lie apart; the family's median under the kind "". Raises SpecError for another table."""
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
@@ -167,7 +167,7 @@ def answering(home: str, family: str, kind: str, table: str) -> list[str]:
 
 
 def named(home: str, engine: str) -> list[str]:
-    """Tables that picks name for an engine, each once, by name."""
+    """Tables that the picks of an engine name, each once, in order of name; of "any" those of all engines."""
     every = [pick for each in (picks(Path(home)).values() if home else ()) for pick in each]
     mine = [pick for pick in every if engine == ANY or pick.engine in (engine, ANY)]
     return sorted({table for pick in mine for table in pick.tables}) if engine != TORCH else []
@@ -220,14 +220,15 @@ def _only(rows: Rows, part: np.ndarray, keep: np.ndarray) -> tuple[Rows, np.ndar
 
 
 def scaled(name: str, labels: Labels, rows: Rows, theirs: Device, mine: Device) -> Rows:
-    """A sibling's rows as this device would take them."""
+    """A sibling's rows as this device would take them: times by the ratio of the two lights, where the sibling's light is 5 us or
+    more."""
     there, here = light(name, labels, rows, theirs), light(name, labels, rows, mine)
     ratio = np.where(there >= UNSCALED, here / np.maximum(there, 1e-30), 1.0)
     return Rows(rows.numbers, rows.seconds * ratio)
 
 
 def light(name: str, labels: Labels, rows: Rows, device: Device) -> np.ndarray:
-    """Seconds of rows at a device's datasheet rates. [rows]"""
+    """Times of rows at a device's datasheet rates. [s], [rows]"""
     family = families()[name]
     terms = family.terms(family.op(rows.numbers, labels), device)
     return np.broadcast_to(row_light(name, terms), (len(rows),))
