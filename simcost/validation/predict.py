@@ -33,23 +33,25 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One direction of one layer. `low_s`, `high_s`: the 90 % interval."""
+    """One direction of one layer: its parts, and the sum of their costs."""
 
     parts: tuple[Part, ...]
     cost: Cost
 
     @property
     def seconds(self) -> float:
+        """Predicted time. [s]"""
         return float(self.cost.seconds)
 
     @property
     def interval(self) -> tuple[float, float]:
+        """(low, high) ends of the 90 % interval. [s]"""
         low, high = interval(self.cost)
         return float(low), float(high)
 
 
 def predict(spec: BlockSpec, device: Device, direction: str = "forward") -> Prediction:
-    """The best that simcost knows of this device. Raises SpecError for an unknown direction."""
+    """What the best cost model of this device says of one direction of a layer. Raises SpecError for an unknown direction."""
     model = calibrated.model(device)
     if direction not in DIRECTIONS:
         raise SpecError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")
@@ -61,14 +63,14 @@ def predict(spec: BlockSpec, device: Device, direction: str = "forward") -> Pred
 
 
 def forward(spec: BlockSpec, model: Model) -> list[Part]:
-    """In running order; what takes no time (collectives of one device) is left out."""
+    """Costs of the ops of a layer in running order; ops that take no time (collectives of one device) are left out."""
     priced = price(spec.program, model)
     found = [Part("/".join(path), cost * weight) for path, _, cost, weight in leaves(priced)]
     return [part for part in found if float(part.cost.seconds) > 0]
 
 
 def backward(spec: BlockSpec, model: Model) -> list[Part]:
-    """Last op first, its input gradient before its weight gradient."""
+    """Costs of the gradients of a layer: the last op first, its input gradient before its weight gradient."""
     found = []
     for item in reversed(listed(spec)):
         for what, parts in zip(("input", "weight"), adjoints(item), strict=True):
@@ -77,7 +79,8 @@ def backward(spec: BlockSpec, model: Model) -> list[Part]:
 
 
 def adjoint_cost(op: Op, what: str, model: Model) -> Cost:
-    """A GEMM's gradient by its own curve where one was measured; else by the forward GEMM's."""
+    """Cost of a gradient op; `what`: "input" or "weight". A GEMM is priced by the curve of such gradients where one was measured,
+    else as a forward GEMM."""
     if isinstance(model, Calibrated) and isinstance(op, Gemm) and float(op.batch) == 1.0:
         labels = families()["gemm"].labels(op)
         found = None if labels is None else model.as_family(op, "gemm_variant", {"what": what, **labels})

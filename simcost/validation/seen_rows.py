@@ -27,6 +27,7 @@ class Look:
     reason: str
 
     def covers(self, source: str, hw: str, op: str, kernel: str, numbers: str) -> bool:
+        """Whether the line covers a row: every cell of it is empty or the row's, `numbers` one of the row's pairs."""
         pairs = zip((self.source, self.hw, self.op, self.kernel), (source, hw, op, kernel), strict=True)
         return all(mine in ("", theirs) for mine, theirs in pairs) and self.numbers in ("", *numbers.split(";"))
 

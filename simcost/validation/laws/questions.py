@@ -46,13 +46,15 @@ class Question:
 
     @property
     def name(self) -> str:
+        """In words: "decode llama-3.1-8b fp8"."""
         return f"{'decode' if self.decode else 'prefill'} {self.model} {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Times of a question [tp, batch, context or isl]; `large`: share of the time of its products that calls above 20 us take;
-    `kept`: weights and caches that one rank must read, in seconds at the bandwidth (dense models alone)."""
+    `kept`: the weights that one rank must read in decode, without the embedding, in seconds at the bandwidth; 0 for other than
+    dense models without windows."""
 
     question: Question
     times: Times
@@ -62,11 +64,12 @@ class Answer:
 
 
 def questions(models: Sequence[str] = MODELS, formats: Sequence[str] = FORMATS) -> list[Question]:
+    """Decode and prefill of every model in every format."""
     return [Question(model, decode, weights) for model in models for decode in (True, False) for weights in formats]
 
 
 def ask(who: Asked, one: Question, axes: Mapping[str, Sequence[int]] | None = None) -> Answer | None:
-    """The answer on the whole grid; None where the device cannot."""
+    """The answer on the whole grid of `axes` (default: DECODE or PREFILL); None where the question cannot be answered."""
     chosen = axes or (DECODE if one.decode else PREFILL)
     sets: dict[str, Any] = {
         "plan.weight_dtype": one.weights, "plan.mla_form": "absorbed" if one.decode else "expanded", "engine": who.engine,
