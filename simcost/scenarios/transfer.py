@@ -43,11 +43,13 @@ class Own:
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """(family, kind, engine)."""
         return self.family, kind(self.labels), self.engine
 
 
 def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
-    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
+    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default. Raises
+    SpecError for a device without measurements, and where two have no kind in common."""
     known = [name for name in hardware.names() if owned(hardware.load(name))]
     for name in (hw, sibling):
         if name is not None and not owned(hardware.load(name)):
