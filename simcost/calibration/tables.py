@@ -88,7 +88,8 @@ class Apart:
 
 @cache
 def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
-    """(family, kind) -> picks. Raises SpecError for another table."""
+    """(family, kind) -> picks of the table folder `home`. Raises SpecError for a file with other columns, and for a line without
+    a table."""
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[PickedTables]] = {}
     for number, row in enumerate(csv_table(path, PICKS), start=2):
@@ -100,14 +101,16 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
 
 
 def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
-    """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
+    """(family, kind, engine, version) -> what the import said of the whole table; {} for no folder. Raises SpecError for a file
+    with other columns."""
     rows = csv_table(Path(home) / "verdicts.csv", VERDICTS) if home else []
     return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
 @cache
 def spreads() -> Mapping[tuple[str, str], Apart]:
-    """(family, kind) -> how far tables lie apart; the family's median under the kind "". Raises SpecError for another table."""
+    """(family, kind) -> how far tables lie apart; the family's median under the kind "". Raises SpecError for a file with other
+    columns or no numbers."""
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
@@ -122,7 +125,7 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
 
 
 def apart(family: str, kind: str) -> Apart:
-    """How far engines and siblings lie apart for a kind; the family's middle, then OTHER, where nothing tells."""
+    """How far engines and siblings lie apart for a kind; where no two tables tell, the family's median, then OTHER."""
     known = [found for which in (kind, "") if (found := spreads().get((family, which))) is not None]
     ours = [_first(found.engine[i] for found in known) for i in (0, 1)]
     theirs = [_first(found.sibling[i] for found in known) for i in (0, 1)]

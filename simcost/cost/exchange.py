@@ -108,7 +108,7 @@ def traffic_cost(op: Traffic, device: Device) -> Cost:
 
 
 def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
-    """(what stays inside one domain, what crosses the network)."""
+    """(the exchange inside one domain, what crosses the network)."""
     inner = replace(op, far=0.0 * op.far, group=op.group / op.nodes, nodes=0.0 * op.nodes + 1.0)
     return inner, between(device, op.far_bytes, 1.0, _SOURCE)
 

@@ -78,7 +78,7 @@ def flops_per_token(w: Workload) -> Num:
 
 
 def state_bytes(w: Workload, context: Num) -> Num:
-    """What the layers of one rank keep of a sequence and read of it, without an engine's pages. [B]"""
+    """Bytes that the layers of one rank keep of a sequence of `context` tokens and read of it, without an engine's pages. [B]"""
     return count.state_bytes(w.model, context, w.plan, w.view.kv)
 
 

@@ -209,7 +209,7 @@ class Held:
 
 
 def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
-    """What a rank of every kind of stage of a pipeline of `pp` holds."""
+    """Every kind of stage of a pipeline of `pp`, with what a rank of it holds."""
 
     def bytes_of(*blocks: Block) -> Loaded:
         return loaded.of_blocks(blocks, w.plan, w.view.storage, w.view.activation, w.memory)

@@ -78,7 +78,7 @@ class Reference:
 
 
 def references(path: Path | None = None) -> list[Reference]:
-    """All rows of the file. Raises SpecError naming file and line."""
+    """All published timings of a file, by default the shipped one. Raises SpecError naming file and line."""
     path = path or folder("workloads") / "validation" / "kernels.csv"
     return [_reference(row, f"{path}:{line}") for line, row in enumerate(csv_table(path, COLUMNS), start=2)]
 

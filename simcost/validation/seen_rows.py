@@ -34,7 +34,7 @@ class Look:
 
 @cache
 def looks() -> tuple[Look, ...]:
-    """All lines. Raises SpecError for another table."""
+    """All lines of the file. Raises SpecError for a file with other columns."""
     path = folder("workloads") / "validation" / "looked_at.csv"
     return tuple(Look(**row) for row in csv_table(path, COLUMNS))
 

@@ -145,7 +145,7 @@ class Gauge:
         return parse(f"{megahertz} MHz", "hertz") if megahertz else None
 
     def read(self) -> dict[str, Any]:
-        """What the board says of itself, as far as it says anything, and by which way."""
+        """Clocks [Hz], power [W] and driver of the board, as far as it says them, and by which way; {} on a CPU."""
         if not self.source:
             return {}
         found = {

@@ -82,7 +82,8 @@ def _groups(program: Program) -> Iterator[Op]:
 def anchors(
     specs: Sequence[ModelSpec], wanted: Collection[Kind], formats: Sequence[str], shards: Sequence[float] = (1.0,)
 ) -> list[Point]:
-    """All distinct points of the models among the wanted kinds."""
+    """All distinct points of the models' layers among the wanted kinds. `formats`: of weights and arithmetic; `shards`: sizes of
+    tp."""
     return unique(_points(specs, set(wanted), formats, shards))
 
 

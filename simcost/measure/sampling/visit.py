@@ -77,7 +77,8 @@ class Visits:
         return ""
 
     def time(self, point: Point) -> tuple[Timing | None, str]:
-        """(time, note): no time when the point could not be built or the device slowed down under it."""
+        """(time, note) of a visit; no time when the point could not be built, was passed over, or the device slowed down under
+        it."""
         if point.kind in self.dropped or point in self._unfit:
             return None, ""
         guess = self.guess_s(point.op)

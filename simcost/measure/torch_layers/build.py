@@ -133,7 +133,7 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
 
 
 def needed_bytes(spec: BlockSpec, sites: Sequence[Site]) -> tuple[float, float]:
-    """(weights and cache of one copy, activations that live at once). [B]"""
+    """(weights and cache of one copy, activations and shared tables that live at once). [B]"""
     size = ops.TYPES[spec.dtype].itemsize
     held = 0.0
     for block, site in zip(spec.layer, sites, strict=True):

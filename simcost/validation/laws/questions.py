@@ -117,7 +117,7 @@ def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
 
 
 def judged(who: Asked, every: Mapping[Question, Answer], old: Mapping[Question, Answer]) -> Iterator[Broken]:
-    """What a device's answers break. `old`: those of the part before it."""
+    """What a device's answers (`every`) break of the laws of whole steps. `old`: answers of the part before it."""
     for one, answer in every.items():
         where = np.ones(answer.times.seconds.shape, bool)
         for position, axis in enumerate(answer.at):
