@@ -104,7 +104,7 @@ def _large(found: step.Step, shape: tuple[int, ...]) -> Array:
 
 
 def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
-    """Weights and cache of a decode step of a dense model, at the bandwidth: nothing keeps them in a cache from step to step. [s]"""
+    """Weights of a decode step of a dense model, without the embedding, at the bandwidth: no L2 keeps them from step to step. [s]"""
     w = found.workload
     every = [block for _, layer in w.model.stacks for block in layer]
     if not w.phase.decode or any(
