@@ -82,4 +82,5 @@ def block_scaled(base: Dtype, rows: int, cols: int, scale_bits: int) -> Dtype:
 
 
 def names() -> list[str]:
+    """Names of all formats, without aliases."""
     return list(_TABLE)

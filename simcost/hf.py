@@ -23,11 +23,13 @@ _MISSING: Any = object()
 
 
 def canonical(key: str) -> str:
+    """The Hugging Face name of a config key; a key that is no alias stays as it is."""
     return CANONICAL.get(key, key)
 
 
 def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """One level of canonical keys; nested text, attention and FFN tables are laid over the outer ones."""
+    """The config as one level of canonical keys; nested text, attention and FFN tables are laid over the outer ones. Raises
+    SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
@@ -65,6 +67,7 @@ class Reader:
         return self._raw(key) is not None
 
     def raw(self, key: str, default: Any = None) -> Any:
+        """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used."""
         self.used.add(key)
         value = self._raw(key)
         return default if value is None else value
@@ -75,11 +78,13 @@ class Reader:
         return self.implied.get(key) if value is None else value
 
     def note(self, text: str) -> None:
+        """Keeps a note for the answer, each once."""
         if text not in self.notes:
             self.notes.append(text)
 
     def num(self, key: str, default: Any = _MISSING, least: float = 1.0) -> Num:
-        """A count, scalar or array. `default` None means required."""
+        """A count from `least` to 1e8, scalar or array. Without `default` a missing key raises SpecError, as any other value
+        does."""
         value = self.raw(key)
         if value is None:
             if default is _MISSING:
@@ -91,7 +96,7 @@ class Reader:
         return self._counts[key, least]
 
     def layout(self, key: str, default: Any = _MISSING, least: float = 0.0) -> int:
-        """A count that decides which layers exist: one integer, never an array."""
+        """A count that decides which layers exist: one integer. Raises SpecError for an array, and as `num`."""
         self.scalar.add(key)
         value = self.num(key, default, least)
         if not is_scalar(value):
@@ -108,7 +113,7 @@ class Reader:
                 raise SpecError(f"{self.where}: '{key}' = {int(item)} is outside {int(least)} to {int(_LARGEST):,}")
 
     def fraction(self, key: str, default: float) -> Num:
-        """A number in (0, 1]."""
+        """A number in (0, 1], scalar or array; `default` when absent. Raises SpecError for anything else."""
         value = self.raw(key)
         if value is None:
             return default
@@ -118,6 +123,7 @@ class Reader:
         return num(value)
 
     def flag(self, key: str, default: bool = False) -> bool:
+        """A truth value; `default` when absent. Raises SpecError for anything else than true or false."""
         value = self.raw(key)
         if value is None:
             return default
@@ -126,6 +132,7 @@ class Reader:
         return value
 
     def text(self, key: str, default: str = "") -> str:
+        """A string; `default` when absent. Raises SpecError for anything else."""
         value = self.raw(key)
         if value is None:
             return default
@@ -134,7 +141,7 @@ class Reader:
         return value
 
     def items(self, key: str) -> list[Any] | None:
-        """A list, or None when absent."""
+        """A list, or None when absent. Raises SpecError for anything else."""
         value = self.raw(key)
         if value is None:
             return None
@@ -143,7 +150,8 @@ class Reader:
         return value
 
     def per_layer(self, key: str, layer: int, layers: int) -> Any:
-        """The entry of a list that has one item a layer, or None when the list is absent."""
+        """The entry of a list that has one item a layer, or None when the list is absent or empty. Raises SpecError for a list of
+        another length."""
         entries = self.items(key)
         if entries is None or not entries:
             return None
@@ -152,6 +160,7 @@ class Reader:
         return entries[layer]
 
     def divisible(self, size: Num, parts: Num, what: str) -> None:
+        """Raises SpecError, which begins with `what`, where `parts` does not divide `size`."""
         if not np.all(np.asarray(size) % np.asarray(parts) == 0):
             raise SpecError(f"{self.where}: {what}: {_whole(size)} is not divisible by {_whole(parts)}")
 

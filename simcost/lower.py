@@ -24,6 +24,7 @@ from simcost.sharding.shard import ROLES, Block, View
 
 
 def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Serial:
+    """The blocks of a layer in order, with the overlap that the plan asks for. `repeat`: layers that are alike."""
     overlap = view.plan.overlap
     parts = tuple(block.program(view) for block in layer)
     if overlap == "two_batch" and any(exchanges(part) for part in parts):
@@ -37,7 +38,7 @@ def layer_program(layer: Layer, view: View, tag: str, repeat: float = 1.0) -> Se
 
 
 def stack_name(model: ModelSpec, index: int) -> str:
-    """ "layers (58x)" with what tells it apart from the other stacks."""
+    """Tag of a stack: "MLA + MoE x58", the classes of its attention and FFN and how many layers it has."""
     repeat, layer = model.stacks[index]
     words = []
     for block in layer:
@@ -89,7 +90,7 @@ def step(model: ModelSpec, view: View) -> Serial:
 
 
 def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
-    """The format in which each role's weights are kept."""
+    """Role -> the format in which its weights are kept: the config's, or plan.weight_dtype for the roles that it converts."""
     if plan.weight_dtype is None:
         return dict(model.storage)
     wanted = dtype(plan.weight_dtype, "plan.weight_dtype")
@@ -100,6 +101,7 @@ def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
 
 
 def has_experts(model: ModelSpec) -> bool:
+    """Whether any block routes tokens to experts."""
     return any(block.router is not None for _, block in model.blocks())
 
 
@@ -141,8 +143,8 @@ def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[C
 
 
 def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
-    """Kernels that a phase cannot be run with. No CUDA graph holds the normal exchange, nor NCCL's: they wait on the host for counts
-    (`sharding/experts.py`)."""
+    """Rules on kernels that a phase cannot run. No CUDA graph holds the normal exchange, nor NCCL's: they wait on the host for
+    counts (`sharding/experts.py`)."""
     if (
         plan.all_to_all not in ("normal", "nccl")
         or plan.cuda_graph != "on"
@@ -159,7 +161,8 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
 
 
 def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple[str, ...]:
-    """What is stored and computed besides the model, as a rank's part of its experts is no whole number of blocks: a note."""
+    """A note where a rank's part of the experts is no whole number of blocks, so that zeros are stored and computed besides the
+    model; () elsewhere."""
     for _, block in model.blocks():
         for part in block.weights(plan):
             kind = formats[part.role]

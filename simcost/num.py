@@ -33,34 +33,40 @@ def num(value: Any) -> Num:
 
 
 def plain(value: Any) -> Num:
-    """Zero-dimensional results back to a Python float, so that scalars stay scalars."""
+    """A float of a result without dimensions, so that scalars stay scalars; an array with dimensions as it is."""
     if isinstance(value, np.ndarray) and value.ndim:
         return value
     return float(value)
 
 
 def minimum(a: Num, b: Num) -> Num:
+    """The smaller of two, elementwise."""
     return plain(np.minimum(a, b))
 
 
 def maximum(a: Num, b: Num) -> Num:
+    """The larger of two, elementwise."""
     return plain(np.maximum(a, b))
 
 
 def ceil(a: Num) -> Num:
+    """The smallest whole number not below a, elementwise."""
     return plain(np.ceil(a))
 
 
 def floor(a: Num) -> Num:
+    """The largest whole number not above a, elementwise."""
     return plain(np.floor(a))
 
 
 def where(mask: Mask, a: Num, b: Num) -> Num:
+    """a where the mask holds, b elsewhere; both are evaluated."""
     return plain(np.where(mask, a, b))
 
 
 def within(mask: Mask, act: Callable[..., Num], arguments: tuple[Num, ...], elsewhere: Num) -> Num:
-    """`where` of an `act` that takes long: asked only of the points of the mask."""
+    """`act(*arguments)` where the mask holds, `elsewhere` outside; for an `act` that takes long: of arrays it gets the points of
+    the mask alone."""
     shape = np.broadcast_shapes(*(np.shape(each) for each in (mask, *arguments, elsewhere)))
     here = np.broadcast_to(np.asarray(mask), shape)
     if not shape or here.all():
@@ -71,26 +77,30 @@ def within(mask: Mask, act: Callable[..., Num], arguments: tuple[Num, ...], else
 
 
 def sqrt(a: Num) -> Num:
-    """Exactly rounded, unlike `a**0.5`, whose last bit depends on how many there are."""
+    """Square root, exactly rounded, unlike `a**0.5`, whose last bit depends on how many there are."""
     return plain(np.sqrt(a))
 
 
 def exp(a: Num) -> Num:
+    """e to the power a, elementwise."""
     return plain(np.exp(a))
 
 
 def log1p(a: Num) -> Num:
+    """log(1 + a), exact for small a, elementwise."""
     return plain(np.log1p(a))
 
 
 def is_scalar(value: Any) -> bool:
+    """Whether a value is one number: anything but an array with dimensions."""
     return not (isinstance(value, np.ndarray) and value.ndim)
 
 
 def every(mask: Mask) -> bool:
+    """Whether a mask holds at every point."""
     return bool(np.all(mask))
 
 
 def occurring(values: Num) -> list[float]:
-    """The numbers that occur, in order. (numpy's `unique` loads its masked arrays, a tenth of numpy's own start.)"""
+    """The distinct numbers, ascending. (numpy's `unique` loads its masked arrays, a tenth of numpy's own start.)"""
     return sorted(set(np.ravel(np.asarray(values, np.float64)).tolist()))

@@ -60,11 +60,12 @@ class Plan:
 
     @property
     def devices(self) -> Num:
+        """GPUs of all stages and copies."""
         return self.stage * self.pp * self.copies
 
     @property
     def copies(self) -> Num:
-        """Whole copies of the model: as stated, or as many as the cluster's GPUs hold."""
+        """Whole copies of the model: dp as stated, or as many as the cluster's GPUs hold, at least 1."""
         if self.dp is not None:
             return self.dp
         return 1.0 if self.gpus is None else maximum(floor(self.gpus / (self.stage * self.pp)), 1.0)
@@ -76,6 +77,7 @@ class Plan:
 
     @property
     def shards_sequence(self) -> bool:
+        """Whether sequence parallelism is on."""
         return self.sequence_parallel == "on"
 
     @property
@@ -143,7 +145,7 @@ class Check:
 
 
 def divides(size: Num, parts: Num, what: str) -> Check:
-    """`parts` must cut `size` evenly."""
+    """The rule that `parts` cuts `size` evenly; `what` names the size."""
     ratio = size / parts
     shown = f"{size:.0f}" if is_scalar(size) else "size"
     by = f"{parts:.0f}" if is_scalar(parts) else "that many"
@@ -151,7 +153,7 @@ def divides(size: Num, parts: Num, what: str) -> Check:
 
 
 def own_checks(plan: Plan) -> list[Check]:
-    """What must hold whatever the design: whole numbers, and one set of ranks seen in two ways."""
+    """Rules that hold whatever the model: sizes are whole numbers, and attention and experts split the same ranks."""
     found = []
     for name in ("tp", "ep", "pp", "cp", "dp", "vpp", "dp_attention", "etp", "gpus"):
         value = getattr(plan, name)
@@ -191,14 +193,14 @@ def _shown(value: Num) -> str:
 
 
 def require(checks: list[Check]) -> None:
-    """Raise the first broken rule; for a single query."""
+    """Raises Infeasible with the first rule that is broken at any point; for a single query."""
     for check in checks:
         if not every(check.ok):
             raise Infeasible(f"plan: {check.reason}")
 
 
 def busiest(batch: Num, parts: Num) -> Num:
-    """Sequences on the busiest of `parts` replicas."""
+    """Sequences on the busiest of `parts` replicas: the batch spread evenly, rounded up."""
     return ceil(batch / parts)
 
 

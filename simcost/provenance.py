@@ -6,6 +6,9 @@ from enum import StrEnum
 
 
 class Basis(StrEnum):
+    """A row of this very kernel, a curve through rows of its kind, a curve of another kind or device, the datasheet, an
+    assumption."""
+
     MEASURED = "measured"
     FITTED = "fitted"
     TRANSFERRED = "transferred"

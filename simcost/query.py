@@ -40,6 +40,7 @@ class Query:
     usd_per_hour: float | None = None
 
     def price(self, device: Device) -> Num | None:
+        """Price of one GPU: the question's, else the profile's; None where neither states one. [USD/h]"""
         return device.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
 
 
@@ -47,7 +48,8 @@ def make(
     model: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
     usd_per_hour: float | None,
 ) -> Query:  # fmt: skip
-    """A checked query; `sets` win over `phase`."""
+    """A checked question; `sets` win over `phase`, and `axes` are the values to vary. Raises SpecError for a key that the phase
+    does not take, for one both set and varied, and for a bad count, engine or price."""
     sets = {grammar.full(path): value for path, value in sets.items()}
     axes = {grammar.full(path): values for path, values in axes.items()}
     if "engine" in sets:
@@ -81,6 +83,7 @@ def _least(root: str, key: str) -> int:
 
 
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
     short, where, config = models.load_config(query.model)
     changes = {**query.overrides.model, **(extra or {})}
     resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
@@ -100,6 +103,9 @@ def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> An
 
 
 def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
+    """The phase of a question from `values` (batch, context or isl, past, chunk, routing), arrays where they vary. Raises
+    SpecError for one that is missing or no count."""
+
     def count(key: str, default: float | None, least: int) -> Any:
         value = default if values.get(key) is None else values[key]
         if value is None:
@@ -130,7 +136,7 @@ def _routing(stated: Any) -> Routing:
 
 
 def workload(query: Query) -> Workload:
-    """The single workload of a query without axes."""
+    """The workload of a question without axes. Raises SpecError for anything in it that cannot be resolved."""
     o = query.overrides
     device = hardware.load(query.hw, o.hw)
     plan = grammar.plan_of(o.plan)
@@ -143,7 +149,7 @@ def engine_of(overrides: grammar.Overrides) -> str:
 
 
 def settings_of(overrides: grammar.Overrides) -> dict[str, Any]:
-    """What is set of the engine, by its own names."""
+    """Settings of the engine that the question states, by the engine's own names."""
     return {key: value for key, value in overrides.engine.items() if key != "engine"}
 
 
@@ -198,7 +204,7 @@ def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, 
 
 
 def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) -> Workload:
-    """A block of a structure's points: `cut` of the values of every array axis."""
+    """The workload of a block of a structure's points: `cut` of the values of every array axis of `vector`."""
     assert point.workload is not None
     axes = {**query.axes, **{path: query.axes[path][each] for path, each in zip(vector, cut, strict=True)}}
     varied = any(path.startswith("model.") for path in query.axes)
@@ -243,7 +249,8 @@ def _hw_value(query: Query, key: str, value: Any) -> float:
 
 
 def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
-    """The first rule that one point of a sweep breaks, with its numbers: the arrays know only which. `advise`: and a way out."""
+    """The first rule that one point of a sweep breaks, with its numbers, which arrays do not show; "" where none. `advise`: with
+    the nearest plans that hold."""
     try:
         w = _arrays(query, values, [])
     except SimcostError as error:
@@ -252,7 +259,7 @@ def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
 
 
 def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
-    """(feasible, why not) of every point of the array axes."""
+    """(whether it can run, the first broken rule or "") of every point of the array axes. [shape]"""
     good = np.ones(shape, bool)
     why = np.zeros(shape, np.intp)  # index into `said`
     said = [""]

@@ -38,7 +38,7 @@ class Workload:
     memory: EngineMemory
 
     def formats(self) -> dict[str, str]:
-        """The resolved formats, for people and for `inputs`."""
+        """The resolved formats of weights, arithmetic, cache and activations, by the plan's keys, for people."""
         return {
             "weight_dtype": _summary(self.view, storage=True),
             "compute_dtype": _summary(self.view, storage=False),

@@ -29,4 +29,5 @@ class Candidate:
 
     @property
     def rows(self) -> Rows:
+        """Its rows, without those left out."""
         return Rows(self.numbers, self.seconds)

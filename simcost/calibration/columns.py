@@ -27,13 +27,13 @@ class Column:
 
     @property
     def allowed(self) -> str:
-        """The range in words."""
+        """The range of values in words, for an error."""
         if self.whole:
             return "a whole number, 0 or above" if self.zero else "a whole number above 0"
         return "finite, 0 or above" if self.zero else "finite and above 0"
 
     def bad(self, values: Array) -> Bools:
-        """Where values are out of range."""
+        """Where values [rows] are out of range, not finite, or a fraction where they must be whole."""
         low = values < 0.0 if self.zero else values <= 0.0
         found: Bools = low | ~np.isfinite(values)
         return found | (values != np.floor(values)) if self.whole else found
@@ -60,13 +60,13 @@ OUT, COMPUTE = Word("format of the output"), Word("format of the arithmetic")
 
 
 def first_bad(columns: Mapping[str, Column], table: Mapping[str, Array]) -> tuple[int, str] | None:
-    """(row, column) of the first value out of range."""
+    """(row, column) of the first row with a value out of range; None when all are good."""
     found = [(int(np.argmax(bad)), name) for name, column in columns.items() if (bad := column.bad(table[name])).any()]
     return min(found, key=lambda one: one[0]) if found else None
 
 
 def label_fault(words: Mapping[str, Word], labels: Mapping[str, str]) -> str:
-    """The first label that cannot be, in words; "" when all can."""
+    """What is wrong with the first bad label, in words; "" when all are good."""
     for name, word in words.items():
         why = word.fault(labels[name])
         if why:

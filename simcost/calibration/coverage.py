@@ -23,12 +23,12 @@ P90 = 1.645  # standard deviations: a spread is the P90 of |log error| over it
 
 
 def runs(device: Device) -> list[Run]:
-    """Runs of its own, best first: a kind that the first lacks comes from the next."""
+    """Runs of the device's own, best first: a kind that the first lacks comes from the next. Raises SpecError for a bad record."""
     return [files.load_run(Path(home)) for home in device.measurements]
 
 
 def every(device: Device) -> list[Run]:
-    """Runs of its own, and a run for each engine and version whose tables ship beside it ("vllm/0.24.0")."""
+    """Runs of the device's own, and a run for each engine and version whose tables ship beside it ("vllm/0.24.0")."""
     return [*runs(device), *tables.versions(device.tables)]
 
 
@@ -38,19 +38,19 @@ def known(device: Device) -> bool:
 
 
 def counts(run: Run) -> Iterator[int]:
-    """Rows of every kind of a run, by the lines of its files."""
+    """Number of rows of every kind of a run, by the lines of its files."""
     for family in families():
         for which in run.kinds(family):
             yield run.file(family, which).read_bytes().count(b"\n") - 1
 
 
 def total(device: Device) -> int:
-    """Rows of all runs and tables of a device."""
+    """Number of rows of all runs and tables of a device."""
     return sum(sum(counts(run)) for run in every(device))
 
 
 def engines(device: Device) -> list[str]:
-    """Whose tables ship beside a device: engines and libraries, by name."""
+    """Engines and libraries whose tables ship beside a device, by name."""
     return sorted({run.name.partition("/")[0] for run in tables.versions(device.tables)})
 
 
@@ -87,7 +87,7 @@ def _shipped() -> dict[str, str]:
 
 
 def expected(device: Device) -> float:
-    """P90 of |log error| that the profile expects of its sibling's rows."""
+    """P90 of |log error| that the profile expects of its sibling's rows; 0 without a sibling."""
     return P90 * device.sibling_spread
 
 
@@ -116,7 +116,7 @@ def table(name: str, device: Device) -> list[Row]:
 
 
 def none_of_its_own(device: Device) -> str:
-    """The line for whoever asks for a device's own curves where it has none."""
+    """One line for a question about a device's own curves where it has none."""
     ways = "simcost calibrate run, or calibrate import csv"
     if device.sibling is None:
         return f"{device.where}: no measurements ({ways})"

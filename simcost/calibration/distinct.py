@@ -26,20 +26,20 @@ class Distinct:
     which: Index | None = None
 
     def each(self, value: Num) -> Array:
-        """What broadcasts to the grid, of every kind. [kinds]"""
+        """The values [kinds] of a number that broadcasts to the grid, one for each kind of points."""
         spread = np.asarray(value, np.float64)
         if spread.shape != self.shape:
             spread = np.broadcast_to(spread, self.shape)
         return spread.ravel() if self.one is None else np.asarray(spread[self.one])
 
     def back(self, values: Array) -> Num:
-        """[kinds] -> the grid."""
+        """Values [kinds] on every point of the grid."""
         return plain((values if self.which is None else values[self.which]).reshape(self.shape))
 
 
 def distinct(columns: Sequence[Num]) -> Distinct:
-    """Of points that `columns`, which broadcast, describe; every point where looking does not pay: where there are few, and where nearly
-    all differ."""
+    """The kinds of the points that `columns`, which broadcast, describe. Every point is a kind of its own where a search does not
+    pay: where there are few points, and where nearly all differ."""
     shape = np.broadcast_shapes(*{np.shape(column) for column in columns})
     n = math.prod(shape)
     if n < _MANY:

@@ -31,7 +31,9 @@ class Family(Protocol):
     LABELS: tuple[str, ...]
     LENGTHS: tuple[float, ...] | None
 
-    def op(self, numbers: Numbers, labels: Labels) -> Op: ...
+    def op(self, numbers: Numbers, labels: Labels) -> Op:
+        """The op that a row with these numbers and labels timed."""
+        ...
 
     def labels(self, op: Op) -> Labels | None:
         """The labels of an op of this kind, else None."""
@@ -41,9 +43,13 @@ class Family(Protocol):
         """Where in a sweep the op is this family's; two families that share a type never both say yes."""
         ...
 
-    def relatives(self, labels: Labels) -> list[Labels]: ...
+    def relatives(self, labels: Labels) -> list[Labels]:
+        """Labels of kinds whose rows may stand in for one of these labels, the nearest first."""
+        ...
 
-    def numbers(self, op: Op) -> Numbers: ...
+    def numbers(self, op: Op) -> Numbers:
+        """The numbers of an op, by the names in NUMBERS; inverse of `op`."""
+        ...
 
     def terms(self, op: Op, device: Device) -> Terms:
         """What the form needs: seconds at the device's datasheet rates, bytes, sizes."""
@@ -60,12 +66,12 @@ class Family(Protocol):
 
 @cache
 def families() -> Mapping[str, Family]:
-    """By name, which is also the stem of the row file."""
+    """All families by name, which is also the folder of their row files."""
     return {name: cast(Family, module) for name, module in discover("simcost.calibration.families").items()}
 
 
 def family_named(name: str) -> Family:
-    """One of them. Raises SpecError naming the nearest."""
+    """The family called `name`. Raises SpecError naming the nearest."""
     known = families()
     if name not in known:
         raise SpecError(f"unknown family '{name}' (one of {', '.join(known)}){nearest(name, known)}")
@@ -73,12 +79,12 @@ def family_named(name: str) -> Family:
 
 
 def sizes(family: Family) -> tuple[str, ...]:
-    """Names of the sizes in a family's terms; a family without any need not say so."""
+    """Names of the sizes in a family's terms; () for a family that states none."""
     return tuple(getattr(family, "SIZES", ()))
 
 
 def kind(labels: Labels) -> str:
-    """One word for a set of labels: the key of a curve."""
+    """The labels joined by "-": the key of a curve, and the stem of a row file."""
     return "-".join(labels.values())
 
 
@@ -101,15 +107,15 @@ class At:
 
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
-    """All numbers of an op broadcast against each other and against its terms, which may vary with the device where the
-    op does not: (the points, their common shape)."""
+    """(points, their common shape) of an op, with all its numbers broadcast against each other and against its terms, which may
+    vary with the device where the op does not."""
     features, site = family.features(op), family.site(op)
     grid = Distinct(np.broadcast_shapes(*(np.shape(value) for value in (*features, *site, *terms.numbers))))
     return _points(family, features, site, grid), grid.shape
 
 
 def asked(family: Family, op: Op, *others: Num) -> tuple[At, Distinct]:
-    """The same, each kind of points once: (the points, the grid). `others`: what else tells them apart, such as terms."""
+    """(points, grid) of an op, each kind of points once. `others`: what else tells points apart, such as terms."""
     features, site = family.features(op), family.site(op)
     grid = distinct((*features, *site, *others))
     return _points(family, features, site, grid), grid

@@ -41,20 +41,21 @@ class Terms:
 
     @property
     def numbers(self) -> tuple[Num, ...]:
+        """All terms, sizes last."""
         return (self.compute_s, self.memory_s, self.serial_s, self.bytes, *self.sizes)
 
     def each(self, act: Callable[[Num], Array]) -> Terms:
-        """The same of every term."""
+        """The terms with `act` applied to each."""
         return Terms(
             act(self.compute_s), act(self.memory_s), act(self.serial_s), act(self.bytes), tuple(map(act, self.sizes))
         )
 
     def take(self, index: Bools) -> Terms:
-        """Some rows; every term must be an array."""
+        """The terms of some rows; every term must be an array."""
         return self.each(lambda value: np.asarray(value)[index])
 
     def scaled(self, compute: Num, memory: Num) -> Terms:
-        """As if the datasheet's rates were so many times lower."""
+        """The terms of a device whose datasheet rates are lower by these factors; bytes and sizes stay."""
         return Terms(self.compute_s * compute, self.memory_s * memory, self.serial_s * memory, self.bytes, self.sizes)
 
     def flat(self, shape: tuple[int, ...]) -> Terms:
@@ -75,7 +76,7 @@ class Form:
     sizes: tuple[float, ...]
 
     def parts(self, x: Terms) -> tuple[Num, Num, Num]:
-        """(start-up, compute, memory) seconds; the whole is `joined` of them."""
+        """(start-up, compute, memory) times at the terms x; `joined` makes the whole of them. [s]"""
         compute = x.compute_s / self.compute_efficiency
         for size, half in zip(x.sizes, self.sizes, strict=True):
             compute = compute * (1.0 + half / size)
@@ -84,19 +85,23 @@ class Form:
         return self.t0_s, compute, memory
 
     def joined(self, x: Terms, start: Num, compute: Num, memory: Num) -> Num:
+        """Time of the given parts: start + serial + (compute^p + memory^p)^(1/p), with the sharpness p. [s]"""
         p = self.sharpness
         high = np.maximum(np.maximum(compute, memory), 1e-30)
         both = high * ((compute / high) ** p + (memory / high) ** p) ** (1.0 / p)
         return start + x.serial_s / self.serial_efficiency + both
 
     def seconds(self, x: Terms) -> Num:
+        """Time at the terms x. [s]"""
         return self.joined(x, *self.parts(x))
 
     def vector(self) -> Array:
+        """All parameters in the order of NAMES, then sizes."""
         return np.array([*(getattr(self, n) for n in NAMES), *self.sizes])
 
 
 def from_vector(values: Array) -> Form:
+    """The form of a `vector`."""
     head = [float(v) for v in values[: len(NAMES)]]
     return Form(head[0], head[1], head[2], head[3], head[4], head[5], tuple(float(v) for v in values[len(NAMES) :]))
 

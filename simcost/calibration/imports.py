@@ -42,14 +42,16 @@ class Chosen:
 
     @property
     def both(self) -> Score | None:
+        """Score on the thinned-away and the excluded rows together; None unless there are rows of both."""
         return None if self.rest is None or self.excluded is None else joined([self.rest, self.excluded])
 
     @property
     def kind(self) -> str:
+        """Its labels as one word."""
         return kind(self.candidate.labels)
 
     def record(self) -> dict[str, Any]:
-        """What run.toml says of it."""
+        """The lines of run.toml about it."""
         found: dict[str, Any] = {
             "table": self.candidate.table,
             "kernels": list(self.candidate.kernels),
@@ -101,9 +103,9 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS, judged: bool
 
 
 def write_run(target: Path, record: dict[str, Any], chosen: Iterable[Chosen]) -> dict[str, Any]:
-    """A whole run folder or none. Returns its record.
+    """Writes a whole run folder in place of `target`, or none. Returns its record.
 
-    Raises SpecError when the place cannot be written or holds something else."""
+    Raises SpecError when the place cannot be written or holds something else than a run."""
     if target.exists() and not (target / "run.toml").is_file():
         raise SpecError(f"{target}: exists and is not a measurement run")
     kinds: dict[str, Any] = {}

@@ -36,7 +36,8 @@ class Judgement:
 
 
 def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgement:
-    """Fits as often as it takes: once without the held-out fifth (five times with few rows), once without the largest."""
+    """Scores a kind on rows that the fit did not see: on a fifth of the shapes (on all five fifths, one by one, with few rows),
+    on the largest sixth, and on unseen shapes."""
     fold = folds(rows.numbers)
     turns = [0] if len(rows) >= FEW else list(range(SHARE))
     scores, tested = [], []

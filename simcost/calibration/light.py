@@ -13,6 +13,6 @@ LINKS = ("collective", "exchange")  # families whose serial term counts hops, wh
 
 
 def row_light(family: str, terms: Terms) -> Num:
-    """[s]"""
+    """Time that the datasheet's rates allow: the longer of arithmetic and bytes, then serial bytes (links: without hops). [s]"""
     serial = 0.0 if family in LINKS else terms.serial_s
     return maximum(terms.compute_s, terms.memory_s) + serial

@@ -59,7 +59,8 @@ def _judged(hw: str, family: str, path: Path) -> tuple[Labels, Rows, Judgement |
 
 
 def fit_all(asked: Sequence[tuple[str, str, Labels, str]], workers: int = 1, progress: Progress = quiet) -> None:
-    """Curves of (device, family, labels, engine) into the cache, where they are not there: they are asked for next, one by one."""
+    """Puts curves of (device, family, labels, engine) into the cache where they are missing, in several processes, before they
+    are asked for one by one."""
     pieces = [Piece(one, f"{one[0]} {one[1]} {kind(one[2])} {one[3]}", 400.0) for one in asked]
     mapped(_fit, pieces, workers, progress)
 

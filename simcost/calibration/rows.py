@@ -36,11 +36,12 @@ class Rows:
         return len(self.seconds)
 
     def take(self, index: Index) -> Rows:
+        """Some rows, by index."""
         return Rows({name: column[index] for name, column in self.numbers.items()}, self.seconds[index])
 
 
 def read(path: Path, family: Family) -> Rows:
-    """Raises SpecError naming file, line and column."""
+    """The rows of a file. Raises SpecError naming file, line and column."""
     return parsed(_text(path), family, str(path))
 
 
@@ -54,7 +55,7 @@ def _text(path: Path) -> str:
 
 
 def parsed(text: str, family: Family, where: str) -> Rows:
-    """Rows of a file's text."""
+    """The rows of a file's text. Raises SpecError naming `where`, line and column."""
     lines = text.split("\n")
     if lines[-1] != "":
         raise SpecError(f"{where}:{len(lines)}: the last row is cut off; delete it, or measure again with --resume")
@@ -100,7 +101,8 @@ def kernels(path: Path, family: Family) -> tuple[Labels, Rows]:
 
 
 def no_kernel(family: Family, numbers: Mapping[str, Array], labels: Labels) -> int | None:
-    """The first row whose numbers, each in range, make no kernel together: nothing smooth can be said of it."""
+    """Index of the first row whose numbers, each in range, make no kernel together, as its features are not finite; None when all
+    do."""
     with np.errstate(all="ignore"):
         op = family.op(numbers, labels)
         values = [np.asarray(v, np.float64) for v in (*family.features(op), *family.site(op))]
@@ -110,7 +112,7 @@ def no_kernel(family: Family, numbers: Mapping[str, Array], labels: Labels) -> i
 
 
 def shown(numbers: Mapping[str, Array], at: int) -> str:
-    """One row in words."""
+    """One row in words, for an error."""
     return " ".join(f"{name}={column[at]:g}" for name, column in numbers.items())
 
 
@@ -128,7 +130,7 @@ def _located(body: list[str], header: list[str], where: str) -> SpecError:
 
 
 def line(values: Sequence[float]) -> str:
-    """One row: whole numbers as they are, others in four digits."""
+    """The text of one row: whole numbers as they are, others in four digits."""
     return ",".join(f"{v:.0f}" if v == math.floor(v) and abs(v) < 2**53 else f"{v:.4g}" for v in values) + "\n"
 
 
@@ -146,7 +148,7 @@ def enough(path: Path, family: Family, least: int) -> bool:
 
 
 def written(family: Family, rows: Rows) -> str:
-    """A file's text, in the order of its numbers, so that a new import shows what changed."""
+    """The text of a row file, sorted by its numbers, so that a new import shows what changed."""
     columns = [rows.numbers[name] for name in family.NUMBERS]
     order = np.lexsort(columns[::-1])
     head = ",".join([*family.NUMBERS, "seconds"]) + "\n"
@@ -154,7 +156,7 @@ def written(family: Family, rows: Rows) -> str:
 
 
 def row_file(home: Path, family: str, kind: str) -> Path:
-    """Where a run keeps the rows of a kind."""
+    """Path of the rows of a kind below a run's folder."""
     return home / family / f"{kind}.csv"
 
 
@@ -168,15 +170,18 @@ class Run:
 
     @property
     def title(self) -> str:
+        """Title in its record, else its name."""
         return str(self.record.get("title", self.name))
 
     def file(self, family: str, kind: str) -> Path:
+        """Path of the rows of a kind, whether there are any or not."""
         return row_file(self.home, family, kind)
 
     def kinds(self, family: str) -> list[str]:
+        """Kinds of a family that the run has a file of, by name."""
         return sorted(path.stem for path in (self.home / family).glob("*.csv"))
 
 
 def load_run(home: Path) -> Run:
-    """Raises SpecError for a missing or malformed run.toml."""
+    """The run of a folder. Raises SpecError for a missing or malformed run.toml."""
     return Run(home.name, home, runs.record(home))

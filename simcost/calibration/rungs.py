@@ -33,7 +33,8 @@ class Ladder:
 
 
 def ladders(family: Family, rows: Rows) -> Iterator[tuple[Rows, int]]:
-    """(kernels of every ladder column, how many rungs each ladder has)."""
+    """(kernels of all ladders along a column, rungs of each) for every ladder column of the family; none for families whose
+    copies are drawn. The rows' seconds are placeholders."""
     if _DRAWN in rows.numbers:
         return
     for running in getattr(family, "LADDERS", ()):

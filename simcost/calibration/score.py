@@ -25,18 +25,22 @@ class Score:
 
     @property
     def errors(self) -> Array:
+        """predicted / measured - 1. [rows]"""
         return self.predicted / self.measured - 1.0
 
     @property
     def median(self) -> float:
+        """Median of |error|."""
         return float(np.median(np.abs(self.errors)))
 
     @property
     def p90(self) -> float:
+        """90 % quantile of |error|."""
         return float(np.quantile(np.abs(self.errors), 0.9))
 
     @property
     def bias(self) -> float:
+        """Median of the errors with their signs; above 0: predictions are too long."""
         return float(np.median(self.errors))
 
     @property
@@ -46,14 +50,14 @@ class Score:
 
     @property
     def width(self) -> float:
-        """Median half-width of the interval, relative to the prediction."""
+        """Median of log(high / predicted), about the half-width of the interval relative to the prediction."""
         return float(np.median(np.log(self.high / self.predicted)))
 
 
 def scored(
     curve: Curve, family: Family, rows: Rows, labels: Labels, device: Device, reached: tuple[float, float] = (1.0, 1.0)
 ) -> Score:
-    """Predict every row; `reached`: see `store.reached`. Raises nothing that the rows did not raise before."""
+    """The curve's predictions of every row beside the measured times. `reached`: (compute, memory) factors as in `store.reached`."""
     terms, points = row_terms(family, rows, labels, device)
     terms = terms.scaled(*reached)
     found = curve.predict(terms, points)
@@ -62,5 +66,5 @@ def scored(
 
 
 def joined(scores: list[Score]) -> Score:
-    """Rows of several folds as one."""
+    """The scores of several folds as one."""
     return Score(*(np.concatenate([getattr(s, n) for s in scores]) for n in ("predicted", "low", "high", "measured")))

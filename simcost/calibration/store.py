@@ -128,7 +128,8 @@ class Store:
         self._drift: dict[Path, float] = {}
 
     def find(self, name: str, labels: Labels, engine: str = ANY) -> Found | None:
-        """The best curves for a kind of kernel; None when nothing measured is near."""
+        """The best curves for a kind of kernel and an engine ("any": all that differ); None when nothing measured is near. Raises
+        SpecError for a row file that cannot be read."""
         key = (name, kind(labels), engine)
         if key not in self._found:
             self._found[key] = self._search(name, labels, engine)
@@ -218,7 +219,7 @@ def _part(labels: Labels, other: Labels) -> bool:
 
 
 def row_terms(family: Family, rows: Rows, labels: Labels, device: Device) -> tuple[Terms, At]:
-    """(terms, points) of measured rows at the device's own datasheet rates."""
+    """(terms [rows], points) of measured rows at the device's own datasheet rates."""
     with np.errstate(all="ignore"):  # of numbers out of all proportion; what comes of them tells
         op = family.op(rows.numbers, labels)
         terms = family.terms(op, device)
@@ -318,7 +319,7 @@ def _fitted(name: str, labels: Labels, device: Device, sources: list[tuple[Devic
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Errors of a file's rows say which file."""
+    """A context in which a SpecError about rows gets the file's name in front."""
     try:
         yield
     except SpecError as error:
@@ -327,7 +328,7 @@ def naming(path: Path) -> Iterator[None]:
 
 @cache
 def folder() -> Path:
-    """Where curves are kept: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost."""
+    """Folder of kept curves: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost. Read once in the process."""
     stated = os.environ.get("SIMCOST_CACHE")
     if stated:
         return Path(stated)

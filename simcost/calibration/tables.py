@@ -88,7 +88,8 @@ class Apart:
 
 @cache
 def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
-    """(family, kind) -> picks. Raises SpecError for another table."""
+    """(family, kind) -> picks of the table folder `home`. Raises SpecError for a file with other columns, and for a line without
+    a table."""
     path = home / "picks.csv"
     found: dict[tuple[str, str], list[PickedTables]] = {}
     for number, row in enumerate(csv_table(path, PICKS), start=2):
@@ -100,14 +101,16 @@ def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
 
 
 def verdicts(home: str) -> Mapping[tuple[str, str, str, str], str]:
-    """(family, kind, engine, version) -> what the import said of the whole table. Raises SpecError as `picks` does."""
+    """(family, kind, engine, version) -> what the import said of the whole table; {} for no folder. Raises SpecError for a file
+    with other columns."""
     rows = csv_table(Path(home) / "verdicts.csv", VERDICTS) if home else []
     return {(row["family"], row["kind"], row["engine"], row["version"]): row["verdict"] for row in rows}
 
 
 @cache
 def spreads() -> Mapping[tuple[str, str], Apart]:
-    """(family, kind) -> how far tables lie apart; the family's middle under the kind ""."""
+    """(family, kind) -> how far tables lie apart; the family's median under the kind "". Raises SpecError for a file with other
+    columns or no numbers."""
     path = folder("hwprofiles") / "spread.csv"
     found: dict[tuple[str, str], Apart] = {}
     numbers: dict[str, list[list[float]]] = {}
@@ -122,7 +125,7 @@ def spreads() -> Mapping[tuple[str, str], Apart]:
 
 
 def apart(family: str, kind: str) -> Apart:
-    """How far engines and siblings lie apart for a kind; the family's middle, then OTHER, where nothing tells."""
+    """How far engines and siblings lie apart for a kind; where no two tables tell, the family's median, then OTHER."""
     known = [found for which in (kind, "") if (found := spreads().get((family, which))) is not None]
     ours = [_first(found.engine[i] for found in known) for i in (0, 1)]
     theirs = [_first(found.sibling[i] for found in known) for i in (0, 1)]
@@ -167,7 +170,7 @@ def answering(home: str, family: str, kind: str, table: str) -> list[str]:
 
 
 def named(home: str, engine: str) -> list[str]:
-    """Tables that picks name for an engine, each once, by name."""
+    """Tables that the picks of an engine name, each once, in order of name; of "any" those of all engines."""
     every = [pick for each in (picks(Path(home)).values() if home else ()) for pick in each]
     mine = [pick for pick in every if engine == ANY or pick.engine in (engine, ANY)]
     return sorted({table for pick in mine for table in pick.tables}) if engine != TORCH else []
@@ -220,14 +223,15 @@ def _only(rows: Rows, part: np.ndarray, keep: np.ndarray) -> tuple[Rows, np.ndar
 
 
 def scaled(name: str, labels: Labels, rows: Rows, theirs: Device, mine: Device) -> Rows:
-    """A sibling's rows as this device would take them."""
+    """A sibling's rows as this device would take them: times by the ratio of the two lights, where the sibling's light is 5 us or
+    more."""
     there, here = light(name, labels, rows, theirs), light(name, labels, rows, mine)
     ratio = np.where(there >= UNSCALED, here / np.maximum(there, 1e-30), 1.0)
     return Rows(rows.numbers, rows.seconds * ratio)
 
 
 def light(name: str, labels: Labels, rows: Rows, device: Device) -> np.ndarray:
-    """Seconds of rows at a device's datasheet rates. [rows]"""
+    """Times of rows at a device's datasheet rates. [s], [rows]"""
     family = families()[name]
     terms = family.terms(family.op(rows.numbers, labels), device)
     return np.broadcast_to(row_light(name, terms), (len(rows),))

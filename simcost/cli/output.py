@@ -15,7 +15,8 @@ _SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json":
 
 
 def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> int:
-    """Print or write; 3 when --strict and the design does not fit. A CSV has no place for notes: they go to stderr."""
+    """Prints a result, or writes it to `out`. Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
+    has no place for notes: they go to stderr."""
     style = chosen(style, out)
     text = render(result, style, out)
     if out is not None:
@@ -42,7 +43,8 @@ def chosen(style: str, out: Path | None) -> str:
 
 
 def check(style: str, out: Path | None = None) -> str:
-    """The format. Raises SpecError as `chosen`, and for a file that cannot be written: before minutes of work, not after."""
+    """The format, as `chosen`. Raises SpecError as it does, and for a file that cannot be written: before minutes of work, not
+    after."""
     style = chosen(style, out)
     if out is not None:
         handle, name = _beside(out)
@@ -62,11 +64,13 @@ def _beside(path: Path) -> tuple[int, str]:
 
 
 def report_name(style: str) -> str:
-    """The file of a report that stands in a folder."""
+    """File name of a report inside a folder: report.csv, report.json, else report.md."""
     return f"report.{style}" if style in ("csv", "json") else "report.md"
 
 
 def render(result: Result, style: str, out: Path | None) -> str:
+    """The text of a result in a format; of "console" as wide as COLUMNS says, else as the terminal, else 140 characters; in
+    colours on a terminal alone."""
     style = chosen(style, None)
     if style == "console":
         from io import StringIO
@@ -88,7 +92,8 @@ def render(result: Result, style: str, out: Path | None) -> str:
 
 
 def write(path: Path, text: str) -> None:
-    """Whole or not at all: a temporary file beside the target takes its place at the end."""
+    """Writes a file whole or not at all: a temporary file beside the target takes its place at the end. Raises SpecError where it
+    cannot."""
     handle, name = _beside(path)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

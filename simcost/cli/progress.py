@@ -19,22 +19,34 @@ class Step(Protocol):
     """What a measuring event tells."""
 
     @property
-    def done(self) -> int: ...
+    def done(self) -> int:
+        """Visits that are done."""
+        ...
 
     @property
-    def total(self) -> int: ...
+    def total(self) -> int:
+        """All visits."""
+        ...
 
     @property
-    def family(self) -> str: ...
+    def family(self) -> str:
+        """Kernel class, or "block" or "host"."""
+        ...
 
     @property
-    def what(self) -> str: ...
+    def what(self) -> str:
+        """What was just measured; "" for a note alone."""
+        ...
 
     @property
-    def eta_s(self) -> float | None: ...
+    def eta_s(self) -> float | None:
+        """Seconds that are left; None while nobody can say."""
+        ...
 
     @property
-    def note(self) -> str: ...
+    def note(self) -> str:
+        """A note of one line; "" for none."""
+        ...
 
 
 class Spaced:
@@ -45,7 +57,7 @@ class Spaced:
         self._last = now()
 
     def say(self, text: str, at_once: bool = False) -> None:
-        """`at_once`: a note, which waits for nothing."""
+        """Writes a line, unless the last one is less than `EVERY_S` old; `at_once`: a note, which is written in any case."""
         if not at_once and self.now() - self._last < EVERY_S:
             return
         if not at_once:
@@ -71,7 +83,8 @@ def _bar(count: str) -> Progress:
 
 @contextmanager
 def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable[[float, float, str], None]]:
-    """The same for work that tells (how much is done, how much in all, what it is at): the time left follows from that."""
+    """A context whose function draws progress from (how much is done, how much in all, what it is at); the time left follows from
+    these."""
     spaced, start = None if sys.stderr.isatty() else Spaced(sys.stderr, now), now()
     with _bar("{task.percentage:.0f} % ") as bar:
         task = bar.add_task("", total=1, left="")
@@ -86,7 +99,7 @@ def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable
 
 
 def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
-    """Draw every event; the notes, and a word on an interruption, come back for the result."""
+    """Draws every event. Returns the notes among them, and one on an interruption by Ctrl-C, which ends it."""
     notes: list[str] = []
     spaced = None if sys.stderr.isatty() else Spaced(sys.stderr, now)
     with _bar("{task.completed:.0f}/{task.total:.0f} ") as bar:
@@ -109,7 +122,7 @@ def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> 
 
 
 def told(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[[Step], None]:
-    """One line that is written over, where somebody watches."""
+    """A function that shows an event: on a terminal in one line that is written over, elsewhere in a line now and then."""
     spaced = Spaced(stream, now)
 
     def tell(event: Step) -> None:

@@ -139,7 +139,8 @@ class Calibrated:
         return None if found is None else self._kernel(op, name, found)
 
     def by(self, op: Op, name: str, found: Found) -> Cost:
-        """The cost by given curves of a family, whoever's they are; of what crosses links, of what was timed and no more."""
+        """The cost by given curves of a family, whoever's they are. For what crosses links the speed of light is 0, and only what
+        was timed counts."""
         return self._priced(op, name, found, 0.0 if op.peak == "wire" else light_seconds(op, self.device))
 
     def _traffic(self, op: Traffic) -> Cost:

@@ -33,7 +33,8 @@ class Bytes:
 
 
 def sent(op: Collective, device: Device) -> Bytes:
-    """By the ring, the least that a rank must send (a switch that reduces spares some of it)."""
+    """Bytes that one rank sends on each tier: by a ring, the least without a switch that reduces; All2All and messages send the
+    payload once."""
     near, nodes = device.node(op.group, op.stride), device.nodes(op.group, op.stride)
     if op.kind in ("all_to_all", "p2p"):
         peers = maximum(op.group - 1.0, 1.0)
@@ -62,13 +63,14 @@ def _messages(op: Collective, device: Device) -> bool:
 
 
 def collective_cost(op: Collective, device: Device) -> Cost:
-    """By the profile alone."""
+    """Time of a collective by the profile alone, inside a domain and beyond."""
     inner, _ = parts(op, device)
     return beyond(op, device, inside_cost(inner, device))
 
 
 def beyond(op: Collective, device: Device, inside: Cost) -> Cost:
-    """With what a group over several domains takes beyond `inside` one of them; never less than that, which it does too."""
+    """The cost of a group that may span several domains, from `inside`, the cost of its part in one of them; never less than
+    that."""
     inner, net = parts(op, device)
     several = np.asarray(nccl.several(op, device))
     cost = net.beside(inside)
@@ -79,14 +81,14 @@ def beyond(op: Collective, device: Device, inside: Cost) -> Cost:
 
 
 def inside_light(op: Collective, device: Device) -> Num:
-    """The least time inside one domain. [s]"""
+    """Least time of a collective inside one domain, at the link's datasheet rate; 0 for a group of one. [s]"""
     return where(
         op.group > 1.0, _least(op, op.group, sent(op, device), device) * tiers.inside(device, op.group).byte, 0.0
     )
 
 
 def inside_cost(op: Collective, device: Device) -> Cost:
-    """Inside one domain, by the profile alone."""
+    """Time of a collective inside one domain by the profile alone; 0 for a group of one."""
     if every(op.group <= 1.0):
         zero = 0.0 * op.payload * op.group
         return Cost(zero, zero, zero, zero, zero)

@@ -59,10 +59,12 @@ class Cost:
 
     @property
     def seconds(self) -> Num:
+        """The whole time: the sum of its four bounds. [s]"""
         return self.compute_s + self.memory_s + self.wire_s + self.overhead_s
 
     @property
     def assumed_s(self) -> Num:
+        """What of the time rests on assumptions: the rest after the other four. [s]"""
         return self.seconds - self.measured_s - self.fitted_s - self.transferred_s - self.datasheet_s
 
     @property
@@ -75,11 +77,11 @@ class Cost:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That all its numbers broadcast to."""
+        """Shape that all its numbers broadcast to."""
         return np.broadcast_shapes(*(np.shape(getattr(self, n)) for n in _TIMES), *map(np.shape, self.spread.values()))
 
     def each(self, act: Callable[[Num], Num]) -> Cost:
-        """The same of every number of it."""
+        """The cost with `act` applied to every number of it."""
         spread = {source: act(value) for source, value in self.spread.items()}
         return Cost(**{n: act(getattr(self, n)) for n in _TIMES}, spread=spread)
 
@@ -106,11 +108,11 @@ class Cost:
         return joined((self, other), either)
 
     def unsure(self, source: str, sigma: Num) -> Cost:
-        """The same time, wrong by so much of its log for one more reason."""
+        """The same time with one more source of error, of `sigma` of the log of the time."""
         return self + Cost(spread={source: self.seconds * sigma})
 
     def slowed(self, factor: Num) -> Cost:
-        """The same work beside other work: it takes longer, its speed of light does not."""
+        """The same work beside other work: its time times `factor`, its speed of light unchanged."""
         return replace(self * factor, light_s=self.light_s)
 
     def beside(self, other: Cost) -> Cost:
@@ -131,8 +133,8 @@ class Cost:
         )  # fmt: skip
 
     def cheapest(self, other: Cost, settled: Mask = False) -> tuple[Cost, Num]:
-        """The cheaper one's time, or the other's where that is settled, and where it is the other's; at the speed of light the dearer
-        one may win."""
+        """(the cheaper of two costs, or the other where `settled`; 1 where it is the other, else 0). Light is the lesser of the
+        two, which may be the dearer one's; where settled, the other's."""
         taken = np.asarray((other.seconds < self.seconds) | np.asarray(settled, bool), bool)
         best = other.where(taken, self)
         light = where(settled, other.light_s, minimum(self.light_s, other.light_s))
@@ -140,14 +142,14 @@ class Cost:
 
 
 def joined(costs: Sequence[Cost], join: Callable[[list[Num]], Num]) -> Cost:
-    """Several costs as one, number by number."""
+    """Several costs as one: `join` applied to each number of them, 0 for a source that a cost lacks."""
     sources = dict.fromkeys(source for cost in costs for source in cost.spread)
     spread = {source: join([cost.spread.get(source, 0.0) for cost in costs]) for source in sources}
     return Cost(**{n: join([getattr(cost, n) for cost in costs]) for n in _TIMES}, spread=spread)
 
 
 def bound(cost: Cost) -> str:
-    """The largest share of a scalar cost."""
+    """Name of the largest share of a scalar cost: "compute", "memory", "wire" or "overhead"."""
     return max(BOUNDS, key=lambda name: float(getattr(cost, f"{name}_s")))
 
 

@@ -61,7 +61,7 @@ def forms(op: Exchange, device: Device) -> list[tuple[Mask, Exchange]]:
 
 
 def priced(op: Exchange, device: Device, price: Callable[[Exchange], Cost]) -> Cost:
-    """Every point by the kernels that run it."""
+    """The cost of an exchange, every point by the kernels that run it; `price` prices one kind of kernels."""
     (_, first), *others = forms(op, device)
     cost = price(first)
     for here, form in others:
@@ -70,7 +70,7 @@ def priced(op: Exchange, device: Device, price: Callable[[Exchange], Cost]) -> C
 
 
 def all_to_all(op: Exchange, device: Device) -> Collective:
-    """What NCCL's All2All moves for it."""
+    """NCCL's All2All of the same bytes as the exchange."""
     found = resolved(op, device)
     return Collective("all_to_all", found.near_bytes + found.far_bytes, op.group, op.stride)
 
@@ -96,7 +96,7 @@ def _one_by_one(op: Exchange, inside: Num, nodes: Num) -> tuple[Num, Num, Num, N
 
 
 def traffic_cost(op: Traffic, device: Device) -> Cost:
-    """By the profile alone: alpha-beta on either tier."""
+    """Time of an exchange by the profile alone: alpha-beta on either tier."""
     inner, net = parts(op, device)
     tier = tiers.inside(device, inner.group)
     light = inner.near_bytes * tier.byte
@@ -108,7 +108,7 @@ def traffic_cost(op: Traffic, device: Device) -> Cost:
 
 
 def parts(op: Traffic, device: Device) -> tuple[Traffic, Network]:
-    """(what stays inside one domain, what crosses the network)."""
+    """(the exchange inside one domain, what crosses the network)."""
     inner = replace(op, far=0.0 * op.far, group=op.group / op.nodes, nodes=0.0 * op.nodes + 1.0)
     return inner, between(device, op.far_bytes, 1.0, _SOURCE)
 
@@ -122,7 +122,8 @@ def notify(op: Traffic) -> Cost:
 
 
 def safe(op: Traffic, over: bool) -> Traffic:
-    """As if every point stayed inside its node, or left it: numbers whose logarithm exists; the caller masks the rest."""
+    """The exchange with every point inside its node, or (`over`) leaving it, so that logarithms of its numbers exist; the caller
+    masks the rest."""
     nodes = maximum(op.nodes, 2.0) if over else minimum(op.nodes, 1.0)
     far = maximum(op.far, 1e-3) if over else 0.0 * op.far
     return replace(op, tokens=maximum(op.tokens, 1e-3), near=maximum(op.near, 1e-3), far=far, nodes=nodes)

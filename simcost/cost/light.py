@@ -17,7 +17,7 @@ from simcost.ops.work import Op
 
 
 def light_seconds(op: Op, device: Device) -> Num:
-    """Of one kernel, or of several that run as one, whose arithmetic and bytes overlap. [s]"""
+    """Least time of one kernel, or of several that run as one (Fused), whose arithmetic and bytes overlap. [s]"""
     parts = op.parts if isinstance(op, Fused) else (op,)
     compute: Num = 0.0
     moved: Num = 0.0

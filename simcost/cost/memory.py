@@ -31,16 +31,17 @@ class Memory:
 
     @property
     def reserve(self) -> Num:
-        """What the engine leaves for everything that it does not count; negative where the terms take more than it leaves."""
+        """Bytes that the engine leaves for what it does not count; negative where its terms take more than it leaves. [B]"""
         return self.capacity - self.pool - self.weights - self.activations - self.non_torch - self.graphs
 
     @property
     def used(self) -> Num:
+        """Bytes in use with the asked requests: all but the free part of the pool, so that the reserve counts as used. [B]"""
         return self.capacity - self.pool + self.cache
 
     @property
     def short(self) -> Num:
-        """Bytes missing; negative when it fits."""
+        """Bytes that the pool lacks for the asked requests; negative when they fit. [B]"""
         return self.cache - self.pool
 
 

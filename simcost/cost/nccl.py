@@ -130,7 +130,7 @@ def ways(shape: Shape, reduces: bool) -> Iterator[tuple[Way, tuple[Num, Num], tu
 
 
 def reached(way: Way, payload: Num) -> Num:
-    """How much of its rate a way reaches at a size."""
+    """Share of its rate that a way reaches at `payload` bytes."""
     if len(way.grows) == 1:
         return way.grows[0]
     at = np.log2(np.maximum(payload, 64.0) / 64.0)

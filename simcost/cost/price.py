@@ -11,5 +11,5 @@ def usd_per_million(seconds: Num, tokens: Num, devices: Num, usd_per_hour: Num) 
 
 
 def joules_per_token(seconds: Num, tokens: Num, devices: Num, watts: Num) -> Num:
-    """Upper end: every device draws its TDP all the time. [J]"""
+    """Energy of a token at most: every device draws `watts`, its TDP, all the time. [J]"""
     return seconds * devices * watts / tokens

@@ -23,7 +23,7 @@ class Tier:
 
 
 def inside(device: Device, group: Num) -> Tier:
-    """Between members of one domain; zeros where nothing moves."""
+    """The tier between members of one domain; zero seconds where the profile states no link."""
     if device.scaleup is None:
         return Tier(0.0 * group, 1.0, 0.0)
     return Tier(
@@ -32,6 +32,7 @@ def inside(device: Device, group: Num) -> Tier:
 
 
 def outside(device: Device) -> Tier:
+    """The tier between domains; infinite seconds a byte where the profile states no network."""
     if device.scaleout is None:  # no way out of the domain: `link_checks` says so before anybody reads this
         return Tier(float("inf"), 1.0, 0.0)
     return Tier(
@@ -42,7 +43,7 @@ def outside(device: Device) -> Tier:
 
 
 def exchange_checks(device: Device, plan: Plan) -> list[Check]:
-    """Whether the kernels that exchange tokens over NVLink alone reach all of a group."""
+    """Rules for all_to_all=nvlink: a switch joins all devices, and the experts' group stays inside one domain."""
     if plan.all_to_all != "nvlink":
         return []
     link = device.scaleup
@@ -58,7 +59,7 @@ def exchange_checks(device: Device, plan: Plan) -> list[Check]:
 
 
 def link_checks(device: Device, devices: Num) -> list[Check]:
-    """Whether the profile states a link for so many devices."""
+    """The rule that a group of `devices` that spans several domains needs a network in the profile; [] where there is one."""
     if device.scaleout is not None:
         return []
     lacks = "no 'links.scaleup' and no" if device.scaleup is None else "no"

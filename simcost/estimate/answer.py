@@ -20,7 +20,8 @@ from simcost.workload import Workload
 
 
 def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:
-    """Flat numbers, SI, unit in the name; `reach`: how long a context would fit, too."""
+    """All metrics of a step by name (`simcost.metrics`), in SI. `usd_per_hour`: of one device; `reach`: max_context of decode,
+    too."""
     w, cost = step.workload, step.cost
     seconds, devices = cost.seconds, w.plan.devices
     tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
@@ -68,7 +69,7 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
 
 
 def flops_per_token(w: Workload) -> Num:
-    """Model FLOPs of one new token, all ranks together, un-absorbed attention; the head as often as it runs. [FLOP]"""
+    """Model FLOPs of one new token on all ranks together, with un-absorbed attention and the head as often as it runs. [FLOP]"""
     active = count.parameters(w.model)
     body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
     logits = w.phase.logits / w.phase.q_len
@@ -77,12 +78,12 @@ def flops_per_token(w: Workload) -> Num:
 
 
 def state_bytes(w: Workload, context: Num) -> Num:
-    """What the layers of one rank keep of a sequence and read of it, without an engine's pages. [B]"""
+    """Bytes that the layers of one rank keep of a sequence of `context` tokens and read of it, without an engine's pages. [B]"""
     return count.state_bytes(w.model, context, w.plan, w.view.kv)
 
 
 def forms(step: Step) -> dict[str, str]:
-    """Which option every Choice took; scalars only."""
+    """Tag of every Choice -> the option that it took; choices that differ over a sweep are left out."""
     taken: dict[str, str] = {}
     for tag, shares in choices(step.priced):
         if all(is_scalar(share) for _, share in shares):
@@ -91,5 +92,5 @@ def forms(step: Step) -> dict[str, str]:
 
 
 def forms_named(step: Step) -> dict[str, str]:
-    """The same under metric names: "mla_form"."""
+    """As `forms`, by metric names: "mla_form"."""
     return {name.lower().replace(" ", "_"): taken for name, taken in forms(step).items()}

@@ -54,7 +54,7 @@ def _multiprocessors(w: Workload) -> list[Check]:
 
 
 def of(w: Workload) -> list[Check]:
-    """Every rule of a workload."""
+    """Every rule of a workload, those of kernels included."""
     return [*rules_of(w), *_kernels(w)]
 
 

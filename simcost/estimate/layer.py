@@ -50,21 +50,24 @@ class BlockSpec:
 
     @property
     def decode(self) -> bool:
+        """Whether every sequence has one query."""
         return float(self.phase.q_len) == 1.0
 
     @property
     def kind(self) -> str:
-        """ "dense", "moe", "mla" or "mla+moe"."""
+        """Kind of layer: "dense", "moe", "mla" or "mla+moe"."""
         words = ["mla"] if any(block.forms for block in self.layer) else []
         words += ["moe"] if any(block.router is not None for block in self.layer) else []
         return "+".join(words) or "dense"
 
     @property
     def stage(self) -> str:
+        """ "train", "decode" or "prefill"."""
         return "train" if self.backward else "decode" if self.decode else "prefill"
 
     @property
     def view(self) -> View:
+        """What the blocks see: plan and phase, one format for all, the form of MLA resolved."""
         form = self.mla_form
         if form == "auto":
             form = "absorbed" if self.decode and not self.backward else "expanded"
@@ -94,7 +97,8 @@ class Listed:
 
 
 def listed(spec: BlockSpec) -> tuple[Listed, ...]:
-    """Every op that moves or computes something, in running order. Collectives are not part of one device's block."""
+    """Every op that moves or computes something, in running order, without collectives and fused classes. Raises SpecError for
+    two ops of one name, and for a Choice in the program."""
     found = tuple(item for item in _walk(spec.program, ()) if not isinstance(item.op, (Collective, Fused)))
     names = [item.name for item in found]
     twice = sorted({name for name in names if names.count(name) > 1})

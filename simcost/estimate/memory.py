@@ -34,7 +34,7 @@ class Kept:
 
 
 def kept(w: Workload) -> Kept:
-    """The memory of a workload; no kernel is priced."""
+    """The memory of a workload on the rank that holds most; no kernel is priced."""
     experts = w.view.storage["experts"], w.view.quantised_input("experts")
     peak = activations.peak(w.model, w.plan, w.view.routing, w.view.activation, experts, w.memory)
     ranks = stages.ranks(w)
@@ -43,7 +43,7 @@ def kept(w: Workload) -> Kept:
 
 
 def shared_out(w: Workload, held: stages.Held, peak: Peak, batch: Num | None = None) -> Memory:
-    """The memory of a rank at the asked batch, or at another."""
+    """The memory of a rank at the asked batch, or at `batch` sequences over all replicas."""
     return _memory(w, held, peak, w.phase.batch if batch is None else batch, starting=False)
 
 
@@ -94,7 +94,7 @@ def _rows(w: Workload, batch: Num) -> Num:
 
 
 def pool_tokens(kept: Kept) -> Num:
-    """Tokens that the pools of one replica hold, as a start-up log counts them: those of the stage that holds fewest."""
+    """Tokens that the pools of one replica hold, as a start-up log counts them: those of the stage whose pool holds fewest."""
     w = kept.workload
 
     def tokens(held: stages.Held) -> Num:
@@ -151,7 +151,7 @@ def max_context(kept: Kept) -> Num:
 
 
 def metrics(kept: Kept) -> dict[str, Num]:
-    """Memory metrics of the rank that holds most, and what its pool admits."""
+    """Memory metrics by name: of the rank that holds most [B], and tokens and requests that the pools admit."""
     held = kept.memory
     return {
         "weight_bytes_per_gpu": held.weights,

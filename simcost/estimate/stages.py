@@ -35,7 +35,8 @@ def sizes(w: Workload) -> list[int]:
 
 
 def sequences(w: Workload, batch: Num | None = None) -> Num:
-    """Whose caches a rank keeps: those of the busiest replica, in whichever micro-batch. `batch`: another than the asked one."""
+    """Sequences whose caches a rank keeps: those of the busiest replica, in all its micro-batches. `batch`: over all replicas,
+    the asked one by default."""
     return busiest(w.phase.batch if batch is None else batch, w.plan.replicas * w.plan.copies)
 
 
@@ -157,20 +158,22 @@ class Held:
 
     @property
     def all_layers(self) -> Num:
+        """Layers of all stacks on it."""
         return sum(self.layers, 0.0)
 
     def kinds(self, w: Workload) -> list[cache.Kind]:
-        """Its layers by what they hold of a request."""
+        """Its layers by what they keep of a request."""
         return cache.kinds(w.model, w.plan, self.layers, w.view.kv, w.memory)
 
     def sequence(self, w: Workload, context: Num, kinds: Sequence[cache.Kind] | None = None) -> Num:
-        """Bytes that one sequence of `context` tokens of every batch it keeps takes of its pool. kinds: its own, where they are at hand."""
+        """Bytes of its pool for one sequence of `context` tokens, times the batches it keeps. [B] kinds: its own, where they are
+        at hand."""
         paged = cache.request_bytes(self.kinds(w) if kinds is None else kinds, context, w.memory)
         return (paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)) * self.batches
 
 
 def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
-    """What a rank of every kind of stage of a pipeline of `pp` holds."""
+    """Every kind of stage of a pipeline of `pp`, with what a rank of it holds."""
 
     def bytes_of(*blocks: Block) -> Loaded:
         return loaded.of_blocks(blocks, w.plan, w.view.storage, w.view.activation, w.memory)
@@ -209,7 +212,7 @@ def ranks(w: Workload) -> tuple[Rank, ...]:
 
 
 def fullest(w: Workload, found: tuple[Rank, ...], short: Callable[[Held], Num]) -> Held:
-    """The rank that is short of most bytes, or has the fewest to spare."""
+    """In every plan the rank for which `short` [B] is largest: it lacks most bytes, or has the fewest to spare."""
 
     def more(one: Held, other: Held) -> Held:
         return _choose(np.asarray(short(other) > short(one)), other, one)
@@ -218,7 +221,7 @@ def fullest(w: Workload, found: tuple[Rank, ...], short: Callable[[Held], Num]) 
 
 
 def least(w: Workload, found: tuple[Rank, ...], of: Callable[[Held], Num]) -> Num:
-    """The smallest of a number of every rank: what all of them can do."""
+    """In every plan the smallest value of `of` over its ranks: what all of them can do."""
     return _by_size(w, found, lambda here: functools.reduce(minimum, map(of, here)), where)
 
 

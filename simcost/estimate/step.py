@@ -44,6 +44,7 @@ class Step:
 
     @property
     def engine(self) -> Cost:
+        """What the engine adds to the kernels: its own work, and waits for launches."""
         return self.host + self.launches
 
 
@@ -54,8 +55,8 @@ def checked(w: Workload) -> Step:
 
 
 def run(w: Workload) -> Step:
-    """Price one step, or a prefill chunk after chunk, and its memory. Infeasible shardings raise SpecError for scalars; a sweep
-    checks beforehand."""
+    """Prices one step, or a prefill chunk after chunk, with its memory. Raises SpecError for a scalar plan that breaks a rule; a
+    sweep checks beforehand (`feasible`)."""
     chunk = w.phase.chunk
     if chunk is None:
         return _one(w)

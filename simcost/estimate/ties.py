@@ -15,7 +15,7 @@ from simcost.num import Array, Bools
 
 
 def behind(step: steps.Step, decode: bool, metric: str) -> Cost:
-    """The cost whose error a metric has."""
+    """The cost whose error a metric shares: of the step, or of the slowest stage for throughput of prefill."""
     return step.cost if decode or metrics.error(metric) == "step" else step.slowest
 
 

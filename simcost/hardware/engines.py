@@ -24,12 +24,12 @@ def names() -> tuple[str, ...]:
 
 
 def choices() -> tuple[str, ...]:
-    """What `engine=` may be."""
+    """Values of `engine=`: "any", the engines that ship, "torch"."""
     return (ANY, *names(), TORCH)
 
 
 def checked(name: object) -> str:
-    """A choice, in whatever case it was typed. Raises SpecError naming the nearest."""
+    """An engine's name in lower case. Raises SpecError naming the nearest for what is none of `choices`."""
     found = str(name).lower()
     if found not in choices():
         raise SpecError(f"engine must be one of {', '.join(choices())}, not {name!r}{nearest(found, choices())}")
@@ -37,19 +37,20 @@ def checked(name: object) -> str:
 
 
 def title(name: str) -> str:
-    """ "vLLM" of "vllm"; the word itself of what is no engine."""
+    """Name for people: "vLLM" of "vllm"; of what is no engine the word itself."""
     return str(table(name)["title"]) if name in names() else name
 
 
 def version_order(text: str) -> tuple[tuple[int, str], ...]:
-    """What versions are sorted by: "1.3.0rc9" comes before "1.3.0rc20", a word before a number."""
+    """A key to sort versions by: "1.3.0rc9" comes before "1.3.0rc20", a word before a number."""
     parts = text.replace("rc", ".").split(".")
     return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
 
 
 @cache
 def substitutes() -> Mapping[str, tuple[str, ...]]:
-    """Engine -> whose tables stand in, in order. Raises SpecError for a file that names an engine that is none."""
+    """Engine -> engines whose tables stand in for its own, in order. Raises SpecError for a file that names what is no other
+    engine."""
     return {name: _substitutes(name) for name in names()}
 
 
@@ -65,7 +66,7 @@ def _substitutes(name: str) -> tuple[str, ...]:
 
 @cache
 def table(name: str) -> Mapping[str, object]:
-    """The file of an engine. Raises SpecError where it does not say which engine it is."""
+    """The tables of an engine's file. Raises SpecError where it does not say which engine it is."""
     path = folder("workloads") / "engines" / f"{name}.toml"
     found = toml_table(path)
     if found.get("schema") != SCHEMA or found.get("name") != name or not isinstance(found.get("title"), str):

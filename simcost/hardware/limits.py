@@ -8,7 +8,7 @@ from simcost.ops.work import Work
 
 
 def compute_seconds(work: Work, peak: str, device: Device) -> Num:
-    """FLOP / dense peak; 0 where the profile states no vector rate (the work then counts as memory-bound). [s]"""
+    """Arithmetic at the dense peak; 0 for elementwise work where the profile states no fp32 rate (it counts as memory-bound). [s]"""
     if peak == "vector":
         rate = device.peaks.get("fp32")
         return 0.0 * work.flops if rate is None else work.flops / rate
@@ -16,5 +16,5 @@ def compute_seconds(work: Work, peak: str, device: Device) -> Num:
 
 
 def memory_seconds(work: Work, device: Device) -> Num:
-    """Bytes / bandwidth. [s]"""
+    """Bytes at the memory's bandwidth. [s]"""
     return work.bytes / device.bandwidth

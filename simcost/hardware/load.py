@@ -48,11 +48,12 @@ _TOP = (
 
 
 def names() -> list[str]:
+    """Names of the shipped profiles, sorted."""
     return sorted(path.parent.name for path in folder("hwprofiles").glob("*/profile.toml"))
 
 
 def find(name: str) -> Path:
-    """A shipped profile by name, or a path to a profile.toml or its directory."""
+    """Path of a shipped profile by name, or of a given profile.toml or its directory. Raises SpecError naming the nearest."""
     shipped = folder("hwprofiles") / name.lower() / "profile.toml"
     if "/" not in name and shipped.is_file():
         return shipped
@@ -71,14 +72,15 @@ def _parsed(path: Path) -> dict[str, Any]:
 
 
 def read(name: str) -> tuple[str, dict[str, Any]]:
-    """(where, tables) of a profile as written."""
+    """(where, tables) of a profile as written, the tables a copy. Raises SpecError for one that is missing or no TOML."""
     path = find(name)
     where = f"{path.parent.name}/profile.toml" if folder("hwprofiles") in path.parents else str(path)
     return where, copy.deepcopy(_parsed(path))
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
-    """Raises SpecError naming file, key and value."""
+    """The device of a profile, by name or path. `overrides`: dotted path -> value with unit, or "x1.5". Raises SpecError naming
+    file, key and value."""
     where, tables = read(name)
     for key in tables:
         if key not in _TOP:
@@ -119,7 +121,7 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
 
 @cache
 def shipped(name: str) -> Device:
-    """A profile as it ships, for whoever borrows its rows."""
+    """The device of a profile without overrides, read once; for whoever borrows its rows."""
     return load(name)
 
 
@@ -146,7 +148,7 @@ def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) 
 
 
 def dimension(path: str, where: str) -> str:
-    """Which unit a path takes. Raises SpecError for a path that no profile has."""
+    """The kind of unit that a path takes ("bytes", "flops_per_s"). Raises SpecError for a path that no profile has."""
     known = settings.of("hw")
     peaks = ["peak." + name for name in (*dtype_names(), "fp4")]
     if path in peaks:
@@ -162,7 +164,8 @@ def dimension(path: str, where: str) -> str:
 
 
 def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
-    """Every stated number by its dotted path, in SI."""
+    """Every stated number by its dotted path, in SI. Raises SpecError for one without source or reason, of a wrong unit, or out
+    of any plausible range."""
     for table in ("peak", "memory", "sources", "assumed"):
         if not isinstance(tables.get(table), Mapping):
             raise SpecError(f"{where}: missing table [{table}]")
@@ -181,7 +184,7 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
 
 
 def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
-    """(dotted path, table) of every fact and assumption as written."""
+    """(dotted path, table) of every fact and assumption as written. Raises SpecError for one that is no table with a value."""
     found = []
     for table in ("peak", "memory", "compute", "power", "price", "assumed"):
         found += [(f"{table}.{key}", entry) for key, entry in _table(tables, table, where).items()]
@@ -211,7 +214,8 @@ def _si(value: Any, dimension: str, where: str) -> Num:
 
 
 def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Num:
-    """The SI value of `hw.path=value`: a quantity with its unit, "x1.5" of what stands, or an array of SI values."""
+    """The SI value of `hw.path=value`: a quantity with its unit, "x1.5" of what `stated` has, or an array of SI values. Raises
+    SpecError for anything else, and for a value out of any plausible range."""
     if isinstance(value, np.ndarray):
         return value
     text, at = str(value).strip(), f"hw.{path}"

@@ -26,7 +26,8 @@ class Link:
 
     @property
     def rack(self) -> Mask:
-        """Whether it is so large that engines exchange tokens over it alone (NVL72), with kernels that send a copy a rank."""
+        """Whether its switch joins 32 devices or more, so that engines exchange tokens over it alone (NVL72), with kernels that
+        send a copy a rank."""
         return False if self.topology != "switch" or self.domain is None else self.domain >= RACK
 
     def reach(self, group: Num) -> Num:
@@ -70,16 +71,17 @@ class Device:
 
     @property
     def multiprocessors(self) -> Num:
-        """How many there are; of a device that states none, those of the machine on which what copies was counted."""
+        """Number of multiprocessors; where the profile states none, those of the machine on which what copies was counted."""
         return MULTIPROCESSORS if self.sm_count is None else self.sm_count
 
     def peak(self, name: str) -> Num:
-        """Dense rate. Raises SpecError naming key and file when the profile does not state it."""
+        """Dense rate of a format. [FLOP/s] Raises SpecError naming key and file when the profile does not state it."""
         if name not in self.peaks:
             raise SpecError(f"{self.where}: no 'peak.{name}' ({self.name} states {', '.join(self.peaks)})")
         return self.peaks[name]
 
     def assumption(self, key: str) -> Num:
+        """An assumed efficiency or overhead, in SI. Raises SpecError naming key and file when the profile does not state it."""
         if key not in self.assumed:
             raise SpecError(f"{self.where}: no 'assumed.{key}'")
         return self.assumed[key]

@@ -10,7 +10,7 @@ from simcost.errors import SpecError
 
 
 def toml_table(path: Path) -> dict[str, Any]:
-    """Raises SpecError for a file that is missing, no text, or no TOML."""
+    """The table of a TOML file. Raises SpecError for a file that is missing, no text, or no TOML."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

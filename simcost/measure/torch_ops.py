@@ -153,12 +153,14 @@ class SplitLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, w: Tensor, stamp: Stamp) -> Tensor:
+        """x [r, k] times w [n, k]ᵀ -> [r, n]; keeps both for the backward pass."""
         ctx.save_for_backward(x, w)
         ctx.stamp = stamp  # type: ignore[attr-defined]
         return F.linear(x, w)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        """(gradient of x, gradient of w, None); calls `stamp` after the first."""
         (dy,), (x, w) = grads, ctx.saved_tensors  # type: ignore[attr-defined]
         dx = dy @ w
         ctx.stamp()  # type: ignore[attr-defined]
@@ -166,16 +168,19 @@ class SplitLinear(torch.autograd.Function):
 
 
 class SplitGrouped(torch.autograd.Function):
-    """The same for `grouped`."""
+    """`grouped` by torch's grouped product, whose backward calls `stamp` between the gradient of the input and that of the
+    weight."""
 
     @staticmethod
     def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, w: Tensor, ends: Tensor, stamp: Stamp) -> Tensor:
+        """Rows x [r, k] times w [E, n, k] -> [r, n]; keeps x, w and ends for the backward pass."""
         ctx.save_for_backward(x, w, ends)
         ctx.stamp = stamp  # type: ignore[attr-defined]
         return grouped(x, w, ends)
 
     @staticmethod
     def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        """(gradient of x [r, k], gradient of w [E, n, k], None, None); calls `stamp` after the first."""
         (dy,), (x, w, ends) = grads, ctx.saved_tensors  # type: ignore[attr-defined]
         dx = F.grouped_mm(dy, w, offs=ends)
         ctx.stamp()  # type: ignore[attr-defined]

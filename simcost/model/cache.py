@@ -60,7 +60,7 @@ def _token_bytes(block: Block, plan: Plan, kv: Dtype, engine: EngineMemory) -> N
 
 
 def fixed_bytes(model: ModelSpec, plan: Plan, layers: Sequence[Num], context: Num, kv: Dtype) -> Num:
-    """What layers without a mask keep of a request, whatever pages the others take. [B]"""
+    """Bytes that layers without a mask keep of a request of `context` tokens, whatever pages the others take. [B]"""
     total: Num = 0.0
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
         for block in blocks:
@@ -93,7 +93,7 @@ def _whole(kind: Kind, size: Num) -> Kind:
 
 
 def request_bytes(found: Sequence[Kind], context: Num, engine: EngineMemory) -> Num:
-    """What a request of `context` tokens takes of the pool of a rank. [B]"""
+    """Bytes that a request of `context` tokens takes of the pool of a rank. [B]"""
     total: Num = 0.0
     for kind in found:
         total = total + kind.token_bytes * held_tokens(kind, found, context, engine)

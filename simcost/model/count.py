@@ -29,7 +29,8 @@ def _total(weights: Iterable[tuple[float, Weight]], active: bool = False) -> Num
 
 
 def parameters(model: ModelSpec) -> dict[str, Num]:
-    """Totals and the three active conventions: (a) all, (b) without input embedding, (c) without embedding and head."""
+    """Numbers of parameters: the total, MTP apart, and the active ones in three conventions: all, without input embedding,
+    without embedding and head."""
     weights = _weights(model)
     active = _total(weights, active=True)
     embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
@@ -82,7 +83,7 @@ def weight_bytes_by_part(model: ModelSpec, plan: Plan, storage: Mapping[str, Dty
 
 
 def state_elements_by_stack(model: ModelSpec, context: Num, plan: Plan) -> list[Num]:
-    """Cache elements of one sequence on one rank, of one layer of every stack."""
+    """Elements that one layer of every stack keeps of one sequence of `context` tokens on one rank."""
     found = []
     for _, layer in model.stacks:
         total: Num = 0.0
@@ -93,7 +94,7 @@ def state_elements_by_stack(model: ModelSpec, context: Num, plan: Plan) -> list[
 
 
 def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:
-    """Cache elements of one sequence on one rank."""
+    """Elements that all layers keep of one sequence of `context` tokens on one rank, pipeline stages not split."""
     total: Num = 0.0
     for n, block in model.blocks():
         total = total + n * block.state_elements(context, plan)
@@ -101,7 +102,8 @@ def state_elements(model: ModelSpec, context: Num, plan: Plan = _WHOLE) -> Num:
 
 
 def state_bytes(model: ModelSpec, context: Num, plan: Plan, kv: Dtype) -> Num:
-    """What one sequence keeps on one rank, each block's state in its own format. [B]"""
+    """Bytes that all layers keep of one sequence on one rank, each block's state in its own format, pipeline stages not split.
+    [B]"""
     total: Num = 0.0
     for n, block in model.blocks():
         total = total + n * block.state_bytes(context, plan, kv)
@@ -135,7 +137,7 @@ def _shape(block: Block) -> tuple[str, ...]:
 
 
 def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
-    """Exact FLOPs of the attention cores of all layers for one sequence, un-absorbed. [FLOP]"""
+    """Exact FLOPs of the attention cores of all layers for one sequence of `q_len` new tokens after `past`, un-absorbed. [FLOP]"""
     total: Num = 0.0
     for n, block in model.blocks():
         total = total + n * block.core_flops(q_len, past)
@@ -143,7 +145,7 @@ def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
 
 
 def ffn_flops_per_token(model: ModelSpec) -> Num:
-    """FLOPs a token of FFN and MoE matrices, router included. [FLOP]"""
+    """FLOPs of the FFN and MoE matrices for one token, router included. [FLOP]"""
     total: Num = 0.0
     for n, block in model.blocks():
         if block.kind == "ffn":

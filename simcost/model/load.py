@@ -20,6 +20,7 @@ def _home() -> Path:
 
 
 def names() -> list[str]:
+    """Names of the models that ship, sorted."""
     return sorted(path.stem for path in _home().glob("*.json"))
 
 
@@ -62,7 +63,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def find(name: str) -> tuple[str, Path]:
-    """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json."""
+    """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json. Raises
+    SpecError naming the nearest."""
     short = of_repository(name) if "/" in name else name.lower()
     shipped = _home() / f"{short}.json"
     if short and shipped.is_file():
@@ -79,7 +81,7 @@ def find(name: str) -> tuple[str, Path]:
 
 
 def load_config(name: str) -> tuple[str, str, dict[str, Any]]:
-    """(short name, where it came from, config)."""
+    """(short name, where it came from, config). Raises SpecError for an unknown name or a malformed file."""
     short, path = find(name)
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
@@ -88,7 +90,8 @@ _APART = ("quantization_config", "vision_config", "audio_config")  # tables whos
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config with `key: value` replaced, at whatever depth the key stands; aliases give way to the new value."""
+    """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. Raises SpecError
+    for a key that neither simcost nor the config knows."""
     out = dict(config)
     for key, value in overrides.items():
         name = canonical(key)
@@ -133,6 +136,7 @@ def current(config: Mapping[str, Any], key: str) -> Any:
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
-    """Raises SpecError (unknown name, malformed file) and NotModelled."""
+    """The model by name, with overrides of config keys. Raises SpecError for an unknown name or a malformed file, NotModelled for
+    what is not modelled yet."""
     short, where, config = load_config(name)
     return from_config(overridden(config, overrides or {}, where), short, where)

@@ -41,6 +41,7 @@ class Loaded:
 
     @property
     def total(self) -> Num:
+        """Sum of all parts. [B]"""
         return sum((getattr(self, f.name) for f in fields(self)), 0.0)
 
     def __add__(self, other: Loaded) -> Loaded:
@@ -50,7 +51,7 @@ class Loaded:
         return Loaded(*(times * getattr(self, f.name) for f in fields(self)))
 
     def choose(self, mask: np.ndarray, other: Loaded) -> Loaded:
-        """This one where `mask`, else the other."""
+        """This one where `mask` holds, the other elsewhere."""
         return Loaded(*(where(mask, getattr(self, f.name), getattr(other, f.name)) for f in fields(self)))
 
 

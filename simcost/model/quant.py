@@ -49,7 +49,8 @@ class Quantisation:
 
 
 def read(table: Any, where: str) -> Quantisation | None:
-    """None when absent. Raises SpecError for malformed tables, NotModelled for schemes nobody models yet."""
+    """The `quantization_config` of a model; None when absent. Raises SpecError for malformed tables, NotModelled for schemes
+    nobody models yet."""
     if table is None:
         return None
     if not isinstance(table, Mapping):

@@ -13,7 +13,7 @@ _WIDER = 4.0  # Qwen-VL's three-dimensional positions: `mrope.py`
 
 
 def rows(config: Mapping[str, Any]) -> tuple[float, ...]:
-    """Positions of every table; none where the config states no limit."""
+    """Positions of every rotary table; () where the config states no limit."""
     limit = config.get("max_position_embeddings")
     if isinstance(limit, bool) or not isinstance(limit, (int, float)) or not limit:
         return ()

@@ -61,19 +61,21 @@ class ModelSpec:
 
 @cache
 def families() -> dict[str, dict[str, Any]]:
+    """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
     with (Path(__file__).parent / "families.toml").open("rb") as file:
         return tomllib.load(file)
 
 
 def known_keys() -> set[str]:
-    """Keys that some block or table knows; for naming the nearest to a typo."""
+    """Config keys that some block or table knows, for naming the nearest to a typo."""
     implied = {key for table in families().values() for key in table}
     named = {*settings.spelled("model")} | implied | set(keys.IRRELEVANT) | keys.structural()
     return named | _declared("HANDLES")
 
 
 def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
-    """Raises SpecError for what is wrong, NotModelled for what is not modelled yet; both name file and key."""
+    """The model of a config. Raises SpecError for what is wrong, NotModelled for what is not modelled yet; both name file and
+    key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
     flat = flatten(config, where)

@@ -12,7 +12,7 @@ _PLAIN = (metrics.NUMBER, metrics.TEXT, metrics.FLAG, "count")
 
 
 def cell(name: str, value: Any) -> str:
-    """Text of one value."""
+    """Text of one value for people, by the unit in its name."""
     if value is None:
         return "-"
     if isinstance(value, bool):

@@ -33,7 +33,7 @@ _LEGEND = (
 
 
 def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
-    """One table a run."""
+    """A table of held-out errors for each run, and a legend."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
     found: list[RenderableType] = []
     for run in runs:
@@ -42,7 +42,7 @@ def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
 
 
 def parameters(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
-    """What was fitted: shares are of the profile's rates."""
+    """A table of fitted parameters for each run; shares are of the profile's rates."""
     runs = list(dict.fromkeys(str(row["run"]) for row in rows))
     found: list[RenderableType] = []
     for run in runs:

@@ -14,7 +14,7 @@ from simcost.result import Result, Row
 
 
 def as_console(result: Result, width: int = 140) -> str:
-    """What the terminal shows, without colours."""
+    """What the terminal shows at a width, without colours."""
     from rich.console import Console
 
     from simcost.report.console import show
@@ -25,6 +25,7 @@ def as_console(result: Result, width: int = 140) -> str:
 
 
 def as_json(result: Result) -> str:
+    """The whole result as indented JSON, in SI units. Raises ValueError for a number that JSON does not have."""
     return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -40,7 +41,7 @@ def as_csv(result: Result) -> str:
 
 
 def as_markdown(result: Result) -> str:
-    """Headings, tables and lists for a report."""
+    """A report in markdown: headings, tables and lists."""
     parts = [f"# simcost {result.command}", ""]
     parts += [f"**{result.verdict}**", ""] if result.verdict else []
     if asked := question.asked(result):

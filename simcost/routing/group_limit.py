@@ -45,7 +45,7 @@ def _open(best: Array, router: Router) -> Bools:
 
 @lru_cache(maxsize=64)
 def grouped_visits(router: Router, ranks: float) -> float:
-    """Distinct ranks of a token's picks."""
+    """Expected distinct ranks of a token's picks under a group limit, simulated with uniform scores."""
     if ranks <= 1.0:
         return 1.0
     homes = np.sort(np.floor(selected(router) * ranks / float(router.experts)), axis=1)
@@ -54,7 +54,7 @@ def grouped_visits(router: Router, ranks: float) -> float:
 
 @lru_cache(maxsize=64)
 def clumped(router: Router, ranks: float) -> float:
-    """Variance of a token's picks on one rank over that of k independent draws."""
+    """Variance of a token's picks on one rank over that of k independent draws; 0 for one rank."""
     if ranks <= 1.0:
         return 0.0
     homes = np.floor(selected(router) * ranks / float(router.experts))
@@ -64,8 +64,8 @@ def clumped(router: Router, ranks: float) -> float:
 
 
 def routes(router: Router, weights: Sequence[Array], worlds: int) -> tuple[Ints, Ints]:
-    """[placements, tokens, k]: picks with the group limit and without, by the same scores; `weights`: of every layer's experts,
-    layers in turn, each of `worlds` times in another random order."""
+    """(picks with the group limit, picks without it), both [placements, tokens, k], by the same scores. `weights`: of every
+    layer's experts, layers in turn over `worlds` placements, each in another random order."""
     experts, k = int(router.experts), int(router.top_k)
     random = np.random.default_rng([experts, k, router.groups, router.limit])
     both = np.empty((2, worlds, _EACH, k), np.int64)
@@ -87,8 +87,8 @@ def routes(router: Router, weights: Sequence[Array], worlds: int) -> tuple[Ints,
 
 
 def ratios(found: tuple[Ints, Ints], experts: int, ranks: int) -> tuple[Array, Array, float, Array]:
-    """With the limit over without it: rows of the busiest rank and distinct tokens of the most visited one at every batch of
-    GRID, ranks that a token visits, and distinct experts of the rank that runs most at every batch."""
+    """Numbers with the limit over those without it: (rows of the busiest rank [GRID], distinct tokens of the most visited rank
+    [GRID], ranks that a token visits, distinct experts of the rank that runs most [GRID])."""
     limited, free = (_busiest(picks * ranks // experts, ranks) for picks in found)
     most = [_most_touched(picks, experts, ranks) for picks in found]
     return limited[0] / free[0], limited[1] / free[1], limited[2] / free[2], most[0] / most[1]

@@ -61,7 +61,8 @@ def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
 
 
 def busiest_expert(routing: Routing, router: Router, tokens: Num, spare: Num = 0.0) -> Num:
-    """Expected rows of the busiest expert over the mean of all. `spare`: slots for copies of popular experts."""
+    """Expected rows of the busiest expert over the mean of all, for `tokens` tokens in all. `spare`: slots for copies of popular
+    experts."""
     if routing.kind == "balanced":
         return maximum(router.experts / (router.top_k * tokens), 1.0)
     if routing.kind == "random":
@@ -183,14 +184,14 @@ def _one(router: Router) -> Router:
 
 
 def error(routing: Routing, router: Router, ranks: int, spare: int = 0) -> float:
-    """Relative standard error of the Monte Carlo behind a load; 0 where a formula answers."""
+    """Relative standard error of the Monte Carlo behind `busiest_rank`; 0 where a formula answers."""
     if routing.uniform:
         return 0.0
     return skewed.loads(routing, *skewed.sizes(_one(router), float(ranks), float(spare)))[1]
 
 
 def visited(routing: Routing, router: Router, ranks: Num, spare: Num = 0.0) -> Num:
-    """Expected distinct ones of `ranks` equal parts of the experts that one token's picks fall on."""
+    """Expected number of the `ranks` equal parts of the experts that one token's picks fall on."""
     if not routing.uniform:
         return where(ranks > 1.0, skewed.visits(routing, _one(router), ranks, spare), 1.0)
     if not router.limited or router.rule == "random":

@@ -41,7 +41,7 @@ def _summed(mean: Num, chance: Num, thinner: Num, bins: Num) -> Num:
 
 
 def largest_binomial(trials: Num, chance: Num, bins: Num, least: Mask) -> Num:
-    """How far the largest of `bins` binomials is above their mean; how far the least is below it, where `least`."""
+    """E[largest of `bins` binomials] less their mean; where `least`, the mean less E[the least]. Counts up to 60 are summed."""
     term = exp(trials * log1p(-chance))
     below, odds = term, chance / (1.0 - chance)
     most: Num = 0.0

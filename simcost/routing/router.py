@@ -23,6 +23,7 @@ class Routing:
 
     @property
     def uniform(self) -> bool:
+        """Whether all experts have the same popularity."""
         return self.kind in ("balanced", "random")
 
     def __str__(self) -> str:
@@ -42,11 +43,13 @@ class Router:
 
     @property
     def limited(self) -> bool:
+        """Whether a token may choose from some groups of experts only."""
         return self.groups > 1 and self.limit < self.groups
 
 
 def check_layers(routing: Routing, layers: int) -> None:
-    """Measured counts are of one layer, for all alike, or of every layer with experts. Raises SpecError."""
+    """Raises SpecError for measured counts that are neither one line, for all layers alike, nor a line for each of `layers`
+    layers with experts."""
     lines = len(routing.shares)
     if layers > 0 and lines not in (0, 1, layers):
         name = routing.places[0].rpartition(":")[0] if routing.places else "routing"
@@ -54,7 +57,7 @@ def check_layers(routing: Routing, layers: int) -> None:
 
 
 def by_layer(routing: Routing) -> list[Routing]:
-    """A routing for each line of measured counts; else the one there is."""
+    """A routing for each line of measured counts; else the routing itself."""
     if len(routing.shares) <= 1:
         return [routing]
     places = routing.places or ("",) * len(routing.shares)

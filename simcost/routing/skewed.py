@@ -26,6 +26,7 @@ _ROUNDED = 1.01  # a share may exceed 1/k by so much: counts are rounded, and so
 
 
 def layers(routing: Routing) -> int:
+    """Number of layers behind the tables: 32 drawn ones of dirichlet, the lines of measured counts, else 1."""
     return _LAYERS if routing.kind == "dirichlet" else max(len(routing.shares), 1)
 
 
@@ -215,13 +216,14 @@ def _parts(router: Router, ranks: float) -> int:
 
 
 def sizes(router: Router, ranks: float, spare: float) -> tuple[int, float, int, int]:
-    """What the tables ask."""
+    """(experts, top_k, ranks that can have an expert, spare slots): the arguments of the tables."""
     return int(router.experts), router.top_k, _parts(router, ranks), int(spare)
 
 
 def busiest(routing: Routing, router: Router, tokens: Num, ranks: Num, spare: Num, distinct: bool) -> Num:
-    """Part of all rows, or of all distinct tokens, that the busiest rank gets: from the tables, linear in log T. A group limit
-    multiplies it, except where it is in the counts already (measured rows) or copies are packed by what comes."""
+    """Part of all rows (of all tokens, each counted once a rank, where `distinct`) that the busiest rank gets: from the tables,
+    linear in log T. A group limit multiplies it, except where it is in the counts already (measured rows) or copies are packed by
+    what comes."""
     t, r, s = np.broadcast_arrays(
         np.asarray(tokens, np.float64), np.asarray(ranks, np.float64), np.asarray(spare, np.float64)
     )
@@ -255,7 +257,7 @@ def most_touched(routing: Routing, router: Router, tokens: Num, ranks: Num, spar
 
 
 def visits(routing: Routing, router: Router, ranks: Num, spare: Num) -> Num:
-    """Ranks that a token's picks fall on."""
+    """Expected ranks that a token's picks fall on."""
     r, s = np.broadcast_arrays(np.asarray(ranks, np.float64), np.asarray(spare, np.float64))
     found = np.empty(r.shape)
     for rank, extra in {(a, b) for a, b in zip(r.ravel().tolist(), s.ravel().tolist(), strict=True)}:

@@ -21,13 +21,14 @@ def calibrated(step: Step) -> bool:
 
 
 def uncalibrated(step: Step) -> Step:
-    """The same workload on the datasheet and its assumptions alone."""
+    """The same workload priced by the datasheet and its assumptions alone."""
     w = step.workload
     return steps.run(replace(w, device=replace(w.device, measurements=(), tables="", sibling=None)))
 
 
 def rows(design: str, phase: str, step: Step) -> list[Row]:
-    """One row a kernel class and one for the step; seconds of scalars."""
+    """Times without and with curves: a row for the whole step, one for each kernel class, one for the engine's overhead. For
+    scalars."""
     plain = uncalibrated(step)
     before, after = _by_class(plain), _by_class(step)
     found = [

@@ -46,7 +46,8 @@ class _Asked:
 def doctored(
     what: str, family: str | None = None, hw: str | None = None, workers: int = 1, progress: Progress = quiet
 ) -> Result:
-    """`what`: a profile, or a CSV of rows with `family` and `hw`."""
+    """Verdicts on rows, kind by kind. `what`: a profile, or a CSV of rows of one `family` measured on `hw`. Raises SpecError for
+    a file that is missing, for options that contradict it, and where there are no rows."""
     if family is not None:
         family_named(family)
     rows = what.lower().endswith(".csv")

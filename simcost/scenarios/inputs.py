@@ -13,7 +13,7 @@ from simcost.workload import Workload
 
 
 def command(query: Query) -> str:
-    """What the command of a question is called."""
+    """Name of the command that asks a question: "decode" or "prefill"."""
     return "decode" if query.decode else "prefill"
 
 

@@ -43,11 +43,13 @@ class Own:
 
     @property
     def key(self) -> tuple[str, str, str]:
+        """(family, kind, engine)."""
         return self.family, kind(self.labels), self.engine
 
 
 def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1, progress: Progress = quiet) -> Result:
-    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default."""
+    """What stand-ins are worth: rows of `hw` by a sibling's curves and by related kinds; every measured pair by default. Raises
+    SpecError for a device without measurements, and where two have no kind in common."""
     known = [name for name in hardware.names() if owned(hardware.load(name))]
     for name in (hw, sibling):
         if name is not None and not owned(hardware.load(name)):
@@ -78,7 +80,7 @@ def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1
 
 
 def owned(device: Device) -> list[Own]:
-    """Kinds of tables that engines pick as their own, and of runs."""
+    """Kinds that a device has rows of its own of: tables that engines pick as their own, and runs."""
     found: list[Own] = []
     for (name, which), picks in tables.picks(Path(device.tables)).items() if device.tables else ():
         for pick in picks:
@@ -96,7 +98,8 @@ def owned(device: Device) -> list[Own]:
 
 
 def by_sibling(device: Device, sibling: Device, mine: list[Own], theirs: list[Own]) -> Iterator[tuple[str, Array]]:
-    """(family, |log error| of every row) of every kind and engine that both have."""
+    """(family, |log error| of every row) of every kind and engine that both devices have, by the sibling's curves carried to
+    `device`."""
     there = {one.key for one in theirs}
     model, curves = Calibrated(device), store.Store(sibling)
     for one in mine:
@@ -108,7 +111,8 @@ def by_sibling(device: Device, sibling: Device, mine: list[Own], theirs: list[Ow
 
 
 def by_kind(device: Device, mine: list[Own]) -> Iterator[tuple[str, Array]]:
-    """(family, |log error| of every row) of every kind that has a relative of the same engine on the same device."""
+    """(family, |log error| of every row) of every kind that has a relative of the same engine on the same device, by the
+    relative's curve."""
     there = {one.key for one in mine}
     model, curves = Calibrated(device), store.Store(device)
     for one in mine:

@@ -32,6 +32,7 @@ class At:
 
     @property
     def context(self) -> Num:
+        """Keys of a sequence on this rank, cached and new."""
         return self.past + self.q_len
 
 
@@ -45,9 +46,9 @@ class Wire:
 
 
 def at(view: View, mask: Mask) -> At:
-    """A rank's share. Of a prefill it is that of q/cp queries after (q - q/cp)/2 more keys: under a causal mask the same number
-    of (query, key) pairs, exactly; under a window those of the rank in the middle, which has most. In decode the keys of a window
-    or chunk lie spread over the ranks as the whole cache does."""
+    """A rank's share of the core. Of a prefill it is that of q/cp queries after (q - q/cp)/2 more keys: under a causal mask the
+    same number of (query, key) pairs, exactly; under a window those of the rank in the middle, which has most. In decode the keys
+    of a window or chunk lie spread over the ranks as the whole cache does."""
     phase, cp = view.phase, view.plan.cp
     if every(cp == 1.0) or view.plan.cp_method == "ulysses":
         return At(view.batch, phase.q_len, phase.past, cp, mask)
@@ -74,13 +75,14 @@ def copies(plan: Plan, heads: Num) -> Num:
 
 
 def checks(plan: Plan, heads: Num) -> list[Check]:
+    """Rules of the cp method: ulysses splits `heads` evenly over tp·cp, others split no heads."""
     if plan.cp_method != "ulysses":
         return []
     return [divides(heads, plan.tp * plan.cp, "num_attention_heads (ulysses splits them over tp·cp)")]
 
 
 def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:
-    """The core with what crosses the links for it; the core alone without context parallelism."""
+    """The core with the collectives that context parallelism needs; the core alone where cp is 1."""
     phase, cp, stride = view.phase, view.plan.cp, view.plan.tp
     if every(cp == 1.0):
         return core

@@ -63,7 +63,8 @@ def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str, aut
 
 
 def joined(view: View, hidden: Num, shared: bool) -> list[Program]:
-    """After the experts: join what tensor-parallel ranks hold in parts, or give each what the others brought back."""
+    """Collectives after the experts: they join what tensor-parallel ranks hold in parts, or give each rank what the others
+    brought back. `shared`: shared experts add parts of their own."""
     plan = view.plan
     if plan.shards_sequence and not shared:
         return []

@@ -44,6 +44,7 @@ class OpPair:
 
     @property
     def gap_s(self) -> float:
+        """Predicted less measured time. [s]"""
         return self.predicted_s - self.measured_s
 
 
@@ -57,11 +58,13 @@ class Case:
 
     @property
     def covered(self) -> bool:
+        """Whether the measured time lies inside the 90 % interval."""
         low, high = self.predicted.interval
         return low <= self.measured.seconds <= high
 
     @property
     def worst(self) -> OpPair | None:
+        """The op with the largest gap, either way; None without ops."""
         return max(self.ops, key=lambda op: abs(op.gap_s), default=None)
 
 
@@ -183,7 +186,7 @@ def _pairs(measured: BlockTime, predicted: Prediction) -> Iterator[OpPair]:
 
 
 def row(one: Case) -> Row:
-    """One line of the report; times of the whole direction."""
+    """A case as a line of the report; times are of the whole direction."""
     m, p, worst = one.measured, one.predicted, one.worst
     low, high = p.interval
     alone, inside = m.isolated_s, m.in_situ_s

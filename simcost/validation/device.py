@@ -23,7 +23,7 @@ def environments(profile: Device) -> list[tuple[str, Mapping[str, Any]]]:
 
 
 def kind(device: str) -> str:
-    """ "cpu" or "cuda" of "cpu", "cuda" and "cuda:1"."""
+    """Kind of a device: "cpu" or "cuda" of "cpu", "cuda" and "cuda:1"."""
     return device.partition(":")[0]
 
 

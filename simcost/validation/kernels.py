@@ -1,24 +1,26 @@
 """Kernel timings that others published, against what simcost predicts: rows that no fit ever sees.
 
 `workloads/validation/kernels.csv`: figures with source and locator, each mapped to an op by the columns of its calibration
-family. Of 925 rows of a first collection 664 are carried, and 62 of all-reduces over nodes and on a mesh. Left out, with why: 42 sparse attention and its indexer (no op yet);
-40 devices that the source does not name; 40 half a chip, or no profile (TPU7x, Trainium3); 44 superseded by a later
-table of the same source; 26 FlashAttention 2 on devices that it was not tuned for; 24 not causal; 20 fused exchange,
-experts and combination (no single op); 8 a clock held below the
-profile's; 7 format not printed; 4 unit not printed; 1 message size not stated; 3 a slow path by their own source; 1 no shape; 1 a link rate.
-137 rows of experts, small all-reduces and NVLink All2All came later. Of tables with times before and after a change the later
-are carried (the earlier are a slow path by their own source), of TensorRT-LLM's All2All every second batch. Not carried: times that no
-graph frees from the host's launches (all-reduces of 20 to 50 us; experts that take as long for one token as for eight), one GEMM of two,
-a shared expert that may be in it, devices and group sizes that a table does not name, 1 faster than the memory at twice the L2.
+family. Of 925 rows of a first collection 664 are carried, and 62 of all-reduces over nodes and on a mesh. Left out, with why:
+42 sparse attention and its indexer (no op yet); 40 devices that the source does not name; 40 half a chip, or no profile (TPU7x,
+Trainium3); 44 superseded by a later table of the same source; 26 FlashAttention 2 on devices that it was not tuned for; 24 not
+causal; 20 fused exchange, experts and combination (no single op); 8 a clock held below the profile's; 7 format not printed; 4
+unit not printed; 1 message size not stated; 3 a slow path by their own source; 1 no shape; 1 a link rate. 137 rows of experts,
+small all-reduces and NVLink All2All came later. Of tables with times before and after a change the later are carried (the
+earlier are a slow path by their own source), of TensorRT-LLM's All2All every second batch. Not carried: times that no graph
+frees from the host's launches (all-reduces of 20 to 50 us; experts that take as long for one token as for eight), one GEMM of
+two, a shared expert that may be in it, devices and group sizes that a table does not name, 1 faster than the memory at twice
+the L2.
 
 Conventions: `taken` says whether the source prints the latency or a rate from which it follows (FLOP as the source counts
-them); rows an expert of masked grouped GEMMs follow from the printed utilisation, because that benchmark draws them at
-random; DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs; NCCL's peaks of a "large message" are of 8 GiB.
-vLLM's benchmark of experts draws uniform gates: experts that get a token and the busiest one's load are the expected ones. Its times hold
-the choice of the experts, as the tables do that curves go through, and repeat one input in a graph, so that small weights stay in the L2.
-Of FlashInfer's, one rank of eight, the copies are those that its FLOP count expects: drawn by groups, they stray by a tenth at 128 tokens. TensorRT-LLM's
-All2All routes perfectly: a token goes to as many ranks as experts, its own among them. Most likely to be wrong: kernels of
-other libraries and versions than those that the curves were measured with; that is what this report shows.
+them); rows an expert of masked grouped GEMMs follow from the printed utilisation, because that benchmark draws them at random;
+DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs; NCCL's peaks of a
+"large message" are of 8 GiB. vLLM's benchmark of experts draws uniform gates: experts that get a token and the busiest one's
+load are the expected ones. Its times hold the choice of the experts, as the tables do that curves go through, and repeat one
+input in a graph, so that small weights stay in the L2. Of FlashInfer's, one rank of eight, the copies are those that its FLOP
+count expects: drawn by groups, they stray by a tenth at 128 tokens. TensorRT-LLM's All2All routes perfectly: a token goes to as
+many ranks as experts, its own among them. Most likely to be wrong: kernels of other libraries and versions than those that the
+curves were measured with; that is what this report shows.
 """
 
 from __future__ import annotations
@@ -71,12 +73,12 @@ class Reference:
 
     @property
     def looked_at(self) -> str:
-        """What for, "" when it was not."""
+        """What the row was looked at for before a decision; "" when it was not."""
         return seen_rows.reason(self.source, self.hw, self.family, self.kernel, self.numbers)
 
 
 def references(path: Path | None = None) -> list[Reference]:
-    """All rows of the file. Raises SpecError naming file and line."""
+    """All published timings of a file, by default the shipped one. Raises SpecError naming file and line."""
     path = path or folder("workloads") / "validation" / "kernels.csv"
     return [_reference(row, f"{path}:{line}") for line, row in enumerate(csv_table(path, COLUMNS), start=2)]
 

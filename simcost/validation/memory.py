@@ -74,7 +74,8 @@ def query_of(log: Log) -> Query:
 
 
 def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread], list[str]]:
-    """(logs that a question can be made of, the rest with why, notes on the file)."""
+    """(logs that a question can be made of, the rest with why, notes on the file). Raises SpecError where there is none of the
+    first."""
     found: list[Judged] = []
     left: list[Unread] = []
     rows, notes = read(path)
@@ -92,7 +93,7 @@ def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread], list[str
 
 
 def result(path: Path | None = None) -> Result:
-    """The score, term by term and engine by engine."""
+    """The report on start-up logs: errors term by term, engine by engine and release by release. Raises SpecError as `logs`."""
     judged, left, notes = logs(path)
     rows = [row for one in judged for row in _rows(one)]
     terms = grouped(rows, lambda row: (row["term"], row["engine"]), ("term", "engine"), _summary)

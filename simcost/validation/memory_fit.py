@@ -51,7 +51,7 @@ class _Row:
 
 
 def fits(judged: Sequence[Judged]) -> list[Fit]:
-    """All fits, over the vLLM logs among `judged`."""
+    """Fits of the sampler's and of the graphs' coefficients, over the vLLM logs among `judged`."""
     logs = [one for one in judged if one.log.engine == "vllm"]
     sampled = [row for one in logs if (row := _sampled(one))]
     graphs = [row for one in logs if (row := _captured(one))]

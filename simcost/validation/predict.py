@@ -29,23 +29,25 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One direction of one layer. `low_s`, `high_s`: the 90 % interval."""
+    """One direction of one layer: its parts, and the sum of their costs."""
 
     parts: tuple[Part, ...]
     cost: Cost
 
     @property
     def seconds(self) -> float:
+        """Predicted time. [s]"""
         return float(self.cost.seconds)
 
     @property
     def interval(self) -> tuple[float, float]:
+        """(low, high) ends of the 90 % interval. [s]"""
         low, high = interval(self.cost)
         return float(low), float(high)
 
 
 def predict(spec: BlockSpec, device: Device, direction: str = "forward") -> Prediction:
-    """The best that simcost knows of this device. Raises SpecError for an unknown direction."""
+    """What the best cost model of this device says of one direction of a layer. Raises SpecError for an unknown direction."""
     model = calibrated.model(device)
     if direction not in DIRECTIONS:
         raise SpecError(f"direction must be one of {', '.join(DIRECTIONS)}, not {direction!r}")

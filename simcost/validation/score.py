@@ -16,7 +16,7 @@ COVERAGE = 0.9  # what the intervals promise
 
 
 def error(predicted: float, measured: float) -> float:
-    """predicted / measured - 1."""
+    """Relative error: predicted / measured - 1."""
     return predicted / measured - 1.0
 
 

@@ -27,13 +27,14 @@ class Look:
     reason: str
 
     def covers(self, source: str, hw: str, op: str, kernel: str, numbers: str) -> bool:
+        """Whether the line covers a row: every cell of it is empty or the row's, `numbers` one of the row's pairs."""
         pairs = zip((self.source, self.hw, self.op, self.kernel), (source, hw, op, kernel), strict=True)
         return all(mine in ("", theirs) for mine, theirs in pairs) and self.numbers in ("", *numbers.split(";"))
 
 
 @cache
 def looks() -> tuple[Look, ...]:
-    """All lines. Raises SpecError for another table."""
+    """All lines of the file. Raises SpecError for a file with other columns."""
     path = folder("workloads") / "validation" / "looked_at.csv"
     return tuple(Look(**row) for row in csv_table(path, COLUMNS))
 

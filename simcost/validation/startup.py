@@ -38,7 +38,7 @@ _REASONS = {
 
 
 def result(path: Path, hw: str, model: str | None, sets: Mapping[str, Any]) -> Result:
-    """The terms of a log, printed beside predicted. `model`: where the log's own is none that simcost finds."""
+    """The memory terms that a start-up log prints beside predicted ones. `model`: where the log's own is none that simcost finds."""
     found = startup_logs.read(path)
     named = model or model_of(found.settings.get("model", ""))
     if named is None:

@@ -87,7 +87,8 @@ _SGLANG_SETTINGS = {
 
 
 def read(path: Path) -> Startup:
-    """Raises SpecError for a file that cannot be read, and for one in which no engine prints its memory."""
+    """What an engine's start-up log says of itself and its memory. Raises SpecError for a file that cannot be read, and for one
+    in which no engine prints its memory."""
     try:
         text = _text(path.read_bytes())
     except OSError as error:

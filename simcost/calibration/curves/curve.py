@@ -85,7 +85,7 @@ class Curve:
         return np.where(self.parts[place] == part, self.table[place], 0.0).astype(np.int64)
 
     def predict(self, terms: Terms, at: At) -> Prediction:
-        """terms: arrays [n], at the points `at`."""
+        """Seconds and their sigma at points `at`; terms: arrays [n]."""
         start, compute, memory = self.form.parts(terms)
         base = np.asarray(self.form.joined(terms, start, compute, memory))
         mean, local, far = self.residual.evaluate(at.features)
@@ -107,7 +107,7 @@ def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:
 
 
 def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) -> Curve:
-    """All arrays [rows]; along `ladders` times do not fall."""
+    """A curve through rows: terms, points and seconds are arrays [rows]. Along `ladders` its times do not fall."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
     lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
@@ -166,7 +166,7 @@ def _conformal(scores: Array) -> float:
 
 
 def pack(curve: Curve) -> Array:
-    """Everything in one vector, for the cache."""
+    """The whole curve as one vector, for the cache; `unpack` reads it."""
     r, s = curve.residual, curve.sites
     head = [curve.wide, curve.scale, curve.site, curve.outer, curve.largest, curve.rows, len(curve.form.sizes), len(r.lengths),
             len(r.centres), len(s.keys), len(s.knots), r.reach, len(curve.parts)]  # fmt: skip

@@ -19,7 +19,7 @@ _NAMES = ("scipy_openblas_{}64_", "scipy_openblas_{}", "openblas_{}64_", "openbl
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One thread inside, as many as before after it."""
+    """A context in which OpenBLAS runs on one thread; its number of threads is restored at the end."""
     libraries = _libraries()
     before = [threads() for threads, _ in libraries]
     for _, set_to in libraries:

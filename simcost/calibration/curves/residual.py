@@ -256,7 +256,8 @@ def lengths_of(features: Array, target: Array, typical: tuple[float, ...] | None
 
 
 def fit(features: Array, target: Array, lengths: Array, ratio: float) -> tuple[Residual, Array]:
-    """(residual, leave-one-out errors [n])."""
+    """The surface through target [n] = log(measured / form) at features [n, d], and its leave-one-out errors [n]. `ratio`: noise
+    over signal."""
     scaled = features / lengths
     centres = scaled[farthest(scaled, CENTRES)]
     distance = _distances(scaled, centres)

@@ -35,7 +35,8 @@ def table_routing(frame: Any, by_groups: bool) -> tuple[Array, Array]:
 
 @cache
 def routing(experts: int, top_k: int, tokens: int, distribution: str, grouped: bool = False) -> tuple[float, float]:
-    """(touched, load) of one batch; `grouped`: the collector's top-k obeys DeepSeek-V3's 4 of 8 groups."""
+    """(touched experts, load of the busiest over the mean) of one batch, as the collector draws it. `distribution`: "balanced",
+    or a power law whose exponent ends the word; `grouped`: the collector's top-k obeys DeepSeek-V3's 4 of 8 groups."""
     random = np.random.default_rng([experts, top_k, tokens])
     counts = []
     for _ in range(1 if distribution == "balanced" else _DRAWS):

@@ -32,7 +32,7 @@ def read_table(path: Path, needed: tuple[str, ...]) -> Any:
 
 
 def plain_table(path: Path, needed: tuple[str, ...]) -> Any:
-    """A table that has its times in columns of other names. Raises SpecError as `read_table` does."""
+    """A table that has its times in columns of other names than `latency`. Raises SpecError as `read_table` does."""
     import pandas as pd
 
     try:

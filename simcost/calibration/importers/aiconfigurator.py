@@ -37,7 +37,7 @@ _CACHES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 
 def version() -> str:
-    """The installed package's version. Raises SpecError when it is missing."""
+    """Version of the installed package. Raises SpecError when it is missing."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -45,7 +45,7 @@ def version() -> str:
 
 
 def home() -> Path:
-    """The package's data folder, found without importing it."""
+    """The data folder of the installed package, found without importing it. Raises SpecError when there is none."""
     version()
     spec = importlib.util.find_spec("aiconfigurator_core")
     if spec is None or not spec.submodule_search_locations:

@@ -36,13 +36,13 @@ FILTERS: Mapping[str, str] = {
 
 
 def verdict(why: str) -> str:
-    """What to do about a reason; of several, about each once."""
+    """Advice on the reasons of a verdict, joined by "; "; each advice once, "" where none is known."""
     found = [_ELSEWHERE if part.startswith("as ") else _first(VERDICTS, part) for part in why.split("; ")]
     return "; ".join(dict.fromkeys(text for text in found if text))
 
 
 def rows(why: str) -> str:
-    """What to do about rows that a filter took out."""
+    """Advice on rows that a filter took out for this reason; "" where none is known."""
     return _first(FILTERS, why)
 
 

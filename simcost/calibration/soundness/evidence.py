@@ -54,43 +54,49 @@ class Evidence:
 
     @property
     def kind(self) -> str:
+        """Its labels as one word."""
         return kind(self.labels)
 
     @property
     def name(self) -> str:
-        """Engine and version."""
+        """Engine and version, "vllm 0.24.0"."""
         return f"{self.engine} {self.version}"
 
     @property
     def light_s(self) -> Array:
+        """The longer of compute and memory time at the datasheet's rates. [rows]"""
         return np.maximum(self.compute_s, self.memory_s)
 
     @property
     def ratio(self) -> Array:
-        """How many times its light a row takes."""
+        """Measured time over light. [rows]"""
         return np.asarray(self.rows.seconds / self.light_s)
 
     @property
     def beyond_l2(self) -> Bools:
+        """Which rows move more than twice the bytes of the L2; all, where the profile states no L2. [rows]"""
         cache = 0.0 if self.device.l2 is None else float(np.max(np.asarray(self.device.l2)))
         return np.asarray(self.bytes > 2.0 * cache)
 
     def of(self, name: str) -> Bools:
-        """Rows of a class: bound by compute or by memory (half again as much as by the other, and no cache holds them)."""
+        """Which rows are of a class, "compute" or "memory": bound by it half again as much as by the other, and for memory beyond
+        the L2. [rows]"""
         if name == "compute":
             return np.asarray(self.compute_s > 1.5 * self.memory_s)
         return np.asarray((self.memory_s > 1.5 * self.compute_s) & self.beyond_l2)
 
     @property
     def large(self) -> Bools:
+        """Which rows have a light of 20 us or more. [rows]"""
         return np.asarray(self.light_s >= LARGE)
 
     @property
     def tiny(self) -> Bools:
+        """Which rows have a light below 5 us. [rows]"""
         return np.asarray(self.light_s < TINY)
 
     def take(self, keep: Index | Bools, why: str = "") -> Evidence:
-        """Some rows; `why`: what to say of the others."""
+        """Some rows, by index or mask; with `why` the others are counted in `dropped` under it."""
         index: Index = np.flatnonzero(keep) if np.asarray(keep).dtype == bool else np.asarray(keep, np.intp)
         lost = len(self) - len(index)
         dropped = {**self.dropped, why: self.dropped.get(why, 0) + lost} if why and lost else self.dropped
@@ -138,7 +144,7 @@ def evidence(
 
 
 def shared(one: Evidence, other: Evidence) -> tuple[Index, Index]:
-    """Rows of two tables that are of one shape."""
+    """(rows of one, rows of the other) that are of the same shape, in the same order."""
     _, mine, theirs = np.intersect1d(one.key, other.key, return_indices=True)
     return mine, theirs
 

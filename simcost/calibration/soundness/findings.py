@@ -56,6 +56,7 @@ class Rival:
 
     @property
     def by_curve(self) -> int:
+        """Number of rows whose time is the curve's."""
         return len(self.table) - self.equal
 
 
@@ -83,7 +84,7 @@ class Finding:
 
     @property
     def enough(self) -> bool:
-        """Whether any class has rows enough for a verdict."""
+        """Whether enough rows are left for any verdict."""
         return len(self.left) >= LEAST
 
     def ratio(self, rival: Rival, mask: Bools | None = None) -> float | None:
@@ -103,7 +104,8 @@ class Finding:
 
 
 def examined(table: Evidence, others: Sequence[Other]) -> Finding:
-    """`others`: tables of the device, of this kind and of the format that the rule holds it against."""
+    """What the rule says of a table beside `others`: tables of the device, of this kind and of the format that the rule holds it
+    against."""
     wide = wider(table.family, table.labels)
     which = {table.kind, *(["-".join(wide.values())] if wide else [])}
     beside = [rival for one in others if one.table.kind in which and (rival := at_shapes(table, one)) is not None]

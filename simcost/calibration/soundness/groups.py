@@ -41,10 +41,11 @@ class Tables:
             self.by_kind.setdefault((table.device.name, table.family, table.kind), []).append(table)
 
     def rivals(self, table: Evidence) -> list[Evidence]:
-        """Other tables of the same kernel."""
+        """Other tables of the same device, family and kind."""
         return [one for one in self.of(table.device.name, table.family, table.kind) if one is not table]
 
     def of(self, device: str, family: str, which: str) -> list[Evidence]:
+        """Tables of a kind (`which`) of a family on a device; [] where there are none."""
         return self.by_kind.get((device, family, which), [])
 
 

@@ -38,11 +38,12 @@ class Pick:
 
     @property
     def references(self) -> tuple[str, ...]:
-        """ "vllm/0.24.0" of the device itself, "gb300:vllm/0.27.0" of a sibling."""
+        """The tables as picks.csv names them: "vllm/0.24.0" of the device itself, "gb300:vllm/0.27.0" of a sibling."""
         return tuple(reference(table, self.device) for table in self.tables)
 
 
 def reference(table: Evidence, device: str) -> str:
+    """A table as picks.csv of `device` names it: "vllm/0.24.0", with the sibling's name before it where it is a sibling's."""
     whose = f"{table.engine}/{table.version}"
     return whose if table.device.name == device else f"{table.device.name}:{whose}"
 
@@ -136,7 +137,7 @@ class _Rule:
 
 
 def parts(table: Evidence) -> Array:
-    """[distinct parts] of a table."""
+    """The distinct parts of a table, as `parts.part_of` numbers them."""
     return np.unique(part_of(table.family, table.rows.numbers))
 
 

@@ -25,7 +25,7 @@ _CUT = 200e-6  # s of work from which rows of a throttled table go
 
 
 def filtered(table: Evidence) -> Evidence:
-    """The table without them, with how many went and why."""
+    """The table without the rows of every filter; `dropped` says how many went and why."""
     found = table
     for why, bad in FILTERS.items():
         found = found.take(~bad(found), why)
@@ -33,7 +33,7 @@ def filtered(table: Evidence) -> Evidence:
 
 
 def too_fast(table: Evidence) -> Bools:
-    """Faster than the datasheet allows: bytes that no cache holds, or arithmetic that bounds the kernel."""
+    """Rows that are faster than the datasheet allows: their bytes fit no cache, or arithmetic bounds them. [rows]"""
     if table.family in LINKS:  # of all that a rank sends nothing stays in a cache
         return np.asarray(table.rows.seconds < FASTER * table.light_s)
     bounded = table.beyond_l2 | table.of("compute")
@@ -41,12 +41,12 @@ def too_fast(table: Evidence) -> Bools:
 
 
 def spikes(table: Evidence) -> Bools:
-    """Rows that take longer than the same kernel with more to do, one or two rungs up."""
+    """Rows that take longer than the same kernel with more to do, one or two rungs up. [rows]"""
     return np.asarray(excess(table) > SPIKE)
 
 
 def excess(table: Evidence) -> Array:
-    """[rows]: how many times the time of the same kernel with more to do, one or two rungs up, a row takes; at least 1."""
+    """Time of a row over that of the same kernel with more to do, one or two rungs up, the larger of the two; at least 1. [rows]"""
     found = np.ones(len(table))
     for running in ladders(table.family):
         order, follows = rungs(table, running)
@@ -64,7 +64,8 @@ def excess(table: Evidence) -> Array:
 
 
 def rungs(table: Evidence, running: str) -> tuple[Index, Bools]:
-    """(rows in the order of their ladders, whether each is on the ladder of the one before it)."""
+    """(rows in the order of their ladders [rows], whether each but the first is on the ladder of the one before it [rows - 1]).
+    `running`: the column that a ladder goes along."""
     fixed = table.fixed(running)
     order = np.lexsort((table.rows.numbers[running], fixed))
     return order, np.asarray(fixed[order][1:] == fixed[order][:-1])

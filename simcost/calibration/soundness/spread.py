@@ -34,7 +34,7 @@ class Spread:
 
 
 def measured(picks: Sequence[Pick]) -> list[Spread]:
-    """By family and kind, over all devices, from the tables that engines would pick as their own."""
+    """Spreads by family and kind, over all devices, from the tables that engines would pick as their own."""
     groups: dict[tuple[str, str], list[Evidence]] = {}
     for pick in picks:
         if pick.how == "own":

@@ -46,10 +46,12 @@ class Shape:
 
     @property
     def keys(self) -> int:
+        """Keys of one sequence: cached and new ones."""
         return self.past + self.q_len
 
     @property
     def scale(self) -> float:
+        """Factor on the scores: 1/(SPREAD²·√d_qk), as random values have the standard deviation SPREAD."""
         return 1.0 / (SPREAD * SPREAD * math.sqrt(self.d_qk))
 
     @property
@@ -59,7 +61,7 @@ class Shape:
 
 
 def shape(op: AttentionCore) -> Shape:
-    """Raises Unsupported for a mask that no kernel here has."""
+    """The sizes of an op as integers; a window that hides no key becomes 0. Raises Unsupported for a chunked or a full mask."""
     if op.mask.chunk is not None or not op.mask.causal:
         raise Unsupported("chunked and full masks have no kernel here")
     sizes = (op.batch, op.q_len, op.past, op.heads, op.kv_heads, op.d_qk, op.d_v)
@@ -71,14 +73,14 @@ def shape(op: AttentionCore) -> Shape:
 
 
 def tensors(s: Shape, bench: Bench) -> tuple[Tensor, Tensor, Tensor]:
-    """q [b, h, q, d], k [b, h_kv, s, d], v [b, h_kv, s, d_v], heads inside tokens in memory."""
+    """Random q [b, h, q, d], k [b, h_kv, s, d] and v [b, h_kv, s, d_v]; in memory heads lie inside tokens."""
     sizes = ((s.q_len, s.heads, s.d_qk), (s.keys, s.kv_heads, s.d_qk), (s.keys, s.kv_heads, s.d_v))
     q, k, v = (bench.take((s.batch, *size), s.name).transpose(1, 2) for size in sizes)
     return q, k, v
 
 
 def build(op: AttentionCore, bench: Bench, copies: int) -> Kernel:
-    """Separate K and V: grouped queries, or expanded MLA."""
+    """A core with separate K and V: grouped queries, or expanded MLA. Raises Unsupported for a mask that no kernel here has."""
     s = shape(op)
     mask = ops.lower_right(s.q_len, s.keys, bench.device, _type(s), s.window) if s.masked and not bench.cuda else None
     sets = [tensors(s, bench) for _ in range(copies)]

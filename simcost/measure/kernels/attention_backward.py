@@ -18,6 +18,7 @@ Tensor = torch.Tensor
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """The gradients of q, k and v in one autograd call, eager alone. Raises Unsupported for a continued or windowed prefill."""
     assert isinstance(op, AttentionCore)
     s = shape(op)
     if s.masked:

@@ -10,6 +10,7 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """`latent.build` where K and V are one latent, else `attention.build`. Raises Unsupported as these do."""
     assert isinstance(op, AttentionCore)
     if op.shared_kv:
         return latent.build(op, bench, copies)

@@ -13,6 +13,7 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """torch.bmm of [heads, m, k] and [heads, k, n]; the rows are a transposed view of [m, heads, k]."""
     assert isinstance(op, Gemm)
     heads, m, n, k = (int(float(v)) for v in (op.batch, op.m, op.n, op.k))
     name = op.compute.name

@@ -21,17 +21,17 @@ _SAMPLES = 9
 
 
 def kind(what: str, backend: str) -> Kind:
-    """Point-to-point has a family of its own: it is no collective of a group."""
+    """The kind of a collective by a backend ("nccl", "gloo"). "p2p" has a family of its own: it is no collective of a group."""
     return kind_of("p2p", backend=backend) if what == "p2p" else kind_of("collective", what=what, backend=backend)
 
 
 def elements(size: float, group: int) -> int:
-    """fp32 numbers of a tensor of `size` bytes; whole parts for every rank."""
+    """fp32 numbers of a tensor of `size` bytes: a multiple of the group, at least one for each rank."""
     return max(int(size) // (4 * group), 1) * group
 
 
 def point(what: str, size: float, group: int, backend: str) -> Point:
-    """The row's columns."""
+    """The point that is measured at about `size` bytes; its bytes are those of the tensor as it is built."""
     whole = 4.0 * elements(size, group)
     numbers: tuple[float, ...] = (whole, float(group))
     if what == "p2p":
@@ -73,7 +73,8 @@ class Exchange:
             d.recv(self.tensor, 0)
 
     def timed(self) -> Timing:
-        """Samples of a block of calls; the slowest rank's time counts. Checks the first result."""
+        """Time of a call: nine samples of a block of calls, each the slowest rank's. Raises SimcostError for a wrong first
+        result. All ranks must call it together."""
         self._check()
         once = self._slowest(self._block(3))
         block = max(1, min(int(_BLOCK / max(once, 1e-7)), 200))

@@ -24,6 +24,8 @@ _TOKENS = 8  # what a check looks at
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """All steps of a layer's experts from given expert ids, each a kernel of its own; with fp8 block scales rows are cast before
+    each product."""
     x = family.numbers(op)
     tokens, rows, touched, held, hidden, width = (int(float(x[name])) for name in family.NUMBERS[:6])
     labels = family.labels(op)

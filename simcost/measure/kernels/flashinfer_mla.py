@@ -1,8 +1,8 @@
 """FlashInfer's absorbed MLA over a paged cache, where the package is installed and its kernel runs here.
 
-Compiled at first use, which takes minutes: only where somebody has asked for it (`ask`). Pages of one token, so that a contiguous latent is a cache. Most likely to be
-wrong: unverified by us on any GPU; a failed probe falls back to our own kernel. Source: FlashInfer's documentation of
-`BatchMLAPagedAttentionWrapper`.
+Compiled at first use, which takes minutes: only where somebody has asked for it (`ask`). Pages of one token, so that a
+contiguous latent is a cache. Most likely to be wrong: unverified by us on any GPU; a failed probe falls back to our own kernel.
+Source: FlashInfer's documentation of `BatchMLAPagedAttentionWrapper`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _asked = False
 
 
 def ask() -> None:
-    """Measure it in this process, where it is installed."""
+    """Lets this process measure FlashInfer's kernel, where it is installed; `works` says no without it."""
     global _asked
     _asked = True
 

@@ -15,6 +15,8 @@ _ROWS = 32768  # of the table: a small vocabulary, beyond any cache at usual wid
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """F.embedding of random ids into one table that all copies share: at most 32768 rows, on a CPU no more than the rotation
+    holds."""
     assert isinstance(op, Gather)
     rows, width = int(float(op.rows)), int(float(op.width))
     name = op.w.name

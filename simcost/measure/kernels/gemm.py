@@ -11,7 +11,7 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
-    """A linear layer whose input is already in the format of the product."""
+    """A linear layer [m, k] x [n, k]ᵀ whose input is already in the format of the product."""
     assert isinstance(op, Gemm)
     m, n, k = (int(float(numbers(op)[name])) for name in ("m", "n", "k"))
     return products(format_of(op), bench, m, n, k, copies)
@@ -23,6 +23,7 @@ def format_of(op: Gemm) -> str:
 
 
 def products(name: str, bench: Bench, m: int, n: int, k: int, copies: int) -> Kernel:
+    """`copies` products [m, k] x [n, k]ᵀ in the format `name`, each on tensors of its own, as a kernel."""
     made = [product(name, bench, m, n, k) for _ in range(copies)]
     return Kernel(
         [one.call for one in made], lambda: made[0].error(m, n), tolerance(name, k), made[0].backend, context(name)

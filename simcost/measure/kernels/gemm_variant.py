@@ -15,7 +15,8 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int, what: str = "input") -> Kernel:
-    """`what`: "input" dY·W, "weight" dYᵀ·X, "row"."""
+    """One product of the kind `what`: "input" is dY·W, "weight" is dYᵀ·X, "row" is the forward product in fp8 scaled by rows.
+    Sizes are those of the product itself, [m, k] x [k, n]."""
     assert isinstance(op, Gemm)
     m, n, k = (int(float(v)) for v in (op.m, op.n, op.k))
     if what == "row":

@@ -35,17 +35,18 @@ def counts_of(rows: int, touched: int, held: int, load: float, most: int, bench:
 
 
 def fast(device: torch.device, name: str) -> bool:
-    """Whether torch has a kernel for these products; elsewhere it asks the host where each expert's rows end."""
+    """Whether torch runs a grouped kernel for this format on this device: bf16 from compute capability 9.0 on. Elsewhere it asks
+    the host where each expert's rows end."""
     return device.type == "cuda" and name == "bf16" and torch.cuda.get_device_capability(device) >= (9, 0)
 
 
 def capturable(device: torch.device, name: str) -> bool:
-    """Whether a graph may be tried: not where the host is asked, and a capture that fails harms what comes after it."""
+    """Whether a graph may be tried. It may not where the host is asked: a capture that fails harms what comes after it."""
     return name == "fp8_block" or fast(device, name)
 
 
 def ends_of(counts: Tensor) -> Tensor:
-    """Where each expert's rows end, as `grouped_mm` wants it."""
+    """Index after each expert's last row, int32 [held], as `grouped_mm` takes it."""
     return torch.cumsum(counts, 0).to(torch.int32)
 
 
@@ -59,7 +60,8 @@ class Weights:
 
 
 def weights(name: str, bench: Bench, held: int, n: int, k: int) -> Weights:
-    """`apply(x, ends)`: rows in expert order -> [rows, n]. Raises RuntimeError where a format has no kernel."""
+    """Random weights of `held` experts in a format; `apply(x, ends)`: rows in expert order -> [rows, n]. Raises KeyError for a
+    format without a torch type, ImportError for fp8_block without Triton."""
     if name == "fp8_block":
         return _blocks(bench, held, n, k)
     w = bench.take((held, n, k), name)

@@ -13,6 +13,7 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """Rows in expert order times weights [held, n, k]; rows in fp8_block come with one scale a group of 128."""
     assert isinstance(op, GroupedGemm)
     rows, touched, held, n, k = (int(float(v)) for v in (op.rows, op.experts, op.held, op.n, op.k))
     name = op.compute.name

@@ -16,6 +16,7 @@ _STEP = 8  # rows of an expert: kernels want parts that start at multiples of 16
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """One grouped call for the weight gradients of all touched experts, with rows spread evenly, a multiple of 8 for each."""
     assert isinstance(op, GroupedWeightGrad)
     rows, touched, n, k = (int(float(v)) for v in (op.rows, op.experts, op.n, op.k))
     name = op.compute.name

@@ -19,6 +19,7 @@ class Unsupported(SimcostError):
 
 
 def no_context() -> AbstractContextManager[Any]:
+    """A context that changes nothing."""
     return nullcontext()
 
 
@@ -40,9 +41,11 @@ class Kernel:
 class Builder(Protocol):
     """A module of this folder."""
 
-    def build(self, op: Op, bench: Bench, copies: int) -> Kernel: ...
+    def build(self, op: Op, bench: Bench, copies: int) -> Kernel:
+        """The kernel of `op` with `copies` calls on tensors of `bench`. Raises Unsupported for a shape that no kernel here takes."""
+        ...
 
 
 def builder(family: str) -> Builder:
-    """The module that builds kernels of a family."""
+    """The module that builds kernels of a family. Raises ModuleNotFoundError for a family that has none."""
     return cast(Builder, importlib.import_module(f"simcost.measure.kernels.{family}"))

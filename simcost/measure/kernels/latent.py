@@ -24,6 +24,8 @@ Tensor = torch.Tensor
 
 
 def build(op: AttentionCore, bench: Bench, copies: int) -> Kernel:
+    """All heads on one latent; the backend is the first of the module's list that this device has. Raises Unsupported for a
+    window."""
     s = shape(op)
     if s.window:
         raise Unsupported("a window over a latent has no kernel here")

@@ -15,6 +15,8 @@ _RATE, _BETAS, _EPSILON, _DECAY = 1e-4, (0.9, 0.999), 1e-8, 0.01
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """The `step` of AdamW on fp32 tensors of its own, fused or foreach as the op's name ends; its state exists before the first
+    call."""
     assert isinstance(op, Stream)
     how, count = op.what.split()[-1], int(float(op.elements))  # "adamw fused"
     steps = [_adamw(how, count, bench) for _ in range(copies)]

@@ -16,6 +16,8 @@ Tensor = torch.Tensor
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """index_select of rows into expert order, or with `op.combine` the way back: select, weight, sum. fp8 rows are moved as
+    bytes."""
     assert isinstance(op, Permute)
     tokens, rows, width = (int(float(v)) for v in (op.tokens, op.copies, op.width))
     name = op.x.name

@@ -44,7 +44,7 @@ class Product:
     backend: str
 
     def error(self, rows: int, columns: int) -> float:
-        """Of a sample of outputs: all of them where there are few."""
+        """Relative error of one call in a sample of at most 48 rows and 96 columns, against fp64."""
         out = self.call()
         r, c = some(rows, 48, out.device), some(columns, 96, out.device)
         return error(out[r][:, c], self.x(r) @ self.w(c).t())
@@ -178,14 +178,16 @@ def _precision(word: str) -> Any:
 
 
 def context(name: str) -> Callable[[], AbstractContextManager[Any]]:
-    """What must be switched on around products in a format."""
+    """What makes the context that products in a format run in: fp32 and tf32 set torch's precision of fp32 products, others
+    nothing."""
     if name in ("fp32", "tf32"):  # fp32 too: whoever imports this may have allowed tf32
         return partial(_precision, "high" if name == "tf32" else "highest")
     return no_context
 
 
 def probe(name: str, device: str) -> None:
-    """A small product in a format, checked; raises where the device or this torch has none."""
+    """Runs and checks a small product in a format. Raises RuntimeError for a wrong result, and whatever torch raises where it has
+    none."""
     bench = Bench(Target(device, 1, 0.0, 0.0, (), {}), 0)
     with context(name)():
         wrong = product(name if name in TYPES or name in _MAKERS else "bf16", bench, 256, 256, 256).error(256, 256)

@@ -14,6 +14,7 @@ from simcost.ops.work import Op
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """`torch_ops.route` from fp32 logits; sigmoid scores come with a bias on the choice."""
     assert isinstance(op, Router)
     tokens, experts, top_k, groups, opened = (
         int(float(v)) for v in (op.tokens, op.experts, op.top_k, op.groups, op.topk_groups)

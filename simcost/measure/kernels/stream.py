@@ -30,6 +30,8 @@ _ROUNDING = 0.05  # three bits of mantissa leave 2 to 3 per cent
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """The named elementwise step on tensors of `op.elements`; AdamW is built by `optimizer.build`. Raises KeyError for a name
+    without a step."""
     assert isinstance(op, Stream)
     elements, what = int(float(op.elements)), op.what.replace(" ", "_")
     if what.startswith("adamw"):

@@ -14,7 +14,7 @@ _MOST = 2**31 - 1
 
 
 def steady_allocator() -> bool:
-    """Whether freed blocks now stay in the process; for the rest of its life."""
+    """Makes freed blocks stay in the process for the rest of its life; false where the C library has no mallopt."""
     try:
         libc = ctypes.CDLL(None)
         return bool(libc.mallopt(_MMAP_MAX, 0)) and bool(libc.mallopt(_TRIM_THRESHOLD, _MOST))

@@ -48,11 +48,13 @@ class Host:
 
 
 def profile_text(threads: int = 1) -> str:
-    """profile.toml of the present CPU; about ten seconds. Raises SimcostError without torch."""
+    """A profile.toml of the present CPU, measured in about ten seconds. Raises SimcostError without torch."""
     return text(measured(threads))
 
 
 def measured(threads: int = 1) -> Host:
+    """The rates of this processor, measured now with `threads` threads; torch's own number of threads is restored. Raises
+    SimcostError without torch."""
     torch = need_torch()
     steady_allocator()
     before = torch.get_num_threads()

@@ -145,7 +145,7 @@ class Gauge:
         return parse(f"{megahertz} MHz", "hertz") if megahertz else None
 
     def read(self) -> dict[str, Any]:
-        """What the board says of itself, as far as it says anything, and by which way."""
+        """Clocks [Hz], power [W] and driver of the board, as far as it says them, and by which way; {} on a CPU."""
         if not self.source:
             return {}
         found = {
@@ -201,12 +201,12 @@ def _physical(name: str) -> int | str:
 
 @cache
 def gauge(name: str) -> Gauge:
-    """One gauge a device."""
+    """The gauge of a device ("cpu", "cuda:0"), one for each in the process."""
     return Gauge(name)
 
 
 def same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None:
-    """Raises SpecError when a run on disk was measured elsewhere."""
+    """Compares two records of an environment. Raises SpecError naming the first key of MUST_MATCH that differs."""
     for key in MUST_MATCH:
         if str(theirs.get(key)) != str(mine.get(key)):
             raise SpecError(

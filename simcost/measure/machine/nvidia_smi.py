@@ -56,14 +56,15 @@ class Smi:
         first.set()
 
     def text(self, field: str) -> str | None:
-        """What a field is now; None when the process says nothing, or not that."""
+        """The present value of a field of FIELDS; None when the process said nothing for two seconds, or the board does not
+        support it."""
         if not self._words or self._now() - self._at > _STALE:
             return None
         found = self._words[FIELDS.index(field)]
         return None if found.startswith("[") or found == "" else found  # "[N/A]", "[Not Supported]"
 
     def number(self, field: str) -> float | None:
-        """The same as a number, in nvidia-smi's own unit."""
+        """`text` as a number, in nvidia-smi's own unit (MHz, W); None where it is no number."""
         with suppress(TypeError, ValueError):
             return float(self.text(field) or "")
         return None

@@ -1,7 +1,7 @@
 """The device that is measured: which one, how much a point may take, how far buffers must rotate, which formats it has.
 
-On a CPU fp8 would be emulation and is refused. Most likely to be wrong: how much data clears the last-level cache of a CPU that shares it with other machines (the rotation is three
-times the largest share seen, on two machines).
+On a CPU fp8 would be emulation and is refused. Most likely to be wrong: how much data clears the last-level cache of a CPU that
+shares it with other machines (the rotation is three times the largest share seen, on two machines).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Target:
 
     @property
     def cuda(self) -> bool:
+        """Whether it is a CUDA device; else it is the CPU."""
         return self.name.startswith("cuda")
 
     @property
@@ -56,7 +57,7 @@ def cores() -> int:
 
 
 def enough_cores(threads: int | None) -> None:
-    """Raises SpecError: threads that take turns on a core measure the scheduler."""
+    """Raises SpecError for more threads than cores: threads that take turns on a core measure the scheduler."""
     if threads is not None and threads > cores():
         raise SpecError(f"--threads {threads}: this process may use {cores()} cores; ask for at most {cores()}")
 
@@ -87,7 +88,7 @@ def _free_memory() -> float:
 
 
 def failure(act: Callable[[], object], torch: Any) -> str:
-    """The first words of what an action raised, "" when it worked."""
+    """Runs an action and waits for the device: the first line of what it raised, "" when it worked."""
     try:
         act()
         if torch.cuda.is_available():
@@ -110,7 +111,7 @@ def alive(target: Target) -> None:
 
 
 def answers(name: str) -> None:
-    """The same of a CUDA device by its name."""
+    """Raises SimcostError when the CUDA device `name` no longer answers; one without free memory does answer."""
     torch = need_torch()
     try:
         torch.ones(8, device=name).sum().item()

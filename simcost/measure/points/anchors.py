@@ -34,12 +34,13 @@ _SKEWED_TOKENS = (16, 64, 256, 1024, 4096)
 
 
 def load(names: Sequence[str]) -> list[ModelSpec]:
-    """Models by name, file or folder; SpecError for one that is unknown."""
+    """Models by name, file or folder. Raises SpecError for one that is unknown."""
     return [models.load(name) for name in names]
 
 
 def view(format_: str, phase: Phase, plan: Plan) -> View:
-    """Everything in one format; one below 16 bits is that of the converted weights, the rest stays bf16."""
+    """What a model's layers see when all is in one format. A format below 16 bits is that of the converted weights; the rest
+    stays bf16."""
     named = dtype("fp8" if format_ == "fp8_row" else format_)
     if named.bits >= 16:
         act = dtype("fp32") if format_ == "tf32" else named
@@ -51,7 +52,8 @@ def view(format_: str, phase: Phase, plan: Plan) -> View:
 
 
 def phases() -> Iterator[tuple[Phase, bool]]:
-    """(prefills of one sequence and decode steps of many, False); the grid of batch and context of decode attention, True."""
+    """Phases at which a model's layers are measured: (prefill of one sequence, or decode step of many, False), then (decode step
+    of the grid of batch and context, for attention alone, True)."""
     for tokens in TOKENS:
         yield Phase(1.0, float(tokens), 0.0), False
         yield Phase(float(tokens), 1.0, float(CONTEXTS[1] - 1)), False
@@ -80,7 +82,8 @@ def _groups(program: Program) -> Iterator[Op]:
 def anchors(
     specs: Sequence[ModelSpec], wanted: Collection[Kind], formats: Sequence[str], shards: Sequence[float] = (1.0,)
 ) -> list[Point]:
-    """All distinct points of the models among the wanted kinds."""
+    """All distinct points of the models' layers among the wanted kinds. `formats`: of weights and arithmetic; `shards`: sizes of
+    tp."""
     return unique(_points(specs, set(wanted), formats, shards))
 
 

@@ -38,7 +38,7 @@ class Rates:
     bytes_per_s: float
 
     def seconds(self, op: Op) -> float:
-        """A guess for one call."""
+        """A guess of the time of one call: arithmetic and bytes one after the other, each at 0.3 of the probed rate. [s]"""
         work = op.work()
         rate = self.flops_per_s.get(op.peak) or max(self.flops_per_s.values(), default=math.inf)
         return float(work.flops) / (_SHARE * rate) + float(work.bytes) / (_SHARE * self.bytes_per_s)
@@ -72,8 +72,8 @@ def design(
     rates: Rates,
     seed: int,
 ) -> Design:
-    """Every kind's points, interleaved; in a quick run stage after stage, so that a minute has whole kinds. Anchors beyond a
-    kind's half are added except in a quick run."""
+    """Points of every kind, interleaved. `wanted`: points of each kind. A quick run goes stage after stage, so that a minute has
+    whole kinds; other runs add the anchors beyond a kind's half."""
     found = Design()
 
     def allowed(point: Point) -> bool:

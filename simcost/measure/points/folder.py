@@ -28,11 +28,12 @@ def header(family: str) -> str:
 
 
 def row(point: Point, timing: Timing) -> str:
+    """The line of a point in its row file: numbers, seconds, p20_s, p80_s, samples, dirty."""
     return tables.line([*point.numbers, timing.seconds, *timing.extra()])
 
 
 def fault(path: Path, error: OSError) -> SpecError:
-    """One line for a disk that does not take what it is given."""
+    """A SpecError in one line for a disk that refuses a write; the caller raises it."""
     return SpecError(f"{path}: {error.strerror or error}; the rows before it are intact: --resume when there is room")
 
 
@@ -45,10 +46,11 @@ class Folder:
 
     @property
     def record_file(self) -> Path:
+        """Path of run.toml."""
         return self.home / "run.toml"
 
     def begin(self) -> None:
-        """A new folder, or an empty one."""
+        """Makes the folder, or takes an empty one. Raises SpecError for one with something in it, or one that cannot be made."""
         if self.home.exists() and (not self.home.is_dir() or any(self.home.iterdir())):
             how = "--resume goes on with it" if self.record_file.is_file() else "it is not a measurement run"
             raise SpecError(f"{self.home}: exists ({how}); choose another folder")
@@ -58,7 +60,8 @@ class Folder:
             raise SpecError(f"{self.home}: {error.strerror or error}") from None
 
     def resume(self) -> tuple[dict[str, Any], list[str]]:
-        """(the record on disk, notes on what was repaired): rows that were cut off are dropped, visits merged."""
+        """(the record on disk, notes on repairs). Drops rows that were cut off and merges visits. Raises SpecError where there is
+        no record of a measured run."""
         run = tables.load_run(self.home)
         if run.record["kind"] != "measured":
             raise SpecError(f"{self.record_file}: rows of kind {run.record['kind']!r} cannot be added to")
@@ -67,14 +70,15 @@ class Folder:
         return dict(run.record), notes
 
     def file(self, kind: Kind) -> Path:
+        """Path of the row file of a kind."""
         return self.home / kind.family / f"{kind.name}.csv"
 
     def has(self, point: Point) -> bool:
-        """Whether the disk has a row of this point."""
+        """Whether the disk has a row of this point. Raises SpecError for a row file that cannot be read."""
         return point.key in self._keys(point.kind)
 
     def count(self, kind: Kind) -> int:
-        """Points of a kind on disk."""
+        """Points of a kind on disk. Raises SpecError for a row file that cannot be read."""
         return len(self._keys(kind))
 
     def _keys(self, kind: Kind) -> set[str]:
@@ -89,7 +93,7 @@ class Folder:
         return self._seen[kind]
 
     def append(self, point: Point, timing: Timing) -> None:
-        """One row, on the disk when this returns."""
+        """Adds one row, which is on the disk when this returns. Raises SpecError where the disk refuses it."""
         keys = self._keys(point.kind)
         path = self.file(point.kind)
         text = row(point, timing)
@@ -101,7 +105,8 @@ class Folder:
         keys.add(point.key)
 
     def merge(self) -> None:
-        """One row a point: the medians of its visits, in order of numbers."""
+        """Replaces the visits of a point by one row of their medians, in order of numbers. Raises SpecError for a row that cannot
+        be read."""
         for path in sorted(self.home.glob("*/*.csv")):
             if path.parent.name in families():
                 self._merge_file(path, path.parent.name)
@@ -128,7 +133,7 @@ class Folder:
             replace(path, header(family) + "".join(body))
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """run.toml, whole or as it was."""
+        """Writes run.toml whole; where that fails the old one stays, and SpecError is raised."""
         replace(self.record_file, to_toml(dict(record)))
 
 
@@ -138,7 +143,8 @@ def _filled(path: Path) -> bool:
 
 
 def append(path: Path, text: str) -> None:
-    """One write to the end of a file; a write that the disk cut short is taken back, with the file if it was new."""
+    """One write to the end of a file. Raises OSError for a write that the disk cut short, which is taken back, with the file if
+    it was new."""
     data = text.encode()
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     try:

@@ -1,8 +1,9 @@
 """Which kinds of kernels a run measures on a device, and how many points each deserves.
 
-The main format of a device gets the full number, the others half: their curves share the physics. Kernels that only
-stream memory need few: theirs is a curve of one variable. None gets so few that a lost point leaves it without a curve
-(`calibration.store.LEAST`), and in a standard run the main format's can be judged too (`calibration.judge.LEAST`). Most likely to be wrong: sixty points as the knee, on a device with odd tiles.
+The main format of a device gets the full number, the others half: their curves share the physics. Kernels that only stream
+memory need few: theirs is a curve of one variable. None gets so few that a lost point leaves it without a curve
+(`calibration.store.LEAST`), and in a standard run the main format's can be judged too (`calibration.judge.LEAST`). Most likely
+to be wrong: sixty points as the knee, on a device with odd tiles.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ SIZES = {
 
 
 def mode(name: str) -> Mode:
-    """Raises SpecError naming the nearest."""
+    """The mode by name. Raises SpecError naming the nearest."""
     if name not in SIZES:
         raise SpecError(f"--mode must be one of {', '.join(MODES)}, not {name!r}{nearest(name, MODES)}")
     return SIZES[name]
@@ -74,7 +75,8 @@ def chosen(names: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def kinds(target: Target, mode_name: str, names: Sequence[str] | None = None) -> dict[Kind, int]:
-    """Kind -> points."""
+    """Points to measure of each kind, for the formats of a target and the families in `names` (None: all; gradients not in a
+    quick run)."""
     size = mode(mode_name)
     wanted = chosen(names)
     training = mode_name != "quick"

@@ -21,10 +21,12 @@ class Kind:
 
     @property
     def table(self) -> Labels:
+        """The labels as a mapping."""
         return dict(self.labels)
 
     @cached_property
     def name(self) -> str:
+        """The labels as one word: stem of the row file and key of the curve."""
         return kind(self.table)
 
     def __str__(self) -> str:
@@ -32,7 +34,7 @@ class Kind:
 
 
 def kind_of(family: str, **labels: str) -> Kind:
-    """Labels in the family's order."""
+    """A kind with its labels in the family's order. Raises KeyError for a label that is missing."""
     return Kind(family, tuple((name, labels[name]) for name in families()[family].LABELS))
 
 
@@ -51,6 +53,7 @@ class Point:
 
     @cached_property
     def op(self) -> Op:
+        """The op of these numbers and labels."""
         family = families()[self.kind.family]
         return family.op(dict(zip(family.NUMBERS, self.numbers, strict=True)), self.kind.table)
 

@@ -26,15 +26,18 @@ SKEWS = (1.0, 2.0, 4.0, 8.0)  # the busiest expert over the mean of those touche
 
 
 def log_between(u: float, low: float, high: float) -> float:
+    """The number a share u of the way from low to high, even in the logarithm."""
     return float(low * (high / low) ** u)
 
 
 def one_of(u: float, options: Sequence[T]) -> T:
+    """The option at the share u of the list, for u in [0, 1]; all have the same chance."""
     return options[min(int(u * len(options)), len(options) - 1)]
 
 
 def space(kind: Kind, large: bool, seed: int) -> Iterator[Point]:
-    """Endless points of a kind; `large`: a datacentre device, else a CPU. The same for the same seed."""
+    """Endless off-grid points of a kind, the same for the same seed. `large`: ranges of a datacentre device, else of a CPU.
+    Raises SimcostError without torch."""
     torch = need_torch()
     own = zlib.crc32(str(kind).encode())  # every kind has its own sequence
     engine = torch.quasirandom.SobolEngine(_DIMENSIONS, scramble=True, seed=(seed + own) % 2**31)

@@ -15,7 +15,8 @@ from simcost.units import parse
 
 
 def find(device: str, threads: int | None = None, formats: Sequence[str] | None = None) -> Target:
-    """Raises SpecError for a device, a format or cores that are not there."""
+    """The target that a device name means ("cpu", "cuda", "cuda:1"), with the formats that work on it. Raises SpecError for a
+    device, a format or cores that are not there, SimcostError without torch."""
     torch = need_torch()
     if device == "cpu":
         return processor(threads, formats)

@@ -43,7 +43,8 @@ class SlowPath(Wrong):
 
 @dataclass
 class Visits:
-    """State of a run's kinds. `guess_s`: seconds of a call, roughly; `spare`: points of a kind that may be passed over; `dropped`: kind -> why; `kernels`: what ran; `skipped`: reason -> visits."""
+    """State of a run's kinds. `guess_s`: seconds of a call, roughly; `spare`: points of a kind that may be passed over;
+    `dropped`: kind -> why; `kernels`: what ran; `skipped`: reason -> visits."""
 
     bench: Bench
     visit_s: float
@@ -63,7 +64,7 @@ class Visits:
     _slower: dict[Kind, float] = field(default_factory=dict)
 
     def prove(self, point: Point) -> str:
-        """Check a kind on this point; what went wrong, else ""."""
+        """Builds and checks a kind at this point: "" when it is right or there was no memory, else what went wrong."""
         try:
             self._build(point, check=True)
             self._proved.add(point.kind)
@@ -76,7 +77,8 @@ class Visits:
         return ""
 
     def time(self, point: Point) -> tuple[Timing | None, str]:
-        """(time, note): no time when the point could not be built or the device slowed down under it."""
+        """(time, note) of a visit; no time when the point could not be built, was passed over, or the device slowed down under
+        it."""
         if point.kind in self.dropped or point in self._unfit:
             return None, ""
         guess = self.guess_s(point.op)
@@ -199,7 +201,7 @@ def _unsteady(timing: Timing, how: str) -> bool:
 
 
 def build(point: Point, bench: Bench, copies: int) -> Kernel:
-    """The kernel of a point."""
+    """The kernel of a point, with `copies` calls. Raises Unsupported for a shape that no kernel here takes."""
     from simcost.measure.kernels import gemm_variant
 
     if point.kind.family == "gemm_variant":

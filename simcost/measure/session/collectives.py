@@ -45,7 +45,7 @@ class Elsewhere(SimcostError):
 
 
 def sizes(steps: int, most: float) -> list[float]:
-    """Bytes, evenly in the log, multiples of 256."""
+    """At most `steps` sizes from 256 B to `most` [B], even in the logarithm, multiples of 256."""
     ratio = (most / LEAST) ** (1.0 / max(steps - 1, 1))
     return sorted({LEAST * round(ratio**i) for i in range(steps)})
 

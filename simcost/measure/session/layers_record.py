@@ -43,6 +43,7 @@ class Log:
 
     @property
     def path(self) -> Path:
+        """Path of run.toml."""
         return self.out / "run.toml"
 
     def look(self) -> None:
@@ -55,7 +56,7 @@ class Log:
             self.sentinel.bench.release()
 
     def write(self, state: str) -> None:
-        """The whole record, by what is on disk."""
+        """Writes the whole record, by what is on disk. Raises SpecError where the disk refuses it."""
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -32,7 +32,8 @@ class Link:
 
 
 def found(home: Path, backend: str, ranks: int) -> Link:
-    """The link that the rows of a run show."""
+    """The link that the point-to-point rows of a run show: the best rate, the shortest time. Raises SpecError for rows that
+    cannot be read."""
     kind = kind_of("p2p", backend=backend)
     rows = tables.read(tables.row_file(home, kind.family, kind.name), families()["p2p"])
     return Link(float((rows.numbers["bytes"] / rows.seconds).max()), float(rows.seconds.min()), ranks, backend)
@@ -80,7 +81,8 @@ def _under(lines: Sequence[str], head: str, more: Sequence[str], where: str) -> 
 
 
 def state(profile: Path, link: Link, threads: int = 1) -> None:
-    """Write the link into `profile`, which is made of this processor where there is none (about ten seconds)."""
+    """Writes the link into `profile`; where there is none, this processor is measured first (about ten seconds). Raises SpecError
+    for a file that is no profile."""
     from simcost.measure.machine.cpu_profile import profile_text
 
     try:

@@ -20,7 +20,8 @@ POOR_DRIFT = {False: 0.5, True: 0.1}
 
 
 def quality(cuda: bool, dirty: float, drift: float) -> str:
-    """ "good", "noisy" (usable, with wider errors) or "poor"."""
+    """How well a run went: "good", "noisy" (usable, with wider errors) or "poor". `dirty`: share of disturbed samples; `drift`:
+    of the sentinel, relative."""
     if dirty > POOR_DIRTY or drift > POOR_DRIFT[cuda]:
         return "poor"
     return "noisy" if dirty > NOISY_DIRTY or drift > NOISY_DRIFT[cuda] else "good"
@@ -62,7 +63,7 @@ def _kinds(value: Any) -> bool:
 
 
 def moved(times: Sequence[float], share: float) -> float:
-    """How far from their median times of one fixed thing strayed, in `share` of them at most; 1.0: at worst."""
+    """Relative deviation from their median within which `share` of the times of one fixed thing lie; 1.0: the worst."""
     if not times:
         return 0.0
     middle = sorted(times)[len(times) // 2]
@@ -71,7 +72,7 @@ def moved(times: Sequence[float], share: float) -> float:
 
 
 def looks(before: Mapping[str, Any], where: str = "run.toml") -> tuple[list[float], list[float]]:
-    """What the sentinel saw in earlier sessions: (products, copies). [s]"""
+    """What the sentinel saw in earlier sessions: (products, copies). [s] Raises SpecError for times that are no positive numbers."""
     product, copy = (before.get(f"sentinel_{what}_s", []) for what in ("product", "copy"))
     try:
         found = [float(t) for t in product], [float(t) for t in copy]
@@ -83,8 +84,8 @@ def looks(before: Mapping[str, Any], where: str = "run.toml") -> tuple[list[floa
 
 
 def together(before: Mapping[str, Any], dirty: Sequence[float]) -> tuple[int, float]:
-    """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record without a count of visits
-    counts as its rows."""
+    """(visits, mean share of disturbed samples) of the earlier sessions and this one. A record without a count of visits counts
+    as its rows. Raises SpecError as `sound`."""
     sound(before)
     rows = sum(int(kind.get("rows", 0)) for kind in before.get("kinds", {}).values())
     earlier = int(before.get("visits", rows if "dirty_share" in before else 0))
@@ -94,7 +95,7 @@ def together(before: Mapping[str, Any], dirty: Sequence[float]) -> tuple[int, fl
 
 
 def judged(cuda: bool, visits: int, dirty: float, sentinel: Sentinel) -> dict[str, Any]:
-    """The lines of run.toml. `dirty`: mean share of disturbed samples of all `visits`."""
+    """What run.toml says of the quality of a run. `dirty`: mean share of disturbed samples of all `visits`."""
     return {
         "quality": quality(cuda, dirty, sentinel.drift),
         "visits": visits,

@@ -42,7 +42,7 @@ class Job:
 
 
 def seconds(text: str | None) -> float | None:
-    """ "8m" -> 480. Raises SpecError for anything else than a number and s, m or h."""
+    """ "8m" -> 480 s; None -> None. Raises SpecError for anything else than a number above 0 and s, m or h."""
     if text is None:
         return None
     match = _BUDGET.fullmatch(text.strip())
@@ -52,7 +52,8 @@ def seconds(text: str | None) -> float | None:
 
 
 def measured(job: Job) -> Iterator[Event]:
-    """Everything, event by event; whoever draws them may stop at any time and no row is lost."""
+    """Measures a device, and on a CPU its profile and whole layers first, event by event. Whoever draws events may stop at any
+    time and no row is lost. Raises SpecError before anything is written for a job that cannot run."""
     from simcost.measure.session.kernels import measure as measure_kernels
 
     models = _refused(job)
@@ -114,7 +115,7 @@ def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Itera
 
 
 def runs(out: Path) -> list[Path]:
-    """The run folders that are there."""
+    """The run folders of an output folder: itself, and those below measurements/."""
     return [path.parent for path in [out / "run.toml", *sorted(out.glob("measurements/*/run.toml"))] if path.is_file()]
 
 

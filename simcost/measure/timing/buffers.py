@@ -50,6 +50,7 @@ class Bench:
 
     @property
     def cuda(self) -> bool:
+        """Whether tensors lie on a CUDA device."""
         return self.target.cuda
 
     def begin(self, need_bytes: float) -> None:

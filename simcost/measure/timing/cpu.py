@@ -39,12 +39,12 @@ class Timing:
     dirty: float
 
     def extra(self) -> tuple[float, float, float, float]:
-        """In the order of the row files' extra columns."""
+        """(p20_s, p80_s, samples, dirty): the order of the row files' extra columns."""
         return self.p20_s, self.p80_s, float(self.samples), self.dirty
 
 
 def summary(seconds: Sequence[float], dirty: Sequence[bool]) -> Timing:
-    """One time from samples; all of them where none is clean."""
+    """Median and quantiles of the clean samples, of all samples where none is clean. At least one sample."""
     clean = [s for s, d in zip(seconds, dirty, strict=True) if not d]
     kept = sorted(clean or seconds)
     share = sum(dirty) / len(dirty)
@@ -71,7 +71,7 @@ def merged(timings: Sequence[Timing]) -> Timing:
 
 
 def preemptions() -> int:
-    """How often the scheduler took the processor from this process."""
+    """How often the scheduler has taken the processor from this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
@@ -84,7 +84,8 @@ class Clock:
 
 
 def timed(calls: Sequence[Call], target_s: float, clock: Clock | None = None) -> Timing:
-    """Time calls that return when they are done. target_s: seconds for all samples together."""
+    """Time of a call, from samples of calls that return when they are done, taken in turn. target_s: seconds for all samples
+    together; beyond the fewest samples it takes at most three times that."""
     clock = clock or Clock()
     each = _warmed(calls, target_s, clock)
     block = max(1, math.ceil(_BLOCK / max(each, 1e-9)))

@@ -97,8 +97,8 @@ def unsteady(before: float | None, after: float | None, top: float | None) -> bo
 
 
 def warmed(play: Call, board: Gauge) -> float:
-    """Plays until the device was busy for WARM, and until its clock is steady, where it can be read. Seconds of a
-    play."""
+    """Plays until the device was busy for WARM and its clock, where it can be read, is steady; gives up after 200 ms of work.
+    Returns the seconds of a play."""
     spent, count = 0.0, 1
     clock = board.clock()
     while True:
@@ -112,8 +112,8 @@ def warmed(play: Call, board: Gauge) -> float:
 
 
 def spans(play: Call, count: int, samples: int) -> list[float]:
-    """Seconds of a play, each the mean of `count` in a row, stamped in a queue that one play keeps busy from the
-    start."""
+    """Seconds of a play, `samples` of them, each the mean of `count` plays in a row. One play ahead keeps the queue busy from the
+    first stamp on."""
     play()
     stamps = [stamp()]
     for _ in range(samples):
@@ -125,7 +125,7 @@ def spans(play: Call, count: int, samples: int) -> list[float]:
 
 
 def stamp() -> torch.cuda.Event:
-    """The moment when all work queued so far is done."""
+    """An event that says when all work queued so far is done."""
     event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
     event.record()
     return event

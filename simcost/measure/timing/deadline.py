@@ -24,14 +24,15 @@ class Deadline:
 
     @property
     def over(self) -> bool:
+        """Whether no time is left."""
         return self.left_s <= 0.0
 
     def holds(self, seconds: float) -> bool:
-        """Whether so much more can be done."""
+        """Whether so many seconds are left."""
         return seconds <= self.left_s
 
     def part(self, seconds: float) -> Deadline:
-        """The same, or so many seconds from now, whichever comes first."""
+        """This deadline, or one so many seconds from now, whichever comes first."""
         return Deadline(min(self.ends, time.monotonic() + seconds))
 
 
@@ -39,5 +40,5 @@ NEVER = Deadline()
 
 
 def after(seconds: float | None) -> Deadline:
-    """So long from now; None: never."""
+    """A deadline so many seconds from now; None: never."""
     return NEVER if seconds is None else Deadline(time.monotonic() + seconds)

@@ -9,7 +9,7 @@ from simcost.measure.timing.cpu import Call
 
 
 def kernel_names(call: Call) -> list[str]:
-    """Of one call, most time first; on a CPU the names of the operators."""
+    """Names of the device kernels of one call, the one with most time first; on a CPU names of operators."""
     cuda = torch.cuda.is_available()
     with profile(activities=[ProfilerActivity.CUDA if cuda else ProfilerActivity.CPU]) as seen:
         call()

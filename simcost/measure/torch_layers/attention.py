@@ -20,7 +20,7 @@ from simcost.measure.torch_layers.section import LATENT_CPU, Run, Section, Site,
 
 
 def gqa(block: GQA, at: Site) -> list[Section]:
-    """qkv_proj, qk_norm, rope, kv write, core, o_proj."""
+    """Sections of grouped-query attention: qkv_proj, qk_norm, rope, kv write, core, o_proj."""
     if block.sinks:
         raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
     h, kv = (whole(n, "heads") for n in block.heads(at.view.plan))
@@ -131,7 +131,7 @@ def _core(at: Site, h: int, d: int, dv: int) -> Run:
 
 
 def mla(block: MLA, at: Site) -> list[Section]:
-    """Queries, latent, the chosen form of the core, o_proj."""
+    """Sections of MLA: queries, latent, the chosen form of the core, o_proj."""
     form, k = at.view.plan.mla_form, at.key
     at.shared_mask(at.past + at.q_len, 0, 0)
     found = _projections(block, at)

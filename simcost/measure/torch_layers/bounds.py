@@ -26,7 +26,7 @@ _ROUNDS = 3.0
 
 @cache
 def rates(device: str, dtype: str) -> Rates:
-    """Probed once a device and format."""
+    """Rates of a device in a format, probed once in the process. [FLOP/s, B/s]"""
     from simcost.measure.machine.target import Target
     from simcost.measure.sampling import probe
     from simcost.measure.timing.buffers import Bench

@@ -2,7 +2,7 @@
 
 Several copies of the layer, each with weights and cache of its own, take turns, so that weights are as cold as in a stack
 of layers. All data is random, never zero. Most likely to be wrong: plain torch operators stand for the kernels of an
-engine. Source: simcost's own program of the layer (`blocks_spec.listed`), which the tests hold section by section.
+engine. Source: simcost's own program of the layer (`simcost.estimate.layer.listed`), which the tests hold section by section.
 """
 
 from __future__ import annotations
@@ -59,6 +59,7 @@ class TorchBlock:
         return {"in.residual": residual, "in.branch": branch}
 
     def forward(self, copy: int, s: Tensors) -> Tensors:
+        """Runs all sections with the weights of one copy; `s` holds the inputs and gets every value. Returns `s`."""
         w = self.copies[copy]
         for section in self.sections:
             section.run(w, s)
@@ -73,7 +74,7 @@ class TorchBlock:
         return torch.stack([x.double() for x in self.outputs(s)]).sum(0)
 
     def backward(self, s: Tensors) -> None:
-        """Gradients of all weights and of both inputs, from the given output gradients."""
+        """Gradients of all weights and of both inputs; the gradient of every output is the first start tensor."""
         outputs = self.outputs(s)
         torch.autograd.backward(outputs, [self.start[0]] * len(outputs))
 
@@ -132,7 +133,7 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
 
 
 def needed_bytes(spec: BlockSpec, sites: Sequence[Site]) -> tuple[float, float]:
-    """(weights and cache of one copy, activations that live at once). [B]"""
+    """(weights and cache of one copy, activations and shared tables that live at once). [B]"""
     size = ops.TYPES[spec.dtype].itemsize
     held = 0.0
     for block, site in zip(spec.layer, sites, strict=True):

@@ -1,6 +1,6 @@
 """Which layers a CPU run times from the inside: the random designs of calibration, and those of the models that were named.
 
-A layer of a model is taken at five token counts, so that its products make sites of their own (`calibration.sites.LEAST`);
+A layer of a model is taken at five token counts, so that its products make sites of their own (`calibration.curves.sites.LEAST`);
 what does not fit into memory, or would take the time of many others, is left out aloud. Most likely to be wrong: the operating
 points of whoever names a model are others. Source: docs/theory/calibration.md, "From kernels to a block".
 """
@@ -35,7 +35,7 @@ def blocks(mode: str, seed: int, models: Sequence[ModelSpec]) -> tuple[list[Bloc
 
 
 def flops(spec: BlockSpec) -> float:
-    """Of a forward pass."""
+    """FLOP of a forward pass of the layer."""
     return sum(float(item.op.work().flops) * item.repeat for item in listed(spec))
 
 

@@ -42,6 +42,8 @@ def norm(block: Norm, at: Site) -> list[Section]:
 
 
 def dense(block: Dense, at: Site) -> list[Section]:
+    """Sections of a dense FFN: gate_up_proj or up_proj, activation, down_proj. Its output waits to be added to the residual
+    stream."""
     k, bias = at.key, block.bias
     up = "gate_up_proj" if block.gated else "up_proj"
     found = [
@@ -61,6 +63,7 @@ def _activation(name: str, source: str, out: str, gated: bool) -> Section:
 
 
 def moe(block: MoE, at: Site) -> list[Section]:
+    """Sections of router, top-k, experts and, where the layer has them, shared experts. Raises SpecError for ep above 1."""
     k, plan, source = at.key, at.view.plan, at.flow.normed
     if float(plan.ep) != 1.0:
         raise SpecError(f"{at.spec.name}: experts of one device only (ep = {float(plan.ep):.0f})")

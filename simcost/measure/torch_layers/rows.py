@@ -39,9 +39,11 @@ class FamilyRow:
     time: Timing
 
     def path(self, out: Path) -> Path:
+        """The row file below the folder `out`."""
         return out / self.family / f"{kind(self.labels)}.csv"
 
     def text(self) -> str:
+        """The line of the row file."""
         columns = [self.numbers[name] for name in families()[self.family].NUMBERS]
         return line([*columns, self.time.seconds, *self.time.extra()])
 

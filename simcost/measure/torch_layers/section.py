@@ -38,7 +38,7 @@ class Section:
 
 
 def whole(value: Num, what: str) -> int:
-    """A dimension as an integer. Raises SpecError for arrays and fractions."""
+    """A dimension as an integer; `what` names it in the error. Raises SpecError for arrays and fractions."""
     if not is_scalar(value) or float(value) != int(value):
         raise SpecError(f"a block needs one whole number for {what}, not {value}")
     return int(value)
@@ -52,10 +52,12 @@ class Kit:
     core: str = ""  # what runs the attention core, SDPA for torch's, whose backend whoever runs the block pins
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+        """`torch_ops.attention`; notes that torch's core has run."""
         self.core = self.core or SDPA
         return ops.attention(q, k, v, mask, causal, scale)
 
     def linear(self, name: str, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        """x [rows, k] times w [n, k]ᵀ, plus the bias -> [rows, n]; `name`: of the section."""
         stamp = self.stamp
         if stamp is None:
             return F.linear(x, w, bias)
@@ -63,6 +65,7 @@ class Kit:
         return out if bias is None else out + bias
 
     def grouped(self, name: str, x: Tensor, w: Tensor, ends: Tensor) -> Tensor:
+        """Rows of every expert times its weight, as `torch_ops.grouped`; the loop form never stamps."""
         stamp = self.stamp
         if stamp is None or not ops.takes_groups(x, w):
             return ops.grouped(x, w, ends)
@@ -96,29 +99,36 @@ class Site:
 
     @property
     def view(self) -> View:
+        """What the block sees of plan, phase and formats."""
         return self.spec.view
 
     @property
     def batch(self) -> int:
+        """Sequences. Raises SpecError where it is no whole number."""
         return whole(self.view.batch, "batch")
 
     @property
     def q_len(self) -> int:
+        """New tokens of a sequence. Raises SpecError where it is no whole number."""
         return whole(self.view.phase.q_len, "q_len")
 
     @property
     def past(self) -> int:
+        """Cached tokens of a sequence. Raises SpecError where it is no whole number."""
         return whole(self.view.phase.past, "past")
 
     @property
     def rows(self) -> int:
+        """Rows of the residual stream: new tokens of all sequences."""
         return self.batch * self.q_len
 
     @property
     def training(self) -> bool:
+        """Whether a training step is measured."""
         return self.spec.backward
 
     def key(self, name: str) -> str:
+        """Key of a weight or value of this block, apart from those of other blocks of the layer."""
         return f"{self.prefix}.{name}"
 
     def rope(self, width: int) -> tuple[str, str]:
@@ -150,7 +160,8 @@ class Site:
 def linear(
     at: Site, section: str, weight: str, source: str, out: str, bias: str = "", part: slice = slice(None)
 ) -> Section:
-    """out = source x weight, plus a part of a bias vector."""
+    """A section that writes out = source x weightᵀ, plus `part` of a bias vector. Names of weight and bias are the block's;
+    source and out are keys of values."""
     kit, matrix, vector = at.kit, at.key(weight), at.key(bias)
 
     def run(w: Weights, s: Tensors) -> None:

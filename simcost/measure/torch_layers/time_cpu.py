@@ -38,6 +38,7 @@ Say = Callable[[str], None]
 
 
 def now() -> float:
+    """Seconds of the clock that all times here are read from."""
     return time.perf_counter()
 
 
@@ -56,6 +57,7 @@ class Book:
 
 
 def timed(act: Callable[[], object]) -> Sample:
+    """(seconds of the action, whether the scheduler took the processor away meanwhile)."""
     before, start = switches(), now()
     act()
     end = now()
@@ -212,7 +214,8 @@ def _split_pass(block: TorchBlock, book: Book) -> None:
 
 
 def cut(at: Marks, inner: Mapping[str, float], end: Mark, book: Book) -> None:
-    """Each section lasts until the next one starts; `inner`: when a section's input gradient was done."""
+    """Files the samples of one backward pass in `book.back`: each section lasts until the next one starts, and is cut in two
+    where its input gradient was done (`inner`)."""
     order = sorted(at.items(), key=lambda item: item[1][0])
     stops = [mark for _, mark in order[1:]] + [end]
     for (name, (start, before)), (stop, after) in zip(order, stops, strict=True):
@@ -280,6 +283,7 @@ def _fused_parts(item: Listed) -> tuple[Op, ...]:
 
 
 def backward_time(block: TorchBlock, book: Book) -> BlockTime:
+    """A backward pass from its samples: the last op first, both gradients of a section apart where they were told apart."""
     times = {name: timing(samples) for name, samples in book.back.items()}
     touched, load = as_run(block)
     found: list[OpTime] = []

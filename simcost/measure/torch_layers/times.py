@@ -22,7 +22,7 @@ def timing(samples: Sequence[Sample]) -> Timing:
 
 
 def total(parts: Iterable[Timing]) -> Timing:
-    """Parts that ran one after the other."""
+    """The time of parts that ran one after the other; fewest samples and largest share of dirty ones of any part."""
     every = list(parts)
     return Timing(
         sum(t.seconds for t in every), sum(t.p20_s for t in every), sum(t.p80_s for t in every),
@@ -59,12 +59,12 @@ class BlockTime:
 
     @property
     def seconds(self) -> float:
-        """What a prediction is compared with."""
+        """Time that a prediction is compared with: of the graph where there is one, else of the eager run."""
         return self.whole.seconds if self.graph_s is None else self.graph_s
 
     @property
     def in_situ_s(self) -> float | None:
-        """Sum of the sections' times inside the block."""
+        """Sum of the sections' times inside the block; None without sections, or where one was refused."""
         return sum(op.time.seconds for op in self.ops) if self.ops and not self.refused else None
 
     @property

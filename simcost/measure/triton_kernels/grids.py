@@ -11,17 +11,18 @@ Grid = tuple[int, ...]
 
 
 def parts(rows: int, block: int, batch: int, splits: int) -> Grid:
-    """Blocks of (query, head) rows, sequences, parts of the keys."""
+    """Grid (blocks of (query, head) rows, sequences, parts of the keys). Raises ValueError beyond CUDA's limits."""
     return _checked((-(-rows // block), batch, splits))
 
 
 def join(rows: int, batch: int) -> Grid:
-    """(query, head) rows, sequences."""
+    """Grid ((query, head) rows, sequences). Raises ValueError beyond CUDA's limits."""
     return _checked((rows, batch))
 
 
 def tiles(rows: int, height: int, experts: int, columns: int, width: int) -> Grid:
-    """Tiles of columns, tiles of rows with one to spare for each expert: neighbours share their rows."""
+    """Grid (tiles of columns, tiles of rows with one to spare for each expert): neighbours share their rows. Raises ValueError
+    beyond CUDA's limits."""
     return _checked((-(-columns // width), -(-rows // height) + experts))
 
 

@@ -30,13 +30,13 @@ def broken(hw: str, engine: str = ANY) -> list[Row]:
 
 
 def table(hw: str) -> dict[str, list[Row]]:
-    """What a report prints of a device that ships with tables; nothing of another."""
+    """The table "laws" of a report about a device that ships with tables; {} for another, and where nothing is broken."""
     rows = broken(hw) if hardware.load(hw).tables else []
     return {"laws": rows} if rows else {}
 
 
 def of_kernels(everybody: Sequence[Asked], chosen: Sequence[Grid]) -> list[Broken]:
-    """Laws of single kernels and of collectives."""
+    """What breaks a law of single kernels on the grids `chosen`, or of collectives, for every device and engine asked."""
 
     @cache
     def priced(hw: str, engine: str, index: int, name: str) -> Kernels | None:
@@ -57,7 +57,7 @@ def _asked(
 
 
 def of_questions(everybody: Sequence[Asked], chosen: Sequence[Question]) -> list[Broken]:
-    """Laws of whole steps."""
+    """What breaks a law of whole steps among the questions `chosen`, for every device and engine asked."""
 
     @cache
     def answers(who: Asked) -> dict[Question, Answer]:

@@ -11,7 +11,7 @@ LINES = (("a100", "h100", "h200", "b200", "b300"), ("gb200", "gb300"))
 
 
 def before(hw: str) -> str | None:
-    """The part of its line that a device follows."""
+    """The part that came before a device in its line; None where it follows nobody."""
     for line in LINES:
         if hw in line[1:]:
             return line[line.index(hw) - 1]
@@ -19,22 +19,23 @@ def before(hw: str) -> str | None:
 
 
 def peak_rate(device: Device, peak: str) -> float:
-    """[FLOP/s]"""
+    """Dense rate of a format, the largest where a sweep varies it. [FLOP/s] Raises SpecError when the profile does not state it."""
     return float(np.max(np.asarray(device.peak(peak))))
 
 
 def bandwidth(device: Device) -> float:
-    """Of the memory. [B/s]"""
+    """Bandwidth of the memory. [B/s]"""
     return float(np.max(np.asarray(device.bandwidth)))
 
 
 def link_bandwidth(device: Device) -> float:
-    """Of the links inside a node; 0 where there are none. [B/s]"""
+    """Bandwidth of the links inside a node; 0 where there are none. [B/s]"""
     return 0.0 if device.scaleup is None else float(np.max(np.asarray(device.scaleup.bandwidth)))
 
 
 def largest_group(device: Device) -> float:
-    """The largest group that the profile's links join."""
+    """GPUs of the largest group that the profile's links join: inf with a network, else those of one scale-up domain, 1 where its
+    size is not stated."""
     if device.scaleout is not None:
         return np.inf
     return (

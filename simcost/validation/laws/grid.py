@@ -47,10 +47,11 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape that its numbers broadcast to: layers, then one dimension for each of `axes`."""
         return np.broadcast_shapes(*(np.shape(value) for value in self.numbers.values()))
 
     def thinned(self, layers: int, seed: int) -> Grid:
-        """So many of its layers, drawn."""
+        """The grid with at most `layers` of its layers, drawn by `seed`."""
         count = self.shape[0]
         if count <= layers:
             return self
@@ -60,7 +61,7 @@ class Grid:
 
 
 def grids(models: Sequence[str] = MODELS) -> list[Grid]:
-    """Every family that a step of these models asks, but collectives."""
+    """A grid for every family and kind of kernels that a step of these models runs, without collectives."""
     return [*_decode(tuple(models)), *_prefill(tuple(models))]
 
 
@@ -147,7 +148,7 @@ def _ops(program: Program) -> Iterator[Op]:
 
 
 def collectives(most: float) -> dict[str, tuple[Collective, tuple[int, ...]]]:
-    """Kind -> (all groups of at most so many by all sizes, shape)."""
+    """Kind -> (collective of all groups of at most `most` GPUs by all sizes, its shape)."""
     group = np.asarray([one for one in GROUPS if one <= most], np.float64)[:, None]
     size = np.asarray(BYTES)[None, :]
     return {what: (Collective(what, size, group), (len(group), len(BYTES))) for what in _COLLECTIVES}

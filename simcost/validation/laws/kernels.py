@@ -51,6 +51,7 @@ class Kernels:
 
     @property
     def name(self) -> str:
+        """Family and kind: "gemm bf16-bf16-bf16"."""
         return f"{self.grid.family} {kind(self.labels)}"
 
 
@@ -151,7 +152,8 @@ def growing(who: Asked, of: Kernels) -> Iterator[Broken]:
 def grown(
     who: Asked, what: str, axis: str, position: int, found: Times, where: Bools, at: Mapping[str, Array]
 ) -> Iterator[Broken]:
-    """The worst fall from a point to the next, the second or the third along one axis of a grid."""
+    """The worst fall of time from a point to the next, the second or the third along one axis of a grid, with all points compared
+    and broken; nothing where none falls."""
     worst: Broken | None = None
     points = count = 0
     for lag in range(1, min(4, found.seconds.shape[position])):
@@ -262,7 +264,7 @@ Priced = Callable[[str, str], Kernels | None]  # (device, format) -> its kernels
 
 
 def judged(who: Asked, formats: Iterable[str], priced: Priced) -> Iterator[Broken]:
-    """What breaks a law of kernels on one grid."""
+    """What breaks a law on one grid, in every format. `priced`: (device, format) -> its kernels, None where there are none."""
     every = {name: found for name in formats if (found := priced(who.device, name)) is not None}
     yield from narrower(who, every)
     yield from twins(who, every)

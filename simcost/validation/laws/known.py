@@ -24,7 +24,7 @@ class Known:
     why: str
 
     def holds(self, one: Broken) -> bool:
-        """Whether it explains a breach."""
+        """Whether this entry explains a breach."""
         patterns = ((self.law, one.law), (self.device, one.device), (self.engine, one.engine), (self.what, one.what))
         return one.beyond <= self.most and all(re.fullmatch(pattern, text) for pattern, text in patterns)
 
@@ -104,5 +104,5 @@ KNOWN = (
 
 
 def explained(one: Broken) -> Broken:
-    """With its written reason, where there is one."""
+    """The breach with its written reason, where there is one; else as it is."""
     return replace(one, why=next((known.why for known in KNOWN if known.holds(one)), ""))

@@ -46,13 +46,15 @@ class Question:
 
     @property
     def name(self) -> str:
+        """In words: "decode llama-3.1-8b fp8"."""
         return f"{'decode' if self.decode else 'prefill'} {self.model} {self.weights}"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """Times of a question [tp, batch, context or isl]; `large`: share of the time of its products that calls above 20 us take;
-    `kept`: weights and caches that one rank must read, in seconds at the bandwidth (dense models alone)."""
+    `kept`: the weights that one rank must read in decode, without the embedding, in seconds at the bandwidth; 0 for other than
+    dense models without windows."""
 
     question: Question
     times: Times
@@ -62,11 +64,12 @@ class Answer:
 
 
 def questions(models: Sequence[str] = MODELS, formats: Sequence[str] = FORMATS) -> list[Question]:
+    """Decode and prefill of every model in every format."""
     return [Question(model, decode, weights) for model in models for decode in (True, False) for weights in formats]
 
 
 def ask(who: Asked, one: Question, axes: Mapping[str, Sequence[int]] | None = None) -> Answer | None:
-    """The answer on the whole grid; None where the device cannot."""
+    """The answer on the whole grid of `axes` (default: DECODE or PREFILL); None where the question cannot be answered."""
     chosen = axes or (DECODE if one.decode else PREFILL)
     sets: dict[str, Any] = {
         "plan.weight_dtype": one.weights, "plan.mla_form": "absorbed" if one.decode else "expanded", "engine": who.engine,
@@ -101,7 +104,7 @@ def _large(found: step.Step, shape: tuple[int, ...]) -> Array:
 
 
 def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
-    """Weights and cache of a decode step of a dense model, at the bandwidth: nothing keeps them in a cache from step to step. [s]"""
+    """Weights of a decode step of a dense model, without the embedding, at the bandwidth: no L2 keeps them from step to step. [s]"""
     w = found.workload
     every = [block for _, layer in w.model.stacks for block in layer]
     if not w.phase.decode or any(
@@ -114,7 +117,7 @@ def _kept(found: step.Step, shape: tuple[int, ...]) -> Array:
 
 
 def judged(who: Asked, every: Mapping[Question, Answer], old: Mapping[Question, Answer]) -> Iterator[Broken]:
-    """What a device's answers break. `old`: those of the part before it."""
+    """What a device's answers (`every`) break of the laws of whole steps. `old`: answers of the part before it."""
     for one, answer in every.items():
         where = np.ones(answer.times.seconds.shape, bool)
         for position, axis in enumerate(answer.at):

@@ -27,11 +27,12 @@ class Times:
     spread: Mapping[str, Array]
 
     def take(self, index: tuple[slice | Index, ...]) -> Times:
+        """The times at an index of the grid."""
         return Times(self.seconds[index], self.light[index], {key: value[index] for key, value in self.spread.items()})
 
     @property
     def sigma(self) -> Array:
-        """Of the log of the seconds."""
+        """Sigma of the log of the seconds. [grid]"""
         total = np.zeros(self.seconds.shape)
         for value in self.spread.values():
             total = total + np.square(value)
@@ -80,7 +81,7 @@ class Broken:
 
     @property
     def row(self) -> Row:
-        """As a line of a table."""
+        """The breach as a line of a table, intervals in columns of their own."""
         found: Row = {
             name: getattr(self, name) for name in ("law", "device", "engine", "what", "points", "broken", "at")
         }
