@@ -15,7 +15,8 @@ from simcost.errors import SpecError
 from simcost.measure.machine import cpu_profile
 from simcost.measure.session import kernels, layers, session
 from simcost.measure.session.event import Event
-from simcost.measure.session.quality import moved, sound, together
+from simcost.measure.session.quality import sound, together
+from simcost.measure.timing.cpu import moved
 
 ROOT = Path(__file__).parents[2]
 RECORD = 'schema = 1\nkind = "measured"\ntitle = "t"\n'

@@ -14,7 +14,7 @@ from simcost.measure.kernels.kernel import Kernel, builder
 from simcost.measure.points.design import Rates
 from simcost.measure.points.point import Kind, Point, kind_of
 from simcost.measure.timing.buffers import Bench
-from simcost.measure.timing.cpu import Timing, timed
+from simcost.measure.timing.cpu import Timing, moved, timed
 from simcost.units import parse
 
 EVERY = 50  # visits between two looks at the sentinel
@@ -46,9 +46,10 @@ def rates(bench: Bench) -> Rates:
         point = Point(kind_of("gemm", x=x, w=x, compute=name), (1.0, side, side, side))
         found[name] = float(point.op.work().flops) / _seconds(point, bench)
     copy = _copy(bench)
-    fastest = max(found.values(), default=float(copy.op.work().bytes) / _seconds(copy, bench))
+    bytes_per_s = float(copy.op.work().bytes) / _seconds(copy, bench)
+    fastest = max(found.values(), default=bytes_per_s)  # an operation a byte at least
     narrow = {"fp8": fastest, "fp4": fastest}  # at least; a guess errs on the slow side
-    return Rates({**narrow, **found}, float(copy.op.work().bytes) / _seconds(copy, bench))
+    return Rates({**narrow, **found}, bytes_per_s)
 
 
 def _copy(bench: Bench) -> Point:
@@ -73,15 +74,14 @@ class Sentinel:
     def look(self) -> str:
         """Times product and copy once more; "" when it worked, else why not. A run that has filled the memory gives it back
         first."""
-        for last in (False, True):
+        for _ in range(2):
             try:
                 self._look()
                 return ""
             except torch.OutOfMemoryError:
-                if last:
-                    return "no memory for the sentinel"
+                pass
             self.bench.release()  # outside of the handler, which keeps the tensors of the failed try alive
-        return ""
+        return "no memory for the sentinel"
 
     def _look(self) -> None:
         side = 8192.0 if self.bench.cuda else 384.0
@@ -95,12 +95,7 @@ class Sentinel:
     def moved(self, share: float) -> float:
         """The largest deviation from the median, relative, of the product or the copy, within which `share` of the looks lie;
         1.0: the worst look."""
-        worst = 0.0
-        for times in (self.product, self.copy):
-            middle = sorted(times)[len(times) // 2] if times else 1.0
-            strayed = sorted(abs(t / middle - 1.0) for t in times) or [0.0]
-            worst = max(worst, strayed[min(int(share * len(strayed)), len(strayed) - 1)])
-        return worst
+        return max(moved(self.product, share), moved(self.copy, share))
 
     @property
     def drift(self) -> float:

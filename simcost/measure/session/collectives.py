@@ -30,7 +30,8 @@ from simcost.measure.machine.torch import need_torch
 from simcost.measure.points.folder import Folder
 from simcost.measure.session import link_profile, session
 from simcost.measure.session.event import Event
-from simcost.measure.session.quality import moved, quality, sound
+from simcost.measure.session.quality import quality, sound
+from simcost.measure.timing.cpu import moved
 from simcost.units import parse, show
 
 OPS = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p")

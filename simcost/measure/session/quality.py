@@ -62,15 +62,6 @@ def _kinds(value: Any) -> bool:
     )
 
 
-def moved(times: Sequence[float], share: float) -> float:
-    """Relative deviation from their median within which `share` of the times of one fixed thing lie; 1.0: the worst."""
-    if not times:
-        return 0.0
-    middle = sorted(times)[len(times) // 2]
-    strayed = sorted(abs(t / middle - 1.0) for t in times)
-    return strayed[min(int(share * len(strayed)), len(strayed) - 1)]
-
-
 def looks(before: Mapping[str, Any], where: str = "run.toml") -> tuple[list[float], list[float]]:
     """What the sentinel saw in earlier sessions: (products, copies). [s] Raises SpecError for times that are no positive numbers."""
     product, copy = (before.get(f"sentinel_{what}_s", []) for what in ("product", "copy"))

@@ -122,3 +122,12 @@ def _warmed(calls: Sequence[Call], target_s: float, clock: Clock) -> float:
         if best > _LONG * target_s:
             break
     return best
+
+
+def moved(times: Sequence[float], share: float) -> float:
+    """Relative deviation from their median within which `share` of the times of one fixed thing lie; 1.0: the worst."""
+    if not times:
+        return 0.0
+    middle = sorted(times)[len(times) // 2]
+    strayed = sorted(abs(t / middle - 1.0) for t in times)
+    return strayed[min(int(share * len(strayed)), len(strayed) - 1)]

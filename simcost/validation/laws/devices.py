@@ -34,12 +34,10 @@ def link_bandwidth(device: Device) -> float:
 
 
 def largest_group(device: Device) -> float:
-    """GPUs of the largest group that the profile's links join: inf with a network, else those of one scale-up domain, 1 where its
-    size is not stated."""
+    """GPUs of the largest group that the profile's links join: inf with a network or where a scale-up domain has no stated size, else those of
+    the domain; 1 without links."""
     if device.scaleout is not None:
         return np.inf
-    return (
-        1.0
-        if device.scaleup is None or device.scaleup.domain is None
-        else float(np.max(np.asarray(device.scaleup.domain)))
-    )
+    if device.scaleup is None:
+        return 1.0
+    return np.inf if device.scaleup.domain is None else float(np.max(np.asarray(device.scaleup.domain)))
