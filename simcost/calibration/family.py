@@ -23,7 +23,9 @@ Numbers = Mapping[str, Num]
 
 
 class Family(Protocol):
-    """A module: COLUMNS and WORDS say what its rows are; NUMBERS and LABELS are their names."""
+    """A module: COLUMNS and WORDS say what its rows are; NUMBERS and LABELS are their names. Optional: SIZES, names of the sizes in its terms;
+    LADDERS, numbers along which time does not fall; EXACT; OTHERWISE; EFFICIENCY, the profile's assumption by which another device's rows are
+    carried over; STAND_IN, sigma of the log that a related kind adds; WIRE, True where rows are of links."""
 
     COLUMNS: Mapping[str, Column]
     WORDS: Mapping[str, Word]

@@ -11,7 +11,7 @@ import numpy as np
 
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
-from simcost.calibration.light import LINKS, row_light
+from simcost.calibration.light import on_wire, row_light
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows, row_file, written
 from simcost.calibration.score import Score, joined, scored
@@ -80,7 +80,7 @@ def choose(candidate: Candidate, device: Device, count: int = ROWS, judged: bool
     terms, points = row_terms(family, rows, candidate.labels, device)
     cache = 0.0 if device.l2 is None else float(np.max(device.l2))
     too_fast = terms.compute_s > MARGIN * rows.seconds
-    if candidate.family not in LINKS:
+    if not on_wire(candidate.family):
         too_fast = too_fast | ((terms.memory_s > MARGIN * rows.seconds) & (terms.bytes > 2.0 * cache))
     too_fast = too_fast & (not judged)
     beyond = int(np.sum(too_fast))

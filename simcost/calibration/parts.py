@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, cast
 
 import numpy as np
 
+from simcost.calibration.family import families
 from simcost.num import Array
 
-FAMILIES = ("experts", "collective")
+
+def has_parts(family: str) -> bool:
+    """Whether rows of a family belong to parts."""
+    return hasattr(families()[family], "part")
 
 
 def part_of(family: str, numbers: Mapping[str, Array]) -> Array:
     """[rows]: a number for the part that each row belongs to; one for all where a family has no parts."""
-    if family == "collective":
-        return numbers["group"]
-    if family == "experts":
-        top_k = np.round(numbers["copies"] / numbers["tokens"], 6)
-        # Irrational weights: no two models of whole numbers meet.
-        return np.asarray(numbers["hidden"] * np.sqrt(2.0) + numbers["experts"] * np.sqrt(3.0) + top_k * np.sqrt(5.0))
+    if has_parts(family):
+        return np.asarray(cast(Any, families()[family]).part(numbers))
     return np.zeros(len(next(iter(numbers.values()))))

@@ -25,7 +25,7 @@ from simcost.calibration.curves.curve import Curve
 from simcost.calibration.curves.one_thread import one_thread
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
-from simcost.calibration.light import LINKS
+from simcost.calibration.light import on_wire
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
@@ -36,12 +36,9 @@ from simcost.num import Array, Num
 from simcost.provenance import Basis
 
 _VERSION = b"31"  # of the fitting code: raise it when the same rows give another curve
-# Sigma of the log of a related kind of the same device, by family: P90 of |log error| over 1.645, tables of all devices together
-# (docs/validation/stand-ins.md); collectives have too few.
-KIND = {
-    "gemm": 0.38, "attention_prefill": 0.30, "attention_decode": 0.40, "experts": 0.40, "collective": 0.69, "exchange": 0.27,
-}  # fmt: skip
-OTHER = 0.5  # families without a related kind among the shipped rows: as bad as the middle of those above
+# Sigma of the log of a related kind of the same device is a family's STAND_IN: P90 of |log error| over 1.645, tables of all devices together
+# (docs/validation/stand-ins.md); collectives have too few. Families without a related kind among the shipped rows: as bad as their middle.
+OTHER = 0.5
 LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 
@@ -95,27 +92,20 @@ class Found:
 
 def kind_spread(name: str) -> float:
     """Sigma of the log that another kind of a family adds where it stands in."""
-    return KIND.get(name, OTHER)
-
-
-_REACHED = {
-    "gemm": "gemm_efficiency", "batched_gemm": "gemm_efficiency", "gemm_variant": "gemm_efficiency",
-    "grouped_gemm": "gemm_efficiency", "grouped_weight_grad": "gemm_efficiency", "experts": "gemm_efficiency",
-    "attention_prefill": "attention_efficiency", "attention_decode": "attention_efficiency",
-    "attention_backward": "attention_efficiency",
-}  # fmt: skip
+    return float(getattr(families()[name], "STAND_IN", OTHER))
 
 
 def reached(name: str, theirs: Device, mine: Device) -> tuple[float, float]:
     """(compute, memory): the efficiencies that one profile states over those of another, for a family of kernels. What is
     known of a device before any row says how far another's utilisation carries. Links: 1, their rows are too few."""
-    if name in (*LINKS, "p2p"):
+    if on_wire(name):
         return 1.0, 1.0
 
     def ratio(key: str) -> float:
         return float(np.max(np.asarray(theirs.assumption(key)))) / float(np.max(np.asarray(mine.assumption(key))))
 
-    return ratio(_REACHED[name]) if name in _REACHED else 1.0, ratio("memory_efficiency")
+    key = getattr(families()[name], "EFFICIENCY", "")
+    return ratio(key) if key else 1.0, ratio("memory_efficiency")
 
 
 class Store:

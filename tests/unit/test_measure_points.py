@@ -22,8 +22,9 @@ from simcost.hardware import load as hardware
 from simcost.measure.kernels import grouped
 from simcost.measure.machine.target import Target
 from simcost.measure.points import anchors, design, kinds, sobol
+from simcost.measure.points.kernel_class import kernel_classes, said
 from simcost.measure.points.point import Kind, Point, alternated, interleaved, kind_of, unique
-from simcost.measure.points.rounding import RULES, loaded, realised, row_width
+from simcost.measure.points.rounding import loaded, realised, row_width
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.torch_layers import choice
 from simcost.num import every
@@ -135,11 +136,11 @@ def test_a_kind_gets_its_share_and_training_waits_for_longer_runs():
     assert quick[main] == 24
     assert standard[main] == 80
     assert standard[kind_of("gemm", x="fp32", w="fp32", compute="fp32")] == 40
-    assert not [one for one in quick if one.family in kinds.TRAINING]
+    assert not [one for one in quick if said(one.family, "TRAINING", False)]
     assert min(quick.values()) > judge.LEAST
     assert min(standard.values()) > store.LEAST  # fewer rows make no curve
     assert min(standard[one] for one in standard if "fp32" not in one.name) > judge.LEAST
-    assert {one.family for one in standard} == set(RULES)
+    assert {one.family for one in standard} == set(kernel_classes())
     assert not [one for one in standard if "fp8" in one.name]
     narrow = {one.name for one in kinds.kinds(CUDA, "standard") if one.family in ("gemm", "gemm_variant")}
     assert {

@@ -17,6 +17,7 @@ NUMBERS = prefill.NUMBERS
 LABELS = tuple(WORDS)
 SIZES = prefill.SIZES
 LENGTHS = None
+EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over
 
 relatives = prefill.alike
 terms = prefill.terms

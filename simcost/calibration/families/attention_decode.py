@@ -25,6 +25,8 @@ LABELS = prefill.LABELS
 LADDERS = ("batch", "past")
 SIZES = ("kv_heads_of_batch", "keys")
 LENGTHS = None
+STAND_IN = 0.40
+EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over
 
 # Heads times queries that one pass over the latents serves: the most that rows have. Absorbed prefills on H200 and H100 (SGLang's
 # FlashAttention 3, docs/theory/mla.md) take 9 and 11 % less than this says in the middle, and 23 and 34 % less than with 64.

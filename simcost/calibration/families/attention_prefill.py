@@ -45,6 +45,8 @@ LABELS = tuple(WORDS)
 LADDERS = ("batch", "q_len")
 SIZES = ("keys", "query_rows", "d_qk")
 LENGTHS = None
+STAND_IN = 0.30
+EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

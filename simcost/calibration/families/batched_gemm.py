@@ -15,6 +15,7 @@ LABELS = gemm.LABELS
 SIZES = gemm.SIZES
 LADDERS = gemm.LADDERS
 LENGTHS = None
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 
 op = gemm.op
 relatives = gemm.relatives

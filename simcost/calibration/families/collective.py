@@ -11,7 +11,7 @@ from simcost.calibration.columns import Column, Word
 from simcost.calibration.family import Labels, Numbers
 from simcost.calibration.form import Terms
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num
+from simcost.num import Array, Mask, Num
 from simcost.ops.collective import Collective, Kind
 from simcost.ops.work import Op
 
@@ -27,6 +27,8 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("bytes",)
 LENGTHS = None
+STAND_IN = 0.69
+WIRE = True
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_all": 1.0, "p2p": 1.0}
 
 
@@ -83,3 +85,8 @@ GROUP = 1  # which feature is the log of the group
 def site(op: Op) -> tuple[Num, ...]:
     assert isinstance(op, Collective)
     return (op.group, np.log(op.payload))
+
+
+def part(numbers: Mapping[str, Array]) -> Array:
+    """The size of the group."""
+    return numbers["group"]

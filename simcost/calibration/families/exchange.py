@@ -37,6 +37,8 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("tokens",)
 LENGTHS = None
+STAND_IN = 0.27
+WIRE = True
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

@@ -14,7 +14,7 @@ from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num
+from simcost.num import Array, Mask, Num
 from simcost.ops.fused import Fused
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.permute import Permute
@@ -36,6 +36,8 @@ LABELS = tuple(WORDS)
 LADDERS = ("tokens",)
 SIZES = ("rows_per_expert", "hidden", "width")
 LENGTHS = None
+STAND_IN = 0.40
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
 
 
@@ -123,3 +125,10 @@ def site(op: Op) -> tuple[Num, ...]:
     up, down = _gemms(op)
     tokens = _permute(op).tokens
     return (up.rows / tokens, up.held, up.k, down.k, np.log(tokens))
+
+
+def part(numbers: Mapping[str, Array]) -> Array:
+    """The model of a row: its widths, experts and top-k, as one number."""
+    top_k = np.round(numbers["copies"] / numbers["tokens"], 6)
+    # Irrational weights: no two models of whole numbers meet.
+    return np.asarray(numbers["hidden"] * np.sqrt(2.0) + numbers["experts"] * np.sqrt(3.0) + top_k * np.sqrt(5.0))

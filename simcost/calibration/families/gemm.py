@@ -33,6 +33,8 @@ LADDERS = ("m",)  # time does not fall along them
 SIZES = ("m", "n", "k")
 # batch, m, n, k, m·n, padding, tiling: geometric means over A100, H100, B200, GB200 and B300 (from 1,300 rows a format).
 LENGTHS = (2.5, 3.1, 4.0, 2.6, 6.0, 2.8, 3.5)
+STAND_IN = 0.38
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

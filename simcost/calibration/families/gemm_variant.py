@@ -22,6 +22,7 @@ NUMBERS = gemm.NUMBERS
 LABELS = tuple(WORDS)
 SIZES = gemm.SIZES
 LENGTHS = None
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 
 numbers = gemm.numbers
 terms = gemm.terms

@@ -33,6 +33,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
 
 

@@ -27,6 +27,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
+EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:

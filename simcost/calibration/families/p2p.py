@@ -18,6 +18,7 @@ WORDS = {"backend": Word("library that moved it: nccl, gloo", ())}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LENGTHS = None
+WIRE = True
 
 terms = collective.terms
 features = collective.features

@@ -13,7 +13,7 @@ import numpy as np
 
 from simcost.calibration.distinct import hashed
 from simcost.calibration.family import Labels, families, kind
-from simcost.calibration.light import LINKS
+from simcost.calibration.light import on_wire
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.calibration.tables import LARGE, UNSCALED
@@ -136,7 +136,7 @@ def evidence(
     drawn = np.zeros(len(rows)) if variant is None else variant
     key = hashed([*rows.numbers.values(), drawn])
     compute, memory = np.asarray(terms.compute_s), np.asarray(terms.memory_s) + np.asarray(terms.serial_s)
-    if family in LINKS:
+    if on_wire(family):
         memory = np.asarray(terms.memory_s)  # hops are no light
     return Evidence(
         device, family, labels, engine, version, rows, drawn, compute, memory, np.asarray(terms.bytes), key, {},

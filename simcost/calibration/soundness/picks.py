@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.parts import FAMILIES, part_of
+from simcost.calibration.parts import has_parts, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
 from simcost.calibration.soundness.verdicts import Verdict, enough
 from simcost.hardware.engines import ANY, LIBRARIES, version_order
@@ -102,7 +102,7 @@ class _Rule:
             table = self._own(sibling, family, which, engine)
             if table is not None:
                 found.append((table, f"{how}, of the {sibling}"))
-        return found if family in FAMILIES else found[:1]
+        return found if has_parts(family) else found[:1]
 
     def _siblings(self, device: str) -> list[str]:
         """Those of the same NVLink domain first: an all-reduce over trays is none inside a box."""
@@ -119,7 +119,7 @@ class _Rule:
     def _filled(self, tables: tuple[Evidence, ...], device: str) -> tuple[Evidence, ...]:
         """The first, and at most two others that hold layers or groups which it lacks."""
         first, *others = tables
-        if first.family not in FAMILIES:
+        if not has_parts(first.family):
             return (first,)
         domain = self._domain(device)
         kept, known = [first], set(parts(first).tolist())

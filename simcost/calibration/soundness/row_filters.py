@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from simcost.calibration.distinct import hashed
-from simcost.calibration.light import LINKS
+from simcost.calibration.light import on_wire
 from simcost.calibration.soundness.evidence import TINY, Evidence, ladders, more
 from simcost.num import Array, Bools, Index
 
@@ -34,7 +34,7 @@ def filtered(table: Evidence) -> Evidence:
 
 def too_fast(table: Evidence) -> Bools:
     """Rows that are faster than the datasheet allows: their bytes fit no cache, or arithmetic bounds them. [rows]"""
-    if table.family in LINKS:  # of all that a rank sends nothing stays in a cache
+    if on_wire(table.family):  # of all that a rank sends nothing stays in a cache
         return np.asarray(table.rows.seconds < FASTER * table.light_s)
     bounded = table.beyond_l2 | table.of("compute")
     return np.asarray((table.ratio < FASTER) & bounded & (table.light_s > TINY))

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.light import LINKS
+from simcost.calibration.light import on_wire
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
 from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
@@ -119,7 +119,7 @@ def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
 
 
 def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
-    if table.family in LINKS:
+    if on_wire(table.family):
         return
     start = _start(table)
     others = [_start(one) for one in tables.rivals(table)]

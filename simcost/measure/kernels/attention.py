@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel, Unsupported, no_context
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import whole
+from simcost.measure.points.sobol import log_between, one_of
 from simcost.measure.timing.buffers import SPREAD, Bench, error, some, tolerance
 from simcost.measure.timing.cpu import Call
 from simcost.ops.attention_core import AttentionCore
@@ -169,3 +174,40 @@ def _type(s: Shape) -> torch.dtype:
     from simcost.measure.timing.buffers import TYPES
 
     return TYPES[s.name]
+
+
+_WIDTHS = (64, 128, 128, 256)  # of a head
+
+
+def cores(layouts: Mapping[str, float], format_: str, target: Target, **more: str) -> list[Wanted]:
+    """Kinds of cores in the formats of a step: layout -> share; `more`: further labels."""
+    x = of_a_step(format_, target)
+    if x is None:
+        return []
+    return [({"x": x, "kv": x, "compute": x, "layout": name, **more}, share) for name, share in layouts.items()]
+
+
+def heads_and_widths(kind: Kind, u: Unit) -> dict[str, float]:
+    """Heads and widths: grouped queries, or the two forms of MLA with DeepSeek's widths."""
+    layout = kind.table["layout"]
+    if layout in ("gqa", "window"):
+        kv, width = log_between(u[0], 1.0, 16.0), float(one_of(u[2], _WIDTHS))
+        kv = float(round(kv))
+        return {"kv_heads": kv, "heads": kv * round(log_between(u[1], 1.0, 12.0)), "d_qk": width, "d_v": width}
+    heads = float(round(log_between(u[0], 8.0, 128.0)))
+    if layout == "latent":
+        return {"kv_heads": 1.0, "heads": heads, "d_qk": 576.0, "d_v": 512.0}
+    return {"kv_heads": heads, "heads": heads, "d_qk": 192.0, "d_v": 128.0}
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[int, ...] | None:
+    """Whole heads of whole groups. A window that hides nothing is none; None where that makes it the kernel of another kind."""
+    heads, kv = whole(x["heads"]), whole(x["kv_heads"])
+    q, past, window = whole(x["q_len"]), round(x["past"]), round(x["window"])
+    if window >= past + q:
+        window = 0  # nothing is hidden
+    if window and q == 1:
+        past, window = window - 1, 0  # one query sees only the window: the same kernel over fewer keys
+    if kind.table["layout"] == "window" and not window:
+        return None  # it is the kernel of another kind
+    return whole(x["batch"]), q, past, math.ceil(heads / kv) * kv, kv, whole(x["d_qk"], 8), whole(x["d_v"], 8), window

@@ -3,18 +3,26 @@ stream when it goes forward, so a graph cannot hold it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
 from simcost.measure import torch_ops as ops
-from simcost.measure.kernels.attention import Shape, pinned, shape, tensors
+from simcost.measure.kernels import attention_prefill
+from simcost.measure.kernels.attention import Shape, cores, pinned, shape, tensors
+from simcost.measure.kernels.attention import rounded as rounded
 from simcost.measure.kernels.kernel import Kernel, Unsupported
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Unit, Wanted
+from simcost.measure.points.point import Kind
+from simcost.measure.points.sobol import log_between
 from simcost.measure.timing.buffers import SPREAD, Bench, error, tolerance
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.work import Op
 
 Tensor = torch.Tensor
+TRAINING = True
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -60,3 +68,17 @@ def _exact(s: Shape, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     if s.q_len > 1:
         scores = scores + ops.lower_right(s.q_len, s.keys, q.device, torch.float64)
     return torch.softmax(scores, -1) @ v
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """Grouped queries alone."""
+    return cores({"gqa": 0.4}, format_, target)
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Prompts of training: shorter, nothing cached."""
+    return {
+        **attention_prefill.draw(kind, u, large),
+        "past": 0.0,
+        "q_len": log_between(u[3], 16.0, 8192.0 if large else 1024.0),
+    }

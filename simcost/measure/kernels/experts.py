@@ -7,6 +7,7 @@ the products; here each is a kernel of its own, as in plain torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
@@ -16,11 +17,17 @@ from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import grouped
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.quantise import cast_groups
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, by_blocks, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import loaded, step_of, whole
+from simcost.measure.points.sobol import SKEWS, log_between, one_of
 from simcost.measure.timing.buffers import Bench, error, rows_of, tolerance
 from simcost.ops.work import Op
 
 Tensor = torch.Tensor
 _TOKENS = 8  # what a check looks at
+STAGES = {"": 1}
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -91,3 +98,40 @@ class _Layer:
                 a = ops.activation(h.unsqueeze(0), self.gated)
                 want[token] += gates[token, slot].double() * (a @ self.down.expert(e).t())[0]
         return error(out, want)
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """Gated experts in the formats of a step, and in fp8 with block scales by our own kernel."""
+    x = of_a_step(format_, target)
+    found: list[Wanted] = [] if x is None else [({"x": x, "w": x, "compute": x, "gated": "gated"}, 1.0)]
+    if by_blocks(format_, target):
+        found.append(({"x": "bf16", "w": "fp8_block", "compute": "fp8_block", "gated": "gated"}, 1.6))
+    return found
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Layers of 8 to 256 experts at four skews."""
+    tokens = log_between(u[0], 1.0, 8192.0 if large else 1024.0)
+    experts = round(log_between(u[1], 8.0, 256.0 if large else 64.0))
+    top_k = round(log_between(u[2], 1.0, 8.0))
+    drawn = 1.0 - (1.0 - min(top_k / experts, 1.0)) ** max(round(tokens), 1)
+    touched = max(drawn * experts, 1.0)
+    return {
+        "tokens": tokens, "copies": round(tokens) * top_k, "experts": experts, "touched": touched,
+        "hidden": log_between(u[3], 512.0, 8192.0 if large else 2048.0),
+        "width": log_between(u[4], 128.0, 8192.0 if large else 1024.0), "load": one_of(u[5], SKEWS) * experts / touched,
+    }  # fmt: skip
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[float, ...] | None:
+    """Whole tokens and experts; the load that so many rows give."""
+    tokens, experts = whole(x["tokens"]), whole(x["experts"])
+    top_k = min(whole(x["copies"] / tokens), experts)
+    copies = tokens * top_k
+    touched = min(max(whole(x["touched"]), top_k), experts, copies)
+    counts = loaded(copies, touched, experts, x["load"], tokens)
+    step = step_of(kind)
+    return (
+        tokens, copies, touched, experts, whole(x["hidden"], step), whole(x["width"], step),
+        max(counts) * experts / copies,
+    )  # fmt: skip

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from simcost.measure.kernels import grouped
+from simcost.measure.kernels import experts, grouped
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, by_blocks, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import loaded, step_of, whole
 from simcost.measure.timing.buffers import Bench, tolerance
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import Op
+
+STAGES = {"": 3}
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -36,3 +43,30 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         [partial(w.apply, x, ends) for x, w in sets], wrong, tolerance(name), sets[0][1].backend,
         expects=grouped.FAST if grouped.fast(bench.device, name) else "", graph=grouped.capturable(bench.device, name),
     )  # fmt: skip
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """In the formats of a step, and in fp8 with block scales by our own kernel."""
+    x = of_a_step(format_, target)
+    found: list[Wanted] = [] if x is None else [({"x": x, "w": x, "compute": x}, 1.0)]
+    if by_blocks(format_, target):
+        found.append(({"x": "fp8_block", "w": "fp8_block", "compute": "fp8_block"}, 1.6))
+    return found
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Either product of a layer of experts."""
+    x = experts.draw(kind, u, large)
+    n, k = (x["width"], x["hidden"]) if u[6] < 0.5 else (x["hidden"], x["width"])
+    return {
+        "rows": max(x["copies"], 1.0), "touched": x["touched"], "experts": x["experts"], "n": n, "k": k, "load": x["load"]
+    }  # fmt: skip
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[float, ...]:
+    """Whole rows and experts; the load that so many rows give."""
+    rows, experts = whole(x["rows"]), whole(x["experts"])
+    touched = min(whole(x["touched"]), experts, rows)
+    counts = loaded(rows, touched, experts, x["load"], rows)
+    step = step_of(kind)
+    return rows, touched, experts, whole(x["n"], step), whole(x["k"], step), max(counts) * experts / rows

@@ -7,12 +7,18 @@ from functools import partial
 import torch
 
 from simcost.measure.kernels import grouped
+from simcost.measure.kernels.grouped_gemm import draw as draw
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Wanted, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import whole
 from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.ops.grouped_gemm import GroupedWeightGrad
 from simcost.ops.work import Op
 
 _STEP = 8  # rows of an expert: kernels want parts that start at multiples of 16 bytes
+TRAINING = True
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -38,3 +44,16 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         expects=grouped.FAST if grouped.fast(bench.device, name) else "",
         graph=grouped.capturable(bench.device, name),
     )  # fmt: skip
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """In the formats of a step."""
+    x = of_a_step(format_, target)
+    return [] if x is None else [({"x": x, "out": x, "compute": x}, 0.4)]
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[int, ...]:
+    """Rows of an expert in multiples of eight."""
+    rows = whole(x["rows"], 8)
+    touched = min(whole(x["touched"]), max(rows // 8, 1))
+    return rows, touched, whole(x["n"], 8), whole(x["k"], 8)

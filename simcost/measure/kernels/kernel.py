@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from simcost.errors import SimcostError
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.timing.cpu import Call
 from simcost.ops.work import Op
+from simcost.registry import discover
 
 
 class Unsupported(SimcostError):
@@ -48,4 +48,4 @@ class Builder(Protocol):
 
 def builder(family: str) -> Builder:
     """The module that builds kernels of a family. Raises ModuleNotFoundError for a family that has none."""
-    return cast(Builder, importlib.import_module(f"simcost.measure.kernels.{family}"))
+    return cast(Builder, discover("simcost.measure.kernels")[family])

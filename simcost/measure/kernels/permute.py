@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
 from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import whole
+from simcost.measure.points.sobol import log_between
 from simcost.measure.timing.buffers import TYPES, Bench, error, some, tolerance
 from simcost.ops.permute import Permute
 from simcost.ops.work import Op
 
 Tensor = torch.Tensor
+LIGHT = True
+STAGES = {"": 3}
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -50,3 +58,27 @@ def _combine(tokens: int, rows: int, width: int, name: str, bench: Bench, copies
         return error(calls[0]()[t], (mine * gates[t].unsqueeze(-1).double()).sum(1))
 
     return Kernel(calls, wrong, tolerance(name), "index_select + weighted sum")
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """Both ways in the formats of a step; to the experts in fp8 too."""
+    if format_ in ("fp8", "fp8_block"):
+        return [({"what": "permute", "x": format_}, 0.5)]
+    x = of_a_step(format_, target)
+    return [] if x is None else [({"what": what, "x": x}, 0.25) for what in ("permute", "combine")]
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Tokens, one to eight copies of each, and their width."""
+    tokens = round(log_between(u[0], 1.0, 8192.0 if large else 2048.0))
+    return {
+        "tokens": tokens,
+        "copies": tokens * round(log_between(u[1], 1.0, 8.0)),
+        "width": log_between(u[2], 512.0, 8192.0),
+    }
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[int, ...]:
+    """Whole copies of every token."""
+    tokens = whole(x["tokens"])
+    return tokens, tokens * whole(x["copies"] / tokens), whole(x["width"], 8)

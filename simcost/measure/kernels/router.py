@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 import torch
 
 from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import whole
+from simcost.measure.points.sobol import log_between
 from simcost.measure.timing.buffers import Bench, error, some, tolerance
 from simcost.ops.router import Router
 from simcost.ops.work import Op
+
+LIGHT = True
+STAGES = {"softmax": 3, "sigmoid": 4}
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -40,3 +49,25 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         return max(error(weights, want / want.sum(-1, keepdim=True)), short)
 
     return Kernel(calls, wrong, tolerance("fp32"), "torch topk")
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """Once: scores are fp32 whatever the format of the model."""
+    return [({"scoring": scoring}, 0.4) for scoring in ("softmax", "sigmoid")] if format_ == target.main else []
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Up to 512 experts, half of the large ones of sigmoid routers in groups."""
+    experts, top_k = log_between(u[1], 8.0, 512.0), log_between(u[2], 1.0, 8.0)
+    limited = kind.table["scoring"] == "sigmoid" and u[3] > 0.5 and experts > 64.0
+    groups, opened = (8.0, 4.0) if limited else (1.0, 1.0)
+    tokens = log_between(u[0], 1.0, 16384.0 if large else 4096.0)
+    return {"tokens": tokens, "experts": experts, "top_k": top_k, "groups": groups, "topk_groups": opened}
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[int, ...]:
+    """Whole groups; no more experts for a token than its groups hold."""
+    groups = whole(x["groups"])
+    experts = whole(x["experts"], groups)
+    open_groups = min(whole(x["topk_groups"]), groups)
+    return whole(x["tokens"]), experts, min(whole(x["top_k"]), experts * open_groups // groups), groups, open_groups

@@ -7,7 +7,7 @@ wrong: rope and normalisation with a residual are several operators here and one
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,11 @@ from simcost.measure import torch_ops as ops
 from simcost.measure.kernels import optimizer
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.kernels.quantise import GROUP, cast_groups, cast_tensor
-from simcost.measure.points.rounding import row_width
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, by_blocks, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import row_width, whole
+from simcost.measure.points.sobol import log_between, one_of
 from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.measure.timing.cpu import Call
 from simcost.ops.stream import Stream
@@ -27,6 +31,9 @@ Tensor = torch.Tensor
 Step = tuple[Call, Callable[[], Tensor], Callable[[], Tensor]]  # the call, its result, the result in fp64
 _HEAD = 128  # width of a head for rope and the cache
 _ROUNDING = 0.05  # three bits of mantissa leave 2 to 3 per cent
+LIGHT = True
+STAGES = {"norm": 1, "activation": 1, "rope": 2, "cache_write": 2, "residual": 2}
+_OF_A_STEP = ("norm", "rope", "activation", "residual", "cache_write", "sample", "copy")
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -146,3 +153,48 @@ _STEPS: dict[str, tuple[Callable[[Stream, Bench, int], Step], str]] = {
     "copy": (_copy, "copy_"),
     "quantise": (_quantise, "amax, divide, cast"),
 }
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """All steps in the formats of a step; the casts that feed narrow products; AdamW, whose state is fp32, once."""
+    found: list[Wanted] = []
+    for name in ("fp8", "fp8_block"):
+        if format_ == name or (name == "fp8_block" and by_blocks(format_, target)):
+            found.append(({"what": "quantise", "x": "bf16", "out": name}, 0.5))
+    x = of_a_step(format_, target)
+    if x is None:
+        return found
+    found += [({"what": what, "x": x, "out": x}, 0.25) for what in _OF_A_STEP]
+    if format_ in ("fp32", target.main):
+        found += [({"what": f"adamw_{how}", "x": "fp32", "out": "fp32"}, 0.25) for how in ("fused", "foreach")]
+    return found
+
+
+# Tensors read and written and operations an element, as the ops of simcost/blocks have them; several where they differ.
+_PASSES: Mapping[str, tuple[tuple[float, float, float], ...]] = {
+    "norm": ((1.0, 1.0, 4.0), (2.0, 2.0, 5.0), (2.0, 1.0, 5.0)),
+    "rope": ((1.0, 1.0, 3.0),),
+    "activation": ((2.0, 1.0, 5.0), (1.0, 1.0, 5.0)),
+    "residual": ((2.0, 1.0, 1.0),),
+    "cache_write": ((1.0, 1.0, 0.0),),
+    "sample": ((1.0, 0.0, 5.0),),
+    "copy": ((1.0, 1.0, 0.0),),
+    "quantise": ((1.0, 1.0, 3.0),),
+    "adamw_fused": ((4.0, 3.0, 12.0),),
+    "adamw_foreach": ((4.0, 3.0, 12.0),),
+}
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """Elements up to 32k tokens of width 8192."""
+    what = kind.table["what"]
+    options = _PASSES[what]
+    reads, writes, flops = one_of(u[1], options)
+    most = 268435456.0 if large else 16777216.0  # elements: a quarter of a billion is 32k tokens of width 8192
+    least = 2048.0 if what == "sample" else 256.0
+    return {"elements": log_between(u[0], least, most), "reads": reads, "writes": writes, "flops": flops}
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[float, ...]:
+    """Elements in multiples of 128."""
+    return whole(x["elements"], 128), x["reads"], x["writes"], x["flops"]

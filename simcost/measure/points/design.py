@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from simcost.measure.machine.target import Target
 from simcost.measure.points import order
 from simcost.measure.points.anchors import anchors, attention_gradients
+from simcost.measure.points.kernel_class import said
 from simcost.measure.points.kinds import Mode
 from simcost.measure.points.point import Kind, Point, alternated, in_turn, unique
 from simcost.measure.points.sobol import space
@@ -26,7 +27,6 @@ from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import Op
 
 _PATIENCE = 40  # off-grid points looked at for one that may be taken
-LIGHT = ("stream", "permute", "gather", "router")  # one size makes their time: layers of their own say nothing new
 _SHARE = 0.3  # of the probed rate: what an ordinary kernel reaches
 
 
@@ -95,7 +95,7 @@ def design(
         mine = by_kind[kind]
         rng.shuffle(mine)
         half = -(-count // 2)
-        if mode_name == "quick" or kind.family in LIGHT:
+        if mode_name == "quick" or said(kind.family, "LIGHT", False):
             mine = mine[: count - half]
         free = _off_grid(kind, max(half, count - len(mine)), target, mode, rates, seed)
         if not free and not mine:

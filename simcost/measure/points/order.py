@@ -9,16 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from simcost.measure.machine.target import CPU_FORMATS, Target
+from simcost.measure.points.kernel_class import said
 from simcost.measure.points.point import Kind
 
-# (family, one of its labels or "" for all) of a stage; what is named nowhere comes last.
-_STAGES: tuple[tuple[tuple[str, str], ...], ...] = (
-    (("gemm", ""), ("attention_decode", "gqa"), ("attention_prefill", "gqa")),
-    (("experts", ""), ("stream", "norm"), ("stream", "activation")),
-    (("stream", "rope"), ("stream", "cache_write"), ("stream", "residual"), ("gather", "")),
-    (("router", "softmax"), ("grouped_gemm", ""), ("permute", "")),
-    (("attention_decode", "latent"), ("attention_prefill", "mla"), ("batched_gemm", ""), ("router", "sigmoid")),
-)
+_LAST = 99
 _WIDE = ("fp16", "tf32", *CPU_FORMATS)
 
 
@@ -31,11 +25,9 @@ def stages(wanted: Iterable[Kind], target: Target) -> list[list[Kind]]:
 
 
 def _stage(kind: Kind) -> int:
-    names = kind.table.values()
-    for number, stage in enumerate(_STAGES):
-        if any(kind.family == family and label in ("", *names) for family, label in stage):
-            return number
-    return len(_STAGES)
+    """As the kernel class says; what it does not name comes last."""
+    found = said(kind.family, "STAGES", {})
+    return min((found[label] for label in ("", *kind.table.values()) if label in found), default=_LAST)
 
 
 def _format(kind: Kind, target: Target) -> int:

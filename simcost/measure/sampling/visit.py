@@ -202,8 +202,4 @@ def _unsteady(timing: Timing, how: str) -> bool:
 
 def build(point: Point, bench: Bench, copies: int) -> Kernel:
     """The kernel of a point, with `copies` calls. Raises Unsupported for a shape that no kernel here takes."""
-    from simcost.measure.kernels import gemm_variant
-
-    if point.kind.family == "gemm_variant":
-        return gemm_variant.build(point.op, bench, copies, point.kind.table["what"])
     return builder(point.kind.family).build(point.op, bench, copies)
