@@ -63,7 +63,9 @@ class Monoid(Protocol):
     """What a cost must offer to be folded."""
 
     @property
-    def seconds(self) -> Num: ...
+    def seconds(self) -> Num:
+        """Time that it takes. [s]"""
+        ...
 
     def __add__(self: C, other: C) -> C: ...
 

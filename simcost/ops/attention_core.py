@@ -55,6 +55,7 @@ class Mask:
         return context if limit is None else minimum(context, limit)
 
     def label(self) -> str:
+        """The mask in words: "causal", "full", "window W" or "chunk C"; "*" in place of an array."""
         if self.chunk is not None:
             return f"chunk {_count(self.chunk)}"
         if self.window is not None:
@@ -96,6 +97,7 @@ class AttentionCore:
 
     @property
     def peak(self) -> str:
+        """The rate of the format in which the core computes."""
         return self.compute.peak
 
     def _q_bytes(self) -> Num:
@@ -109,6 +111,8 @@ class AttentionCore:
         return self.kv.tensor_bytes(self.batch * self.mask.keys(self.q_len, self.past) * self.kv_heads * width)
 
     def work(self) -> Work:
+        """Forward: the products Q·Kᵀ and P·V over the pairs that the mask leaves; Q, K and V are read, O is written. Gradient: five products; Q, K, V, O
+        and the gradient of O are read, the gradients of Q, K and V are written. The softmax is not counted."""
         pairs = self.batch * self.heads * self.mask.pairs(self.q_len, self.past)
         if not self.gradient:
             return Work(2.0 * pairs * (self.d_qk + self.d_v), self._q_bytes() + self._kv_bytes(), self._o_bytes())
@@ -118,6 +122,7 @@ class AttentionCore:
         return Work(flops, self._q_bytes() + self._kv_bytes() + 2.0 * self._o_bytes(), grads)
 
     def coords(self) -> Coords:
+        """Sequences, queries, keys (cached and new), heads, widths, mask and formats."""
         return {
             "b": self.batch,
             "q": self.q_len,
@@ -133,10 +138,11 @@ class AttentionCore:
         }
 
     def workspace_bytes(self) -> Num:
+        """Q and O; K and V are cache. [B]"""
         return self._q_bytes() + self._o_bytes()
 
     def saved_bytes(self) -> Num:
-        # Q, K, V and O stay, and one fp32 log-sum-exp a query and head.
+        """Q, K, V, O and one fp32 log-sum-exp a query and head. [B]"""
         return self._q_bytes() + self._kv_bytes() + self._o_bytes() + 4.0 * self.batch * self.q_len * self.heads
 
     def input_grad(self) -> tuple[Op, ...]:
@@ -144,4 +150,5 @@ class AttentionCore:
         return (replace(self, gradient=INPUT),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it has no weight."""
         return ()

@@ -34,23 +34,30 @@ class Collective:
 
     @property
     def peak(self) -> str:
+        """The rate of links ("wire"): it does no arithmetic that counts."""
         return "wire"
 
     def work(self) -> Work:
+        """Zero FLOPs and bytes of memory: the cost model resolves the op to links."""
         return Work()
 
     def coords(self) -> Coords:
+        """Kind, payload [B], group and stride."""
         return {"op": self.kind, "payload_bytes": self.payload, "group": self.group, "stride": self.stride}
 
     def workspace_bytes(self) -> Num:
+        """The payload; 0 in a group of one. [B]"""
         return self.payload * (self.group > 1.0)
 
     def saved_bytes(self) -> Num:
+        """Nothing. [B]"""
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
+        """One collective with the same payload: all-gather and reduce-scatter change places, every other kind stays."""
         adjoint: dict[Kind, Kind] = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
         return (Collective(adjoint.get(self.kind, self.kind), self.payload, self.group, self.stride),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it has no weight."""
         return ()

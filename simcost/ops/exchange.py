@@ -45,12 +45,15 @@ class Exchange:
 
     @property
     def peak(self) -> str:
+        """The rate of links ("wire"): it does no arithmetic that counts."""
         return "wire"
 
     def work(self) -> Work:
+        """Zero FLOPs and bytes of memory: the cost model resolves the op to links."""
         return Work()
 
     def coords(self) -> Coords:
+        """Direction, mode, tokens of one rank, bytes of a token and group."""
         return {
             "op": self.direction,
             "mode": self.mode,
@@ -85,6 +88,7 @@ class Exchange:
         return slots * self.width_bytes * (1.0 * (self.group > 1.0))
 
     def saved_bytes(self) -> Num:
+        """Nothing. [B]"""
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
@@ -92,4 +96,5 @@ class Exchange:
         return (replace(self, direction="combine" if self.direction == "dispatch" else "dispatch"),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it has no weight."""
         return ()

@@ -31,35 +31,43 @@ class Fused:
 
     @property
     def gradient(self) -> str:
+        """The same as of the main part."""
         return self.main.gradient
 
     @property
     def peak(self) -> str:
+        """The same as of the main part."""
         return self.main.peak
 
     def work(self) -> Work:
+        """Sum over the parts; what one part writes and the next reads counts as well."""
         total = Work()
         for part in self.parts:
             total = total + part.work()
         return total
 
     def coords(self) -> Coords:
+        """Number of parts, and the coords of the main part."""
         return {"parts": float(len(self.parts)), **self.main.coords()}
 
     def workspace_bytes(self) -> Num:
+        """The largest of the parts: they run one after the other. [B]"""
         most: Num = 0.0
         for part in self.parts:
             most = maximum(most, part.workspace_bytes())
         return most
 
     def saved_bytes(self) -> Num:
+        """Sum over the parts. [B]"""
         total: Num = 0.0
         for part in self.parts:
             total = total + part.saved_bytes()
         return total
 
     def input_grad(self) -> tuple[Op, ...]:
+        """Gradients of the inputs of all parts, last part first, each a kernel of its own."""
         return tuple(grad for part in reversed(self.parts) for grad in part.input_grad())
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """Gradients of the weights of all parts, each a kernel of its own."""
         return tuple(grad for part in self.parts for grad in part.weight_grad(sums))

@@ -26,24 +26,31 @@ class Gather:
 
     @property
     def peak(self) -> str:
+        """The rate of plain arithmetic ("vector"); it has none, and only moves bytes."""
         return "vector"
 
     def work(self) -> Work:
+        """No FLOPs. The rows of the table and their ids are read, the rows are written."""
         size = self.rows * self.width
         return Work(0.0, self.w.tensor_bytes(size) + 8.0 * self.rows, self.out.tensor_bytes(size))
 
     def coords(self) -> Coords:
+        """Rows, width and the format of the table."""
         return {"rows": self.rows, "width": self.width, "dtype": self.w.name}
 
     def workspace_bytes(self) -> Num:
+        """The rows that are written, and the ids; the table is a weight. [B]"""
         return self.out.tensor_bytes(self.rows * self.width) + 8.0 * self.rows
 
     def saved_bytes(self) -> Num:
+        """The ids: they say which rows of the table get a gradient. [B]"""
         return 8.0 * self.rows
 
     def input_grad(self) -> tuple[Op, ...]:
+        """None: ids have no gradient."""
         return ()
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """A scatter-add: gradients and rows of the table are read, rows of the table are written, all in the format `out`. `sums` has no effect."""
         # Scatter-add of the row gradients: read gradient and table rows, write table rows.
         return (Stream("embedding backward", self.rows * self.width, 2.0, 1.0, 1.0, self.out, self.out),)

@@ -37,9 +37,11 @@ class Gemm:
 
     @property
     def peak(self) -> str:
+        """The rate of the format `compute`."""
         return self.compute.peak
 
     def work(self) -> Work:
+        """Each operand once. With `unpacked` the copy of the weights is written and read as well; with `adds` the output is read as well."""
         weights = self.batch * self.w.matrix_bytes(self.n, self.k)
         copy = self.batch * self.compute.matrix_bytes(self.n, self.k) if self.unpacked else 0.0
         out = self.out.tensor_bytes(self.batch * self.m * self.n)
@@ -50,13 +52,16 @@ class Gemm:
         )
 
     def coords(self) -> Coords:
+        """Batch, the three sides, and the format `compute`, with that of the weights where it is another."""
         kind = self.compute.name if self.w.name == self.compute.name else f"{self.compute.name} (w {self.w.name})"
         return {"b": self.batch, "m": self.m, "n": self.n, "k": self.k, "dtype": kind}
 
     def workspace_bytes(self) -> Num:
+        """The left operand and the output. [B]"""
         return self.x.tensor_bytes(self.batch * self.m * self.k) + self.out.tensor_bytes(self.batch * self.m * self.n)
 
     def saved_bytes(self) -> Num:
+        """The input: the weight gradient needs it. [B]"""
         return self.x.tensor_bytes(self.batch * self.m * self.k)
 
     @property
@@ -65,10 +70,12 @@ class Gemm:
         return (self.x, self.out) if self.x.bits < self.out.bits else (self.out, self.x)
 
     def input_grad(self) -> tuple[Op, ...]:
+        """dX = dY·Wᵀ: a product of the same FLOPs, with n and k swapped. dY has the narrower of the formats `x` and `out`, dX the wider."""
         dy, dx = self._gradients
         return (Gemm(self.m, self.k, self.n, dy, self.w, dx, self.compute, self.batch, self.unpacked, gradient=INPUT),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """dW = dYᵀ·X: a product [n, m] x [m, k] of the same FLOPs, in the output's format, or added to a sum in the format `sums`."""
         dy, _ = self._gradients
         out, adds = sums or self.out, sums is not None
         return (Gemm(self.n, self.k, self.m, dy, self.x, out, self.compute, self.batch, gradient=WEIGHT, adds=adds),)

@@ -36,9 +36,11 @@ class GroupedGemm:
 
     @property
     def peak(self) -> str:
+        """The rate of the format `compute`."""
         return self.compute.peak
 
     def work(self) -> Work:
+        """Input and output rows once, the weights of each touched expert once. With `unpacked` the copy of these weights is written and read as well."""
         weights = self.experts * self.w.matrix_bytes(self.n, self.k)
         copy = self.experts * self.compute.matrix_bytes(self.n, self.k) if self.unpacked else 0.0
         return Work(
@@ -48,13 +50,16 @@ class GroupedGemm:
         )
 
     def coords(self) -> Coords:
+        """Rows, touched experts, two sides, and the format `compute`, with that of the weights where it is another."""
         kind = self.compute.name if self.w.name == self.compute.name else f"{self.compute.name} (w {self.w.name})"
         return {"rows": self.rows, "experts": self.experts, "n": self.n, "k": self.k, "dtype": kind}
 
     def workspace_bytes(self) -> Num:
+        """Input and output rows. [B]"""
         return self.x.tensor_bytes(self.rows * self.k) + self.out.tensor_bytes(self.rows * self.n)
 
     def saved_bytes(self) -> Num:
+        """The input rows: the weight gradient needs them. [B]"""
         return self.x.tensor_bytes(self.rows * self.k)
 
     @property
@@ -63,10 +68,12 @@ class GroupedGemm:
         return (self.x, self.out) if self.x.bits < self.out.bits else (self.out, self.x)
 
     def input_grad(self) -> tuple[Op, ...]:
+        """dX = dY·Wᵀ of each touched expert: the same FLOPs, with n and k swapped. dY has the narrower of the formats `x` and `out`, dX the wider."""
         dy, dx = self._gradients
         return (replace(self, n=self.k, k=self.n, x=dy, out=dx, gradient=INPUT),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """One GroupedWeightGrad of the same FLOPs, in the output's format, or added to sums in the format `sums`."""
         dy, _ = self._gradients
         return (
             GroupedWeightGrad(
@@ -96,23 +103,30 @@ class GroupedWeightGrad:
 
     @property
     def peak(self) -> str:
+        """The rate of the format `compute`."""
         return self.compute.peak
 
     def work(self) -> Work:
+        """The rows of X and dY are read, one matrix an expert is written; with `adds` it is read as well."""
         out = self.experts * self.out.matrix_bytes(self.n, self.k)
         return Work(2.0 * self.rows * self.n * self.k, self.workspace_bytes() + (out if self.adds else 0.0), out)
 
     def coords(self) -> Coords:
+        """Rows, touched experts, two sides and the format `compute`."""
         return {"rows": self.rows, "experts": self.experts, "n": self.n, "k": self.k, "dtype": self.compute.name}
 
     def workspace_bytes(self) -> Num:
+        """The rows of X and dY; gradients of weights are no activations. [B]"""
         return self.x.tensor_bytes(self.rows * self.k) + self.dy.tensor_bytes(self.rows * self.n)
 
     def saved_bytes(self) -> Num:
+        """Nothing. [B]"""
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
+        """None: it is itself a gradient."""
         return ()
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it is itself a gradient."""
         return ()

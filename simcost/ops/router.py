@@ -19,6 +19,8 @@ _SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0}  # exp, sum, divide, max, subtra
 
 @dataclass(frozen=True, slots=True)
 class Router:
+    """`tokens` choose `top_k` of `experts`, from `topk_groups` of `groups` groups; `scoring`: "softmax" or "sigmoid"."""
+
     tokens: Num
     experts: Num
     top_k: Num
@@ -32,15 +34,18 @@ class Router:
 
     @property
     def peak(self) -> str:
+        """The rate of plain arithmetic ("vector"): it has no matrix products."""
         return "vector"
 
     def work(self) -> Work:
+        """Scores, group limit and picks of all tokens, as in `formula`. An fp32 logit a token and expert is read, 8 B a pick are written."""
         picks = self.top_k * self.experts * self.topk_groups / self.groups
         limit = 2.0 * self.experts + self.groups * self.topk_groups
         flops = self.tokens * (_SCORE_FLOPS[self.scoring] * self.experts + limit + picks)
         return Work(flops, 4.0 * self.tokens * self.experts, 8.0 * self.tokens * self.top_k)
 
     def coords(self) -> Coords:
+        """Tokens, experts, top_k and scoring."""
         return {
             "tokens": self.tokens,
             "experts": self.experts,
@@ -50,15 +55,19 @@ class Router:
         }
 
     def workspace_bytes(self) -> Num:
+        """Logits and picks. [B]"""
         return 4.0 * self.tokens * self.experts + 8.0 * self.tokens * self.top_k
 
     def saved_bytes(self) -> Num:
+        """One fp32 score a token and expert. [B]"""
         return 4.0 * self.tokens * self.experts
 
     def input_grad(self) -> tuple[Op, ...]:
+        """One RouterGrad: the gradient of the logits of all experts."""
         return (RouterGrad(self.tokens, self.experts),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: the router's projection is a GEMM of its own."""
         return ()
 
 
@@ -75,23 +84,30 @@ class RouterGrad:
 
     @property
     def peak(self) -> str:
+        """The rate of plain arithmetic ("vector"): it has no matrix products."""
         return "vector"
 
     def work(self) -> Work:
+        """Two fp32 tensors of tokens x experts are read, one is written; four operations an element."""
         size = self.tokens * self.experts
         return Work(4.0 * size, 8.0 * size, 4.0 * size)
 
     def coords(self) -> Coords:
+        """Tokens and experts."""
         return {"tokens": self.tokens, "experts": self.experts, "dtype": "fp32"}
 
     def workspace_bytes(self) -> Num:
+        """The three fp32 tensors of tokens x experts. [B]"""
         return 12.0 * self.tokens * self.experts
 
     def saved_bytes(self) -> Num:
+        """Nothing. [B]"""
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
+        """None: it is itself a gradient."""
         return ()
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it has no weight."""
         return ()

@@ -34,9 +34,11 @@ class Stream:
 
     @property
     def peak(self) -> str:
+        """The rate of plain arithmetic ("vector"): it has no matrix products."""
         return "vector"
 
     def work(self) -> Work:
+        """`reads` tensors in the format `x`, `writes` tensors in the format `out`."""
         return Work(
             self.elements * self.flops,
             self.x.tensor_bytes(self.elements * self.reads),
@@ -44,16 +46,21 @@ class Stream:
         )
 
     def coords(self) -> Coords:
+        """Name of the operator, elements and formats."""
         kind = self.x.name if self.x.name == self.out.name else f"{self.x.name}->{self.out.name}"
         return {"op": self.what, "elements": self.elements, "dtype": kind}
 
     def workspace_bytes(self) -> Num:
+        """All tensors that it reads and writes. [B]"""
         return self.x.tensor_bytes(self.elements * self.reads) + self.out.tensor_bytes(self.elements * self.writes)
 
     def saved_bytes(self) -> Num:
+        """The tensors that it reads, two at most. [B]"""
         return self.x.tensor_bytes(self.elements * min(self.reads, 2.0))
 
     def input_grad(self) -> tuple[Op, ...]:
+        """One stream with twice the operations. The saved inputs and the gradients of the outputs are read, the gradients of the inputs are written, all
+        in the format `x`. None for a cache write, a quantisation and sampling."""
         # The gradient of the output and the saved input come in, the gradient of the input goes out.
         if self.what in _NOT_LEARNT:
             return ()
@@ -62,4 +69,5 @@ class Stream:
         return (Stream(what, self.elements, moved, self.reads, flops, self.x, self.x, gradient=INPUT),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: gradients of norm weights are not counted."""
         return ()

@@ -34,20 +34,25 @@ class Traffic:
 
     @property
     def peak(self) -> str:
+        """The rate of links ("wire"): it does no arithmetic that counts."""
         return "wire"
 
     @property
     def near_bytes(self) -> Num:
+        """Bytes that one rank moves inside its node. [B]"""
         return self.tokens * self.width_bytes * self.near
 
     @property
     def far_bytes(self) -> Num:
+        """Bytes that one rank moves over the network. [B]"""
         return self.tokens * self.width_bytes * self.far
 
     def work(self) -> Work:
+        """Zero FLOPs and bytes of memory: `near_bytes` and `far_bytes` cross links."""
         return Work()
 
     def coords(self) -> Coords:
+        """Direction, mode, tokens of one rank, group and nodes."""
         return {
             "op": self.direction,
             "mode": self.mode,
@@ -57,13 +62,17 @@ class Traffic:
         }
 
     def workspace_bytes(self) -> Num:
+        """What one rank moves, near and far. [B]"""
         return self.near_bytes + self.far_bytes
 
     def saved_bytes(self) -> Num:
+        """Nothing. [B]"""
         return 0.0
 
     def input_grad(self) -> tuple[Op, ...]:
+        """The same traffic: gradients move as many bytes."""
         return (self,)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
+        """None: it has no weight."""
         return ()

@@ -31,6 +31,7 @@ class Work:
 
     @property
     def bytes(self) -> Num:
+        """Bytes read and written together. [B]"""
         return self.bytes_read + self.bytes_written
 
 
@@ -47,14 +48,22 @@ class Op(Protocol):
     source: ClassVar[str]
 
     @property
-    def gradient(self) -> str: ...
+    def gradient(self) -> str:
+        """INPUT, WEIGHT, or "" of a forward kernel."""
+        ...
 
     @property
-    def peak(self) -> str: ...
+    def peak(self) -> str:
+        """Name of the rate of its arithmetic: the `peak` of a dtype, "vector", or "wire" of an op that crosses links."""
+        ...
 
-    def work(self) -> Work: ...
+    def work(self) -> Work:
+        """FLOPs, and bytes that memory must move: each operand once."""
+        ...
 
-    def coords(self) -> Coords: ...
+    def coords(self) -> Coords:
+        """Shape and formats by name, for reports."""
+        ...
 
     def workspace_bytes(self) -> Num:
         """Activations that are alive while the kernel runs: inputs plus outputs, without weights and caches. [B]"""

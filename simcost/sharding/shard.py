@@ -39,6 +39,7 @@ class Weight:
 
     @property
     def count(self) -> Num:
+        """Elements of all copies, without scales."""
         return self.copies * self.out * (1.0 if self.inner is None else self.inner)
 
     def whole(self, kind: Dtype) -> Weight:
@@ -115,10 +116,12 @@ class View:
 
     @property
     def routing(self) -> Routing:
+        """How tokens choose their experts."""
         return self.phase.routing
 
     @property
     def unpacked(self) -> bool:
+        """Whether a pass of its own dequantises packed weights before a product."""
         return self.plan.dequantise == "separate"
 
     def quantised_input(self, role: str) -> Dtype:
@@ -134,11 +137,17 @@ class Block(Protocol):
     kind: ClassVar[str]
     source: ClassVar[str]
 
-    def weights(self, plan: Plan) -> tuple[Weight, ...]: ...
+    def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """Weights that one rank holds."""
+        ...
 
-    def program(self, view: View) -> Program: ...
+    def program(self, view: View) -> Program:
+        """Kernels and collectives of one rank in one step, in running order."""
+        ...
 
-    def checks(self, plan: Plan) -> list[Check]: ...
+    def checks(self, plan: Plan) -> list[Check]:
+        """Rules that a plan must keep for this block, elementwise."""
+        ...
 
     @property
     def mask(self) -> Mask | None:
@@ -221,57 +230,73 @@ class Plain:
 
     @property
     def mask(self) -> Mask | None:
+        """No mask."""
         return None
 
     @property
     def core_width(self) -> Num:
+        """No core over pairs of tokens."""
         return 0.0
 
     @property
     def absorbed_core_width(self) -> Num:
+        """No absorbed form."""
         return 0.0
 
     def core_flops(self, q_len: Num, past: Num) -> Num:
+        """2 FLOP for each pair and element of `core_width`; 0 without a mask. [FLOP]"""
         return 0.0 if self.mask is None else 2.0 * self.core_width * self.mask.pairs(q_len, past)
 
     @property
     def rotary_width(self) -> Num:
+        """Nothing rotates."""
         return 0.0
 
     @property
     def forms(self) -> tuple[str, ...]:
+        """No forms to choose from."""
         return ()
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
+        """No state."""
         return 0.0
 
     def state_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
+        """The state in the format `kv`. [B]"""
         return kv.tensor_bytes(self.state_elements(context, plan))
 
     @property
     def router(self) -> Router | None:
+        """No router."""
         return None
 
     @property
     def has_shared(self) -> bool:
+        """No shared experts."""
         return False
 
     def held_experts(self, plan: Plan) -> Num:
+        """No experts."""
         return 0.0
 
     def peak_elements(self, plan: Plan) -> Num:
+        """No buffers."""
         return 0.0
 
     def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
+        """No buffers of routed experts."""
         return 0.0, 0.0
 
     def expanded_elements(self, plan: Plan) -> Num:
+        """No cached token is expanded."""
         return 0.0
 
     def exchanged_experts(self, plan: Plan) -> Num:
+        """No token travels to experts."""
         return 0.0
 
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
+        """No products of weights."""
         return 0.0
 
 

@@ -46,6 +46,7 @@ class GQA(Plain):
 
     @property
     def mask(self) -> Mask:
+        """Causal, over the whole context."""
         return Mask()
 
     @property
@@ -55,9 +56,11 @@ class GQA(Plain):
 
     @property
     def rotary_width(self) -> Num:
+        """The share `rotary` of a head."""
         return self.head_dim * self.rotary
 
     def peak_elements(self, plan: Plan) -> Num:
+        """Queries, keys, values and outputs of the heads of one rank."""
         h, kv = self.heads(plan)
         return h * (self.head_dim + self.v_head_dim) + kv * (self.head_dim + self.v_head_dim)
 
@@ -66,6 +69,7 @@ class GQA(Plain):
         return self.num_attention_heads / plan.tp, maximum(self.num_key_value_heads / plan.tp, 1.0)
 
     def checks(self, plan: Plan) -> list[Check]:
+        """tp divides the query heads; it divides the KV heads, or is a multiple of them; rules of the cp method."""
         kv = self.num_key_value_heads
         even = where(kv >= plan.tp, kv / plan.tp, plan.tp / kv)
         return [
@@ -78,6 +82,8 @@ class GQA(Plain):
         ]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """Projections of the heads of one rank; biases, qk-norm and sinks where the layer has them. The bias of o_proj and a qk-norm by head are whole
+        on every rank."""
         h, kv = self.heads(plan)
         d, qk, v = self.hidden_size, self.head_dim, self.v_head_dim
         found = [
@@ -96,10 +102,13 @@ class GQA(Plain):
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
+        """K and V of the tokens that the mask keeps, for the KV heads of one rank. cp cuts the tokens; with ulysses it cuts the heads, at least one a
+        rank."""
         _, kv = self.heads(plan)
         return self.mask.state_tokens(context) * cp.copies(plan, kv) / plan.cp * (self.head_dim + self.v_head_dim)
 
     def program(self, view: View) -> Program:
+        """qkv_proj, qk-norm, rope, cache write and core of each group of tokens, o_proj; collectives of the plan around them."""
         h, kv = self.heads(view.plan)
         qkv, o = self.weights(view.plan)[:2]
         rows, act = view.tokens, view.activation
@@ -189,5 +198,6 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> GQA:
+    """The GQA block of a layer. Raises SpecError for a missing or wrong key."""
     sinks = r.flag("attention_sinks") or r.flag("add_full_attention_sink_bias")
     return GQA(**dimensions(r), sinks=sinks)  # type: ignore[arg-type]

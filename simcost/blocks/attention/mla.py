@@ -40,10 +40,12 @@ class MLA(Plain):
 
     @property
     def qk_head_dim(self) -> Num:
+        """Width of a query and of an expanded key: the part that does not rotate, and the part that does."""
         return self.qk_nope_head_dim + self.qk_rope_head_dim
 
     @property
     def mask(self) -> Mask:
+        """Causal, over the whole context."""
         return Mask()
 
     @property
@@ -53,10 +55,12 @@ class MLA(Plain):
 
     @property
     def rotary_width(self) -> Num:
+        """The rotary part of a head."""
         return self.qk_rope_head_dim
 
     @property
     def forms(self) -> tuple[str, ...]:
+        """The two forms of the core; a plan chooses one by `mla_form`."""
         return ("expanded", "absorbed")
 
     def peak_elements(self, plan: Plan) -> Num:
@@ -65,6 +69,7 @@ class MLA(Plain):
         return self.latent + h * (2.0 * self.qk_head_dim + self.qk_nope_head_dim + 2.0 * self.v_head_dim)
 
     def expanded_elements(self, plan: Plan) -> Num:
+        """K without its rotary part, and V, of the heads of one rank: the output of kv_b_proj."""
         return self.num_attention_heads / plan.tp * (self.qk_nope_head_dim + self.v_head_dim)
 
     def absorbed_elements(self, plan: Plan, merged: bool) -> Num:
@@ -86,10 +91,13 @@ class MLA(Plain):
         return self.kv_lora_rank + self.qk_rope_head_dim
 
     def checks(self, plan: Plan) -> list[Check]:
+        """tp divides the heads; rules of the cp method."""
         heads = self.num_attention_heads
         return [divides(heads, plan.tp, "num_attention_heads"), *cp.checks(plan, heads)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """kv_b_proj, o_proj and the queries' projection of the heads of one rank. The projections to the latents, norms and the bias are whole on every
+        rank."""
         h, d = self.num_attention_heads / plan.tp, self.hidden_size
         found = [
             Weight("kv_b_proj", "attention", h * (self.qk_nope_head_dim + self.v_head_dim), self.kv_lora_rank),
@@ -111,9 +119,11 @@ class MLA(Plain):
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
+        """One latent with its rotary key a token, whole on every tp rank. cp cuts the tokens; with ulysses every rank keeps all of them."""
         return context * cp.copies(plan, 1.0) / plan.cp * self.latent
 
     def program(self, view: View) -> Program:
+        """Projections of queries and latents, the core of each group of tokens in its form, o_proj; collectives of the plan around them."""
         cores = tuple(self._form(group, BESIDE if i else "") for i, group in enumerate(view.groups))
         o = linear(view, self._weight(view, "o_proj"), view.tokens)
         parts = (*enter(view, self.hidden_size), *self._projections(view), *cores, o, leave(view, self.hidden_size))
@@ -197,10 +207,12 @@ class MLA(Plain):
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
+    """2 where the config has kv_lora_rank, else 0."""
     return 2 if r.has("kv_lora_rank") else 0
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> MLA:
+    """The MLA block of a layer; without q_lora_rank it projects queries directly. Raises SpecError for a missing or wrong key."""
     if r.has("num_key_value_heads"):
         # MLA has no KV heads of its own: configs repeat the query heads.
         r.raw("num_key_value_heads")

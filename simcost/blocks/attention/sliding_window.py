@@ -28,6 +28,7 @@ class SlidingWindow(GQA):
 
     @property
     def mask(self) -> Mask:
+        """Causal, bounded by `window` or `chunk`."""
         return Mask(window=self.window, chunk=self.chunk)
 
 
@@ -54,10 +55,13 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
+    """2 for a layer with a window or chunks, else 0."""
     return 2 if layer_kind(r, layer, layers) in ("sliding_attention", "chunked_attention") else 0
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
+    """The block of a layer with a window or chunks; it has dimensions of its own where the config has keys that begin with swa_. Raises SpecError for a
+    missing or wrong key."""
     chunked = layer_kind(r, layer, layers) == "chunked_attention"
     shape = dimensions(r, "swa_" if r.has("swa_num_attention_heads") else "")
     return SlidingWindow(

@@ -21,6 +21,8 @@ from simcost.sharding.shard import Plain, View, Weight, leave, linear
 
 @dataclass(frozen=True, slots=True)
 class Embedding(Plain):
+    """A table of `vocab_size` rows, `positions` learned positions (0: none), and a norm of `norm_vectors` vectors (0: none)."""
+
     hidden_size: Num
     vocab_size: Num
     positions: Num = 0.0
@@ -29,9 +31,11 @@ class Embedding(Plain):
     source: ClassVar[str] = "arXiv 1909.08053"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """No rules: the vocabulary is padded to tp."""
         return []
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """The table, cut over the vocabulary and rounded up; positions and norm are whole on every rank."""
         # Engines pad the vocabulary to the tensor-parallel size: the busiest rank holds the ceiling.
         found = [Weight("embed_tokens", "embedding", ceil(self.vocab_size / plan.tp), self.hidden_size)]
         if not (isinstance(self.positions, float) and self.positions == 0.0):
@@ -41,6 +45,7 @@ class Embedding(Plain):
         return tuple(found)
 
     def program(self, view: View) -> Program:
+        """Look-up of a row for each token, and the collective that joins the parts of the vocabulary. Positions and norm are not in it."""
         table = view.storage["embedding"]
         rows = Call(Gather(view.tokens, self.hidden_size, table, view.activation), "embed_tokens")
         return Serial((rows, leave(view, self.hidden_size)), "embedding")
@@ -59,12 +64,14 @@ class Head(Plain):
     source: ClassVar[str] = "arXiv 1909.08053"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """No rules: the vocabulary is padded to tp."""
         return []
 
     def _table(self, plan: Plan) -> Weight:
         return Weight("lm_head", "head", ceil(self.vocab_size / plan.tp), self.hidden_size)
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """The final norm; the table, unless it is tied, and its bias, both cut over the vocabulary and rounded up."""
         found = [Weight("final_norm", "norm", self.norm_vectors * self.hidden_size)] if self.norm_vectors else []
         if not self.tied:
             found.append(self._table(plan))
@@ -73,6 +80,8 @@ class Head(Plain):
         return tuple(found)
 
     def program(self, view: View) -> Program:
+        """Final norm with residual, product with the table, gather of the logits, and sampling over the vocabulary of one rank; rows are
+        `view.head_rows`."""
         rows, act = view.head_rows, view.activation
         logits = rows * ceil(self.vocab_size / view.plan.tp)
         gathered = act.tensor_bytes(rows * self.vocab_size)

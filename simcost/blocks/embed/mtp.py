@@ -26,20 +26,24 @@ class MTP(Plain):
     source: ClassVar[str] = "arXiv 2412.19437 §2.2"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """Rules of the blocks of the layer."""
         return [check for block in self.layer for check in block.checks(plan)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """The joining projection [d, 2d] and three norms, whole on every rank, and the weights of the layer."""
         d = self.hidden_size
         own = (Weight("eh_proj", "ffn", d, 2.0 * d), Weight("mtp_norms", "norm", 3.0 * d))
         return own + tuple(w for block in self.layer for w in block.weights(plan))
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
+        """Sum over the blocks of the layer."""
         total: Num = 0.0
         for block in self.layer:
             total = total + block.state_elements(context, plan)
         return total
 
     def program(self, view: View) -> Program:
+        """Norms of both inputs, the joining projection, and the layer. Final norm, embedding and head are not in it."""
         act, d = view.activation, self.hidden_size
         join = (
             Call(Stream("norm", 2.0 * view.tokens * d, 1.0, 1.0, 4.0, act, act), "mtp norms"),

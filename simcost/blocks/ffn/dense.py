@@ -18,6 +18,8 @@ from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
 
 @dataclass(frozen=True, slots=True)
 class Dense(Plain):
+    """A layer of width `intermediate_size`; `gated`: with a gate beside the up projection; `bias`: on both products."""
+
     hidden_size: Num
     intermediate_size: Num
     gated: bool = True
@@ -26,9 +28,11 @@ class Dense(Plain):
     source: ClassVar[str] = "arXiv 2002.05202"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """tp divides intermediate_size."""
         return [divides(self.intermediate_size, plan.tp, "intermediate_size")]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """The up projection (with the gate) cut by its outputs, down_proj cut by its inputs; the bias of down_proj is whole on every rank."""
         f = self.intermediate_size / plan.tp
         up = f * (2.0 if self.gated else 1.0)
         found = [
@@ -40,9 +44,11 @@ class Dense(Plain):
         return tuple(found)
 
     def peak_elements(self, plan: Plan) -> Num:
+        """Gate, up and their product, cut by tp; without a gate up and its activation."""
         return self.intermediate_size / plan.tp * (3.0 if self.gated else 2.0)
 
     def program(self, view: View) -> Program:
+        """Up projection, activation, down projection; collectives of the plan around them."""
         up, down = self.weights(view.plan)[:2]
         rows = view.tokens
         return Serial(
@@ -64,10 +70,12 @@ def activation(view: View, elements: Num, gated: bool) -> Call:
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
+    """1: any layer that nothing more specific claims."""
     return 1
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> Dense:
+    """The dense block of a layer. Raises SpecError for a missing or wrong key."""
     # Llama 4 gives its dense layers a width of their own.
     wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
     hidden = r.num("hidden_size")

@@ -55,6 +55,7 @@ class MoE(Plain):
     source: ClassVar[str] = "arXiv 2401.06066"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """ep divides the experts with their copies; expert slices divide an expert's width; tp divides the shared width."""
         rules = [
             divides(self.n_routed_experts + plan.redundant_experts, plan.ep, "n_routed_experts and their copies"),
             divides(self.moe_intermediate_size, plan.expert_slices, "moe_intermediate_size"),
@@ -65,9 +66,11 @@ class MoE(Plain):
 
     @property
     def has_shared(self) -> bool:
+        """Whether there are shared experts; in a sweep, whether any point has them."""
         return bool(np.any(np.asarray(self.shared_width) > 0))
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """Router and shared gate, whole on every rank; the experts of one rank, each cut into expert slices; shared experts, cut by tp; biases."""
         d, held = self.hidden_size, self.held_experts(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
         gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
@@ -92,6 +95,7 @@ class MoE(Plain):
         return tuple(found)
 
     def peak_elements(self, plan: Plan) -> Num:
+        """Gate, up and their product of the shared experts, cut by tp; without a gate up and its activation."""
         return self.shared_width / plan.tp * (3.0 if self.gated else 2.0)
 
     def expert_elements(self, plan: Plan, routing: Routing, tokens: Num) -> tuple[Num, Num]:
@@ -108,10 +112,12 @@ class MoE(Plain):
         return rows * wide, rows * self.hidden_size
 
     def exchanged_experts(self, plan: Plan) -> Num:
+        """All experts with their copies, where the plan exchanges tokens over an ep above 1; else 0."""
         return (self.n_routed_experts + plan.redundant_experts) * ((plan.exchanges > 0.0) & (plan.ep > 1.0))
 
     @property
     def router(self) -> Router:
+        """`num_experts_per_tok` of the experts, from `topk_group` of `n_group` groups, chosen by `group_rule`."""
         return Router(
             self.n_routed_experts, self.num_experts_per_tok, int(self.n_group), int(self.topk_group), self.group_rule
         )
@@ -192,6 +198,7 @@ class MoE(Plain):
         return parts
 
     def held_experts(self, plan: Plan) -> Num:
+        """An equal part of the experts and their copies for each ep rank."""
         return (self.n_routed_experts + plan.redundant_experts) / plan.ep
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
@@ -252,10 +259,12 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
+    """2 for a layer with experts, else 0."""
     return 2 if is_moe_layer(r, layer, layers) else 0
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
+    """The MoE block of a layer. Raises SpecError for a missing or wrong key, and where a token would pick more experts or groups than there are."""
     experts, top_k = r.num("n_routed_experts"), float(r.layout("num_experts_per_tok", least=1))
     if np.any(np.asarray(top_k) > np.asarray(experts)):
         raise SpecError(

@@ -27,12 +27,15 @@ class Norm(Plain):
     source: ClassVar[str] = "arXiv 1910.07467"
 
     def checks(self, plan: Plan) -> list[Check]:
+        """No rules: a norm is whole on every rank."""
         return []
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
+        """One Weight with the parameters of all vectors; none for a norm without weights."""
         return (Weight(self.name, "norm", self.vectors * self.width),) if self.vectors else ()
 
     def program(self, view: View) -> Program:
+        """One kernel over the rank's rows of the residual stream; with `residual` it reads two tensors and writes two."""
         passes = 2.0 if self.residual else 1.0
         act = view.activation
         return Call(
