@@ -50,6 +50,18 @@ class Scan:
     def coords(self):
         return {"rows": self.rows, "width": self.width, "dtype": self.x.name}
 
+    def workspace_bytes(self):
+        return 2.0 * self.x.tensor_bytes(self.rows * self.width)
+
+    def saved_bytes(self):
+        return 0.0
+
+    def input_grad(self):
+        return (self,)
+
+    def weight_grad(self, sums=None):
+        return ()
+
 
 def op(numbers, labels):
     return Scan(numbers["rows"], numbers["width"], dtype(labels["x"], "x"))
@@ -172,15 +184,15 @@ def simcost(package: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_kernel_class_is_measured_judged_and_asked(package: Path, tmp_path: Path) -> None:
     """Its two files are all that there is of it: the run draws, rounds and times its points, the curve answers for its op."""
-    out = tmp_path / "mine" / "measurements" / "run"
+    out = tmp_path / "mine"
     run = simcost(
         package, "calibrate", "run", "-o", str(out), "--family", "scan", "--dtype", "fp32", "--mode", "quick", "--budget", "40s",
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
-    rows = (out / "scan" / "fp32.csv").read_text(encoding="utf-8").splitlines()
+    rows = (out / "measurements" / "isolated" / "scan" / "fp32.csv").read_text(encoding="utf-8").splitlines()
     assert rows[0].startswith("rows,width,seconds")
     assert len(rows) > 20
-    profile = str(tmp_path / "mine")
+    profile = str(out)
     report = simcost(package, "calibrate", "report", profile, "--family", "scan", "--format", "json")
     assert report.returncode == 0, report.stderr
     (curve,) = [row for row in json.loads(report.stdout)["rows"] if row["table"] == "curves"]
