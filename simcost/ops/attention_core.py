@@ -111,15 +111,15 @@ class AttentionCore:
         return self.kv.tensor_bytes(self.batch * self.mask.keys(self.q_len, self.past) * self.kv_heads * width)
 
     def work(self) -> Work:
-        """Forward: the products Q·Kᵀ and P·V over the pairs that the mask leaves; Q, K and V are read, O is written. Gradient: five products; Q, K, V, O
-        and the gradient of O are read, the gradients of Q, K and V are written. The softmax is not counted."""
+        """Forward: the products Q·Kᵀ and P·V over the pairs that the mask leaves; Q, K and V are read, O is written. Gradient: five products; what is
+        saved and the gradient of O are read, the gradients of Q, K and V are written. The softmax is not counted."""
         pairs = self.batch * self.heads * self.mask.pairs(self.q_len, self.past)
         if not self.gradient:
             return Work(2.0 * pairs * (self.d_qk + self.d_v), self._q_bytes() + self._kv_bytes(), self._o_bytes())
         # FlashAttention's backward: recompute S = QK^T, then dV, dP, dQ, dK: three products of width d_qk, two of d_v.
         flops = 2.0 * pairs * (3.0 * self.d_qk + 2.0 * self.d_v)
         grads = self._q_bytes() + self._kv_bytes()
-        return Work(flops, self._q_bytes() + self._kv_bytes() + 2.0 * self._o_bytes(), grads)
+        return Work(flops, self.saved_bytes() + self._o_bytes(), grads)
 
     def coords(self) -> Coords:
         """Sequences, queries, keys (cached and new), heads, widths, mask and formats."""
@@ -138,7 +138,9 @@ class AttentionCore:
         }
 
     def workspace_bytes(self) -> Num:
-        """Q and O; K and V are cache. [B]"""
+        """Q and O; K and V are cache. Of a gradient all of Q, K, V and O, and their gradients. [B]"""
+        if self.gradient:
+            return 2.0 * (self._q_bytes() + self._kv_bytes() + self._o_bytes())
         return self._q_bytes() + self._o_bytes()
 
     def saved_bytes(self) -> Num:

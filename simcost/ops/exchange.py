@@ -23,8 +23,8 @@ MODES = ("normal", "low_latency", "nccl", "nvlink")
 class Exchange:
     """`tokens` of the rank that has most of them, of `all_tokens` of the group, each `width_bytes` on the wire (scales included),
     over `group` ranks that stand `stride` apart. `spare`: slots for copies of popular experts. `padded`: every expert is sent
-    so many times its share of rows (0: as many as picked it). `direction`: dispatch or combine. `auto`: nobody asked for `mode`, and
-    where one NVLink domain holds the group an engine takes its kernels instead."""
+    so many times its share of rows (0: as many as picked it). `direction`: dispatch or combine. `back_bytes`: a token's on the mirrored way (0: as
+    wide). `auto`: nobody asked for `mode`, and where one NVLink domain holds the group an engine takes its kernels instead."""
 
     tokens: Num
     all_tokens: Num
@@ -38,6 +38,7 @@ class Exchange:
     spare: Num = 0.0
     padded: Num = 0.0
     auto: bool = False
+    back_bytes: Num = 0.0
     family: ClassVar[str] = "exchange"
     gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "tokens x bytes x distinct nodes (network) and GPUs (inside), or x top-k"
@@ -93,7 +94,9 @@ class Exchange:
 
     def input_grad(self) -> tuple[Op, ...]:
         """Gradients travel the mirrored way."""
-        return (replace(self, direction="combine" if self.direction == "dispatch" else "dispatch"),)
+        way = "combine" if self.direction == "dispatch" else "dispatch"
+        back = where(self.back_bytes > 0.0, self.back_bytes, self.width_bytes)
+        return (replace(self, direction=way, width_bytes=back, back_bytes=self.width_bytes),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         """None: it has no weight."""

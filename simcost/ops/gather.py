@@ -8,7 +8,7 @@ from typing import ClassVar
 from simcost.dtypes import Dtype
 from simcost.num import Num
 from simcost.ops.stream import Stream
-from simcost.ops.work import Coords, Op, Work
+from simcost.ops.work import WEIGHT, Coords, Op, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Gather:
         return ()
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
-        """A scatter-add: gradients and rows of the table are read, rows of the table are written, all in the format `out`. `sums` has no effect."""
-        # Scatter-add of the row gradients: read gradient and table rows, write table rows.
-        return (Stream("embedding backward", self.rows * self.width, 2.0, 1.0, 1.0, self.out, self.out),)
+        """A scatter-add: gradients and rows of the table's gradient are read, those rows are written, in the format `sums` or `out`."""
+        table, size = sums or self.out, self.rows * self.width
+        reads = 1.0 + table.bits / self.out.bits
+        return (Stream("embedding backward", size, reads, 1.0, 1.0, self.out, table, gradient=WEIGHT),)

@@ -57,8 +57,11 @@ class Gemm:
         return {"b": self.batch, "m": self.m, "n": self.n, "k": self.k, "dtype": kind}
 
     def workspace_bytes(self) -> Num:
-        """The left operand and the output. [B]"""
-        return self.x.tensor_bytes(self.batch * self.m * self.k) + self.out.tensor_bytes(self.batch * self.m * self.n)
+        """The left operand and the output; of a weight gradient both operands, since its output is a weight's. [B]"""
+        left = self.x.tensor_bytes(self.batch * self.m * self.k)
+        if self.gradient == WEIGHT:
+            return left + self.w.tensor_bytes(self.batch * self.k * self.n)
+        return left + self.out.tensor_bytes(self.batch * self.m * self.n)
 
     def saved_bytes(self) -> Num:
         """The input: the weight gradient needs it. [B]"""

@@ -46,19 +46,19 @@ def _both_ways(view: View, router: Router, hidden: Num, x: Dtype, mode: str, aut
     plane = maximum(view.all_tokens / slices, 1.0)  # tokens of the ranks that exchange with each other
     padded = 0.0 if plan.capacity_factor is None else plan.capacity_factor
 
-    def way(direction: str, form: Dtype) -> Call:
-        wide = form.tensor_bytes(hidden)
+    def way(direction: str, form: Dtype, back: Dtype) -> Call:
         op = Exchange(
-            own, plane, wide, ranks, plan.expert_slices, router, view.routing, mode, direction, spare, padded, auto
-        )
+            own, plane, form.tensor_bytes(hidden), ranks, plan.expert_slices, router, view.routing, mode, direction, spare, padded, auto,
+            back.tensor_bytes(hidden),
+        )  # fmt: skip
         return Call(op, direction)
 
-    parts: list[Program] = [way("dispatch", x)]
+    parts: list[Program] = [way("dispatch", x, act)]
     if not every(slices == 1.0):
         came = view.all_tokens * most_visited(view.routing, router, view.all_tokens, ranks, spare)
         parts.append(Call(Collective("all_gather", came * x.tensor_bytes(hidden), slices), "gather for slices"))
         parts.append(Call(Collective("reduce_scatter", came * act.tensor_bytes(hidden), slices), "join slices"))
-    parts.append(way("combine", act))
+    parts.append(way("combine", act, x))
     return Serial(tuple(parts))
 
 

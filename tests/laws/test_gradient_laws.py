@@ -18,8 +18,10 @@ from simcost.dtypes import dtype
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.exchange import Exchange
+from simcost.ops.gather import Gather
 from simcost.ops.gemm import Gemm
-from simcost.ops.grouped_gemm import GroupedWeightGrad
+from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
 from simcost.ops.stream import Stream
 from simcost.passes import backward
 from simcost.passes.contention import HELD
@@ -234,3 +236,40 @@ def overlaps(program: Program) -> Iterator[Overlap]:
     inner = [p for _, p in program.options] if isinstance(program, Choice) else getattr(program, "parts", ())
     for part in inner:
         yield from overlaps(part)
+
+
+def test_equal_weight_gradients_count_alike_whoever_makes_them() -> None:
+    """One expert's rows are a dense layer's: the same work, and the same activations while it runs."""
+    bf16 = dtype("bf16")
+    (dense,) = Gemm(512.0, 7168.0, 2048.0, bf16, bf16, bf16, bf16).weight_grad()
+    (one,) = GroupedGemm(512.0, 1.0, 7168.0, 2048.0, bf16, bf16, bf16, bf16).weight_grad()
+    assert dense.work() == one.work()
+    assert dense.workspace_bytes() == one.workspace_bytes()
+
+
+def test_an_embedding_s_gradient_is_a_weight_s_and_is_summed() -> None:
+    bf16, fp32 = dtype("bf16"), dtype("fp32")
+    look_up = Gather(10.0, 4.0, bf16, bf16)
+    (plain,), (summed,) = look_up.weight_grad(), look_up.weight_grad(fp32)
+    assert plain.gradient == summed.gradient == "weight"
+    assert (plain.work().bytes, summed.work().bytes) == (3 * 2 * 40.0, (2 + 4 + 4) * 40.0)
+
+
+def test_a_gradient_travels_back_in_the_other_way_s_format() -> None:
+    """Dispatch in fp8 and combine in bf16: the gradient of the combine is dispatched in fp8, that of the dispatch combined in bf16."""
+    layer = model("deepseek-v3").stacks[-1][1]
+    seen = formed("fp8_block", Plan(mla_form="expanded", ep=8.0))
+    ahead = {
+        call.op.direction: call.op.width_bytes
+        for b in layer
+        for call in calls(b.program(seen))
+        if isinstance(call.op, Exchange)
+    }
+    behind = {
+        call.op.direction: call.op.width_bytes
+        for block in layer
+        for call in calls(backward.backward(block.program(seen)) or Serial(()))
+        if isinstance(call.op, Exchange)
+    }
+    assert ahead == behind
+    assert ahead["dispatch"] < ahead["combine"]
