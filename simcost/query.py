@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -84,8 +85,21 @@ def _least(root: str, key: str) -> int:
 
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
-    short, where, config = models.load_config(query.model)
     changes = {**query.overrides.model, **(extra or {})}
+    plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in changes.values())
+    if plain:
+        return _built(models.identity(query.model), tuple((key, type(value), value) for key, value in changes.items()))
+    return _model(query.model, changes)
+
+
+@lru_cache(maxsize=64)
+def _built(identity: models.Identity, changes: tuple[tuple[str, type, Any], ...]) -> ModelSpec:
+    """A model read once: questions of one program are about few."""
+    return _model(identity.name, {key: value for key, _, value in changes})
+
+
+def _model(name: str, changes: Mapping[str, Any]) -> ModelSpec:
+    short, where, config = models.load_config(name)
     resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
     return from_config(models.overridden(config, resolved, where), short, where)
 

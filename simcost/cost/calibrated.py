@@ -7,37 +7,35 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, cast
-
 import numpy as np
 
 from simcost.calibration.distinct import Distinct
 from simcost.calibration.family import Labels, asked, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store, Voice
-from simcost.cost import collective, exchange, nccl
+from simcost.cost import exchange
 from simcost.cost.carry import carried, without_rest
-from simcost.cost.cost import Cost, on_wire
-from simcost.cost.exchange import safe
+from simcost.cost.cost import Cost
 from simcost.cost.gradient import forward_of, lent
 from simcost.cost.kernel import Roofline
 from simcost.cost.light import light_seconds
+from simcost.cost.on_links import OnLinks
 from simcost.cost.voices import Heard, heard, part_asked
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num, every, maximum, minimum, plain, sqrt
+from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused
 from simcost.ops.traffic import Traffic
-from simcost.ops.work import Op
+from simcost.ops.work import Op, is_plain
 from simcost.provenance import Basis
 
 _TABLES = "what no table knows"  # one source for all kernels: versions of engines and drivers, clocks of other machines
 BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 _OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
+MOST = 20_000  # kernels that a device's cost model remembers between questions
 _STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
 
 
@@ -50,7 +48,7 @@ def store(device: Device) -> Store:
     return _STORES[key]
 
 
-class Calibrated:
+class Calibrated(OnLinks):
     """A cost model: `op -> Cost` on one device."""
 
     def __init__(self, device: Device, engine: str = ANY) -> None:
@@ -58,7 +56,9 @@ class Calibrated:
         self.multiprocessors = device.multiprocessors
         self._roofline = Roofline(device)
         self._store = store(device)
-        self._asked: list[tuple[str, Found]] | None = None  # who is asked, while `voices` wants to know
+        self._asked: list[tuple[str, Found]] | None = None  # by the op that is being priced
+        self._heard: dict[Op, list[tuple[str, Found]]] = {}
+        self.known: dict[Op, Cost] = {}  # what was asked before (`estimate/memo.py`)
 
     def knows(self, op: Op) -> bool:
         """Whether measurements answer for this kernel as a whole, and not better for its parts."""
@@ -94,12 +94,31 @@ class Calibrated:
 
     def voices(self, op: Op) -> list[tuple[str, str, Voice]]:
         """(family, kind of the rows, whose they are) of every table or run that has a say in an op's time."""
-        self._asked = []
-        self(op)
-        asked, self._asked = self._asked, None
+        asked = self._heard.get(op) if is_plain(op) else None
+        if asked is None:
+            asked = self._priced_by(op)[1]
         return [(name, found.kind, voice) for name, found in asked for voice in found.voices]
 
     def __call__(self, op: Op) -> Cost:
+        if self._asked is not None:  # a part of what is being priced
+            return self._answer(op)
+        cost, asked = self._priced_by(op)
+        if is_plain(op):
+            if len(self._heard) >= MOST:
+                self._heard.clear()
+            self._heard[op] = asked
+        return cost
+
+    def _priced_by(self, op: Op) -> tuple[Cost, list[tuple[str, Found]]]:
+        """(the cost, the curves that were asked)."""
+        asked: list[tuple[str, Found]] = []
+        self._asked = asked
+        try:
+            return self._answer(op), asked
+        finally:
+            self._asked = None
+
+    def _answer(self, op: Op) -> Cost:
         if isinstance(op, Exchange):
             return exchange.priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
@@ -128,11 +147,6 @@ class Calibrated:
         more = light_seconds(op, self.device) / light_seconds(forward, self.device)
         return self._by_claims(forward, claims) * more
 
-    def _exchange(self, op: Exchange) -> Cost:
-        traffic = exchange.resolved(op, self.device)
-        moves = self(exchange.all_to_all(op, self.device)) if op.mode == "nccl" else self._traffic(traffic)
-        return moves + exchange.notify(traffic)
-
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""
         found = self._store.find(name, labels, self.engine)
@@ -143,30 +157,6 @@ class Calibrated:
         was timed counts."""
         return self._priced(op, name, found, 0.0 if op.peak == "wire" else light_seconds(op, self.device))
 
-    def _traffic(self, op: Traffic) -> Cost:
-        """Inside a node and over several, each by its own curve; where nobody measured the network, by the curve of what stays
-        inside and the profile's link."""
-        cost = self._roofline(op)
-        for over in (False, True):
-            here = np.asarray(((op.nodes > 1.0) == over) & (op.near_bytes + op.far_bytes > 0.0))
-            if not here.any():
-                continue
-            part = safe(op, over)
-            ((name, _, found),) = self._claims(part)
-            mine: Cost | None = None
-            if found is not None:
-                found = self._copied(part, found)
-                mine = on_wire(self._priced(part, name, found, self._roofline(part).light_s))
-                mine = mine.beside(self._roofline(part)) if self._other_links(found) else mine
-            if over:
-                inner, net = exchange.parts(op, self.device)
-                inside = self._traffic(inner)
-                # Rows of another device's network do not know what this one does inside its nodes.
-                mine = net.beside(inside) if mine is None else mine.slowed(maximum(inside.seconds / mine.seconds, 1.0))
-            if mine is not None:
-                cost = mine.where(here, cost)
-        return cost
-
     def _measured(self, op: Op, name: str, found: Found) -> Cost:
         if isinstance(op, Collective):
             return self._collective(op, name, found)
@@ -174,81 +164,6 @@ class Calibrated:
 
     def _kernel(self, op: Op, name: str, found: Found) -> Cost:
         return self._priced(op, name, found, light_seconds(op, self.device))
-
-    def _collective(self, op: Collective, name: str, found: Found) -> Cost:
-        """Curves hold inside one scale-up domain: what a group over several takes beyond them, NCCL's model says."""
-        over = np.asarray(nccl.several(op, self.device))
-        labels = families()[name].labels(op)
-        assert labels is not None
-        inside = self._inside(op, name, labels, found)
-        if over.any():
-            # No engine's own kernel leaves a node: there its members, too, are NCCL's, which do no less than inside one.
-            labels = {**labels, "backend": "nccl"}
-            library = self._store.find(name, labels, self.engine)
-            if library is not None and library is not found:
-                inside = self._inside(op, name, labels, library).beside(inside).where(over, inside)
-        return collective.beyond(op, self.device, inside)
-
-    def _inside(self, op: Collective, name: str, labels: Labels, found: Found) -> Cost:
-        """What the members of one domain do among them: by a sibling's rows where they reach further than the device's own."""
-        near, _ = collective.parts(op, self.device)
-        several = np.asarray((near.group > 1.0) & (op.group > 1.0), bool)
-        if not several.any():
-            return Cost(0.0 * near.group)
-        safe = replace(near, payload=np.maximum(near.payload, 1.0), group=np.where(several, near.group, 2.0))
-        light = collective.inside_light(safe, self.device)
-        mine = self._held(safe, name, found, light)
-        largest = _largest(name, found)
-        wider = self._wider(name, labels, largest) if np.any(safe.group > largest) else None
-        if wider is not None:
-            theirs = self._held(safe, name, wider, light)
-            mine = theirs.slowed(maximum(mine.seconds / theirs.seconds, 1.0)).where(safe.group > largest, mine)
-        mine = on_wire(mine)
-        if self._other_links(found):
-            mine = mine.beside(collective.inside_cost(safe, self.device))
-        return mine.where(several, Cost())
-
-    def _held(self, op: Collective, name: str, found: Found, light: Num) -> Cost:
-        """A larger group contains the largest that was measured, and is no faster than it."""
-        mine = self._priced(op, name, found, light)
-        most = np.minimum(op.group, _largest(name, found))
-        if np.any(most < op.group):
-            held = self._priced(replace(op, group=most), name, found, light).seconds
-            mine = mine.slowed(maximum(held / mine.seconds, 1.0))
-        return mine
-
-    def _other_links(self, found: Found) -> bool:
-        """Whether a borrowed curve is of links of another kind: a switch that reduces, or joins all with all, says nothing of what a
-        mesh reaches. There it is no faster than what the profile states of its own."""
-        mine, theirs = self.device.scaleup, found.device.scaleup
-        if mine is None or theirs is None:
-            return mine is not theirs
-        return mine.topology != theirs.topology or mine.reduces < theirs.reduces
-
-    def _copied(self, op: Traffic, found: Found) -> Found:
-        """Low-latency kernels inside a node copy with all multiprocessors, and reach 0.5 of the link of H100, where kernels that
-        copy in bulk reach 0.7 to 0.8: a lender's rate is what so many multiprocessors copy, as much as what its link passes. H20,
-        with 78 of them and the link of 132, takes twice as long; H800, with as many and a link of 200 GB/s, is held by the link."""
-        mine, theirs = self.device.scaleup, found.device.scaleup
-        counts = self.device.sm_count, found.device.sm_count
-        if op.mode != "low_latency" or every(op.nodes > 1.0) or mine is None or theirs is None:
-            return found
-        if counts[0] is None or counts[1] is None:
-            return found
-        copied = theirs.bandwidth * counts[0] / counts[1]
-        return replace(found, memory=found.memory * maximum(mine.bandwidth / copied, 1.0))
-
-    def _wider(self, name: str, labels: Labels, largest: float) -> Found | None:
-        """The nearest sibling's curve through larger groups than a device's own."""
-        at, spread = self._store, 0.0
-        while at.sibling is not None:
-            spread = float(np.hypot(spread, at.device.sibling_spread))
-            at = at.sibling
-            found = at.find(name, labels, self.engine)
-            if found is not None and _largest(name, found) > largest:
-                extra = float(np.hypot(found.extra, spread))
-                return replace(found, basis=Basis.TRANSFERRED, extra=extra)
-        return None
 
     def doubts(self, op: Op) -> dict[str, float] | None:
         """Sigma of the log of one kernel by cause, of scalars: the scatter of its curves, how engines differ, what standing in adds; None
@@ -287,9 +202,8 @@ class Calibrated:
         return said, seconds, mine, grid
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
-        if self._asked is not None:  # who is asked depends on no time
+        if self._asked is not None:
             self._asked.append((name, found))
-            return Cost(overhead_s=1e-6 + 0.0 * light)
         p, carried_s, mine, grid = self._said(op, name, found)
         started, seconds = grid.back(p.seconds * p.start), grid.back(carried_s)
         slower = seconds >= light
@@ -336,12 +250,17 @@ class Calibrated:
         return _OTHER_RATES * found
 
 
-def _largest(name: str, found: Found) -> float:
-    """Ranks of the largest group among a curve's rows."""
-    return float(np.round(np.exp(found.highest(cast(Any, families()[name]).GROUP))))
+_MODELS: dict[tuple[int, str], Roofline | Calibrated] = {}
+_DEVICES = 32  # whose models are kept
 
 
 def model(device: Device, engine: str = ANY) -> Roofline | Calibrated:
-    """The best cost model for a device: calibrated where it or its sibling has rows."""
-    rows = device.measurements or device.tables or device.sibling
-    return Calibrated(device, engine) if rows else Roofline(device)
+    """The best cost model for a device: calibrated where it or its sibling has rows. The same for the same device."""
+    key = id(device), engine
+    found = _MODELS.get(key)
+    if found is None or found.device is not device:
+        rows = device.measurements or device.tables or device.sibling
+        if len(_MODELS) >= _DEVICES:
+            _MODELS.clear()
+        found = _MODELS[key] = Calibrated(device, engine) if rows else Roofline(device)
+    return found

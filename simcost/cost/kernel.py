@@ -33,6 +33,7 @@ class Roofline:
         self.multiprocessors = device.multiprocessors
         self._overhead = device.assumption("kernel_overhead")
         self._memory = device.assumption("memory_efficiency")
+        self.known: dict[Op, Cost] = {}  # what was asked before (`estimate/memo.py`)
 
     def __call__(self, op: Op) -> Cost:
         if isinstance(op, Collective):

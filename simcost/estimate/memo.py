@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from simcost import lower
+from simcost.cost.calibrated import MOST
 from simcost.cost.cost import Cost
 from simcost.num import Index, Num
 from simcost.ops.work import Op
@@ -34,10 +35,11 @@ class Folded:
 
 
 class Once:
-    """A cost model that remembers what it answered."""
+    """A cost model that remembers what it answered: kernels of plain numbers as long as the model lives, others for one question."""
 
     def __init__(self, model: Any) -> None:
         self._model: Callable[[Op], Cost] = model
+        self._kept: dict[Op, Cost] = model.known
         self._known: dict[Any, Cost] = {}
         self.multiprocessors = model.multiprocessors
         if hasattr(model, "knows"):
@@ -45,9 +47,12 @@ class Once:
 
     def __call__(self, op: Op) -> Cost:
         key = _key(op)
-        if key not in self._known:
-            self._known[key] = self._model(op)
-        return self._known[key]
+        known = self._kept if key is op else self._known
+        if key not in known:
+            if len(known) >= MOST:
+                known.clear()
+            known[key] = self._model(op)
+        return known[key]
 
 
 def _key(value: Any) -> Any:

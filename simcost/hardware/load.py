@@ -81,18 +81,25 @@ def read(name: str) -> tuple[str, dict[str, Any]]:
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     """The device of a profile, by name or path. `overrides`: dotted path -> value with unit, or "x1.5". Raises SpecError naming
     file, key and value."""
+    home = find(name)
+    if not overrides and folder("hwprofiles") in home.parents:
+        return shipped(home.parent.name)
+    return _loaded(name, overrides or {})
+
+
+def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
     where, tables = read(name)
     for key in tables:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
     stated = facts(tables, where)
-    only = (overrides or {}).get("measurements")
-    for path, value in (overrides or {}).items():
+    only = overrides.get("measurements")
+    for path, value in overrides.items():
         if path != "measurements":
             stated[path] = override(path, value, stated, where)
     home = find(name)
     measured, like = _measurements(home, tables, only, where)
-    changed = any(path != "measurements" for path in overrides or {})
+    changed = any(path != "measurements" for path in overrides)
     base = load(name, None if only is None else {"measurements": only}) if changed else None
     sibling = None if like is None else shipped(like)
     return replace(
@@ -121,8 +128,8 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
 
 @cache
 def shipped(name: str) -> Device:
-    """The device of a profile without overrides, read once; for whoever borrows its rows."""
-    return load(name)
+    """The device of a shipped profile without overrides, read once."""
+    return _loaded(name, {})
 
 
 def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) -> tuple[tuple[str, ...], str | None]:

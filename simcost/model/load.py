@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
@@ -43,8 +44,30 @@ def spelled(name: str) -> str:
     return of_repository(name) or name
 
 
-@cache
+class Identity(NamedTuple):
+    """Which config a name stands for now: a file that is written anew, or found in another folder, is another one."""
+
+    name: str
+    path: str
+    changed: int
+
+
+def identity(name: str) -> Identity:
+    """Raises SpecError for a name that stands for none."""
+    _, path = find(name)
+    return Identity(name, os.path.abspath(path), _changed(path))
+
+
+def _changed(path: Path) -> int:
+    return 0 if path.parent == _home() else path.stat().st_mtime_ns
+
+
 def _read(path: Path) -> dict[str, Any]:
+    return _read_once(Path(os.path.abspath(path)), path, _changed(path))
+
+
+@cache
+def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:

@@ -104,7 +104,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     layers = r.layout("num_hidden_layers", least=1)
     if layers > 2000:
         raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
-    built = [_layer(r, layer, layers) for layer in range(layers)]
+    built = _layers(r, layers)
     stacks, order = _group(built)
     if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
         b.mask is not None and b.mask.bounded for layer in built for b in layer
@@ -121,10 +121,36 @@ def _declared(name: str) -> frozenset[str]:
     return frozenset(word for module in modules for word in getattr(module, name, ()))
 
 
-def _layer(r: Reader, layer: int, layers: int) -> Layer:
-    attention = _claimed("simcost.blocks.attention", r, layer, layers).from_hf(r, layer, layers)
-    ffn = _claimed("simcost.blocks.ffn", r, layer, layers).from_hf(r, layer, layers)
-    width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
+def _layers(r: Reader, layers: int) -> list[Layer]:
+    """The blocks of every layer; equal layers are one object, read once."""
+    norms = _norms(r)
+    built: dict[tuple[int, int], Layer] = {}
+    known: dict[object, Block] = {}
+    found = []
+    for layer in range(layers):
+        attention, ffn = (_block(f"simcost.blocks.{kind}", r, layer, layers, known) for kind in KINDS)
+        key = id(attention), id(ffn)
+        if key not in built:
+            built[key] = _normed(r, attention, ffn, norms)
+        found.append(built[key])
+    return found
+
+
+def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object, Block]) -> Block:
+    """The block of a layer; where its module says what it reads of a layer, one for all that are alike."""
+    module = _claimed(package, r, layer, layers)
+    if not hasattr(module, "alike"):
+        found: Block = module.from_hf(r, layer, layers)
+        known[object()] = found  # two blocks that are alive have two ids
+        return found
+    key = module, module.alike(r, layer, layers)
+    if key not in known:
+        known[key] = module.from_hf(r, layer, layers)
+    return known[key]
+
+
+def _norms(r: Reader) -> int:
+    """Norms of a layer."""
     count = r.layout("norms_per_layer", 2, least=0)
     if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
         count = 1  # Falcon-7B: attention and FFN share one norm
@@ -132,6 +158,12 @@ def _layer(r: Reader, layer: int, layers: int) -> Layer:
         count = r.layout("num_ln_in_parallel_attn", least=1)
     if r.flag("use_parallel_residual") and r.has("parallel_norms"):
         count = r.layout("parallel_norms")
+    return count
+
+
+def _normed(r: Reader, attention: Block, ffn: Block, count: int) -> Layer:
+    """Attention and FFN with the norms around them."""
+    width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
     if count == 4:
         return (
             Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),
@@ -171,8 +203,10 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
     seen: dict[tuple[Any, ...], int] = {}
     kinds: list[Layer] = []
     order = []
+    distinct = {id(layer): layer for layer in layers}
+    keys = {number: tuple(_identity(block) for block in layer) for number, layer in distinct.items()}
     for layer in layers:
-        key = tuple(_identity(block) for block in layer)
+        key = keys[id(layer)]
         if key not in seen:
             seen[key] = len(kinds)
             kinds.append(layer)

@@ -81,3 +81,12 @@ class Op(Protocol):
         """Kernels that make the gradient of the weight. `sums`: the format of a sum that it is added to; None: it is written, in the output's
         format."""
         ...
+
+
+def is_plain(op: Op) -> bool:
+    """Whether all numbers of an op are scalars, so that equal ops can be told by a hash."""
+    try:
+        hash(op)
+    except TypeError:
+        return False
+    return True

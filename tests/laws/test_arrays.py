@@ -96,6 +96,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
         else:
             assert kind == "Num", f"{cls.__name__}.{field.name}: {kind}"
             found[field.name] = draw(numbers())
+    if "d_v" in found:  # whether V is as wide as K is a structure: another kernel
+        found["d_v"] = found["d_qk"] * draw(st.sampled_from([1.0, 0.5]))
     return found
 
 
@@ -263,3 +265,11 @@ def test_a_sweep_in_blocks_is_the_same_sweep(block: int, monkeypatch: pytest.Mon
     assert len(parts) == len(whole) == 45
     assert [dict(row) for row in parts] == [dict(row) for row in whole]
     assert any(not row["feasible"] for row in whole)
+
+
+def test_a_swept_width_of_values_is_the_single_question() -> None:
+    """At one width V is as wide as K, which is another kernel."""
+    asked: dict[str, Any] = {"model": "llama-3.1-8b", "hw": "h200", "batch": 8}
+    for row in simcost.decode(**asked, vary={"model.v_head_dim": [64, 128, 256]}).tables["sweep"]:
+        alone = simcost.decode(**asked, set={"model.v_head_dim": row["model.v_head_dim"]}).metrics
+        assert row["tpot_s"] == alone["tpot_s"]

@@ -92,7 +92,7 @@ def test_every_fact_has_a_source_and_every_assumption_a_reason(name: str) -> Non
 @EACH
 def test_assumed_efficiencies_are_fractions_and_overheads_microseconds(name: str) -> None:
     for key, value in hardware.load(name).assumed.items():
-        if hardware.ASSUMED[key] == "fraction":
+        if hardware.dimension(f"assumed.{key}", "") == "fraction":
             assert 0.0 < value <= 1.0, key
         else:
             assert 1e-8 <= value <= 1e-2, key

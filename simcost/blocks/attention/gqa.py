@@ -175,6 +175,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     bias = r.flag("attention_bias") if stated else r.flag("attention_bias") or r.flag("use_bias")
     if "attention_bias" in r.config and {"qkv_bias", "o_bias"} <= set(r.implied):
         r.note("attention_bias has no effect: this family fixes which projections have a bias")
+    # Whether V is as wide as K says which kernel runs: one that is swept is priced width by width.
+    r.scalar |= {prefix + "v_head_dim"} | ({prefix + "head_dim"} if r.has(prefix + "v_head_dim") else set())
     rotary = r.fraction("partial_rotary_factor", 1.0)
     if r.has("rotary_dim"):
         rotary = r.num("rotary_dim") / head_dim
@@ -195,6 +197,11 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
 def claims(r: Reader, layer: int, layers: int) -> int:
     """Generic: any layer with attention heads that nothing more specific claims."""
     return 1
+
+
+def alike(r: Reader, layer: int, layers: int) -> object:
+    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
+    return None
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> GQA:

@@ -211,6 +211,11 @@ def claims(r: Reader, layer: int, layers: int) -> int:
     return 2 if r.has("kv_lora_rank") else 0
 
 
+def alike(r: Reader, layer: int, layers: int) -> object:
+    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
+    return None
+
+
 def from_hf(r: Reader, layer: int, layers: int) -> MLA:
     """The MLA block of a layer; without q_lora_rank it projects queries directly. Raises SpecError for a missing or wrong key."""
     if r.has("num_key_value_heads"):

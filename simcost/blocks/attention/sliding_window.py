@@ -59,6 +59,11 @@ def claims(r: Reader, layer: int, layers: int) -> int:
     return 2 if layer_kind(r, layer, layers) in ("sliding_attention", "chunked_attention") else 0
 
 
+def alike(r: Reader, layer: int, layers: int) -> object:
+    """What of a layer `from_hf` reads, so that equal layers are read once: its kind."""
+    return layer_kind(r, layer, layers)
+
+
 def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
     """The block of a layer with a window or chunks; it has dimensions of its own where the config has keys that begin with swa_. Raises SpecError for a
     missing or wrong key."""

@@ -74,6 +74,11 @@ def claims(r: Reader, layer: int, layers: int) -> int:
     return 1
 
 
+def alike(r: Reader, layer: int, layers: int) -> object:
+    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
+    return None
+
+
 def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     """The dense block of a layer. Raises SpecError for a missing or wrong key."""
     # Llama 4 gives its dense layers a width of their own.

@@ -263,6 +263,11 @@ def claims(r: Reader, layer: int, layers: int) -> int:
     return 2 if is_moe_layer(r, layer, layers) else 0
 
 
+def alike(r: Reader, layer: int, layers: int) -> object:
+    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
+    return None
+
+
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     """The MoE block of a layer. Raises SpecError for a missing or wrong key, and where a token would pick more experts or groups than there are."""
     experts, top_k = r.num("n_routed_experts"), float(r.layout("num_experts_per_tok", least=1))
