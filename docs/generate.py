@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves, docs/metrics.md, docs/settings.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
+"""Writes docs/cli.md from the commands themselves, docs/metrics.md, docs/settings.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
 (numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
 `simcost calibrate report` of every measured device, which takes minutes."""
 
@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
+import structure
 import typer
 from rich.console import Console
 
@@ -34,7 +35,7 @@ from simcost.validation.kernels import BAR, reference
 
 PAGE = Path(__file__).parent / "cli.md"
 ROWS = Path(__file__).parent / "measurements.md"
-METRICS, SETTINGS = PAGE.parent / "metrics.md", PAGE.parent / "settings.md"
+METRICS, SETTINGS, STRUCTURE = (PAGE.parent / f"{name}.md" for name in ("metrics", "settings", "structure"))
 MEMORY = PAGE.parent / "validation" / "memory.md"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
@@ -448,6 +449,7 @@ if __name__ == "__main__":
         sys.exit(0)
     pages = {
         PAGE: page(),
+        STRUCTURE: structure.page(),
         METRICS: metrics_page(),
         SETTINGS: settings_page(),
         ROWS: measurements(),
