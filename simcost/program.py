@@ -199,6 +199,10 @@ def _stretched(priced: Priced[C], factor: Num) -> Priced[C]:
 
 
 def _priced_choice(choice: Choice, cost_of: Callable[[Op], C]) -> Priced[C]:
+    if every(choice.settled):  # what nobody runs needs no price
+        name, option = choice.options[-1]
+        part = price(option, cost_of)
+        return Priced(part.cost, choice, (part,), ((name, 1.0),))
     parts = tuple(price(option, cost_of) for _, option in choice.options)
     best = parts[0].cost
     weights: list[Num] = [1.0]
