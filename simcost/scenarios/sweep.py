@@ -78,7 +78,9 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
             [each.get(name, point.reason if name == "reason" else missing) for point, each in found], size
         )
     feasible = joined.pop("feasible")
-    said: Any = np.array(joined.pop("reason"), object)
+    said: Any = joined.pop("reason")
+    if not np.all(feasible):
+        said = np.array(said, object)
     _name_numbers(query, labels, feasible, said)
     return Columns(labels, feasible, said, joined)
 
@@ -177,9 +179,18 @@ def _flat(value: Any, shape: tuple[int, ...]) -> Any:
     return np.broadcast_to(np.asarray(value), shape).ravel()
 
 
+def _once(value: Any) -> Any:
+    """A value that is one for a whole block as a single number."""
+    flat = np.asarray(value)
+    if flat.ndim == 0 or flat.size == 0:
+        return flat
+    first = flat[(0,) * flat.ndim]
+    return np.asarray(first) if (flat == first).all() else flat
+
+
 def _fill(found: dict[str, Any], name: str, value: Any, shape: tuple[int, ...], where: slice, size: int) -> None:
     """A block's values in their place; one value as long as all blocks agree."""
-    flat, known = np.asarray(value), found.get(name)
+    flat, known = _once(value), found.get(name)
     if flat.ndim == 0 and (known is None or (known.ndim == 0 and known == flat)):
         found[name] = flat
         return
