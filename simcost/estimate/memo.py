@@ -39,7 +39,7 @@ class Once:
 
     def __init__(self, model: Any) -> None:
         self._model: Callable[[Op], Cost] = model
-        self._kept: dict[Op, Cost] = model.known
+        self._kept: dict[Op, Cost] = getattr(model, "known", {})
         self._known: dict[Any, Cost] = {}
         self.multiprocessors = model.multiprocessors
         if hasattr(model, "knows"):

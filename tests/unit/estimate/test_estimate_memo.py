@@ -1,0 +1,129 @@
+"""What runs more than once is priced once: how often a model is asked, and the same answers as when every question is its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toykit import device, workload
+
+from simcost.cost.cost import Cost
+from simcost.cost.kernel import Roofline
+from simcost.dtypes import dtype
+from simcost.estimate import memo
+from simcost.ops.fused import Fused
+from simcost.ops.gemm import Gemm
+from simcost.workload import Workload
+
+BF16 = dtype("bf16")
+
+
+@dataclass
+class Counting:
+    """A cost model that counts how often it is asked."""
+
+    asked: int = 0
+    multiprocessors: float = 132.0
+
+    def __call__(self, op: Any) -> Cost:
+        self.asked += 1
+        return Cost(memory_s=op.m)
+
+
+def gemm(m: Any, n: float = 8.0) -> Gemm:
+    return Gemm(m, n, 8.0, BF16, BF16, BF16, BF16)
+
+
+@pytest.mark.parametrize(("ops", "asked"), [
+    ([gemm(4.0), gemm(4.0)], 1), ([gemm(4.0), gemm(5.0)], 2), ([gemm(4.0), gemm(4.0, 16.0)], 2), ([gemm(4.0), gemm(np.array([4.0]))], 2),
+    ([gemm(np.array([1.0, 2.0])), gemm(np.array([1.0, 2.0]))], 1), ([gemm(np.array([1.0, 2.0])), gemm(np.array([2.0, 1.0]))], 2),
+    ([gemm(np.array([1.0, 2.0])), gemm(np.array([[1.0, 2.0]]))], 2), ([gemm(np.array([1.0, 2.0])), gemm(np.array([1.0, 2.0]), 9.0)], 2),
+])  # fmt: skip
+def test_equal_kernels_are_asked_for_once_and_others_each(ops: list[Gemm], asked: int) -> None:
+    model = Counting()
+    once = memo.Once(model)
+    found = [once(op) for op in (*ops, *ops)]
+    assert model.asked == asked
+    for op, cost in zip((*ops, *ops), found, strict=True):
+        assert np.array_equal(cost.memory_s, op.m)
+
+
+def test_kernels_of_arrays_inside_a_class_are_told_apart() -> None:
+    once = memo.Once(Roofline(device()))
+    wholes = [Fused("linear", (gemm(np.array([a, 2.0])), gemm(4.0))) for a in (1.0, 1.0, 3.0)]
+    assert memo._key(wholes[0]) == memo._key(wholes[1]) != memo._key(wholes[2])
+    assert memo._key(wholes[0]) != memo._key(Fused("experts", wholes[0].parts))
+    assert once(wholes[0]) is once(wholes[1])
+
+
+def test_what_a_model_knows_is_known_through_the_memory_too() -> None:
+    class Knowing(Counting):
+        """Knows one class."""
+
+        def knows(self, op: Fused) -> bool:
+            return op.kernel == "linear"
+
+    once: Any = memo.Once(Knowing())
+    assert once.knows(Fused("linear", ()))
+    assert not once.knows(Fused("experts", ()))
+    assert not hasattr(memo.Once(Counting()), "knows")
+    assert once.multiprocessors == 132.0
+
+
+SIZES = [
+    (1, 1, 1),
+    (2, 1, 1),
+    (1, 2, 1),
+    (1, 1, 2),
+    (2, 1, 2),
+    (2, 2, 1),
+    (1, 4, 1),
+    (1, 2, 2),
+    (4, 1, 1),
+]  # tp, pp, dp
+BATCHES = [1.0, 8.0, 64.0]
+
+
+def listed(w: Workload, sizes: Mapping[str, Any], batch: Any) -> Workload:
+    plan = replace(w.plan, **sizes)
+    phase = replace(w.phase, batch=batch, microbatches=plan.pp)
+    return replace(w, plan=plan, phase=phase, view=replace(w.view, plan=plan, phase=phase))
+
+
+@pytest.mark.parametrize("experts", [False, True])
+def test_a_list_of_plans_is_what_each_of_them_is_alone(tmp_path: Path, experts: bool) -> None:
+    config = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2} if experts else {}
+    w = workload(tmp_path, config=config)
+    model = Roofline(w.device)
+    columns = {name: np.array([row[i] for row in SIZES], float)[:, None] for i, name in enumerate(("tp", "pp", "dp"))}
+    many = memo.folded(listed(w, columns, np.array(BATCHES)[None, :]), model)
+    shape = (len(SIZES), len(BATCHES))
+    seconds = np.broadcast_to(many.priced.cost.seconds, shape)
+    launches = np.broadcast_to(many.launches, shape)
+    for i, row in enumerate(SIZES):
+        for j, batch in enumerate(BATCHES):
+            sizes = dict(zip(("tp", "pp", "dp"), map(float, row), strict=True))
+            alone = memo.folded(listed(w, sizes, batch), model)
+            assert seconds[i, j] == pytest.approx(float(alone.priced.cost.seconds), rel=1e-12)
+            assert launches[i, j] == alone.launches
+            for part, other in zip(many.priced.parts, alone.priced.parts, strict=True):
+                assert np.broadcast_to(part.cost.seconds, shape)[i, j] == pytest.approx(
+                    float(other.cost.seconds), rel=1e-12
+                )
+
+
+def test_plans_whose_ranks_run_the_same_are_priced_once(tmp_path: Path) -> None:
+    """Four whole copies, or four stages with a micro-batch each: the same kernels on the same tokens."""
+    w = workload(tmp_path)
+    columns = {"tp": np.ones((3, 1)), "pp": np.array([[4.0], [1.0], [2.0]]), "dp": np.array([[1.0], [4.0], [2.0]])}
+    which = memo._which(listed(w, columns, np.array(BATCHES)[None, :]))
+    assert which is not None
+    first, at = which
+    assert (first.tolist(), at.tolist()) == ([0], [0, 0, 0])
+    apart = {**columns, "tp": np.array([[1.0], [2.0], [4.0]])}
+    assert memo._which(listed(w, apart, np.array(BATCHES)[None, :])) is None
+    assert memo._which(w) is None
