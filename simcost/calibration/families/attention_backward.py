@@ -26,12 +26,14 @@ site = prefill.site
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The gradient of the core of a row; rows have no `scope`."""
     core = prefill.op(numbers, {**labels, "scope": "core"})
     assert isinstance(core, AttentionCore)
     return replace(core, gradient=INPUT)
 
 
 def labels(op: Op) -> Labels | None:
+    """The forward core's without `scope`: a gradient is of the core alone."""
     if not isinstance(op, AttentionCore) or not op.gradient:
         return None
     found = prefill.labels(replace(op, gradient=""))
@@ -39,8 +41,10 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Mask:
+    """Every gradient of a core, with any number of queries."""
     return isinstance(op, AttentionCore) and bool(op.gradient)
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """As of the forward core."""
     return prefill.numbers(op)

@@ -43,6 +43,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def covers(op: Op) -> Mask:
+    """One query a sequence; over a latent up to FEW."""
     core = prefill.the_core(op)
     return core is not None and ((core.q_len == 1.0) | prefill.few_over_latent(core))
 
@@ -62,6 +63,7 @@ def _one_query(op: Op) -> Op:
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """The core as one query a sequence, with what runs before it as serial bytes. Sizes: K/V heads of all sequences, and keys."""
     one = _one_query(op)
     core = prefill.certain_core(one)
     sizes = (core.batch * core.kv_heads, core.mask.keys(core.q_len, core.past))

@@ -96,6 +96,7 @@ def layout(core: AttentionCore) -> str:
 
 
 def labels(op: Op) -> Labels | None:
+    """Formats and layout of the core, and whether the write of K and V runs with it; forward only."""
     core = the_core(op)
     if core is None:
         return None
@@ -106,6 +107,7 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Where:
+    """More than one query a sequence; over a latent more than FEW."""
     core = the_core(op)
     return core is not None and (core.q_len != 1.0) & ~np.asarray(few_over_latent(core))
 
@@ -153,6 +155,7 @@ _NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa"
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Of the core; window 0 where its mask has no window."""
     core = certain_core(op)
     window = 0.0 if core.mask.window is None else core.mask.window
     return {
@@ -178,6 +181,8 @@ def serial_bytes(op: Op) -> Num:
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """The core, with what runs before it as serial bytes. Sizes: keys a query sees on average, query heads times queries of all sequences, and
+    width of a head."""
     core = certain_core(op)
     keys = core.mask.pairs(core.q_len, core.past) / core.q_len  # how long the kernel loops for a query, on average
     sizes = (keys, core.batch * core.heads * core.q_len, core.d_qk)

@@ -26,8 +26,10 @@ site = gemm.site
 
 
 def labels(op: Op) -> Labels | None:
+    """As in gemm, of a product without the quantisation of its input."""
     return gemm.labels(op) if isinstance(op, Gemm) else None
 
 
 def covers(op: Op) -> Mask:
+    """Several products in one call, one a head; gradients are no family's."""
     return isinstance(op, Gemm) and not op.gradient and op.batch != 1.0

@@ -33,6 +33,7 @@ _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0, "all_to_
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The collective of a row, between neighbours (stride 1)."""
     return Collective(cast(Kind, labels["what"]), numbers["bytes"], numbers["group"])
 
 
@@ -44,10 +45,12 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Mask:
+    """Every kind, and every size of group."""
     return True
 
 
 def relatives(labels: Labels) -> list[Labels]:
+    """The same collective by another library; for p2p an All2All instead."""
     found: list[Labels] = [{**labels, "backend": other} for other in ("nccl", "gloo") if other != labels["backend"]]
     if labels["what"] == "p2p":  # as an All2All of two
         found = [{"what": "all_to_all", "backend": other} for other in ("nccl", "gloo")]
@@ -55,6 +58,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Payload and ranks, without the stride."""
     assert isinstance(op, Collective)
     return {"bytes": op.payload, "group": op.group}
 
@@ -75,6 +79,7 @@ _HOP = 1e-6  # any time will do: the curve's serial efficiency says what a hop t
 
 
 def features(op: Op) -> tuple[Num, ...]:
+    """Logs of the payload and of the ranks."""
     assert isinstance(op, Collective)
     return (np.log(op.payload), np.log(op.group))
 
@@ -83,6 +88,7 @@ GROUP = 1  # which feature is the log of the group
 
 
 def site(op: Op) -> tuple[Num, ...]:
+    """The ranks are one site; the payload runs along it."""
     assert isinstance(op, Collective)
     return (op.group, np.log(op.payload))
 

@@ -42,6 +42,7 @@ WIRE = True
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The exchange of a row, with its copies inside the node and over the network."""
     tokens, width, near, far, group, nodes, sms = (numbers[name] for name in NUMBERS)
     return Traffic(tokens, width, near, far, group, nodes, sms, labels["mode"], labels["direction"])
 
@@ -58,6 +59,7 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Mask:
+    """Every exchange that a machine has resolved into copies (`Traffic`)."""
     return isinstance(op, Traffic)
 
 
@@ -68,6 +70,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Tokens of one rank, bytes of a token, copies a token; a fraction of a copy is a mean."""
     assert isinstance(op, Traffic)
     return {
         "tokens": op.tokens, "width": op.width_bytes, "near": op.near, "far": op.far, "group": op.group, "nodes": op.nodes,
@@ -76,6 +79,7 @@ def numbers(op: Op) -> Mapping[str, Num]:
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """Node and network carry at the same time: the slower counts. In normal mode the multiprocessors that copy are the other limit."""
     assert isinstance(op, Traffic)
     moved = op.near_bytes + op.far_bytes
     near = 0.0 if device.scaleup is None else op.near_bytes / device.scaleup.reach(op.group / op.nodes)
@@ -98,5 +102,6 @@ def features(op: Op) -> tuple[Num, ...]:
 
 
 def site(op: Op) -> tuple[Num, ...]:
+    """Width, copies, ranks and multiprocessors are one site; the tokens run along it."""
     assert isinstance(op, Traffic)
     return (op.width_bytes, op.near, op.far, op.group, op.sms, np.log(op.tokens))

@@ -42,6 +42,7 @@ EXACT = False  # rows of one layer and token count differ in their routing
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """All passes and products of a row, in running order; it quantises before each product where `compute` is narrower than `x`."""
     x, w, compute = (dtype(labels[name], name) for name in LABELS[:3])
     gated = labels["gated"] == "gated"
     tokens, copies, touched, experts, hidden, width, load = (numbers[name] for name in NUMBERS)
@@ -71,6 +72,7 @@ def _permute(op: Op) -> Permute:
 
 
 def labels(op: Op) -> Labels | None:
+    """`x` is the output format of the first product. Forward only, and not where a pass of its own unpacks the weights."""
     if not isinstance(op, Fused) or op.kernel != "experts" or op.gradient:
         return None
     up, down = _gemms(op)
@@ -81,6 +83,7 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Mask:
+    """Every whole expert layer."""
     return True
 
 
@@ -98,6 +101,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Tokens of the permute; copies, experts, load and widths of the products."""
     up, down = _gemms(op)
     return {
         "tokens": _permute(op).tokens, "copies": up.rows, "touched": up.experts, "experts": up.held,

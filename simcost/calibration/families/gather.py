@@ -26,36 +26,44 @@ LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The look-up that a measured row timed."""
     return Gather(numbers["rows"], numbers["width"], dtype(labels["w"], "w"), dtype(labels["out"], "out"))
 
 
 def labels(op: Op) -> Labels | None:
+    """Formats of the table and of the output."""
     return {"w": op.w.name, "out": op.out.name} if isinstance(op, Gather) else None
 
 
 def covers(op: Op) -> Mask:
+    """Every look-up; its gradient is a stream."""
     return True
 
 
 def relatives(labels: Labels) -> list[Labels]:
+    """fp16 for bf16 and back; none for a table in another format."""
     swap = {"bf16": "fp16", "fp16": "bf16"}
     return [{name: swap.get(value, value) for name, value in labels.items()}] if labels["w"] in swap else []
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Rows looked up and their width; how many rows the table has does not count."""
     assert isinstance(op, Gather)
     return {"rows": op.rows, "width": op.width}
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """Bytes alone: it computes nothing, no pass is serial, and no size counts."""
     return kernel_terms(op, device, op.work(), 0.0, ())
 
 
 def features(op: Op) -> tuple[Num, ...]:
+    """Logs of the elements looked up, and of the width of a row."""
     assert isinstance(op, Gather)
     return (np.log(op.rows * op.width), np.log(op.width))
 
 
 def site(op: Op) -> tuple[Num, ...]:
+    """The width of the table is one site; the rows looked up run along it."""
     assert isinstance(op, Gather)
     return (op.width, np.log(op.rows))

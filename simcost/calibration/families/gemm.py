@@ -62,6 +62,7 @@ def covers(op: Op) -> Mask:
 
 
 def labels(op: Op) -> Labels | None:
+    """Forward only; None for a product whose weights a pass of its own unpacks."""
     found = product(op)
     return None if found is None or found.gradient else formats(op, found)
 
@@ -89,6 +90,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Of the product, whether its input is quantised in the same kernel or not."""
     found = product(op)
     assert found is not None
     return {"batch": found.batch, "m": found.m, "n": found.n, "k": found.k}

@@ -43,6 +43,7 @@ def _as_gradient(op: Op, what: str) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
+    """Gradients only: rows of "row" are asked for by label."""
     found = gemm.product(op)
     return None if found is None or not found.gradient else {"what": found.gradient, **gemm.formats(op, found)}
 
@@ -54,4 +55,5 @@ def covers(op: Op) -> Mask:
 
 
 def relatives(labels: Labels) -> list[Labels]:
+    """As in gemm, each of the same `what`: no product stands in for another one."""
     return [{"what": labels["what"], **other} for other in gemm.relatives({n: labels[n] for n in gemm.LABELS})]

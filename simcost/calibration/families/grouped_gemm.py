@@ -46,12 +46,14 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
+    """Forward only, and not where a pass of its own unpacks the weights."""
     if not isinstance(op, GroupedGemm) or op.unpacked or op.gradient:
         return None
     return {"x": op.x.name, "w": op.w.name, "compute": op.compute.name}
 
 
 def covers(op: Op) -> Mask:
+    """Every grouped product by itself."""
     return True
 
 
@@ -68,12 +70,14 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """`experts` is the touched ones where the op does not say how many the rank holds."""
     assert isinstance(op, GroupedGemm)
     held = np.maximum(op.held, op.experts)  # 0 when nobody asked
     return {"rows": op.rows, "touched": op.experts, "experts": held, "n": op.n, "k": op.k, "load": op.load}
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """One kernel, no pass is serial. Sizes: rows a touched expert, n, k."""
     assert isinstance(op, GroupedGemm)
     return kernel_terms(op, device, op.work(), 0.0, (op.rows / op.experts, op.n, op.k))
 

@@ -31,18 +31,21 @@ EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The weight gradients of a row, written and not added; dY has the output's format."""
     x, out, compute = (dtype(labels[name], name) for name in LABELS)
     rows, touched, n, k = (numbers[name] for name in NUMBERS)
     return GroupedWeightGrad(rows, touched, n, k, x, out, out, compute)
 
 
 def labels(op: Op) -> Labels | None:
+    """Formats of the forward input, of the gradients that are written, and of the arithmetic; not of dY."""
     if not isinstance(op, GroupedWeightGrad):
         return None
     return {"x": op.x.name, "out": op.out.name, "compute": op.compute.name}
 
 
 def covers(op: Op) -> Mask:
+    """Every weight gradient of a grouped product."""
     return True
 
 
@@ -52,21 +55,25 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Touched experts only: the op does not know how many the rank holds."""
     assert isinstance(op, GroupedWeightGrad)
     return {"rows": op.rows, "touched": op.experts, "n": op.n, "k": op.k}
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """One kernel, no pass is serial. Sizes: rows a touched expert, n, k."""
     assert isinstance(op, GroupedWeightGrad)
     return kernel_terms(op, device, op.work(), 0.0, (op.rows / op.experts, op.n, op.k))
 
 
 def features(op: Op) -> tuple[Num, ...]:
+    """Logs of rows an expert, experts, n and k; padding of the rows an expert."""
     assert isinstance(op, GroupedWeightGrad)
     rows = op.rows / op.experts
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), padding(rows))
 
 
 def site(op: Op) -> tuple[Num, ...]:
+    """Touched experts and the two sides of a gradient are one site; the rows run along it."""
     assert isinstance(op, GroupedWeightGrad)
     return (op.experts, op.n, op.k, np.log(op.rows))

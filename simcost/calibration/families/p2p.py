@@ -26,21 +26,26 @@ site = collective.site
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """An All2All of two ranks, each of which sends `bytes` to the other."""
     return Collective("all_to_all", numbers["bytes"], 2.0)
 
 
 def labels(op: Op) -> Labels | None:
+    """None: what ranks send each other in a step has labels in `collective`."""
     return None
 
 
 def covers(op: Op) -> Mask:
+    """No op: its rows tell what rate a link reaches, for a profile without one."""
     return False
 
 
 def relatives(labels: Labels) -> list[Labels]:
+    """None: no library stands in for another."""
     return []
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """What one device sends."""
     assert isinstance(op, Collective)
     return {"bytes": op.payload}

@@ -28,17 +28,20 @@ LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The permute or the combine of a row."""
     tokens, copies, width = (numbers[name] for name in NUMBERS)
     return Permute(tokens, copies, width, dtype(labels["x"], "x"), labels["what"] == "combine")
 
 
 def labels(op: Op) -> Labels | None:
+    """Direction and format; forward only."""
     if not isinstance(op, Permute) or op.gradient:
         return None
     return {"what": "combine" if op.combine else "permute", "x": op.x.name}
 
 
 def covers(op: Op) -> Mask:
+    """Every forward permute and combine."""
     return True
 
 
@@ -49,15 +52,18 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Tokens, the copies of all of them together, and the width."""
     assert isinstance(op, Permute)
     return {"tokens": op.tokens, "copies": op.copies, "width": op.width}
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """No pass is serial, and no size counts."""
     return kernel_terms(op, device, op.work(), 0.0, ())
 
 
 def features(op: Op) -> tuple[Num, ...]:
+    """Logs of the elements of all copies, of copies a token, and of the width."""
     assert isinstance(op, Permute)
     return (np.log(op.copies * op.width), np.log(op.copies / op.tokens), np.log(op.width))
 

@@ -31,23 +31,28 @@ LENGTHS = None
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
+    """The selection of a row, with its group limit; 1 group is none."""
     tokens, experts, top_k, groups, topk_groups = (numbers[name] for name in NUMBERS)
     return Router(tokens, experts, top_k, labels["scoring"], groups, topk_groups)
 
 
 def labels(op: Op) -> Labels | None:
+    """How logits become scores; its gradient is another op, which no family times."""
     return {"scoring": op.scoring} if isinstance(op, Router) else None
 
 
 def covers(op: Op) -> Mask:
+    """Every selection, with a group limit or without."""
     return True
 
 
 def relatives(labels: Labels) -> list[Labels]:
+    """The other scoring."""
     return [{"scoring": "softmax" if labels["scoring"] == "sigmoid" else "sigmoid"}]
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Groups are 1 without a group limit."""
     assert isinstance(op, Router)
     return {
         "tokens": op.tokens, "experts": op.experts, "top_k": op.top_k, "groups": op.groups,
@@ -63,10 +68,12 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
+    """Logs of tokens, experts, chosen experts and groups; not of groups that a token may use."""
     assert isinstance(op, Router)
     return (np.log(op.tokens), np.log(op.experts), np.log(op.top_k), np.log(op.groups))
 
 
 def site(op: Op) -> tuple[Num, ...]:
+    """Experts, chosen experts and groups are one site; the tokens run along it."""
     assert isinstance(op, Router)
     return (op.experts, op.top_k, op.groups, op.topk_groups, np.log(op.tokens))

@@ -45,12 +45,14 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
+    """The name with "_" for spaces, and the formats. Backward kernels have names of their own ("norm_backward")."""
     if not isinstance(op, Stream):
         return None
     return {"what": op.what.replace(" ", "_"), "x": op.x.name, "out": op.out.name}
 
 
 def covers(op: Op) -> Mask:
+    """Every elementwise kernel, forward or backward."""
     return True
 
 
@@ -67,11 +69,13 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
+    """Tensors read and written in multiples of the main one; operations of one element."""
     assert isinstance(op, Stream)
     return {"elements": op.elements, "reads": op.reads, "writes": op.writes, "flops": op.flops}
 
 
 def terms(op: Op, device: Device) -> Terms:
+    """Arithmetic at the fp32 rate; no pass is serial, and no size counts."""
     return kernel_terms(op, device, op.work(), 0.0, ())
 
 
