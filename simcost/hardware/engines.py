@@ -5,6 +5,7 @@ Most likely to be wrong: an order of substitutes, a judgement of which engines s
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -15,6 +16,8 @@ from simcost.hardware.toml import toml_table
 ANY, TORCH = "any", "torch"
 LIBRARIES = ("nccl", "deepep", "nvlink")  # whatever engine calls them, the kernels are the same
 SCHEMA = 1
+_VERSION = re.compile(r"(\d+(?:\.\d+)*)(?:\.?(rc|post)(\d+))?")
+_PARTS = 6  # numbers of the longest version, padded with zeros
 
 
 @cache
@@ -42,9 +45,13 @@ def title(name: str) -> str:
 
 
 def version_order(text: str) -> tuple[tuple[int, str], ...]:
-    """A key to sort versions by: "1.3.0rc9" comes before "1.3.0rc20", a word before a number."""
-    parts = text.replace("rc", ".").split(".")
-    return tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
+    """A key to sort versions by: "1.3.0rc9" comes before "1.3.0rc20", that before "1.3.0" and "1.3.0.post1"; a word before all numbers."""
+    found = _VERSION.fullmatch(text)
+    if found is None:
+        return ((-1, text),)
+    numbers = [int(part) for part in found[1].split(".")]
+    stage = {"rc": -1, None: 0, "post": 1}[found[2]]
+    return tuple((number, "") for number in (*numbers, *[0] * (_PARTS - len(numbers)), stage, int(found[3] or 0)))
 
 
 @cache

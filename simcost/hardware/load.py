@@ -28,6 +28,7 @@ _NEEDS_LINK = {
     "scaleout_efficiency": "scaleout",
     "scaleout_hop_latency": "scaleout",
 }
+SCHEMA = 1
 _TOPOLOGIES = ("switch", "mesh", "torus", "bridge", "host")
 _TOP = (
     "schema",
@@ -89,6 +90,10 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
 
 def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
     where, tables = read(name)
+    if tables.get("schema") != SCHEMA or isinstance(tables["schema"], bool):
+        raise SpecError(f"{where}: schema must be {SCHEMA}, not {tables.get('schema')!r}")
+    if not isinstance(tables.get("title", ""), str):
+        raise SpecError(f"{where}: 'title' must be a string, not {tables['title']!r}")
     for key in tables:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
@@ -117,6 +122,10 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
     """Sigma of the log that a sibling's rows are wrong by."""
     stated = _table(tables, "measurements", where)
     if "like" not in stated:
+        if "spread" in stated:
+            raise SpecError(
+                f"{where}: 'measurements.spread' says how far a sibling is off: 'measurements.like' names none"
+            )
         return 0.0
     value = stated.get("spread")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= 5.0:
@@ -187,6 +196,8 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
             raise SpecError(f"{where}: '{path}' has no source in [sources]")
         kind = dimension(path, where)
         found[path] = _plausible(_si(value, kind, f"{where}: '{path}'"), kind, f"{where}: '{path}' = {value}")
+        if kind == "count" and float(np.max(found[path])) % 1.0:
+            raise SpecError(f"{where}: '{path}' = {value} must be a whole number")
     return found
 
 
@@ -252,7 +263,7 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     if not isinstance(name, str) or not name:
         raise SpecError(f"{where}: missing 'name'")
     notes = tables.get("notes", [])
-    if not isinstance(notes, list):
+    if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise SpecError(f"{where}: 'notes' must be a list of strings")
     return Device(
         name,
@@ -283,9 +294,13 @@ def _assumed_capacity(tables: Mapping[str, Any], facts: Mapping[str, Num], where
 
 def _scaleup(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Link | None:
     """The link inside a node; None where the profile states no bandwidth of one."""
-    if "links.scaleup.bandwidth" not in facts:
-        return None
     stated = _table(tables, "links", where).get("scaleup", {})
+    if "links.scaleup.bandwidth" not in facts:
+        if stated:
+            raise SpecError(
+                f"{where}: missing 'links.scaleup.bandwidth': without it the rest of the table says nothing"
+            )
+        return None
     topology = stated.get("topology", "switch")
     if topology not in _TOPOLOGIES:
         raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")

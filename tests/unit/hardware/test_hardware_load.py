@@ -104,7 +104,7 @@ def test_a_malformed_profile_is_one_line_that_names_file_and_key(
 
 @pytest.mark.parametrize(("body", "said"), [
     (b"name = ", "not valid TOML"), (b"\xff\xfe", "not a UTF-8 text file"), (b"a = 1\na = 2\n", "not valid TOML"),
-    (b"", "missing table [peak]"),
+    (b"", "schema must be 1"), (b"schema = 1\n", "missing table [peak]"),
 ])  # fmt: skip
 def test_a_file_that_is_no_profile_is_one_line(tmp_path: Path, body: bytes, said: str) -> None:
     path = tmp_path / "profile.toml"
