@@ -9,22 +9,37 @@ import csv
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simcost.errors import SpecError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """A file in place of another, its folder made. Raises SpecError; the old one then still stands."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+@contextmanager
+def in_place_of(path: Path) -> Iterator[Path]:
+    """A file to write, with the suffix of `path`; when all went well it takes its place, else it is gone and the old one stands."""
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, text: str, said: str = "") -> None:
+    """A file in place of another, its folder made. Raises SpecError, which names `said` or the path; the old one then still stands."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with in_place_of(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise SpecError(f"{path}: {error.strerror or error}") from None
+        raise SpecError(f"{said or path}: {error.strerror or error}") from None
+
+
+def data_rows(path: Path) -> int:
+    """Rows of a CSV below its header, by its lines alone. Raises OSError."""
+    return max(path.read_bytes().count(b"\n") - 1, 0)
 
 
 @contextmanager

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # numpy.typing costs a query a tenth of its time, and only ty
 else:
     Num = Mask = Array = Singles = Bools = Index = Ints = Keys = Any
 
+Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
+Z90_STATED = 1.645  # the same as profiles and pages state spreads: P90 of |log error| over it
+
 
 def num(value: Any) -> Num:
     """A Python float, or a float64 array, from any count or rate (counts are exact below 2**53)."""

@@ -38,10 +38,15 @@ class Piece:
     weight: float
 
 
+def allowed() -> int:
+    """Cores that this process may run on."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
 def cores() -> int:
     """Workers worth having."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return min(len(allowed(0)) if allowed is not None else os.cpu_count() or 1, _MOST)
+    return min(allowed(), _MOST)
 
 
 def mapped(act: Callable[..., T], pieces: Sequence[Piece], workers: int = 1, progress: Progress = quiet) -> list[T]:

@@ -14,12 +14,12 @@ from simcost.calibration import rows as files
 from simcost.calibration import tables
 from simcost.calibration.family import families
 from simcost.calibration.rows import Run
+from simcost.files import data_rows
 from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY, TORCH, version_order
 from simcost.hardware.profile import Device
+from simcost.num import Z90_STATED
 from simcost.result import Row
-
-P90 = 1.645  # standard deviations: a spread is the P90 of |log error| over it
 
 
 def runs(device: Device) -> list[Run]:
@@ -41,7 +41,7 @@ def counts(run: Run) -> Iterator[int]:
     """Number of rows of every kind of a run, by the lines of its files."""
     for family in families():
         for which in run.kinds(family):
-            yield run.file(family, which).read_bytes().count(b"\n") - 1
+            yield data_rows(run.file(family, which))
 
 
 def total(device: Device) -> int:
@@ -88,7 +88,7 @@ def _shipped() -> dict[str, str]:
 
 def expected(device: Device) -> float:
     """P90 of |log error| that the profile expects of its sibling's rows; 0 without a sibling."""
-    return P90 * device.sibling_spread
+    return Z90_STATED * device.sibling_spread
 
 
 def table(name: str, device: Device) -> list[Row]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curves.curve import Curve, Z
+from simcost.calibration.curves.curve import Curve
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.hardware.profile import Device
-from simcost.num import Array
+from simcost.num import Z90, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def scored(
     terms, points = row_terms(family, rows, labels, device)
     terms = terms.scaled(*reached)
     found = curve.predict(terms, points)
-    factor = np.exp(Z * found.sigma)
+    factor = np.exp(Z90 * found.sigma)
     return Score(found.seconds, found.seconds / factor, found.seconds * factor, rows.seconds)
 
 

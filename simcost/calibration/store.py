@@ -29,6 +29,7 @@ from simcost.calibration.light import on_wire
 from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
+from simcost.files import in_place_of
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -329,9 +330,7 @@ def _keep(path: Path, values: Array) -> None:
     """Atomically; a cache that cannot be written is no error, only slower next time."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
+        with in_place_of(path) as part, part.open("wb") as file:
             np.save(file, values)
-        part.replace(path)
     except OSError:
         return

@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 from simcost.errors import SpecError, nearest
+from simcost.files import in_place_of
 from simcost.result import Result
 
 FORMATS = ("console", "csv", "markdown", "json")
@@ -47,20 +48,18 @@ def check(style: str, out: Path | None = None) -> str:
     after."""
     style = chosen(style, out)
     if out is not None:
-        handle, name = _beside(out)
-        os.close(handle)
-        os.unlink(name)
+        _named(out)
+        try:
+            tempfile.TemporaryFile(dir=out.parent).close()
+        except OSError as error:
+            raise SpecError(f"-o {out}: {error.strerror or error}") from None
     return style
 
 
-def _beside(path: Path) -> tuple[int, str]:
-    """A temporary file in the folder of `path`. Raises SpecError where there can be none."""
+def _named(path: Path) -> None:
+    """Raises SpecError for a path that names no file."""
     if not path.name or path.is_dir():
         raise SpecError(f"-o '{path}': not a file name")
-    try:
-        return tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise SpecError(f"-o {path}: {error.strerror or error}") from None
 
 
 def report_name(style: str) -> str:
@@ -94,14 +93,9 @@ def render(result: Result, style: str, out: Path | None) -> str:
 def write(path: Path, text: str) -> None:
     """Writes a file whole or not at all: a temporary file beside the target takes its place at the end. Raises SpecError where it
     cannot."""
-    handle, name = _beside(path)
+    _named(path)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-        os.replace(name, path)
+        with in_place_of(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        Path(name).unlink(missing_ok=True)
         raise SpecError(f"-o {path}: {error.strerror or error}") from None

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from simcost.num import Mask, Num, exp, is_scalar, maximum, minimum, plain, sqrt, where
+from simcost.num import Z90, Mask, Num, exp, is_scalar, maximum, minimum, plain, sqrt, where
+from simcost.provenance import Basis
 
 _TIMES = (
     "compute_s",
@@ -21,9 +22,8 @@ _TIMES = (
     "datasheet_s",
 )
 BOUNDS = ("compute", "memory", "wire", "overhead")
-Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
 NOISE = 1e-9  # of a time: less is what floats leave over
-BASES = ("measured", "fitted", "transferred", "datasheet", "assumed")
+BASES = tuple(basis.value for basis in Basis)
 # Sources of error that two costs of one device owe wholly alike.
 COMMON = (
     "what no table knows",

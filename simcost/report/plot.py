@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.files import in_place_of
 from simcost.result import Result
 
 
@@ -25,12 +26,10 @@ def _pyplot(path: Path) -> Any:
 
 def _save(plt: Any, figure: Any, path: Path) -> None:
     """Whole or not at all."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        figure.savefig(temporary, dpi=150)
-        temporary.replace(path)
+        with in_place_of(path) as part:
+            figure.savefig(part, dpi=150)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise SpecError(f"--plot {path}: {error.strerror or error}") from None
     finally:
         plt.close(figure)

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from simcost.cost import calibrated
-from simcost.cost.cost import Z90, Cost, ratio_deviation
+from simcost.cost.cost import Cost, ratio_deviation
 from simcost.cost.memory import largest
 from simcost.errors import SpecError
 from simcost.estimate import answer
 from simcost.hardware.profile import Device
 from simcost.model import count
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools, Num, ceil
+from simcost.num import Z90, Array, Bools, Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold

@@ -8,13 +8,13 @@ import numpy as np
 
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
-from simcost.cost.cost import NOISE, Z90, Cost, basis, bound, interval
+from simcost.cost.cost import NOISE, Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
 from simcost.estimate import answer, memory
 from simcost.estimate import step as steps
 from simcost.hardware.profile import Device
-from simcost.num import Num, is_scalar
+from simcost.num import Z90, Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.query import Query, workload

@@ -26,7 +26,7 @@ from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
-from simcost.num import Array
+from simcost.num import Z90_STATED, Array
 from simcost.pool import Progress, quiet
 from simcost.provenance import Basis
 from simcost.result import Result, Row
@@ -137,7 +137,7 @@ def _row(what: str, target: str, other: str, found: Iterable[tuple[str, Array]])
     row: dict[str, Any] = {"what": what, "hw": target, "by": other, "rows": len(every)}
     if len(every):
         row |= {"median_error": float(np.median(every)), "p90_error": float(np.quantile(every, 0.9))}
-        row["spread"] = round(row["p90_error"] / coverage.P90, 3)
+        row["spread"] = round(row["p90_error"] / Z90_STATED, 3)
     for family, parts in errors.items():
         row[f"{family}_p90_error"] = float(np.quantile(np.concatenate(parts), 0.9))
     return row

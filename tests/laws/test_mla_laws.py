@@ -10,11 +10,10 @@ import pytest
 from simcost import query
 from simcost.calibration.family import families
 from simcost.cost import calibrated
-from simcost.cost.cost import Z90
 from simcost.dtypes import dtype
 from simcost.estimate import answer, step
 from simcost.hardware import load as hardware
-from simcost.num import Array
+from simcost.num import Z90, Array
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.fused import Fused
 from simcost.plan import Phase

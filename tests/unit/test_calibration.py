@@ -14,7 +14,6 @@ from simcost import errors
 from simcost.calibration import rows as tables
 from simcost.calibration import store
 from simcost.calibration.curves import curve as curves
-from simcost.calibration.curves.curve import Z
 from simcost.calibration.family import families, kind
 from simcost.calibration.form import Form
 from simcost.calibration.importers import _routing, table
@@ -27,6 +26,7 @@ from simcost.calibration.split import SHARE, folds
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
+from simcost.num import Z90
 
 H200 = hardware.load("h200")
 GEMM = families()["gemm"]
@@ -60,7 +60,7 @@ def test_intervals_cover_what_they_promise(noise: float) -> None:
     curve = store.fitted(GEMM, synthetic(500, noise), BF16, H200)
     score = scored(curve, GEMM, synthetic(3000, noise, seed=2), BF16, H200)
     assert 0.85 <= score.coverage <= 0.96
-    assert score.width == pytest.approx(Z * noise, rel=0.35)
+    assert score.width == pytest.approx(Z90 * noise, rel=0.35)
 
 
 def test_a_step_that_the_form_cannot_know_is_learned() -> None:

@@ -114,7 +114,7 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
 def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
     home = tmp_path / "run"
     done(home, families=["gather"], formats=["fp32"])
-    monkeypatch.setattr(target, "cores", lambda: 2)
+    monkeypatch.setattr(target, "allowed", lambda: 2)
     with pytest.raises(SpecError, match=r"threads = 1, here it is 2"):
         done(home, families=["gather"], resume=True, threads=2)
     monkeypatch.setattr(torch, "__version__", "1.0")

@@ -15,6 +15,7 @@ from simcost.calibration.soundness.evidence import Evidence, evidence, median_ra
 from simcost.calibration.soundness.picks import picked
 from simcost.calibration.soundness.verdicts import Verdict, judged
 from simcost.hardware import load as hardware
+from simcost.num import Z90_STATED
 
 DEVICES = {name: hardware.load(name) for name in ("h100", "h200", "b200", "gb200", "b300", "a100")}
 SUBSTITUTES = {"sglang": ("vllm", "trtllm"), "trtllm": ("vllm", "sglang"), "vllm": ("sglang", "trtllm")}
@@ -382,7 +383,7 @@ def test_spread_is_the_p90_between_engines_and_between_siblings() -> None:
     verdicts.append(Verdict(thick(gemm(lambda t: 1.3 * 1.2, "sglang", start=3.6e-6)), ""))
     verdicts.append(Verdict(thick(gemm(1.3, "vllm", hw="h100")), ""))
     (found,) = spread.measured(picked(verdicts, SUBSTITUTES))
-    assert found.engine_large == pytest.approx(np.log(1.2) / spread.Z / np.sqrt(2.0), rel=0.05)
+    assert found.engine_large == pytest.approx(np.log(1.2) / Z90_STATED / np.sqrt(2.0), rel=0.05)
     assert found.engine_small == pytest.approx(found.engine_large, rel=0.05)
     assert found.sibling_large < 0.03  # lights are scaled by; what is left are starts
     assert found.rows == len(verdicts[0].table)

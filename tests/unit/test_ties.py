@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import simcost
-from simcost.cost.cost import ALIKE, ALIKE_ASSUMED, Z90, Cost, interval, ratio_deviation, tied
+from simcost.cost.cost import ALIKE, ALIKE_ASSUMED, Cost, interval, ratio_deviation, tied
 from simcost.estimate import ties
 from simcost.estimate.step import run
+from simcost.num import Z90
 from simcost.query import make, workload
 
 

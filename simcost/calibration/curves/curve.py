@@ -21,10 +21,9 @@ from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.rungs import Ladder
-from simcost.num import Array, Bools, Ints, Num
+from simcost.num import Z90, Array, Bools, Ints, Num
 
 COVERAGE = 0.9
-Z = 1.6448536269514722  # 90 % of a normal distribution lie within Z sigma
 _LEAST_ERROR = 0.01  # no clock reads better than this over a run
 _FEW = 60
 _FOLDS = 5
@@ -97,7 +96,7 @@ class Curve:
         error = np.where(known, _faded(beyond, self.site * around, error), error)
         error = np.maximum(error, _LEAST_ERROR)
         error = np.where(outside > 0.0, np.maximum(error, self.outer) * (1.0 + 0.2 * np.minimum(outside, 5.0)), error)
-        return Prediction(base * np.exp(shift), start, compute, memory, error / Z, measured & at.exact)
+        return Prediction(base * np.exp(shift), start, compute, memory, error / Z90, measured & at.exact)
 
 
 def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.calibration.curves.curve import Curve, Z
+from simcost.calibration.curves.curve import Curve
 from simcost.calibration.family import families
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, shown
@@ -30,7 +30,7 @@ from simcost.calibration.soundness.evidence import (
 from simcost.calibration.soundness.groups import wider
 from simcost.calibration.soundness.verdicts import judged
 from simcost.calibration.store import row_terms
-from simcost.num import Array, Bools
+from simcost.num import Z90, Array, Bools
 
 SURE = 0.35  # log of the 90 % interval's half-width: log 1.4
 FAR_UNITS = 100.0  # so many times another table's, or of light where there is none: no kernel, another unit
@@ -124,7 +124,7 @@ def at_shapes(table: Evidence, other: Other) -> Rival | None:
     mine, theirs = shared(table, other.table)
     seconds[mine] = other.table.rows.seconds[theirs]
     held = np.isin(part_of(table.family, rows.numbers), part_of(table.family, other.table.rows.numbers))
-    good = np.isfinite(seconds) & held & (Z * said.sigma <= SURE)
+    good = np.isfinite(seconds) & held & (Z90 * said.sigma <= SURE)
     good[mine] = True
     if int(good.sum()) < LEAST:
         return None

@@ -15,9 +15,7 @@ from simcost.calibration.soundness.evidence import LEAST, Evidence, shared
 from simcost.calibration.soundness.picks import Pick
 from simcost.calibration.tables import LARGE
 from simcost.hardware.siblings import siblings
-from simcost.num import Array
-
-Z = 1.645  # sigma of a normal distribution within which 90 % lie
+from simcost.num import Z90_STATED, Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +80,4 @@ def _joined(pairs: Iterator[tuple[Array, Array]]) -> tuple[Array, Array]:
 def _sigma(part: tuple[Array, Array], large: bool) -> float:
     apart, light = part
     chosen = apart[(light >= LARGE) == large]
-    return float(np.quantile(chosen, 0.9) / Z) if len(chosen) >= LEAST else float("nan")
+    return float(np.quantile(chosen, 0.9) / Z90_STATED) if len(chosen) >= LEAST else float("nan")

@@ -13,6 +13,7 @@ from typing import Any
 
 from simcost.errors import SimcostError, SpecError, nearest
 from simcost.measure.machine.torch import need_torch
+from simcost.pool import allowed
 from simcost.units import parse
 
 CPU_FORMATS = ("bf16", "fp32")
@@ -50,16 +51,10 @@ def processor(threads: int | None = None, formats: Sequence[str] | None = None) 
     return Target("cpu", threads or 1, MEMORY_SHARE * _free_memory(), ROTATE_CPU, wanted, {})
 
 
-def cores() -> int:
-    """Cores that this process may run on."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed is not None else os.cpu_count() or 1
-
-
 def enough_cores(threads: int | None) -> None:
     """Raises SpecError for more threads than cores: threads that take turns on a core measure the scheduler."""
-    if threads is not None and threads > cores():
-        raise SpecError(f"--threads {threads}: this process may use {cores()} cores; ask for at most {cores()}")
+    if threads is not None and threads > allowed():
+        raise SpecError(f"--threads {threads}: this process may use {allowed()} cores; ask for at most {allowed()}")
 
 
 def wanted_formats(formats: Sequence[str] | None, known: tuple[str, ...], device: str) -> tuple[str, ...]:

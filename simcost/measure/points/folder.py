@@ -18,6 +18,7 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.calibration.record import to_toml
 from simcost.errors import SpecError
+from simcost.files import in_place_of
 from simcost.measure.points.point import Kind, Point
 from simcost.measure.timing.cpu import Timing, merged
 
@@ -165,13 +166,10 @@ def append(path: Path, text: str) -> None:
 
 def replace(path: Path, text: str) -> None:
     """A whole file in place of another. Raises SpecError; the old one then still stands."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        with in_place_of(path) as part:
+            part.write_text(text, encoding="utf-8")
     except OSError as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
         raise fault(path, error) from None
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import load_run
+from simcost.files import data_rows
 from simcost.measure.machine import environment
 from simcost.measure.machine.target import Target
 from simcost.measure.points.folder import fault, replace
@@ -96,7 +97,4 @@ def _disturbed(blocks: list[dict[str, str]]) -> list[str]:
 
 def _kinds(out: Path) -> dict[str, Any]:
     """Rows of every kind on disk; a last line that was cut off is none."""
-    return {
-        f"{path.parent.name}/{path.stem}": {"rows": max(path.read_bytes().count(b"\n") - 1, 0)}
-        for path in sorted(out.glob("*/*.csv"))
-    }
+    return {f"{path.parent.name}/{path.stem}": {"rows": data_rows(path)} for path in sorted(out.glob("*/*.csv"))}

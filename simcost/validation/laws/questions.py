@@ -14,12 +14,11 @@ import numpy as np
 
 from simcost import query
 from simcost.calibration.tables import LARGE
-from simcost.cost.cost import Z90
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.estimate import step
 from simcost.hardware import load as hardware
-from simcost.num import Array, Bools
+from simcost.num import Z90, Array, Bools
 from simcost.ops.fused import Fused
 from simcost.program import leaves
 from simcost.validation.laws.devices import bandwidth, before, link_bandwidth, peak_rate

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simcost.cost.cost import COMMON, Z90, Cost
-from simcost.num import Array, Bools, Index
+from simcost.cost.cost import COMMON, Cost
+from simcost.num import Z90, Array, Bools, Index
 from simcost.result import Row
 
 READING = 0.01  # of a time: no clock reads better over a run, and less is not said to be a fall

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcost.cost.cost import BOUNDS, COMMON, Z90, Cost, basis, bound, interval, joined, ratio_deviation, tied
+from simcost.cost.cost import BOUNDS, COMMON, Cost, basis, bound, interval, joined, ratio_deviation, tied
+from simcost.num import Z90
 
 TIME = st.integers(0, 50).map(float)
 SPREADS = st.dictionaries(st.sampled_from(["gemm", "stream", COMMON[0]]), TIME, max_size=3)

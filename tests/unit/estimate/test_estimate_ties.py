@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from toykit import workload
 
 from simcost import metrics
-from simcost.cost.cost import Z90, Cost
+from simcost.cost.cost import Cost
 from simcost.estimate import step, ties
+from simcost.num import Z90
 
 
 @given(st.lists(st.floats(0.8, 1.25), min_size=1, max_size=8), st.floats(0.0, 0.2))
