@@ -51,12 +51,14 @@ class Step:
 def checked(w: Workload) -> Step:
     """`run` of one point. Raises Infeasible with the rule that the plan breaks and the nearest plans that do not."""
     feasible.require(w)
-    return run(w)
+    return run(w, checked=True)
 
 
-def run(w: Workload) -> Step:
+def run(w: Workload, checked: bool = False) -> Step:
     """Prices one step, or a prefill chunk after chunk, with its memory. Raises SpecError for a scalar plan that breaks a rule; a
-    sweep checks beforehand (`feasible`)."""
+    sweep checks beforehand (`feasible`). `checked`: its rules hold, nobody need look again."""
+    if not checked:
+        _require(w)
     chunk = w.phase.chunk
     if chunk is None:
         return _one(w)
@@ -76,10 +78,13 @@ def _after(first: Step, then: Step, mask: Bools) -> Step:
     return replace(then, cost=whole.where(mask, first.cost), slowest=slowest.where(mask, first.slowest))
 
 
-def _one(w: Workload) -> Step:
+def _require(w: Workload) -> None:
     if all(value is None or is_scalar(value) for value in (getattr(w.plan, name) for name in COUNTS)):
         # What depends on a varied device is for the sweep to say, point by point.
         require([check for check in feasible.rules_of(w) if is_scalar(check.ok)])
+
+
+def _one(w: Workload) -> Step:
     model = calibrated.model(w.device, w.engine)
     step = memo.folded(w, model)
     hops, passed = (fold(program(w), model) for program in (stages.between, stages.passed))

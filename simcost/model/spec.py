@@ -125,22 +125,25 @@ def _layers(r: Reader, layers: int) -> list[Layer]:
     """The blocks of every layer; equal layers are one object, read once."""
     norms = _norms(r)
     built: dict[tuple[int, int], Layer] = {}
-    known: dict[object, Block] = {}
+    known: dict[object, Block | None] = {}
     found = []
     for layer in range(layers):
         attention, ffn = (_block(f"simcost.blocks.{kind}", r, layer, layers, known) for kind in KINDS)
         key = id(attention), id(ffn)
         if key not in built:
             built[key] = _normed(r, attention, ffn, norms)
+        if not built[key]:
+            raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
         found.append(built[key])
     return found
 
 
-def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object, Block]) -> Block:
-    """The block of a layer; where its module says what it reads of a layer, one for all that are alike."""
+def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object, Block | None]) -> Block | None:
+    """The block of a layer, None where its module says that there is none (a mixer without an FFN); where it says what it reads of a layer, one
+    for all that are alike."""
     module = _claimed(package, r, layer, layers)
     if not hasattr(module, "alike"):
-        found: Block = module.from_hf(r, layer, layers)
+        found: Block | None = module.from_hf(r, layer, layers)
         known[object()] = found  # two blocks that are alive have two ids
         return found
     key = module, module.alike(r, layer, layers)
@@ -161,9 +164,12 @@ def _norms(r: Reader) -> int:
     return count
 
 
-def _normed(r: Reader, attention: Block, ffn: Block, count: int) -> Layer:
-    """Attention and FFN with the norms around them."""
+def _normed(r: Reader, attention: Block | None, ffn: Block | None, count: int) -> Layer:
+    """Attention and FFN with the norms around them; one of them alone with its own."""
     width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
+    if attention is None or ffn is None:
+        alone = attention or ffn
+        return () if alone is None else (Norm("norm", width, vectors), alone)
     if count == 4:
         return (
             Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
@@ -12,6 +13,7 @@ import simcost
 from simcost import api, query
 from simcost.blocks.ffn import moe
 from simcost.dtypes import Dtype, dtype
+from simcost.errors import SpecError
 from simcost.model import count, load, spec
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
@@ -110,6 +112,7 @@ def with_blocks(monkeypatch: pytest.MonkeyPatch, change: Callable[[Block], Block
         stacks = tuple((n, tuple(change(block) for block in layer)) for n, layer in model.stacks)
         return replace(model, stacks=stacks)
 
+    monkeypatch.setattr(query, "_built", query._built.__wrapped__)  # no model that was read before
     monkeypatch.setattr(query, "from_config", changed)
     monkeypatch.setattr(load, "from_config", changed)
 
@@ -170,3 +173,65 @@ def test_a_core_without_a_mask_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert api.crossover("llama-3.1-8b", "h200").metrics["prefill_crossover_tokens"] is None
     shares = [row["attention_share"] for row in api.crossover("llama-3.1-8b", "h200").tables["prefill FLOPs by length"]]
     assert shares[0] == shares[-1] > 0.0
+
+
+# ---- layers of one block -------------------------------------------------------------------------------------------------
+
+
+class NoFFN:
+    """A plug-in that says which layers have no FFN."""
+
+    HANDLES = ("mixer_only_layers",)
+
+    @staticmethod
+    def claims(r: Any, layer: int, layers: int) -> int:
+        return 5 if layer in (r.items("mixer_only_layers") or []) else 0
+
+    @staticmethod
+    def from_hf(r: Any, layer: int, layers: int) -> None:
+        return None
+
+
+def alone(monkeypatch: pytest.MonkeyPatch, layers: list[int]) -> ModelSpec:
+    known = spec.discover
+
+    def found(package: str) -> dict[str, Any]:
+        return known(package) | ({"no_ffn": NoFFN} if package == "simcost.blocks.ffn" else {})
+
+    monkeypatch.setattr(spec, "discover", found)
+    monkeypatch.setattr(query, "_built", query._built.__wrapped__)
+    config = load.load_config("llama-3.1-8b")[2]
+    return spec.from_config({**config, "mixer_only_layers": layers}, "alone", "alone")
+
+
+def test_a_layer_may_have_no_ffn(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """Half of the layers mix tokens alone, behind one norm: half of the FFNs and a norm each are gone, from all commands."""
+    plain, model = load.load("llama-3.1-8b"), alone(monkeypatch, list(range(0, 32, 2)))
+    assert [n for n, _ in model.stacks] == [16, 16]
+    assert sorted(len(layer) for _, layer in model.stacks) == [2, 4]
+    gone = 16 * (3 * 4096 * 14336 + 4096)
+    assert count.parameters(plain)["params_total"] - count.parameters(model)["params_total"] == gone
+    path = tmp_path / "alone.json"
+    path.write_text(
+        json.dumps({**load.load_config("llama-3.1-8b")[2], "mixer_only_layers": list(range(0, 32, 2))}),
+        encoding="utf-8",
+    )
+    whole, half = (
+        simcost.decode(name, "h200", batch=16, set={"plan.tp": 2, "plan.pp": 2}).metrics
+        for name in ("llama-3.1-8b", str(path))
+    )
+    assert half["flops_per_token"] == whole["flops_per_token"] - 2.0 * gone
+    assert half["kv_bytes_per_gpu"] == whole["kv_bytes_per_gpu"]
+    assert half["tpot_s"] < whole["tpot_s"]
+    parts = {row["part"] for row in simcost.explain(str(path), "h200").tables["ops"]}
+    assert {"GQA x16", "GQA + Dense x16"} <= parts
+
+
+def test_a_layer_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = spec.discover
+    monkeypatch.setattr(
+        spec, "discover", lambda package: {"none": NoFFN} if package.startswith("simcost.blocks.") else known(package)
+    )
+    config = {**load.load_config("llama-3.1-8b")[2], "mixer_only_layers": list(range(32))}
+    with pytest.raises(SpecError, match="layer 0: nothing mixes tokens, and there is no FFN"):
+        spec.from_config(config, "none", "none")
