@@ -93,7 +93,7 @@ def show_hardware(
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
 
 
-@showing.command("memory")
+@showing.command("memory", epilog=o.KEYS)
 def show_memory(
     model: o.ModelArgument, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -105,7 +105,7 @@ def show_memory(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def decode(
     model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
     set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -120,7 +120,7 @@ def decode(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def prefill(
     model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -143,7 +143,7 @@ def prefill(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def compare(
     models: Annotated[list[str], typer.Argument(help="Two or more models, each as --model takes it.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
@@ -159,7 +159,7 @@ def compare(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def explain(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
     batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
@@ -176,7 +176,7 @@ def explain(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def plans(
     model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
     phase: o.Phase = "decode",
@@ -211,7 +211,7 @@ def plans(
     return emit(result, format, output, strict)
 
 
-@app.command()
+@app.command(epilog=o.KEYS)
 def crossover(
     model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",

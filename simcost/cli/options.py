@@ -60,6 +60,13 @@ Model = Annotated[str, typer.Option("--model", help=MODEL, autocompletion=model_
 ModelArgument = Annotated[str, typer.Argument(help=MODEL, autocompletion=model_names)]
 Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
 _PHASE = settings.of("phase")
+# Under the options of a command that takes --set: one paragraph a group of keys.
+KEYS = "\n\n".join((
+    "Keys of --set and --vary (simcost keys says what each takes):",
+    "plan: " + ", ".join(settings.of("plan")),
+    "step: " + ", ".join(_PHASE),
+    "engine, engine.<its setting>, hw.<profile key>, model.<config key>",
+))  # fmt: skip
 
 
 def _help(key: str, before: str = "", after: str = "") -> str:
