@@ -80,10 +80,10 @@ def test_a_step_is_priced_once_and_once_more_without_measurements(monkeypatch: p
     asked: list[str] = []
     run = steps.run
 
-    def counted(w):  # type: ignore[no-untyped-def]
+    def counted(w, checked=False):  # type: ignore[no-untyped-def]
         if w.device.tables:
             asked.append(w.model.name)
-        return run(w)
+        return run(w, checked)
 
     monkeypatch.setattr(steps, "run", counted)
     simcost.compare(["llama-3.1-8b", "qwen2.5-7b"], "h200")
