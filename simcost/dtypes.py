@@ -7,13 +7,12 @@ scale); DeepSeek-V3 README_WEIGHTS.md (fp8 weights, one fp32 scale per 128x128 b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
 from simcost.num import Num, ceil
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dtype:
     """A format. `block` is the (out, in) tile that shares `scale_bits`; (0, 0) means no stored scale."""
 

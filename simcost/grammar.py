@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from simcost import settings
 from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
 from simcost.hardware.engine_terms import VERSION, known_settings
 from simcost.plan import Plan
 from simcost.settings import ROOTS
@@ -21,7 +22,7 @@ PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Overrides:
     """Values by their path without the root."""
 

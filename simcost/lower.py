@@ -8,11 +8,12 @@ layers. Parts of experts: vLLM `fused_moe/oracle/fp8.py` (refine_fp8_moe_block_s
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from simcost.dtypes import Dtype, dtype
+from simcost.frozen import frozen
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import Layer, ModelSpec
 from simcost.num import is_scalar
@@ -52,7 +53,7 @@ def stack_name(model: ModelSpec, index: int) -> str:
 EMBEDDING, HEAD = "embedding", "head"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Module:
     """What pipeline stages are made of: the embedding, the layers of a stack, an MTP module, the head. `key` tells it apart, `name` is for people;
     `count`: how many of it the model has; `layer`: whether pipelines share it out."""

@@ -7,9 +7,9 @@ wrong: frameworks that count the head, or MTP, as layers when they share out. So
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.lower import EMBEDDING, HEAD, Module, modules
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
@@ -20,7 +20,7 @@ from simcost.program import Program, Serial
 from simcost.sharding.shard import View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stage:
     """`held`: (key of a module, how many of it) of every module that stands here."""
 
@@ -75,7 +75,7 @@ def kinds(model: ModelSpec, pp: int, training: bool = False) -> list[tuple[int, 
     return [(index, stage) for stage, index in found.items()]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Programs:
     """What a stage runs for one micro-batch: forward, and in training the gradients of inputs and of weights, each from the last layer to the first;
     and once a step the reduction of gradients over copies."""

@@ -8,16 +8,17 @@ follows: dp_attention = ep/(tp·cp), at least 1; etp is the rest. Source: Megatr
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from simcost.errors import Infeasible
+from simcost.frozen import frozen
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
 from simcost.routing.router import Routing
 
 RANDOM = Routing()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """Sizes of groups [devices]; formats by name, None = the default that the workload resolves and prints.
 
@@ -89,7 +90,7 @@ class Plan:
         return 1.0 * apart
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tokens:
     """A group of sequences that go through a forward alike: `batch` in all, each with `q_len` new tokens after `past` cached ones, of which
     `logits` rows need the head."""
@@ -100,7 +101,7 @@ class Tokens:
     logits: Num = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
     and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
@@ -136,7 +137,7 @@ class Phase:
         return self.past + self.q_len
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """A rule of a sharding: `ok` elementwise, and why it fails."""
 

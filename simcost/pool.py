@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from simcost.errors import SimcostError
+from simcost.frozen import frozen
 
 T = TypeVar("T")
 Progress = Callable[[float, float, str], None]
@@ -29,7 +29,7 @@ def quiet(done: float, total: float, what: str) -> None:
     """Nobody watches."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Piece:
     """Arguments of one call, what it is in a few words, and how many rows it looks at."""
 

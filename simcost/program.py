@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
+from simcost.frozen import frozen
 from simcost.num import Mask, Num, every, maximum, minimum
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Call:
     """One kernel. `tag` is for people: no number may depend on it. `slow`: how much longer it takes while something else runs
     beside it."""
@@ -23,7 +24,7 @@ class Call:
     slow: Num = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Serial:
     """Parts that run one after the other. `kernel` names a class that is measured as a whole ("linear", "experts"): a
     cost model that knows the class prices it so, another one adds up the parts."""
@@ -34,7 +35,7 @@ class Serial:
     kernel: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Overlap:
     """Parts that run side by side: the longest sets the time. `holds`: multiprocessors that each takes from the others, which are
     slower for it while it runs, besides their calls' own `slow`; empty: none. What outlasts the others runs on as if alone.
@@ -46,7 +47,7 @@ class Overlap:
     competes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Choice:
     """Alternatives of equal meaning; the cheapest is taken, elementwise, and named. `settled`: where it is no choice, since engines
     run the last option whatever it costs."""
@@ -91,7 +92,7 @@ class Monoid(Protocol):
 C = TypeVar("C", bound=Monoid)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Priced(Generic[C]):
     """A program with its cost at every node. `weight` is how often the node runs (0 for an option not taken)."""
 

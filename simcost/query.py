@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from simcost import grammar, settings
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import feasible
+from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -29,7 +30,7 @@ from simcost.routing.router import Routing
 from simcost.workload import Workload, build
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Query:
     """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
 
@@ -167,7 +168,7 @@ def settings_of(overrides: grammar.Overrides) -> dict[str, Any]:
     return {key: value for key, value in overrides.engine.items() if key != "engine"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Point:
     """One structure of a sweep: its fixed values, the workload (arrays inside) or why there is none."""
 

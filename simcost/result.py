@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, overload
 
 from simcost import metrics, units
+from simcost.frozen import frozen
 
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
@@ -57,7 +58,7 @@ class Columns(Sequence[Row]):
         return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
     `verdict`: one sentence for people; `fits` False makes --strict fail."""

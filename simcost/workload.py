@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simcost import lower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hardware import engine_terms, engines, runs
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engine_terms import About
@@ -23,7 +24,7 @@ from simcost.settings import CHOICES, checked, of
 from simcost.sharding.shard import ROLES, View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Workload:
     """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel; `memory`: how
     it shares out a GPU's memory."""

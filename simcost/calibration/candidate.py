@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from simcost.calibration.rows import Rows
+from simcost.frozen import frozen
 from simcost.num import Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Candidate:
     """Rows of one kind from one table. `table`: where they stood; `kernels`: what ran; `dropped`: rows left out, by reason;
     `excluded`: those of them whose work is known, so that a report can say what they would have done. `engine`, `version`: whose

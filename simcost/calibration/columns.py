@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.dtypes import names as formats
 from simcost.errors import nearest
+from simcost.frozen import frozen
 from simcost.num import Array, Bools
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Column:
     """A number of a row. `zero`: it may be 0; `whole`: it counts things that are not split."""
 
@@ -39,7 +39,7 @@ class Column:
         return found | (values != np.floor(values)) if self.whole else found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Word:
     """A label of a kind. `values`: what it may be; None: a number format; (): any word of letters, digits and _."""
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from simcost.frozen import frozen
 from simcost.num import Array, Index, Keys, Num, plain
 
 _MANY = 512  # points from which looking for equal ones pays
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Distinct:
     """The points of a grid of a `shape` by kind. `one`: where the first that was kept of every kind stands in the grid; `which` [points]:
     which kind each is; both None where every point is asked."""

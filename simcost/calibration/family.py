@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any, Protocol, cast
 
@@ -13,6 +12,7 @@ from simcost.calibration.columns import Column, Word
 from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.form import Terms
 from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num
 from simcost.ops.work import Op, Work
@@ -97,7 +97,7 @@ def kernel_terms(op: Op, device: Device, work: Work, serial_bytes: Num, sizes: t
     return Terms(compute, work.bytes / device.bandwidth, serial_bytes / device.bandwidth, work.bytes, sizes)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class At:
     """Points of a grid: features [n, d], sites [n, s] (the running one last); `lengths`: over which distance in each feature
     the family's residual changes, where other devices have shown it; `exact`: a site and its running number make the kernel."""

@@ -10,10 +10,10 @@ robust loss (Levenberg-Marquardt) and weak priors, so that 20 rows suffice and n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from simcost.frozen import frozen
 from simcost.num import Array, Bools, Num
 
 NAMES = ("t0_s", "compute_efficiency", "memory_efficiency", "serial_efficiency", "half_bytes", "sharpness")
@@ -27,7 +27,7 @@ _HUBER = 0.25
 _STEPS = 60
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Terms:
     """What the form needs of a kernel: seconds at the datasheet rates, bytes, sizes.
 
@@ -63,7 +63,7 @@ class Terms:
         return self.each(lambda value: np.broadcast_to(np.asarray(value, np.float64), shape).ravel())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Form:
     """Fitted parameters (natural units; `sizes` are the half-saturation values d0)."""
 

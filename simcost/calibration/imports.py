@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned
 from simcost.errors import SpecError
 from simcost.files import folder_in_place_of
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 
 MARGIN = 1.02  # clocks above the datasheet's
@@ -26,7 +26,7 @@ MOST_EXCLUDED = 0.03  # share of rows beyond the datasheet: with more the table 
 ROWS = 1300  # of a kind that need not ship: with 600 the intervals of experts are up to half again as wide
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chosen:
     """Rows of one kind that a run keeps. `beyond`: rows above the datasheet's rates; `kept` None: too many of them. `share`
     of the datasheet's rates that the median row reaches. `rest`: the curve through the kept rows on those that were thinned

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simcost.calibration.curves.curve import Curve
@@ -14,6 +12,7 @@ from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thin import thinned
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Index
 
@@ -21,7 +20,7 @@ FEW = 200  # below this a fifth says little: every fifth is held out in turn
 LEAST = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgement:
     """`curve`: through all rows. `tested`: which rows the score is of. `beyond`: score on the largest sixth when fitted
     without it; `sixty`: on the rest when fitted to 60 space-filling rows; `unseen`: on shapes of which no row was seen, alike

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from simcost.calibration import rows as tables
@@ -11,13 +10,14 @@ from simcost.calibration import store
 from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.judge import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.pool import Piece, Progress, mapped, quiet
 
 _LAST: dict[Hashable, list[Judged]] = {}  # a report and its figure ask for the same
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judged:
     """One kind of a run; `verdict` None where the rows are too few."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from simcost.calibration.columns import SECONDS, Column, first_bad, label_fault
 from simcost.calibration.family import Family, Labels
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.num import Array, Index
 
@@ -25,7 +25,7 @@ EXTRA = ("p20_s", "p80_s", "samples", "dirty")
 _EXTRA = Column("what a run adds", "", zero=True, whole=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rows:
     """Rows of one kind. numbers: column -> [rows]; seconds [rows]."""
 
@@ -160,7 +160,7 @@ def row_file(home: Path, family: str, kind: str) -> Path:
     return home / family / f"{kind}.csv"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Run:
     """One folder of rows and its record."""
 

@@ -8,13 +8,13 @@ kernel that is faster with more rows because somebody tuned it for them; nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.calibration.family import At, Family
 from simcost.calibration.form import Terms
 from simcost.calibration.rows import Rows
+from simcost.frozen import frozen
 from simcost.num import Array
 
 LAYERS = 48  # of a table: more find no other falls
@@ -23,7 +23,7 @@ _SEED = 5
 _DRAWN = "copies"  # experts: what a token count makes of the other columns depends on the routing
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ladder:
     """Kernels [layers x rungs] in the order of their ladders, as a curve is asked for them."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simcost.calibration.curves.curve import Curve
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Z90, Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Score:
     """predicted, low, high [rows] s; errors [rows] = predicted / measured - 1."""
 

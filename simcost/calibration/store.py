@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.rungs import Ladder, ladders
 from simcost.errors import SpecError, say
 from simcost.files import in_place_of
+from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -43,7 +44,7 @@ OTHER = 0.5
 LEAST = 10  # rows: fewer make no curve, and leave the kind to the next run
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Voice:
     """A curve with a say in a kernel's time. `name`: whose rows; `engines`: for whom it speaks; `how`: by
     which rule it was chosen. Of every table behind the curve, `lent`: whether it is a sibling's, `others`: whether it is of an engine
@@ -62,7 +63,7 @@ class Voice:
         return len(self.lent) == 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """Curves that answer together, what their answer rests on, the kind of their rows. `device`: at whose datasheet rates the
     curves hold. `between`: sigma of the log by which engines differ, of small and of large kernels; `asked`: whether one engine was asked

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.data import folder
 from simcost.errors import SpecError
 from simcost.files import csv_table
+from simcost.frozen import frozen
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 
@@ -46,7 +47,7 @@ UNSCALED = 5e-6  # s of light below which a sibling's row is a start-up, and is 
 OTHER = 0.25  # sigma between engines where no two tables tell: the middle of those that do
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PickedTables:
     """A line of picks.csv: tables that answer for a kind of one engine, the first before the others. `tables`: "vllm/0.24.0", or
     "gb300:vllm/0.27.0" of a sibling. `how`: which rule chose them; `engines`: all that pick the same."""
@@ -78,7 +79,7 @@ class PickedTables:
         return self.others[0]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Apart:
     """Sigma of the log between engines and between siblings, of kernels below and above LARGE of light."""
 

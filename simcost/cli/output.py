@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from simcost.errors import SpecError, nearest
@@ -48,6 +47,8 @@ def check(style: str, out: Path | None = None) -> str:
     after."""
     style = chosen(style, out)
     if out is not None:
+        import tempfile
+
         _named(out)
         try:
             tempfile.TemporaryFile(dir=out.parent).close()

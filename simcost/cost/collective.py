@@ -9,13 +9,12 @@ add up. Most likely to be wrong: the sizes at which a library changes its mind. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simcost.cost import nccl, tiers
 from simcost.cost.cost import Cost
 from simcost.cost.network import SPREAD, Network, between
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.collective import Collective
@@ -24,7 +23,7 @@ _SOURCE = "collective assumed"
 _ROUNDS = {"all_reduce": 2.0, "all_gather": 1.0, "reduce_scatter": 1.0}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Bytes:
     """What one rank sends on each tier. [B]"""
 

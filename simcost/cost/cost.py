@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 
+from simcost.frozen import frozen
 from simcost.num import Z90, Mask, Num, exp, is_scalar, maximum, minimum, plain, sqrt, where
 from simcost.provenance import Basis
 
@@ -38,7 +39,7 @@ COMMON = (
 ALIKE, ALIKE_ASSUMED = 0.3, 0.75
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cost:
     """compute_s + memory_s + wire_s + overhead_s = seconds: each kernel's time stands under its bound. light_s: speed of
     light. measured_s + fitted_s + transferred_s + datasheet_s + assumed_s = seconds: what the time rests on.

@@ -7,17 +7,17 @@ group of ranks. Source: the engine's terms (`workloads/engines`, docs/theory/mem
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 
+from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.num import Num, floor, maximum, plain, where
 
 LIMIT = 2.0**40
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Memory:
     """Bytes on the fullest rank. pool: for the caches of all requests; cache: what the asked ones take of it; graphs: CUDA graphs."""
 

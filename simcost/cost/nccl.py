@@ -11,13 +11,13 @@ wrong: the fabric. Small all-reduces over two nodes of eight took 25 to 62 us on
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
 from simcost.cost.network import SPREAD
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, ceil, maximum, minimum, where
 from simcost.ops.collective import Collective
@@ -28,7 +28,7 @@ KINDS = ("all_reduce", "all_gather", "reduce_scatter")
 MESSAGE = 14e-6
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Way:
     """One algorithm with one protocol. `begin`; `near`, `far`: a hop inside a node and between two [s]; `wide`: bytes on the wire
     a byte of data; `most`: of the link's rate, where the protocol caps it; `grows`: how much of its rate it reaches, by the log2
@@ -64,7 +64,7 @@ RING = (
 SWITCH = Way(25e-6, 0.0, 20.9e-6, 1.0, 1.0, _SIMPLE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """Where a group stands: members of one node, nodes; `inside`, `outside`: seconds a byte of one rank's link and network; `hop`: of
     the network [s]."""

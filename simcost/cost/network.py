@@ -7,12 +7,13 @@ wrong: congestion of the network, which counts as free. Source: NCCL 2.27 (`src/
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from simcost.cost import tiers
 from simcost.cost.cost import Cost
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Num, maximum, minimum, where
 
@@ -31,7 +32,7 @@ def between(device: Device, sent: Num, hops: Num, source: str, more: float = 0.0
     return Network(light * net.slow, light, where(far, hops * (net.hop + more), 0.0), start, source)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Network:
     """What the members of several domains pass between them: seconds on the wire, at the datasheet's rate, and of hops; 0 inside
     one domain. `start_s`: what anything takes to begin; `source`: of its error."""

@@ -6,14 +6,13 @@ the network. Most likely to be wrong: the spine of the network; it counts as fre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Num
 from simcost.plan import Check, Plan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tier:
     """`byte`: seconds a byte at the datasheet's rate; `slow`: factor of the assumed efficiency; `hop`: seconds a hop."""
 

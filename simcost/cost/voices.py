@@ -5,8 +5,6 @@ Most likely to be wrong: half of what two engines differ by over all, as the lea
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simcost.calibration.curves.curve import Prediction
@@ -15,6 +13,7 @@ from simcost.calibration.form import Terms
 from simcost.calibration.parts import part_of
 from simcost.calibration.store import Found
 from simcost.calibration.tables import LARGE
+from simcost.frozen import frozen
 from simcost.num import Array, Bools, Num
 from simcost.ops.work import Op
 
@@ -24,7 +23,7 @@ _ALIKE = 0.35
 _LEAST_APART = 0.5  # of how far engines lie apart over all shapes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Heard:
     """What all voices say together: seconds [n], the share of them that is start-up, sigma of the log of their curves, sigma of the log
     between engines, on a measured row, the share of the voices that have it from a sibling's rows."""

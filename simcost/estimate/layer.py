@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.lower import layer_program
 from simcost.model.spec import Layer, ModelSpec, from_config
 from simcost.ops.collective import Collective
@@ -29,7 +29,7 @@ FORMATS = ("fp32", "bf16", "fp16")
 DIRECTIONS = ("forward", "backward")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockSpec:
     """One layer at one operating point. `backward`: a training step of the layer. `mla_form` auto: absorbed for one query
     a sequence, else expanded. `tp`: dimensions of one of so many ranks; its collectives are left out."""
@@ -87,7 +87,7 @@ class BlockSpec:
         return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """One op of a layer by its path of tags."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from simcost import lower
 from simcost.cost.calibrated import MOST
 from simcost.cost.cost import Cost
+from simcost.frozen import frozen
 from simcost.num import Index, Num
 from simcost.ops.work import Op
 from simcost.program import Priced, after, leaves, price
@@ -24,7 +25,7 @@ from simcost.settings import COUNTS
 from simcost.workload import Workload
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Folded:
     """A priced step; of a list of plans down to its modules only. each: one of every module of the model, by its key; launches: kernels,
     as engines launch them."""

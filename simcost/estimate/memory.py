@@ -6,14 +6,13 @@ likely to be wrong: see `model/activations.py`. Source: docs/theory/memory.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from simcost import lower
 from simcost.cost import memory as shares
 from simcost.cost.memory import Memory
 from simcost.estimate import stages
+from simcost.frozen import frozen
 from simcost.model import activations, cache
 from simcost.model.activations import Peak
 from simcost.num import Num, ceil, every, floor, maximum, minimum
@@ -21,7 +20,7 @@ from simcost.plan import busiest
 from simcost.workload import Workload
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kept:
     """memory: of the rank that holds most; held: what it holds; ranks: one of every kind of pipeline stage; peak: the activations of a
     rank."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from simcost import pipeline
 from simcost.cost.cost import Cost, joined
+from simcost.frozen import frozen
 from simcost.model import cache, loaded
 from simcost.model.loaded import Loaded
 from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
@@ -144,7 +144,7 @@ def _crossings(w: Workload) -> Num:
     return minimum(plan.pp - 1.0, w.device.nodes(plan.stage * plan.pp) - 1.0)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """The rank that holds most: its weights as loaded, its layers of every stack, the index of its stage, 1 where it samples;
     `batches` of a stream of prompts whose caches it keeps, as they have passed it and not yet the last stage (decode: one, of all
@@ -197,7 +197,7 @@ def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rank:
     """A rank of one kind of stage, of a pipeline of `pp`."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from simcost.cost import calibrated
 from simcost.cost.cost import Cost
 from simcost.estimate import feasible, memo, memory, stages
 from simcost.estimate.memory import Kept
+from simcost.frozen import frozen
 from simcost.num import Bools, Num, is_scalar, maximum, minimum
 from simcost.plan import require
 from simcost.program import Priced
@@ -25,7 +26,7 @@ _TOGETHER = "kernels in a step"
 SPREAD = 0.42  # sigma of the log of the step overhead: engines differ by a factor of two either way
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A priced step. `cost` includes what the engine costs per step; `slowest`: of the slowest pipeline stage alone; `kept`: its
     memory; `hops`: what one pass sends from stage to stage; `idle`: the wait of the other stages for

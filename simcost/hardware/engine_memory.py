@@ -6,12 +6,12 @@ Most likely to be wrong: memory that no framework accounts for (NCCL, exchange b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from simcost.frozen import frozen
 from simcost.num import Num
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EngineMemory:
     """Terms of one engine and release on a device. share: of what `share_of` says; tokens: rows of the largest step; sequences: that
     run at once; block: tokens of a page of the cache; logit_bytes: for every sequence and vocabulary entry, besides the logits in the

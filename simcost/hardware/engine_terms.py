@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from simcost import units
 from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
 from simcost.hardware import engine_checks, engines
 from simcost.hardware.engine_checks import size_of
 from simcost.hardware.engine_memory import EngineMemory
@@ -32,7 +32,7 @@ VERSION = "version"
 _HEAD = ("version", "models")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class About:
     """What terms ask of a model: its `model_type`, whether it has routed experts, whether a vision tower."""
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
 RACK = 32.0  # devices
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """One tier. bandwidth [B/s] per device and direction; `pair` [B/s] between two devices of a mesh; domain [devices];
     reduces: the switch adds up what passes (NVLink SHARP)."""
@@ -37,7 +38,7 @@ class Link:
         return minimum(self.bandwidth, self.pair * maximum(group - 1.0, 1.0))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. `shipped`: reads a shipped

@@ -8,9 +8,8 @@ release changes by a factor of three. Source: 80 start-up logs (docs/theory/memo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, maximum, minimum
@@ -21,7 +20,7 @@ COPIES = 4.0  # of the hidden states inside a layer
 HANDED_ON = 2.0  # of them more where a pipeline hands on hidden states and residual
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Peak:
     """Bytes of a token: hidden, the hidden states, of which `copies` stand inside a layer; inside, the buffers of the widest layer; experts,
     those of routed experts, of `experts_tokens` rows at most; and of a sequence at the sampler. fixed: inside a layer whatever the rows;

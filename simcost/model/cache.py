@@ -9,11 +9,12 @@ engine makes equal. Sources: vLLM `v1/core/kv_cache_utils.py` and `v1/kv_cache_i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, maximum, minimum, where
@@ -22,7 +23,7 @@ from simcost.plan import Plan
 from simcost.sharding.shard import Block
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kind:
     """Layers of one rank that hold the same tokens: their mask, how many they are, and all their bytes of one token."""
 

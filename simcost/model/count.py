@@ -6,9 +6,9 @@ Conventions are defined in docs/glossary.md; a "FLOPs per token" or "active para
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.plan import Plan
@@ -55,7 +55,7 @@ def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE, storage: Mapping[str, Dt
     return total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ends:
     """Bytes on the first and on the last stage, and of the table that a tied head needs when both are not one device. [B]"""
 

@@ -9,11 +9,12 @@ mxfp4 are repacked, which depends on the kernel that an engine picks. Sources: t
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, ceil, maximum, where
@@ -26,7 +27,7 @@ _LARGE = 5.0 * _STEP  # bytes from which a block is large
 _KEPT = _STEP / 2.0  # bytes: a remainder up to this size is not split off
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Loaded:
     """Bytes on one rank. checkpoint: what the files hold of the language model; vocabulary, experts: padding; absorbed: products beside
     the weights; rotary: tables of positions; tower: the vision tower; allocator: what large blocks are rounded up by."""

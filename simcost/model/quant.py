@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import Any
 
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import NotModelled, SpecError, nearest
+from simcost.frozen import frozen
 
 CONVERTED = ("attention", "ffn", "experts", "shared_experts")
 _PROBES = {
@@ -36,7 +36,7 @@ _PROBES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Quantisation:
     """`weights` of the converted roles; `activations` = whether GEMMs also compute in that format."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +18,7 @@ from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
+from simcost.frozen import frozen
 from simcost.hf import Reader, flatten
 from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
@@ -29,7 +30,7 @@ Layer = tuple[Block, ...]
 KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ModelSpec:
     """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
     vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep."""

@@ -8,15 +8,15 @@ counted on the meta device.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 
 _PATCH = 14.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tower:
     """parameters: with the projector into the language model; unused: keys of its table that change nothing here."""
 

@@ -7,17 +7,18 @@ Most likely to be wrong: K/V are read once a step (a long prefill re-reads them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num, floor, minimum, plain
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mask:
     """Which keys a query sees. `window` = W last tokens with itself; `chunk` = tokens of its own chunk of C."""
 
@@ -73,7 +74,7 @@ def _chunk_pairs(tokens: Num, chunk: Num) -> Num:
     return whole * chunk * (chunk + 1.0) / 2.0 + rest * (rest + 1.0) / 2.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AttentionCore:
     """`batch` sequences, `q_len` queries each after `past` tokens; `shared_kv` when V is a slice of K (absorbed MLA)."""
 

@@ -3,10 +3,10 @@ links, algorithms and time."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
@@ -17,7 +17,7 @@ Kind = Literal["all_reduce", "all_gather", "reduce_scatter", "all_to_all", "p2p"
 RING = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Collective:
     """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one to be scattered
     (reduce_scatter), what one rank sends to *other* ranks (all_to_all), to the next one (p2p: `group` is 2 where something

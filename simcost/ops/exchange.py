@@ -7,10 +7,11 @@ Most likely to be wrong: where experts stand is a random order. Sources: DeepSee
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num, where
 from simcost.ops.work import Coords, Op, Work
 from simcost.routing.load import busiest_rank, most_visited, visited
@@ -19,7 +20,7 @@ from simcost.routing.router import Router, Routing
 MODES = ("normal", "low_latency", "nccl", "nvlink")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Exchange:
     """`tokens` of the rank that has most of them, of `all_tokens` of the group, each `width_bytes` on the wire (scales included),
     over `group` ranks that stand `stride` apart. `spare`: slots for copies of popular experts. `padded`: every expert is sent

@@ -6,15 +6,15 @@ likely to be wrong: parts that a real kernel keeps on chip still count their tra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num, maximum
 from simcost.ops.work import Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fused:
     """`kernel` names the class ("linear", "experts"); `parts` in running order, each once."""
 

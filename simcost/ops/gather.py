@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.ops.work import WEIGHT, Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gather:
     """`rows` rows of `width` from a table in `w`, written as `out`; ids are 8 bytes."""
 

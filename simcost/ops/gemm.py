@@ -6,15 +6,15 @@ For everyone who multiplies activations by weights. Most likely to be wrong: act
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, WEIGHT, Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gemm:
     """`batch` independent products [m, k] x [k, n]. `w` may be packed below `compute`: it is then dequantised in the
     kernel, or, with `unpacked`, by a pass of its own that writes a copy in `compute` and reads it back. `adds`: the product is added to what stands in

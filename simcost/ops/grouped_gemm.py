@@ -6,15 +6,16 @@ Most likely to be wrong: rows are padded to tiles in real kernels. Source: group
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, WEIGHT, Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GroupedGemm:
     """`rows` token copies in all over `experts` touched experts, each [rows_e, k] x [k, n]."""
 
@@ -82,7 +83,7 @@ class GroupedGemm:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GroupedWeightGrad:
     """dW of every touched expert: [n, rows_e] x [rows_e, k], one gradient matrix an expert, in `out`. `dy`: format of the output's
     gradient; `adds`: to what stands there, which is read too."""

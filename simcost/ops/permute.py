@@ -3,15 +3,16 @@ multiplies the copies by their gate weights and sums them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Permute:
     """`tokens` rows of `width`, `copies` in all; `combine` for the way back."""
 

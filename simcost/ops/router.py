@@ -7,17 +7,17 @@ Most likely to be wrong: real top-k kernels are latency bound, which only a meas
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 _SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0}  # exp, sum, divide, max, subtract; exp, add, divide, bias
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Router:
     """`tokens` choose `top_k` of `experts`, from `topk_groups` of `groups` groups; `scoring`: "softmax" or "sigmoid"."""
 
@@ -71,7 +71,7 @@ class Router:
         return ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RouterGrad:
     """Gradient of the scores: probabilities and their gradient in, the logits' gradient out."""
 

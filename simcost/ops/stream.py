@@ -6,17 +6,17 @@ Source: reads and writes of the unfused PyTorch operator, fused only where the n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 _NOT_LEARNT = ("cache write", "quantise", "sample")  # a cast's gradient is the gradient itself
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stream:
     """`elements` of the main tensor; `reads`/`writes` tensors of that size, `flops` operations an element."""
 

@@ -5,15 +5,15 @@ What curves are fitted to, and what `cost/exchange.py` makes of an Exchange. Sou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import Coords, Op, Work
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Traffic:
     """`tokens` of one rank, `width_bytes` each; `near`, `far`: copies a token that leave a rank inside its node and over the
     network; `nodes` of `group` ranks; `sms`: multiprocessors that move them."""

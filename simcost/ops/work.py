@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num
 
 Coords = dict[str, Num | str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Work:
     """flops [FLOP], bytes_read [B], bytes_written [B]; scalars or arrays."""
 

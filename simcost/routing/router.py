@@ -5,13 +5,14 @@ Most likely to be wrong: real routers, whose skew differs by layer and text. Der
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.num import Num
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Routing:
     """How tokens choose. `parameter`: exponent of zipf, concentration of dirichlet. `shares`: of measured counts, for each
     layer the share of every expert; `places`: file and line of each."""
@@ -30,7 +31,7 @@ class Routing:
         return f"{self.kind}:{self.parameter:g}" if self.kind in ("zipf", "dirichlet") else self.kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Router:
     """The choice that a token makes: `top_k` of `experts`; from `limit` of `groups` groups, chosen at `random`, by their best
     score ("max", DeepSeek-V2) or by the sum of their best two ("top2", DeepSeek-V3)."""

@@ -8,7 +8,6 @@ and the rows themselves speak, and the answer says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from simcost.calibration.soundness.evidence import Evidence, evidence
 from simcost.calibration.soundness.findings import Finding, Other
 from simcost.calibration.tables import verdicts, versions
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.num import Bools
@@ -34,7 +34,7 @@ _ALONE = "sound by itself: nothing ships to hold it against"
 _FEW = "too few rows for a verdict"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Asked:
     """Rows to look at: whose, and what the import said of the whole table."""
 

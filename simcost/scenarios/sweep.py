@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
+from simcost.frozen import frozen
 from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
@@ -93,7 +94,7 @@ def _joined(parts: list[Any], size: int) -> Any:
     return whole[0] if len(whole) == 1 else np.concatenate(whole)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Label(Sequence[Any]):
     """Values of an axis, each `inner` times, all of them as often as `size` takes."""
 

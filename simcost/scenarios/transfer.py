@@ -9,7 +9,7 @@ those that were measured.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.store import Found
 from simcost.cost.calibrated import Calibrated
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -32,7 +33,7 @@ from simcost.provenance import Basis
 from simcost.result import Result, Row
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Own:
     """Rows of one kind that a device has of its own: of an engine's table, or of a run ("any", "torch")."""
 

@@ -6,7 +6,6 @@ Most likely to be wrong: the largest batch tried where memory sets no end; it is
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from simcost import metrics
 from simcost.errors import SpecError, nearest
 from simcost.estimate import answer
+from simcost.frozen import frozen
 from simcost.num import Array
 from simcost.units import parse, show
 from simcost.workload import Workload
@@ -22,7 +22,7 @@ EACH = 2**14  # sequences a device
 _LONG_S = 10.0  # a limit above it is rather a slip of the unit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wish:
     """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try, None:
     powers of two as far as memory goes; `notes`: what a reader should know of the limits."""

@@ -7,7 +7,7 @@ fits at no batch, is a row with its reason. Most likely to be wrong: what a real
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
 from simcost.estimate import answer, ties
 from simcost.estimate import step as steps
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
@@ -88,7 +89,7 @@ def _tried(wish: Wish) -> Array:
     return np.asarray(wish.batches, np.float64)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Points:
     """Plans at every batch: all [plans, batches]; zeros for plans that break a rule. `cost`: whose error the metric has that ranks."""
 

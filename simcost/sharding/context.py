@@ -9,8 +9,9 @@ Llama 3 (arXiv 2407.21783 §3.3.2, all-gather), DeepSpeed-Ulysses (arXiv 2309.14
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from simcost.frozen import frozen
 from simcost.num import Num, every, floor, maximum, where
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import RING, Collective
@@ -19,7 +20,7 @@ from simcost.program import Call, Overlap, Program, Serial
 from simcost.sharding.shard import View
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class At:
     """What one rank's core sees: sequences, queries and cached keys of each, and through which mask; its heads are cut in
     `head_parts`."""
@@ -36,7 +37,7 @@ class At:
         return self.past + self.q_len
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wire:
     """Bytes of one token on one rank before cp: its queries, its keys and values, its outputs."""
 

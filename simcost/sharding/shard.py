@@ -6,10 +6,11 @@ A weight is declared once; parameters, bytes, shards and GEMMs all follow from i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Protocol
 
 from simcost.dtypes import Dtype
+from simcost.frozen import frozen
 from simcost.num import Num, ceil, every, maximum, where
 from simcost.ops.attention_core import Mask
 from simcost.ops.collective import Collective
@@ -23,7 +24,7 @@ BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step 
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weight:
     """`copies` matrices [out, inner], or vectors when `inner` is None (norms, biases: never quantised).
     `active` = share of the copies that one token uses. `padded`: equal parts of `out` (positive) or of `inner` (negative) that
@@ -61,7 +62,7 @@ class Weight:
         return held.copies * storage[self.role].matrix_bytes(held.out, held.inner)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class View:
     """One rank's view of one step."""
 

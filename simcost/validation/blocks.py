@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ import numpy as np
 from simcost.cost.cost import basis
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, of_model, random_blocks
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.measure.session.event import Event
@@ -34,7 +34,7 @@ _NOISY = 0.3  # share of disturbed samples above which a timing stays out of the
 _WRITES = ("/kv write", "/q rope", "/latent rope + write")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpPair:
     """An op of the prediction beside what was measured of it inside the block."""
 
@@ -48,7 +48,7 @@ class OpPair:
         return self.predicted_s - self.measured_s
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """One direction of one block."""
 

@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from simcost.cost.cost import basis, interval
 from simcost.data import folder
 from simcost.errors import SpecError, nearest
 from simcost.files import csv_table
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
@@ -56,7 +56,7 @@ BAR = (
 )  # of the rows of every class an interval of 90 % must cover so many: less is overconfident, more too wide
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reference:
     """One published timing of one op on one device."""
 

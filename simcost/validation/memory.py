@@ -7,7 +7,6 @@ config of a language model counts; memory outside PyTorch in groups of ranks. So
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 
 from simcost.errors import Infeasible, SimcostError, SpecError
 from simcost.estimate import feasible, memory
+from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware.engine_terms import numbers
 from simcost.query import Query, make, workload
@@ -30,7 +30,7 @@ TERMS = ("weights", "activations", "non_torch", "graphs", "pool", "tokens", "con
 _SIZES = ("weights", "activations", "non_torch", "graphs", "pool")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judged:
     """A log with what simcost says of it, by the same names."""
 

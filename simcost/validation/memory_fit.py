@@ -8,13 +8,13 @@ group. Source: `workloads/validation/memory.csv`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from simcost import pipeline
 from simcost.estimate import memory, stages
+from simcost.frozen import frozen
 from simcost.hardware.engine_terms import numbers
 from simcost.model import activations
 from simcost.num import Array
@@ -28,7 +28,7 @@ RUNNER_V2 = (0, 25)  # the release from which models without experts sample othe
 TRITON = (0, 17)  # the release whose sampler is a Triton kernel
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Fit:
     """term: what is fitted; names and values of its coefficients; rows; error: median relative error of the fit, unseen: of families that
     it has not seen."""
@@ -42,7 +42,7 @@ class Fit:
     unseen: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Row:
     family: str
     inputs: tuple[float, ...]

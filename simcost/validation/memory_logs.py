@@ -12,13 +12,13 @@ import csv
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simcost import lower
 from simcost.data import folder
 from simcost.errors import SimcostError, SpecError, nearest
+from simcost.frozen import frozen
 from simcost.grammar import assignments
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
@@ -63,7 +63,7 @@ _DECORATION = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Log:
     """One start. printed: sizes [B] and counts by name, of those that the log prints; sets: what the question sets; context: tokens of
     a request that the concurrency is of."""
@@ -80,7 +80,7 @@ class Log:
     story: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unread:
     """A start that no question can be made of, and why."""
 

@@ -5,21 +5,20 @@ Without torch. Most likely to be wrong: elementwise gradients, which training st
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import Cost, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError
 from simcost.estimate.layer import DIRECTIONS, BlockSpec
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.program import Program, leaves, price
 
 Model = Roofline | Calibrated
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """One op of the layer, or a class that is priced as a whole."""
 
@@ -27,7 +26,7 @@ class Part:
     cost: Cost
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prediction:
     """One direction of one layer: its parts, and the sum of their costs."""
 

@@ -6,16 +6,16 @@ looked at for. Most likely to be wrong: a row that was looked at and is not in t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 from simcost.data import folder
 from simcost.files import csv_table
+from simcost.frozen import frozen
 
 COLUMNS = ("source", "hw", "op", "kernel", "numbers", "reason")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Look:
     """One line of the file."""
 

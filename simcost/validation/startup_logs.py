@@ -10,11 +10,11 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.units import parse
 
 _SIZE = r"(-?\d+(?:\.\d+)?)\s*G(?:i?B)"
@@ -24,7 +24,7 @@ _NEAR = r"[^\n]{0,400}?"  # between two words of one line
 _BLOCK = 16.0  # tokens of a block of vLLM V0, which prints blocks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Startup:
     """engine: "vllm" or "sglang"; settings: by the engine's own names, text; printed: sizes [B] and counts by name."""
 

@@ -7,12 +7,12 @@ Most likely to be wrong: the split-KV merge of decode kernels is not counted. So
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -26,7 +26,7 @@ QK_NORMS = ("none", "head", "full", "weightless")
 LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class GQA(Plain):
     """Dimensions of the attention layer; all scalars or arrays."""
 

@@ -9,9 +9,10 @@ absorbed form differ much in quality. Sources: DeepSeek-V2 (arXiv 2405.04434 §2
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import AttentionCore, Mask
@@ -23,7 +24,7 @@ from simcost.sharding import context as cp
 from simcost.sharding.shard import BESIDE, Plain, View, Weight, enter, leave, linear
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MLA(Plain):
     """`q_lora_rank` None: queries are projected directly. The latent is replicated over tp."""
 

@@ -7,10 +7,10 @@ Mistral 7B (arXiv 2310.06825), Llama 4 chunks (Hugging Face `modeling_llama4.py`
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from simcost.blocks.attention.gqa import GQA, dimensions
+from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import Mask
@@ -18,7 +18,7 @@ from simcost.ops.attention_core import Mask
 LAYER_TYPES = ("sliding_attention", "chunked_attention")  # values of `layer_types` that this block reads
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlidingWindow(GQA):
     """GQA with a bounded view; exactly one of `window` and `chunk` [tokens]."""
 

@@ -7,9 +7,9 @@ Most likely to be wrong: engines differ in how they join logits (gather or all-g
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.frozen import frozen
 from simcost.num import Num, ceil
 from simcost.ops.collective import Collective
 from simcost.ops.gather import Gather
@@ -19,7 +19,7 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import Plain, View, Weight, leave, linear
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Embedding(Plain):
     """A table of `vocab_size` rows, `positions` learned positions (0: none), and a norm of `norm_vectors` vectors (0: none)."""
 
@@ -51,7 +51,7 @@ class Embedding(Plain):
         return Serial((rows, leave(view, self.hidden_size)), "embedding")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Head(Plain):
     """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored."""
 

@@ -6,9 +6,9 @@ Most likely to be wrong: checkpoints differ in how many norms they store. Source
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -16,7 +16,7 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import Block, Plain, View, Weight, linear
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MTP(Plain):
     """`layer` are the blocks of its decoder layer."""
 

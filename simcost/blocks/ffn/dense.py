@@ -5,9 +5,9 @@ Most likely to be wrong: fused gate-and-activation kernels save one pass over th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
@@ -16,7 +16,7 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dense(Plain):
     """A layer of width `intermediate_size`; `gated`: with a gate beside the up projection; `bias`: on both products."""
 

@@ -8,7 +8,6 @@ DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `mo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from simcost.blocks.ffn.dense import activation
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, every, maximum, minimum, where
 from simcost.ops.grouped_gemm import GroupedGemm
@@ -33,7 +33,7 @@ from simcost.sharding.shard import Plain, View, Weight, cast, enter, linear
 SCORING = ("softmax", "sigmoid")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MoE(Plain):
     """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts."""
 

@@ -5,9 +5,9 @@ Most likely to be wrong: whether an engine fuses the addition. Sources: arXiv 19
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
+from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -15,7 +15,7 @@ from simcost.program import Call, Program
 from simcost.sharding.shard import Plain, View, Weight
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Norm(Plain):
     """`vectors` parameters of `width` (1 for RMSNorm, 2 for LayerNorm with bias, 0 weightless); `residual` = fused add."""
 

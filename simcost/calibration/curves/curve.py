@@ -9,7 +9,7 @@ Most likely to be wrong: independence of rows; neighbours in a table were timed 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.rungs import Ladder
+from simcost.frozen import frozen
 from simcost.num import Z90, Array, Bools, Ints, Num
 
 COVERAGE = 0.9
@@ -31,7 +32,7 @@ _OTHER_LAYER = 0.27  # P90 on unseen layers of the worst kind with many of them 
 _WIDEN = 0.5  # further share of the form's error for every unit of distance
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prediction:
     """seconds [n]; start_s, compute_s, memory_s: the form's parts before they are joined; sigma [n] of log seconds;
     measured [n]: on a row."""
@@ -44,7 +45,7 @@ class Prediction:
     measured: Bools
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Curve:
     """`wide`: 90 % error of the form alone; `scale`: conformal factor on the
     local error, `site`: the same at known sites. `outer`: 90 % error on the largest sixth of a curve that has not seen it;

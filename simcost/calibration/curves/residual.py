@@ -8,12 +8,13 @@ wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.rungs import risen
+from simcost.frozen import frozen
 from simcost.num import Array, Bools, Index, Singles
 
 CENTRES = 160
@@ -36,7 +37,7 @@ _ROOT, _THIRD, _ONE = np.float32(np.sqrt(5.0)), np.float32(1.0 / 3.0), np.float3
 _EIGHT, _HALVED = 8, 128  # how many partial sums a row sum has, and from how many numbers on it is halved
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Residual:
     """`lengths` [d]; centres [c, d], already divided by the lengths; columns [c, 2]: weights of the mean and of the
     local error; `reach`: distance to the nearest centre that measured rows have (95 %); `fixed` [d]: where all rows stand in

@@ -8,10 +8,9 @@ around, each left out, follow a row's own with a rank correlation of 0.3 to 0.7.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from simcost.frozen import frozen
 from simcost.num import Array, Bools, Index
 
 LEAST = 4
@@ -25,7 +24,7 @@ _SAME = 1e-7
 _MIXTURE = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0]))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sites:
     """keys [s] ascending, low/high [s] ends of the running feature; knots [r] (site·APART + running), left [r], near, on [r]:
     local error on the stretch that ends at a knot, and of another row at its token count (routed otherwise)."""
@@ -64,7 +63,7 @@ def site_key(sites: Array) -> Array:
     return total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Site:
     """rows of a layer; along [k]: where it was measured; which [rows]: at which of those; values [k]: what is left there;
     kept: which of the k are no blunders."""

@@ -7,7 +7,7 @@ tokens, sequences or bytes). Most likely to be wrong: the footprint of a fused k
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from simcost.calibration.light import on_wire
 from simcost.calibration.rows import Rows
 from simcost.calibration.store import row_terms
 from simcost.calibration.tables import LARGE, UNSCALED
+from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Array, Bools, Index, Keys
 
@@ -30,7 +31,7 @@ _DRAWN = (
 )  # of experts: they follow the tokens, top-k and the draw, which stay the same along a ladder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Evidence:
     """One table of one kind on one device. compute_s, memory_s, light_s [rows]: seconds at the datasheet's rates; bytes [rows];
     key [rows]: one number a shape. `dropped`: rows that a filter took out, by reason. `routed`: whether `variant` says how tokens were routed

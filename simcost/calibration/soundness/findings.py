@@ -8,7 +8,6 @@ the least factor by which the rule asks one table to beat another.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from simcost.calibration.soundness.evidence import (
 from simcost.calibration.soundness.groups import wider
 from simcost.calibration.soundness.verdicts import judged
 from simcost.calibration.store import row_terms
+from simcost.frozen import frozen
 from simcost.num import Z90, Array, Bools
 
 SURE = 0.35  # log of the 90 % interval's half-width: log 1.4
@@ -39,7 +39,7 @@ _UNITS = {3: "milliseconds", 6: "microseconds", 9: "nanoseconds"}
 FALLS = 1.02  # a time that falls by more than this along a ladder
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Other:
     """A table to compare with, and its curve when that is asked for."""
 
@@ -47,7 +47,7 @@ class Other:
     curve: Callable[[], Curve]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rival:
     """A table at the shapes of another. `equal`: at so many it has rows of its own, elsewhere its curve says."""
 
@@ -60,7 +60,7 @@ class Rival:
         return len(self.table) - self.equal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dropped:
     """Rows that a filter took out: how many, why, the worst of them in words, its time [s] and by what factor it is off."""
 
@@ -71,7 +71,7 @@ class Dropped:
     factor: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """What the rule says of a table. `table`: as it came; `left`: without the rows that fell; `why`: "" where it is sound;
     `rivals`: tables of the same kind that it could be held against."""

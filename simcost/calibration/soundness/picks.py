@@ -8,13 +8,13 @@ two tables of the same order. Most likely to be wrong: that engines pick alike w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.calibration.parts import has_parts, part_of
 from simcost.calibration.soundness.evidence import Evidence, median_ratio
 from simcost.calibration.soundness.verdicts import Verdict, enough
+from simcost.frozen import frozen
 from simcost.hardware.engines import ANY, LIBRARIES, version_order
 from simcost.hardware.siblings import BLACKWELL, siblings
 from simcost.num import Array
@@ -24,7 +24,7 @@ _HALF = 0.5  # of an older version's shapes: a newer one with fewer does not rep
 _GENERATED = 1.15  # times slower than its own generated kernels: an operator turns those on
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Pick:
     """What an import decides and writes to picks.csv: tables that answer for (device, family, kind) of an engine; the first holds, the
     others fill what it lacks. `how`: by which rule."""

@@ -7,18 +7,18 @@ wrong: kernels that all engines share make them look alike; what tables cannot k
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.calibration.soundness.evidence import LEAST, Evidence, shared
 from simcost.calibration.soundness.picks import Pick
 from simcost.calibration.tables import LARGE
+from simcost.frozen import frozen
 from simcost.hardware.siblings import siblings
 from simcost.num import Z90_STATED, Array
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Spread:
     """Sigma of the log: between engines and between siblings, of kernels below and above LARGE of light."""
 

@@ -8,7 +8,6 @@ untuned kernel that engines do run (corroboration keeps what two engines agree o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from simcost.calibration.light import on_wire
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
 from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
+from simcost.frozen import frozen
 from simcost.hardware.engines import version_order
 from simcost.hardware.siblings import siblings
 from simcost.num import Bools
@@ -44,7 +44,7 @@ ROWS_OTHER = 20
 PREDECESSOR = {"h100": "a100", "h200": "h100", "b200": "h200", "b300": "b200", "gb200": "h200", "gb300": "gb200"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """A table and why it may not speak ("" when it may)."""
 

@@ -12,13 +12,13 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from simcost.frozen import frozen
 from simcost.measure import torch_ops as ops
 from simcost.measure.kernels.kernel import Kernel, Unsupported, no_context
 from simcost.measure.machine.target import Target
@@ -35,7 +35,7 @@ ORDER = (SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.EFFI
 _HEADS, _QUERIES = 2, 16  # what a check looks at
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Shape:
     """An attention core in whole numbers; window 0: none; `scale` gives scores a variance of one."""
 

@@ -8,13 +8,13 @@ Most likely to be wrong: fp32 and fp16 on CUDA fall to a loop with a host synchr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from simcost.frozen import frozen
 from simcost.measure.points.rounding import loaded
 from simcost.measure.timing.buffers import Bench, error, some
 
@@ -50,7 +50,7 @@ def ends_of(counts: Tensor) -> Tensor:
     return torch.cumsum(counts, 0).to(torch.int32)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Weights:
     """Weights of all held experts [E, n, k]: how rows meet them, and one expert's matrix in fp64."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from simcost.errors import SimcostError
+from simcost.frozen import frozen
 from simcost.measure.timing.buffers import Bench
 from simcost.measure.timing.cpu import Call
 from simcost.ops.work import Op
@@ -23,7 +23,7 @@ def no_context() -> AbstractContextManager[Any]:
     return nullcontext()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernel:
     """`calls`: the same work on other buffers each. `error()`: relative error of one call against a higher-precision
     reference. `expects`: what the name of a device kernel must contain for the fast path to have run, "" for anything.

@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from simcost.frozen import frozen
 from simcost.measure.kernels.kernel import no_context
 from simcost.measure.machine.target import Target
 from simcost.measure.timing.buffers import TYPES, Bench, error, rows_of, some
@@ -34,7 +34,7 @@ _FAST_MOST = 0.2  # beyond it a check would tell nothing
 _FP4 = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0])  # OCP e2m1: sign apart, low bits first
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Product:
     """One call; how to read rows of x and of w at full precision; what does the work."""
 

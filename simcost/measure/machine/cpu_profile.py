@@ -11,10 +11,10 @@ import json
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from simcost.frozen import frozen
 from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.machine.environment import record
 from simcost.measure.machine.target import CPU_FORMATS, processor
@@ -28,7 +28,7 @@ _CACHED = 1.4  # a copy so much faster than from memory came from a cache
 _REPEATS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """Rates [FLOP/s, B/s], sizes [B], shares and times [s] of this machine with `threads` threads."""
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from simcost.errors import SimcostError, SpecError, nearest
+from simcost.frozen import frozen
 from simcost.measure.machine.torch import need_torch
 from simcost.pool import allowed
 from simcost.units import parse
@@ -22,7 +22,7 @@ ROTATE_CPU = parse("128 MB", "bytes")
 MEMORY_SHARE = 0.2  # of what is free: copies, outputs and references come on top
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Target:
     """name: "cpu" or "cuda:0"; memory [B] that one point's tensors may take; rotate [B]; formats, main one first."""
 

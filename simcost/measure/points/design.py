@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from simcost.frozen import frozen
 from simcost.measure.machine.target import Target
 from simcost.measure.points import order
 from simcost.measure.points.anchors import anchors, attention_gradients
@@ -30,7 +31,7 @@ _PATIENCE = 40  # off-grid points looked at for one that may be taken
 _SHARE = 0.3  # of the probed rate: what an ordinary kernel reaches
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rates:
     """Probed: FLOP/s by format, bytes/s of a copy."""
 

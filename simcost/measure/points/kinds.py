@@ -9,10 +9,11 @@ to be wrong: sixty points as the knee, on a device with odd tiles.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from simcost.calibration.family import families
 from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
 from simcost.measure.machine.target import Target
 from simcost.measure.points.kernel_class import kernel_classes, said
 from simcost.measure.points.point import Kind, kind_of
@@ -22,7 +23,7 @@ MODES = ("quick", "standard", "full")
 VISIT_CUDA = parse("20 ms", "seconds")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mode:
     """Points of a main kind, of GEMM, and at least of any kind in the main format and in another; passes over all points;
     seconds of one visit; seconds that one call may take."""

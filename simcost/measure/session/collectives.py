@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SimcostError, SpecError
+from simcost.frozen import frozen
 from simcost.measure.kernels.collective import Exchange, kind, point
 from simcost.measure.machine.target import one_line
 from simcost.measure.machine.torch import need_torch
@@ -51,7 +52,7 @@ def sizes(steps: int, most: float) -> list[float]:
     return sorted({LEAST * round(ratio**i) for i in range(steps)})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """The sizes, and how long they may take; `most` None: what the device can."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from simcost.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Event:
     """`done` of `total` visits; what was just measured, or a note of one line; `eta_s` None while nobody can say."""
 

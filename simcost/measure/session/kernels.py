@@ -12,7 +12,6 @@ import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from simcost.calibration import judge
 from simcost.calibration.store import LEAST
 from simcost.errors import SimcostError
+from simcost.frozen import frozen
 from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.machine.environment import record as environment
 from simcost.measure.machine.environment import same
@@ -82,7 +82,7 @@ def settings(target: Target) -> Iterator[None]:
         torch.set_flush_denormal(False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Job:
     """What a run was asked and where it writes. before: the record of the run that is resumed."""
 

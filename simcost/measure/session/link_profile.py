@@ -10,18 +10,18 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.measure.points.folder import replace
 from simcost.measure.points.point import kind_of
 from simcost.units import show
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """rate [B/s] and latency [s] of messages between two of `ranks` processes."""
 

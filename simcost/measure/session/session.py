@@ -11,11 +11,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.measure.session.event import Event
 from simcost.model.spec import ModelSpec
 from simcost.result import Result, Row
@@ -25,7 +25,7 @@ _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Job:
     """What was asked for. budget_s None: as long as it takes, a quick run QUICK_S."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 import resource
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+from simcost.frozen import frozen
 from simcost.units import parse
 
 Call = Callable[[], Any]
@@ -28,7 +28,7 @@ _ENDLESS = parse("1 s", "seconds")  # a call longer than this has one sample: a 
 _LONG = 4.0  # times the whole visit: a call this long is warm after one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Timing:
     """seconds a call: median, and 20 % and 80 % quantiles, of `samples` clean samples; share of samples that were dirty."""
 
@@ -75,7 +75,7 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Clock:
     """Where time and contention are read; tests put their own."""
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+
+from simcost.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deadline:
     """`ends`: on the monotonic clock [s]; infinite: never."""
 

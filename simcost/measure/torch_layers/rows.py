@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy as np
 from simcost.calibration.family import Family, Labels, families, kind
 from simcost.calibration.rows import line
 from simcost.errors import SpecError
+from simcost.frozen import frozen
 from simcost.measure.points.folder import append, fault, header, replace
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.torch_layers.times import BlockTime, OpTime
@@ -29,7 +29,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FamilyRow:
     """One row: the family, the kind that names its file, its numbers and its time."""
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec
+from simcost.frozen import frozen
 from simcost.measure import torch_ops as ops
 from simcost.num import Num, is_scalar
 from simcost.sharding.shard import View, Weight
@@ -28,7 +29,7 @@ SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
 Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """One call of simcost's program. `splits`: its backward tells the input's gradient from the weight's."""
 

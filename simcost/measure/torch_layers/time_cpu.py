@@ -18,6 +18,7 @@ import torch
 
 from simcost.errors import SpecError
 from simcost.estimate.layer import Listed, adjoints, fused, listed
+from simcost.frozen import frozen
 from simcost.measure.timing.cpu import Timing
 from simcost.measure.timing.deadline import NEVER, Deadline
 from simcost.measure.torch_layers.build import TorchBlock
@@ -87,7 +88,7 @@ def measure(
     return [_forward_time(block, book)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Turn:
     """A pass over all copies; how many times as long as a plain one it takes; whether a time is nothing without it."""
 

@@ -7,9 +7,9 @@ Source: this file; samples are summed up as `simcost/measure/timing/cpu.py` does
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from simcost.estimate.layer import BlockSpec
+from simcost.frozen import frozen
 from simcost.measure.timing.cpu import Timing, summary
 from simcost.ops.work import Op
 
@@ -30,7 +30,7 @@ def total(parts: Iterable[Timing]) -> Timing:
     )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpTime:
     """One section inside the running block. `variant`: "" forward, else "input" or "weight" gradient, or "both" when one
     time covers `also`. `op` as it ran: its experts are those that this run's tokens touched."""
@@ -43,7 +43,7 @@ class OpTime:
     isolated_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BlockTime:
     """One direction of one block. `whole`: without stamps inside; `graph_s`: replayed as a CUDA graph;
     `refused`: sections without a time, because theirs was impossible; `backend`: what ran the attention core."""

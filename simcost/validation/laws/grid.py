@@ -7,13 +7,13 @@ design that nobody ships.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from simcost import lower, query
 from simcost.calibration.family import Labels, families
+from simcost.frozen import frozen
 from simcost.num import Array
 from simcost.ops.collective import Collective, Kind
 from simcost.ops.fused import Fused
@@ -36,7 +36,7 @@ MODELS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Grid:
     """Kernels of one family and kind (in bf16) on a grid: numbers of [layers, ...] each; `axes`: name of every further dimension."""
 

@@ -7,7 +7,7 @@ meant to hold that.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from simcost.calibration.light import row_light
 from simcost.calibration.tables import LARGE
 from simcost.cost import calibrated
 from simcost.dtypes import dtype
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.hardware.siblings import siblings
@@ -36,7 +37,7 @@ SOME = 10  # points: a median of fewer says nothing
 PLATEAU = 1.5  # factor between the shares of their datasheets that two siblings reach at large sizes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Kernels:
     """Kernels of one kind on one device: `times`; `compute`, `memory`, `light`: seconds of arithmetic, of bytes, and of both with bytes
     that nothing hides, at the datasheet's rates; `where`: which are asked. All [grid]."""

@@ -7,12 +7,13 @@ known. Most likely to be wrong: a reason that was read off a table and not off t
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from simcost.frozen import frozen
 from simcost.validation.laws.times import Broken
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Known:
     """`most`: the factor beyond the interval up to which the reason holds."""
 

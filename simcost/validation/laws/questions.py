@@ -6,7 +6,7 @@ Most likely to be wrong: what an engine does beside kernels; it is assumed, and 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ from simcost.calibration.tables import LARGE
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.estimate import step
+from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.num import Z90, Array, Bools
 from simcost.ops.fused import Fused
@@ -35,7 +36,7 @@ DECODE = {"plan.tp": TP, "batch": (1, 2, 4, 8, 16, 32, 64, 128, 256), "context":
 PREFILL = {"plan.tp": TP, "batch": (1, 2, 4, 8), "isl": (128, 512, 1024, 2048, 4096, 8192, 16384)}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Question:
     """A phase of a model in one format."""
 
@@ -49,7 +50,7 @@ class Question:
         return f"{'decode' if self.decode else 'prefill'} {self.model} {self.weights}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """Times of a question [tp, batch, context or isl]; `large`: share of the time of its products that calls above 20 us take;
     `kept`: the weights that one rank must read in decode, without the embedding, in seconds at the bandwidth; 0 for other than

@@ -7,18 +7,18 @@ times share cancel, those of curves that only one of them rests on do not. Most 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
 from simcost.cost.cost import COMMON, Cost
+from simcost.frozen import frozen
 from simcost.num import Z90, Array, Bools, Index
 from simcost.result import Row
 
 READING = 0.01  # of a time: no clock reads better over a run, and less is not said to be a fall
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Times:
     """seconds and light [grid] of one cost over a whole grid; `spread`: sigma [s] by source."""
 
@@ -60,7 +60,7 @@ def excess(less: Times, more: Times, own: tuple[str, ...] = ()) -> Array:
     return np.asarray(np.log(less.seconds / more.seconds) - Z90 * np.sqrt(total))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Broken:
     """A law that does not hold. `what`: which kind of kernel, or which question; `points`: how many were compared, `broken` of them
     beyond the interval; of the worst: `at`: its shape in words, `less` and `more` [s]: the time that may not be longer and the one that it
@@ -90,7 +90,7 @@ class Broken:
         return found | {"beyond": self.beyond, "why": self.why}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Asked:
     """Who is asked: a device by name, and whose kernels."""
 

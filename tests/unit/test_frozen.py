@@ -1,0 +1,172 @@
+"""`@frozen` does what `@dataclass(frozen=True, slots=True)` does: every case is asked of both."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
+from typing import Any
+
+import pytest
+
+from simcost.frozen import frozen
+
+
+@frozen
+class Ours:
+    width: int
+    name: str = "x"
+    parts: list[int] = field(default_factory=list)
+    memo: int = field(default=0, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.width < 0:
+            raise ValueError(f"width = {self.width}")
+
+    @property
+    def twice(self) -> int:
+        return 2 * self.width
+
+
+@dataclass(frozen=True, slots=True)
+class Theirs:
+    width: int
+    name: str = "x"
+    parts: list[int] = field(default_factory=list)
+    memo: int = field(default=0, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.width < 0:
+            raise ValueError(f"width = {self.width}")
+
+    @property
+    def twice(self) -> int:
+        return 2 * self.width
+
+
+@frozen
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@frozen
+class Deep(Point):
+    z: float = 1.0
+
+
+@frozen
+class Empty:
+    pass
+
+
+BOTH = pytest.mark.parametrize("made", [Ours, Theirs])
+
+
+@BOTH
+def test_positions_names_defaults_and_factories(made: Callable[..., Any]) -> None:
+    plain, full = made(3), made(3, "y", [1], memo=9)
+    assert (plain.width, plain.name, plain.parts, plain.memo, plain.twice) == (3, "x", [], 0, 6)
+    assert (full.name, full.parts, full.memo) == ("y", [1], 9)
+    assert made(3).parts is not plain.parts  # a factory is asked each time
+
+
+@BOTH
+def test_what_is_not_taken(made: Callable[..., Any]) -> None:
+    for arguments, named in (((), {}), ((1, "x", [], 0, 5), {}), ((1,), {"depth": 2})):
+        with pytest.raises(TypeError):
+            made(*arguments, **named)
+    with pytest.raises(ValueError, match="width = -1"):
+        made(-1)
+
+
+@BOTH
+def test_nothing_is_set_deleted_or_added(made: Callable[..., Any]) -> None:
+    value = made(3)
+    with pytest.raises(FrozenInstanceError, match="'width'"):
+        value.width = 4
+    with pytest.raises(FrozenInstanceError, match="'width'"):
+        del value.width
+    with pytest.raises((FrozenInstanceError, TypeError)):  # the second before CPython 3.12
+        value.depth = 1
+    assert not hasattr(value, "__dict__")
+
+
+@BOTH
+def test_equality_sees_what_is_compared(made: Callable[..., Any]) -> None:
+    assert made(3, memo=1) == made(3, memo=2)
+    assert made(3) != made(4)
+    assert made(3) != (3, "x", [], 0)
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(made(3))  # it holds a list
+
+
+@BOTH
+def test_shown_without_what_is_hidden(made: Callable[..., Any]) -> None:
+    assert repr(made(3, memo=7)) == f"{made.__name__}(width=3, name='x', parts=[])"  # type: ignore[attr-defined]
+
+
+@BOTH
+def test_copies_pickles_and_replacements(made: Callable[..., Any]) -> None:
+    value = made(3, "y", [1, 2], 5)
+    for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
+        assert again == value
+        assert again.memo == 5
+    assert replace(value, width=4) == made(4, "y", [1, 2])
+    with pytest.raises(ValueError, match="width = -2"):
+        replace(value, width=-2)
+    assert asdict(value) == {"width": 3, "name": "y", "parts": [1, 2], "memo": 5}
+    assert is_dataclass(value)
+    assert [each.name for each in fields(value)] == ["width", "name", "parts", "memo"]
+
+
+def test_hashes_follow_equality() -> None:
+    assert hash(Point(1.0)) == hash(Point(1.0, 0.0))
+    assert len({Point(1.0), Point(1.0, 0.0), Point(2.0)}) == 2
+    assert Empty() == Empty()
+    assert hash(Empty()) == hash(Empty())
+    assert repr(Empty()) == "Empty()"
+
+
+def test_a_class_inherits_fields() -> None:
+    deep = Deep(1.0, z=3.0)
+    assert (deep.x, deep.y, deep.z) == (1.0, 0.0, 3.0)
+    assert deep != Point(1.0)
+    assert pickle.loads(pickle.dumps(deep)) == deep
+
+
+def test_a_frozen_dataclass_may_inherit_from_it() -> None:
+    @dataclass(frozen=True, slots=True)
+    class Outside(Point):
+        z: float = 2.0
+
+    made = Outside(1.0)
+    assert (made.x, made.y, made.z) == (1.0, 0.0, 2.0)
+    assert replace(made, y=5.0) == Outside(1.0, 5.0)
+    with pytest.raises(FrozenInstanceError):
+        made.z = 1.0  # type: ignore[misc]
+
+
+def test_patterns_match_by_position() -> None:
+    match Point(1.0, 2.0):
+        case Point(x, y):
+            assert (x, y) == (1.0, 2.0)
+        case _:
+            pytest.fail("no match")
+
+
+def test_what_a_class_has_of_its_own_is_kept() -> None:
+    @frozen
+    class Named:
+        name: str
+
+        def __repr__(self) -> str:
+            return self.name
+
+        def __hash__(self) -> int:
+            return 7
+
+    assert repr(Named("a")) == "a"
+    assert hash(Named("b")) == 7
+    assert Named("a") == Named("a")
