@@ -1,4 +1,4 @@
-"""Files and folders that stand whole or as they were, and tables with the columns that they must have.
+"""Where the shipped data lives, files and folders that stand whole or as they were, and tables with the columns that they must have.
 
 What is new is written beside its place and moved there at the end. Most likely to be wrong: a file system without atomic rename.
 """
@@ -13,6 +13,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from simcost.errors import SpecError
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def folder(name: str) -> Path:
+    """The folder `hwprofiles` or `workloads`: inside the installed wheel, or beside the clone's `simcost/`."""
+    installed = _PACKAGE / "_data" / name
+    return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
 @contextmanager

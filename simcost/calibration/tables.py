@@ -21,9 +21,8 @@ from simcost.calibration.family import Labels, families
 from simcost.calibration.light import row_light
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
-from simcost.data import folder
 from simcost.errors import SpecError
-from simcost.files import csv_table
+from simcost.files import csv_table, folder
 from simcost.frozen import frozen
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device

@@ -9,8 +9,8 @@ import re
 from collections.abc import Mapping
 from functools import cache
 
-from simcost.data import folder
 from simcost.errors import SpecError, nearest
+from simcost.files import folder
 from simcost.hardware.toml import toml_table
 
 ANY, TORCH = "any", "torch"

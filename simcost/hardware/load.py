@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from simcost import settings, units
-from simcost.data import folder
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
+from simcost.files import folder
 from simcost.hardware import runs
 from simcost.hardware.profile import Device, Link
 from simcost.hardware.toml import toml_table

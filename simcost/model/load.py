@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simcost.data import folder
 from simcost.errors import SpecError, nearest
+from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
 from simcost.model.spec import ModelSpec, from_config, known_keys
 

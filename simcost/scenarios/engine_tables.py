@@ -22,9 +22,8 @@ from simcost.calibration.soundness import spread
 from simcost.calibration.soundness.evidence import Evidence, evidence
 from simcost.calibration.soundness.picks import Pick, picked
 from simcost.calibration.soundness.verdicts import Verdict, judged, remark
-from simcost.data import folder
 from simcost.errors import SpecError, nearest
-from simcost.files import folder_in_place_of, write_whole
+from simcost.files import folder, folder_in_place_of, write_whole
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.pool import Piece, Progress, mapped, quiet

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from simcost.calibration.rows import load_run
-from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import folder
 from simcost.hardware.profile import Device
 
 

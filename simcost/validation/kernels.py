@@ -36,9 +36,8 @@ import numpy as np
 from simcost.calibration.family import families
 from simcost.cost import calibrated
 from simcost.cost.cost import basis, interval
-from simcost.data import folder
 from simcost.errors import SpecError, nearest
-from simcost.files import csv_table
+from simcost.files import csv_table, folder
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device

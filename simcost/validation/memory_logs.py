@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from simcost import lower
-from simcost.data import folder
 from simcost.errors import SimcostError, SpecError, nearest
+from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.grammar import assignments
 from simcost.hardware import engines

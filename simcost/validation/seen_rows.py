@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from simcost.data import folder
-from simcost.files import csv_table
+from simcost.files import csv_table, folder
 from simcost.frozen import frozen
 
 COLUMNS = ("source", "hw", "op", "kernel", "numbers", "reason")

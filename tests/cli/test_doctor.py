@@ -13,7 +13,7 @@ import pytest
 from simcost.calibration import tables as shipped
 from simcost.calibration.family import families
 from simcost.cli.app import run
-from simcost.data import folder
+from simcost.files import folder
 from simcost.hardware import load as hardware
 
 HOME = folder("hwprofiles") / "h200"

@@ -10,8 +10,8 @@ import pytest
 
 from simcost.calibration import store
 from simcost.cli import app
-from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import folder
 from simcost.hardware import load as hardware
 from simcost.hardware import runs
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simcost.data import folder
 from simcost.errors import NotModelled, SpecError
+from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, Reader, canonical, flatten
 from simcost.model import count, keys, load
 from simcost.model.spec import families, from_config

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import simcost
-from simcost.data import folder
 from simcost.errors import SpecError, nearest
+from simcost.files import folder
 from simcost.model import load as models
 from simcost.scenarios.imports import import_csv
 

@@ -15,7 +15,7 @@ from simcost.calibration import rows
 from simcost.calibration.curves.curve import pack
 from simcost.calibration.family import families
 from simcost.calibration.store import fitted
-from simcost.data import folder
+from simcost.files import folder
 from simcost.hardware import load
 family = families()["gemm"]
 path = folder("hwprofiles") / "l40s" / "tables" / "vllm" / "0.24.0" / "gemm" / "bf16-bf16-bf16.csv"

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from simcost.cli.app import run
-from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import folder
 from simcost.hardware.engine_terms import terms
 from simcost.hardware.load import load as device
 from simcost.plan import Plan

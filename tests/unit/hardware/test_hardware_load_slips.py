@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from simcost.data import folder
 from simcost.errors import SpecError
+from simcost.files import folder
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 
