@@ -133,7 +133,7 @@ def _guarded(section: Section, lab: Lab) -> Iterator[str]:
 
 def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
     """Standard points and the models' layers, as far as the time goes: all points once, then again."""
-    from simcost.measure.session.kernels import measure
+    from simcost.measure.session.kernels import measure, question
 
     lab.bench.release()
     budget = 2.0 if lab.dry else max(lab.until.left_s - _TAIL, 1.0)
@@ -141,8 +141,8 @@ def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
     names = () if lab.dry else models
     formats = ["bf16"] if lab.dry else None
     told = lab.ends.left_s
-    for event in measure(lab.target.name, "quick" if lab.dry else mode, names, budget, True, lab.out / "run", families,
-                         formats=formats):  # fmt: skip
+    asked = question(lab.target.name, "quick" if lab.dry else mode, names, families, formats=formats)
+    for event in measure(asked, budget, True, lab.out / "run"):
         late = told - lab.ends.left_s > _TOLD
         if event.note or late:
             left = f"{event.eta_s or 0.0:.0f} s left for rows"

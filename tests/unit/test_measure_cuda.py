@@ -638,9 +638,9 @@ def test_shares_are_of_one_whole_and_rows_come_before_what_explores():
 
 
 def test_a_run_that_hangs_is_ended_with_its_table(tmp_path, capsys):
-    from simcost.measure.session.kernels import measure
+    from simcost.measure.session.kernels import measure, question
 
-    list(measure("cpu", "quick", [], None, False, tmp_path / "run", ["gather"], formats=["fp32"]))
+    list(measure(question("cpu", "quick", [], ["gather"], formats=["fp32"]), None, False, tmp_path / "run"))
     (tmp_path / "report.md").write_text("## Rows\n")
     ended = []
     __main__.watchdog(tmp_path, 0.01, ended.append).join(20.0)

@@ -17,13 +17,14 @@ from simcost.measure.points import kinds
 from simcost.measure.sampling.probe import Sentinel
 from simcost.measure.sampling.visit import Visits
 from simcost.measure.session import kernels
-from simcost.measure.session.kernels import measure
+from simcost.measure.session.kernels import measure, question
 from simcost.measure.timing import deadline
 
 
-def done(home, **more):
-    given = {"device": "cpu", "mode": "standard", "models": [], "budget_s": None, "resume": False, "out": home}
-    return list(measure(**{**given, "families": ["gather"], "formats": ["fp32"], **more}))
+def done(home, families=("gather",), **more):
+    given = {"budget_s": None, "resume": False, "out": home}
+    asked = question("cpu", "standard", [], families, formats=["fp32"])
+    return list(measure(asked, **{**given, **more}))
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from simcost.measure.sampling.probe import Sentinel
 from simcost.measure.sampling.visit import Visits
 from simcost.measure.session import collectives, kernels, layers, link_profile
 from simcost.measure.session.event import Event
-from simcost.measure.session.kernels import measure
+from simcost.measure.session.kernels import measure, question
 from simcost.measure.session.quality import judged, looks, quality, together
 from simcost.measure.torch_layers import build, time_cuda
 
@@ -39,8 +39,11 @@ ROOT = Path(__file__).parents[2]
 
 
 def done(home, **more) -> list[Event]:
-    given = {"device": "cpu", "mode": "quick", "models": [], "budget_s": None, "resume": False, "out": home}
-    return list(measure(**{**given, **more}))
+    asked = {"device": "cpu", "mode": "quick", "models": []}
+    given = {"budget_s": None, "resume": False, "out": home}
+    for name, value in more.items():
+        (given if name in ("budget_s", "resume", "seed") else asked)[name] = value
+    return list(measure(question(**asked), **given))
 
 
 def rows(home) -> dict[str, int]:

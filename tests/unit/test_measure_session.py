@@ -84,8 +84,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         found.append({"blocks": [spec.name for spec in blocks], "budget": budget})
         yield from ()
 
-    def alone(device: str, mode: str, models: Any, budget: float | None, *_: Any) -> Iterator[Event]:
-        found.append({"models": models, "budget": budget})
+    def alone(asked: kernels.Question, budget: float | None, *_: Any) -> Iterator[Event]:
+        found.append({"models": asked.models, "budget": budget})
         yield from ()
 
     monkeypatch.setattr(layers, "measure_in_situ", inside)

@@ -40,18 +40,32 @@ if TYPE_CHECKING:
     from simcost.measure.sampling.visit import Visits
 
 
-def measure(
-    device: str, mode: str, models: Sequence[str], budget_s: float | None, resume: bool, out: Path,
-    families: Sequence[str] | None = None, threads: int | None = None, seed: int = 0,
+@frozen
+class Question:
+    """What to measure, found good: a device with its formats, a mode, kernel classes (None: all), models by name and as read."""
+
+    target: Target
+    mode: str
+    families: Sequence[str] | None
+    models: Sequence[str]
+    specs: Sequence[Any]
+
+
+def question(
+    device: str, mode: str, models: Sequence[str], families: Sequence[str] | None = None, threads: int | None = None,
     formats: Sequence[str] | None = None,
-) -> Iterator[Event]:  # fmt: skip
-    """Measure a device into the folder `out`. Raises SimcostError (one line) for anything a user can cause."""
+) -> Question:  # fmt: skip
+    """Raises SimcostError (one line) for anything a user can cause. On a GPU it tries the formats, so it is asked once."""
     kinds.mode(mode)
     kinds.chosen(families)
     specs = anchors.load(models)
-    target = find(device, threads, formats)
-    size = kinds.sized(mode, target.cuda)
-    here = {**environment(target), "mode": mode, "models": list(models), "seed": seed}
+    return Question(find(device, threads, formats), mode, families, models, specs)
+
+
+def measure(asked: Question, budget_s: float | None, resume: bool, out: Path, seed: int = 0) -> Iterator[Event]:
+    """Measure a device into the folder `out`. Raises SimcostError for a folder that cannot be written or resumed."""
+    size = kinds.sized(asked.mode, asked.target.cuda)
+    here = {**environment(asked.target), "mode": asked.mode, "models": list(asked.models), "seed": seed}
     folder = Folder(out)
     notes: list[str] = []
     before: dict[str, Any] = {}
@@ -60,8 +74,8 @@ def measure(
         same(here, before.get("environment", {}), str(folder.record_file))
     else:
         folder.begin()
-    with settings(target):
-        yield from _run(_Job(target, size, mode, families, specs, budget_s, seed, folder, here, before, notes))
+    with settings(asked.target):
+        yield from _run(_Job(asked, size, budget_s, seed, folder, here, before, notes))
 
 
 @contextmanager
@@ -86,11 +100,8 @@ def settings(target: Target) -> Iterator[None]:
 class _Job:
     """What a run was asked and where it writes. before: the record of the run that is resumed."""
 
-    target: Target
+    asked: Question
     size: kinds.Mode
-    mode: str
-    families: Sequence[str] | None
-    specs: Sequence[Any]
     budget_s: float | None
     seed: int
     folder: Folder
@@ -113,13 +124,13 @@ def _run(job: _Job) -> Iterator[Event]:
         yield Event(0, 0, "", "", None, note)
     if str(job.here.get("clock_source", "")).startswith("not read"):
         yield Event(0, 0, "", "", None, f"clock {job.here['clock_source']}")
-    bench = Bench(job.target, job.seed)
+    bench = Bench(job.asked.target, job.seed)
     if bench.cuda:
         forget()  # what an exploration could not capture says nothing of these kernels
     probed = rates(bench)
-    wanted = kinds.kinds(job.target, job.mode, job.families)
+    wanted = kinds.kinds(job.asked.target, job.asked.mode, job.asked.families)
     planned = _planned(job.before) or probed
-    plan = design(wanted, job.specs, job.target, job.size, job.mode, planned, job.seed)
+    plan = design(wanted, job.asked.specs, job.asked.target, job.size, job.asked.mode, planned, job.seed)
     todo = [point for point in plan.points if not job.folder.has(point)]
     sentinel, visits = (
         Sentinel(bench, *looks(job.before)),
@@ -159,7 +170,7 @@ def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:
     """Points of each kind beyond the rows that a curve needs, with those on disk; a quick run, of few kinds, keeps those that a
     judgement needs."""
     counts = Counter(point.kind for point in points)
-    least = judge.LEAST if job.mode == "quick" else LEAST + 1
+    least = judge.LEAST if job.asked.mode == "quick" else LEAST + 1
     return {kind: count + job.folder.count(kind) - least for kind, count in counts.items()}
 
 
@@ -244,7 +255,7 @@ def _record(
     ended: str,
 ) -> dict[str, Any]:
     """run.toml: what was measured, by whom, how well, over all sessions of a run that was resumed."""
-    here, target = job.here, job.target
+    here, target = job.here, job.asked.target
     threads = "" if target.cuda else f", {target.threads} thread{'s' if target.threads > 1 else ''}"
     known: dict[str, Any] = dict(job.before.get("kinds", {}))
     for kind, count in visits.kernels.items():
@@ -259,7 +270,7 @@ def _record(
     return {
         "schema": 1,
         "kind": "measured",
-        "title": f"{here['device_name']}{threads}, torch {here['torch']} ({job.mode})",
+        "title": f"{here['device_name']}{threads}, torch {here['torch']} ({job.asked.mode})",
         "started": job.before.get("started", stamp),
         "ended": _now(),
         "state": ended,

@@ -12,13 +12,18 @@ import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
+from simcost.files import data_rows
 from simcost.frozen import frozen
 from simcost.measure.session.event import Event
 from simcost.model.spec import ModelSpec
 from simcost.result import Result, Row
+
+if TYPE_CHECKING:
+    from simcost.measure.session.kernels import Question
 
 QUICK_S = 60.0  # what a quick run may take, where nobody says
 _BUDGET = re.compile(r"(\d+(?:\.\d+)?)(s|m|h)")
@@ -56,34 +61,27 @@ def measured(job: Job) -> Iterator[Event]:
     time and no row is lost. Raises SpecError before anything is written for a job that cannot run."""
     from simcost.measure.session.kernels import measure as measure_kernels
 
-    models = _refused(job)
+    asked = _question(job)
     budget = QUICK_S if job.budget_s is None and job.mode == "quick" else job.budget_s
     start = time.monotonic()
     home = job.out
     if job.device == "cpu":
-        yield from _cpu(job, models, budget)
+        yield from _cpu(job, asked.specs, budget)
         home = job.out / "measurements" / "isolated"
     left = None if budget is None else max(budget - (time.monotonic() - start), 1.0)
-    threads = job.threads if job.device == "cpu" else None
-    yield from measure_kernels(
-        job.device, job.mode, job.models, left, job.resume and (home / "run.toml").is_file(), home,
-        job.families or None, threads, job.seed, job.formats or None,
-    )  # fmt: skip
+    yield from measure_kernels(asked, left, job.resume and (home / "run.toml").is_file(), home, job.seed)
 
 
-def _refused(job: Job) -> list[ModelSpec]:
-    """The models named. Raises SpecError for whatever is wrong with a job, before anything is measured or written."""
-    from simcost.measure.points import anchors, kinds
-    from simcost.measure.sampling.target import find
+def _question(job: Job) -> Question:
+    """What it asks of the device. Raises SpecError for whatever is wrong with a job, before anything is measured or written."""
+    from simcost.measure.session.kernels import question
     from simcost.measure.session.quality import sound
 
-    kinds.mode(job.mode)
-    kinds.chosen(job.families or None)
-    models = anchors.load(job.models)
-    find(job.device, job.threads if job.device == "cpu" else None, job.formats or None)
+    threads = job.threads if job.device == "cpu" else None
+    asked = question(job.device, job.mode, job.models, job.families or None, threads, job.formats or None)
     for home in runs(job.out) if job.resume else ():
         sound(load_run(home).record, str(home / "run.toml"))
-    return models
+    return asked
 
 
 def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Iterator[Event]:
@@ -126,9 +124,7 @@ def result(job: Job, notes: tuple[str, ...] = ()) -> Result:
     for home in runs(job.out):
         run = load_run(home)
         for path in sorted(home.glob("*/*.csv")):
-            with path.open(encoding="utf-8") as file:
-                count = sum(1 for _ in file) - 1
-            rows.append({"run": run.name, "curve": f"{path.parent.name} {path.stem}", "rows": count})
+            rows.append({"run": run.name, "curve": f"{path.parent.name} {path.stem}", "rows": data_rows(path)})
         quality = run.record.get("quality", "good")
         if quality != "good":
             said.append(
