@@ -10,6 +10,7 @@ robust loss (Levenberg-Marquardt) and weak priors, so that 20 rows suffice and n
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -106,13 +107,14 @@ def from_vector(values: Array) -> Form:
     return Form(head[0], head[1], head[2], head[3], head[4], head[5], tuple(float(v) for v in values[len(NAMES) :]))
 
 
-def _decoded(theta: Array) -> Form:
-    """Logs to natural units; an efficiency saturates below `MOST`, so that sizes or bytes must explain the rest."""
+def _natural(theta: Array) -> Array:
+    """Logs to natural units, the parameters along the first axis; an efficiency saturates below `MOST`, so that sizes or bytes
+    must explain the rest."""
     values = np.exp(theta)
     values[1:4] = MOST * values[1:4] / (MOST + values[1:4])
     values[5] = 1.0 + values[5]
     values[6:] = _WIDEST * values[6:] / (_WIDEST + values[6:])
-    return from_vector(values)
+    return np.asarray(values)
 
 
 def fit(x: Terms, seconds: Array) -> Form:
@@ -136,7 +138,13 @@ def _climb(x: Terms, seconds: Array, theta: Array, prior: Array) -> tuple[float,
     target = np.log(seconds)
 
     def residual(t: Array) -> Array:
-        return np.asarray(np.log(_decoded(t).seconds(x)) - target)
+        return np.asarray(np.log(from_vector(_natural(t)).seconds(x)) - target)
+
+    def jacobian_at(t: Array, r: Array) -> Array:
+        # All parameters are moved at once, each in a row of its own: values [parameters, moved, 1].
+        values: Any = _natural(t[:, None] + 1e-5 * np.eye(len(t)))[:, :, None]
+        moved = Form(**dict(zip(NAMES, values, strict=False)), sizes=tuple(values[len(NAMES) :]))
+        return np.ascontiguousarray(((np.log(moved.seconds(x)) - target - r) / 1e-5).T)
 
     def loss(r: Array, t: Array) -> float:
         a = np.abs(r)
@@ -146,7 +154,7 @@ def _climb(x: Terms, seconds: Array, theta: Array, prior: Array) -> tuple[float,
     r = residual(theta)
     best, damping = loss(r, theta), 1e-2
     for _ in range(_STEPS):
-        jacobian = np.stack([(residual(theta + step) - r) / 1e-5 for step in np.eye(len(theta)) * 1e-5], axis=1)
+        jacobian = jacobian_at(theta, r)
         robust = np.minimum(1.0, _HUBER / np.maximum(np.abs(r), 1e-12))
         normal = jacobian.T @ (robust[:, None] * jacobian) + noise * np.diag(weight)
         gradient = jacobian.T @ (robust * r) + noise * weight * (theta - prior)
@@ -162,4 +170,4 @@ def _climb(x: Terms, seconds: Array, theta: Array, prior: Array) -> tuple[float,
             damping *= 4.0
         if gain <= 1e-7 * best:
             break
-    return best, _decoded(theta)
+    return best, from_vector(_natural(theta))

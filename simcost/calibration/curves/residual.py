@@ -168,25 +168,66 @@ def _column_sums(values: Singles) -> Singles:
 
 
 def _distances(a: Array, b: Array) -> Array:
-    squared = np.zeros((len(a), len(b)))
+    squared, apart = np.zeros((2, len(a), len(b)))
     for j in range(a.shape[1]):
-        squared += np.square(a[:, j, None] - b[None, :, j])
-    return np.asarray(np.sqrt(squared))
+        if a[:, j].any() or b[:, j].any():  # not a dimension of infinite length
+            squared += _squares(a[:, j], b[:, j], apart)
+    return np.sqrt(squared, out=squared)
+
+
+def _squares(a: Array, b: Array, out: Array | None = None) -> Array:
+    apart = np.subtract.outer(a, b, out=out)
+    return np.asarray(np.square(apart, out=apart))
 
 
 def _matern(distance: Array) -> Array:
+    """(1 + r (1 + r/3)) exp(-r) at r = distance · √5, in two buffers."""
     r = distance * np.sqrt(5.0)
-    return np.asarray((1.0 + r * (1.0 + r / 3.0)) * np.exp(-r))
+    found = r / 3.0
+    found += 1.0
+    found *= r
+    found += 1.0
+    found *= np.exp(np.negative(r, out=r), out=r)
+    return np.asarray(found)
+
+
+class _Kernels:
+    """Kernels [n, n] of the same rows at one set of lengths after another: what a length leaves as it was is kept."""
+
+    def __init__(self, features: Array) -> None:
+        self._features = features
+        self._squares: dict[tuple[int, float], Array] = {}
+        self._last: tuple[bytes, Array] = b"", features
+
+    def at(self, lengths: Array) -> Array:
+        """The kernel at lengths [d]; nobody may write into it."""
+        which = lengths.tobytes()
+        if which != self._last[0]:
+            squared = np.zeros((len(self._features), len(self._features)))
+            for j in np.flatnonzero(np.isfinite(lengths)):
+                squared += self._of(int(j), float(lengths[j]))
+            self._last = which, _matern(np.sqrt(squared, out=squared))
+        return self._last[1]
+
+    def _of(self, j: int, length: float) -> Array:
+        if (j, length) not in self._squares:
+            scaled = self._features[:, j] / length
+            self._squares[j, length] = _squares(scaled, scaled)
+        return self._squares[j, length]
 
 
 def farthest(points: Array, count: int) -> Index:
     """Indices of `count` points, each the farthest from those before it; the first lies nearest the middle."""
-    squared = np.square(points - points.mean(axis=0)).sum(axis=1)
-    chosen = [int(np.argmin(squared))]
-    left = np.square(points - points[chosen[0]]).sum(axis=1)
+    columns = np.ascontiguousarray(points.T)
+
+    def from_(point: Array) -> Array:
+        return np.asarray(_column_sums(np.square(columns - point[:, None])), np.float64)
+
+    chosen = [int(np.argmin(from_(points.mean(axis=0))))]
+    left = from_(points[chosen[0]])
     for _ in range(min(count, len(points)) - 1):
         chosen.append(int(np.argmax(left)))
-        left = np.minimum(left, np.square(points - points[chosen[-1]]).sum(axis=1))
+        left = np.minimum(left, from_(points[chosen[-1]]))
     return np.asarray(chosen, dtype=np.intp)
 
 
@@ -208,13 +249,13 @@ def _loo(kernel: Array, gram: Array, target: Array, ridge: float) -> tuple[Array
     return weights, errors
 
 
-def _evidence(features: Array, target: Array, lengths: Array, ratio: float, typical: Array, sd: float) -> float:
+def _evidence(kernels: _Kernels, target: Array, lengths: Array, ratio: float, typical: Array, sd: float) -> float:
     """Log marginal likelihood (signal variance profiled out) plus the prior on lengths. -inf when not computable."""
-    scaled = features / lengths
     # One factorisation of the matrix bordered by the target gives both its determinant and the whitened target.
     n = len(target)
     bordered = np.empty((n + 1, n + 1))
-    bordered[:n, :n] = _matern(_distances(scaled, scaled)) + ratio * np.eye(n)
+    bordered[:n, :n] = kernels.at(lengths)
+    np.einsum("ii->i", bordered)[:n] += ratio
     bordered[n, :n] = bordered[:n, n] = target
     bordered[n, n] = 1.0 + 2.0 * float(target @ target) / ratio
     try:
@@ -235,7 +276,7 @@ def lengths_of(features: Array, target: Array, typical: tuple[float, ...] | None
     varies = spread > 1e-5
     some = farthest(np.where(varies, features / spread, 0.0), _SEARCH_ROWS)
     limit = 3.0 * float(np.median(np.abs(target[some]))) + 1e-3  # outliers must not set the lengths
-    x, y = features[some], np.clip(target[some], -limit, limit)
+    x, y = _Kernels(features[some]), np.clip(target[some], -limit, limit)
     lengths, ratio = np.where(varies, centre, np.inf), 0.1
     best = _evidence(x, y, lengths, ratio, centre, sd)
     for factor in _FACTORS:
