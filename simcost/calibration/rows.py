@@ -65,6 +65,8 @@ def parsed(text: str, family: Family, where: str) -> Rows:
         raise SpecError(f"{where}: columns must be {','.join(needed)}[,{','.join(EXTRA)}], not {lines[0]!r}")
     body = lines[1:-1]
     cells = ",".join(body).split(",") if body else []
+    if any(line.count(",") != len(header) - 1 for line in body):
+        raise _located(body, header, where)
     try:
         table = np.array(cells, dtype=np.float64).reshape(len(body), len(header))
     except ValueError:
