@@ -69,17 +69,13 @@ class GQA(Plain):
         return self.num_attention_heads / plan.tp, maximum(self.num_key_value_heads / plan.tp, 1.0)
 
     def checks(self, plan: Plan) -> list[Check]:
-        """tp divides the query heads; it divides the KV heads, or is a multiple of them; rules of the cp method."""
-        kv = self.num_key_value_heads
-        even = where(kv >= plan.tp, kv / plan.tp, plan.tp / kv)
-        return [
-            divides(self.num_attention_heads, plan.tp, "num_attention_heads"),
-            *cp.checks(plan, self.num_attention_heads),
-            Check(
-                even == maximum(even // 1, 1.0),
-                f"tp must divide num_key_value_heads = {float(np.max(kv)):.0f}, or be a multiple of it",
-            ),
-        ]
+        """tp divides the query heads; it divides the KV heads, or is a multiple of them; under ulysses so does tp·cp."""
+        found = [divides(self.num_attention_heads, plan.tp, "num_attention_heads")]
+        found += cp.checks(plan, self.num_attention_heads)
+        found.append(_shares(self.num_key_value_heads, plan.tp, "tp"))
+        if plan.cp_method == "ulysses":
+            found.append(_shares(self.num_key_value_heads, plan.tp * plan.cp, "tp·cp (ulysses)"))
+        return found
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Projections of the heads of one rank; biases, qk-norm and sinks where the layer has them. The bias of o_proj and a qk-norm by head are whole
@@ -146,6 +142,15 @@ class GQA(Plain):
             wire,
             self.mask,
         )
+
+
+def _shares(kv: Num, ranks: Num, what: str) -> Check:
+    """The rule that each rank gets whole KV heads, or that each KV head is copied to as many ranks."""
+    even = where(kv >= ranks, kv / ranks, ranks / kv)
+    return Check(
+        even == maximum(even // 1, 1.0),
+        f"{what} must divide num_key_value_heads = {float(np.max(kv)):.0f}, or be a multiple of it",
+    )
 
 
 def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
