@@ -127,7 +127,7 @@ def _reads(w: Workload) -> list[Row]:
         context = number(largest(below, 0.0) + 1.0)
         rows.append(
             {
-                "batch": batch, "weight_bytes_read_per_gpu": number(weights), "context": context,
+                "batch": batch, "weight_bytes_read_per_gpu": number(weights / w.plan.pp), "context": context,
                 "context_x_batch": None if context is None else context * batch,
             }
         )  # fmt: skip
@@ -135,7 +135,7 @@ def _reads(w: Workload) -> list[Row]:
 
 
 def _weight_reads(w: Workload) -> float:
-    """Weight bytes that one decode step reads on one rank: only touched experts; the embedding only its rows. [B]"""
+    """Weight bytes that one decode step reads on one rank of all stages together: only touched experts; the embedding only its rows. [B]"""
     from simcost.routing.load import distinct_experts
 
     total = 0.0
@@ -144,7 +144,8 @@ def _weight_reads(w: Workload) -> float:
             size = float(n * weight.stored_bytes(w.view.storage))
             if weight.role == "experts" and block.router is not None:
                 held = block.router.experts / w.plan.ep
-                size *= float(distinct_experts(block.router.experts, block.router.top_k, w.phase.batch, held) / held)
+                tokens = w.view.all_tokens
+                size *= float(distinct_experts(block.router.experts, block.router.top_k, tokens, held) / held)
             if weight.name in ("embed_tokens", "embed_positions"):
                 size = (
                     float(w.view.storage["embedding"].tensor_bytes(w.view.batch * weight.inner))
@@ -161,16 +162,15 @@ def _weight_reads(w: Workload) -> float:
 def _forms(w: Workload) -> list[Row]:
     """New tokens a sequence from which expanded MLA beats absorbed, by cached context: up to where absorbed, and from where on
     expanded wins by more than their interval; no number between where either never does."""
-    block = next(
-        (b for _, b in w.model.blocks() if any(isinstance(p, Choice) for p in _parts(b.program(w.view)))), None
-    )
+    block = next((b for _, b in w.model.blocks() if _form_of(b.program(w.view))), None)
     if block is None:
         return []
     model, queries = calibrated.model(w.device, w.engine), np.arange(1.0, MOST + 1.0)
     rows: list[Row] = []
     for past in PASTS:
         program = block.program(replace(w.view, phase=Phase(1.0, queries, float(past))))
-        choice = next(part for part in _parts(program) if isinstance(part, Choice))
+        choice = _form_of(program)
+        assert choice is not None
         costs = {name: fold(option, model).cost for name, option in choice.options}
         rows.append({"past": past, **_turn(queries, costs["absorbed"], costs["expanded"])})
     return rows
@@ -221,5 +221,10 @@ def _judged(device: Device) -> str:
     return f"{device.name}: the forms of MLA are timed by the roofline: there are no measured rows"
 
 
-def _parts(program: Program) -> tuple[Program, ...]:
-    return program.parts if isinstance(program, Serial) else ()
+def _form_of(program: Program) -> Choice | None:
+    """The choice between the forms of MLA; other blocks choose between other things, such as modes of All2All."""
+    parts = program.parts if isinstance(program, Serial) else ()
+    return next(
+        (p for p in parts if isinstance(p, Choice) and {"absorbed", "expanded"} <= {name for name, _ in p.options}),
+        None,
+    )
