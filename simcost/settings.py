@@ -145,7 +145,7 @@ HW = (
     _hw("links.scaleup.bandwidth", "bytes_per_s", "bandwidth of a device's links inside the domain, one direction"),
     _hw("links.scaleup.pair_bandwidth", "bytes_per_s", "bandwidth between two devices of a mesh, one direction"),
     _hw("links.scaleup.domain", "count", "devices of a scale-up domain (a node, or a rack)"),
-    _hw("links.scaleup.reduces", "count", "1: switches of the domain reduce"),
+    _hw("links.scaleup.reduces", FLAG, "whether switches of the domain reduce"),
     _hw("links.scaleout.bandwidth", "bytes_per_s", "bandwidth of a device's network, one direction"),
     _hw("links.pcie.generation", "count", "generation of PCIe"),
     _hw("power.tdp", "watts", "thermal design power"),

@@ -29,6 +29,7 @@ _NEEDS_LINK = {
     "scaleout_hop_latency": "scaleout",
 }
 SCHEMA = 1
+_FLAGS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
 _TOPOLOGIES = ("switch", "mesh", "torus", "bridge", "host")
 _TOP = (
     "schema",
@@ -226,6 +227,11 @@ def _table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any
 
 
 def _si(value: Any, dimension: str, where: str) -> Num:
+    if dimension == settings.FLAG:
+        found = _FLAGS.get(str(value).strip().lower())
+        if found is None:
+            raise SpecError(f"{where}: must be true or false (1 or 0), not {value!r}")
+        return found
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise SpecError(f"{where}: {value!r} is not a quantity")
     return units.parse(str(value), dimension, where)
@@ -238,7 +244,7 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
         return value
     text, at = str(value).strip(), f"hw.{path}"
     kind = dimension(path, at)
-    if text[:1] in ("x", "X", "*"):
+    if text[:1] in ("x", "X", "*") and kind != settings.FLAG:
         if path not in stated:
             raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
         found = stated[path] * units.parse(text[1:], "count", f"{at}: factor")
@@ -248,6 +254,8 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
 
 
 def _plausible(value: Num, kind: str, at: str) -> Num:
+    if kind == settings.FLAG:
+        return value
     low, high = units.PLAUSIBLE[kind]
     if not (low <= float(np.min(value)) and float(np.max(value)) <= high):
         allowed = "(0, 1]" if kind == "fraction" else f"{units.show(low, kind)} to {units.show(high, kind)}"

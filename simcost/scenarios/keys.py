@@ -28,7 +28,7 @@ def every(root: str) -> Iterator[Setting]:
 
 def _takes(one: Setting) -> str:
     """The values that a key takes; of a device a quantity with its unit, or a multiple of what stands."""
-    if one.root != "hw" or one.kind == settings.NAME:
+    if one.root != "hw" or one.kind in (settings.NAME, settings.FLAG):
         return one.takes
     return f"{units.symbol(one.kind) if one.kind not in ('count', 'fraction') else 'number'}, or x1.5"
 

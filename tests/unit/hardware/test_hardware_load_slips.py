@@ -65,3 +65,16 @@ def test_versions_sort_as_they_were_released() -> None:
     ]
     backwards = released[::-1]
     assert sorted(backwards, key=engines.version_order) == released
+
+
+@pytest.mark.parametrize(("value", "reduces"), [("0", False), (0, False), ("false", False), (1, True), ("true", True)])
+def test_a_switch_that_reduces_is_turned_off_and_on(value: object, reduces: bool) -> None:
+    link = hardware.load("h200", {"links.scaleup.reduces": value}).scaleup
+    assert link is not None
+    assert link.reduces is reduces
+
+
+@pytest.mark.parametrize("value", ["x2", "0.5", "maybe", 2])
+def test_a_switch_reduces_or_does_not(value: object) -> None:
+    with pytest.raises(SpecError, match=r"hw\.links\.scaleup\.reduces: must be true or false"):
+        hardware.load("h200", {"links.scaleup.reduces": value})
