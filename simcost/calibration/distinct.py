@@ -14,6 +14,7 @@ from simcost.frozen import frozen
 from simcost.num import Array, Index, Keys, Num, plain
 
 _MANY = 512  # points from which looking for equal ones pays
+_WORTH = 0.85  # share of the points up to which asking for each kind once pays: a curve takes ten times as long for a point as the search
 
 
 @frozen
@@ -47,7 +48,7 @@ def distinct(columns: Sequence[Num]) -> Distinct:
     # What is one for all tells nothing apart; what varies along one axis is hashed along that one alone, as long as it can be.
     varied = sorted((column for column in columns if np.size(column) > 1), key=np.size)
     kinds, which = np.unique(np.broadcast_to(hashed(varied), shape), return_inverse=True)
-    if len(kinds) >= n // 2:
+    if len(kinds) >= _WORTH * n:
         return Distinct(shape)
     which = which.ravel()
     one = np.empty(len(kinds), np.intp)
