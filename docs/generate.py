@@ -20,7 +20,7 @@ from simcost import metrics, pool
 from simcost.api import compare, keys
 from simcost.calibration import coverage, store
 from simcost.calibration.family import families
-from simcost.calibration.judge import LEAST
+from simcost.calibration.held_out import LEAST
 from simcost.calibration.rows import EXTRA
 from simcost.cli.app import app
 from simcost.dtypes import names as formats

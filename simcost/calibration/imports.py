@@ -10,12 +10,12 @@ import numpy as np
 
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
-from simcost.calibration.light import on_wire, row_light
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows, row_file, written
 from simcost.calibration.score import Score, joined, scored
+from simcost.calibration.speed_of_light import on_wire, row_light
 from simcost.calibration.store import fitted, row_terms
-from simcost.calibration.thin import thinned
+from simcost.calibration.thinning import thinned
 from simcost.errors import SpecError
 from simcost.files import folder_in_place_of
 from simcost.frozen import frozen

@@ -8,7 +8,7 @@ from pathlib import Path
 from simcost.calibration import rows as tables
 from simcost.calibration import store
 from simcost.calibration.family import Labels, families, kind
-from simcost.calibration.judge import LEAST, Judgement, judged
+from simcost.calibration.held_out import LEAST, Judgement, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware

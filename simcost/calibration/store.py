@@ -25,9 +25,9 @@ from simcost.calibration.curves.curve import Curve
 from simcost.calibration.curves.one_thread import one_thread
 from simcost.calibration.family import At, Family, Labels, at, families, kind
 from simcost.calibration.form import Terms
-from simcost.calibration.light import on_wire
+from simcost.calibration.ladders import Ladder, ladders
 from simcost.calibration.rows import Rows
-from simcost.calibration.rungs import Ladder, ladders
+from simcost.calibration.speed_of_light import on_wire
 from simcost.errors import SpecError, say
 from simcost.files import in_place_of
 from simcost.frozen import frozen

@@ -18,9 +18,9 @@ import numpy as np
 
 from simcost.calibration import rows as files
 from simcost.calibration.family import Labels, families
-from simcost.calibration.light import row_light
 from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
+from simcost.calibration.speed_of_light import row_light
 from simcost.errors import SpecError
 from simcost.files import csv_table, folder
 from simcost.frozen import frozen

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, once, quick, validate
+from simcost.cli import calibrate, fast_parser, given_once, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -286,8 +286,8 @@ def run(argv: list[str]) -> int:
 
     listeners[:] = [_once()]
     try:
-        command = quick.command(app, argv)
-        once.check(argv, command)
+        command = fast_parser.command(app, argv)
+        given_once.check(argv, command)
         code = command.main(argv, standalone_mode=False, prog_name="simcost")
     except SimcostError as error:
         return _fail(str(error))

@@ -14,13 +14,13 @@ from simcost.calibration.family import Labels, asked, families
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import exchange
-from simcost.cost.carry import carried, without_rest
+from simcost.cost.combine import Heard, heard, part_asked
 from simcost.cost.cost import Cost
 from simcost.cost.gradient import forward_of, lent
 from simcost.cost.kernel import Roofline
-from simcost.cost.light import light_seconds
-from simcost.cost.on_links import OnLinks
-from simcost.cost.voices import Heard, heard, part_asked
+from simcost.cost.measured_links import OnLinks
+from simcost.cost.speed_of_light import light_seconds
+from simcost.cost.transfer import carried, without_rest
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt

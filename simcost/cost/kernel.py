@@ -9,7 +9,7 @@ from __future__ import annotations
 from simcost.cost.collective import collective_cost
 from simcost.cost.cost import Cost
 from simcost.cost.exchange import notify, priced, resolved, traffic_cost
-from simcost.cost.light import light_seconds
+from simcost.cost.speed_of_light import light_seconds
 from simcost.hardware.limits import compute_seconds, memory_seconds
 from simcost.hardware.profile import Device
 from simcost.num import where

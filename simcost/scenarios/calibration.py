@@ -10,11 +10,11 @@ import numpy as np
 from simcost.calibration import coverage as measured_rows
 from simcost.calibration.family import families, family_named, sizes
 from simcost.calibration.form import MOST, NAMES
-from simcost.calibration.judge import LEAST, Judgement
-from simcost.calibration.light import row_light
+from simcost.calibration.held_out import LEAST, Judgement
 from simcost.calibration.report import Judged, judgements
 from simcost.calibration.rows import Run
 from simcost.calibration.score import Score, joined
+from simcost.calibration.speed_of_light import row_light
 from simcost.calibration.store import row_terms
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware

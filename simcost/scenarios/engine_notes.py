@@ -8,7 +8,7 @@ from simcost.estimate.step import Step
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
-from simcost.scenarios import voiced
+from simcost.scenarios import tables_used
 from simcost.workload import Workload
 
 
@@ -35,7 +35,7 @@ def imported_first(step: Step) -> list[str]:
     if w.engine in (ANY, TORCH) or not imported or no_tables(w):
         return []
     found = [
-        (f"{family} {which}", voice.name) for family, which, voice in voiced.voices(step) if voice.name in imported
+        (f"{family} {which}", voice.name) for family, which, voice in tables_used.voices(step) if voice.name in imported
     ]
     if not found:
         return []

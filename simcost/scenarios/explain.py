@@ -19,7 +19,7 @@ from simcost.ops.work import Op
 from simcost.program import leading, shared
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
-from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, voiced
+from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, tables_used
 
 _SHORT = {"elements": "n", "payload_bytes": "bytes"}
 
@@ -127,7 +127,7 @@ def _scatter(model: Roofline | Calibrated, op: Op) -> float | None:
 def _tables(step: steps.Step) -> list[Row]:
     """Whose rows answer for every kind of kernel, for which engines, and by which rule they were chosen."""
     found: dict[tuple[str, str], Row] = {}
-    for family, which, voice in voiced.voices(step):
+    for family, which, voice in tables_used.voices(step):
         found[f"{family} {which}", voice.name] = {
             "kernel": f"{family} {which}", "table": voice.name, "engines": " ".join(voice.engines), "rows": voice.curve.rows,
             "how": voice.how,

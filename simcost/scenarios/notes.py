@@ -16,7 +16,7 @@ from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.query import Query
 from simcost.routing.router import Routing
-from simcost.scenarios import engine_notes, memory_notes, voiced
+from simcost.scenarios import engine_notes, memory_notes, tables_used
 from simcost.workload import Workload
 
 _SUPERSEDED = (
@@ -98,7 +98,7 @@ def references(w: Workload, *priced: steps.Step) -> tuple[str, ...]:
     return (
         *dict.fromkeys(papers),
         f"hardware: {w.device.title}, {w.device.where} (sources inside)",
-        *_measured(w.device, w.engine, voiced.tables(priced) if priced else None),
+        *_measured(w.device, w.engine, tables_used.tables(priced) if priced else None),
     )
 
 

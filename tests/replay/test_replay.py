@@ -11,7 +11,7 @@ import pytest
 from simcost import query
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
-from simcost.calibration.judge import judged
+from simcost.calibration.held_out import judged
 from simcost.estimate.layer import random_blocks
 from simcost.hardware import load as hardware
 from simcost.scenarios import phases

@@ -16,14 +16,14 @@ from simcost.calibration import store
 from simcost.calibration.curves import curve as curves
 from simcost.calibration.family import families, kind
 from simcost.calibration.form import Form
+from simcost.calibration.held_out import judged
 from simcost.calibration.importers import _routing, table
 from simcost.calibration.imports import choose, write_run
-from simcost.calibration.judge import judged
 from simcost.calibration.record import to_toml
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import scored
 from simcost.calibration.split import SHARE, folds
-from simcost.calibration.thin import thinned
+from simcost.calibration.thinning import thinned
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.num import Z90

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("torch")
 
-from simcost.calibration import judge, store
+from simcost.calibration import held_out, store
 from simcost.calibration.curves import sites
 from simcost.calibration.family import at, families, kind
 from simcost.errors import SpecError
@@ -137,9 +137,9 @@ def test_a_kind_gets_its_share_and_training_waits_for_longer_runs():
     assert standard[main] == 80
     assert standard[kind_of("gemm", x="fp32", w="fp32", compute="fp32")] == 40
     assert not [one for one in quick if said(one.family, "TRAINING", False)]
-    assert min(quick.values()) > judge.LEAST
+    assert min(quick.values()) > held_out.LEAST
     assert min(standard.values()) > store.LEAST  # fewer rows make no curve
-    assert min(standard[one] for one in standard if "fp32" not in one.name) > judge.LEAST
+    assert min(standard[one] for one in standard if "fp32" not in one.name) > held_out.LEAST
     assert {one.family for one in standard} == set(kernel_classes())
     assert not [one for one in standard if "fp8" in one.name]
     narrow = {one.name for one in kinds.kinds(CUDA, "standard") if one.family in ("gemm", "gemm_variant")}
@@ -245,7 +245,7 @@ def test_a_quick_run_that_is_stopped_leaves_whole_kinds_and_those_that_matter(ta
     }  # fmt: skip
     for stop in range(0, len(points), 7):
         begun = Counter(p.kind for p in points[:stop])
-        assert sum(count < judge.LEAST for count in begun.values()) <= 7  # a stage's
+        assert sum(count < held_out.LEAST for count in begun.values()) <= 7  # a stage's
     main = [p.kind for p in points if not {"fp32", "fp16", "fp8", "fp8_block"} & set(p.kind.table.values())]
     assert {p.kind for p in points[:300]} <= set(main)
 

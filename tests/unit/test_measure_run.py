@@ -19,7 +19,7 @@ torch = pytest.importorskip("torch")
 
 from benchmarks.gpu import __main__
 from simcost.api import decode
-from simcost.calibration import judge
+from simcost.calibration import held_out
 from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SimcostError, SpecError
@@ -106,7 +106,7 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
     for path, text in kept.items():
         assert set(text.splitlines()) <= set(path.read_text().splitlines())
     counts = set(rows(home).values())
-    assert min(counts) >= judge.LEAST
+    assert min(counts) >= held_out.LEAST
     assert tables.load_run(home).record["state"] == "complete"
     again = done(home, families=["gather", "router"], resume=True)
     assert not [event for event in again if event.family]

@@ -20,7 +20,7 @@ from simcost.calibration.curves.residual import Residual
 from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
-from simcost.calibration.rungs import Ladder
+from simcost.calibration.ladders import Ladder
 from simcost.frozen import frozen
 from simcost.num import Z90, Array, Bools, Ints, Num
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.calibration.distinct import Distinct, distinct
-from simcost.calibration.rungs import risen
+from simcost.calibration.ladders import risen
 from simcost.frozen import frozen
 from simcost.num import Array, Bools, Index, Singles
 

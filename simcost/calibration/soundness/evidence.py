@@ -13,8 +13,8 @@ import numpy as np
 
 from simcost.calibration.distinct import hashed
 from simcost.calibration.family import Labels, families, kind
-from simcost.calibration.light import on_wire
 from simcost.calibration.rows import Rows
+from simcost.calibration.speed_of_light import on_wire
 from simcost.calibration.store import row_terms
 from simcost.calibration.tables import LARGE, UNSCALED
 from simcost.frozen import frozen

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from simcost.calibration.distinct import hashed
-from simcost.calibration.light import on_wire
 from simcost.calibration.soundness.evidence import TINY, Evidence, ladders, more
+from simcost.calibration.speed_of_light import on_wire
 from simcost.num import Array, Bools, Index
 
 FASTER = 0.9  # of light: clocks boost to 1.08 of the datasheet's rate, and an L2 serves some bytes of a large footprint

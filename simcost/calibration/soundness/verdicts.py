@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from simcost.calibration.light import on_wire
 from simcost.calibration.soundness import row_filters
 from simcost.calibration.soundness.evidence import CLASSES, LEAST, Evidence, median_ratio, shared
 from simcost.calibration.soundness.groups import FAR, Tables, wider, without_slow_groups, without_slow_links
+from simcost.calibration.speed_of_light import on_wire
 from simcost.frozen import frozen
 from simcost.hardware.engines import version_order
 from simcost.hardware.siblings import siblings

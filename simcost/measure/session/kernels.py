@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simcost.calibration import judge
+from simcost.calibration import held_out
 from simcost.calibration.store import LEAST
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
@@ -170,7 +170,7 @@ def spare(points: Sequence[Point], job: _Job) -> dict[Kind, int]:
     """Points of each kind beyond the rows that a curve needs, with those on disk; a quick run, of few kinds, keeps those that a
     judgement needs."""
     counts = Counter(point.kind for point in points)
-    least = judge.LEAST if job.asked.mode == "quick" else LEAST + 1
+    least = held_out.LEAST if job.asked.mode == "quick" else LEAST + 1
     return {kind: count + job.folder.count(kind) - least for kind, count in counts.items()}
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.calibration.family import families, kind
-from simcost.calibration.light import row_light
+from simcost.calibration.speed_of_light import row_light
 from simcost.calibration.tables import LARGE
 from simcost.cost import calibrated
 from simcost.dtypes import dtype

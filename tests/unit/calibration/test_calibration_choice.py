@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simcost.calibration import rungs
+from simcost.calibration import ladders
 from simcost.calibration.distinct import Distinct, distinct, hashed
 from simcost.calibration.family import families
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.split import SHARE, folds
-from simcost.calibration.thin import thinned
+from simcost.calibration.thinning import thinned
 from simcost.hardware import load as hardware
 from simcost.num import Z90
 
@@ -41,8 +41,8 @@ def pooled(values: list[float]) -> list[float]:
 
 @EXAMPLES
 @given(st.lists(st.lists(VALUES, min_size=5, max_size=5), min_size=1, max_size=4))
-def test_what_does_not_fall_is_what_pooling_gives(ladders: list[list[float]]) -> None:
-    np.testing.assert_allclose(rungs.risen(np.array(ladders)), [pooled(one) for one in ladders], atol=1e-9)
+def test_what_does_not_fall_is_what_pooling_gives(times: list[list[float]]) -> None:
+    np.testing.assert_allclose(ladders.risen(np.array(times)), [pooled(one) for one in times], atol=1e-9)
 
 
 def gemm_rows(sides: list[tuple[int, int, int]]) -> Rows:
@@ -58,7 +58,7 @@ SIDES = st.lists(st.tuples(st.integers(1, 9), st.integers(1, 3), st.integers(1, 
 def test_a_ladder_is_every_layer_at_every_row_count(sides: list[tuple[int, int, int]]) -> None:
     """Layers are pairs (n, k) that rows hold, rungs the row counts that any layer has."""
     along, layers = sorted({m for m, *_ in sides}), {(n, k) for _, n, k in sides}
-    found = list(rungs.ladders(GEMM, gemm_rows(sides)))
+    found = list(ladders.ladders(GEMM, gemm_rows(sides)))
     if len(along) == 1:
         assert found == []
         return
@@ -75,19 +75,19 @@ def test_a_ladder_is_every_layer_at_every_row_count(sides: list[tuple[int, int, 
 
 def test_many_layers_and_rungs_are_thinned_and_the_ends_stay() -> None:
     sides = [(m, n, 8) for m, n in zip(range(1, 400), itertools.cycle(range(1, 101)), strict=False)]
-    ((kernels, count),) = rungs.ladders(GEMM, gemm_rows(sides))
-    assert count <= rungs.RUNGS
+    ((kernels, count),) = ladders.ladders(GEMM, gemm_rows(sides))
+    assert count <= ladders.RUNGS
     along = kernels.numbers["m"][:count]
     assert (along[0], along[-1]) == (1, 399)
-    assert len(set(kernels.numbers["n"].tolist())) == rungs.LAYERS
+    assert len(set(kernels.numbers["n"].tolist())) == ladders.LAYERS
     assert 10 < np.median(along) < 40  # even in the logarithm: the middle is near the root of 399
 
 
 def test_experts_whose_copies_are_drawn_have_no_ladders() -> None:
     one = np.array([1.0, 2.0])
     numbers = dict.fromkeys(families()["experts"].NUMBERS, one)
-    assert list(rungs.ladders(families()["experts"], Rows(numbers, one))) == []
-    assert list(rungs.ladders(families()["gather"], Rows({"rows": one, "width": one}, one))) == []
+    assert list(ladders.ladders(families()["experts"], Rows(numbers, one))) == []
+    assert list(ladders.ladders(families()["gather"], Rows({"rows": one, "width": one}, one))) == []
 
 
 # ---- which rows ------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
 from simcost.calibration.split import SHARE, folds
 from simcost.calibration.store import fitted, row_terms
-from simcost.calibration.thin import thinned
+from simcost.calibration.thinning import thinned
 from simcost.frozen import frozen
 from simcost.hardware.profile import Device
 from simcost.num import Index

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import typer
 
-from simcost.cli import quick
+from simcost.cli import fast_parser
 from simcost.cli.app import app
 
 LINES = (
@@ -31,7 +31,7 @@ def parsed(command: Any, words: list[str]) -> dict[str, Any]:
 @pytest.mark.parametrize("line", LINES)
 def test_simple_values_are_those_of_the_parser(line: str) -> None:
     mine, other = (
-        parsed(quick.command(app, line.split()), line.split()),
+        parsed(fast_parser.command(app, line.split()), line.split()),
         parsed(typer.main.get_command(app), line.split()),
     )
     assert mine == other
@@ -53,7 +53,7 @@ def test_simple_values_are_those_of_the_parser(line: str) -> None:
 def test_what_is_not_simple_is_left_to_the_parser(words: str) -> None:
     line = ["decode", "--model", "x", "--hw", "y", *words.split()]
     said = []
-    for command in (quick.command(app, line), typer.main.get_command(app)):
+    for command in (fast_parser.command(app, line), typer.main.get_command(app)):
         try:
             said.append(str(parsed(command, list(line))))
         except Exception as error:
@@ -62,18 +62,18 @@ def test_what_is_not_simple_is_left_to_the_parser(words: str) -> None:
 
 
 def test_only_the_asked_command_is_made() -> None:
-    assert list(quick.command(app, ["decode", "--model", "x"]).commands) == ["decode"]
-    shown = quick.command(app, ["show", "memory", "x"])
+    assert list(fast_parser.command(app, ["decode", "--model", "x"]).commands) == ["decode"]
+    shown = fast_parser.command(app, ["show", "memory", "x"])
     assert list(shown.commands) == ["show"]
     assert list(shown.commands["show"].commands) == ["memory"]
-    assert set(quick.command(app, ["decod"]).commands) == set(typer.main.get_command(app).commands)
-    assert len(quick.command(app, ["--help"]).commands) > 5
-    assert len(quick.command(app, ["show", "--help"]).commands["show"].commands) > 2
+    assert set(fast_parser.command(app, ["decod"]).commands) == set(typer.main.get_command(app).commands)
+    assert len(fast_parser.command(app, ["--help"]).commands) > 5
+    assert len(fast_parser.command(app, ["show", "--help"]).commands["show"].commands) > 2
 
 
 def test_a_value_of_another_kind_is_unread() -> None:
-    assert quick._read(int, "0x10", False) is quick._UNREAD
-    assert quick._read(int, 3.0, False) is quick._UNREAD
-    assert quick._read(float, "1e3", False) == 1000.0
-    assert quick._read(Path, "a/b", False) == Path("a/b")
-    assert quick._read(list[str], None, True) == ()
+    assert fast_parser._read(int, "0x10", False) is fast_parser._UNREAD
+    assert fast_parser._read(int, 3.0, False) is fast_parser._UNREAD
+    assert fast_parser._read(float, "1e3", False) == 1000.0
+    assert fast_parser._read(Path, "a/b", False) == Path("a/b")
+    assert fast_parser._read(list[str], None, True) == ()

@@ -10,9 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from simcost.calibration.form import Terms
-from simcost.calibration.light import row_light
+from simcost.calibration.speed_of_light import row_light
 from simcost.calibration.store import Found
-from simcost.cost.voices import Heard
+from simcost.cost.combine import Heard
 from simcost.num import Array
 
 _HALF = 0.5  # of the log of what the form takes off a kernel that was timed with others

@@ -13,7 +13,7 @@ from simcost.calibration.curves.curve import Prediction
 from simcost.calibration.family import At
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Voice
-from simcost.cost.voices import heard
+from simcost.cost.combine import heard
 from simcost.num import Array, Ints
 from simcost.provenance import Basis
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from toykit import device
 
-from simcost.cost.light import light_seconds
+from simcost.cost.speed_of_light import light_seconds
 from simcost.dtypes import dtype
 from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm

@@ -11,8 +11,8 @@ from toykit import device
 
 from simcost.calibration.form import Terms
 from simcost.calibration.store import Found, Voice
-from simcost.cost.carry import carried, without_rest
-from simcost.cost.voices import Heard
+from simcost.cost.combine import Heard
+from simcost.cost.transfer import carried, without_rest
 from simcost.provenance import Basis
 
 

@@ -1,7 +1,7 @@
 """The light of a row: the seconds that the datasheet's rates allow a kernel, by the terms of its family.
 
 Arithmetic or bytes, whichever takes longer, then bytes that nothing hides. Most likely to be wrong: bytes that a cache holds, which
-`simcost.cost.light` leaves out and this does not.
+`simcost.cost.speed_of_light` leaves out and this does not.
 """
 
 from __future__ import annotations

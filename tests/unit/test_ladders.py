@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from simcost.calibration import rungs, store
+from simcost.calibration import ladders, store
 from simcost.calibration.curves import curve
 from simcost.calibration.family import families
 from simcost.calibration.rows import Rows
@@ -13,17 +13,17 @@ from simcost.hardware import load as hardware
 
 
 def test_what_rises_stays_and_what_falls_is_pooled() -> None:
-    found = rungs.risen(np.array([[1.0, 2.0, 3.0, 4.0], [3.0, 1.0, 2.0, 5.0], [4.0, 3.0, 2.0, 1.0]]))
+    found = ladders.risen(np.array([[1.0, 2.0, 3.0, 4.0], [3.0, 1.0, 2.0, 5.0], [4.0, 3.0, 2.0, 1.0]]))
     assert np.allclose(found, [[1, 2, 3, 4], [2, 2, 2, 5], [2.5, 2.5, 2.5, 2.5]])
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_nearest_rising_values_keep_the_mean_and_are_their_own_nearest(seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(7, 19))
-    found = rungs.risen(values)
+    found = ladders.risen(values)
     assert np.all(np.diff(found, axis=1) >= -1e-12)
     assert np.allclose(found.mean(axis=1), values.mean(axis=1))
-    assert np.allclose(rungs.risen(found), found)
+    assert np.allclose(ladders.risen(found), found)
 
 
 def test_ladders_are_of_the_layers_that_rows_hold() -> None:
@@ -34,7 +34,7 @@ def test_ladders_are_of_the_layers_that_rows_hold() -> None:
         "n": np.full(6, 512.0),
         "k": np.full(6, 256.0),
     }
-    ((kernels, count),) = rungs.ladders(gemm, Rows(numbers, np.ones(6)))
+    ((kernels, count),) = ladders.ladders(gemm, Rows(numbers, np.ones(6)))
     assert count == len(kernels) == 6
     assert np.all(np.diff(kernels.numbers["m"]) > 0)
 
