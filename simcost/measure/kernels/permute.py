@@ -12,7 +12,7 @@ from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.machine.target import Target
 from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
 from simcost.measure.points.point import Kind
-from simcost.measure.points.rounding import whole
+from simcost.measure.points.rounding import step_of, whole
 from simcost.measure.points.sobol import log_between
 from simcost.measure.timing.buffers import TYPES, Bench, error, some, tolerance
 from simcost.ops.permute import Permute
@@ -79,6 +79,6 @@ def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
 
 
 def rounded(kind: Kind, x: Numbers) -> tuple[int, ...]:
-    """Whole copies of every token."""
+    """Whole copies of every token; widths in the multiples that the format wants."""
     tokens = whole(x["tokens"])
-    return tokens, tokens * whole(x["copies"] / tokens), whole(x["width"], 8)
+    return tokens, tokens * whole(x["copies"] / tokens), whole(x["width"], step_of(kind))

@@ -129,6 +129,8 @@ def test_every_token_has_as_many_copies(tokens: float, top_k: float) -> None:
     assert got["copies"] % got["tokens"] == 0
     assert got["copies"] >= got["tokens"]
     assert got["width"] == 1000
+    narrow = found(kind("permute", "permute", "fp8_block"), tokens=tokens, copies=tokens * top_k, width=1000.0)
+    assert narrow["width"] == 1024  # whole groups of 128 share a scale
 
 
 @EXAMPLES
