@@ -117,7 +117,7 @@ def by_kind(device: Device, mine: list[Own]) -> Iterator[tuple[str, Array]]:
     there = {one.key for one in mine}
     model, curves = Calibrated(device), store.Store(device)
     for one in mine:
-        relatives = [other for other in families()[one.family].relatives(one.labels) if dict(other) != dict(one.labels)]
+        relatives = families()[one.family].relatives(one.labels)
         near = next((other for other in relatives if (one.family, kind(other), one.engine) in there), None)
         found = None if near is None else curves.find(one.family, near, one.engine)
         if found is not None:

@@ -76,7 +76,7 @@ def formats(op: Op, found: Gemm) -> Labels:
 def relatives(labels: Labels) -> list[Labels]:
     """Stand-ins, nearest first: with its quantisation; fp16 for bf16; the arithmetic format's own weights."""
     found: list[Labels] = []
-    if labels["x"] == labels["compute"]:
+    if labels["x"] == labels["compute"] != "bf16":
         found.append({**labels, "x": "bf16"})
     swap = {"bf16": "fp16", "fp16": "bf16"}
     if labels["compute"] in swap:

@@ -116,6 +116,7 @@ def test_relatives_are_real_kinds_and_their_circle_closes(name: str, labels: Lab
         assert len({kind(other) for other in others}) == len(others)
         for other in others:
             assert tuple(other) == family.LABELS
+            assert kind(other) != kind(one)  # none stands in for itself
             assert label_fault(family.WORDS, other) == ""
         left += others
     assert len(met) <= 64
