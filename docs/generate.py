@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import io
 import math
@@ -437,15 +438,20 @@ def stand_ins() -> str:
 
 
 if __name__ == "__main__":
-    if "--validation" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
+    parser.add_argument(
+        "--validation", nargs="*", metavar="DEVICE", help="pages of docs/validation (minutes): all, or of these devices"
+    )
+    asked = parser.parse_args()
+    if asked.validation is not None:
         home = PAGE.parent / "validation"
-        if len(sys.argv) == 2:
+        if not asked.validation:
             (home / "kernels.md").write_text(published(), encoding="utf-8")
             (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
-        wanted = [name for name in sys.argv[1:] if not name.startswith("-")]
-        for name in wanted or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
+        for name in asked.validation or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)
-            (PAGE.parent / "validation" / f"{name}.md").write_text(validation(name), encoding="utf-8")
+            (home / f"{name}.md").write_text(validation(name), encoding="utf-8")
         sys.exit(0)
     pages = {
         PAGE: page(),
@@ -461,7 +467,7 @@ if __name__ == "__main__":
         for path, text in pages.items()
         if not path.exists() or not same(path.read_text(encoding="utf-8"), text)
     ]
-    if "--check" in sys.argv:
+    if asked.check:
         sys.exit(f"out of date: {', '.join(stale)}: run python docs/generate.py" if stale else 0)
     for path, text in pages.items():
         if path.name in stale:
