@@ -362,6 +362,7 @@ def memory() -> str:
         "Median / P90 of |predicted / printed - 1| in per cent, and of the difference in GiB a GPU. Each log is judged with its own release's terms and the settings that it prints. The coefficients "
         "of the last table were fitted to these logs; *unseen* is the error on families of models that a fit has not seen.",
         "",
+        *(f"Note: {note}.\n" for note in result.warnings),
         "| term | engine | n | error % | bias % | difference, GiB |",
         "|---|---|---|---|---|---|",
     ]

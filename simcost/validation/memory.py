@@ -20,7 +20,7 @@ from simcost.hardware.engine_terms import numbers
 from simcost.query import Query, make, workload
 from simcost.result import Result, Row
 from simcost.units import parse
-from simcost.validation.memory_logs import Log, Unread, read
+from simcost.validation.memory_logs import STAND_IN, Log, Unread, read
 from simcost.validation.score import error, grouped
 
 BARS = {"pool": (0.03, 0.10), "concurrency": (0.05, 0.20), "weights": (0.01, 0.01)}  # median, P90
@@ -110,11 +110,19 @@ def result(path: Path | None = None) -> Result:
         {"logs": str(path) if path else "shipped"},
         {"logs": len(judged), "left_out": len(left), **_figures(rows)},
         tables,
-        tuple(notes),
+        (*notes, *_stand_ins(judged)),
         tuple(dict.fromkeys(one.log.source for one in judged)),
         _sentence(rows, missed),
         not missed,
     )
+
+
+def _stand_ins(judged: Sequence[Judged]) -> list[str]:
+    """Logs of GPUs without a profile: whose terms judge them."""
+    found = [f"{one.log.stands_in_for} ({one.log.id})" for one in judged if one.log.stands_in_for]
+    if not found:
+        return []
+    return [f"no profile for {'; '.join(found)}: {STAND_IN} stands in, with the total that the log prints"]
 
 
 def _rows(one: Judged) -> list[Row]:

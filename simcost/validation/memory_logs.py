@@ -78,6 +78,7 @@ class Log:
     context: int
     printed: Mapping[str, float]
     story: str
+    stands_in_for: str = ""  # the GPU that a log names, where no profile is of it
 
 
 @frozen
@@ -126,10 +127,10 @@ def _row(row: Mapping[str, str], at: str) -> Log | Unread:
     model = model_of(row.get("config") or name)
     if model is None:
         return Unread(row["id"], name, "no config: neither a name of the zoo nor a repository that it lists")
-    device, hw = device_of(row["gpu"]), row.get("hw", "")
-    if not device and _number(row, SIZES["total"], at):
-        device = STAND_IN
-    if not (hw or device):
+    hw, missing = row.get("hw", "") or device_of(row["gpu"]), ""
+    if not hw and _number(row, SIZES["total"], at):
+        hw, missing = STAND_IN, row["gpu"]
+    if not hw:
         return Unread(row["id"], name, f"no profile for '{row['gpu']}'")
     sets: dict[str, Any] = {"engine": engine, **_plan(row, model, at), **_settings(row, engine, at)}
     version = version_of(row["engine"], row["engine_version"])
@@ -149,8 +150,8 @@ def _row(row: Mapping[str, str], at: str) -> Log | Unread:
     sets |= assignments(row.get("set", "").split())
     length = _number(row, "max_model_len", at)
     return Log(
-        row["id"], row["source"], engine, row["engine_version"], model, hw or device, sets, int(length or 4096), printed,
-        row.get("story", ""),
+        row["id"], row["source"], engine, row["engine_version"], model, hw, sets, int(length or 4096), printed,
+        row.get("story", ""), missing,
     )  # fmt: skip
 
 

@@ -203,6 +203,19 @@ def test_the_logs_that_ship_meet_the_bars() -> None:
     assert all(row["story"] for row in found.tables["worst"] if abs(row["error"]) > 0.03)
 
 
+def test_logs_that_miss_by_far_are_among_them() -> None:
+    """A log is carried for its settings, not for its error: of one no setting says the fraction, of one no profile is there."""
+    worst = [row["id"] for row in memory.result().tables["worst"]]
+    assert worst[:2] == ["ml155", "ml156"]
+
+
+def test_a_gpu_without_a_profile_is_named_with_what_stands_in(tmp_path: Path) -> None:
+    found = memory.result(_rows(tmp_path, {"gpu": "GB10 (DGX Spark)", "total_gpu_memory_gib": "119.7", "hw": ""}))
+    (note,) = (text for text in found.warnings if "no profile" in text)
+    assert "GB10 (DGX Spark) (ml003): rtx-4090 stands in, with the total that the log prints" in note
+    assert not any("no profile" in text for text in memory.result(_rows(tmp_path, {})).warnings)
+
+
 def test_fitted_terms_are_those_of_the_logs() -> None:
     """`workloads/engines/vllm.toml` holds what the rows give, rounded."""
     sampler, graphs = memory_fit.fits(memory.logs()[0])
