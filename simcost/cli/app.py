@@ -264,6 +264,7 @@ def main(argv: list[str] | None = None) -> None:
     sys.exit(code)
 
 
+_INTERRUPTED = 130  # exit code of shells for what Ctrl-C ended
 _COLLECTED = 100_000  # objects between two searches for circles: a query makes few
 
 
@@ -296,17 +297,19 @@ def run(argv: list[str]) -> int:
     except OSError as error:
         return _fail(f"cannot write: {error.strerror or error}")
     except KeyboardInterrupt:
-        return _fail("interrupted", 130)
+        return _fail("interrupted", _INTERRUPTED)
     except Exception as error:
         # Typer brings click's errors from click itself or from its own copy, by version: known by what they can do.
         if type(error).__name__ == "Abort":
-            return _fail("interrupted", 130)
+            return _fail("interrupted", _INTERRUPTED)
         if not hasattr(error, "format_message"):
             raise
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{error}\n")
             return 0
         return _fail(error.format_message())
+    if code == _INTERRUPTED:  # Typer answers Ctrl-C by this code and says nothing
+        return _fail("interrupted", code)
     return code if isinstance(code, int) else 0
 
 

@@ -1,4 +1,4 @@
-"""Options that contradict: one given twice, a format and a file's suffix."""
+"""Options that contradict, one given twice, a format and a file's suffix; and a command that is interrupted."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from simcost import api
 from simcost.cli.app import run
 
 DECODE = ["decode", "--model", "llama-3.1-8b", "--hw", "h200"]
@@ -66,3 +67,15 @@ def test_a_format_that_the_suffix_contradicts_is_refused(
         assert run([*command, "--format", style, "-o", str(out)]) == 2
         assert f"--format {style} contradicts -o {out}, whose suffix means csv" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_command_that_is_interrupted_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "list_models", stopped)
+    assert run(["list", "models"]) == 130
+    out, err = capsys.readouterr()
+    assert (out, err.strip()) == ("", "simcost: interrupted")

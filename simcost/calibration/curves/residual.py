@@ -220,14 +220,14 @@ def farthest(points: Array, count: int) -> Index:
     """Indices of `count` points, each the farthest from those before it; the first lies nearest the middle."""
     columns = np.ascontiguousarray(points.T)
 
-    def from_(point: Array) -> Array:
+    def apart(point: Array) -> Array:
         return np.asarray(_column_sums(np.square(columns - point[:, None])), np.float64)
 
-    chosen = [int(np.argmin(from_(points.mean(axis=0))))]
-    left = from_(points[chosen[0]])
+    chosen = [int(np.argmin(apart(points.mean(axis=0))))]
+    left = apart(points[chosen[0]])
     for _ in range(min(count, len(points)) - 1):
         chosen.append(int(np.argmax(left)))
-        left = np.minimum(left, from_(points[chosen[-1]]))
+        left = np.minimum(left, apart(points[chosen[-1]]))
     return np.asarray(chosen, dtype=np.intp)
 
 
