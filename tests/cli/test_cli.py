@@ -284,7 +284,7 @@ def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
         ("[]", "JSON object"),
         ('{"model_type": "llama"}', "num_hidden_layers"),
         ('{"model_type": "jamba", "num_hidden_layers": 2, "mamba_d_state": 16}', "not modelled yet: mamba_d_state"),
-        ('{"model_type": "x", "use_mfa": true}', "not modelled yet: use_mfa"),
+        ('{"model_type": "x", "use_cla": true}', "not modelled yet: use_cla"),
     ],
 )
 def test_malformed_model_files_name_file_and_key(text, clue, tmp_path, capsys):

@@ -104,21 +104,31 @@ class GQA(Plain):
         return self.mask.state_tokens(context) * cp.copies(plan, kv) / plan.cp * (self.head_dim + self.v_head_dim)
 
     def program(self, view: View) -> Program:
-        """qkv_proj, qk-norm, rope, cache write and core of each group of tokens, o_proj; collectives of the plan around them."""
+        """Projections, rope, cache write and core of each group of tokens, o_proj; collectives of the plan around them."""
         h, kv = self.heads(view.plan)
-        qkv, o = self.weights(view.plan)[:2]
         rows, act = view.tokens, view.activation
-        parts: list[Program] = [*enter(view, self.hidden_size), linear(view, qkv, rows)]
-        if self.qk_norm != "none":
-            parts.append(Call(Stream("norm", rows * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm"))
         rope = Stream("rope", rows * (h + kv) * self.head_dim * self.rotary, 1.0, 1.0, 3.0, act, act)
-        parts += [
+        parts = (
+            *enter(view, self.hidden_size),
+            *self._projections(view),
             Call(rope, "rope"),
             *(self._core(group, BESIDE if i else "") for i, group in enumerate(view.groups)),
-            linear(view, o, rows),
+            linear(view, self._weight(view, "o_proj"), rows),
             leave(view, self.hidden_size),
-        ]
-        return Serial(tuple(parts), "attention")
+        )
+        return Serial(parts, "attention")
+
+    def _projections(self, view: View) -> tuple[Program, ...]:
+        """Queries, keys and values of this rank's heads in one product, and their norms."""
+        h, kv = self.heads(view.plan)
+        act = view.activation
+        qkv = linear(view, self._weight(view, "qkv_proj"), view.tokens)
+        if self.qk_norm == "none":
+            return (qkv,)
+        return qkv, Call(Stream("norm", view.tokens * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm")
+
+    def _weight(self, view: View, name: str) -> Weight:
+        return next(w for w in self.weights(view.plan) if w.name == name)
 
     def _core(self, view: View, whose: str) -> Program:
         """The write of keys and values and the core, one call of an engine, of one group of tokens."""

@@ -8,7 +8,7 @@ DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `mo
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -236,7 +236,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     kind = r.per_layer("mlp_layer_types", layer, layers)
     if kind is not None:
         return bool(kind == "sparse")
-    stated = r.items("moe_layers")
+    stated = _listed(r)
     if stated is not None:
         return layer in stated
     frequency = r.raw("moe_layer_freq")
@@ -256,6 +256,17 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
         if r.has(key):
             return (layer + 1) % r.layout(key, least=1) == 0
     return layer % r.layout("moe_layer_freq", 1, least=1) == 0
+
+
+def _listed(r: Reader) -> list[Any] | None:
+    """The layers with experts where the config lists them: moe_layers, or Step-3's moe_layers_enum, a text such as "4,5,6"."""
+    if not r.has("moe_layers_enum"):
+        return r.items("moe_layers")
+    text = r.text("moe_layers_enum")
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SpecError(f"{r.where}: 'moe_layers_enum' must list layers such as \"4,5,6\", not {text!r}")
+    return [int(part) for part in parts]
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
