@@ -22,6 +22,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
+from simcost.model.equal import AT_A_LENGTH, Length
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase, Plan, Tokens
@@ -74,9 +75,16 @@ def make(
         if (root == "phase" and key != "routing") or (root == "plan" and key in settings.COUNTS):
             for value in values:
                 settings.count(path, value, _least(root, key))
+    if {sets.get("model.iso"), *axes.get("model.iso", ())} & set(AT_A_LENGTH):
+        varied = [path for path in axes if path in _LENGTHS]
+        if varied:
+            raise SpecError(f"iso=flops and iso=kv hold at one length: '{varied[0]}' cannot be varied beside them")
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     return Query(models.spelled(model), hw, decode, overrides, axes, usd_per_hour)
+
+
+_LENGTHS = ("context", "isl", "past")
 
 
 def _least(root: str, key: str) -> int:
@@ -87,22 +95,44 @@ def _least(root: str, key: str) -> int:
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
     changes = {**query.overrides.model, **(extra or {})}
-    plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in changes.values())
+    length = _length(query) if "iso" in changes else None
+    plain = all(
+        value is None or isinstance(value, (bool, int, float, str)) for value in (*changes.values(), *(length or ()))
+    )
     if plain:
-        return _built(models.identity(query.model), tuple((key, type(value), value) for key, value in changes.items()))
-    return _model(query.model, changes)
+        stated = tuple((key, type(value), value) for key, value in changes.items())
+        return _built(models.identity(query.model), stated, length)
+    return _model(query.model, changes, length)
+
+
+def _length(query: Query) -> Length:
+    """New and cached tokens of a sequence of the question."""
+    phase = query.overrides.phase
+    if query.decode:
+        return Length(1, (phase.get("context") or 1) - 1)
+    return Length(phase.get("isl") or 1, phase.get("past") or 0)
 
 
 @lru_cache(maxsize=64)
-def _built(identity: models.Identity, changes: tuple[tuple[str, type, Any], ...]) -> ModelSpec:
+def _built(
+    identity: models.Identity, changes: tuple[tuple[str, type, Any], ...], length: Length | None = None
+) -> ModelSpec:
     """A model read once: questions of one program are about few."""
-    return _model(identity.name, {key: value for key, _, value in changes})
+    return _model(identity.name, {key: value for key, _, value in changes}, length)
 
 
-def _model(name: str, changes: Mapping[str, Any]) -> ModelSpec:
+def _model(name: str, changes: Mapping[str, Any], length: Length | None) -> ModelSpec:
     short, where, config = models.load_config(name)
-    resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
-    return from_config(models.overridden(config, resolved, where), short, where)
+    if not changes:
+        return from_config(config, short, where)
+    from simcost.model import swaps  # a design as it stands asks for none
+
+    wishes = {key: value for key, value in changes.items() if key in swaps.KEYS}
+    stated = {key: _multiple(config, key, value, where) for key, value in changes.items() if key not in wishes}
+    if wishes:
+        return swaps.applied(config, wishes, stated, length, short, where)
+    changed = models.overridden(config, stated, where)
+    return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
 
 
 def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
@@ -180,7 +210,12 @@ class Point:
 def sweep(query: Query) -> tuple[list[str], list[Point]]:
     """(array axes in dimension order, one Point per combination of the structural axes)."""
     base = _first(query)
-    vector = [path for path, values in query.axes.items() if _is_vector(path, values, base)]
+    changed = {*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)}
+    swapped = bool(changed & {one.key for one in settings.SWAPS})  # a swap is worked out for one design at a time
+    vector = [
+        path for path, values in query.axes.items()
+        if _is_vector(path, values, base) and not (swapped and path.startswith("model."))
+    ]  # fmt: skip
     fixed = [path for path in query.axes if path not in vector]
     try:
         return vector, _points(query, fixed, vector, base)

@@ -61,7 +61,7 @@ class Columns(Sequence[Row]):
 @frozen
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
-    `verdict`: one sentence for people; `fits` False makes --strict fail."""
+    `verdict`: one sentence for people; `fits` False makes --strict fail; `dimensions`: config keys that swaps chose, with before, after and why."""
 
     command: str
     inputs: dict[str, Any]
@@ -71,6 +71,7 @@ class Result:
     references: tuple[str, ...] = ()
     verdict: str = ""
     fits: bool = True
+    dimensions: tuple[Row, ...] = ()
 
     def __repr__(self) -> str:
         tables = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in self.tables.items())
@@ -99,6 +100,7 @@ class Result:
             "rows": rows,
             "warnings": list(self.warnings),
             "references": list(self.references),
+            **({"dimensions": list(self.dimensions)} if self.dimensions else {}),
         }
 
     def to_frame(self) -> Any:

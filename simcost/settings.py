@@ -262,7 +262,14 @@ MODEL = (
     _model("vision_config", TABLE, "a vision tower, loaded beside the model"),
     _model("word_embed_proj_dim", COUNT, "width of the embedding; other than hidden_size is not modelled"),
 )  # fmt: skip
-EVERY = (*MODEL, *PLAN, *PHASE, *ENGINE, *HW)
+
+# Of the model, beside its config: swaps and what they hold equal (`model/swaps.py`).
+SWAPS = (
+    Setting("model", "attention", NAME, "a swap: every layer gets mha, gqa:8, mqa, mla, mla:512, mfa, mfa:2048 or swa:4096; what it chooses is printed", "the config's"),
+    Setting("model", "ffn", NAME, "a swap: every layer gets dense, or moe:E/k/shared/width, as in moe:256/8/1/2048", "the config's"),
+    Setting("model", "iso", CHOICE, "what a swap holds equal, by one width: params, active and flops by the width of the FFN or of experts, kv by KV heads or the rank of a latent", "active where the FFN's width is open", choices=("params", "active", "flops", "kv")),
+)  # fmt: skip
+EVERY = (*MODEL, *SWAPS, *PLAN, *PHASE, *ENGINE, *HW)
 
 
 @cache

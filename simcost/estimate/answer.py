@@ -70,11 +70,7 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
 
 def flops_per_token(w: Workload) -> Num:
     """Model FLOPs of one new token on all ranks together, with un-absorbed attention and the head as often as it runs. [FLOP]"""
-    active = count.parameters(w.model)
-    body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
-    logits = w.phase.logits / w.phase.q_len
-    core = count.attention_core_flops(w.model, w.phase.q_len, w.phase.past) / w.phase.q_len
-    return 2.0 * body + 2.0 * (head - body) * logits + core
+    return count.flops_per_token(w.model, w.phase.q_len, w.phase.past, w.phase.logits)
 
 
 def state_bytes(w: Workload, context: Num) -> Num:

@@ -144,6 +144,14 @@ def attention_core_flops(model: ModelSpec, q_len: Num, past: Num) -> Num:
     return total
 
 
+def flops_per_token(model: ModelSpec, q_len: Num, past: Num, logits: Num) -> Num:
+    """Model FLOPs of one of `q_len` new tokens after `past`, with un-absorbed attention, and the head for `logits` tokens of a sequence. [FLOP]"""
+    active = parameters(model)
+    body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
+    core = attention_core_flops(model, q_len, past) / q_len
+    return 2.0 * body + 2.0 * (head - body) * (logits / q_len) + core
+
+
 def ffn_flops_per_token(model: ModelSpec) -> Num:
     """FLOPs of the FFN and MoE matrices for one token, router included. [FLOP]"""
     total: Num = 0.0

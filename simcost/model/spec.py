@@ -31,9 +31,22 @@ KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 
 
 @frozen
+class Change:
+    """A config key of a design that a swap or `iso` chose: the value before and after (None: absent), why, and the value that takes it back: the size that
+    the design had where the key was absent and its block derives one."""
+
+    key: str
+    before: Any
+    after: Any
+    why: str
+    back: Any
+
+
+@frozen
 class ModelSpec:
     """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
-    vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep."""
+    vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
+    were used; `changes`: what swaps chose."""
 
     name: str
     hidden_size: Num
@@ -53,6 +66,8 @@ class ModelSpec:
     notes: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
+    read: frozenset[str] = field(default_factory=frozenset)
+    changes: tuple[Change, ...] = ()
 
     def blocks(self) -> list[tuple[float, Block]]:
         """Every block with how often it stands in the model, MTP apart."""
@@ -201,7 +216,8 @@ def _why(module: ModuleType, r: Reader, layer: int, layers: int) -> str:
     return ", ".join(sorted(key for key in r.asked if r.has(key))) or "default"
 
 
-def _identity(block: Block) -> tuple[Any, ...]:
+def identity(block: Block) -> tuple[Any, ...]:
+    """What two blocks that are alike share: class and values."""
     values = [getattr(block, f.name) for f in fields(block)]  # type: ignore[arg-type]
     return type(block), *(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
 
@@ -211,7 +227,7 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
     kinds: list[Layer] = []
     order = []
     distinct = {id(layer): layer for layer in layers}
-    keys = {number: tuple(_identity(block) for block in layer) for number, layer in distinct.items()}
+    keys = {number: tuple(identity(block) for block in layer) for number, layer in distinct.items()}
     for layer in layers:
         key = keys[id(layer)]
         if key not in seen:
@@ -254,7 +270,7 @@ def _spec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
         str(r.config.get("model_type", "")), rotary.rows(r.config),
-        tuple(r.notes), tuple(unused), frozenset(r.scalar),
+        tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
     )  # fmt: skip
 
 

@@ -61,3 +61,20 @@ def title(name: str) -> str:
     if words == "half width":
         return "±90 %"
     return f"{words} (90 %)" if words.endswith((" low", " high")) else words
+
+
+_LONG = 40  # characters of a value of a config
+
+
+def changed(row: Row) -> Row:
+    """A row of `Result.dimensions` for people: a list of one word by how often it stands, "-" for a key that is absent."""
+    return {**row, **{name: _value(row[name]) for name in ("before", "after")}}
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list) and len(value) > 1 and all(each == value[0] for each in value):
+        return f"{len(value)} x {value[0]}"
+    text = f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    return text if len(text) <= _LONG else f"{text[: _LONG - 3]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from shlex import quote
 from textwrap import wrap
 
 from rich import box
@@ -12,11 +13,12 @@ from rich.text import Text
 
 from simcost import metrics
 from simcost.report import curves, question, refusals
-from simcost.report.cells import cell, title, with_bounds
+from simcost.report.cells import cell, changed, title, with_bounds
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
 _HIDDEN = {
+    "dimensions": ("undo",),
     "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
     "facts": ("value",),
     "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
@@ -73,6 +75,7 @@ _MOST_OF = {
     "verdicts": 10_000,
     "findings": 200,
     "model": 1000,
+    "dimensions": 200,
 }  # the largest differences come first; files hold them all
 
 
@@ -86,6 +89,7 @@ def show(result: Result, console: Console) -> None:
         parts.append(Text(asked))
     if result.metrics and result.command not in _WITHOUT_METRICS:
         parts.append(_metrics(result))
+    parts += _dimensions(result.dimensions, console.width)
     for name, rows in result.tables.items():
         parts += _drawn(result.command, name, rows, console.width)
     if result.command == "crossover":
@@ -103,6 +107,24 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
+
+
+def _dimensions(rows: Sequence[Row], width: int) -> list[RenderableType]:
+    """What swaps chose as a table, and in a line what they dropped beside it."""
+    said = [changed(row) for row in rows if row["after"] is not None or row["before"] is None]
+    found: list[RenderableType] = [_table("dimensions", said, width, "dimensions that swaps chose")] if said else []
+    dropped = [changed(row) for row in rows if row["after"] is None and row["before"] is not None]
+    for design in dict.fromkeys(row.get("design", "") for row in rows):
+        mine = f"{design}: " if design else ""
+        keys = [f"{row['key']}={row['before']}" for row in dropped if row.get("design", "") == design]
+        back = [f"--set {quote(row['undo'])}" for row in rows if row.get("design", "") == design and row["undo"]]
+        found += (
+            [Text(f"{mine}dropped, no block of the new design reads them: {', '.join(keys)}", style="dim")]
+            if keys
+            else []
+        )
+        found += [Text(f"{mine}to undo add {' '.join(back)}", style="dim")] if back else []
+    return [*found, *([Text("")] if rows else [])]
 
 
 def _metrics(result: Result) -> Table:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcost.report import question
-from simcost.report.cells import cell, title, with_bounds
+from simcost.report.cells import cell, changed, title, with_bounds
 from simcost.result import Result, Row
 
 
@@ -51,6 +51,8 @@ def as_markdown(result: Result) -> str:
         + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]
         + [""]
     )
+    if result.dimensions:
+        parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
     for name, rows in result.tables.items():
         parts += [f"## {name}", "", *_table(rows), ""]
     for heading, lines in (("Notes", result.warnings), ("References", result.references)):

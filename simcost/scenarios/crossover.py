@@ -42,7 +42,7 @@ def result(query: Query) -> Result:
         tables["MLA: queries a sequence from which expanded wins"] = forms
     return Result(
         "crossover", inputs.inputs(query, w), found, tables, (*notes.warnings(query, w), *_notes(w, found, forms)),
-        notes.references(w), _sentence(w.model.name, found),
+        notes.references(w), _sentence(w.model.name, found), dimensions=inputs.dimensions(w.model),
     )  # fmt: skip
 
 

@@ -159,4 +159,5 @@ def result(query: Query) -> Result:
     return Result(
         "explain", inputs.inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)}, tables,
         (*notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,
+        inputs.dimensions(w.model),
     )  # fmt: skip

@@ -1,13 +1,14 @@
-"""What was asked, as an answer repeats it: model, device, phase, engine, plan, settings."""
+"""What was asked, as an answer repeats it: model, device, phase, engine, plan, settings; and what swaps chose."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
 from simcost.plan import Plan
 from simcost.query import Query, engine_of, settings_of
-from simcost.result import number
+from simcost.result import Row, number
 from simcost.settings import CHOICES
 from simcost.workload import Workload
 
@@ -68,3 +69,17 @@ def sizes(plan: Plan) -> dict[str, float | int | None]:
 
 def _rooted(root: str, table: dict[str, Any]) -> dict[str, Any]:
     return {f"{root}.{key}": value for key, value in table.items()}
+
+
+def dimensions(model: ModelSpec, design: str = "") -> tuple[Row, ...]:
+    """What swaps chose: every key that a swap or `iso` set or dropped (after: None). `design`: whose, where several stand side by side. The values of `undo`, all together,
+    return the first design: added to the command, or set on the changed one."""
+    if not model.changes:
+        return ()
+    from simcost.model import swaps  # only a design that was swapped asks for them
+
+    named = {"design": design} if design else {}
+    return tuple(
+        {**named, "key": one.key, "before": one.before, "after": one.after, "why": one.why, "undo": swaps.undo(one)}
+        for one in model.changes
+    )

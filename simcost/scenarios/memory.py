@@ -61,6 +61,7 @@ def result(query: Query) -> Result:
         _references(w),
         sentence,
         fits,
+        inputs.dimensions(w.model),
     )
 
 

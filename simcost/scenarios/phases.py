@@ -7,7 +7,7 @@ from simcost.estimate import step as steps
 from simcost.query import Query, workload
 from simcost.result import Result, number
 from simcost.scenarios import engine_notes, fitting, memory_notes, notes, sweep
-from simcost.scenarios.inputs import command, inputs
+from simcost.scenarios.inputs import command, dimensions, inputs
 
 
 def result(query: Query) -> Result:
@@ -25,5 +25,5 @@ def _single(query: Query) -> Result:
     return Result(
         command(query), inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)},
         warnings=(*notes.warnings(query, w), *memory_notes.tight(step.kept), *engine_notes.imported_first(step), *memory_notes.beyond(w.model, found.get("max_context"))), references=notes.references(w, step),
-        verdict=sentence, fits=fits,
+        verdict=sentence, fits=fits, dimensions=dimensions(w.model),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
+from simcost.scenarios.inputs import dimensions
 
 _BF16_BYTES = 2.0
 
@@ -144,6 +145,7 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "
         + ", ".join(sorted({d.name for d in model.storage.values()})),
+        dimensions=dimensions(model),
     )  # fmt: skip
 
 

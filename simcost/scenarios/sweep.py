@@ -17,7 +17,7 @@ from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
 from simcost.result import Columns, Result
 from simcost.scenarios import memory_notes, notes
-from simcost.scenarios.inputs import command, inputs
+from simcost.scenarios.inputs import command, dimensions, inputs
 from simcost.workload import Workload
 
 _BLOCK = 32_768  # points at a time
@@ -40,8 +40,13 @@ def result(query: Query) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), notes.references(runnable[0]), _sweep_verdict(rows, fits), fits,
+        tuple(dict.fromkeys(said)), notes.references(runnable[0]), _sweep_verdict(rows, fits), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
     )  # fmt: skip
+
+
+def _named(point: Point) -> str:
+    """A structure of a sweep by what it sets of the model."""
+    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith("model"))
 
 
 def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[str, Any] | None]:

@@ -193,7 +193,7 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     said = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
     return Result(
         "plans", asked, counted, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
-        bool(runs.any()),
+        bool(runs.any()), inputs.dimensions(w.model),
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from simcost.ops.exchange import Exchange
 from simcost.program import Call, Choice, Program, Serial
 from simcost.routing.load import most_visited
 from simcost.routing.router import Router
-from simcost.sharding.shard import View, leave
+from simcost.sharding.linear import leave
+from simcost.sharding.shard import View
 
 
 def exchange(view: View, router: Router, hidden: Num, x: Dtype) -> Program | None:

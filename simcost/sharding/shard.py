@@ -13,11 +13,8 @@ from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.num import Num, ceil, every, maximum, where
 from simcost.ops.attention_core import Mask
-from simcost.ops.collective import Collective
-from simcost.ops.gemm import Gemm
-from simcost.ops.stream import Stream
 from simcost.plan import Check, Phase, Plan, busiest
-from simcost.program import Call, Program, Serial
+from simcost.program import Program
 from simcost.routing.router import Router, Routing
 
 BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step begin with
@@ -223,6 +220,11 @@ class Block(Protocol):
         """Products of weights that engines keep beside them on one rank; `merged`: folded into the projections before and after."""
         ...
 
+    @property
+    def plain_heads(self) -> tuple[Num, Num, Num, Num] | None:
+        """(query heads, KV heads, head_dim, v_head_dim) that plain attention has in its place; None where heads say nothing of it."""
+        ...
+
 
 class Plain:
     """Answers of a block without a state, a core, experts or buffers of its own."""
@@ -300,44 +302,7 @@ class Plain:
         """No products of weights."""
         return 0.0
 
-
-def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True) -> Program:
-    """rows x weight: a GEMM for each copy, after a cast of the activations where the compute format asks for one."""
-    if weight.inner is None:
-        raise ValueError(f"{weight.name} is a vector")
-    role, x = weight.role, view.quantised_input(weight.role)
-    stored, compute = view.storage[role], view.compute[role]
-    packed = view.unpacked and stored.bits < compute.bits
-    gemm = Call(
-        Gemm(rows, weight.out, weight.inner, x, stored, view.activation, compute, weight.copies, packed),
-        tag or weight.name,
-    )
-    if not quantise or x is view.activation:
-        return gemm
-    before = cast(view, role, rows * weight.inner, f"{tag or weight.name} input")
-    return Serial((before, gemm), kernel="" if packed else "linear")
-
-
-def cast(view: View, role: str, elements: Num, tag: str) -> Call:
-    """Quantise activations for a GEMM of this role: read, find the scale, write."""
-    return Call(
-        Stream("quantise", elements, 1.0, 1.0, 3.0, view.activation, view.quantised_input(role)), f"quantise {tag}"
-    )
-
-
-def enter(view: View, width: Num) -> tuple[Call, ...]:
-    """Before column-parallel products: under sequence parallelism every rank of the group needs all rows."""
-    if not view.plan.shards_sequence:
-        return ()
-    return (
-        Call(Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp), "all-gather"),
-    )
-
-
-def leave(view: View, width: Num) -> Call:
-    """Join the partial sums of a row-parallel product over the tensor-parallel group; under sequence parallelism each rank
-    keeps its part of the rows."""
-    payload, group = view.activation.tensor_bytes(view.tokens * width), view.plan.tp
-    if view.plan.shards_sequence:
-        return Call(Collective("reduce_scatter", payload, group), "reduce-scatter")
-    return Call(Collective("all_reduce", payload, group), "all-reduce")
+    @property
+    def plain_heads(self) -> tuple[Num, Num, Num, Num] | None:
+        """No heads."""
+        return None

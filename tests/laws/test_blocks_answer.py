@@ -22,7 +22,8 @@ from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
 from simcost.result import Result
 from simcost.routing.router import Router, Routing
-from simcost.sharding.shard import Block, Plain, View, Weight, leave, linear
+from simcost.sharding.linear import leave, linear
+from simcost.sharding.shard import Block, Plain, View, Weight
 
 MODEL = "qwen3-30b-a3b"
 PLAN = {"plan.tp": 2, "plan.ep": 4, "routing": "zipf:0.5"}

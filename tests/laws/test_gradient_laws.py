@@ -27,7 +27,8 @@ from simcost.passes import backward
 from simcost.passes.contention import HELD
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls, price, without
-from simcost.sharding.shard import ROLES, View, Weight, linear
+from simcost.sharding.linear import linear
+from simcost.sharding.shard import ROLES, View, Weight
 
 H800 = hardware.load("h800")
 

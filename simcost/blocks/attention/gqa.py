@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
@@ -20,7 +21,8 @@ from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
 from simcost.sharding import context as cp
-from simcost.sharding.shard import BESIDE, Plain, View, Weight, enter, leave, linear
+from simcost.sharding.linear import enter, leave, linear
+from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 QK_NORMS = ("none", "head", "full", "weightless")
 LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads
@@ -48,6 +50,11 @@ class GQA(Plain):
     def mask(self) -> Mask:
         """Causal, over the whole context."""
         return Mask()
+
+    @property
+    def plain_heads(self) -> tuple[Num, Num, Num, Num]:
+        """Its own."""
+        return self.num_attention_heads, self.num_key_value_heads, self.head_dim, self.v_head_dim
 
     @property
     def core_width(self) -> Num:
@@ -207,6 +214,45 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "qk_norm_bias": r.flag("qk_norm_bias"),
         "rotary": rotary,
     }
+
+
+def plain_heads(design: Design, kv: int, why: str) -> list[Chosen]:
+    """The keys of a layer with `kv` heads of keys and values, at the heads that the design has; MLA's come to be as wide as its values."""
+    found = [Chosen("num_key_value_heads", kv, why)]
+    if design.head_dim != design.config.get("head_dim", design.hidden_size / design.num_attention_heads):
+        found.append(Chosen("head_dim", int(design.head_dim), "v_head_dim of the design"))
+    if design.config.get("multi_query"):
+        found.append(Chosen("multi_query", False, "the KV heads are stated"))
+    return found
+
+
+def _mha(design: Design, text: str) -> list[Chosen]:
+    none(text, "mha")
+    return plain_heads(design, int(design.num_attention_heads), "one for each query head")
+
+
+def _mqa(design: Design, text: str) -> list[Chosen]:
+    none(text, "mqa")
+    return plain_heads(design, 1, "one for all query heads")
+
+
+def _gqa(design: Design, text: str) -> list[Chosen]:
+    heads = int(design.num_attention_heads)
+    if not text:
+        raise SpecError("model.attention=gqa: say how many KV heads, as in gqa:8, or --iso kv, which solves for them")
+    kv = whole(text, "KV heads", f"model.attention=gqa:{text}")
+    if heads % kv:
+        able = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)
+        raise SpecError(f"model.attention=gqa:{text}: KV heads must divide num_attention_heads = {heads} ({able})")
+    return plain_heads(design, kv, "asked for")
+
+
+BY_KEYS: tuple[str, ...] = ()  # no key gives a layer to this block: it takes those that no other claims
+SWAPS = {
+    "mha": Swap(_mha, "mha"),
+    "gqa": Swap(_gqa, "gqa:<KV heads>", "num_key_value_heads"),
+    "mqa": Swap(_mqa, "mqa"),
+}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

@@ -11,13 +11,15 @@ from dataclasses import replace
 from typing import ClassVar
 
 from simcost.blocks.attention.gqa import GQA, dimensions
+from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Plan
 from simcost.program import Call, Program
-from simcost.sharding.shard import View, Weight, linear
+from simcost.sharding.linear import linear
+from simcost.sharding.shard import View, Weight
 
 HANDLES = ("use_mfa", "share_q_dim")  # keys of configs that only this block reads
 
@@ -55,6 +57,34 @@ class MFA(GQA):
         norm = Call(Stream("norm", rows * self.share_q_dim, 1.0, 1.0, 4.0, act, act), "inter_norm")
         down, *after = GQA._projections(self, view)
         return down, norm, linear(view, self._weight(view, "wq"), rows), *after
+
+
+_HEAD_DIM, _PER_HEAD, _CUT = (
+    256,
+    112,
+    8,
+)  # Step-3: head_dim, hidden_size over query heads; heads stay a multiple that tp = 8 cuts
+
+
+def _mfa(design: Design, text: str) -> list[Chosen]:
+    """Step-3's proportions."""
+    hidden = int(design.hidden_size)
+    rank = whole(text, "the width", f"model.attention=mfa:{text}") if text else multiple(hidden * 2 / 7)
+    heads = multiple(hidden / _PER_HEAD, _CUT)
+    why = f"hidden_size / {_PER_HEAD}, as Step-3"
+    return [
+        Chosen("use_mfa", True, "asked for"),
+        Chosen("share_q_dim", rank, "asked for" if text else "2/7 of hidden_size, as Step-3, to a multiple of 64"),
+        Chosen("num_attention_heads", heads, why if heads * _PER_HEAD == hidden else f"{why}, to a multiple of {_CUT}"),
+        Chosen("num_key_value_heads", 1, "one for all query heads"),
+        Chosen("head_dim", _HEAD_DIM, "as Step-3"),
+        Chosen("v_head_dim", None, "values are as wide as keys"),
+        *([Chosen("multi_query", False, "the KV heads are stated")] if design.config.get("multi_query") else []),
+    ]
+
+
+BY_KEYS = ("use_mfa", "share_q_dim")
+SWAPS = {"mfa": Swap(_mfa, "mfa or mfa:<width of the queries' latent>")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

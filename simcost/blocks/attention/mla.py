@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
@@ -21,7 +22,8 @@ from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Choice, Program, Serial
 from simcost.sharding import context as cp
-from simcost.sharding.shard import BESIDE, Plain, View, Weight, enter, leave, linear
+from simcost.sharding.linear import enter, leave, linear
+from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 
 @frozen
@@ -43,6 +45,11 @@ class MLA(Plain):
     def qk_head_dim(self) -> Num:
         """Width of a query and of an expanded key: the part that does not rotate, and the part that does."""
         return self.qk_nope_head_dim + self.qk_rope_head_dim
+
+    @property
+    def plain_heads(self) -> tuple[Num, Num, Num, Num]:
+        """Plain attention of the same heads is as wide as the values."""
+        return self.num_attention_heads, self.num_attention_heads, self.v_head_dim, self.v_head_dim
 
     @property
     def mask(self) -> Mask:
@@ -205,6 +212,35 @@ class MLA(Plain):
         stored, act = view.storage["attention"], view.activation
         held = stored if stored.bits > act.bits else act
         return Call(Gemm(view.tokens, out, inner, act, held, act, held, heads), tag)
+
+
+_RANK, _ROPE = (
+    4,
+    64,
+)  # of the latent over head_dim, and width of the rotary part: DeepSeek-V3's, 512 and 64 at heads of 128
+
+
+def _mla(design: Design, text: str) -> list[Chosen]:
+    """DeepSeek-V3's proportions; from MLA itself, another rank alone."""
+    rank = whole(text, "the rank", f"model.attention=mla:{text}") if text else None
+    if "kv_lora_rank" in design.config:
+        return [] if rank is None else [Chosen("kv_lora_rank", rank, "asked for")]
+    width = int(design.head_dim)
+    return [
+        Chosen(
+            "kv_lora_rank",
+            rank or multiple(_RANK * width),
+            "asked for" if rank else f"{_RANK} x head_dim, as DeepSeek-V3",
+        ),
+        Chosen("q_lora_rank", None, "no rank of the queries unless it is set"),
+        Chosen("qk_nope_head_dim", width, "head_dim of the design"),
+        Chosen("qk_rope_head_dim", _ROPE, "as DeepSeek-V3"),
+        Chosen("v_head_dim", width, "head_dim of the design"),
+    ]
+
+
+BY_KEYS = ("kv_lora_rank",)
+SWAPS = {"mla": Swap(_mla, "mla or mla:<rank of the latent>", "kv_lora_rank")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simcost.blocks.attention.gqa import GQA, dimensions
+from simcost.blocks.attention.gqa import GQA, dimensions, plain_heads
+from simcost.blocks.swap import Chosen, Design, Swap, whole
+from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
@@ -52,6 +54,23 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("max_window_layers"):
         return "sliding_attention" if layer >= r.layout("max_window_layers") else "full_attention"
     return "sliding_attention"
+
+
+def _swa(design: Design, text: str) -> list[Chosen]:
+    """A window on every layer, at the heads of the layers that have none."""
+    if not text:
+        raise SpecError("model.attention=swa: say how many tokens the window holds, as in swa:4096")
+    window = whole(text, "the window", f"model.attention=swa:{text}")
+    own = [key for key in design.config if key.startswith("swa_") and design.config[key] is not None]
+    return [
+        Chosen("sliding_window", window, "asked for"),
+        *plain_heads(design, int(design.num_key_value_heads), "of the design"),
+        *(Chosen(key, None, "all layers have one shape") for key in own),
+    ]
+
+
+BY_KEYS: tuple[str, ...] = ()
+SWAPS = {"swa": Swap(_swa, "swa:<tokens of the window>")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

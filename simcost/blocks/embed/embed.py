@@ -16,7 +16,8 @@ from simcost.ops.gather import Gather
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
-from simcost.sharding.shard import Plain, View, Weight, leave, linear
+from simcost.sharding.linear import leave, linear
+from simcost.sharding.shard import Plain, View, Weight
 
 
 @frozen

@@ -13,7 +13,8 @@ from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
-from simcost.sharding.shard import Block, Plain, View, Weight, linear
+from simcost.sharding.linear import linear
+from simcost.sharding.shard import Block, Plain, View, Weight
 
 
 @frozen

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from simcost.blocks.swap import Chosen, Design, Swap
+from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
-from simcost.sharding.shard import Plain, View, Weight, enter, leave, linear
+from simcost.sharding.linear import enter, leave, linear
+from simcost.sharding.shard import Plain, View, Weight
 
 
 @frozen
@@ -67,6 +70,21 @@ def activation(view: View, elements: Num, gated: bool) -> Call:
     """silu(gate)*up, or the activation alone: five operations for the sigmoid and products."""
     act = view.activation
     return Call(Stream("activation", elements, 2.0 if gated else 1.0, 1.0, 5.0, act, act), "activation")
+
+
+def _dense(design: Design, text: str) -> list[Chosen]:
+    """One width for all layers: intermediate_size, for which `iso` solves unless it is set."""
+    if text:
+        raise SpecError(
+            f"model.ffn=dense:{text}: dense takes no number: set model.intermediate_size, or --iso solves for it"
+        )
+    other = "intermediate_size_mlp"
+    return [Chosen(other, None, "all layers have one width")] if other in design.config else []
+
+
+BY_KEYS: tuple[str, ...] = ()  # no key gives a layer to this block: it takes those that no other claims
+LAYER_TYPE = "dense"  # in mlp_layer_types
+SWAPS = {"dense": Swap(_dense, "dense", width_key="intermediate_size")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

@@ -8,11 +8,13 @@ DeepSeekMoE (arXiv 2401.06066), DeepSeek-V3 (arXiv 2412.19437), Hugging Face `mo
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from simcost.blocks.ffn._expert_layers import is_moe_layer
 from simcost.blocks.ffn.dense import activation
+from simcost.blocks.swap import STEP, Chosen, Design, Swap, whole
 from simcost.dtypes import Dtype
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -28,7 +30,8 @@ from simcost.program import Call, Overlap, Program, Serial
 from simcost.routing.load import busiest_expert, busiest_rank, most_touched, most_visited
 from simcost.routing.router import Router, Routing
 from simcost.sharding import experts as expert_sharding
-from simcost.sharding.shard import Plain, View, Weight, cast, enter, linear
+from simcost.sharding.linear import cast, enter, linear
+from simcost.sharding.shard import Plain, View, Weight
 
 SCORING = ("softmax", "sigmoid")
 
@@ -229,44 +232,49 @@ def _beside(
     return exchange, routed, None if every(after == 0.0) else Serial((shared,), repeat=after)
 
 
-def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
-    """Whether this layer has experts, by every key that configs use to say so."""
-    if not r.has("n_routed_experts"):
-        return False
-    kind = r.per_layer("mlp_layer_types", layer, layers)
-    if kind is not None:
-        return bool(kind == "sparse")
-    stated = _listed(r)
-    if stated is not None:
-        return layer in stated
-    frequency = r.raw("moe_layer_freq")
-    if isinstance(frequency, list):
-        return bool(r.per_layer("moe_layer_freq", layer, layers))
-    if layer in (r.items("mlp_only_layers") or []):
-        return False
-    if layer < r.layout("first_k_dense_replace", 0):
-        return False
-    if r.has("moe_layer_start_index"):
-        last = r.layout("moe_layer_end_index", -1, least=-1)
-        if not r.layout("moe_layer_start_index") <= layer <= (last if last >= 0 else layers - 1):
-            return False
-    if r.has("moe_layer_interval"):
-        return (layer + 1) % r.layout("moe_layer_interval", least=1) == 0
-    for key in ("interleave_moe_layer_step", "decoder_sparse_step"):
-        if r.has(key):
-            return (layer + 1) % r.layout(key, least=1) == 0
-    return layer % r.layout("moe_layer_freq", 1, least=1) == 0
+def _moe(design: Design, text: str) -> list[Chosen]:
+    """E routed experts, k a token, shared experts of their width. The router's kind stays where the design has one; groups go where they do not divide the
+    experts."""
+    parts, written = text.split("/"), f"model.ffn=moe:{text}"
+    if len(parts) not in (3, 4):
+        raise SpecError(f"{written}: write moe:E/k/shared or moe:E/k/shared/width, as in moe:256/8/1/2048")
+    experts, top_k = whole(parts[0], "E, the routed experts,", written), whole(parts[1], "k, experts a token,", written)
+    shared = 0 if parts[2] == "0" else whole(parts[2], "the shared experts", written)
+    if top_k > experts:
+        raise SpecError(f"{written}: a token cannot be sent to {top_k} of {experts} experts")
+    had = "n_routed_experts" in design.config
+    found = [
+        Chosen("n_routed_experts", experts, "asked for"),
+        Chosen("num_experts_per_tok", top_k, "asked for"),
+        Chosen("n_shared_experts", shared, "asked for, of the routed width"),
+    ]
+    if len(parts) == 4:
+        found.append(Chosen("moe_intermediate_size", whole(parts[3], "the width", written), "asked for"))
+    elif "moe_intermediate_size" not in design.config:
+        found.append(Chosen("moe_intermediate_size", STEP, "until it is solved for"))
+    for key in ("shared_expert_intermediate_size", "shared_intermediate_size"):
+        if key in design.config:
+            found.append(Chosen(key, None, "shared experts have the routed width"))
+    if design.config.get("shared_expert_gate") and not shared:
+        found.append(Chosen("shared_expert_gate", False, "no shared experts"))
+    groups, limit = design.config.get("n_group", 1), design.config.get("topk_group", 1)
+    if had and groups > 1 and (experts % groups or top_k > experts // groups * limit):
+        found += [
+            Chosen(key, None, f"{groups} groups do not suit {experts} experts") for key in ("n_group", "topk_group")
+        ]
+    return found
 
 
-def _listed(r: Reader) -> list[Any] | None:
-    """The layers with experts where the config lists them: moe_layers, or Step-3's moe_layers_enum, a text such as "4,5,6"."""
-    if not r.has("moe_layers_enum"):
-        return r.items("moe_layers")
-    text = r.text("moe_layers_enum")
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise SpecError(f"{r.where}: 'moe_layers_enum' must list layers such as \"4,5,6\", not {text!r}")
-    return [int(part) for part in parts]
+BY_KEYS = ("n_routed_experts",)
+LAYER_TYPE = "sparse"  # in mlp_layer_types
+SWAPS = {
+    "moe": Swap(
+        _moe,
+        "moe:E/k/shared or moe:E/k/shared/width",
+        width_key="moe_intermediate_size",
+        states_width=lambda text: text.count("/") == 3,
+    )
+}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:

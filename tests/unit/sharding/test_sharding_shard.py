@@ -15,7 +15,8 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Phase, Plan, Tokens
 from simcost.program import Call, Serial, calls
-from simcost.sharding.shard import ROLES, Plain, View, Weight, cast, enter, leave, linear
+from simcost.sharding.linear import cast, enter, leave, linear
+from simcost.sharding.shard import ROLES, Plain, View, Weight
 
 BF16, FP8, BLOCK, INT4 = dtype("bf16"), dtype("fp8"), dtype("fp8_block"), dtype("int4")
 SMALL = st.integers(1, 5)

@@ -1,0 +1,48 @@
+"""Which layers of a config have experts, by every key that configs use to say so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.errors import SpecError
+from simcost.hf import Reader
+
+
+def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
+    """Whether this layer has experts, most specific key first."""
+    if not r.has("n_routed_experts"):
+        return False
+    kind = r.per_layer("mlp_layer_types", layer, layers)
+    if kind is not None:
+        return bool(kind == "sparse")
+    stated = _listed(r)
+    if stated is not None:
+        return layer in stated
+    frequency = r.raw("moe_layer_freq")
+    if isinstance(frequency, list):
+        return bool(r.per_layer("moe_layer_freq", layer, layers))
+    if layer in (r.items("mlp_only_layers") or []):
+        return False
+    if layer < r.layout("first_k_dense_replace", 0):
+        return False
+    if r.has("moe_layer_start_index"):
+        last = r.layout("moe_layer_end_index", -1, least=-1)
+        if not r.layout("moe_layer_start_index") <= layer <= (last if last >= 0 else layers - 1):
+            return False
+    if r.has("moe_layer_interval"):
+        return (layer + 1) % r.layout("moe_layer_interval", least=1) == 0
+    for key in ("interleave_moe_layer_step", "decoder_sparse_step"):
+        if r.has(key):
+            return (layer + 1) % r.layout(key, least=1) == 0
+    return layer % r.layout("moe_layer_freq", 1, least=1) == 0
+
+
+def _listed(r: Reader) -> list[Any] | None:
+    """The layers with experts where the config lists them: moe_layers, or Step-3's moe_layers_enum, a text such as "4,5,6"."""
+    if not r.has("moe_layers_enum"):
+        return r.items("moe_layers")
+    text = r.text("moe_layers_enum")
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise SpecError(f"{r.where}: 'moe_layers_enum' must list layers such as \"4,5,6\", not {text!r}")
+    return [int(part) for part in parts]

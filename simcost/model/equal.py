@@ -1,0 +1,142 @@
+"""`iso`: one width of a changed design that makes it equal to the first one in parameters, active parameters, FLOPs per token or cache.
+
+Each of the four is a straight line over an FFN's or an expert's width, over KV heads and over a latent's rank, so two designs give the line and its solution;
+widths and ranks come to a multiple of 64, KV heads to a divisor of the heads, and the residual is said. Most likely to be wrong: what a designer would
+hold equal. Source: arithmetic of `model/count.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from simcost.blocks.swap import STEP, Swap, multiple
+from simcost.errors import SpecError, nearest
+from simcost.model import count
+from simcost.model.spec import ModelSpec, from_config
+from simcost.units import show
+
+GOALS = ("params", "active", "flops", "kv")
+AT_A_LENGTH = ("flops", "kv")  # goals that hold at one length of the context
+MEANING = {
+    "params": "parameters",
+    "active": "active parameters",
+    "flops": "FLOPs per token",
+    "kv": "cache of a sequence",
+}
+_UNITS = {"params": "parameters", "active": "parameters", "flops": "flops", "kv": "count"}
+_ALMOST = 1e-12  # of a goal: what floats leave over
+
+
+class Length(NamedTuple):
+    """Of one sequence of the question: new ones, and those cached before them."""
+
+    q_len: Any
+    past: Any
+
+
+class Goal(NamedTuple):
+    """What is held equal, the reason, and for "kv" the config key that is solved for, "" where no swap says."""
+
+    name: str
+    why: str
+    cache_key: str = ""
+
+
+def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mapping[str, Any]) -> Goal | None:
+    """What `iso` asks for; where it asks for nothing, active parameters for an FFN whose width is open. `swaps`: (kind, swap, text, as written); `stated`:
+    config keys that the user sets. Raises SpecError for a goal that is none, and for one whose size a swap states."""
+    widths = [
+        (swap.states_width(text), swap.width_key in stated, written)
+        for kind, swap, text, written in swaps
+        if kind == "ffn"
+    ]
+    open_ = [written for by_text, by_key, written in widths if not (by_text or by_key)]
+    if asked is None:
+        return (
+            Goal("active", f"{open_[0]} leaves the width open: equal active parameters unless --iso says another")
+            if open_
+            else None
+        )
+    if asked not in GOALS:
+        raise SpecError(f"iso must be one of {', '.join(GOALS)}, not {asked!r}{nearest(str(asked), GOALS)}")
+    if asked != "kv":
+        fixed = [written for by_text, _, written in widths if by_text]
+        if fixed:
+            raise SpecError(f"{fixed[0]} states the width, and --iso {asked} solves for it: leave one out")
+        return Goal(asked, "asked for")
+    if open_:
+        raise SpecError(
+            f"{open_[0]} leaves the width open, and --iso kv does not set it: state the width, or set it by model.intermediate_size or model.moe_intermediate_size"
+        )
+    for kind, swap, text, written in swaps:
+        if kind == "attention":
+            if not swap.cache_key:
+                raise SpecError(f"{written}: its cache has no size that --iso kv could solve for: use gqa or mla")
+            if swap.states_cache(text):
+                raise SpecError(f"{written} states the size of the cache, and --iso kv solves for it: leave one out")
+            return Goal("kv", "asked for", swap.cache_key)
+    raise SpecError("--iso kv solves for KV heads or the rank of a latent: it needs model.attention=gqa or mla")
+
+
+def solved(
+    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], length: Length | None, name: str, where: str
+) -> tuple[str, int, str]:  # fmt: skip
+    """(config key, value, why with the residual). Raises SpecError where the key is stated too, or no size meets the goal."""
+    measure = _measure(goal_.name, length)
+    wanted = measure(before)
+    key = goal_.cache_key or _width_key(now)
+    if key in stated:
+        raise SpecError(f"model.{key}={stated[key]} is set, and --iso {goal_.name} solves for it: leave one out")
+
+    def at(value: int) -> float:
+        return measure(from_config({**now, key: value}, name, where))
+
+    value = (
+        _divisor(at, wanted, int(now["num_attention_heads"])) if key == "num_key_value_heads" else _multiple(at, wanted)
+    )
+    if value is None:
+        least = at(STEP)
+        raise SpecError(
+            f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(least, _UNITS[goal_.name])} with {STEP} already, {show(wanted, _UNITS[goal_.name])} wanted"
+        )
+    unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
+    rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
+    why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
+    return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
+
+
+def _measure(name: str, length: Length | None) -> Callable[[ModelSpec], float]:
+    if name == "params":
+        return lambda model: float(count.parameters(model)["params_total"])
+    if name == "active":
+        return lambda model: float(count.parameters(model)["params_active_all"])
+    assert length is not None
+    q_len, past = float(length.q_len), float(length.past)
+    if name == "flops":
+        return lambda model: float(count.flops_per_token(model, q_len, past, 1.0))
+    return lambda model: float(count.state_elements(model, past + q_len))
+
+
+def _width_key(config: Mapping[str, Any]) -> str:
+    """The config key of the width of experts, of the dense FFN where there are none."""
+    if config.get("n_routed_experts"):
+        return "moe_intermediate_size" if config.get("moe_intermediate_size") else "intermediate_size"
+    return "intermediate_size_mlp" if config.get("intermediate_size_mlp") else "intermediate_size"
+
+
+def _multiple(at: Callable[[int], float], wanted: float) -> int | None:
+    """The multiple of 64 whose measure is nearest; None where even the least is too much."""
+    one, two = at(STEP), at(2 * STEP)
+    if two <= one:
+        return None
+    exact = STEP * (1.0 + (wanted - one) / (two - one))
+    if exact < STEP / 2:
+        return None
+    return multiple(exact)
+
+
+def _divisor(at: Callable[[int], float], wanted: float, heads: int) -> int:
+    """The divisor of the heads whose measure is nearest."""
+    able = [n for n in range(1, heads + 1) if heads % n == 0]
+    return min(able, key=lambda n: abs(at(n) - wanted))

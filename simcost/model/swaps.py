@@ -1,0 +1,269 @@
+"""Swaps: a design with another attention or FFN, at equal something if asked; every key that changes is kept with its reason.
+
+Order: keys that the user states, the swap, keys that the user states of those that the swap chooses, then `iso`. Keys that the new blocks do not read
+are dropped. The values before are the way back: set as `model.<key>=value` they return the first design.
+Sources: the blocks' modules, which choose (`SWAPS`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+
+from simcost.blocks.swap import Chosen, Design, Swap
+from simcost.errors import NotModelled, SpecError, nearest
+from simcost.frozen import frozen
+from simcost.hf import canonical, flatten
+from simcost.model import equal
+from simcost.model.equal import Length
+from simcost.model.load import overridden
+from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
+from simcost.num import every
+from simcost.registry import discover
+from simcost.sharding.shard import Block
+
+KEYS = (*KINDS, "iso")  # of `model`, beside the config's
+_LAYERS = {"attention": "layer_types", "ffn": "mlp_layer_types"}  # the key that says what each layer is
+
+
+@frozen
+class Asked:
+    """A swap by name: its kind, the module of the block, the swap, and the text after the colon."""
+
+    kind: str
+    module: ModuleType
+    swap: Swap
+    text: str
+    written: str
+
+
+def known(kind: str) -> dict[str, tuple[ModuleType, Swap]]:
+    """Every swap of "attention" or "ffn" by name."""
+    modules = discover(f"simcost.blocks.{kind}").values()
+    return {name: (module, swap) for module in modules for name, swap in getattr(module, "SWAPS", {}).items()}
+
+
+def asked(kind: str, value: Any) -> Asked:
+    """The swap that a value of model.attention or model.ffn asks for. Raises SpecError naming those that there are."""
+    every_ = known(kind)
+    name, _, text = str(value).partition(":")
+    if not isinstance(value, str) or name.lower() not in every_:
+        written = ", ".join(swap.takes for _, swap in every_.values())
+        raise SpecError(f"model.{kind}={value}: no such swap (one of {written}){nearest(name, every_)}")
+    module, swap = every_[name.lower()]
+    return Asked(kind, module, swap, text.strip(), f"model.{kind}={value}")
+
+
+def applied(
+    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], length: Length | None, name: str, where: str
+) -> ModelSpec:  # fmt: skip
+    """The model of a config with swaps. `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `length`: of a
+    sequence of the question, for iso=flops and iso=kv. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
+    first = flatten(config, where)
+    before = from_config(config, name, where)
+    swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
+    stated = {canonical(key): value for key, value in stated.items()}
+    iso = equal.goal(wishes.get("iso"), [(one.kind, one.swap, one.text, one.written) for one in swaps], stated)
+    if iso is not None and iso.cache_key:  # any size will do until it is solved for
+        swaps = [replace(one, text=one.text or "1") if one.swap.cache_key else one for one in swaps]
+    chosen = _chosen(swaps, _design(before, first), before)
+    late = {key: value for key, value in stated.items() if any(key == one.key for one in chosen)}
+    early = {key: value for key, value in stated.items() if key not in late}
+    start = flatten(overridden(config, early, where), where) if early else first
+    if early and swaps:
+        chosen = _chosen(swaps, _design(from_config(start, name, where), start), before)
+    now = _without_none({**start, **{one.key: one.value for one in chosen}})
+    if swaps and not late:
+        _verify(from_config(now, name, where), swaps)
+    now = _without_none({**now, **late})
+    reasons = {one.key: one.why for one in chosen if one.key not in late}
+    if iso is not None:
+        key, value, why = equal.solved(iso, before, now, stated, length, name, where)
+        now, reasons = {**now, key: value}, {**reasons, key: why}
+    after = from_config(now, name, where)
+    idle = sorted((before.read & now.keys()) - after.read - stated.keys())
+    if idle:
+        now = {key: value for key, value in now.items() if key not in idle}
+        reasons |= dict.fromkeys(idle, "no block of the new design reads it")
+        after = from_config(now, name, where)
+    return replace(after, changes=tuple(_changes(before, first, now, reasons)))
+
+
+def _changes(
+    model: ModelSpec, before: Mapping[str, Any], after: Mapping[str, Any], reasons: Mapping[str, str]
+) -> Iterator[Change]:
+    """Every choice, also of a value that the design had; what the user stated is none."""
+    for key, why in reasons.items():
+        if key in before or key in after:
+            yield Change(key, before.get(key), after.get(key), why, before.get(key, _derived(model, key)))
+
+
+def _derived(model: ModelSpec, key: str) -> Any:
+    """The size by this name of a block whose config leaves it out; None where no block has it."""
+    sizes = [getattr(block, key) for _, block in model.blocks() if isinstance(getattr(block, key, None), float)]
+    return int(sizes[0]) if sizes else None
+
+
+def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def _design(model: ModelSpec, config: Mapping[str, Any]) -> Design:
+    """What a swap starts from: the heads of the first layer that sees all tokens, of any where none does."""
+    blocks = [block for _, block in model.blocks() if block.plain_heads is not None]
+    if not blocks:
+        raise SpecError(f"{model.name}: no layer has heads that a swap could start from")
+    whole = [block for block in blocks if block.mask is not None and not block.mask.bounded]
+    heads = (whole or blocks)[0].plain_heads
+    assert heads is not None
+    implied = families().get(model.family, {})
+    known_ = {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **implied.get("defaults", {})}
+    return Design({**known_, **_without_none(config)}, model.hidden_size, *heads)
+
+
+def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chosen]:
+    """What all swaps choose, and what they must drop or set so that every layer gets them."""
+    found: list[Chosen] = []
+    for one in swaps:
+        mine = one.swap.choose(design, one.text)
+        keys = {each.key for each in mine}
+        others = (m for m in discover(f"simcost.blocks.{one.kind}").values() if m is not one.module)
+        dropped = [
+            key
+            for module in others
+            for key in getattr(module, "BY_KEYS", ())
+            if key not in keys and key in design.config
+        ]
+        found += mine
+        found += [Chosen(key, None, f"it means another {one.kind}") for key in dropped]
+        found += _everywhere(one, design, before)
+    return found
+
+
+def _everywhere(one: Asked, design: Design, before: ModelSpec) -> list[Chosen]:
+    """The key that gives all layers to the block, where the design's layers differ or are bounded."""
+    layers = len(before.order)
+    blocks = list({identity(block): block for _, block in before.blocks() if block.kind == one.kind}.values())
+    key = _LAYERS[one.kind]
+    if one.kind == "attention":
+        word = getattr(one.module, "LAYER_TYPES", ("full_attention",))[0]
+        differ = len(blocks) > 1 or any(block.mask is not None and block.mask.bounded for block in blocks)
+        needed = key in design.config or differ or (word != "full_attention" and bool(_bounds(design)))
+    else:
+        word = one.module.LAYER_TYPE
+        needed = len(blocks) > 1 and "n_routed_experts" in design.config and word != "dense"
+    return [Chosen(key, [word] * layers, "a swap is of every layer")] if needed else []
+
+
+def _bounds(design: Design) -> list[str]:
+    """Keys of the design by which only some layers would get a window, or none."""
+    keys = (
+        "use_sliding_window",
+        "sliding_window_pattern",
+        "max_window_layers",
+        "hybrid_layer_pattern",
+        "no_rope_layer_interval",
+    )
+    return [key for key in keys if key in design.config]
+
+
+def _verify(model: ModelSpec, swaps: list[Asked]) -> None:
+    """Raises SpecError where a layer did not get the block that was asked for: a key that no swap knows decides."""
+    for one in swaps:
+        classes = {type(b).__name__ for _, b in model.blocks() if b.kind == one.kind and not _of(b, one.module)}
+        if classes:
+            raise SpecError(
+                f"{model.name}: {one.written}: some layers stay {', '.join(sorted(classes))}: this design cannot be swapped"
+            )
+
+
+def _of(block: Block, module: ModuleType) -> bool:
+    return type(block).__module__ == module.__name__
+
+
+def swappable(one: str) -> str:
+    """The swap that chooses every dimension of the block that a config key belongs to, as it is written; "" for a key of none."""
+    for kind in KINDS:
+        for module, swap in known(kind).values():
+            if one in getattr(module, "BY_KEYS", ()):
+                return f"model.{kind}={swap.takes}"
+    return ""
+
+
+def checked(
+    before: ModelSpec, config: Mapping[str, Any], stated: Mapping[str, Any], name: str, where: str
+) -> ModelSpec:
+    """The model of a config with keys that the user stated, which no swap asked for. Raises SpecError where they leave a dimension undefined, naming the swap
+    that chooses it."""
+    try:
+        after = from_config(config, name, where)
+    except SpecError as error:
+        swap = next(
+            (swap for key, value in stated.items() if value is not None and (swap := swappable(canonical(key)))), ""
+        )
+        if swap and not isinstance(error, NotModelled):
+            raise SpecError(f"{error}; {swap} chooses every dimension") from None
+        raise
+    stated = {canonical(key): value for key, value in stated.items()}
+    _check_stated(before, after, _without_none(flatten(config, where)), stated, where)
+    return after
+
+
+def _check_stated(
+    before: ModelSpec, after: ModelSpec, config: Mapping[str, Any], stated: Mapping[str, Any], where: str
+) -> None:
+    """Raises SpecError where keys that the user states give layers another kind of block, and leave dimensions of the design without a meaning."""
+    for kind in KINDS:
+        pairs = list(_classes(before, after, kind))
+        had = (
+            {old for old, _ in pairs} if None not in stated.values() else set()
+        )  # what is taken away may leave the kind of a neighbour
+        strange = [new for old, new in pairs if not (issubclass(old, new) or issubclass(new, old) or new in had)]
+        idle = sorted((before.read & config.keys()) - after.read - stated.keys())
+        if strange and idle:
+            names = ", ".join(f"model.{key}={json.dumps(value, default=str)}" for key, value in stated.items())
+            written = " or ".join(
+                f"model.{kind}={swap.takes}"
+                for m, swap in known(kind).values()
+                if any(one.__module__ == m.__name__ for one in strange)
+            )
+            raise SpecError(
+                f"{where}: {names} makes the {kind} {strange[0].__name__} and leaves {', '.join(idle)} without a meaning: "
+                f"{written} chooses every dimension"
+            )
+        _check_undefined(before, after, kind, stated, where)
+
+
+def _classes(before: ModelSpec, after: ModelSpec, kind: str) -> Iterator[tuple[type[Block], type[Block]]]:
+    """The class of the block of a kind of every layer that both designs have, before and after."""
+
+    def of(layer: Layer) -> type[Block] | None:
+        return next((type(block) for block in layer if block.kind == kind), None)
+
+    for i, j in zip(before.order, after.order, strict=False):
+        old, new = of(before.stacks[i][1]), of(after.stacks[j][1])
+        if old is not None and new is not None:
+            yield old, new
+
+
+def _check_undefined(before: ModelSpec, after: ModelSpec, kind: str, stated: Mapping[str, Any], where: str) -> None:
+    """Raises SpecError for a size that is taken away where the block still has it: another one would be derived in silence."""
+    for key in (key for key, value in stated.items() if value is None):
+        for (_, old), (_, new) in zip(before.blocks(), after.blocks(), strict=False):
+            was, now = getattr(old, key, None), getattr(new, key, None)
+            if (
+                old.kind == kind
+                and type(old) is type(new)
+                and was is not None
+                and now is not None
+                and not every(was == now)
+            ):
+                raise SpecError(f"{where}: model.{key}=null leaves {key} undefined ({was:.0f} before): state it")
+
+
+def undo(change: Change) -> str:
+    """The value of `--set` that takes a change back; "" where the value stayed."""
+    return "" if change.before == change.after else f"model.{change.key}={json.dumps(change.back)}"
