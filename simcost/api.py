@@ -168,9 +168,11 @@ def compare(
     nodes: int | None = None,
     prefill_batch: int | None = None,
     engine: str | None = None,
+    variants: Sequence[str | Mapping[str, Any]] = (),
 ) -> Result:
-    """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
-    time; default: one a replica of the attention and copy of the model."""
+    """Designs side by side, then the terms that differ, largest first. `variants`: of the first model, each a text such as
+    "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
+    prompts at a time; default: one a replica of the attention and copy of the model."""
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", prefill_batch)
     prompt = {"batch": prompts, "isl": isl, "past": 0}
@@ -180,7 +182,7 @@ def compare(
     question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
     from simcost.scenarios import compare as scenario
 
-    return scenario.result(list(models), question, make(first, hw, False, prompt, only, {}, price))
+    return scenario.result(list(models), list(variants), question, make(first, hw, False, prompt, only, {}, price))
 
 
 def explain(

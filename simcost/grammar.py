@@ -87,7 +87,7 @@ def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, An
         name = full(path.strip())
         if name in found:
             raise SpecError(f"--set {text}: '{name}' is set twice")
-        found[name] = _value(name, value.strip())
+        found[name] = parsed(name, value.strip())
     if engine is not None:
         if _ENGINE in found:
             raise SpecError(f"engine is set twice: --engine {engine} and --set {_ENGINE}={found[_ENGINE]}")
@@ -108,11 +108,12 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
             raise SpecError(f"--vary {text}: an empty value between commas")
         if name in found:
             raise SpecError(f"--vary {text}: '{name}' is varied twice")
-        found[name] = [_value(name, part) for part in parts]
+        found[name] = [parsed(name, part) for part in parts]
     return found
 
 
-def _value(path: str, text: str) -> Any:
+def parsed(path: str, text: str) -> Any:
+    """What a text stands for at a path: a number, a word, true, false or null. Raises SpecError for infinity and NaN."""
     root, key = split(path)
     if root == "hw" or (root == _ENGINE and key == VERSION):
         return text.strip("\"'")

@@ -22,13 +22,15 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
-from simcost.model.equal import AT_A_LENGTH, Length
+from simcost.model.equal import AT_A_LENGTH, Question
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
 from simcost.workload import Workload, build
+
+_ANY_QUESTION = Question()
 
 
 @frozen
@@ -95,33 +97,32 @@ def _least(root: str, key: str) -> int:
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
     changes = {**query.overrides.model, **(extra or {})}
-    length = _length(query) if "iso" in changes else None
-    plain = all(
-        value is None or isinstance(value, (bool, int, float, str)) for value in (*changes.values(), *(length or ()))
-    )
+    question = _question(query) if changes.keys() & {one.key for one in settings.SWAPS} else Question()
+    plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in (*changes.values(), *question))
     if plain:
         stated = tuple((key, type(value), value) for key, value in changes.items())
-        return _built(models.identity(query.model), stated, length)
-    return _model(query.model, changes, length)
+        return _built(models.identity(query.model), stated, question)
+    return _model(query.model, changes, question)
 
 
-def _length(query: Query) -> Length:
-    """New and cached tokens of a sequence of the question."""
-    phase = query.overrides.phase
+def _question(query: Query) -> Question:
+    """What `iso` reads of a question."""
+    phase, plan = query.overrides.phase, query.overrides.plan
+    cut = plan.get("tp") or 1, plan.get("weight_dtype")
     if query.decode:
-        return Length(1, (phase.get("context") or 1) - 1)
-    return Length(phase.get("isl") or 1, phase.get("past") or 0)
+        return Question(1, (phase.get("context") or 1) - 1, *cut)
+    return Question(phase.get("isl") or 1, phase.get("past") or 0, *cut)
 
 
 @lru_cache(maxsize=64)
 def _built(
-    identity: models.Identity, changes: tuple[tuple[str, type, Any], ...], length: Length | None = None
+    identity: models.Identity, changes: tuple[tuple[str, type, Any], ...], question: Question = _ANY_QUESTION
 ) -> ModelSpec:
     """A model read once: questions of one program are about few."""
-    return _model(identity.name, {key: value for key, _, value in changes}, length)
+    return _model(identity.name, {key: value for key, _, value in changes}, question)
 
 
-def _model(name: str, changes: Mapping[str, Any], length: Length | None) -> ModelSpec:
+def _model(name: str, changes: Mapping[str, Any], question: Question) -> ModelSpec:
     short, where, config = models.load_config(name)
     if not changes:
         return from_config(config, short, where)
@@ -130,7 +131,7 @@ def _model(name: str, changes: Mapping[str, Any], length: Length | None) -> Mode
     wishes = {key: value for key, value in changes.items() if key in swaps.KEYS}
     stated = {key: _multiple(config, key, value, where) for key, value in changes.items() if key not in wishes}
     if wishes:
-        return swaps.applied(config, wishes, stated, length, short, where)
+        return swaps.applied(config, wishes, stated, question, short, where)
     changed = models.overridden(config, stated, where)
     return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
 

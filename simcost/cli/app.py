@@ -145,16 +145,26 @@ def prefill(
 
 @app.command(epilog=o.KEYS)
 def compare(
-    models: Annotated[list[str], typer.Argument(help="Two or more models, each as --model takes it.", autocompletion=o.model_names)],
+    models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
-    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    variant: o.Variant = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
 
     result = api.compare(
-        models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch
+        models,
+        hw,
+        batch,
+        context,
+        isl,
+        grammar.assignments(set or [], engine),
+        price,
+        gpus,
+        nodes,
+        prefill_batch,
+        variants=variant or [],
     )
     return emit(result, format, output, strict)
 

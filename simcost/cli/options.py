@@ -115,6 +115,13 @@ Vary = Annotated[
     list[str] | None,
     typer.Option("--vary", help="path=a,b,c: several make their product.", autocompletion=assignments),
 ]
+Variant = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--variant",
+        help="A variant of the first model: attention=gqa:8,ffn=dense,iso=params; hw=h20,plan.tp=16; engine=vllm; model=... of another one.",
+    ),
+]
 Metric = Annotated[
     str | None,
     typer.Option(

@@ -7,13 +7,16 @@ hold equal. Source: arithmetic of `model/count.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from simcost.blocks.swap import STEP, Swap, multiple
+from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest
 from simcost.model import count
 from simcost.model.spec import ModelSpec, from_config
+from simcost.num import is_scalar
 from simcost.units import show
 
 GOALS = ("params", "active", "flops", "kv")
@@ -28,11 +31,13 @@ _UNITS = {"params": "parameters", "active": "parameters", "flops": "flops", "kv"
 _ALMOST = 1e-12  # of a goal: what floats leave over
 
 
-class Length(NamedTuple):
-    """Of one sequence of the question: new ones, and those cached before them."""
+class Question(NamedTuple):
+    """What of a question `iso` reads: new and cached tokens of a sequence, the ranks that cut a linear layer, and the format of weights (None: the config's)."""
 
-    q_len: Any
-    past: Any
+    q_len: Any = 1
+    past: Any = 0
+    tp: Any = 1
+    weight_dtype: str | None = None
 
 
 class Goal(NamedTuple):
@@ -53,11 +58,7 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
     ]
     open_ = [written for by_text, by_key, written in widths if not (by_text or by_key)]
     if asked is None:
-        return (
-            Goal("active", f"{open_[0]} leaves the width open: equal active parameters unless --iso says another")
-            if open_
-            else None
-        )
+        return Goal("active", f"{open_[0]} leaves the width open, and --iso was not given") if open_ else None
     if asked not in GOALS:
         raise SpecError(f"iso must be one of {', '.join(GOALS)}, not {asked!r}{nearest(str(asked), GOALS)}")
     if asked != "kv":
@@ -80,10 +81,10 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
 
 
 def solved(
-    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], length: Length | None, name: str, where: str
+    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
 ) -> tuple[str, int, str]:  # fmt: skip
     """(config key, value, why with the residual). Raises SpecError where the key is stated too, or no size meets the goal."""
-    measure = _measure(goal_.name, length)
+    measure = _measure(goal_.name, question)
     wanted = measure(before)
     key = goal_.cache_key or _width_key(now)
     if key in stated:
@@ -92,8 +93,11 @@ def solved(
     def at(value: int) -> float:
         return measure(from_config({**now, key: value}, name, where))
 
+    step = _step(from_config(dict(now), name, where), key, question)
     value = (
-        _divisor(at, wanted, int(now["num_attention_heads"])) if key == "num_key_value_heads" else _multiple(at, wanted)
+        _divisor(at, wanted, int(now["num_attention_heads"]))
+        if key == "num_key_value_heads"
+        else _multiple(at, wanted, step)
     )
     if value is None:
         least = at(STEP)
@@ -103,16 +107,17 @@ def solved(
     unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
     why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
+    if step > STEP and key != "num_key_value_heads":
+        why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
 
 
-def _measure(name: str, length: Length | None) -> Callable[[ModelSpec], float]:
+def _measure(name: str, question: Question) -> Callable[[ModelSpec], float]:
     if name == "params":
         return lambda model: float(count.parameters(model)["params_total"])
     if name == "active":
         return lambda model: float(count.parameters(model)["params_active_all"])
-    assert length is not None
-    q_len, past = float(length.q_len), float(length.past)
+    q_len, past = float(question.q_len), float(question.past)
     if name == "flops":
         return lambda model: float(count.flops_per_token(model, q_len, past, 1.0))
     return lambda model: float(count.state_elements(model, past + q_len))
@@ -125,15 +130,26 @@ def _width_key(config: Mapping[str, Any]) -> str:
     return "intermediate_size_mlp" if config.get("intermediate_size_mlp") else "intermediate_size"
 
 
-def _multiple(at: Callable[[int], float], wanted: float) -> int | None:
-    """The multiple of 64 whose measure is nearest; None where even the least is too much."""
+def _step(model: ModelSpec, key: str, question: Question) -> int:
+    """64, or more where ranks would cut a block of the weights' scales: engines refuse that of a linear layer, and pad routed experts."""
+    shared = any(block.has_shared for _, block in model.blocks())
+    role = {"intermediate_size": "ffn", "intermediate_size_mlp": "ffn"}.get(key, "shared_experts" if shared else "")
+    if not role or not is_scalar(question.tp):
+        return STEP
+    kind = model.storage[role] if question.weight_dtype is None else dtype(question.weight_dtype, "plan.weight_dtype")
+    rows, ranks = kind.block[0], int(question.tp)
+    return math.lcm(STEP, rows * ranks) if rows > 1 and ranks > 1 else STEP
+
+
+def _multiple(at: Callable[[int], float], wanted: float, step: int) -> int | None:
+    """The multiple of the step whose measure is nearest; None where even 64 is too much."""
     one, two = at(STEP), at(2 * STEP)
     if two <= one:
         return None
     exact = STEP * (1.0 + (wanted - one) / (two - one))
     if exact < STEP / 2:
         return None
-    return multiple(exact)
+    return multiple(exact, step)
 
 
 def _divisor(at: Callable[[int], float], wanted: float, heads: int) -> int:

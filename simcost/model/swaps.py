@@ -18,7 +18,7 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
 from simcost.model import equal
-from simcost.model.equal import Length
+from simcost.model.equal import Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
 from simcost.num import every
@@ -58,10 +58,10 @@ def asked(kind: str, value: Any) -> Asked:
 
 
 def applied(
-    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], length: Length | None, name: str, where: str
+    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
 ) -> ModelSpec:  # fmt: skip
-    """The model of a config with swaps. `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `length`: of a
-    sequence of the question, for iso=flops and iso=kv. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
+    """The model of a config with swaps. `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `question`: what `iso` reads of
+    it. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
     first = flatten(config, where)
     before = from_config(config, name, where)
     swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
@@ -81,7 +81,7 @@ def applied(
     now = _without_none({**now, **late})
     reasons = {one.key: one.why for one in chosen if one.key not in late}
     if iso is not None:
-        key, value, why = equal.solved(iso, before, now, stated, length, name, where)
+        key, value, why = equal.solved(iso, before, now, stated, question, name, where)
         now, reasons = {**now, key: value}, {**reasons, key: why}
     after = from_config(now, name, where)
     idle = sorted((before.read & now.keys()) - after.read - stated.keys())

@@ -89,9 +89,9 @@ def show(result: Result, console: Console) -> None:
         parts.append(Text(asked))
     if result.metrics and result.command not in _WITHOUT_METRICS:
         parts.append(_metrics(result))
-    parts += _dimensions(result.dimensions, console.width)
     for name, rows in result.tables.items():
         parts += _drawn(result.command, name, rows, console.width)
+    parts += _dimensions(result.dimensions, console.width)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
@@ -198,7 +198,13 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
 
 
 def _same(name: str, rows: Sequence[Row]) -> Row:
-    """Sizes that are 1 in every plan, as without --cp or without experts: a column each would say nothing."""
+    """What is the same in every row and says nothing in a column: sizes of plans that are 1, and where all designs run."""
+    if name == "designs":
+        return {
+            n: rows[0][n]
+            for n in ("model", "hw", "engine", "plan")
+            if n in rows[0] and len({row[n] for row in rows}) == 1
+        }
     if name != "plans":
         return {}
     return {n: 1 for n in _SIZES if n in rows[0] and all(row[n] == 1 for row in rows)}

@@ -51,10 +51,10 @@ def as_markdown(result: Result) -> str:
         + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]
         + [""]
     )
-    if result.dimensions:
-        parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
     for name, rows in result.tables.items():
         parts += [f"## {name}", "", *_table(rows), ""]
+    if result.dimensions:
+        parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
     for heading, lines in (("Notes", result.warnings), ("References", result.references)):
         if lines:
             parts += [f"## {heading}", "", *(f"- {line}" for line in lines), ""]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from simcost import grammar, metrics
 from simcost.cost.cost import BASES, Cost, tied
@@ -20,20 +19,19 @@ from simcost.program import leaves
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
+from simcost.scenarios.variants import Design
+from simcost.scenarios.variants import designs as designs_of
 from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
 
 
-def result(models: list[str], decode: Query, prefill: Query) -> Result:
-    """`decode` and `prefill` are the questions; each design answers both. A design that cannot be run is a row with its reason.
-    Without a batch the prefill takes one prompt a replica, so that none is idle."""
+def result(models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query) -> Result:
+    """`decode` and `prefill` are the questions; each design answers both: the models as they stand, then the variants. A design that cannot be run is a
+    row with its reason."""
     if decode.axes:
         raise SpecError("compare takes one operating point: use --set instead of --vary")
-    if len(models) < 2:
-        raise SpecError("compare needs at least two models")
-    models = [shipped.spelled(name) for name in models]
-    prefill = _one_a_replica(prefill)
+    sides = designs_of(models, variants, decode, prefill)
     designs: list[Row] = []
     costs: dict[str, dict[str, Cost]] = {"tpot_s": {}, "ttft_s": {}}
     terms: dict[str, dict[str, float]] = {}
@@ -41,12 +39,14 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     said: list[str] = []
     asked: list[Workload] = []
     priced: list[steps.Step] = []
-    for name, label in zip(models, labels(models), strict=True):
-        question, prompt = replace(decode, model=name), replace(prefill, model=name)
+    chosen: list[Row] = []
+    for side in sides:
+        label, question = side.label, side.decode
         w = _labelled(workload(question), label)
         said += notes.warnings(question, w)
-        found = _answers(w, prompt)
-        designs.append(_design(w, question, found))
+        found = _answers(w, side.prefill)
+        designs.append(_design(w, question, found, side.identity() if variants else {}))
+        chosen += inputs.dimensions(w.model, label)
         said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
         asked.append(w)
         for phase, step in {} if isinstance(found, str) else found.items():
@@ -69,18 +69,10 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
         else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed"
     )
     return Result(
-        "compare", _inputs(models, decode, prefill), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
+        "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
-        "; ".join([verdict, *_ties(winners, tied)]), fits,
+        "; ".join([verdict, *_ties(winners, tied)]), fits, tuple(chosen),
     )  # fmt: skip
-
-
-def labels(names: list[str]) -> list[str]:
-    """One unique name a design: the model's, where two share it what was typed, where that is the same its number too."""
-    found = [shipped.find(name)[0] for name in names]
-    found = [typed if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
-    seen = [found[: i + 1].count(label) for i, label in enumerate(found)]
-    return [label if n == 1 else f"{label} ({n})" for label, n in zip(found, seen, strict=True)]
 
 
 def _labelled(w: Workload, label: str) -> Workload:
@@ -93,20 +85,16 @@ def _renamed(note: str, name: str, label: str) -> str:
     return label + note.removeprefix(name) if note.startswith(f"{name}:") else note
 
 
-def _one_a_replica(prefill: Query) -> Query:
-    phase = prefill.overrides.phase
-    if phase.get("batch") is not None:
-        return prefill
-    plan = grammar.plan_of(prefill.overrides.plan)
-    prompts = int(np.ceil(float(np.asarray(plan.replicas * plan.copies))))
-    return replace(prefill, overrides=replace(prefill.overrides, phase={**phase, "batch": prompts}))
-
-
-def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
-    asked = {k: v for k, v in inputs.inputs(decode, None).items() if k != "model"}
-    prompt = prefill.overrides.phase
-    plan = inputs.sizes(grammar.plan_of(decode.overrides.plan))
-    return {"models": models, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
+def _inputs(models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], sides: list[Design]) -> dict[str, Any]:
+    """What was asked, of the first design where variants differ in it."""
+    first = sides[0]
+    asked = {k: v for k, v in inputs.inputs(first.decode, None).items() if k != "model"}
+    prompt = first.prefill.overrides.phase
+    plan = inputs.sizes(grammar.plan_of(first.decode.overrides.plan))
+    named = {"models": [shipped.spelled(name) for name in models]}
+    if variants:
+        named["variants"] = [one if isinstance(one, str) else dict(one) for one in variants]  # type: ignore[misc]
+    return {**named, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
 
 
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:
@@ -126,8 +114,8 @@ def _rounded(row: Row) -> Row:
     return {key: number(value) if isinstance(value, float) else value for key, value in row.items()}
 
 
-def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str) -> Row:
-    row: Row = {"design": w.model.name, "feasible": not isinstance(answers, str)}
+def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str, identity: Row) -> Row:
+    row: Row = {"design": w.model.name, **identity, "feasible": not isinstance(answers, str)}
     if isinstance(answers, str):
         return {**row, "reason": answers, **{k: number(v) for k, v in _counts(w).items()}}
     output = answer.metrics(answers["decode"], True, question.price(w.device))

@@ -14,7 +14,7 @@ from simcost.errors import SpecError
 from simcost.estimate import step as steps
 from simcost.model import load as models
 from simcost.report.cells import cell
-from simcost.scenarios import compare
+from simcost.scenarios import variants
 
 
 @pytest.fixture
@@ -30,10 +30,10 @@ def folders(tmp_path: Path) -> list[str]:
 
 
 def test_labels_are_unique_whatever_was_typed(folders: list[str]) -> None:
-    assert compare.labels(["deepseek-v3", folders[0]]) == ["deepseek-v3", "model"]
-    assert compare.labels(folders) == folders
-    assert compare.labels(["DeepSeek-V3", "deepseek-v3"]) == ["DeepSeek-V3", "deepseek-v3"]
-    assert compare.labels(["glm-4.5", "glm-4.5", "dbrx"]) == ["glm-4.5", "glm-4.5 (2)", "dbrx"]
+    assert variants.labels(["deepseek-v3", folders[0]]) == ["deepseek-v3", "model"]
+    assert variants.labels(folders) == folders
+    assert variants.labels(["DeepSeek-V3", "deepseek-v3"]) == ["DeepSeek-V3", "deepseek-v3"]
+    assert variants.labels(["glm-4.5", "glm-4.5", "dbrx"]) == ["glm-4.5", "glm-4.5 (2)", "dbrx"]
 
 
 @pytest.mark.parametrize("pick", ["file", "folders", "spellings"])
@@ -43,7 +43,7 @@ def test_every_design_has_its_column_in_every_table(pick: str, folders: list[str
     names = {"file": [str(alone), "llama-3.1-8b"], "folders": folders, "spellings": ["Qwen2.5-7B", "qwen2.5-7b"]}[pick]
     found = simcost.compare(names, "h200")
     designs = [row["design"] for row in found.tables["designs"]]
-    assert designs == compare.labels(names)
+    assert designs == variants.labels(names)
     moved = {row["design"] for row in found.tables["what measurements moved"]}
     assert moved == set(designs)
     for design in designs:

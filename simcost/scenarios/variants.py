@@ -1,0 +1,132 @@
+"""Designs of a comparison: models as they stand, and variants of one, each a question of its own.
+
+`attention=gqa:8,ffn=dense` changes the design, `hw=h20,plan.tp=16` where and how it runs, `model=...` whose variant it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost import grammar
+from simcost.errors import SpecError
+from simcost.frozen import frozen
+from simcost.hardware import engines
+from simcost.model import load as shipped
+from simcost.query import Query, engine_of
+from simcost.result import Row
+
+_PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")  # a comma before the next key; others are part of a value
+_NAMES = ("model", "hw")  # of a question, not settings
+
+
+@frozen
+class Design:
+    """What stands in one column: its name, and the two questions that it answers."""
+
+    label: str
+    decode: Query
+    prefill: Query
+
+    def identity(self) -> Row:
+        """What tells it from the others: model, device, engine and plan."""
+        plan = {key: value for key, value in self.decode.overrides.plan.items() if value is not None}
+        return {
+            "model": self.decode.model, "hw": self.decode.hw, "engine": engine_of(self.decode.overrides),
+            "plan": ", ".join(f"{key}={value}" for key, value in plan.items()),
+        }  # fmt: skip
+
+
+def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
+    """{path: value} of "attention=gqa:8,plan.tp=16": bare keys are the model's; `model`, `hw` and `engine` name another one. Raises SpecError for
+    what is no pair, and for a key of the step: all designs answer the same one."""
+    if isinstance(variant, str):
+        pairs = [part.partition("=") for part in _PAIR.split(variant)]
+    else:
+        pairs = [(str(key), "=", value) for key, value in variant.items()]
+    found: dict[str, Any] = {}
+    for key, equals, value in pairs:
+        path = key.strip()
+        if not equals or not path or (isinstance(value, str) and not value.strip()):
+            raise SpecError(
+                f"--variant {variant}: write key=value, several with commas, as in attention=gqa:8,ffn=dense"
+            )
+        if path not in (*_NAMES, "engine") and "." not in path:
+            path = f"model.{path}"
+        if path not in _NAMES:
+            root, name = grammar.split(path)
+            if root == "phase":
+                raise SpecError(f"--variant {variant}: '{name}' is of the step, and all designs answer the same one")
+            path = grammar.full(path)
+        if path in found:
+            raise SpecError(f"--variant {variant}: '{path}' is set twice")
+        named = isinstance(value, str) and path not in _NAMES
+        found[path] = (
+            grammar.parsed(path, value.strip()) if named else value.strip() if isinstance(value, str) else value
+        )
+    return found
+
+
+def designs(
+    models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
+) -> list[Design]:
+    """The models, then the variants; a variant that names no model is of the first. Raises SpecError where that makes fewer than two."""
+    names = [shipped.spelled(name) for name in models]
+    found = [
+        Design(label, replace(decode, model=name), _one_a_replica(replace(prefill, model=name)))
+        for name, label in zip(names, labels(names), strict=True)
+    ]
+    for variant in variants:
+        sets = parsed(variant)
+        text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
+        model = str(sets.pop("model", names[0] if names else ""))
+        hw = str(sets.pop("hw", decode.hw))
+        if "engine" in sets:
+            sets["engine"] = engines.checked(sets["engine"])
+        found.append(
+            Design(
+                text.replace(" ", "") if len(names) < 2 else f"{model}: {text}",
+                _changed(decode, shipped.spelled(model), hw, sets),
+                _one_a_replica(_changed(prefill, shipped.spelled(model), hw, sets)),
+            )
+        )
+    if len(found) < 2:
+        raise SpecError("compare needs two designs: a second model, or --variant attention=gqa:8")
+    return _named_apart(found)
+
+
+def _changed(query: Query, model: str, hw: str, sets: Mapping[str, Any]) -> Query:
+    return replace(query, model=model, hw=hw, overrides=query.overrides.merged(sets))
+
+
+def _named_apart(found: list[Design]) -> list[Design]:
+    """Two columns of one name are numbered."""
+    seen: list[str] = []
+    out = []
+    for design in found:
+        seen.append(design.label)
+        count = seen.count(design.label)
+        out.append(design if count == 1 else replace(design, label=f"{design.label} ({count})"))
+    return out
+
+
+def labels(names: list[str]) -> list[str]:
+    """One unique name a design: the model's, where two share it what was typed, where that is the same its number too."""
+    found = [shipped.find(name)[0] for name in names]
+    found = [typed if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
+    seen = [found[: i + 1].count(label) for i, label in enumerate(found)]
+    return [label if n == 1 else f"{label} ({n})" for label, n in zip(found, seen, strict=True)]
+
+
+def _one_a_replica(prefill: Query) -> Query:
+    """Without a batch a prefill takes one prompt a replica, so that none is idle."""
+    phase = prefill.overrides.phase
+    if phase.get("batch") is not None:
+        return prefill
+    plan = grammar.plan_of(prefill.overrides.plan)
+    prompts = int(np.ceil(float(np.asarray(plan.replicas * plan.copies))))
+    return replace(prefill, overrides=replace(prefill.overrides, phase={**phase, "batch": prompts}))
