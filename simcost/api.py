@@ -55,7 +55,7 @@ def _table(name: str, given: Any, example: str) -> dict[str, Any]:
 
 
 def _decode(
-    model: str, hw: str, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
+    model: str | None, hw: str | None, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
     prefill_tokens: Any = None, prefill_past: Any = None,
 ) -> Query:  # fmt: skip
     phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
@@ -63,7 +63,14 @@ def _decode(
 
 
 def _prefill(
-    model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None
+    model: str | None,
+    hw: str | None,
+    batch: Any,
+    isl: Any,
+    past: Any,
+    sets: Sets | None,
+    vary: Axes | None,
+    price: float | None,
 ) -> Query:
     phase = {"batch": batch, "isl": isl, "past": past}
     return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
@@ -94,13 +101,15 @@ _DOMAIN = "hw.links.scaleup.domain"
 
 
 def _cluster(
-    hw: str, sets: Sets | None, gpus: int | None, nodes: int | None, vary: Axes | None = None
+    hw: str | None, sets: Sets | None, gpus: int | None, nodes: int | None, vary: Axes | None = None
 ) -> dict[str, Any]:
     """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
     found = dict(sets or {})
     if gpus is not None and nodes is not None:
         raise SpecError("say --gpus or --nodes, not both")
     if nodes is not None:
+        if hw is None:
+            raise SpecError("--nodes needs one size of a node, and 'hw' is varied: say --gpus")
         if _DOMAIN in (vary or {}):
             raise SpecError(f"--nodes needs one size of a node, and '{_DOMAIN}' is varied: say --gpus")
         device = hardware.load(hw, grammar.Overrides().merged(found).hw)
@@ -127,8 +136,8 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
 
 
 def decode(
-    model: str,
-    hw: str,
+    model: str | None = None,
+    hw: str | None = None,
     batch: int = 1,
     context: int = 4096,
     set: Sets | None = None,
@@ -147,7 +156,7 @@ def decode(
 
 
 def prefill(
-    model: str, hw: str, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
+    model: str | None = None, hw: str | None = None, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
     price: float | None = None, gpus: int | None = None, nodes: int | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""

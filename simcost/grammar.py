@@ -20,6 +20,7 @@ from simcost.settings import ROOTS
 
 PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
+NAMES = ("model", "hw")  # of a question: which model and which device, not a setting of one
 
 
 @frozen
@@ -45,8 +46,8 @@ def split(path: str) -> tuple[str, str]:
     """("plan", "tp") of "plan.tp", of "plan.tensor_parallel_size" too; bare phase names stand for phase.*. Raises SpecError for unknown roots and
     keys."""
     root, _, key = path.partition(".")
-    if path == _ENGINE:
-        return _ENGINE, _ENGINE
+    if path in (*NAMES, _ENGINE):
+        return path, path
     phase, plan = settings.spelled("phase"), settings.spelled("plan")
     if not key and root in phase:
         return "phase", phase[root]
@@ -74,7 +75,7 @@ def split(path: str) -> tuple[str, str]:
 def full(path: str) -> str:
     """One spelling of a path: "batch" for "phase.batch"."""
     root, key = split(path)
-    return key if root == "phase" or path == _ENGINE else f"{root}.{key}"
+    return key if root == "phase" or path in (*NAMES, _ENGINE) else f"{root}.{key}"
 
 
 def assignments(texts: Iterable[str], engine: str | None = None) -> dict[str, Any]:
@@ -121,6 +122,8 @@ def parsed(path: str, text: str) -> Any:
         value = json.loads(text)
     except json.JSONDecodeError:
         value = text.strip("\"'")
+    if path in NAMES:
+        return text.strip("\"'")
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{path}={text}: must be finite")
     return value

@@ -7,7 +7,7 @@ looped over. A point that cannot be run is a row with its reason.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
@@ -44,19 +44,32 @@ class Query:
     axes: Mapping[str, list[Any]] = field(default_factory=dict)
     usd_per_hour: float | None = None
 
+    def at(self, values: Mapping[str, Any]) -> Query:
+        """The question with the values of some of its axes, of which `model` and `hw` name another one."""
+        names = {key: values[key] for key in grammar.NAMES if key in values}
+        return replace(
+            self, **names, overrides=self.overrides.merged({k: v for k, v in values.items() if k not in names})
+        )
+
     def price(self, device: Device) -> Num | None:
         """Price of one GPU: the question's, else the profile's; None where neither states one. [USD/h]"""
         return device.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
 
 
 def make(
-    model: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
+    model: str | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
     usd_per_hour: float | None,
 ) -> Query:  # fmt: skip
-    """A checked question; `sets` win over `phase`, and `axes` are the values to vary. Raises SpecError for a key that the phase
+    """A checked question; `sets` win over `phase`, and `axes` are the values to vary, `model` and `hw` among them. Raises SpecError for a key that the phase
     does not take, for one both set and varied, and for a bad count, engine or price."""
     sets = {grammar.full(path): value for path, value in sets.items()}
     axes = {grammar.full(path): values for path, values in axes.items()}
+    for name in grammar.NAMES:
+        if name in sets:
+            raise SpecError(f"--set {name}={sets[name]}: say --{name} {sets[name]}, or --vary {name}=... for several")
+    model, hw = _named("model", model, axes), _named("hw", hw, axes)
+    if "model" in axes:
+        axes["model"] = [models.spelled(name) for name in axes["model"]]
     if "engine" in sets:
         sets["engine"] = engines.checked(sets["engine"])
     if "engine" in axes:
@@ -89,6 +102,24 @@ def make(
 _LENGTHS = ("context", "isl", "past")
 
 
+def _named(key: str, name: str | None, axes: Mapping[str, list[Any]]) -> str:
+    """The model, or the device; the first of those that are varied. Raises SpecError where it is said twice, or not at all."""
+    if key not in axes:
+        if name is None:
+            raise SpecError(f"missing --{key} (or --vary {key}=... for several)")
+        return name
+    if name is not None:
+        raise SpecError(
+            f"'{key}' is both set and varied: --{key} {name} and --vary {key}={','.join(map(str, axes[key]))}"
+        )
+    wrong = [value for value in axes[key] if not isinstance(value, str)]
+    if wrong:
+        raise SpecError(f"--vary {key}: {wrong[0]!r} is no name")
+    for value in axes[key]:
+        (models if key == "model" else hardware).find(value)
+    return str(axes[key][0])
+
+
 def _least(root: str, key: str) -> int:
     """The least value of an axis of counts. A prompt that is not there is no axis."""
     return 1 if key == "prefill_tokens" else settings.of(root)[key].least
@@ -97,7 +128,7 @@ def _least(root: str, key: str) -> int:
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
     changes = {**query.overrides.model, **(extra or {})}
-    question = _question(query) if changes.keys() & {one.key for one in settings.SWAPS} else Question()
+    question = _question(query) if _swapped(changes) else Question()
     plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in (*changes.values(), *question))
     if plain:
         stated = tuple((key, type(value), value) for key, value in changes.items())
@@ -211,8 +242,7 @@ class Point:
 def sweep(query: Query) -> tuple[list[str], list[Point]]:
     """(array axes in dimension order, one Point per combination of the structural axes)."""
     base = _first(query)
-    changed = {*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)}
-    swapped = bool(changed & {one.key for one in settings.SWAPS})  # a swap is worked out for one design at a time
+    swapped = _swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     vector = [
         path for path, values in query.axes.items()
         if _is_vector(path, values, base) and not (swapped and path.startswith("model."))
@@ -233,6 +263,8 @@ def _first(query: Query) -> ModelSpec:
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
     root, key = grammar.split(path)
+    if path in grammar.NAMES:
+        return False
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if root == "hw":
         return key != "measurements"
@@ -264,18 +296,24 @@ def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) ->
 
 def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:
     """`base`: the model of the query, where it is read already."""
-    o = query.overrides.merged(values)
+    at = query.at(values)
+    o = at.overrides
     tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
     for position, path in enumerate(vector):
         root, key = grammar.split(path)
-        tables[root][key] = _axis(query, root, key, query.axes[path], position, len(vector))
-    device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
-    varied = tables["model"] or o.model != query.overrides.model
-    model = model_of(query, {**o.model, **tables["model"]}) if varied or base is None else base
+        tables[root][key] = _axis(at, root, key, query.axes[path], position, len(vector))
+    device = hardware.load(at.hw, {**o.hw, **tables["hw"]})
+    same = at.model == query.model and o.model == query.overrides.model and not _swapped(o.model)
+    model = base if base is not None and same and not tables["model"] else model_of(at, tables["model"])
     plan = grammar.plan_of({**o.plan, **tables["plan"]})
     return build(
         model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o), settings_of(o)
     )
+
+
+def _swapped(keys: Iterable[str]) -> bool:
+    """Whether keys of a model ask for a swap, which is worked out for one design at a time."""
+    return any(key in settings.of_swaps() for key in keys)
 
 
 def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:

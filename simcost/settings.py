@@ -269,6 +269,13 @@ SWAPS = (
     Setting("model", "ffn", NAME, "a swap: every layer gets dense, or moe:E/k/shared/width, as in moe:256/8/1/2048", "the config's"),
     Setting("model", "iso", CHOICE, "what a swap holds equal, by one width: params, active and flops by the width of the FFN or of experts, kv by KV heads or the rank of a latent", "active where the FFN's width is open", choices=("params", "active", "flops", "kv")),
 )  # fmt: skip
+
+
+def of_swaps() -> tuple[str, ...]:
+    """Keys of the model that ask for a swap, beside its config's."""
+    return tuple(one.key for one in SWAPS)
+
+
 EVERY = (*MODEL, *SWAPS, *PLAN, *PHASE, *ENGINE, *HW)
 
 

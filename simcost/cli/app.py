@@ -107,7 +107,7 @@ def show_memory(
 
 @app.command(epilog=o.KEYS)
 def decode(
-    model: o.Model, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
     set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
@@ -122,7 +122,7 @@ def decode(
 
 @app.command(epilog=o.KEYS)
 def prefill(
-    model: o.Model, hw: o.Hw, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""

@@ -59,6 +59,15 @@ MODEL = "Zoo name, Hugging Face repository of one, config.json or its directory.
 Model = Annotated[str, typer.Option("--model", help=MODEL, autocompletion=model_names)]
 ModelArgument = Annotated[str, typer.Argument(help=MODEL, autocompletion=model_names)]
 Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]
+ModelOrAxis = Annotated[
+    str | None, typer.Option("--model", help=MODEL + " --vary model=... takes several.", autocompletion=model_names)
+]
+HwOrAxis = Annotated[
+    str | None,
+    typer.Option(
+        "--hw", help="Profile name, or a profile.toml; --vary hw=... takes several.", autocompletion=hardware_names
+    ),
+]
 _PHASE = settings.of("phase")
 # Under the options of a command that takes --set: one paragraph a group of keys.
 KEYS = "\n\n".join((

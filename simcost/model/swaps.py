@@ -219,8 +219,8 @@ def _check_stated(
     for kind in KINDS:
         pairs = list(_classes(before, after, kind))
         had = (
-            {old for old, _ in pairs} if None not in stated.values() else set()
-        )  # what is taken away may leave the kind of a neighbour
+            {old for old, _ in pairs} if not any(value is None for value in stated.values()) else set()
+        )
         strange = [new for old, new in pairs if not (issubclass(old, new) or issubclass(new, old) or new in had)]
         idle = sorted((before.read & config.keys()) - after.read - stated.keys())
         if strange and idle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.grammar import NAMES
 from simcost.hardware.engines import ANY
 from simcost.report.cells import cell, title
 from simcost.result import Result
@@ -30,11 +31,16 @@ def asked(result: Result) -> str:
     parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given), *_engine(given)]
     parts += _terms(given) if result.command == "show memory" else []
     parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
-    parts += [f"{path} varied" for path in varied]
+    parts += [f"{path} varied" for path in varied if path not in NAMES]
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
-    models = given.get("models") or [given["model"]]
-    return f"{' / '.join(models)} on {_devices(result)}{given['hw']}: {', '.join(parts)}"
+    models = given.get("models") or _names("model", given)
+    return f"{' / '.join(models)} on {_devices(result)}{' / '.join(_names('hw', given))}: {', '.join(parts)}"
+
+
+def _names(key: str, given: Mapping[str, Any]) -> list[str]:
+    """The model or the device, several where it is varied."""
+    return [given[key]] if key in given else list(given["vary"][key])
 
 
 def _devices(result: Result) -> str:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from simcost.report import question
+from simcost.report import identity, question
 from simcost.report.cells import cell, changed, title, with_bounds
 from simcost.result import Result, Row
 
@@ -30,8 +30,9 @@ def as_json(result: Result) -> str:
 
 
 def as_csv(result: Result) -> str:
-    """Rows in SI units, one header; metrics as one row where there are no rows."""
-    rows = result.rows if result.tables and result.rows else [result.metrics]
+    """Rows in SI units, one header; metrics as one row where there are no rows. First what identifies them, so that files can be concatenated."""
+    named = identity.of(result)
+    rows = [{**named, **row} for row in (result.rows if result.tables and result.rows else [result.metrics])]
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.DictWriter(out, names, restval="", lineterminator="\n")

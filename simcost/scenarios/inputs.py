@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from simcost.grammar import NAMES
 from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
 from simcost.plan import Plan
@@ -22,8 +23,7 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     """All that was asked, defaults included; of a sweep (w is None) what all its points share."""
     o = query.overrides
     found: dict[str, Any] = {
-        "model": query.model,
-        "hw": query.hw,
+        **{key: getattr(query, key) for key in NAMES if key not in query.axes},
         **{k: v for k, v in o.phase.items() if v is not None},
     }
     if "engine" not in query.axes:

@@ -12,6 +12,7 @@ from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.frozen import frozen
+from simcost.model.spec import ModelSpec
 from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
@@ -36,12 +37,23 @@ def result(query: Query) -> Result:
         raise SpecError(f"no point of the sweep can be run: {reason(query, first, True) or priced[0][0].reason}")
     rows = _table(query, vector, priced)
     said = [line for w in runnable for line in notes.warnings(query, w)]
-    said += memory_notes.beyond(runnable[0].model, rows.values.get("max_context"))
+    for model, longest in _longest(priced):
+        said += memory_notes.beyond(model, longest)
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), notes.references(runnable[0]), _sweep_verdict(rows, fits), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
+        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows, fits), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
     )  # fmt: skip
+
+
+def _longest(priced: list[tuple[Point, dict[str, Any] | None]]) -> list[tuple[ModelSpec, Any]]:
+    """Every model of the sweep by its name, with the longest contexts that its points allow."""
+    found: dict[str, tuple[ModelSpec, list[Any]]] = {}
+    for point, values in priced:
+        if point.workload is not None and values and "max_context" in values:
+            model = point.workload.model
+            found.setdefault(model.name, (model, []))[1].append(np.ravel(values["max_context"]))
+    return [(model, np.concatenate(longest)) for model, longest in found.values()]
 
 
 def _named(point: Point) -> str:
@@ -76,7 +88,7 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
     size = int(np.prod(shape, dtype=int))
     labels = {path: _label(query, path, vector, shape, [point for point, _ in priced]) for path in query.axes}
     found = [(point, each or {}) for point, each in priced]
-    names = next(list(each) for _, each in found if each)
+    names = list(dict.fromkeys(name for _, each in found for name in each))  # devices without a price lack some
     joined: dict[str, Any] = {}
     for name in names:
         missing = False if name in ("feasible", "fits") else np.nan

@@ -22,7 +22,7 @@ def test_a_path_splits_at_its_root(path: str, want: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["tp", "plan", "plan.", "plan.pt", "phase.batchs", "hw", "model.", "", ".", "plans.tp", "Batch"]
+    "path", ["tp", "plan", "plan.", "plan.pt", "phase.batchs", "hws", "model.", "", ".", "plans.tp", "Batch"]
 )
 def test_an_unknown_path_is_an_error_that_names_it(path: str) -> None:
     with pytest.raises(SpecError, match="path") as error:
