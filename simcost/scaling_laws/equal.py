@@ -1,0 +1,179 @@
+"""One width at which a design has the loss of another by a law: the solver behind `--iso loss`.
+
+Most likely to be wrong: that shape does not matter. Laws know sizes, tokens and experts, and nothing of depth, attention or cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+
+from simcost.errors import SpecError
+from simcost.frozen import frozen
+from simcost.scaling_laws.counts import Counts, flops_per_token
+from simcost.scaling_laws.evaluate import Difference, difference, loss
+from simcost.scaling_laws.law import FITTED, Law
+
+AT = ("tokens", "compute")
+_SAMPLES = 33  # widths looked at before bisection: a loss at a fixed compute has one minimum, so at most two widths of equal loss
+
+
+@frozen
+class Equal:
+    """`width`: the least one of equal loss, a multiple of what was asked for; None where there is none (`reasons`). `widths`: all (two at equal compute,
+    on both sides of the least loss). `loss`, `low`, `high`: of the first design, and its 90 % interval [nats per token; None: the source states no error].
+    `tokens`: of the design found. `residual`: loss of the design found less that of the first [nats]. `narrowest`, `widest`: between them the law
+    cannot tell the loss from the first design's (90 %); None where the source states no error, or the end lies outside of the range or the widths asked for."""
+
+    width: float | None
+    widths: tuple[float, ...] = ()
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    tokens: float | None = None
+    residual: float | None = None
+    narrowest: float | None = None
+    widest: float | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def equal_loss(
+    law: Law, given: Counts, to: Callable[[float], Counts], tokens: float, widths: tuple[float, float], multiple: float = 1.0,
+    at: str = "tokens", extent: str = FITTED,
+) -> Equal:  # fmt: skip
+    """The width at which the design `to(width)` has the loss of `given` trained on `tokens`: with as many tokens, or, `at="compute"`, with the tokens that the
+    same training FLOPs buy it. `widths`: (least, most) to try; `multiple`: of which the answer is one. Parameters must grow with the width. Outside of the
+    law's range the answer is None with the reason. Raises SpecError for a law that gives no loss, and at equal compute for one without compute."""
+    if at not in AT:
+        raise SpecError(f"equal loss is at equal {' or '.join(AT)}, not {at!r}")
+    first, last = int(np.ceil(widths[0] / multiple)), int(np.floor(widths[1] / multiple))
+    if first < 1 or last < first:
+        raise SpecError(f"no multiple of {multiple:g} lies between the widths {widths[0]:g} and {widths[1]:g}")
+    target = loss(law, given, tokens, extent)
+    nats, low, high = (None if np.isnan(each) else float(each) for each in (target.nats, target.low, target.high))
+    answer = Equal(None, (), nats, low, high, reasons=target.reasons)
+    if nats is None:
+        return answer
+    tries = _Tries(law, given, to, tokens, multiple, at == "compute", extent)
+    picked = sorted({round(float(each)) for each in np.geomspace(first, last, _SAMPLES)})
+    speaking = [each for each in picked if tries.speaks(each)]
+    if not speaking:
+        return replace(answer, reasons=tries.silent(picked))
+    speaking = tries.widened(speaking, picked)
+    found = tries.crossings(speaking)
+    if not found:
+        return replace(answer, reasons=(tries.apart(speaking),))
+    narrowest, widest = tries.ends(speaking, found[0])
+    return replace(
+        answer, width=found[0] * multiple, widths=tuple(each * multiple for each in found), tokens=tries.tokens(found[0]),
+        residual=tries.nats(found[0]), narrowest=narrowest, widest=widest,
+    )  # fmt: skip
+
+
+class _Tries:
+    """Differences of loss at widths that are whole numbers of the multiple, each computed once."""
+
+    def __init__(
+        self, law: Law, given: Counts, to: Callable[[float], Counts], tokens: float, multiple: float, compute: bool, extent: str
+    ) -> None:  # fmt: skip
+        self.law, self.given, self.to, self.given_tokens = law, given, to, tokens
+        self.multiple, self.compute, self.extent = multiple, compute, extent
+        self.known: dict[int, Difference] = {}
+        self.flops = tokens * flops_per_token(law, given) if compute else 0.0
+
+    def tokens(self, index: int) -> float:
+        """Training tokens of the design of that width."""
+        if not self.compute:
+            return float(self.given_tokens)
+        return float(self.flops / flops_per_token(self.law, self.to(index * self.multiple)))
+
+    def at(self, index: int) -> Difference:
+        """Its loss less that of the given design."""
+        if index not in self.known:
+            other = self.to(index * self.multiple)
+            self.known[index] = difference(
+                self.law, (self.given, self.given_tokens), (other, self.tokens(index)), self.extent
+            )
+        return self.known[index]
+
+    def nats(self, index: int) -> float:
+        """The same as a number; NaN where the law does not speak."""
+        return float(self.at(index).nats)
+
+    def speaks(self, index: int) -> bool:
+        """Whether the law speaks of that width."""
+        return not np.isnan(self.nats(index))
+
+    def told(self, index: int) -> bool:
+        """Whether the law tells the loss of that width from the given one's."""
+        found = self.at(index)
+        return abs(self.nats(index)) > (float(found.high) - float(found.low)) / 2.0
+
+    def untold(self, index: int) -> bool:
+        """Whether it does not."""
+        return not self.told(index)
+
+    def silent(self, picked: list[int]) -> tuple[str, ...]:
+        """Why the law speaks of no width, by the narrowest and the widest."""
+        ends = (picked[0], picked[-1])
+        return tuple(
+            dict.fromkeys(
+                f"at width {each * self.multiple:g}: {text}" for each in ends for text in self.at(each).reasons
+            )
+        )
+
+    def widened(self, speaking: list[int], picked: list[int]) -> list[int]:
+        """With the outermost widths of which the law speaks: between a sample that it knows and the next that it does not."""
+        before = [each for each in picked if each < speaking[0]]
+        after = [each for each in picked if each > speaking[-1]]
+        first = _last(self.speaks, speaking[0], before[-1]) if before else speaking[0]
+        last = _last(self.speaks, speaking[-1], after[0]) if after else speaking[-1]
+        return sorted({first, *speaking, last})
+
+    def above(self, index: int) -> bool:
+        """Whether its loss is above the given one's."""
+        return self.nats(index) > 0.0
+
+    def below(self, index: int) -> bool:
+        """Whether it is not."""
+        return not self.above(index)
+
+    def crossings(self, speaking: list[int]) -> list[int]:
+        """Of every change of sign the nearer of the two widths, the narrower of two that are as near."""
+        found = {each for each in speaking if self.nats(each) == 0.0}
+        for one, other in pairwise(speaking):
+            if self.above(one) != self.above(other):
+                edge = _last(self.above if self.above(one) else self.below, one, other)
+                found.add(min((edge, edge + 1), key=lambda index: abs(self.nats(index))))
+        return sorted(found)
+
+    def apart(self, speaking: list[int]) -> str:
+        """Why there is no width of equal loss."""
+        ends = " and ".join(
+            f"{self.nats(each):+.4f} nats at width {each * self.multiple:g}" for each in (speaking[0], speaking[-1])
+        )
+        return f"no width of which the law speaks has equal loss: {ends}"
+
+    def ends(self, speaking: list[int], found: int) -> tuple[float | None, float | None]:
+        """The narrowest and the widest around `found` whose loss the law cannot tell from the given one's."""
+        if np.isnan(self.at(found).high) or self.told(found):
+            return None, None
+        below = [each for each in speaking if each < found and self.told(each)]
+        above = [each for each in speaking if each > found and self.told(each)]
+        narrowest = _last(self.untold, found, below[-1]) * self.multiple if below else None
+        widest = _last(self.untold, found, above[0]) * self.multiple if above else None
+        return narrowest, widest
+
+
+def _last(holds: Callable[[int], bool], inside: int, outside: int) -> int:
+    """The whole number nearest to `outside` at which something holds, which holds at `inside` and changes once on the way."""
+    while abs(outside - inside) > 1:
+        middle = (inside + outside) // 2
+        if holds(middle):
+            inside = middle
+        else:
+            outside = middle
+    return inside

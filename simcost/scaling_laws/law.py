@@ -1,0 +1,81 @@
+"""A published law as data: its formula's name and coefficients, what it counts, where it was fitted, and how far it was off."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+
+from simcost.frozen import frozen
+
+VERIFIED = "verified"
+FITTED, PUBLISHED = "fitted", "published"
+EXTENTS = (FITTED, PUBLISHED)
+
+
+@frozen
+class Coefficient:
+    """A fitted number and its standard error; 0 where the source states none."""
+
+    value: float
+    error: float = 0.0
+
+
+@frozen
+class Range:
+    """Where a law holds: (least, most) by the name of a variable (`ranges.VARIABLES`), and who says so."""
+
+    bounds: Mapping[str, tuple[float, float]]
+    source: str
+
+
+@frozen
+class Params:
+    """What a law calls the size of a model. `count`: "total", "active", or "flops" (non-embedding FLOPs of a token). `vocabulary`, `router`: whether
+    embeddings and head, and routers, are counted."""
+
+    count: str
+    vocabulary: bool
+    router: bool
+    why: str
+
+
+@frozen
+class Compute:
+    """Training FLOPs of a token by the law's own count: a number a parameter that a token uses (as `Params` counts it, active ones), another for those
+    of routers. `unit`: FLOPs of the unit in which an allocation is written."""
+
+    flops_per_param: float
+    flops_per_router_param: float
+    unit: float
+    why: str
+
+
+@frozen
+class Law:
+    """`form`: a key of `forms.FORMS`. `compute`: None where the law has no tokens to trade for parameters, for the reason `no_compute`. `residual`: RMS
+    error of the loss that the source states, the held-out one where there is one [nats]. `dense`: the same source's law of dense models."""
+
+    name: str
+    title: str
+    form: str
+    certainty: str
+    source: Mapping[str, str]
+    definitions: Mapping[str, str]
+    params: Params
+    compute: Compute | None
+    no_compute: str
+    coefficients: Mapping[str, Coefficient]
+    residual: float | None
+    error_source: str
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    dense: Law | None = None
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Coefficients without their errors."""
+        return {name: each.value for name, each in self.coefficients.items()}
+
+    @property
+    def predicts_loss(self) -> bool:
+        """Whether the law gives a loss; others give sizes or ratios of compute alone."""
+        return self.form not in ("allocation", "leverage")
