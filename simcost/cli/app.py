@@ -19,10 +19,12 @@ app = typer.Typer(
     name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware, engines.", rich_markup_mode=None)
+listing = typer.Typer(
+    no_args_is_help=True, help="List what ships: models, hardware, engines, scaling laws.", rich_markup_mode=None
+)
 showing = typer.Typer(
     no_args_is_help=True,
-    help="Show one model or device in full, or the memory of both together.",
+    help="Show one model, device or scaling law in full, or the memory of model and device together.",
     rich_markup_mode=None,
 )
 app.add_typer(listing, name="list")
@@ -72,6 +74,14 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
     return emit(api.list_engines(), format, output, strict)
 
 
+@listing.command("scaling-laws")
+def list_scaling_laws(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
+    """Published scaling laws: what they give, over which range they were fitted, their stated error."""
+    from simcost import api
+
+    return emit(api.list_scaling_laws(), format, output, strict)
+
+
 @showing.command("model")
 def show_model(
     name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -91,6 +101,17 @@ def show_hardware(
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
+
+
+@showing.command("scaling-law")
+def show_scaling_law(
+    name: Annotated[str, typer.Argument(help="Name of a law, or a file.", autocompletion=o.scaling_laws)],
+    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """A published scaling law: formula, coefficients with their errors, ranges, what it counts, source."""
+    from simcost import api
+
+    return emit(api.show_scaling_law(name), format, output, strict)
 
 
 @showing.command("memory", epilog=o.KEYS)
@@ -227,6 +248,23 @@ def crossover(
 
         draw.crossover(result, Path(plot))
     return emit(result, format, output, strict)
+
+
+@app.command()
+def loss(
+    model: Annotated[str | None, typer.Option("--model", help=o.MODEL, autocompletion=o.model_names)] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", help="Training tokens: 1.4T, 300B, 1.4e12.")] = None,
+    training_flops: Annotated[str | None, typer.Option("--training-flops", help="A training compute instead of a model: 5.76e23.")] = None,
+    isl: Annotated[int, typer.Option("--isl", help="Tokens of a training sequence, where a law counts FLOPs of attention.")] = 4096,
+    range: Annotated[str, typer.Option("--range", help="fitted, or published: as far as the sources themselves used their laws.", autocompletion=o.starting(("fitted", "published")))] = "fitted",
+    set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+) -> int:  # fmt: skip
+    """Training loss and compute-optimal sizes by every published scaling law that reaches so far."""
+    from simcost import api, grammar
+
+    return emit(
+        api.loss(model, tokens, training_flops, isl, range, grammar.assignments(set or [])), format, output, strict
+    )
 
 
 @app.command()

@@ -13,11 +13,13 @@ import numpy as np
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.scaling_laws.counts import Counts, flops_per_token
-from simcost.scaling_laws.evaluate import Difference, difference, loss
+from simcost.scaling_laws.counts import Counts, dense, flops_per_token
+from simcost.scaling_laws.evaluate import Difference, difference, loss, speaks_for
 from simcost.scaling_laws.law import FITTED, Law
+from simcost.scaling_laws.ranges import span
 
 AT = ("tokens", "compute")
+_HALVINGS = 60  # of the logarithm of a size: what is left is rounding
 _SAMPLES = 33  # widths looked at before bisection: a loss at a fixed compute has one minimum, so at most two widths of equal loss
 
 
@@ -71,6 +73,31 @@ def equal_loss(
         answer, width=found[0] * multiple, widths=tuple(each * multiple for each in found), tokens=tries.tokens(found[0]),
         residual=tries.nats(found[0]), narrowest=narrowest, widest=widest,
     )  # fmt: skip
+
+
+def dense_params(law: Law, counts: Counts, tokens: float, extent: str = FITTED) -> tuple[float | None, tuple[str, ...]]:
+    """(parameters, as the law counts them, of a dense model that has the loss of a design at as many tokens; None outside of the law's range, and why).
+    Raises SpecError for a law that gives no loss."""
+    target = loss(law, counts, tokens, extent)
+    if np.isnan(target.nats):
+        return None, target.reasons
+    alone = speaks_for(law, dense(1.0))
+    bounds = alone.ranges.get(extent, alone.ranges[FITTED]).bounds["params"]
+    ends = [loss(law, dense(each), tokens, extent) for each in bounds]
+    if any(np.isnan(each.nats) for each in ends):
+        return None, tuple(dict.fromkeys(text for each in ends for text in each.reasons))
+    if not ends[1].nats <= target.nats <= ends[0].nats:
+        side = "above" if target.nats < ends[1].nats else "below"
+        return None, (f"the dense model would be {side} the range ({extent}: {span('params', bounds)} parameters)",)
+    low, high = (float(np.log(each)) for each in bounds)
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2.0
+        low, high = (
+            (middle, high)
+            if loss(law, dense(float(np.exp(middle))), tokens, extent).nats > target.nats
+            else (low, middle)
+        )
+    return float(np.exp((low + high) / 2.0)), ()
 
 
 class _Tries:

@@ -8,6 +8,7 @@ from dataclasses import field
 from simcost.frozen import frozen
 
 VERIFIED = "verified"
+ONE_PASS = "one"
 FITTED, PUBLISHED = "fitted", "published"
 EXTENTS = (FITTED, PUBLISHED)
 
@@ -74,6 +75,16 @@ class Law:
     def values(self) -> dict[str, float]:
         """Coefficients without their errors."""
         return {name: each.value for name, each in self.coefficients.items()}
+
+    @property
+    def dense_only(self) -> bool:
+        """Whether the law was fitted on dense models alone."""
+        return self.ranges[FITTED].bounds.get("experts") == (1.0, 1.0)
+
+    @property
+    def trains_once(self) -> bool:
+        """Whether the law's tokens are training tokens, each seen once; else those of a dataset that is passed many times."""
+        return self.definitions["passes"] == ONE_PASS
 
     @property
     def predicts_loss(self) -> bool:

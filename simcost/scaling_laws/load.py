@@ -78,7 +78,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Law:
     form = _one_of(table["form"], FORMS, where, "form")
     compute, without = _compute(table["compute"], where)
     law = Law(
-        name, str(table["title"]), form, certainty, source, _texts(table["definitions"], ("loss", "data", "tokens"), ("tokenizer",), where, "definitions"),
+        name, str(table["title"]), form, certainty, source, _texts(table["definitions"], ("loss", "data", "tokens", "passes"), ("tokenizer",), where, "definitions"),
         _params(table["params"], where), compute, without, _coefficients(form, table["coefficients"], where, "coefficients"), residual, said, ranges,
     )  # fmt: skip
     return law if "dense" not in table else replace(law, dense=_dense(law, table["dense"], where))

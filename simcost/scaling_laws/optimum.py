@@ -50,7 +50,7 @@ def optimum(law: Law, training_flops: Num, like: Counts | None = None, extent: s
         raise SpecError(f"{law.name}: gives no sizes: {law.definitions['loss']}")
     best = _least(law, num(training_flops), shape)
     found = inputs(law, best, num(training_flops) / flops_per_token(law, best))
-    inside, reasons = ranges.checked(law, found, extent)
+    inside, reasons = ranges.checked(law, found, extent, ("params", "tokens"))
     params, tokens, least = (
         where(inside, each, _NOTHING) for each in (found["params"], found["tokens"], value(law, found))
     )
@@ -77,7 +77,7 @@ def _stated(law: Law, flops: Num, shape: Counts, extent: str) -> Optimum:
     else:
         params = flops / (law.compute.flops_per_param * tokens)
     found = {**shape.variables, "params": params, "tokens": tokens, "training_flops": flops}
-    inside, reasons = ranges.checked(law, found, extent)
+    inside, reasons = ranges.checked(law, found, extent, ("params", "tokens"))
     nothing = where(inside, _NOTHING, _NOTHING)
     return Optimum(where(inside, params, _NOTHING), where(inside, tokens, _NOTHING), nothing, tuple(reasons))
 
