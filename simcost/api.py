@@ -275,7 +275,7 @@ def loss(
 ) -> Result:  # fmt: skip
     """What published scaling laws say of a model trained on `tokens` (1.4e12, or "1.4T"), or of `training_flops` alone. `range`: "fitted", or "published", as
     far as the sources themselves used their laws. `isl`: tokens of a training sequence, where a law counts FLOPs of attention."""
-    from simcost.scenarios import loss as scenario
+    from simcost.scenarios.scaling_laws import loss as scenario
 
     if (model is None) != (tokens is None) or (model is None) == (training_flops is None) or (set and model is None):
         raise SpecError("loss takes --model with --tokens, or --training-flops alone")
@@ -297,16 +297,16 @@ def _quantity(name: str, given: Any, dimension: str) -> float:
 
 def list_scaling_laws() -> Result:
     """Published scaling laws."""
-    from simcost.scenarios import scaling_laws
+    from simcost.scenarios.scaling_laws import show
 
-    return scaling_laws.listed()
+    return show.listed()
 
 
 def show_scaling_law(name: str) -> Result:
     """Coefficients, ranges, errors and source of a scaling law, by name or file."""
-    from simcost.scenarios import scaling_laws
+    from simcost.scenarios.scaling_laws import show
 
-    return scaling_laws.shown(name)
+    return show.shown(name)
 
 
 def keys(*groups: str) -> Result:

@@ -426,12 +426,8 @@ _LAWS = (
     ("paper", TEXT, "", "where a law was published"),
     ("params_range", TEXT, "", "parameters over which a law was fitted, as it counts them"),
     ("tokens_range", TEXT, "", "training tokens over which it was fitted"),
-    (
-        "residual",
-        NUMBER,
-        "",
-        "root mean square error of the loss that the source states [nats]; the held-out one where there is one",
-    ),
+    ("flops_range", TEXT, "", "training compute over which it was fitted"),
+    ("residual", NUMBER, "", "root mean square error of the loss that the source states [nats]; the held-out one where there is one"),
     ("law_params", "parameters", "", "parameters of the design as the law counts them"),
     ("counted_as", TEXT, "", "what the law counts as the size of a model"),
     ("loss", NUMBER, "", "loss that a law expects [nats per token of its own tokenizer]"),
@@ -445,27 +441,17 @@ _LAWS = (
     ("optimal_loss", NUMBER, "", "that loss [nats per token]"),
     ("tokens_over_optimal", NUMBER, "", "tokens of the design over `optimal_tokens`"),
     ("loss_over_optimal", NUMBER, "", "`loss` - `optimal_loss` [nats per token]"),
-    (
-        "dense_over_moe_flops",
-        NUMBER,
-        "",
-        "training compute of a dense model of equal loss over that of the design, both compute-optimal",
-    ),
+    ("dense_over_moe_flops", NUMBER, "", "training compute of a dense model of equal loss over that of the design, both compute-optimal"),
     ("dense_training_flops", "training_flops", "", "the former"),
     ("asked_for", TEXT, "", "what a law was asked for"),
     ("coefficient", TEXT, "", "a coefficient of the formula"),
     ("standard_error", NUMBER, "", "its standard error as the source states it"),
-    (
-        "holds",
-        TEXT,
-        "",
-        "`fitted`: where the law was fitted; `published`: as far as the source itself used it; `dense`: of its dense models",
-    ),
+    ("extent", TEXT, "", "`fitted`: where the law was fitted; `published`: as far as the source itself used it; `dense`: of its dense models"),
     ("variable", TEXT, "", "what a range bounds"),
     ("least", NUMBER, "", "from here on"),
     ("most", NUMBER, "", "up to here"),
     ("what_it_is", TEXT, "", "a term of the law in words"),
-)
+)  # fmt: skip
 
 SECTIONS = (
     _section("prefill, decode, explain", _STEP, "Sizes of memory are those of the fullest GPU."),

@@ -42,7 +42,7 @@ PLAUSIBLE = {
     "seconds": (1e-12, 1e4),
     "count": (1.0, 1e7),
     "fraction": (1e-6, 1.0),
-    "tokens": (1e3, 1e18),
+    "tokens": (1e3, 9e15),
     "training_flops": (1e6, 1e32),
 }
 _SYMBOLS = {

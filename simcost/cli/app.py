@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, validate
+from simcost.cli import calibrate, fast_parser, given_once, scaling_laws, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -31,6 +31,9 @@ app.add_typer(listing, name="list")
 app.add_typer(showing, name="show")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(validate.app, name="validate")
+app.command("loss")(scaling_laws.loss)
+listing.command("scaling-laws")(scaling_laws.listed)
+showing.command("scaling-law")(scaling_laws.shown)
 
 
 def _version(value: bool) -> None:
@@ -74,14 +77,6 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
     return emit(api.list_engines(), format, output, strict)
 
 
-@listing.command("scaling-laws")
-def list_scaling_laws(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
-    """Published scaling laws: what they give, over which range they were fitted, their stated error."""
-    from simcost import api
-
-    return emit(api.list_scaling_laws(), format, output, strict)
-
-
 @showing.command("model")
 def show_model(
     name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
@@ -101,17 +96,6 @@ def show_hardware(
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
-
-
-@showing.command("scaling-law")
-def show_scaling_law(
-    name: Annotated[str, typer.Argument(help="Name of a law, or a file.", autocompletion=o.scaling_laws)],
-    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
-) -> int:  # fmt: skip
-    """A published scaling law: formula, coefficients with their errors, ranges, what it counts, source."""
-    from simcost import api
-
-    return emit(api.show_scaling_law(name), format, output, strict)
 
 
 @showing.command("memory", epilog=o.KEYS)
@@ -248,23 +232,6 @@ def crossover(
 
         draw.crossover(result, Path(plot))
     return emit(result, format, output, strict)
-
-
-@app.command()
-def loss(
-    model: Annotated[str | None, typer.Option("--model", help=o.MODEL, autocompletion=o.model_names)] = None,
-    tokens: Annotated[str | None, typer.Option("--tokens", help="Training tokens: 1.4T, 300B, 1.4e12.")] = None,
-    training_flops: Annotated[str | None, typer.Option("--training-flops", help="A training compute instead of a model: 5.76e23.")] = None,
-    isl: Annotated[int, typer.Option("--isl", help="Tokens of a training sequence, where a law counts FLOPs of attention.")] = 4096,
-    range: Annotated[str, typer.Option("--range", help="fitted, or published: as far as the sources themselves used their laws.", autocompletion=o.starting(("fitted", "published")))] = "fitted",
-    set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
-) -> int:  # fmt: skip
-    """Training loss and compute-optimal sizes by every published scaling law that reaches so far."""
-    from simcost import api, grammar
-
-    return emit(
-        api.loss(model, tokens, training_flops, isl, range, grammar.assignments(set or [])), format, output, strict
-    )
 
 
 @app.command()

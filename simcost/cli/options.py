@@ -25,13 +25,6 @@ def hardware_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
-def scaling_laws(incomplete: str) -> list[str]:
-    """Names of scaling laws for shell completion."""
-    from simcost.scaling_laws.load import names
-
-    return [name for name in names() if name.startswith(incomplete)]
-
-
 def families(incomplete: str) -> list[str]:
     """Kernel classes for shell completion."""
     from simcost.calibration.family import families as found

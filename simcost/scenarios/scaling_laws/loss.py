@@ -13,11 +13,11 @@ import numpy as np
 
 from simcost.errors import SpecError
 from simcost.result import Result, Row, number
-from simcost.scaling_laws import evaluate, load, optimum, ranges
+from simcost.scaling_laws import equal, evaluate, load, optimum, ranges
 from simcost.scaling_laws.counts import Counts, flops_per_token, of, size
 from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import PUBLISHED, VERIFIED, Law
-from simcost.scenarios.scaling_laws import counted
+from simcost.scenarios.scaling_laws.show import counted
 from simcost.units import show
 
 _LOSS, _SIZES, _LEVERAGE = "loss", "compute-optimal", "against dense"
@@ -37,7 +37,7 @@ def of_model(model: str, tokens: float, sequence: float, extent: str, sets: Mapp
     query = Query(models.spelled(model), "", False, grammar.Overrides().merged(sets))
     spec = model_of(query)
     counts = of(spec, sequence)
-    found = _Found(extent)
+    found = _Found(extent, moe=not np.all(np.asarray(counts.experts) == 1.0))
     for law in load.every():
         found.design(law, counts, tokens)
     asked = {
@@ -64,8 +64,8 @@ def of_compute(training_flops: float, extent: str) -> Result:
 class _Found:
     """Rows of the laws that speak, and why the others do not."""
 
-    def __init__(self, extent: str) -> None:
-        self.extent = extent
+    def __init__(self, extent: str, moe: bool = False) -> None:
+        self.extent, self.moe = extent, moe
         self.rows: dict[str, list[Row]] = {_LOSS: [], _SIZES: [], _LEVERAGE: []}
         self.silent: list[Row] = []
         self.spoke: list[Law] = []
@@ -76,24 +76,30 @@ class _Found:
             self._leverage(law, counts, tokens)
             return
         said = None
-        if law.predicts_loss:
+        if law.predicts_loss and not law.trains_once:
+            self._refused(law, _LOSS, (f"its tokens are no training tokens: {law.definitions['tokens']}",))
+        elif law.predicts_loss:
             found = evaluate.loss(law, counts, tokens, self.extent)
             said = number(found.nats)
             if said is None:
                 self._refused(law, _LOSS, found.reasons)
             else:
-                self._loss(law, counts, found)
+                self._loss(law, counts, tokens, found)
         if law.compute is not None and (said is not None or law.certainty == VERIFIED):
             self.sizes(law, counts, float(tokens * flops_per_token(law, counts)), tokens, said)
 
-    def _loss(self, law: Law, counts: Counts, found: evaluate.Loss) -> None:
+    def _loss(self, law: Law, counts: Counts, tokens: float, found: evaluate.Loss) -> None:
         self.spoke.append(law)
-        self.rows[_LOSS].append(
-            {
-                "scaling_law": law.name, "loss": number(found.nats), "loss_low": number(found.low), "loss_high": number(found.high),
-                "law_params": number(size(law.params, counts)), "counted_as": counted(law),
-            }
-        )  # fmt: skip
+        row: Row = {
+            "scaling_law": law.name, "loss": number(found.nats), "loss_low": number(found.low), "loss_high": number(found.high),
+            "law_params": number(size(law.params, counts)),
+        }  # fmt: skip
+        if self.moe:
+            params, reasons = equal.dense_params(law, counts, tokens, self.extent)
+            row["dense_params"] = params
+            if params is None:
+                self._refused(law, "dense twin", reasons)
+        self.rows[_LOSS].append({**row, "counted_as": counted(law)})
 
     def sizes(
         self, law: Law, counts: Counts | None, flops: float, tokens: float | None, said: float | None = None
@@ -112,17 +118,19 @@ class _Found:
         in_flops = law.params.count == "flops"
         row: Row = {
             "scaling_law": law.name, "training_flops": number(flops), "optimal_params": None if in_flops else number(best.params),
-            "optimal_tokens": number(best.tokens), "optimal_loss": number(best.loss), "optimal_flops_per_token": number(best.params) if in_flops else None,
+            "optimal_tokens": number(best.tokens), "optimal_loss": number(best.loss),
         }  # fmt: skip
         if tokens is not None:
             row["tokens_over_optimal"] = number(tokens / best.tokens)
             row["loss_over_optimal"] = (
                 None if said is None or row["optimal_loss"] is None else said - row["optimal_loss"]
             )
+        if in_flops:
+            row["optimal_flops_per_token"] = number(best.params)
         self.rows[_SIZES].append({**row, "counted_as": counted(law)})
 
     def _leverage(self, law: Law, counts: Counts, tokens: float) -> None:
-        if np.all(np.asarray(counts.experts) == 1.0):
+        if not self.moe:
             return
         flops = float(tokens * flops_per_token(law, counts))
         ratio, reasons = optimum.leverage(law, flops, counts, self.extent)
@@ -148,22 +156,14 @@ class _Found:
         metrics = {"laws": len(load.names()), "laws_of_sizes": sizes} | (
             {"laws_of_loss": losses} if "model" in asked else {}
         )
-        said = [f"{losses} published laws give its loss"] if "model" in asked and losses else []
-        said += (
-            [f"{sizes} give compute-optimal sizes" if said else f"{sizes} published laws give compute-optimal sizes"]
-            if sizes
-            else []
-        )
-        spoke = (
-            f"{' and '.join(said)} within their {self.extent} ranges"
-            if said
-            else f"no published law reaches it ({self.extent} ranges)"
-        )
+        said = [f"{_laws(losses)} its loss"] if "model" in asked and losses else []
+        said += [f"{_laws(sizes)} compute-optimal sizes"] if sizes else []
+        spoke = " and ".join(said) or "no published law reaches it"
         names = dict.fromkeys(row["scaling_law"] for rows in self.rows.values() for row in rows)
         papers = tuple(
             f"{name}: {load.load(name).source['paper']}, {load.load(name).source['where']}" for name in names
         )
-        verdict = f"{what}: {spoke}"
+        verdict = f"{what}: {spoke} (range: {self.extent})"
         return Result("loss", asked, metrics, tables, (*notes, *self._warnings()), papers, verdict)
 
     def _warnings(self) -> list[str]:
@@ -187,3 +187,7 @@ class _Found:
         elif self.silent:
             found.append("laws are not extrapolated; --range published goes as far as their sources did")
         return found
+
+
+def _laws(number_of: int) -> str:
+    return f"{number_of} published law{'s give' if number_of > 1 else ' gives'}"

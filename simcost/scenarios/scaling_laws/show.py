@@ -43,7 +43,7 @@ def shown(name: str) -> Result:
     tables = {"coefficients": _coefficients(law), "ranges": _ranges(law), "what it says": what}
     if law.dense is not None:
         tables["coefficients of dense models"] = _coefficients(law.dense)
-        tables["ranges"] += [{**row, "holds": f"dense, {row['holds']}"} for row in _ranges(law.dense)]
+        tables["ranges"] += [{**row, "extent": f"dense, {row['extent']}"} for row in _ranges(law.dense)]
     notes = () if law.certainty == VERIFIED else (f"gives no number: {ranges.unverified(law)}",)
     metrics = {} if law.residual is None else {"residual": law.residual}
     return Result(
@@ -92,7 +92,7 @@ def _ranges(law: Law) -> list[Row]:
 def _bounds(law: Law, holds: str, limits: Range) -> list[Row]:
     return [
         {
-            "holds": holds, "variable": ranges.VARIABLES[name], "stated": ranges.span(name, bounds, law.params.count == "flops"), "least": bounds[0],
+            "extent": holds, "variable": ranges.VARIABLES[name], "stated": ranges.span(name, bounds, law.params.count == "flops"), "least": bounds[0],
             "most": bounds[1], "source": limits.source,
         }
         for name, bounds in limits.bounds.items()
