@@ -17,10 +17,11 @@ from simcost.scaling_laws.counts import Counts, dense, flops_per_token
 from simcost.scaling_laws.evaluate import Difference, difference, loss, speaks_for
 from simcost.scaling_laws.law import FITTED, Law
 from simcost.scaling_laws.ranges import span
+from simcost.scaling_laws.whole import last_of, lowest, multiples, samples, where_it_holds
 
 AT = ("tokens", "compute")
 _HALVINGS = 60  # of the logarithm of a size: what is left is rounding
-_SAMPLES = 33  # widths looked at before bisection: a loss at a fixed compute has one minimum, so at most two widths of equal loss
+_SAME = 1e-9  # nats: what is left of a difference of nothing after rounding
 
 
 @frozen
@@ -51,20 +52,19 @@ def equal_loss(
     law's range the answer is None with the reason. Raises SpecError for a law that gives no loss, and at equal compute for one without compute."""
     if at not in AT:
         raise SpecError(f"equal loss is at equal {' or '.join(AT)}, not {at!r}")
-    first, last = int(np.ceil(widths[0] / multiple)), int(np.floor(widths[1] / multiple))
-    if first < 1 or last < first:
-        raise SpecError(f"no multiple of {multiple:g} lies between the widths {widths[0]:g} and {widths[1]:g}")
+    first, last = multiples(widths, multiple)
     target = loss(law, given, tokens, extent)
     nats, low, high = (None if np.isnan(each) else float(each) for each in (target.nats, target.low, target.high))
     answer = Equal(None, (), nats, low, high, reasons=target.reasons)
     if nats is None:
         return answer
     tries = _Tries(law, given, to, tokens, multiple, at == "compute", extent)
-    picked = sorted({round(float(each)) for each in np.geomspace(first, last, _SAMPLES)})
-    speaking = [each for each in picked if tries.speaks(each)]
+    picked = samples(first, last)
+    speaking = where_it_holds(tries.speaks, picked)
     if not speaking:
         return replace(answer, reasons=tries.silent(picked))
-    speaking = tries.widened(speaking, picked)
+    if tries.compute:  # two widths of equal loss may lie between two samples: the least loss lies between them
+        speaking = sorted({*speaking, lowest(tries.nats, speaking)})
     found = tries.crossings(speaking)
     if not found:
         return replace(answer, reasons=(tries.apart(speaking),))
@@ -152,17 +152,9 @@ class _Tries:
             )
         )
 
-    def widened(self, speaking: list[int], picked: list[int]) -> list[int]:
-        """With the outermost widths of which the law speaks: between a sample that it knows and the next that it does not."""
-        before = [each for each in picked if each < speaking[0]]
-        after = [each for each in picked if each > speaking[-1]]
-        first = _last(self.speaks, speaking[0], before[-1]) if before else speaking[0]
-        last = _last(self.speaks, speaking[-1], after[0]) if after else speaking[-1]
-        return sorted({first, *speaking, last})
-
     def above(self, index: int) -> bool:
         """Whether its loss is above the given one's."""
-        return self.nats(index) > 0.0
+        return self.nats(index) > _SAME
 
     def below(self, index: int) -> bool:
         """Whether it is not."""
@@ -170,37 +162,26 @@ class _Tries:
 
     def crossings(self, speaking: list[int]) -> list[int]:
         """Of every change of sign the nearer of the two widths, the narrower of two that are as near."""
-        found = {each for each in speaking if self.nats(each) == 0.0}
+        found = {each for each in speaking if abs(self.nats(each)) <= _SAME}
         for one, other in pairwise(speaking):
             if self.above(one) != self.above(other):
-                edge = _last(self.above if self.above(one) else self.below, one, other)
+                edge = last_of(self.above if self.above(one) else self.below, one, other)
                 found.add(min((edge, edge + 1), key=lambda index: abs(self.nats(index))))
         return sorted(found)
 
     def apart(self, speaking: list[int]) -> str:
         """Why there is no width of equal loss."""
-        ends = " and ".join(
-            f"{self.nats(each):+.4f} nats at width {each * self.multiple:g}" for each in (speaking[0], speaking[-1])
-        )
-        return f"no width of which the law speaks has equal loss: {ends}"
+        least = min(speaking, key=self.nats)
+        shown = sorted({speaking[0], least, speaking[-1]})
+        said = ", ".join(f"{self.nats(each):+.4f} nats at width {each * self.multiple:g}" for each in shown)
+        return f"no width of which the law speaks has equal loss: {said}"
 
     def ends(self, speaking: list[int], found: int) -> tuple[float | None, float | None]:
         """The narrowest and the widest around `found` whose loss the law cannot tell from the given one's."""
         if np.isnan(self.at(found).high) or self.told(found):
-            return None, None
+            return None, None  # no error is stated, or the multiples are coarser than what the law tells apart
         below = [each for each in speaking if each < found and self.told(each)]
         above = [each for each in speaking if each > found and self.told(each)]
-        narrowest = _last(self.untold, found, below[-1]) * self.multiple if below else None
-        widest = _last(self.untold, found, above[0]) * self.multiple if above else None
+        narrowest = last_of(self.untold, found, below[-1]) * self.multiple if below else None
+        widest = last_of(self.untold, found, above[0]) * self.multiple if above else None
         return narrowest, widest
-
-
-def _last(holds: Callable[[int], bool], inside: int, outside: int) -> int:
-    """The whole number nearest to `outside` at which something holds, which holds at `inside` and changes once on the way."""
-    while abs(outside - inside) > 1:
-        middle = (inside + outside) // 2
-        if holds(middle):
-            inside = middle
-        else:
-            outside = middle
-    return inside

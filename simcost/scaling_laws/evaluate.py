@@ -12,13 +12,14 @@ import numpy as np
 
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
-from simcost.num import Z90, Num, every, num, plain, sqrt, where
+from simcost.num import Z90, Num, every, maximum, num, plain, sqrt, where
 from simcost.scaling_laws import ranges
 from simcost.scaling_laws.counts import Counts, flops_per_token, size
 from simcost.scaling_laws.forms import FORMS, Inputs
 from simcost.scaling_laws.law import EXTENTS, FITTED, Law
 
 _NOTHING = float("nan")
+_LEAST = 1e-300
 
 
 @frozen
@@ -66,7 +67,7 @@ def loss(law: Law, counts: Counts, tokens: Num, extent: str = FITTED) -> Loss:
     point = _Point(law, counts, tokens, extent)
     nats = where(point.inside, point.nats, _NOTHING)
     half = Z90 * sqrt(_squares(point.slopes) + (point.law.residual or 0.0) ** 2)
-    half = where(half > 0.0, half, _NOTHING)
+    half = where(point.law.states_error, half, _NOTHING)
     return Loss(nats, nats - half, nats + half, point.reasons)
 
 
@@ -80,10 +81,10 @@ def difference(law: Law, first: tuple[Counts, Num], second: tuple[Counts, Num], 
     else:
         shared = _squares(one.slopes) + _squares(other.slopes)
     sigma = sqrt(shared + (one.law.residual or 0.0) ** 2 + (other.law.residual or 0.0) ** 2)
-    sigma = where(sigma > 0.0, sigma, _NOTHING)
-    return Difference(
-        nats, nats - Z90 * sigma, nats + Z90 * sigma, _below(nats / sigma), (*one.reasons, *other.reasons)
-    )
+    sigma = where(one.law.states_error and other.law.states_error, sigma, _NOTHING)
+    # Of a design and itself both are zero: a coin's toss.
+    sigmas = nats / maximum(sigma, _LEAST)
+    return Difference(nats, nats - Z90 * sigma, nats + Z90 * sigma, _below(sigmas), (*one.reasons, *other.reasons))
 
 
 def check_extent(extent: str) -> None:

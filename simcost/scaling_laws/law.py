@@ -77,6 +77,11 @@ class Law:
         return {name: each.value for name, each in self.coefficients.items()}
 
     @property
+    def states_error(self) -> bool:
+        """Whether the source states an error from which an interval can be made."""
+        return self.residual is not None or any(each.error for each in self.coefficients.values())
+
+    @property
     def dense_only(self) -> bool:
         """Whether the law was fitted on dense models alone."""
         return self.ranges[FITTED].bounds.get("experts") == (1.0, 1.0)

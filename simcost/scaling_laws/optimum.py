@@ -15,9 +15,10 @@ from simcost.frozen import frozen
 from simcost.num import Num, num, plain, where
 from simcost.scaling_laws import ranges
 from simcost.scaling_laws.counts import Counts, dense, flops_per_token, size
-from simcost.scaling_laws.evaluate import check_extent, inputs, speaks_for, value
+from simcost.scaling_laws.evaluate import Loss, check_extent, inputs, loss, speaks_for, value
 from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import FITTED, Law
+from simcost.scaling_laws.whole import lowest, multiples, samples, where_it_holds
 
 _NOTHING = float("nan")
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
@@ -55,6 +56,50 @@ def optimum(law: Law, training_flops: Num, like: Counts | None = None, extent: s
         where(inside, each, _NOTHING) for each in (found["params"], found["tokens"], value(law, found))
     )
     return Optimum(params, tokens, least, tuple(reasons))
+
+
+@frozen
+class Width:
+    """`width` of least loss, a multiple of what was asked for; None where the law does not speak (`reasons`), or the least lies at an end of the widths or
+    of the range. `tokens` that the compute buys it; `loss`, `low`, `high` [nats per token; NaN: the source states no error]."""
+
+    width: float | None
+    tokens: float | None = None
+    loss: float | None = None
+    low: float | None = None
+    high: float | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def optimal_width(
+    law: Law, to: Callable[[float], Counts], training_flops: float, widths: tuple[float, float], multiple: float = 1.0, extent: str = FITTED
+) -> Width:  # fmt: skip
+    """The width at which `to(width)` has the least loss that a compute buys [FLOP]. Parameters must grow with the width. Raises SpecError for a law that
+    gives no loss, and for one without compute."""
+    first, last = multiples(widths, multiple)
+    known: dict[int, Loss] = {}
+
+    def tokens(index: int) -> float:
+        return float(training_flops / flops_per_token(law, to(index * multiple)))
+
+    def at(index: int) -> Loss:
+        if index not in known:
+            known[index] = loss(law, to(index * multiple), tokens(index), extent)
+        return known[index]
+
+    picked = samples(first, last)
+    speaking = where_it_holds(lambda index: not np.isnan(at(index).nats), picked)
+    if not speaking:
+        ends = ((each, text) for each in (first, last) for text in at(each).reasons)
+        return Width(None, reasons=tuple(dict.fromkeys(f"at width {each * multiple:g}: {text}" for each, text in ends)))
+    best = lowest(lambda index: float(at(index).nats), speaking)
+    if best in (speaking[0], speaking[-1]):
+        return Width(
+            None,
+            reasons=(f"the least loss lies at the end of the widths or of the range, at width {best * multiple:g}",),
+        )
+    found = at(best)
+    return Width(best * multiple, tokens(best), float(found.nats), float(found.low), float(found.high))
 
 
 def leverage(law: Law, training_flops: Num, counts: Counts, extent: str = FITTED) -> tuple[Num, tuple[str, ...]]:

@@ -99,6 +99,12 @@ def test_a_compute_alone(capsys):
     ] == pytest.approx(1e20, rel=2e-3)
 
 
+def test_every_law_is_heard_or_has_a_reason(capsys):
+    every = {row["scaling_law"] for row in simcost.list_scaling_laws().rows}
+    for words in (["--training-flops", "1e20"], ["--model", "mixtral-8x7b", "--tokens", "1T"]):
+        assert {row["scaling_law"] for row in answer(["loss", *words], capsys)["rows"]} == every
+
+
 def test_changed_models_are_asked(capsys):
     plain, wide = (
         answer(["loss", "--model", "llama-3.2-1b", "--tokens", "1e11", *more], capsys)["rows"][0]["loss"] for more in ([], ["--set", "model.intermediate_size=16384"])

@@ -15,7 +15,6 @@ from simcost.errors import SpecError
 from simcost.result import Result, Row, number
 from simcost.scaling_laws import equal, evaluate, load, optimum, ranges
 from simcost.scaling_laws.counts import Counts, flops_per_token, of, size
-from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import PUBLISHED, VERIFIED, Law
 from simcost.scenarios.scaling_laws.show import counted
 from simcost.units import show
@@ -85,7 +84,7 @@ class _Found:
                 self._refused(law, _LOSS, found.reasons)
             else:
                 self._loss(law, counts, tokens, found)
-        if law.compute is not None and (said is not None or law.certainty == VERIFIED):
+        if law.compute is not None:
             self.sizes(law, counts, float(tokens * flops_per_token(law, counts)), tokens, said)
 
     def _loss(self, law: Law, counts: Counts, tokens: float, found: evaluate.Loss) -> None:
@@ -105,11 +104,10 @@ class _Found:
         self, law: Law, counts: Counts | None, flops: float, tokens: float | None, said: float | None = None
     ) -> None:
         """Compute-optimal sizes by a law, for designs like `counts` (None: dense)."""
-        if law.form == "leverage" or (law.form != "allocation" and "tokens" not in FORMS[law.form].inputs):
-            return
-        if law.certainty != VERIFIED or law.compute is None:
+        why = _without_sizes(law)
+        if why:
             if counts is None:
-                self._refused(law, _SIZES, (ranges.unverified(law) if law.certainty != VERIFIED else law.no_compute,))
+                self._refused(law, _SIZES, (why,))
             return
         best = optimum.optimum(law, flops, counts, self.extent)
         if number(best.params) is None:
@@ -187,6 +185,15 @@ class _Found:
         elif self.silent:
             found.append("laws are not extrapolated; --range published goes as far as their sources did")
         return found
+
+
+def _without_sizes(law: Law) -> str:
+    """Why a law states no compute-optimal sizes, whatever the compute; "" for one that does."""
+    if law.certainty != VERIFIED:
+        return ranges.unverified(law)
+    if law.compute is None:
+        return law.no_compute
+    return "gives the compute of a dense model over that of a MoE alone" if law.form == "leverage" else ""
 
 
 def _laws(number_of: int) -> str:

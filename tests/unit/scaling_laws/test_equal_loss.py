@@ -7,7 +7,7 @@ import pytest
 
 from simcost.errors import SpecError
 from simcost.model import load as models
-from simcost.scaling_laws import counts, equal, evaluate, load
+from simcost.scaling_laws import counts, equal, evaluate, load, optimum
 from simcost.scaling_laws.counts import Counts
 from simcost.scaling_laws.equal import equal_loss
 
@@ -34,6 +34,36 @@ def test_the_same_design_comes_back(law, width):
     assert (found.width, found.residual, found.widths) == (width, 0.0, (width,))
     assert found.loss == evaluate.loss(law, dense(width), 20e9).nats
     assert found.reasons == ()
+    # Coefficients alone tell every other width apart; without any error there is nothing to say.
+    assert (found.narrowest, found.widest) == ((width, width) if law is REFIT else (None, None))
+
+
+def test_equal_compute_at_the_optimum_is_the_design_itself():
+    best = optimum.optimal_width(REFIT, dense, 1e21, (64, 16384), multiple=64)
+    closed = optimum.optimum(REFIT, 1e21)
+    assert dense(best.width - 64).total < closed.params < dense(best.width + 64).total
+    assert best.loss == pytest.approx(closed.loss, abs=1e-4)
+    assert best.low < best.loss < best.high
+    found = equal_loss(REFIT, dense(best.width), dense, best.tokens, (64, 16384), multiple=64, at="compute")
+    assert best.width in found.widths
+    # A design beside the optimum has a twin on the other side, however near.
+    near = equal_loss(
+        REFIT,
+        dense(best.width + 8),
+        dense,
+        1e21 / counts.flops_per_token(REFIT, dense(best.width + 8)),
+        (64, 16384),
+        multiple=1,
+        at="compute",
+    )
+    assert best.width + 8 in near.widths
+
+
+def test_a_compute_whose_best_width_is_not_asked_for():
+    assert "end of the widths" in optimum.optimal_width(REFIT, dense, 1e21, (1500, 2500)).reasons[0]
+    silent = optimum.optimal_width(REFIT, dense, 1e26, (1024, 2048), multiple=64)
+    assert silent.width is None
+    assert "tokens" in silent.reasons[0]
 
 
 def test_the_answer_is_the_nearest_multiple():
