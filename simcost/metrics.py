@@ -427,7 +427,7 @@ _LAWS = (
     ("params_range", TEXT, "", "parameters over which a law was fitted, as it counts them"),
     ("tokens_range", TEXT, "", "training tokens over which it was fitted"),
     ("flops_range", TEXT, "", "training compute over which it was fitted"),
-    ("residual", NUMBER, "", "root mean square error of the loss that the source states [nats]; the held-out one where there is one"),
+    ("residual", NUMBER, "", "root mean square error of the loss that the source states [nats]; the larger of fit and held-out runs"),
     ("law_params", "parameters", "", "parameters of the design as the law counts them"),
     ("counted_as", TEXT, "", "what the law counts as the size of a model"),
     ("loss", NUMBER, "", "loss that a law expects [nats per token of its own tokenizer]"),

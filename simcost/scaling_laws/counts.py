@@ -41,12 +41,12 @@ class Counts:
 
     @property
     def variables(self) -> dict[str, Num]:
-        """What laws read of the experts. Granularity: experts of a token, shared ones included (arXiv 2402.07871, where an FFN's width is that of G
+        """What laws read beside their own size. Granularity: experts of a token, shared ones included (arXiv 2402.07871, where an FFN's width is that of G
         experts); expansion: all experts over those; sparsity: 1 - routed experts of a token / routed experts (arXiv 2501.12370); activation: expert
         width of a token over all (arXiv 2507.17702)."""
         used, held = self.active_experts + self.shared_experts, self.experts + self.shared_experts
         return {
-            "experts": self.experts, "active_experts": self.active_experts, "shared_experts": self.shared_experts, "granularity": used,
+            "total_params": self.total, "experts": self.experts, "active_experts": self.active_experts, "shared_experts": self.shared_experts, "granularity": used,
             "expansion": held / used, "sparsity": 1.0 - self.active_experts / self.experts, "activation": used / held,
             "width_granularity": self.width_granularity,
         }  # fmt: skip

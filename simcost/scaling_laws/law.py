@@ -54,7 +54,7 @@ class Compute:
 @frozen
 class Law:
     """`form`: a key of `forms.FORMS`. `compute`: None where the law has no tokens to trade for parameters, for the reason `no_compute`. `residual`: RMS
-    error of the loss that the source states, the held-out one where there is one [nats]. `dense`: the same source's law of dense models."""
+    error of the loss that the source states, the larger of fit and held-out runs [nats]. `dense`: the same source's law of dense models."""
 
     name: str
     title: str

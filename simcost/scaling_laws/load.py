@@ -195,4 +195,4 @@ def _error(table: Any, where: str) -> tuple[float | None, str]:
         return None, _texts(table, ("none",), (), where, "error")["none"]
     _keys(table, ("source",), ("fit", "held_out"), where, "error.")
     stated = [_positive(table[key], where, f"error.{key}") for key in ("held_out", "fit") if key in table]
-    return (stated[0] if stated else None), str(table["source"])
+    return max(stated, default=None), str(table["source"])

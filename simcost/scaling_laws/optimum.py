@@ -21,6 +21,7 @@ from simcost.scaling_laws.law import FITTED, Law
 from simcost.scaling_laws.whole import lowest, multiples, samples, where_it_holds
 
 _NOTHING = float("nan")
+_SOLVED = ("params", "total_params", "tokens")
 _GOLDEN = (5.0**0.5 - 1.0) / 2.0
 _SIZES = (2.0, 18.0)  # log10 of the parameters among which the least loss is looked for
 _STEPS = 90  # the interval shrinks to 1e-18 of itself: what is left is rounding
@@ -51,7 +52,7 @@ def optimum(law: Law, training_flops: Num, like: Counts | None = None, extent: s
         raise SpecError(f"{law.name}: gives no sizes: {law.definitions['loss']}")
     best = _least(law, num(training_flops), shape)
     found = inputs(law, best, num(training_flops) / flops_per_token(law, best))
-    inside, reasons = ranges.checked(law, found, extent, ("params", "tokens"))
+    inside, reasons = ranges.checked(law, found, extent, _SOLVED)
     params, tokens, least = (
         where(inside, each, _NOTHING) for each in (found["params"], found["tokens"], value(law, found))
     )
@@ -122,7 +123,7 @@ def _stated(law: Law, flops: Num, shape: Counts, extent: str) -> Optimum:
     else:
         params = flops / (law.compute.flops_per_param * tokens)
     found = {**shape.variables, "params": params, "tokens": tokens, "training_flops": flops}
-    inside, reasons = ranges.checked(law, found, extent, ("params", "tokens"))
+    inside, reasons = ranges.checked(law, found, extent, _SOLVED)
     nothing = where(inside, _NOTHING, _NOTHING)
     return Optimum(where(inside, params, _NOTHING), where(inside, tokens, _NOTHING), nothing, tuple(reasons))
 

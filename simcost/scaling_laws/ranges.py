@@ -11,7 +11,7 @@ from simcost.num import Array, Mask, Num, every
 from simcost.scaling_laws.law import FITTED, VERIFIED, Law
 
 VARIABLES = {
-    "params": "parameters", "tokens": "tokens", "training_flops": "training compute", "experts": "routed experts",
+    "params": "parameters", "total_params": "parameters in all", "tokens": "tokens", "training_flops": "training compute", "experts": "routed experts",
     "active_experts": "routed experts of a token", "shared_experts": "shared experts in the width of a routed one",
     "granularity": "experts of a token, shared ones included", "expansion": "experts over those of a token", "sparsity": "share of experts that a token leaves out",
     "activation": "share of expert width that a token uses", "width_granularity": "2 hidden_size / width of an expert",
@@ -25,7 +25,7 @@ def shown(name: str, value: float, flops: bool = False) -> str:
         return units.show(value, "training_flops")
     if name == "params" and flops:
         return units.show(value, "flops")
-    return units.show(value, "tokens") if name in ("params", "tokens") else f"{value:,.4g}"
+    return units.show(value, "tokens") if name in ("params", "total_params", "tokens") else f"{value:,.4g}"
 
 
 def span(name: str, bounds: tuple[float, float], flops: bool = False) -> str:

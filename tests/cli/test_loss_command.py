@@ -93,6 +93,7 @@ def test_a_compute_alone(capsys):
         "kaplan-2020-compute",
         "krajewski-2024",
         "llama-3-2024",
+        "ludziejewski-2025",
     }
     assert best["deepseek-llm-2024"]["optimal_flops_per_token"] * best["deepseek-llm-2024"][
         "optimal_tokens"

@@ -122,6 +122,50 @@ def test_routed_experts_against_dense_width():
     assert (found.low, found.high, found.narrowest, found.widest) == (None, None, None, None)
 
 
+JOINT = load.load("ludziejewski-2025")
+
+
+@pytest.mark.parametrize("width", [640, 1024, 2048])
+def test_the_joint_law_gives_the_same_dense_design_back(width):
+    found = equal_loss(JOINT, dense(width), dense, 20e9, (64, 16384), multiple=64)
+    assert (found.width, found.residual) == (width, 0.0)
+    assert found.narrowest <= width <= found.widest
+
+
+@pytest.mark.parametrize("experts", [2, 4, 8])
+def test_a_swap_of_dense_ffn_for_experts(experts):
+    """Eight layers of Llama-3.2-1B against 16 of half their width with experts: as `--iso loss` joins model and law."""
+
+    def mixture(width: float) -> Counts:
+        changes = {
+            "hidden_size": 1024, "num_hidden_layers": 16, "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": int(width),
+            "num_local_experts": experts, "num_experts_per_tok": 1,
+        }  # fmt: skip
+        return counts.of(models.load("mixtral-8x7b", changes), 4096)
+
+    given = counts.of(models.load("llama-3.2-1b", {"num_hidden_layers": 8}), 4096)
+    found = equal_loss(JOINT, given, mixture, 40e9, (256, 65536), multiple=64)
+    assert found.width is not None, found.reasons
+    assert found.width % 64 == 0
+    assert abs(found.residual) < 0.002
+    # At as many tokens, fewer parameters a token and more in all.
+    assert mixture(found.width).active < given.active < mixture(found.width).total
+    assert found.narrowest <= found.width <= found.widest
+    twin, _ = equal.dense_params(JOINT, mixture(found.width), 40e9)
+    assert twin == pytest.approx(given.total, rel=0.02)
+
+
+def test_more_experts_need_less_width():
+    given = counts.dense(1e9)
+    widths = [
+        equal_loss(
+            JOINT, given, lambda width, e=e: moe(width, e, 1.0, 1024.0, 16.0), 40e9, (256, 65536), multiple=8
+        ).width
+        for e in (2.0, 4.0, 8.0)
+    ]
+    assert widths == sorted(widths, reverse=True)
+
+
 def test_out_of_range_there_is_no_width_but_a_reason():
     far = equal_loss(REFIT, dense(20000), dense, 20e9, (64, 16384))
     assert (far.width, far.loss) == (None, None)

@@ -22,7 +22,7 @@ def test_every_law_has_source_range_and_error():
         assert re.match(r"arXiv \d{4}\.\d{5}$", law.source["paper"]), law.name
         assert law.ranges[FITTED].bounds
         assert law.error_source
-        assert law.certainty == VERIFIED or law.name in ("abnar-2025", "ludziejewski-2025")
+        assert law.certainty == VERIFIED or law.name == "abnar-2025"
 
 
 def read(tmp_path: Path, old: str, new: str):
