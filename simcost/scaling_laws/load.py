@@ -50,18 +50,22 @@ def every() -> list[Law]:
     return [load(name) for name in names()]
 
 
-@cache
 def load(name: str) -> Law:
     """A law by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = home() / f"{name.lower()}.toml"
-    if not path.is_file():
-        path = Path(name)
+    if path.is_file():
+        return _shipped(path)
+    path = Path(name)
     if not path.is_file():
         raise SpecError(
             f"unknown scaling law '{name}' (neither a name of 'simcost list scaling-laws' nor a file){nearest(name, names())}"
         )
-    where = path.name if path.parent == home() else str(path)
-    return read(toml_table(path), path.stem, where)
+    return read(toml_table(path), path.stem, str(path))
+
+
+@cache
+def _shipped(path: Path) -> Law:
+    return read(toml_table(path), path.stem, path.name)
 
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Law:
