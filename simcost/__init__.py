@@ -18,11 +18,14 @@ __all__ = [
     "list_engines",
     "list_hardware",
     "list_models",
+    "list_scaling_laws",
+    "loss",
     "plans",
     "prefill",
     "show_hardware",
     "show_memory",
     "show_model",
+    "show_scaling_law",
 ]
 
 if TYPE_CHECKING:
@@ -35,11 +38,14 @@ if TYPE_CHECKING:
         list_engines,
         list_hardware,
         list_models,
+        list_scaling_laws,
+        loss,
         plans,
         prefill,
         show_hardware,
         show_memory,
         show_model,
+        show_scaling_law,
     )
 
 

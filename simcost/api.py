@@ -280,6 +280,46 @@ def show_memory(
     return memory.result(_decode(model, hw, batch, context, sets, None, None))
 
 
+def loss(
+    model: str | None = None, tokens: float | str | None = None, training_flops: float | str | None = None, isl: int = _LENGTH, range: str = "fitted",
+    set: Sets | None = None,
+) -> Result:  # fmt: skip
+    """What published scaling laws say of a model trained on `tokens` (1.4e12, or "1.4T"), or of `training_flops` alone. `range`: "fitted", or "published", as
+    far as the sources themselves used their laws. `isl`: tokens of a training sequence, where a law counts FLOPs of attention."""
+    from simcost.scenarios.scaling_laws import loss as scenario
+
+    if (model is None) != (tokens is None) or (model is None) == (training_flops is None) or (set and model is None):
+        raise SpecError("loss takes --model with --tokens, or --training-flops alone")
+    if model is None:
+        return scenario.of_compute(_quantity("--training-flops", training_flops, "training_flops"), range)
+    length = settings.count("--isl", isl)
+    return scenario.of_model(model, _quantity("--tokens", tokens, "tokens"), length, range, _sets(set))
+
+
+def _quantity(name: str, given: Any, dimension: str) -> float:
+    """An SI number from "1.4T" or a plain one. Raises SpecError outside of what can be meant."""
+    from simcost import units
+
+    value, (low, high) = units.parse(str(given), dimension, name), units.PLAUSIBLE[dimension]
+    if not low <= value <= high:
+        raise SpecError(f"{name} = {given} is outside {units.show(low, dimension)} to {units.show(high, dimension)}")
+    return value
+
+
+def list_scaling_laws() -> Result:
+    """Published scaling laws."""
+    from simcost.scenarios.scaling_laws import show
+
+    return show.listed()
+
+
+def show_scaling_law(name: str) -> Result:
+    """Coefficients, ranges, errors and source of a scaling law, by name or file."""
+    from simcost.scenarios.scaling_laws import show
+
+    return show.shown(name)
+
+
 def keys(*groups: str) -> Result:
     """What may be set: of "model", "plan", "phase", "engine" or "hw", or of all."""
     from simcost.scenarios import keys as scenario

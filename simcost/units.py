@@ -28,6 +28,8 @@ _UNITS: dict[str, dict[str, float]] = {
     "usd_per_hour": {"USD/h": 1.0},
     "fraction": {"": 1.0, "%": 0.01},
     "count": {"": 1.0},
+    "tokens": {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12},
+    "training_flops": {"": 1.0} | _scaled("FLOP"),
 }
 # Wider than any device of the next decades: what lies outside is a slip of the unit.
 PLAUSIBLE = {
@@ -40,10 +42,13 @@ PLAUSIBLE = {
     "seconds": (1e-12, 1e4),
     "count": (1.0, 1e7),
     "fraction": (1e-6, 1.0),
+    "tokens": (1e3, 9e15),
+    "training_flops": (1e6, 1e32),
 }
 _SYMBOLS = {
     "bytes": "B", "memory": "B", "bytes_per_s": "B/s", "flops": "FLOP", "flops_per_s": "FLOP/s", "hertz": "Hz", "watts": "W", "seconds": "s", "rate": "1/s",
     "usd": "USD", "usd_per_hour": "USD/h", "joules": "J", "fraction": "fraction", "count": "count", "parameters": "count",
+    "tokens": "count", "training_flops": "FLOP",
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
@@ -126,6 +131,13 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
         return f"{value:,.0f}"
     if dimension == "parameters":
         return f"{value / 1e9:,.2f} B" if value >= 1e9 else f"{value / 1e6:,.2f} M"
+    if dimension == "tokens":
+        for scale, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M")):
+            if abs(value) >= scale:
+                return f"{value / scale:,.{digits}g} {letter}"
+        return f"{value:,.{digits}g}"
+    if dimension == "training_flops":
+        return f"{value:.2e} FLOP".replace("e+", "e")
     if dimension == "fraction":
         return f"{value * 100:.1f} %"
     if dimension == "usd":

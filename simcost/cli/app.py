@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, validate
+from simcost.cli import calibrate, fast_parser, given_once, scaling_laws, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -19,16 +19,21 @@ app = typer.Typer(
     name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-listing = typer.Typer(no_args_is_help=True, help="List what ships: models, hardware, engines.", rich_markup_mode=None)
+listing = typer.Typer(
+    no_args_is_help=True, help="List what ships: models, hardware, engines, scaling laws.", rich_markup_mode=None
+)
 showing = typer.Typer(
     no_args_is_help=True,
-    help="Show one model or device in full, or the memory of both together.",
+    help="Show one model, device or scaling law in full, or the memory of model and device together.",
     rich_markup_mode=None,
 )
 app.add_typer(listing, name="list")
 app.add_typer(showing, name="show")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(validate.app, name="validate")
+app.command("loss")(scaling_laws.loss)
+listing.command("scaling-laws")(scaling_laws.listed)
+showing.command("scaling-law")(scaling_laws.shown)
 
 
 def _version(value: bool) -> None:

@@ -21,6 +21,9 @@ _HIDDEN = {
     "dimensions": ("undo",),
     "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
     "facts": ("value",),
+    "coefficients": ("value",),
+    "ranges": ("least", "most"),
+    "coefficients of dense models": ("value",),
     "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
 }
 _JUDGED = (
@@ -51,6 +54,9 @@ _FIRST = {
     **dict.fromkeys(ROOTS, ("key", "meaning", "takes", "default", "needs", "aliases")),
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
+    "compute-optimal": (
+        "scaling_law", "optimal_params", "optimal_tokens", "tokens_over_optimal", "loss_over_optimal", "optimal_loss", "training_flops",
+    ),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
@@ -65,6 +71,7 @@ _WITHOUT_METRICS = (
     "list models",
     "list hardware",
     "list engines",
+    "list scaling-laws",
     "explain",
 )  # tables say it
 _MOST = 60
@@ -153,7 +160,17 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     names = [n for n in _ordered(name, shown) if n not in same]
     if (
         not heading
-        and name not in ("links", "memory", "routing", "findings", "against shipped tables", "what to do")
+        and name
+        not in (
+            "links",
+            "memory",
+            "routing",
+            "findings",
+            "against shipped tables",
+            "what to do",
+            "loss",
+            "compute-optimal",
+        )
         and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
     ):
         return Group(*_turned(name, shown, names, width))
