@@ -8,6 +8,7 @@ from typing import Any, overload
 
 from simcost import metrics, units
 from simcost.frozen import frozen
+from simcost.provenance import kind_of
 
 SCHEMA_VERSION = 1
 Row = dict[str, Any]
@@ -61,7 +62,7 @@ class Columns(Sequence[Row]):
 @frozen
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
-    `verdict`: one sentence for people; `fits` False makes --strict fail."""
+    `warnings`: notes, each a `Note` or a plain string. `verdict`: one sentence for people; `fits` False makes --strict fail."""
 
     command: str
     inputs: dict[str, Any]
@@ -93,11 +94,15 @@ class Result:
         rows = self.rows
         return {
             "schema_version": SCHEMA_VERSION,
+            "command": self.command,
+            "verdict": self.verdict,
+            "fits": self.fits,
             "inputs": self.inputs,
             "metrics": self.metrics,
             "units": _units([self.metrics, *rows]),
             "rows": rows,
-            "warnings": list(self.warnings),
+            "warnings": [str(note) for note in self.warnings],
+            "notes": [{"kind": kind_of(note), "text": str(note)} for note in self.warnings],
             "references": list(self.references),
         }
 

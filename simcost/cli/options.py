@@ -143,3 +143,6 @@ Format = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of the terminal.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when the design does not fit.")]
+Details = Annotated[
+    bool, typer.Option("--details", help="On the console, notes on which no number depends, and what else is left out.")
+]

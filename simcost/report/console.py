@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost import metrics
+from simcost.provenance import kind_of
 from simcost.report import curves, question, refusals
 from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
@@ -76,8 +77,8 @@ _MOST_OF = {
 }  # the largest differences come first; files hold them all
 
 
-def show(result: Result, console: Console) -> None:
-    """Print everything that a person needs; files hold the rest."""
+def show(result: Result, console: Console, details: bool = False) -> None:
+    """Print everything that a person needs; `details`, and files, hold the rest."""
     parts: list[RenderableType] = []
     if result.verdict:
         style = "bold green" if result.fits else "bold red"
@@ -90,7 +91,7 @@ def show(result: Result, console: Console) -> None:
         parts += _drawn(result.command, name, rows, console.width)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
-    parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
+    parts += _notes(result.warnings, details)
     if result.references and result.command in ("decode", "prefill", "compare", "explain"):
         parts.append(Text("rests on: " + "; ".join(result.references), style="dim"))
     console.print(Group(*parts))
@@ -103,6 +104,17 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
+
+
+def _notes(lines: Sequence[str], details: bool) -> list[RenderableType]:
+    """Those without which a number would be another one; of the others how many there are."""
+    shown = [line for line in lines if details or not kind_of(line).detail]
+    found: list[RenderableType] = [Text(f"note: {line}", style="dim") for line in shown]
+    if rest := len(lines) - len(shown):
+        found.append(
+            Text(f"{rest} more {'note' if rest == 1 else 'notes'} that move no number: --details", style="dim")
+        )
+    return found
 
 
 def _metrics(result: Result) -> Table:

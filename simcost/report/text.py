@@ -13,14 +13,14 @@ from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
 
 
-def as_console(result: Result, width: int = 140) -> str:
-    """What the terminal shows at a width, without colours."""
+def as_console(result: Result, width: int = 140, details: bool = False) -> str:
+    """What the terminal shows at a width, without colours. `details`: as with --details."""
     from rich.console import Console
 
     from simcost.report.console import show
 
     buffer = io.StringIO()
-    show(result, Console(file=buffer, width=width, highlight=False))
+    show(result, Console(file=buffer, width=width, highlight=False), details)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 

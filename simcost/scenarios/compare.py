@@ -17,6 +17,7 @@ from simcost.model import load as shipped
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
+from simcost.provenance import Note
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
@@ -89,8 +90,8 @@ def _labelled(w: Workload, label: str) -> Workload:
     )
 
 
-def _renamed(note: str, name: str, label: str) -> str:
-    return label + note.removeprefix(name) if note.startswith(f"{name}:") else note
+def _renamed(note: Note, name: str, label: str) -> Note:
+    return note.worded(label + note.removeprefix(name)) if note.startswith(f"{name}:") else note
 
 
 def _one_a_replica(prefill: Query) -> Query:

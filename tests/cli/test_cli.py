@@ -43,7 +43,9 @@ COMMANDS = {
     "calibrate transfer": ["calibrate", "transfer", "gb200", "--from", "b200"],
     "validate kernels": ["validate", "kernels", "h800"],
 }
-KEYS = ["schema_version", "inputs", "metrics", "units", "rows", "warnings", "references"]
+KEYS = [
+    "schema_version", "command", "verdict", "fits", "inputs", "metrics", "units", "rows", "warnings", "notes", "references",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", COMMANDS)
