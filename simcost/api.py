@@ -186,19 +186,19 @@ def compare(
 def explain(
     model: str, hw: str, phase: str = "decode", batch: int = 1, context: int | None = None, isl: int | None = None,
     past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None,
+    nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None, order: str = "time",
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
-    `past` (0)."""
+    `past` (0). `order` of the rows: "time", the longest first, or "execution"."""
     _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     from simcost.scenarios import explain as scenario
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if phase == "decode":
-        return scenario.result(
-            _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
-        )
-    return scenario.result(_prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price))
+        query = _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
+    else:
+        query = _prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price)
+    return scenario.result(query, order)
 
 
 def plans(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcost.report import question
-from simcost.report.cells import cell, title, with_bounds
+from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 
 
@@ -48,7 +48,7 @@ def as_markdown(result: Result) -> str:
         parts += [asked, ""]
     parts += (
         ["| metric | value |", "|---|---|"]
-        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]
+        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in with_intervals(result.metrics).items()]
         + [""]
     )
     for name, rows in result.tables.items():
@@ -60,11 +60,10 @@ def as_markdown(result: Result) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
+    rows = [with_intervals(row) for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
-    return lines + [
-        "| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in map(with_bounds, rows)
-    ]
+    return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]
 
 
 def _safe(text: Any) -> str:

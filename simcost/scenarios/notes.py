@@ -63,7 +63,7 @@ def _stand_in(device: Device) -> list[Note]:
         return []
     foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
     some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
-    text = f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {coverage.expected(device):.0%}"
+    text = f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within a factor of {np.exp(coverage.expected(device)):.2f}"
     return [Note(text, Kind.TRANSFERRED)]
 
 

@@ -110,7 +110,7 @@ def test_the_terminal_shows_what_changed_the_answer_and_counts_the_rest() -> Non
     assert "note: deepseek-v3: no effect on cost: rope_theta" in page
     assert "formats:" not in page
     details = sum(kind.detail for kind in kinds(found).values())
-    assert f"{details} more notes that move no number: --details" in page
+    assert f"--details shows more: {details} notes that move no number" in page
     assert whole.count("note: ") == len(found.warnings)
     assert "--details" not in whole
     assert all(str(note) in as_markdown(found) for note in found.warnings)
