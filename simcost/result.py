@@ -11,6 +11,7 @@ from simcost.frozen import frozen
 from simcost.provenance import kind_of
 
 SCHEMA_VERSION = 1
+SHORT = "memory_short_bytes_per_gpu"
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
 
@@ -29,7 +30,8 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
 
 
 class Columns(Sequence[Row]):
-    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries."""
+    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries. A row that cannot run, or
+    does not fit, has a reason. `values` has "fits" and `SHORT`."""
 
     def __init__(
         self,
@@ -55,8 +57,17 @@ class Columns(Sequence[Row]):
         row: Row = {name: column[index] for name, column in self.labels.items()}
         if not self.feasible[index]:
             return {**row, "feasible": False, "reason": str(self.reasons[index])}
-        row |= {"feasible": True, "fits": bool(self.values["fits"][index])}
+        fits = bool(self.values["fits"][index])
+        row |= (
+            {"feasible": True, "fits": fits}
+            if fits
+            else {"feasible": True, "fits": False, "reason": self._short(index)}
+        )
         return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
+
+    def _short(self, index: int) -> str:
+        """Why a point that can run does not fit: made when its row is read."""
+        return f"short by {units.show(float(self.values[SHORT][index]), 'memory')} per GPU"
 
 
 @frozen

@@ -144,6 +144,8 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "", rest: 
     """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
     shown = [with_intervals(row) for row in rows[:most]]
+    if name == "sweep":
+        shown = [refusals.with_shortage(row) for row in shown]
     same = _same(name, rows)
     names = [n for n in _ordered(name, shown) if n not in same]
     if (
@@ -188,7 +190,7 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     first = [n for n in _FIRST.get(name, ()) if n in names]
     if name == "sweep":
         axes = names[: names.index("feasible")]
-        first = [*axes, "feasible", *(n for n in first if n not in axes)]
+        first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]
     if "feasible" in names and all(row["feasible"] for row in rows):
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]

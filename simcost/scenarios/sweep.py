@@ -40,7 +40,7 @@ def result(query: Query) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), notes.references(runnable[0]), _sweep_verdict(rows, fits), fits,
+        tuple(dict.fromkeys(said)), notes.references(runnable[0]), _sweep_verdict(rows), fits,
     )  # fmt: skip
 
 
@@ -55,14 +55,20 @@ def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[
         return replace(point, workload=None, reason=str(error)), None
 
 
-def _sweep_verdict(rows: Columns, fits: bool) -> str:
-    if fits:
-        return ""
-    return (
-        "no point of the sweep fits in memory"
-        if any(rows.feasible)
-        else "no point of the sweep can be run: see the reasons"
-    )
+def _sweep_verdict(rows: Columns) -> str:
+    """How many points can run, and fit."""
+    runs = np.asarray(rows.feasible, bool)
+    count, fit = int(runs.sum()), int(np.sum(runs & np.asarray(rows.values["fits"], bool)))
+    if not count:
+        return "no point of the sweep can be run: see the reasons"
+    if not fit:
+        return "no point of the sweep fits in memory"
+    if fit == len(rows):
+        return "every point of the sweep fits in memory"
+    parts = [f"{fit:,} of {len(rows):,} points fit in memory"]
+    parts += [f"{count - fit:,} do not"] if fit < count else []
+    parts += [f"{len(rows) - count:,} cannot be run"] if count < len(rows) else []
+    return ", ".join(parts)
 
 
 def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, Any] | None]]) -> Columns:

@@ -103,6 +103,19 @@ def test_where_some_cannot_run_the_table_says_which_and_below_it_why() -> None:
     assert lines.index("cannot run:") + 1 == lines.index("  plan.tp=1: short by 3 GiB")
 
 
+def test_a_row_of_a_sweep_that_does_not_fit_says_by_how_much_and_is_not_among_those_that_cannot_run() -> None:
+    rows = [
+        {"tp": 1, "feasible": True, "fits": False, "reason": "short by 12.3 GiB per GPU", "memory_short_bytes_per_gpu": 12.3 * 2**30},
+        {"tp": 2, "feasible": True, "fits": True, "memory_short_bytes_per_gpu": 0},
+        {"tp": 3, "feasible": False, "reason": "odd"},
+    ]  # fmt: skip
+    lines = page(tables={"sweep": rows * 3})
+    assert cells(lines, "1")[1:3] == ["yes", "no, 12.3 GiB short"]
+    assert cells(lines, "2")[1:3] == ["yes", "yes"]
+    assert cells(lines, "3")[1:3] == ["no", "-"]
+    assert [line for line in lines[lines.index("cannot run:") + 1 :] if line.startswith("  ")] == ["  tp=3: odd"]
+
+
 def test_a_sweep_shows_its_axes_then_the_headlines() -> None:
     row = {"batch": 8, "feasible": True, "gpus": 4, "share_memory": 0.5, "tpot_s": 0.5, "fits": True}
     head = next(line for line in page(width=200, tables={"sweep": [row] * 6}) if "batch" in line).split()
