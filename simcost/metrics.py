@@ -92,7 +92,7 @@ _SWEEP = (
     ("points", "count", "", "operating points; of `plans` plans × batches tried, by default powers of two up to what the memory of all devices could hold, at most 16,384 sequences a device"),
     ("points_feasible", "count", "", "points that can be run"),
     ("feasible", FLAG, "", "of a row: whether it can be run"),
-    ("reason", TEXT, "", "why a row cannot be run"),
+    ("reason", TEXT, "", "why a row cannot be run, or does not fit"),
 )  # fmt: skip
 _PLANS = (
     ("plans", "count", "", "ways to split the devices"),

@@ -22,6 +22,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
+from simcost.model.given import Name
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase, Plan, Tokens
@@ -34,7 +35,7 @@ from simcost.workload import Workload, build
 class Query:
     """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
 
-    model: str
+    model: Name
     hw: str
     decode: bool
     overrides: grammar.Overrides = field(default_factory=grammar.Overrides)
@@ -47,7 +48,7 @@ class Query:
 
 
 def make(
-    model: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
+    model: str | Mapping[str, Any] | Name, hw: str, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
     usd_per_hour: float | None,
 ) -> Query:  # fmt: skip
     """A checked question; `sets` win over `phase`, and `axes` are the values to vary. Raises SpecError for a key that the phase
@@ -99,7 +100,7 @@ def _built(identity: models.Identity, changes: tuple[tuple[str, type, Any], ...]
     return _model(identity.name, {key: value for key, _, value in changes})
 
 
-def _model(name: str, changes: Mapping[str, Any]) -> ModelSpec:
+def _model(name: Name, changes: Mapping[str, Any]) -> ModelSpec:
     short, where, config = models.load_config(name)
     resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
     return from_config(models.overridden(config, resolved, where), short, where)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from simcost.hardware.engines import ANY
+from simcost.model.given import given
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
@@ -34,7 +35,12 @@ def asked(result: Result) -> str:
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
     models = given.get("models") or [given["model"]]
-    return f"{' / '.join(models)} on {_devices(result)}{given['hw']}: {', '.join(parts)}"
+    return f"{' / '.join(map(_name, models))} on {_devices(result)}{given['hw']}: {', '.join(parts)}"
+
+
+def _name(model: Any) -> str:
+    """A model's name; of a config that was handed over the one inside."""
+    return str(given(model)) if isinstance(model, Mapping) else str(model)
 
 
 def _devices(result: Result) -> str:

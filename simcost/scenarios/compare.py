@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.model import count
 from simcost.model import load as shipped
+from simcost.model.given import Name
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
@@ -26,7 +28,7 @@ from simcost.workload import Workload
 CONTEXTS = (1024, 4096, 32768, 131072)
 
 
-def result(models: list[str], decode: Query, prefill: Query) -> Result:
+def result(models: Sequence[Name], decode: Query, prefill: Query) -> Result:
     """`decode` and `prefill` are the questions; each design answers both. A design that cannot be run is a row with its reason.
     Without a batch the prefill takes one prompt a replica, so that none is idle."""
     if decode.axes:
@@ -76,10 +78,10 @@ def result(models: list[str], decode: Query, prefill: Query) -> Result:
     )  # fmt: skip
 
 
-def labels(names: list[str]) -> list[str]:
+def labels(names: Sequence[Name]) -> list[str]:
     """One unique name a design: the model's, where two share it what was typed, where that is the same its number too."""
-    found = [shipped.find(name)[0] for name in names]
-    found = [typed if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
+    found = [shipped.short(name) for name in names]
+    found = [str(typed) if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
     seen = [found[: i + 1].count(label) for i, label in enumerate(found)]
     return [label if n == 1 else f"{label} ({n})" for label, n in zip(found, seen, strict=True)]
 
@@ -103,11 +105,17 @@ def _one_a_replica(prefill: Query) -> Query:
     return replace(prefill, overrides=replace(prefill.overrides, phase={**phase, "batch": prompts}))
 
 
-def _inputs(models: list[str], decode: Query, prefill: Query) -> dict[str, Any]:
+def _inputs(models: Sequence[Name], decode: Query, prefill: Query) -> dict[str, Any]:
     asked = {k: v for k, v in inputs.inputs(decode, None).items() if k != "model"}
     prompt = prefill.overrides.phase
     plan = inputs.sizes(grammar.plan_of(decode.overrides.plan))
-    return {"models": models, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
+    return {
+        "models": [inputs.stated(name) for name in models],
+        **asked,
+        "plan": plan,
+        "isl": prompt.get("isl"),
+        "prefill_batch": prompt["batch"],
+    }
 
 
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:

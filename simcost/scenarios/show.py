@@ -19,6 +19,7 @@ from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
+from simcost.scenarios import inputs
 
 _BF16_BYTES = 2.0
 
@@ -105,7 +106,7 @@ def _maybe(value: Any) -> Any:
     return None if value is None else number(value)
 
 
-def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
+def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float = 4096.0) -> Result:
     """Exact counts of a model, its layers, and training FLOPs a token in each convention at length `isl`."""
     from simcost import grammar
 
@@ -144,7 +145,7 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
         *model_notes.unused(model, asked),
     ]
     return Result(
-        "show model", {"model": query.model, "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
+        "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
         {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "
