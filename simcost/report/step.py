@@ -10,6 +10,7 @@ from simcost.report.cells import cell, span
 from simcost.result import Row
 
 _BOUNDS = ("compute", "memory", "wire", "overhead")
+_BESIDE = "a row with time and without share runs beside longer work, which hides it"
 _SHORT = 5e-4  # part of a step below which its share prints as nothing
 
 
@@ -35,14 +36,17 @@ def _shares(metrics: Mapping[str, Any], names: Sequence[str] | type[Basis]) -> s
 
 
 def longest(rows: Sequence[Row], metrics: Mapping[str, Any], everything: bool) -> tuple[list[Row], str]:
-    """(rows by the time of all their runs, a line on those that are left out). `everything`: none is."""
-    whole = float(metrics.get("tpot_s") or metrics.get("ttft_s") or 0.0)
-    kept = [row for row in rows if everything or float(row["step_s"]) >= _SHORT * whole]
-    rest = [row for row in rows if row not in kept]
-    if len(rest) < 2:
-        return [_shown(row) for row in rows], ""
-    share = sum(float(row["share"]) for row in rest)
-    return [_shown(row) for row in kept], f"{len(rest)} more rows, {share:.1%} of the step together: --details"
+    """(rows by the time of all their runs, lines on those that are left out and on shares). `everything`: none is left out."""
+    least = _SHORT * float(metrics.get("tpot_s") or metrics.get("ttft_s") or 0.0)
+    kept = [row for row in rows if everything or float(row["step_s"]) >= least]
+    left = len(rows) - len(kept)
+    if left < 2:
+        kept, left = list(rows), 0
+    hidden = any(float(row["share"]) < _SHORT and float(row["step_s"]) >= least for row in kept)
+    share = sum(float(row["share"]) for row in rows if float(row["step_s"]) < least)
+    said = [_BESIDE] if hidden else []
+    said += [f"{left} more rows, {share:.1%} of the step together: --details"] if left else []
+    return [_shown(row) for row in kept], "\n".join(said)
 
 
 def by_part(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:

@@ -175,6 +175,17 @@ def test_explain_leaves_out_rows_that_print_as_nothing_and_says_how_many() -> No
     assert not any("--details" in line for line in whole)
 
 
+def test_explain_says_why_a_long_row_has_no_share() -> None:
+    hidden = {**op("moe x2", "dispatch", 3e-3, 2), "share": 0.0}
+    result = Result(
+        "explain", {"model": "toy", "hw": "h200"}, STEP, {"ops": [hidden, op("ffn x4", "ffn / up", 1e-3, 4)]}
+    )
+    said = "a row with time and without share runs beside longer work, which hides it"
+    assert said in as_console(result, 80).splitlines()
+    assert said not in explained(details=True)
+    assert said not in explained()
+
+
 def test_explain_in_running_order_has_a_table_a_kind_of_layer_with_its_share() -> None:
     lines = explained(order="execution")
     found = [line.strip() for line in lines if "of the step" in line]
