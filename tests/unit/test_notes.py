@@ -126,3 +126,13 @@ def test_json_has_every_note_with_its_kind_and_the_verdict() -> None:
     )
     assert {note["kind"] for note in document["notes"]} == {"origin", "unused", "scope"}
     assert (document["verdict"], document["fits"], document["command"]) == (found.verdict, True, "decode")
+
+
+def test_every_note_on_a_shipped_model_or_device_says_its_kind() -> None:
+    loose = {note for name in models.names() for note in models.load(name).notes if note.kind is Kind.SAID}
+    assert not loose
+    for hw in ("h200", "h800", "tpu-v5e", "mi300x", "gaudi2", "ascend-910b"):
+        found = simcost.decode(
+            "llama-3.1-8b", hw, set={"plan.tp": 2, "plan.redundant_experts": 8, "routing": "balanced"}
+        )
+        assert not [text for text, kind in kinds(found).items() if kind is Kind.SAID]
