@@ -193,7 +193,7 @@ def readme() -> str:
     show(result, Console(file=buffer, width=110, highlight=False))
     lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
     # The terms and what measurements moved are long: the tour shows how each begins.
-    kept = _short(lines[: next(i for i, line in enumerate(lines) if line.startswith("note:"))])
+    kept = _short(lines[: next(i for i, line in enumerate(lines) if line.startswith(("note:", "--details")))])
     start, end = text.index("<!-- tour -->"), text.index("<!-- /tour -->")
     tour = "\n".join(["<!-- tour -->", "```", f"$ {COMMAND}", *kept, "```", ""])
     return text[:start] + tour + text[end:]
@@ -250,11 +250,11 @@ def validation(name: str) -> str:
         f"From `simcost calibrate report {name}`. Median / P90 of |predicted / measured - 1| in per cent. *Held out*: a fifth of the shapes by hash (all fifths "
         "in turn below 200 rows). *Unused*: rows of the imported table that no curve has seen. *Unseen*: shapes alike to none in more than tokens and one "
         "dimension (coverage in brackets). *Beyond*: the largest sixth by a curve through the others. *Sixty*: a curve through 60 rows. Coverage and half-width are of the "
-        "90 % interval on the held-out rows. *Of*: engine and version, or a run of our own; *answers*: for which engines (`any`: a library's, for all; `gb200:vllm`: for vLLM "
+        "90 % interval on the held-out rows; half-width: log of its upper end over the estimate, in per cent. *Of*: engine and version, or a run of our own; *answers*: for which engines (`any`: a library's, for all; `gb200:vllm`: for vLLM "
         "on that device, which has no table of its own). *Left out*: rows that an import excluded though their work is known; *with them*: unused and left-out rows "
         "together, the error without exclusions.",
         "",
-        "| curve | of | answers | rows | held out | coverage | ± | unused | left out | with them | unseen | beyond | sixty |",
+        "| curve | of | answers | rows | held out | coverage | half-width | unused | left out | with them | unseen | beyond | sixty |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result.tables["curves"]:
@@ -270,7 +270,7 @@ def validation(name: str) -> str:
         "",
         "All held-out rows of a family together; the last column is the half-width over the median error.",
         "",
-        "| family | curves | rows | held out | coverage | ± | ± / median |",
+        "| family | curves | rows | held out | coverage | half-width | half-width / median |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in result.tables["families"]:

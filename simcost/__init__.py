@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "__version__",
+    "ask",
     "compare",
     "crossover",
     "decode",
@@ -30,6 +31,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from simcost.api import (
+        ask,
         compare,
         crossover,
         decode,

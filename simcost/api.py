@@ -5,26 +5,44 @@
     print(r.metrics["tpot_s"], r.to_frame())
 
 `set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
-and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). All functions raise
+and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). A model is a name or a
+config as a mapping; numbers may be NumPy's. `ask(result.command, result.inputs)` asks a question again. All functions raise
 `simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Any, ParamSpec, SupportsIndex
 
 import numpy as np
 
 from simcost import grammar, settings
-from simcost.errors import SpecError
+from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
+from simcost.model import load as zoo
+from simcost.num import unboxed
 from simcost.query import Query, make
 from simcost.result import Result, printers
 from simcost.scenarios import phases
 
 Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
+Model = str | Mapping[str, Any]  # a name, or a config.json as a mapping
+Count = SupportsIndex  # a whole number, of Python or NumPy
+P = ParamSpec("P")
+
+
+def _unboxed(question: Callable[P, Result]) -> Callable[P, Result]:
+    """NumPy's numbers are as good as Python's: what is inside compares, hashes and prints the latter."""
+
+    @wraps(question)
+    def asked(*stated: P.args, **named: P.kwargs) -> Result:
+        return question(*unboxed(stated), **unboxed(named))
+
+    return asked
 
 
 def _printed(result: Result) -> str:
@@ -55,7 +73,7 @@ def _table(name: str, given: Any, example: str) -> dict[str, Any]:
 
 
 def _decode(
-    model: str | None, hw: str | None, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
+    model: Model | None, hw: str | None, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
     prefill_tokens: Any = None, prefill_past: Any = None,
 ) -> Query:  # fmt: skip
     phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
@@ -63,7 +81,7 @@ def _decode(
 
 
 def _prefill(
-    model: str | None,
+    model: Model | None,
     hw: str | None,
     batch: Any,
     isl: Any,
@@ -101,7 +119,7 @@ _DOMAIN = "hw.links.scaleup.domain"
 
 
 def _cluster(
-    hw: str | None, sets: Sets | None, gpus: int | None, nodes: int | None, vary: Axes | None = None
+    hw: str | None, sets: Sets | None, gpus: Count | None, nodes: Count | None, vary: Axes | None = None
 ) -> dict[str, Any]:
     """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
     found = dict(sets or {})
@@ -135,19 +153,20 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
     return axes
 
 
+@_unboxed
 def decode(
-    model: str | None = None,
+    model: Model | None = None,
     hw: str | None = None,
-    batch: int = 1,
-    context: int = 4096,
+    batch: Count = 1,
+    context: Count = 4096,
     set: Sets | None = None,
     vary: Axes | None = None,
     price: float | None = None,
-    gpus: int | None = None,
-    nodes: int | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
     engine: str | None = None,
-    prefill_tokens: int | None = None,
-    prefill_past: int | None = None,
+    prefill_tokens: Count | None = None,
+    prefill_past: Count | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: of a prompt that comes in
     beside them on every attention replica, as engines mix them, after `prefill_past` cached ones."""
@@ -155,9 +174,10 @@ def decode(
     return phases.result(_decode(model, hw, batch, context, sets, vary, price, prefill_tokens, prefill_past))
 
 
+@_unboxed
 def prefill(
-    model: str | None = None, hw: str | None = None, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None, gpus: int | None = None, nodes: int | None = None, engine: str | None = None,
+    model: Model | None = None, hw: str | None = None, isl: Count = 4096, batch: Count = 1, past: Count = 0, set: Sets | None = None, vary: Axes | None = None,
+    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
     return phases.result(
@@ -165,17 +185,18 @@ def prefill(
     )
 
 
+@_unboxed
 def compare(
-    models: Sequence[str],
+    models: Sequence[Model],
     hw: str,
-    batch: int = 1,
-    context: int = 4096,
-    isl: int = 4096,
+    batch: Count = 1,
+    context: Count = 4096,
+    isl: Count = 4096,
     set: Sets | None = None,
     price: float | None = None,
-    gpus: int | None = None,
-    nodes: int | None = None,
-    prefill_batch: int | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
+    prefill_batch: Count | None = None,
     engine: str | None = None,
     variants: Sequence[str | Mapping[str, Any]] = (),
 ) -> Result:
@@ -191,30 +212,37 @@ def compare(
     question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
     from simcost.scenarios import compare as scenario
 
-    return scenario.result(list(models), list(variants), question, make(first, hw, False, prompt, only, {}, price))
+    return scenario.result(
+        [zoo.spelled(name) for name in models],
+        list(variants),
+        question,
+        make(first, hw, False, prompt, only, {}, price),
+    )
 
 
+@_unboxed
 def explain(
-    model: str, hw: str, phase: str = "decode", batch: int = 1, context: int | None = None, isl: int | None = None,
-    past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None,
+    model: Model, hw: str, phase: str = "decode", batch: Count = 1, context: Count | None = None, isl: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None,
+    nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time",
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
-    `past` (0)."""
+    `past` (0). `order` of the rows: "time", the longest first, or "execution"."""
     _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     from simcost.scenarios import explain as scenario
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if phase == "decode":
-        return scenario.result(
-            _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
-        )
-    return scenario.result(_prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price))
+        query = _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
+    else:
+        query = _prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price)
+    return scenario.result(query, order)
 
 
+@_unboxed
 def plans(
-    model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
-    batch: Sequence[int] | None = None, context: int | None = None, isl: int | None = None, metric: str | None = None,
+    model: Model, hw: str, gpus: Count | None = None, nodes: Count | None = None, phase: str = "decode",
+    batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
     engine: str | None = None,
 ) -> Result:  # fmt: skip
@@ -248,20 +276,23 @@ def plans(
     return scenario.result(query, size, wish)
 
 
-def crossover(model: str, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:
+@_unboxed
+def crossover(model: Model, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:
     """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
     from simcost.scenarios import crossover as scenario
 
     return scenario.result(_decode(model, hw, 1, 1, _sets(set, engine), None, None))
 
 
-def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
-    """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory."""
+@_unboxed
+def show_model(name: Model, set: Sets | None = None, isl: Count = 4096) -> Result:
+    """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory, or of a config as a mapping."""
     from simcost.scenarios import show
 
     return show.show_model(name, _sets(set), settings.count("--isl", isl))
 
 
+@_unboxed
 def show_hardware(name: str, set: Sets | None = None) -> Result:
     """Facts and assumptions of a device profile."""
     from simcost.scenarios import show
@@ -269,9 +300,10 @@ def show_hardware(name: str, set: Sets | None = None) -> Result:
     return show.show_hardware(name, _sets(set))
 
 
+@_unboxed
 def show_memory(
-    model: str, hw: str, batch: int = 1, context: int = _LENGTH, set: Sets | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None,
+    model: Model, hw: str, batch: Count = 1, context: Count = _LENGTH, set: Sets | None = None, gpus: Count | None = None,
+    nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """Memory of a GPU term by term, and what the pool of the cache admits, for `batch` requests of `context` tokens."""
     from simcost.scenarios import memory
@@ -346,3 +378,20 @@ def list_hardware() -> Result:
     from simcost.scenarios import show
 
     return show.list_hardware()
+
+
+_QUESTIONS: dict[str, Callable[..., Result]] = {
+    "decode": decode, "prefill": prefill, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory,
+}  # fmt: skip
+
+
+def ask(command: str, inputs: Mapping[str, Any]) -> Result:
+    """The question of an answer again: `command` and `inputs` of a Result, or of its JSON."""
+    from simcost.scenarios.inputs import arguments
+
+    if command not in _QUESTIONS:
+        known = ", ".join(_QUESTIONS)
+        raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _QUESTIONS)}")
+    question = _QUESTIONS[command]
+    return question(**arguments(inputs, list(signature(question).parameters)))

@@ -14,6 +14,7 @@ import numpy as np
 from simcost import settings
 from simcost.errors import SpecError
 from simcost.num import Num, is_scalar, num
+from simcost.provenance import Kind, Note
 
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
@@ -59,7 +60,7 @@ class Reader:
         self.used: set[str] = set()
         self.asked: set[str] = set()  # also of what only its presence was asked
         self.scalar: set[str] = set()
-        self.notes: list[str] = []
+        self.notes: list[Note] = []
         self._counts: dict[tuple[str, float], Num] = {}
 
     def has(self, key: str) -> bool:
@@ -77,10 +78,10 @@ class Reader:
         value = self.config.get(key)
         return self.implied.get(key) if value is None else value
 
-    def note(self, text: str) -> None:
-        """Keeps a note for the answer, each once."""
+    def note(self, text: str, kind: Kind = Kind.SAID, *about: str) -> None:
+        """Keeps a note for the answer, each once. `kind`: what it is about; `about`: the keys that it speaks of."""
         if text not in self.notes:
-            self.notes.append(text)
+            self.notes.append(Note(text, kind, about))
 
     def num(self, key: str, default: Any = _MISSING, least: float = 1.0) -> Num:
         """A count from `least` to 1e8, scalar or array. Without `default` a missing key raises SpecError, as any other value

@@ -21,6 +21,7 @@ from simcost.passes import ring_exchange, two_batch
 from simcost.passes.contention import exchanges
 from simcost.plan import Check, Phase, Plan, own_checks
 from simcost.program import Choice, Program, Serial
+from simcost.provenance import Kind, Note
 from simcost.sharding.shard import ROLES, Block, View
 
 
@@ -161,7 +162,7 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
     return [Check(np.asarray(plan.exchanges) == 0.0, reason)]
 
 
-def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple[str, ...]:
+def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple[Note, ...]:
     """A note where a rank's part of the experts is no whole number of blocks, so that zeros are stored and computed besides the
     model; () elsewhere."""
     for _, block in model.blocks():
@@ -175,9 +176,10 @@ def padding(model: ModelSpec, plan: Plan, formats: Mapping[str, Dtype]) -> tuple
                 if is_scalar(held.inner)
                 else "part of an expert"
             )
-            return (
+            text = (
                 f"{model.name}: a rank keeps and computes its {sizes}, in whole blocks of {kind.block[1]} as {kind.name} scales "
                 "them, padded with zeros; where vLLM's Triton kernels refine the scales instead nothing is padded, and releases "
-                "before 2026-08 refuse to load it",
+                "before 2026-08 refuse to load it"
             )
+            return (Note(text, Kind.CHANGED),)
     return ()

@@ -92,7 +92,7 @@ _SWEEP = (
     ("points", "count", "", "operating points; of `plans` plans × batches tried, by default powers of two up to what the memory of all devices could hold, at most 16,384 sequences a device"),
     ("points_feasible", "count", "", "points that can be run"),
     ("feasible", FLAG, "", "of a row: whether it can be run"),
-    ("reason", TEXT, "", "why a row cannot be run"),
+    ("reason", TEXT, "", "why a row cannot be run, or does not fit"),
 )  # fmt: skip
 _PLANS = (
     ("plans", "count", "", "ways to split the devices"),
@@ -132,8 +132,12 @@ _EXPLAIN = (
     ("bound", TEXT, "", "what sets its time: compute, memory, wire or overhead"),
     ("basis", TEXT, "", "what its time rests on"),
     ("times", "count", "", "how often it runs in a step"),
+    ("order", "count", "", "position in the step, from 1"),
+    ("step_s", "seconds", "", "time of all runs in a step"),
+    ("step_low_s", "seconds", "", "lower end of its 90 % interval"),
+    ("step_high_s", "seconds", "", "upper end of its 90 % interval"),
     ("time_s", "seconds", "", "time of one run; of a link all exposed and hidden transfers of the step"),
-    ("half_width", "fraction", "", "upper end of the 90 % interval / time - 1"),
+    ("half_width", "fraction", "", "of a kernel: upper end of the 90 % interval / time - 1; of a curve: log of upper end / time"),
     ("scatter", "fraction", "", "how far rows near this shape lie from the curve"),
     ("share", "fraction", "", "part of the step's time"),
     ("light_s", "seconds", "", "least time by the datasheet"),

@@ -5,7 +5,7 @@ Only ufuncs and `where` are used on a `Num`, never a Python branch, so that scal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -33,6 +33,15 @@ def num(value: Any) -> Num:
     if isinstance(value, np.ndarray) and value.ndim:
         return value.astype(np.float64)
     return float(value)
+
+
+def unboxed(value: Any) -> Any:
+    """Numbers and arrays of NumPy as Python's numbers and lists, also inside mappings, lists and tuples; everything else as it is."""
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {unboxed(key): unboxed(each) for key, each in value.items()}
+    return type(value)(map(unboxed, value)) if type(value) in (list, tuple) else value
 
 
 def plain(value: Any) -> Num:

@@ -23,6 +23,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
+from simcost.model.given import Name
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase, Plan, Tokens
@@ -37,7 +38,7 @@ _ANY_QUESTION = Question()
 class Query:
     """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
 
-    model: str
+    model: Name
     hw: str
     decode: bool
     overrides: grammar.Overrides = field(default_factory=grammar.Overrides)
@@ -57,19 +58,19 @@ class Query:
 
 
 def make(
-    model: str | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
+    model: str | Mapping[str, Any] | Name | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
     usd_per_hour: float | None,
 ) -> Query:  # fmt: skip
     """A checked question; `sets` win over `phase`, and `axes` are the values to vary, `model` and `hw` among them. Raises SpecError for a key that the phase
     does not take, for one both set and varied, and for a bad count, engine or price."""
     sets = {grammar.full(path): value for path, value in sets.items()}
     axes = {grammar.full(path): values for path, values in axes.items()}
-    for name in grammar.NAMES:
-        if name in sets:
-            raise SpecError(f"--set {name}={sets[name]}: say --{name} {sets[name]}, or --vary {name}=... for several")
-    model, hw = _named("model", model, axes), _named("hw", hw, axes)
+    for key in grammar.NAMES:
+        if key in sets:
+            raise SpecError(f"--set {key}={sets[key]}: say --{key} {sets[key]}, or --vary {key}=... for several")
     if "model" in axes:
         axes["model"] = [models.spelled(name) for name in axes["model"]]
+    name, device = _named("model", model, axes), _named("hw", hw, axes)
     if "engine" in sets:
         sets["engine"] = engines.checked(sets["engine"])
     if "engine" in axes:
@@ -96,28 +97,29 @@ def make(
             raise SpecError(f"iso=flops and iso=kv hold at one length: '{varied[0]}' cannot be varied beside them")
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
-    return Query(models.spelled(model), hw, decode, overrides, axes, usd_per_hour)
+    return Query(models.spelled(name), device, decode, overrides, axes, usd_per_hour)
 
 
 _LENGTHS = ("context", "isl", "past")
 
 
-def _named(key: str, name: str | None, axes: Mapping[str, list[Any]]) -> str:
+def _named(key: str, name: Any, axes: Mapping[str, list[Any]]) -> Any:
     """The model, or the device; the first of those that are varied. Raises SpecError where it is said twice, or not at all."""
     if key not in axes:
         if name is None:
             raise SpecError(f"missing --{key} (or --vary {key}=... for several)")
         return name
     if name is not None:
-        raise SpecError(
-            f"'{key}' is both set and varied: --{key} {name} and --vary {key}={','.join(map(str, axes[key]))}"
-        )
-    wrong = [value for value in axes[key] if not isinstance(value, str)]
-    if wrong:
-        raise SpecError(f"--vary {key}: {wrong[0]!r} is no name")
+        said = ",".join(map(str, axes[key]))
+        raise SpecError(f"'{key}' is both set and varied: --{key} {name} and --vary {key}={said}")
     for value in axes[key]:
-        (models if key == "model" else hardware).find(value)
-    return str(axes[key][0])
+        if key == "model":
+            models.identity(value)
+        elif isinstance(value, str):
+            hardware.find(value)
+        else:
+            raise SpecError(f"--vary {key}: {value!r} is no name")
+    return axes[key][0]
 
 
 def _least(root: str, key: str) -> int:
@@ -153,7 +155,7 @@ def _built(
     return _model(identity.name, {key: value for key, _, value in changes}, question)
 
 
-def _model(name: str, changes: Mapping[str, Any], question: Question) -> ModelSpec:
+def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelSpec:
     short, where, config = models.load_config(name)
     if not changes:
         return from_config(config, short, where)

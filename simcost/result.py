@@ -8,8 +8,10 @@ from typing import Any, overload
 
 from simcost import metrics, units
 from simcost.frozen import frozen
+from simcost.provenance import kind_of
 
 SCHEMA_VERSION = 1
+SHORT = "memory_short_bytes_per_gpu"
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
 
@@ -28,7 +30,8 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
 
 
 class Columns(Sequence[Row]):
-    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries."""
+    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries. A row that cannot run, or
+    does not fit, has a reason. `values` has "fits" and `SHORT`."""
 
     def __init__(
         self,
@@ -54,14 +57,24 @@ class Columns(Sequence[Row]):
         row: Row = {name: column[index] for name, column in self.labels.items()}
         if not self.feasible[index]:
             return {**row, "feasible": False, "reason": str(self.reasons[index])}
-        row |= {"feasible": True, "fits": bool(self.values["fits"][index])}
+        fits = bool(self.values["fits"][index])
+        row |= (
+            {"feasible": True, "fits": fits}
+            if fits
+            else {"feasible": True, "fits": False, "reason": self._short(index)}
+        )
         return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
+
+    def _short(self, index: int) -> str:
+        """Why a point that can run does not fit: made when its row is read."""
+        return f"short by {units.show(float(self.values[SHORT][index]), 'memory')} per GPU"
 
 
 @frozen
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
-    `verdict`: one sentence for people; `fits` False makes --strict fail; `dimensions`: config keys that swaps chose, with before, after and why."""
+    `warnings`: notes, each a `Note` or a plain string. `verdict`: one sentence for people; `fits` False makes --strict fail; `dimensions`: config keys that swaps
+    chose, with before, after and why."""
 
     command: str
     inputs: dict[str, Any]
@@ -94,11 +107,15 @@ class Result:
         rows = self.rows
         return {
             "schema_version": SCHEMA_VERSION,
+            "command": self.command,
+            "verdict": self.verdict,
+            "fits": self.fits,
             "inputs": self.inputs,
             "metrics": self.metrics,
             "units": _units([self.metrics, *rows]),
             "rows": rows,
-            "warnings": list(self.warnings),
+            "warnings": [str(note) for note in self.warnings],
+            "notes": [{"kind": kind_of(note), "text": str(note)} for note in self.warnings],
             "references": list(self.references),
             **({"dimensions": list(self.dimensions)} if self.dimensions else {}),
         }

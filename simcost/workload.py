@@ -19,6 +19,7 @@ from simcost.hardware.profile import Device
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.plan import Phase, Plan
+from simcost.provenance import Kind, Note
 from simcost.routing.router import check_layers
 from simcost.settings import CHOICES, checked, of
 from simcost.sharding.shard import ROLES, View
@@ -34,7 +35,7 @@ class Workload:
     plan: Plan
     phase: Phase
     view: View
-    notes: tuple[str, ...]
+    notes: tuple[Note, ...]
     engine: str
     memory: EngineMemory
 
@@ -136,7 +137,7 @@ def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], st
             )
 
 
-def _defaults(w: Workload) -> str:
+def _defaults(w: Workload) -> Note:
     """Every format with where it comes from."""
     cached = w.model.quantisation is not None and w.model.quantisation.kv is not None
     origin = {
@@ -149,10 +150,10 @@ def _defaults(w: Workload) -> str:
         f"plan.{key}={value} ({origin[key] if getattr(w.plan, key) is None else 'set by hand'})"
         for key, value in w.formats().items()
     ]
-    return f"{w.model.name}: formats: {', '.join(said)}"
+    return Note(f"{w.model.name}: formats: {', '.join(said)}", Kind.ORIGIN)
 
 
-def _device_notes(device: Device) -> tuple[str, ...]:
+def _device_notes(device: Device) -> tuple[Note, ...]:
     notes = []
     if "fp32" not in device.peaks:
         notes.append(f"{device.name}: no vector rate (peak.fp32) is known: elementwise kernels count as memory-bound")
@@ -160,4 +161,4 @@ def _device_notes(device: Device) -> tuple[str, ...]:
         notes.append(f"{device.name}: the capacity of its memory is assumed: {device.capacity_assumed}")
     if device.scaleup is not None and device.scaleup.topology == "torus":
         notes.append(f"{device.name}: the torus is modelled as a switch of the same bandwidth, which flatters All2All")
-    return tuple(notes)
+    return tuple(Note(text, Kind.ASSUMED) for text in notes)

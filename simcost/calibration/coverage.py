@@ -6,6 +6,7 @@ calibrate transfer`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -123,5 +124,5 @@ def none_of_its_own(device: Device) -> str:
     sibling = device.sibling.name
     return (
         f"{device.where}: no measurements of its own; rows of {sibling} stand in; 90 % of times are expected within "
-        f"{expected(device):.0%}: ask simcost calibrate report {sibling}, or measure it ({ways})"
+        f"a factor of {math.exp(expected(device)):.2f}: ask simcost calibrate report {sibling}, or measure it ({ways})"
     )

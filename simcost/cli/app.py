@@ -79,12 +79,12 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
 
 @showing.command("model")
 def show_model(
-    name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
     from simcost import api, grammar
 
-    return emit(api.show_model(name, grammar.assignments(set or []), isl), format, output, strict)
+    return emit(api.show_model(name, grammar.assignments(set or []), isl), format, output, strict, details)
 
 
 @showing.command("hardware")
@@ -101,19 +101,19 @@ def show_hardware(
 @showing.command("memory", epilog=o.KEYS)
 def show_memory(
     model: o.ModelArgument, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None,
-    gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Memory of a GPU term by term, as an engine shares it out, and how many requests and tokens its pool holds."""
     from simcost import api, grammar
 
     result = api.show_memory(model, hw, batch, context, grammar.assignments(set or [], engine), gpus, nodes)
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
 def decode(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
-    set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
     from simcost import api, grammar
@@ -122,13 +122,13 @@ def decode(
         model, hw, batch, context, grammar.assignments(set or [], engine), grammar.axes(vary or []), price, gpus, nodes,
         prefill_tokens=prefill_tokens, prefill_past=prefill_past,
     )  # fmt: skip
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
 def prefill(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
-    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
     from simcost import api, grammar
@@ -145,7 +145,7 @@ def prefill(
         gpus,
         nodes,
     )
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
@@ -153,7 +153,7 @@ def compare(
     models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
-    variant: o.Variant = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    variant: o.Variant = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
@@ -171,7 +171,7 @@ def compare(
         prefill_batch,
         variants=variant or [],
     )
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
@@ -179,16 +179,16 @@ def explain(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
     batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    order: o.Order = "time", format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Every op of a step: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
+    """A step's total, then every op of it: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
     from simcost import api, grammar
 
     result = api.explain(
         model, hw, phase, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
-        prefill_tokens=prefill_tokens, prefill_past=prefill_past,
+        prefill_tokens=prefill_tokens, prefill_past=prefill_past, order=order,
     )  # fmt: skip
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
@@ -201,7 +201,7 @@ def plans(
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
-    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Every way to split a design over N devices, best first; those that cannot run with their reason."""
     from simcost import api, grammar
@@ -223,12 +223,12 @@ def plans(
         grammar.assignments(set or [], engine),
         price,
     )
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command(epilog=o.KEYS)
 def crossover(
-    model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
 ) -> int:  # fmt: skip
     """Where attention O(N²d) overtakes the MLP O(Nd²), and KV reads overtake weight reads."""
@@ -241,7 +241,7 @@ def crossover(
         from simcost.report import plot as draw
 
         draw.crossover(result, Path(plot))
-    return emit(result, format, output, strict)
+    return emit(result, format, output, strict, details)
 
 
 @app.command()

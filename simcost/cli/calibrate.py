@@ -167,11 +167,12 @@ def run(
 def memory(
     log: Annotated[Path, typer.Argument(help="Start-up log of vLLM or SGLang.")], hw: o.Hw,
     model: Annotated[str | None, typer.Option("--model", help="Where the log's own is not known here.", autocompletion=o.model_names)] = None,
-    set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
+    set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """What an engine printed of its memory at start-up against what simcost says, term by term."""
     from simcost import grammar
     from simcost.validation import startup
 
     format = check(format, output)
-    return emit(startup.result(log, hw, model, grammar.assignments(set or [])), format, output, strict)
+    result = startup.result(log, hw, model, grammar.assignments(set or []))
+    return emit(result, format, output, strict, details)

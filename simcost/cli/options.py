@@ -159,3 +159,14 @@ Format = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of the terminal.")]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when the design does not fit.")]
+Order = Annotated[
+    str,
+    typer.Option(
+        "--order",
+        help="Of the rows: time (the longest first) or execution.",
+        autocompletion=starting(("time", "execution")),
+    ),
+]
+Details = Annotated[
+    bool, typer.Option("--details", help="On the console, notes on which no number depends, and what else is left out.")
+]

@@ -14,11 +14,11 @@ FORMATS = ("console", "csv", "markdown", "json")
 _SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 
 
-def emit(result: Result, style: str, out: Path | None, strict: bool = False) -> int:
+def emit(result: Result, style: str, out: Path | None, strict: bool = False, details: bool = False) -> int:
     """Prints a result, or writes it to `out`. Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
-    has no place for notes: they go to stderr."""
+    has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
     style = chosen(style, out)
-    text = render(result, style, out)
+    text = render(result, style, out, details)
     if out is not None:
         write(out, text)
     else:
@@ -68,7 +68,7 @@ def report_name(style: str) -> str:
     return f"report.{style}" if style in ("csv", "json") else "report.md"
 
 
-def render(result: Result, style: str, out: Path | None) -> str:
+def render(result: Result, style: str, out: Path | None, details: bool = False) -> str:
     """The text of a result in a format; of "console" as wide as COLUMNS says, else as the terminal, else 140 characters; in
     colours on a terminal alone."""
     style = chosen(style, None)
@@ -84,7 +84,7 @@ def render(result: Result, style: str, out: Path | None) -> str:
         stated = os.environ.get("COLUMNS", "")
         width = int(stated) if stated.isdecimal() and int(stated) >= 40 else None if terminal else 140
         console = Console(file=buffer, force_terminal=terminal, width=width or Console().width, highlight=False)
-        show(result, console)
+        show(result, console, details)
         return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
     from simcost.report import text
 

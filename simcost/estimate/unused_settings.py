@@ -15,6 +15,7 @@ from simcost import lower, settings
 from simcost.num import every
 from simcost.passes.contention import STREAM, in_turn
 from simcost.plan import Plan
+from simcost.provenance import Kind, Note
 from simcost.workload import Workload
 
 Why = Callable[[Workload], str]
@@ -72,7 +73,7 @@ _REASONS: dict[str, Why] = {
 }  # fmt: skip
 
 
-def notes(w: Workload, stated: Collection[str]) -> list[str]:
+def notes(w: Workload, stated: Collection[str]) -> list[Note]:
     """One line a setting among those that were `stated` (by key) which has no effect; none for a default."""
     found = []
     for one in settings.PLAN:
@@ -81,5 +82,5 @@ def notes(w: Workload, stated: Collection[str]) -> list[str]:
             continue
         for only, need in one.needs:
             if only in ("", value) and (why := _REASONS[need](w)):
-                found.append(f"plan.{one.key}{f'={only}' if only else ''} has no effect: {why}")
+                found.append(Note(f"plan.{one.key}{f'={only}' if only else ''} has no effect: {why}", Kind.NO_EFFECT))
     return found

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
+from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
 
@@ -39,21 +40,35 @@ def of_repository(name: str) -> str | None:
     return next((known for repo, known in repositories().items() if repo.lower() == name.lower()), None)
 
 
-def spelled(name: str) -> str:
-    """A model as answers name it: as it was asked for, a repository by its zoo name."""
+def spelled(name: str | Mapping[str, Any] | Given) -> Name:
+    """A model as questions name it: as it was asked for, a repository by its zoo name, a config by its content. Raises SpecError for what
+    is neither."""
+    if isinstance(name, Given):
+        return name
+    if isinstance(name, Mapping):
+        return given(name)
+    if not isinstance(name, str):
+        raise SpecError(f"a model must be a name or a config as a mapping, not {name!r}")
     return of_repository(name) or name
+
+
+def short(name: Name) -> str:
+    """A model's name in answers. Raises SpecError for a name that stands for none."""
+    return name.name if isinstance(name, Given) else find(name)[0]
 
 
 class Identity(NamedTuple):
     """Which config a name stands for now: a file that is written anew, or found in another folder, is another one."""
 
-    name: str
+    name: Name
     path: str
     changed: int
 
 
-def identity(name: str) -> Identity:
+def identity(name: Name) -> Identity:
     """Raises SpecError for a name that stands for none."""
+    if isinstance(name, Given):
+        return Identity(name, "", 0)
     _, path = find(name)
     return Identity(name, os.path.abspath(path), _changed(path))
 
@@ -103,8 +118,10 @@ def find(name: str) -> tuple[str, Path]:
     raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){alike}")
 
 
-def load_config(name: str) -> tuple[str, str, dict[str, Any]]:
+def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
     """(short name, where it came from, config). Raises SpecError for an unknown name or a malformed file."""
+    if isinstance(name, Given):
+        return name.name, name.name, name.config
     short, path = find(name)
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 

@@ -14,6 +14,7 @@ from typing import Any
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
+from simcost.provenance import Kind, Note
 
 CONVERTED = ("attention", "ffn", "experts", "shared_experts")
 _PROBES = {
@@ -45,7 +46,7 @@ class Quantisation:
     activations: bool
     roles: tuple[str, ...] = CONVERTED
     kv: Dtype | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
 
 
 def read(table: Any, where: str) -> Quantisation | None:
@@ -68,7 +69,10 @@ def read(table: Any, where: str) -> Quantisation | None:
         roles = (*roles, "head")
     idle = sorted(key for key, value in table.items() if key not in _KNOWN and value not in (None, False, [], {}))
     if idle:
-        notes = (*notes, f"quantization_config: not read: {', '.join(idle)}")
+        notes = (
+            *notes,
+            Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)),
+        )
     return Quantisation(method, weights, activations, roles, _kv(table, where), notes)
 
 
@@ -167,7 +171,7 @@ def _modelopt(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
     return known[algorithm], True
 
 
-def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """Roles that stay converted after the exceptions, and a note on those that name single layers."""
     keys = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
     names: Any = next((table[key] for key in keys if table.get(key)), [])
@@ -175,12 +179,11 @@ def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple
         raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")
     skipped = {role for role, probes in _PROBES.items() for name in names if any(_matches(name, p) for p in probes)}
     partial = [n for n in names if not any(_matches(n, p) for probes in _PROBES.values() for p in probes)]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     if partial:
         shown = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if len(partial) > 3 else "")
-        notes = (
-            f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}",
-        )
+        text = f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}"
+        notes = (Note(text, Kind.ASSUMED),)
     return tuple(role for role in CONVERTED if role not in skipped), notes
 
 

@@ -23,6 +23,7 @@ from simcost.hf import Reader, flatten
 from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
 from simcost.num import Num
+from simcost.provenance import Kind, Note
 from simcost.registry import discover
 from simcost.sharding.shard import ROLES, Block
 
@@ -63,7 +64,7 @@ class ModelSpec:
     tower: float
     family: str
     rotary_rows: tuple[float, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     unused: tuple[str, ...] = ()
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
     read: frozenset[str] = field(default_factory=frozenset)
@@ -101,13 +102,18 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **absent}, where)
     if absent:
         r.note(
-            "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items())
+            "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
+            Kind.ASSUMED,
         )
     if "model_type" not in flat:
-        r.note("model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)")
+        r.note(
+            "model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)",
+            Kind.ASSUMED,
+        )
     elif family not in families():
         r.note(
-            f"model_type {family!r} is not known: read as Llama-style (gated FFN, RMSNorm, head untied unless the config says so); what else it implies is not counted"
+            f"model_type {family!r} is not known: read as Llama-style (gated FFN, RMSNorm, head untied unless the config says so); what else it implies is not counted",
+            Kind.ASSUMED,
         )
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
@@ -125,9 +131,10 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
         b.mask is not None and b.mask.bounded for layer in built for b in layer
     ):
-        r.note("no layer slides: sliding_window, use_sliding_window and max_window_layers have no effect")
+        idle = ("sliding_window", "use_sliding_window", "max_window_layers")
+        r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
-        r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms")
+        r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
     return _spec(r, name, stacks, order, built[-1])
 
 
@@ -243,7 +250,7 @@ def _spec(
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
     if not r.has("tie_word_embeddings") and r.config.get("model_type"):
-        r.note("tie_word_embeddings is absent: untied, as most model classes default to")
+        r.note("tie_word_embeddings is absent: untied, as most model classes default to", Kind.ASSUMED)
     positions: Num = 0.0
     if r.has("learned_positions"):
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
@@ -253,17 +260,21 @@ def _spec(
     mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
         r.raw("num_mtp_modules")
-        r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted")
+        r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
     limit = r.config.get("max_position_embeddings")
     r.used |= {"max_position_embeddings", "vision_config"}
     vision = tower(r.config.get("vision_config"), hidden, r.where)
     if vision is not None:
-        r.note(f"the vision tower's {vision.parameters:,.0f} parameters are loaded by engines, and in no other figure")
+        r.note(
+            f"the vision tower's {vision.parameters:,.0f} parameters are loaded by engines, and in no other figure",
+            Kind.SCOPE,
+        )
         if vision.unused:
-            r.note(f"vision_config: no effect here: {', '.join(vision.unused)}")
+            r.note(f"vision_config: no effect here: {', '.join(vision.unused)}", Kind.UNUSED, "vision_config")
     elif r.config.get("vision_config"):
         r.note(
-            "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here"
+            "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here",
+            Kind.MISSING,
         )
     unused = _report_unused(r)
     return ModelSpec(
@@ -277,14 +288,14 @@ def _spec(
 def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
     stated = r.text("torch_dtype")
     if not stated:
-        r.note("torch_dtype is absent: bf16 assumed")
+        r.note("torch_dtype is absent: bf16 assumed", Kind.ASSUMED)
     base = dtype(stated.removeprefix("torch.") or "bf16", f"{r.where}: 'torch_dtype'")
     quantisation = quant.read(r.raw("quantization_config"), r.where)
     storage = dict.fromkeys(ROLES, base)
     if quantisation is not None:
         storage |= dict.fromkeys(quantisation.roles, quantisation.weights)
         for note in quantisation.notes:
-            r.note(note)
+            r.note(note, note.kind, *note.about)
     return base, storage, quantisation
 
 
@@ -294,9 +305,11 @@ def _report_unused(r: Reader) -> list[str]:
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):
-        r.note(
-            f"'{key}' = {_short(r.config[key])} has no effect here{'' if key in known_keys() else ' (key not known' + nearest(key, known_keys()) + ')'}"
-        )
+        said = f"'{key}' = {_short(r.config[key])} has no effect here"
+        if key in known_keys():
+            r.note(said, Kind.UNUSED, key)
+        else:  # it may be one that matters, or a slip of one that does
+            r.note(f"{said} (key not known{nearest(key, known_keys())})", Kind.NO_EFFECT, key)
     return [key for key in known if key not in silent]
 
 

@@ -218,9 +218,7 @@ def _check_stated(
     """Raises SpecError where keys that the user states give layers another kind of block, and leave dimensions of the design without a meaning."""
     for kind in KINDS:
         pairs = list(_classes(before, after, kind))
-        had = (
-            {old for old, _ in pairs} if not any(value is None for value in stated.values()) else set()
-        )
+        had = {old for old, _ in pairs} if not any(value is None for value in stated.values()) else set()
         strange = [new for old, new in pairs if not (issubclass(old, new) or issubclass(new, old) or new in had)]
         idle = sorted((before.read & config.keys()) - after.read - stated.keys())
         if strange and idle:

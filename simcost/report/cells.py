@@ -6,6 +6,7 @@ from typing import Any
 
 from simcost import metrics
 from simcost.result import Row
+from simcost.units import parse as quantity
 from simcost.units import show
 
 _PLAIN = (metrics.NUMBER, metrics.TEXT, metrics.FLAG, "count")
@@ -33,13 +34,30 @@ def cell(name: str, value: Any) -> str:
     return f"{value:,.4g}"
 
 
-def with_bounds(row: Row) -> Row:
-    """A row for people: a half-width beyond 100 %, which would put the lower end below zero, as both sides ("+401/-80 %")."""
-    half = row.get("half_width")
-    if not isinstance(half, (int, float)) or half <= 1.0 or row.get("low_s") is None or not row.get("time_s"):
-        return row
-    below = 1.0 - row["low_s"] / row["time_s"]
-    return {**row, "half_width": f"+{100.0 * half:.0f}/-{100.0 * below:.0f} %"}
+def with_intervals(row: Row) -> Row:
+    """A row for people: both ends of an interval in one cell, in the place of the lower one. A half-width beside them, which is on the
+    scale of logs, would be read as a percentage on both sides: it goes."""
+    found: Row = {}
+    for name, value in row.items():
+        other = f"{name.removesuffix('low_s')}high_s"
+        if name.endswith("low_s") and other in row:
+            found[name] = span(value, row[other])
+        elif not ((name.endswith("high_s") and f"{name.removesuffix('high_s')}low_s" in row) or _replaced(name, row)):
+            found[name] = value
+    return found
+
+
+def _replaced(name: str, row: Row) -> bool:
+    return name == "half_width" and {"low_s", "high_s"} <= row.keys()
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Two times in the unit of the later one: "28.3–43.3 ms", "0.577–1.55 ms". [s]"""
+    if low is None or high is None:
+        return "-"
+    digits = 3 if high < 1000.0 else 4
+    value, _, unit = show(high, "seconds", digits).partition(" ")
+    return f"{low / quantity(f'1 {unit}', 'seconds'):.{digits}g}–{value} {unit}"
 
 
 _TITLES = {  # of an exchange the busiest rank's share counts, which is what it receives
@@ -58,9 +76,8 @@ def title(name: str) -> str:
             words = words[: -len(suffix)]
             break
     words = words.replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
-    if words == "half width":
-        return "±90 %"
-    return f"{words} (90 %)" if words.endswith((" low", " high")) else words
+    before, space, last = words.rpartition(" ")
+    return f"{before}{space}low–high (90 %)" if last == "low" else words
 
 
 _LONG = 40  # characters of a value of a config

@@ -7,24 +7,25 @@ from shlex import quote
 from textwrap import wrap
 
 from rich import box
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from simcost import metrics
-from simcost.report import curves, question, refusals
-from simcost.report.cells import cell, changed, title, with_bounds
+from simcost.provenance import kind_of
+from simcost.report import curves, question, refusals, step
+from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
 _HIDDEN = {
     "dimensions": ("undo",),
-    "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
+    "ops": ("formula", "source", "light_s", "kernel", "order", "half_width"),
     "facts": ("value",),
     "coefficients": ("value",),
     "ranges": ("least", "most"),
     "coefficients of dense models": ("value",),
-    "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
+    "plans": ("tpot_low_s", "ttft_low_s"),
 }
 _JUDGED = (
     "id",
@@ -33,7 +34,6 @@ _JUDGED = (
     "measured_s",
     "predicted_s",
     "low_s",
-    "high_s",
     "error",
     "covered",
     "worst_op",
@@ -52,7 +52,7 @@ _FIRST = {
     "findings": ("table", "verdict", "of", "rows", "dropped", "best", "over_best"),
     "what to do": ("table", "do", "why"),
     **dict.fromkeys(ROOTS, ("key", "meaning", "takes", "default", "needs", "aliases")),
-    "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
+    "ops": ("op", "time_s", "low_s", "share", "bound", "times", "part", "basis", "one_run_s", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "compute-optimal": (
         "scaling_law", "optimal_params", "optimal_tokens", "tokens_over_optimal", "loss_over_optimal", "optimal_loss", "training_flops",
@@ -61,9 +61,10 @@ _FIRST = {
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
+    "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
     "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16,
 }  # fmt: skip
+_IN_DETAILS = (("explain", "tables"),)  # whose rows answer: of worth to who doubts a number
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _WITHOUT_METRICS = (
     "compare",
@@ -86,8 +87,8 @@ _MOST_OF = {
 }  # the largest differences come first; files hold them all
 
 
-def show(result: Result, console: Console) -> None:
-    """Print everything that a person needs; files hold the rest."""
+def show(result: Result, console: Console, details: bool = False) -> None:
+    """Print everything that a person needs; `details`, and files, hold the rest."""
     parts: list[RenderableType] = []
     if result.verdict:
         style = "bold green" if result.fits else "bold red"
@@ -95,13 +96,21 @@ def show(result: Result, console: Console) -> None:
     if asked := question.asked(result):
         parts.append(Text(asked))
     if result.metrics and result.command not in _WITHOUT_METRICS:
-        parts.append(_metrics(result))
+        parts.append(_pairs(with_intervals(result.metrics)))
+    if result.command == "explain":
+        parts.append(_pairs(step.total(result.metrics), "left"))
+    left = [name for name in result.tables if not details and (result.command, name) in _IN_DETAILS]
     for name, rows in result.tables.items():
-        parts += _drawn(result.command, name, rows, console.width)
+        if name in left:
+            continue
+        if (result.command, name) == ("explain", "ops"):
+            parts += _ops(rows, result, console.width, details)
+        else:
+            parts += _drawn(result.command, name, rows, console.width)
     parts += _dimensions(result.dimensions, console.width)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
-    parts += [Text(f"note: {line}", style="dim") for line in result.warnings]
+    parts += _notes(result.warnings, details, left)
     if result.references and result.command in ("decode", "prefill", "compare", "explain"):
         parts.append(Text("rests on: " + "; ".join(result.references), style="dim"))
     console.print(Group(*parts))
@@ -109,8 +118,6 @@ def show(result: Result, console: Console) -> None:
 
 def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[RenderableType]:
     """A table, or those that one is shown as."""
-    if (command, name) == ("explain", "ops"):
-        return _by_part(rows, width)
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
@@ -134,28 +141,40 @@ def _dimensions(rows: Sequence[Row], width: int) -> list[RenderableType]:
     return [*found, *([Text("")] if rows else [])]
 
 
-def _metrics(result: Result) -> Table:
+def _notes(lines: Sequence[str], details: bool, tables: Sequence[str]) -> list[RenderableType]:
+    """Those without which a number would be another one; of the others, and of tables that are not shown, a line."""
+    shown = [line for line in lines if details or not kind_of(line).detail]
+    found: list[RenderableType] = [Text(f"note: {line}", style="dim") for line in shown]
+    rest = len(lines) - len(shown)
+    more = [f"{rest} {'note that moves' if rest == 1 else 'notes that move'} no number"] if rest else []
+    more += [f"table '{name}'" for name in tables]
+    return [*found, Text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
+
+
+def _pairs(values: Row, justify: JustifyMethod = "right") -> Table:
+    """Names and their values, a line each."""
     table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
     table.add_column(style="cyan")
-    table.add_column(justify="right")
-    for name, value in result.metrics.items():
+    table.add_column(justify=justify)
+    for name, value in values.items():
         table.add_row(title(name), cell(name, value))
     return table
 
 
-def _by_part(rows: Sequence[Row], width: int) -> list[RenderableType]:
-    """explain: one table a kind of layer, in running order."""
-    found: list[RenderableType] = []
-    for part in dict.fromkeys(row["part"] for row in rows):
-        mine = [{k: v for k, v in with_bounds(row).items() if k != "part"} for row in rows if row["part"] == part]
-        share = sum(float(row["share"]) for row in mine)
-        found.append(_table("ops", mine, width, f"{part}: {share:.1%} of the step"))
-    return found
+def _ops(rows: Sequence[Row], result: Result, width: int, details: bool) -> list[RenderableType]:
+    """explain: the longest rows of the step in one table, or in running order one table a kind of layer."""
+    if result.inputs.get("order") == "execution":
+        return [_table("ops", mine, width, heading) for heading, mine in step.by_part(rows)]
+    shown, rest = step.longest(rows, result.metrics, details)
+    return [_table("ops", shown, width, "ops, the longest first", rest)]
 
 
-def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> RenderableType:
+def _table(name: str, rows: Sequence[Row], width: int, heading: str = "", rest: str = "") -> RenderableType:
+    """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
-    shown = rows[:most]
+    shown = [with_intervals(row) for row in rows[:most]]
+    if name == "sweep":
+        shown = [refusals.with_shortage(row) for row in shown]
     same = _same(name, rows)
     names = [n for n in _ordered(name, shown) if n not in same]
     if (
@@ -178,7 +197,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     widths = _widths(kept, shown, width)
     for n in kept:
-        text = n != "half_width" and any(isinstance(row.get(n), str) for row in shown)
+        text = not n.endswith("low_s") and any(isinstance(row.get(n), str) for row in shown)
         table.add_column(
             _heading(n, shown),
             justify="left" if text else "right",
@@ -198,6 +217,8 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
         lines.append(Text(f"not shown at this width (--format csv has them): {hidden}", style="dim"))
     if len(rows) > most:
         lines.append(Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
+    if rest:
+        lines.append(Text(rest, style="dim"))
     return Group(*lines, *([Text("")] if len(lines) > 1 else []))
 
 
@@ -208,7 +229,7 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     first = [n for n in _FIRST.get(name, ()) if n in names]
     if name == "sweep":
         axes = names[: names.index("feasible")]
-        first = [*axes, "feasible", *(n for n in first if n not in axes)]
+        first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]
     if "feasible" in names and all(row["feasible"] for row in rows):
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
@@ -235,7 +256,8 @@ def _body(n: str, rows: Sequence[Row]) -> int:
 def _heading(n: str, rows: Sequence[Row]) -> str:
     """The column's title over as many lines as its cells are narrow."""
     body = _body(n, rows)
-    return "\n".join(wrap(title(n), max(min(body, 24), 12), break_long_words=False))
+    words = title(n).replace(" %", "\u00a0%")
+    return "\n".join(wrap(words, max(min(body, 24), 12), break_long_words=False)).replace("\u00a0", " ")
 
 
 def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]:

@@ -15,7 +15,7 @@ from simcost.report.cells import cell
 from simcost.result import Row
 
 _ERRORS = {
-    "answers": "answers", "rows": "rows", "median_error": "median", "p90_error": "P90", "coverage": "covered", "half_width": "±",
+    "answers": "answers", "rows": "rows", "median_error": "median", "p90_error": "P90", "coverage": "covered", "half_width": "half-\nwidth",
     "unseen_shapes_median_error": "unseen\nmedian", "unseen_shapes_p90_error": "unseen\nP90",
     "unseen_shapes_coverage": "unseen\ncovered", "extrapolated_p90_error": "beyond\nP90",
 }  # fmt: skip
@@ -27,7 +27,7 @@ _PARAMETERS = {
 _WORDS = ("half_sizes", "answers")
 _BETWEEN = 3  # columns
 _LEGEND = (
-    "answers: for which engines, of another device by its name; median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval, ± its half-width;"
+    "answers: for which engines, of another device by its name; median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval; half-width: log of its upper end over the estimate, 22.3 % stands for the estimate over 1.25 to times 1.25;"
     " unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
 )
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from simcost.grammar import NAMES
 from simcost.hardware.engines import ANY
+from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
@@ -35,12 +36,19 @@ def asked(result: Result) -> str:
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
     models = given.get("models") or _names("model", given)
-    return f"{' / '.join(models)} on {_devices(result)}{' / '.join(_names('hw', given))}: {', '.join(parts)}"
+    return (
+        f"{' / '.join(map(_name, models))} on {_devices(result)}{' / '.join(_names('hw', given))}: {', '.join(parts)}"
+    )
 
 
-def _names(key: str, given: Mapping[str, Any]) -> list[str]:
+def _names(key: str, given: Mapping[str, Any]) -> list[Any]:
     """The model or the device, several where it is varied."""
     return [given[key]] if key in given else list(given["vary"][key])
+
+
+def _name(model: Any) -> str:
+    """A model's name; of a config that was handed over the one inside."""
+    return str(config_of(model)) if isinstance(model, Mapping) else str(model)
 
 
 def _devices(result: Result) -> str:

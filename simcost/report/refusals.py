@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from simcost.report.cells import cell
-from simcost.result import Row
+from simcost.result import SHORT, Row
 
 _REASONS = 12  # files hold them all
 _ROWS = 3  # named of those that share one
@@ -20,7 +20,7 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
     asked = [_asked(row) for row in rows]
     groups: dict[str, list[Row]] = {}
     for row, labels in zip(rows, asked, strict=True):
-        if row.get("reason"):
+        if row.get("reason") and not row.get("feasible"):
             groups.setdefault(str(row["reason"]), []).append(labels)
     if not groups:
         return []
@@ -30,6 +30,12 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
     if len(groups) > _REASONS:
         found.append(Text(f"... {len(groups) - _REASONS} more reasons: --format csv has them", style="dim"))
     return [*found, Text("")]
+
+
+def with_shortage(row: Row) -> Row:
+    """A row of a sweep for people: one that does not fit says by how much in its cell."""
+    short = row.get(SHORT)
+    return {**row, "fits": f"no, {cell(SHORT, short)} short"} if row.get("fits") is False and short else row
 
 
 def _asked(row: Row) -> Row:

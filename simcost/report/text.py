@@ -9,18 +9,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from simcost.report import identity, question
-from simcost.report.cells import cell, changed, title, with_bounds
+from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 
 
-def as_console(result: Result, width: int = 140) -> str:
-    """What the terminal shows at a width, without colours."""
+def as_console(result: Result, width: int = 140, details: bool = False) -> str:
+    """What the terminal shows at a width, without colours. `details`: as with --details."""
     from rich.console import Console
 
     from simcost.report.console import show
 
     buffer = io.StringIO()
-    show(result, Console(file=buffer, width=width, highlight=False))
+    show(result, Console(file=buffer, width=width, highlight=False), details)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 
@@ -49,7 +49,7 @@ def as_markdown(result: Result) -> str:
         parts += [asked, ""]
     parts += (
         ["| metric | value |", "|---|---|"]
-        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in result.metrics.items()]
+        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in with_intervals(result.metrics).items()]
         + [""]
     )
     for name, rows in result.tables.items():
@@ -63,11 +63,10 @@ def as_markdown(result: Result) -> str:
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
+    rows = [with_intervals(row) for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
     lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
-    return lines + [
-        "| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in map(with_bounds, rows)
-    ]
+    return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]
 
 
 def _safe(text: Any) -> str:

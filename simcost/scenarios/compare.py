@@ -12,10 +12,11 @@ from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.model import count
-from simcost.model import load as shipped
+from simcost.model.given import Name
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
+from simcost.provenance import Note
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
@@ -26,7 +27,9 @@ from simcost.workload import Workload
 CONTEXTS = (1024, 4096, 32768, 131072)
 
 
-def result(models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query) -> Result:
+def result(
+    models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
+) -> Result:
     """`decode` and `prefill` are the questions; each design answers both: the models as they stand, then the variants. A design that cannot be run is a
     row with its reason."""
     if decode.axes:
@@ -81,19 +84,19 @@ def _labelled(w: Workload, label: str) -> Workload:
     )
 
 
-def _renamed(note: str, name: str, label: str) -> str:
-    return label + note.removeprefix(name) if note.startswith(f"{name}:") else note
+def _renamed(note: Note, name: str, label: str) -> Note:
+    return note.worded(label + note.removeprefix(name)) if note.startswith(f"{name}:") else note
 
 
-def _inputs(models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], sides: list[Design]) -> dict[str, Any]:
+def _inputs(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], sides: list[Design]) -> dict[str, Any]:
     """What was asked, of the first design where variants differ in it."""
     first = sides[0]
     asked = {k: v for k, v in inputs.inputs(first.decode, None).items() if k != "model"}
     prompt = first.prefill.overrides.phase
     plan = inputs.sizes(grammar.plan_of(first.decode.overrides.plan))
-    named = {"models": [shipped.spelled(name) for name in models]}
+    named: dict[str, Any] = {"models": [inputs.stated(name) for name in models]}
     if variants:
-        named["variants"] = [one if isinstance(one, str) else dict(one) for one in variants]  # type: ignore[misc]
+        named["variants"] = [one if isinstance(one, str) else dict(one) for one in variants]
     return {**named, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
 
 

@@ -19,6 +19,7 @@ from simcost.num import Z90, Array, Bools, Num, ceil
 from simcost.plan import Phase
 from simcost.program import Choice, Program, Serial
 from simcost.program import price as fold
+from simcost.provenance import Kind, Note
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import inputs, notes
@@ -81,7 +82,7 @@ def _lengths(model: ModelSpec, ffn: Num) -> list[Row]:
 
 def _notes(w: Workload, found: dict[str, Any], forms: list[Row]) -> list[str]:
     """How to read the numbers of this model."""
-    notes = []
+    notes: list[str] = []
     if "token_crossover_context_absorbed" in found:
         notes.append(
             f"{w.model.name}: attention FLOPs are those of plain (expanded) attention unless the name says absorbed"
@@ -212,13 +213,14 @@ def _unknown(device: Device, forms: list[Row]) -> list[str]:
     ]
 
 
-def _judged(device: Device) -> str:
+def _judged(device: Device) -> Note:
     """By what the forms of MLA were timed."""
     if device.measurements or device.tables:
-        return f"{device.name}: the forms of MLA are timed by its measured curves"
+        return Note(f"{device.name}: the forms of MLA are timed by its measured curves", Kind.ORIGIN)
     if device.sibling is not None:
-        return f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, which stand in"
-    return f"{device.name}: the forms of MLA are timed by the roofline: there are no measured rows"
+        text = f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, which stand in"
+        return Note(text, Kind.TRANSFERRED)
+    return Note(f"{device.name}: the forms of MLA are timed by the roofline: there are no measured rows", Kind.ASSUMED)
 
 
 def _form_of(program: Program) -> Choice | None:

@@ -8,25 +8,25 @@ from simcost.estimate.step import Step
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
+from simcost.provenance import Kind, Note
 from simcost.scenarios import tables_used
 from simcost.workload import Workload
 
 
-def no_tables(w: Workload) -> list[str]:
+def no_tables(w: Workload) -> list[Note]:
     """A note where an engine is asked for and neither the device nor one that stands in for it has tables of engines."""
     if w.engine in (ANY, TORCH):
         return []
     device, at = w.device, w.device
     while not at.tables:
         if at.sibling is None:
-            return [
-                f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
-            ]
+            text = f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
+            return [Note(text, Kind.NO_EFFECT)]
         at = at.sibling
     return []
 
 
-def imported_first(step: Step) -> list[str]:
+def imported_first(step: Step) -> list[Note]:
     """A note where an engine is asked for and rows that somebody imported answer before its tables."""
     w, device = step.workload, step.workload.device
     imported = [
@@ -40,10 +40,11 @@ def imported_first(step: Step) -> list[str]:
     if not found:
         return []
     kinds, whose = (", ".join(dict.fromkeys(words)) for words in zip(*found, strict=True))
-    return [
+    text = (
         f"{device.name}: engine={w.engine} has no effect on {kinds}: imported rows of {whose} answer first "
         "(hw.measurements=tables passes over them)"
-    ]
+    )
+    return [Note(text, Kind.NO_EFFECT)]
 
 
 def _answering(device: Device) -> str:

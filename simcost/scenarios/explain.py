@@ -10,7 +10,7 @@ from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import NOISE, Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
-from simcost.errors import SpecError
+from simcost.errors import SpecError, nearest
 from simcost.estimate import answer, memory
 from simcost.estimate import step as steps
 from simcost.hardware.profile import Device
@@ -21,6 +21,8 @@ from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, tables_used
 
+TIME, EXECUTION = "time", "execution"
+ORDERS = (TIME, EXECUTION)
 _SHORT = {"elements": "n", "payload_bytes": "bytes"}
 
 
@@ -65,7 +67,7 @@ def _memory(step: steps.Step) -> list[Row]:
 
 
 def _ops(step: steps.Step) -> list[Row]:
-    """One row a kernel that takes time."""
+    """One row a kernel that takes time, in the order in which a step runs them."""
     device = step.workload.device
     model = calibrated.model(device, step.workload.engine)
     rows: list[Row] = []
@@ -79,7 +81,7 @@ def _ops(step: steps.Step) -> list[Row]:
             {
                 "part": path[1] if len(path) > 2 else "",
                 "op": _name(path), "shape": shape(dict(call.op.coords())),
-                "bound": bound(cost), "basis": basis(cost), "times": number(weight), "time_s": number(cost.seconds),
+                "bound": bound(cost), "basis": basis(cost), **_of_step(cost, float(weight)), "time_s": number(cost.seconds),
                 "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
                 "share": number(cost.seconds * weight * wall / step.cost.seconds),
                 "light_s": number(cost.light_s), "kernel": call.op.family, "low_s": number(low), "high_s": number(high),
@@ -104,12 +106,27 @@ def _waits(step: steps.Step) -> list[Row]:
 def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, formula: str) -> Row:
     low, high = interval(cost)
     return {
-        "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), "times": 1,
+        "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), **_of_step(cost, 1.0),
         "time_s": number(cost.seconds), "half_width": number(high / cost.seconds - 1.0), "scatter": None,
         "share": number(cost.seconds / step.cost.seconds), "light_s": 0, "kernel": kernel, "low_s": number(low),
         "high_s": number(high), "flops": 0, "bytes": 0, "intensity": None, "formula": formula,
         "source": step.workload.device.where,
     }  # fmt: skip
+
+
+def _of_step(cost: Cost, times: float) -> Row:
+    """How often something runs in a step, and what all its runs take: they err together."""
+    low, high = interval(cost)
+    return {
+        "times": number(times), "step_s": number(times * cost.seconds), "step_low_s": number(times * low),
+        "step_high_s": number(times * high),
+    }  # fmt: skip
+
+
+def _ordered(rows: list[Row], order: str) -> list[Row]:
+    """Rows with their position in the step, by what is asked for: the longest first, or as they run."""
+    placed = [{"order": position, **row} for position, row in enumerate(rows, 1)]
+    return placed if order == EXECUTION else sorted(placed, key=lambda row: -float(row["step_s"]))
 
 
 def _sent(op: Op, device: Device) -> Num:
@@ -135,9 +152,11 @@ def _tables(step: steps.Step) -> list[Row]:
     return list(found.values())
 
 
-def result(query: Query) -> Result:
-    """Rows in the order in which the step runs; times of one call, and their share of the whole step: of calls side by side
-    the longer ones have it, and what they hide has none."""
+def result(query: Query, order: str = TIME) -> Result:
+    """Rows by the time of all their runs in a step, the longest first, or in the order in which they run; their share of the whole step: of
+    calls side by side the longer ones have it, and what they hide has none. Raises SpecError for another order."""
+    if order not in ORDERS:
+        raise SpecError(f"--order must be one of {', '.join(ORDERS)}, not {order!r}{nearest(order, ORDERS)}")
     if query.axes:
         raise SpecError("explain takes one operating point: use --set instead of --vary")
     w = workload(query)
@@ -148,7 +167,7 @@ def result(query: Query) -> Result:
     step = steps.checked(w)
     sentence, fits = fitting.verdict(step.kept)
     tables = {
-        "ops": [*_ops(step), *_waits(step)],
+        "ops": _ordered([*_ops(step), *_waits(step)], order),
         "links": explain_links.rows(step),
         "tables": _tables(step),
         "memory": _memory(step),
@@ -157,7 +176,7 @@ def result(query: Query) -> Result:
     tables = {name: table for name, table in tables.items() if table}
     found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
-        "explain", inputs.inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)}, tables,
+        "explain", {**inputs.inputs(query, w), "phase": inputs.command(query), "order": order}, {**found, "fits": fits, **answer.forms_named(step)}, tables,
         (*notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,
         inputs.dimensions(w.model),
     )  # fmt: skip

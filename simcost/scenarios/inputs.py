@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simcost.grammar import NAMES
+from simcost.model.given import Given
 from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
 from simcost.plan import Plan
 from simcost.query import Query, engine_of, settings_of
 from simcost.result import Row, number
-from simcost.settings import CHOICES
+from simcost.settings import CHOICES, of
 from simcost.workload import Workload
+
+_STEP = (*of("phase"), "engine")
 
 
 def command(query: Query) -> str:
@@ -23,7 +27,7 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
     """All that was asked, defaults included; of a sweep (w is None) what all its points share."""
     o = query.overrides
     found: dict[str, Any] = {
-        **{key: getattr(query, key) for key in NAMES if key not in query.axes},
+        **{key: stated(getattr(query, key)) for key in NAMES if key not in query.axes},
         **{k: v for k, v in o.phase.items() if v is not None},
     }
     if "engine" not in query.axes:
@@ -40,10 +44,15 @@ def inputs(query: Query, w: Workload | None) -> dict[str, Any]:
         **_rooted("model", o.model), **_rooted("hw", o.hw), **_rooted("plan", o.plan), **_rooted("engine", settings_of(o)),
     }  # fmt: skip
     if query.axes:
-        found["vary"] = dict(query.axes)
+        found["vary"] = {path: [stated(value) for value in values] for path, values in query.axes.items()}
     if query.usd_per_hour is not None:
         found["usd_per_hour"] = query.usd_per_hour
     return found
+
+
+def stated(value: Any) -> Any:
+    """A value as it was stated: a config that was handed over by its content."""
+    return value.config if isinstance(value, Given) else value
 
 
 def settings(w: Workload) -> dict[str, float | int | str | None]:
@@ -83,3 +92,19 @@ def dimensions(model: ModelSpec, design: str = "") -> tuple[Row, ...]:
         {**named, "key": one.key, "before": one.before, "after": one.after, "why": one.why, "undo": swaps.undo(one)}
         for one in model.changes
     )
+
+
+_SPELLED = {"usd_per_hour": "price", "batches": "batch"}  # in answers -> in questions
+_DERIVED = ("plan", "engine_settings", "gpus", "limits", "set")  # what the rest says already, or is read apart
+
+
+def arguments(stated: Mapping[str, Any], takes: Sequence[str]) -> dict[str, Any]:
+    """The reverse of `inputs`: by which arguments a function of the API, which `takes` these, asks the same question again."""
+    found = {_SPELLED.get(name, name): value for name, value in stated.items() if name not in _DERIVED}
+    found |= {name.removesuffix("_s"): most for name, most in stated.get("limits", {}).items()}
+    if "name" in takes:  # show model, show hardware
+        found["name"] = found.get("model", found.get("hw"))
+    varied = stated.get("vary", {})
+    steps = {name: value for name, value in found.items() if name in _STEP and name not in takes and value is not None}
+    mine = {name: value for name, value in found.items() if name in takes and name not in varied}
+    return {**mine, "set": {**stated.get("set", {}), **steps}}

@@ -5,6 +5,7 @@ Most likely to be wrong: memory outside PyTorch, and the padding of experts in m
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,10 @@ from simcost.estimate import feasible, memory, stages
 from simcost.estimate.memory import Kept
 from simcost.hardware import engines
 from simcost.model import cache
+from simcost.model import notes as model_notes
 from simcost.model.loaded import Loaded
 from simcost.num import Num
+from simcost.provenance import Note
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, inputs, memory_notes
@@ -57,7 +60,7 @@ def result(query: Query) -> Result:
         inputs.inputs(query, w),
         metrics,
         tables,
-        warnings(kept, metrics["max_context"]),
+        warnings(kept, metrics["max_context"], query.overrides.model),
         _references(w),
         sentence,
         fits,
@@ -65,16 +68,11 @@ def result(query: Query) -> Result:
     )
 
 
-def warnings(kept: Kept, reached: Any = None) -> tuple[str, ...]:
-    """What a reader of memory figures must know; reached: the longest context that fits."""
-    w, notes = kept.workload, memory_notes
-    found = (
-        [f"{w.model.name}: {note}" for note in w.model.notes]
-        + list(w.notes)
-        + notes.exceeds(w)
-        + notes.beyond(w.model, reached)
-    )
-    found += notes.admitted(w) + notes.tight(kept) + notes.vendor(w) + notes.mtp(w.model)
+def warnings(kept: Kept, reached: Any = None, asked: Collection[str] = ()) -> tuple[Note, ...]:
+    """What a reader of memory figures must know; reached: the longest context that fits; asked: keys of the config that were set."""
+    w, of = kept.workload, memory_notes
+    found = model_notes.of(w.model, asked) + list(w.notes) + of.exceeds(w) + of.beyond(w.model, reached)
+    found += of.admitted(w) + of.tight(kept) + of.vendor(w) + of.mtp(w.model)
     return tuple(dict.fromkeys(found))
 
 

@@ -13,7 +13,9 @@ from simcost.calibration import tables as engines_tables
 from simcost.estimate import step as steps
 from simcost.estimate import unused_settings
 from simcost.hardware.profile import Device
+from simcost.model import notes as model_notes
 from simcost.num import is_scalar
+from simcost.provenance import Kind, Note
 from simcost.query import Query
 from simcost.routing.router import Routing
 from simcost.scenarios import engine_notes, memory_notes, tables_used
@@ -26,43 +28,46 @@ _SUPERSEDED = (
 )  # fmt: skip
 
 
-def warnings(query: Query, w: Workload) -> tuple[str, ...]:
+def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     """What a reader must know: defaults, unused keys, limits passed, prices missing."""
     m = w.model
-    found = [f"{m.name}: {note}" for note in m.notes] + list(w.notes) + memory_notes.exceeds(w)
+    found = model_notes.of(m, asked(query)) + list(w.notes) + memory_notes.exceeds(w)
     if w.phase.routing != Routing() and not lower.has_experts(m):
-        found.append(f"{m.name}: routing has no effect: no layer has experts")
+        found.append(Note(f"{m.name}: routing has no effect: no layer has experts", Kind.NO_EFFECT))
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
     found += unused_settings.notes(w, stated | set(query.overrides.plan))
     if w.plan.gpus is not None:
         unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
         if unused > 0.0:
-            found.append(
-                f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
-            )
+            text = f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
+            found.append(Note(text, Kind.CHANGED))
     found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + memory_notes.admitted(w)
     found.append(_price(query, w))
     if w.device.tdp is not None:
-        found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
-    found += memory_notes.mtp(m)
-    if m.unused:
-        found.append(f"{m.name}: no effect on cost: {', '.join(m.unused)}")
+        # The name of the metric says that it is assumed, so this is where it comes from.
+        found.append(Note(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time", Kind.ORIGIN))
+    found += memory_notes.mtp(m) + model_notes.unused(m, asked(query))
     return tuple(dict.fromkeys(found))
 
 
-def _stand_in(device: Device) -> list[str]:
+def asked(query: Query) -> set[str]:
+    """Keys of the model's config that a question sets or varies."""
+    varied = [grammar.split(path) for path in query.axes]
+    return {*query.overrides.model, *(key for root, key in varied if root == "model")}
+
+
+def _stand_in(device: Device) -> list[Note]:
     """Whose rows answer, and how far off they are expected."""
     other = device.sibling
     if other is None:
         return []
     foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
     some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
-    return [
-        f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within {coverage.expected(device):.0%}"
-    ]
+    text = f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within a factor of {np.exp(coverage.expected(device)):.2f}"
+    return [Note(text, Kind.TRANSFERRED)]
 
 
-def _off_rows(query: Query, device: Device) -> list[str]:
+def _off_rows(query: Query, device: Device) -> list[Note]:
     """Overrides that measured rows do not follow."""
     if not coverage.known(device):
         return []
@@ -70,25 +75,25 @@ def _off_rows(query: Query, device: Device) -> list[str]:
     for path in query.overrides.hw:
         root = path.partition(".")[0]
         if path in _SUPERSEDED:
-            found.append(
-                f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
-            )
+            text = f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
+            found.append(Note(text, Kind.NO_EFFECT))
         elif root in ("peak", "links") or path == "memory.bandwidth":
-            found.append(
-                f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
-            )
+            text = f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
+            found.append(Note(text, Kind.TRANSFERRED))
     return found
 
 
-def _price(query: Query, w: Workload) -> str:
+def _price(query: Query, w: Workload) -> Note:
     usd = query.price(w.device)
     if usd is None:
-        return f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR"
+        return Note(f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR", Kind.MISSING)
     if query.usd_per_hour is not None:
-        return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (--price)"
-    if not is_scalar(usd):
-        return f"{w.device.name}: price a GPU hour as varied"
-    return f"{w.device.name}: price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
+        text = f"price {usd:,.4g} USD a GPU hour (--price)"
+    elif is_scalar(usd):
+        text = f"price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
+    else:
+        text = "price a GPU hour as varied"
+    return Note(f"{w.device.name}: {text}", Kind.ORIGIN)
 
 
 def references(w: Workload, *priced: steps.Step) -> tuple[str, ...]:

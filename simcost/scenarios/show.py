@@ -13,10 +13,13 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.model import load as models
+from simcost.model import notes as model_notes
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
+from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
+from simcost.scenarios import inputs
 from simcost.scenarios.inputs import dimensions
 
 _BF16_BYTES = 2.0
@@ -104,7 +107,7 @@ def _maybe(value: Any) -> Any:
     return None if value is None else number(value)
 
 
-def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
+def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float = 4096.0) -> Result:
     """Exact counts of a model, its layers, and training FLOPs a token in each convention at length `isl`."""
     from simcost import grammar
 
@@ -136,12 +139,15 @@ def show_model(name: str, sets: dict[str, Any], isl: float = 4096.0) -> Result:
         {"convention": key, "training_flops_per_token": number(value)}
         for key, value in count.training_flops(model, isl).items()
     ]
-    warnings = [*model.notes, "kv_bytes_per_token is in bf16"]
-    if model.unused:
-        warnings.append(f"no effect on cost: {', '.join(model.unused)}")
+    asked = query.overrides.model
+    said = [
+        *model_notes.of(model, asked),
+        Note("kv_bytes_per_token is in bf16", Kind.ASSUMED),
+        *model_notes.unused(model, asked),
+    ]
     return Result(
-        "show model", {"model": query.model, "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
-        {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(warnings),
+        "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
+        {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "
         + ", ".join(sorted({d.name for d in model.storage.values()})),

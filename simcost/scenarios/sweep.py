@@ -12,6 +12,7 @@ from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.frozen import frozen
+from simcost.grammar import NAMES
 from simcost.model.spec import ModelSpec
 from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
@@ -42,7 +43,7 @@ def result(query: Query) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows, fits), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
+        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
     )  # fmt: skip
 
 
@@ -72,14 +73,20 @@ def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[
         return replace(point, workload=None, reason=str(error)), None
 
 
-def _sweep_verdict(rows: Columns, fits: bool) -> str:
-    if fits:
-        return ""
-    return (
-        "no point of the sweep fits in memory"
-        if any(rows.feasible)
-        else "no point of the sweep can be run: see the reasons"
-    )
+def _sweep_verdict(rows: Columns) -> str:
+    """How many points can run, and fit."""
+    runs = np.asarray(rows.feasible, bool)
+    count, fit = int(runs.sum()), int(np.sum(runs & np.asarray(rows.values["fits"], bool)))
+    if not count:
+        return "no point of the sweep can be run: see the reasons"
+    if not fit:
+        return "no point of the sweep fits in memory"
+    if fit == len(rows):
+        return "every point of the sweep fits in memory"
+    parts = [f"{fit:,} of {len(rows):,} points fit in memory"]
+    parts += [f"{count - fit:,} do not"] if fit < count else []
+    parts += [f"{len(rows) - count:,} cannot be run"] if count < len(rows) else []
+    return ", ".join(parts)
 
 
 def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, Any] | None]]) -> Columns:
@@ -134,8 +141,13 @@ def _label(query: Query, path: str, vector: list[str], shape: tuple[int, ...], p
     """What a point's row says of one axis."""
     size = int(np.prod(shape, dtype=int))
     if path not in vector:
-        return _Label([point.fixed[path] for point in points], size, size * len(points))
+        return _Label([_text(path, point.fixed[path]) for point in points], size, size * len(points))
     return _Label(query.axes[path], int(np.prod(shape[vector.index(path) + 1 :], dtype=int)), size * len(points))
+
+
+def _text(path: str, value: Any) -> Any:
+    """A name of a model as text: a config that was handed over has one inside."""
+    return str(value) if path in NAMES else value
 
 
 def _name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], feasible: Bools, said: Any) -> None:

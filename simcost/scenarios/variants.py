@@ -17,6 +17,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.model import load as shipped
+from simcost.model.given import Name
 from simcost.query import Query, engine_of
 from simcost.result import Row
 
@@ -36,7 +37,7 @@ class Design:
         """What tells it from the others: model, device, engine and plan."""
         plan = {key: value for key, value in self.decode.overrides.plan.items() if value is not None}
         return {
-            "model": self.decode.model, "hw": self.decode.hw, "engine": engine_of(self.decode.overrides),
+            "model": str(self.decode.model), "hw": self.decode.hw, "engine": engine_of(self.decode.overrides),
             "plan": ", ".join(f"{key}={value}" for key, value in plan.items()),
         }  # fmt: skip
 
@@ -72,7 +73,7 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
 
 
 def designs(
-    models: Sequence[str], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
+    models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
 ) -> list[Design]:
     """The models, then the variants; a variant that names no model is of the first. Raises SpecError where that makes fewer than two."""
     names = [shipped.spelled(name) for name in models]
@@ -83,15 +84,15 @@ def designs(
     for variant in variants:
         sets = parsed(variant)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
-        model = str(sets.pop("model", names[0] if names else ""))
+        model = shipped.spelled(sets.pop("model", names[0] if names else ""))
         hw = str(sets.pop("hw", decode.hw))
         if "engine" in sets:
             sets["engine"] = engines.checked(sets["engine"])
         found.append(
             Design(
                 text.replace(" ", "") if len(names) < 2 else f"{model}: {text}",
-                _changed(decode, shipped.spelled(model), hw, sets),
-                _one_a_replica(_changed(prefill, shipped.spelled(model), hw, sets)),
+                _changed(decode, model, hw, sets),
+                _one_a_replica(_changed(prefill, model, hw, sets)),
             )
         )
     if len(found) < 2:
@@ -99,7 +100,7 @@ def designs(
     return _named_apart(found)
 
 
-def _changed(query: Query, model: str, hw: str, sets: Mapping[str, Any]) -> Query:
+def _changed(query: Query, model: Name, hw: str, sets: Mapping[str, Any]) -> Query:
     return replace(query, model=model, hw=hw, overrides=query.overrides.merged(sets))
 
 
@@ -114,10 +115,10 @@ def _named_apart(found: list[Design]) -> list[Design]:
     return out
 
 
-def labels(names: list[str]) -> list[str]:
+def labels(names: Sequence[Name]) -> list[str]:
     """One unique name a design: the model's, where two share it what was typed, where that is the same its number too."""
-    found = [shipped.find(name)[0] for name in names]
-    found = [typed if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
+    found = [shipped.short(name) for name in names]
+    found = [str(typed) if found.count(short) > 1 else short for typed, short in zip(names, found, strict=True)]
     seen = [found[: i + 1].count(label) for i, label in enumerate(found)]
     return [label if n == 1 else f"{label} ({n})" for label, n in zip(found, seen, strict=True)]
 

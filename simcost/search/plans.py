@@ -183,8 +183,8 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     if others > 0:
         sentence += f"; {others:,} {'is' if others == 1 else 'are'} tied with the best"
     asked = {
-        **inputs.inputs(query, None), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
-        "batches": tried.tolist(),
+        **inputs.inputs(query, None), "phase": inputs.command(query), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
+        "batches": tried.tolist(), "cp": wish.cp,
     }  # fmt: skip
     asked.pop("batch", None)
     counted = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,33 @@ def test_a_command_that_is_interrupted_says_so(
     assert run(["list", "models"]) == 130
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "simcost: interrupted")
+
+
+@pytest.mark.parametrize("words", [
+    ["decode", "--model", "deepseek-v3", "--hw", "h200", "--set", "plan.tp=8"], ["prefill", "--model", "deepseek-v3", "--hw", "h200", "--set", "plan.tp=8"],
+    ["decode", "--model", "deepseek-v3", "--hw", "h200", "--set", "plan.tp=8", "--vary", "batch=1,2"],
+    ["compare", "deepseek-v3", "kimi-k2", "--hw", "h200", "--set", "plan.tp=8"], ["explain", "--model", "deepseek-v3", "--hw", "h200", "--set", "plan.tp=8"],
+    ["plans", "--model", "deepseek-v3", "--hw", "h200", "--gpus", "8", "--batch", "8"], ["crossover", "--model", "deepseek-v3"],
+    ["show", "model", "deepseek-v3"], ["show", "memory", "deepseek-v3", "--hw", "h200", "--set", "plan.tp=8"],
+], ids=lambda words: " ".join(words[:2]))  # fmt: skip
+def test_details_shows_every_note(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def page(*more: str) -> str:
+        assert run([*words, *more]) == 0
+        return capsys.readouterr().out
+
+    short, whole, notes = page(), page("--details"), json.loads(page("--format", "json"))["notes"]
+    assert "--details shows more: " in short
+    assert whole.count("\nnote: ") == len(notes) > short.count("\nnote: ")
+    assert "--details" not in whole
+
+
+def test_order_is_that_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    def ops(*more: str) -> list[dict[str, Any]]:
+        assert run(["explain", "--model", "llama-3.1-8b", "--hw", "h200", "--format", "json", *more]) == 0
+        return [row for row in json.loads(capsys.readouterr().out)["rows"] if row["table"] == "ops"]
+
+    by_time, run_order = ops(), ops("--order", "execution")
+    assert [row["step_s"] for row in by_time] == sorted((row["step_s"] for row in run_order), reverse=True)
+    assert [row["order"] for row in run_order] == list(range(1, len(by_time) + 1))
+    assert run(["explain", "--model", "llama-3.1-8b", "--hw", "h200", "--order", "size"]) == 2
+    assert "--order must be one of time, execution" in capsys.readouterr().err

@@ -49,6 +49,26 @@ def test_extremes_and_choices_broadcast_point_by_point() -> None:
     assert num.where(column < row, 0.0, 1.0).tolist() == [[0, 0, 0], [1, 1, 0]]
 
 
+def test_what_numpy_boxes_is_unboxed_inside_containers_too() -> None:
+    found = num.unboxed(
+        {
+            np.str_("a"): [np.int64(1), (np.float64(0.5), np.bool_(True))],
+            "b": np.array([1, 2]),
+            "c": np.array(3),
+            "d": None,
+        }
+    )
+    assert found == {"a": [1, (0.5, True)], "b": [1, 2], "c": 3, "d": None}
+    assert [type(each) for each in (found["a"][0], found["a"][1][0], found["a"][1][1], found["c"])] == [
+        int,
+        float,
+        bool,
+        int,
+    ]
+    odd = object()
+    assert num.unboxed(odd) is odd
+
+
 @pytest.mark.parametrize("value", [3, np.float32(3.0), np.int64(3), np.array(3), np.array(3.0)])
 def test_every_scalar_becomes_a_python_float(value: Any) -> None:
     assert type(num.num(value)) is float

@@ -21,6 +21,7 @@ def columns() -> Columns:
             "fits": np.array([1.0, 0.0, 0.0]),
             "tpot_s": np.array([0.5, 7.0, math.nan]),
             "gpus": np.array([1.0, 2.0, 4.0]),
+            "memory_short_bytes_per_gpu": np.array([0.0, 5.0, 12.3 * 2**30]),
         },
     )
 
@@ -49,9 +50,20 @@ def test_a_float_that_counts_no_more_exactly_stays_one(value: float) -> None:
 def test_columns_read_as_rows() -> None:
     rows = columns()
     assert len(rows) == 3
-    assert rows[0] == {"plan.tp": 1, "batch": 8, "feasible": True, "fits": True, "tpot_s": 0.5, "gpus": 1}
+    assert rows[0] == {
+        "plan.tp": 1,
+        "batch": 8,
+        "feasible": True,
+        "fits": True,
+        "tpot_s": 0.5,
+        "gpus": 1,
+        "memory_short_bytes_per_gpu": 0,
+    }
     assert rows[1] == {"plan.tp": 2, "batch": 8, "feasible": False, "reason": "too small"}
     assert rows[2]["fits"] is False
+    assert rows[2]["feasible"] is True
+    assert rows[2]["reason"] == "short by 12.3 GiB per GPU"
+    assert "reason" not in rows[0]
     assert rows[2]["tpot_s"] is None
     assert list(rows) == [rows[0], rows[1], rows[2]]
 

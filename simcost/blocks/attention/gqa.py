@@ -20,6 +20,7 @@ from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
+from simcost.provenance import Kind
 from simcost.sharding import context as cp
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
@@ -178,12 +179,14 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         kv = 0.0 * heads + 1.0  # Falcon-7B and GPT-BigCode: one K/V head, whatever num_kv_heads says
         if r.has("num_key_value_heads"):
             r.raw("num_key_value_heads")
-            r.note("num_key_value_heads has no effect: multi_query gives one K/V head")
+            r.note(
+                "num_key_value_heads has no effect: multi_query gives one K/V head", Kind.UNUSED, "num_key_value_heads"
+            )
     elif r.has(prefix + "num_key_value_heads"):
         kv = r.num(prefix + "num_key_value_heads")
     else:
         kv = heads
-        r.note("num_key_value_heads is absent: every query head has its own K and V")
+        r.note("num_key_value_heads is absent: every query head has its own K and V", Kind.ASSUMED)
     if not r.has(prefix + "head_dim"):
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
     head_dim = r.num(prefix + "head_dim", hidden / heads)
@@ -196,7 +199,11 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     stated = r.config.get("attention_bias") is not None
     bias = r.flag("attention_bias") if stated else r.flag("attention_bias") or r.flag("use_bias")
     if "attention_bias" in r.config and {"qkv_bias", "o_bias"} <= set(r.implied):
-        r.note("attention_bias has no effect: this family fixes which projections have a bias")
+        r.note(
+            "attention_bias has no effect: this family fixes which projections have a bias",
+            Kind.UNUSED,
+            "attention_bias",
+        )
     # Whether V is as wide as K says which kernel runs: one that is swept is priced width by width.
     r.scalar |= {prefix + "v_head_dim"} | ({prefix + "head_dim"} if r.has(prefix + "v_head_dim") else set())
     rotary = r.fraction("partial_rotary_factor", 1.0)

@@ -21,6 +21,7 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Choice, Program, Serial
+from simcost.provenance import Kind
 from simcost.sharding import context as cp
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
@@ -258,7 +259,10 @@ def from_hf(r: Reader, layer: int, layers: int) -> MLA:
     if r.has("num_key_value_heads"):
         # MLA has no KV heads of its own: configs repeat the query heads.
         r.raw("num_key_value_heads")
-        r.note("num_key_value_heads has no effect: MLA caches one latent a token, whatever this key says")
+        r.note(
+            "num_key_value_heads has no effect: MLA caches one latent a token, whatever this key says",
+            Kind.UNUSED, "num_key_value_heads",
+        )  # fmt: skip
     return MLA(
         r.num("hidden_size"),
         r.num("num_attention_heads"),

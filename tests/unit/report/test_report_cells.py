@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simcost.report.cells import cell, title, with_bounds
+from simcost.report.cells import cell, span, title, with_intervals
 
 
 @pytest.mark.parametrize(("name", "value", "shown"), [
@@ -28,28 +28,44 @@ def test_a_rate_loses_its_fraction_from_a_hundred_on(value: float, shown: str) -
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("tpot_s", "tpot"), ("tpot_low_s", "tpot low (90 %)"), ("ttft_high_s", "ttft high (90 %)"),
+    ("tpot_s", "tpot"), ("tpot_low_s", "tpot low–high (90 %)"), ("low_s", "low–high (90 %)"),
     ("weight_bytes_per_gpu", "weight per gpu"), ("memory_bytes_per_s", "memory"), ("bf16_flops_per_s", "bf16"),
     ("output_tokens_per_s", "output tokens per s"), ("output_tokens_per_s_per_gpu", "output tokens per s per gpu"),
-    ("half_width", "±90 %"), ("tdp_w", "tdp"), ("bytes", "bytes"), ("best_or_tied", "best or tied"),
+    ("half_width", "half width"), ("tdp_w", "tdp"), ("bytes", "bytes"), ("best_or_tied", "best or tied"),
     ("sent_bytes", "busiest rank's bytes"), ("plan.tp", "plan.tp"),
 ])  # fmt: skip
 def test_a_title_drops_the_units_that_a_cell_shows(name: str, words: str) -> None:
     assert title(name) == words
 
 
-@pytest.mark.parametrize(("time", "low", "half", "shown"), [
-    (1.0, 0.25, 3.0, "+300/-75 %"), (2.0, 0.4, 4.01, "+401/-80 %"),
+@pytest.mark.parametrize(("low", "high", "shown"), [
+    (0.0283, 0.04327, "28.3–43.3 ms"), (577e-6, 1.551e-3, "0.577–1.55 ms"), (1e-6, 2.28e-6, "1–2.28 us"), (3e-10, 9e-10, "0.3–0.9 ns"),
+    (0.9, 1.5, "0.9–1.5 s"), (1200.0, 1500.0, "1200–1500 s"), (None, 1.0, "-"), (1.0, None, "-"),
 ])  # fmt: skip
-def test_a_half_width_beyond_the_whole_shows_both_sides(time: float, low: float, half: float, shown: str) -> None:
-    row = {"op": "x", "time_s": time, "low_s": low, "half_width": half}
-    assert with_bounds(row) == {**row, "half_width": shown}
-    assert row["half_width"] == half
+def test_both_ends_of_an_interval_stand_in_the_unit_of_the_later(
+    low: float | None, high: float | None, shown: str
+) -> None:
+    assert span(low, high) == shown
+
+
+def test_an_interval_is_one_cell_in_the_place_of_its_lower_end() -> None:
+    """A time of 1 ms with the factor 2.28 either way, which was said as "±127.6 %"."""
+    row = {
+        "op": "x",
+        "time_s": 1e-3,
+        "low_s": 1e-3 / 2.28,
+        "half_width": 1.276,
+        "high_s": 2.28e-3,
+        "tpot_low_s": 1.0,
+        "tpot_high_s": 2.0,
+    }
+    assert with_intervals(row) == {"op": "x", "time_s": 1e-3, "low_s": "0.439–2.28 ms", "tpot_low_s": "1–2 s"}
+    assert list(with_intervals(row)) == ["op", "time_s", "low_s", "tpot_low_s"]
+    assert row["half_width"] == 1.276
 
 
 @pytest.mark.parametrize("row", [
-    {"time_s": 1.0, "low_s": 0.5, "half_width": 1.0}, {"time_s": 1.0, "low_s": 0.5}, {"time_s": 1.0, "half_width": 2.0},
-    {"time_s": 0.0, "low_s": 0.0, "half_width": 2.0}, {"time_s": 1.0, "low_s": 0.5, "half_width": "n/a"}, {},
+    {"time_s": 1.0, "low_s": 0.5, "half_width": 1.0}, {"time_s": 1.0, "high_s": 2.0}, {"time_s": 1.0, "half_width": 2.0}, {},
 ])  # fmt: skip
-def test_other_rows_stay_as_they_are(row: dict[str, Any]) -> None:
-    assert with_bounds(row) == row
+def test_rows_without_both_ends_stay_as_they_are(row: dict[str, Any]) -> None:
+    assert with_intervals(row) == row

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from simcost.provenance import Kind, Note
 from simcost.report.text import as_console
 from simcost.result import Result
 
@@ -102,6 +103,19 @@ def test_where_some_cannot_run_the_table_says_which_and_below_it_why() -> None:
     assert lines.index("cannot run:") + 1 == lines.index("  plan.tp=1: short by 3 GiB")
 
 
+def test_a_row_of_a_sweep_that_does_not_fit_says_by_how_much_and_is_not_among_those_that_cannot_run() -> None:
+    rows = [
+        {"tp": 1, "feasible": True, "fits": False, "reason": "short by 12.3 GiB per GPU", "memory_short_bytes_per_gpu": 12.3 * 2**30},
+        {"tp": 2, "feasible": True, "fits": True, "memory_short_bytes_per_gpu": 0},
+        {"tp": 3, "feasible": False, "reason": "odd"},
+    ]  # fmt: skip
+    lines = page(tables={"sweep": rows * 3})
+    assert cells(lines, "1")[1:3] == ["yes", "no, 12.3 GiB short"]
+    assert cells(lines, "2")[1:3] == ["yes", "yes"]
+    assert cells(lines, "3")[1:3] == ["no", "-"]
+    assert [line for line in lines[lines.index("cannot run:") + 1 :] if line.startswith("  ")] == ["  tp=3: odd"]
+
+
 def test_a_sweep_shows_its_axes_then_the_headlines() -> None:
     row = {"batch": 8, "feasible": True, "gpus": 4, "share_memory": 0.5, "tpot_s": 0.5, "fits": True}
     head = next(line for line in page(width=200, tables={"sweep": [row] * 6}) if "batch" in line).split()
@@ -110,15 +124,73 @@ def test_a_sweep_shows_its_axes_then_the_headlines() -> None:
     assert head.index("fits") < head.index("gpus")
 
 
-def test_explain_has_a_table_a_kind_of_layer_with_its_share() -> None:
-    ops = [{"part": part, "op": op, "time_s": 1e-3, "share": share, "basis": "60% datasheet, 40% assumed", "formula": "2mnk"} for part, op, share in (
-        ("attention", "qkv", 0.25), ("ffn", "up", 0.5), ("attention", "core", 0.125),
+STEP = {
+    "tpot_s": 8e-3, "tpot_low_s": 4e-3, "tpot_high_s": 16e-3, "speed_of_light_s": 1e-3, "share_memory": 0.75, "share_overhead": 0.2496,
+    "share_compute": 0.0, "share_wire": 0.0004, "share_fitted": 0.25, "share_measured": 0.75,
+}  # fmt: skip
+
+
+def op(part: str, name: str, seconds: float, times: int = 1) -> dict[str, Any]:
+    """A row of explain whose interval is a factor of two either way; the step takes 8 ms."""
+    return {
+        "order": 1, "part": part, "op": name, "bound": "memory", "basis": "60% datasheet, 40% assumed", "times": times, "step_s": times * seconds,
+        "step_low_s": times * seconds / 2, "step_high_s": times * seconds * 2, "time_s": seconds, "half_width": 1.0,
+        "share": times * seconds / 8e-3, "low_s": seconds / 2, "high_s": seconds * 2, "formula": "2mnk",
+    }  # fmt: skip
+
+
+def explained(width: int = 80, order: str = "time", details: bool = False) -> list[str]:
+    ops = [op("ffn x4", "ffn / up", 1e-3, 4), op("attention x2", "attention / core", 1e-3, 2), op("attention x2", "attention / qkv", 9e-4, 2),
+           op("head", "norm", 1e-6), op("head", "sample", 2e-6)]  # fmt: skip
+    result = Result(
+        "explain", {"model": "toy", "hw": "h200", "order": order}, STEP, {"ops": ops, "tables": [{"kernel": "gemm"}]}, ("plain", Note("x", Kind.SCOPE))
+    )  # fmt: skip
+    return as_console(result, width, details).splitlines()
+
+
+def test_explain_says_the_total_before_the_rows() -> None:
+    lines = explained()
+    said = [" ".join(line.split()) for line in lines]
+    where = [said.index(line) for line in (
+        "tpot 8 ms", "tpot low–high (90 %) 4–16 ms", "speed of light 1 ms", "bound by memory 75.0 %, overhead 25.0 %", "basis measured 75.0 %, fitted 25.0 %",
+        "ops, the longest first",
     )]  # fmt: skip
-    lines = page("explain", inputs={"model": "toy", "hw": "h200"}, tables={"ops": ops})
-    found = [line for line in lines if "of the step" in line]
-    assert [line.strip() for line in found] == ["attention: 37.5% of the step", "ffn: 50.0% of the step"]
-    assert lines.index(found[0]) < next(i for i, line in enumerate(lines) if "core" in line) < lines.index(found[1])
-    assert not any("2mnk" in line for line in lines)  # files have it
+    assert where == sorted(where)
+
+
+def test_explain_shows_name_time_interval_share_and_bound_at_80_columns() -> None:
+    lines = explained()
+    assert max(map(len, lines)) <= 80
+    assert "ffn / up 4 ms 2–8 ms 50.0 % memory 4" in [" ".join(line.split()) for line in lines]
+    assert not any("±" in line or "2mnk" in line or "half width" in line for line in lines)
+
+
+def test_explain_leaves_out_rows_that_print_as_nothing_and_says_how_many() -> None:
+    lines = explained()
+    assert "2 more rows, 0.0% of the step together: --details" in lines
+    assert not any(line.strip().startswith(("norm", "sample")) for line in lines)
+    assert "--details shows more: 1 note that moves no number, table 'tables'" in lines
+    whole = explained(details=True)
+    assert all(any(line.strip().startswith(word) for line in whole) for word in ("norm", "sample", "gemm", "note: x"))
+    assert not any("--details" in line for line in whole)
+
+
+def test_explain_says_why_a_long_row_has_no_share() -> None:
+    hidden = {**op("moe x2", "dispatch", 3e-3, 2), "share": 0.0}
+    result = Result(
+        "explain", {"model": "toy", "hw": "h200"}, STEP, {"ops": [hidden, op("ffn x4", "ffn / up", 1e-3, 4)]}
+    )
+    said = "a row with time and without share runs beside longer work, which hides it"
+    assert said in as_console(result, 80).splitlines()
+    assert said not in explained(details=True)
+    assert said not in explained()
+
+
+def test_explain_in_running_order_has_a_table_a_kind_of_layer_with_its_share() -> None:
+    lines = explained(order="execution")
+    found = [line.strip() for line in lines if "of the step" in line]
+    assert found == ["ffn x4: 50.0% of the step", "attention x2: 47.5% of the step", "head: 0.0% of the step"]
+    assert any(line.strip().startswith("sample") for line in lines)
 
 
 def test_a_crossover_draws_shares_as_bars() -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import simcost
 from simcost import query
 from simcost.errors import SpecError
 from simcost.estimate import memory
@@ -107,7 +108,24 @@ def test_a_sweep_counts_what_can_be_run() -> None:
     found = asked({"plan.tp": [1, 3, 5, 8]})
     assert found.metrics == {"points": 4, "points_feasible": 2}
     assert found.fits
-    assert found.verdict == ""
+    assert found.verdict == "2 of 4 points fit in memory, 2 cannot be run"
+    assert asked({"plan.tp": [1, 8]}).verdict == "every point of the sweep fits in memory"
+
+
+def test_a_row_that_does_not_fit_says_by_how_much() -> None:
+    """70B parameters in bf16 on one H200 (141 GB): the reason of a row is what one question says of the same point."""
+    found = asked({"plan.tp": [1, 3, 8], "phase.batch": [1, 64]}, "llama-3.1-70b")
+    rows = found.rows
+    assert [(row["feasible"], row.get("fits")) for row in rows] == 2 * [(True, False)] + 2 * [(False, None)] + 2 * [
+        (True, True)
+    ]
+    for row in rows[:2]:
+        gib = row["memory_short_bytes_per_gpu"] / 2**30
+        assert row["reason"] == f"short by {gib:.4g} GiB per GPU"
+        alone = simcost.decode("llama-3.1-70b", "h200", batch=row["batch"], context=2048, set=NONE)
+        assert f"DOES NOT FIT: short by {gib:.4g} GiB a GPU" in alone.verdict
+    assert not any("reason" in row for row in rows[4:])
+    assert found.verdict == "2 of 6 points fit in memory, 2 do not, 2 cannot be run"
 
 
 def test_a_sweep_of_which_nothing_can_be_run_is_an_error_or_says_so() -> None:
