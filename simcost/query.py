@@ -100,9 +100,19 @@ def _built(identity: models.Identity, changes: tuple[tuple[str, type, Any], ...]
 
 
 def _model(name: str, changes: Mapping[str, Any]) -> ModelSpec:
+    short, where, config = _config(name, changes)
+    return from_config(config, short, where)
+
+
+def _config(name: str, changes: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
     short, where, config = models.load_config(name)
     resolved = {key: _multiple(config, key, value, where) for key, value in changes.items()}
-    return from_config(models.overridden(config, resolved, where), short, where)
+    return short, where, models.overridden(config, resolved, where)
+
+
+def config_of(query: Query) -> tuple[str, dict[str, Any]]:
+    """(where it came from, the config with the question's overrides). Raises SpecError for an unknown name or a malformed file."""
+    return _config(query.model, query.overrides.model)[1:]
 
 
 def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
@@ -233,13 +243,18 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: Mo
     for position, path in enumerate(vector):
         root, key = grammar.split(path)
         tables[root][key] = _axis(query, root, key, query.axes[path], position, len(vector))
-    device = hardware.load(query.hw, {**o.hw, **tables["hw"]})
-    varied = tables["model"] or o.model != query.overrides.model
-    model = model_of(query, {**o.model, **tables["model"]}) if varied or base is None else base
-    plan = grammar.plan_of({**o.plan, **tables["plan"]})
-    return build(
-        model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o), settings_of(o)
-    )
+    return with_arrays(replace(query, overrides=o), tables, base if o.model == query.overrides.model else None)
+
+
+def with_arrays(query: Query, tables: Mapping[str, Mapping[str, Any]], base: ModelSpec | None = None) -> Workload:
+    """The workload of a question with numbers over its own that may be arrays in SI: by root ("model", "hw", "plan", "phase") and key. `base`:
+    the model of the question, where it is read already. Raises SpecError where a model cannot be built at any point."""
+    o = query.overrides
+    device = hardware.load(query.hw, {**o.hw, **tables.get("hw", {})})
+    model = model_of(query, tables.get("model")) if tables.get("model") or base is None else base
+    plan = grammar.plan_of({**o.plan, **tables.get("plan", {})})
+    phase = phase_of(query, plan, {**o.phase, **tables.get("phase", {})})
+    return build(model, device, plan, phase, engine_of(o), settings_of(o))
 
 
 def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
@@ -255,12 +270,17 @@ def _axis(query: Query, root: str, key: str, values: list[Any], position: int, d
 
 
 def _hw_value(query: Query, key: str, value: Any) -> float:
+    return float(hardware.override(key, value, facts_of(query), hardware.read(query.hw)[0]))
+
+
+def facts_of(query: Query) -> dict[str, Num]:
+    """Every number of the device of a question by its key, its overrides included, in SI."""
     where, tables = hardware.read(query.hw)
     facts = hardware.facts(tables, where)
     for path, given in query.overrides.hw.items():
         if path != "measurements":
             facts[path] = hardware.override(path, given, facts, where)
-    return float(hardware.override(key, value, facts, where))
+    return facts
 
 
 def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
