@@ -20,9 +20,11 @@ __all__ = [
     "list_models",
     "plans",
     "prefill",
+    "sensitivity",
     "show_hardware",
     "show_memory",
     "show_model",
+    "solve",
 ]
 
 if TYPE_CHECKING:
@@ -37,9 +39,11 @@ if TYPE_CHECKING:
         list_models,
         plans,
         prefill,
+        sensitivity,
         show_hardware,
         show_memory,
         show_model,
+        solve,
     )
 
 

@@ -19,6 +19,16 @@ from simcost.settings import ROOTS
 _HIDDEN = {
     "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
     "facts": ("value",),
+    "sensitivity": (
+        "value",
+        "less_value",
+        "more_value",
+        "metric_with_less",
+        "metric_with_more",
+        "elasticity_low",
+        "elasticity_high",
+    ),
+    "without effect": ("value",),
     "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
 }
 _JUDGED = (
@@ -50,12 +60,22 @@ _FIRST = {
     "ops": ("op", "time_s", "half_width", "times", "share", "bound", "basis", "shape", "bytes", "intensity", "flops"),
     "memory": ("stage", "holds", "used_bytes_per_gpu", "room_bytes_per_gpu", "fullest"),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
+    "without effect": ("number", "why", "now"),
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
     "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
-    "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16,
+    "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16, "tried": 20, "gives": 22,
 }  # fmt: skip
+_LEVEL = (
+    "links",
+    "memory",
+    "routing",
+    "findings",
+    "against shipped tables",
+    "what to do",
+    "sensitivity",
+)  # however few their rows
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _WITHOUT_METRICS = (
     "compare",
@@ -129,11 +149,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     shown = rows[:most]
     same = _same(name, rows)
     names = [n for n in _ordered(name, shown) if n not in same]
-    if (
-        not heading
-        and name not in ("links", "memory", "routing", "findings", "against shipped tables", "what to do")
-        and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
-    ):
+    if not heading and name not in _LEVEL and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
         return Group(*_turned(name, shown, names, width))
     kept = _fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)

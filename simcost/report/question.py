@@ -9,7 +9,7 @@ from simcost.hardware.engines import ANY
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
+COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory", "sensitivity")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
 _PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past")
@@ -31,6 +31,7 @@ def asked(result: Result) -> str:
     parts += _terms(given) if result.command == "show memory" else []
     parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
     parts += [f"{path} varied" for path in varied]
+    parts += [f"{given['solved_for']} solved for {given['goal']}"] if "solved_for" in given else []
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
     models = given.get("models") or [given["model"]]
