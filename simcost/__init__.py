@@ -23,10 +23,12 @@ __all__ = [
     "loss",
     "plans",
     "prefill",
+    "sensitivity",
     "show_hardware",
     "show_memory",
     "show_model",
     "show_scaling_law",
+    "solve",
 ]
 
 if TYPE_CHECKING:
@@ -44,10 +46,12 @@ if TYPE_CHECKING:
         loss,
         plans,
         prefill,
+        sensitivity,
         show_hardware,
         show_memory,
         show_model,
         show_scaling_law,
+        solve,
     )
 
 

@@ -115,6 +115,17 @@ def _or(value: Any, default: int) -> Any:
     return default if value is None else value
 
 
+def _step(
+    phase: str, model: Model | None, hw: str | None, batch: Any, context: Any, isl: Any, past: Any, sets: Sets, price: float | None, prefill_tokens: Any,
+    prefill_past: Any,
+) -> Query:  # fmt: skip
+    """The question of one step of a phase. Raises SpecError as `_check_lengths` and `make`."""
+    _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
+    if phase == "decode":
+        return _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
+    return _prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price)
+
+
 _DOMAIN = "hw.links.scaleup.domain"
 
 
@@ -228,14 +239,10 @@ def explain(
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
     `past` (0). `order` of the rows: "time", the longest first, or "execution"."""
-    _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     from simcost.scenarios import explain as scenario
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    if phase == "decode":
-        query = _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
-    else:
-        query = _prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price)
+    query = _step(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
     return scenario.result(query, order)
 
 
@@ -274,6 +281,40 @@ def plans(
         else _prefill(model, hw, 1, _or(isl, _LENGTH), 0, sets, None, price)
     )
     return scenario.result(query, size, wish)
+
+
+@_unboxed
+def sensitivity(
+    model: Model, hw: str, phase: str = "decode", metric: str | None = None, step: float = 0.05, only: str | None = None, batch: Count = 1,
+    context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None, price: float | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None,
+    prefill_past: Count | None = None,
+) -> Result:  # fmt: skip
+    """The elasticity of `metric` (default: the time of the step) to every number of the device, the plan, the step and the model, strongest
+    first. `step`: how far to either side, as a share of the number; `only`: "hw", "plan", "phase" or "model"."""
+    from simcost.scenarios.goals import sensitivity as scenario
+
+    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
+    query = _step(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
+    return scenario.result(query, metric, step, only)
+
+
+@_unboxed
+def solve(
+    model: Model | None, hw: str | None, path: str, goal: str, phase: str = "decode", batch: Count = 1, context: Count | None = None, isl: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None, nodes: Count | None = None,
+    engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
+) -> Result:  # fmt: skip
+    """The value of the number `path` ("hw.memory.bandwidth", "batch") at which `goal` ("tpot=20ms", "mfu>=0.4") is met, with the step there; or
+    what keeps it from there."""
+    from simcost.scenarios.goals import solve as scenario
+
+    sets = _sets(set, engine)
+    if any(grammar.full(each) == grammar.full(path) for each in sets):
+        raise SpecError(f"'{path}' is both set and solved for")
+    sets = _cluster(hw, sets, gpus, nodes)
+    query = _step(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
+    return scenario.result(query, path, goal)
 
 
 @_unboxed

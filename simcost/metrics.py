@@ -456,6 +456,40 @@ _LAWS = (
     ("most", NUMBER, "", "up to here"),
     ("what_it_is", TEXT, "", "a term of the law in words"),
 )  # fmt: skip
+_SOLVE = (
+    ("solved", TEXT, "", "the value that reaches the goal, as it is read; null where none does, or all do"),
+    ("solved_value", NUMBER, "", "the same in SI"),
+    ("solved_value_low", NUMBER, "", "lower of both values at which an end of the metric's 90 % interval reaches the goal, SI; null where none does, or more than one"),
+    ("solved_value_high", NUMBER, "", "upper of both"),
+    ("reached", FLAG, "", "whether any value reaches the goal"),
+    ("goal_value", NUMBER, "", "the goal in SI"),
+    ("binds", TEXT, "", "goal or memory: what keeps the value from going on"),
+    ("turn", TEXT, "", "a value at which the goal begins or ends to hold; listed where there is more than one"),
+    ("turn_value", NUMBER, "", "the same in SI"),
+    ("side", TEXT, "", "on which side of it the goal holds: below or above"),
+    ("metric_there", TEXT, "", "the metric at it"),
+    ("metric_value", NUMBER, "", "the same in SI"),
+)  # fmt: skip
+_SENSITIVITY = (
+    ("numbers_varied", "count", "", "numbers of the question"),
+    ("numbers_that_act", "count", "", "those that move the metric"),
+    ("number", TEXT, "", "path of a number, as --set takes it"),
+    ("elasticity", NUMBER, "", "ln of the ratio of the metric at both values / ln of the ratio of the values"),
+    ("elasticity_low", NUMBER, "", "lower end of its 90 % interval"),
+    ("elasticity_high", NUMBER, "", "upper end of its 90 % interval"),
+    ("tied", FLAG, "", "the metrics at both values differ by less than what is unknown of their ratio (90 %)"),
+    ("elasticity_below", NUMBER, "", "the same between the lower value and the present one; null where both sides agree"),
+    ("elasticity_above", NUMBER, "", "the same between the present value and the higher one"),
+    ("interval", TEXT, "", "its 90 % interval, as it is read"),
+    ("tried", TEXT, "", "both values that were compared; where a side has none, the present value"),
+    ("gives", TEXT, "", "the metric at both"),
+    ("now", TEXT, "", "the present value"),
+    ("rests_on", TEXT, "", "what the time at the higher value rests on"),
+    ("less_value", NUMBER, "", "the lower value in SI"),
+    ("more_value", NUMBER, "", "the higher value in SI"),
+    ("metric_with_less", NUMBER, "", "the metric at the lower value in SI"),
+    ("metric_with_more", NUMBER, "", "the metric at the higher value in SI"),
+)  # fmt: skip
 
 SECTIONS = (
     _section("prefill, decode, explain", _STEP, "Sizes of memory are those of the fullest GPU."),
@@ -473,6 +507,11 @@ SECTIONS = (
     _section("tables of explain", _EXPLAIN),
     _section("show model, list models", _MODEL),
     _section("crossover", _CROSSOVER, "Rows of the forms of MLA stand by cached tokens (`past`)."),
+    _section(
+        "decode and prefill with --solve", _SOLVE,
+        "Beside the metrics of the step at the solved value; where no value reaches the goal, at the one that comes nearest ([theory/sensitivity.md](theory/sensitivity.md)).",
+    ),
+    _section("sensitivity", _SENSITIVITY, "Numbers are ranked by elasticity. Beside them the metric itself ([theory/sensitivity.md](theory/sensitivity.md))."),
     _section("show memory", _MEMORY),
     _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     _section(

@@ -23,7 +23,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
-from simcost.model.given import Name
+from simcost.model.given import Name, given
 from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Array, Bools, Num, every
 from simcost.plan import Phase, Plan, Tokens
@@ -161,12 +161,37 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
         return from_config(config, short, where)
     from simcost.model import swaps  # a design as it stands asks for none
 
-    wishes = {key: value for key, value in changes.items() if key in swaps.KEYS}
-    stated = {key: _multiple(config, key, value, where) for key, value in changes.items() if key not in wishes}
+    wishes, stated = _parted(config, changes, where)
     if wishes:
         return swaps.applied(config, wishes, stated, question, short, where)
     changed = models.overridden(config, stated, where)
     return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
+
+
+def _parted(config: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(swaps, config keys with "x1.5" resolved) of what is set of a model."""
+    wishes = {key: value for key, value in changes.items() if _swapped([key])}
+    return wishes, {key: _multiple(config, key, value, where) for key, value in changes.items() if key not in wishes}
+
+
+def config_of(query: Query) -> tuple[str, dict[str, Any]]:
+    """(where it came from, the config with the question's overrides and swaps). Raises SpecError for an unknown name or a malformed file."""
+    short, where, config = models.load_config(query.model)
+    wishes, stated = _parted(config, query.overrides.model, where)
+    if not wishes:
+        return where, models.overridden(config, stated, where)
+    from simcost.model import swaps
+
+    return where, swaps.config_of(config, wishes, stated, _question(query), short, where)[0]
+
+
+def settled(query: Query) -> Query:
+    """The same question with its swaps worked out, once: of the config that they make, whose numbers may then be changed."""
+    if not _swapped(query.overrides.model):
+        return query
+    _, config = config_of(query)
+    name = models.load_config(query.model)[0]
+    return replace(query, model=given({**config, "_name_or_path": name}), overrides=replace(query.overrides, model={}))
 
 
 def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> Any:
@@ -304,13 +329,19 @@ def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: Mo
     for position, path in enumerate(vector):
         root, key = grammar.split(path)
         tables[root][key] = _axis(at, root, key, query.axes[path], position, len(vector))
-    device = hardware.load(at.hw, {**o.hw, **tables["hw"]})
     same = at.model == query.model and o.model == query.overrides.model and not _swapped(o.model)
-    model = base if base is not None and same and not tables["model"] else model_of(at, tables["model"])
-    plan = grammar.plan_of({**o.plan, **tables["plan"]})
-    return build(
-        model, device, plan, phase_of(query, plan, {**o.phase, **tables["phase"]}), engine_of(o), settings_of(o)
-    )
+    return with_arrays(at, tables, base if same else None)
+
+
+def with_arrays(query: Query, tables: Mapping[str, Mapping[str, Any]], base: ModelSpec | None = None) -> Workload:
+    """The workload of a question with numbers over its own that may be arrays in SI: by root ("model", "hw", "plan", "phase") and key. `base`:
+    the model of the question, where it is read already. Raises SpecError where a model cannot be built at any point."""
+    o = query.overrides
+    device = hardware.load(query.hw, {**o.hw, **tables.get("hw", {})})
+    model = model_of(query, tables.get("model")) if tables.get("model") or base is None else base
+    plan = grammar.plan_of({**o.plan, **tables.get("plan", {})})
+    phase = phase_of(query, plan, {**o.phase, **tables.get("phase", {})})
+    return build(model, device, plan, phase, engine_of(o), settings_of(o))
 
 
 def _swapped(keys: Iterable[str]) -> bool:
@@ -331,12 +362,17 @@ def _axis(query: Query, root: str, key: str, values: list[Any], position: int, d
 
 
 def _hw_value(query: Query, key: str, value: Any) -> float:
+    return float(hardware.override(key, value, facts_of(query), hardware.read(query.hw)[0]))
+
+
+def facts_of(query: Query) -> dict[str, Num]:
+    """Every number of the device of a question by its key, its overrides included, in SI."""
     where, tables = hardware.read(query.hw)
     facts = hardware.facts(tables, where)
-    for path, given in query.overrides.hw.items():
+    for path, stated in query.overrides.hw.items():
         if path != "measurements":
-            facts[path] = hardware.override(path, given, facts, where)
-    return float(hardware.override(key, value, facts, where))
+            facts[path] = hardware.override(path, stated, facts, where)
+    return facts
 
 
 def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:

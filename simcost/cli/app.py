@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, scaling_laws, validate
+from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 
@@ -34,6 +34,7 @@ app.add_typer(validate.app, name="validate")
 app.command("loss")(scaling_laws.loss)
 listing.command("scaling-laws")(scaling_laws.listed)
 showing.command("scaling-law")(scaling_laws.shown)
+app.command("sensitivity", epilog=o.KEYS)(goals.sensitivity)
 
 
 def _version(value: bool) -> None:
@@ -113,13 +114,17 @@ def show_memory(
 @app.command(epilog=o.KEYS)
 def decode(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
-    set: o.Set = None, vary: o.Vary = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
     from simcost import api, grammar
 
-    result = api.decode(
-        model, hw, batch, context, grammar.assignments(set or [], engine), grammar.axes(vary or []), price, gpus, nodes,
+    sets = grammar.assignments(set or [], engine)
+    result = goals.solved(solve, goal, vary, lambda path, aim: api.solve(
+        model, hw, path, aim, "decode", batch, context, None, None, sets, price, gpus, nodes,
+        prefill_tokens=prefill_tokens, prefill_past=prefill_past,
+    )) or api.decode(
+        model, hw, batch, context, sets, grammar.axes(vary or []), price, gpus, nodes,
         prefill_tokens=prefill_tokens, prefill_past=prefill_past,
     )  # fmt: skip
     return emit(result, format, output, strict, details)
@@ -127,24 +132,16 @@ def decode(
 
 @app.command(epilog=o.KEYS)
 def prefill(
-    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
     from simcost import api, grammar
 
-    result = api.prefill(
-        model,
-        hw,
-        isl,
-        batch,
-        past,
-        grammar.assignments(set or [], engine),
-        grammar.axes(vary or []),
-        price,
-        gpus,
-        nodes,
-    )
+    sets = grammar.assignments(set or [], engine)
+    result = goals.solved(solve, goal, vary, lambda path, aim: api.solve(
+        model, hw, path, aim, "prefill", batch, None, isl, past, sets, price, gpus, nodes,
+    )) or api.prefill(model, hw, isl, batch, past, sets, grammar.axes(vary or []), price, gpus, nodes)  # fmt: skip
     return emit(result, format, output, strict, details)
 
 

@@ -137,6 +137,20 @@ Metric = Annotated[
         "--metric", help="What to rank by; default tokens a second and GPU.", autocompletion=starting(metrics.ranking())
     ),
 ]
+Solve = Annotated[
+    str | None,
+    typer.Option(
+        "--solve", help="One number to solve for: hw.memory.bandwidth, plan.tp, batch, model.num_hidden_layers; with --for.",
+        autocompletion=assignments,
+    ),
+]  # fmt: skip
+For = Annotated[
+    str | None,
+    typer.Option(
+        "--for",
+        help="The goal of --solve: tpot=20ms (at most), 'tpot<=20ms', usd=0.5, 'output_tokens_per_s_per_gpu>=100'.",
+    ),
+]
 Groups = Annotated[
     list[str] | None,
     typer.Argument(

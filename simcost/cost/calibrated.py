@@ -34,7 +34,7 @@ from simcost.provenance import Basis
 _TABLES = "what no table knows"  # one source for all kernels: versions of engines and drivers, clocks of other machines
 BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table knows"
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
-_OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
+OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 MOST = 20_000  # kernels that a device's cost model remembers between questions
 _STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
 
@@ -247,7 +247,7 @@ class Calibrated(OnLinks):
         found: Num = most
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
-        return _OTHER_RATES * found
+        return OTHER_RATES * found
 
 
 _MODELS: dict[tuple[int, str], Roofline | Calibrated] = {}

@@ -161,18 +161,20 @@ def basis(cost: Cost) -> str:
     return ", ".join(name if share > 0.995 else f"{share:.0%} {name}" for share, name in named)
 
 
-def ratio_deviation(a: Cost, b: Cost) -> Num:
+def ratio_deviation(a: Cost, b: Cost, differ: Mapping[str, Num] | None = None) -> Num:
     """One standard deviation of log(a.seconds / b.seconds), for two costs of one device. A source moves the log of each by its share of
     the time, and the log of the ratio by the difference, as far as both owe it the same error: wholly where it is COMMON, in part where
-    it is the kernels of a family, whose shapes differ; sources are independent."""
+    it is the kernels of a family, whose shapes differ; sources are independent. `differ`: of each source's error in `a` times that in `b` the
+    share that is of kernels whose shapes differ; None: all of it. The others are the same kernels, wrong by the same."""
     total: Num = 0.0
     for source in sorted({*a.spread, *b.spread}):
         one, other = a.spread.get(source, 0.0) / a.seconds, b.spread.get(source, 0.0) / b.seconds
         apart = one - other
         total = total + apart * apart
+        own = 1.0 if differ is None else differ.get(source, 0.0)
         if source not in COMMON:
             alike = ALIKE_ASSUMED if source.endswith(" assumed") else ALIKE
-            total = total + 2.0 * (1.0 - alike) * one * other
+            total = total + 2.0 * (1.0 - alike) * own * one * other
     return sqrt(total)
 
 

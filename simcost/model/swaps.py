@@ -60,7 +60,15 @@ def asked(kind: str, value: Any) -> Asked:
 def applied(
     config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
 ) -> ModelSpec:  # fmt: skip
-    """The model of a config with swaps. `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `question`: what `iso` reads of
+    """The model of a config with swaps, as `config_of`."""
+    now, changes = config_of(config, wishes, stated, question, name, where)
+    return replace(from_config(now, name, where), changes=changes)
+
+
+def config_of(
+    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
+) -> tuple[dict[str, Any], tuple[Change, ...]]:  # fmt: skip
+    """(config with swaps, what they chose). `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `question`: what `iso` reads of
     it. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
     first = flatten(config, where)
     before = from_config(config, name, where)
@@ -83,13 +91,10 @@ def applied(
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where)
         now, reasons = {**now, key: value}, {**reasons, key: why}
-    after = from_config(now, name, where)
-    idle = sorted((before.read & now.keys()) - after.read - stated.keys())
-    if idle:
-        now = {key: value for key, value in now.items() if key not in idle}
-        reasons |= dict.fromkeys(idle, "no block of the new design reads it")
-        after = from_config(now, name, where)
-    return replace(after, changes=tuple(_changes(before, first, now, reasons)))
+    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys())
+    now = {key: value for key, value in now.items() if key not in idle}
+    reasons |= dict.fromkeys(idle, "no block of the new design reads it")
+    return now, tuple(_changes(before, first, now, reasons))
 
 
 def _changes(

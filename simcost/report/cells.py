@@ -27,8 +27,10 @@ def cell(name: str, value: Any) -> str:
         return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
     if dimension not in _PLAIN:
         return show(float(value), dimension)
-    if name == "value":
+    if name.endswith("value") or "_value_" in name:
         return f"{value:.4g}"
+    if name.startswith("elasticity"):
+        return f"{value:+.3f}"
     if value == int(value):
         return f"{value:,.0f}"
     return f"{value:,.4g}"

@@ -25,6 +25,16 @@ _HIDDEN = {
     "coefficients": ("value",),
     "ranges": ("least", "most"),
     "coefficients of dense models": ("value",),
+    "sensitivity": (
+        "value",
+        "less_value",
+        "more_value",
+        "metric_with_less",
+        "metric_with_more",
+        "elasticity_low",
+        "elasticity_high",
+    ),
+    "without effect": ("value",),
     "plans": ("tpot_low_s", "ttft_low_s"),
 }
 _JUDGED = (
@@ -58,13 +68,25 @@ _FIRST = {
         "scaling_law", "optimal_params", "optimal_tokens", "tokens_over_optimal", "loss_over_optimal", "optimal_loss", "training_flops",
     ),
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
+    "without effect": ("number", "why", "now"),
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
     "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
-    "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16,
+    "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16, "tried": 20, "gives": 22,
 }  # fmt: skip
 _IN_DETAILS = (("explain", "tables"),)  # whose rows answer: of worth to who doubts a number
+_LEVEL = (
+    "links",
+    "memory",
+    "routing",
+    "findings",
+    "against shipped tables",
+    "what to do",
+    "sensitivity",
+    "loss",
+    "compute-optimal",
+)  # fmt: skip -- however few their rows
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _WITHOUT_METRICS = (
     "compare",
@@ -177,21 +199,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "", rest: 
         shown = [refusals.with_shortage(row) for row in shown]
     same = _same(name, rows)
     names = [n for n in _ordered(name, shown) if n not in same]
-    if (
-        not heading
-        and name
-        not in (
-            "links",
-            "memory",
-            "routing",
-            "findings",
-            "against shipped tables",
-            "what to do",
-            "loss",
-            "compute-optimal",
-        )
-        and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
-    ):
+    if not heading and name not in _LEVEL and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
         return Group(*_turned(name, shown, names, width))
     kept = _fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)

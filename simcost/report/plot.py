@@ -64,6 +64,54 @@ def crossover(result: Result, path: Path) -> None:
     _save(plt, figure, path)
 
 
+_BARS = 24  # of a tornado
+
+
+def tornado(result: Result, path: Path) -> None:
+    """Per cent of a metric for one per cent less and for one per cent more of each number, strongest on top, with the 90 % interval of the
+    elasticity; PNG or SVG by the file's suffix. Raises SpecError for a result without a number that acts."""
+    from simcost.scenarios.goals.aim import short
+
+    plt = _pyplot(path)
+    rows = list(result.tables["sensitivity"])[:_BARS][::-1]
+    if not rows:
+        raise SpecError("--plot: no number moves the metric, there is nothing to draw")
+    figure, axis = plt.subplots(figsize=(9, 1.6 + 0.28 * len(rows)), layout="constrained")
+    y = list(range(len(rows)))
+
+    def sides(row: dict[str, Any], key: str, other: str) -> float:
+        own = row[key] if row[key] is not None else row["elasticity"]
+        return 0.0 if row[key] is None and row[other] is not None else float(own)
+
+    less = [-sides(row, "elasticity_below", "elasticity_above") for row in rows]
+    more = [sides(row, "elasticity_above", "elasticity_below") for row in rows]
+    axis.barh(y, less, height=0.72, color="#5b8db8", label="1 % less")
+    axis.barh(y, more, height=0.72, color="#d98a4e", label="1 % more")
+    ends = [[abs(row["elasticity"] - row[f"elasticity_{end}"]) for row in rows] for end in ("low", "high")]
+    shown = axis.get_xlim()
+    axis.errorbar(
+        [row["elasticity"] for row in rows],
+        y,
+        xerr=ends,
+        fmt="none",
+        ecolor="black",
+        elinewidth=0.9,
+        capsize=2.5,
+        label="90 % interval of the elasticity",
+    )
+    widest = 2.0 * max(abs(end) for end in shown)
+    axis.set_xlim(-widest, widest)  # a wider interval runs out of the picture
+    axis.set_yticks(y, [f"{row['number']} = {row['now']}{' (tied)' if row['tied'] else ''}" for row in rows])
+    axis.axvline(0.0, color="black", linewidth=0.8)
+    name = short(result.inputs["elasticity_of"])
+    axis.set(
+        xlabel=f"change of {name} [%]", title=f"{result.inputs['model']} on {result.inputs['hw']}: what moves {name}"
+    )
+    axis.grid(True, axis="x", alpha=0.3)
+    axis.legend(loc="lower right", fontsize=8)
+    _save(plt, figure, path)
+
+
 def calibration_figure(hw: str, family: str | None, target: Path) -> None:
     """Three panels over the held-out rows: measured against predicted, utilisation, and the roofline with the rows on it."""
     from simcost.hardware import load as hardware

@@ -11,7 +11,7 @@ from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
+COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory", "sensitivity")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
 _PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past")
@@ -33,6 +33,7 @@ def asked(result: Result) -> str:
     parts += _terms(given) if result.command == "show memory" else []
     parts += [f"{path}={value}" for path, value in given.get("set", {}).items() if not _said(path, given)]
     parts += [f"{path} varied" for path in varied if path not in NAMES]
+    parts += [f"{given['solved_for']} solved for {given['goal']}"] if "solved_for" in given else []
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
     models = given.get("models") or _names("model", given)

@@ -30,7 +30,7 @@ def rows(design: str, phase: str, step: Step) -> list[Row]:
     """Times without and with curves: a row for the whole step, one for each kernel class, one for the engine's overhead. For
     scalars."""
     plain = uncalibrated(step)
-    before, after = _by_class(plain), _by_class(step)
+    before, after = by_class(plain), by_class(step)
     found = [
         _row(design, phase, name, before.get(name, 0.0), after.get(name, 0.0))
         for name in dict.fromkeys([*after, *before])
@@ -49,7 +49,7 @@ def _row(design: str, phase: str, name: str, before: float, after: float) -> Row
     }  # fmt: skip
 
 
-def _by_class(step: Step) -> dict[str, float]:
+def by_class(step: Step) -> dict[str, float]:
     """Seconds of wall time: what something longer hides counts nothing."""
     idle = _plain(step.idle.seconds)
     found = {"waiting for the slowest stage": idle} if idle > NOISE * _plain(step.cost.seconds) else {}

@@ -21,7 +21,7 @@ from simcost.routing.router import Routing
 from simcost.scenarios import engine_notes, memory_notes, tables_used
 from simcost.workload import Workload
 
-_SUPERSEDED = (
+SUPERSEDED = (
     "assumed.gemm_efficiency", "assumed.attention_efficiency", "assumed.memory_efficiency", "assumed.link_efficiency",
     "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
     "assumed.scaleout_hop_latency",
@@ -74,7 +74,7 @@ def _off_rows(query: Query, device: Device) -> list[Note]:
     found = []
     for path in query.overrides.hw:
         root = path.partition(".")[0]
-        if path in _SUPERSEDED:
+        if path in SUPERSEDED:
             text = f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
             found.append(Note(text, Kind.NO_EFFECT))
         elif root in ("peak", "links") or path == "memory.bandwidth":

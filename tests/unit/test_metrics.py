@@ -68,6 +68,8 @@ def test_every_command_prints_known_names() -> None:
         simcost.decode(models[0], "h200", set=plan, prefill_tokens=512), simcost.prefill(models[0], "h200", set=plan),
         simcost.explain(models[0], "h200", set=plan), simcost.compare(models, "h200", set=plan), simcost.plans(models[1], "h200", gpus=4, batch=[8]),
         simcost.crossover(models[0]), simcost.show_model(models[0]), simcost.show_hardware("h200"), simcost.show_memory(models[0], "h200", set=plan),
+        simcost.sensitivity(models[0], "h200", set=plan), simcost.solve(models[0], "h200", "batch", "tpot=20ms", set=plan),
+        simcost.solve(models[0], "h200", "hw.memory.bandwidth", "tpot=1ms", set=plan), simcost.solve(models[0], "h200", "plan.ep", "tpot=34.5ms", batch=64, set=plan),
         simcost.list_models(), simcost.list_hardware(), simcost.list_engines(), simcost.list_scaling_laws(),
         simcost.show_scaling_law("krajewski-2024"), simcost.loss(models[1], "1T", range="published"), simcost.loss("llama-3.1-8b", 1e11), simcost.loss(training_flops=1e20), doctor.doctored("l40s", "gemm"), memory.result(), kernels.reference("h800"),
     ]  # fmt: skip

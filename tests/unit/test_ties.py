@@ -37,6 +37,15 @@ def test_kernels_of_one_family_are_wrong_together_in_part(source: str, alike: fl
     assert ratio_deviation(cost(2.0, gemm=0.4), cost(1.0, experts=0.15)) == pytest.approx(math.hypot(0.2, 0.15))
 
 
+def test_kernels_that_stay_are_wrong_by_the_same() -> None:
+    """Only the part of a family whose shapes differ is wrong in its own way."""
+    a, b = cost(2.0, gemm=0.4), cost(1.0, gemm=0.15)
+    assert ratio_deviation(a, b, {}) == pytest.approx(0.05)
+    assert ratio_deviation(a, b, {"gemm": 1.0}) == pytest.approx(ratio_deviation(a, b))
+    quarter = math.sqrt(0.05**2 + 2 * (1 - ALIKE) * 0.25 * 0.2 * 0.15)
+    assert ratio_deviation(a, b, {"gemm": 0.25}) == pytest.approx(quarter)
+
+
 def test_overlapping_intervals_are_no_tie_where_the_error_is_shared() -> None:
     a, b = (Cost(memory_s=t, spread={"what no table knows": 0.1 * t}) for t in (1.0, 1.1))
     assert interval(a)[1] > interval(b)[0]

@@ -1,0 +1,56 @@
+"""The sensitivity command, and --solve of decode and prefill."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+from simcost.errors import SpecError
+from simcost.result import Result
+
+_ROOTS = ("hw", "plan", "phase", "model")
+
+
+def sensitivity(
+    model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
+    metric: Annotated[str | None, typer.Option("--metric", help="Whose elasticity: tpot, ttft, usd, mfu or a whole name; default the time of the step.")] = None,
+    range: Annotated[str, typer.Option("--range", help="How far to either side of a number.")] = "5%",
+    only: Annotated[str | None, typer.Option("--only", help="Only numbers of hw, plan, phase or model.", autocompletion=o.starting(_ROOTS))] = None,
+    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
+    prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
+    gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+) -> int:  # fmt: skip
+    """Which numbers of the device, the plan, the step and the model move a metric, strongest first."""
+    from simcost import api, grammar
+    from simcost.scenarios.goals.sensitivity import share
+
+    result = api.sensitivity(
+        model, hw, phase, metric, share(range), only, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
+        prefill_tokens=prefill_tokens, prefill_past=prefill_past,
+    )  # fmt: skip
+    if plot:
+        from simcost.report import plot as draw
+
+        draw.tornado(result, Path(plot))
+    return emit(result, format, output, strict, details)
+
+
+def solved(
+    solve: str | None, goal: str | None, vary: list[str] | None, ask: Callable[[str, str], Result]
+) -> Result | None:
+    """The answer of --solve and --for; None where neither is given. Raises SpecError for one without the other, and beside --vary."""
+    if solve is None and goal is None:
+        return None
+    if solve is None or goal is None:
+        raise SpecError("--solve and --for go together: --solve hw.memory.bandwidth --for tpot=20ms")
+    if vary:
+        raise SpecError("--solve takes one operating point: use --set instead of --vary")
+    if "=" in solve:
+        raise SpecError(f"--solve {solve}: name the number alone, and the goal with --for")
+    return ask(solve, goal)

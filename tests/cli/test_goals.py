@@ -1,0 +1,61 @@
+"""sensitivity, --solve and --for at the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simcost.cli import app
+
+BASE = ["--model", "llama-3.1-8b", "--hw", "h200"]
+
+
+def test_sensitivity_prints_a_ranked_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    assert app.run(["sensitivity", *BASE, "--batch", "8"]) == 0
+    text = capsys.readouterr().out
+    assert "model.num_hidden_layers" in text
+    assert "without effect" in text
+    assert max(map(len, text.splitlines())) <= 120
+    for column in ("elasticity", "interval", "tied", "tried", "gives"):
+        assert column in text
+
+
+def test_sensitivity_draws(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    target = tmp_path / "tornado.svg"
+    assert app.run(["sensitivity", *BASE, "--only", "hw", "--plot", str(target), "-o", str(tmp_path / "out.json")]) == 0
+    drawn = target.read_text(encoding="utf-8")
+    assert drawn.startswith("<?xml")
+    rows = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))["rows"]
+    assert {"sensitivity", "without effect"} == {row["table"] for row in rows}
+
+
+def test_solve_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["decode", *BASE, "--solve", "hw.memory.bandwidth", "--for", "tpot=7ms", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metrics"]["tpot_s"] == pytest.approx(7e-3, rel=1e-6)
+    assert found["inputs"]["solved_for"] == "hw.memory.bandwidth"
+    assert found["inputs"]["goal"] == "tpot <= 7 ms"
+
+
+def test_solve_prefill_and_strict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["prefill", *BASE, "--solve", "isl", "--for", "ttft<=200ms", "--strict"]) == 0
+    assert "ttft <= 200 ms holds with isl at most" in capsys.readouterr().out.replace("\n", " ")
+    assert app.run(["prefill", *BASE, "--solve", "hw.peak.bf16", "--for", "ttft<=1ms", "--strict"]) == 3
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--solve", "batch"], "--solve and --for go together"), (["--for", "tpot=1ms"], "--solve and --for go together"),
+    (["--solve", "batch", "--solve", "context", "--for", "tpot=1ms"], "--solve is given twice"), (["--solve", "batch", "--for", "tpot=9ms", "--batch", "4"], "--batch gives what --solve batch asks for"),
+    (["--solve=context", "--context=5", "--for", "tpot=9ms"], "--context gives what --solve context asks for"), (["--solve", "plan.gpus", "--gpus", "4", "--for", "tpot=9ms"], "--gpus gives"),
+    (["--solve", "batch", "--for", "tpot=9ms", "--vary", "context=1,2"], "use --set instead of --vary"), (["--solve", "batch=4", "--for", "tpot=9ms"], "name the number alone"),
+    (["--solve", "hw.price.usd_per_hour", "--price", "4", "--for", "usd=1"], "--price gives"),
+])  # fmt: skip
+def test_refusals_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert app.run(["decode", *BASE, *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
