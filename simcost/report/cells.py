@@ -41,12 +41,22 @@ def with_intervals(row: Row) -> Row:
     scale of logs, would be read as a percentage on both sides: it goes."""
     found: Row = {}
     for name, value in row.items():
-        other = f"{name.removesuffix('low_s')}high_s"
-        if name.endswith("low_s") and other in row:
-            found[name] = span(value, row[other])
-        elif not ((name.endswith("high_s") and f"{name.removesuffix('high_s')}low_s" in row) or _replaced(name, row)):
-            found[name] = value
+        other = _OTHER_END.get(name.removesuffix("_s").rpartition("_")[2], "")
+        partner = f"{name.removesuffix('_s').rpartition('_')[0]}_{other}{'_s' if name.endswith('_s') else ''}".lstrip("_")
+        if not other or partner not in row:
+            if not _replaced(name, row):
+                found[name] = value
+        elif other == "high":
+            found[name] = span(value, row[partner]) if name.endswith("_s") else _both(name, value, row[partner])
     return found
+
+
+_OTHER_END = {"low": "high", "high": "low"}
+
+
+def _both(name: str, low: Any, high: Any) -> str:
+    """Both ends of an interval of anything but a time."""
+    return "-" if low is None or high is None else f"{cell(name, low)}–{cell(name, high)}"
 
 
 def _replaced(name: str, row: Row) -> bool:
