@@ -27,8 +27,8 @@ from simcost.cli.app import app
 from simcost.dtypes import names as formats
 from simcost.hardware import load as hardware
 from simcost.report.console import show
-from simcost.scenarios.calibration import report
-from simcost.scenarios.transfer import transfer
+from simcost.scenarios.calibrate.report import report
+from simcost.scenarios.calibrate.transfer import transfer
 from simcost.units import symbol
 from simcost.validation import memory as memory_logs
 from simcost.validation import memory_fit

@@ -34,7 +34,7 @@ def import_aiconfigurator(
     """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
     from simcost import pool
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import engine_tables
+    from simcost.scenarios.calibrate import engine_tables
 
     format = check(format, output)
     with measured_out() as tell:
@@ -52,7 +52,7 @@ def import_csv(
     rows: Count = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Your own rows of one kernel class, beside a profile.toml (copied from --hw where there is none)."""
-    from simcost.scenarios import imports
+    from simcost.scenarios.calibrate import imports
 
     format = check(format, output)
     return emit(imports.import_csv(file, family, hw, run, title, source, rows), format, output)
@@ -69,12 +69,12 @@ def report(
     and what breaks a law over a grid of kernels and questions."""
     from simcost import pool
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import calibration
+    from simcost.scenarios.calibrate import report as scenario
     from simcost.validation import laws
 
     format = check(format, output)
     with measured_out() as tell:
-        result = calibration.report(hw, family, pool.cores(), tell, None if family else laws.table(hw))
+        result = scenario.report(hw, family, pool.cores(), tell, None if family else laws.table(hw))
     if plot:
         from simcost.report.plot import calibration_figure
 
@@ -97,7 +97,7 @@ def doctor(
     """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
     from simcost import pool
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import doctor as scenario
+    from simcost.scenarios.calibrate import doctor as scenario
 
     format = check(format, output)
     with measured_out() as tell:
@@ -114,7 +114,7 @@ def transfer(
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
     from simcost import pool
     from simcost.cli.progress import measured_out
-    from simcost.scenarios import transfer as scenario
+    from simcost.scenarios.calibrate import transfer as scenario
 
     format = check(format, output)
     with measured_out() as tell:

@@ -115,7 +115,7 @@ def tornado(result: Result, path: Path) -> None:
 def calibration_figure(hw: str, family: str | None, target: Path) -> None:
     """Three panels over the held-out rows: measured against predicted, utilisation, and the roofline with the rows on it."""
     from simcost.hardware import load as hardware
-    from simcost.scenarios.calibration import points
+    from simcost.scenarios.calibrate.report import points
 
     plt = _pyplot(target)
     rows = points(hw, family)

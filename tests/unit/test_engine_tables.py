@@ -14,7 +14,7 @@ from simcost.calibration import tables
 from simcost.calibration.importers import _comm, _tables, aiconfigurator
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
-from simcost.scenarios.engine_tables import import_aiconfigurator
+from simcost.scenarios.calibrate.engine_tables import import_aiconfigurator
 
 Frames = dict[str, list[dict[str, Any]]]
 

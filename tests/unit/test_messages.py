@@ -12,7 +12,7 @@ import simcost
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.model import load as models
-from simcost.scenarios.imports import import_csv
+from simcost.scenarios.calibrate.imports import import_csv
 
 
 @pytest.mark.parametrize(("name", "known", "found"), [

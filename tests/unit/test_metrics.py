@@ -11,7 +11,7 @@ import pytest
 import simcost
 from simcost import metrics, units
 from simcost.result import Result
-from simcost.scenarios import doctor
+from simcost.scenarios.calibrate import doctor
 from simcost.validation import kernels, memory
 
 REPLAY = Path(__file__).resolve().parents[1] / "replay" / "queries" / "queries.jsonl"

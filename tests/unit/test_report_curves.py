@@ -13,7 +13,7 @@ from simcost.calibration.family import families, sizes
 from simcost.cli.output import render
 from simcost.hardware import load as hardware
 from simcost.report import curves
-from simcost.scenarios import calibration as scenario
+from simcost.scenarios.calibrate import report as scenario
 
 
 @pytest.mark.parametrize("name", list(families()))
