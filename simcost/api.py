@@ -59,14 +59,27 @@ def _decode(
     prefill_tokens: Any = None, prefill_past: Any = None,
 ) -> Query:  # fmt: skip
     phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
-    return make(model, hw, True, phase, _sets(sets), _axes(vary), price)
+    return _asked(model, hw, True, phase, sets, vary, price)
 
 
 def _prefill(
     model: str, hw: str, batch: Any, isl: Any, past: Any, sets: Sets | None, vary: Axes | None, price: float | None
 ) -> Query:
-    phase = {"batch": batch, "isl": isl, "past": past}
-    return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
+    return _asked(model, hw, False, {"batch": batch, "isl": isl, "past": past}, sets, vary, price)
+
+
+def _asked(
+    model: str, hw: str, decode: bool, phase: Mapping[str, Any], sets: Sets | None, vary: Axes | None, price: float | None
+) -> Query:  # fmt: skip
+    """The question, with the defaults of what nobody states. Raises SpecError for what is said twice: as an argument, and in set or vary."""
+    sets, axes = _sets(sets), _axes(vary)
+    stated = {grammar.full(path) for path in [*sets, *axes]}
+    for name, path, value in (*((key, key, value) for key, value in phase.items()), ("price", _PRICE, price)):
+        if value is not None and path in stated:
+            raise SpecError(f"'{path}' is given twice: {name}={value!r}, and in set or vary")
+    return make(
+        model, hw, decode, {key: _or(value, _DEFAULTS.get(key)) for key, value in phase.items()}, sets, axes, price
+    )
 
 
 def _check_lengths(
@@ -83,10 +96,11 @@ def _check_lengths(
             raise SpecError(f"--{name} means nothing to {phase}: leave it out, or say --phase {other}")
 
 
-_LENGTH = 4096  # tokens of a sequence where nobody says
+_DEFAULTS = {one.key: int(one.default) for one in settings.PHASE if one.key in ("batch", "context", "isl", "past")}
+_PRICE = "hw.price.usd_per_hour"
 
 
-def _or(value: Any, default: int) -> Any:
+def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
@@ -106,11 +120,14 @@ def _cluster(
         device = hardware.load(hw, grammar.Overrides().merged(found).hw)
         if device.scaleup is None or device.scaleup.domain is None:
             raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
-        gpus = int(settings.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
+        gpus = int(
+            settings.count("--nodes", grammar.read("plan.gpus", nodes))
+            * float(np.max(np.asarray(device.scaleup.domain)))
+        )
     if gpus is not None:
         if "plan.gpus" in found:
             raise SpecError("'plan.gpus' is set twice: by --set and by --gpus or --nodes")
-        found["plan.gpus"] = settings.count("--gpus", gpus)
+        found["plan.gpus"] = settings.count("--gpus", grammar.read("plan.gpus", gpus))
     return found
 
 
@@ -129,8 +146,8 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
 def decode(
     model: str,
     hw: str,
-    batch: int = 1,
-    context: int = 4096,
+    batch: int | None = None,
+    context: int | None = None,
     set: Sets | None = None,
     vary: Axes | None = None,
     price: float | None = None,
@@ -147,7 +164,7 @@ def decode(
 
 
 def prefill(
-    model: str, hw: str, isl: int = 4096, batch: int = 1, past: int = 0, set: Sets | None = None, vary: Axes | None = None,
+    model: str, hw: str, isl: int | None = None, batch: int | None = None, past: int | None = None, set: Sets | None = None, vary: Axes | None = None,
     price: float | None = None, gpus: int | None = None, nodes: int | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
@@ -159,9 +176,9 @@ def prefill(
 def compare(
     models: Sequence[str],
     hw: str,
-    batch: int = 1,
-    context: int = 4096,
-    isl: int = 4096,
+    batch: int | None = None,
+    context: int | None = None,
+    isl: int | None = None,
     set: Sets | None = None,
     price: float | None = None,
     gpus: int | None = None,
@@ -172,19 +189,19 @@ def compare(
     """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
     time; default: one a replica of the attention and copy of the model."""
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    prompts = None if prefill_batch is None else settings.count("--prefill-batch", prefill_batch)
-    prompt = {"batch": prompts, "isl": isl, "past": 0}
+    prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
+    prompt = {"batch": prompts, "isl": _or(isl, _DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
     only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
-    question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
+    question = _decode(first, hw, batch, context, sets, None, price)
     from simcost.scenarios import compare as scenario
 
     return scenario.result(list(models), question, make(first, hw, False, prompt, only, {}, price))
 
 
 def explain(
-    model: str, hw: str, phase: str = "decode", batch: int = 1, context: int | None = None, isl: int | None = None,
+    model: str, hw: str, phase: str = "decode", batch: int | None = None, context: int | None = None, isl: int | None = None,
     past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
     nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None,
 ) -> Result:  # fmt: skip
@@ -195,10 +212,8 @@ def explain(
 
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
     if phase == "decode":
-        return scenario.result(
-            _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
-        )
-    return scenario.result(_prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price))
+        return scenario.result(_decode(model, hw, batch, context, sets, None, price, prefill_tokens, prefill_past))
+    return scenario.result(_prefill(model, hw, batch, isl, past, sets, None, price))
 
 
 def plans(
@@ -222,17 +237,20 @@ def plans(
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
-    size = int(settings.count("plan.gpus", sets["plan.gpus"]))
-    batches = None if batch is None else tuple(settings.count("--batch", value) for value in batch)
+    size = int(settings.count("plan.gpus", grammar.read("plan.gpus", sets["plan.gpus"])))
+    if "batch" in sets and batch is not None:
+        raise SpecError(f"'batch' is given twice: batch={batch!r}, and in set")
+    tried = [sets.pop("batch")] if "batch" in sets else batch
+    batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
     if batches == ():
         raise SpecError("--batch names no batch")
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
     limits = {f"{name}_s": value for name, (value, _) in found.items()}
     wish = objective.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
     query = (
-        _decode(model, hw, 1, _or(context, _LENGTH), sets, None, price)
+        _decode(model, hw, None, context, sets, None, price)
         if decode_
-        else _prefill(model, hw, 1, _or(isl, _LENGTH), 0, sets, None, price)
+        else _prefill(model, hw, None, isl, None, sets, None, price)
     )
     return scenario.result(query, size, wish)
 
@@ -248,7 +266,7 @@ def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
     """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory."""
     from simcost.scenarios import show
 
-    return show.show_model(name, _sets(set), settings.count("--isl", isl))
+    return show.show_model(name, _sets(set), settings.count("--isl", grammar.read("isl", isl)))
 
 
 def show_hardware(name: str, set: Sets | None = None) -> Result:
@@ -259,7 +277,7 @@ def show_hardware(name: str, set: Sets | None = None) -> Result:
 
 
 def show_memory(
-    model: str, hw: str, batch: int = 1, context: int = _LENGTH, set: Sets | None = None, gpus: int | None = None,
+    model: str, hw: str, batch: int | None = None, context: int | None = None, set: Sets | None = None, gpus: int | None = None,
     nodes: int | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """Memory of a GPU term by term, and what the pool of the cache admits, for `batch` requests of `context` tokens."""

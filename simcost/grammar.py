@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
-from simcost import settings
+from simcost import dtypes, settings, units
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hardware.engine_terms import VERSION, known_settings
+from simcost.hardware import engines
+from simcost.hardware import load as hardware
+from simcost.hardware.engine_terms import VERSION, known_settings, setting_of
 from simcost.plan import Plan
 from simcost.settings import ROOTS
 
@@ -123,6 +125,59 @@ def _value(path: str, text: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{path}={text}: must be finite")
     return value
+
+
+def read(path: str, value: Any) -> Any:
+    """A value as the rest of simcost takes it: counts such as "64k" as numbers, words, formats and units as simcost spells them. Whatever is not
+    understood stays as it is, for the check of its key to refuse. Raises SpecError for an unknown engine, and for a count whose suffix may mean two
+    numbers."""
+    root, key = split(path)
+    if path == _ENGINE:
+        return engines.checked(value)
+    if not isinstance(value, str) or value[:1] in ("x", "X", "*"):  # a multiple
+        return value
+    if root == "hw":
+        return hardware.respelled(key, value)
+    kind, choices = _kind(root, key)
+    if kind in settings.WHOLE:
+        return units.whole(value, path, kind == settings.LENGTH)
+    if kind == settings.FORMAT:
+        return dtypes.spelled(value)
+    return value.lower() if value.lower() in choices else value
+
+
+def _kind(root: str, key: str) -> tuple[str, tuple[str, ...]]:
+    """What a key holds, and its choices; "" of what settings do not list."""
+    name = setting_of(key) if root == _ENGINE else settings.spelled(root).get(key, key)
+    one = settings.of(root).get(name)
+    return ("", ()) if one is None else (one.kind, one.choices)
+
+
+def taken(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """({path in one spelling: value, or list of values, as `read`}, a line for each that a reader should see again: a count with a suffix, a unit in
+    another case). Raises SpecError for a path that is given in two spellings."""
+    found: dict[str, Any] = {}
+    said: list[str] = []
+    for written, value in given.items():
+        path = full(written)
+        if path in found:
+            raise SpecError(f"'{path}' is given twice: {' and '.join(one for one in given if full(one) == path)}")
+        values = value if isinstance(value, list) else [value]
+        both = [(one, read(path, one)) for one in values]
+        said += [f"{path}={one} is read as {_shown(now)}" for one, now in both if _news(one, now)]
+        found[path] = [now for _, now in both] if isinstance(value, list) else both[0][1]
+    return found, said
+
+
+def _news(written: Any, taken: Any) -> bool:
+    """Digits that became a number, and words in another case, are none."""
+    if not isinstance(written, str) or written == taken:
+        return False
+    return written[-1:].isalpha() if not isinstance(taken, str) else " " in taken
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 
 def plan_of(overrides: Mapping[str, Any]) -> Plan:

@@ -32,7 +32,8 @@ from simcost.workload import Workload, build
 
 @frozen
 class Query:
-    """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
+    """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past. `said`: what was read otherwise
+    than it was written."""
 
     model: str
     hw: str
@@ -40,6 +41,7 @@ class Query:
     overrides: grammar.Overrides = field(default_factory=grammar.Overrides)
     axes: Mapping[str, list[Any]] = field(default_factory=dict)
     usd_per_hour: float | None = None
+    said: tuple[str, ...] = ()
 
     def price(self, device: Device) -> Num | None:
         """Price of one GPU: the question's, else the profile's; None where neither states one. [USD/h]"""
@@ -52,13 +54,8 @@ def make(
 ) -> Query:  # fmt: skip
     """A checked question; `sets` win over `phase`, and `axes` are the values to vary. Raises SpecError for a key that the phase
     does not take, for one both set and varied, and for a bad count, engine or price."""
-    sets = {grammar.full(path): value for path, value in sets.items()}
-    axes = {grammar.full(path): values for path, values in axes.items()}
-    if "engine" in sets:
-        sets["engine"] = engines.checked(sets["engine"])
-    if "engine" in axes:
-        axes["engine"] = [engines.checked(name) for name in axes["engine"]]
-    overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
+    (phase, of_phase), (sets, of_sets), (axes, of_axes) = (grammar.taken(given) for given in (phase, sets, axes))
+    overrides = grammar.Overrides(phase=phase).merged(sets)
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
@@ -76,7 +73,8 @@ def make(
                 settings.count(path, value, _least(root, key))
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
-    return Query(models.spelled(model), hw, decode, overrides, axes, usd_per_hour)
+    said = (*hardware.reading(hw), *of_phase, *of_sets, *of_axes)
+    return Query(models.spelled(model), hardware.spelled(hw), decode, overrides, axes, usd_per_hour, said)
 
 
 def _least(root: str, key: str) -> int:

@@ -47,9 +47,13 @@ _SYMBOLS = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
+_COUNT = re.compile(r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([kKmM]i?)?")
+_KILOS = {"K": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20}
+_RATES = re.compile(r"flops\Z|flops/s\Z")
 
-def parse(text: str, dimension: str, where: str = "value") -> float:
-    """A positive SI float from text such as "3.35 TB/s".
+
+def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) -> float:
+    """A positive SI float from text such as "3.35 TB/s". `near`: a value of the same kind, whose size says which unit was left out.
 
     Raises UnitError, naming `where`, for a missing or foreign unit, or a value that is not finite and positive.
     """
@@ -61,7 +65,7 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
         )
     value, unit = float(match[1].replace("_", "")), match[2] or ""
     if not unit and unit not in table:
-        raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension)}")
+        raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension, near)}")
     if unit not in table:
         raise UnitError(
             f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
@@ -72,16 +76,55 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
     return result
 
 
+def respelled(text: str, dimension: str, bits: bool = False) -> str:
+    """The quantity with its unit as simcost writes it: "6 TB/s" of "6 tb/s", "989 TFLOP/s" of "989 tflops". What is no quantity, and a unit whose
+    case decides what it means, stays as it is and is refused where it is parsed: a small b after a capital prefix is a bit by SI ("6 Tb/s"), so is
+    any small b where `bits` are usual (networks), and mW is no MW."""
+    table = _UNITS[dimension]
+    match = _QUANTITY.match(text)
+    if not match or not match[2] or match[2] in table:
+        return text
+    unit = match[2]
+    doubtful = "b" in unit and (bits or unit[0].isupper() or not unit.islower())
+    found = [one for one in table if one.lower() == _RATES.sub("flop/s", unit.lower())]
+    if len(found) != 1 or (doubtful and "B" in found[0]) or (dimension == "watts" and unit[0] == "m"):
+        return text
+    return f"{match[1]} {found[0]}"
+
+
+def whole(text: str, where: str, length: bool) -> float | str:
+    """The number of a count such as "64", "4Ki", "1.5k"; what is no number stays text. `length`: of tokens, where k and K mean 1,024 as in the
+    "128K" of models' contexts; of other counts Raises UnitError for k and M, which may mean either."""
+    match = _COUNT.fullmatch(text.strip())
+    if not match:
+        return text
+    value, unit = float(match[1].replace("_", "")), (match[2] or "").capitalize()
+    if unit in ("K", "M") and not length:
+        binary, decimal = (value * _KILOS[unit] for unit in (unit + "i", unit))
+        raise UnitError(
+            f"{where}: '{match[2]}' in {text!r} may mean 1,000s or 1,024s: write {match[1]}{unit}i for {binary:,.0f}, or {decimal:.0f}"
+        )
+    if not unit and match[1].replace("_", "").lstrip("+-").isdecimal():
+        return int(match[1].replace("_", ""))
+    found = value * (_KILOS[unit[:1] + "i"] if unit else 1.0)
+    return int(found) if found == found // 1 else found
+
+
 def symbol(dimension: str) -> str:
     """Unit of an SI value; "" for what has none."""
     return _SYMBOLS.get(dimension, "")
 
 
-def _with_unit(value: float, dimension: str) -> str:
-    """A hint to whoever left a unit out: the number in SI with one, where that is a value that can be meant."""
+def _with_unit(value: float, dimension: str, near: float) -> str:
+    """A hint to whoever left a unit out: the number in SI with one, where that is a value that can be meant; else the unit that comes
+    nearest to a known value."""
     low, high = PLAUSIBLE[dimension]
     if low <= value <= high:
         return f"add one, e.g. {show(value, dimension)}"
+    if near > 0.0 < value:
+        table = _UNITS[dimension]
+        unit = min((one for one in table if "bit" not in one), key=lambda one: abs(math.log(value * table[one] / near)))
+        return f"write '{value:g} {unit}'"
     return f"add one of {_examples(dimension)}"
 
 

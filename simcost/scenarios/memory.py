@@ -57,7 +57,7 @@ def result(query: Query) -> Result:
         inputs.inputs(query, w),
         metrics,
         tables,
-        warnings(kept, metrics["max_context"]),
+        (*query.said, *warnings(kept, metrics["max_context"])),
         _references(w),
         sentence,
         fits,

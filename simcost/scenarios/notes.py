@@ -29,7 +29,7 @@ _SUPERSEDED = (
 def warnings(query: Query, w: Workload) -> tuple[str, ...]:
     """What a reader must know: defaults, unused keys, limits passed, prices missing."""
     m = w.model
-    found = [f"{m.name}: {note}" for note in m.notes] + list(w.notes) + memory_notes.exceeds(w)
+    found = [*query.said, *(f"{m.name}: {note}" for note in m.notes), *w.notes, *memory_notes.exceeds(w)]
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(f"{m.name}: routing has no effect: no layer has experts")
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
