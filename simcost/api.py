@@ -25,6 +25,7 @@ from simcost.scenarios import phases
 
 Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
+Count = int | str  # a whole number, or text: "64k" tokens are 65,536
 
 
 def _printed(result: Result) -> str:
@@ -108,7 +109,7 @@ _DOMAIN = "hw.links.scaleup.domain"
 
 
 def _cluster(
-    hw: str, sets: Sets | None, gpus: int | None, nodes: int | None, vary: Axes | None = None
+    hw: str, sets: Sets | None, gpus: Count | None, nodes: Count | None, vary: Axes | None = None
 ) -> dict[str, Any]:
     """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
     found = dict(sets or {})
@@ -146,16 +147,16 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
 def decode(
     model: str,
     hw: str,
-    batch: int | None = None,
-    context: int | None = None,
+    batch: Count | None = None,
+    context: Count | None = None,
     set: Sets | None = None,
     vary: Axes | None = None,
     price: float | None = None,
-    gpus: int | None = None,
-    nodes: int | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
     engine: str | None = None,
-    prefill_tokens: int | None = None,
-    prefill_past: int | None = None,
+    prefill_tokens: Count | None = None,
+    prefill_past: Count | None = None,
 ) -> Result:
     """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: of a prompt that comes in
     beside them on every attention replica, as engines mix them, after `prefill_past` cached ones."""
@@ -164,8 +165,8 @@ def decode(
 
 
 def prefill(
-    model: str, hw: str, isl: int | None = None, batch: int | None = None, past: int | None = None, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None, gpus: int | None = None, nodes: int | None = None, engine: str | None = None,
+    model: str, hw: str, isl: Count | None = None, batch: Count | None = None, past: Count | None = None, set: Sets | None = None, vary: Axes | None = None,
+    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
     return phases.result(
@@ -176,14 +177,14 @@ def prefill(
 def compare(
     models: Sequence[str],
     hw: str,
-    batch: int | None = None,
-    context: int | None = None,
-    isl: int | None = None,
+    batch: Count | None = None,
+    context: Count | None = None,
+    isl: Count | None = None,
     set: Sets | None = None,
     price: float | None = None,
-    gpus: int | None = None,
-    nodes: int | None = None,
-    prefill_batch: int | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
+    prefill_batch: Count | None = None,
     engine: str | None = None,
 ) -> Result:
     """Designs side by side on one device and plan, then the terms that differ, largest first. `prefill_batch`: prompts at a
@@ -201,9 +202,9 @@ def compare(
 
 
 def explain(
-    model: str, hw: str, phase: str = "decode", batch: int | None = None, context: int | None = None, isl: int | None = None,
-    past: int | None = None, set: Sets | None = None, price: float | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None, prefill_tokens: int | None = None, prefill_past: int | None = None,
+    model: str, hw: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None,
+    nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
     `past` (0)."""
@@ -217,8 +218,8 @@ def explain(
 
 
 def plans(
-    model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
-    batch: Sequence[int] | None = None, context: int | None = None, isl: int | None = None, metric: str | None = None,
+    model: str, hw: str, gpus: Count | None = None, nodes: Count | None = None, phase: str = "decode",
+    batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
     engine: str | None = None,
 ) -> Result:  # fmt: skip
@@ -262,11 +263,11 @@ def crossover(model: str, hw: str = "h200", set: Sets | None = None, engine: str
     return scenario.result(_decode(model, hw, 1, 1, _sets(set, engine), None, None))
 
 
-def show_model(name: str, set: Sets | None = None, isl: int = 4096) -> Result:
+def show_model(name: str, set: Sets | None = None, isl: Count | None = None) -> Result:
     """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory."""
     from simcost.scenarios import show
 
-    return show.show_model(name, _sets(set), settings.count("--isl", grammar.read("isl", isl)))
+    return show.show_model(name, _sets(set), settings.count("--isl", grammar.read("isl", _or(isl, _DEFAULTS["isl"]))))
 
 
 def show_hardware(name: str, set: Sets | None = None) -> Result:
@@ -277,8 +278,8 @@ def show_hardware(name: str, set: Sets | None = None) -> Result:
 
 
 def show_memory(
-    model: str, hw: str, batch: int | None = None, context: int | None = None, set: Sets | None = None, gpus: int | None = None,
-    nodes: int | None = None, engine: str | None = None,
+    model: str, hw: str, batch: Count | None = None, context: Count | None = None, set: Sets | None = None, gpus: Count | None = None,
+    nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """Memory of a GPU term by term, and what the pool of the cache admits, for `batch` requests of `context` tokens."""
     from simcost.scenarios import memory

@@ -18,7 +18,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.engine_terms import VERSION, known_settings, setting_of
 from simcost.plan import Plan
-from simcost.settings import ROOTS
+from simcost.settings import ROOTS, Setting
 
 PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
@@ -138,19 +138,18 @@ def read(path: str, value: Any) -> Any:
         return value
     if root == "hw":
         return hardware.respelled(key, value)
-    kind, choices = _kind(root, key)
-    if kind in settings.WHOLE:
-        return units.whole(value, path, kind == settings.LENGTH)
-    if kind == settings.FORMAT:
+    one = setting(root, key)
+    if one is not None and one.kind in settings.WHOLE:
+        return units.whole(value, path, one.kind == settings.LENGTH)
+    if one is not None and one.kind == settings.FORMAT:
         return dtypes.spelled(value)
-    return value.lower() if value.lower() in choices else value
+    return value.lower() if one is not None and value.lower() in one.choices else value
 
 
-def _kind(root: str, key: str) -> tuple[str, tuple[str, ...]]:
-    """What a key holds, and its choices; "" of what settings do not list."""
+def setting(root: str, key: str) -> Setting | None:
+    """What is known of a key, by any spelling; None of a model's key that settings do not list, and of a device's."""
     name = setting_of(key) if root == _ENGINE else settings.spelled(root).get(key, key)
-    one = settings.of(root).get(name)
-    return ("", ()) if one is None else (one.kind, one.choices)
+    return None if root == "hw" else settings.of(root).get(name)
 
 
 def taken(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
