@@ -82,7 +82,9 @@ def sections(command, path: list[str]) -> list[str]:
         names = [*parameter.opts, *parameter.secondary_opts]
         name = ", ".join(f"`{o}`" for o in names) if names[0].startswith("-") else f"`{parameter.name.upper()}`"
         meaning = getattr(parameter, "help", "") or ""
-        lines.append(f"| {name} | {kind(hints[parameter.name])} | {default(parameter)} | {meaning} |")
+        counted = getattr(parameter, "metavar", None) == "<count>"
+        hint = hints.get(parameter.name, Path)  # --plan, which `cli.question` adds
+        lines.append(f"| {name} | {'count' if counted else kind(hint)} | {default(parameter)} | {meaning} |")
     return [*lines, ""]
 
 

@@ -246,8 +246,7 @@ def plans(
     if batches == ():
         raise SpecError("--batch names no batch")
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
-    limits = {f"{name}_s": value for name, (value, _) in found.items()}
-    wish = objective.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
+    wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
         _decode(model, hw, None, context, sets, None, price)
         if decode_

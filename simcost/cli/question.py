@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from simcost import grammar, settings
+from simcost import settings
 from simcost.cli.output import noting
 from simcost.errors import SpecError
 
@@ -106,6 +106,8 @@ def _typed(given: dict[str, Any], added: dict[str, Any]) -> dict[str, str]:
 
 
 def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    from simcost import grammar
+
     for key, value in added.items():
         if value is not None:
             yield f"plan.{key}", f"--{key.replace('_', '-')} {value}"
@@ -123,6 +125,7 @@ def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, s
 
 def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
     """Puts the settings of a file where the line states none. Returns what was left out, and why."""
+    from simcost import grammar
     from simcost.cli import plan_file
 
     given, notes = ctx.params, []
@@ -131,7 +134,9 @@ def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
         if path in typed:
             notes.append(f"{typed[path]} overrides {path} = {json.dumps(value)} of {file}")
         elif root == "phase" and not _takes(ctx, key):
-            notes.append(f"{path} = {json.dumps(value)} of {file} is left out: {given.get('phase') or ctx.info_name} does not take it")
+            notes.append(
+                f"{path} = {json.dumps(value)} of {file} is left out: {given.get('phase') or ctx.info_name} does not take it"
+            )
         elif root == "phase" and key in given:
             given[key] = str(value)
         else:

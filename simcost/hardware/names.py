@@ -1,7 +1,7 @@
 """Which profile a device's name stands for: `H100-SXM`, `NVIDIA A100-SXM4-80GB`, `4090`.
 
 A name is taken as a set of words. It stands for a profile when it has the first word of the profile's name and no word that the profile's name,
-title and `aliases` lack; for nothing when several profiles are left, unless it is the name or an alias of one. Most likely to be wrong: a part
+title and `aliases` lack; for nothing when several profiles are left, unless it is the name, the title or an alias of one. Most likely to be wrong: a part
 that has no profile here, whose name says less than that of one that has.
 """
 
@@ -24,7 +24,7 @@ _SAID = frozenset(("nvidia", "amd", "intel", "google", "aws", "huawei", "instinc
 
 @frozen
 class _Card:
-    """title: of the profile; first: word of its name; exact: words of its name and of each alias; all: those and the title's."""
+    """title: of the profile; first: word of its name; exact: words of its name, of its title and of each alias; all: any of them."""
 
     title: str
     first: str
@@ -97,10 +97,9 @@ def _card(name: str) -> _Card:
         head = {}  # who asks for this profile is told
     said, aliases = head.get("title"), head.get("aliases")
     known = str(said) if isinstance(said, str) else name
-    exact = tuple(
-        _words(one) for one in (name, *(aliases if isinstance(aliases, list) else ())) if isinstance(one, str)
-    )
-    return _Card(known, name.partition("-")[0], exact, _words(known).union(*exact))
+    also = [one for one in aliases if isinstance(one, str)] if isinstance(aliases, list) else []
+    exact = tuple(dict.fromkeys(_words(one) for one in (name, known, *also)))
+    return _Card(known, name.partition("-")[0], exact, frozenset().union(*exact))
 
 
 def _words(name: str) -> Words:

@@ -24,6 +24,13 @@ _SUPERSEDED = (
     "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
     "assumed.scaleout_hop_latency",
 )  # fmt: skip
+_SPEEDS = "kernels run by hw.peak.<format> and hw.memory.bandwidth"
+_RECORDED = {
+    "compute.sm_count": f"acts on exchanges and overlaps alone: {_SPEEDS}",
+    "compute.boost_clock": f"has no effect: {_SPEEDS}",
+    "compute.l2": "acts on the speed of light alone",
+    "links.pcie.generation": "has no effect: links.scaleup.bandwidth says what a link passes",
+}
 
 
 def warnings(query: Query, w: Workload) -> tuple[str, ...]:
@@ -40,7 +47,13 @@ def warnings(query: Query, w: Workload) -> tuple[str, ...]:
             found.append(
                 f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             )
-    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + memory_notes.admitted(w)
+    found += (
+        _stand_in(w.device)
+        + engine_notes.no_tables(w)
+        + _off_rows(query, w.device)
+        + _recorded(query)
+        + memory_notes.admitted(w)
+    )
     found.append(_price(query, w))
     if w.device.tdp is not None:
         found.append(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time")
@@ -78,6 +91,12 @@ def _off_rows(query: Query, device: Device) -> list[str]:
                 f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
             )
     return found
+
+
+def _recorded(query: Query) -> list[str]:
+    """Numbers of a device that change less than their name says."""
+    stated = [*query.overrides.hw, *(path.removeprefix("hw.") for path in query.axes)]
+    return [f"hw.{path} {_RECORDED[path]}" for path in stated if path in _RECORDED]
 
 
 def _price(query: Query, w: Workload) -> str:
