@@ -18,10 +18,10 @@ import numpy as np
 from simcost import pipeline
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
-from simcost.estimate import feasible, memory, stages
+from simcost.estimate import feasible, memory, smallest_plan, stages
 from simcost.estimate.memory import Kept
 from simcost.query import Query, workload
-from simcost.scenarios import memory_notes, smallest_plan
+from simcost.scenarios import memory_notes
 from simcost.units import show
 from simcost.workload import Workload
 
@@ -84,12 +84,18 @@ def advice(query: Query, kept: Kept) -> str:
 
 def smallest(query: Query, w: Workload) -> str:
     """ "the smallest plan that fits has 12 GPUs: tp=4, pp=3"; `w`: any workload of the question's model and device."""
-    plan = smallest_plan.found(query, w)
-    if plan is None or _asked(plan[0], {}) is None:
+    rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
+    bare = replace(query, overrides=replace(query.overrides, plan=rest))
+    sizes = smallest_plan.found(lambda sizes: workload(_under(bare, sizes)), w)
+    if sizes is None or _asked(_under(bare, sizes), {}) is None:
         return f"no plan of up to {smallest_plan.MOST:,} GPUs that was tried fits"
-    sizes = [f"{name}={size}" for name, size in plan[1].items()]
-    devices = float(np.asarray(workload(plan[0]).plan.devices))
-    return f"the smallest plan that fits has {devices:,.0f} GPU{'s' * (devices > 1.0)}: {', '.join(sizes) or 'tp=1'}"
+    devices = float(np.asarray(workload(_under(bare, sizes)).plan.devices))
+    named = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "tp=1"
+    return f"the smallest plan that fits has {devices:,.0f} GPU{'s' * (devices > 1.0)}: {named}"
+
+
+def _under(query: Query, sizes: dict[str, Any]) -> Query:
+    return replace(query, overrides=replace(query.overrides, plan={**query.overrides.plan, **sizes}))
 
 
 def _single(query: Query, kept: Kept) -> str:

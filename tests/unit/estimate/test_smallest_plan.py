@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
 
 from simcost import api
 from simcost.errors import SimcostError
+from simcost.estimate import smallest_plan
 from simcost.query import workload
-from simcost.scenarios import smallest_plan
+from simcost.scenarios import fitting
 
 Ask = tuple[str, str, int, int, dict[str, Any]]
 ASKS: list[Ask] = [
@@ -21,10 +23,15 @@ ASKS: list[Ask] = [
 
 
 def found(ask: Ask) -> tuple[int, dict[str, int]] | None:
+    """(GPUs, sizes) that the verdict names."""
     model, hw, batch, context, sets = ask
     query = api._decode(model, hw, batch, context, sets, None, None)
-    plan = smallest_plan.found(query, workload(query))
-    return None if plan is None else (int(float(workload(plan[0]).plan.devices)), plan[1])
+    said = fitting.smallest(query, workload(query))
+    match = re.fullmatch(r"the smallest plan that fits has ([\d,]+) GPUs?: (.*)", said)
+    if match is None:
+        assert said == "no plan of up to 1,024 GPUs that was tried fits"
+        return None
+    return int(match[1].replace(",", "")), {name: int(size) for name, size in re.findall(r"(\w+)=(\d+)", match[2])}
 
 
 def fits(ask: Ask, sizes: dict[str, int]) -> bool:

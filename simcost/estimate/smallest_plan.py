@@ -9,40 +9,38 @@ Most likely to be wrong: which of several plans of one count a user would take; 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from simcost import grammar, lower
+from simcost import lower
 from simcost.errors import SimcostError
-from simcost.estimate import memory
+from simcost.estimate import feasible, memory
 from simcost.num import Array, Bools
-from simcost.query import Query, engine_of, phase_of, reasons, settings_of
-from simcost.workload import Workload, build
+from simcost.workload import Workload
 
 SIZES = ("tp", "pp", "dp", "cp", "ep")
-_OTHERS = ("dp_attention", "etp", "gpus", "vpp")
-_EACH, MOST, _STEP = 64, 1024, 8  # up to the first every count of GPUs is tried, up to the second those by steps
+OTHERS = ("dp_attention", "etp", "gpus", "vpp")  # that a plan of these sizes leaves open
+MOST = 1024  # GPUs
+_EACH, _STEP = 64, 8  # up to so many GPUs every count is tried, beyond it every eighth
 _STAGES = 16  # the longest pipeline that is tried
 
+Built = Callable[[dict[str, Any]], Workload]
 
-def found(query: Query, w: Workload) -> tuple[Query, dict[str, int]] | None:
-    """(the question under that plan, its sizes that are not 1); None where no plan of up to 1,024 GPUs fits. `w`: the question's workload."""
+
+def found(built: Built, w: Workload) -> dict[str, int] | None:
+    """The sizes that are not 1, by the plan's keys; None where no plan of up to `MOST` GPUs fits. `built`: the question under a plan of sizes, which
+    may be arrays; `w`: under any plan, for its model and device."""
     domain = w.device.scaleup.domain if w.device.scaleup is not None else None
     node = float(np.max(np.asarray(domain))) if domain is not None else 1.0
     experts, contexts = lower.has_experts(w.model), float(np.max(np.asarray(w.plan.cp))) > 1.0
-    bare = replace(query.overrides, plan={k: v for k, v in query.overrides.plan.items() if k not in (*SIZES, *_OTHERS)})
 
     def best(counts: Iterable[int]) -> list[float]:
         table = np.array([row for n in counts for row in splits(n, experts, contexts)], np.float64)
-        return min(table[_fit(query, w, bare, table)].tolist(), key=lambda row: _rank(row, node), default=[])
+        return min(table[_fit(built, table)].tolist(), key=lambda row: _rank(row, node), default=[])
 
     row = best(range(1, 17)) or best(range(17, _EACH + 1)) or _beyond(best)
-    if not row:
-        return None
-    sizes = {name: int(size) for name, size in zip(SIZES, row, strict=True) if size > 1.0}
-    return replace(query, overrides=replace(bare, plan={**bare.plan, **sizes})), sizes
+    return {name: int(size) for name, size in zip(SIZES, row, strict=True) if size > 1.0} if row else None
 
 
 def _beyond(best: Callable[[Iterable[int]], list[float]]) -> list[float]:
@@ -74,25 +72,22 @@ def _divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-def _fit(query: Query, w: Workload, bare: grammar.Overrides, table: Array) -> Bools:
+def _fit(built: Built, table: Array) -> Bools:
     """Which plans of the table can run and fit."""
-    fits = np.zeros(len(table), bool)
+    fits = np.ones(len(table), bool)
     try:
         with np.errstate(all="ignore"):
-            good, _ = reasons(_built(query, w, bare, table), fits.shape)
-            if good.any():  # memory takes longer than rules
-                held = memory.kept(_built(query, w, bare, table[good])).memory
-                fits[good] = np.asarray(held.short) <= 0.0
+            for check in feasible.of(built(_sizes(table))):
+                fits &= np.asarray(check.ok, bool)
+            if fits.any():  # memory takes longer than rules
+                fits[fits] = np.asarray(memory.kept(built(_sizes(table[fits]))).memory.short) <= 0.0
     except SimcostError:
-        pass  # what stops every plan, such as a format: the question itself says it
+        fits[:] = False  # what stops every plan, such as a format: the question itself says it
     return fits
 
 
-def _built(query: Query, w: Workload, bare: grammar.Overrides, table: Array) -> Workload:
-    """The question under every plan of the table. [plans]"""
-    sizes: dict[str, Any] = {name: table[:, j] for j, name in enumerate(SIZES)}
-    plan = replace(grammar.plan_of(bare.plan), **sizes)
-    return build(w.model, w.device, plan, phase_of(query, plan, bare.phase), engine_of(bare), settings_of(bare))
+def _sizes(table: Array) -> dict[str, Any]:
+    return {name: table[:, j] for j, name in enumerate(SIZES)}
 
 
 def _rank(row: list[float], node: float) -> tuple[float, ...]:
