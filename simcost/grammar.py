@@ -53,9 +53,8 @@ def split(path: str) -> tuple[str, str]:
     if not key and root in phase:
         return "phase", phase[root]
     if root not in ROOTS or not key:
-        known = [*phase, _ENGINE, *("plan." + k for k in plan), "model.<config key>", "hw.memory.bandwidth"]
         raise SpecError(
-            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){nearest(path, known)}"
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){_meant(path)}"
         )
     if root == _ENGINE and key not in known_settings():
         raise SpecError(
@@ -71,6 +70,15 @@ def split(path: str) -> tuple[str, str]:
         if root == table:
             return root, spellings[key]
     return root, key
+
+
+def _meant(path: str) -> str:
+    """The paths whose last words are those of a path without its root ("bandwidth"), else the nearest."""
+    ends = [one.path for one in settings.EVERY if path and one.path.endswith(f".{path}")]
+    if not ends:
+        known = [*settings.spelled("phase"), _ENGINE, *("plan." + key for key in settings.spelled("plan"))]
+        return nearest(path, [*known, "model.<config key>", "hw.memory.bandwidth"])
+    return f"; did you mean {' or '.join(repr(one) for one in ends)}?"
 
 
 def full(path: str) -> str:

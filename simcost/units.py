@@ -66,6 +66,13 @@ def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) ->
     value, unit = float(match[1].replace("_", "")), match[2] or ""
     if not unit and unit not in table:
         raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension, near)}")
+    same = next((one for one in table if one.lower() == unit.lower()), None)
+    if unit not in table and same is not None:
+        bits = same.replace("B", "bit")
+        other = f" for bytes, {match[1]} {bits} for bits" if bits in table and bits != same else ""
+        raise UnitError(
+            f"{where}: the case of unit {unit!r} in {text!r} decides what it is: write {match[1]} {same}{other}"
+        )
     if unit not in table:
         raise UnitError(
             f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"

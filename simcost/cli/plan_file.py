@@ -77,6 +77,10 @@ def _keys(root: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def _checked(path: str, value: Any) -> Any:
     """A value as `grammar.read`. Raises SpecError where the key cannot have it."""
     root, key = grammar.split(path)
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise SpecError(f"{path} cannot be {value}: a date or a time is no setting") from None
     found = grammar.read(path, value)
     if root == "hw":
         return _of_device(key, found)

@@ -135,13 +135,18 @@ def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
             notes.append(f"{typed[path]} overrides {path} = {json.dumps(value)} of {file}")
         elif root == "phase" and not _takes(ctx, key):
             notes.append(
-                f"{path} = {json.dumps(value)} of {file} is left out: {given.get('phase') or ctx.info_name} does not take it"
+                f"{path} = {json.dumps(value)} of {file} is left out: {given.get('phase') or _name(ctx)} does not take it"
             )
         elif root == "phase" and key in given:
             given[key] = str(value)
         else:
             given["set"].append(f"{path}={value if root == 'hw' else json.dumps(value)}")
     return notes
+
+
+def _name(ctx: Any) -> str:
+    """ "show memory" of "simcost show memory"."""
+    return str(ctx.command_path.partition(" ")[2])
 
 
 def _takes(ctx: Any, key: str) -> bool:

@@ -208,7 +208,10 @@ def test_one_file_serves_every_command(file: Path, capsys: pytest.CaptureFixture
         assert found["inputs"][key] == value
         left = [line for line in found["warnings"] if "is left out" in line]
         assert len(left) == 1
-        assert ("isl" in left[0]) == (key == "context")
+        other = "isl = 2048" if key == "context" else "context = 16384"
+        assert left == [
+            f"{other} of {file} is left out: {'decode' if name in ('explain', 'plans') else name} does not take it"
+        ]
     both = answer([*COMMANDS["compare"], "--plan", str(file)], capsys)
     assert (both["inputs"]["context"], both["inputs"]["isl"], both["inputs"]["batch"]) == (16_384, 2048, 64)
     assert not [line for line in both["warnings"] if "is left out" in line]
@@ -226,6 +229,7 @@ def test_one_file_serves_every_command(file: Path, capsys: pytest.CaptureFixture
     ("[engine]\nengine = 'vlm'", "engine must be one of"), ("[engine]\nmax_seqs = 8", "unknown path 'engine.max_seqs'"), ("[engine]\nmax_num_seqs = 'x'", "engine.max_num_seqs must be a whole number"),
     ("[engine]\ngpu_memory_utilization = 'x'", "engine.gpu_memory_utilization must be a number, not 'x'"), ("[hw]\n'memory.bandwith' = '1 TB/s'", "no hardware key 'memory.bandwith'; did you mean"),
     ("[hw.memory]\nbandwidth = 6", "hw.memory.bandwidth: '6' has no unit"), ("[hw.memory]\nbandwidth = [6]", "hw.memory.bandwidth must be a quantity with its unit"),
+    ("[model]\nfoo = 2024-01-01", "model.foo cannot be 2024-01-01: a date or a time is no setting"), ("[model]\nfoo = [{a = 07:32:00}]", "a date or a time is no setting"),
     ("[hw]\nmeasurements = 1", "hw.measurements must be a name, not 1"), ("[model]\nhidden_size = 'x'", "model.hidden_size must be a whole number"), ("[model]\nqk_norm = 3", "model.qk_norm must be true, false, not 3"),
 ])  # fmt: skip
 def test_a_file_that_is_wrong_is_one_line_with_file_and_key(
