@@ -6,9 +6,10 @@ says and is missing in `_PATHS`; then two values for one thing pass unseen.
 
 from __future__ import annotations
 
+import copy
 import inspect
-import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ class Question(TyperCommand):
 
     def __init__(self, *words: Any, params: list[Any], **more: Any) -> None:
         own = {one.name for one in params}
-        self.added = [one for one in _options() if one.name not in own]
+        self.added = [copy.copy(one) for one in _options() if one.name not in own]
         super().__init__(*words, params=[*params, *self.added], **more)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -64,6 +65,7 @@ class Question(TyperCommand):
             return super().invoke(ctx)
 
 
+@cache
 def _options() -> list[Any]:
     """The parser's own objects: of a command that has these options alone."""
     known = settings.of("plan")
@@ -125,6 +127,8 @@ def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, s
 
 def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
     """Puts the settings of a file where the line states none. Returns what was left out, and why."""
+    import json
+
     from simcost import grammar
     from simcost.cli import plan_file
 
