@@ -47,9 +47,8 @@ _SYMBOLS = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
-_COUNT = re.compile(r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([kKmM]i?)?")
+_COUNT = r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([kKmM]i?)?"
 _KILOS = {"K": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20}
-_RATES = re.compile(r"flops\Z|flops/s\Z")
 
 
 def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) -> float:
@@ -93,7 +92,7 @@ def respelled(text: str, dimension: str, bits: bool = False) -> str:
         return text
     unit = match[2]
     doubtful = "b" in unit and (bits or unit[0].isupper() or not unit.islower())
-    found = [one for one in table if one.lower() == _RATES.sub("flop/s", unit.lower())]
+    found = [one for one in table if one.lower() == re.sub(r"flops(/s)?\Z", "flop/s", unit.lower())]
     if len(found) != 1 or (doubtful and "B" in found[0]) or (dimension == "watts" and unit[0] == "m"):
         return text
     return f"{match[1]} {found[0]}"
@@ -102,7 +101,9 @@ def respelled(text: str, dimension: str, bits: bool = False) -> str:
 def whole(text: str, where: str, length: bool) -> float | str:
     """The number of a count such as "64", "4Ki", "1.5k"; what is no number stays text. `length`: of tokens, where k and K mean 1,024 as in the
     "128K" of models' contexts; of other counts Raises UnitError for k and M, which may mean either."""
-    match = _COUNT.fullmatch(text.strip())
+    if text.isdecimal():
+        return int(text)
+    match = re.fullmatch(_COUNT, text.strip())  # most counts are digits: no run needs the pattern before
     if not match:
         return text
     value, unit = float(match[1].replace("_", "")), (match[2] or "").capitalize()

@@ -17,8 +17,7 @@ from simcost.files import folder
 from simcost.frozen import frozen
 
 Words = frozenset[str]
-_WORD = re.compile(r"[a-z0-9.]+")
-_MEMORY = re.compile(r"\b(\d+)[ -]?gi?b?\b")  # "80 GB", "80G"
+_WORD, _MEMORY = r"[a-z0-9.]+", r"\b(\d+)[ -]?gi?b?\b"  # "80 GB", "80G"
 _SAID = frozenset(("nvidia", "amd", "intel", "google", "aws", "huawei", "instinct", "geforce", "tesla", "gpu"))
 
 
@@ -104,5 +103,5 @@ def _card(name: str) -> _Card:
 
 def _words(name: str) -> Words:
     """Of "NVIDIA H100 SXM5 80 GB": h100, sxm, sxm5, 80gb."""
-    found = set(_WORD.findall(_MEMORY.sub(r"\1gb", name.lower()))) - _SAID
+    found = set(re.findall(_WORD, re.sub(_MEMORY, r"\1gb", name.lower()))) - _SAID
     return frozenset(found | {"sxm" for word in found if re.fullmatch(r"sxm\d", word)})
