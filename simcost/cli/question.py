@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -56,9 +56,13 @@ class Question(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Raises SpecError for a value that is given twice."""
+        # Here, not further in: imports in deeper frames cross a block of the interpreter's stack over and over, which costs numpy's 13 ms.
+        import simcost.api  # noqa: F401
+        from simcost.grammar import full
+
         added = {one.name: ctx.params.pop(one.name) for one in self.added}
         file = added.pop(_FILE)
-        typed = _typed(ctx.params, added)
+        typed = _typed(_said(ctx.params, added), full)
         ctx.params["set"] = [*(ctx.params["set"] or []), *_sizes(added)]
         notes = [] if file is None else _filled(ctx, file, typed)
         with noting(notes):
@@ -97,10 +101,11 @@ def _sizes(added: dict[str, Any]) -> list[str]:
     return [f"plan.{key}={value}" for key, value in added.items() if value is not None]
 
 
-def _typed(given: dict[str, Any], added: dict[str, Any]) -> dict[str, str]:
-    """Path of every setting that the line states -> the words that do. Raises SpecError for one that two words state."""
+def _typed(said: Iterable[tuple[str, str]], full: Callable[[str], str]) -> dict[str, str]:
+    """Path of every setting that the line states, in one spelling -> the words that do. Raises SpecError for one that two words state."""
     found: dict[str, str] = {}
-    for path, words in _said(given, added):
+    for written, words in said:
+        path = full(written)
         if path in found:
             raise SpecError(f"'{path}' is given twice: {found[path]} and {words}")
         found[path] = words
@@ -108,8 +113,7 @@ def _typed(given: dict[str, Any], added: dict[str, Any]) -> dict[str, str]:
 
 
 def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    from simcost import grammar
-
+    """(path as it is written, the words) of all that a line states."""
     for key, value in added.items():
         if value is not None:
             yield f"plan.{key}", f"--{key.replace('_', '-')} {value}"
@@ -122,7 +126,7 @@ def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, s
         for text in given.get(option) or ():
             path, equals, _ = text.partition("=")
             if equals:  # else it is refused where it is read
-                yield grammar.full(path.strip()), f"--{option} {text}"
+                yield path.strip(), f"--{option} {text}"
 
 
 def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
