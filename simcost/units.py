@@ -83,16 +83,17 @@ def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) ->
 
 
 def respelled(text: str, dimension: str, bits: bool = False) -> str:
-    """The quantity with its unit as simcost writes it: "6 TB/s" of "6 tb/s", "989 TFLOP/s" of "989 tflops". What is no quantity, and a unit whose
-    case decides what it means, stays as it is and is refused where it is parsed: a small b after a capital prefix is a bit by SI ("6 Tb/s"), so is
-    any small b where `bits` are usual (networks), and mW is no MW."""
+    """The quantity with its unit as simcost writes it: "6 TB/s" of "6 tb/s" and "6 TBps", "989 TFLOP/s" of "989 tflops". What is no quantity, and a
+    unit whose case decides what it means, stays as it is and is refused where it is parsed: a small b after a capital prefix is a bit by SI ("6 Tb/s"),
+    so is any small b where `bits` are usual (networks, whose Gbps are Gbit/s), and mW is no MW."""
     table = _UNITS[dimension]
     match = _QUANTITY.match(text)
     if not match or not match[2] or match[2] in table:
         return text
-    unit = match[2]
-    doubtful = "b" in unit and (bits or unit[0].isupper() or not unit.islower())
-    found = [one for one in table if one.lower() == re.sub(r"flops(/s)?\Z", "flop/s", unit.lower())]
+    unit = re.sub(r"(?i)(fl)?ops(/s)?\Z", r"\1op/s", re.sub(r"Bps\Z", "B/s", match[2]))
+    unit = re.sub(r"bps\Z", "bit/s", unit) if bits else unit
+    doubtful = "b" in unit and (bits or not unit.islower())
+    found = [one for one in table if one.lower() == unit.lower()]
     if len(found) != 1 or (doubtful and "B" in found[0]) or (dimension == "watts" and unit[0] == "m"):
         return text
     return f"{match[1]} {found[0]}"
@@ -100,7 +101,7 @@ def respelled(text: str, dimension: str, bits: bool = False) -> str:
 
 def whole(text: str, where: str, length: bool) -> float | str:
     """The number of a count such as "64", "4Ki", "1.5k"; what is no number stays text. `length`: of tokens, where k and K mean 1,024 as in the
-    "128K" of models' contexts; of other counts Raises UnitError for k and M, which may mean either."""
+    "128K" of models' contexts. Raises UnitError for k and M of other counts, which may mean either."""
     if text.isdecimal():
         return int(text)
     match = re.fullmatch(_COUNT, text.strip())  # most counts are digits: no run needs the pattern before

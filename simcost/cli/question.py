@@ -98,6 +98,12 @@ def _sentence(meaning: str) -> str:
 
 
 def _sizes(added: dict[str, Any]) -> list[str]:
+    """Texts of --set. Raises SpecError for several values."""
+    several = next((key for key, value in added.items() if value is not None and "," in value), None)
+    if several is not None:
+        raise SpecError(
+            f"--{several.replace('_', '-')} {added[several]}: it takes one value (--vary plan.{several}={added[several]} tries each)"
+        )
     return [f"plan.{key}={value}" for key, value in added.items() if value is not None]
 
 

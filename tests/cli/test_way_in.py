@@ -118,7 +118,8 @@ def test_plans_keeps_its_own_cp(capsys: pytest.CaptureFixture[str]) -> None:
     ("--set hw.compute.sm_count=4 --set hw.compute.sm_count=4", "'hw.compute.sm_count' is given twice: --set hw.compute.sm_count=4 and --set hw.compute.sm_count=4"),
     ("--set batch=2 --vary phase.batch=1,2", "'batch' is given twice: --set batch=2 and --vary phase.batch=1,2"),
     ("--prefill-tokens 8 --set prefill_tokens=9", "'prefill_tokens' is given twice: --prefill-tokens 8 and --set prefill_tokens=9"),
-    ("--tp 8 --tp 8", "--tp is given twice: it takes one value"), ("--tp x", "plan.tp must be a whole number, not 'x'"), ("--tp 0", "plan.tp = 0 is outside 1 to 1,000,000,000"),
+    ("--tp 8 --tp 8", "--tp is given twice: it takes one value"), ("--dp-attention 4,8", "--dp-attention 4,8: it takes one value (--vary plan.dp_attention=4,8 tries each)"),
+    ("--tp x", "plan.tp must be a whole number, not 'x'"), ("--tp 0", "plan.tp = 0 is outside 1 to 1,000,000,000"),
 ])  # fmt: skip
 def test_one_thing_has_one_value(words: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert refused([*DECODE, *words.split()], capsys) == said

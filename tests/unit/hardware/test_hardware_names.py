@@ -92,9 +92,12 @@ def test_aliases_are_a_list_of_names(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("path", "value", "want"), [
     ("memory.bandwidth", "6 tb/s", 6e12), ("memory.bandwidth", "6tb/s", 6e12), ("memory.capacity", "80 gib", 80 * 2.0**30), ("peak.bf16", "989 tflops", 989e12), ("peak.fp8", "2 PFLOPS", 2e15),
     ("compute.boost_clock", "1.98 ghz", 1.98e9), ("links.scaleup.bandwidth", "400 gbit/s", 50e9), ("links.scaleup.bandwidth", "450 GB/s", 450e9), ("assumed.step_overhead", "300 US", 3e-4),
+    ("peak.int8", "1979 TOPS", 1979e12), ("peak.fp8", "1979 TFLOPS/s", 1979e12), ("links.scaleout.bandwidth", "400 Gbps", 50e9), ("links.scaleout.bandwidth", "400 gbps", 50e9),
+    ("links.scaleout.bandwidth", "50 GBps", 50e9), ("memory.bandwidth", "3.35 TBps", 3.35e12),
 ])  # fmt: skip
 def test_a_unit_is_read_in_any_case_where_that_has_one_meaning(path: str, value: str, want: float) -> None:
     assert load.override(path, value, {}, "toy") == pytest.approx(want, rel=1e-12)
+    assert load.override(path, load.respelled(path, value), {}, "toy") == load.override(path, value, {}, "toy")
 
 
 @pytest.mark.parametrize(("path", "value", "said"), [
@@ -106,6 +109,21 @@ def test_a_unit_whose_case_decides_is_refused(path: str, value: str, said: str) 
         load.override(path, value, {}, "toy")
     unit = value.split()[1]
     assert str(error.value) == f"hw.{path}: the case of unit '{unit}' in '{value}' decides what it is: {said}"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("memory.bandwidth", "6 tbps"),
+        ("memory.bandwidth", "6 Tbps"),
+        ("power.tdp", "700 bps"),
+        ("measurements", "None"),
+        ("foo", "6 tb/s"),
+        ("memory.bandwidth", "x1.5"),
+    ],
+)
+def test_what_is_no_unit_of_a_key_stays(path: str, value: str) -> None:
+    assert load.respelled(path, value) == value
 
 
 @pytest.mark.parametrize(("path", "value", "near", "said"), [
