@@ -31,7 +31,7 @@ from simcost.scenarios import phases
 Sets = Mapping[str, Any]
 Axes = Mapping[str, Sequence[Any]]
 Model = str | Mapping[str, Any]  # a name, or a config.json as a mapping
-Count = SupportsIndex  # a whole number, of Python or NumPy
+Count = SupportsIndex | str  # a whole number, of Python or NumPy, or text: "64k" tokens are 65,536
 P = ParamSpec("P")
 
 
@@ -77,7 +77,7 @@ def _decode(
     prefill_tokens: Any = None, prefill_past: Any = None,
 ) -> Query:  # fmt: skip
     phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
-    return make(model, hw, True, phase, _sets(sets), _axes(vary), price)
+    return _asked(model, hw, True, phase, sets, vary, price)
 
 
 def _prefill(
@@ -90,8 +90,21 @@ def _prefill(
     vary: Axes | None,
     price: float | None,
 ) -> Query:
-    phase = {"batch": batch, "isl": isl, "past": past}
-    return make(model, hw, False, phase, _sets(sets), _axes(vary), price)
+    return _asked(model, hw, False, {"batch": batch, "isl": isl, "past": past}, sets, vary, price)
+
+
+def _asked(
+    model: Model | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Sets | None, vary: Axes | None, price: float | None
+) -> Query:  # fmt: skip
+    """The question, with the defaults of what nobody states. Raises SpecError for what is said twice: as an argument, and in set or vary."""
+    sets, axes = _sets(sets), _axes(vary)
+    stated = {grammar.full(path) for path in [*sets, *axes]}
+    for name, path, value in (*((key, key, value) for key, value in phase.items()), ("price", _PRICE, price)):
+        if value is not None and path in stated:
+            raise SpecError(f"'{path}' is given twice: {name}={value!r}, and in set or vary")
+    return make(
+        model, hw, decode, {key: _or(value, _DEFAULTS.get(key)) for key, value in phase.items()}, sets, axes, price
+    )
 
 
 def _check_lengths(
@@ -108,10 +121,11 @@ def _check_lengths(
             raise SpecError(f"--{name} means nothing to {phase}: leave it out, or say --phase {other}")
 
 
-_LENGTH = 4096  # tokens of a sequence where nobody says
+_DEFAULTS = {one.key: int(one.default) for one in settings.PHASE if one.key in ("batch", "context", "isl", "past")}
+_PRICE = "hw.price.usd_per_hour"
 
 
-def _or(value: Any, default: int) -> Any:
+def _or(value: Any, default: Any) -> Any:
     return default if value is None else value
 
 
@@ -122,8 +136,8 @@ def _step(
     """The question of one step of a phase. Raises SpecError as `_check_lengths` and `make`."""
     _check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     if phase == "decode":
-        return _decode(model, hw, batch, _or(context, _LENGTH), sets, None, price, prefill_tokens, prefill_past)
-    return _prefill(model, hw, batch, _or(isl, _LENGTH), _or(past, 0), sets, None, price)
+        return _decode(model, hw, batch, context, sets, None, price, prefill_tokens, prefill_past)
+    return _prefill(model, hw, batch, isl, past, sets, None, price)
 
 
 _DOMAIN = "hw.links.scaleup.domain"
@@ -144,11 +158,14 @@ def _cluster(
         device = hardware.load(hw, grammar.Overrides().merged(found).hw)
         if device.scaleup is None or device.scaleup.domain is None:
             raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
-        gpus = int(settings.count("--nodes", nodes) * float(np.max(np.asarray(device.scaleup.domain))))
+        gpus = int(
+            settings.count("--nodes", grammar.read("plan.gpus", nodes))
+            * float(np.max(np.asarray(device.scaleup.domain)))
+        )
     if gpus is not None:
         if "plan.gpus" in found:
             raise SpecError("'plan.gpus' is set twice: by --set and by --gpus or --nodes")
-        found["plan.gpus"] = settings.count("--gpus", gpus)
+        found["plan.gpus"] = settings.count("--gpus", grammar.read("plan.gpus", gpus))
     return found
 
 
@@ -168,8 +185,8 @@ def _axes(vary: Axes | None) -> dict[str, list[Any]]:
 def decode(
     model: Model | None = None,
     hw: str | None = None,
-    batch: Count = 1,
-    context: Count = 4096,
+    batch: Count | None = None,
+    context: Count | None = None,
     set: Sets | None = None,
     vary: Axes | None = None,
     price: float | None = None,
@@ -187,7 +204,7 @@ def decode(
 
 @_unboxed
 def prefill(
-    model: Model | None = None, hw: str | None = None, isl: Count = 4096, batch: Count = 1, past: Count = 0, set: Sets | None = None, vary: Axes | None = None,
+    model: Model | None = None, hw: str | None = None, isl: Count | None = None, batch: Count | None = None, past: Count | None = None, set: Sets | None = None, vary: Axes | None = None,
     price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
@@ -200,9 +217,9 @@ def prefill(
 def compare(
     models: Sequence[Model],
     hw: str,
-    batch: Count = 1,
-    context: Count = 4096,
-    isl: Count = 4096,
+    batch: Count | None = None,
+    context: Count | None = None,
+    isl: Count | None = None,
     set: Sets | None = None,
     price: float | None = None,
     gpus: Count | None = None,
@@ -215,12 +232,12 @@ def compare(
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
     prompts at a time; default: one a replica of the attention and copy of the model."""
     sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    prompts = None if prefill_batch is None else settings.count("--prefill-batch", prefill_batch)
-    prompt = {"batch": prompts, "isl": isl, "past": 0}
+    prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
+    prompt = {"batch": prompts, "isl": _or(isl, _DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
     only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
-    question = make(first, hw, True, {"batch": batch, "context": context}, sets, {}, price)
+    question = _decode(first, hw, batch, context, sets, None, price)
     from simcost.scenarios import compare as scenario
 
     return scenario.result(
@@ -233,7 +250,7 @@ def compare(
 
 @_unboxed
 def explain(
-    model: Model, hw: str, phase: str = "decode", batch: Count = 1, context: Count | None = None, isl: Count | None = None,
+    model: Model, hw: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
     past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None,
     nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time",
 ) -> Result:  # fmt: skip
@@ -268,24 +285,26 @@ def plans(
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
-    size = int(settings.count("plan.gpus", sets["plan.gpus"]))
-    batches = None if batch is None else tuple(settings.count("--batch", value) for value in batch)
+    size = int(settings.count("plan.gpus", grammar.read("plan.gpus", sets["plan.gpus"])))
+    if "batch" in sets and batch is not None:
+        raise SpecError(f"'batch' is given twice: batch={batch!r}, and in set")
+    tried = [sets.pop("batch")] if "batch" in sets else batch
+    batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
     if batches == ():
         raise SpecError("--batch names no batch")
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
-    limits = {f"{name}_s": value for name, (value, _) in found.items()}
-    wish = objective.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
+    wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
-        _decode(model, hw, 1, _or(context, _LENGTH), sets, None, price)
+        _decode(model, hw, None, context, sets, None, price)
         if decode_
-        else _prefill(model, hw, 1, _or(isl, _LENGTH), 0, sets, None, price)
+        else _prefill(model, hw, None, isl, None, sets, None, price)
     )
     return scenario.result(query, size, wish)
 
 
 @_unboxed
 def sensitivity(
-    model: Model, hw: str, phase: str = "decode", metric: str | None = None, step: float = 0.05, only: str | None = None, batch: Count = 1,
+    model: Model, hw: str, phase: str = "decode", metric: str | None = None, step: float = 0.05, only: str | None = None, batch: Count | None = None,
     context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None, price: float | None = None,
     gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None,
     prefill_past: Count | None = None,
@@ -301,7 +320,7 @@ def sensitivity(
 
 @_unboxed
 def solve(
-    model: Model | None, hw: str | None, path: str, goal: str, phase: str = "decode", batch: Count = 1, context: Count | None = None, isl: Count | None = None,
+    model: Model | None, hw: str | None, path: str, goal: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
     past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None, nodes: Count | None = None,
     engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
@@ -322,15 +341,15 @@ def crossover(model: Model, hw: str = "h200", set: Sets | None = None, engine: s
     """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
     from simcost.scenarios import crossover as scenario
 
-    return scenario.result(_decode(model, hw, 1, 1, _sets(set, engine), None, None))
+    return scenario.result(make(model, hw, True, {"batch": 1, "context": 1}, _sets(set, engine), {}, None))
 
 
 @_unboxed
-def show_model(name: Model, set: Sets | None = None, isl: Count = 4096) -> Result:
+def show_model(name: Model, set: Sets | None = None, isl: Count | None = None) -> Result:
     """Exact counts of a model by zoo name, Hugging Face repository, config.json or directory, or of a config as a mapping."""
     from simcost.scenarios import show
 
-    return show.show_model(name, _sets(set), settings.count("--isl", isl))
+    return show.show_model(name, _sets(set), settings.count("--isl", grammar.read("isl", _or(isl, _DEFAULTS["isl"]))))
 
 
 @_unboxed
@@ -343,7 +362,7 @@ def show_hardware(name: str, set: Sets | None = None) -> Result:
 
 @_unboxed
 def show_memory(
-    model: Model, hw: str, batch: Count = 1, context: Count = _LENGTH, set: Sets | None = None, gpus: Count | None = None,
+    model: Model, hw: str, batch: Count | None = None, context: Count | None = None, set: Sets | None = None, gpus: Count | None = None,
     nodes: Count | None = None, engine: str | None = None,
 ) -> Result:  # fmt: skip
     """Memory of a GPU term by term, and what the pool of the cache admits, for `batch` requests of `context` tokens."""
@@ -354,7 +373,7 @@ def show_memory(
 
 
 def loss(
-    model: str | None = None, tokens: float | str | None = None, training_flops: float | str | None = None, isl: int = _LENGTH, range: str = "fitted",
+    model: str | None = None, tokens: float | str | None = None, training_flops: float | str | None = None, isl: Count | None = None, range: str = "fitted",
     set: Sets | None = None,
 ) -> Result:  # fmt: skip
     """What published scaling laws say of a model trained on `tokens` (1.4e12, or "1.4T"), or of `training_flops` alone. `range`: "fitted", or "published", as
@@ -365,7 +384,7 @@ def loss(
         raise SpecError("loss takes --model with --tokens, or --training-flops alone")
     if model is None:
         return scenario.of_compute(_quantity("--training-flops", training_flops, "training_flops"), range)
-    length = settings.count("--isl", isl)
+    length = settings.count("--isl", grammar.read("isl", _or(isl, _DEFAULTS["isl"])))
     return scenario.of_model(model, _quantity("--tokens", tokens, "tokens"), length, range, _sets(set))
 
 

@@ -63,14 +63,29 @@ _ALIASES = {
     "half": "fp16",
     "float8_e4m3fn": "fp8",
     "e4m3": "fp8",
+    "e4m3fn": "fp8",
     "fp8_e4m3": "fp8",
+    "fp8_e4m3fn": "fp8",
+    "float8": "fp8",
+    "tfloat32": "tf32",
 }
+_SEVERAL = {"fp4": ("mxfp4", "nvfp4"), "float4": ("mxfp4", "nvfp4")}
+
+
+def spelled(name: str) -> str:
+    """The name that simcost has for a format, written in any case, with torch's prefix or by an alias; what is none stays as it is."""
+    plain = name.lower().removeprefix("torch.").replace("-", "_")
+    found = _ALIASES.get(plain, plain)
+    return found if found in _TABLE else name
 
 
 def dtype(name: str, where: str = "dtype") -> Dtype:
-    """The format called `name` (aliases as in torch). Raises SpecError naming the nearest."""
-    found = _TABLE.get(_ALIASES.get(name, name))
+    """The format called `name`, as `spelled` reads it. Raises SpecError naming the nearest, or those that it may be."""
+    found = _TABLE.get(name) or _TABLE.get(spelled(name))
     if found is None:
+        several = _SEVERAL.get(name.lower())
+        if several:
+            raise SpecError(f"{where}: {name!r} may be {' or '.join(several)}: name one")
         raise SpecError(f"{where}: unknown dtype {name!r} (one of {', '.join(_TABLE)}){nearest(name, _TABLE)}")
     return found
 

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
-from simcost import settings
+from simcost import dtypes, settings, units
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hardware.engine_terms import VERSION, known_settings
+from simcost.hardware import engines
+from simcost.hardware import load as hardware
+from simcost.hardware.engine_terms import VERSION, known_settings, setting_of
 from simcost.plan import Plan
-from simcost.settings import ROOTS
+from simcost.settings import ROOTS, Setting
 
 PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
@@ -52,9 +54,8 @@ def split(path: str) -> tuple[str, str]:
     if not key and root in phase:
         return "phase", phase[root]
     if root not in ROOTS or not key:
-        known = [*phase, _ENGINE, *("plan." + k for k in plan), "model.<config key>", "hw.memory.bandwidth"]
         raise SpecError(
-            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){nearest(path, known)}"
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){_meant(path)}"
         )
     if root == _ENGINE and key not in known_settings():
         raise SpecError(
@@ -70,6 +71,15 @@ def split(path: str) -> tuple[str, str]:
         if root == table:
             return root, spellings[key]
     return root, key
+
+
+def _meant(path: str) -> str:
+    """The paths whose last words are those of a path without its root ("bandwidth"), else the nearest."""
+    ends = [one.path for one in settings.EVERY if path and one.path.endswith(f".{path}")]
+    if not ends:
+        known = [*settings.spelled("phase"), _ENGINE, *("plan." + key for key in settings.spelled("plan"))]
+        return nearest(path, [*known, "model.<config key>", "hw.memory.bandwidth"])
+    return f"; did you mean {' or '.join(repr(one) for one in ends)}?"
 
 
 def full(path: str) -> str:
@@ -127,6 +137,60 @@ def parsed(path: str, text: str) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise SpecError(f"{path}={text}: must be finite")
     return value
+
+
+def read(path: str, value: Any) -> Any:
+    """A value as the rest of simcost takes it: counts such as "64k" as numbers, words, formats and units as simcost spells them. Whatever is not
+    understood stays as it is, for the check of its key to refuse. Raises SpecError for an unknown engine, and for a count whose suffix may mean two
+    numbers."""
+    root, key = split(path)
+    if path == _ENGINE:
+        return engines.checked(value)
+    if path in NAMES:
+        return value
+    if not isinstance(value, str) or value[:1] in ("x", "X", "*"):  # a multiple
+        return value
+    if root == "hw":
+        return hardware.respelled(key, value)
+    one = setting(root, key)
+    if one is not None and one.kind in settings.WHOLE:
+        return units.whole(value, path, one.kind == settings.LENGTH)
+    if one is not None and one.kind == settings.FORMAT:
+        return dtypes.spelled(value)
+    return value.lower() if one is not None and value.lower() in one.choices else value
+
+
+def setting(root: str, key: str) -> Setting | None:
+    """What is known of a key, by any spelling; None of a model's key that settings do not list, and of a device's."""
+    name = setting_of(key) if root == _ENGINE else settings.spelled(root).get(key, key)
+    return None if root == "hw" else settings.of(root).get(name)
+
+
+def taken(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """({path in one spelling: value, or list of values, as `read`}, a line for each that a reader should see again: a count with a suffix, a unit in
+    another case). Raises SpecError for a path that is given in two spellings."""
+    found: dict[str, Any] = {}
+    said: list[str] = []
+    for written, value in given.items():
+        path = full(written)
+        if path in found:
+            raise SpecError(f"'{path}' is given twice: {' and '.join(one for one in given if full(one) == path)}")
+        values = value if isinstance(value, list) else [value]
+        both = [(one, read(path, one)) for one in values]
+        said += [f"{path}={one} is read as {_shown(now)}" for one, now in both if _news(one, now)]
+        found[path] = [now for _, now in both] if isinstance(value, list) else both[0][1]
+    return found, said
+
+
+def _news(written: Any, taken: Any) -> bool:
+    """Digits that became a number, and words in another case, are none."""
+    if not isinstance(written, str) or written == taken:
+        return False
+    return written[-1:].isalpha() if not isinstance(taken, str) else " " in taken
+
+
+def _shown(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, (int, float)) else str(value)
 
 
 def plan_of(overrides: Mapping[str, Any]) -> Plan:

@@ -482,7 +482,7 @@ _SENSITIVITY = (
     ("elasticity_above", NUMBER, "", "the same between the present value and the higher one"),
     ("interval", TEXT, "", "its 90 % interval, as it is read"),
     ("tried", TEXT, "", "both values that were compared; where a side has none, the present value"),
-    ("gives", TEXT, "", "the metric at both"),
+    ("metric_at_both", TEXT, "", "the metric at both"),
     ("now", TEXT, "", "the present value"),
     ("rests_on", TEXT, "", "what the time at the higher value rests on"),
     ("less_value", NUMBER, "", "the lower value in SI"),

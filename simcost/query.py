@@ -36,7 +36,8 @@ _ANY_QUESTION = Question()
 
 @frozen
 class Query:
-    """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past."""
+    """Names, overrides and the phase. `decode`: one new token after context-1; else isl new tokens after past. `said`: what was read otherwise
+    than it was written."""
 
     model: Name
     hw: str
@@ -44,6 +45,7 @@ class Query:
     overrides: grammar.Overrides = field(default_factory=grammar.Overrides)
     axes: Mapping[str, list[Any]] = field(default_factory=dict)
     usd_per_hour: float | None = None
+    said: tuple[str, ...] = ()
 
     def at(self, values: Mapping[str, Any]) -> Query:
         """The question with the values of some of its axes, of which `model` and `hw` name another one."""
@@ -63,19 +65,14 @@ def make(
 ) -> Query:  # fmt: skip
     """A checked question; `sets` win over `phase`, and `axes` are the values to vary, `model` and `hw` among them. Raises SpecError for a key that the phase
     does not take, for one both set and varied, and for a bad count, engine or price."""
-    sets = {grammar.full(path): value for path, value in sets.items()}
-    axes = {grammar.full(path): values for path, values in axes.items()}
+    (phase, of_phase), (sets, of_sets), (axes, of_axes) = (grammar.taken(given) for given in (phase, sets, axes))
     for key in grammar.NAMES:
         if key in sets:
             raise SpecError(f"--set {key}={sets[key]}: say --{key} {sets[key]}, or --vary {key}=... for several")
     if "model" in axes:
         axes["model"] = [models.spelled(name) for name in axes["model"]]
     name, device = _named("model", model, axes), _named("hw", hw, axes)
-    if "engine" in sets:
-        sets["engine"] = engines.checked(sets["engine"])
-    if "engine" in axes:
-        axes["engine"] = [engines.checked(name) for name in axes["engine"]]
-    overrides = grammar.Overrides(phase=dict(phase)).merged(sets)
+    overrides = grammar.Overrides(phase=phase).merged(sets)
     twice = [path for path in axes if path in sets]
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
@@ -97,7 +94,11 @@ def make(
             raise SpecError(f"iso=flops and iso=kv hold at one length: '{varied[0]}' cannot be varied beside them")
     if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
         raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
-    return Query(models.spelled(name), device, decode, overrides, axes, usd_per_hour)
+    devices = axes.get("hw", [device])
+    said = (*(line for each in devices for line in hardware.reading(each)), *of_phase, *of_sets, *of_axes)
+    if "hw" in axes:
+        axes["hw"] = [hardware.spelled(each) for each in devices]
+    return Query(models.spelled(name), hardware.spelled(device), decode, overrides, axes, usd_per_hour, said)
 
 
 _LENGTHS = ("context", "isl", "past")

@@ -15,14 +15,10 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 
 ROOTS = ("model", "plan", "phase", "engine", "hw")
-COUNT, CHOICE, FORMAT, FACTOR, NAME = (
-    "count",
-    "choice",
-    "format",
-    "factor",
-    "name",
-)  # what a value is, where it is no dimension of `units`
+# What a value is, where it is no dimension of `units`. LENGTH: a count of tokens, of which 64k are 65,536.
+COUNT, LENGTH, CHOICE, FORMAT, FACTOR, NAME = "count", "length", "choice", "format", "factor", "name"
 FLAG, LIST, TABLE = "flag", "list", "table"
+WHOLE = (COUNT, LENGTH)
 SWITCH, STEPS = ("off", "on"), ("decode", "prefill")
 LARGEST = 1_000_000_000
 NEEDS = {
@@ -40,7 +36,7 @@ NEEDS = {
 
 
 class Setting(NamedTuple):
-    """One key. `kind`: COUNT, CHOICE, FORMAT (of numbers), FACTOR, NAME, FLAG, LIST, TABLE, or a dimension of `units`. `default`: in words.
+    """One key. `kind`: COUNT, LENGTH, CHOICE, FORMAT (of numbers), FACTOR, NAME, FLAG, LIST, TABLE, or a dimension of `units`. `default`: in words.
     `least`: of a count. `needs`: (a value or "" for any, a key of NEEDS) that must hold, or the setting has no effect. `steps`: which take it."""
 
     root: str
@@ -65,8 +61,8 @@ class Setting(NamedTuple):
         """The values in words."""
         if self.kind == CHOICE:
             return ", ".join(self.choices)
-        if self.kind == COUNT:
-            return f"whole number from {self.least}"
+        if self.kind in WHOLE:
+            return f"whole number from {self.least}" + (" (64k: 65,536)" if self.kind == LENGTH else "")
         words = {FORMAT: "number format", FACTOR: "number from 0 to 1000, or none", FLAG: "true, false"}
         return words.get(self.kind, self.kind.replace("_per_s", "/s").replace("_", " "))
 
@@ -111,12 +107,12 @@ def _phase(key: str, meaning: str, default: str, **more: Any) -> Setting:
 
 PHASE = (
     _phase("batch", "sequences in all, over all replicas", "1", aliases=("batch_size",)),
-    _phase("context", "tokens that the new token attends to, itself included", "4096", steps=("decode",), aliases=("context_length",)),
-    _phase("isl", "new tokens a sequence (input sequence length)", "4096", steps=("prefill",), aliases=("input_len", "input_length")),
-    _phase("past", "tokens already in the cache (chunked prefill)", "0", steps=("prefill",), least=0),
-    _phase("chunk", "a prompt passes in chunks of so many tokens", "the whole prompt", steps=("prefill",), aliases=("chunk_size",)),
-    _phase("prefill_tokens", "a mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica", "0", steps=("decode",), least=0),
-    _phase("prefill_past", "tokens of that prompt that are cached already", "0", steps=("decode",), least=0),
+    _phase("context", "tokens that the new token attends to, itself included", "4096", steps=("decode",), aliases=("context_length",), kind=LENGTH),
+    _phase("isl", "new tokens a sequence (input sequence length)", "4096", steps=("prefill",), aliases=("input_len", "input_length"), kind=LENGTH),
+    _phase("past", "tokens already in the cache (chunked prefill)", "0", steps=("prefill",), least=0, kind=LENGTH),
+    _phase("chunk", "a prompt passes in chunks of so many tokens", "the whole prompt", steps=("prefill",), aliases=("chunk_size",), kind=LENGTH),
+    _phase("prefill_tokens", "a mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica", "0", steps=("decode",), least=0, kind=LENGTH),
+    _phase("prefill_past", "tokens of that prompt that are cached already", "0", steps=("decode",), least=0, kind=LENGTH),
     _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line a layer", "random", kind=NAME),
 )  # fmt: skip
 
@@ -125,7 +121,7 @@ ENGINE = (
     Setting("engine", "engine", CHOICE, "whose kernels and memory; any: the middle of the engines, kernel by kernel; torch: our own measurements", "any", choices=("any", "vllm", "sglang", "trtllm", "torch")),
     Setting("engine", "version", NAME, "release whose memory terms hold", "newest"),
     Setting("engine", "share", "fraction", "part of the device's memory that the engine takes", "by engine and release"),
-    Setting("engine", "tokens", COUNT, "tokens of its largest step", "by engine and device"),
+    Setting("engine", "tokens", LENGTH, "tokens of its largest step", "by engine and device"),
     Setting("engine", "sequences", COUNT, "requests of its largest step", "by engine and device"),
     Setting("engine", "block", COUNT, "tokens of a page of the cache", "by engine"),
 )  # fmt: skip
@@ -214,12 +210,12 @@ MODEL = (
     _model("moe_layers_enum", NAME, "the same as a text: 4,5,6 (Step-3)"),
     _model("mlp_layer_types", LIST, "dense or sparse, a word a layer"),
     _model("layer_types", LIST, "kind of attention, a word a layer"),
-    _model("sliding_window", COUNT, "tokens that a window layer sees"),
+    _model("sliding_window", LENGTH, "tokens that a window layer sees"),
     _model("use_sliding_window", FLAG, "whether layers slide at all"),
     _model("max_window_layers", COUNT, "layers before the first that slides", least=0),
     _model("sliding_window_pattern", COUNT, "every how many layers one sees all tokens"),
     _model("hybrid_layer_pattern", LIST, "0 full, 1 window, a number a layer (MiMo)"),
-    _model("attention_chunk_size", COUNT, "tokens of a chunk that a layer sees (Llama 4)"),
+    _model("attention_chunk_size", LENGTH, "tokens of a chunk that a layer sees (Llama 4)"),
     _model("no_rope_layer_interval", COUNT, "every how many layers one sees all tokens (Llama 4)"),
     _model("swa_num_attention_heads", COUNT, "query heads of window layers (MiMo)"),
     _model("swa_num_key_value_heads", COUNT, "heads of keys and values of window layers (MiMo)"),
@@ -251,7 +247,7 @@ MODEL = (
     _model("use_parallel_residual", FLAG, "attention and FFN stand side by side (GPT-NeoX)"),
     _model("embedding_norm", FLAG, "a norm after the embedding (BLOOM)"),
     _model("learned_positions", COUNT, "rows of learned positions beyond max_position_embeddings", least=0),
-    _model("max_position_embeddings", COUNT, "longest context", "n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
+    _model("max_position_embeddings", LENGTH, "longest context", "n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
     _model("partial_rotary_factor", "fraction", "part of a head that is rotated"),
     _model("rotary_dim", COUNT, "dimensions of a head that are rotated"),
     _model("num_nextn_predict_layers", COUNT, "modules of multi-token prediction", least=0),
@@ -304,7 +300,7 @@ CHOICES = {one.key: one.choices for one in PLAN if one.kind == CHOICE}
 def checked(one: Setting, value: Any, path: str) -> Any:
     """A value of a plan or step as its kind: a count as float, a word. Raises SpecError naming the path, the value and what is allowed.
     Formats and routings are read where they are used."""
-    if one.kind == COUNT:
+    if one.kind in WHOLE:
         return count(path, value, one.least)
     if one.kind == FACTOR:
         return _factor(path, value)
@@ -335,7 +331,7 @@ def _factor(path: str, value: Any) -> float | None:
 
 def _choice(one: Setting, value: Any, path: str) -> str:
     """One of the named alternatives; true and false stand for on and off."""
-    text = ("off", "on")[value] if isinstance(value, bool) else value
+    text = ("off", "on")[value] if isinstance(value, bool) else value.lower() if isinstance(value, str) else value
     if text not in one.choices:
         raise SpecError(f"{path} must be one of {one.takes}, not {value!r}{nearest(str(value), one.choices)}")
     return str(text)
@@ -372,6 +368,7 @@ def schema(roots: Iterable[str] = ROOTS) -> dict[str, Any]:
 def _property(one: Setting) -> dict[str, Any]:
     kinds: dict[str, dict[str, Any]] = {
         COUNT: {"type": "integer", "minimum": one.least},
+        LENGTH: {"type": ["integer", "string"], "minimum": one.least},
         FACTOR: {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1000},
         CHOICE: {"enum": list(one.choices)},
         FLAG: {"type": "boolean"},

@@ -52,9 +52,12 @@ _SYMBOLS = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
+_COUNT = r"([-+]?[0-9][0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,2})?)\s*([kKmM]i?)?"
+_KILOS = {"K": 1e3, "Ki": 2.0**10, "M": 1e6, "Mi": 2.0**20}
 
-def parse(text: str, dimension: str, where: str = "value") -> float:
-    """A positive SI float from text such as "3.35 TB/s".
+
+def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) -> float:
+    """A positive SI float from text such as "3.35 TB/s". `near`: a value of the same kind, whose size says which unit was left out.
 
     Raises UnitError, naming `where`, for a missing or foreign unit, or a value that is not finite and positive.
     """
@@ -66,7 +69,14 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
         )
     value, unit = float(match[1].replace("_", "")), match[2] or ""
     if not unit and unit not in table:
-        raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension)}")
+        raise UnitError(f"{where}: {text!r} has no unit: {_with_unit(value, dimension, near)}")
+    same = next((one for one in table if one.lower() == unit.lower()), None)
+    if unit not in table and same is not None:
+        bits = same.replace("B", "bit")
+        other = f" for bytes, {match[1]} {bits} for bits" if bits in table and bits != same else ""
+        raise UnitError(
+            f"{where}: the case of unit {unit!r} in {text!r} decides what it is: write {match[1]} {same}{other}"
+        )
     if unit not in table:
         raise UnitError(
             f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
@@ -77,16 +87,58 @@ def parse(text: str, dimension: str, where: str = "value") -> float:
     return result
 
 
+def respelled(text: str, dimension: str, bits: bool = False) -> str:
+    """The quantity with its unit as simcost writes it: "6 TB/s" of "6 tb/s" and "6 TBps", "989 TFLOP/s" of "989 tflops". What is no quantity, and a
+    unit whose case decides what it means, stays as it is and is refused where it is parsed: a small b after a capital prefix is a bit by SI ("6 Tb/s"),
+    so is any small b where `bits` are usual (networks, whose Gbps are Gbit/s), and mW is no MW."""
+    table = _UNITS[dimension]
+    match = _QUANTITY.match(text)
+    if not match or not match[2] or match[2] in table:
+        return text
+    unit = re.sub(r"(?i)(fl)?ops(/s)?\Z", r"\1op/s", re.sub(r"Bps\Z", "B/s", match[2]))
+    unit = re.sub(r"bps\Z", "bit/s", unit) if bits else unit
+    doubtful = "b" in unit and (bits or not unit.islower())
+    found = [one for one in table if one.lower() == unit.lower()]
+    if len(found) != 1 or (doubtful and "B" in found[0]) or (dimension == "watts" and unit[0] == "m"):
+        return text
+    return f"{match[1]} {found[0]}"
+
+
+def whole(text: str, where: str, length: bool) -> float | str:
+    """The number of a count such as "64", "4Ki", "1.5k"; what is no number stays text. `length`: of tokens, where k and K mean 1,024 as in the
+    "128K" of models' contexts. Raises UnitError for k and M of other counts, which may mean either."""
+    if text.isdecimal():
+        return int(text)
+    match = re.fullmatch(_COUNT, text.strip())  # most counts are digits: no run needs the pattern before
+    if not match:
+        return text
+    value, unit = float(match[1].replace("_", "")), (match[2] or "").capitalize()
+    if unit in ("K", "M") and not length:
+        binary, decimal = (value * _KILOS[unit] for unit in (unit + "i", unit))
+        raise UnitError(
+            f"{where}: '{match[2]}' in {text!r} may mean 1,000s or 1,024s: write {match[1]}{unit}i for {binary:,.0f}, or {decimal:.0f}"
+        )
+    if not unit and match[1].replace("_", "").lstrip("+-").isdecimal():
+        return int(match[1].replace("_", ""))
+    found = value * (_KILOS[unit[:1] + "i"] if unit else 1.0)
+    return int(found) if found == found // 1 else found
+
+
 def symbol(dimension: str) -> str:
     """Unit of an SI value; "" for what has none."""
     return _SYMBOLS.get(dimension, "")
 
 
-def _with_unit(value: float, dimension: str) -> str:
-    """A hint to whoever left a unit out: the number in SI with one, where that is a value that can be meant."""
+def _with_unit(value: float, dimension: str, near: float) -> str:
+    """A hint to whoever left a unit out: the number in SI with one, where that is a value that can be meant; else the unit that comes
+    nearest to a known value."""
     low, high = PLAUSIBLE[dimension]
     if low <= value <= high:
         return f"add one, e.g. {show(value, dimension)}"
+    if near > 0.0 < value:
+        table = _UNITS[dimension]
+        unit = min((one for one in table if "bit" not in one), key=lambda one: abs(math.log(value * table[one] / near)))
+        return f"write '{value:g} {unit}'"
     return f"add one of {_examples(dimension)}"
 
 

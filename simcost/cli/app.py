@@ -14,6 +14,7 @@ import typer
 from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
+from simcost.cli.question import Question
 
 app = typer.Typer(
     name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -34,7 +35,7 @@ app.add_typer(validate.app, name="validate")
 app.command("loss")(scaling_laws.loss)
 listing.command("scaling-laws")(scaling_laws.listed)
 showing.command("scaling-law")(scaling_laws.shown)
-app.command("sensitivity", epilog=o.KEYS)(goals.sensitivity)
+app.command("sensitivity", epilog=o.KEYS, cls=Question)(goals.sensitivity)
 
 
 def _version(value: bool) -> None:
@@ -80,12 +81,13 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
 
 @showing.command("model")
 def show_model(
-    name: o.ModelArgument, set: o.Set = None, isl: o.Isl = 4096, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    name: o.ModelArgument, set: o.Set = None, iso: o.Iso = None, isl: o.Isl = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
     from simcost import api, grammar
 
-    return emit(api.show_model(name, grammar.assignments(set or []), isl), format, output, strict, details)
+    sets = grammar.assignments([*(set or []), *([] if iso is None else [f"model.iso={iso}"])])
+    return emit(api.show_model(name, sets, isl), format, output, strict, details)
 
 
 @showing.command("hardware")
@@ -99,9 +101,9 @@ def show_hardware(
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
 
 
-@showing.command("memory", epilog=o.KEYS)
+@showing.command("memory", epilog=o.KEYS, cls=Question)
 def show_memory(
-    model: o.ModelArgument, hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, engine: o.Engine = None, set: o.Set = None,
+    model: o.ModelArgument, hw: o.Hw, batch: o.Batch = None, context: o.Context = None, engine: o.Engine = None, set: o.Set = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Memory of a GPU term by term, as an engine shares it out, and how many requests and tokens its pool holds."""
@@ -111,9 +113,9 @@ def show_memory(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, cls=Question)
 def decode(
-    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = 1, context: o.Context = 4096, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = None, context: o.Context = None, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
     set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One decode step: time per output token, throughput, memory, price."""
@@ -130,9 +132,9 @@ def decode(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, cls=Question)
 def prefill(
-    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = 4096, batch: o.Batch = 1, past: o.Past = 0, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
+    model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = None, batch: o.Batch = None, past: o.Past = None, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """One prefill step: time to first token, throughput, memory, price."""
@@ -145,11 +147,11 @@ def prefill(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, cls=Question)
 def compare(
     models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
-    hw: o.Hw, batch: o.Batch = 1, context: o.Context = 4096, isl: o.Isl = 4096, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    prefill_batch: Annotated[int | None, typer.Option("--prefill-batch", help="Prompts of a prefill step; default one a replica and copy.")] = None,
+    hw: o.Hw, batch: o.Batch = None, context: o.Context = None, isl: o.Isl = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    prefill_batch: Annotated[str | None, typer.Option("--prefill-batch", metavar="<count>", help="Prompts of a prefill step; default one a replica and copy.")] = None,
     variant: o.Variant = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
@@ -171,10 +173,10 @@ def compare(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, cls=Question)
 def explain(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
-    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
+    batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
     order: o.Order = "time", format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
@@ -188,7 +190,7 @@ def explain(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, cls=Question)
 def plans(
     model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
     phase: o.Phase = "decode",

@@ -21,7 +21,7 @@ def sensitivity(
     metric: Annotated[str | None, typer.Option("--metric", help="Whose elasticity: tpot, ttft, usd, mfu or a whole name; default the time of the step.")] = None,
     range: Annotated[str, typer.Option("--range", help="How far to either side of a number.")] = "5%",
     only: Annotated[str | None, typer.Option("--only", help="Only numbers of hw, plan, phase or model.", autocompletion=o.starting(_ROOTS))] = None,
-    batch: o.Batch = 1, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
+    batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -78,22 +78,24 @@ KEYS = "\n\n".join((
 ))  # fmt: skip
 
 
-def _help(key: str, before: str = "", after: str = "") -> str:
-    """The meaning of a key of the step as a sentence."""
-    text = f"{before}{_PHASE[key].meaning}{after}."
-    return text[:1].upper() + text[1:] if not before else text
+def _count(key: str, before: str = "") -> Any:
+    """The option of a key of the step: a count, None where it is not given."""
+    one = _PHASE[key]
+    text = f"{before}{one.meaning}" + (f"; default {one.default}" if one.default != "0" or before else "")
+    more = "; 64k is 65,536" if key in ("context", "isl") else ""
+    return typer.Option(f"--{key.replace('_', '-')}", metavar="<count>", help=f"{text[:1].upper()}{text[1:]}{more}.")
 
 
-Batch = Annotated[int, typer.Option("--batch", help=_help("batch"))]
-Context = Annotated[int, typer.Option("--context", help=_help("context"))]
-Isl = Annotated[int, typer.Option("--isl", help=_help("isl"))]
-Past = Annotated[int, typer.Option("--past", help=_help("past"))]
-PrefillTokens = Annotated[int | None, typer.Option("--prefill-tokens", help=_help("prefill_tokens"))]
-PrefillPast = Annotated[int | None, typer.Option("--prefill-past", help=_help("prefill_past", after="; default 0"))]
-# Where --phase chooses: None tells a length that was not given from one that the other phase would pass over.
-OfDecode = Annotated[int | None, typer.Option("--context", help=_help("context", "decode: ", "; default 4096"))]
-OfPrefill = Annotated[int | None, typer.Option("--isl", help=_help("isl", "prefill: ", "; default 4096"))]
-PastOfPrefill = Annotated[int | None, typer.Option("--past", help=_help("past", "prefill: ", "; default 0"))]
+Batch = Annotated[str | None, _count("batch")]
+Context = Annotated[str | None, _count("context")]
+Isl = Annotated[str | None, _count("isl")]
+Past = Annotated[str | None, _count("past")]
+PrefillTokens = Annotated[str | None, _count("prefill_tokens")]
+PrefillPast = Annotated[str | None, _count("prefill_past")]
+# Where --phase chooses: a length that the other phase would pass over is an error.
+OfDecode = Annotated[str | None, _count("context", "decode: ")]
+OfPrefill = Annotated[str | None, _count("isl", "prefill: ")]
+PastOfPrefill = Annotated[str | None, _count("past", "prefill: ")]
 Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
 Set = Annotated[
     list[str] | None,
@@ -123,6 +125,10 @@ Engine = Annotated[
 Vary = Annotated[
     list[str] | None,
     typer.Option("--vary", help="path=a,b,c: several make their product.", autocompletion=assignments),
+]
+Iso = Annotated[
+    str | None,
+    typer.Option("--iso", help="What a swap of --set holds equal, by one width: params, active, flops or kv."),
 ]
 Variant = Annotated[
     list[str] | None,
@@ -159,9 +165,13 @@ Groups = Annotated[
     ),
 ]
 Gpus = Annotated[
-    int | None, typer.Option("--gpus", help="Devices of the cluster: the plan must fit, copies of it fill it.")
+    str | None,
+    typer.Option("--gpus", metavar="<count>", help="Devices of the cluster: the plan must fit, copies of it fill it."),
 ]
-Nodes = Annotated[int | None, typer.Option("--nodes", help="The same in nodes (scale-up domains) of the profile.")]
+Nodes = Annotated[
+    str | None,
+    typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains) of the profile."),
+]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[
     str,

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from simcost.errors import SpecError, nearest
@@ -14,10 +17,24 @@ FORMATS = ("console", "csv", "markdown", "json")
 _SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 
 
+_noted: list[str] = []  # of the command that runs: how its line was read
+
+
+@contextmanager
+def noting(lines: list[str]) -> Iterator[None]:
+    """What a command's answer says first among its notes."""
+    _noted[:] = lines
+    try:
+        yield
+    finally:
+        _noted.clear()
+
+
 def emit(result: Result, style: str, out: Path | None, strict: bool = False, details: bool = False) -> int:
     """Prints a result, or writes it to `out`. Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
     has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
     style = chosen(style, out)
+    result = replace(result, warnings=(*_noted, *result.warnings)) if _noted else result
     text = render(result, style, out, details)
     if out is not None:
         write(out, text)

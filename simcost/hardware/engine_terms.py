@@ -114,6 +114,12 @@ def setting_names(engine: str) -> Mapping[str, str]:
     return _file(engine)[0]
 
 
+def setting_of(name: str) -> str:
+    """The setting that engines call so, or `name` where none does."""
+    of = {said: setting for engine in engines.names() for setting, said in setting_names(engine).items()}
+    return of.get(name, name)
+
+
 def known_settings() -> tuple[str, ...]:
     """Every name that some engine has, and `version`."""
     return (VERSION, *dict.fromkeys(name for engine in engines.names() for name in setting_names(engine).values()))

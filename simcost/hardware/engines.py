@@ -32,11 +32,24 @@ def choices() -> tuple[str, ...]:
 
 
 def checked(name: object) -> str:
-    """An engine's name in lower case. Raises SpecError naming the nearest for what is none of `choices`."""
+    """An engine's name, which may be written in any case and as people call it ("TensorRT-LLM"). Raises SpecError naming the nearest for what
+    is none of `choices`."""
     found = str(name).lower()
+    found = found if found in choices() else _titles().get(_bare(found), found)
     if found not in choices():
         raise SpecError(f"engine must be one of {', '.join(choices())}, not {name!r}{nearest(found, choices())}")
     return found
+
+
+@cache
+def _titles() -> dict[str, str]:
+    """Engine of each name as people write it, without case and separators."""
+    said = {_bare(word): name for name in names() for word in (name, title(name))}
+    return {**said, "pytorch": TORCH}
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
 
 
 def title(name: str) -> str:

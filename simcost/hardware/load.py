@@ -17,6 +17,10 @@ from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.hardware import runs
+from simcost.hardware.names import find as find
+from simcost.hardware.names import names as names
+from simcost.hardware.names import reading as reading
+from simcost.hardware.names import spelled as spelled
 from simcost.hardware.profile import Device, Link
 from simcost.hardware.toml import toml_table
 from simcost.num import Num
@@ -35,6 +39,7 @@ _TOP = (
     "schema",
     "name",
     "title",
+    "aliases",
     "vendor",
     "notes",
     "sources",
@@ -49,23 +54,12 @@ _TOP = (
 )
 
 
-def names() -> list[str]:
-    """Names of the shipped profiles, sorted."""
-    return sorted(path.parent.name for path in folder("hwprofiles").glob("*/profile.toml"))
-
-
-def find(name: str) -> Path:
-    """Path of a shipped profile by name, or of a given profile.toml or its directory. Raises SpecError naming the nearest."""
-    shipped = folder("hwprofiles") / name.lower() / "profile.toml"
-    if "/" not in name and shipped.is_file():
-        return shipped
-    path = Path(name)
-    path = path / "profile.toml" if path.is_dir() else path
-    if path.is_file():
-        return path
-    raise SpecError(
-        f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name, names())}"
-    )
+def respelled(path: str, value: str) -> str:
+    """A quantity of a profile's key with its unit as simcost writes it; what is none stays as it is. Bits are usual for links."""
+    kind = settings.of("hw").get("peak.<format>" if path.startswith("peak.") else path)
+    if kind is None or kind.kind in (settings.NAME, settings.FLAG):
+        return value
+    return units.respelled(value, kind.kind, bits=path.startswith("links."))
 
 
 @cache
@@ -95,6 +89,9 @@ def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
         raise SpecError(f"{where}: schema must be {SCHEMA}, not {tables.get('schema')!r}")
     if not isinstance(tables.get("title", ""), str):
         raise SpecError(f"{where}: 'title' must be a string, not {tables['title']!r}")
+    aliases = tables.get("aliases", [])
+    if not isinstance(aliases, list) or not all(isinstance(one, str) for one in aliases):
+        raise SpecError(f"{where}: 'aliases' must be a list of strings, not {aliases!r}")
     for key in tables:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
@@ -226,7 +223,7 @@ def _table(tables: Mapping[str, Any], name: str, where: str) -> Mapping[str, Any
     return value
 
 
-def _si(value: Any, dimension: str, where: str) -> Num:
+def _si(value: Any, dimension: str, where: str, near: float = 0.0) -> Num:
     if dimension == settings.FLAG:
         found = _FLAGS.get(str(value).strip().lower())
         if found is None:
@@ -234,7 +231,7 @@ def _si(value: Any, dimension: str, where: str) -> Num:
         return found
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
         raise SpecError(f"{where}: {value!r} is not a quantity")
-    return units.parse(str(value), dimension, where)
+    return units.parse(str(value), dimension, where, near)
 
 
 def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Num:
@@ -249,7 +246,7 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
             raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
         found = stated[path] * units.parse(text[1:], "count", f"{at}: factor")
     else:
-        found = _si(value, kind, at)
+        found = _si(respelled(path, text), kind, at, float(np.max(np.asarray(stated.get(path, 0.0)))))
     return _plausible(found, kind, f"{at}={text}")
 
 

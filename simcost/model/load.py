@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -33,23 +34,44 @@ def repositories() -> dict[str, str]:
         return {repo: row["name"] for row in csv.DictReader(file) for repo in row["hugging_face"].split()}
 
 
-def of_repository(name: str) -> str | None:
-    """The zoo name that a repository stands for, in any case; None for a path that exists and for what is not listed."""
+@cache
+def _called() -> dict[str, tuple[str, ...]]:
+    """The zoo names of everything that a model is called, as `_bare` reads it: its name here, its repositories, and these without their owner."""
+    found: dict[str, dict[str, None]] = {}
+    for repo, name in repositories().items():
+        for said in (repo, repo.partition("/")[2]):
+            found.setdefault(_bare(said), {})[name] = None
+    return {said: tuple(of) for said, of in found.items()} | {_bare(name): (name,) for name in names()}
+
+
+def _bare(name: str) -> str:
+    """Without case and what separates words: "Llama 3.1-8B" and "llama3.1_8b" are one."""
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def of_name(name: str) -> str | None:
+    """The zoo name that a model's name or repository stands for, in any case; None for a path that exists, and for what is not known. Raises
+    SpecError for a name that may be several."""
+    if "/" not in name and (_home() / f"{name.lower()}.json").is_file():
+        return name.lower()
     if Path(name).exists():
         return None
-    return next((known for repo, known in repositories().items() if repo.lower() == name.lower()), None)
+    found = _called().get(_bare(name), ())
+    if len(found) > 1:
+        raise SpecError(f"model '{name}' may be {' or '.join(found)}: name one")
+    return found[0] if found else None
 
 
 def spelled(name: str | Mapping[str, Any] | Given) -> Name:
-    """A model as questions name it: as it was asked for, a repository by its zoo name, a config by its content. Raises SpecError for what
-    is neither."""
+    """A model as questions name it: as it was asked for, one of the zoo by its name there, a config by its content. Raises SpecError for what
+    is neither, and for a name that may be several."""
     if isinstance(name, Given):
         return name
     if isinstance(name, Mapping):
         return given(name)
     if not isinstance(name, str):
         raise SpecError(f"a model must be a name or a config as a mapping, not {name!r}")
-    return of_repository(name) or name
+    return of_name(name) or name
 
 
 def short(name: Name) -> str:
@@ -103,7 +125,7 @@ def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
 def find(name: str) -> tuple[str, Path]:
     """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json. Raises
     SpecError naming the nearest."""
-    short = of_repository(name) if "/" in name else name.lower()
+    short = of_name(name)
     shipped = _home() / f"{short}.json"
     if short and shipped.is_file():
         return short, shipped

@@ -42,7 +42,9 @@ def with_intervals(row: Row) -> Row:
     found: Row = {}
     for name, value in row.items():
         other = _OTHER_END.get(name.removesuffix("_s").rpartition("_")[2], "")
-        partner = f"{name.removesuffix('_s').rpartition('_')[0]}_{other}{'_s' if name.endswith('_s') else ''}".lstrip("_")
+        partner = f"{name.removesuffix('_s').rpartition('_')[0]}_{other}{'_s' if name.endswith('_s') else ''}".lstrip(
+            "_"
+        )
         if not other or partner not in row:
             if not _replaced(name, row):
                 found[name] = value

@@ -1,5 +1,5 @@
 """Whether a design fits, in a sentence, and what would make it fit: the smallest change of one setting at a time (batch, context, tp,
-formats, the engine's settings).
+formats, the engine's settings), and the plan with the fewest GPUs.
 
 Every candidate is a whole question whose memory is worked out anew, so what is named does fit. Most likely to be wrong: which of
 the changes a user can live with. Source: the rules of the plan and the engine's terms.
@@ -18,11 +18,12 @@ import numpy as np
 from simcost import pipeline
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
-from simcost.estimate import feasible, memory, stages
+from simcost.estimate import feasible, memory, smallest_plan, stages
 from simcost.estimate.memory import Kept
 from simcost.query import Query, workload
 from simcost.scenarios import memory_notes
 from simcost.units import show
+from simcost.workload import Workload
 
 _RANKS = 64.0  # tensor-parallel sizes that are tried
 _NARROW = ("fp8", "int8", "int4")
@@ -36,7 +37,7 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
     short = float(np.asarray(held.short))
     if short <= 0:
         return (
-            f"fits: {show(float(held.used), 'memory')} of {show(float(held.capacity), 'memory')} a GPU{_fullest(kept)}",
+            f"fits: {show(float(held.used), 'memory')} of {show(float(held.capacity), 'memory')} a GPU{_fullest(kept)}{_idle(kept)}",
             True,
         )
     parts = ", ".join(
@@ -53,6 +54,7 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
     return (
         f"DOES NOT FIT: short by {show(short, 'memory')} a GPU{_fullest(kept)} ({parts}; memory {show(float(held.capacity), 'memory')})"
         + ("; times are as if memory allowed" if timed else "")
+        + _idle(kept)
     ), False
 
 
@@ -65,8 +67,38 @@ def _fullest(kept: Kept) -> str:
     return f" on stage {index + 1} of {pp} ({pipeline.stages(kept.workload.model, pp)[index].name})"
 
 
+def _idle(kept: Kept) -> str:
+    """How much of the cluster the plan leaves unused."""
+    plan = kept.workload.plan
+    if plan.gpus is None or not float(np.asarray(plan.gpus - plan.devices)) > 0.0:
+        return ""
+    used, there = float(np.asarray(plan.devices)), float(np.asarray(plan.gpus))
+    return f"; uses {used:,.0f} of {there:,.0f} GPUs, {there - used:,.0f} idle"
+
+
 def advice(query: Query, kept: Kept) -> str:
-    """ "fits with batch=53, context=6,816, plan.tp=2 or plan.kv_dtype=fp8"; or that no single change does."""
+    """ "fits with batch=53, context=6,816, plan.tp=2 or plan.kv_dtype=fp8; the smallest plan that fits has 4 GPUs: tp=4"; or that no single
+    change does, and no plan."""
+    return f"{_single(query, kept)}; {smallest(query, kept.workload)}"
+
+
+def smallest(query: Query, w: Workload) -> str:
+    """ "the smallest plan that fits has 12 GPUs: tp=4, pp=3"; `w`: any workload of the question's model and device."""
+    rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
+    bare = replace(query, overrides=replace(query.overrides, plan=rest))
+    sizes = smallest_plan.found(lambda sizes: workload(_under(bare, sizes)), w)
+    if sizes is None or _asked(_under(bare, sizes), {}) is None:
+        return f"no plan of up to {smallest_plan.MOST:,} GPUs that was tried fits"
+    devices = float(np.asarray(workload(_under(bare, sizes)).plan.devices))
+    named = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "tp=1"
+    return f"the smallest plan that fits has {devices:,.0f} GPU{'s' * (devices > 1.0)}: {named}"
+
+
+def _under(query: Query, sizes: dict[str, Any]) -> Query:
+    return replace(query, overrides=replace(query.overrides, plan={**query.overrides.plan, **sizes}))
+
+
+def _single(query: Query, kept: Kept) -> str:
     found = [f"{path}={_shown(value)}" for path, value in _changes(query, kept)]
     if not found:
         return "no single change of batch, context, plan.tp, formats or the engine's settings fits"

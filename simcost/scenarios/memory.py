@@ -60,7 +60,7 @@ def result(query: Query) -> Result:
         inputs.inputs(query, w),
         metrics,
         tables,
-        warnings(kept, metrics["max_context"], query.overrides.model),
+        (*query.said, *warnings(kept, metrics["max_context"], query.overrides.model)),
         _references(w),
         sentence,
         fits,

@@ -26,12 +26,20 @@ SUPERSEDED = (
     "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
     "assumed.scaleout_hop_latency",
 )  # fmt: skip
+_SPEEDS = "kernels run by hw.peak.<format> and hw.memory.bandwidth"
+_RECORDED = {
+    "compute.sm_count": f"acts on exchanges and overlaps alone: {_SPEEDS}",
+    "compute.boost_clock": f"has no effect: {_SPEEDS}",
+    "compute.l2": "acts on the speed of light alone",
+    "links.pcie.generation": "has no effect: links.scaleup.bandwidth says what a link passes",
+}
 
 
 def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     """What a reader must know: defaults, unused keys, limits passed, prices missing."""
     m = w.model
-    found = model_notes.of(m, asked(query)) + list(w.notes) + memory_notes.exceeds(w)
+    found = [Note(line, Kind.ORIGIN) for line in query.said]
+    found += model_notes.of(m, asked(query)) + list(w.notes) + memory_notes.exceeds(w)
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(Note(f"{m.name}: routing has no effect: no layer has experts", Kind.NO_EFFECT))
     stated = {grammar.split(path)[1] for path in query.axes if path.startswith("plan.")}
@@ -41,7 +49,13 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
         if unused > 0.0:
             text = f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
             found.append(Note(text, Kind.CHANGED))
-    found += _stand_in(w.device) + engine_notes.no_tables(w) + _off_rows(query, w.device) + memory_notes.admitted(w)
+    found += (
+        _stand_in(w.device)
+        + engine_notes.no_tables(w)
+        + _off_rows(query, w.device)
+        + _recorded(query)
+        + memory_notes.admitted(w)
+    )
     found.append(_price(query, w))
     if w.device.tdp is not None:
         # The name of the metric says that it is assumed, so this is where it comes from.
@@ -81,6 +95,12 @@ def _off_rows(query: Query, device: Device) -> list[Note]:
             text = f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
             found.append(Note(text, Kind.TRANSFERRED))
     return found
+
+
+def _recorded(query: Query) -> list[Note]:
+    """Numbers of a device that change less than their name says."""
+    stated = [*query.overrides.hw, *(path.removeprefix("hw.") for path in query.axes)]
+    return [Note(f"hw.{path} {_RECORDED[path]}", Kind.NO_EFFECT) for path in stated if path in _RECORDED]
 
 
 def _price(query: Query, w: Workload) -> Note:

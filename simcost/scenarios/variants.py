@@ -15,7 +15,7 @@ import numpy as np
 from simcost import grammar
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.hardware import engines
+from simcost.hardware import load as hardware
 from simcost.model import load as shipped
 from simcost.model.given import Name
 from simcost.query import Query, engine_of
@@ -85,14 +85,14 @@ def designs(
         sets = parsed(variant)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
         model = shipped.spelled(sets.pop("model", names[0] if names else ""))
-        hw = str(sets.pop("hw", decode.hw))
-        if "engine" in sets:
-            sets["engine"] = engines.checked(sets["engine"])
+        device = str(sets.pop("hw", decode.hw))
+        hw, (sets, read) = hardware.spelled(device), grammar.taken(sets)
+        said = (*hardware.reading(device), *read)
         found.append(
             Design(
                 text.replace(" ", "") if len(names) < 2 else f"{model}: {text}",
-                _changed(decode, model, hw, sets),
-                _one_a_replica(_changed(prefill, model, hw, sets)),
+                _changed(decode, model, hw, sets, said),
+                _one_a_replica(_changed(prefill, model, hw, sets, said)),
             )
         )
     if len(found) < 2:
@@ -100,8 +100,8 @@ def designs(
     return _named_apart(found)
 
 
-def _changed(query: Query, model: Name, hw: str, sets: Mapping[str, Any]) -> Query:
-    return replace(query, model=model, hw=hw, overrides=query.overrides.merged(sets))
+def _changed(query: Query, model: Name, hw: str, sets: Mapping[str, Any], said: tuple[str, ...]) -> Query:
+    return replace(query, model=model, hw=hw, overrides=query.overrides.merged(sets), said=(*query.said, *said))
 
 
 def _named_apart(found: list[Design]) -> list[Design]:

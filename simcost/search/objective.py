@@ -15,35 +15,36 @@ from simcost.errors import SpecError, nearest
 from simcost.estimate import answer
 from simcost.frozen import frozen
 from simcost.num import Array
-from simcost.units import parse, show
+from simcost.units import parse, respelled, show
 from simcost.workload import Workload
 
 EACH = 2**14  # sequences a device
-_LONG_S = 10.0  # a limit above it is rather a slip of the unit
+_LONG_S = 10.0  # a number above it is rather of milliseconds
 
 
 @frozen
 class Wish:
     """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try, None:
-    powers of two as far as memory goes; `notes`: what a reader should know of the limits."""
+    powers of two as far as memory goes."""
 
     metric: str
     limits: dict[str, float]
     batches: tuple[float, ...] | None
     cp: bool
-    notes: tuple[str, ...] = ()
 
 
-def limit(option: str, stated: float | str) -> tuple[float, str]:
-    """(seconds, a note or "") of a limit: a number of seconds, or text with a unit such as "50ms"."""
+def limit(option: str, stated: float | str) -> float:
+    """Seconds of a limit: a number of seconds, or text with a unit such as "50ms". Raises SpecError for what is not above 0, and for a number
+    above 10 without a unit."""
     try:
         value, bare = float(stated), True
     except ValueError:
-        value, bare = parse(str(stated), "seconds", option), False
+        value, bare = parse(respelled(str(stated), "seconds"), "seconds", option), False
     if not 0 < value < math.inf:
         raise SpecError(f"{option} = {value:g} must be seconds, above 0")
-    note = f"{option} {value:g} is {value:g} s: write {option} {value:g}ms for milliseconds"
-    return value, note if bare and value > _LONG_S else ""
+    if bare and value > _LONG_S:
+        raise SpecError(f"{option} {value:g} has no unit: write {value:g}ms or {value:g}s")
+    return value
 
 
 def worth(metric: str, values: Array) -> Array:

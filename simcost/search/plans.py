@@ -25,7 +25,7 @@ from simcost.num import Array, Bools, Index, Num
 from simcost.plan import Plan
 from simcost.query import Query, engine_of, model_of, phase_of, reasons, settings_of
 from simcost.result import Result, Row, number
-from simcost.scenarios import inputs, notes
+from simcost.scenarios import fitting, inputs, notes
 from simcost.search import objective
 from simcost.search.objective import Wish
 from simcost.units import show
@@ -178,7 +178,7 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     ]  # fmt: skip
     sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{objective.within(wish.limits)}"
     if not runs.any():
-        sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden)
+        sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden) or _fewest(query, w, tried)
     others = int(tied.sum()) - 1
     if others > 0:
         sentence += f"; {others:,} {'is' if others == 1 else 'are'} tied with the best"
@@ -190,7 +190,7 @@ def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, wh
     counted = {
         "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
     }  # fmt: skip
-    said = tuple(note for note in (*wish.notes, objective.larger(rows[0], tuple(tried))) if note)
+    said = tuple(note for note in (objective.larger(rows[0], tuple(tried)),) if note)
     return Result(
         "plans", asked, counted, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
         bool(runs.any()), inputs.dimensions(w.model),
@@ -208,6 +208,12 @@ def _fastest(
     sizes = [f"{size}={n:.0f}" for size, n in zip(SIZES, table[i], strict=True) if n != 1 and size not in hidden]
     asked = ", ".join([*sizes, f"batch {tried[j]:,.0f}"])
     return f": the fastest that fits reaches {name.removesuffix('_s')} {show(float(found[name][i, j]), 'seconds')} ({asked})"
+
+
+def _fewest(query: Query, w: Workload, tried: Array) -> str:
+    """With how many GPUs the smallest batch that was tried would fit."""
+    least = replace(query, overrides=query.overrides.merged({"batch": float(tried.min())}))
+    return f"; at batch {tried.min():,.0f} {fitting.smallest(least, w)}"
 
 
 def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]) -> str:

@@ -176,7 +176,7 @@ def _device(hw: str, measured: bool = True) -> Device:
 
 def _same(name: str, hw: str) -> bool:
     """A row's profile is the one asked for, by name or by path."""
-    return name == hw.lower() or ("/" in hw and _device(hw).name == name)
+    return name == hardware.spelled(hw) or ("/" in hw and _device(hw).name == name)
 
 
 def _row(one: Reference, hw: str) -> Row:

@@ -43,7 +43,7 @@ def test_every_design_has_its_column_in_every_table(pick: str, folders: list[str
     names = {"file": [str(alone), "llama-3.1-8b"], "folders": folders, "spellings": ["Qwen2.5-7B", "qwen2.5-7b"]}[pick]
     found = simcost.compare(names, "h200")
     designs = [row["design"] for row in found.tables["designs"]]
-    assert designs == variants.labels(names)
+    assert designs == variants.labels([models.spelled(name) for name in names])
     moved = {row["design"] for row in found.tables["what measurements moved"]}
     assert moved == set(designs)
     for design in designs:

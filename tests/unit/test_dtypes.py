@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simcost.dtypes import Dtype, block_scaled, dtype, names
+from simcost.dtypes import Dtype, block_scaled, dtype, names, spelled
 from simcost.errors import SpecError
 
 SIZES = st.integers(1, 700)
@@ -54,11 +54,20 @@ def test_whole_tiles_of_one_row_weigh_the_same_as_a_tensor(name: str) -> None:
 
 @pytest.mark.parametrize(("alias", "name"), [
     ("bfloat16", "bf16"), ("float16", "fp16"), ("half", "fp16"), ("float32", "fp32"), ("float", "fp32"),
-    ("float8_e4m3fn", "fp8"), ("e4m3", "fp8"), ("fp8_e4m3", "fp8"),
+    ("float8_e4m3fn", "fp8"), ("e4m3", "fp8"), ("fp8_e4m3", "fp8"), ("BF16", "bf16"), ("BFloat16", "bf16"), ("torch.bfloat16", "bf16"), ("FP8", "fp8"), ("FP8-E4M3", "fp8"),
+    ("MXFP4", "mxfp4"), ("Float16", "fp16"),
 ])  # fmt: skip
 def test_torchs_names_are_known(alias: str, name: str) -> None:
     assert dtype(alias) == dtype(name)
+    assert spelled(alias) == name
     assert alias not in names()
+
+
+@pytest.mark.parametrize("name", ["fp4", "FP4"])
+def test_a_format_of_two_kinds_names_both(name: str) -> None:
+    with pytest.raises(SpecError, match=f"plan.kv_dtype: '{name}' may be mxfp4 or nvfp4: name one"):
+        dtype(name, "plan.kv_dtype")
+    assert spelled(name) == name
 
 
 @pytest.mark.parametrize(("name", "near"), [("fp9", "fp8"), ("bf18", "bf16"), ("mxpf4", "mxfp4"), ("zzzz", "")])

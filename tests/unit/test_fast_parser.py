@@ -15,6 +15,7 @@ LINES = (
     "decode --model x --hw y", "decode --model x --hw y --batch 12 --price 2.5 --set a=1 --set b=2 -o f.json --strict", "prefill --model x --hw y --isl 7 --vary batch=1,2",
     "show memory x --hw y --gpus 8", "list models", "compare a b c --hw h", "calibrate memory log.txt --hw h100 --model m", "validate memory logs.csv", "plans --model m --hw h --gpus 8",
     "explain --model m --hw h --phase prefill --isl 5", "crossover --model m --hw h --format json",
+    "decode --model m --hw h --tp 8 --dp-attention 2 --plan f.toml --context 64k", "plans --model m --hw h --gpus 8 --cp --tp 4",
 )  # fmt: skip
 
 

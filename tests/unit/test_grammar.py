@@ -35,6 +35,17 @@ def test_a_typo_gets_the_nearest_name() -> None:
         split("plan.tpp")
 
 
+@pytest.mark.parametrize(("path", "meant"), [
+    ("tp", "'plan.tp'"), ("hidden_size", "'model.hidden_size'"), ("tdp", "'hw.power.tdp'"), ("kv_dtype", "'plan.kv_dtype'"),
+    ("bandwidth", "'hw.memory.bandwidth' or 'hw.links.scaleup.bandwidth' or 'hw.links.scaleout.bandwidth'"),
+    ("memory.bandwidth", "'hw.memory.bandwidth'"), ("batchs", "'batch'"),
+])  # fmt: skip
+def test_a_path_without_its_root_is_told_it(path: str, meant: str) -> None:
+    with pytest.raises(SpecError) as error:
+        split(path)
+    assert str(error.value).endswith(f"; did you mean {meant}?")
+
+
 def test_assignments_keep_types() -> None:
     found = assignments(["plan.tp=8", "batch=4", "model.tie_word_embeddings=true", "plan.kv_dtype=fp8",
                          'hw.memory.bandwidth="6 TB/s"', "model.q_lora_rank=null"])  # fmt: skip

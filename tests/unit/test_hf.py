@@ -226,12 +226,31 @@ def test_an_ordinary_unknown_config_still_loads_with_its_notes() -> None:
 
 def test_a_repository_is_a_file_of_the_zoo_in_any_case() -> None:
     for name in ("meta-llama/Llama-3.3-70B-Instruct", "META-LLAMA/llama-3.3-70b-instruct"):
-        assert load.of_repository(name) == load.find(name)[0] == load.spelled(name) == "llama-3.1-70b"
+        assert load.of_name(name) == load.find(name)[0] == load.spelled(name) == "llama-3.1-70b"
     assert load.load_config("Qwen/Qwen2-7B")[:2] == ("qwen2.5-7b", "qwen2.5-7b.json")
     assert load.load("Qwen/Qwen2-7B").name == "qwen2.5-7b"
-    for name in ("Qwen/no-such", "Llama-3.1-70B", "a/config.json"):
-        assert load.of_repository(name) is None
+    for name in ("Qwen/no-such", "llama-9", "a/config.json"):
+        assert load.of_name(name) is None
         assert load.spelled(name) == name
+
+
+@pytest.mark.parametrize(("typed", "meant"), [
+    ("Llama-3.1-70B", "llama-3.1-70b"), ("Llama 3.1 70B", "llama-3.1-70b"), ("llama3.1-70b", "llama-3.1-70b"),
+    ("Meta-Llama-3.1-70B-Instruct", "llama-3.1-70b"), ("DeepSeek-V3", "deepseek-v3"), ("deepseek_v3", "deepseek-v3"),
+    ("deepseek-ai/DeepSeek-V3", "deepseek-v3"), ("Mixtral-8x7B-Instruct-v0.1", "mixtral-8x7b"),
+])  # fmt: skip
+def test_a_model_may_be_called_as_people_do(typed: str, meant: str) -> None:
+    assert load.of_name(typed) == load.find(typed)[0] == meant
+
+
+def test_no_name_that_a_model_is_called_by_means_two() -> None:
+    assert {said: found for said, found in load._called().items() if len(found) > 1} == {}
+
+
+def test_a_name_of_two_models_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "_called", lambda: {"x1": ("dbrx", "grok-1")})
+    with pytest.raises(SpecError, match="model 'X-1' may be dbrx or grok-1: name one"):
+        load.find("X-1")
 
 
 def test_every_repository_belongs_to_one_file_that_ships() -> None:
@@ -246,7 +265,7 @@ def test_a_path_that_exists_wins_over_a_repository(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     here = tmp_path / "Qwen" / "Qwen3-8B"
     here.mkdir(parents=True)
-    assert load.of_repository("Qwen/Qwen3-8B") is None
+    assert load.of_name("Qwen/Qwen3-8B") is None
     with pytest.raises(SpecError, match=r"Qwen/Qwen3-8B: no config\.json in this directory"):
         load.load("Qwen/Qwen3-8B")
     (here / "config.json").write_text(json.dumps(LLAMA), encoding="utf-8")

@@ -55,18 +55,32 @@ def test_every_metric_has_a_direction_or_is_refused() -> None:
     ("stated", "seconds"), [("50ms", 0.05), ("0.05s", 0.05), ("0.05", 0.05), (0.05, 0.05), ("2e-2", 0.02)]
 )
 def test_a_limit_is_seconds_or_has_a_unit(stated: str | float, seconds: float) -> None:
-    assert objective.limit("--tpot", stated) == (pytest.approx(seconds), "")
+    assert objective.limit("--tpot", stated) == pytest.approx(seconds)
 
 
-def test_a_long_limit_is_a_slip_that_is_said() -> None:
-    assert "50ms" in objective.limit("--tpot", 50)[1]
-    assert objective.limit("--ttft", "50s")[1] == ""
-    for bad in ("fast", "50 apples", -1, 0, "inf", "nan"):
+def test_a_limit_that_is_no_time_is_refused() -> None:
+    for bad in ("fast", "50 apples", -1, 0, "inf", "nan", 50):
         with pytest.raises(SpecError, match="--tpot"):
             objective.limit("--tpot", bad)
-    found = simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot=50)
-    assert "within tpot 50 s" in found.verdict
-    assert any("--tpot 50ms" in note for note in found.warnings)
+    with pytest.raises(SpecError, match="--tpot 50 has no unit"):
+        simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot=50)
+    assert "within tpot 50 s" in simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot="50s").verdict
+
+
+def test_where_no_plan_fits_the_verdict_says_how_many_gpus_would() -> None:
+    found = simcost.plans("deepseek-v3", "h100", gpus=8)
+    count, sizes = re.search(r"; at batch 1 the smallest plan that fits has (\d+) GPUs: (.*)$", found.verdict).groups()
+    sets = {f"plan.{name}": int(size) for name, size in (one.split("=") for one in sizes.split(", "))}
+    answer = simcost.decode("deepseek-v3", "h100", set=sets)
+    assert answer.fits
+    assert answer.metrics["gpus"] == int(count) > 8
+
+
+def test_a_batch_that_is_set_is_the_one_that_is_tried() -> None:
+    ask = {"model": "llama-3.1-8b", "hw": "h200", "gpus": 2}
+    assert simcost.plans(**ask, set={"batch": 64}).rows == simcost.plans(**ask, batch=[64]).rows
+    with pytest.raises(SpecError, match="'batch' is given twice"):
+        simcost.plans(**ask, batch=[1], set={"batch": 64})
 
 
 def test_an_impossible_limit_says_what_the_fastest_fitting_plan_reaches() -> None:

@@ -37,7 +37,7 @@ _SHARES = {
     "dp": "copies",
     "etp": "expert_slices",
 }  # sizes that follow from others where nobody states them
-MODEL_KINDS = (settings.COUNT, settings.LIST, "fraction")
+MODEL_KINDS = (*settings.WHOLE, settings.LIST, "fraction")
 
 
 @frozen
@@ -130,7 +130,7 @@ def _plan(query: Query, w: Workload, unset: bool) -> Iterator[Number]:
 def _step(query: Query, unset: bool) -> Iterator[Number]:
     for key in settings.of_step(query.decode):
         known = settings.of("phase")[key]
-        if known.kind != settings.COUNT:
+        if known.kind not in settings.WHOLE:
             continue
         stated = query.overrides.phase.get(key)
         if stated is None and key == "chunk":  # the whole prompt

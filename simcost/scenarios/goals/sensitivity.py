@@ -135,7 +135,7 @@ def _row(question: Question, each: Number, here: _Point, less: _Point | None, mo
     metric = question.metric
     return {
         "number": each.path, "elasticity": slope, "interval": f"{slope - half:+.2f} to {slope + half:+.2f}", "tied": bool(abs(slope) <= half),
-        "tried": " to ".join(each.show(end.value) for end in ends), "gives": _gives(each, metric, ends),
+        "tried": " to ".join(each.show(end.value) for end in ends), "metric_at_both": _gives(each, metric, ends),
         "elasticity_below": below if parted or above is None else None, "elasticity_above": above if parted or below is None else None,
         "rests_on": _basis(metric, ends[1]), "now": each.show(each.value), "value": each.value,
         "elasticity_low": slope - half, "elasticity_high": slope + half,

@@ -76,7 +76,7 @@ def _question(rng: random.Random, command: str) -> dict[str, Any]:
         }
         if rng.random() < 0.15:
             asked["vary"] = {"batch": [1, 8, 64], "plan.tp": [2, 8]}
-            sets.pop("plan.tp")
+            sets.pop("plan.tp"), asked.pop("batch")
         return asked
     if command == "explain":
         return {"model": model, "hw": hw, "phase": rng.choice(["decode", "prefill"]), "batch": batch, "set": sets}

@@ -141,7 +141,7 @@ def test_counts_go_to_their_next_valid_value() -> None:
     assert all(
         value % 1024 == 0 for value in ends["model.moe_intermediate_size"]
     )  # whole blocks of fp8 on each of 8 ranks
-    assert "does not fit: 4" in found["plan.tp"]["gives"]
+    assert "does not fit: 4" in found["plan.tp"]["metric_at_both"]
     assert "the ranks of a stage" in why["plan.etp"]
     assert why["plan.redundant_experts"].endswith("what is 0 has no elasticity")
 

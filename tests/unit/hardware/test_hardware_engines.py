@@ -27,9 +27,20 @@ def test_a_word_comes_before_every_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found"), [("VLLM", "vllm"), ("Any", "any"), ("sglang", "sglang"), ("TORCH", "torch")]
+    ("name", "found"),
+    [
+        ("VLLM", "vllm"),
+        ("Any", "any"),
+        ("sglang", "sglang"),
+        ("TORCH", "torch"),
+        ("SGLang", "sglang"),
+        ("TensorRT-LLM", "trtllm"),
+        ("tensorrt_llm", "trtllm"),
+        ("TRT-LLM", "trtllm"),
+        ("PyTorch", "torch"),
+    ],
 )
-def test_an_engine_is_known_in_any_case(name: str, found: str) -> None:
+def test_an_engine_is_known_in_any_case_and_as_people_call_it(name: str, found: str) -> None:
     assert engines.checked(name) == found
 
 

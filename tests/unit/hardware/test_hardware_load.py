@@ -120,8 +120,8 @@ def test_a_device_is_found_by_name_by_file_and_by_folder(tmp_path: Path) -> None
     path = profile(tmp_path / "toy")
     assert hardware.find(str(path)) == hardware.find(str(path.parent)) == path
     assert hardware.find("H200") == hardware.find("h200")
-    with pytest.raises(SpecError, match=r"unknown hardware 'mi300'.*; did you mean 'mi300x'\?$"):
-        hardware.find("mi300")
+    with pytest.raises(SpecError, match=r"unknown hardware 'mi300a'.*; did you mean 'mi300x'\?$"):
+        hardware.find("mi300a")
     with pytest.raises(SpecError, match="unknown hardware"):
         hardware.find(str(tmp_path))
 

@@ -17,15 +17,20 @@ from simcost.search import objective
 @pytest.mark.parametrize(
     ("stated", "seconds"), [("200us", 2e-4), (1, 1.0), ("10", 10.0), ("1e-3", 1e-3), ("0.5 s", 0.5)]
 )
-def test_a_short_limit_needs_no_note(stated: str | float, seconds: float) -> None:
-    assert objective.limit("--ttft", stated) == (pytest.approx(seconds), "")
+def test_a_short_limit_needs_no_unit(stated: str | float, seconds: float) -> None:
+    assert objective.limit("--ttft", stated) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(
-    ("stated", "note"), [(10.5, "--tpot 10.5 is 10.5 s: write --tpot 10.5ms for milliseconds"), ("20s", "")]
-)
-def test_only_a_bare_long_number_looks_like_milliseconds(stated: str | float, note: str) -> None:
-    assert objective.limit("--tpot", stated)[1] == note
+@pytest.mark.parametrize("stated", [10.5, "10.5", "50", 50, "1e3"])
+def test_a_bare_long_number_may_be_milliseconds_and_is_refused(stated: str | float) -> None:
+    number = f"{float(stated):g}"
+    with pytest.raises(SpecError, match=f"--tpot {number} has no unit: write {number}ms or {number}s"):
+        objective.limit("--tpot", stated)
+
+
+def test_a_long_limit_with_its_unit_is_taken() -> None:
+    assert objective.limit("--tpot", "20s") == 20.0
+    assert objective.limit("--tpot", "50MS") == pytest.approx(0.05)
 
 
 @pytest.mark.parametrize(("bad", "kind"), [("-1", SpecError), ("inf", SpecError), ("5 GB", UnitError), ("", UnitError)])

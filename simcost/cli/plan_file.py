@@ -1,0 +1,118 @@
+"""A file of settings, `--plan file.toml`: the tables plan, phase, engine, hw and model that `simcost keys --schema` describes, in TOML or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from simcost import dtypes, grammar, settings, units
+from simcost.errors import SpecError, nearest
+from simcost.hardware import load as hardware
+from simcost.hardware.toml import toml_table
+
+
+def read(path: Path) -> dict[str, Any]:
+    """{path of a setting: value}. Raises SpecError naming the file for one that cannot be read, and the key for one that is unknown, is there
+    twice, or has a value that it cannot have."""
+    found: dict[str, Any] = {}
+    for root, table in _tables(path).items():
+        if root not in settings.ROOTS:
+            raise SpecError(
+                f"{path}: unknown table '{root}' (one of {', '.join(settings.ROOTS)}){nearest(root, settings.ROOTS)}"
+            )
+        if not isinstance(table, Mapping):
+            raise SpecError(f"{path}: '{root}' must be a table, not {table!r}")
+        for key, value in _keys(root, table):
+            written = key if (root, key) == ("engine", "engine") else f"{root}.{key}"
+            try:
+                name = grammar.full(written)
+                if name in found:
+                    raise SpecError(f"'{name}' is there twice")
+                found[name] = _checked(name, value)
+            except SpecError as error:
+                raise SpecError(f"{path}: {error}") from None
+    return found
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    if path.suffix.lower() == ".toml":
+        return toml_table(path)
+    if path.suffix.lower() != ".json":
+        raise SpecError(f"{path}: a file of settings ends in .toml or .json")
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise SpecError(f"{path}: not valid JSON: {error}") from None
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    if not isinstance(found, dict):
+        raise SpecError(f"{path}: a file of settings holds tables, not {type(found).__name__}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of two equal keys the reader would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise SpecError(f"'{next(key for key in keys if keys.count(key) > 1)}' is there twice")
+    return found
+
+
+def _keys(root: str, table: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """(key, value) of a table; those of a device may be tables inside: [hw.memory]."""
+    for key, value in table.items():
+        if root == "hw" and isinstance(value, Mapping):
+            yield from ((f"{key}.{inner}", one) for inner, one in _keys(root, value))
+        else:
+            yield key, value
+
+
+def _checked(path: str, value: Any) -> Any:
+    """A value as `grammar.read`. Raises SpecError where the key cannot have it."""
+    root, key = grammar.split(path)
+    try:
+        json.dumps(value)
+    except TypeError:
+        raise SpecError(f"{path} cannot be {value}: a date or a time is no setting") from None
+    found = grammar.read(path, value)
+    if root == "hw":
+        return _of_device(key, found)
+    one = grammar.setting(root, key)
+    multiple = isinstance(value, str) and value[:1] in ("x", "*") and value[1:2].isdigit()
+    if one is None or (root == "model" and (value is None or multiple)):
+        return found
+    if one.kind == settings.FORMAT:
+        return dtypes.dtype(found, path).name if isinstance(found, str) else settings.checked(one, found, path)
+    if one.kind in (settings.FLAG, settings.LIST, settings.TABLE):
+        kinds = {settings.FLAG: bool, settings.LIST: (list, int), settings.TABLE: dict}
+        if not isinstance(found, kinds[one.kind]):  # type: ignore[arg-type]
+            raise SpecError(f"{path} must be {one.takes}, not {found!r}")
+        return found
+    if one.kind == "fraction":
+        if isinstance(found, bool) or not isinstance(found, (int, float)):
+            raise SpecError(f"{path} must be a number, not {found!r}")
+        return found
+    checked = settings.checked(one, found, path)
+    return int(checked) if one.kind in settings.WHOLE else checked
+
+
+def _of_device(key: str, value: Any) -> Any:
+    """A quantity with its unit, or a multiple of what the profile states."""
+    path = f"hw.{key}"
+    if key == "measurements":
+        if not isinstance(value, str):
+            raise SpecError(f"{path} must be a name, not {value!r}")
+        return value
+    kind = hardware.dimension(key, path)
+    if not isinstance(value, (str, int, float)) or (isinstance(value, bool) and kind != settings.FLAG):
+        raise SpecError(f"{path} must be a quantity with its unit, not {value!r}")
+    if kind != settings.FLAG and str(value)[:1] not in ("x", "X", "*"):
+        units.parse(str(value), kind, path)
+    return value
