@@ -1,8 +1,10 @@
-"""What a number rests on, best first."""
+"""What a number rests on, best first; and the version of simcost that says it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+VERSION = "0.1.0"
 
 
 class Basis(StrEnum):
