@@ -202,27 +202,28 @@ def explain(
 
 
 def plans(
-    model: str, hw: str, gpus: int | None = None, nodes: int | None = None, phase: str = "decode",
+    model: str, hw: str | Sequence[str], gpus: int | Sequence[int] | None = None, nodes: int | None = None, phase: str = "decode",
     batch: Sequence[int] | None = None, context: int | None = None, isl: int | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
     engine: str | None = None,
 ) -> Result:  # fmt: skip
-    """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch` (default: powers of two as
-    far as memory goes); `tpot` and `ttft` are limits ([s], or "50ms"); `cp`: split sequences too."""
+    """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
+    a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
+    "50ms"); `cp`: split sequences too."""
     _check_lengths(phase, context, isl)
-    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    if "plan.gpus" not in sets:
-        raise SpecError("say how many devices there are: --gpus or --nodes")
     from simcost.search import objective
     from simcost.search import plans as scenario
 
+    sets = _sets(set, engine)
+    devices = _several("--hw", hw)
+    clusters = [scenario.Cluster(name, _counts(name, sets, gpus, nodes)) for name in devices]
+    sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
     decode_ = phase == "decode"
     stated = {name: value for name, value in (("tpot", tpot), ("ttft", ttft)) if value is not None}
     found = {name: objective.limit(f"--{name}", value) for name, value in stated.items()}
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
-    size = int(settings.count("plan.gpus", sets["plan.gpus"]))
     batches = None if batch is None else tuple(settings.count("--batch", value) for value in batch)
     if batches == ():
         raise SpecError("--batch names no batch")
@@ -230,11 +231,31 @@ def plans(
     limits = {f"{name}_s": value for name, (value, _) in found.items()}
     wish = objective.Wish(ranked, limits, batches, cp, tuple(note for _, note in found.values()))
     query = (
-        _decode(model, hw, 1, _or(context, _LENGTH), sets, None, price)
+        _decode(model, devices[0], 1, _or(context, _LENGTH), sets, None, price)
         if decode_
-        else _prefill(model, hw, 1, _or(isl, _LENGTH), 0, sets, None, price)
+        else _prefill(model, devices[0], 1, _or(isl, _LENGTH), 0, sets, None, price)
     )
-    return scenario.result(query, size, wish)
+    return scenario.result(query, clusters, wish)
+
+
+def _counts(hw: str, sets: Sets, gpus: int | Sequence[int] | None, nodes: int | None) -> tuple[int, ...]:
+    """The numbers of GPUs of one device that plans are asked for."""
+    several = _several("--gpus", gpus) if isinstance(gpus, Sequence) and not isinstance(gpus, str) else (gpus,)
+    found = [_cluster(hw, sets, count, nodes) for count in several]
+    if "plan.gpus" not in found[0]:
+        raise SpecError("say how many devices there are: --gpus or --nodes")
+    return tuple(int(settings.count("plan.gpus", each["plan.gpus"])) for each in found)
+
+
+def _several(option: str, given: Any) -> tuple[Any, ...]:
+    """One value or several, each once. Raises SpecError for none, and for one that is named twice."""
+    found = (given,) if isinstance(given, str) else tuple(given)
+    if not found:
+        raise SpecError(f"{option} names nothing")
+    twice = [value for value in found if found.count(value) > 1]
+    if twice:
+        raise SpecError(f"{option} names {twice[0]} twice")
+    return found
 
 
 def crossover(model: str, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:

@@ -112,6 +112,21 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
     return found
 
 
+def words(option: str, text: str) -> list[str]:
+    """The words of "a,b,c". Raises SpecError for an empty one."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found):
+        raise SpecError(f"{option} {text}: an empty value between commas")
+    return found
+
+
+def whole(option: str, text: str) -> int:
+    """A whole number of a command line. Raises SpecError naming the option."""
+    if not text.isascii() or not text.isdigit():
+        raise SpecError(f"{option} {text}: must be a whole number, or several such as 1,2,4,8")
+    return int(text)
+
+
 def _value(path: str, text: str) -> Any:
     root, key = split(path)
     if root == "hw" or (root == _ENGINE and key == VERSION):

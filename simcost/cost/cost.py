@@ -110,14 +110,14 @@ class Cost:
         return self + Cost(spread={source: self.seconds * sigma})
 
     def on(self, device: str) -> Cost:
-        """The same cost, beside costs of other devices: every source of error that is the device's own carries its name.
+        """The same cost, to be compared with costs of other devices: a source of error that is the device's own carries its name.
 
-        What stays common (`ANYWHERE`) is of the engine and the host: the release of the engine, and its own time in a step. Curves
+        What stays common (`ANYWHERE`) is the engine's and the host's: the release of the engine, and its own time in a step. Curves
         through measured rows, assumed shares of a peak and of a link, the clock of the measured machine, and neighbours in the L2
         are each device's own. Of published timings (`simcost validate kernels`), between two rows of one source and family on two
         devices within a factor of four in time, errors correlate by 0.0 (fitted, 647 pairs) and 0.1 (transferred, 6,371). Assumed
         ones do by 0.65, but nearly all of those 1,579 pairs are grouped GEMMs on two devices of one architecture: they count as
-        independent too, so that an order is called surer than it is nowhere."""
+        independent too, so that no order is called surer than it is."""
         own = {
             source if source in ANYWHERE else f"{device}{_OF}{source}": value for source, value in self.spread.items()
         }

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost import metrics
-from simcost.report import curves, question, refusals
+from simcost.report import curves, plans, question, refusals
 from simcost.report.cells import cell, title, with_bounds
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -19,7 +19,6 @@ from simcost.settings import ROOTS
 _HIDDEN = {
     "ops": ("formula", "source", "light_s", "kernel", "low_s", "high_s"),
     "facts": ("value",),
-    "plans": ("tpot_low_s", "tpot_high_s", "ttft_low_s", "ttft_high_s"),
 }
 _JUDGED = (
     "id",
@@ -53,10 +52,10 @@ _FIRST = {
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
+    "plan": 26, "source": 40, "weights": 40, "shape": 30, "op": 26, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
     "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16,
 }  # fmt: skip
-_SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+_NARROW = ("dp_attention", "versus_best", "probability_behind", "best_or_tied")  # titles wider than their cells
 _WITHOUT_METRICS = (
     "compare",
     "show hardware",
@@ -127,11 +126,13 @@ def _by_part(rows: Sequence[Row], width: int) -> list[RenderableType]:
 def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> RenderableType:
     most = _MOST_OF.get(name, _MOST)
     shown = rows[:most]
-    same = _same(name, rows)
-    names = [n for n in _ordered(name, shown) if n not in same]
+    same = plans.same(rows) if name == "plans" else {}
+    shown = plans.shown(shown) if name in plans.TABLES else shown
+    names = _ordered(name, shown)
     if (
         not heading
-        and name not in ("links", "memory", "routing", "findings", "against shipped tables", "what to do")
+        and name
+        not in (*plans.TABLES[1:], "links", "memory", "routing", "findings", "against shipped tables", "what to do")
         and (name == "designs" or (len(shown) <= 5 and len(names) > 8))
     ):
         return Group(*_turned(name, shown, names, width))
@@ -139,7 +140,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "") -> Ren
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     widths = _widths(kept, shown, width)
     for n in kept:
-        text = n != "half_width" and any(isinstance(row.get(n), str) for row in shown)
+        text = n != "half_width" and not n.endswith("_interval") and any(isinstance(row.get(n), str) for row in shown)
         table.add_column(
             _heading(n, shown),
             justify="left" if text else "right",
@@ -175,13 +176,6 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     return [n for n in first if n in names] + [n for n in names if n not in first]
 
 
-def _same(name: str, rows: Sequence[Row]) -> Row:
-    """Sizes that are 1 in every plan, as without --cp or without experts: a column each would say nothing."""
-    if name != "plans":
-        return {}
-    return {n: 1 for n in _SIZES if n in rows[0] and all(row[n] == 1 for row in rows)}
-
-
 def _body(n: str, rows: Sequence[Row]) -> int:
     """Width of the widest cell."""
     return max((len(cell(n, row.get(n))) for row in rows), default=0)
@@ -190,7 +184,7 @@ def _body(n: str, rows: Sequence[Row]) -> int:
 def _heading(n: str, rows: Sequence[Row]) -> str:
     """The column's title over as many lines as its cells are narrow."""
     body = _body(n, rows)
-    return "\n".join(wrap(title(n), max(min(body, 24), 12), break_long_words=False))
+    return "\n".join(wrap(title(n), max(min(body, 24), 7 if n in _NARROW else 12), break_long_words=False))
 
 
 def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]:

@@ -34,7 +34,8 @@ def asked(result: Result) -> str:
     if "usd_per_hour" in given:
         parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
     models = given.get("models") or [given["model"]]
-    return f"{' / '.join(models)} on {_devices(result)}{given['hw']}: {', '.join(parts)}"
+    hw = given["hw"] if isinstance(given["hw"], list) else [given["hw"]]
+    return f"{' / '.join(models)} on {_devices(result)}{' / '.join(hw)}: {', '.join(parts)}"
 
 
 def _devices(result: Result) -> str:
@@ -44,7 +45,8 @@ def _devices(result: Result) -> str:
         count = 1
         for size in sizes:
             count *= size
-    return "" if count is None else f"{count:,} x "
+    counts = count if isinstance(count, list) else [count]
+    return "" if count is None else f"{' or '.join(f'{each:,}' for each in counts)} x "
 
 
 def _sizes(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
@@ -69,6 +71,7 @@ def _ranked(given: Mapping[str, Any]) -> list[str]:
         return []
     tried = given["batches"]
     words = f"batches {tried[0]:,.0f} to {tried[-1]:,.0f}" if len(tried) > 1 else f"batch {tried[0]:,.0f}"
+    words = "the best batch" if given.get("between_batches") else words
     limits = [f"{title(name)} at most {cell(name, most)}" for name, most in given.get("limits", {}).items()]
     return [words, *limits, f"ranked by {title(given['metric'])}"]
 
