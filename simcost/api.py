@@ -265,27 +265,28 @@ def explain(
 
 @_unboxed
 def plans(
-    model: Model, hw: str, gpus: Count | None = None, nodes: Count | None = None, phase: str = "decode",
+    model: Model, hw: str | Sequence[str], gpus: Count | Sequence[Count] | None = None, nodes: Count | None = None, phase: str = "decode",
     batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
     engine: str | None = None,
 ) -> Result:  # fmt: skip
-    """Every plan for `gpus` devices, ranked by `metric` (default: tokens a second and GPU) over `batch` (default: powers of two as
-    far as memory goes); `tpot` and `ttft` are limits ([s], or "50ms"); `cp`: split sequences too."""
+    """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
+    a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
+    "50ms"); `cp`: split sequences too."""
     _check_lengths(phase, context, isl)
-    sets = _cluster(hw, _sets(set, engine), gpus, nodes)
-    if "plan.gpus" not in sets:
-        raise SpecError("say how many devices there are: --gpus or --nodes")
     from simcost.search import objective
     from simcost.search import plans as scenario
 
+    sets = _sets(set, engine)
+    devices = _several("--hw", hw)
+    clusters = [scenario.Cluster(name, _counts(name, sets, gpus, nodes)) for name in devices]
+    sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
     decode_ = phase == "decode"
     stated = {name: value for name, value in (("tpot", tpot), ("ttft", ttft)) if value is not None}
     found = {name: objective.limit(f"--{name}", value) for name, value in stated.items()}
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
         raise SpecError(f"a limit on {wrong} means nothing to {phase}")
-    size = int(settings.count("plan.gpus", grammar.read("plan.gpus", sets["plan.gpus"])))
     if "batch" in sets and batch is not None:
         raise SpecError(f"'batch' is given twice: batch={batch!r}, and in set")
     tried = [sets.pop("batch")] if "batch" in sets else batch
@@ -295,11 +296,31 @@ def plans(
     ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
     wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
-        _decode(model, hw, None, context, sets, None, price)
+        _decode(model, devices[0], None, context, sets, None, price)
         if decode_
-        else _prefill(model, hw, None, isl, None, sets, None, price)
+        else _prefill(model, devices[0], None, isl, None, sets, None, price)
     )
-    return scenario.result(query, size, wish)
+    return scenario.result(query, clusters, wish)
+
+
+def _counts(hw: str, sets: Sets, gpus: Count | Sequence[Count] | None, nodes: Count | None) -> tuple[int, ...]:
+    """The numbers of GPUs of one device that plans are asked for."""
+    several = _several("--gpus", gpus) if isinstance(gpus, Sequence) and not isinstance(gpus, str) else (gpus,)
+    found = [_cluster(hw, sets, count, nodes) for count in several]
+    if "plan.gpus" not in found[0]:
+        raise SpecError("say how many devices there are: --gpus or --nodes")
+    return tuple(int(settings.count("plan.gpus", each["plan.gpus"])) for each in found)
+
+
+def _several(option: str, given: Any) -> tuple[Any, ...]:
+    """One value or several, each once. Raises SpecError for none, and for one that is named twice."""
+    found = (given,) if isinstance(given, str) else tuple(given)
+    if not found:
+        raise SpecError(f"{option} names nothing")
+    twice = [value for value in found if found.count(value) > 1]
+    if twice:
+        raise SpecError(f"{option} names {twice[0]} twice")
+    return found
 
 
 @_unboxed

@@ -123,6 +123,22 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
     return found
 
 
+def words(option: str, text: str) -> list[str]:
+    """The words of "a,b,c". Raises SpecError for an empty one."""
+    found = [word.strip() for word in text.split(",")]
+    if not all(found):
+        raise SpecError(f"{option} {text}: an empty value between commas")
+    return found
+
+
+def whole(option: str, text: str) -> int:
+    """A whole number of a command line. Raises SpecError naming the option."""
+    value = read("plan.gpus", text)
+    if not isinstance(value, (int, float)):
+        raise SpecError(f"{option} {text}: must be a whole number, or several such as 1,2,4,8")
+    return int(value)
+
+
 def parsed(path: str, text: str) -> Any:
     """What a text stands for at a path: a number, a word, true, false or null. Raises SpecError for infinity and NaN."""
     root, key = split(path)

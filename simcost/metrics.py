@@ -89,7 +89,7 @@ _STEP = (
     ("overlap", TEXT, "", "which overlap was taken, where a plan left it open"),
 )  # fmt: skip
 _SWEEP = (
-    ("points", "count", "", "operating points; of `plans` plans × batches tried, by default powers of two up to what the memory of all devices could hold, at most 16,384 sequences a device"),
+    ("points", "count", "", "operating points; of `plans` (plan, batch, overlap) points that were priced"),
     ("points_feasible", "count", "", "points that can be run"),
     ("feasible", FLAG, "", "of a row: whether it can be run"),
     ("reason", TEXT, "", "why a row cannot be run, or does not fit"),
@@ -98,7 +98,13 @@ _PLANS = (
     ("plans", "count", "", "ways to split the devices"),
     ("plans_feasible", "count", "", "those that run, fit and keep the limits"),
     ("plans_tied", "count", "", "plans *tied* with the best one"),
+    ("plan", TEXT, "", "of the best plan of a device, or of a number of GPUs: its sizes above 1, its overlap"),
+    ("sequence_parallel", TEXT, "", "whether activations between tensor-parallel regions are cut over the tp ranks"),
+    ("versus_best", "change", "", "of a row: its ranked metric over that of the best plan, less 1"),
+    ("probability_behind", "probability", "", "of a row: the *probability of the difference*: that its ranked metric is worse than that of the best plan; null for the best itself"),
     ("best_or_tied", FLAG, "", "of a row: the best plan, or one tied with it"),
+    ("isl", "count", "", "new tokens of each prompt"),
+    ("simcost", TEXT, "", "version of simcost that answered"),
 )  # fmt: skip
 _COMPARE = (
     ("designs", "count", "", "designs compared; their numbers are in the rows"),
@@ -111,7 +117,11 @@ _COMPARE = (
     ("design", TEXT, "", "the design's name"),
     ("flops_per_token_at_*", "flops", "", "model FLOPs of a new token at that context"),
     ("prefill_batch", "count", "", "prompts of the prefill"),
+    ("ttft_versus_best", "change", "", "of a row: its `ttft_s` over the least, less 1"),
+    ("ttft_probability_slower", "probability", "", "of a row: the *probability of the difference*: that its `ttft_s` is longer than the least; null for the least itself"),
     ("ttft_best_or_tied", FLAG, "", "of a row: its `ttft_s` is the least, or tied with it"),
+    ("tpot_versus_best", "change", "", "of a row: its `tpot_s` over the least, less 1"),
+    ("tpot_probability_slower", "probability", "", "of a row: the *probability of the difference*: that its `tpot_s` is longer than the least; null for the least itself"),
     ("tpot_best_or_tied", FLAG, "", "of a row: its `tpot_s` is the least, or tied with it"),
     ("prefill_speed_of_light_s", "seconds", "", "`speed_of_light_s` of the prefill"),
     ("decode_speed_of_light_s", "seconds", "", "`speed_of_light_s` of the decode step"),
@@ -501,7 +511,10 @@ SECTIONS = (
     ),
     _section(
         "plans", _PLANS,
-        "A row is a plan at its best batch: its sizes, its metrics with the interval of the time, or its `reason`. Only metrics with a better side rank plans.",
+        "A row is a plan at its best batch and overlap: its sizes, its metrics with the intervals of the ranked one and of the time, or its `reason`. Only metrics "
+        "with a better side rank plans; `*_low` and `*_high` are the ends of the 90 % interval of the one that ranks. Batches are the best of all within memory and "
+        "limits, to a 64th or one sequence a replica; of large clusters the best 64 splits are, and the others to a quarter of a power of two under a limit "
+        "(decision 0020).",
     ),
     _section("sizes of a plan", _PLAN),
     _section("tables of explain", _EXPLAIN),
@@ -529,10 +542,15 @@ _PATTERNS = tuple(metric for section in SECTIONS for metric in section.metrics i
 
 @cache
 def find(name: str) -> Metric | None:
-    """The metric or column of that name; a pattern stands for names that hold a design, a format or a length. None: printed nowhere."""
+    """The metric or column of that name; a pattern stands for names that hold a design, a format or a length; `_low` and `_high` after a name are
+    the ends of its interval. None: printed nowhere."""
     known = _EXACT.get(name)
     if known is not None:
         return known
+    end = {"_low": "lower", "_high": "upper"}.get(name[name.rfind("_") :])
+    of = _EXACT.get(name[: name.rfind("_")])
+    if end and of is not None and of.error:
+        return Metric(name, of.unit, f"{end} end of the 90 % interval of `{of.name}`", of.better, error=of.error)
     matching = [metric for metric in _PATTERNS if fnmatchcase(name, metric.name)]
     # A time is one, whatever the design that its name begins with is called.
     return max(matching, key=lambda metric: (metric.name.startswith("*"), len(metric.name)), default=None)

@@ -5,6 +5,7 @@ Only ufuncs and `where` are used on a `Num`, never a Python branch, so that scal
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:  # numpy.typing costs a query a tenth of its time, and only ty
 else:
     Num = Mask = Array = Singles = Bools = Index = Ints = Keys = Any
 
+_ERFC = np.frompyfunc(math.erfc, 1, 1)
 Z90 = 1.6448536269514722  # 90 % of a normal distribution lie within so many sigma
 Z90_STATED = 1.645  # the same as profiles and pages state spreads: P90 of |log error| over it
 
@@ -101,6 +103,11 @@ def exp(a: Num) -> Num:
 def log1p(a: Num) -> Num:
     """log(1 + a), exact for small a, elementwise."""
     return plain(np.log1p(a))
+
+
+def normal(z: Num) -> Num:
+    """Probability that a standard normal number is below z, elementwise."""
+    return plain(np.asarray(_ERFC(-np.asarray(z, np.float64) / math.sqrt(2.0)), np.float64) / 2.0)
 
 
 def is_scalar(value: Any) -> bool:

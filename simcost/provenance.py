@@ -1,8 +1,10 @@
-"""What a number rests on, best first; and notes: what a reader must know besides the numbers."""
+"""What a number rests on, best first; notes: what a reader must know besides the numbers; and the version of simcost that says it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+VERSION = "0.1.0"
 
 
 class Basis(StrEnum):

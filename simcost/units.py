@@ -47,8 +47,8 @@ PLAUSIBLE = {
 }
 _SYMBOLS = {
     "bytes": "B", "memory": "B", "bytes_per_s": "B/s", "flops": "FLOP", "flops_per_s": "FLOP/s", "hertz": "Hz", "watts": "W", "seconds": "s", "rate": "1/s",
-    "usd": "USD", "usd_per_hour": "USD/h", "joules": "J", "fraction": "fraction", "count": "count", "parameters": "count",
-    "tokens": "count", "training_flops": "FLOP",
+    "usd": "USD", "usd_per_hour": "USD/h", "joules": "J", "fraction": "fraction", "change": "fraction", "probability": "fraction",
+    "count": "count", "parameters": "count", "tokens": "count", "training_flops": "FLOP",
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
@@ -192,6 +192,10 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
         return f"{value:.2e} FLOP".replace("e+", "e")
     if dimension == "fraction":
         return f"{value * 100:.1f} %"
+    if dimension == "change":
+        return "0 %" if value == 0 else f"{value * 100:+,.1f} %" if abs(value) < 0.0995 else f"{value * 100:+,.0f} %"
+    if dimension == "probability":  # never said to be certain
+        return "> 99.9 %" if value > 0.999 else f"{value * 100:.1f} %" if value > 0.99 else f"{value * 100:.0f} %"
     if dimension == "usd":
         return f"${value:,.0f}" if value >= 100 else f"${value:,.2f}" if value >= 0.0995 else f"${value:.2g}"
     if dimension == "hertz":

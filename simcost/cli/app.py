@@ -192,9 +192,9 @@ def explain(
 
 @app.command(epilog=o.KEYS, cls=Question)
 def plans(
-    model: o.Model, hw: o.Hw, gpus: o.Gpus = None, nodes: o.Nodes = None,
+    model: o.Model, hw: o.Hws, gpus: o.Counts = "", nodes: o.Nodes = None,
     phase: o.Phase = "decode",
-    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies to try: 64,128,256; default powers of two as far as memory goes.")] = "",
+    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies: only these are tried, 64,128,256; default the best as far as memory goes.")] = "",
     context: o.OfDecode = None, isl: o.OfPrefill = None,
     metric: o.Metric = None,
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
@@ -202,14 +202,15 @@ def plans(
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Every way to split a design over N devices, best first; those that cannot run with their reason."""
+    """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason."""
     from simcost import api, grammar
 
     tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
+    counts = grammar.words("--gpus", gpus) if gpus else []
     result = api.plans(
         model,
-        hw,
-        gpus,
+        grammar.words("--hw", hw),
+        [grammar.whole("--gpus", count) for count in counts] or None,
         nodes,
         phase,
         tried,

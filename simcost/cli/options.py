@@ -25,6 +25,12 @@ def hardware_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def hardware_lists(incomplete: str) -> list[str]:
+    """The same after the last comma of several."""
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in hardware_names(last)]
+
+
 def families(incomplete: str) -> list[str]:
     """Kernel classes for shell completion."""
     from simcost.calibration.family import families as found
@@ -67,6 +73,10 @@ HwOrAxis = Annotated[
     typer.Option(
         "--hw", help="Profile name, or a profile.toml; --vary hw=... takes several.", autocompletion=hardware_names
     ),
+]
+Hws = Annotated[
+    str,
+    typer.Option("--hw", help="Profile names, or profile.toml files: h100,h200,b200.", autocompletion=hardware_lists),
 ]
 _PHASE = settings.of("phase")
 # Under the options of a command that takes --set: one paragraph a group of keys.
@@ -171,6 +181,9 @@ Gpus = Annotated[
 Nodes = Annotated[
     str | None,
     typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains) of the profile."),
+]
+Counts = Annotated[
+    str, typer.Option("--gpus", metavar="<count>", help="Devices to use, all of them: 8, or each of 1,2,4,8.")
 ]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[

@@ -8,7 +8,7 @@ from dataclasses import field, replace
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.num import Z90, Mask, Num, exp, is_scalar, maximum, minimum, plain, sqrt, where
+from simcost.num import Z90, Array, Mask, Num, exp, is_scalar, maximum, minimum, normal, plain, sqrt, where
 from simcost.provenance import Basis
 
 _TIMES = (
@@ -23,16 +23,13 @@ _TIMES = (
     "datasheet_s",
 )
 BOUNDS = ("compute", "memory", "wire", "overhead")
+_OF = ": "  # between a device and a source of error of its own
 NOISE = 1e-9  # of a time: less is what floats leave over
 BASES = tuple(basis.value for basis in Basis)
-# Sources of error that two costs of one device owe wholly alike.
-COMMON = (
-    "what no table knows",
-    "the machine's state",
-    "kernels in a step",
-    "step overhead assumed",
-    "eager launch assumed",
-)
+# Sources of error that are of the engine and its host, whatever the device: two costs owe them wholly alike on any two devices.
+ANYWHERE = ("what no table knows", "step overhead assumed", "eager launch assumed")
+# Those that two costs of one device owe wholly alike.
+COMMON = (*ANYWHERE, "the machine's state", "kernels in a step")
 # Correlation of the errors of two kernels of one family whose shapes differ, where curves or a roofline's assumed share of the peak time
 # them. Of 483 published timings, between two rows of one source, device and family within a factor of four in time: 0.22 (fitted), 0.33
 # (transferred), 0.75 (assumed).
@@ -112,6 +109,20 @@ class Cost:
         """The same time with one more source of error, of `sigma` of the log of the time."""
         return self + Cost(spread={source: self.seconds * sigma})
 
+    def on(self, device: str) -> Cost:
+        """The same cost, to be compared with costs of other devices: a source of error that is the device's own carries its name.
+
+        What stays common (`ANYWHERE`) is the engine's and the host's: the release of the engine, and its own time in a step. Curves
+        through measured rows, assumed shares of a peak and of a link, the clock of the measured machine, and neighbours in the L2
+        are each device's own. Of published timings (`simcost validate kernels`), between two rows of one source and family on two
+        devices within a factor of four in time, errors correlate by 0.0 (fitted, 647 pairs) and 0.1 (transferred, 6,371). Assumed
+        ones do by 0.65, but nearly all of those 1,579 pairs are grouped GEMMs on two devices of one architecture: they count as
+        independent too, so that no order is called surer than it is."""
+        own = {
+            source if source in ANYWHERE else f"{device}{_OF}{source}": value for source, value in self.spread.items()
+        }
+        return replace(self, spread=own)
+
     def slowed(self, factor: Num) -> Cost:
         """The same work beside other work: its time times `factor`, its speed of light unchanged."""
         return replace(self * factor, light_s=self.light_s)
@@ -162,17 +173,18 @@ def basis(cost: Cost) -> str:
 
 
 def ratio_deviation(a: Cost, b: Cost, differ: Mapping[str, Num] | None = None) -> Num:
-    """One standard deviation of log(a.seconds / b.seconds), for two costs of one device. A source moves the log of each by its share of
+    """One standard deviation of log(a.seconds / b.seconds), elementwise. A source moves the log of each by its share of
     the time, and the log of the ratio by the difference, as far as both owe it the same error: wholly where it is COMMON, in part where
     it is the kernels of a family, whose shapes differ; sources are independent. `differ`: of each source's error in `a` times that in `b` the
-    share that is of kernels whose shapes differ; None: all of it. The others are the same kernels, wrong by the same."""
+    share that is of kernels whose shapes differ; None: all of it. The others are the same kernels, wrong by the same. Costs of several devices are
+    those of `Cost.on`."""
     total: Num = 0.0
     for source in sorted({*a.spread, *b.spread}):
         one, other = a.spread.get(source, 0.0) / a.seconds, b.spread.get(source, 0.0) / b.seconds
         apart = one - other
         total = total + apart * apart
         own = 1.0 if differ is None else differ.get(source, 0.0)
-        if source not in COMMON:
+        if source.rpartition(_OF)[2] not in COMMON:
             alike = ALIKE_ASSUMED if source.endswith(" assumed") else ALIKE
             total = total + 2.0 * (1.0 - alike) * own * one * other
     return sqrt(total)
@@ -184,13 +196,26 @@ def interval(cost: Cost) -> tuple[Num, Num]:
     return maximum(cost.seconds / width, minimum(cost.light_s, cost.seconds)), cost.seconds * width
 
 
+def probability_less(a: Cost, b: Cost, ratio: Num | None = None) -> Num:
+    """Probability that a is smaller than b, elementwise, their shared errors cancelled: the ratio is log-normal around a.seconds /
+    b.seconds by `ratio_deviation`. 0.5 where they differ by no more than floats leave over. `ratio`: of a to b of what is compared,
+    where it is another than that of the seconds and as uncertain (tokens a second, USD a token)."""
+    return normal(-_deviations(a, b, ratio))
+
+
 def tied(a: Cost, b: Cost, ratio: Num | None = None) -> Mask:
-    """Whether the 90 % interval of the ratio of two times contains 1, their shared errors cancelled. `ratio`: of what is compared,
-    where it is another than that of the seconds and as uncertain (tokens a second)."""
-    apart = np.abs(np.log(np.asarray(a.seconds / b.seconds if ratio is None else ratio, np.float64)))
-    # Equal costs leave what floats leave over.
-    found = np.asarray(apart <= Z90 * np.asarray(ratio_deviation(a, b)) + NOISE)
+    """Whether the 90 % interval of the ratio of two times contains 1, their shared errors cancelled: the probability of the sign of
+    their difference (`probability_less`) is no more than 95 %. `ratio`: as there."""
+    found = np.asarray(np.abs(_deviations(a, b, ratio)) <= Z90)
     return found if found.ndim else bool(found)
+
+
+def _deviations(a: Cost, b: Cost, ratio: Num | None) -> Array:
+    """log of the ratio of a to b, in standard deviations."""
+    log = np.log(np.asarray(a.seconds / b.seconds if ratio is None else ratio, np.float64))
+    beyond = np.sign(log) * np.maximum(np.abs(log) - NOISE, 0.0)  # equal costs leave what floats leave over
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(beyond == 0.0, 0.0, beyond / np.asarray(ratio_deviation(a, b))), np.float64)
 
 
 def on_wire(cost: Cost) -> Cost:

@@ -19,9 +19,11 @@ from simcost.program import choices
 from simcost.workload import Workload
 
 
-def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True) -> dict[str, Num]:
+def metrics(
+    step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = True, pools: bool = True
+) -> dict[str, Num]:
     """All metrics of a step by name (`simcost.metrics`), in SI. `usd_per_hour`: of one device; `reach`: max_context of decode,
-    too."""
+    too; `pools`: what the pools of the cache admit, which no batch changes, too."""
     w, cost = step.workload, step.cost
     seconds, devices = cost.seconds, w.plan.devices
     tokens = w.phase.batch * (1.0 if decode else w.phase.q_len)
@@ -57,7 +59,7 @@ def metrics(step: Step, decode: bool, usd_per_hour: Num | None, reach: bool = Tr
         "flops_per_token": flops,
         "mfu": whole / steady / (devices * peak),
         "gpus": devices,
-        **memory.metrics(step.kept),
+        **memory.metrics(step.kept, pools),
     }
     if decode and reach:
         found["max_context"] = memory.max_context(step.kept)

@@ -78,7 +78,8 @@ def folded(w: Workload, model: Any) -> Folded:
         return _folded(w, once)
     first, at = which
     plan = replace(w.plan, **{name: _taken(getattr(w.plan, name), first) for name in COUNTS})
-    phase = replace(w.phase, microbatches=_taken(w.phase.microbatches, first))
+    batch = w.phase.batch if len(np.asarray(w.phase.batch)) == 1 else _taken(w.phase.batch, first)
+    phase = replace(w.phase, batch=batch, microbatches=_taken(w.phase.microbatches, first))
     found = _folded(replace(w, view=replace(w.view, plan=plan, phase=phase)), once)
 
     def dealt(value: Num) -> Num:
@@ -107,14 +108,16 @@ def _launches(op: Op) -> float:
 
 
 def _which(w: Workload) -> tuple[Index, Index] | None:
-    """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches]; None elsewhere, and
+    """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches] or [plans, batches]; None elsewhere, and
     where all differ."""
-    count = np.shape(w.plan.tp)
-    if w.phase.beside or len(count) != 2 or count[1] != 1 or np.shape(w.phase.batch)[:1] != (1,):
+    count, batch = np.shape(w.plan.tp), np.asarray(w.phase.batch)
+    if w.phase.beside or len(count) != 2 or count[1] != 1 or batch.ndim != 2 or len(batch) not in (1, count[0]):
         return None
-    told = np.column_stack([np.broadcast_to(np.asarray(value, np.float64), count) for value in _told(w)])
-    _, first, at = np.unique(told, axis=0, return_index=True, return_inverse=True)
-    return (first, at.ravel()) if len(first) < len(told) else None
+    told = [np.broadcast_to(np.asarray(value, np.float64), count) for value in _told(w)]
+    told += [batch] if len(batch) > 1 else []
+    kinds = np.column_stack(told)
+    _, first, at = np.unique(kinds, axis=0, return_index=True, return_inverse=True)
+    return (first, at.ravel()) if len(first) < len(kinds) else None
 
 
 def _told(w: Workload) -> tuple[Num, ...]:

@@ -149,10 +149,10 @@ def max_context(kept: Kept) -> Num:
     return stages.least(w, kept.ranks, longest)
 
 
-def metrics(kept: Kept) -> dict[str, Num]:
-    """Memory metrics by name: of the rank that holds most [B], and tokens and requests that the pools admit."""
+def metrics(kept: Kept, pools: bool = True) -> dict[str, Num]:
+    """Memory metrics by name: of the rank that holds most [B], and with `pools` the tokens and requests that they admit."""
     held = kept.memory
-    return {
+    found = {
         "weight_bytes_per_gpu": held.weights,
         "kv_bytes_per_gpu": held.cache,
         "activation_bytes_per_gpu": held.activations,
@@ -160,10 +160,12 @@ def metrics(kept: Kept) -> dict[str, Num]:
         "cuda_graph_bytes_per_gpu": held.graphs,
         "reserve_bytes_per_gpu": held.reserve,
         "kv_pool_bytes_per_gpu": held.pool,
-        "kv_pool_tokens": pool_tokens(kept),
-        "max_concurrency": concurrency(kept),
+    }
+    if pools:
+        found |= {"kv_pool_tokens": pool_tokens(kept), "max_concurrency": concurrency(kept)}
+    found |= {
         "memory_used_bytes_per_gpu": held.used,
         "memory_capacity_bytes_per_gpu": held.capacity,
         "memory_short_bytes_per_gpu": maximum(held.short, 0.0),
-        "max_batch": max_batch(kept),
     }
+    return found | {"max_batch": max_batch(kept)} if pools else found

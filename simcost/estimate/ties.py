@@ -1,4 +1,4 @@
-"""Which answers cannot be told from the best one: the 90 % interval of the ratio of two times contains 1, shared errors cancelled.
+"""How sure the order of answers is: the probability that the first one is better, and which cannot be told from it.
 
 Most likely to be wrong: errors of one family and basis are taken to be common to all its kernels, so that two designs that lean on it
 alike are told apart by less than either's interval; a curve that is wrong at one shape only would tie more.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 from simcost import metrics
-from simcost.cost.cost import Cost, tied
+from simcost.cost.cost import Cost, interval, probability_less, tied
 from simcost.estimate import step as steps
-from simcost.num import Array, Bools
+from simcost.num import Array, Bools, Num, maximum
 
 
 def behind(step: steps.Step, decode: bool, metric: str) -> Cost:
@@ -24,5 +24,28 @@ def with_first(cost: Cost, metric: str, values: Array) -> Bools:
     if not metrics.error(metric):
         return np.asarray(values == values[0])
     with np.errstate(all="ignore"):
-        found = tied(cost, cost.each(lambda value: np.asarray(value)[:1]), values / values[0])
-    return np.asarray(found, bool)
+        return np.asarray(tied(cost, _first(cost), values / values[0]), bool)
+
+
+def probability(cost: Cost, metric: str, values: Array) -> Array:
+    """Probability [n] that a point is as far behind the first one, or ahead of it, as its metric says: that the difference has this
+    sign. 1 for every difference of an exact metric, 0.5 for none. `cost`: behind it, arrays [n]."""
+    if not metrics.error(metric):
+        return np.where(values == values[0], 0.5, 1.0)
+    with np.errstate(all="ignore"):
+        below = np.asarray(probability_less(cost, _first(cost), values / values[0]), np.float64)
+    return np.asarray(maximum(below, 1.0 - below), np.float64)
+
+
+def _first(cost: Cost) -> Cost:
+    return cost.each(lambda value: np.asarray(value)[:1])
+
+
+def bounds(cost: Cost, metric: str, value: Num) -> tuple[Num, Num] | None:
+    """The 90 % interval of a metric that is as a time, or as a rate; None where it is exact. `cost`: behind it."""
+    if not metrics.error(metric):
+        return None
+    low, high = (end / cost.seconds for end in interval(cost))
+    known = metrics.find(metric)
+    falls = known is not None and known.better == "more"  # the longer it takes, the fewer a second
+    return (value / high, value / low) if falls else (value * low, value * high)

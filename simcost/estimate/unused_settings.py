@@ -12,7 +12,7 @@ from dataclasses import fields
 import numpy as np
 
 from simcost import lower, settings
-from simcost.num import every
+from simcost.num import Mask, every
 from simcost.passes.contention import STREAM, in_turn
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
@@ -71,6 +71,25 @@ _REASONS: dict[str, Why] = {
     "experts": _experts, "travels": _travels, "exchanges": _exchanges, "shared": _shared, "mla": _mla, "packed": _packed, "tp": _split("tp"), "cp": _split("cp"),
     "cp_prefill": _gathers, "pp": _split("pp"),
 }  # fmt: skip
+
+
+# Where a need holds, elementwise.
+_HOLDS: dict[str, Callable[[Workload], Mask]] = {
+    "exchanges": lambda w: lower.has_experts(w.model) & (np.asarray(w.plan.exchanges) > 0.0),
+    "shared": lambda w: (
+        any(block.has_shared for _, block in w.model.blocks()) & ~np.asarray(in_turn(w.plan, w.view.tokens))
+    ),
+    "tp": lambda w: np.asarray(w.plan.tp) > 1.0,
+}
+
+
+def has_needs(w: Workload, key: str, value: str) -> Mask:
+    """Where a workload has what a value of a plan's choice needs to change anything, elementwise; True for what needs nothing."""
+    found: Mask = True
+    for only, need in settings.of("plan")[key].needs:
+        if only in ("", value):
+            found = found & np.asarray(_HOLDS[need](w), bool)
+    return found
 
 
 def notes(w: Workload, stated: Collection[str]) -> list[Note]:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from simcost import metrics
 from simcost.provenance import kind_of
-from simcost.report import curves, question, refusals, step
+from simcost.report import curves, plans, question, refusals, step
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -35,7 +35,6 @@ _HIDDEN = {
         "elasticity_high",
     ),
     "without effect": ("value",),
-    "plans": ("tpot_low_s", "ttft_low_s"),
 }
 _JUDGED = (
     "id",
@@ -72,7 +71,7 @@ _FIRST = {
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
-    "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
+    "plan": 26, "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
     "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16, "tried": 20, "metric_at_both": 22,
 }  # fmt: skip
 _IN_DETAILS = (("explain", "tables"),)  # whose rows answer: of worth to who doubts a number
@@ -86,8 +85,9 @@ _LEVEL = (
     "sensitivity",
     "loss",
     "compute-optimal",
+    *plans.TABLES[1:],
 )  # fmt: skip -- however few their rows
-_SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+_NARROW = ("dp_attention", "versus_best", "probability_behind", "best_or_tied")  # titles wider than their cells
 _WITHOUT_METRICS = (
     "compare",
     "show hardware",
@@ -194,10 +194,10 @@ def _ops(rows: Sequence[Row], result: Result, width: int, details: bool) -> list
 def _table(name: str, rows: Sequence[Row], width: int, heading: str = "", rest: str = "") -> RenderableType:
     """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
-    shown = [with_intervals(row) for row in rows[:most]]
+    same = plans.same(rows) if name == "plans" else _same(name, rows)
+    shown = plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(row) for row in rows[:most]]
     if name == "sweep":
         shown = [refusals.with_shortage(row) for row in shown]
-    same = _same(name, rows)
     names = [n for n in _ordered(name, shown) if n not in same]
     if not heading and name not in _LEVEL and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
         return Group(*_turned(name, shown, names, width))
@@ -205,7 +205,7 @@ def _table(name: str, rows: Sequence[Row], width: int, heading: str = "", rest: 
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     widths = _widths(kept, shown, width)
     for n in kept:
-        text = not n.endswith("low_s") and any(isinstance(row.get(n), str) for row in shown)
+        text = not n.endswith(("low_s", "_low")) and any(isinstance(row.get(n), str) for row in shown)
         table.add_column(
             _heading(n, shown),
             justify="left" if text else "right",
@@ -244,16 +244,11 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
 
 
 def _same(name: str, rows: Sequence[Row]) -> Row:
-    """What is the same in every row and says nothing in a column: sizes of plans that are 1, and where all designs run."""
-    if name == "designs":
-        return {
-            n: rows[0][n]
-            for n in ("model", "hw", "engine", "plan")
-            if n in rows[0] and len({row[n] for row in rows}) == 1
-        }
-    if name != "plans":
+    """Where designs run, as far as they all run alike: a column each would say nothing."""
+    if name != "designs":
         return {}
-    return {n: 1 for n in _SIZES if n in rows[0] and all(row[n] == 1 for row in rows)}
+    named = [n for n in ("model", "hw", "engine", "plan") if n in rows[0]]
+    return {n: rows[0][n] for n in named if len({row[n] for row in rows}) == 1}
 
 
 def _body(n: str, rows: Sequence[Row]) -> int:
@@ -265,7 +260,8 @@ def _heading(n: str, rows: Sequence[Row]) -> str:
     """The column's title over as many lines as its cells are narrow."""
     body = _body(n, rows)
     words = title(n).replace(" %", "\u00a0%")
-    return "\n".join(wrap(words, max(min(body, 24), 12), break_long_words=False)).replace("\u00a0", " ")
+    narrow = 7 if n in _NARROW else 12
+    return "\n".join(wrap(words, max(min(body, 24), narrow), break_long_words=False)).replace("\u00a0", " ")
 
 
 def _fitting(names: Sequence[str], rows: Sequence[Row], width: int) -> list[str]:

@@ -43,8 +43,9 @@ def asked(result: Result) -> str:
 
 
 def _names(key: str, given: Mapping[str, Any]) -> list[Any]:
-    """The model or the device, several where it is varied."""
-    return [given[key]] if key in given else list(given["vary"][key])
+    """The model or the device, several where it is varied, or where plans are asked for on several."""
+    stated = given[key] if key in given else given["vary"][key]
+    return list(stated) if isinstance(stated, list) else [stated]
 
 
 def _name(model: Any) -> str:
@@ -59,7 +60,8 @@ def _devices(result: Result) -> str:
         count = 1
         for size in sizes:
             count *= size
-    return "" if count is None else f"{count:,} x "
+    counts = count if isinstance(count, list) else [count]
+    return "" if count is None else f"{' or '.join(f'{each:,}' for each in counts)} x "
 
 
 def _sizes(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
@@ -84,6 +86,7 @@ def _ranked(given: Mapping[str, Any]) -> list[str]:
         return []
     tried = given["batches"]
     words = f"batches {tried[0]:,.0f} to {tried[-1]:,.0f}" if len(tried) > 1 else f"batch {tried[0]:,.0f}"
+    words = "the best batch" if given.get("between_batches") else words
     limits = [f"{title(name)} at most {cell(name, most)}" for name, most in given.get("limits", {}).items()]
     return [words, *limits, f"ranked by {title(given['metric'])}"]
 

@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from simcost.report import plans
 from simcost.report.cells import cell
 from simcost.result import SHORT, Row
 
@@ -18,6 +19,9 @@ _ROWS = 3  # named of those that share one
 def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
     """One line a reason with the rows that have it; nothing where all rows can run."""
     asked = [_asked(row) for row in rows]
+    if name in plans.TABLES:  # what every row has is said above
+        same = {key for key in ("hardware", "gpus") if len({row.get(key) for row in asked}) == 1}
+        asked = [{key: value for key, value in row.items() if key not in same} for row in asked]
     groups: dict[str, list[Row]] = {}
     for row, labels in zip(rows, asked, strict=True):
         if row.get("reason") and not row.get("feasible"):
@@ -56,6 +60,6 @@ def _named(name: str, group: Sequence[Row], all_: Sequence[Row]) -> str:
 def _label(name: str, asked: Row) -> str:
     if name == "designs":
         return cell("design", asked["design"])
-    if name == "plans":  # a size of 1 goes without saying
+    if name in plans.TABLES:  # a size of 1 goes without saying
         asked = {key: value for key, value in asked.items() if value != 1} or asked
     return " ".join(f"{key}={cell(key, value)}" for key, value in asked.items())

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from simcost import grammar, metrics
-from simcost.cost.cost import BASES, Cost, tied
+from simcost.cost.cost import BASES, Cost, probability_less, tied
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
@@ -55,7 +55,7 @@ def result(
         for phase, step in {} if isinstance(found, str) else found.items():
             priced.append(step)
             _terms(terms, label, phase, step)
-            costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost
+            costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost.on(w.device.name)
             if calibration_effect.calibrated(step):
                 shifts += [_rounded(row) for row in calibration_effect.rows(label, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
@@ -65,7 +65,7 @@ def result(
     misfits = [row["design"] for row in designs if not row.get("fits", False)]
     winners = _winners(designs)
     tied = {name: _tied(str(winners[f"best_{name}"]), found) for name, found in costs.items()}
-    designs = [_placed(row, winners, tied) for row in designs]
+    designs = [_placed(row, winners, tied, costs) for row in designs]
     verdict = (
         "all designs fit"
         if fits
@@ -191,16 +191,24 @@ def _tied(best: str, costs: dict[str, Cost]) -> list[str]:
     return [name for name, cost in costs.items() if name != best and tied(cost, costs[best])]
 
 
-def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]]) -> Row:
-    """The row with a mark beside each time: whether it is the least, or tied with the least."""
+def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]], costs: dict[str, dict[str, Cost]]) -> Row:
+    """The row with its place beside each time: how far it lies behind the least, how surely, and whether it is the least or tied with it."""
     found: Row = {}
     for key, value in row.items():
         found[key] = value
         name = key.replace("_high_s", "_s")
         if key.endswith("_high_s") and name in tied:
-            place = name.replace("_s", "_best_or_tied")
-            found[place] = row["design"] in (winners[f"best_{name}"], *tied[name])
+            best, time = str(winners[f"best_{name}"]), name.removesuffix("_s")
+            found |= _behind(time, row["design"], best, costs[name])
+            found[f"{time}_best_or_tied"] = row["design"] in (best, *tied[name])
     return found
+
+
+def _behind(time: str, design: str, best: str, costs: dict[str, Cost]) -> Row:
+    """How much longer a design's time is than the best one's, and the probability that it is longer; of the best itself none."""
+    slower = None if design == best else number(probability_less(costs[best], costs[design]))
+    ratio = costs[design].seconds / costs[best].seconds
+    return {f"{time}_versus_best": number(ratio - 1.0), f"{time}_probability_slower": slower}
 
 
 def _ties(winners: dict[str, object], tied: dict[str, list[str]]) -> list[str]:

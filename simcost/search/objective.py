@@ -19,13 +19,14 @@ from simcost.units import parse, respelled, show
 from simcost.workload import Workload
 
 EACH = 2**14  # sequences a device
+STEP = 1.0 / 64.0  # of a batch: how near to the best one the search comes, or one sequence a replica where that is more
 _LONG_S = 10.0  # a number above it is rather of milliseconds
 
 
 @frozen
 class Wish:
-    """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: to try, None:
-    powers of two as far as memory goes."""
+    """`metric`: what to rank by; `limits`: the largest value allowed of some metrics ("tpot_s": 0.05); `batches`: the only ones to try,
+    None: the best of all as far as memory goes."""
 
     metric: str
     limits: dict[str, float]
@@ -63,13 +64,17 @@ def check(metric: str, known: list[str], phase: str) -> None:
         raise SpecError(f"--metric {metric}: neither more nor less of it is better; what ranks plans: {ranks}")
 
 
-def batches(whole: Workload, devices: int) -> tuple[float, ...]:
-    """Powers of two up to the most that all devices' memory could hold were it one, and `EACH` a device.
+def most(whole: Workload, devices: float) -> float:
+    """The largest batch that is searched: what all devices' memory could hold were it one, and `EACH` a device.
     `whole`: the design on a single device, whose cache is that of all layers and heads."""
     each = float(np.asarray(answer.state_bytes(whole, whole.phase.context)))
     room = float(np.max(np.asarray(whole.device.capacity))) * devices
-    most = min(EACH * devices, room / each if each > 0.0 else math.inf)
-    return tuple(2.0**n for n in range(max(int(math.log2(max(most, 1.0))), 0) + 1))
+    return max(min(EACH * devices, room / each if each > 0.0 else math.inf), 1.0)
+
+
+def batches(largest: float) -> tuple[float, ...]:
+    """Powers of two up to the largest batch."""
+    return tuple(2.0**n for n in range(int(math.log2(largest)) + 1))
 
 
 def within(limits: dict[str, float]) -> str:
@@ -78,9 +83,9 @@ def within(limits: dict[str, float]) -> str:
     return f" within {said}" if said else ""
 
 
-def larger(row: dict[str, Any], tried: tuple[float, ...]) -> str:
-    """A note where the best plan's batch is the largest that was tried, and more would fit; else ""."""
+def larger(row: dict[str, Any], largest: float) -> str:
+    """A note where the best plan's batch is the largest that was tried, or next to it, and more would fit; else ""."""
     most = row.get("max_batch") or 0
-    if row.get("batch") != max(tried) or most <= max(tried):
+    if row.get("batch", 0) < largest * (1.0 - STEP) or most <= row["batch"]:
         return ""
     return f"best batch is the largest that was tried, {row['batch']:,.0f}: memory allows {most:,} (--batch asks for others)"

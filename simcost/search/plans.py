@@ -1,248 +1,128 @@
-"""plans: every way to use N devices for a design, ranked by what the user wants most.
+"""plans: every way to use N devices for a design, of one device or of several, ranked by what the user wants most.
 
-All (plan, batch) points are evaluated at once as arrays. A plan is one row, at its best batch that fits; one that cannot run, or
-fits at no batch, is a row with its reason. Most likely to be wrong: what a real engine supports; here any even split counts.
+A plan is one row, at its best batch and overlap that fit (`best.py`); one that cannot run, or fits at no batch, is a row with its reason.
+Most likely to be wrong: what a real engine supports; here any even split counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from simcost import grammar, lower, metrics, settings
-from simcost.cost.cost import Cost, joined
 from simcost.errors import SpecError
-from simcost.estimate import answer, ties
-from simcost.estimate import step as steps
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
-from simcost.hardware.profile import Device
-from simcost.model.spec import ModelSpec
-from simcost.num import Array, Bools, Index, Num
-from simcost.plan import Plan
-from simcost.query import Query, engine_of, model_of, phase_of, reasons, settings_of
-from simcost.result import Result, Row, number
+from simcost.query import Query
+from simcost.result import Result, Row
 from simcost.scenarios import fitting, inputs, notes
-from simcost.search import objective
+from simcost.search import objective, rows
 from simcost.search.objective import Wish
+from simcost.search.points import Points
+from simcost.search.searched import Searched, searched
 from simcost.units import show
-from simcost.workload import Workload, build
-
-SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
-MOST = 20_000  # plans
-# Points at a time: larger parts leave the processor's cache. Parts side by side are no faster: threads of short operations wait for each
-# other.
-_PART = 32768
-
-
-def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
-    """(tp, cp, dp_attention, pp, dp, ep, etp) that use all of `devices`; without experts ep and dp_attention are 1."""
-    for tp in _divisors(devices):
-        for c in _divisors(devices // tp) if cp else [1]:
-            for replicas in _divisors(devices // (tp * c)) if experts else [1]:
-                stage = tp * c * replicas
-                for pp in _divisors(devices // stage):
-                    for ep in _divisors(stage) if experts else [1]:
-                        yield tp, c, replicas, pp, devices // (stage * pp), ep, stage // ep
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
-
-
-def result(query: Query, gpus: int, wish: Wish) -> Result:
-    """One row a plan, best first."""
-    model, device = model_of(query), hardware.load(query.hw, query.overrides.hw)
-    table = np.array(list(splits(gpus, lower.has_experts(model), wish.cp)), np.float64)
-    if len(table) > MOST:
-        raise SpecError(
-            f"--gpus {gpus}: {len(table):,} ways to split them; at most {MOST:,} (leave out --cp, or ask for fewer)"
-        )
-    fixed = grammar.plan_of({k: v for k, v in query.overrides.plan.items() if k not in SIZES})
-    table = table[_asked(query, table)]
-    if not len(table):
-        raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
-    if wish.batches is None:
-        wish = replace(wish, batches=_batches(query, model, device, fixed, gpus))
-    every = _tried(wish)
-    whole = _built(query, model, device, fixed, table, every)
-    good, why = (found[:, 0] for found in reasons(whole, (len(table), 1)))  # no rule reads the batch
-    runs = np.flatnonzero(good)  # a plan that breaks a rule is not priced
-    points = _Points(np.zeros((len(table), len(every)), bool), {}, Cost())
-    if len(runs):
-        points = _priced(query, model, device, fixed, table, runs, wish)
-    return _answer(query, whole, table, wish, good, why, points)
-
-
-def _batches(query: Query, model: ModelSpec, device: Device, fixed: Plan, gpus: int) -> tuple[float, ...]:
-    one: dict[str, Any] = dict.fromkeys(SIZES, 1.0)
-    plan = replace(fixed, gpus=None, **one)
-    phase = phase_of(query, plan, {**query.overrides.phase, "batch": 1})
-    alone = build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
-    return objective.batches(alone, gpus)
-
-
-def _tried(wish: Wish) -> Array:
-    return np.asarray(wish.batches, np.float64)
 
 
 @frozen
-class _Points:
-    """Plans at every batch: all [plans, batches]; zeros for plans that break a rule. `cost`: whose error the metric has that ranks."""
+class Cluster:
+    """A device by its profile, and the numbers of them to use."""
 
-    fits: Bools
-    values: dict[str, Array]
-    cost: Cost
-
-
-def _priced(
-    query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, runs: Index, wish: Wish
-) -> _Points:
-    """The plans `runs` of the table, part by part."""
-    every = _tried(wish)
-    # In the order of the table: plans of the same stages, which run the same kernels, share a part and are asked for once.
-    parts = np.array_split(runs, -(-len(runs) * len(every) // _PART))
-    found = [_part(query, _built(query, model, device, fixed, table[part], every), wish.metric) for part in parts]
-    kept = {wish.metric, *wish.limits, *metrics.of_plans(), "memory_short_bytes_per_gpu"} & found[0].values.keys()
-
-    def whole(values: list[Num]) -> Array:
-        all_ = np.zeros((len(table), len(every)))
-        for part, value in zip(parts, values, strict=True):
-            all_[part] = value
-        return all_
-
-    values = {name: whole([points.values[name] for points in found]) for name in kept}
-    fits = whole([1.0 * points.fits for points in found]) > 0.0
-    return _Points(fits, values, joined([points.cost for points in found], whole))
+    hw: str
+    gpus: tuple[int, ...]
 
 
-def _built(query: Query, model: ModelSpec, device: Device, fixed: Plan, table: Array, batches: Array) -> Workload:
-    """Plans [plans, 1] at batches [1, batches]."""
-    sizes: dict[str, Any] = {name: table[:, j, None] for j, name in enumerate(SIZES)}
-    plan = replace(fixed, **sizes)
-    phase = phase_of(query, plan, {**query.overrides.phase, "batch": batches[None, :]})
-    return build(model, device, plan, phase, engine_of(query.overrides), settings_of(query.overrides))
-
-
-def _part(query: Query, w: Workload, metric: str) -> _Points:
-    shape = np.broadcast_shapes(np.shape(w.plan.tp), np.shape(w.phase.batch))
-    with np.errstate(all="ignore"):
-        step = steps.run(w)
-        found = answer.metrics(step, query.decode, query.price(w.device), reach=False)
-    objective.check(metric, sorted(found), "decode" if query.decode else "prefill")
-    values = {name: np.broadcast_to(np.asarray(value, np.float64), shape) for name, value in found.items()}
-    fits = np.broadcast_to(np.asarray(step.kept.memory.short) <= 0, shape)
-    return _Points(fits, values, ties.behind(step, query.decode, metric))
-
-
-def _asked(query: Query, table: Array) -> Bools:
-    """Plans whose sizes are those that --set states."""
-    keep = np.ones(len(table), bool)
-    for j, name in enumerate(SIZES):
-        stated = query.overrides.plan.get(name)
-        if stated is not None:
-            keep &= table[:, j] == settings.count(f"plan.{name}", stated)
-    return keep
-
-
-def _answer(query: Query, w: Workload, table: Array, wish: Wish, good: Bools, why: Any, points: _Points) -> Result:
-    found, fits = points.values, points.fits
-    tried = _tried(wish)
-    worth = objective.worth(wish.metric, found.get(wish.metric, np.zeros(fits.shape)))
-    allowed = good[:, None] & fits
-    for name, most in wish.limits.items():
-        allowed = allowed & (found[name] <= most)
-    worth = np.where(allowed, worth, -np.inf)
-    best = worth.argmax(axis=1)
-    at = (np.arange(len(table)), best)
-    runs = np.isfinite(worth[at])
-    order = np.lexsort((-worth[at], ~runs))
-    tied = np.zeros(len(table), bool)
-    ranked = order[: int(runs.sum())]
-    if len(ranked):
-        at_best = ranked, best[ranked]
-        cost = points.cost.each(lambda value: np.asarray(value)[at_best])
-        tied[ranked] = ties.with_first(cost, wish.metric, found[wish.metric][at_best])
-    hidden = () if lower.has_experts(w.model) else ("etp",)  # slices of experts that are not there
-    rows = [
-        {
-            name: value
-            for name, value in _row(int(i), table[i], int(best[i]), wish, bool(runs[i]), bool(tied[i]),
-                                    _reason(i, wish, good, why, fits, found), found).items()
-            if name not in hidden
-        }
-        for i in order
-    ]  # fmt: skip
-    sentence = f"{int(runs.sum()):,} of {len(table):,} plans can run{objective.within(wish.limits)}"
-    if not runs.any():
-        sentence += _fastest(query, table, tried, good[:, None] & fits, found, hidden) or _fewest(query, w, tried)
-    others = int(tied.sum()) - 1
-    if others > 0:
-        sentence += f"; {others:,} {'is' if others == 1 else 'are'} tied with the best"
-    asked = {
-        **inputs.inputs(query, None), "phase": inputs.command(query), "gpus": int(table[0, :5].prod()), "metric": wish.metric, "limits": wish.limits,
-        "batches": tried.tolist(), "cp": wish.cp,
-    }  # fmt: skip
-    asked.pop("batch", None)
+def result(query: Query, clusters: Sequence[Cluster], wish: Wish) -> Result:
+    """One row a plan, best first. Raises SpecError where no device can be asked; where one of several cannot, that is a row."""
+    found: list[Searched] = []
+    refused: dict[str, SpecError] = {}
+    for cluster, label in zip(clusters, _labels(query, clusters), strict=True):
+        try:
+            found.append(searched(replace(query, hw=cluster.hw), label, cluster.gpus, wish))
+        except SpecError as error:
+            refused[label] = error
+    if not found:
+        raise next(iter(refused.values()))
+    points = rows.points_of(found)
+    table = rows.ranked(found, points) + [rows.refused(label, str(error), found[0]) for label, error in refused.items()]
+    best = _best(table, clusters)
+    runs = int(np.isfinite(points.worth).sum())
+    tied = sum(row.get("best_or_tied", False) for row in table) - 1
     counted = {
-        "plans": len(table), "plans_feasible": int(runs.sum()), "plans_tied": max(others, 0), "points": worth.size,
+        "plans": len(points.worth), "plans_feasible": runs, "plans_tied": max(tied, 0),
+        "points": sum(each.found.priced for each in found if each.found is not None),
     }  # fmt: skip
-    said = tuple(note for note in (objective.larger(rows[0], tuple(tried)),) if note)
+    warnings = [note for note in (_larger(found, table[0]),) if note]
+    warnings += [note for each in found for note in notes.warnings(each.ask.query, each.w)]
+    references = dict.fromkeys(line for each in found for line in notes.references(each.w))
     return Result(
-        "plans", asked, counted, {"plans": rows}, (*said, *notes.warnings(query, w)), notes.references(w), sentence,
-        bool(runs.any()), inputs.dimensions(w.model),
+        "plans", _asked(query, clusters, found, wish), counted, {**best, "plans": table}, tuple(dict.fromkeys(warnings)), tuple(references),
+        _verdict(found, points, table, runs, tied, wish), runs > 0, inputs.dimensions(found[0].w.model),
     )  # fmt: skip
 
 
-def _fastest(
-    query: Query, table: Array, tried: Array, fits: Bools, found: dict[str, Array], hidden: tuple[str, ...]
-) -> str:
-    """What the fastest of the plans that fit reaches, where limits leave none; "" where none fits."""
-    if not fits.any():
-        return ""
-    name = "tpot_s" if query.decode else "ttft_s"
-    i, j = np.unravel_index(np.argmin(np.where(fits, found[name], np.inf)), fits.shape)
-    sizes = [f"{size}={n:.0f}" for size, n in zip(SIZES, table[i], strict=True) if n != 1 and size not in hidden]
-    asked = ", ".join([*sizes, f"batch {tried[j]:,.0f}"])
-    return f": the fastest that fits reaches {name.removesuffix('_s')} {show(float(found[name][i, j]), 'seconds')} ({asked})"
+def _labels(query: Query, clusters: Sequence[Cluster]) -> list[str]:
+    """One unique name a device: its own, where two share it what was typed. Raises SpecError for a device that is not known."""
+    names = [hardware.load(cluster.hw, query.overrides.hw).name for cluster in clusters]
+    return [cluster.hw if names.count(name) > 1 else name for name, cluster in zip(names, clusters, strict=True)]
 
 
-def _fewest(query: Query, w: Workload, tried: Array) -> str:
-    """With how many GPUs the smallest batch that was tried would fit."""
-    least = replace(query, overrides=query.overrides.merged({"batch": float(tried.min())}))
-    return f"; at batch {tried.min():,.0f} {fitting.smallest(least, w)}"
+def _best(table: list[Row], clusters: Sequence[Cluster]) -> dict[str, list[Row]]:
+    """A first small table where several devices, or several numbers of one, are asked for."""
+    if len(clusters) > 1:
+        return {"best per device": rows.best_of_each(table, "hardware")}
+    return {"best per number of GPUs": rows.best_of_each(table, "gpus")} if len(clusters[0].gpus) > 1 else {}
 
 
-def _reason(i: int, wish: Wish, good: Bools, why: Any, fits: Bools, found: dict[str, Any]) -> str:
-    """Why no batch of this plan will do."""
-    if not good[i]:
-        return str(why[i])
-    if not fits[i].any():
-        short = float(np.min(found["memory_short_bytes_per_gpu"][i]))
-        return f"short by {show(short, 'memory')} a GPU at every batch"
-    unknown = [name for name in (wish.metric, *wish.limits) if not np.isfinite(found[name][i][fits[i]]).any()]
-    if unknown:  # no limit is to blame for what is no number
-        return f"{unknown[0]} has no finite value at any batch that fits"
-    late = [name for name, most in wish.limits.items() if not (fits[i] & (found[name][i] <= most)).any()]
-    return (
-        f"{late[0]} above {show(wish.limits[late[0]], 'seconds')} at every batch"
-        if late
-        else "no batch within all limits"
-    )
+def _asked(query: Query, clusters: Sequence[Cluster], found: Sequence[Searched], wish: Wish) -> dict[str, Any]:
+    """What was asked: one device and number as themselves, several as lists."""
+    counts = list(dict.fromkeys(count for cluster in clusters for count in cluster.gpus))
+    names = [cluster.hw for cluster in clusters]
+    asked = {
+        **inputs.inputs(query, None), "phase": inputs.command(query), "cp": wish.cp, "hw": names[0] if len(names) == 1 else names, "gpus": counts[0] if len(counts) == 1 else counts,
+        "metric": wish.metric, "limits": wish.limits, "batches": list(wish.batches or max((each.tried.tolist() for each in found), key=len)),
+        "between_batches": wish.batches is None,
+    }  # fmt: skip
+    asked.pop("batch", None)
+    return asked
 
 
-def _row(
-    i: int, sizes: Array, best: int, wish: Wish, runs: bool, tied: bool, reason: str, found: dict[str, Any]
-) -> Row:
-    row: Row = {name: int(value) for name, value in zip(SIZES, sizes, strict=True)}
-    row["feasible"] = runs
+def _larger(found: Sequence[Searched], best: Row) -> str:
+    """A note where more than the largest batch that was tried would fit; else ""."""
+    largest = {each.device: each.tried[-1] if np.isinf(each.largest) else each.largest for each in found}
+    return objective.larger(best, float(largest.get(best["hardware"], np.inf)))
+
+
+def _verdict(found: Sequence[Searched], points: Points, table: list[Row], runs: int, tied: int, wish: Wish) -> str:
+    sentence = f"{runs:,} of {len(points.worth):,} plans can run{objective.within(wish.limits)}"
     if not runs:
-        return row | {"reason": reason}
-    row["batch"] = int(_tried(wish)[best])
-    row["best_or_tied"] = tied
-    shown = (name for name in metrics.of_plans() if name in found)
-    columns = dict.fromkeys((wish.metric, *wish.limits, *shown))
-    return row | {name: number(found[name][i, best]) for name in columns}
+        return sentence + (_fastest(found, points) or _fewest(found[0]))
+    others = f"; {tied:,} {'is' if tied == 1 else 'are'} tied with the best" if tied > 0 else ""
+    return f"{sentence}; best: {_named(table[0], table[0]['batch'], table)}{others}"
+
+
+def _fastest(found: Sequence[Searched], points: Points) -> str:
+    """What the fastest of the plans that fit reaches, where limits leave none; "" where none fits."""
+    if not points.fits.any():
+        return ""
+    name = "tpot_s" if found[0].ask.query.decode else "ttft_s"
+    i = int(np.argmin(np.where(points.fits, points.values[name], np.inf)))
+    plans = rows.plans_of(found)
+    reached = show(float(points.values[name][i]), "seconds")
+    return f": the fastest that fits reaches {name.removesuffix('_s')} {reached} ({_named(plans[i], points.batch[i], plans)})"
+
+
+def _fewest(each: Searched) -> str:
+    """With how many GPUs the smallest batch that was tried would fit."""
+    least = float(each.tried.min())
+    query = replace(each.ask.query, overrides=each.ask.query.overrides.merged({"batch": least}))
+    return f"; at batch {least:,.0f} {fitting.smallest(query, each.w)}"
+
+
+def _named(plan: Row, batch: float, among: Sequence[Row]) -> str:
+    """ "4 x h20, tp=2, pp=2, batch 128"; without the devices where they are the same in all plans."""
+    several = len({(row["hardware"], row.get("gpus")) for row in among}) > 1
+    devices = [f"{plan['gpus']:,} x {plan['hardware']}"] if several else []
+    sizes = [words] if (words := rows.words(plan)) else []
+    return ", ".join([*devices, *sizes, f"batch {batch:,.0f}"])

@@ -110,3 +110,36 @@ def test_order_is_that_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["order"] for row in run_order] == list(range(1, len(by_time) + 1))
     assert run(["explain", "--model", "llama-3.1-8b", "--hw", "h200", "--order", "size"]) == 2
     assert "--order must be one of time, execution" in capsys.readouterr().err
+
+
+PLANS = ["plans", "--model", "llama-3.1-8b", "--batch", "8"]
+
+
+def test_several_devices_and_numbers_are_one_command(tmp_path: Path) -> None:
+    path = tmp_path / "plans.csv"
+    assert run([*PLANS, "--hw", "h100,h200", "--gpus", "1,2", "-o", str(path)]) == 0
+    with path.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["hardware"], row["gpus"]) for row in rows if row["table"] == "plans"} == {
+        (hw, gpus) for hw in ("h100", "h200") for gpus in "12"
+    }
+    assert [row["hardware"] for row in rows if row["table"] == "best per device"] in (
+        ["h100", "h200"],
+        ["h200", "h100"],
+    )
+    assert all(row["model"] == "llama-3.1-8b" and row["phase"] == "decode" and row["simcost"] for row in rows)
+
+
+@pytest.mark.parametrize(("words", "said"), [
+    (["--hw", "h100", "--gpus", "two"], "--gpus two: must be a whole number, or several such as 1,2,4,8"),
+    (["--hw", "h100", "--gpus", "1,,2"], "--gpus 1,,2: an empty value between commas"),
+    (["--hw", "h100,", "--gpus", "1"], "--hw h100,: an empty value between commas"),
+    (["--hw", "h100,h100", "--gpus", "1"], "--hw names h100 twice"), (["--hw", "h100,h999", "--gpus", "1"], "unknown hardware 'h999'"),
+    (["--hw", "h100"], "say how many devices there are"), (["--hw", "h100", "--gpus", "2", "--nodes", "1"], "say --gpus or --nodes"),
+])  # fmt: skip
+def test_a_slip_in_a_list_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([*PLANS, *words]) == 2
+    found = capsys.readouterr()
+    assert found.out == ""
+    assert said in found.err
+    assert found.err.count("\n") == 1

@@ -27,7 +27,7 @@ from simcost.plan import Plan, require, stage_layers
 from simcost.program import Call, Overlap, calls, leaves, price
 from simcost.query import make, workload
 from simcost.scenarios import explain, explain_links, phases
-from simcost.search import plans
+from simcost.search import splits
 from simcost.sharding.context import at
 
 H200 = hardware.load("h200")
@@ -184,7 +184,7 @@ def test_a_plan_that_contradicts_itself_says_where(plan: Plan, word: str) -> Non
     ("gpus", "experts", "cp"), [(1, True, True), (8, True, False), (12, False, True), (16, True, True)]
 )
 def test_every_split_uses_all_devices_once(gpus: int, experts: bool, cp: bool) -> None:
-    found = list(plans.splits(gpus, experts, cp))
+    found = list(splits.splits(gpus, experts, cp))
     assert len(found) == len(set(found))
     for tp, c, replicas, pp, dp, ep, etp in found:
         assert tp * c * replicas * pp * dp == gpus
@@ -221,7 +221,7 @@ def test_plans_are_the_single_queries_and_their_misfits_have_a_reason(name: str,
     time = "tpot_s" if decode else "ttft_s"
     length = {"context": 2048} if decode else {"isl": 2048}
     for row in rows[: len(rates)]:
-        sets = {f"plan.{size}": row[size] for size in plans.SIZES if size in row}
+        sets = {f"plan.{size}": row[size] for size in (*splits.SIZES, "overlap", "sequence_parallel") if size in row}
         one: Any = ask(name, hw, batch=row["batch"], set=sets, **length)
         assert one.metrics[time] == pytest.approx(row[time], rel=1e-9)
         assert one.metrics["memory_used_bytes_per_gpu"] == pytest.approx(row["memory_used_bytes_per_gpu"], rel=1e-9)

@@ -10,9 +10,11 @@ import pytest
 
 import simcost
 from simcost import metrics
+from simcost.cost.cost import probability_less
 from simcost.errors import SpecError
 from simcost.estimate import step as steps
 from simcost.model import load as models
+from simcost.query import make, workload
 from simcost.report.cells import cell
 from simcost.scenarios import variants
 
@@ -97,3 +99,24 @@ def test_a_design_that_cannot_run_keeps_its_reason(folders: list[str]) -> None:
     assert (second["feasible"], second["design"]) == (False, folders[1])
     assert "cannot be cut into 8" in second["reason"]
     json.dumps(found.to_dict())
+
+
+def test_every_time_says_how_far_it_is_behind_the_best_and_how_surely() -> None:
+    names = ["llama-3.1-8b", "qwen3-8b", "llama-3.1-70b"]
+    found = simcost.compare(names, "h200", batch=16)
+    asked = [workload(make(name, "h200", True, {"batch": 16, "context": 4096}, {}, {}, None)) for name in names]
+    costs = [steps.run(w).cost for w in asked]
+    best = min(costs, key=lambda cost: cost.seconds)
+    for row, cost in zip(found.tables["designs"], costs, strict=True):
+        assert row["tpot_versus_best"] == pytest.approx(row["tpot_s"] / best.seconds - 1.0, abs=1e-12)
+        if cost is best:
+            assert row["tpot_probability_slower"] is None
+            assert row["ttft_best_or_tied"]
+            continue
+        slower = row["tpot_probability_slower"]
+        assert slower == pytest.approx(probability_less(best, cost), abs=1e-9)
+        assert row["tpot_best_or_tied"] is (slower < 0.95)
+    shown = str(found)
+    assert "tpot versus best" in shown
+    assert "> 99.9 %" in shown
+    assert found.to_dict()["units"]["tpot_probability_slower"] == "fraction"

@@ -91,3 +91,16 @@ def test_json_says_the_unit_of_each_name() -> None:
 )  # fmt: skip
 def test_patterns(name: str, unit: str) -> None:
     assert metrics.unit(name) == unit
+
+
+def test_the_ends_of_an_interval_have_the_unit_of_their_number() -> None:
+    for name, want in (
+        ("usd_per_million_output_tokens", "usd"),
+        ("output_tokens_per_s_per_gpu", "rate"),
+        ("mfu", "fraction"),
+    ):
+        for end in ("low", "high"):
+            found = metrics.find(f"{name}_{end}")
+            assert found is not None
+            assert (found.unit, found.error) == (want, metrics.error(name))
+    assert metrics.find("max_batch_low") is None  # exact

@@ -99,6 +99,9 @@ def test_plans_mark_what_is_tied_with_the_best() -> None:
 
 
 def _cost(row: dict) -> Cost:
-    sets = {f"plan.{name}": row[name] for name in ("tp", "dp_attention", "pp", "dp", "ep", "etp")}
+    sets = {
+        f"plan.{name}": row[name]
+        for name in ("tp", "dp_attention", "pp", "dp", "ep", "etp", "overlap", "sequence_parallel")
+    }
     phase = {"batch": row["batch"], "context": 4096}
     return run(workload(make("qwen3-30b-a3b", "mi300x", True, phase, sets, {}, None))).cost

@@ -58,6 +58,8 @@ def test_any_text_is_a_positive_number_or_a_unit_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(("value", "dimension", "want"), [
+    (0.0123, "change", "+1.2 %"), (-0.05, "change", "-5.0 %"), (0.25, "change", "+25 %"), (11.0, "change", "+1,100 %"), (0.0, "change", "0 %"),
+    (0.5, "probability", "50 %"), (0.954, "probability", "95 %"), (0.9952, "probability", "99.5 %"), (0.99999, "probability", "> 99.9 %"), (1.0, "probability", "> 99.9 %"),
     (0.0, "bytes", "0 B"), (80e9, "bytes", "80 GB"), (1234.0, "count", "1,234"), (0.5, "fraction", "50.0 %"),
     (2e-6, "seconds", "2 us"), (0.0123, "seconds", "12.3 ms"), (671.03e9, "parameters", "671.03 B"),
     (math.inf, "count", "never"), (math.nan, "seconds", "n/a"),

@@ -127,3 +127,19 @@ def test_plans_whose_ranks_run_the_same_are_priced_once(tmp_path: Path) -> None:
     apart = {**columns, "tp": np.array([[1.0], [2.0], [4.0]])}
     assert memo._which(listed(w, apart, np.array(BATCHES)[None, :])) is None
     assert memo._which(w) is None
+
+
+def test_batches_of_their_own_tell_plans_apart(tmp_path: Path) -> None:
+    w = workload(tmp_path)
+    columns = {"tp": np.ones((3, 1)), "pp": np.array([[4.0], [1.0], [2.0]]), "dp": np.array([[1.0], [4.0], [2.0]])}
+    batch = np.array([[8.0, 64.0], [8.0, 64.0], [8.0, 32.0]])
+    own = listed(w, columns, batch)
+    which = memo._which(own)
+    assert which is not None
+    assert which[1].tolist() == [1, 1, 0]
+    many = np.broadcast_to(memo.folded(own, Roofline(w.device)).priced.cost.seconds, batch.shape)
+    for i, row in enumerate(batch.tolist()):
+        for j, one in enumerate(row):
+            sizes = {name: float(column[i, 0]) for name, column in columns.items()}
+            alone = memo.folded(listed(w, sizes, one), Roofline(w.device))
+            assert many[i, j] == pytest.approx(float(alone.priced.cost.seconds), rel=1e-12)

@@ -69,8 +69,9 @@ def test_batches_are_powers_of_two_as_far_as_one_large_memory_would_go(
 ) -> None:
     hw = profile(tmp_path / "toy", {"memory.capacity": f'{{ value = "{capacity} GB", source = "book" }}'})
     asked = query.make(str(model(tmp_path / "m")), str(hw), True, {"batch": 1, "context": context}, {}, {}, None)
-    found = objective.batches(query.workload(asked), gpus)
-    assert found == tuple(2.0**n for n in range(int(math.log2(largest)) + 1))
+    most = objective.most(query.workload(asked), gpus)
+    assert largest <= most < 2 * largest
+    assert objective.batches(most) == tuple(2.0**n for n in range(int(math.log2(largest)) + 1))
 
 
 @pytest.mark.parametrize(("limits", "said"), [
@@ -82,8 +83,8 @@ def test_limits_are_said_in_words(limits: dict[str, float], said: str) -> None:
 
 @pytest.mark.parametrize(("row", "said"), [
     ({"batch": 64, "max_batch": 1000}, "best batch is the largest that was tried, 64: memory allows 1,000 (--batch asks for others)"),
-    ({"batch": 32, "max_batch": 1000}, ""), ({"batch": 64, "max_batch": 64}, ""), ({"batch": 64}, ""), ({}, ""),
+    ({"batch": 60, "max_batch": 1000}, ""), ({"batch": 64, "max_batch": 64}, ""), ({"batch": 64}, ""), ({}, ""),
     ({"batch": 64, "max_batch": None}, ""),
 ])  # fmt: skip
 def test_a_best_batch_at_the_end_of_those_tried_is_a_note_where_more_would_fit(row: dict[str, int], said: str) -> None:
-    assert objective.larger(row, (1.0, 64.0)) == said
+    assert objective.larger(row, 64.0) == said

@@ -1,0 +1,48 @@
+"""Rows of plans for people: an interval in one cell beside its number, and nothing that is the same in every row or that the header says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simcost.report.cells import with_intervals
+from simcost.result import Row
+
+TABLES = ("plans", "best per device", "best per number of GPUs")
+_SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+_FOLLOWS = ("feasible", "etp")  # from the reasons below a table, and from the other sizes
+_BESIDE = (
+    "versus_best",
+    "probability_behind",
+    "best_or_tied",
+)  # beside the ranked metric, before anything that may not fit
+_SAID = ("model", "engine", "phase", "context", "isl", "simcost")  # by the line above the tables
+_CHOSEN = ("overlap", "sequence_parallel")
+
+
+def shown(rows: Sequence[Row]) -> list[Row]:
+    """Rows without what goes without saying, intervals as text."""
+    alike = (name for name in ("hardware", "gpus") if len({row.get(name) for row in rows}) == 1)
+    hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
+    return [with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in rows]
+
+
+def _ordered(row: Row) -> list[str]:
+    """Columns in the order of their worth to a reader: after the ranked metric its place, then its interval, then what else was chosen."""
+    if "batch" not in row:
+        return list(row)
+    names = [name for name in row if name not in (*_BESIDE, *_CHOSEN)]
+    ranked = names.index("batch") + 2
+    ends = [name for name in names[ranked : ranked + 2] if name.endswith(("_low", "_high", "_low_s", "_high_s"))]
+    rest = names[ranked + len(ends) :]
+    return [*names[:ranked], *(name for name in (*_BESIDE, *ends, *_CHOSEN) if name in row), *rest]
+
+
+def same(rows: Sequence[Row]) -> Row:
+    """Sizes that are 1 in every plan, as without --cp or without experts, and what all that run have chosen: a column each would say
+    nothing."""
+    found: Row = {name: 1 for name in _SIZES if {row[name] for row in rows if name in row} == {1}}
+    for name in _CHOSEN:
+        values = {row[name] for row in rows if name in row}
+        if len(values) == 1:
+            found[name] = values.pop()
+    return found

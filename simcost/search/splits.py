@@ -1,0 +1,60 @@
+"""Every way to split a number of devices over the groups of a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from simcost import settings
+from simcost.errors import SpecError
+from simcost.num import Array
+from simcost.query import Query
+
+SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
+MOST = 20_000  # plans
+
+
+def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
+    """(tp, cp, dp_attention, pp, dp, ep, etp) that use all of `devices`; without experts ep and dp_attention are 1."""
+    for tp in _divisors(devices):
+        for c in _divisors(devices // tp) if cp else [1]:
+            for replicas in _divisors(devices // (tp * c)) if experts else [1]:
+                stage = tp * c * replicas
+                for pp in _divisors(devices // stage):
+                    for ep in _divisors(stage) if experts else [1]:
+                        yield tp, c, replicas, pp, devices // (stage * pp), ep, stage // ep
+
+
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def table(query: Query, gpus: Sequence[int], experts: bool, cp: bool) -> Array:
+    """The splits of every number of devices that have the sizes which --set states. [plans, sizes] Raises SpecError for none, and for
+    too many."""
+    found = np.array([split for devices in gpus for split in splits(devices, experts, cp)], np.float64)
+    said = ",".join(map(str, gpus))
+    if len(found) > MOST:
+        raise SpecError(
+            f"--gpus {said}: {len(found):,} ways to split them; at most {MOST:,} (leave out --cp, or ask for fewer)"
+        )
+    keep = np.ones(len(found), bool)
+    for j, name in enumerate(SIZES):
+        stated = query.overrides.plan.get(name)
+        if stated is not None:
+            keep &= found[:, j] == settings.count(f"plan.{name}", stated)
+    if not keep.any():
+        raise SpecError(f"--gpus {said}: no plan with what --set asks for uses all of them")
+    return found[keep]
+
+
+def devices(found: Array) -> Array:
+    """GPUs of every split. [plans]"""
+    return np.asarray(found[:, :5].prod(axis=1), np.float64)
+
+
+def replicas(found: Array) -> Array:
+    """Replicas of the attention over all copies, which have to be served alike: batches are whole multiples of them. [plans]"""
+    at = {name: found[:, j] for j, name in enumerate(SIZES)}
+    return np.asarray(at["dp_attention"] * at["dp"], np.float64)
