@@ -82,8 +82,6 @@ _TITLES = {  # of an exchange the busiest rank's share counts, which is what it 
 
 def title(name: str) -> str:
     """A column or metric name as words: units that the cell shows are dropped."""
-    if name.endswith("_interval"):
-        return "90 % interval"
     if name in _TITLES:
         return _TITLES[name]
     words = name

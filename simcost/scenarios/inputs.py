@@ -95,12 +95,16 @@ def dimensions(model: ModelSpec, design: str = "") -> tuple[Row, ...]:
 
 
 _SPELLED = {"usd_per_hour": "price", "batches": "batch"}  # in answers -> in questions
-_DERIVED = ("plan", "engine_settings", "gpus", "limits", "set")  # what the rest says already, or is read apart
+_DERIVED = ("plan", "engine_settings", "limits", "set")  # what the rest says already, or is read apart
 
 
 def arguments(stated: Mapping[str, Any], takes: Sequence[str]) -> dict[str, Any]:
     """The reverse of `inputs`: by which arguments a function of the API, which `takes` these, asks the same question again."""
     found = {_SPELLED.get(name, name): value for name, value in stated.items() if name not in _DERIVED}
+    if stated.get("between_batches"):  # the batches of plans are those from which the search began
+        found.pop("batch")
+    if "plan.gpus" in stated.get("set", {}):
+        found.pop("gpus", None)
     found |= {name.removesuffix("_s"): most for name, most in stated.get("limits", {}).items()}
     if "name" in takes:  # show model, show hardware
         found["name"] = found.get("model", found.get("hw"))

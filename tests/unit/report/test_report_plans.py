@@ -20,11 +20,11 @@ def test_the_place_stands_beside_what_ranks_and_an_interval_is_one_cell() -> Non
     first, second = plans.shown([ROW, {**ROW, "overlap": "two_batch", "gpus": 4}])
     assert list(first) == [
         "gpus", "tp", "ep", "batch", "usd_per_million_output_tokens", "versus_best", "probability_behind", "best_or_tied",
-        "usd_per_million_output_tokens_interval", "overlap", "tpot_s", "tpot_s_interval",
+        "usd_per_million_output_tokens_low", "overlap", "tpot_s", "tpot_low_s",
     ]  # fmt: skip
-    assert first["usd_per_million_output_tokens_interval"] == "$0.40 – $0.62"
-    assert second["tpot_s_interval"] == "16 ms – 25 ms"
-    assert title("tpot_s_interval") == "90 % interval"
+    assert first["usd_per_million_output_tokens_low"] == "$0.40–$0.62"
+    assert second["tpot_low_s"] == "16–25 ms"
+    assert title("tpot_low_s") == "tpot low–high (90 %)"
 
 
 def test_what_all_rows_share_is_said_once() -> None:
@@ -35,4 +35,4 @@ def test_what_all_rows_share_is_said_once() -> None:
 
 def test_an_end_without_a_number_is_no_interval() -> None:
     (row,) = plans.shown([{**ROW, "tpot_high_s": None}])
-    assert row["tpot_s_interval"] is None
+    assert row["tpot_low_s"] == "-"
