@@ -7,9 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import simcost
 from simcost.hardware import load as hardware
 from simcost.model import load as models
+from simcost.provenance import VERSION
 from simcost.result import Result, Row
 
 COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
@@ -25,7 +25,7 @@ def of(result: Result) -> Row:
     phase = result.command if result.command in ("decode", "prefill") else given.get("phase", "")
     found: Row = {
         "model": given.get("model", ""), "hw": given.get("hw", ""), "engine": given.get("engine", ""), "plan": _plan(given), "phase": phase,
-        "simcost": simcost.__version__, "content": _content(given),
+        "simcost": VERSION, "content": _content(given),
     }  # fmt: skip
     return {key: value for key, value in found.items() if isinstance(value, str) and value}
 
@@ -46,5 +46,5 @@ def _content(given: Mapping[str, Any]) -> str:
     configs = [models.load_config(name)[2] if isinstance(name, str) else name for name in named if name]
     devices = [given.get("hw"), *varied.get("hw", ())]
     profiles = [hardware.read(name)[1] for name in devices if isinstance(name, str)]
-    text = json.dumps([simcost.__version__, given, configs, profiles], sort_keys=True, default=str)
+    text = json.dumps([VERSION, given, configs, profiles], sort_keys=True, default=str)
     return hashlib.blake2b(text.encode(), digest_size=6).hexdigest()

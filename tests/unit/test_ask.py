@@ -84,7 +84,9 @@ def test_a_config_as_a_mapping_answers_as_its_file_does() -> None:
     assert "config on 1 x h200" in str(told)
     assert simcost.prefill(CONFIG, "h200").metrics == simcost.prefill("llama-3.1-8b", "h200").metrics
     assert simcost.explain(CONFIG, "h200").rows == simcost.explain("llama-3.1-8b", "h200").rows
-    rows = [[{**row, "model": ""} for row in simcost.plans(model, "h200", 2).rows] for model in (CONFIG, "llama-3.1-8b")]
+    rows = [
+        [{**row, "model": ""} for row in simcost.plans(model, "h200", 2).rows] for model in (CONFIG, "llama-3.1-8b")
+    ]
     assert rows[0] == rows[1]
     assert simcost.show_memory(CONFIG, "h200").metrics == simcost.show_memory("llama-3.1-8b", "h200").metrics
     assert simcost.show_model(CONFIG).metrics == simcost.show_model("llama-3.1-8b").metrics

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from simcost import api
+from simcost.api.arguments import decode_query
 from simcost.errors import SimcostError
 from simcost.estimate import smallest_plan
 from simcost.query import workload
@@ -25,7 +26,7 @@ ASKS: list[Ask] = [
 def found(ask: Ask) -> tuple[int, dict[str, int]] | None:
     """(GPUs, sizes) that the verdict names."""
     model, hw, batch, context, sets = ask
-    query = api._decode(model, hw, batch, context, sets, None, None)
+    query = decode_query(model, hw, batch, context, sets, None, None)
     said = fitting.smallest(query, workload(query))
     match = re.fullmatch(r"the smallest plan that fits has ([\d,]+) GPUs?: (.*)", said)
     if match is None:

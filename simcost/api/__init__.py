@@ -1,0 +1,82 @@
+"""The Python API: the command line's questions as typed functions that return a Result.
+
+    import simcost
+    r = simcost.decode("deepseek-v3", "h200", batch=64, context=4096, set={"plan.tp": 8})
+    print(r.metrics["tpot_s"], r.to_frame())
+
+`set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
+and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). A model is a name or a
+config as a mapping; numbers may be NumPy's. `ask(result.command, result.inputs)` asks a question again. All functions raise
+`simcost.errors.SimcostError` with one clear line for anything a user can get wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from simcost.api.catalogue import (
+    keys,
+    list_engines,
+    list_hardware,
+    list_models,
+    list_scaling_laws,
+    loss,
+    show_hardware,
+    show_memory,
+    show_model,
+    show_scaling_law,
+)
+from simcost.api.searches import plans, sensitivity, solve
+from simcost.api.steps import compare, crossover, decode, explain, prefill
+from simcost.errors import SpecError, nearest
+from simcost.result import Result, printers
+
+__all__ = [
+    "ask",
+    "compare",
+    "crossover",
+    "decode",
+    "explain",
+    "keys",
+    "list_engines",
+    "list_hardware",
+    "list_models",
+    "list_scaling_laws",
+    "loss",
+    "plans",
+    "prefill",
+    "sensitivity",
+    "show_hardware",
+    "show_memory",
+    "show_model",
+    "show_scaling_law",
+    "solve",
+]
+
+
+def _printed(result: Result) -> str:
+    from simcost.report.text import as_console  # a query that prints nothing loads no rich
+
+    return as_console(result)
+
+
+printers[:] = [_printed]
+
+
+_QUESTIONS: dict[str, Callable[..., Result]] = {
+    "decode": decode, "prefill": prefill, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory,
+}  # fmt: skip
+
+
+def ask(command: str, inputs: Mapping[str, Any]) -> Result:
+    """The question of an answer again: `command` and `inputs` of a Result, or of its JSON."""
+    from simcost.scenarios.inputs import arguments
+
+    if command not in _QUESTIONS:
+        known = ", ".join(_QUESTIONS)
+        raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _QUESTIONS)}")
+    question = _QUESTIONS[command]
+    return question(**arguments(inputs, list(signature(question).parameters)))

@@ -1,0 +1,97 @@
+"""Which plan, which number, which value: questions that try many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simcost import grammar, settings
+from simcost.api.arguments import (
+    Count,
+    Model,
+    Sets,
+    check_lengths,
+    cluster,
+    counts_of,
+    decode_query,
+    prefill_query,
+    sets_of,
+    several,
+    step_query,
+    unboxes,
+)
+from simcost.errors import SpecError
+from simcost.result import Result
+
+
+@unboxes
+def plans(
+    model: Model, hw: str | Sequence[str], gpus: Count | Sequence[Count] | None = None, nodes: Count | None = None, phase: str = "decode",
+    batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
+    tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
+    engine: str | None = None,
+) -> Result:  # fmt: skip
+    """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
+    a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
+    "50ms"); `cp`: split sequences too."""
+    check_lengths(phase, context, isl)
+    from simcost.search import objective
+    from simcost.search import plans as scenario
+
+    sets = sets_of(set, engine)
+    devices = several("--hw", hw)
+    clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes)) for name in devices]
+    sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
+    decode_ = phase == "decode"
+    stated = {name: value for name, value in (("tpot", tpot), ("ttft", ttft)) if value is not None}
+    found = {name: objective.limit(f"--{name}", value) for name, value in stated.items()}
+    wrong = "ttft" if decode_ else "tpot"
+    if wrong in found:
+        raise SpecError(f"a limit on {wrong} means nothing to {phase}")
+    if "batch" in sets and batch is not None:
+        raise SpecError(f"'batch' is given twice: batch={batch!r}, and in set")
+    tried = [sets.pop("batch")] if "batch" in sets else batch
+    batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
+    if batches == ():
+        raise SpecError("--batch names no batch")
+    ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
+    wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
+    query = (
+        decode_query(model, devices[0], None, context, sets, None, price)
+        if decode_
+        else prefill_query(model, devices[0], None, isl, None, sets, None, price)
+    )
+    return scenario.result(query, clusters, wish)
+
+
+@unboxes
+def sensitivity(
+    model: Model, hw: str, phase: str = "decode", metric: str | None = None, step: float = 0.05, only: str | None = None, batch: Count | None = None,
+    context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None, price: float | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None,
+    prefill_past: Count | None = None,
+) -> Result:  # fmt: skip
+    """The elasticity of `metric` (default: the time of the step) to every number of the device, the plan, the step and the model, strongest
+    first. `step`: how far to either side, as a share of the number; `only`: "hw", "plan", "phase" or "model"."""
+    from simcost.scenarios.goals import sensitivity as scenario
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
+    return scenario.result(query, metric, step, only)
+
+
+@unboxes
+def solve(
+    model: Model | None, hw: str | None, path: str, goal: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None, nodes: Count | None = None,
+    engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
+) -> Result:  # fmt: skip
+    """The value of the number `path` ("hw.memory.bandwidth", "batch") at which `goal` ("tpot=20ms", "mfu>=0.4") is met, with the step there; or
+    what keeps it from there."""
+    from simcost.scenarios.goals import solve as scenario
+
+    sets = sets_of(set, engine)
+    if any(grammar.full(each) == grammar.full(path) for each in sets):
+        raise SpecError(f"'{path}' is both set and solved for")
+    sets = cluster(hw, sets, gpus, nodes)
+    query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
+    return scenario.result(query, path, goal)

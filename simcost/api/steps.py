@@ -1,0 +1,116 @@
+"""One step of a design, several designs side by side, and where its costs cross over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from simcost import grammar, settings
+from simcost.api.arguments import (
+    DEFAULTS,
+    Axes,
+    Count,
+    Model,
+    Sets,
+    cluster,
+    decode_query,
+    either,
+    prefill_query,
+    sets_of,
+    step_query,
+    unboxes,
+)
+from simcost.model import load as zoo
+from simcost.query import make
+from simcost.result import Result
+from simcost.scenarios import phases
+
+
+@unboxes
+def decode(
+    model: Model | None = None,
+    hw: str | None = None,
+    batch: Count | None = None,
+    context: Count | None = None,
+    set: Sets | None = None,
+    vary: Axes | None = None,
+    price: float | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
+    engine: str | None = None,
+    prefill_tokens: Count | None = None,
+    prefill_past: Count | None = None,
+) -> Result:
+    """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: of a prompt that comes in
+    beside them on every attention replica, as engines mix them, after `prefill_past` cached ones."""
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
+    return phases.result(decode_query(model, hw, batch, context, sets, vary, price, prefill_tokens, prefill_past))
+
+
+@unboxes
+def prefill(
+    model: Model | None = None, hw: str | None = None, isl: Count | None = None, batch: Count | None = None, past: Count | None = None, set: Sets | None = None, vary: Axes | None = None,
+    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
+) -> Result:  # fmt: skip
+    """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
+    return phases.result(
+        prefill_query(model, hw, batch, isl, past, cluster(hw, sets_of(set, engine), gpus, nodes, vary), vary, price)
+    )
+
+
+@unboxes
+def compare(
+    models: Sequence[Model],
+    hw: str,
+    batch: Count | None = None,
+    context: Count | None = None,
+    isl: Count | None = None,
+    set: Sets | None = None,
+    price: float | None = None,
+    gpus: Count | None = None,
+    nodes: Count | None = None,
+    prefill_batch: Count | None = None,
+    engine: str | None = None,
+    variants: Sequence[str | Mapping[str, Any]] = (),
+) -> Result:
+    """Designs side by side, then the terms that differ, largest first. `variants`: of the first model, each a text such as
+    "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
+    prompts at a time; default: one a replica of the attention and copy of the model."""
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
+    prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}
+    both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
+    only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
+    first = models[0] if models else ""
+    question = decode_query(first, hw, batch, context, sets, None, price)
+    from simcost.scenarios import compare as scenario
+
+    return scenario.result(
+        [zoo.spelled(name) for name in models],
+        list(variants),
+        question,
+        make(first, hw, False, prompt, only, {}, price),
+    )
+
+
+@unboxes
+def explain(
+    model: Model, hw: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None,
+    nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time",
+) -> Result:  # fmt: skip
+    """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
+    `past` (0). `order` of the rows: "time", the longest first, or "execution"."""
+    from simcost.scenarios import explain as scenario
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
+    return scenario.result(query, order)
+
+
+@unboxes
+def crossover(model: Model, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:
+    """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
+    from simcost.scenarios import crossover as scenario
+
+    return scenario.result(make(model, hw, True, {"batch": 1, "context": 1}, sets_of(set, engine), {}, None))
