@@ -278,7 +278,7 @@ def plans(
     from simcost.search import plans as scenario
 
     sets = _sets(set, engine)
-    devices = _several("--hw", hw)
+    devices = _several("--hw", [hardware.spelled(name) for name in ([hw] if isinstance(hw, str) else hw)])
     clusters = [scenario.Cluster(name, _counts(name, sets, gpus, nodes)) for name in devices]
     sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
     decode_ = phase == "decode"
