@@ -20,6 +20,7 @@ from simcost.api.arguments import (
     unboxes,
 )
 from simcost.errors import SpecError
+from simcost.hardware import load as hardware
 from simcost.result import Result
 
 
@@ -38,7 +39,7 @@ def plans(
     from simcost.search import plans as scenario
 
     sets = sets_of(set, engine)
-    devices = several("--hw", hw)
+    devices = several("--hw", [hardware.spelled(name) for name in ([hw] if isinstance(hw, str) else hw)])
     clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes)) for name in devices]
     sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
     decode_ = phase == "decode"

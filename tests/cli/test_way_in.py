@@ -297,3 +297,11 @@ def test_names_go_in_any_case_and_by_usual_aliases(capsys: pytest.CaptureFixture
 
 def test_a_bare_limit_asks_for_its_unit(capsys: pytest.CaptureFixture[str]) -> None:
     assert refused([*COMMANDS["plans"], "--tpot", "50"], capsys) == "--tpot 50 has no unit: write 50ms or 50s"
+
+
+def test_plans_name_devices_by_their_profiles(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plans", "--model", "llama-3.1-8b", "--gpus", "2", "--batch", "1,8", "--hw"]
+    usual = answer([*words, "H100 SXM5,H200"], capsys)
+    assert usual["rows"] == answer([*words, "h100,h200"], capsys)["rows"]
+    assert {row["hardware"] for row in usual["rows"]} == {"h100", "h200"}
+    assert refused([*words, "H100-SXM,h100"], capsys) == "--hw names h100 twice"

@@ -1,13 +1,8 @@
-"""A question in names and overrides, resolved to workloads; and a sweep over the product of its axes.
-
-Numeric axes become broadcasting arrays, one dimension each; axes that change the structure (formats, layer counts) are
-looped over. A point that cannot be run is a row with its reason.
-"""
+"""A question in names and overrides, checked once, and resolved to a workload."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
@@ -15,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar, settings
-from simcost.errors import SimcostError, SpecError
-from simcost.estimate import feasible
+from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
@@ -25,7 +19,7 @@ from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
 from simcost.model.given import Name, given
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import Array, Bools, Num, every
+from simcost.num import Num
 from simcost.plan import Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
@@ -87,7 +81,7 @@ def make(
         root, key = grammar.split(path)
         if (root == "phase" and key != "routing") or (root == "plan" and key in settings.COUNTS):
             for value in values:
-                settings.count(path, value, _least(root, key))
+                settings.count(path, value, least_of(root, key))
     if {sets.get("model.iso"), *axes.get("model.iso", ())} & set(AT_A_LENGTH):
         varied = [path for path in axes if path in _LENGTHS]
         if varied:
@@ -123,7 +117,7 @@ def _named(key: str, name: Any, axes: Mapping[str, list[Any]]) -> Any:
     return axes[key][0]
 
 
-def _least(root: str, key: str) -> int:
+def least_of(root: str, key: str) -> int:
     """The least value of an axis of counts. A prompt that is not there is no axis."""
     return 1 if key == "prefill_tokens" else settings.of(root)[key].least
 
@@ -131,7 +125,7 @@ def _least(root: str, key: str) -> int:
 def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model of a question with its overrides, "x1.5" resolved, and `extra` ones over them. Raises as `models.load` does."""
     changes = {**query.overrides.model, **(extra or {})}
-    question = _question(query) if _swapped(changes) else Question()
+    question = _question(query) if swapped(changes) else Question()
     plain = all(value is None or isinstance(value, (bool, int, float, str)) for value in (*changes.values(), *question))
     if plain:
         stated = tuple((key, type(value), value) for key, value in changes.items())
@@ -171,7 +165,7 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
 
 def _parted(config: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """(swaps, config keys with "x1.5" resolved) of what is set of a model."""
-    wishes = {key: value for key, value in changes.items() if _swapped([key])}
+    wishes = {key: value for key, value in changes.items() if swapped([key])}
     return wishes, {key: _multiple(config, key, value, where) for key, value in changes.items() if key not in wishes}
 
 
@@ -188,7 +182,7 @@ def config_of(query: Query) -> tuple[str, dict[str, Any]]:
 
 def settled(query: Query) -> Query:
     """The same question with its swaps worked out, once: of the config that they make, whose numbers may then be changed."""
-    if not _swapped(query.overrides.model):
+    if not swapped(query.overrides.model):
         return query
     _, config = config_of(query)
     name = models.load_config(query.model)[0]
@@ -258,112 +252,9 @@ def settings_of(overrides: grammar.Overrides) -> dict[str, Any]:
     return {key: value for key, value in overrides.engine.items() if key != "engine"}
 
 
-@frozen
-class Point:
-    """One structure of a sweep: its fixed values, the workload (arrays inside) or why there is none."""
-
-    fixed: dict[str, Any]
-    workload: Workload | None
-    reason: str = ""
-
-
-def sweep(query: Query) -> tuple[list[str], list[Point]]:
-    """(array axes in dimension order, one Point per combination of the structural axes)."""
-    base = _first(query)
-    swapped = _swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
-    vector = [
-        path for path, values in query.axes.items()
-        if _is_vector(path, values, base) and not (swapped and path.startswith("model."))
-    ]  # fmt: skip
-    fixed = [path for path in query.axes if path not in vector]
-    try:
-        return vector, _points(query, fixed, vector, base)
-    except SpecError:
-        # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
-        vector = [path for path in vector if not path.startswith("model.")]
-        fixed = [path for path in query.axes if path not in vector]
-        return vector, _points(query, fixed, vector, base, tolerate=True)
-
-
-def _first(query: Query) -> ModelSpec:
-    return model_of(query)
-
-
-def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
-    root, key = grammar.split(path)
-    if path in grammar.NAMES:
-        return False
-    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
-    if root == "hw":
-        return key != "measurements"
-    if root == "model":
-        return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
-    return numbers and ((root == "phase" and key != "routing") or key in settings.COUNTS)
-
-
-def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, tolerate: bool = False) -> list[Point]:
-    points = []
-    for combination in itertools.product(*(query.axes[path] for path in fixed)):
-        values = dict(zip(fixed, combination, strict=True))
-        try:
-            points.append(Point(values, _arrays(query, values, vector, base)))
-        except SimcostError as error:
-            if not tolerate and any(path.startswith("model.") for path in vector):
-                raise
-            points.append(Point(values, None, str(error)))
-    return points
-
-
-def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) -> Workload:
-    """The workload of a block of a structure's points: `cut` of the values of every array axis of `vector`."""
-    assert point.workload is not None
-    axes = {**query.axes, **{path: query.axes[path][each] for path, each in zip(vector, cut, strict=True)}}
-    varied = any(path.startswith("model.") for path in query.axes)
-    return _arrays(replace(query, axes=axes), point.fixed, vector, None if varied else point.workload.model)
-
-
-def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:
-    """`base`: the model of the query, where it is read already."""
-    at = query.at(values)
-    o = at.overrides
-    tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
-    for position, path in enumerate(vector):
-        root, key = grammar.split(path)
-        tables[root][key] = _axis(at, root, key, query.axes[path], position, len(vector))
-    same = at.model == query.model and o.model == query.overrides.model and not _swapped(o.model)
-    return with_arrays(at, tables, base if same else None)
-
-
-def with_arrays(query: Query, tables: Mapping[str, Mapping[str, Any]], base: ModelSpec | None = None) -> Workload:
-    """The workload of a question with numbers over its own that may be arrays in SI: by root ("model", "hw", "plan", "phase") and key. `base`:
-    the model of the question, where it is read already. Raises SpecError where a model cannot be built at any point."""
-    o = query.overrides
-    device = hardware.load(query.hw, {**o.hw, **tables.get("hw", {})})
-    model = model_of(query, tables.get("model")) if tables.get("model") or base is None else base
-    plan = grammar.plan_of({**o.plan, **tables.get("plan", {})})
-    phase = phase_of(query, plan, {**o.phase, **tables.get("phase", {})})
-    return build(model, device, plan, phase, engine_of(o), settings_of(o))
-
-
-def _swapped(keys: Iterable[str]) -> bool:
+def swapped(keys: Iterable[str]) -> bool:
     """Whether keys of a model ask for a swap, which is worked out for one design at a time."""
     return any(key in settings.of_swaps() for key in keys)
-
-
-def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
-    if root == "hw":
-        loaded = [_hw_value(query, key, value) for value in values]
-    elif root == "model":
-        loaded = [float(v) for v in values]
-    else:
-        loaded = [settings.count(key, value, _least(root, key)) for value in values]
-    shape = [1] * dimensions
-    shape[position] = len(loaded)
-    return np.asarray(loaded, np.float64).reshape(shape)
-
-
-def _hw_value(query: Query, key: str, value: Any) -> float:
-    return float(hardware.override(key, value, facts_of(query), hardware.read(query.hw)[0]))
 
 
 def facts_of(query: Query) -> dict[str, Num]:
@@ -374,29 +265,3 @@ def facts_of(query: Query) -> dict[str, Num]:
         if path != "measurements":
             facts[path] = hardware.override(path, stated, facts, where)
     return facts
-
-
-def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
-    """The first rule that one point of a sweep breaks, with its numbers, which arrays do not show; "" where none. `advise`: with
-    the nearest plans that hold."""
-    try:
-        w = _arrays(query, values, [])
-    except SimcostError as error:
-        return str(error)
-    return feasible.broken(w, advise)
-
-
-def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
-    """(whether it can run, the first broken rule or "") of every point of the array axes. [shape]"""
-    good = np.ones(shape, bool)
-    why = np.zeros(shape, np.intp)  # index into `said`
-    said = [""]
-    for check in feasible.of(w):
-        if every(check.ok):
-            continue
-        bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)
-        if bad.any():
-            said.append(check.reason)
-            why[bad] = len(said) - 1
-            good &= ~bad
-    return good, np.asarray(np.asarray(said, dtype=object)[why], dtype=object)

@@ -1,0 +1,34 @@
+"""Questions: names and overrides that are resolved to workloads, one or a product of axes."""
+
+from simcost.query.points import Point, part, reason, reasons, sweep, with_arrays
+from simcost.query.question import (
+    Query,
+    config_of,
+    engine_of,
+    facts_of,
+    make,
+    model_of,
+    phase_of,
+    settings_of,
+    settled,
+    workload,
+)
+
+__all__ = [
+    "Point",
+    "Query",
+    "config_of",
+    "engine_of",
+    "facts_of",
+    "make",
+    "model_of",
+    "part",
+    "phase_of",
+    "reason",
+    "reasons",
+    "settings_of",
+    "settled",
+    "sweep",
+    "with_arrays",
+    "workload",
+]

@@ -1,0 +1,160 @@
+"""A sweep over the product of axes: numeric ones become broadcasting arrays, one dimension each; those that change the structure (formats, layer counts,
+names, swaps) are looped over. A point that cannot be run is a row with its reason.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost import grammar, settings
+from simcost.errors import SimcostError, SpecError
+from simcost.estimate import feasible
+from simcost.frozen import frozen
+from simcost.hardware import load as hardware
+from simcost.model.spec import ModelSpec
+from simcost.num import Array, Bools, every
+from simcost.query.question import (
+    Query,
+    engine_of,
+    facts_of,
+    least_of,
+    model_of,
+    phase_of,
+    settings_of,
+    swapped,
+)
+from simcost.workload import Workload, build
+
+
+@frozen
+class Point:
+    """One structure of a sweep: its fixed values, the workload (arrays inside) or why there is none."""
+
+    fixed: dict[str, Any]
+    workload: Workload | None
+    reason: str = ""
+
+
+def sweep(query: Query) -> tuple[list[str], list[Point]]:
+    """(array axes in dimension order, one Point per combination of the structural axes)."""
+    base = _first(query)
+    one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
+    vector = [
+        path for path, values in query.axes.items()
+        if _is_vector(path, values, base) and not (one_by_one and path.startswith("model."))
+    ]  # fmt: skip
+    fixed = [path for path in query.axes if path not in vector]
+    try:
+        return vector, _points(query, fixed, vector, base)
+    except SpecError:
+        # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
+        vector = [path for path in vector if not path.startswith("model.")]
+        fixed = [path for path in query.axes if path not in vector]
+        return vector, _points(query, fixed, vector, base, tolerate=True)
+
+
+def _first(query: Query) -> ModelSpec:
+    return model_of(query)
+
+
+def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
+    root, key = grammar.split(path)
+    if path in grammar.NAMES:
+        return False
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
+    if root == "hw":
+        return key != "measurements"
+    if root == "model":
+        return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
+    return numbers and ((root == "phase" and key != "routing") or key in settings.COUNTS)
+
+
+def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, tolerate: bool = False) -> list[Point]:
+    points = []
+    for combination in itertools.product(*(query.axes[path] for path in fixed)):
+        values = dict(zip(fixed, combination, strict=True))
+        try:
+            points.append(Point(values, _arrays(query, values, vector, base)))
+        except SimcostError as error:
+            if not tolerate and any(path.startswith("model.") for path in vector):
+                raise
+            points.append(Point(values, None, str(error)))
+    return points
+
+
+def part(query: Query, point: Point, vector: list[str], cut: Sequence[slice]) -> Workload:
+    """The workload of a block of a structure's points: `cut` of the values of every array axis of `vector`."""
+    assert point.workload is not None
+    axes = {**query.axes, **{path: query.axes[path][each] for path, each in zip(vector, cut, strict=True)}}
+    varied = any(path.startswith("model.") for path in query.axes)
+    return _arrays(replace(query, axes=axes), point.fixed, vector, None if varied else point.workload.model)
+
+
+def _arrays(query: Query, values: Mapping[str, Any], vector: list[str], base: ModelSpec | None = None) -> Workload:
+    """`base`: the model of the query, where it is read already."""
+    at = query.at(values)
+    o = at.overrides
+    tables: dict[str, dict[str, Any]] = {root: {} for root in ("model", "hw", "plan", "phase")}
+    for position, path in enumerate(vector):
+        root, key = grammar.split(path)
+        tables[root][key] = _axis(at, root, key, query.axes[path], position, len(vector))
+    same = at.model == query.model and o.model == query.overrides.model and not swapped(o.model)
+    return with_arrays(at, tables, base if same else None)
+
+
+def with_arrays(query: Query, tables: Mapping[str, Mapping[str, Any]], base: ModelSpec | None = None) -> Workload:
+    """The workload of a question with numbers over its own that may be arrays in SI: by root ("model", "hw", "plan", "phase") and key. `base`:
+    the model of the question, where it is read already. Raises SpecError where a model cannot be built at any point."""
+    o = query.overrides
+    device = hardware.load(query.hw, {**o.hw, **tables.get("hw", {})})
+    model = model_of(query, tables.get("model")) if tables.get("model") or base is None else base
+    plan = grammar.plan_of({**o.plan, **tables.get("plan", {})})
+    phase = phase_of(query, plan, {**o.phase, **tables.get("phase", {})})
+    return build(model, device, plan, phase, engine_of(o), settings_of(o))
+
+
+def _axis(query: Query, root: str, key: str, values: list[Any], position: int, dimensions: int) -> Array:
+    if root == "hw":
+        loaded = [_hw_value(query, key, value) for value in values]
+    elif root == "model":
+        loaded = [float(v) for v in values]
+    else:
+        loaded = [settings.count(key, value, least_of(root, key)) for value in values]
+    shape = [1] * dimensions
+    shape[position] = len(loaded)
+    return np.asarray(loaded, np.float64).reshape(shape)
+
+
+def _hw_value(query: Query, key: str, value: Any) -> float:
+    return float(hardware.override(key, value, facts_of(query), hardware.read(query.hw)[0]))
+
+
+def reason(query: Query, values: Mapping[str, Any], advise: bool) -> str:
+    """The first rule that one point of a sweep breaks, with its numbers, which arrays do not show; "" where none. `advise`: with
+    the nearest plans that hold."""
+    try:
+        w = _arrays(query, values, [])
+    except SimcostError as error:
+        return str(error)
+    return feasible.broken(w, advise)
+
+
+def reasons(w: Workload, shape: tuple[int, ...]) -> tuple[Bools, Any]:
+    """(whether it can run, the first broken rule or "") of every point of the array axes. [shape]"""
+    good = np.ones(shape, bool)
+    why = np.zeros(shape, np.intp)  # index into `said`
+    said = [""]
+    for check in feasible.of(w):
+        if every(check.ok):
+            continue
+        bad = good & ~np.broadcast_to(np.asarray(check.ok, bool), shape)
+        if bad.any():
+            said.append(check.reason)
+            why[bad] = len(said) - 1
+            good &= ~bad
+    return good, np.asarray(np.asarray(said, dtype=object)[why], dtype=object)
