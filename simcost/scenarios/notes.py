@@ -38,7 +38,7 @@ _RECORDED = {
 def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     """What a reader must know: defaults, unused keys, limits passed, prices missing."""
     m = w.model
-    found = [Note(line, Kind.ORIGIN) for line in query.said]
+    found = [Note(line) for line in query.said]
     found += model_notes.of(m, asked(query)) + list(w.notes) + memory_notes.exceeds(w)
     if w.phase.routing != Routing() and not lower.has_experts(m):
         found.append(Note(f"{m.name}: routing has no effect: no layer has experts", Kind.NO_EFFECT))

@@ -41,8 +41,8 @@ def test_files_stay_small():
 
 
 def test_conversion_literals_live_in_units():
-    # Bounds on input (hf, quant, grammar, query) and the "per million tokens" of a price are not unit conversions.
-    allowed = {"units.py", "hf.py", "quant.py", "grammar.py", "price.py", "query.py"}
+    # Bounds on input (hf, quant, grammar, question) and the "per million tokens" of a price are not unit conversions.
+    allowed = {"units.py", "hf.py", "quant.py", "grammar.py", "price.py", "question.py"}
     for path in SOURCES:
         if path.name not in allowed:
             assert not re.findall(
