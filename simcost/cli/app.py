@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, validate
+from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, sweep, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 from simcost.cli.question import Question
@@ -36,6 +36,7 @@ app.command("loss")(scaling_laws.loss)
 listing.command("scaling-laws")(scaling_laws.listed)
 showing.command("scaling-law")(scaling_laws.shown)
 app.command("sensitivity", epilog=o.KEYS, cls=Question)(goals.sensitivity)
+app.command("sweep", epilog=o.KEYS, cls=Question)(sweep.sweep)
 
 
 def _version(value: bool) -> None:

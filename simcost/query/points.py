@@ -5,6 +5,7 @@ names, swaps) are looped over. A point that cannot be run is a row with its reas
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,8 @@ from simcost.query.question import (
 )
 from simcost.workload import Workload, build
 
+MOST = 5_000_000  # points of a sweep: their answers take some gigabytes
+
 
 @frozen
 class Point:
@@ -42,6 +45,9 @@ class Point:
 
 def sweep(query: Query) -> tuple[list[str], list[Point]]:
     """(array axes in dimension order, one Point per combination of the structural axes)."""
+    size = math.prod(len(values) for values in query.axes.values())
+    if size > MOST:
+        raise SpecError(f"the axes have {size:,} points together; at most {MOST:,}")
     base = _first(query)
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     vector = [

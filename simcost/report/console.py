@@ -13,7 +13,7 @@ from rich.text import Text
 
 from simcost import metrics
 from simcost.provenance import kind_of
-from simcost.report import curves, plans, question, refusals, step
+from simcost.report import curves, fronts, plans, question, refusals, step
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -127,6 +127,8 @@ def show(result: Result, console: Console, details: bool = False) -> None:
             continue
         if (result.command, name) == ("explain", "ops"):
             parts += _ops(rows, result, console.width, details)
+        elif result.command == "sweep":
+            parts += _front(result, console.width)
         else:
             parts += _drawn(result.command, name, rows, console.width)
     parts += _dimensions(result.dimensions, console.width)
@@ -143,6 +145,17 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
+
+
+def _front(result: Result, width: int) -> list[RenderableType]:
+    """sweep: the points that no other beats; files hold all."""
+    points = fronts.rows(result)
+    found: list[RenderableType] = [_table("front", points, width, fronts.heading(result))] if points else []
+    return [
+        *found,
+        *(Text(line, style="dim") for line in fronts.refused(result)),
+        Text("all points: --format csv", style="dim"),
+    ]
 
 
 def _dimensions(rows: Sequence[Row], width: int) -> list[RenderableType]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,10 +28,13 @@ _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a 
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
 
 
-def result(query: Query) -> Result:
-    """Rows of all points. Raises SpecError where none can run."""
+Extra = Callable[[Workload], Mapping[str, Any]]  # further columns of a block of points
+
+
+def result(query: Query, extra: Extra | None = None) -> Result:
+    """Rows of all points; `extra`: columns beside the metrics of a step. Raises SpecError where none can run."""
     vector, points = points_of(query)
-    priced = [_priced(query, vector, point) for point in points]
+    priced = [_priced(query, vector, point, extra) for point in points]
     runnable = [point.workload for point, _ in priced if point.workload is not None]
     if not runnable:
         first = {path: values[0] for path, values in query.axes.items()}
@@ -62,13 +65,13 @@ def _named(point: Point) -> str:
     return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith("model"))
 
 
-def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[str, Any] | None]:
+def _priced(query: Query, vector: list[str], point: Point, extra: Extra | None) -> tuple[Point, dict[str, Any] | None]:
     """A point with its columns. What shows only when it is priced (counts of tokens for another number of experts) is a reason
     like any other."""
     if point.workload is None:
         return point, None
     try:
-        return point, columns(query, vector, point)
+        return point, columns(query, vector, point, extra)
     except SimcostError as error:
         return replace(point, workload=None, reason=str(error)), None
 
@@ -161,19 +164,19 @@ def _name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], feasible: B
         said[i] = known[key] or said[i]
 
 
-def columns(query: Query, vector: list[str], point: Point) -> dict[str, Any]:
+def columns(query: Query, vector: list[str], point: Point, extra: Extra | None = None) -> dict[str, Any]:
     """Metrics of every point of the array axes, flat, with `feasible`, `reason` and `fits`; block after block, so that a million points
     take the memory of their answers and little more. What is the same in all points is kept once."""
     shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
     if size <= _BLOCK:
         assert point.workload is not None
-        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape).items()}
+        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape, extra).items()}
     found: dict[str, Any] = {}
     start = 0
     for cut in _blocks(shape):
         inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
-        values = _metrics(query, part(query, point, vector, cut), inside)
+        values = _metrics(query, part(query, point, vector, cut), inside, extra)
         end = start + int(np.prod(inside, dtype=int))
         for name, value in values.items():
             _fill(found, name, value, inside, slice(start, end), size)
@@ -195,14 +198,14 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield (slice(i, min(i + step, first)), *(slice(0, n) for n in rest))
 
 
-def _metrics(query: Query, w: Workload, shape: tuple[int, ...]) -> dict[str, Any]:
+def _metrics(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None) -> dict[str, Any]:
     """Metrics of a block of points, not yet flat."""
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
         found: dict[str, Any] = dict(answer.metrics(step, query.decode, query.price(w.device)))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
-    return {"feasible": good, "reason": why, **found}
+    return {"feasible": good, "reason": why, **found, **(extra(w) if extra else {})}
 
 
 def _flat(value: Any, shape: tuple[int, ...]) -> Any:
