@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
@@ -158,9 +158,16 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
 
     wishes, stated = _parted(config, changes, where)
     if wishes:
-        return swaps.applied(config, wishes, stated, question, short, where)
+        return swaps.applied(config, wishes, stated, question, short, where, _by_loss)
     changed = models.overridden(config, stated, where)
     return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
+
+
+def _by_loss(goal: str, before: ModelSpec, built: Callable[[int], ModelSpec], step: int) -> tuple[int, str]:
+    """The width of equal loss, and why: of those who ask for it alone are scaling laws read."""
+    from simcost.scaling_laws import iso
+
+    return iso.solved(goal, before, built, step)
 
 
 def _parted(config: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,7 +184,7 @@ def config_of(query: Query) -> tuple[str, dict[str, Any]]:
         return where, models.overridden(config, stated, where)
     from simcost.model import swaps
 
-    return where, swaps.config_of(config, wishes, stated, _question(query), short, where)[0]
+    return where, swaps.config_of(config, wishes, stated, _question(query), short, where, _by_loss)[0]
 
 
 def settled(query: Query) -> Query:

@@ -86,7 +86,7 @@ def _wanted(stated: Sequence[str], rows: Columns, decode: bool) -> list[tuple[st
         known = [each for each in rows.values if each != "fits"]
         whole = name if name in known else aim.spelled(name, dict.fromkeys(known, 0.0), decode, "--pareto")
         metric = metrics.find(whole)
-        side = side or ("" if metric is None else metric.better)
+        side = side or ("less" if whole in metrics.least() else "" if metric is None else metric.better)
         if side not in SIDES:
             raise SpecError(
                 f"--pareto {text}: say which side is better, {name}:less or {name}:more{nearest(side, SIDES)}"
