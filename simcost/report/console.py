@@ -260,8 +260,9 @@ def _same(name: str, rows: Sequence[Row]) -> Row:
     """Where designs run, as far as they all run alike: a column each would say nothing."""
     if name != "designs":
         return {}
-    named = [n for n in ("model", "hw", "engine", "plan") if n in rows[0]]
-    return {n: rows[0][n] for n in named if len({row[n] for row in rows}) == 1}
+    if all(row["model"] == row["design"] for row in rows):  # the heading says it
+        rows = [{**row, "model": ""} for row in rows]
+    return {n: rows[0][n] for n in ("model", "hw", "engine", "plan") if len({row[n] for row in rows}) == 1}
 
 
 def _body(n: str, rows: Sequence[Row]) -> int:

@@ -48,7 +48,7 @@ def result(
         w = _labelled(workload(question), label)
         said += notes.warnings(question, w)
         found = _answers(w, side.prefill)
-        designs.append(_design(w, question, found, side.identity() if variants else {}))
+        designs.append(_design(w, question, found, side.identity()))
         chosen += inputs.dimensions(w.model, label)
         said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
         asked.append(w)
