@@ -169,3 +169,13 @@ def test_a_capacity_without_a_log_is_said_to_be_assumed() -> None:
     )
     row = next(row for row in simcost.show_hardware("h800").tables["facts"] if row["key"] == "hw.memory.capacity")
     assert row["basis"] == "assumed"
+
+
+def test_explain_names_what_would_fit_as_decode_does() -> None:
+    asked: dict[str, Any] = {"set": {"plan.tp": 2}, "batch": 300, "context": 4096}
+    explained, decoded = (
+        simcost.explain("llama-3.1-70b", "h200", **asked),
+        simcost.decode("llama-3.1-70b", "h200", **asked),
+    )
+    assert "the smallest plan that fits has " in explained.verdict
+    assert explained.verdict == decoded.verdict
