@@ -156,18 +156,8 @@ def compare(
     from simcost import api, grammar
 
     result = api.compare(
-        models,
-        hw,
-        batch,
-        context,
-        isl,
-        grammar.assignments(set or [], engine),
-        price,
-        gpus,
-        nodes,
-        prefill_batch,
-        variants=variant or [],
-    )
+        models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [],
+    )  # fmt: skip
     return emit(result, format, output, strict, details)
 
 
