@@ -69,7 +69,11 @@ _FIRST = {
     "sweep": turned.HEADLINES,
     "terms": ("term", "spread_s"),
 }  # fmt: skip
-_IN_DETAILS = (("explain", "tables"), ("compare", "what measurements moved"))  # of worth to who doubts a number
+_IN_DETAILS = (
+    ("explain", "tables"),
+    ("compare", "what measurements moved"),
+    ("sensitivity", "without effect"),
+)  # of worth to who doubts a number
 _LEVEL = (
     "links",
     "memory",
@@ -91,6 +95,7 @@ _WITHOUT_METRICS = (
     "list scaling-laws",
     "explain",
 )  # tables say it
+_TOLD = ("solved_value", "solved_value_low", "solved_value_high", "reached", "goal_value", "binds")  # by a verdict
 _MOST = 60
 _MOST_OF = {
     "plans": 20,
@@ -114,7 +119,8 @@ def show(result: Result, console: Console, details: bool = False) -> None:
     if result.command == "compare":
         parts.append(Text(""))
     if result.metrics and result.command not in _WITHOUT_METRICS:
-        parts.append(_pairs(with_intervals(result.metrics)))
+        told = () if details or not result.verdict else _TOLD
+        parts.append(_pairs(with_intervals({k: v for k, v in result.metrics.items() if k not in told})))
     if result.command == "explain":
         parts.append(_pairs(step.total(result.metrics), "left"))
     left = [name for name in result.tables if not details and (result.command, name) in _IN_DETAILS]

@@ -86,7 +86,7 @@ def test_a_limit_takes_the_best_batch_below_it(ask: Ask) -> None:
     for row in found.rows:
         within = free[row["tp"], row["pp"]]["tpot_s"] <= most
         assert row["feasible"] is within
-        assert row["tpot_s"] <= most if within else row["reason"].startswith("tpot_s above")
+        assert row["tpot_s"] <= most if within else row["reason"].startswith("tpot above")
 
 
 def test_rows_that_cannot_run_come_last_with_their_reason(names: tuple[str, str]) -> None:
