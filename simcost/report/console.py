@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from shlex import quote
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
@@ -152,6 +151,10 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bo
 def _dimensions(rows: Sequence[Row], width: int, details: bool) -> list[RenderableType]:
     """What swaps chose, a table a design, and in a line below it what they dropped and how to undo them; of designs beside others, of which the
     first stands there undone, only with `details`."""
+    if not rows:
+        return []
+    from shlex import quote  # only a swapped design asks for it
+
     found: list[RenderableType] = []
     for design in dict.fromkeys(row.get("design", "") for row in rows):
         mine = [row for row in rows if row.get("design", "") == design]
