@@ -50,6 +50,8 @@ def result(
         said += notes.warnings(question, w)
         found = _answers(w, side.prefill)
         designs.append(_design(w, question, found, side.identity() if variants else {}))
+        if designs[-1].get("fits") is False:
+            said.append(f"{label}: {fitting.smallest(question, w)}")
         chosen += inputs.dimensions(w.model, label)
         said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
         asked.append(w)
