@@ -93,7 +93,7 @@ def solved(
     def at(value: int) -> float:
         return measure(from_config({**now, key: value}, name, where))
 
-    step = _step(from_config(dict(now), name, where), key, question)
+    step = STEP if goal_.cache_key else _step(from_config(dict(now), name, where), key, question)
     value = (
         _divisor(at, wanted, int(now["num_attention_heads"]))
         if key == "num_key_value_heads"
@@ -107,7 +107,7 @@ def solved(
     unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
     why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
-    if step > STEP and key != "num_key_value_heads":
+    if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
 

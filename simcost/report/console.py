@@ -164,9 +164,9 @@ def _dimensions(rows: Sequence[Row], width: int, details: bool) -> list[Renderab
         found += [_table("dimensions", said, width, heading=heading)] if said else [Text(heading, style="bold")]
         keys = ", ".join(f"{row['key']}={row['before']}" for row in map(changed, gone))
         back = " ".join(f"--set {quote(row['undo'])}" for row in mine if row["undo"])
-        found += [Text(f"dropped, no block of the new design reads them: {keys}", style="dim")] if gone else []
-        found += [Text(f"to undo add {back}", style="dim")] if back and (details or not design) else []
-        found.append(Text(""))
+        lines = [f"dropped, no block of the new design reads them: {keys}"] if gone else []
+        lines += [f"to undo add {back}"] if back and (details or not design) else []
+        found += [Text(line, style="dim") for line in (*lines, *([""] if lines else []))]
     return found
 
 
