@@ -73,7 +73,7 @@ def default(parameter) -> str:
 def sections(command, path: list[str]) -> list[str]:
     """One section a command, groups opened."""
     if hasattr(command, "commands"):
-        return [part for name in sorted(command.commands) for part in sections(command.commands[name], [*path, name])]
+        return [part for name in command.commands for part in sections(command.commands[name], [*path, name])]
     lines = [
         f"## {' '.join(path)}",
         "",
@@ -88,7 +88,7 @@ def sections(command, path: list[str]) -> list[str]:
         name = ", ".join(f"`{o}`" for o in names) if names[0].startswith("-") else f"`{parameter.name.upper()}`"
         meaning = getattr(parameter, "help", "") or ""
         counted = getattr(parameter, "metavar", None) == "<count>"
-        hint = hints.get(parameter.name, Path)  # --plan, which `cli.question` adds
+        hint = hints.get(parameter.name, Path if parameter.name == "plan" else str)  # of what `cli.question` adds
         lines.append(f"| {name} | {'count' if counted else kind(hint)} | {default(parameter)} | {meaning} |")
     return [*lines, ""]
 

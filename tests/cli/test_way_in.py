@@ -323,3 +323,11 @@ def test_the_list_of_commands_says_each_in_a_whole_sentence(capsys: pytest.Captu
     assert listed[0].split()[0] == "decode"
     assert len(listed) > 10
     assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+@pytest.mark.parametrize("command", ["decode", "compare", "plans"])
+def test_help_of_a_question_names_the_swaps(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--set model.attention=... A swap: every layer gets mha, gqa:8, mqa, mla, " in said
+    assert "--set model.ffn=... A swap: every layer gets dense, or moe:E/k/shared/width" in said
