@@ -251,7 +251,7 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     if name == "sweep":
         axes = names[: names.index("feasible")]
         first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]
-    if "feasible" in names and all(row["feasible"] for row in rows):
+    if "feasible" in names and (name == "sweep" or all(row["feasible"] for row in rows)):  # a sweep says it in `fits`
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
 
