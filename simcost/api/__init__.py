@@ -67,7 +67,7 @@ printers[:] = [_printed]
 
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
-    "decode": decode, "prefill": prefill, "compare": compare, "explain": explain, "plans": plans, "sweep": sweep, "crossover": crossover,
+    "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
     "show model": show_model, "show hardware": show_hardware, "show memory": show_memory,
 }  # fmt: skip
 
@@ -79,5 +79,5 @@ def ask(command: str, inputs: Mapping[str, Any]) -> Result:
     if command not in _QUESTIONS:
         known = ", ".join(_QUESTIONS)
         raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _QUESTIONS)}")
-    question = _QUESTIONS[command]
-    return question(**arguments(inputs, list(signature(question).parameters)))
+    question, stated = (solve, inputs["solve"]) if "solve" in inputs else (_QUESTIONS[command], inputs)
+    return question(**arguments(stated, list(signature(question).parameters)))

@@ -55,7 +55,7 @@ def plans(
     batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
     if batches == ():
         raise SpecError("--batch names no batch")
-    ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
+    ranked = objective.spelled(metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu", decode_)
     wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
         decode_query(model, devices[0], None, context, sets, None, price)

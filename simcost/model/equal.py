@@ -105,7 +105,7 @@ def solved(
     def built(value: int) -> ModelSpec:
         return from_config({**now, key: value}, name, where)
 
-    step = _step(from_config(dict(now), name, where), key, question)
+    step = STEP if goal_.cache_key else _step(from_config(dict(now), name, where), key, question)
     if goal_.name.partition(":")[0] in BY_LAWS:
         return key, *by_loss(goal_.name, before, built, step)
     measure = _measure(goal_.name, question)
@@ -124,7 +124,7 @@ def solved(
     off = at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
     why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
-    if step > STEP and not solved_for_heads:
+    if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
 

@@ -32,6 +32,7 @@ from simcost.query.question import (
 from simcost.workload import Workload, build
 
 MOST = 5_000_000  # points of a sweep: their answers take some gigabytes
+_CUT = "plan.tp"  # a swap chooses widths that every rank can hold: by this axis one design a value
 
 
 @frozen
@@ -52,7 +53,7 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     vector = [
         path for path, values in query.axes.items()
-        if _is_vector(path, values, base) and not (one_by_one and path.startswith("model."))
+        if _is_vector(path, values, base) and not (one_by_one and path.startswith(("model.", _CUT)))
     ]  # fmt: skip
     fixed = [path for path in query.axes if path not in vector]
     try:

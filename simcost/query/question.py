@@ -19,7 +19,7 @@ from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
 from simcost.model.given import Name, given
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import Num
+from simcost.num import Num, is_scalar
 from simcost.plan import Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
@@ -136,10 +136,16 @@ def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
 def _question(query: Query) -> Question:
     """What `iso` reads of a question."""
     phase, plan = query.overrides.phase, query.overrides.plan
-    cut = plan.get("tp") or 1, plan.get("weight_dtype")
+    cut = _stated(plan, "tp", 1), plan.get("weight_dtype")
     if query.decode:
-        return Question(1, (phase.get("context") or 1) - 1, *cut)
-    return Question(phase.get("isl") or 1, phase.get("past") or 0, *cut)
+        return Question(1, _stated(phase, "context", 1) - 1, *cut)
+    return Question(_stated(phase, "isl", 1), _stated(phase, "past", 0), *cut)
+
+
+def _stated(settings: Mapping[str, Any], key: str, default: int) -> Any:
+    """A number, or an array of them, that is not left out; 0, which is refused later, as the default."""
+    value = settings.get(key)
+    return default if value is None or (is_scalar(value) and not value) else value
 
 
 @lru_cache(maxsize=64)

@@ -113,6 +113,8 @@ def _terms(given: Mapping[str, Any]) -> list[str]:
 
 def _said(path: str, given: Mapping[str, Any]) -> bool:
     """Whether the line names a setting already."""
+    if path == given.get("solved_for"):
+        return True
     name = path.removeprefix("plan.")
     plan = given.get("plan", {})
     return name == "gpus" or (name in plan and name in (*_SIZES, "etp", *_FORMATS))

@@ -17,7 +17,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
-from simcost.result import Columns, Result
+from simcost.result import Columns, Result, Row
 from simcost.scenarios import memory_notes, notes
 from simcost.scenarios.inputs import command, dimensions, inputs
 from simcost.workload import Workload
@@ -46,7 +46,7 @@ def result(query: Query, extra: Extra | None = None) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
+        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, _dimensions([(point, point.workload.model) for point, _ in priced if point.workload is not None]),
     )  # fmt: skip
 
 
@@ -60,9 +60,23 @@ def _longest(priced: list[tuple[Point, dict[str, Any] | None]]) -> list[tuple[Mo
     return [(model, np.concatenate(longest)) for model, longest in found.values()]
 
 
-def _named(point: Point) -> str:
-    """A structure of a sweep by what it sets of the model."""
-    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith("model"))
+def _dimensions(points: Sequence[tuple[Point, ModelSpec]]) -> tuple[Row, ...]:
+    """What swaps chose, once a design: by what is set of the model, and by tp where the widths depend on it."""
+    designs: dict[str, list[tuple[Point, ModelSpec]]] = {}
+    for point, model in points:
+        designs.setdefault(_named(point, ("model",)), []).append((point, model))
+    found: dict[str, tuple[Row, ...]] = {}
+    for name, alike in designs.items():
+        one = all(model.changes == alike[0][1].changes for _, model in alike)
+        for point, model in alike[:1] if one else alike:
+            label = name if one else _named(point, ("model", "plan.tp"))
+            found[label] = dimensions(model, label)
+    return tuple(row for rows in found.values() for row in rows)
+
+
+def _named(point: Point, of: tuple[str, ...]) -> str:
+    """A structure of a sweep by what it sets of some roots."""
+    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith(of))
 
 
 def _priced(query: Query, vector: list[str], point: Point, extra: Extra | None) -> tuple[Point, dict[str, Any] | None]:

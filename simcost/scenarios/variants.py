@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, settings
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
@@ -57,6 +57,7 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
                 f"--variant {variant}: write key=value, several with commas, as in attention=gqa:8,ffn=dense"
             )
         if path not in (*_NAMES, "engine") and "." not in path:
+            _of_another_root(path, f"--variant {variant}")
             path = f"model.{path}"
         if path not in _NAMES:
             root, name = grammar.split(path)
@@ -72,6 +73,18 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _of_another_root(key: str, where: str) -> None:
+    """Raises SpecError for a bare key that is the plan's or the step's and none of the model's."""
+    if key in settings.of("model"):
+        return
+    if key in settings.of("plan"):
+        raise SpecError(f"{where}: '{key}' is of the plan: write plan.{key}=...")
+    if key in settings.of("phase"):
+        raise SpecError(
+            f"{where}: '{key}' is of the step, and all designs answer the same one: write --set {key}=... for all"
+        )
+
+
 def designs(
     models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
 ) -> list[Design]:
@@ -81,8 +94,11 @@ def designs(
         Design(label, replace(decode, model=name), _one_a_replica(replace(prefill, model=name)))
         for name, label in zip(names, labels(names), strict=True)
     ]
-    for variant in variants:
-        sets = parsed(variant)
+    every = [parsed(variant) for variant in variants]
+    for i, (variant, sets) in enumerate(zip(variants, every, strict=True)):
+        if sets in every[:i]:
+            raise SpecError(f"--variant {variant}: it is given twice")
+        sets = dict(sets)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
         model = shipped.spelled(sets.pop("model", names[0] if names else ""))
         device = str(sets.pop("hw", decode.hw))

@@ -75,6 +75,13 @@ def test_what_is_stated_wins_over_what_a_swap_chooses() -> None:
     assert "num_attention_heads" not in [one.key for one in found.changes]
 
 
+def test_a_latents_rank_is_cut_by_no_rank_and_knows_no_blocks_of_scales() -> None:
+    found = simcost.decode("deepseek-v3", "h200", set={"plan.tp": 8, "model.attention": "mla", "model.iso": "kv"})
+    (rank,) = found.dimensions
+    assert (rank["key"], rank["after"]) == ("kv_lora_rank", 512)
+    assert rank["why"].startswith("equal cache of a sequence exactly")
+
+
 def test_a_dense_width_that_is_stated_is_not_solved_for() -> None:
     found = design("deepseek-v3", ffn="dense", intermediate_size=18432)
     assert not [one for one in found.changes if one.why.startswith("equal")]

@@ -39,6 +39,7 @@ def test_a_mapping_says_the_same_as_a_text() -> None:
     ("attention", "write key=value"), ("attention=", "write key=value"), ("", "write key=value"), ("=8", "write key=value"),
     ("plan.batch=8", "did you mean 'batch'"), ("phase.batch=8", "all designs answer the same"), ("phase.context=8", "all designs answer the same"),
     ("head_dim=64,head_dim=128", "'model.head_dim' is set twice"), ("plan.tp=1,plan.tensor_parallel_size=2", "'plan.tp' is set twice"),
+    ("attention=mha,tp=8", "'tp' is of the plan: write plan.tp="), ("batch=8", "all designs answer the same one: write --set batch="),
     ("plan.tq=8", "unknown path 'plan.tq'"),
 ])  # fmt: skip
 def test_what_is_no_variant_is_refused(text: str, says: str) -> None:
@@ -111,3 +112,8 @@ def test_equal_active_width_is_one_that_the_plan_can_cut() -> None:
     (width,) = [row for row in found.dimensions if row["key"] == "intermediate_size"]
     assert width["after"] == 18432
     assert "a multiple of 1,024, of which tp = 8 cuts whole blocks of scales" in width["why"]
+
+
+def test_one_variant_given_twice_is_refused_however_it_is_written() -> None:
+    with pytest.raises(SpecError, match=r"^--variant model\.attention=mha: it is given twice$"):
+        simcost.compare(["deepseek-v3"], "h200", set=PLAN, variants=["attention=mha", "model.attention=mha"])
