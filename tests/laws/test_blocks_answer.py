@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 import simcost
-from simcost import api, query
+from simcost import api
 from simcost.blocks.ffn import moe
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
@@ -20,6 +20,7 @@ from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
+from simcost.query import question as query
 from simcost.result import Result
 from simcost.routing.router import Router, Routing
 from simcost.sharding.linear import leave, linear
