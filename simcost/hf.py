@@ -68,10 +68,15 @@ class Reader:
         return self._raw(key) is not None
 
     def raw(self, key: str, default: Any = None) -> Any:
-        """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used."""
-        self.used.add(key)
-        value = self._raw(key)
+        """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used, and as one that
+        decides the structure: only what `num` and `fraction` read may be an array."""
+        self.scalar.add(key)
+        value = self._read(key)
         return default if value is None else value
+
+    def _read(self, key: str) -> Any:
+        self.used.add(key)
+        return self._raw(key)
 
     def _raw(self, key: str) -> Any:
         self.asked.add(key)
@@ -86,7 +91,7 @@ class Reader:
     def num(self, key: str, default: Any = _MISSING, least: float = 1.0) -> Num:
         """A count from `least` to 1e8, scalar or array. Without `default` a missing key raises SpecError, as any other value
         does."""
-        value = self.raw(key)
+        value = self._read(key)
         if value is None:
             if default is _MISSING:
                 raise SpecError(f"{self.where}: missing key '{key}'")
@@ -115,7 +120,7 @@ class Reader:
 
     def fraction(self, key: str, default: float) -> Num:
         """A number in (0, 1], scalar or array; `default` when absent. Raises SpecError for anything else."""
-        value = self.raw(key)
+        value = self._read(key)
         if value is None:
             return default
         ok = not isinstance(value, bool) and isinstance(value, (int, float, np.ndarray))

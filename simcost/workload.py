@@ -81,7 +81,7 @@ def build(
     # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
-    about = About(model.family, lower.has_experts(model), bool(model.tower))
+    about = About(model.family, lower.has_experts(model), model.has_tower)
     view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(
         model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan, about)

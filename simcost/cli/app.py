@@ -235,7 +235,9 @@ def crossover(
 app.command("sensitivity", epilog=o.KEYS, cls=Question, short_help="Which numbers move a metric, strongest first.")(
     goals.sensitivity
 )
-app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs and the front of two metrics.")(sweep.sweep)
+app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs and the front of two metrics.")(
+    sweep.sweep
+)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

@@ -15,7 +15,7 @@ from simcost.estimate import stages
 from simcost.frozen import frozen
 from simcost.model import activations, cache
 from simcost.model.activations import Peak
-from simcost.num import Num, ceil, every, floor, maximum, minimum
+from simcost.num import Num, ceil, every, floor, maximum, minimum, where
 from simcost.plan import busiest
 from simcost.workload import Workload
 
@@ -74,12 +74,12 @@ def _prompts(w: Workload, held: stages.Held) -> Num:
 
 def _exchange(w: Workload) -> Num:
     """Buffers of the All2All: in decode engines take the low-latency kernels; on a rack those of NVLink, whose buffers are not known. [B]"""
-    rack = w.device.scaleup is not None and bool(np.all(w.device.scaleup.rack))
-    mode = w.plan.all_to_all
-    if mode in ("nccl", "nvlink") or (mode == "auto" and rack):
+    mode, scaleup = w.plan.all_to_all, w.device.scaleup
+    if mode in ("nccl", "nvlink"):
         return 0.0
     low_latency = mode == "low_latency" or (mode == "auto" and w.phase.decode and not w.phase.beside)
-    return activations.exchange_bytes(w.model, w.plan, w.view.activation, low_latency, w.memory)
+    buffers = activations.exchange_bytes(w.model, w.plan, w.view.activation, low_latency, w.memory)
+    return buffers if mode != "auto" or scaleup is None else where(scaleup.rack, 0.0, buffers)
 
 
 def _rows(w: Workload, batch: Num) -> Num:

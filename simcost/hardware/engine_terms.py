@@ -78,9 +78,7 @@ def terms(
         windows=_of_family(found["windows"], about),
         chunks=_of_family(found["chunks"], about),
         group_ratio=float(found["group_ratio"]["value"]),
-        steps_in_flight=float(found["steps_in_flight"]["value"])
-        if np.all(np.asarray(plan.pp) == 1.0)
-        else 1.0 * np.asarray(plan.pp),
+        steps_in_flight=where(plan.pp == 1.0, float(found["steps_in_flight"]["value"]), plan.pp),
         window_ratio=float(ratio["value"]),
         latent_multiple=float(found["latent_multiple"]["value"]),
         vocabulary_multiple=float(found["vocabulary_multiple"]["value"]),

@@ -74,7 +74,7 @@ def peak(
         experts=routed,
         experts_tokens=engine.experts_tokens,
         sampled=model.vocab_size * (engine.logit_bytes + activation.bits / 8.0) + engine.sequence_bytes,
-        always=tables + (engine.tower_bytes if model.tower else 0.0),
+        always=tables + (engine.tower_bytes if model.has_tower else 0.0),
         stay=engine.experts_stay and stored.name != "mxfp4",  # whose Triton kernels free what they took
     )
 

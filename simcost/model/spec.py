@@ -22,7 +22,7 @@ from simcost.frozen import frozen
 from simcost.hf import Reader, flatten
 from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
-from simcost.num import Num
+from simcost.num import Num, every, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
 from simcost.sharding.shard import ROLES, Block
@@ -61,7 +61,7 @@ class ModelSpec:
     storage: Mapping[str, Dtype]
     quantisation: quant.Quantisation | None
     max_positions: float | None
-    tower: float
+    tower: Num
     family: str
     rotary_rows: tuple[float, ...]
     notes: tuple[Note, ...] = ()
@@ -69,6 +69,11 @@ class ModelSpec:
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
     read: frozenset[str] = field(default_factory=frozenset)
     changes: tuple[Change, ...] = ()
+
+    @property
+    def has_tower(self) -> bool:
+        """Whether engines load a vision tower beside the model."""
+        return not every(np.asarray(self.tower) == 0.0)
 
     def blocks(self) -> list[tuple[float, Block]]:
         """Every block with how often it stands in the model, MTP apart."""
@@ -118,11 +123,11 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
-    if flat.get("word_embed_proj_dim") not in (None, flat.get("hidden_size")):
+    projected = r.raw("word_embed_proj_dim")
+    if projected is not None and not every(np.asarray(flat.get("hidden_size")) == projected):
         raise NotModelled(
             f"{where}: not modelled yet: word_embed_proj_dim other than hidden_size (projected embeddings)"
         )
-    r.used.add("word_embed_proj_dim")
     layers = r.layout("num_hidden_layers", least=1)
     if layers > 2000:
         raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
@@ -261,14 +266,14 @@ def _spec(
     if r.has("num_mtp_modules"):
         r.raw("num_mtp_modules")
         r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
+    # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
+    r.scalar.add("max_position_embeddings")
     r.used |= {"max_position_embeddings", "vision_config"}
     vision = tower(r.config.get("vision_config"), hidden, r.where)
     if vision is not None:
-        r.note(
-            f"the vision tower's {vision.parameters:,.0f} parameters are loaded by engines, and in no other figure",
-            Kind.SCOPE,
-        )
+        count = f"{vision.parameters:,.0f} " if is_scalar(vision.parameters) else ""
+        r.note(f"the vision tower's {count}parameters are loaded by engines, and in no other figure", Kind.SCOPE)
         if vision.unused:
             r.note(f"vision_config: no effect here: {', '.join(vision.unused)}", Kind.UNUSED, "vision_config")
     elif r.config.get("vision_config"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
+from simcost.num import Num, num
 
 _PATCH = 14.0
 
@@ -20,14 +21,14 @@ _PATCH = 14.0
 class Tower:
     """parameters: with the projector into the language model; unused: keys of its table that change nothing here."""
 
-    parameters: float
+    parameters: Num
     unused: tuple[str, ...]
 
 
-def tower(vision: Any, hidden_size: Any, where: str) -> Tower | None:
-    """The tower of a `vision_config` for a language model of `hidden_size`; None for no tower, and for one of an unknown family. Raises
+def tower(vision: Any, hidden_size: Num, where: str) -> Tower | None:
+    """The tower of a `vision_config` for a language model of `hidden_size`, which may be an array; None for no tower, and for one of an unknown family. Raises
     SpecError for a key of a known family that is missing or no number."""
-    if not isinstance(vision, Mapping) or not isinstance(hidden_size, (int, float)):
+    if not isinstance(vision, Mapping):
         return None
     family = _FAMILIES.get(str(vision.get("model_type")))
     if family is None:
@@ -41,7 +42,7 @@ def tower(vision: Any, hidden_size: Any, where: str) -> Tower | None:
             raise SpecError(f"{where}: 'vision_config.{key}' must be a number above 0, not {value!r}")
         return float(value)
 
-    count = family(read, float(hidden_size))
+    count = family(read, num(hidden_size))
     return Tower(count, tuple(sorted(str(key) for key in vision if key not in used)))
 
 
@@ -53,7 +54,7 @@ def _plain_block(v: float, g: float) -> float:
     return 4.0 * v * v + 4.0 * v + 2.0 * v * g + g + v + 4.0 * v
 
 
-def _siglip(read: Read, d: float) -> float:
+def _siglip(read: Read, d: Num) -> Num:
     """Gemma 3: a table of positions, a final LayerNorm, a norm and one matrix as projector."""
     v, patch = read("hidden_size"), read("patch_size", _PATCH)
     blocks = read("num_hidden_layers") * _plain_block(v, read("intermediate_size"))
@@ -61,7 +62,7 @@ def _siglip(read: Read, d: float) -> float:
     return blocks + 3.0 * patch * patch * v + v + positions + 2.0 * v + v * d + v
 
 
-def _moonvit(read: Read, d: float) -> float:
+def _moonvit(read: Read, d: Num) -> Num:
     """Kimi-VL: learned positions of 64 x 64, four patches merged before two matrices."""
     v, patch = read("hidden_size"), read("patch_size", _PATCH)
     blocks = read("num_hidden_layers") * _plain_block(v, read("intermediate_size"))
@@ -69,14 +70,14 @@ def _moonvit(read: Read, d: float) -> float:
     return blocks + 3.0 * patch * patch * v + v + 64.0 * 64.0 * v + 2.0 * v + projector
 
 
-def _pixtral(read: Read, d: float) -> float:
+def _pixtral(read: Read, d: Num) -> Num:
     """Mistral Small 3.1: gated blocks without biases, rotary positions, four patches merged."""
     v, patch = read("hidden_size"), read("patch_size", _PATCH)
     block = 4.0 * v * v + 3.0 * v * read("intermediate_size") + 2.0 * v
     return read("num_hidden_layers") * block + 3.0 * patch * patch * v + v + v + 4.0 * v * v + v * d + d * d
 
 
-def _llama4(read: Read, d: float) -> float:
+def _llama4(read: Read, d: Num) -> Num:
     """Llama 4: a linear patch embedding, a class token, an adapter of two matrices, one into the language model."""
     v, g, patch = read("hidden_size"), read("intermediate_size"), read("patch_size", _PATCH)
     out = read("vision_output_dim", 4096)
@@ -85,6 +86,6 @@ def _llama4(read: Read, d: float) -> float:
     return blocks + 3.0 * patch * patch * v + tokens * v + v + 4.0 * v + 5632.0 * out + out * out + out * d
 
 
-_FAMILIES: dict[str, Callable[[Read, float], float]] = {
+_FAMILIES: dict[str, Callable[[Read, Num], Num]] = {
     "siglip_vision_model": _siglip, "moonvit": _moonvit, "pixtral": _pixtral, "llama4_vision_model": _llama4,
 }  # fmt: skip

@@ -275,7 +275,9 @@ def _same(name: str, rows: Sequence[Row]) -> Row:
         return {}
     if all(row.get("model") == row["design"] for row in rows):  # the heading says it
         rows = [{**row, "model": ""} for row in rows]
-    return {n: rows[0][n] for n in ("model", "hw", "engine", "plan") if n in rows[0] and len({row[n] for row in rows}) == 1}
+    return {
+        n: rows[0][n] for n in ("model", "hw", "engine", "plan") if n in rows[0] and len({row[n] for row in rows}) == 1
+    }
 
 
 def _bars(rows: Sequence[Row]) -> RenderableType:

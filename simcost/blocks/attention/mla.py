@@ -263,6 +263,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> MLA:
             "num_key_value_heads has no effect: MLA caches one latent a token, whatever this key says",
             Kind.UNUSED, "num_key_value_heads",
         )  # fmt: skip
+    # Whether V is as wide as K says which kernel the expanded form runs: widths that are swept are priced one by one.
+    r.scalar |= {"qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
     return MLA(
         r.num("hidden_size"),
         r.num("num_attention_heads"),

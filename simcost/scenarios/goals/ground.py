@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ from simcost.scenarios.goals.aim import Goal
 from simcost.scenarios.goals.numbers import Number
 from simcost.scenarios.goals.search import Holds, Turn
 from simcost.scenarios.goals.variants import Answers, Question
+
+_FINER = 2  # rounds of values beside the best one, where a goal is met nowhere
 
 
 @frozen
@@ -104,6 +107,19 @@ def _with_room(ground: Ground) -> Ground:
         return replace(ground, room=tuple(room))
     values = np.union1d(ground.values, ends)
     return replace(ground, values=values, answers=ground.ask(values), room=tuple(room))
+
+
+def finer(ground: Ground) -> Ground:
+    """With more values beside the best one, where the metric may be better still."""
+    for _ in range(_FINER):
+        at = best(ground)
+        beside = ground.values[max(at - 1, 0) : at + 2]
+        more = [search.between(ground.number, float(a), float(b)) for a, b in pairwise(beside)]
+        values = np.union1d(ground.values, np.concatenate([ground.values[:0], *more]))
+        if len(values) == len(ground.values):
+            return ground
+        ground = replace(ground, values=values, answers=ground.ask(values))
+    return ground
 
 
 def solution(ground: Ground, holds: Holds) -> Found:

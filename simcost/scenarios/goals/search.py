@@ -1,8 +1,8 @@
 """Where a goal begins and ends to hold along one number: a grid over its allowed range, then every pair of neighbours of which one holds and the
 other does not is narrowed, many values at once, to neighbouring floats or whole numbers.
 
-Nothing is assumed of the metric between points of the grid: a goal that holds only between two of them is not seen. Every value that is returned
-was evaluated, and holds.
+Nothing is assumed of the metric between points of the grid: a goal that holds only between two of them is seen where they lie beside the best
+one (`ground.finer`). Every value that is returned was evaluated, and holds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def turns(number: Number, values: Array, answers: Answers, ask: Ask, holds: Hold
 
 def _narrowed(number: Number, turn: Turn, ask: Ask, holds: Holds) -> Turn:
     for _ in range(_ROUNDS):
-        inside = _between(number, turn)
+        inside = between(number, turn.holds, turn.fails)
         if not len(inside):
             return turn
         answers = ask(inside)
@@ -96,9 +96,9 @@ def _narrowed(number: Number, turn: Turn, ask: Ask, holds: Holds) -> Turn:
     return turn
 
 
-def _between(number: Number, turn: Turn) -> Array:
-    """Values strictly between both sides, ascending."""
-    low, high = sorted((turn.holds, turn.fails))
+def between(number: Number, one: float, other: float) -> Array:
+    """Values strictly between two, ascending: all whole ones of a few, else spread evenly."""
+    low, high = sorted((one, other))
     if number.grid == CONTINUOUS:
         if high / low - 1.0 <= _CLOSE:
             return np.zeros(0)

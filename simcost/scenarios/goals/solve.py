@@ -57,6 +57,9 @@ def _solved(query: Query, path: str, text: str) -> Result:
     question = Question(query, {number_.path: number_}, goal.metric)
     ground = grounds.make(question, number_, goal)
     found = grounds.solution(ground, ground.both)
+    if found.turn is None:
+        ground = grounds.finer(ground)
+        found = grounds.solution(ground, ground.both)
     return _reached(ground, found) if found.turn is not None else _unreached(ground, found)
 
 

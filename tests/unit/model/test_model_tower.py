@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from simcost.errors import SpecError
@@ -83,9 +84,12 @@ def test_no_tower_and_one_of_another_family_are_not_counted(vision: Any) -> None
     assert tower(vision, D, "x") is None
 
 
-@pytest.mark.parametrize("width", [None, "80", [80]])
-def test_without_the_language_models_width_there_is_no_projector_to_count(width: Any) -> None:
-    assert tower(config("pixtral"), width, "x") is None
+@pytest.mark.parametrize("family", ["siglip_vision_model", "moonvit", "pixtral", "llama4_vision_model"])
+def test_of_several_widths_each_has_its_projector(family: str) -> None:
+    found, alone = tower(config(family), np.array([D, 3.0 * D]), "x"), tower(config(family), 3.0 * D, "x")
+    assert found is not None
+    assert alone is not None
+    assert np.asarray(found.parameters)[1] == alone.parameters != np.asarray(found.parameters)[0]
 
 
 @pytest.mark.parametrize("value", [None, 0, -3, "32", True, [32]])

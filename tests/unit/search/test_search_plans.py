@@ -78,6 +78,20 @@ def test_every_split_is_a_row_and_the_best_batch_of_each_is_that_of_single_quest
     assert ranked == pytest.approx(sorted(best.values(), reverse=True))
 
 
+def test_plans_of_several_numbers_of_stages_hold_what_each_alone_does() -> None:
+    """Windows keep room for the steps in flight, which stages set: of each plan its own."""
+    rows = [
+        row for row in simcost.plans("gemma-3-27b", "h100", gpus=4, context=16_384).tables["plans"] if row["feasible"]
+    ]
+    assert {row["pp"] for row in rows} >= {1, 2}
+    for row in rows:
+        sets = {f"plan.{name}": row[name] for name in (*SIZES, *CHOSEN) if name in row}
+        alone = simcost.decode("gemma-3-27b", "h100", batch=row["batch"], context=16_384, set=sets)
+        assert alone.fits
+        assert row["memory_used_bytes_per_gpu"] == pytest.approx(alone.metrics["memory_used_bytes_per_gpu"], rel=1e-12)
+        assert row["max_batch"] == alone.metrics["max_batch"]
+
+
 def test_a_limit_takes_the_best_batch_below_it(ask: Ask) -> None:
     free = {(r["tp"], r["pp"]): r for r in ask(metric="tpot_s").rows}
     most = sorted(row["tpot_s"] for row in free.values())[len(free) // 2]
