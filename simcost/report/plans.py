@@ -17,7 +17,7 @@ _CHOSEN = ("overlap", "sequence_parallel")
 
 def shown(rows: Sequence[Row]) -> list[Row]:
     """Rows without what goes without saying, intervals as text."""
-    alike = (name for name in ("hardware", "gpus") if len({row.get(name) for row in rows}) == 1)
+    alike = (name for name in ("hw", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
     return [
         with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in map(_marked, rows)

@@ -20,7 +20,7 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
     """One line a reason with the rows that have it; nothing where all rows can run."""
     asked = [_asked(row) for row in rows]
     if name in plans.TABLES:  # what every row has is said above
-        same = {key for key in ("hardware", "gpus") if len({row.get(key) for row in asked}) == 1}
+        same = {key for key in ("hw", "gpus") if len({row.get(key) for row in asked}) == 1}
         asked = [{key: value for key, value in row.items() if key not in same} for row in asked]
     groups: dict[str, list[Row]] = {}
     for row, labels in zip(rows, asked, strict=True):

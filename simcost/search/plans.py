@@ -71,7 +71,7 @@ def _labels(query: Query, clusters: Sequence[Cluster]) -> list[str]:
 def _best(table: list[Row], clusters: Sequence[Cluster]) -> dict[str, list[Row]]:
     """A first small table where several devices, or several numbers of one, are asked for."""
     if len(clusters) > 1:
-        return {"best per device": rows.best_of_each(table, "hardware")}
+        return {"best per device": rows.best_of_each(table, "hw")}
     return {"best per number of GPUs": rows.best_of_each(table, "gpus")} if len(clusters[0].gpus) > 1 else {}
 
 
@@ -91,7 +91,7 @@ def _asked(query: Query, clusters: Sequence[Cluster], found: Sequence[Searched],
 def _larger(found: Sequence[Searched], best: Row) -> str:
     """A note where more than the largest batch that was tried would fit; else ""."""
     largest = {each.device: each.tried[-1] if np.isinf(each.largest) else each.largest for each in found}
-    return objective.larger(best, float(largest.get(best["hardware"], np.inf)))
+    return objective.larger(best, float(largest.get(best["hw"], np.inf)))
 
 
 def _verdict(found: Sequence[Searched], points: Points, table: list[Row], runs: int, tied: int, wish: Wish) -> str:
@@ -128,7 +128,7 @@ def _fewest(each: Searched) -> str:
 
 def _named(plan: Row, batch: float, among: Sequence[Row]) -> str:
     """ "4 x h20, tp=2, pp=2, batch 128"; without the devices where they are the same in all plans."""
-    several = len({(row["hardware"], row.get("gpus")) for row in among}) > 1
-    devices = [f"{plan['gpus']:,} x {plan['hardware']}"] if several else []
+    several = len({(row["hw"], row.get("gpus")) for row in among}) > 1
+    devices = [f"{plan['gpus']:,} x {plan['hw']}"] if several else []
     sizes = [words] if (words := rows.words(plan)) else []
     return ", ".join([*devices, *sizes, f"batch {batch:,.0f}"])

@@ -57,7 +57,7 @@ def ranked(found: Sequence[Searched], points: Points) -> list[Row]:
 
 def refused(device: str, reason: str, like: Searched) -> Row:
     """A device of which no plan can be asked."""
-    return {"hardware": device, "feasible": False, "reason": reason, **_end(like)}
+    return {"hw": device, "feasible": False, "reason": reason, **_end(like)}
 
 
 def best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
@@ -65,7 +65,7 @@ def best_of_each(rows: Sequence[Row], key: str) -> list[Row]:
     found: dict[Any, Row] = {}
     for row in rows:
         found.setdefault(row.get(key), row)
-    first = ("hardware", "gpus")
+    first = ("hw", "gpus")
     return [
         {
             **{name: row[name] for name in first if name in row}, **({"plan": words(row) or "1 GPU"} if "gpus" in row else {}),
@@ -88,7 +88,7 @@ def plans_of(found: Sequence[Searched]) -> list[Row]:
     for each in found:
         hidden = () if lower.has_experts(each.w.model) else ("etp",)
         mine = [
-            {"hardware": each.device, "gpus": int(count), **{n: int(size) for n, size in zip(SIZES, sizes, strict=True) if n not in hidden}}
+            {"hw": each.device, "gpus": int(count), **{n: int(size) for n, size in zip(SIZES, sizes, strict=True) if n not in hidden}}
             for count, sizes in zip(splits.devices(each.table), each.table, strict=True)
         ]  # fmt: skip
         if each.found is not None:

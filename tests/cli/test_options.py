@@ -120,10 +120,10 @@ def test_several_devices_and_numbers_are_one_command(tmp_path: Path) -> None:
     assert run([*PLANS, "--hw", "h100,h200", "--gpus", "1,2", "-o", str(path)]) == 0
     with path.open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert {(row["hardware"], row["gpus"]) for row in rows if row["table"] == "plans"} == {
+    assert {(row["hw"], row["gpus"]) for row in rows if row["table"] == "plans"} == {
         (hw, gpus) for hw in ("h100", "h200") for gpus in "12"
     }
-    assert [row["hardware"] for row in rows if row["table"] == "best per device"] in (
+    assert [row["hw"] for row in rows if row["table"] == "best per device"] in (
         ["h100", "h200"],
         ["h200", "h100"],
     )

@@ -303,7 +303,7 @@ def test_plans_name_devices_by_their_profiles(capsys: pytest.CaptureFixture[str]
     words = ["plans", "--model", "llama-3.1-8b", "--gpus", "2", "--batch", "1,8", "--hw"]
     usual = answer([*words, "H100 SXM5,H200"], capsys)
     assert usual["rows"] == answer([*words, "h100,h200"], capsys)["rows"]
-    assert {row["hardware"] for row in usual["rows"]} == {"h100", "h200"}
+    assert {row["hw"] for row in usual["rows"]} == {"h100", "h200"}
     assert refused([*words, "H100-SXM,h100"], capsys) == "--hw names h100 twice"
 
 

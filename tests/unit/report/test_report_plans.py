@@ -8,12 +8,12 @@ from simcost.report import plans
 from simcost.report.cells import title
 
 ROW: dict[str, Any] = {
-    "hardware": "h200", "gpus": 8, "tp": 8, "cp": 1, "ep": 8, "etp": 1, "feasible": True, "batch": 64, "overlap": "none", "sequence_parallel": "off",
+    "hw": "h200", "gpus": 8, "tp": 8, "cp": 1, "ep": 8, "etp": 1, "feasible": True, "batch": 64, "overlap": "none", "sequence_parallel": "off",
     "usd_per_million_output_tokens": 0.5, "usd_per_million_output_tokens_low": 0.4, "usd_per_million_output_tokens_high": 0.62, "versus_best": 0,
     "probability_behind": None, "best_or_tied": True, "tpot_s": 0.02, "tpot_low_s": 0.016, "tpot_high_s": 0.025, "model": "m", "engine": "any",
     "phase": "decode", "context": 4096, "simcost": "0",
 }  # fmt: skip
-REFUSED = {"hardware": "h200", "gpus": 8, "tp": 4, "cp": 1, "ep": 2, "etp": 2, "feasible": False, "reason": "short"}
+REFUSED = {"hw": "h200", "gpus": 8, "tp": 4, "cp": 1, "ep": 2, "etp": 2, "feasible": False, "reason": "short"}
 
 
 def test_the_place_stands_beside_what_ranks_and_an_interval_is_one_cell() -> None:

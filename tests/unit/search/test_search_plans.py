@@ -302,13 +302,13 @@ def test_devices_and_numbers_are_ranked_together_as_each_alone(names: tuple[str,
     fast = profile(tmp_path / "fast", {"memory.bandwidth": '{ value = "8 TB/s", source = "book" }'})
     both = simcost.plans(names[0], [names[1], str(fast)], gpus=[1, 2, 4], context=1024)
     rows = both.tables["plans"]
-    assert {(row["hardware"], row["gpus"]) for row in rows} == set(itertools.product((names[1], str(fast)), (1, 2, 4)))
+    assert {(row["hw"], row["gpus"]) for row in rows} == set(itertools.product((names[1], str(fast)), (1, 2, 4)))
     values = [row["output_tokens_per_s_per_gpu"] for row in rows if row["feasible"]]
     assert values == sorted(values, reverse=True)
     for hw, gpus in itertools.product((names[1], str(fast)), (1, 2, 4)):
         alone = simcost.plans(names[0], hw, gpus=gpus, context=1024).rows
-        mine = [row for row in rows if (row["hardware"], row["gpus"]) == (hw, gpus)]  # both profiles are called toy
-        assert {row["hardware"] for row in alone} == {"toy"}
+        mine = [row for row in rows if (row["hw"], row["gpus"]) == (hw, gpus)]  # both profiles are called toy
+        assert {row["hw"] for row in alone} == {"toy"}
         assert [(r["tp"], r["pp"], r["batch"]) for r in mine] == [(r["tp"], r["pp"], r["batch"]) for r in alone]
         assert [r["tpot_s"] for r in mine] == pytest.approx([r["tpot_s"] for r in alone])
 
@@ -318,9 +318,9 @@ def test_the_best_of_each_device_comes_first_in_a_table_of_its_own(names: tuple[
     found = simcost.plans(names[0], [str(slow), names[1]], gpus=4, context=1024)
     best = found.tables["best per device"]
     assert f"best: 4 x {names[1]}, {best[0]['plan']}, batch {best[0]['batch']:,}" in found.verdict
-    assert [row["hardware"] for row in best] == [names[1], str(slow)]
+    assert [row["hw"] for row in best] == [names[1], str(slow)]
     for row in best:
-        first = next(r for r in found.tables["plans"] if r["hardware"] == row["hardware"])
+        first = next(r for r in found.tables["plans"] if r["hw"] == row["hw"])
         assert row["batch"] == first["batch"]
         assert row["versus_best"] == first["versus_best"]
         assert all(f"{n}={first[n]}" in row["plan"] for n in SIZES if first.get(n, 1) > 1)
@@ -337,7 +337,7 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason(names: tuple[str
         names[0], [free, names[1]], gpus=2, batch=[8], context=64, metric="usd_per_million_output_tokens"
     )
     row = found.tables["plans"][-1]
-    assert (row["hardware"], row["feasible"]) == (free, False)
+    assert (row["hw"], row["feasible"]) == (free, False)
     assert "has no price with a source" in row["reason"]
     assert [row["feasible"] for row in found.tables["best per device"]] == [True, False]
     with pytest.raises(SpecError, match="--metric ttft: not a metric of decode"):
@@ -397,7 +397,7 @@ def test_two_devices_share_fewer_errors_than_one() -> None:
     one = simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[16])
     two = simcost.plans("llama-3.1-8b", ["h200", "h100"], gpus=2, batch=[16], metric="tpot_s")
     inside = next(row for row in one.rows if row["probability_behind"] is not None)
-    across = next(row for row in two.tables["plans"] if row["hardware"] == "h100")
+    across = next(row for row in two.tables["plans"] if row["hw"] == "h100")
     assert inside["probability_behind"] > 0.5
     assert 0.5 < across["probability_behind"] < 1.0
 
@@ -406,7 +406,7 @@ def test_rows_say_what_they_answer(ask: Ask) -> None:
     from simcost import __version__
 
     for row in ask(gpus=6).rows:
-        assert row["hardware"] == "toy"
+        assert row["hw"] == "toy"
         assert row["gpus"] == 6
         assert (row["engine"], row["phase"], row["context"], row["simcost"]) == ("any", "decode", 1024, __version__)
         assert row["model"]
