@@ -16,7 +16,6 @@ from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest
 from simcost.model import count
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import is_scalar
 from simcost.units import show
 
 GOALS = ("params", "active", "flops", "kv")
@@ -90,15 +89,15 @@ def solved(
     if key in stated:
         raise SpecError(f"model.{key}={stated[key]} is set, and --iso {goal_.name} solves for it: leave one out")
 
-    def at(value: int) -> float:
-        return measure(from_config({**now, key: value}, name, where))
+    def design(value: int) -> ModelSpec:
+        return from_config({**now, key: value}, name, where)
 
-    step = _step(from_config(dict(now), name, where), key, question)
-    value = (
-        _divisor(at, wanted, int(now["num_attention_heads"]))
-        if key == "num_key_value_heads"
-        else _multiple(at, wanted, step)
-    )
+    def at(value: int) -> float:
+        return measure(design(value))
+
+    heads = key == "num_key_value_heads"
+    step = 1 if heads else _step(design(STEP), design(2 * STEP), question)
+    value = _divisor(at, wanted, _heads(design(1))) if heads else _multiple(at, wanted, step)
     if value is None:
         least = at(STEP)
         raise SpecError(
@@ -106,8 +105,9 @@ def solved(
         )
     unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
-    why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
-    if step > STEP and key != "num_key_value_heads":
+    length = f" at {question.past + question.q_len:,.0f} tokens" if goal_.name in AT_A_LENGTH else ""
+    why = f"equal {MEANING[goal_.name]}{length} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
+    if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
 
@@ -130,15 +130,23 @@ def _width_key(config: Mapping[str, Any]) -> str:
     return "intermediate_size_mlp" if config.get("intermediate_size_mlp") else "intermediate_size"
 
 
-def _step(model: ModelSpec, key: str, question: Question) -> int:
-    """64, or more where ranks would cut a block of the weights' scales: engines refuse that of a linear layer, and pad routed experts."""
-    shared = any(block.has_shared for _, block in model.blocks())
-    role = {"intermediate_size": "ffn", "intermediate_size_mlp": "ffn"}.get(key, "shared_experts" if shared else "")
-    if not role or not is_scalar(question.tp):
-        return STEP
-    kind = model.storage[role] if question.weight_dtype is None else dtype(question.weight_dtype, "plan.weight_dtype")
-    rows, ranks = kind.block[0], int(question.tp)
-    return math.lcm(STEP, rows * ranks) if rows > 1 and ranks > 1 else STEP
+_CUT = {"ffn": "intermediate_size", "shared_experts": "shared_width"}  # widths that tp cuts, by role of the weights
+
+
+def _step(one: ModelSpec, two: ModelSpec, question: Question) -> int:
+    """64, or more where ranks would cut a block of the weights' scales: engines refuse that of a linear layer, and pad routed experts. `one`, `two`: the
+    design with the width at 64 and at 128, which tell what grows with it, and how many times as fast: a shared width of two experts twice."""
+    step = STEP
+    for role, size in _CUT.items():
+        kind = one.storage[role] if question.weight_dtype is None else dtype(question.weight_dtype, "plan.weight_dtype")
+        rows, ranks = kind.block[0], int(question.tp)
+        if rows <= 1 or ranks <= 1:
+            continue
+        for (_, a), (_, b) in zip(one.blocks(), two.blocks(), strict=True):
+            times = int((getattr(b, size, 0.0) - getattr(a, size, 0.0)) / STEP)
+            if times:
+                step = math.lcm(step, rows * ranks // math.gcd(rows * ranks, times))
+    return step
 
 
 def _multiple(at: Callable[[int], float], wanted: float, step: int) -> int | None:
@@ -150,6 +158,11 @@ def _multiple(at: Callable[[int], float], wanted: float, step: int) -> int | Non
     if exact < STEP / 2:
         return None
     return multiple(exact, step)
+
+
+def _heads(model: ModelSpec) -> int:
+    """Query heads of a design whose layers have one kind of attention."""
+    return next(int(block.plain_heads[0]) for _, block in model.blocks() if block.plain_heads is not None)
 
 
 def _divisor(at: Callable[[int], float], wanted: float, heads: int) -> int:

@@ -1,5 +1,5 @@
 """A sweep over the product of axes: numeric ones become broadcasting arrays, one dimension each; those that change the structure (formats, layer counts,
-names, swaps) are looped over. A point that cannot be run is a row with its reason.
+names, swaps, and tp beside a swap, whose widths it cuts) are looped over. A point that cannot be run is a row with its reason.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     vector = [
         path for path, values in query.axes.items()
-        if _is_vector(path, values, base) and not (one_by_one and path.startswith("model."))
+        if _is_vector(path, values, base) and not (one_by_one and (path.startswith("model.") or path == "plan.tp"))
     ]  # fmt: skip
     fixed = [path for path in query.axes if path not in vector]
     try:

@@ -134,12 +134,14 @@ def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
 
 
 def _question(query: Query) -> Question:
-    """What `iso` reads of a question."""
-    phase, plan = query.overrides.phase, query.overrides.plan
+    """What `iso` reads of a question. Raises SpecError for a goal that holds at one length where none is stated."""
+    phase, plan, goal = query.overrides.phase, query.overrides.plan, query.overrides.model.get("iso")
+    name = "context" if query.decode else "isl"
+    if phase.get(name) is None and goal in AT_A_LENGTH:
+        raise SpecError(f"iso={goal} holds at one length: it needs --{name}")
     cut = plan.get("tp") or 1, plan.get("weight_dtype")
-    if query.decode:
-        return Question(1, (phase.get("context") or 1) - 1, *cut)
-    return Question(phase.get("isl") or 1, phase.get("past") or 0, *cut)
+    length = phase.get(name) or 1
+    return Question(1, length - 1, *cut) if query.decode else Question(length, phase.get("past") or 0, *cut)
 
 
 @lru_cache(maxsize=64)

@@ -17,7 +17,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
-from simcost.result import Columns, Result
+from simcost.result import Columns, Result, Row
 from simcost.scenarios import memory_notes, notes
 from simcost.scenarios.inputs import command, dimensions, inputs
 from simcost.workload import Workload
@@ -43,7 +43,7 @@ def result(query: Query) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, tuple(row for point, _ in priced if point.workload is not None for row in dimensions(point.workload.model, _named(point))),
+        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, _chosen([point for point, _ in priced]),
     )  # fmt: skip
 
 
@@ -57,9 +57,24 @@ def _longest(priced: list[tuple[Point, dict[str, Any] | None]]) -> list[tuple[Mo
     return [(model, np.concatenate(longest)) for model, longest in found.values()]
 
 
-def _named(point: Point) -> str:
-    """A structure of a sweep by what it sets of the model."""
-    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith("model"))
+def _chosen(points: list[Point]) -> tuple[Row, ...]:
+    """What swaps chose in every structure, by what it sets of the model; by all that it sets where that decides too. The same is told once."""
+    built = [(point, point.workload.model) for point in points if point.workload is not None]
+    found: dict[str, ModelSpec] = {}
+    several: set[str] = set()
+    for point, model in built:
+        name = _named(point, "model")
+        if found.setdefault(name, model).changes != model.changes:
+            several.add(name)
+    for point, model in built:
+        if _named(point, "model") in several:
+            found[_named(point)] = model
+    return tuple(row for name, model in found.items() if name not in several for row in dimensions(model, name))
+
+
+def _named(point: Point, root: str = "") -> str:
+    """A structure of a sweep by what it sets of `root`."""
+    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith(root))
 
 
 def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[str, Any] | None]:

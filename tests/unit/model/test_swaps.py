@@ -133,3 +133,17 @@ def test_a_swap_is_an_axis() -> None:
     same = [r for r in rows if (r["model.attention"], r["model.num_hidden_layers"], r["batch"]) == ("gqa:8", 61, 8)]
     assert same[0]["tpot_s"] == one.metrics["tpot_s"]
     assert {row["design"] for row in found.dimensions} >= {"model.attention=mha, model.num_hidden_layers=60"}
+
+
+def test_heads_that_a_family_implies_are_divided_too() -> None:
+    """Configs of Gemma 3 leave out what its class defaults say: 8 heads, 4 of keys and values, five windows of 1,024 to one whole context."""
+    text = {
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 36,
+        "sliding_window": 1024,
+    }  # fmt: skip
+    sets = {"model.attention": "gqa", "model.iso": "kv"}
+    found = simcost.decode({"model_type": "gemma3", "text_config": text}, "h200", context=8192, set=sets)
+    (heads,) = [row for row in found.dimensions if row["key"] == "num_key_value_heads"]
+    # 4 heads of the 6 whole layers in 36, and 1/8 of that in the others: 1.08 heads of all layers
+    assert (heads["after"], heads["undo"]) == (1, "model.num_key_value_heads=4")
+    assert heads["why"].startswith("equal cache of a sequence at 8,192 tokens to -7.69%")
