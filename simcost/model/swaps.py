@@ -50,6 +50,7 @@ def asked(kind: str, value: Any) -> Asked:
     """The swap that a value of model.attention or model.ffn asks for. Raises SpecError naming those that there are."""
     every_ = known(kind)
     name, _, text = str(value).partition(":")
+    name = name.strip()
     if not isinstance(value, str) or name.lower() not in every_:
         written = ", ".join(swap.takes for _, swap in every_.values())
         raise SpecError(f"model.{kind}={value}: no such swap (one of {written}){nearest(name, every_)}")
@@ -82,7 +83,8 @@ def config_of(
     early = {key: value for key, value in stated.items() if key not in late}
     start = flatten(overridden(config, early, where), where) if early else first
     if early and swaps:
-        chosen = _chosen(swaps, _design(from_config(start, name, where), start), before)
+        stated_ = from_config(start, name, where)
+        chosen = _chosen(swaps, _design(stated_, start), stated_)
     now = _without_none({**start, **{one.key: one.value for one in chosen}})
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
