@@ -38,7 +38,7 @@ class Design:
         plan = {key: value for key, value in self.decode.overrides.plan.items() if value is not None}
         return {
             "model": str(self.decode.model), "hw": self.decode.hw, "engine": engine_of(self.decode.overrides),
-            "plan": ", ".join(f"{key}={value}" for key, value in plan.items()),
+            "plan": ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in plan.items()),
         }  # fmt: skip
 
 
