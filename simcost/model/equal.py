@@ -28,6 +28,7 @@ MEANING = {
 }
 _UNITS = {"params": "parameters", "active": "parameters", "flops": "flops", "kv": "count"}
 _ALMOST = 1e-12  # of a goal: what floats leave over
+_BY_ITSELF = "--iso was not given"
 
 
 class Question(NamedTuple):
@@ -57,7 +58,7 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
     ]
     open_ = [written for by_text, by_key, written in widths if not (by_text or by_key)]
     if asked is None:
-        return Goal("active", f"{open_[0]} leaves the width open, and --iso was not given") if open_ else None
+        return Goal("active", f"{open_[0]} leaves the width open, and {_BY_ITSELF}") if open_ else None
     if asked not in GOALS:
         raise SpecError(f"iso must be one of {', '.join(GOALS)}, not {asked!r}{nearest(str(asked), GOALS)}")
     if asked != "kv":
@@ -104,12 +105,22 @@ def solved(
             f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(least, _UNITS[goal_.name])} with {STEP} already, {show(wanted, _UNITS[goal_.name])} wanted"
         )
     unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
-    rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
+    rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}" if abs(off) >= 5e-5 else "to less than 0.01%"
     length = f" at {question.past + question.q_len:,.0f} tokens" if goal_.name in AT_A_LENGTH else ""
     why = f"equal {MEANING[goal_.name]}{length} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
     if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
+
+
+def is_solved(why: str) -> bool:
+    """Whether a value with this reason is one that `iso` solved for."""
+    return why.startswith("equal ")
+
+
+def is_asked(why: str) -> bool:
+    """Whether it did because it was given: whoever states the value has to leave it out."""
+    return is_solved(why) and not why.endswith(_BY_ITSELF)
 
 
 def _measure(name: str, question: Question) -> Callable[[ModelSpec], float]:

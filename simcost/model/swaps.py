@@ -26,6 +26,7 @@ from simcost.registry import discover
 from simcost.sharding.shard import Block
 
 KEYS = (*KINDS, "iso")  # of `model`, beside the config's
+_UNREAD, _ANOTHER = "no block of the new design reads it", "it means another "  # reasons to drop a key
 _LAYERS = {"attention": "layer_types", "ffn": "mlp_layer_types"}  # the key that says what each layer is
 
 
@@ -76,6 +77,7 @@ def config_of(
     swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
     stated = {canonical(key): value for key, value in stated.items()}
     iso = equal.goal(wishes.get("iso"), [(one.kind, one.swap, one.text, one.written) for one in swaps], stated)
+    swaps = [_sized(one, stated) for one in swaps]
     if iso is not None and iso.cache_key:  # any size will do until it is solved for
         swaps = [replace(one, text=one.text or "1") if one.swap.cache_key else one for one in swaps]
     chosen = _chosen(swaps, _design(before, first), before)
@@ -95,8 +97,14 @@ def config_of(
         now, reasons = {**now, key: value}, {**reasons, key: why}
     idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys())
     now = {key: value for key, value in now.items() if key not in idle}
-    reasons |= dict.fromkeys(idle, "no block of the new design reads it")
+    reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))
+
+
+def _sized(one: Asked, stated: Mapping[str, Any]) -> Asked:
+    """A swap that leaves the size of its cache out, with the one that stands beside it."""
+    beside = stated.get(one.swap.cache_key)
+    return replace(one, text=str(beside)) if not one.text and type(beside) is int else one
 
 
 def _changes(
@@ -145,7 +153,7 @@ def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chose
             if key not in keys and key in design.config
         ]
         found += mine
-        found += [Chosen(key, None, f"it means another {one.kind}") for key in dropped]
+        found += [Chosen(key, None, _ANOTHER + one.kind) for key in dropped]
         found += _everywhere(one, design, before)
     return found
 
@@ -269,6 +277,15 @@ def _check_undefined(before: ModelSpec, after: ModelSpec, kind: str, stated: Map
                 raise SpecError(f"{where}: model.{key}=null leaves {key} undefined ({was:.0f} before): state it")
 
 
+def is_idle(why: str) -> bool:
+    """Whether a key with this reason was dropped because it says nothing of the new design, and not by a choice of the swap."""
+    return why == _UNREAD or why.startswith(_ANOTHER)
+
+
 def undo(change: Change) -> str:
-    """The value of `--set` that takes a change back; "" where the value stayed."""
-    return "" if change.before == change.after else f"model.{change.key}={json.dumps(change.back)}"
+    """The value of `--set` that takes a change back; "" where the value stayed, unless it was solved for: stated, it is not solved for again."""
+    return (
+        ""
+        if change.before == change.after and not equal.is_solved(change.why)
+        else f"model.{change.key}={json.dumps(change.back)}"
+    )

@@ -19,7 +19,7 @@ from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
 _HIDDEN = {
-    "dimensions": ("undo",),
+    "dimensions": ("design", "undo"),
     "ops": ("formula", "source", "light_s", "kernel", "order", "half_width"),
     "facts": ("value",),
     "coefficients": ("value",),
@@ -71,7 +71,7 @@ _FIRST = {
     "sweep": tuple(metrics.headlines()),
 }  # fmt: skip
 _WRAPPED = {
-    "plan": 26, "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 32, "may_come_from": 32,
+    "plan": 26, "source": 40, "weights": 40, "shape": 30, "op": 21, "basis": 14, "title": 24, "attention": 20, "verdict": 30, "table": 30, "at_import": 30, "do": 40, "why": 24, "before": 14, "after": 14, "may_come_from": 32,
     "dropped": 30, "worst": 40, "takes": 22, "default": 20, "meaning": 46, "needs": 30, "aliases": 24, "picked_by": 16, "answers": 16, "tried": 20, "metric_at_both": 22,
 }  # fmt: skip
 _IN_DETAILS = (("explain", "tables"),)  # whose rows answer: of worth to who doubts a number
@@ -129,7 +129,7 @@ def show(result: Result, console: Console, details: bool = False) -> None:
             parts += _ops(rows, result, console.width, details)
         else:
             parts += _drawn(result.command, name, rows, console.width)
-    parts += _dimensions(result.dimensions, console.width)
+    parts += _dimensions(result, console.width)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += _notes(result.warnings, details, left)
@@ -145,22 +145,38 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
     return [_table(name, rows, width), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
 
 
-def _dimensions(rows: Sequence[Row], width: int) -> list[RenderableType]:
-    """What swaps chose as a table, and in a line what they dropped beside it."""
-    said = [changed(row) for row in rows if row["after"] is not None or row["before"] is None]
-    found: list[RenderableType] = [_table("dimensions", said, width, "dimensions that swaps chose")] if said else []
-    dropped = [changed(row) for row in rows if row["after"] is None and row["before"] is not None]
+def _dimensions(result: Result, width: int) -> list[RenderableType]:
+    """Of every design what swaps chose as a table, in a line the keys that say nothing of it any longer, in another the way back."""
+    rows = result.dimensions
+    if not rows:
+        return []
+    from simcost.model.swaps import is_idle  # only a design that was swapped asks for it
+
+    found: list[RenderableType] = []
     for design in dict.fromkeys(row.get("design", "") for row in rows):
-        mine = f"{design}: " if design else ""
-        keys = [f"{row['key']}={row['before']}" for row in dropped if row.get("design", "") == design]
-        back = [f"--set {quote(row['undo'])}" for row in rows if row.get("design", "") == design and row["undo"]]
-        found += (
-            [Text(f"{mine}dropped, no block of the new design reads them: {', '.join(keys)}", style="dim")]
-            if keys
-            else []
-        )
-        found += [Text(f"{mine}to undo add {' '.join(back)}", style="dim")] if back else []
-    return [*found, *([Text("")] if rows else [])]
+        mine = [row for row in rows if row.get("design", "") == design]
+        named = f"{design}: " if design else ""
+        said = [changed(row) for row in mine if not is_idle(row["why"])]
+        keys = [f"{row['key']}={changed(row)['before']}" for row in mine if is_idle(row["why"])]
+        back = _undo(mine, result.command)
+        found += [_table("dimensions", said, width, f"{named}dimensions that swaps chose")] if said else []
+        found += [Text(f"dropped, no block of the new design reads them: {', '.join(keys)}", "dim")] if keys else []
+        found += [Text(f"to undo {back}", "dim")] if back else []
+        found.append(Text(""))
+    return found
+
+
+def _undo(rows: Sequence[Row], command: str) -> str:
+    """The way back of one design: what to add to the command, in a comparison to its variant, and whether to leave out `iso`."""
+    from simcost.model.equal import is_asked
+
+    values = [row["undo"] for row in rows if row["undo"]]
+    if not values:
+        return ""
+    first = "leave out iso and " if any(is_asked(row["why"]) for row in rows) else ""
+    if command == "compare":  # --set would be of all designs
+        return f"{first}add to the variant {quote(','.join(value.removeprefix('model.') for value in values))}"
+    return f"{first}add {' '.join(f'--set {quote(value)}' for value in values)}"
 
 
 def _notes(lines: Sequence[str], details: bool, tables: Sequence[str]) -> list[RenderableType]:
