@@ -59,7 +59,9 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
 
 
 def _first(query: Query) -> ModelSpec:
-    return model_of(query)
+    """The model without swaps: which of them go together is for every point to say."""
+    model = {key: value for key, value in query.overrides.model.items() if not swapped([key])}
+    return model_of(replace(query, overrides=replace(query.overrides, model=model)))
 
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:

@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar
+from simcost import grammar, settings
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.hf import canonical
 from simcost.model import load as shipped
 from simcost.model.given import Name
+from simcost.model.spec import known_keys
 from simcost.query import Query, engine_of
 from simcost.result import Row
 
 _PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")  # a comma before the next key; others are part of a value
+_AS = "write key=value, several with commas, as in attention=gqa:8,ffn=dense"
 _NAMES = ("model", "hw")  # of a question, not settings
 
 
@@ -45,6 +48,8 @@ class Design:
 def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     """{path: value} of "attention=gqa:8,plan.tp=16": bare keys are the model's; `model`, `hw` and `engine` name another one. Raises SpecError for
     what is no pair, and for a key of the step: all designs answer the same one."""
+    if not isinstance(variant, (str, Mapping)) or not variant:
+        raise SpecError(f"--variant {variant!r}: {_AS}")
     if isinstance(variant, str):
         pairs = [part.partition("=") for part in _PAIR.split(variant)]
     else:
@@ -53,11 +58,9 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     for key, equals, value in pairs:
         path = key.strip()
         if not equals or not path or (isinstance(value, str) and not value.strip()):
-            raise SpecError(
-                f"--variant {variant}: write key=value, several with commas, as in attention=gqa:8,ffn=dense"
-            )
+            raise SpecError(f"--variant {variant}: {_AS}")
         if path not in (*_NAMES, "engine") and "." not in path:
-            path = f"model.{path}"
+            path = _of_model(path, str(variant))
         if path not in _NAMES:
             root, name = grammar.split(path)
             if root == "phase":
@@ -72,6 +75,16 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def _of_model(key: str, variant: str) -> str:
+    """The path of a bare key. Raises SpecError for one that a config does not have, and the plan or the step has."""
+    if canonical(key) not in known_keys() and key not in settings.of_swaps():
+        if key in settings.of("phase"):
+            raise SpecError(f"--variant {variant}: '{key}' is of the step, and all designs answer the same one")
+        if key in settings.of("plan"):
+            raise SpecError(f"--variant {variant}: bare keys are the model's: write plan.{key}")
+    return f"model.{key}"
+
+
 def designs(
     models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
 ) -> list[Design]:
@@ -84,7 +97,9 @@ def designs(
     for variant in variants:
         sets = parsed(variant)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
-        model = shipped.spelled(sets.pop("model", names[0] if names else ""))
+        if "model" not in sets and not names:
+            raise SpecError(f"--variant {text}: of which model? Name one before it, or say model=...")
+        model = shipped.spelled(sets.pop("model", names[0] if names else None))
         device = str(sets.pop("hw", decode.hw))
         hw, (sets, read) = hardware.spelled(device), grammar.taken(sets)
         said = (*hardware.reading(device), *read)

@@ -119,3 +119,11 @@ def test_layers_that_are_stated_beside_a_swap_are_swapped() -> None:
     sets = {"model.num_hidden_layers": 10, "model.attention": "mha"}
     found = simcost.show_model("gemma-3-27b", set=sets)
     assert [row["layers"] for row in found.tables["blocks"] if row["block"] == "GQA"] == [10]
+
+
+def test_a_goal_that_one_swap_of_a_sweep_cannot_meet_is_the_reason_of_its_row() -> None:
+    found = simcost.decode(
+        "llama-3.1-8b", "h200", set={"model.iso": "kv"}, vary={"model.attention": ["mha", "gqa", "mla"]}
+    )
+    assert [row["feasible"] for row in found.rows] == [False, True, True]
+    assert "use gqa or mla" in found.rows[0]["reason"]

@@ -41,9 +41,10 @@ def test_a_mapping_says_the_same_as_a_text() -> None:
     ("attention", "write key=value"), ("attention=", "write key=value"), ("", "write key=value"), ("=8", "write key=value"),
     ("plan.batch=8", "did you mean 'batch'"), ("phase.batch=8", "all designs answer the same"), ("phase.context=8", "all designs answer the same"),
     ("head_dim=64,head_dim=128", "'model.head_dim' is set twice"), ("plan.tp=1,plan.tensor_parallel_size=2", "'plan.tp' is set twice"),
-    ("plan.tq=8", "unknown path 'plan.tq'"),
+    ("plan.tq=8", "unknown path 'plan.tq'"), ("batch=8", "'batch' is of the step"), ("context=128", "'context' is of the step"),
+    ("tp=16", "bare keys are the model's: write plan.tp"), ({}, "write key=value"), (8, "write key=value"),
 ])  # fmt: skip
-def test_what_is_no_variant_is_refused(text: str, says: str) -> None:
+def test_what_is_no_variant_is_refused(text: Any, says: str) -> None:
     with pytest.raises(SpecError) as error:
         variants.parsed(text)
     assert says in str(error.value)
@@ -145,3 +146,20 @@ def test_every_choice_of_every_design_has_its_reason_at_any_width(width: int) ->
 def test_columns_say_the_plan_in_whole_numbers() -> None:
     found = simcost.compare(["llama-3.1-8b"], "h200", nodes=1, variants=["plan.tp=4"])
     assert [row["plan"] for row in found.tables["designs"]] == ["gpus=8", "gpus=8, tp=4"]
+
+
+def test_a_variant_needs_a_model() -> None:
+    with pytest.raises(SpecError, match="of which model"):
+        simcost.compare([], "h200", variants=["attention=mha", "attention=gqa:8"])
+
+
+def test_nodes_of_several_devices_are_no_number_of_gpus() -> None:
+    with pytest.raises(SpecError, match="say --gpus"):
+        simcost.compare(["llama-3.1-8b"], "h200", nodes=1, variants=["hw=gb200"])
+
+
+def test_a_comparison_can_be_asked_again() -> None:
+    found = simcost.compare(["llama-3.1-8b"], "h200", variants=["attention=mla,iso=params", "hw=h20"])
+    again = simcost.ask("compare", found.to_dict()["inputs"])
+    assert again.tables == found.tables
+    assert again.dimensions == found.dimensions
