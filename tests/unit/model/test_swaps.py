@@ -147,3 +147,21 @@ def test_heads_that_a_family_implies_are_divided_too() -> None:
     # 4 heads of the 6 whole layers in 36, and 1/8 of that in the others: 1.08 heads of all layers
     assert (heads["after"], heads["undo"]) == (1, "model.num_key_value_heads=4")
     assert heads["why"].startswith("equal cache of a sequence at 8,192 tokens to -7.69%")
+
+
+@pytest.mark.parametrize(("name", "sets", "says"), [
+    ("gpt-oss-120b", {"attention": "mla"}, "the new attention is without o_bias, qkv_bias, sinks and with bias, unlike the first design's"),
+    ("qwen3-8b", {"attention": "mla"}, "the new attention is without qk_norm"),
+    ("qwen2.5-7b", {"attention": "mla"}, "the new attention is without qkv_bias"),
+    ("gpt-oss-120b", {"ffn": "dense"}, "the new ffn is without expert_bias, router_bias"),
+    ("qwen2.5-7b", {"attention": "mfa"}, ""), ("llama-3.1-8b", {"attention": "mla", "ffn": "moe:8/2/0"}, ""),
+])  # fmt: skip
+def test_what_no_key_of_the_config_says_is_said(name: str, sets: dict[str, Any], says: str) -> None:
+    """Biases, norms of queries and sinks that a family implies, and the new blocks do not have."""
+    said = [
+        line
+        for line in simcost.show_model(name, set={f"model.{k}": v for k, v in sets.items()}).warnings
+        if "the new " in line
+    ]
+    assert bool(said) == bool(says)
+    assert all(says in line for line in said)
