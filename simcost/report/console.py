@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from shlex import quote
 from textwrap import wrap
 
 from rich import box
@@ -14,7 +13,7 @@ from rich.text import Text
 from simcost import metrics
 from simcost.provenance import kind_of
 from simcost.report import curves, plans, question, refusals, step
-from simcost.report.cells import cell, changed, title, with_intervals
+from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
@@ -146,37 +145,16 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int) -> list[Ren
 
 
 def _dimensions(result: Result, width: int) -> list[RenderableType]:
-    """Of every design what swaps chose as a table, in a line the keys that say nothing of it any longer, in another the way back."""
-    rows = result.dimensions
-    if not rows:
+    """Of every design what swaps chose as a table, and in lines what they dropped and the way back."""
+    if not result.dimensions:
         return []
-    from simcost.model.swaps import is_idle  # only a design that was swapped asks for it
+    from simcost.report.dimensions import told  # only a design that was swapped asks for it
 
     found: list[RenderableType] = []
-    for design in dict.fromkeys(row.get("design", "") for row in rows):
-        mine = [row for row in rows if row.get("design", "") == design]
-        named = f"{design}: " if design else ""
-        said = [changed(row) for row in mine if not is_idle(row["why"])]
-        keys = [f"{row['key']}={changed(row)['before']}" for row in mine if is_idle(row["why"])]
-        back = _undo(mine, result.command)
-        found += [_table("dimensions", said, width, f"{named}dimensions that swaps chose")] if said else []
-        found += [Text(f"dropped, no block of the new design reads them: {', '.join(keys)}", "dim")] if keys else []
-        found += [Text(f"to undo {back}", "dim")] if back else []
-        found.append(Text(""))
+    for one in told(result):
+        found += [_table("dimensions", one.rows, width, one.heading)] if one.rows else []
+        found += [*(Text(line, "dim") for line in one.lines), Text("")]
     return found
-
-
-def _undo(rows: Sequence[Row], command: str) -> str:
-    """The way back of one design: what to add to the command, in a comparison to its variant, and whether to leave out `iso`."""
-    from simcost.model.equal import is_asked
-
-    values = [row["undo"] for row in rows if row["undo"]]
-    if not values:
-        return ""
-    first = "leave out iso and " if any(is_asked(row["why"]) for row in rows) else ""
-    if command == "compare":  # --set would be of all designs
-        return f"{first}add to the variant {quote(','.join(value.removeprefix('model.') for value in values))}"
-    return f"{first}add {' '.join(f'--set {quote(value)}' for value in values)}"
 
 
 def _notes(lines: Sequence[str], details: bool, tables: Sequence[str]) -> list[RenderableType]:
