@@ -118,7 +118,10 @@ def config_of(
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where)
         now, reasons = {**now, key: value}, {**reasons, key: why}
-    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys())
+    taken = (
+        families().get(before.family, {}).get("defaults", {})
+    )  # of such a key that is dropped the class default would be said
+    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys() - taken.keys())
     now = {key: value for key, value in now.items() if key not in idle}
     reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))

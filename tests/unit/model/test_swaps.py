@@ -165,3 +165,10 @@ def test_what_no_key_of_the_config_says_is_said(name: str, sets: dict[str, Any],
     ]
     assert bool(said) == bool(says)
     assert all(says in line for line in said)
+
+
+def test_no_class_default_is_taken_for_a_key_that_a_swap_makes_idle() -> None:
+    """Gemma states head_dim = 128, its class 256, and MLA has no such size."""
+    found = simcost.show_model("gemma-3-27b", set={"model.attention": "mla"})
+    assert not [line for line in found.warnings if "class defaults" in line]
+    assert {row["key"]: row["after"] for row in found.dimensions}["qk_nope_head_dim"] == 128
