@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
@@ -21,8 +21,8 @@ from simcost.model import equal
 from simcost.model.equal import Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
+from simcost.model.swap_notes import beside
 from simcost.num import every
-from simcost.provenance import Kind, Note
 from simcost.registry import discover
 from simcost.sharding.shard import Block
 
@@ -66,28 +66,8 @@ def applied(
     """The model of a config with swaps, as `config_of`, and a note on what blocks have beside their sizes where that is another."""
     now, changes = config_of(config, wishes, stated, question, name, where)
     before, after = from_config(config, name, where), from_config(now, name, where)
-    notes = (note for kind in KINDS if kind in wishes for note in _beside(before, after, kind))
+    notes = (note for kind in KINDS if kind in wishes for note in beside(before, after, kind))
     return replace(after, changes=changes, notes=(*after.notes, *notes))
-
-
-def _beside(before: ModelSpec, after: ModelSpec, kind: str) -> Iterator[Note]:
-    """Biases, norms and the like that the new blocks of a kind do not have, or have for the first time; no config key needs to say so."""
-    had, has = _options(before, kind), _options(after, kind)
-    parts = [f"without {', '.join(sorted(had - has))}"] if had - has else []
-    parts += [f"with {', '.join(sorted(has - had))}"] if has - had else []
-    if parts:
-        yield Note(f"the new {kind} is {' and '.join(parts)}, unlike the first design's", Kind.CHANGED)
-
-
-def _options(model: ModelSpec, kind: str) -> set[str]:
-    """What blocks of a kind have that they need not have."""
-    blocks = [block for _, block in model.blocks() if block.kind == kind]
-    named = [(block, each) for block in blocks for each in fields(block) if _optional(each.default)]  # type: ignore[arg-type]
-    return {each.name for block, each in named if getattr(block, each.name) != each.default}
-
-
-def _optional(default: Any) -> bool:
-    return default is False or (isinstance(default, str) and default == "none")
 
 
 def config_of(

@@ -172,3 +172,19 @@ def test_no_class_default_is_taken_for_a_key_that_a_swap_makes_idle() -> None:
     found = simcost.show_model("gemma-3-27b", set={"model.attention": "mla"})
     assert not [line for line in found.warnings if "class defaults" in line]
     assert {row["key"]: row["after"] for row in found.dimensions}["qk_nope_head_dim"] == 128
+
+
+def test_a_dense_ffn_that_the_scheme_leaves_in_bf16_is_said() -> None:
+    """Experts in four bits, and every other linear layer excepted, as Kimi-K2-Thinking has it: its dense twin holds four times the bytes a weight."""
+    from simcost.model import load
+
+    scheme = {
+        "quant_method": "compressed-tensors", "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],
+        "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 32, "symmetric": True}}},
+    }  # fmt: skip
+    config = {**load.load_config("kimi-k2")[2], "quantization_config": scheme}
+    said = [line for line in simcost.show_model(config, set={"model.ffn": "dense"}).warnings if "stored in" in line]
+    assert len(said) == 1
+    assert "the new ffn is stored in bf16, the first design's in bf16, int4" in said[0]
+    for sets in ({"model.ffn": "moe:64/6/1"}, {"model.attention": "mha"}):
+        assert not [line for line in simcost.show_model(config, set=sets).warnings if "stored in" in line]
