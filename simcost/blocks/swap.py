@@ -52,7 +52,7 @@ class Swap(NamedTuple):
 def whole(text: str, what: str, written: str, least: int = 1) -> int:
     """A whole number of at least `least`. Raises SpecError that says how the swap is written."""
     if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
-        raise SpecError(f"{written}: {what} must be a whole number from {least}, not {text!r}")
+        raise SpecError(f"{written}: {what} must be a whole number from {least} to 999,999,999, not {text!r}")
     return int(text)
 
 

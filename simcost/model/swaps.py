@@ -94,6 +94,11 @@ def config_of(
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
     now = _without_none({**now, **late})
+    if late:
+        new = {one.key: late.get(one.key, one.value) for one in chosen if one.key in first or one.key not in late}
+        kept = [key for key, value in new.items() if value != first.get(key)]  # none: this is the way back
+        if kept:
+            _check_beside(from_config(now, name, where), swaps, chosen, late)
     reasons = {one.key: one.why for one in chosen if one.key not in late}
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where)
@@ -199,6 +204,15 @@ def _verify(model: ModelSpec, swaps: list[Asked]) -> None:
             raise SpecError(
                 f"{model.name}: {one.written}: some layers stay {', '.join(sorted(classes))}: this design cannot be swapped"
             )
+
+
+def _check_beside(model: ModelSpec, swaps: list[Asked], chosen: list[Chosen], late: Mapping[str, Any]) -> None:
+    """Raises SpecError where keys that the user states beside a swap ask for another block, or leave no layer with its own."""
+    for one in swaps:
+        other = {each.key for each in chosen if each.why == _ANOTHER + one.kind and late.get(each.key) is not None}
+        if other or not any(_of(block, one.module) for _, block in model.blocks()):
+            names = ", ".join(f"model.{key}={json.dumps(late[key], default=str)}" for key in sorted(other or late))
+            raise SpecError(f"{one.written} contradicts {names}, which asks for another {one.kind}: leave one out")
 
 
 def _of(block: Block, module: ModuleType) -> bool:
