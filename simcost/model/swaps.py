@@ -84,12 +84,13 @@ def config_of(
     if iso is not None and iso.cache_key:  # any size will do until it is solved for
         swaps = [replace(one, text=one.text or "1") if one.swap.cache_key else one for one in swaps]
     chosen = _chosen(swaps, _design(before, first), before)
-    late = {key: value for key, value in stated.items() if any(key == one.key for one in chosen)}
+    late = _late(stated, swaps, chosen)
     early = {key: value for key, value in stated.items() if key not in late}
     start = flatten(overridden(config, early, where), where) if early else first
     if early and swaps:
         stated_ = from_config(start, name, where)
         chosen = _chosen(swaps, _design(stated_, start), stated_)
+        late = _late(stated, swaps, chosen)
     now = _without_none({**start, **{one.key: one.value for one in chosen}})
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
@@ -110,6 +111,12 @@ def config_of(
     now = {key: value for key, value in now.items() if key not in idle}
     reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))
+
+
+def _late(stated: Mapping[str, Any], swaps: list[Asked], chosen: list[Chosen]) -> dict[str, Any]:
+    """What the user states of keys that swaps choose, or of what each layer is."""
+    own = {one.key for one in chosen} | {_LAYERS[one.kind] for one in swaps}
+    return {key: value for key, value in stated.items() if key in own}
 
 
 def _sized(one: Asked, stated: Mapping[str, Any]) -> Asked:

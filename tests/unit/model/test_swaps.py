@@ -78,6 +78,15 @@ def test_what_is_stated_wins_over_what_a_swap_chooses() -> None:
     assert "num_attention_heads" not in [one.key for one in found.changes]
 
 
+def test_layers_that_are_stated_beside_a_window_are_not_overruled() -> None:
+    """Half of them slide, as the key says, which the first design does not have; a swap that no layer gets is refused."""
+    half = ["full_attention"] * 16 + ["sliding_attention"] * 16
+    found = design("llama-3.1-8b", attention="swa:1024", layer_types=half)
+    assert [block.mask.bounded for _, block in found.blocks() if block.mask is not None] == [False, True]
+    with pytest.raises(SpecError, match="contradicts model"):
+        design("llama-3.1-8b", attention="swa:1024", layer_types=["full_attention"] * 32)
+
+
 def test_a_dense_width_that_is_stated_is_not_solved_for() -> None:
     found = design("deepseek-v3", ffn="dense", intermediate_size=18432)
     assert not [one for one in found.changes if one.why.startswith("equal")]
