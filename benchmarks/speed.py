@@ -103,6 +103,26 @@ def million(command: str, *axes: str) -> tuple[float, float]:
     return float(rate), float(megabytes)
 
 
+def designs(rounds: int = 3) -> tuple[int, float]:
+    """(designs, designs a second) of a map of DeepSeek-V3: heads by rank by experts by width; best of some rounds, curves at hand."""
+    import simcost
+
+    axes = {
+        "model.num_attention_heads": [64, 96, 128, 160], "model.kv_lora_rank": list(range(256, 1792, 64)),
+        "model.n_routed_experts": [64, 128, 256, 512], "model.moe_intermediate_size": list(range(1024, 4096, 128)),
+    }  # fmt: skip
+    best, count = 0.0, 0
+    for _ in range(rounds):
+        start = time.perf_counter()
+        count = int(
+            simcost.sweep("deepseek-v3", "h200", batch=64, set={"plan.tp": 8, "plan.ep": 8}, vary=axes).metrics[
+                "points"
+            ]
+        )
+        best = max(best, count / (time.perf_counter() - start))
+    return count, best
+
+
 def main() -> None:
     json = [*DECODE, "--format", "json"]
     for name, arguments, aim in (
@@ -130,6 +150,8 @@ def main() -> None:
         print(
             f"a million points of {command}, {one} by {other}: {rate:,.0f} a second in {megabytes:,.0f} MB (aim {aim} in 300 MB)"
         )
+    count, rate = designs()
+    print(f"a map of {count:,} designs: {rate:,.0f} a second (aim 10,000)")
     points, rate, roots = plans()
     print(
         f"plans on 2,048 GPUs: {rate:,.0f} of {points:,} points a second (aim 50,000), {roots:,.0f} square roots a point"

@@ -8,25 +8,26 @@ import argparse
 import inspect
 import io
 import math
+import os
 import re
+import shlex
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 import structure
 import typer
-from rich.console import Console
 
 from simcost import metrics, pool
-from simcost.api import compare, keys
+from simcost.api import keys
 from simcost.calibration import coverage, store
 from simcost.calibration.family import families
 from simcost.calibration.held_out import LEAST
 from simcost.calibration.rows import EXTRA
-from simcost.cli.app import app
+from simcost.cli.app import app, run
 from simcost.dtypes import names as formats
 from simcost.hardware import load as hardware
-from simcost.report.console import show
 from simcost.scenarios.calibrate.report import report
 from simcost.scenarios.calibrate.transfer import transfer
 from simcost.units import symbol
@@ -40,7 +41,11 @@ METRICS, SETTINGS, STRUCTURE = (PAGE.parent / f"{name}.md" for name in ("metrics
 MEMORY = PAGE.parent / "validation" / "memory.md"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
-COMMAND = "simcost compare deepseek-v3 llama-3.1-405b mixtral-8x22b --hw h200 --tp 8"
+TOUR = (  # (command, where its shown output ends)
+    ("simcost compare deepseek-v3 llama-3.1-405b mixtral-8x22b --hw h200 --tp 8", "terms"),
+    ("simcost decode --model deepseek-v3 --hw h200 --tp 8 --batch 64 --vary model.attention=mha,gqa:8,mqa,mla,mfa,mfa:1024", "not shown"),
+    ("simcost plans --model llama-3.1-70b --hw a100,h100,h200,b200,h20,mi300x --gpus 1,2,4,8 --tpot 50ms --metric usd", "not shown"),
+)  # fmt: skip
 
 
 WORDS = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
@@ -68,7 +73,7 @@ def default(parameter) -> str:
 def sections(command, path: list[str]) -> list[str]:
     """One section a command, groups opened."""
     if hasattr(command, "commands"):
-        return [part for name in sorted(command.commands) for part in sections(command.commands[name], [*path, name])]
+        return [part for name in command.commands for part in sections(command.commands[name], [*path, name])]
     lines = [
         f"## {' '.join(path)}",
         "",
@@ -83,7 +88,7 @@ def sections(command, path: list[str]) -> list[str]:
         name = ", ".join(f"`{o}`" for o in names) if names[0].startswith("-") else f"`{parameter.name.upper()}`"
         meaning = getattr(parameter, "help", "") or ""
         counted = getattr(parameter, "metavar", None) == "<count>"
-        hint = hints.get(parameter.name, Path)  # --plan, which `cli.question` adds
+        hint = hints.get(parameter.name, Path if parameter.name == "plan" else str)  # of what `cli.question` adds
         lines.append(f"| {name} | {'count' if counted else kind(hint)} | {default(parameter)} | {meaning} |")
     return [*lines, ""]
 
@@ -194,29 +199,25 @@ def values(word) -> str:
 def readme() -> str:
     """The README with the tour's output as the program prints it today."""
     text = README.read_text(encoding="utf-8")
-    result = compare(["deepseek-v3", "llama-3.1-405b", "mixtral-8x22b"], "h200", set={"plan.tp": 8})
-    buffer = io.StringIO()
-    show(result, Console(file=buffer, width=110, highlight=False))
-    lines = [line.rstrip() for line in buffer.getvalue().splitlines()]
-    # The terms and what measurements moved are long: the tour shows how each begins.
-    kept = _short(lines[: next(i for i, line in enumerate(lines) if line.startswith(("note:", "--details")))])
     start, end = text.index("<!-- tour -->"), text.index("<!-- /tour -->")
-    tour = "\n".join(["<!-- tour -->", "```", f"$ {COMMAND}", *kept, "```", ""])
-    return text[:start] + tour + text[end:]
+    shown = [line for command, stop in TOUR for line in ("```", f"$ {command}", *printed(command, stop), "```", "")]
+    return "\n".join([text[:start] + "<!-- tour -->", *shown[:-1], text[end:]])
 
 
-def _short(lines: list[str]) -> list[str]:
-    """Tables after the first cut to ten rows."""
-    found: list[str] = []
-    rows, table = 0, 0
-    for line in lines:
-        table += line.startswith(("designs", "terms", "what measurements moved"))
-        rows = rows + 1 if line.strip() else 0
-        if table < 2 or rows <= 11:
-            found.append(line)
-        elif rows == 12:
-            found.append(" ...")
-    return found
+def printed(command: str, stop: str) -> list[str]:
+    """What a command prints at 100 columns, up to a line that begins with `stop`."""
+    kept = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "100"
+    with redirect_stdout(io.StringIO()) as out:
+        code = run(shlex.split(command)[1:])
+    os.environ.pop("COLUMNS") if kept is None else os.environ.update(COLUMNS=kept)
+    lines = out.getvalue().splitlines()
+    ends = [i for i, line in enumerate(lines) if line.startswith(stop)]
+    if code or not ends:
+        raise SystemExit(f"{command}: exit code {code}, {len(ends)} lines begin with {stop!r}")
+    while not lines[ends[0] - 1].strip():
+        ends[0] -= 1
+    return lines[: ends[0]]
 
 
 def same(one: str, other: str) -> bool:

@@ -31,6 +31,7 @@ __all__ = [
     "show_model",
     "show_scaling_law",
     "solve",
+    "sweep",
 ]
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
         show_model,
         show_scaling_law,
         solve,
+        sweep,
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Any
@@ -119,7 +120,35 @@ def axes(texts: Iterable[str]) -> dict[str, list[Any]]:
             raise SpecError(f"--vary {text}: an empty value between commas")
         if name in found:
             raise SpecError(f"--vary {text}: '{name}' is varied twice")
-        found[name] = [parsed(name, part) for part in parts]
+        found[name] = [value for part in parts for value in _range(name, part) or [parsed(name, part)]]
+    return found
+
+
+_RANGE = re.compile(r"([^.:\s]+)\.\.([^.:\s]+)(?::(x?)([^.:\s]+))?\Z")
+MOST = 1_000_000  # values of a range
+
+
+def _range(path: str, text: str) -> list[int]:
+    """The counts of "256..1024:64" (both ends, in steps), of "1..64:x2" (each twice the one before) and of "1..8"; [] for what is no range. Raises
+    SpecError for one without end, and for one that is empty."""
+    match = _RANGE.match(text)
+    if match is None:
+        return []
+    ends = [read(path, parsed(path, part)) for part in (match[1], match[2], match[4] or "1")]
+    if any(isinstance(end, bool) or not isinstance(end, (int, float)) or end != int(end) for end in ends):
+        raise SpecError(f"--vary {path}={text}: a range is of whole numbers, as 256..1024:64 or 1..64:x2")
+    first, last, step = map(int, ends)
+    if first > last or step < 1 or (match[3] and (step < 2 or first < 1)):
+        raise SpecError(
+            f"--vary {path}={text}: a range goes from the smaller number to the larger, in steps of at least 1, or of x2 and more"
+        )
+    if not match[3]:
+        if (last - first) // step >= MOST:
+            raise SpecError(f"--vary {path}={text}: more than {MOST:,} values")
+        return list(range(first, last + 1, step))
+    found = [first]
+    while found[-1] * step <= last:
+        found.append(found[-1] * step)
     return found
 
 

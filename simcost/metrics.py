@@ -91,6 +91,8 @@ _STEP = (
 _SWEEP = (
     ("points", "count", "", "operating points; of `plans` (plan, batch, overlap) points that were priced"),
     ("points_feasible", "count", "", "points that can be run"),
+    ("points_on_front", "count", "", "points that no other beats in both metrics of a map (Pareto front)"),
+    ("pareto", FLAG, "", "whether a point is one of them"),
     ("feasible", FLAG, "", "of a row: whether it can be run"),
     ("reason", TEXT, "", "why a row cannot be run, or does not fit"),
 )  # fmt: skip

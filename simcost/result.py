@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, overload
 
+import numpy as np
+
 from simcost import metrics, units
 from simcost.frozen import frozen
 from simcost.provenance import kind_of
@@ -27,6 +29,11 @@ def number(value: Any) -> float | int | None:
 def _units(rows: Sequence[Row]) -> dict[str, str]:
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: symbol for name in names if (symbol := units.symbol(metrics.unit(name)))}
+
+
+def _value(value: Any) -> Any:
+    """A cell of a column of numbers, or of flags."""
+    return bool(value) if isinstance(value, (bool, np.bool_)) else number(value)
 
 
 class Columns(Sequence[Row]):
@@ -63,7 +70,7 @@ class Columns(Sequence[Row]):
             if fits
             else {"feasible": True, "fits": False, "reason": self._short(index)}
         )
-        return row | {name: number(column[index]) for name, column in self.values.items() if name != "fits"}
+        return row | {name: _value(column[index]) for name, column in self.values.items() if name != "fits"}
 
     def _short(self, index: int) -> str:
         """Why a point that can run does not fit: made when its row is read."""

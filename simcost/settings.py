@@ -263,7 +263,7 @@ MODEL = (
 SWAPS = (
     Setting("model", "attention", NAME, "a swap: every layer gets mha, gqa:8, mqa, mla, mla:512, mfa, mfa:2048 or swa:4096; what it chooses is printed", "the config's"),
     Setting("model", "ffn", NAME, "a swap: every layer gets dense, or moe:E/k/shared/width, as in moe:256/8/1/2048", "the config's"),
-    Setting("model", "iso", CHOICE, "what a swap holds equal, by one width: params, active and flops by the width of the FFN or of experts, kv by KV heads or the rank of a latent", "active where the FFN's width is open", choices=("params", "active", "flops", "kv")),
+    Setting("model", "iso", NAME, "what a swap holds equal, by one width: params, active, flops, or loss:1T (by scaling laws, on so many training tokens), by the width of the FFN or of experts; kv by KV heads or the rank of a latent", "active where the FFN's width is open"),
 )  # fmt: skip
 
 

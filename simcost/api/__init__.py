@@ -28,7 +28,7 @@ from simcost.api.catalogue import (
     show_model,
     show_scaling_law,
 )
-from simcost.api.searches import plans, sensitivity, solve
+from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.errors import SpecError, nearest
 from simcost.result import Result, printers
@@ -53,6 +53,7 @@ __all__ = [
     "show_model",
     "show_scaling_law",
     "solve",
+    "sweep",
 ]
 
 
@@ -66,7 +67,7 @@ printers[:] = [_printed]
 
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
-    "decode": decode, "prefill": prefill, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover,
+    "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
     "show model": show_model, "show hardware": show_hardware, "show memory": show_memory,
 }  # fmt: skip
 
@@ -78,5 +79,5 @@ def ask(command: str, inputs: Mapping[str, Any]) -> Result:
     if command not in _QUESTIONS:
         known = ", ".join(_QUESTIONS)
         raise SpecError(f"'{command}' cannot be asked again (only {known}){nearest(command, _QUESTIONS)}")
-    question = _QUESTIONS[command]
-    return question(**arguments(inputs, list(signature(question).parameters)))
+    question, stated = (solve, inputs["solve"]) if "solve" in inputs else (_QUESTIONS[command], inputs)
+    return question(**arguments(stated, list(signature(question).parameters)))

@@ -109,13 +109,13 @@ def either(value: Any, default: Any) -> Any:
 
 def step_query(
     phase: str, model: Model | None, hw: str | None, batch: Any, context: Any, isl: Any, past: Any, sets: Sets, price: float | None, prefill_tokens: Any,
-    prefill_past: Any,
+    prefill_past: Any, vary: Axes | None = None,
 ) -> Query:  # fmt: skip
     """The question of one step of a phase. Raises SpecError as `check_lengths` and `make`."""
     check_lengths(phase, context, isl, past, prefill_tokens, prefill_past)
     if phase == "decode":
-        return decode_query(model, hw, batch, context, sets, None, price, prefill_tokens, prefill_past)
-    return prefill_query(model, hw, batch, isl, past, sets, None, price)
+        return decode_query(model, hw, batch, context, sets, vary, price, prefill_tokens, prefill_past)
+    return prefill_query(model, hw, batch, isl, past, sets, vary, price)
 
 
 _DOMAIN = "hw.links.scaleup.domain"

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from simcost import grammar, settings
 from simcost.api.arguments import (
+    Axes,
     Count,
     Model,
     Sets,
@@ -54,7 +55,7 @@ def plans(
     batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
     if batches == ():
         raise SpecError("--batch names no batch")
-    ranked = metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu"
+    ranked = objective.spelled(metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu", decode_)
     wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
         decode_query(model, devices[0], None, context, sets, None, price)
@@ -62,6 +63,22 @@ def plans(
         else prefill_query(model, devices[0], None, isl, None, sets, None, price)
     )
     return scenario.result(query, clusters, wish)
+
+
+@unboxes
+def sweep(
+    model: Model | None = None, hw: str | None = None, phase: str = "decode", vary: Axes | None = None, pareto: Sequence[str] | None = None,
+    batch: Count | None = None, context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None,
+    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
+    prefill_tokens: Count | None = None, prefill_past: Count | None = None,
+) -> Result:  # fmt: skip
+    """A map of designs: every point of the axes of `vary` with what it is and costs, and those that no other beats in the two metrics of `pareto`
+    ("tpot", "params_total:more")."""
+    from simcost.scenarios import design_map as scenario
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
+    query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past, vary)
+    return scenario.result(query, pareto)
 
 
 @unboxes

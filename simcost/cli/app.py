@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, validate
+from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, sweep, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 from simcost.cli.question import Question
@@ -29,13 +29,11 @@ showing = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(listing, name="list")
-app.add_typer(showing, name="show")
+app.add_typer(showing, name="show", short_help="One model, device or law in full; memory term by term.")
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(validate.app, name="validate")
-app.command("loss")(scaling_laws.loss)
 listing.command("scaling-laws")(scaling_laws.listed)
 showing.command("scaling-law")(scaling_laws.shown)
-app.command("sensitivity", epilog=o.KEYS, cls=Question)(goals.sensitivity)
 
 
 def _version(value: bool) -> None:
@@ -113,7 +111,7 @@ def show_memory(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question)
+@app.command(epilog=o.KEYS, cls=Question, short_help="One decode step: TPOT, throughput, memory, price.")
 def decode(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, batch: o.Batch = None, context: o.Context = None, prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None,
     set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -132,7 +130,7 @@ def decode(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question)
+@app.command(epilog=o.KEYS, cls=Question, short_help="One prefill step: TTFT, throughput, memory, price.")
 def prefill(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, isl: o.Isl = None, batch: o.Batch = None, past: o.Past = None, engine: o.Engine = None, set: o.Set = None, vary: o.Vary = None, solve: o.Solve = None, goal: o.For = None,
     price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -147,7 +145,7 @@ def prefill(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question)
+@app.command(epilog=o.KEYS, cls=Question, short_help="Designs side by side, and the terms that differ.")
 def compare(
     models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
     hw: o.Hw, batch: o.Batch = None, context: o.Context = None, isl: o.Isl = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
@@ -158,22 +156,12 @@ def compare(
     from simcost import api, grammar
 
     result = api.compare(
-        models,
-        hw,
-        batch,
-        context,
-        isl,
-        grammar.assignments(set or [], engine),
-        price,
-        gpus,
-        nodes,
-        prefill_batch,
-        variants=variant or [],
-    )
+        models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [],
+    )  # fmt: skip
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question)
+@app.command(epilog=o.KEYS, cls=Question, short_help="Every op of a step: time, what bounds it, its shape.")
 def explain(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
@@ -190,7 +178,7 @@ def explain(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question)
+@app.command(epilog=o.KEYS, cls=Question, short_help="Every way to split a design over devices, best first.")
 def plans(
     model: o.Model, hw: o.Hws, gpus: o.Counts = "", nodes: o.Nodes = None,
     phase: o.Phase = "decode",
@@ -226,7 +214,7 @@ def plans(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS)
+@app.command(epilog=o.KEYS, short_help="Where attention overtakes the MLP, by length.")
 def crossover(
     model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
     plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
@@ -244,7 +232,16 @@ def crossover(
     return emit(result, format, output, strict, details)
 
 
-@app.command()
+app.command("sensitivity", epilog=o.KEYS, cls=Question, short_help="Which numbers move a metric, strongest first.")(
+    goals.sensitivity
+)
+app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs and the front of two metrics.")(
+    sweep.sweep
+)
+app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
+
+
+@app.command(short_help="What --set and --vary may name.")
 def keys(
     groups: o.Groups = None, format: o.Format = "", output: o.Out = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
@@ -322,10 +319,20 @@ def run(argv: list[str]) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":
             sys.stdout.write(f"{error}\n")
             return 0
-        return _fail(error.format_message())
+        return _fail(_hinted(error.format_message()))
     if code == _INTERRUPTED:  # Typer answers Ctrl-C by this code and says nothing
         return _fail("interrupted", code)
     return code if isinstance(code, int) else 0
+
+
+def _hinted(message: str) -> str:
+    """What the parser says of a word that belongs to no option, with what was probably meant."""
+    stray = message.startswith("Got unexpected extra argument")
+    return (
+        f"{message}: a name goes behind its option, as in --model NAME, and a value with a space in quotes"
+        if stray
+        else message
+    )
 
 
 def _fail(message: str, code: int = 2) -> int:

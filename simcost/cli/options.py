@@ -150,7 +150,9 @@ Variant = Annotated[
 Metric = Annotated[
     str | None,
     typer.Option(
-        "--metric", help="What to rank by; default tokens a second and GPU.", autocompletion=starting(metrics.ranking())
+        "--metric",
+        help="What to rank by: usd, tpot, mfu or a whole name; default tokens a second and GPU.",
+        autocompletion=starting(metrics.ranking()),
     ),
 ]
 Solve = Annotated[

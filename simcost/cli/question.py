@@ -22,6 +22,7 @@ from simcost.errors import SpecError
 
 SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")
 _FILE, _ISO = "plan", "iso"
+_SWAPS = ("attention", "ffn")
 _STEP = tuple(settings.of("phase"))
 _PATHS = {
     **{key: key for key in _STEP},
@@ -49,6 +50,7 @@ class Question(TyperCommand):
         sizes = ", ".join(one.opts[0] for one in added if one.name in SIZES)
         lines = [
             (f"{sizes} <count>", "Sizes of the plan: --tp 8 is --set plan.tp=8."),
+            *((f"--set model.{key}=...", _sentence(settings.of("model")[key].meaning)) for key in _SWAPS),
             *(one.get_help_record(ctx) for one in added if one.name not in SIZES),
         ]
         with formatter.section("Plan and swaps"):

@@ -19,6 +19,10 @@ from simcost.model.spec import ModelSpec, from_config
 from simcost.units import show
 
 GOALS = ("params", "active", "flops", "kv")
+BY_LAWS = (
+    "loss",
+    "optimal",
+)  # and after a colon training tokens, or FLOPs: by scaling laws, which are solved for outside
 AT_A_LENGTH = ("flops", "kv")  # goals that hold at one length of the context
 MEANING = {
     "params": "parameters",
@@ -59,8 +63,10 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
     open_ = [written for by_text, by_key, written in widths if not (by_text or by_key)]
     if asked is None:
         return Goal("active", f"{open_[0]} leaves the width open, and {_BY_ITSELF}") if open_ else None
-    if asked not in GOALS:
-        raise SpecError(f"iso must be one of {', '.join(GOALS)}, not {asked!r}{nearest(str(asked), GOALS)}")
+    if asked not in GOALS and str(asked).partition(":")[0] not in BY_LAWS:
+        raise SpecError(
+            f"iso must be one of {', '.join(GOALS)}, loss:<training tokens> or optimal:<training FLOPs>, not {asked!r}{nearest(str(asked), (*GOALS, *BY_LAWS))}"
+        )
     if asked != "kv":
         fixed = [written for by_text, _, written in widths if by_text]
         if fixed:
@@ -80,31 +86,42 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
     raise SpecError("--iso kv solves for KV heads or the rank of a latent: it needs model.attention=gqa or mla")
 
 
+Losses = Callable[
+    [str, ModelSpec, Callable[[int], ModelSpec], int], tuple[int, str]
+]  # (goal, first design, design of a width, step of widths) -> (width, why)
+
+
 def solved(
-    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
+    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], question: Question,
+    name: str,
+    where: str,
+    by_loss: Losses,
 ) -> tuple[str, int, str]:  # fmt: skip
-    """(config key, value, why with the residual). Raises SpecError where the key is stated too, or no size meets the goal."""
-    measure = _measure(goal_.name, question)
-    wanted = measure(before)
+    """(config key, value, why with the residual). `by_loss`: solves for equal loss. Raises SpecError where the key is stated too, or no size meets the goal."""
     key = goal_.cache_key or _width_key(now)
     if key in stated:
         raise SpecError(f"model.{key}={stated[key]} is set, and --iso {goal_.name} solves for it: leave one out")
 
-    def design(value: int) -> ModelSpec:
+    def built(value: int) -> ModelSpec:
         return from_config({**now, key: value}, name, where)
 
-    def at(value: int) -> float:
-        return measure(design(value))
-
     heads = key == "num_key_value_heads"
-    step = 1 if heads else _step(design(STEP), design(2 * STEP), question)
-    value = _divisor(at, wanted, _heads(design(1))) if heads else _multiple(at, wanted, step)
+    step = 1 if heads else _step(built(STEP), built(2 * STEP), question)
+    if goal_.name.partition(":")[0] in BY_LAWS:
+        return key, *by_loss(goal_.name, before, built, step)
+    measure = _measure(goal_.name, question)
+    wanted = measure(before)
+
+    def at(value: int) -> float:
+        return measure(built(value))
+
+    value = _divisor(at, wanted, _heads(built(1))) if heads else _multiple(at, wanted, step)
+    unit = _UNITS[goal_.name]
     if value is None:
-        least = at(STEP)
         raise SpecError(
-            f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(least, _UNITS[goal_.name])} with {STEP} already, {show(wanted, _UNITS[goal_.name])} wanted"
+            f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(at(STEP), unit)} with {STEP} already, {show(wanted, unit)} wanted"
         )
-    unit, off = _UNITS[goal_.name], at(value) / wanted - 1.0
+    off = at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}" if abs(off) >= 5e-5 else "to less than 0.01%"
     length = f" at {question.past + question.q_len:,.0f} tokens" if goal_.name in AT_A_LENGTH else ""
     why = f"equal {MEANING[goal_.name]}{length} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
@@ -115,7 +132,7 @@ def solved(
 
 def is_solved(why: str) -> bool:
     """Whether a value with this reason is one that `iso` solved for."""
-    return why.startswith("equal ")
+    return why.startswith(("equal ", "least loss "))
 
 
 def is_asked(why: str) -> bool:

@@ -18,7 +18,7 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
 from simcost.model import equal
-from simcost.model.equal import Question
+from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
 from simcost.model.swap_notes import beside
@@ -61,17 +61,17 @@ def asked(kind: str, value: Any) -> Asked:
 
 
 def applied(
-    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
+    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str, by_loss: Losses,
 ) -> ModelSpec:  # fmt: skip
     """The model of a config with swaps, as `config_of`, and a note on what blocks have beside their sizes where that is another."""
-    now, changes = config_of(config, wishes, stated, question, name, where)
+    now, changes = config_of(config, wishes, stated, question, name, where, by_loss)
     before, after = from_config(config, name, where), from_config(now, name, where)
     notes = (note for kind in KINDS if kind in wishes for note in beside(before, after, kind))
     return replace(after, changes=changes, notes=(*after.notes, *notes))
 
 
 def config_of(
-    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str
+    config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str, by_loss: Losses,
 ) -> tuple[dict[str, Any], tuple[Change, ...]]:  # fmt: skip
     """(config with swaps, what they chose). `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `question`: what `iso` reads of
     it. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
@@ -102,7 +102,7 @@ def config_of(
             _check_beside(from_config(now, name, where), swaps, chosen, late)
     reasons = {one.key: one.why for one in chosen if one.key not in late}
     if iso is not None:
-        key, value, why = equal.solved(iso, before, now, stated, question, name, where)
+        key, value, why = equal.solved(iso, before, now, stated, question, name, where, by_loss)
         now, reasons = {**now, key: value}, {**reasons, key: why}
     taken = (
         families().get(before.family, {}).get("defaults", {})

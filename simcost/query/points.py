@@ -5,6 +5,7 @@ names, swaps, and tp beside a swap, whose widths it cuts) are looped over. A poi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -30,6 +31,9 @@ from simcost.query.question import (
 )
 from simcost.workload import Workload, build
 
+MOST = 5_000_000  # points of a sweep: their answers take some gigabytes
+_CUT = "plan.tp"  # a swap chooses widths that every rank can hold: by this axis one design a value
+
 
 @frozen
 class Point:
@@ -42,11 +46,14 @@ class Point:
 
 def sweep(query: Query) -> tuple[list[str], list[Point]]:
     """(array axes in dimension order, one Point per combination of the structural axes)."""
+    size = math.prod(len(values) for values in query.axes.values())
+    if size > MOST:
+        raise SpecError(f"the axes have {size:,} points together; at most {MOST:,}")
     base = _first(query)
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     vector = [
         path for path, values in query.axes.items()
-        if _is_vector(path, values, base) and not (one_by_one and (path.startswith("model.") or path == "plan.tp"))
+        if _is_vector(path, values, base) and not (one_by_one and path.startswith(("model.", _CUT)))
     ]  # fmt: skip
     fixed = [path for path in query.axes if path not in vector]
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field, replace
 from functools import lru_cache
 from typing import Any
@@ -19,7 +19,7 @@ from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
 from simcost.model.given import Name, given
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import Num
+from simcost.num import Num, is_scalar
 from simcost.plan import Phase, Plan, Tokens
 from simcost.routing.read import parse
 from simcost.routing.router import Routing
@@ -139,9 +139,14 @@ def _question(query: Query) -> Question:
     name = "context" if query.decode else "isl"
     if phase.get(name) is None and goal in AT_A_LENGTH:
         raise SpecError(f"iso={goal} holds at one length: it needs --{name}")
-    cut = plan.get("tp") or 1, plan.get("weight_dtype")
-    length = phase.get(name) or 1
-    return Question(1, length - 1, *cut) if query.decode else Question(length, phase.get("past") or 0, *cut)
+    cut, length = (_stated(plan, "tp", 1), plan.get("weight_dtype")), _stated(phase, name, 1)
+    return Question(1, length - 1, *cut) if query.decode else Question(length, _stated(phase, "past", 0), *cut)
+
+
+def _stated(settings: Mapping[str, Any], key: str, default: int) -> Any:
+    """A number, or an array of them, that is not left out; 0, which is refused later, as the default."""
+    value = settings.get(key)
+    return default if value is None or (is_scalar(value) and not value) else value
 
 
 @lru_cache(maxsize=64)
@@ -160,9 +165,16 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
 
     wishes, stated = _parted(config, changes, where)
     if wishes:
-        return swaps.applied(config, wishes, stated, question, short, where)
+        return swaps.applied(config, wishes, stated, question, short, where, _by_loss)
     changed = models.overridden(config, stated, where)
     return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
+
+
+def _by_loss(goal: str, before: ModelSpec, built: Callable[[int], ModelSpec], step: int) -> tuple[int, str]:
+    """The width of equal loss, and why: of those who ask for it alone are scaling laws read."""
+    from simcost.scaling_laws import iso
+
+    return iso.solved(goal, before, built, step)
 
 
 def _parted(config: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -179,7 +191,7 @@ def config_of(query: Query) -> tuple[str, dict[str, Any]]:
         return where, models.overridden(config, stated, where)
     from simcost.model import swaps
 
-    return where, swaps.config_of(config, wishes, stated, _question(query), short, where)[0]
+    return where, swaps.config_of(config, wishes, stated, _question(query), short, where, _by_loss)[0]
 
 
 def settled(query: Query) -> Query:

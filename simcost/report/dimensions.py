@@ -20,17 +20,21 @@ class Told(NamedTuple):
     lines: list[str]
 
 
-def told(result: Result) -> Iterator[Told]:
-    """Every design that was swapped."""
+def told(result: Result, details: bool) -> Iterator[Told]:
+    """Every design that was swapped; of designs beside others, of which the first stands there undone, the way back only with `details`."""
     rows = result.dimensions
     for design in dict.fromkeys(row.get("design", "") for row in rows):
         mine = [row for row in rows if row.get("design", "") == design]
         dropped = [f"{row['key']}={changed(row)['before']}" for row in mine if is_idle(row["why"])]
         back = _undo(mine, result.command)
         lines = [f"dropped, no block of the new design reads them: {', '.join(dropped)}"] if dropped else []
-        lines += [f"to undo {back}"] if back else []
+        lines += [f"to undo {back}"] if back and (details or not design) else []
         heading = f"{design}: dimensions that swaps chose" if design else "dimensions that swaps chose"
-        yield Told(heading, [changed(row) for row in mine if not is_idle(row["why"])], lines)
+        yield Told(
+            heading,
+            [changed({k: v for k, v in row.items() if k != "design"}) for row in mine if not is_idle(row["why"])],
+            lines,
+        )
 
 
 def _undo(rows: Sequence[Row], command: str) -> str:

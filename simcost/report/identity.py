@@ -13,7 +13,7 @@ from simcost.model.given import given as config_of
 from simcost.provenance import VERSION
 from simcost.result import Result, Row
 
-COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory")
+COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "sensitivity", "show memory")
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep")  # etp follows, unless it is set
 
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from simcost.report.cells import with_intervals
+from simcost.report.cells import cell, with_intervals
 from simcost.result import Row
 
 TABLES = ("plans", "best per device", "best per number of GPUs")
 _SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 _FOLLOWS = ("feasible", "etp")  # from the reasons below a table, and from the other sizes
-_BESIDE = (
-    "versus_best",
-    "probability_behind",
-    "best_or_tied",
-)  # beside the ranked metric, before anything that may not fit
+_BESIDE = ("versus_best", "probability_behind")  # beside the ranked metric, before anything that may not fit
 _SAID = ("model", "engine", "phase", "context", "isl", "simcost")  # by the line above the tables
 _CHOSEN = ("overlap", "sequence_parallel")
 
@@ -23,7 +19,18 @@ def shown(rows: Sequence[Row]) -> list[Row]:
     """Rows without what goes without saying, intervals as text."""
     alike = (name for name in ("hardware", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
-    return [with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in rows]
+    return [
+        with_intervals({name: row[name] for name in _ordered(row) if name not in hidden}) for row in map(_marked, rows)
+    ]
+
+
+def _marked(row: Row) -> Row:
+    """A row that is tied with the best says so beside its probability: a column of its own would push the interval off a narrow screen."""
+    found = {name: value for name, value in row.items() if name != "best_or_tied"}
+    sure = row.get("probability_behind")
+    if row.get("best_or_tied") and sure is not None:
+        found["probability_behind"] = f"{cell('probability_behind', sure)}, tied"
+    return found
 
 
 def _ordered(row: Row) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.files import in_place_of
+from simcost.report.cells import cell, title
 from simcost.result import Result
 
 
@@ -161,3 +162,47 @@ def calibration_figure(hw: str, family: str | None, target: Path) -> None:
         axis.grid(True, which="major", alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7, markerscale=2)
     _save(plt, figure, target)
+
+
+def design_map(result: Result, path: Path) -> None:
+    """Both metrics of a map: all designs that fit, coloured by the first axis, those that do not fit in grey, and the front as a line; PNG or SVG by the
+    file's suffix."""
+    plt = _pyplot(path)
+    rows = result.tables["sweep"]
+    (x, x_side), (y, y_side) = (each.split(":") for each in result.inputs["pareto"])
+    first = next(iter(result.inputs["vary"]))
+    figure, axes = plt.subplots(figsize=(8, 5.4), layout="constrained")
+    priced = [row for row in rows if row.get("feasible")]
+    misfits = [row for row in priced if not row["fits"]]
+    axes.scatter(
+        [row[x] for row in misfits], [row[y] for row in misfits], s=14, color="0.85", label="does not fit in memory"
+    )
+    for value in dict.fromkeys(row[first] for row in priced):
+        mine = [row for row in priced if row["fits"] and row[first] == value]
+        axes.scatter(
+            [row[x] for row in mine],
+            [row[y] for row in mine],
+            s=16,
+            alpha=0.7,
+            label=f"{first} = {value:,}" if isinstance(value, int) else str(value),
+        )
+    front = sorted((row[x], row[y]) for row in priced if row["pareto"])
+    axes.plot(
+        [point[0] for point in front],
+        [point[1] for point in front],
+        "-",
+        color="black",
+        linewidth=1.2,
+        label="Pareto front",
+    )
+    axes.set(
+        xlabel=_with_side(x, x_side), ylabel=_with_side(y, y_side), title=f"{len(rows):,} designs, {len(front):,} on the front",
+    )  # fmt: skip
+    for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
+        axis.set_major_formatter(lambda value, _, name=name: cell(name, value))
+    axes.legend(fontsize="small")
+    _save(plt, figure, path)
+
+
+def _with_side(name: str, side: str) -> str:
+    return f"{title(name)} ({side} is better)"

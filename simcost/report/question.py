@@ -11,7 +11,7 @@ from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "compare", "explain", "plans", "show memory", "sensitivity")
+COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
 _PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past")
@@ -113,6 +113,8 @@ def _terms(given: Mapping[str, Any]) -> list[str]:
 
 def _said(path: str, given: Mapping[str, Any]) -> bool:
     """Whether the line names a setting already."""
+    if path == given.get("solved_for"):
+        return True
     name = path.removeprefix("plan.")
     plan = given.get("plan", {})
     return name == "gpus" or (name in plan and name in (*_SIZES, "etp", *_FORMATS))

@@ -37,7 +37,9 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
 
 
 def with_shortage(row: Row) -> Row:
-    """A row of a sweep for people: one that does not fit says by how much in its cell."""
+    """A row of a sweep for people: in its cell one that does not fit says by how much, and one that cannot run that it cannot."""
+    if row.get("feasible") is False:
+        return {**row, "fits": "cannot run"}
     short = row.get(SHORT)
     return {**row, "fits": f"no, {cell(SHORT, short)} short"} if row.get("fits") is False and short else row
 

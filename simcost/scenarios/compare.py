@@ -22,6 +22,7 @@ from simcost.result import Result, Row, number
 from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
 from simcost.scenarios.variants import Design
 from simcost.scenarios.variants import designs as designs_of
+from simcost.units import show
 from simcost.workload import Workload
 
 CONTEXTS = (1024, 4096, 32768, 131072)
@@ -48,7 +49,9 @@ def result(
         w = _labelled(workload(question), label)
         said += notes.warnings(question, w)
         found = _answers(w, side.prefill)
-        designs.append(_design(w, question, found, side.identity() if variants else {}))
+        designs.append(_design(w, question, found, side.identity()))
+        if designs[-1].get("fits") is False:
+            said.append(f"{label}: {fitting.smallest(question, w)}")
         chosen += inputs.dimensions(w.model, label)
         said += memory_notes.beyond(w.model, designs[-1].get("max_context"))
         asked.append(w)
@@ -74,7 +77,7 @@ def result(
     return Result(
         "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
-        "; ".join([verdict, *_ties(winners, tied)]), fits, tuple(chosen),
+        "; ".join([verdict, *_fastest(designs, winners, tied)]), fits, tuple(chosen),
     )  # fmt: skip
 
 
@@ -212,10 +215,12 @@ def _behind(time: str, design: str, best: str, costs: dict[str, Cost]) -> Row:
     return {f"{time}_versus_best": number(ratio - 1.0), f"{time}_probability_slower": slower}
 
 
-def _ties(winners: dict[str, object], tied: dict[str, list[str]]) -> list[str]:
-    """One sentence a time that names no winner."""
-    return [
-        f"{name.removesuffix('_s')}: {winners[f'best_{name}']} is tied with {', '.join(others)}"
-        for name, others in tied.items()
-        if others
-    ]
+def _fastest(designs: list[Row], winners: dict[str, object], tied: dict[str, list[str]]) -> list[str]:
+    """One sentence a time: the design with the least, and how long it is, or with which others it is tied."""
+    found = []
+    for name, others in tied.items():
+        best = winners[f"best_{name}"]
+        least = next(row[name] for row in designs if row["design"] == best)
+        said = f"is tied with {', '.join(others)}" if others else f"is the fastest, {show(float(least), 'seconds')}"
+        found.append(f"{name.removesuffix('_s')}: {best} {said}")
+    return found

@@ -165,7 +165,7 @@ def result(query: Query, order: str = TIME) -> Result:
             "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
         )
     step = steps.checked(w)
-    sentence, fits = fitting.verdict(step.kept)
+    sentence, fits = fitting.judged(query, step.kept)
     tables = {
         "ops": _ordered([*_ops(step), *_waits(step)], order),
         "links": explain_links.rows(step),

@@ -58,6 +58,12 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
     ), False
 
 
+def judged(query: Query, kept: Kept, timed: bool = True) -> tuple[str, bool]:
+    """The verdict on memory, and where it does not suffice what would make it fit."""
+    sentence, fits = verdict(kept, timed)
+    return (sentence if fits else f"{sentence}; {advice(query, kept)}"), fits
+
+
 def _fullest(kept: Kept) -> str:
     """Which ranks hold most, where pipeline stages differ."""
     pp = int(float(np.asarray(kept.workload.plan.pp)))

@@ -94,7 +94,12 @@ def dimensions(model: ModelSpec, design: str = "") -> tuple[Row, ...]:
     )
 
 
-_SPELLED = {"usd_per_hour": "price", "batches": "batch"}  # in answers -> in questions
+_SPELLED = {
+    "usd_per_hour": "price",
+    "batches": "batch",
+    "elasticity_of": "metric",
+    "range": "step",
+}  # in answers -> in questions
 _DERIVED = ("plan", "engine_settings", "limits", "set")  # what the rest says already, or is read apart
 
 

@@ -48,9 +48,7 @@ def result(query: Query) -> Result:
     if said := feasible.broken(w):
         raise Infeasible(f"plan: {said}")
     kept = memory.kept(w)
-    sentence, fits = fitting.verdict(kept, timed=False)
-    if not fits:
-        sentence += f"; {fitting.advice(query, kept)}"
+    sentence, fits = fitting.judged(query, kept, timed=False)
     metrics = {name: number(value) for name, value in memory.metrics(kept).items()}
     metrics["max_context"] = number(memory.max_context(kept))
     metrics["fits"] = fits

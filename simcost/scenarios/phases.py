@@ -18,9 +18,7 @@ def result(query: Query) -> Result:
 def _single(query: Query) -> Result:
     w = workload(query)
     step = steps.checked(w)
-    sentence, fits = fitting.verdict(step.kept)
-    if not fits:
-        sentence += f"; {fitting.advice(query, step.kept)}"
+    sentence, fits = fitting.judged(query, step.kept)
     found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
     return Result(
         command(query), inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +25,17 @@ from simcost.workload import Workload
 _BLOCK = 32_768  # points at a time
 _NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
+_CHOOSE = ("model", "plan.tp", "plan.weight_dtype")  # axes by which `iso` solves for another width
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
 
 
-def result(query: Query) -> Result:
-    """Rows of all points. Raises SpecError where none can run."""
+Extra = Callable[[Workload], Mapping[str, Any]]  # further columns of a block of points
+
+
+def result(query: Query, extra: Extra | None = None) -> Result:
+    """Rows of all points; `extra`: columns beside the metrics of a step. Raises SpecError where none can run."""
     vector, points = points_of(query)
-    priced = [_priced(query, vector, point) for point in points]
+    priced = [_priced(query, vector, point, extra) for point in points]
     runnable = [point.workload for point, _ in priced if point.workload is not None]
     if not runnable:
         first = {path: values[0] for path, values in query.axes.items()}
@@ -58,32 +62,32 @@ def _longest(priced: list[tuple[Point, dict[str, Any] | None]]) -> list[tuple[Mo
 
 
 def _chosen(points: list[Point]) -> tuple[Row, ...]:
-    """What swaps chose in every structure, by what it sets of the model; by all that it sets where that decides too. The same is told once."""
+    """What swaps chose, once a design: by what is set of the model, and by tp and formats where widths depend on them."""
     built = [(point, point.workload.model) for point in points if point.workload is not None]
     found: dict[str, ModelSpec] = {}
     several: set[str] = set()
     for point, model in built:
-        name = _named(point, "model")
+        name = _named(point, ("model",))
         if found.setdefault(name, model).changes != model.changes:
             several.add(name)
     for point, model in built:
-        if _named(point, "model") in several:
-            found[_named(point)] = model
+        if _named(point, ("model",)) in several:
+            found[_named(point, _CHOOSE)] = model
     return tuple(row for name, model in found.items() if name not in several for row in dimensions(model, name))
 
 
-def _named(point: Point, root: str = "") -> str:
-    """A structure of a sweep by what it sets of `root`."""
-    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith(root))
+def _named(point: Point, of: tuple[str, ...]) -> str:
+    """A structure of a sweep by what it sets of some roots."""
+    return ", ".join(f"{path}={value}" for path, value in point.fixed.items() if path.startswith(of))
 
 
-def _priced(query: Query, vector: list[str], point: Point) -> tuple[Point, dict[str, Any] | None]:
+def _priced(query: Query, vector: list[str], point: Point, extra: Extra | None) -> tuple[Point, dict[str, Any] | None]:
     """A point with its columns. What shows only when it is priced (counts of tokens for another number of experts) is a reason
     like any other."""
     if point.workload is None:
         return point, None
     try:
-        return point, columns(query, vector, point)
+        return point, columns(query, vector, point, extra)
     except SimcostError as error:
         return replace(point, workload=None, reason=str(error)), None
 
@@ -176,19 +180,19 @@ def _name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], feasible: B
         said[i] = known[key] or said[i]
 
 
-def columns(query: Query, vector: list[str], point: Point) -> dict[str, Any]:
+def columns(query: Query, vector: list[str], point: Point, extra: Extra | None = None) -> dict[str, Any]:
     """Metrics of every point of the array axes, flat, with `feasible`, `reason` and `fits`; block after block, so that a million points
     take the memory of their answers and little more. What is the same in all points is kept once."""
     shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
     if size <= _BLOCK:
         assert point.workload is not None
-        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape).items()}
+        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape, extra).items()}
     found: dict[str, Any] = {}
     start = 0
     for cut in _blocks(shape):
         inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
-        values = _metrics(query, part(query, point, vector, cut), inside)
+        values = _metrics(query, part(query, point, vector, cut), inside, extra)
         end = start + int(np.prod(inside, dtype=int))
         for name, value in values.items():
             _fill(found, name, value, inside, slice(start, end), size)
@@ -210,14 +214,14 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield (slice(i, min(i + step, first)), *(slice(0, n) for n in rest))
 
 
-def _metrics(query: Query, w: Workload, shape: tuple[int, ...]) -> dict[str, Any]:
+def _metrics(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None) -> dict[str, Any]:
     """Metrics of a block of points, not yet flat."""
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
         found: dict[str, Any] = dict(answer.metrics(step, query.decode, query.price(w.device)))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
-    return {"feasible": good, "reason": why, **found}
+    return {"feasible": good, "reason": why, **found, **(extra(w) if extra else {})}
 
 
 def _flat(value: Any, shape: tuple[int, ...]) -> Any:

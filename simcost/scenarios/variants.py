@@ -16,10 +16,8 @@ from simcost import grammar, settings
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
-from simcost.hf import canonical
 from simcost.model import load as shipped
 from simcost.model.given import Name
-from simcost.model.spec import known_keys
 from simcost.query import Query, engine_of
 from simcost.result import Row
 
@@ -60,7 +58,8 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
         if not equals or not path or (isinstance(value, str) and not value.strip()):
             raise SpecError(f"--variant {variant}: {_AS}")
         if path not in (*_NAMES, "engine") and "." not in path:
-            path = _of_model(path, str(variant))
+            _of_another_root(path, f"--variant {variant}")
+            path = f"model.{path}"
         if path not in _NAMES:
             root, name = grammar.split(path)
             if root == "phase":
@@ -75,14 +74,16 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _of_model(key: str, variant: str) -> str:
-    """The path of a bare key. Raises SpecError for one that a config does not have, and the plan or the step has."""
-    if canonical(key) not in known_keys() and key not in settings.of_swaps():
-        if key in settings.of("phase"):
-            raise SpecError(f"--variant {variant}: '{key}' is of the step, and all designs answer the same one")
-        if key in settings.of("plan"):
-            raise SpecError(f"--variant {variant}: bare keys are the model's: write plan.{key}")
-    return f"model.{key}"
+def _of_another_root(key: str, where: str) -> None:
+    """Raises SpecError for a bare key that is the plan's or the step's and none of the model's."""
+    if key in settings.of("model"):
+        return
+    if key in settings.of("plan"):
+        raise SpecError(f"{where}: '{key}' is of the plan: write plan.{key}=...")
+    if key in settings.of("phase"):
+        raise SpecError(
+            f"{where}: '{key}' is of the step, and all designs answer the same one: write --set {key}=... for all"
+        )
 
 
 def designs(
@@ -94,8 +95,11 @@ def designs(
         Design(label, replace(decode, model=name), _one_a_replica(replace(prefill, model=name)))
         for name, label in zip(names, labels(names), strict=True)
     ]
-    for variant in variants:
-        sets = parsed(variant)
+    every = [parsed(variant) for variant in variants]
+    for i, (variant, sets) in enumerate(zip(variants, every, strict=True)):
+        if sets in every[:i]:
+            raise SpecError(f"--variant {variant}: it is given twice")
+        sets = dict(sets)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
         if "model" not in sets and not names:
             raise SpecError(f"--variant {text}: of which model? Name one before it, or say model=...")

@@ -15,6 +15,7 @@ from simcost.errors import SpecError, nearest
 from simcost.estimate import answer
 from simcost.frozen import frozen
 from simcost.num import Array
+from simcost.scenarios.goals import aim
 from simcost.units import parse, respelled, show
 from simcost.workload import Workload
 
@@ -54,13 +55,30 @@ def worth(metric: str, values: Array) -> Array:
     return np.asarray(-values if known and known.better == "less" else values, np.float64)
 
 
+def spelled(metric: str, decode: bool) -> str:
+    """The whole name of a metric that ranks plans: "usd", "tpot" and the like are those of the step, as --for takes them. What is none stays, for
+    `check`."""
+    others = {"input", "ttft"} if decode else {"output", "tpot"}
+    known = (name for name in metrics.ranking() if not others & set(name.split("_")))
+    return next((name for name in known if aim.short(name) == metric.lower()), metric)
+
+
+def reached(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """ "usd per million output tokens $0.34 (90 %: $0.29 to $0.48)"."""
+    rate = metrics.unit(metric) == "rate"
+    said = [f"{each:,.4g}" if rate else aim.shown(metric, each) for each in (value, low, high) if each is not None]
+    sure = f" (90 %: {said[1]} to {said[2]})" if len(said) > 2 else ""
+    return f"{metric.removesuffix('_s').replace('_', ' ')} {said[0]}{sure}"
+
+
 def check(metric: str, known: list[str], phase: str) -> None:
     """Raises SpecError for a metric that is none, or that ranks nothing."""
-    if metric not in known:
-        raise SpecError(f"--metric {metric}: not a metric of {phase}{nearest(metric, known)}")
     ranking = metrics.ranking()
+    ranks = ", ".join(name for name in ranking if name in known)
+    if metric not in known:
+        near = nearest(metric, known) or f" (what ranks plans: {ranks})"
+        raise SpecError(f"--metric {metric}: not a metric of {phase}{near}")
     if metric not in ranking:
-        ranks = ", ".join(name for name in ranking if name in known)
         raise SpecError(f"--metric {metric}: neither more nor less of it is better; what ranks plans: {ranks}")
 
 

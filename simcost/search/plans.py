@@ -115,7 +115,13 @@ def _verdict(found: Sequence[Searched], points: Points, table: list[Row], runs: 
     if not runs:
         return sentence + (_fastest(found, points) or _fewest(found[0]))
     others = f"; {tied:,} {'is' if tied == 1 else 'are'} tied with the best" if tied > 0 else ""
-    return f"{sentence}; best: {_named(table[0], table[0]['batch'], table)}{others}"
+    return f"{sentence}; best: {_named(table[0], table[0]['batch'], table)}: {_reached(table[0], wish.metric)}{others}"
+
+
+def _reached(row: Row, metric: str) -> str:
+    """What a plan is worth, with its interval."""
+    stem, unit = metric.removesuffix("_s"), "_s" * metric.endswith("_s")
+    return objective.reached(metric, row[metric], row.get(f"{stem}_low{unit}"), row.get(f"{stem}_high{unit}"))
 
 
 def _fastest(found: Sequence[Searched], points: Points) -> str:

@@ -66,7 +66,9 @@ class Searched:
             elif unknown:  # no limit is to blame for what is no number
                 said.append(f"{unknown[0]} has no finite value at any batch that fits")
             elif late:
-                said.append(f"{late[0]} above {show(wish.limits[late[0]], 'seconds')} at every batch")
+                said.append(
+                    f"{late[0].removesuffix('_s')} above {show(wish.limits[late[0]], 'seconds')} at every batch"
+                )
             else:
                 said.append("no batch within all limits")
         return said

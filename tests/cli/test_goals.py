@@ -17,7 +17,8 @@ def test_sensitivity_prints_a_ranked_table(capsys: pytest.CaptureFixture[str], m
     assert app.run(["sensitivity", *BASE, "--batch", "8"]) == 0
     text = capsys.readouterr().out
     assert "model.num_hidden_layers" in text
-    assert "without effect" in text
+    assert "--details shows more: " in text
+    assert "table 'without effect'" in text
     assert max(map(len, text.splitlines())) <= 120
     for column in ("elasticity", "interval", "tied", "tried"):
         assert column in text
@@ -39,6 +40,19 @@ def test_solve_answers_in_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["metrics"]["tpot_s"] == pytest.approx(7e-3, rel=1e-6)
     assert found["inputs"]["solved_for"] == "hw.memory.bandwidth"
     assert found["inputs"]["goal"] == "tpot <= 7 ms"
+
+
+def test_what_the_verdict_of_a_solution_says_stands_on_the_page_once(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["decode", *BASE, "--solve", "hw.memory.bandwidth", "--for", "tpot=7ms"]
+    assert app.run(words) == 0
+    short = capsys.readouterr().out
+    assert app.run([*words, "--details"]) == 0
+    long = capsys.readouterr().out
+    assert "solved value" in long
+    assert "solved value" not in short
+    asked = short.partition("\n\n")[0]
+    assert "hw.memory.bandwidth solved for tpot <= 7 ms" in asked.replace("\n", " ")
+    assert "hw.memory.bandwidth=" not in asked
 
 
 def test_solve_prefill_and_strict(capsys: pytest.CaptureFixture[str]) -> None:

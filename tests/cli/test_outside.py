@@ -133,8 +133,11 @@ ATTENTION = '''
 from dataclasses import dataclass
 
 from simcost.blocks.attention.gqa import GQA, dimensions
+from simcost.blocks.swap import Chosen, Swap
 
 HANDLES = ("outside_heads",)
+BY_KEYS = ("outside_heads",)
+SWAPS = {"outside": Swap(lambda design, text: [Chosen("outside_heads", True, "asked for")], "outside")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +228,19 @@ def test_an_attention_variant_answers_a_query(package: Path, tmp_path: Path) -> 
     assert document["metrics"]["kv_elements_per_token"] == 4 * 2 * 64
     assert "OutsideHeads" in {row.get("block") for row in document["rows"]}
     assert simcost(package, "decode", "--model", str(file), "--hw", "h100").returncode == 0
+
+
+def test_an_attention_variant_is_a_swap(package: Path) -> None:
+    """There and back, and refused by the names of all swaps."""
+    words = ("show", "model", "deepseek-v3", "--format", "json", "--set")
+    swapped = simcost(package, *words, "model.attention=outside", "--set", "model.head_dim=128")
+    assert swapped.returncode == 0, swapped.stderr
+    document = json.loads(swapped.stdout)
+    assert document["metrics"]["kv_elements_per_token"] == 61 * 2 * 128
+    assert {row["key"]: row["after"] for row in document["dimensions"]}["outside_heads"] is True
+    unknown = simcost(package, *words, "model.attention=outsid")
+    assert unknown.returncode == 2
+    assert "did you mean 'outside'?" in unknown.stderr
 
 
 def test_what_cannot_be_imported_or_is_there_already_is_one_line(package: Path) -> None:

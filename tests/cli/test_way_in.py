@@ -305,3 +305,29 @@ def test_plans_name_devices_by_their_profiles(capsys: pytest.CaptureFixture[str]
     assert usual["rows"] == answer([*words, "h100,h200"], capsys)["rows"]
     assert {row["hardware"] for row in usual["rows"]} == {"h100", "h200"}
     assert refused([*words, "H100-SXM,h100"], capsys) == "--hw names h100 twice"
+
+
+@pytest.mark.parametrize("words", [
+    ["decode", "deepseek-v3", "--hw", "h200"], ["loss", "deepseek-v3"], ["decode", "--model", "llama-3.1-8b", "--hw", "h200", "--set", "hw.memory.bandwidth=6", "TB/s"],
+])  # fmt: skip
+def test_a_stray_word_is_told_where_it_belongs(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(words) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "--model NAME, and a value with a space in quotes" in said
+
+
+def test_the_list_of_commands_says_each_in_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].splitlines()
+    assert listed[0].split()[0] == "decode"
+    assert len(listed) > 10
+    assert all(line.endswith(".") and not line.endswith("...") for line in listed)
+
+
+@pytest.mark.parametrize("command", ["decode", "compare", "plans"])
+def test_help_of_a_question_names_the_swaps(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "--set model.attention=... A swap: every layer gets mha, gqa:8, mqa, mla, " in said
+    assert "--set model.ffn=... A swap: every layer gets dense, or moe:E/k/shared/width" in said

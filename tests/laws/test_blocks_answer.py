@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 import simcost
-from simcost import api, query
+from simcost import api
 from simcost.blocks.ffn import moe
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
@@ -20,6 +20,7 @@ from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
+from simcost.query import question
 from simcost.result import Result
 from simcost.routing.router import Router, Routing
 from simcost.sharding.linear import leave, linear
@@ -113,8 +114,8 @@ def with_blocks(monkeypatch: pytest.MonkeyPatch, change: Callable[[Block], Block
         stacks = tuple((n, tuple(change(block) for block in layer)) for n, layer in model.stacks)
         return replace(model, stacks=stacks)
 
-    monkeypatch.setattr(query, "_built", query._built.__wrapped__)  # no model that was read before
-    monkeypatch.setattr(query, "from_config", changed)
+    monkeypatch.setattr(question, "_built", question._built.__wrapped__)  # no model that was read before
+    monkeypatch.setattr(question, "from_config", changed)
     monkeypatch.setattr(load, "from_config", changed)
 
 
@@ -200,7 +201,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, layers: list[int]) -> ModelSpec:
         return known(package) | ({"no_ffn": NoFFN} if package == "simcost.blocks.ffn" else {})
 
     monkeypatch.setattr(spec, "discover", found)
-    monkeypatch.setattr(query, "_built", query._built.__wrapped__)
+    monkeypatch.setattr(question, "_built", question._built.__wrapped__)
     config = load.load_config("llama-3.1-8b")[2]
     return spec.from_config({**config, "mixer_only_layers": layers}, "alone", "alone")
 

@@ -10,6 +10,7 @@ import pytest
 from lawkit import MATRICES, SOME, ZOO, blocks, family_flops, model, model_work, run, view, weighted, work
 
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mfa import MFA
 from simcost.cost.kernel import Roofline
 from simcost.lower import checks, step
 from simcost.num import every
@@ -23,7 +24,7 @@ EACH = pytest.mark.parametrize("block", [pytest.param(b, id=f"{n}-{i}") for i, (
 EPS = 1e-12
 # Held whole by every tensor-parallel rank.
 REPLICATED = {
-    "kv_a_proj", "qkv_a_proj", "q_a_norm", "kv_a_norm", "bias", "router", "router_bias", "correction_bias", "shared_gate",
+    "kv_a_proj", "qkv_a_proj", "q_a_norm", "kv_a_norm", "inter_norm", "bias", "router", "router_bias", "correction_bias", "shared_gate",
     "o_bias", "down_bias", "embed_positions", "embed_norm", "final_norm", "eh_proj", "mtp_norms", "attention_norm",
     "ffn_norm", "post_attention_norm", "post_ffn_norm", "norm",
 }  # fmt: skip
@@ -90,6 +91,8 @@ def expected(whole: Weight, block: Block, plan: Plan) -> float:
         sliced = size - float(whole.copies) * float(block.hidden_size)  # type: ignore[attr-defined]
         return sliced + float(whole.copies * block.hidden_size) * float(plan.expert_slices)  # type: ignore[attr-defined]
     if name in REPLICATED or (name == "qk_norm" and getattr(block, "qk_norm", "") == "head"):
+        return size * devices
+    if isinstance(block, MFA) and name in ("qkv_proj", "qkv_bias") and block.num_key_value_heads == 1.0:
         return size * devices
     if isinstance(block, GQA) and name in ("qkv_proj", "qkv_bias", "qk_norm") and block.num_key_value_heads < plan.tp:
         copies = float(plan.tp / block.num_key_value_heads) - 1.0

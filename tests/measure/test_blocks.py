@@ -14,6 +14,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.attention.sliding_window import SlidingWindow
 from simcost.blocks.ffn.dense import Dense
@@ -38,6 +39,7 @@ D = 32
 NORMS = Norm("attention_norm", float(D)), Norm("ffn_norm", float(D))
 SMALL_GQA = GQA(float(D), 4.0, 2.0, 8.0, 8.0)
 SMALL_MLA = MLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0)
+SMALL_MFA = MFA(float(D), 4.0, 1.0, 8.0, 8.0, share_q_dim=12.0)
 SMALL_FFN = Dense(float(D), 48.0)
 SMALL_MOE = MoE(float(D), 4.0, 2.0, 24.0, 40.0)
 
@@ -92,6 +94,9 @@ def ref_gqa(block, w, x, caches, phase):
         int(n) for n in (block.num_attention_heads, block.num_key_value_heads, block.head_dim, block.v_head_dim)
     )
     qkv = x @ w["qkv_proj"].T + w.get("qkv_bias", 0.0)
+    if isinstance(block, MFA):  # the first columns are the queries' latent
+        rank = int(block.share_q_dim)
+        qkv = torch.cat((ref_norm(qkv[:, :rank], w["inter_norm"]) @ w["wq"].T, qkv[:, rank:]), 1)
     out = torch.zeros(b * t, h * dv, dtype=torch.float64)
     mask = {"window": block.mask.window, "chunk": block.mask.chunk}
     for seq in range(b):
@@ -234,6 +239,12 @@ LAYERS = {
     "window chunk": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, window=3.0), q=4.0, past=6.0),
     "chunked": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, chunk=4.0), q=7.0),
     "chunked decode": spec(SlidingWindow(float(D), 4.0, 2.0, 8.0, 8.0, chunk=4.0), q=1.0, past=6.0),
+    "mfa": spec(SMALL_MFA),
+    "mfa decode": spec(SMALL_MFA, q=1.0, past=6.0),
+    "mfa chunk": spec(SMALL_MFA, q=3.0, past=4.0),
+    "mfa bias, qk-norm": spec(replace(SMALL_MFA, qkv_bias=True, o_bias=True, qk_norm="head")),
+    "mfa no rope": spec(replace(SMALL_MFA, rotary=0.0)),
+    "mfa training": spec(SMALL_MFA, backward=True),
     "mla": spec(SMALL_MLA),
     "mla decode": spec(SMALL_MLA, q=1.0, past=6.0),
     "mla chunk": spec(SMALL_MLA, q=3.0, past=4.0),

@@ -40,6 +40,11 @@ QUESTIONS: dict[str, Any] = {
     "show model": lambda: simcost.show_model("deepseek-v3", {"model.kv_lora_rank": 256}, 1000),
     "show hardware": lambda: simcost.show_hardware("h200", {"hw.memory.bandwidth": "x2"}),
     "crossover": lambda: simcost.crossover("deepseek-v3", engine="vllm"),
+    "sensitivity": lambda: simcost.sensitivity("deepseek-v3", "h200", metric="usd", step=0.1, only="hw", batch=64, set=SETS),
+    "sensitivity prefill": lambda: simcost.sensitivity("llama-3.1-8b", "h200", "prefill", isl=512, price=2),
+    "solve": lambda: simcost.solve("deepseek-v3", "h200", "batch", "tpot=20.123456ms", batch=4, set=SETS),
+    "solve a device": lambda: simcost.solve("llama-3.1-8b", "h200", "hw.memory.bandwidth", "ttft<=1s", "prefill", isl=512, price=2),
+    "solve a swap": lambda: simcost.solve("llama-3.1-8b", "h200", "batch", "tpot=20ms", set={"model.attention": "mqa"}),
     "a mapping": lambda: simcost.decode(SHORT, "h200", set={"model.head_dim": 64}),
     "mappings": lambda: simcost.compare([CONFIG, SHORT, "llama-3.1-8b"], "h200"),
 }  # fmt: skip

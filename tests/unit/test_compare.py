@@ -17,6 +17,7 @@ from simcost.model import load as models
 from simcost.query import make, workload
 from simcost.report.cells import cell
 from simcost.scenarios import variants
+from simcost.units import show
 
 
 @pytest.fixture
@@ -99,6 +100,21 @@ def test_a_design_that_cannot_run_keeps_its_reason(folders: list[str]) -> None:
     assert (second["feasible"], second["design"]) == (False, folders[1])
     assert "cannot be cut into 8" in second["reason"]
     json.dumps(found.to_dict())
+
+
+def test_the_verdict_names_the_fastest_or_those_that_cannot_be_told_from_it() -> None:
+    found = simcost.compare(["llama-3.1-70b", "llama-3.1-8b"], "h200", batch=16)
+    tpot, ttft = (found.tables["designs"][1][name] for name in ("tpot_s", "ttft_s"))
+    said = [
+        f"{name}: llama-3.1-8b is the fastest, {show(value, 'seconds')}"
+        for name, value in (("tpot", tpot), ("ttft", ttft))
+    ]
+    assert "llama-3.1-70b: the smallest plan that fits has 2 GPUs: tp=2" in found.warnings
+    assert found.verdict == "; ".join(
+        ["DOES NOT FIT or cannot be run: llama-3.1-70b; times are as if memory allowed", *said]
+    )
+    twice = simcost.compare(["llama-3.1-8b", "llama-3.1-8b"], "h200")
+    assert "tpot: llama-3.1-8b is tied with llama-3.1-8b (2)" in twice.verdict
 
 
 def test_every_time_says_how_far_it_is_behind_the_best_and_how_surely() -> None:

@@ -169,3 +169,26 @@ def test_a_capacity_without_a_log_is_said_to_be_assumed() -> None:
     )
     row = next(row for row in simcost.show_hardware("h800").tables["facts"] if row["key"] == "hw.memory.capacity")
     assert row["basis"] == "assumed"
+
+
+@pytest.mark.parametrize(("model", "swap"), [
+    ("deepseek-v3", {"model.attention": "mha"}), ("deepseek-v3", {"model.ffn": "moe:64/6/2"}), ("llama-3.1-70b", {"model.ffn": "moe:64/6/2"}),
+    ("mixtral-8x22b", {"model.ffn": "dense", "model.iso": "params"}),
+])  # fmt: skip
+def test_a_swapped_design_names_the_smallest_plan_that_fits(model: str, swap: dict[str, Any]) -> None:
+    said = simcost.decode(model, "h200", set=swap).verdict
+    count, sizes = re.search(r"the smallest plan that fits has (\d+) GPUs: (.*)$", said).groups()  # type: ignore[union-attr]
+    plan = {f"plan.{name}": int(size) for name, size in (each.split("=") for each in sizes.split(", "))}
+    found = simcost.decode(model, "h200", set={**swap, **plan})
+    assert found.metrics["fits"]
+    assert found.metrics["gpus"] == int(count)
+
+
+def test_explain_names_what_would_fit_as_decode_does() -> None:
+    asked: dict[str, Any] = {"set": {"plan.tp": 2}, "batch": 300, "context": 4096}
+    explained, decoded = (
+        simcost.explain("llama-3.1-70b", "h200", **asked),
+        simcost.decode("llama-3.1-70b", "h200", **asked),
+    )
+    assert "the smallest plan that fits has " in explained.verdict
+    assert explained.verdict == decoded.verdict

@@ -1,4 +1,4 @@
-"""Torch sections of attention layers: GQA with its windows and norms, MLA expanded and absorbed over a latent cache.
+"""Torch sections of attention layers: GQA with its windows and norms, MFA, MLA expanded and absorbed over a latent cache.
 
 Most likely to be wrong: a window in prefill is a mask over the whole square here, where engines skip tiles; and torch has
 no absorbed kernel of its own (on CUDA our Triton kernel serves). Sources: the blocks' own (`simcost/blocks/attention`); Hugging Face `modeling_llama.py`,
@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
 from simcost.errors import SpecError
 from simcost.measure import torch_ops as ops
@@ -20,7 +21,7 @@ from simcost.measure.torch_layers.section import LATENT_CPU, Run, Section, Site,
 
 
 def gqa(block: GQA, at: Site) -> list[Section]:
-    """Sections of grouped-query attention: qkv_proj, qk_norm, rope, kv write, core, o_proj."""
+    """Sections of grouped-query attention: qkv_proj (of MFA with the latent's norm and wq), qk_norm, rope, kv write, core, o_proj."""
     if block.sinks:
         raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
     h, kv = (whole(n, "heads") for n in block.heads(at.view.plan))
@@ -30,13 +31,18 @@ def gqa(block: GQA, at: Site) -> list[Section]:
     project = linear(
         at, "attention/qkv_proj", "qkv_proj", at.flow.normed, k("qkv"), "qkv_bias" if block.qkv_bias else ""
     )
-    found = [Section(project.name, _split(at, project.run, h, kv, d), True)]
+    if isinstance(block, MFA):
+        before = whole(block.share_q_dim, "share_q_dim")  # columns of the product before the keys
+        found = [project, *_latent_queries(at, before, h, kv, d)]
+    else:
+        before = h * d
+        found = [Section(project.name, _split(at, project.run, h, kv, d), True)]
     if not bare:
         found.append(Section("attention/qk_norm", _qk_norm(block, at, h, d)))
     if turned:
-        found.append(Section("attention/rope", _qk_rope(at, bare, h, turned)))
+        found.append(Section("attention/rope", _qk_rope(at, bare and not isinstance(block, MFA), h, turned)))
     found += [
-        Section("attention/kv write", _kv_write(block, at, h, kv, d, dv)),
+        Section("attention/kv write", _kv_write(block, at, before + kv * d, kv, d, dv)),
         Section("attention/core", _core(at, h, d, dv)),
         linear(at, "attention/o_proj", "o_proj", k("core"), k("out"), "o_bias" if block.o_bias else ""),
     ]
@@ -54,6 +60,19 @@ def _split(at: Site, project: Run, h: int, kv: int, d: int) -> Run:
         s[q], s[k] = s[qk][:, :h], s[qk][:, h:]
 
     return run
+
+
+def _latent_queries(at: Site, rank: int, h: int, kv: int, d: int) -> list[Section]:
+    """MFA: norm of the queries' latent and its expansion; queries and keys as views."""
+    qkv, normed, wide, q, k = (at.key(name) for name in ("qkv", "q latent", "wide", "q", "k"))
+    expand = linear(at, "attention/wq", "wq", normed, wide)
+
+    def run(w: Weights, s: Tensors) -> None:
+        expand.run(w, s)
+        s[q] = s[wide].view(-1, h, d)
+        s[k] = s[qkv][:, rank : rank + kv * d].view(-1, kv, d)
+
+    return [_norm(at, "inter_norm", qkv, slice(0, rank), normed), Section(expand.name, run, True)]
 
 
 def _qk_norm(block: GQA, at: Site, h: int, d: int) -> Run:
@@ -85,7 +104,7 @@ def _qk_rope(at: Site, joint: bool, h: int, width: int) -> Run:
 
     def apart(w: Weights, s: Tensors) -> None:
         for name in (q, k):
-            s[f"{name}.turned"] = ops.rope(s[f"{name}.normed"], w[cos], w[sin])
+            s[f"{name}.turned"] = ops.rope(_latest(s, name), w[cos], w[sin])
 
     return together if joint else apart
 
@@ -95,11 +114,11 @@ def _latest(s: Tensors, name: str) -> Tensor:
     return s[next(key for key in (f"{name}.turned", f"{name}.normed", name) if key in s)]
 
 
-def _kv_write(block: GQA, at: Site, h: int, kv: int, d: int, dv: int) -> Run:
-    """K and V of the new tokens to the end of the cache; a training step lays them out heads first instead."""
+def _kv_write(block: GQA, at: Site, start: int, kv: int, d: int, dv: int) -> Run:
+    """K and V of the new tokens, values from column `start` of the projection on, to the end of the cache; a training step lays them out heads first instead."""
     b, t = at.batch, at.q_len
     keys = whole(block.mask.keys(float(t), at.view.phase.past), "keys")
-    qkv, key, cached, start = at.key("qkv"), at.key("k"), (at.key("K"), at.key("V")), (h + kv) * d
+    qkv, key, cached = at.key("qkv"), at.key("k"), (at.key("K"), at.key("V"))
     if not at.training:
         at.caches |= {cached[0]: (b, kv, keys, d), cached[1]: (b, kv, keys, dv)}
     limits = [0 if n is None else whole(n, "window") for n in (block.mask.window, block.mask.chunk)]

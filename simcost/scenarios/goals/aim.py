@@ -85,7 +85,11 @@ def spelled(name: str, known: Collection[str], decode: bool, option: str) -> str
     if found is None and name.startswith("usd"):
         raise SpecError(f"{option} {name}: there is no price of this device: give one with --price USD_PER_HOUR")
     if found is None:
-        raise SpecError(f"{option} {name}: not a metric of {step} with a number here{nearest(name, every)}")
+        near = (
+            nearest(name, every)
+            or f" (such as {', '.join(short(each) for each in metrics.ranking() if each in known)})"
+        )
+        raise SpecError(f"{option} {name}: not a metric of {step} with a number here{near}")
     return found
 
 

@@ -39,11 +39,12 @@ def result(query: Query, path: str, text: str) -> Result:
     if twice or (path == "hw.price.usd_per_hour" and query.usd_per_hour is not None):
         raise SpecError(f"'{path}' is both set and solved for")
     found = _solved(settled(query), path, text)
+    asked = inputs.inputs(query, None)
+    said = {**found.inputs, "solve": {**asked, "phase": inputs.command(query), "path": path, "goal": text}}
     chosen = inputs.dimensions(model_of(query))
     if not chosen:
-        return found
-    asked = inputs.inputs(query, None)
-    said = {**found.inputs, "model": asked["model"], "set": {**asked["set"], **found.inputs["set"]}}
+        return replace(found, inputs=said)
+    said |= {"model": asked["model"], "set": {**asked["set"], **found.inputs["set"]}}
     return replace(found, inputs=said, dimensions=chosen)
 
 

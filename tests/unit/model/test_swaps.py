@@ -87,6 +87,13 @@ def test_layers_that_are_stated_beside_a_window_are_not_overruled() -> None:
         design("llama-3.1-8b", attention="swa:1024", layer_types=["full_attention"] * 32)
 
 
+def test_a_latents_rank_is_cut_by_no_rank_and_knows_no_blocks_of_scales() -> None:
+    found = simcost.decode("deepseek-v3", "h200", set={"plan.tp": 8, "model.attention": "mla", "model.iso": "kv"})
+    (rank,) = found.dimensions
+    assert (rank["key"], rank["after"]) == ("kv_lora_rank", 512)
+    assert rank["why"].startswith("equal cache of a sequence at 4,096 tokens exactly")
+
+
 def test_a_dense_width_that_is_stated_is_not_solved_for() -> None:
     found = design("deepseek-v3", ffn="dense", intermediate_size=18432)
     assert not [one for one in found.changes if one.why.startswith("equal")]

@@ -10,6 +10,8 @@ from simcost.provenance import Kind, Note
 from simcost.report.text import as_console
 from simcost.result import Result
 
+ASKED = {"model": "toy", "hw": "h200"}
+
 
 def page(command: str = "sweeping", width: int = 120, **more: Any) -> list[str]:
     facts: dict[str, Any] = {"inputs": {}, "metrics": {}, "tables": {}}
@@ -74,7 +76,7 @@ def test_turned_rows_that_do_not_fit_side_by_side_go_on_below() -> None:
     assert all(any(f"op-{i}" in line for line in lines) for i in range(5))
 
 
-@pytest.mark.parametrize(("name", "most"), [("table", 60), ("plans", 20), ("terms", 16), ("rows", 8)])
+@pytest.mark.parametrize(("name", "most"), [("table", 60), ("plans", 20), ("terms", 10), ("rows", 8)])
 def test_a_long_table_ends_with_how_many_more_rows_there_are(name: str, most: int) -> None:
     rows = [{"op": f"row-{i}", "tp": i + 2} for i in range(most + 7)]
     text = "\n".join(page(tables={name: rows}))
@@ -82,6 +84,71 @@ def test_a_long_table_ends_with_how_many_more_rows_there_are(name: str, most: in
     assert f"row-{most - 1}" in text
     assert f"row-{most} " not in text
     assert "more rows" not in "\n".join(page(tables={name: rows[:most]}))
+
+
+def test_designs_whose_names_are_long_stand_beside_each_other_under_names_in_several_lines() -> None:
+    rows = [{"design": name, "tpot_s": 0.5} for name in ("base", "attention=gqa:8,ffn=dense", "attention=mfa,hw=h20")]
+    lines = page("compare", width=60, inputs=ASKED, tables={"designs": rows})
+    assert not any("(continued)" in line for line in lines)
+    heads = lines[lines.index("designs") + 2 :][:3]
+    assert [line.split() for line in heads] == [
+        ["attention=", "attention="],
+        ["gqa:8,", "mfa,"],
+        ["base", "ffn=dense", "hw=h20"],
+    ]
+    assert any(
+        "attention=gqa:8,ffn=dense" in line
+        for line in page("compare", width=120, inputs=ASKED, tables={"designs": rows})
+    )
+
+
+def test_designs_without_details_leave_out_what_seldom_decides_and_say_how_many_numbers() -> None:
+    rows = [{"design": name, "tpot_s": 0.5, "share_fitted": 0.5, "memory_short_bytes_per_gpu": 0} for name in "ab"]
+    asked: dict[str, Any] = {
+        "inputs": ASKED,
+        "metrics": {},
+        "tables": {"designs": rows, "what measurements moved": rows},
+    }
+    text = as_console(Result("compare", **asked), 100)
+    assert "2 more numbers of each: --details" in text
+    assert "table 'what measurements moved'" in text
+    assert "share fitted" not in text
+    whole = as_console(Result("compare", **asked), 100, True)
+    assert "share fitted" in whole
+    assert "--details" not in whole
+    rows[0]["memory_short_bytes_per_gpu"] = 2**30
+    assert "memory short per gpu" in as_console(Result("compare", **asked), 100)
+
+
+def test_terms_keep_what_they_are_sorted_by_on_a_narrow_screen() -> None:
+    rows = [{"term": "decode: moe / experts", **{f"design {i}_s": 1e-3 for i in range(9)}, "spread_s": 5e-3}] * 6
+    lines = page(width=80, tables={"terms": rows})
+    assert cells(lines, "decode:")[:2] == ["decode: moe / experts", "5 ms"]
+    said = next(line for line in lines if line.startswith("not shown"))
+    assert "spread" not in said
+
+
+def test_swaps_keep_their_reasons_and_several_designs_their_undo_for_details() -> None:
+    reason = "equal active parameters to -0.87%, a multiple of 1,024"
+    row = {
+        "key": "moe_intermediate_size",
+        "before": 18432,
+        "after": 15360,
+        "why": reason,
+        "undo": "model.moe_intermediate_size=18432",
+    }
+    gone = {"key": "kv_lora_rank", "before": 512, "after": None, "why": "", "undo": "model.kv_lora_rank=512"}
+    one = "\n".join(page("decode", width=80, inputs=ASKED, dimensions=(row, gone)))
+    assert "equal active" in one
+    assert "to undo add --set model.moe_intermediate_size=18432" in one
+    several = tuple({"design": name, **each} for name in ("attention=mha", "attention=mfa") for each in (row, gone))
+    asked: dict[str, Any] = {"inputs": ASKED, "metrics": {}, "tables": {}, "dimensions": several}
+    short, long = (as_console(Result("compare", **asked), 80, details) for details in (False, True))
+    assert short.count("equal active") == short.count("kv_lora_rank=512") == 2
+    assert "attention=mfa: dimensions that swaps chose" in short
+    assert "--details shows more: how to undo each swap" in short
+    assert "to undo" not in short.replace("how to undo", "")
+    assert long.count("to undo add") == 2
 
 
 def test_sizes_that_are_one_in_every_plan_are_a_line_and_no_columns() -> None:
@@ -98,8 +165,8 @@ def test_where_some_cannot_run_the_table_says_which_and_below_it_why() -> None:
         {"plan.tp": 2, "feasible": True, "tpot_s": 0.5},
     ]
     lines = page(tables={"sweep": rows})
-    assert cells(lines, "1") == ["1", "no", "-"]
-    assert cells(lines, "2") == ["2", "yes", "500 ms"]
+    assert cells(lines, "1") == ["1", "cannot run", "-"]
+    assert cells(lines, "2") == ["2", "-", "500 ms"]
     assert lines.index("cannot run:") + 1 == lines.index("  plan.tp=1: short by 3 GiB")
 
 
@@ -110,9 +177,7 @@ def test_a_row_of_a_sweep_that_does_not_fit_says_by_how_much_and_is_not_among_th
         {"tp": 3, "feasible": False, "reason": "odd"},
     ]  # fmt: skip
     lines = page(tables={"sweep": rows * 3})
-    assert cells(lines, "1")[1:3] == ["yes", "no, 12.3 GiB short"]
-    assert cells(lines, "2")[1:3] == ["yes", "yes"]
-    assert cells(lines, "3")[1:3] == ["no", "-"]
+    assert [cells(lines, plan)[1] for plan in "123"] == ["no, 12.3 GiB short", "yes", "cannot run"]
     assert [line for line in lines[lines.index("cannot run:") + 1 :] if line.startswith("  ")] == ["  tp=3: odd"]
 
 
@@ -122,6 +187,20 @@ def test_a_sweep_shows_its_axes_then_the_headlines() -> None:
     assert head[0] == "batch"
     assert head.index("tpot") < head.index("gpus")
     assert head.index("fits") < head.index("gpus")
+
+
+def test_a_sweep_of_few_points_shows_headlines_and_intervals_and_the_rest_with_details() -> None:
+    more = {f"share_{i}": 0.1 for i in range(9)}
+    rows = [
+        {"batch": n, "feasible": True, "fits": True, "tpot_s": 0.5, "tpot_low_s": 0.4, "tpot_high_s": 0.6, **more}
+        for n in (1, 2)
+    ]
+    asked: dict[str, Any] = {"inputs": {}, "metrics": {}, "tables": {"sweep": rows}}
+    short, long = (as_console(Result("sweeping", **asked), 100, details) for details in (False, True))
+    assert "400–600 ms" in short
+    assert "9 more numbers of each: --details" in short
+    assert "share 8" in long
+    assert "share 8" not in short
 
 
 STEP = {

@@ -19,12 +19,18 @@ REFUSED = {"hardware": "h200", "gpus": 8, "tp": 4, "cp": 1, "ep": 2, "etp": 2, "
 def test_the_place_stands_beside_what_ranks_and_an_interval_is_one_cell() -> None:
     first, second = plans.shown([ROW, {**ROW, "overlap": "two_batch", "gpus": 4}])
     assert list(first) == [
-        "gpus", "tp", "ep", "batch", "usd_per_million_output_tokens", "versus_best", "probability_behind", "best_or_tied",
+        "gpus", "tp", "ep", "batch", "usd_per_million_output_tokens", "versus_best", "probability_behind",
         "usd_per_million_output_tokens_low", "overlap", "tpot_s", "tpot_low_s",
     ]  # fmt: skip
     assert first["usd_per_million_output_tokens_low"] == "$0.40–$0.62"
     assert second["tpot_low_s"] == "16–25 ms"
     assert title("tpot_low_s") == "tpot low–high (90 %)"
+
+
+def test_a_tie_is_marked_beside_its_probability() -> None:
+    behind = {**ROW, "versus_best": 0.02, "probability_behind": 0.54}
+    shown = plans.shown([ROW, behind, {**behind, "best_or_tied": False, "probability_behind": 0.998}])
+    assert [row["probability_behind"] for row in shown] == [None, "54 %, tied", 0.998]
 
 
 def test_what_all_rows_share_is_said_once() -> None:

@@ -215,3 +215,23 @@ def test_a_verdict_says_whether_it_fits_and_which_stage_is_fullest(
     assert stage in said
     assert ("times are as if memory allowed" in said) is not fits
     assert "times" not in fitting.verdict(memory_of(**sets), timed=False)[0]
+
+
+def test_a_solved_width_is_that_of_each_points_own_plan_and_a_design_is_told_once() -> None:
+    swap = {"model.ffn": "moe:64/6/2"}
+    found = simcost.decode(
+        "deepseek-v3", "h200", set=swap, vary={"plan.tp": [4, 8], "batch": [1, 64], "engine": ["any", "vllm"]}
+    )
+    assert found.metrics["points_feasible"] == 8
+    for row in found.rows:
+        alone = simcost.decode(
+            "deepseek-v3", "h200", row["batch"], set={**swap, "plan.tp": row["plan.tp"]}, engine=row["engine"]
+        )
+        assert row["tpot_s"] == pytest.approx(alone.metrics["tpot_s"], rel=1e-12)
+    widths = [(row["design"], row["after"]) for row in found.dimensions if row["key"] == "moe_intermediate_size"]
+    assert widths == [("plan.tp=4", 2304), ("plan.tp=8", 2560)]  # two shared experts are one layer of twice the width
+    same = simcost.decode(
+        "deepseek-v3", set={"model.attention": "mha"}, vary={"plan.tp": [8, 16], "hw": ["h200", "h20"]}
+    )
+    assert [row["key"] for row in same.dimensions if row["after"] is not None] == ["num_key_value_heads", "head_dim"]
+    assert not any("design" in row for row in same.dimensions)

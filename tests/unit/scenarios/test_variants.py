@@ -41,8 +41,9 @@ def test_a_mapping_says_the_same_as_a_text() -> None:
     ("attention", "write key=value"), ("attention=", "write key=value"), ("", "write key=value"), ("=8", "write key=value"),
     ("plan.batch=8", "did you mean 'batch'"), ("phase.batch=8", "all designs answer the same"), ("phase.context=8", "all designs answer the same"),
     ("head_dim=64,head_dim=128", "'model.head_dim' is set twice"), ("plan.tp=1,plan.tensor_parallel_size=2", "'plan.tp' is set twice"),
-    ("plan.tq=8", "unknown path 'plan.tq'"), ("batch=8", "'batch' is of the step"), ("context=128", "'context' is of the step"),
-    ("tp=16", "bare keys are the model's: write plan.tp"), ({}, "write key=value"), (8, "write key=value"),
+    ("attention=mha,tp=8", "'tp' is of the plan: write plan.tp="), ("batch=8", "all designs answer the same one: write --set batch="),
+    ("plan.tq=8", "unknown path 'plan.tq'"),
+    ({}, "write key=value"), (8, "write key=value"),
 ])  # fmt: skip
 def test_what_is_no_variant_is_refused(text: Any, says: str) -> None:
     with pytest.raises(SpecError) as error:
@@ -122,9 +123,9 @@ def test_equal_active_width_is_one_that_the_plan_can_cut() -> None:
 def test_a_variant_with_what_undoes_it_is_the_base(variant: str) -> None:
     """As the terminal prints it."""
     found = simcost.compare(["mixtral-8x7b"], "h200", set=PLAN, variants=[variant])
-    back = re.findall(r"add to the variant (.*)", as_console(found, width=100_000))
+    back = re.findall(r"add to the variant (.*)", as_console(found, 100_000, details=True))
     assert len(back) == 1
-    assert ("leave out iso" in as_console(found, width=100_000)) == ("iso=" in variant)
+    assert ("leave out iso" in as_console(found, 100_000, details=True)) == ("iso=" in variant)
     undone = f"{variant.removesuffix(',iso=params')},{back[0].strip(chr(39))}"
     first, second = simcost.compare(["mixtral-8x7b"], "h200", set=PLAN, variants=[undone]).tables["designs"]
     assert all(second[key] == first[key] for key in ("params_total", "kv_bytes_per_token", "tpot_s", "ttft_s"))
@@ -163,3 +164,8 @@ def test_a_comparison_can_be_asked_again() -> None:
     again = simcost.ask("compare", found.to_dict()["inputs"])
     assert again.tables == found.tables
     assert again.dimensions == found.dimensions
+
+
+def test_one_variant_given_twice_is_refused_however_it_is_written() -> None:
+    with pytest.raises(SpecError, match=r"^--variant model\.attention=mha: it is given twice$"):
+        simcost.compare(["deepseek-v3"], "h200", set=PLAN, variants=["attention=mha", "model.attention=mha"])

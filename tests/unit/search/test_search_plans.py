@@ -14,6 +14,7 @@ import simcost
 from simcost import settings
 from simcost.errors import SpecError
 from simcost.result import Result
+from simcost.scenarios.goals import aim
 from simcost.search import best as best_of
 from simcost.search import objective, points
 from simcost.search import splits as all_splits
@@ -85,7 +86,7 @@ def test_a_limit_takes_the_best_batch_below_it(ask: Ask) -> None:
     for row in found.rows:
         within = free[row["tp"], row["pp"]]["tpot_s"] <= most
         assert row["feasible"] is within
-        assert row["tpot_s"] <= most if within else row["reason"].startswith("tpot_s above")
+        assert row["tpot_s"] <= most if within else row["reason"].startswith("tpot above")
 
 
 def test_rows_that_cannot_run_come_last_with_their_reason(names: tuple[str, str]) -> None:
@@ -325,8 +326,23 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason(names: tuple[str
     assert (row["hardware"], row["feasible"]) == (free, False)
     assert "has no price with a source" in row["reason"]
     assert [row["feasible"] for row in found.tables["best per device"]] == [True, False]
-    with pytest.raises(SpecError, match="--metric tpot: not a metric of decode"):
-        simcost.plans(names[0], [free, names[1]], gpus=2, batch=[8], context=64, metric="tpot")
+    with pytest.raises(SpecError, match="--metric ttft: not a metric of decode"):
+        simcost.plans(names[0], [free, names[1]], gpus=2, batch=[8], context=64, metric="ttft")
+
+
+@pytest.mark.parametrize(
+    ("short", "whole"), [("usd", "usd_per_million_output_tokens"), ("tpot", "tpot_s"), ("mfu", "mfu")]
+)
+def test_a_metric_goes_by_its_short_name_and_the_verdict_says_what_the_best_plan_reaches(
+    ask: Ask, short: str, whole: str
+) -> None:
+    found = ask(metric=short)
+    assert found.inputs["metric"] == whole
+    best = found.rows[0]
+    stem, unit = whole.removesuffix("_s"), "_s" * whole.endswith("_s")
+    ends = [aim.shown(whole, best[f"{stem}_{end}{unit}"]) for end in ("low", "high")]
+    said = f"batch {best['batch']}: {stem.replace('_', ' ')} {aim.shown(whole, best[whole])} (90 %: {ends[0]} to {ends[1]})"
+    assert said in found.verdict
 
 
 @pytest.mark.parametrize(("hw", "gpus", "said"), [

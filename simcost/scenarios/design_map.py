@@ -1,0 +1,97 @@
+"""A map of designs: the product of axes with what each design is and costs, and those that no other beats in two metrics (Pareto front).
+
+Most likely to be wrong: neighbours on the front whose times differ by less than their intervals. Source: arithmetic of the sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost import metrics
+from simcost.errors import SpecError, nearest
+from simcost.model import count
+from simcost.num import Array, Bools
+from simcost.query import Query
+from simcost.result import Columns, Result
+from simcost.scenarios import sweep
+from simcost.scenarios.goals import aim
+from simcost.workload import Workload
+
+SIDES = ("less", "more")
+
+
+def counts(w: Workload) -> dict[str, Any]:
+    """What a design is: parameters, active ones, bytes of weights and of the cache of a token."""
+    found, kv = count.parameters(w.model), count.kv_elements(w.model)
+    return {
+        "params_total": found["params_total"],
+        "params_active_all": found["params_active_all"],
+        "weight_bytes": count.weight_bytes(w.model, storage=w.view.storage),
+        "kv_bytes_per_token": w.view.kv.tensor_bytes(kv["kv_elements_per_token"]),
+    }
+
+
+def result(query: Query, pareto: Sequence[str] | None = None) -> Result:
+    """Every point of the axes with its metrics and counts, and whether it stands on the front. `pareto`: two metrics, each a name or "name:more" and "name:less";
+    default the time of the step against as many parameters as possible. Raises SpecError for a question without axes, and for metrics that are none or
+    have no better side."""
+    if not query.axes:
+        raise SpecError(
+            "sweep needs axes: --vary model.num_attention_heads=64,96,128, or --vary model.kv_lora_rank=256..1024:64"
+        )
+    found = sweep.result(query, counts)
+    rows = found.tables["sweep"]
+    assert isinstance(rows, Columns)
+    wanted = _wanted(pareto or (aim.headline(query.decode), "params_total:more"), rows, query.decode)
+    usable = np.asarray(rows.feasible, bool) & np.asarray(rows.values["fits"], bool)
+    first, second = (np.where(side == "less", 1.0, -1.0) * _column(rows, name) for name, side in wanted)
+    on_front = front(first, second, usable)
+    columns = Columns(rows.labels, rows.feasible, rows.reasons, {**rows.values, "pareto": on_front})
+    return replace(
+        found, command="sweep", inputs={**found.inputs, "phase": found.command, "pareto": [f"{name}:{side}" for name, side in wanted]},
+        metrics={**found.metrics, "points_on_front": int(on_front.sum())}, tables={"sweep": columns},
+    )  # fmt: skip
+
+
+def front(first: Array, second: Array, usable: Bools) -> Bools:
+    """Which points no usable other is at least as good as in both, and better in one; less is better. [points]"""
+    found = np.zeros(len(usable), bool)
+    index = np.flatnonzero(usable & np.isfinite(first) & np.isfinite(second))
+    order = index[np.lexsort((second[index], first[index]))]
+    if not len(order):
+        return found
+    x, y = first[order], second[order]
+    before = np.concatenate(([np.inf], np.minimum.accumulate(y)[:-1]))
+    # Points that are equal in both stand and fall together: they follow each other, and the first of them decides.
+    new = np.concatenate(([True], (x[1:] != x[:-1]) | (y[1:] != y[:-1])))
+    found[order] = (y < before)[np.flatnonzero(new)[np.cumsum(new) - 1]]
+    return found
+
+
+def _column(rows: Columns, name: str) -> Array:
+    return np.broadcast_to(np.asarray(rows.values[name], np.float64), (len(rows),))
+
+
+def _wanted(stated: Sequence[str], rows: Columns, decode: bool) -> list[tuple[str, str]]:
+    """(whole name, "less" or "more") of both metrics."""
+    if len(stated) != 2:
+        raise SpecError(f"--pareto takes two metrics, as in tpot,params_total:more, not {len(stated)}")
+    found = []
+    for text in stated:
+        name, _, side = (part.strip() for part in str(text).partition(":"))
+        known = [each for each in rows.values if each != "fits"]
+        whole = name if name in known else aim.spelled(name, dict.fromkeys(known, 0.0), decode, "--pareto")
+        metric = metrics.find(whole)
+        side = side or ("less" if whole in metrics.least() else "" if metric is None else metric.better)
+        if side not in SIDES:
+            raise SpecError(
+                f"--pareto {text}: say which side is better, {name}:less or {name}:more{nearest(side, SIDES)}"
+            )
+        found.append((whole, side))
+    if found[0][0] == found[1][0]:
+        raise SpecError(f"--pareto names {found[0][0]} twice")
+    return found
