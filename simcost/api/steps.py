@@ -76,15 +76,17 @@ def compare(
     """Designs side by side, then the terms that differ, largest first. `variants`: of the first model, each a text such as
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
     prompts at a time; default: one a replica of the attention and copy of the model."""
-    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    from simcost.scenarios import compare as scenario
+    from simcost.scenarios.variants import parsed
+
+    several = nodes is not None and any("hw" in parsed(one) for one in variants)
+    sets = cluster(None if several else hw, sets_of(set, engine), gpus, nodes)
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
     prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
     only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
     question = decode_query(first, hw, batch, context, sets, None, price)
-    from simcost.scenarios import compare as scenario
-
     return scenario.result(
         [zoo.spelled(name) for name in models],
         list(variants),

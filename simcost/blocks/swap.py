@@ -49,10 +49,10 @@ class Swap(NamedTuple):
     states_width: Callable[[str], bool] = bool
 
 
-def whole(text: str, what: str, written: str) -> int:
-    """A whole number above 0. Raises SpecError that says how the swap is written."""
-    if not text.isascii() or not text.isdigit() or int(text[:10]) < 1 or len(text) > 9:
-        raise SpecError(f"{written}: {what} must be a whole number from 1, not {text!r}")
+def whole(text: str, what: str, written: str, least: int = 1) -> int:
+    """A whole number of at least `least`. Raises SpecError that says how the swap is written."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < least:
+        raise SpecError(f"{written}: {what} must be a whole number from {least} to 999,999,999, not {text!r}")
     return int(text)
 
 

@@ -16,7 +16,6 @@ from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest
 from simcost.model import count
 from simcost.model.spec import ModelSpec, from_config
-from simcost.num import is_scalar
 from simcost.units import show
 
 GOALS = ("params", "active", "flops", "kv")
@@ -33,6 +32,7 @@ MEANING = {
 }
 _UNITS = {"params": "parameters", "active": "parameters", "flops": "flops", "kv": "count"}
 _ALMOST = 1e-12  # of a goal: what floats leave over
+_BY_ITSELF = "--iso was not given"
 
 
 class Question(NamedTuple):
@@ -62,7 +62,7 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
     ]
     open_ = [written for by_text, by_key, written in widths if not (by_text or by_key)]
     if asked is None:
-        return Goal("active", f"{open_[0]} leaves the width open, and --iso was not given") if open_ else None
+        return Goal("active", f"{open_[0]} leaves the width open, and {_BY_ITSELF}") if open_ else None
     if asked not in GOALS and str(asked).partition(":")[0] not in BY_LAWS:
         raise SpecError(
             f"iso must be one of {', '.join(GOALS)}, loss:<training tokens> or optimal:<training FLOPs>, not {asked!r}{nearest(str(asked), (*GOALS, *BY_LAWS))}"
@@ -105,7 +105,8 @@ def solved(
     def built(value: int) -> ModelSpec:
         return from_config({**now, key: value}, name, where)
 
-    step = STEP if goal_.cache_key else _step(from_config(dict(now), name, where), key, question)
+    heads = key == "num_key_value_heads"
+    step = 1 if heads else _step(built(STEP), built(2 * STEP), question)
     if goal_.name.partition(":")[0] in BY_LAWS:
         return key, *by_loss(goal_.name, before, built, step)
     measure = _measure(goal_.name, question)
@@ -114,19 +115,29 @@ def solved(
     def at(value: int) -> float:
         return measure(built(value))
 
-    solved_for_heads = key == "num_key_value_heads"
-    value = _divisor(at, wanted, int(now["num_attention_heads"])) if solved_for_heads else _multiple(at, wanted, step)
+    value = _divisor(at, wanted, _heads(built(1))) if heads else _multiple(at, wanted, step)
     unit = _UNITS[goal_.name]
     if value is None:
         raise SpecError(
             f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(at(STEP), unit)} with {STEP} already, {show(wanted, unit)} wanted"
         )
     off = at(value) / wanted - 1.0
-    rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}"
-    why = f"equal {MEANING[goal_.name]} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
+    rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}" if abs(off) >= 5e-5 else "to less than 0.01%"
+    length = f" at {question.past + question.q_len:,.0f} tokens" if goal_.name in AT_A_LENGTH else ""
+    why = f"equal {MEANING[goal_.name]}{length} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
     if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
+
+
+def is_solved(why: str) -> bool:
+    """Whether a value with this reason is one that `iso` solved for."""
+    return why.startswith(("equal ", "least loss "))
+
+
+def is_asked(why: str) -> bool:
+    """Whether it did because it was given: whoever states the value has to leave it out."""
+    return is_solved(why) and not why.endswith(_BY_ITSELF)
 
 
 def _measure(name: str, question: Question) -> Callable[[ModelSpec], float]:
@@ -147,15 +158,23 @@ def _width_key(config: Mapping[str, Any]) -> str:
     return "intermediate_size_mlp" if config.get("intermediate_size_mlp") else "intermediate_size"
 
 
-def _step(model: ModelSpec, key: str, question: Question) -> int:
-    """64, or more where ranks would cut a block of the weights' scales: engines refuse that of a linear layer, and pad routed experts."""
-    shared = any(block.has_shared for _, block in model.blocks())
-    role = {"intermediate_size": "ffn", "intermediate_size_mlp": "ffn"}.get(key, "shared_experts" if shared else "")
-    if not role or not is_scalar(question.tp):
-        return STEP
-    kind = model.storage[role] if question.weight_dtype is None else dtype(question.weight_dtype, "plan.weight_dtype")
-    rows, ranks = kind.block[0], int(question.tp)
-    return math.lcm(STEP, rows * ranks) if rows > 1 and ranks > 1 else STEP
+_CUT = {"ffn": "intermediate_size", "shared_experts": "shared_width"}  # widths that tp cuts, by role of the weights
+
+
+def _step(one: ModelSpec, two: ModelSpec, question: Question) -> int:
+    """64, or more where ranks would cut a block of the weights' scales: engines refuse that of a linear layer, and pad routed experts. `one`, `two`: the
+    design with the width at 64 and at 128, which tell what grows with it, and how many times as fast: a shared width of two experts twice."""
+    step = STEP
+    for role, size in _CUT.items():
+        kind = one.storage[role] if question.weight_dtype is None else dtype(question.weight_dtype, "plan.weight_dtype")
+        rows, ranks = kind.block[0], int(question.tp)
+        if rows <= 1 or ranks <= 1:
+            continue
+        for (_, a), (_, b) in zip(one.blocks(), two.blocks(), strict=True):
+            times = int((getattr(b, size, 0.0) - getattr(a, size, 0.0)) / STEP)
+            if times:
+                step = math.lcm(step, rows * ranks // math.gcd(rows * ranks, times))
+    return step
 
 
 def _multiple(at: Callable[[int], float], wanted: float, step: int) -> int | None:
@@ -167,6 +186,11 @@ def _multiple(at: Callable[[int], float], wanted: float, step: int) -> int | Non
     if exact < STEP / 2:
         return None
     return multiple(exact, step)
+
+
+def _heads(model: ModelSpec) -> int:
+    """Query heads of a design whose layers have one kind of attention."""
+    return next(int(block.plain_heads[0]) for _, block in model.blocks() if block.plain_heads is not None)
 
 
 def _divisor(at: Callable[[int], float], wanted: float, heads: int) -> int:

@@ -21,11 +21,13 @@ from simcost.model import equal
 from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
+from simcost.model.swap_notes import beside
 from simcost.num import every
 from simcost.registry import discover
 from simcost.sharding.shard import Block
 
 KEYS = (*KINDS, "iso")  # of `model`, beside the config's
+_UNREAD, _ANOTHER = "no block of the new design reads it", "it means another "  # reasons to drop a key
 _LAYERS = {"attention": "layer_types", "ffn": "mlp_layer_types"}  # the key that says what each layer is
 
 
@@ -50,6 +52,7 @@ def asked(kind: str, value: Any) -> Asked:
     """The swap that a value of model.attention or model.ffn asks for. Raises SpecError naming those that there are."""
     every_ = known(kind)
     name, _, text = str(value).partition(":")
+    name = name.strip()
     if not isinstance(value, str) or name.lower() not in every_:
         written = ", ".join(swap.takes for _, swap in every_.values())
         raise SpecError(f"model.{kind}={value}: no such swap (one of {written}){nearest(name, every_)}")
@@ -60,9 +63,11 @@ def asked(kind: str, value: Any) -> Asked:
 def applied(
     config: Mapping[str, Any], wishes: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str, by_loss: Losses,
 ) -> ModelSpec:  # fmt: skip
-    """The model of a config with swaps, as `config_of`."""
+    """The model of a config with swaps, as `config_of`, and a note on what blocks have beside their sizes where that is another."""
     now, changes = config_of(config, wishes, stated, question, name, where, by_loss)
-    return replace(from_config(now, name, where), changes=changes)
+    before, after = from_config(config, name, where), from_config(now, name, where)
+    notes = (note for kind in KINDS if kind in wishes for note in beside(before, after, kind))
+    return replace(after, changes=changes, notes=(*after.notes, *notes))
 
 
 def config_of(
@@ -75,26 +80,49 @@ def config_of(
     swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
     stated = {canonical(key): value for key, value in stated.items()}
     iso = equal.goal(wishes.get("iso"), [(one.kind, one.swap, one.text, one.written) for one in swaps], stated)
+    swaps = [_sized(one, stated) for one in swaps]
     if iso is not None and iso.cache_key:  # any size will do until it is solved for
         swaps = [replace(one, text=one.text or "1") if one.swap.cache_key else one for one in swaps]
     chosen = _chosen(swaps, _design(before, first), before)
-    late = {key: value for key, value in stated.items() if any(key == one.key for one in chosen)}
+    late = _late(stated, swaps, chosen)
     early = {key: value for key, value in stated.items() if key not in late}
     start = flatten(overridden(config, early, where), where) if early else first
     if early and swaps:
-        chosen = _chosen(swaps, _design(from_config(start, name, where), start), before)
+        stated_ = from_config(start, name, where)
+        chosen = _chosen(swaps, _design(stated_, start), stated_)
+        late = _late(stated, swaps, chosen)
     now = _without_none({**start, **{one.key: one.value for one in chosen}})
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
     now = _without_none({**now, **late})
+    if late:
+        new = {one.key: late.get(one.key, one.value) for one in chosen if one.key in first or one.key not in late}
+        kept = [key for key, value in new.items() if value != first.get(key)]  # none: this is the way back
+        if kept:
+            _check_beside(from_config(now, name, where), swaps, chosen, late)
     reasons = {one.key: one.why for one in chosen if one.key not in late}
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where, by_loss)
         now, reasons = {**now, key: value}, {**reasons, key: why}
-    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys())
+    taken = (
+        families().get(before.family, {}).get("defaults", {})
+    )  # of such a key that is dropped the class default would be said
+    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys() - taken.keys())
     now = {key: value for key, value in now.items() if key not in idle}
-    reasons |= dict.fromkeys(idle, "no block of the new design reads it")
+    reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))
+
+
+def _late(stated: Mapping[str, Any], swaps: list[Asked], chosen: list[Chosen]) -> dict[str, Any]:
+    """What the user states of keys that swaps choose, or of what each layer is."""
+    own = {one.key for one in chosen} | {_LAYERS[one.kind] for one in swaps}
+    return {key: value for key, value in stated.items() if key in own}
+
+
+def _sized(one: Asked, stated: Mapping[str, Any]) -> Asked:
+    """A swap that leaves the size of its cache out, with the one that stands beside it."""
+    beside = stated.get(one.swap.cache_key)
+    return replace(one, text=str(beside)) if not one.text and type(beside) is int else one
 
 
 def _changes(
@@ -143,7 +171,7 @@ def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chose
             if key not in keys and key in design.config
         ]
         found += mine
-        found += [Chosen(key, None, f"it means another {one.kind}") for key in dropped]
+        found += [Chosen(key, None, _ANOTHER + one.kind) for key in dropped]
         found += _everywhere(one, design, before)
     return found
 
@@ -183,6 +211,15 @@ def _verify(model: ModelSpec, swaps: list[Asked]) -> None:
             raise SpecError(
                 f"{model.name}: {one.written}: some layers stay {', '.join(sorted(classes))}: this design cannot be swapped"
             )
+
+
+def _check_beside(model: ModelSpec, swaps: list[Asked], chosen: list[Chosen], late: Mapping[str, Any]) -> None:
+    """Raises SpecError where keys that the user states beside a swap ask for another block, or leave no layer with its own."""
+    for one in swaps:
+        other = {each.key for each in chosen if each.why == _ANOTHER + one.kind and late.get(each.key) is not None}
+        if other or not any(_of(block, one.module) for _, block in model.blocks()):
+            names = ", ".join(f"model.{key}={json.dumps(late[key], default=str)}" for key in sorted(other or late))
+            raise SpecError(f"{one.written} contradicts {names}, which asks for another {one.kind}: leave one out")
 
 
 def _of(block: Block, module: ModuleType) -> bool:
@@ -267,6 +304,15 @@ def _check_undefined(before: ModelSpec, after: ModelSpec, kind: str, stated: Map
                 raise SpecError(f"{where}: model.{key}=null leaves {key} undefined ({was:.0f} before): state it")
 
 
+def is_idle(why: str) -> bool:
+    """Whether a key with this reason was dropped because it says nothing of the new design, and not by a choice of the swap."""
+    return why == _UNREAD or why.startswith(_ANOTHER)
+
+
 def undo(change: Change) -> str:
-    """The value of `--set` that takes a change back; "" where the value stayed."""
-    return "" if change.before == change.after else f"model.{change.key}={json.dumps(change.back)}"
+    """The value of `--set` that takes a change back; "" where the value stayed, unless it was solved for: stated, it is not solved for again."""
+    return (
+        ""
+        if change.before == change.after and not equal.is_solved(change.why)
+        else f"model.{change.key}={json.dumps(change.back)}"
+    )

@@ -1,5 +1,5 @@
 """A sweep over the product of axes: numeric ones become broadcasting arrays, one dimension each; those that change the structure (formats, layer counts,
-names, swaps) are looped over. A point that cannot be run is a row with its reason.
+names, swaps, and tp beside a swap, whose widths it cuts) are looped over. A point that cannot be run is a row with its reason.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
 
 
 def _first(query: Query) -> ModelSpec:
-    return model_of(query)
+    """The model without swaps: which of them go together is for every point to say."""
+    model = {key: value for key, value in query.overrides.model.items() if not swapped([key])}
+    return model_of(replace(query, overrides=replace(query.overrides, model=model)))
 
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:

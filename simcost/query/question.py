@@ -134,12 +134,13 @@ def model_of(query: Query, extra: Mapping[str, Any] | None = None) -> ModelSpec:
 
 
 def _question(query: Query) -> Question:
-    """What `iso` reads of a question."""
-    phase, plan = query.overrides.phase, query.overrides.plan
-    cut = _stated(plan, "tp", 1), plan.get("weight_dtype")
-    if query.decode:
-        return Question(1, _stated(phase, "context", 1) - 1, *cut)
-    return Question(_stated(phase, "isl", 1), _stated(phase, "past", 0), *cut)
+    """What `iso` reads of a question. Raises SpecError for a goal that holds at one length where none is stated."""
+    phase, plan, goal = query.overrides.phase, query.overrides.plan, query.overrides.model.get("iso")
+    name = "context" if query.decode else "isl"
+    if phase.get(name) is None and goal in AT_A_LENGTH:
+        raise SpecError(f"iso={goal} holds at one length: it needs --{name}")
+    cut, length = (_stated(plan, "tp", 1), plan.get("weight_dtype")), _stated(phase, name, 1)
+    return Question(1, length - 1, *cut) if query.decode else Question(length, _stated(phase, "past", 0), *cut)
 
 
 def _stated(settings: Mapping[str, Any], key: str, default: int) -> Any:

@@ -11,12 +11,12 @@ from rich.text import Text
 
 from simcost.provenance import kind_of
 from simcost.report import columns, curves, fronts, plans, question, refusals, step, turned
-from simcost.report.cells import cell, changed, title, with_intervals
+from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
 _HIDDEN = {
-    "dimensions": ("undo",),
+    "dimensions": ("design", "undo"),
     "ops": ("formula", "source", "light_s", "kernel", "order", "half_width"),
     "facts": ("value",),
     "coefficients": ("value",),
@@ -132,7 +132,7 @@ def show(result: Result, console: Console, details: bool = False) -> None:
             parts += _front(result, console.width)
         else:
             parts += _drawn(result.command, name, rows, console.width, details)
-    parts += _dimensions(result.dimensions, console.width, details)
+    parts += _dimensions(result, console.width, details)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
     parts += _notes(
@@ -161,25 +161,18 @@ def _front(result: Result, width: int) -> list[RenderableType]:
     ]
 
 
-def _dimensions(rows: Sequence[Row], width: int, details: bool) -> list[RenderableType]:
-    """What swaps chose, a table a design, and in a line below it what they dropped and how to undo them; of designs beside others, of which the
-    first stands there undone, only with `details`."""
-    if not rows:
+def _dimensions(result: Result, width: int, details: bool) -> list[RenderableType]:
+    """What swaps chose, a table a design, and in lines what they dropped and the way back."""
+    if not result.dimensions:
         return []
-    from shlex import quote  # only a swapped design asks for it
+    from simcost.report.dimensions import told  # only a swapped design asks for it
 
     found: list[RenderableType] = []
-    for design in dict.fromkeys(row.get("design", "") for row in rows):
-        mine = [row for row in rows if row.get("design", "") == design]
-        gone = [row for row in mine if row["after"] is None and row["before"] is not None]
-        said = [changed({k: v for k, v in row.items() if k != "design"}) for row in mine if row not in gone]
-        heading = f"{design}: dimensions that swaps chose" if design else "dimensions that swaps chose"
-        found += [_table("dimensions", said, width, heading=heading)] if said else [Text(heading, style="bold")]
-        keys = ", ".join(f"{row['key']}={row['before']}" for row in map(changed, gone))
-        back = " ".join(f"--set {quote(row['undo'])}" for row in mine if row["undo"])
-        lines = [f"dropped, no block of the new design reads them: {keys}"] if gone else []
-        lines += [f"to undo add {back}"] if back and (details or not design) else []
-        found += [Text(line, style="dim") for line in (*lines, *([""] if lines else []))]
+    for one in told(result, details):
+        found += (
+            [_table("dimensions", one.rows, width, heading=one.heading)] if one.rows else [Text(one.heading, "bold")]
+        )
+        found += [Text(line, "dim") for line in (*one.lines, *([""] if one.lines else []))]
     return found
 
 

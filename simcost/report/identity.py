@@ -1,4 +1,4 @@
-"""What tells rows of one file from those of another: model, device, engine, plan, phase, version, and a digest of the question with its files."""
+"""What tells rows of one file from those of another: model, device, engine, plan, what else is set, phase, version, and a digest of the question with its files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from simcost.hardware import load as hardware
 from simcost.model import load as models
+from simcost.model.given import given as config_of
 from simcost.provenance import VERSION
 from simcost.result import Result, Row
 
@@ -24,7 +25,8 @@ def of(result: Result) -> Row:
         return {}
     phase = result.command if result.command in ("decode", "prefill") else given.get("phase", "")
     found: Row = {
-        "model": given.get("model", ""), "hw": given.get("hw", ""), "engine": given.get("engine", ""), "plan": _plan(given), "phase": phase,
+        "model": _name(given.get("model", "")), "hw": given.get("hw", ""), "engine": given.get("engine", ""), "plan": _plan(given),
+        "set": _others(given), "phase": phase,
         "simcost": VERSION, "content": _content(given),
     }  # fmt: skip
     return {key: value for key, value in found.items() if isinstance(value, str) and value}
@@ -38,6 +40,17 @@ def _plan(given: Mapping[str, Any]) -> str:
     }
     names = (*_SIZES, *(["etp"] if "plan.etp" in given.get("set", {}) else []))
     return " ".join(f"{name}={sizes[name]}" for name in names if sizes.get(name) not in (None, 0, 1))
+
+
+def _others(given: Mapping[str, Any]) -> str:
+    """What is set beside the plan's sizes: a swap of the model, formats, numbers of the device."""
+    sizes = {f"plan.{name}" for name in (*_SIZES, "etp", "gpus")}
+    return " ".join(f"{path}={value}" for path, value in given.get("set", {}).items() if path not in sizes)
+
+
+def _name(model: Any) -> Any:
+    """A model's name; of a config that was handed over the one inside."""
+    return str(config_of(model)) if isinstance(model, Mapping) else model
 
 
 def _content(given: Mapping[str, Any]) -> str:

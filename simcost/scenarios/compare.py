@@ -17,7 +17,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.program import leaves
 from simcost.provenance import Note
-from simcost.query import Query, workload
+from simcost.query import Query, with_arrays, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import calibration_effect, fitting, inputs, memory_notes, notes
 from simcost.scenarios.variants import Design
@@ -106,7 +106,8 @@ def _inputs(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]],
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:
     """Both steps of a design, or why it has none."""
     try:
-        return {"decode": steps.checked(w), "prefill": steps.checked(_labelled(workload(prompt), w.model.name))}
+        same = with_arrays(prompt, {}, w.model)  # `iso` holds at one length, and a column is one design
+        return {"decode": steps.checked(w), "prefill": steps.checked(_labelled(same, w.model.name))}
     except SimcostError as error:
         return str(error).removeprefix("plan: ")
 

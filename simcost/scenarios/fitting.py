@@ -20,7 +20,7 @@ from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.estimate import feasible, memory, smallest_plan, stages
 from simcost.estimate.memory import Kept
-from simcost.query import Query, workload
+from simcost.query import Query, settled, workload
 from simcost.scenarios import memory_notes
 from simcost.units import show
 from simcost.workload import Workload
@@ -85,6 +85,7 @@ def _idle(kept: Kept) -> str:
 def advice(query: Query, kept: Kept) -> str:
     """ "fits with batch=53, context=6,816, plan.tp=2 or plan.kv_dtype=fp8; the smallest plan that fits has 4 GPUs: tp=4"; or that no single
     change does, and no plan."""
+    query = settled(query)  # another plan is for the same design
     return f"{_single(query, kept)}; {smallest(query, kept.workload)}"
 
 

@@ -114,7 +114,7 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
     if foreign:
         raise SpecError(f"'{foreign[0]}' means nothing to show model (it takes model.<key>)")
-    query = Query(models.spelled(name), "", False, grammar.Overrides().merged(sets))
+    query = Query(models.spelled(name), "", True, grammar.Overrides(phase={"context": isl}).merged(sets))
     model = model_of(query)
     kv = count.kv_elements(model)
     found = {

@@ -25,6 +25,7 @@ from simcost.workload import Workload
 _BLOCK = 32_768  # points at a time
 _NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
+_CHOOSE = ("model", "plan.tp", "plan.weight_dtype")  # axes by which `iso` solves for another width
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
 
 
@@ -46,7 +47,7 @@ def result(query: Query, extra: Extra | None = None) -> Result:
     fits = bool(np.any(rows.values["fits"] & np.asarray(rows.feasible)))
     return Result(
         command(query), inputs(query, None), {"points": len(rows), "points_feasible": int(np.sum(rows.feasible))}, {"sweep": rows},
-        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, _dimensions([(point, point.workload.model) for point, _ in priced if point.workload is not None]),
+        tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in runnable for line in notes.references(w))), _sweep_verdict(rows), fits, _chosen([point for point, _ in priced]),
     )  # fmt: skip
 
 
@@ -60,18 +61,19 @@ def _longest(priced: list[tuple[Point, dict[str, Any] | None]]) -> list[tuple[Mo
     return [(model, np.concatenate(longest)) for model, longest in found.values()]
 
 
-def _dimensions(points: Sequence[tuple[Point, ModelSpec]]) -> tuple[Row, ...]:
-    """What swaps chose, once a design: by what is set of the model, and by tp where the widths depend on it."""
-    designs: dict[str, list[tuple[Point, ModelSpec]]] = {}
-    for point, model in points:
-        designs.setdefault(_named(point, ("model",)), []).append((point, model))
-    found: dict[str, tuple[Row, ...]] = {}
-    for name, alike in designs.items():
-        one = all(model.changes == alike[0][1].changes for _, model in alike)
-        for point, model in alike[:1] if one else alike:
-            label = name if one else _named(point, ("model", "plan.tp"))
-            found[label] = dimensions(model, label)
-    return tuple(row for rows in found.values() for row in rows)
+def _chosen(points: list[Point]) -> tuple[Row, ...]:
+    """What swaps chose, once a design: by what is set of the model, and by tp and formats where widths depend on them."""
+    built = [(point, point.workload.model) for point in points if point.workload is not None]
+    found: dict[str, ModelSpec] = {}
+    several: set[str] = set()
+    for point, model in built:
+        name = _named(point, ("model",))
+        if found.setdefault(name, model).changes != model.changes:
+            several.add(name)
+    for point, model in built:
+        if _named(point, ("model",)) in several:
+            found[_named(point, _CHOOSE)] = model
+    return tuple(row for name, model in found.items() if name not in several for row in dimensions(model, name))
 
 
 def _named(point: Point, of: tuple[str, ...]) -> str:

@@ -22,6 +22,7 @@ from simcost.query import Query, engine_of
 from simcost.result import Row
 
 _PAIR = re.compile(r",(?=\s*[A-Za-z_][\w.]*\s*=)")  # a comma before the next key; others are part of a value
+_AS = "write key=value, several with commas, as in attention=gqa:8,ffn=dense"
 _NAMES = ("model", "hw")  # of a question, not settings
 
 
@@ -38,13 +39,15 @@ class Design:
         plan = {key: value for key, value in self.decode.overrides.plan.items() if value is not None}
         return {
             "model": str(self.decode.model), "hw": self.decode.hw, "engine": engine_of(self.decode.overrides),
-            "plan": ", ".join(f"{key}={value}" for key, value in plan.items()),
+            "plan": ", ".join(f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in plan.items()),
         }  # fmt: skip
 
 
 def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     """{path: value} of "attention=gqa:8,plan.tp=16": bare keys are the model's; `model`, `hw` and `engine` name another one. Raises SpecError for
     what is no pair, and for a key of the step: all designs answer the same one."""
+    if not isinstance(variant, (str, Mapping)) or not variant:
+        raise SpecError(f"--variant {variant!r}: {_AS}")
     if isinstance(variant, str):
         pairs = [part.partition("=") for part in _PAIR.split(variant)]
     else:
@@ -53,9 +56,7 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
     for key, equals, value in pairs:
         path = key.strip()
         if not equals or not path or (isinstance(value, str) and not value.strip()):
-            raise SpecError(
-                f"--variant {variant}: write key=value, several with commas, as in attention=gqa:8,ffn=dense"
-            )
+            raise SpecError(f"--variant {variant}: {_AS}")
         if path not in (*_NAMES, "engine") and "." not in path:
             _of_another_root(path, f"--variant {variant}")
             path = f"model.{path}"
@@ -100,7 +101,9 @@ def designs(
             raise SpecError(f"--variant {variant}: it is given twice")
         sets = dict(sets)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
-        model = shipped.spelled(sets.pop("model", names[0] if names else ""))
+        if "model" not in sets and not names:
+            raise SpecError(f"--variant {text}: of which model? Name one before it, or say model=...")
+        model = shipped.spelled(sets.pop("model", names[0] if names else None))
         device = str(sets.pop("hw", decode.hw))
         hw, (sets, read) = hardware.spelled(device), grammar.taken(sets)
         said = (*hardware.reading(device), *read)

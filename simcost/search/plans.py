@@ -6,6 +6,7 @@ Most likely to be wrong: what a real engine supports; here any even split counts
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
-from simcost.query import Query
+from simcost.query import Query, model_of, settled
 from simcost.result import Result, Row
 from simcost.scenarios import fitting, inputs, notes
-from simcost.search import objective, rows
+from simcost.search import objective, rows, splits
 from simcost.search.objective import Wish
 from simcost.search.points import Points
 from simcost.search.searched import Searched, searched
@@ -35,6 +36,9 @@ class Cluster:
 
 def result(query: Query, clusters: Sequence[Cluster], wish: Wish) -> Result:
     """One row a plan, best first. Raises SpecError where no device can be asked; where one of several cannot, that is a row."""
+    asked, design = query, _one_design(query, clusters)
+    chosen, design = inputs.dimensions(model_of(design)), settled(design)
+    query = replace(query, model=design.model, overrides=replace(query.overrides, model=design.overrides.model))
     found: list[Searched] = []
     refused: dict[str, SpecError] = {}
     for cluster, label in zip(clusters, _labels(query, clusters), strict=True):
@@ -57,9 +61,21 @@ def result(query: Query, clusters: Sequence[Cluster], wish: Wish) -> Result:
     warnings += [note for each in found for note in notes.warnings(each.ask.query, each.w)]
     references = dict.fromkeys(line for each in found for line in notes.references(each.w))
     return Result(
-        "plans", _asked(query, clusters, found, wish), counted, {**best, "plans": table}, tuple(dict.fromkeys(warnings)), tuple(references),
-        _verdict(found, points, table, runs, tied, wish), runs > 0, inputs.dimensions(found[0].w.model),
+        "plans", _asked(asked, clusters, found, wish), counted, {**best, "plans": table}, tuple(dict.fromkeys(warnings)), tuple(references),
+        _verdict(found, points, table, runs, tied, wish), runs > 0, chosen,
     )  # fmt: skip
+
+
+def _one_design(query: Query, clusters: Sequence[Cluster]) -> Query:
+    """The question by which swaps are worked out, once for all plans: every tp of the search within a scale-up domain cuts a width that `iso` solves for."""
+    if not query.overrides.model or query.overrides.plan.get("tp") is not None:
+        return query
+    tried: set[int] = set()
+    for cluster in clusters:
+        link = hardware.load(cluster.hw, query.overrides.hw).scaleup
+        near = max(cluster.gpus) if link is None or link.domain is None else float(np.max(np.asarray(link.domain)))
+        tried |= {ranks for count in cluster.gpus for ranks in splits.divisors(count) if ranks <= near}
+    return replace(query, overrides=query.overrides.merged({"plan.tp": math.lcm(*tried)}))
 
 
 def _labels(query: Query, clusters: Sequence[Cluster]) -> list[str]:

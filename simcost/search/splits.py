@@ -17,16 +17,17 @@ MOST = 20_000  # plans
 
 def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
     """(tp, cp, dp_attention, pp, dp, ep, etp) that use all of `devices`; without experts ep and dp_attention are 1."""
-    for tp in _divisors(devices):
-        for c in _divisors(devices // tp) if cp else [1]:
-            for replicas in _divisors(devices // (tp * c)) if experts else [1]:
+    for tp in divisors(devices):
+        for c in divisors(devices // tp) if cp else [1]:
+            for replicas in divisors(devices // (tp * c)) if experts else [1]:
                 stage = tp * c * replicas
-                for pp in _divisors(devices // stage):
-                    for ep in _divisors(stage) if experts else [1]:
+                for pp in divisors(devices // stage):
+                    for ep in divisors(stage) if experts else [1]:
                         yield tp, c, replicas, pp, devices // (stage * pp), ep, stage // ep
 
 
-def _divisors(n: int) -> list[int]:
+def divisors(n: int) -> list[int]:
+    """All divisors, least first."""
     return [d for d in range(1, n + 1) if n % d == 0]
 
 

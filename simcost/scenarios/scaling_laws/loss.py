@@ -7,6 +7,7 @@ recipe. Derivation: docs/theory/scaling_laws.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,13 @@ def of_model(model: str, tokens: float, sequence: float, extent: str, sets: Mapp
     from simcost import grammar
     from simcost.model import load as models
     from simcost.query import Query, model_of
+    from simcost.scenarios.inputs import dimensions
 
     evaluate.check_extent(extent)
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
     if foreign:
         raise SpecError(f"'{foreign[0]}' means nothing to loss (it takes model.<key>)")
-    query = Query(models.spelled(model), "", False, grammar.Overrides().merged(sets))
+    query = Query(models.spelled(model), "", True, grammar.Overrides(phase={"context": sequence}).merged(sets))
     spec = model_of(query)
     counts = of(spec, sequence)
     found = _Found(extent, moe=not np.all(np.asarray(counts.experts) == 1.0))
@@ -46,7 +48,8 @@ def of_model(model: str, tokens: float, sequence: float, extent: str, sets: Mapp
         "range": extent,
         "set": dict(sets),
     }
-    return found.result(asked, f"{spec.name} on {show(tokens, 'tokens')} tokens", (*spec.notes, *counts.notes))
+    said = found.result(asked, f"{spec.name} on {show(tokens, 'tokens')} tokens", (*spec.notes, *counts.notes))
+    return replace(said, dimensions=dimensions(spec))
 
 
 def of_compute(training_flops: float, extent: str) -> Result:

@@ -26,6 +26,9 @@ def design(name: str, **sets: Any) -> ModelSpec:
     ({"attention": "mha:8"}, "mha takes no number"),
     ({"attention": "mla:x"}, "the rank must be a whole number"),
     ({"attention": "swa"}, "swa:4096"),
+    ({"attention": "gqa:8", "kv_lora_rank": 512}, "model.attention=gqa:8 contradicts model.kv_lora_rank=512, which asks for another attention: leave one out"),
+    ({"attention": "mfa", "use_mfa": False}, "contradicts model.use_mfa=false"),
+    ({"ffn": "dense", "n_routed_experts": 64}, "contradicts model.n_routed_experts=64"),
     ({"ffn": "dense:1024"}, "dense takes no number"),
     ({"ffn": "moe:64/6"}, "write moe:E/k/shared"),
     ({"ffn": "moe:4/6/0"}, "cannot be sent to 6 of 4 experts"),
@@ -75,11 +78,20 @@ def test_what_is_stated_wins_over_what_a_swap_chooses() -> None:
     assert "num_attention_heads" not in [one.key for one in found.changes]
 
 
+def test_layers_that_are_stated_beside_a_window_are_not_overruled() -> None:
+    """Half of them slide, as the key says, which the first design does not have; a swap that no layer gets is refused."""
+    half = ["full_attention"] * 16 + ["sliding_attention"] * 16
+    found = design("llama-3.1-8b", attention="swa:1024", layer_types=half)
+    assert [block.mask.bounded for _, block in found.blocks() if block.mask is not None] == [False, True]
+    with pytest.raises(SpecError, match="contradicts model"):
+        design("llama-3.1-8b", attention="swa:1024", layer_types=["full_attention"] * 32)
+
+
 def test_a_latents_rank_is_cut_by_no_rank_and_knows_no_blocks_of_scales() -> None:
     found = simcost.decode("deepseek-v3", "h200", set={"plan.tp": 8, "model.attention": "mla", "model.iso": "kv"})
     (rank,) = found.dimensions
     assert (rank["key"], rank["after"]) == ("kv_lora_rank", 512)
-    assert rank["why"].startswith("equal cache of a sequence exactly")
+    assert rank["why"].startswith("equal cache of a sequence at 4,096 tokens exactly")
 
 
 def test_a_dense_width_that_is_stated_is_not_solved_for() -> None:
@@ -140,3 +152,58 @@ def test_a_swap_is_an_axis() -> None:
     same = [r for r in rows if (r["model.attention"], r["model.num_hidden_layers"], r["batch"]) == ("gqa:8", 61, 8)]
     assert same[0]["tpot_s"] == one.metrics["tpot_s"]
     assert {row["design"] for row in found.dimensions} >= {"model.attention=mha, model.num_hidden_layers=60"}
+
+
+def test_heads_that_a_family_implies_are_divided_too() -> None:
+    """Configs of Gemma 3 leave out what its class defaults say: 8 heads, 4 of keys and values, five windows of 1,024 to one whole context."""
+    text = {
+        "model_type": "gemma3_text", "hidden_size": 2560, "intermediate_size": 10240, "num_hidden_layers": 36,
+        "sliding_window": 1024,
+    }  # fmt: skip
+    sets = {"model.attention": "gqa", "model.iso": "kv"}
+    found = simcost.decode({"model_type": "gemma3", "text_config": text}, "h200", context=8192, set=sets)
+    (heads,) = [row for row in found.dimensions if row["key"] == "num_key_value_heads"]
+    # 4 heads of the 6 whole layers in 36, and 1/8 of that in the others: 1.08 heads of all layers
+    assert (heads["after"], heads["undo"]) == (1, "model.num_key_value_heads=4")
+    assert heads["why"].startswith("equal cache of a sequence at 8,192 tokens to -7.69%")
+
+
+@pytest.mark.parametrize(("name", "sets", "says"), [
+    ("gpt-oss-120b", {"attention": "mla"}, "the new attention is without o_bias, qkv_bias, sinks and with bias, unlike the first design's"),
+    ("qwen3-8b", {"attention": "mla"}, "the new attention is without qk_norm"),
+    ("qwen2.5-7b", {"attention": "mla"}, "the new attention is without qkv_bias"),
+    ("gpt-oss-120b", {"ffn": "dense"}, "the new ffn is without expert_bias, router_bias"),
+    ("qwen2.5-7b", {"attention": "mfa"}, ""), ("llama-3.1-8b", {"attention": "mla", "ffn": "moe:8/2/0"}, ""),
+])  # fmt: skip
+def test_what_no_key_of_the_config_says_is_said(name: str, sets: dict[str, Any], says: str) -> None:
+    """Biases, norms of queries and sinks that a family implies, and the new blocks do not have."""
+    said = [
+        line
+        for line in simcost.show_model(name, set={f"model.{k}": v for k, v in sets.items()}).warnings
+        if "the new " in line
+    ]
+    assert bool(said) == bool(says)
+    assert all(says in line for line in said)
+
+
+def test_no_class_default_is_taken_for_a_key_that_a_swap_makes_idle() -> None:
+    """Gemma states head_dim = 128, its class 256, and MLA has no such size."""
+    found = simcost.show_model("gemma-3-27b", set={"model.attention": "mla"})
+    assert not [line for line in found.warnings if "class defaults" in line]
+    assert {row["key"]: row["after"] for row in found.dimensions}["qk_nope_head_dim"] == 128
+
+
+def test_a_dense_ffn_that_the_scheme_leaves_in_bf16_is_said() -> None:
+    """Experts in four bits, and every other linear layer excepted, as Kimi-K2-Thinking has it: its dense twin holds four times the bytes a weight."""
+    from simcost.model import load
+
+    scheme = {
+        "quant_method": "compressed-tensors", "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"],
+        "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 32, "symmetric": True}}},
+    }  # fmt: skip
+    config = {**load.load_config("kimi-k2")[2], "quantization_config": scheme}
+    said = [line for line in simcost.show_model(config, set={"model.ffn": "dense"}).warnings if "stored in" in line]
+    assert len(said) == 1
+    assert "the new ffn is stored in bf16, the first design's in bf16, int4" in said[0]
+    for sets in ({"model.ffn": "moe:64/6/1"}, {"model.attention": "mha"}):
+        assert not [line for line in simcost.show_model(config, set=sets).warnings if "stored in" in line]

@@ -108,6 +108,23 @@ def test_rows_of_a_file_say_which_question_they_answer() -> None:
     )
 
 
+def test_a_swapped_design_is_told_from_the_first_one_in_a_file() -> None:
+    first, second = (
+        _rows(simcost.decode("llama-3.1-8b", "h200", set=sets))[0]
+        for sets in ({"plan.tp": 2}, {"plan.tp": 2, "model.attention": "mla", "plan.kv_dtype": "fp8"})
+    )
+    assert "set" not in first
+    assert second["set"] == "model.attention=mla plan.kv_dtype=fp8"
+    assert (first["plan"], second["plan"]) == ("tp=2", "tp=2")
+
+
+def test_a_config_that_is_handed_over_has_its_name_in_a_file() -> None:
+    from simcost.model import load
+
+    config = {**load.load_config("llama-3.1-8b")[2], "_name_or_path": "mine/own"}
+    assert _rows(simcost.decode(config, "h200"))[0]["model"] == "mine/own"
+
+
 def test_another_config_of_one_name_has_another_content(tmp_path: Any) -> None:
     import json
 

@@ -229,7 +229,7 @@ def test_a_solved_width_is_that_of_each_points_own_plan_and_a_design_is_told_onc
         )
         assert row["tpot_s"] == pytest.approx(alone.metrics["tpot_s"], rel=1e-12)
     widths = [(row["design"], row["after"]) for row in found.dimensions if row["key"] == "moe_intermediate_size"]
-    assert widths == [("plan.tp=4", 2560), ("plan.tp=8", 2048)]
+    assert widths == [("plan.tp=4", 2304), ("plan.tp=8", 2560)]  # two shared experts are one layer of twice the width
     same = simcost.decode(
         "deepseek-v3", set={"model.attention": "mha"}, vary={"plan.tp": [8, 16], "hw": ["h200", "h20"]}
     )

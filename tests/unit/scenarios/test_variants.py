@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import simcost
 from simcost.cli.app import run
 from simcost.errors import SpecError
+from simcost.report.text import as_console
 from simcost.scenarios import variants
 
 PLAN = {"plan.tp": 8}
@@ -41,8 +43,9 @@ def test_a_mapping_says_the_same_as_a_text() -> None:
     ("head_dim=64,head_dim=128", "'model.head_dim' is set twice"), ("plan.tp=1,plan.tensor_parallel_size=2", "'plan.tp' is set twice"),
     ("attention=mha,tp=8", "'tp' is of the plan: write plan.tp="), ("batch=8", "all designs answer the same one: write --set batch="),
     ("plan.tq=8", "unknown path 'plan.tq'"),
+    ({}, "write key=value"), (8, "write key=value"),
 ])  # fmt: skip
-def test_what_is_no_variant_is_refused(text: str, says: str) -> None:
+def test_what_is_no_variant_is_refused(text: Any, says: str) -> None:
     with pytest.raises(SpecError) as error:
         variants.parsed(text)
     assert says in str(error.value)
@@ -112,6 +115,55 @@ def test_equal_active_width_is_one_that_the_plan_can_cut() -> None:
     (width,) = [row for row in found.dimensions if row["key"] == "intermediate_size"]
     assert width["after"] == 18432
     assert "a multiple of 1,024, of which tp = 8 cuts whole blocks of scales" in width["why"]
+
+
+@pytest.mark.parametrize(
+    "variant", ["attention=mfa", "attention=gqa:8,ffn=dense,iso=params", "ffn=moe:16/4/1,attention=mla"]
+)
+def test_a_variant_with_what_undoes_it_is_the_base(variant: str) -> None:
+    """As the terminal prints it."""
+    found = simcost.compare(["mixtral-8x7b"], "h200", set=PLAN, variants=[variant])
+    back = re.findall(r"add to the variant (.*)", as_console(found, 100_000, details=True))
+    assert len(back) == 1
+    assert ("leave out iso" in as_console(found, 100_000, details=True)) == ("iso=" in variant)
+    undone = f"{variant.removesuffix(',iso=params')},{back[0].strip(chr(39))}"
+    first, second = simcost.compare(["mixtral-8x7b"], "h200", set=PLAN, variants=[undone]).tables["designs"]
+    assert all(second[key] == first[key] for key in ("params_total", "kv_bytes_per_token", "tpot_s", "ttft_s"))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_choice_of_every_design_has_its_reason_at_any_width(width: int) -> None:
+    asked = ["attention=mfa", "attention=gqa:8,ffn=dense,iso=params", "ffn=moe:60/4/1,plan.tp=4"]
+    found = simcost.compare(["deepseek-v3"], "h200", set=PLAN, variants=asked)
+    shown = as_console(found, width=width).partition("attention=mfa: dimensions that swaps chose")[2]
+    words = " ".join(shown.replace("\n", " ").split())
+    for design in asked[1:]:
+        assert f"{design}: dimensions that swaps chose" in words
+    for reason in ("as Step-3", "one for all query heads", "8 groups do not suit", "equal parameters to"):
+        assert reason in words
+    assert "not shown at this width" not in shown
+
+
+def test_columns_say_the_plan_in_whole_numbers() -> None:
+    found = simcost.compare(["llama-3.1-8b"], "h200", nodes=1, variants=["plan.tp=4"])
+    assert [row["plan"] for row in found.tables["designs"]] == ["gpus=8", "gpus=8, tp=4"]
+
+
+def test_a_variant_needs_a_model() -> None:
+    with pytest.raises(SpecError, match="of which model"):
+        simcost.compare([], "h200", variants=["attention=mha", "attention=gqa:8"])
+
+
+def test_nodes_of_several_devices_are_no_number_of_gpus() -> None:
+    with pytest.raises(SpecError, match="say --gpus"):
+        simcost.compare(["llama-3.1-8b"], "h200", nodes=1, variants=["hw=gb200"])
+
+
+def test_a_comparison_can_be_asked_again() -> None:
+    found = simcost.compare(["llama-3.1-8b"], "h200", variants=["attention=mla,iso=params", "hw=h20"])
+    again = simcost.ask("compare", found.to_dict()["inputs"])
+    assert again.tables == found.tables
+    assert again.dimensions == found.dimensions
 
 
 def test_one_variant_given_twice_is_refused_however_it_is_written() -> None:
