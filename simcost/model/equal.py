@@ -92,10 +92,7 @@ Losses = Callable[
 
 
 def solved(
-    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], question: Question,
-    name: str,
-    where: str,
-    by_loss: Losses,
+    goal_: Goal, before: ModelSpec, now: Mapping[str, Any], stated: Mapping[str, Any], question: Question, name: str, where: str, by_loss: Losses,
 ) -> tuple[str, int, str]:  # fmt: skip
     """(config key, value, why with the residual). `by_loss`: solves for equal loss. Raises SpecError where the key is stated too, or no size meets the goal."""
     key = goal_.cache_key or _width_key(now)
@@ -127,6 +124,9 @@ def solved(
     why = f"equal {MEANING[goal_.name]}{length} {rest} ({show(at(value), unit)} for {show(wanted, unit)})"
     if step > STEP:
         why += f"; a multiple of {step:,}, of which tp = {int(question.tp)} cuts whole blocks of scales"
+        finer = _multiple(at, wanted, STEP)
+        if finer not in (None, value):
+            why += f" ({finer:,} would be equal to {at(finer) / wanted - 1.0:+.2%})"
     return key, value, why if goal_.why == "asked for" else f"{why}; {goal_.why}"
 
 

@@ -140,7 +140,7 @@ def test_swaps_keep_their_reasons_and_several_designs_their_undo_for_details() -
     gone = {"key": "kv_lora_rank", "before": 512, "after": None, "why": "", "undo": "model.kv_lora_rank=512"}
     one = "\n".join(page("decode", width=80, inputs=ASKED, dimensions=(row, gone)))
     assert "equal active" in one
-    assert "to undo add --set model.moe_intermediate_size=18432" in one
+    assert "to undo leave out iso and add --set model.moe_intermediate_size=18432" in one
     several = tuple({"design": name, **each} for name in ("attention=mha", "attention=mfa") for each in (row, gone))
     asked: dict[str, Any] = {"inputs": ASKED, "metrics": {}, "tables": {}, "dimensions": several}
     short, long = (as_console(Result("compare", **asked), 80, details) for details in (False, True))
