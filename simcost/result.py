@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any, overload
 
-import numpy as np
-
 from simcost import metrics, units
 from simcost.frozen import frozen
 from simcost.provenance import kind_of
@@ -33,7 +31,8 @@ def _units(rows: Sequence[Row]) -> dict[str, str]:
 
 def _value(value: Any) -> Any:
     """A cell of a column of numbers, or of flags."""
-    return bool(value) if isinstance(value, (bool, np.bool_)) else number(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")  # help, which prints no result, loads no numpy
+    return bool(value) if isinstance(value, bool) or kind == "b" else number(value)
 
 
 class Columns(Sequence[Row]):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +145,9 @@ def test_a_slip_in_a_list_is_one_line(words: list[str], said: str, capsys: pytes
     assert found.out == ""
     assert said in found.err
     assert found.err.count("\n") == 1
+
+
+def test_help_loads_no_numpy() -> None:
+    probe = "import sys; from simcost.cli.app import run; run(['--help']); sys.stderr.write(str({'numpy', 'rich', 'torch'} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert found.stderr == "set()"

@@ -137,7 +137,13 @@ def test_swaps_keep_their_reasons_and_several_designs_their_undo_for_details() -
         "why": reason,
         "undo": "model.moe_intermediate_size=18432",
     }
-    gone = {"key": "kv_lora_rank", "before": 512, "after": None, "why": "", "undo": "model.kv_lora_rank=512"}
+    gone = {
+        "key": "kv_lora_rank",
+        "before": 512,
+        "after": None,
+        "why": "no block of the new design reads it",
+        "undo": "model.kv_lora_rank=512",
+    }
     one = "\n".join(page("decode", width=80, inputs=ASKED, dimensions=(row, gone)))
     assert "equal active" in one
     assert "to undo leave out iso and add --set model.moe_intermediate_size=18432" in one
@@ -148,7 +154,7 @@ def test_swaps_keep_their_reasons_and_several_designs_their_undo_for_details() -
     assert "attention=mfa: dimensions that swaps chose" in short
     assert "--details shows more: how to undo each swap" in short
     assert "to undo" not in short.replace("how to undo", "")
-    assert long.count("to undo add") == 2
+    assert long.count("to undo leave out iso and add to the variant") == 2
 
 
 def test_sizes_that_are_one_in_every_plan_are_a_line_and_no_columns() -> None:
