@@ -103,7 +103,7 @@ def _sweep_verdict(rows: Columns) -> str:
     if fit == len(rows):
         return "every point of the sweep fits in memory"
     parts = [f"{fit:,} of {len(rows):,} points fit in memory"]
-    parts += [f"{count - fit:,} do not"] if fit < count else []
+    parts += [f"{count - fit:,} {'does' if count - fit == 1 else 'do'} not"] if fit < count else []
     parts += [f"{len(rows) - count:,} cannot be run"] if count < len(rows) else []
     return ", ".join(parts)
 
