@@ -49,11 +49,11 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
     size = math.prod(len(values) for values in query.axes.values())
     if size > MOST:
         raise SpecError(f"the axes have {size:,} points together; at most {MOST:,}")
-    base = _first(query)
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
+    base = None if one_by_one else model_of(query)
     vector = [
         path for path, values in query.axes.items()
-        if _is_vector(path, values, base) and not (one_by_one and path.startswith(("model.", _CUT)))
+        if not (one_by_one and path.startswith(("model.", _CUT))) and _is_vector(path, values, base)
     ]  # fmt: skip
     fixed = [path for path in query.axes if path not in vector]
     try:
@@ -65,13 +65,8 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
         return vector, _points(query, fixed, vector, base, tolerate=True)
 
 
-def _first(query: Query) -> ModelSpec:
-    """The model without swaps: which of them go together is for every point to say."""
-    model = {key: value for key, value in query.overrides.model.items() if not swapped([key])}
-    return model_of(replace(query, overrides=replace(query.overrides, model=model)))
-
-
-def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
+def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:
+    """Whether an axis may stand in arrays; `model`: whose keys are varied, None where no key of one is."""
     root, key = grammar.split(path)
     if path in grammar.NAMES:
         return False
@@ -79,11 +74,18 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec) -> bool:
     if root == "hw":
         return key != "measurements"
     if root == "model":
-        return numbers and key not in model.scalar_keys and all(v > 0 and v == int(v) for v in values)
+        return (
+            model is not None
+            and numbers
+            and key not in model.scalar_keys
+            and all(v > 0 and v == int(v) for v in values)
+        )
     return numbers and ((root == "phase" and key != "routing") or key in settings.COUNTS)
 
 
-def _points(query: Query, fixed: list[str], vector: list[str], base: ModelSpec, tolerate: bool = False) -> list[Point]:
+def _points(
+    query: Query, fixed: list[str], vector: list[str], base: ModelSpec | None, tolerate: bool = False
+) -> list[Point]:
     points = []
     for combination in itertools.product(*(query.axes[path] for path in fixed)):
         values = dict(zip(fixed, combination, strict=True))

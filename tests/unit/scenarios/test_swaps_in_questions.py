@@ -127,3 +127,12 @@ def test_a_goal_that_one_swap_of_a_sweep_cannot_meet_is_the_reason_of_its_row() 
     )
     assert [row["feasible"] for row in found.rows] == [False, True, True]
     assert "use gqa or mla" in found.rows[0]["reason"]
+
+
+def test_a_key_of_the_new_block_stands_beside_a_swap_in_a_sweep() -> None:
+    """model.kv_lora_rank alone would be refused on Llama: the swap gives it a meaning."""
+    sets = {"model.attention": "mla", "model.kv_lora_rank": 1024}
+    rows = simcost.decode("llama-3.1-8b", "h200", set=sets, vary={"batch": [1, 2]}).rows
+    assert [row["tpot_s"] for row in rows] == [
+        simcost.decode("llama-3.1-8b", "h200", batch=batch, set=sets).metrics["tpot_s"] for batch in (1, 2)
+    ]
