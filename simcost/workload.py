@@ -41,18 +41,19 @@ class Workload:
 
     def formats(self) -> dict[str, str]:
         """The resolved formats of weights, arithmetic, cache and activations, by the plan's keys, for people."""
+        experts = lower.has_experts(self.model)
         return {
-            "weight_dtype": _summary(self.view, storage=True),
-            "compute_dtype": _summary(self.view, storage=False),
+            "weight_dtype": _summary(self.view.storage, experts),
+            "compute_dtype": _summary(self.view.compute, experts),
             "kv_dtype": self.view.kv.name,
             "activation_dtype": self.view.activation.name,
         }
 
 
-def _summary(view: View, storage: bool) -> str:
-    table = view.storage if storage else view.compute
+def _summary(table: Mapping[str, Dtype], experts: bool) -> str:
+    """The format of experts, where a design has any, else of the FFN; and that of the rest."""
     main, rest = table["experts"], table["head"]
-    main = table["ffn"] if main is rest else main
+    main = table["ffn"] if main is rest or not experts else main
     return main.name if main.name == rest.name else f"{main.name} (rest {rest.name})"
 
 
