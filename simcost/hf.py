@@ -19,6 +19,8 @@ from simcost.provenance import Kind, Note
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _NESTED = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
+# Files also state the training length by an alias of the longest context; the key's own name wins.
+_LIMITS = ("max_position_embeddings",)
 _LARGEST = 1e8
 _MISSING: Any = object()
 
@@ -29,8 +31,8 @@ def canonical(key: str) -> str:
 
 
 def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config as one level of canonical keys; nested text, attention and FFN tables are laid over the outer ones. Raises
-    SpecError where two spellings of a key contradict each other."""
+    """The config as one level of canonical keys; nested text, attention and FFN tables are laid over the outer ones; a null
+    spelling is absent where another has a value. Raises SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
@@ -39,8 +41,14 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         nested = table is not outer
         for key, value in table.items():
             name = canonical(key)
-            if not nested and name in flat and not _same(flat[name], value):
-                raise SpecError(f"{where}: '{key}' = {value!r} contradicts '{spelled[name]}' = {flat[name]!r}")
+            known = flat.get(name)
+            if value is None and known is not None:
+                continue  # files state one spelling and leave its twins null
+            if not nested and known is not None and not _same(known, value):
+                if name not in _LIMITS:
+                    raise SpecError(f"{where}: '{key}' = {value!r} contradicts '{spelled[name]}' = {known!r}")
+                if key != name:
+                    continue
             flat[name] = value
             spelled[name] = key
     return flat

@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,7 +112,7 @@ def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SpecError(f"{path}: not a UTF-8 text file") from None
     try:
-        config = json.loads(text)
+        config = json.loads(text, object_pairs_hook=partial(_once, path))
     except json.JSONDecodeError as error:
         raise SpecError(f"{path}: not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
     except RecursionError:
@@ -120,6 +120,16 @@ def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise SpecError(f"{path}: a model config must be a JSON object, not {type(config).__name__}")
     return config
+
+
+def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object. Raises SpecError for a key that it states twice: parsers keep the last one in silence."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in table if keys.count(key) > 1)
+        raise SpecError(f"{path}: '{twice}' is stated twice in one object")
+    return table
 
 
 def find(name: str) -> tuple[str, Path]:

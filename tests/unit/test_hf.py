@@ -49,6 +49,33 @@ def test_two_spellings_that_disagree_are_an_error_that_names_both() -> None:
     assert flatten({"hidden_size": 512, "n_embd": 512}, "config.json") == {"hidden_size": 512}
 
 
+def test_a_null_twin_is_absent_and_does_not_contradict() -> None:
+    for config in (
+        {"hidden_act": "gelu", "hidden_activation": None},
+        {"hidden_activation": None, "hidden_act": "gelu"},
+    ):
+        assert flatten(config, "c") == {"hidden_act": "gelu"}
+    assert flatten({"tie_word_embeddings": True, "text_config": {"tie_word_embeddings": None}}, "c") == {
+        "tie_word_embeddings": True
+    }
+
+
+def test_a_training_length_does_not_contradict_the_longest_context() -> None:
+    for config in (
+        {"seq_length": 8192, "max_position_embeddings": 32768},
+        {"max_position_embeddings": 32768, "seq_length": 8192},
+    ):
+        assert flatten(config, "c") == {"max_position_embeddings": 32768}
+    assert flatten({"seq_length": 8192}, "c") == {"max_position_embeddings": 8192}
+
+
+def test_a_key_that_a_file_states_twice_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"model_type": "llama", "hidden_size": 512, "hidden_size": 256}')
+    with pytest.raises(SpecError, match=r"config\.json: 'hidden_size' is stated twice"):
+        load.load(str(file))
+
+
 def test_a_nested_text_config_wins_over_the_outer_one() -> None:
     assert flatten({"hidden_size": 1, "text_config": {"hidden_size": 2}}, "c") == {"hidden_size": 2}
     assert total({"architectures": ["X"], "text_config": LLAMA, "vision_config": {"hidden_size": 9}}) == total(LLAMA)
