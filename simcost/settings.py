@@ -210,7 +210,7 @@ MODEL = (
     _model("moe_layers_enum", NAME, "the same as a text: 4,5,6 (Step-3)"),
     _model("mlp_layer_types", LIST, "dense or sparse, a word a layer"),
     _model("layer_types", LIST, "kind of attention, a word a layer"),
-    _model("sliding_window", LENGTH, "tokens that a window layer sees"),
+    _model("sliding_window", LENGTH, "tokens that a window layer sees", "sliding_window_size"),
     _model("use_sliding_window", FLAG, "whether layers slide at all"),
     _model("max_window_layers", COUNT, "layers before the first that slides", least=0),
     _model("sliding_window_pattern", COUNT, "every how many layers one sees all tokens"),

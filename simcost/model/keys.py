@@ -5,6 +5,7 @@ A key leaves these tables the day a block reads it: blocks are asked first.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -98,6 +99,34 @@ def _kinds(value: Any) -> list[Any]:
     if len(value) == 2 and isinstance(value[0], list) and isinstance(value[1], int):
         return _kinds(value[0])
     return [kind for part in value for kind in (_kinds(part) if isinstance(part, list) else [part])]
+
+
+# Words that name structure: a key with one of them says how many, how wide or of which kind.
+_STRUCTURE = frozenset(
+    """
+    layer layers block blocks expert experts moe attention attn head heads kv mixer mlp ffn hidden intermediate rank window conv state
+    """.split()  # noqa: SIM905 -- a table to read
+)
+# Words beside them that speak of training, numerics or a kernel.
+_NO_STRUCTURE = frozenset(
+    """
+    dropout drop eps epsilon coef coeff loss init initializer std scale scaling implementation impl backend kernel fused fusion jitter
+    temperature softcap softcapping cap fp32 dtype clip checkpointing recompute parallel
+    """.split()  # noqa: SIM905 -- a table to read
+)
+
+
+def of_structure(key: str, value: Any) -> bool:
+    """Whether a key that no reader knows may change what is counted: its name has a word of structure and it is on. A number with a
+    fraction and a text are no counts."""
+    words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()))
+    named = bool(words & _STRUCTURE) and not words & _NO_STRUCTURE
+    return (
+        named
+        and not _idle(value)
+        and not isinstance(value, str)
+        and (not isinstance(value, float) or value.is_integer())
+    )
 
 
 _OTHER = ("sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")

@@ -264,8 +264,9 @@ def _spec(
     base, storage, quantisation = _storage(r)
     mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
-        r.raw("num_mtp_modules")
-        r.note("num_mtp_modules: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
+        said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
+        r.used |= {*said}
+        r.note(f"{', '.join(said)}: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
     # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
     r.scalar.add("max_position_embeddings")
@@ -305,7 +306,7 @@ def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | N
 
 
 def _report_unused(r: Reader) -> list[str]:
-    """Keys known not to matter; others are noted by name."""
+    """Keys known not to matter; others are noted by name. Raises NotModelled for one that names structure."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
@@ -313,6 +314,11 @@ def _report_unused(r: Reader) -> list[str]:
         said = f"'{key}' = {_short(r.config[key])} has no effect here"
         if key in known_keys():
             r.note(said, Kind.UNUSED, key)
+        elif keys.of_structure(key, r.config[key]):
+            raise NotModelled(
+                f"{r.where}: not modelled: '{key}' = {_short(r.config[key])} names structure that nothing here reads{nearest(key, known_keys())} "
+                f"(where it changes no weight, --set model.{key}=null leaves it out)"
+            )
         else:  # it may be one that matters, or a slip of one that does
             r.note(f"{said} (key not known{nearest(key, known_keys())})", Kind.NO_EFFECT, key)
     return [key for key in known if key not in silent]

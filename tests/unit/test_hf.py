@@ -76,6 +76,37 @@ def test_a_key_that_a_file_states_twice_is_an_error(tmp_path: Path) -> None:
         load.load(str(file))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("num_routed_experts", 256),
+        ("residual_moe", True),
+        ("attn_window_list", [0, 4]),
+        ("headsPerGroup", 4),
+        ("n_expert_layers", 2.0),
+    ],
+)
+def test_structure_that_no_reader_knows_is_refused_and_may_be_left_out(key: str, value: object) -> None:
+    with pytest.raises(NotModelled, match=f"'{key}'.*names structure that nothing here reads.*--set model.{key}=null"):
+        total({**LLAMA, key: value})
+    assert total({**LLAMA, key: None}) == total(LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("moe_aux_loss", 0.1),
+        ("attn_scale_base", 2.0),
+        ("expert_noise", 0.01),
+        ("use_extra_block", False),
+        ("layer_kinds", []),
+        ("head_kind", "x"),
+    ],
+)
+def test_keys_that_are_off_or_of_numerics_are_noted_alone(key: str, value: object) -> None:
+    assert total({**LLAMA, key: value}) == total(LLAMA)
+
+
 def test_a_nested_text_config_wins_over_the_outer_one() -> None:
     assert flatten({"hidden_size": 1, "text_config": {"hidden_size": 2}}, "c") == {"hidden_size": 2}
     assert total({"architectures": ["X"], "text_config": LLAMA, "vision_config": {"hidden_size": 9}}) == total(LLAMA)
@@ -159,8 +190,10 @@ def test_structure_that_nobody_models_is_refused_never_guessed(change: dict[str,
 
 
 def test_an_unknown_key_is_named_with_its_nearest() -> None:
-    spec = from_config({**LLAMA, "num_atention_heads": 8}, "m", "config.json")
-    assert any("num_atention_heads" in note and "num_attention_heads" in note for note in spec.notes)
+    spec = from_config({**LLAMA, "rope_tetha": 8}, "m", "config.json")
+    assert any("rope_tetha" in note and "rope_theta" in note for note in spec.notes)
+    with pytest.raises(NotModelled, match=r"num_atention_heads.*did you mean 'num_attention_heads'"):
+        from_config({**LLAMA, "num_atention_heads": 8}, "m", "config.json")
 
 
 def test_an_unknown_family_is_said_aloud() -> None:
