@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
+from simcost.model import other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -96,7 +97,8 @@ def identity(name: Name) -> Identity:
 
 
 def _changed(path: Path) -> int:
-    return 0 if path.parent == _home() else path.stat().st_mtime_ns
+    """When a file that does not ship, or one that is read with it, last changed."""
+    return 0 if path.parent == _home() else max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path)))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -105,12 +107,26 @@ def _read(path: Path) -> dict[str, Any]:
 
 @cache
 def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
+    config = _table(path)
+    other = other_files.of_table(config)
+    if other is not None:
+        raise SpecError(f"{path}: this is {other}")
+    side = other_files.beside(path)
+    if side and config.get("quantization_config") is None:
+        config["quantization_config"] = other_files.quantisation(side[0], _table(side[0]))
+    return config
+
+
+def _table(path: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises SpecError, which says what another file is where it is known."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
+        with path.open("rb") as file:
+            what = other_files.of_binary(path, file.read(4))
+        raise SpecError(f"{path}: {f'this is {what}' if what else 'not a UTF-8 text file'}") from None
     try:
         config = json.loads(text, object_pairs_hook=partial(_once, path))
     except json.JSONDecodeError as error:
@@ -145,7 +161,8 @@ def find(name: str) -> tuple[str, Path]:
     if path.is_file():
         return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
     if Path(name).is_dir():
-        raise SpecError(f"{name}: no config.json in this directory")
+        what = other_files.of_folder(Path(name))
+        raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")
     alike = nearest(name, [*names(), *repositories()])
     raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){alike}")
 

@@ -16,6 +16,7 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.provenance import Kind, Note
 
+Layers = Mapping[str, frozenset[int]]  # numbers of the layers that hold weights of a role
 CONVERTED = ("attention", "ffn", "experts", "shared_experts")
 _PROBES = {
     "attention": ("model.layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_b_proj", "model.layers.1.self_attn"),
@@ -49,8 +50,8 @@ class Quantisation:
     notes: tuple[Note, ...] = ()
 
 
-def read(table: Any, where: str) -> Quantisation | None:
-    """The `quantization_config` of a model; None when absent. Raises SpecError for malformed tables, NotModelled for schemes
+def read(table: Any, where: str, layers: Layers) -> Quantisation | None:
+    """The `quantization_config` of a model; None when absent. `layers`: which of them hold weights of a role. Raises SpecError for malformed tables, NotModelled for schemes
     nobody models yet."""
     if table is None:
         return None
@@ -64,7 +65,16 @@ def read(table: Any, where: str) -> Quantisation | None:
             f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}"
         )
     weights, activations = readers[method](table, where)
-    roles, notes = _roles(table, where)
+    roles, notes = _roles(table, where, layers)
+    if table.get("side_file"):
+        notes = (
+            *notes,
+            Note(
+                f"quantization_config is read from {table['side_file']}, beside the config",
+                Kind.SAID,
+                ("quantization_config",),
+            ),
+        )
     if table.get("lm_head") is True:
         roles = (*roles, "head")
     idle = sorted(key for key, value in table.items() if key not in _KNOWN and value not in (None, False, [], {}))
@@ -82,7 +92,7 @@ _KNOWN = frozenset(
     quant_method weight_block_size fmt activation_scheme modules_to_not_convert ignore ignored_layers exclude_modules bits group_size
     config_groups format quantization_status version quant_algo kv_cache_scheme kv_cache_quant_algo lm_head desc_act sym
     damp_percent static_groups true_sequential zero_point checkpoint_format is_marlin_format model_name_or_path model_file_base_name
-    global_compression_ratio sparsity_config producer dequantize scale_fmt backend meta provider pack_dtype
+    global_compression_ratio sparsity_config producer dequantize scale_fmt backend meta provider pack_dtype side_file
     """.split()  # noqa: SIM905 -- a table to read
 )
 
@@ -171,20 +181,59 @@ def _modelopt(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
     return known[algorithm], True
 
 
-def _roles(table: Mapping[str, Any], where: str) -> tuple[tuple[str, ...], tuple[Note, ...]]:
-    """Roles that stay converted after the exceptions, and a note on those that name single layers."""
+def _roles(table: Mapping[str, Any], where: str, layers: Layers) -> tuple[tuple[str, ...], tuple[Note, ...]]:
+    """Roles that stay converted after the exceptions, and notes on those that hold for a part of the layers or for modules that are not known. A role is
+    counted as most of the layers are that hold it."""
     keys = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
     names: Any = next((table[key] for key in keys if table.get(key)), [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")
-    skipped = {role for role, probes in _PROBES.items() for name in names if any(_matches(name, p) for p in probes)}
-    partial = [n for n in names if not any(_matches(n, p) for probes in _PROBES.values() for p in probes)]
-    notes: tuple[Note, ...] = ()
-    if partial:
-        shown = ", ".join(partial[:3]) + (f" and {len(partial) - 3} more" if len(partial) > 3 else "")
-        text = f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {shown}"
-        notes = (Note(text, Kind.ASSUMED),)
-    return tuple(role for role in CONVERTED if role not in skipped), notes
+    kept: dict[str, set[int]] = {role: set() for role in _PROBES}
+    most = max((layer for held in layers.values() for layer in held), default=0)
+    strange = [name for name in names if not _excepted(name, most + 1, kept)]
+    converted, said = [], []
+    for role in CONVERTED:
+        held = layers.get(role, frozenset())
+        part, of = len(kept[role] & held), len(held)
+        if not of or 2 * part < of:
+            converted.append(role)
+        if 0 < part < of:
+            said.append(
+                f"{role.replace('_', ' ')} of {part} of {of} layers {'is' if part == 1 else 'are'} not quantised: all count as {'not ' if 2 * part >= of else ''}quantised"
+            )
+    if strange:
+        shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        said.append(f"exceptions for single modules are not modelled, they count as quantised: {shown}")
+    return tuple(converted), tuple(Note(f"quantization_config: {text}", Kind.ASSUMED) for text in said)
+
+
+_LAYER = re.compile(r"\blayers\.(\d+)\b")
+_DECODER = re.compile(
+    r"^(?!.*(?:vis|audio|tower|encoder)).*?(?=\blayers\.)"
+)  # what wrappers put before the decoder's layers
+
+
+def _excepted(name: str, layers: int, kept: Mapping[str, set[int]]) -> bool:
+    """Adds the layers in which an exception holds to the roles that it names; whether it names one, or modules outside the layers that are counted."""
+    if name.startswith("re:"):
+        found = [
+            (role, layer)
+            for role, probes in _PROBES.items()
+            for layer in range(layers)
+            if any(_matches(name, probe.replace(".1.", f".{layer}.", 1)) for probe in probes)
+        ]
+        for role, layer in found:
+            kept[role].add(layer)
+        return bool(found)
+    number = _LAYER.search(name)
+    here = range(layers) if number is None else range(int(number[1]), int(number[1]) + 1)
+    if here.start >= layers:
+        return True  # modules of multi-token prediction
+    alike = _LAYER.sub("layers.1", _DECODER.sub("model.", name))
+    roles = [role for role, probes in _PROBES.items() if any(_matches(alike, probe) for probe in probes)]
+    for role in roles:
+        kept[role].update(here)
+    return bool(roles)
 
 
 def _matches(name: str, module: str) -> bool:

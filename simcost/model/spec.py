@@ -23,6 +23,7 @@ from simcost.hf import Reader, flatten
 from simcost.model import keys, quant, rotary
 from simcost.model.tower import tower
 from simcost.num import Num, every, is_scalar
+from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
 from simcost.sharding.shard import ROLES, Block
@@ -261,7 +262,7 @@ def _spec(
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
-    base, storage, quantisation = _storage(r)
+    base, storage, quantisation = _storage(r, _holding(stacks, order))
     mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
         said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
@@ -291,12 +292,18 @@ def _spec(
     )  # fmt: skip
 
 
-def _storage(r: Reader) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
+def _holding(stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...]) -> dict[str, frozenset[int]]:
+    """Which layers hold weights of a role."""
+    roles = [{weight.role for block in layer for weight in block.weights(Plan())} for _, layer in stacks]
+    return {role: frozenset(i for i, kind in enumerate(order) if role in roles[kind]) for role in ROLES}
+
+
+def _storage(r: Reader, layers: quant.Layers) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
     stated = r.text("torch_dtype")
     if not stated:
         r.note("torch_dtype is absent: bf16 assumed", Kind.ASSUMED)
     base = dtype(stated.removeprefix("torch.") or "bf16", f"{r.where}: 'torch_dtype'")
-    quantisation = quant.read(r.raw("quantization_config"), r.where)
+    quantisation = quant.read(r.raw("quantization_config"), r.where, layers)
     storage = dict.fromkeys(ROLES, base)
     if quantisation is not None:
         storage |= dict.fromkeys(quantisation.roles, quantisation.weights)

@@ -37,8 +37,13 @@ def compressed(bits: int, kind: str, activations: bool = True, **weights: Any) -
     }
 
 
+LAYERS = {role: frozenset(range(8)) for role in ("attention", "norm")} | {
+    "ffn": frozenset({0, 1, 2}), "experts": frozenset(range(3, 8)), "shared_experts": frozenset(range(3, 8)), "router": frozenset(range(3, 8)),
+}  # fmt: skip
+
+
 def found(table: Any) -> Quantisation:
-    quantisation = read(table, "config.json")
+    quantisation = read(table, "config.json", LAYERS)
     assert quantisation is not None
     return quantisation
 
@@ -67,7 +72,7 @@ def test_a_scheme_stores_its_bits_and_its_scales(
 
 
 def test_without_a_table_nothing_is_quantised() -> None:
-    assert read(None, "config.json") is None
+    assert read(None, "config.json", LAYERS) is None
 
 
 @pytest.mark.parametrize(("table", "roles"), [
@@ -75,17 +80,40 @@ def test_without_a_table_nothing_is_quantised() -> None:
     ({**DEEPSEEK, "ignored_layers": ["re:.*mlp.*"]}, ("attention",)), ({**DEEPSEEK, "exclude_modules": ["*.self_attn*"]}, ("ffn", "experts", "shared_experts")),
     ({**DEEPSEEK, "ignore": ["re:.*shared_experts.*", "lm_head"]}, ("attention", "ffn", "experts")),
     ({**DEEPSEEK, "modules_to_not_convert": []}, CONVERTED), ({**DEEPSEEK, "ignore": ["re:["]}, CONVERTED),
-    ({**DEEPSEEK, "modules_to_not_convert": ["model.layers.1.mlp.experts.*"]}, ("attention", "ffn", "shared_experts")),
+    ({**DEEPSEEK, "modules_to_not_convert": ["model.layers.*.mlp.experts.*"]}, ("attention", "ffn", "shared_experts")),
 ])  # fmt: skip
 def test_exceptions_keep_whole_kinds_of_layers_wide(table: dict[str, Any], roles: tuple[str, ...]) -> None:
     assert found(table).roles == roles
 
 
-def test_exceptions_for_single_modules_are_noted_and_not_modelled() -> None:
-    names = [f"model.layers.{i}.mlp.down_proj" for i in (0, 3, 60, 61)]
+def test_a_role_counts_as_most_of_its_layers_and_the_others_are_said() -> None:
+    names = [
+        f"model.layers.{i}.mlp.down_proj" for i in (0, 60, 61)
+    ]  # of three dense layers; two of multi-token prediction
     one = found({**DEEPSEEK, "modules_to_not_convert": [*names, "lm_head"]})
     assert one.roles == CONVERTED
-    assert one.notes == (
+    assert one.notes == ("quantization_config: ffn of 1 of 3 layers is not quantised: all count as quantised",)
+    most = found({**DEEPSEEK, "ignore": ["re:.*layers.[02].mlp.down_proj"]})
+    assert most.roles == ("attention", "experts", "shared_experts")
+    assert most.notes == ("quantization_config: ffn of 2 of 3 layers are not quantised: all count as not quantised",)
+
+
+@pytest.mark.parametrize("prefix", ["model.", "language_model.model.", "model.language_model."])
+def test_exceptions_that_name_every_layer_are_those_of_the_role(prefix: str) -> None:
+    one = found({**MODELOPT, "exclude_modules": [*(f"{prefix}layers.{i}.self_attn*" for i in range(8)), "lm_head"]})
+    assert (one.roles, one.notes) == (("ffn", "experts", "shared_experts"), ())
+
+
+def test_exceptions_of_a_tower_are_no_exceptions_of_the_decoder() -> None:
+    one = found(
+        {**MODELOPT, "exclude_modules": [f"vision_model.encoder.layers.{i}.self_attn.q_proj" for i in range(8)]}
+    )
+    assert one.roles == CONVERTED
+
+
+def test_exceptions_for_modules_that_are_not_known_are_noted() -> None:
+    names = [f"model.layers.{i}.odd_proj" for i in range(4)]
+    assert found({**DEEPSEEK, "modules_to_not_convert": names}).notes == (
         f"quantization_config: exceptions for single modules are not modelled, they count as quantised: {', '.join(names[:3])} and 1 more",
     )
 
@@ -121,7 +149,7 @@ MALFORMED: list[tuple[Any, str]] = [
 @pytest.mark.parametrize(("table", "said"), MALFORMED)
 def test_a_malformed_table_is_one_line(table: Any, said: str) -> None:
     with pytest.raises(SpecError) as error:
-        read(table, "config.json")
+        read(table, "config.json", LAYERS)
     assert not isinstance(error.value, NotModelled)
     assert str(error.value).startswith("config.json: ")
     assert said in str(error.value)
@@ -136,6 +164,6 @@ def test_a_malformed_table_is_one_line(table: Any, said: str) -> None:
 ])  # fmt: skip
 def test_a_scheme_that_nobody_models_is_never_a_wrong_number(table: dict[str, Any], said: str) -> None:
     with pytest.raises(NotModelled) as error:
-        read(table, "config.json")
+        read(table, "config.json", LAYERS)
     assert str(error.value).startswith("config.json: not modelled yet: ")
     assert said in str(error.value)

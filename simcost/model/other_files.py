@@ -1,0 +1,76 @@
+"""Files that lie beside a model's config: its quantisation, which is read with it, and those that users pass in its place, which are told apart.
+
+Most likely to be wrong: a tool that writes its quantisation under another name; the model is then read as if it were not quantised.
+Sources: NVIDIA ModelOpt (hf_quant_config.json), AutoGPTQ (quantize_config.json), AutoAWQ (quant_config.json), PEFT (adapter_config.json), Meta's and Mistral's
+native checkpoints (params.json).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+ADAPTER = "adapter_config.json"
+# Side files with a quantisation -> the method that writes them.
+QUANTISATION = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
+_AWQ = {"w_bit": "bits", "q_group_size": "group_size"}
+# Keys that only this kind of file has -> what it is, and what to pass.
+_KINDS: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"weight_map"}), "the index of a checkpoint: pass the directory, or its config.json"),
+    (frozenset({"producer", "quantization"}), "the quantisation of a model: pass the directory, or its config.json"),
+    (frozenset({"dim", "n_layers", "n_heads"}), "parameters of a native checkpoint: pass the config.json of its Hugging Face repository"),
+    (frozenset({"image_processor_type"}), "a processor's config: pass the model's config.json"),
+    (frozenset({"feature_extractor_type"}), "a processor's config: pass the model's config.json"),
+    (frozenset({"added_tokens_decoder"}), "a tokenizer's config: pass the model's config.json"),
+    (frozenset({"added_tokens", "model", "pre_tokenizer"}), "a tokenizer: pass the model's config.json"),
+)  # fmt: skip
+_MAGIC = {b"GGUF": "a GGUF file", b"PK\x03\x04": "a PyTorch checkpoint"}
+_SUFFIXES = {".gguf": "a GGUF file", ".safetensors": "a safetensors file", ".bin": "a PyTorch checkpoint"}
+
+
+def of_table(config: Mapping[str, Any]) -> str | None:
+    """What a JSON object is where it is no model's config, and what to pass; None where it may be one."""
+    if "peft_type" in config:
+        return _adapter(config)
+    if "num_hidden_layers" in config or "model_type" in config:
+        return None
+    return next((what for keys, what in _KINDS if keys <= set(config)), None)
+
+
+def _adapter(config: Mapping[str, Any]) -> str:
+    base = config.get("base_model_name_or_path")
+    return f"an adapter ({config['peft_type']}){f' of {base}' if base else ''}: pass its base model"
+
+
+def of_binary(path: Path, start: bytes) -> str | None:
+    """What a file that is no text is, by its first bytes or its suffix; None where it is not known."""
+    what = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), _SUFFIXES.get(path.suffix))
+    return what and f"{what}: pass the config.json of the model that it holds"
+
+
+def of_folder(folder: Path) -> str | None:
+    """What a directory without config.json holds; None where it is not known."""
+    for name, what in (
+        (ADAPTER, "an adapter: pass its base model"),
+        ("params.json", "a native checkpoint: pass the config.json of its Hugging Face repository"),
+    ):
+        if (folder / name).is_file():
+            return f"it holds {name}, {what}"
+    held = next((suffix for suffix in _SUFFIXES if any(folder.glob(f"*{suffix}"))), None)
+    return held and f"it holds {_SUFFIXES[held]}: pass the config.json of the model"
+
+
+def beside(path: Path) -> list[Path]:
+    """The side files of a config.json that hold a quantisation."""
+    if path.name != "config.json":
+        return []
+    return [file for name in QUANTISATION if (file := path.parent / name).is_file()]
+
+
+def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A side file as the `quantization_config` that transformers would write; `side_file` names it."""
+    inner = table.get("quantization", table)
+    said = dict(inner) if isinstance(inner, Mapping) else {}
+    spelled = {_AWQ.get(key, key): value for key, value in said.items()}
+    return {"quant_method": QUANTISATION[file.name], **spelled, "side_file": file.name}
