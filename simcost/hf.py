@@ -154,6 +154,10 @@ class Reader:
             raise SpecError(f"{self.where}: '{key}' must be a string, not {value!r}")
         return value
 
+    def biased(self) -> bool:
+        """Whether every linear layer has a bias."""
+        return self.flag("use_bias") or not self.flag("no_bias", True)
+
     def items(self, key: str) -> list[Any] | None:
         """A list, or None when absent. Raises SpecError for anything else."""
         value = self.raw(key)

@@ -79,12 +79,13 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
 
 @showing.command("model")
 def show_model(
-    name: o.ModelArgument, set: o.Set = None, iso: o.Iso = None, isl: o.Isl = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    name: o.ModelArgument, set: o.Set = None, iso: o.Iso = None, assume_llama: o.AssumeLlama = False, isl: o.Isl = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
     from simcost import api, grammar
 
-    sets = grammar.assignments([*(set or []), *([] if iso is None else [f"model.iso={iso}"])])
+    said = [*(["model.assume_llama=true"] if assume_llama else []), *([] if iso is None else [f"model.iso={iso}"])]
+    sets = grammar.assignments([*(set or []), *said])
     return emit(api.show_model(name, sets, isl), format, output, strict, details)
 
 

@@ -140,6 +140,12 @@ Iso = Annotated[
     str | None,
     typer.Option("--iso", help="What a swap of --set holds equal, by one width: params, active, flops or kv."),
 ]
+AssumeLlama = Annotated[
+    bool,
+    typer.Option(
+        "--assume-llama", help="A model_type that is not known is read as Llama's, also where its keys do not prove it."
+    ),
+]
 Variant = Annotated[
     list[str] | None,
     typer.Option(

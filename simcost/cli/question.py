@@ -21,7 +21,7 @@ from simcost.cli.output import noting
 from simcost.errors import SpecError
 
 SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")
-_FILE, _ISO = "plan", "iso"
+_FILE, _ISO, _LLAMA = "plan", "iso", "assume_llama"
 _SWAPS = ("attention", "ffn")
 _STEP = tuple(settings.of("phase"))
 _PATHS = {
@@ -80,6 +80,9 @@ def _options() -> list[Any]:
         for key in SIZES
     }  # fmt: skip
     declared[_ISO] = Annotated[str | None, typer.Option("--iso", help=_sentence(settings.of("model")["iso"].meaning))]
+    declared[_LLAMA] = Annotated[
+        bool | None, typer.Option("--assume-llama", help=_sentence(settings.of("model")[_LLAMA].meaning))
+    ]
     declared[_FILE] = Annotated[
         Path | None,
         typer.Option("--plan", help="File of settings (.toml, .json): tables as in `simcost keys --schema`. The line overrides it."),
@@ -102,17 +105,17 @@ def _sentence(meaning: str) -> str:
 
 def _sizes(added: dict[str, Any]) -> list[str]:
     """Texts of --set. Raises SpecError for several values."""
-    several = next((key for key, value in added.items() if value is not None and "," in value), None)
+    several = next((key for key, value in added.items() if isinstance(value, str) and "," in value), None)
     if several is not None:
         raise SpecError(
             f"--{several.replace('_', '-')} {added[several]}: it takes one value (--vary {_path(several)}={added[several]} tries each)"
         )
-    return [f"{_path(key)}={value}" for key, value in added.items() if value is not None]
+    return [f"{_path(key)}={'true' if value is True else value}" for key, value in added.items() if value is not None]
 
 
 def _path(option: str) -> str:
     """What an option added here sets."""
-    return "model.iso" if option == _ISO else f"plan.{option}"
+    return f"model.{option}" if option in (_ISO, _LLAMA) else f"plan.{option}"
 
 
 def _typed(said: Iterable[tuple[str, str]], full: Callable[[str], str]) -> dict[str, str]:
@@ -130,7 +133,7 @@ def _said(given: dict[str, Any], added: dict[str, Any]) -> Iterator[tuple[str, s
     """(path as it is written, the words) of all that a line states."""
     for key, value in added.items():
         if value is not None:
-            yield _path(key), f"--{key.replace('_', '-')} {value}"
+            yield _path(key), f"--{key.replace('_', '-')}{'' if value is True else f' {value}'}"
     for key, path in _PATHS.items():
         both = key == "nodes" and given.get("gpus") is not None  # the answer is that they contradict
         if given.get(key) not in (None, "") and not both:

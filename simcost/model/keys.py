@@ -32,6 +32,7 @@ IRRELEVANT = frozenset(
     parallel_attn new_decoder_architecture use_parallel_residual bias_dropout_fusion
     attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
     vision_config audio_config image_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
+    bf16 fp16 fp32 use_flash_attn use_dynamic_ntk use_logn_attn onnx_safe fp32_residual_connection
     return_dict output_hidden_states output_attentions qk_head_dim use_bidirectional_attention scale_attn_weights
     scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
     summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id
@@ -111,22 +112,20 @@ _STRUCTURE = frozenset(
 _NO_STRUCTURE = frozenset(
     """
     dropout drop eps epsilon coef coeff loss init initializer std scale scaling implementation impl backend kernel fused fusion jitter
-    temperature softcap softcapping cap fp32 dtype clip checkpointing recompute parallel
+    temperature softcap softcapping cap fp32 dtype clip checkpointing recompute parallel norm norms layernorm
     """.split()  # noqa: SIM905 -- a table to read
 )
 
 
 def of_structure(key: str, value: Any) -> bool:
-    """Whether a key that no reader knows may change what is counted: its name has a word of structure and it is on. A number with a
-    fraction and a text are no counts."""
+    """Whether a key that no reader knows may change what is counted: its name has a word of structure and it is on."""
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key).lower()))
-    named = bool(words & _STRUCTURE) and not words & _NO_STRUCTURE
-    return (
-        named
-        and not _idle(value)
-        and not isinstance(value, str)
-        and (not isinstance(value, float) or value.is_integer())
-    )
+    return bool(words & _STRUCTURE) and not words & _NO_STRUCTURE and on(value)
+
+
+def on(value: Any) -> bool:
+    """Whether a value may say how many or of which kind: it is not off, no text, and no number with a fraction."""
+    return not _idle(value) and not isinstance(value, str) and (not isinstance(value, float) or value.is_integer())
 
 
 _OTHER = ("sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")

@@ -20,7 +20,7 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import Reader, flatten
-from simcost.model import keys, quant, rotary
+from simcost.model import keys, quant, rotary, unknown_type
 from simcost.model.tower import tower
 from simcost.num import Num, every, is_scalar
 from simcost.plan import Plan
@@ -111,19 +111,11 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
             "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
             Kind.ASSUMED,
         )
-    if "model_type" not in flat:
-        r.note(
-            "model_type is absent: read as Llama-style (RMSNorm, gated FFN, no biases beyond the keys given)",
-            Kind.ASSUMED,
-        )
-    elif family not in families():
-        r.note(
-            f"model_type {family!r} is not known: read as Llama-style (gated FFN, RMSNorm, head untied unless the config says so); what else it implies is not counted",
-            Kind.ASSUMED,
-        )
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
+    if family not in families():
+        unknown_type.check(r, known_keys())
     projected = r.raw("word_embed_proj_dim")
     if projected is not None and not every(np.asarray(flat.get("hidden_size")) == projected):
         raise NotModelled(

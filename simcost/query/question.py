@@ -164,10 +164,18 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
     from simcost.model import swaps  # a design as it stands asks for none
 
     wishes, stated = _parted(config, changes, where)
+    try:
+        before = _built(models.identity(name), ())
+    except SpecError:  # keys that are stated may mend what is refused: the first design is then the one with them
+        changed = models.overridden(config, stated, where)
+        return (
+            swaps.applied(changed, wishes, {}, question, short, where, _by_loss)
+            if wishes
+            else from_config(changed, short, where)
+        )
     if wishes:
         return swaps.applied(config, wishes, stated, question, short, where, _by_loss)
-    changed = models.overridden(config, stated, where)
-    return swaps.checked(_built(models.identity(name), ()), changed, stated, short, where)
+    return swaps.checked(before, models.overridden(config, stated, where), stated, short, where)
 
 
 def _by_loss(goal: str, before: ModelSpec, built: Callable[[int], ModelSpec], step: int) -> tuple[int, str]:

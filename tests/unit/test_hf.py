@@ -197,7 +197,37 @@ def test_an_unknown_key_is_named_with_its_nearest() -> None:
 
 
 def test_an_unknown_family_is_said_aloud() -> None:
-    assert any("frob" in note for note in from_config({**LLAMA, "model_type": "frob"}, "m", "c").notes)
+    assert any(
+        "frob" in note for note in from_config({**LLAMA, "model_type": "frob", "hidden_act": "silu"}, "m", "c").notes
+    )
+
+
+# Totals: model cards and the facts of each class (bias of QKV and half the width in Qwen v1; ties of MiniCPM; one norm and three biases in GPT-J).
+OWN = {
+    "qwen": ({"hidden_size": 4096, "ffn_hidden_size": 22016, "n_inner": None, "n_layer": 32, "n_head": 32, "kv_channels": 128, "vocab_size": 151936,
+              "padded_vocab_size": 151936, "no_bias": True, "tie_word_embeddings": False}, 7_721_324_544),
+    "chatglm": ({"hidden_size": 4096, "ffn_hidden_size": 13696, "num_layers": 28, "num_attention_heads": 32, "kv_channels": 128, "multi_query_attention": True,
+                 "multi_query_group_num": 2, "padded_vocab_size": 65024, "add_bias_linear": False, "add_qkv_bias": True, "post_layer_norm": True,
+                 "tie_word_embeddings": False}, 6_243_584_000),
+    "minicpm": ({"hidden_size": 2304, "intermediate_size": 5760, "num_hidden_layers": 40, "num_attention_heads": 36, "num_key_value_heads": 36,
+                 "vocab_size": 122753}, 2_724_880_896),
+    "apertus": ({"hidden_size": 4096, "intermediate_size": 21504, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
+                 "vocab_size": 131072, "hidden_act": "xielu", "qk_norm": True, "tie_word_embeddings": False}, 8_053_338_176 - 2 * 32),  # without xIELU's scalars
+    "gptj": ({"n_embd": 4096, "n_layer": 28, "n_head": 16, "n_inner": None, "rotary_dim": 64, "vocab_size": 50400, "tie_word_embeddings": False}, 6_050_882_784),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", OWN)
+def test_a_family_whose_code_fixes_what_its_config_leaves_out_is_exact(family: str) -> None:
+    config, published = OWN[family]
+    assert total({"model_type": family, **config}) == published
+
+
+def test_groups_of_heads_have_no_effect_where_multi_query_attention_is_off() -> None:
+    config = {**OWN["chatglm"][0], "model_type": "chatglm"}
+    off = {**config, "multi_query_attention": False}
+    assert total(off) == total({**config, "multi_query_group_num": 32})
+    assert any("multi_query_attention = false" in note for note in from_config(off, "m", "c").notes)
 
 
 def test_override_by_alias_replaces_the_canonical_key() -> None:
@@ -279,7 +309,7 @@ def test_no_key_is_irrelevant_and_structural_at_once() -> None:
 
 
 def test_an_ordinary_unknown_config_still_loads_with_its_notes() -> None:
-    spec = from_config({**LLAMA, "model_type": "frob", "frob_scale": 2.0}, "m", "config.json")
+    spec = from_config({**LLAMA, "model_type": "frob", "hidden_act": "silu", "frob_scale": 2.5}, "m", "config.json")
     assert float(count.parameters(spec)["params_total"]) == total(LLAMA)
     assert any("frob_scale" in note for note in spec.notes)
 

@@ -92,10 +92,10 @@ def test_rows_of_another_device_and_assumptions_are_seen() -> None:
 def test_defaults_of_a_model_class_are_assumed_and_a_slip_in_a_key_is_seen() -> None:
     config = models.load_config("llama-3.1-8b")[2]
     bare = {key: value for key, value in config.items() if key != "torch_dtype"}
-    found = model_notes.of(models.from_config({**bare, "hidden_sise": 1}, "toy", "toy.json"))
+    found = model_notes.of(models.from_config({**bare, "rope_tetha": 1}, "toy", "toy.json"))
     told = {str(note): note.kind for note in found}
     assert told["toy: torch_dtype is absent: bf16 assumed"] is Kind.ASSUMED
-    (slip,) = [kind for text, kind in told.items() if "'hidden_sise' = 1 has no effect here" in text]
+    (slip,) = [kind for text, kind in told.items() if "'rope_tetha' = 1 has no effect here" in text]
     assert slip is Kind.NO_EFFECT
 
 

@@ -182,11 +182,16 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
             r.note(
                 "num_key_value_heads has no effect: multi_query gives one K/V head", Kind.UNUSED, "num_key_value_heads"
             )
-    elif r.has(prefix + "num_key_value_heads"):
+    elif r.has(prefix + "num_key_value_heads") and r.flag("multi_query_attention", True):
         kv = r.num(prefix + "num_key_value_heads")
     else:
         kv = heads
-        r.note("num_key_value_heads is absent: every query head has its own K and V", Kind.ASSUMED)
+        why = (
+            "multi_query_attention = false"
+            if r.has(prefix + "num_key_value_heads")
+            else "num_key_value_heads is absent"
+        )
+        r.note(f"{why}: every query head has its own K and V", Kind.ASSUMED)
     if not r.has(prefix + "head_dim"):
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
     head_dim = r.num(prefix + "head_dim", hidden / heads)
@@ -197,7 +202,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         raise SpecError(f"{r.where}: 'qk_norm_type' must be one of {', '.join(QK_NORMS)}, not {norm!r}")
     # What the config says of attention wins over what a family implies for all linear layers.
     stated = r.config.get("attention_bias") is not None
-    bias = r.flag("attention_bias") if stated else r.flag("attention_bias") or r.flag("use_bias")
+    bias = r.flag("attention_bias") if stated else r.flag("attention_bias") or r.biased()
     if "attention_bias" in r.config and {"qkv_bias", "o_bias"} <= set(r.implied):
         r.note(
             "attention_bias has no effect: this family fixes which projections have a bias",

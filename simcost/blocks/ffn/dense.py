@@ -103,5 +103,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
     hidden = r.num("hidden_size")
     width = r.num("ffn_multiple") * hidden if not r.has(wide) and r.has("ffn_multiple") else r.num(wide)
-    bias = r.flag("mlp_bias") or r.flag("ffn_bias") or r.flag("use_bias")
+    bias = r.flag("mlp_bias") or r.flag("ffn_bias") or r.biased()
+    if r.flag("gate_in_intermediate_size"):
+        r.divisible(width, 2.0, "gate_in_intermediate_size")
+        width = width / 2.0
     return Dense(hidden, width, r.flag("gated_ffn", True), bias)

@@ -311,7 +311,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     r.divisible(experts, groups, "n_routed_experts must be a multiple of n_group")
     if limit > groups:
         raise SpecError(f"{r.where}: 'topk_group' = {limit:.0f} exceeds n_group = {groups:.0f}")
-    bias = r.flag("ffn_bias") or r.flag("use_bias") or r.flag("mlp_bias")
+    bias = r.flag("ffn_bias") or r.biased() or r.flag("mlp_bias")
     return MoE(
         r.num("hidden_size"), experts, top_k, width, shared, r.flag("gated_ffn", True),
         expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
