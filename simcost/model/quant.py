@@ -51,41 +51,74 @@ class Quantisation:
 
 
 def read(table: Any, where: str, layers: Layers) -> Quantisation | None:
-    """The `quantization_config` of a model; None when absent. `layers`: which of them hold weights of a role. Raises SpecError for malformed tables, NotModelled for schemes
-    nobody models yet."""
+    """The `quantization_config` of a model; None when absent. `layers`: which of them hold weights of a role. Raises SpecError for malformed tables,
+    NotModelled for schemes that nobody models yet, and for formats that differ by module."""
     if table is None:
         return None
     if not isinstance(table, Mapping):
         raise SpecError(f"{where}: 'quantization_config' must be a table, not {table!r}")
-    method = str(table.get("quant_method", "")).replace("_", "-")
-    readers = {"fp8": _fp8, "fbgemm-fp8": _fp8, "mxfp4": _mxfp4, "gptq": _int, "awq": _int,
-               "compressed-tensors": _compressed, "modelopt": _modelopt}  # fmt: skip
+    method = _method(table)
+    readers = {"fp8": _fp8, "fbgemm-fp8": _fp8, "mxfp4": _mxfp4, "gptq": _int, "awq": _int, "compressed-tensors": _compressed, "modelopt": _modelopt,
+               "bitsandbytes": _bitsandbytes, "mlx": _mlx}  # fmt: skip
     if method not in readers:
         raise NotModelled(
-            f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}"
+            f"{where}: not modelled yet: quantization_config.quant_method {method!r}{nearest(method, readers)}; --set model.quantization_config=null counts "
+            "weights as torch_dtype stores them"
         )
+    mixed = next(
+        (
+            key
+            for key, value in table.items()
+            if (key in _MIXED or isinstance(value, Mapping)) and key not in _TABLES and value
+        ),
+        None,
+    )
+    if mixed is not None:
+        raise NotModelled(f"{where}: not modelled yet: quantization_config.{mixed}: formats that differ by module")
     weights, activations = readers[method](table, where)
     roles, notes = _roles(table, where, layers)
+    said = []
     if table.get("side_file"):
-        notes = (
-            *notes,
+        said.append(
             Note(
                 f"quantization_config is read from {table['side_file']}, beside the config",
                 Kind.SAID,
                 ("quantization_config",),
-            ),
+            )
+        )
+    if method in _OTHER_KERNELS:
+        said.append(
+            Note(
+                f"quantization_config: {method}: bytes are its own, times those of other kernels for {weights.name}",
+                Kind.ASSUMED,
+            )
         )
     if table.get("lm_head") is True:
         roles = (*roles, "head")
+    if method == "mlx":
+        roles = (*roles, "embedding", "head")
     idle = sorted(key for key, value in table.items() if key not in _KNOWN and value not in (None, False, [], {}))
     if idle:
-        notes = (
-            *notes,
-            Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)),
-        )
-    return Quantisation(method, weights, activations, roles, _kv(table, where), notes)
+        said.append(Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)))
+    return Quantisation(method, weights, activations, roles, _kv(table, where), (*notes, *said))
 
 
+def _method(table: Mapping[str, Any]) -> str:
+    """The scheme. ModelOpt's older files and MLX's state none."""
+    stated = str(table.get("quant_method") or "").replace("_", "-")
+    if stated:
+        return stated
+    return "modelopt" if "quant_algo" in table else "mlx" if {"bits", "group_size"} <= set(table) else ""
+
+
+_OTHER_KERNELS = ("bitsandbytes", "mlx")  # whose own kernels no engine here runs
+_MIXED = (
+    "quantized_layers",
+    "moe_quant_algo",
+    "dynamic",
+    "modules_in_block_to_quantize",
+)  # formats that differ by module
+_TABLES = ("config_groups", "kv_cache_scheme", "sparsity_config", "producer", "meta")  # tables that say no such thing
 # Read above, or of no effect on bytes and rates (calibration, packing order, versions).
 _KNOWN = frozenset(
     """
@@ -93,6 +126,8 @@ _KNOWN = frozenset(
     config_groups format quantization_status version quant_algo kv_cache_scheme kv_cache_quant_algo lm_head desc_act sym
     damp_percent static_groups true_sequential zero_point checkpoint_format is_marlin_format model_name_or_path model_file_base_name
     global_compression_ratio sparsity_config producer dequantize scale_fmt backend meta provider pack_dtype side_file
+    load_in_4bit load_in_8bit llm_int8_skip_modules bnb_4bit_use_double_quant bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_4bit_quant_storage
+    llm_int8_threshold llm_int8_has_fp16_weight llm_int8_enable_fp32_cpu_offload _load_in_4bit _load_in_8bit mode
     """.split()  # noqa: SIM905 -- a table to read
 )
 
@@ -137,16 +172,37 @@ def _mxfp4(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
     return dtype("mxfp4"), False
 
 
+_COLUMN = 1 << 20  # elements of a group that is a whole column: far below one bit an element
+
+
 def _int(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    """GPTQ and AWQ: a group has an fp16 scale and a zero point as wide as an element."""
     bits = _positive(table, "bits", where)
-    if bits == 8:
-        return dtype("int8"), False
-    if bits != 4:
+    if bits not in (4, 8):
         raise NotModelled(f"{where}: not modelled yet: quantization_config.bits = {bits} (4 and 8 are)")
-    size = table.get("group_size")
-    if size == -1:  # one scale a column: far below one bit an element
-        return block_scaled(dtype("int4"), 1, 1 << 20, 20), False
-    return block_scaled(dtype("int4"), 1, _positive(table, "group_size", where), 20), False
+    group = _COLUMN if table.get("group_size") == -1 else _positive(table, "group_size", where)
+    return block_scaled(dtype(f"int{bits}"), 1, group, 16 + bits), False
+
+
+def _mlx(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    """A group has a scale and a bias of 16 bits."""
+    bits, mode = _positive(table, "bits", where), table.get("mode", "affine")
+    if bits not in (4, 8) or mode != "affine":
+        raise NotModelled(
+            f"{where}: not modelled yet: MLX's quantization of {bits} bits, mode {mode!r} (4 and 8, affine are)"
+        )
+    return block_scaled(dtype(f"int{bits}"), 1, _positive(table, "group_size", where), 32), False
+
+
+def _bitsandbytes(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
+    """Of 4 bits: blocks of 64 with an fp32 scale, or of 8 bits where 256 of them share an fp32 one; of 8 bits: an fp32 scale a row."""
+    if table.get("load_in_8bit") or table.get("_load_in_8bit"):
+        return block_scaled(dtype("int8"), 1, _COLUMN, 32), False
+    if not (table.get("load_in_4bit") or table.get("_load_in_4bit")):
+        raise SpecError(f"{where}: 'quantization_config' of bitsandbytes needs load_in_4bit or load_in_8bit")
+    if table.get("bnb_4bit_use_double_quant"):
+        return block_scaled(dtype("int4"), 256, 64, 256 * 8 + 32), False
+    return block_scaled(dtype("int4"), 1, 64, 32), False
 
 
 def _compressed(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
@@ -160,16 +216,24 @@ def _compressed(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
     if not isinstance(weights, Mapping):
         raise SpecError(f"{where}: 'quantization_config.config_groups' has no 'weights' table")
     bits, kind, activations = weights.get("num_bits"), weights.get("type"), group.get("input_activations") is not None
+    size = weights.get("group_size")
+    whole = size is None and weights.get("strategy") in ("channel", "tensor")
     if (bits, kind) == (8, "float"):
-        return dtype("fp8"), activations
+        block = weights.get("block_structure") if weights.get("strategy") == "block" else None
+        return _fp8({"weight_block_size": block}, where)[0], activations
     if (bits, kind) == (4, "float"):
-        return dtype("nvfp4"), activations
-    if (bits, kind) == (8, "int"):
+        if size not in (None, 16, 32):
+            raise NotModelled(
+                f"{where}: not modelled yet: quantization_config weights of 4 bits, type 'float', in groups of {size}"
+            )
+        return dtype("mxfp4" if size == 32 else "nvfp4"), activations
+    if (bits, kind) == (8, "int") and (whole or size is None):
         return dtype("int8"), activations
-    if (bits, kind) == (4, "int"):
+    if kind == "int" and bits in (4, 8):
         # A symmetric group has a scale and no zero point.
-        bits_of_group = 16 if weights.get("symmetric", True) else 20
-        return block_scaled(dtype("int4"), 1, _positive(weights, "group_size", where, 128), bits_of_group), False
+        bits_of_group = 16 if weights.get("symmetric", True) else 16 + bits
+        group = _COLUMN if whole or size == -1 else _positive(weights, "group_size", where, 128)
+        return block_scaled(dtype(f"int{bits}"), 1, group, bits_of_group), activations and bits == 8
     raise NotModelled(f"{where}: not modelled yet: quantization_config weights of {bits} bits, type {kind!r}")
 
 
@@ -184,7 +248,7 @@ def _modelopt(table: Mapping[str, Any], where: str) -> tuple[Dtype, bool]:
 def _roles(table: Mapping[str, Any], where: str, layers: Layers) -> tuple[tuple[str, ...], tuple[Note, ...]]:
     """Roles that stay converted after the exceptions, and notes on those that hold for a part of the layers or for modules that are not known. A role is
     counted as most of the layers are that hold it."""
-    keys = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+    keys = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules", "llm_int8_skip_modules")
     names: Any = next((table[key] for key in keys if table.get(key)), [])
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names")

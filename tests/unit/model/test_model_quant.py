@@ -56,12 +56,19 @@ def bits(kind: Dtype) -> float:
 @pytest.mark.parametrize(("table", "name", "stored", "computes"), [
     (DEEPSEEK, "fp8_block", 8 + 32 / 128 / 128, True), ({**DEEPSEEK, "weight_block_size": [1, 64]}, "fp8_block", 8 + 32 / 64, True),
     ({"quant_method": "fp8"}, "fp8", 8.0, True), (FBGEMM, "fp8", 8.0, True), (GPT_OSS, "mxfp4", 4.25, False),
-    (AWQ, "int4", 4 + 20 / 128, False), ({**AWQ, "group_size": 32}, "int4", 4 + 20 / 32, False), ({**AWQ, "bits": 8}, "int8", 8.0, False),
+    (AWQ, "int4", 4 + 20 / 128, False), ({**AWQ, "group_size": 32}, "int4", 4 + 20 / 32, False), ({**AWQ, "bits": 8}, "int8", 8 + 24 / 128, False),
     (GPTQ, "int4", 4 + 20 / 128, False), ({**GPTQ, "group_size": -1}, "int4", 4 + 20 / 4096, False),
     (MODELOPT, "nvfp4", 4.5, True), ({**MODELOPT, "quant_algo": "fp8"}, "fp8", 8.0, True),
     (compressed(8, "float"), "fp8", 8.0, True), (compressed(8, "float", False), "fp8", 8.0, False), (compressed(8, "int"), "int8", 8.0, True),
     (compressed(4, "float"), "nvfp4", 4.5, True), (compressed(4, "int", group_size=64), "int4", 4 + 16 / 64, False),
-    (compressed(4, "int", group_size=64, symmetric=False), "int4", 4 + 20 / 64, False), (compressed(4, "int"), "int4", 4 + 16 / 128, False),
+    (compressed(4, "int", group_size=64, symmetric=False), "int4", 4 + 20 / 64, False), (compressed(4, "int", group_size=None, strategy="channel"), "int4", 4 + 16 / 4096, False),
+    (compressed(8, "int", group_size=128, strategy="group"), "int8", 8 + 16 / 128, True), (compressed(8, "int", strategy="channel", group_size=None), "int8", 8.0, True),
+    (compressed(8, "float", strategy="block", block_structure=[128, 128]), "fp8_block", 8 + 32 / 128 / 128, True),
+    (compressed(4, "float", group_size=32), "mxfp4", 4.25, True), (compressed(4, "float", group_size=16), "nvfp4", 4.5, True),
+    ({"quant_algo": "FP8", "producer": {"name": "modelopt"}}, "fp8", 8.0, True),
+    ({"bits": 4, "group_size": 64}, "int4", 4.5, False), ({"bits": 8, "group_size": 32, "mode": "affine"}, "int8", 9.0, False),
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8", 8 + 32 / 4096, False), ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "int4", 4.5, False),
+    ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}, "int4", 4 + 8 / 64 + 32 / (256 * 64), False), (compressed(4, "int"), "int4", 4 + 16 / 128, False),
 ])  # fmt: skip
 def test_a_scheme_stores_its_bits_and_its_scales(
     table: dict[str, Any], name: str, stored: float, computes: bool
@@ -104,6 +111,21 @@ def test_exceptions_that_name_every_layer_are_those_of_the_role(prefix: str) -> 
     assert (one.roles, one.notes) == (("ffn", "experts", "shared_experts"), ())
 
 
+def test_mlx_quantises_embedding_and_head_too() -> None:
+    one = found({"bits": 4, "group_size": 64})
+    assert one.roles == (*CONVERTED, "embedding", "head")
+    assert one.notes == ("quantization_config: mlx: bytes are its own, times those of other kernels for int4",)
+
+
+@pytest.mark.parametrize("more", [
+    {"quantized_layers": {"model.layers.0": {"quant_algo": "FP8"}}}, {"moe_quant_algo": "NVFP4"}, {"model.layers.0.mlp": {"bits": 6}},
+    {"dynamic": {"-:.*attn.*": {}}}, {"modules_in_block_to_quantize": [["mlp.up_proj"]]},
+])  # fmt: skip
+def test_formats_that_differ_by_module_are_refused(more: dict[str, Any]) -> None:
+    with pytest.raises(NotModelled, match="formats that differ by module"):
+        found({**GPTQ, **more})
+
+
 def test_exceptions_of_a_tower_are_no_exceptions_of_the_decoder() -> None:
     one = found(
         {**MODELOPT, "exclude_modules": [f"vision_model.encoder.layers.{i}.self_attn.q_proj" for i in range(8)]}
@@ -139,7 +161,7 @@ MALFORMED: list[tuple[Any, str]] = [
     ({**DEEPSEEK, "weight_block_size": 128}, "two positive integers, not 128"), ({**AWQ, "bits": "4"}, "'quantization_config.bits' must be a positive integer, not '4'"),
     ({**AWQ, "bits": True}, "positive integer, not True"), ({**AWQ, "group_size": 0}, "'quantization_config.group_size' must be"),
     ({"quant_method": "awq", "bits": 4}, "'quantization_config.group_size' must be a positive integer, not None"),
-    ({"quant_method": "compressed-tensors"}, "'quantization_config.config_groups' is missing"),
+    ({"quant_method": "bitsandbytes"}, "needs load_in_4bit or load_in_8bit"), ({"quant_method": "compressed-tensors"}, "'quantization_config.config_groups' is missing"),
     ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {}}}, "has no 'weights' table"),
     ({"quant_method": "compressed-tensors", "config_groups": {"group_0": 3}}, "has no 'weights' table"),
     ({**DEEPSEEK, "ignore": "lm_head"}, "exceptions must be a list"), ({**DEEPSEEK, "ignore": [3]}, "exceptions must be a list"),
@@ -156,7 +178,7 @@ def test_a_malformed_table_is_one_line(table: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(("table", "said"), [
-    ({}, "quant_method ''"), ({"quant_method": "bitsandbytes"}, "'bitsandbytes'"), ({"quant_method": "mxfp5"}, "did you mean 'mxfp4'?"),
+    ({}, "quant_method ''"), ({"quant_method": "hqq"}, "'hqq'"), ({"bits": 6, "group_size": 64}, "MLX's quantization of 6 bits"), (compressed(4, "float", group_size=8), "in groups of 8"), ({"quant_method": "mxfp5"}, "did you mean 'mxfp4'?"),
     ({**AWQ, "bits": 3}, "quantization_config.bits = 3 (4 and 8 are)"), ({**MODELOPT, "quant_algo": "W4A8"}, "quant_algo 'W4A8'"),
     (compressed(2, "int"), "weights of 2 bits, type 'int'"), ({**MODELOPT, "kv_cache_quant_algo": "NVFP4"}, "cache scheme 'NVFP4'"),
     ({**DEEPSEEK, "kv_cache_scheme": {"num_bits": 4, "type": "float"}}, "cache scheme"),
