@@ -32,6 +32,7 @@ _PROBES = {
     "embedding": ("model.embed_tokens",),
     "norm": (
         "model.layers.1.input_layernorm",
+        "model.layers.1.post_attention_layernorm",
         "model.layers.1.mlp.gate.e_score_correction_bias",
         "e_score_correction_bias",
     ),
@@ -272,9 +273,10 @@ def _roles(table: Mapping[str, Any], where: str, layers: Layers) -> tuple[tuple[
 
 
 _LAYER = re.compile(r"\blayers\.(\d+)\b")
+_TOWER = re.compile(r"vis|audio|tower|encoder|projector")
 _DECODER = re.compile(
-    r"^(?!.*(?:vis|audio|tower|encoder)).*?(?=\blayers\.)"
-)  # what wrappers put before the decoder's layers
+    r"^.*?(?=\blayers\.|\bembed_tokens)|^.*?\.(?=lm_head)"
+)  # what wrappers put before the decoder's modules
 
 
 def _excepted(name: str, layers: int, kept: Mapping[str, set[int]]) -> bool:
@@ -288,12 +290,15 @@ def _excepted(name: str, layers: int, kept: Mapping[str, set[int]]) -> bool:
         ]
         for role, layer in found:
             kept[role].add(layer)
-        return bool(found)
+        return bool(found) or _TOWER.search(name) is not None
+    if _TOWER.search(name):
+        return True  # of a tower, which is counted in the base format
     number = _LAYER.search(name)
     here = range(layers) if number is None else range(int(number[1]), int(number[1]) + 1)
     if here.start >= layers:
         return True  # modules of multi-token prediction
-    alike = _LAYER.sub("layers.1", _DECODER.sub("model.", name))
+    inner = _DECODER.sub("" if name.endswith("lm_head") else "model.", name)
+    alike = _LAYER.sub("layers.1", inner)
     roles = [role for role, probes in _PROBES.items() if any(_matches(alike, probe) for probe in probes)]
     for role in roles:
         kept[role].update(here)
