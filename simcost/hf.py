@@ -18,7 +18,7 @@ from simcost.provenance import Kind, Note
 
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-_NESTED = ("text_config", "llm_config", "language_config", "attn_config", "ffn_config")
+_NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
 _LARGEST = 1e8

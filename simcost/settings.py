@@ -173,6 +173,7 @@ MODEL = (
     _model("vocab_size", COUNT, "tokens of the vocabulary", "padded_vocab_size"),
     _model("num_attention_heads", COUNT, "query heads", "n_head", "n_heads"),
     _model("num_key_value_heads", COUNT, "heads of keys and values: 1 for MQA, num_attention_heads for MHA", "num_kv_heads", "kv_n_heads", "multi_query_group_num", "num_attention_groups"),
+    _model("use_mla", FLAG, "false: MLA's sizes have no effect (DeepSeek-OCR)"),
     _model("use_mfa", FLAG, "MFA: queries come from one latent, all share one head of keys and values"),
     _model("share_q_dim", COUNT, "MFA: width of the queries' latent"),
     _model("head_dim", COUNT, "width of a head of queries and keys", "kv_channels"),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import other_files
+from simcost.model import keys, other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -175,7 +175,7 @@ def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
 
-_APART = ("quantization_config", "vision_config", "audio_config")  # tables whose keys are not the language model's
+_APART = ("quantization_config", "vision_config", *keys.BESIDE)  # tables whose keys are not the language model's
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:

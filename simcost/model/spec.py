@@ -275,6 +275,12 @@ def _spec(
             "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here",
             Kind.MISSING,
         )
+    for key in (key for key in keys.BESIDE if r.config.get(key)):
+        r.used.add(key)
+        r.note(
+            f"{key}: what it describes is not counted: the checkpoint holds it beside what is counted here",
+            Kind.MISSING,
+        )
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,

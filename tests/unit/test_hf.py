@@ -223,6 +223,25 @@ def test_a_family_whose_code_fixes_what_its_config_leaves_out_is_exact(family: s
     assert total({"model_type": family, **config}) == published
 
 
+def test_mla_that_is_switched_off_is_mha_whatever_its_sizes() -> None:
+    sizes = {"v_head_dim": 0, "qk_nope_head_dim": 0, "qk_rope_head_dim": 0, "kv_lora_rank": None, "q_lora_rank": None}
+    for config in ({**sizes, "use_mla": False}, {**sizes, "kv_lora_rank": 64, "use_mla": False}):
+        assert total({**LLAMA, "model_type": "deepseek_v2", **config}) == total({**LLAMA, "model_type": "deepseek_v2"})
+
+
+def test_a_language_model_inside_a_thinker_is_read_and_what_stands_beside_it_is_named() -> None:
+    inner = {**LLAMA, "model_type": "qwen2_5_omni_text"}
+    config = {
+        "model_type": "qwen2_5_omni",
+        "thinker_config": {"audio_config": {"d_model": 8}, "text_config": inner},
+        "talker_config": {"hidden_size": 3},
+    }
+    assert total(config) == total({**LLAMA, "model_type": "qwen2"})
+    notes = from_config(config, "m", "c").notes
+    for key in ("audio_config", "talker_config"):
+        assert any(note.startswith(f"{key}: what it describes is not counted") for note in notes)
+
+
 def test_groups_of_heads_have_no_effect_where_multi_query_attention_is_off() -> None:
     config = {**OWN["chatglm"][0], "model_type": "chatglm"}
     off = {**config, "multi_query_attention": False}

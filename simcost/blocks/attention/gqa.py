@@ -219,7 +219,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "num_attention_heads": heads,
         "num_key_value_heads": kv,
         "head_dim": head_dim,
-        "v_head_dim": r.num(prefix + "v_head_dim", head_dim),
+        "v_head_dim": r.num(prefix + "v_head_dim", head_dim) if r.flag("use_mla", True) else head_dim,
         "qkv_bias": r.flag("qkv_bias", bias) or r.flag("use_qkv_bias"),
         "o_bias": r.flag("o_bias", bias),
         "qk_norm": norm,

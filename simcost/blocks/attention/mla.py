@@ -227,7 +227,9 @@ def _mla(design: Design, text: str) -> list[Chosen]:
     if "kv_lora_rank" in design.config:
         return [] if rank is None else [Chosen("kv_lora_rank", rank, "asked for")]
     width = int(design.head_dim)
+    on = [Chosen("use_mla", None, "MLA is asked for")] if design.config.get("use_mla") is False else []
     return [
+        *on,
         Chosen(
             "kv_lora_rank",
             rank or multiple(_RANK * width),
@@ -245,8 +247,8 @@ SWAPS = {"mla": Swap(_mla, "mla or mla:<rank of the latent>", "kv_lora_rank")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
-    """2 where the config has kv_lora_rank, else 0."""
-    return 2 if r.has("kv_lora_rank") else 0
+    """2 where the config has kv_lora_rank and does not switch MLA off, else 0."""
+    return 2 if r.has("kv_lora_rank") and r.flag("use_mla", True) else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
