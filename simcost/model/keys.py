@@ -133,7 +133,7 @@ def on(value: Any) -> bool:
     return not _idle(value) and not isinstance(value, str) and (not isinstance(value, float) or value.is_integer())
 
 
-_OTHER = ("sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")
+_OTHER = ("multiquery", "sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")
 
 
 def _named_kind(value: Any) -> str | None:

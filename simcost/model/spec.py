@@ -252,6 +252,8 @@ def _spec(
     positions: Num = 0.0
     if r.has("learned_positions"):
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
+    elif r.flag("learned_pos_emb") and not r.flag("alibi") and not r.flag("rope"):
+        positions = r.num("max_position_embeddings")
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
     base, storage, quantisation = _storage(r, _holding(stacks, order))

@@ -213,6 +213,8 @@ OWN = {
                  "vocab_size": 122753}, 2_724_880_896),
     "apertus": ({"hidden_size": 4096, "intermediate_size": 21504, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
                  "vocab_size": 131072, "hidden_act": "xielu", "qk_norm": True, "tie_word_embeddings": False}, 8_053_338_176 - 2 * 32),  # without xIELU's scalars
+    "mpt": ({"d_model": 4096, "n_heads": 32, "n_layers": 32, "expansion_ratio": 4, "vocab_size": 50432, "max_seq_len": 2048, "no_bias": True, "learned_pos_emb": True,
+             "attn_config": {"alibi": True, "attn_type": "multihead_attention", "qk_ln": False}}, 6_649_286_656),
     "gptj": ({"n_embd": 4096, "n_layer": 28, "n_head": 16, "n_inner": None, "rotary_dim": 64, "vocab_size": 50400, "tie_word_embeddings": False}, 6_050_882_784),
 }  # fmt: skip
 
@@ -221,6 +223,15 @@ OWN = {
 def test_a_family_whose_code_fixes_what_its_config_leaves_out_is_exact(family: str) -> None:
     config, published = OWN[family]
     assert total({"model_type": family, **config}) == published
+
+
+def test_positions_of_mpt_are_learned_where_neither_alibi_nor_rope_is_on() -> None:
+    config = {"model_type": "mpt", **OWN["mpt"][0]}
+    rows = 2048 * 4096
+    assert total({**config, "attn_config": {"alibi": False}}) == OWN["mpt"][1] + rows
+    assert total({**config, "attn_config": {"alibi": False, "rope": True}}) == OWN["mpt"][1]
+    with pytest.raises(NotModelled, match="multiquery_attention"):
+        total({**config, "attn_config": {"attn_type": "multiquery_attention"}})
 
 
 def test_mla_that_is_switched_off_is_mha_whatever_its_sizes() -> None:
