@@ -142,8 +142,8 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Raises SpecError for a key that it states twice: parsers keep the last one in silence."""
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in table if keys.count(key) > 1)
+        stated = [key for key, _ in pairs]
+        twice = next(key for key in table if stated.count(key) > 1)
         raise SpecError(f"{path}: '{twice}' is stated twice in one object")
     return table
 

@@ -256,7 +256,7 @@ def _spec(
         positions = r.num("max_position_embeddings")
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
-    base, storage, quantisation = _storage(r, _holding(stacks, order))
+    base, storage, quantisation = _storage(r, _holding(stacks, order) if r.has("quantization_config") else {})
     mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
         said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
