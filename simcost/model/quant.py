@@ -139,10 +139,9 @@ def _kv(table: Mapping[str, Any], where: str) -> Dtype | None:
     if scheme is None and table.get("kv_cache_quant_algo") is None:
         return None
     if isinstance(scheme, Mapping):
-        kind = (scheme.get("num_bits"), scheme.get("type"))
-        known = {(8, "float"): "fp8", (8, "int"): "int8"}
-        if kind in known:
-            return dtype(known[kind])
+        known = {"float": "fp8", "int": "int8"}
+        if scheme.get("num_bits") == 8 and str(scheme.get("type")) in known:
+            return dtype(known[str(scheme["type"])])
     if str(scheme or table.get("kv_cache_quant_algo")).upper() == "FP8":
         return dtype("fp8")
     raise NotModelled(

@@ -181,7 +181,8 @@ def test_a_malformed_table_is_one_line(table: Any, said: str) -> None:
     ({}, "quant_method ''"), ({"quant_method": "hqq"}, "'hqq'"), ({"bits": 6, "group_size": 64}, "MLX's quantization of 6 bits"), (compressed(4, "float", group_size=8), "in groups of 8"), ({"quant_method": "mxfp5"}, "did you mean 'mxfp4'?"),
     ({**AWQ, "bits": 3}, "quantization_config.bits = 3 (4 and 8 are)"), ({**MODELOPT, "quant_algo": "W4A8"}, "quant_algo 'W4A8'"),
     (compressed(2, "int"), "weights of 2 bits, type 'int'"), ({**MODELOPT, "kv_cache_quant_algo": "NVFP4"}, "cache scheme 'NVFP4'"),
-    ({**DEEPSEEK, "kv_cache_scheme": {"num_bits": 4, "type": "float"}}, "cache scheme"),
+    ({**DEEPSEEK, "kv_cache_scheme": {"num_bits": 4, "type": "float"}}, "cache scheme"), ({**DEEPSEEK, "kv_cache_scheme": {"num_bits": [8], "type": "float"}}, "cache scheme"),
+    ({**DEEPSEEK, "kv_cache_scheme": {"num_bits": 8, "type": []}}, "cache scheme"),
     ({**compressed(8, "float"), "config_groups": {"a": {}, "b": {}}}, "with 2 groups"),
 ])  # fmt: skip
 def test_a_scheme_that_nobody_models_is_never_a_wrong_number(table: dict[str, Any], said: str) -> None:
