@@ -42,8 +42,8 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         for key, value in table.items():
             name = canonical(key)
             known = flat.get(name)
-            if value is None and known is not None:
-                continue  # files state one spelling and leave its twins null
+            if (value is None or (isinstance(value, str) and not value)) and known is not None:
+                continue  # files state one spelling and leave its twins null; tables of an FFN have no model_type
             if not nested and known is not None and not _same(known, value):
                 if name not in _LIMITS:
                     raise SpecError(f"{where}: '{key}' = {value!r} contradicts '{spelled[name]}' = {known!r}")

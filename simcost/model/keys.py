@@ -33,7 +33,7 @@ IRRELEVANT = frozenset(
     attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
     vision_config image_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
     bf16 fp16 fp32 use_flash_attn use_dynamic_ntk use_logn_attn onnx_safe fp32_residual_connection
-    lm_head rm_head
+    lm_head rm_head layer_rope_theta
     return_dict output_hidden_states output_attentions qk_head_dim use_bidirectional_attention scale_attn_weights
     scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
     summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id

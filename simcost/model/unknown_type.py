@@ -40,10 +40,19 @@ def check(r: Reader, known: set[str]) -> None:
 def _refuse(r: Reader, named: str, known: set[str]) -> None:
     missing = _open(r)
     strange = [key for key, value in sorted(r.config.items()) if key not in known and on(value)]
-    if not missing and not strange:
+    mla = r.has("kv_lora_rank")
+    wide = (
+        not mla
+        and r.has("head_dim")
+        and not every(r.num("head_dim") * r.num("num_attention_heads") == r.num("hidden_size"))
+    )
+    if not missing and not strange and not wide:
         return
     why = [f"state {', '.join(missing)}"] if missing else []
     why += [f"nothing here reads {', '.join(strange)}"] if strange else []
+    why += (
+        ["num_attention_heads x head_dim is not hidden_size, which classes treat in more than one way"] if wide else []
+    )
     raise NotModelled(
         f"{r.where}: {named}, and its keys do not prove that it is Llama-style: {'; '.join(why)} (--assume-llama insists: norms, gate, ties and "
         "experts are then Llama's)"

@@ -220,6 +220,25 @@ OWN = {
 }  # fmt: skip
 
 
+# Totals of the class of transformers 5.24.0 on the meta device, with its default config.
+CLASSES = {
+    "codegen": ({"vocab_size": 50400, "n_embd": 4096, "n_layer": 28, "n_head": 16}, 6_050_882_784),
+    "vaultgemma": ({"vocab_size": 256000, "hidden_size": 2304, "intermediate_size": 9216, "num_hidden_layers": 26, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256}, 2_614_222_080),
+    "nanochat": ({"vocab_size": 50304, "hidden_size": 768, "intermediate_size": 8192, "num_hidden_layers": 12, "num_attention_heads": 6}, 256_573_440),
+    "persimmon": ({"vocab_size": 262144, "hidden_size": 4096, "intermediate_size": 16384, "num_hidden_layers": 36, "num_attention_heads": 64, "qk_layernorm": True}, 9_397_175_296),
+    "jais2": ({"vocab_size": 150272, "hidden_size": 3328, "intermediate_size": 26624, "num_hidden_layers": 32, "num_attention_heads": 26, "attention_bias": True, "mlp_bias": True}, 8_090_401_280),
+    "mellum": ({"vocab_size": 98304, "hidden_size": 2304, "num_hidden_layers": 28, "num_attention_heads": 32, "num_key_value_heads": 4, "moe_intermediate_size": 896, "num_experts_per_tok": 8, "num_local_experts": 64, "head_dim": 128}, 12_149_923_072),
+    "biogpt": ({"vocab_size": 42384, "hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096, "max_position_embeddings": 1024}, 346_763_264),
+    "solar_open": ({"vocab_size": 196608, "hidden_size": 4096, "num_hidden_layers": 48, "num_attention_heads": 64, "num_key_value_heads": 8, "moe_intermediate_size": 1280, "num_experts_per_tok": 8, "n_shared_experts": 1, "n_routed_experts": 128, "head_dim": 128}, 102_651_793_408),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family", CLASSES)
+def test_a_family_is_exact_with_the_defaults_of_its_class(family: str) -> None:
+    config, parameters = CLASSES[family]
+    assert total({"model_type": family, **config}) == parameters
+
+
 @pytest.mark.parametrize("family", OWN)
 def test_a_family_whose_code_fixes_what_its_config_leaves_out_is_exact(family: str) -> None:
     config, published = OWN[family]

@@ -66,6 +66,13 @@ def test_a_key_that_is_off_or_a_text_or_a_fraction_is_none(value: object) -> Non
     assert total({**PROVEN, "frob_size": value}) == total(PROVEN)
 
 
+def test_heads_that_are_not_as_wide_as_the_model_prove_nothing() -> None:
+    assert total({**PROVEN, "head_dim": 64}) == total(PROVEN)
+    with pytest.raises(NotModelled, match="num_attention_heads x head_dim is not hidden_size"):
+        total({**PROVEN, "head_dim": 128})
+    assert total({**PROVEN, "head_dim": 128, "assume_llama": True}) > total(PROVEN)
+
+
 def test_a_gate_that_is_stated_needs_no_activation() -> None:
     config = without(PROVEN, "hidden_act")
     assert total({**config, "gated_ffn": True}) == total(PROVEN)
