@@ -22,7 +22,7 @@ _NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "at
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
 _LARGEST = 1e8
-_MISSING: Any = object()
+MISSING: Any = object()
 
 
 def canonical(key: str) -> str:
@@ -75,6 +75,11 @@ class Reader:
         """Whether the fact is given and not null."""
         return self._raw(key) is not None
 
+    def given(self, key: str) -> bool:
+        """Whether the fact is given and not switched off: not null, false, 0 or empty."""
+        value = self._raw(key)
+        return bool(np.any(value)) if isinstance(value, np.ndarray) else bool(value)
+
     def raw(self, key: str, default: Any = None) -> Any:
         """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used, and as one that
         decides the structure: only what `num` and `fraction` read may be an array."""
@@ -96,12 +101,12 @@ class Reader:
         if text not in self.notes:
             self.notes.append(Note(text, kind, about))
 
-    def num(self, key: str, default: Any = _MISSING, least: float = 1.0) -> Num:
+    def num(self, key: str, default: Any = MISSING, least: float = 1.0) -> Num:
         """A count from `least` to 1e8, scalar or array. Without `default` a missing key raises SpecError, as any other value
         does."""
         value = self._read(key)
         if value is None:
-            if default is _MISSING:
+            if default is MISSING:
                 raise SpecError(f"{self.where}: missing key '{key}'")
             return num(default)
         if (key, least) not in self._counts:  # layers ask for the same ones, each anew
@@ -109,7 +114,7 @@ class Reader:
             self._counts[key, least] = num(value)
         return self._counts[key, least]
 
-    def layout(self, key: str, default: Any = _MISSING, least: float = 0.0) -> int:
+    def layout(self, key: str, default: Any = MISSING, least: float = 0.0) -> int:
         """A count that decides which layers exist: one integer. Raises SpecError for an array, and as `num`."""
         self.scalar.add(key)
         value = self.num(key, default, least)

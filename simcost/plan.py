@@ -46,6 +46,7 @@ class Plan:
     compute_dtype: str | None = None
     kv_dtype: str | None = None
     activation_dtype: str | None = None
+    state_dtype: str | None = None
     mla_form: str = "auto"
     dequantise: str = "fused"
 

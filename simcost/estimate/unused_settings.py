@@ -53,6 +53,12 @@ def _mla(w: Workload) -> str:
     return "" if any(block.forms for _, block in w.model.blocks()) else f"{w.model.name} has no MLA"
 
 
+def _recurrent(w: Workload) -> str:
+    kept = [block for _, block in w.model.blocks() if block.mask is None]
+    held = any(np.any(np.asarray(block.state_elements(1.0, w.plan)) > 0.0) for block in kept)
+    return "" if held else f"{w.model.name} has no recurrent states"
+
+
 def _packed(w: Workload) -> str:
     narrow = any(w.view.storage[role].bits < w.view.compute[role].bits for role in w.view.storage)
     return "" if narrow else "no weights are narrower than the format they are computed in"
@@ -68,7 +74,7 @@ def _gathers(w: Workload) -> str:
 
 
 _REASONS: dict[str, Why] = {
-    "experts": _experts, "travels": _travels, "exchanges": _exchanges, "shared": _shared, "mla": _mla, "packed": _packed, "tp": _split("tp"), "cp": _split("cp"),
+    "experts": _experts, "travels": _travels, "exchanges": _exchanges, "shared": _shared, "mla": _mla, "recurrent": _recurrent, "packed": _packed, "tp": _split("tp"), "cp": _split("cp"),
     "cp_prefill": _gathers, "pp": _split("pp"),
 }  # fmt: skip
 

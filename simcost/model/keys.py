@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from simcost.blocks._layer_kinds import OLDER
+
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
 IRRELEVANT = frozenset(
     """
@@ -38,6 +40,8 @@ IRRELEVANT = frozenset(
     scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
     summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id
     moe_normalize_expert_weights moe_norm_min moe_loss_weight ffn_act_fn _sliding_window_pattern layer_norm_elementwise_affine
+    num_logits_to_keep z_loss_coefficient position_embedding_type mlp_hidden_act moe_shared_expert_overlap lm_head_multiplier mlp_multipliers
+    key_multiplier attention_out_multiplier attention_in_multiplier rescale_prenorm_residual residual_in_fp32
     hidden_act act_fn model_max_length quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
     """.split()  # noqa: SIM905 -- a table to read
 )
@@ -68,13 +72,13 @@ def unmodelled(
     block needs no edit here. A key says more than the model's type, so keys are asked first.
     """
     for key, value in config.items():
-        if key not in handled and not _idle(value) and not _switched_off(key, config):
+        if key not in handled and not is_off(value) and not switched_off(key, config):
             meaning = _meaning(key, value)
             if meaning is not None:
                 return key, meaning
     kinds = config.get("layer_types")
     for kind in kinds if isinstance(kinds, list) else []:
-        if not isinstance(kind, str) or kind not in layer_types:
+        if not isinstance(kind, str) or OLDER.get(kind, kind) not in layer_types:
             return "layer_types", f"layers of type {kind!r}"
     family = str(config.get("model_type", ""))
     if family not in families and family.lower() in tables()["model_types"]:
@@ -130,7 +134,7 @@ def of_structure(key: str, value: Any) -> bool:
 
 def on(value: Any) -> bool:
     """Whether a value may say how many or of which kind: it is not off, no text, and no number with a fraction."""
-    return not _idle(value) and not isinstance(value, str) and (not isinstance(value, float) or value.is_integer())
+    return not is_off(value) and not isinstance(value, str) and (not isinstance(value, float) or value.is_integer())
 
 
 _OTHER = ("multiquery", "sparse", "linear", "lightning", "mamba", "rwkv", "retention", "recurrent", "hyena")
@@ -140,15 +144,16 @@ def _named_kind(value: Any) -> str | None:
     return next((f"{value} attention" for word in _OTHER if isinstance(value, str) and word in value.lower()), None)
 
 
-def _switched_off(key: str, config: Mapping[str, Any]) -> bool:
-    """Published configs keep the sizes of what they have turned off."""
+def switched_off(key: str, config: Mapping[str, Any]) -> bool:
+    """Whether another key turns off what this one is of: published configs keep the sizes."""
     switch = tables()["switches"].get(key)
-    return switch is not None and switch in config and _idle(config[switch])
+    return switch is not None and switch in config and is_off(config[switch])
 
 
-def _idle(value: Any) -> bool:
+def is_off(value: Any) -> bool:
+    """Whether a value says that there is none: null, false, 0, or empty."""
     if isinstance(value, np.ndarray):
         return not value.any()
     if isinstance(value, list):
-        return all(_idle(part) for part in value)
+        return all(is_off(part) for part in value)
     return value is None or value is False or value in (0, "") or value == {}

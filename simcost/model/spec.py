@@ -7,29 +7,26 @@ from collections.abc import Mapping
 from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from simcost import settings
+from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
-from simcost.blocks.norm.norm import Norm
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hf import Reader, flatten
-from simcost.model import keys, quant, rotary, unknown_type
+from simcost.hf import MISSING, Reader, flatten
+from simcost.model import keys, layers, quant, rotary, unknown_type
+from simcost.model.layers import KINDS as KINDS
+from simcost.model.layers import Layer as Layer
 from simcost.model.tower import tower
 from simcost.num import Num, every, is_scalar
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
-from simcost.registry import discover
 from simcost.sharding.shard import ROLES, Block
-
-Layer = tuple[Block, ...]
-KINDS = ("attention", "ffn")  # folders of blocks that claim layers
 
 
 @frozen
@@ -93,7 +90,7 @@ def known_keys() -> set[str]:
     """Config keys that some block or table knows, for naming the nearest to a typo."""
     implied = {key for table in families().values() for key in table}
     named = {*settings.spelled("model")} | implied | set(keys.IRRELEVANT) | keys.structural()
-    return named | _declared("HANDLES")
+    return named | layers.handled()
 
 
 def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
@@ -111,7 +108,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
             "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
             Kind.ASSUMED,
         )
-    early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
+    early = keys.unmodelled(flat, layers.handled(), layers.layer_types(), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
     if family not in families():
@@ -121,10 +118,10 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise NotModelled(
             f"{where}: not modelled yet: word_embed_proj_dim other than hidden_size (projected embeddings)"
         )
-    layers = r.layout("num_hidden_layers", least=1)
-    if layers > 2000:
+    count = r.layout("num_hidden_layers", _layer_kinds.stated_layers(r) or MISSING, least=1)
+    if count > 2000:
         raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
-    built = _layers(r, layers)
+    built = layers.built(r, count)
     stacks, order = _group(built)
     if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
         b.mask is not None and b.mask.bounded for layer in built for b in layer
@@ -133,92 +130,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    return _spec(r, name, stacks, order, built[-1])
-
-
-def _declared(name: str) -> frozenset[str]:
-    """Everything that the discovered blocks declare under a module constant."""
-    modules = [module for kind in KINDS for module in discover(f"simcost.blocks.{kind}").values()]
-    return frozenset(word for module in modules for word in getattr(module, name, ()))
-
-
-def _layers(r: Reader, layers: int) -> list[Layer]:
-    """The blocks of every layer; equal layers are one object, read once."""
-    norms = _norms(r)
-    built: dict[tuple[int, int], Layer] = {}
-    known: dict[object, Block | None] = {}
-    found = []
-    for layer in range(layers):
-        attention, ffn = (_block(f"simcost.blocks.{kind}", r, layer, layers, known) for kind in KINDS)
-        key = id(attention), id(ffn)
-        if key not in built:
-            built[key] = _normed(r, attention, ffn, norms)
-        if not built[key]:
-            raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
-        found.append(built[key])
-    return found
-
-
-def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object, Block | None]) -> Block | None:
-    """The block of a layer, None where its module says that there is none (a mixer without an FFN); where it says what it reads of a layer, one
-    for all that are alike."""
-    module = _claimed(package, r, layer, layers)
-    if not hasattr(module, "alike"):
-        found: Block | None = module.from_hf(r, layer, layers)
-        known[object()] = found  # two blocks that are alive have two ids
-        return found
-    key = module, module.alike(r, layer, layers)
-    if key not in known:
-        known[key] = module.from_hf(r, layer, layers)
-    return known[key]
-
-
-def _norms(r: Reader) -> int:
-    """Norms of a layer."""
-    count = r.layout("norms_per_layer", 2, least=0)
-    if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
-        count = 1  # Falcon-7B: attention and FFN share one norm
-    if r.raw("num_ln_in_parallel_attn") is not None:
-        count = r.layout("num_ln_in_parallel_attn", least=1)
-    if r.flag("use_parallel_residual") and r.has("parallel_norms"):
-        count = r.layout("parallel_norms")
-    return count
-
-
-def _normed(r: Reader, attention: Block | None, ffn: Block | None, count: int) -> Layer:
-    """Attention and FFN with the norms around them; one of them alone with its own."""
-    width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
-    if attention is None or ffn is None:
-        alone = attention or ffn
-        return () if alone is None else (Norm("norm", width, vectors), alone)
-    if count == 4:
-        return (
-            Norm("attention_norm", width, vectors), attention, Norm("post_attention_norm", width, vectors, False),
-            Norm("ffn_norm", width, vectors), ffn, Norm("post_ffn_norm", width, vectors, False),
-        )  # fmt: skip
-    if count == 1:  # attention and FFN side by side behind one norm
-        return Norm("norm", width, vectors), attention, ffn
-    return Norm("attention_norm", width, vectors), attention, Norm("ffn_norm", width, vectors), ffn
-
-
-def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
-    """The plug-in with the most specific claim on this layer."""
-    bids = [(module.claims(r, layer, layers), name, module) for name, module in discover(package).items()]
-    best = max(bid for bid, _, _ in bids)
-    winners = [(name, module) for bid, name, module in bids if bid == best]
-    if best == 0:
-        raise SpecError(f"{r.where}: layer {layer}: no block fits ({package})")
-    if len(winners) > 1:
-        claimed = " and ".join(f"{name} (by {_why(module, r, layer, layers)})" for name, module in winners)
-        raise SpecError(f"{r.where}: layer {layer}: {claimed} claim the {package.rpartition('.')[2]}: no block is both")
-    return winners[0][1]
-
-
-def _why(module: ModuleType, r: Reader, layer: int, layers: int) -> str:
-    """The keys of the config that a plug-in looks at when it bids."""
-    r.asked.clear()
-    module.claims(r, layer, layers)
-    return ", ".join(sorted(key for key in r.asked if r.has(key))) or "default"
+    return _spec(r, name, stacks, order, layers.draft(r, built), built)
 
 
 def identity(block: Block) -> tuple[Any, ...]:
@@ -227,13 +139,13 @@ def identity(block: Block) -> tuple[Any, ...]:
     return type(block), *(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
 
 
-def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[int, ...]]:
+def _group(each: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[int, ...]]:
     seen: dict[tuple[Any, ...], int] = {}
     kinds: list[Layer] = []
     order = []
-    distinct = {id(layer): layer for layer in layers}
+    distinct = {id(layer): layer for layer in each}
     keys = {number: tuple(identity(block) for block in layer) for number, layer in distinct.items()}
-    for layer in layers:
+    for layer in each:
         key = keys[id(layer)]
         if key not in seen:
             seen[key] = len(kinds)
@@ -243,7 +155,12 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
 
 
 def _spec(
-    r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer
+    r: Reader,
+    name: str,
+    stacks: tuple[tuple[int, Layer], ...],
+    order: tuple[int, ...],
+    draft: Layer,
+    built: list[Layer],
 ) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
@@ -257,7 +174,7 @@ def _spec(
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
     base, storage, quantisation = _storage(r, _holding(stacks, order) if r.has("quantization_config") else {})
-    mtp = tuple(MTP(hidden, last) for _ in range(r.layout("num_nextn_predict_layers", 0)))
+    mtp = tuple(MTP(hidden, draft) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
         said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
         r.used |= {*said}
@@ -283,7 +200,7 @@ def _spec(
             f"{key}: what it describes is not counted: the checkpoint holds it beside what is counted here",
             Kind.MISSING,
         )
-    unused = _report_unused(r)
+    unused = _report_unused(r, built)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
@@ -312,13 +229,20 @@ def _storage(r: Reader, layers: quant.Layers) -> tuple[Dtype, dict[str, Dtype], 
     return base, storage, quantisation
 
 
-def _report_unused(r: Reader) -> list[str]:
+def _report_unused(r: Reader, built: list[Layer]) -> list[str]:
     """Keys known not to matter; others are noted by name. Raises NotModelled for one that names structure."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     known = sorted(key for key in idle if key in keys.IRRELEVANT)
     silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
     for key in sorted(set(idle) - set(known)):
         said = f"'{key}' = {_short(r.config[key])} has no effect here"
+        off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
+        if (others := layers.of_others(key, built)) and not off:
+            raise NotModelled(
+                f"{r.where}: not modelled yet: {key} (a key of {others}, and no layer of this config is one)"
+            )
+        if key in layers.declared("IGNORES"):
+            continue
         if key in known_keys():
             r.note(said, Kind.UNUSED, key)
         elif keys.of_structure(key, r.config[key]):

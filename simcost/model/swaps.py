@@ -13,11 +13,12 @@ from dataclasses import replace
 from types import ModuleType
 from typing import Any
 
+from simcost.blocks import _layer_kinds
 from simcost.blocks.swap import Chosen, Design, Swap
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
-from simcost.model import equal
+from simcost.model import equal, hybrid
 from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
@@ -33,10 +34,10 @@ _LAYERS = {"attention": "layer_types", "ffn": "mlp_layer_types"}  # the key that
 
 @frozen
 class Asked:
-    """A swap by name: its kind, the module of the block, the swap, and the text after the colon."""
+    """A swap by name: its kind, the modules of the blocks that layers get in turn (one: all get it), the swap, and the text after the colon."""
 
     kind: str
-    module: ModuleType
+    modules: tuple[ModuleType, ...]
     swap: Swap
     text: str
     written: str
@@ -53,11 +54,15 @@ def asked(kind: str, value: Any) -> Asked:
     every_ = known(kind)
     name, _, text = str(value).partition(":")
     name = name.strip()
+    if kind == "attention" and isinstance(value, str) and name.lower() == hybrid.NAME:
+        parts = hybrid.parts(text.strip(), every_)
+        return Asked(kind, hybrid.pattern(parts), hybrid.swap(parts), text.strip(), f"model.{kind}={value}")
     if not isinstance(value, str) or name.lower() not in every_:
-        written = ", ".join(swap.takes for _, swap in every_.values())
+        takes = [swap.takes for _, swap in every_.values()] + ([hybrid.TAKES] if kind == "attention" else [])
+        written = ", ".join(takes)
         raise SpecError(f"model.{kind}={value}: no such swap (one of {written}){nearest(name, every_)}")
     module, swap = every_[name.lower()]
-    return Asked(kind, module, swap, text.strip(), f"model.{kind}={value}")
+    return Asked(kind, (module,), swap, text.strip(), f"model.{kind}={value}")
 
 
 def applied(
@@ -162,51 +167,76 @@ def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chose
     found: list[Chosen] = []
     for one in swaps:
         mine = one.swap.choose(design, one.text)
-        keys = {each.key for each in mine}
-        others = (m for m in discover(f"simcost.blocks.{one.kind}").values() if m is not one.module)
-        dropped = [
-            key
-            for module in others
-            for key in getattr(module, "BY_KEYS", ())
-            if key not in keys and key in design.config
-        ]
+        keys = {each.key for each in mine} | {word for module in one.modules for word in _words(module)}
+        others = (m for m in discover(f"simcost.blocks.{one.kind}").values() if m not in one.modules)
+        theirs = [key for module in others for key in _words(module)]
+        if one.kind == "attention":
+            theirs += (
+                _layer_kinds.HANDLES
+            )  # what each layer is: the key that gives all of them to the block says it anew
+        dropped = [key for key in dict.fromkeys(theirs) if key not in keys and key in design.config]
         found += mine
-        found += [Chosen(key, None, _ANOTHER + one.kind) for key in dropped]
+        found += [Chosen(key, _off(key, before), _ANOTHER + one.kind) for key in dropped]
         found += _everywhere(one, design, before)
     return found
 
 
+def _off(key: str, before: ModelSpec) -> Any:
+    """What takes a key away: nothing, or the value that switches it off where the family's class would fill in another."""
+    default = families().get(before.family, {}).get("defaults", {}).get(key)
+    return None if default is None else type(default)()
+
+
+def _words(module: ModuleType) -> tuple[str, ...]:
+    """Config keys that only a plug-in reads, or that its models carry."""
+    return tuple(key for name in ("BY_KEYS", "HANDLES", "IGNORES") for key in getattr(module, name, ()))
+
+
 def _everywhere(one: Asked, design: Design, before: ModelSpec) -> list[Chosen]:
     """The key that gives all layers to the block, where the design's layers differ or are bounded."""
-    layers = len(before.order)
+    each = [before.stacks[kind][1] for kind in before.order]
     blocks = list({identity(block): block for _, block in before.blocks() if block.kind == one.kind}.values())
     key = _LAYERS[one.kind]
     if one.kind == "attention":
-        word = getattr(one.module, "LAYER_TYPES", ("full_attention",))[0]
+        word = _word(one.modules[0])
         differ = len(blocks) > 1 or any(block.mask is not None and block.mask.bounded for block in blocks)
-        needed = key in design.config or differ or (word != "full_attention" and bool(_bounds(design)))
+        alone = not all({*KINDS} <= {block.kind for block in layer} for layer in each)
+        needed = key in design.config or differ or alone or word == _layer_kinds.LINEAR
+        needed = needed or (word != _layer_kinds.FULL and bool(_bounds(design)))
     else:
-        word = one.module.LAYER_TYPE
+        word = one.modules[0].LAYER_TYPE
         needed = len(blocks) > 1 and "n_routed_experts" in design.config and word != "dense"
-    return [Chosen(key, [word] * layers, "a swap is of every layer")] if needed else []
+    if not needed and len(one.modules) == 1:
+        return []
+    if one.kind == "ffn":
+        return [Chosen(key, [word] * len(each), "a swap is of every layer")]
+    turns = hybrid.words((any(block.kind == one.kind for block in layer) for layer in each), one.modules)
+    words = [_ffn_alone(layer) if module is None else _word(module) for layer, module in zip(each, turns, strict=True)]
+    return [Chosen(key, words, "a swap is of every layer")]
+
+
+def _word(module: ModuleType) -> str:
+    """What `layer_types` calls layers with a plug-in's blocks."""
+    return str(getattr(module, "LAYER_TYPES", (_layer_kinds.FULL,))[0])
+
+
+def _ffn_alone(layer: Layer) -> str:
+    """The word of `layer_types` for a layer that is an FFN."""
+    return _layer_kinds.MOE if any(block.router is not None for block in layer) else _layer_kinds.MLP
 
 
 def _bounds(design: Design) -> list[str]:
     """Keys of the design by which only some layers would get a window, or none."""
     keys = (
-        "use_sliding_window",
-        "sliding_window_pattern",
-        "max_window_layers",
-        "hybrid_layer_pattern",
-        "no_rope_layer_interval",
-    )
+        "use_sliding_window", "sliding_window_pattern", "max_window_layers", "hybrid_layer_pattern", "no_rope_layer_interval",
+    )  # fmt: skip
     return [key for key in keys if key in design.config]
 
 
 def _verify(model: ModelSpec, swaps: list[Asked]) -> None:
     """Raises SpecError where a layer did not get the block that was asked for: a key that no swap knows decides."""
     for one in swaps:
-        classes = {type(b).__name__ for _, b in model.blocks() if b.kind == one.kind and not _of(b, one.module)}
+        classes = {type(b).__name__ for _, b in model.blocks() if b.kind == one.kind and not _of(b, one.modules)}
         if classes:
             raise SpecError(
                 f"{model.name}: {one.written}: some layers stay {', '.join(sorted(classes))}: this design cannot be swapped"
@@ -217,13 +247,13 @@ def _check_beside(model: ModelSpec, swaps: list[Asked], chosen: list[Chosen], la
     """Raises SpecError where keys that the user states beside a swap ask for another block, or leave no layer with its own."""
     for one in swaps:
         other = {each.key for each in chosen if each.why == _ANOTHER + one.kind and late.get(each.key) is not None}
-        if other or not any(_of(block, one.module) for _, block in model.blocks()):
+        if other or not any(_of(block, one.modules) for _, block in model.blocks()):
             names = ", ".join(f"model.{key}={json.dumps(late[key], default=str)}" for key in sorted(other or late))
             raise SpecError(f"{one.written} contradicts {names}, which asks for another {one.kind}: leave one out")
 
 
-def _of(block: Block, module: ModuleType) -> bool:
-    return type(block).__module__ == module.__name__
+def _of(block: Block, modules: tuple[ModuleType, ...]) -> bool:
+    return type(block).__module__ in {module.__name__ for module in modules}
 
 
 def swappable(one: str) -> str:

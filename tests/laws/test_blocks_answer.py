@@ -15,6 +15,7 @@ from simcost.blocks.ffn import moe
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
 from simcost.model import count, load, spec
+from simcost.model import layers as layers_of
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.ops.stream import Stream
@@ -195,12 +196,12 @@ class NoFFN:
 
 
 def alone(monkeypatch: pytest.MonkeyPatch, layers: list[int]) -> ModelSpec:
-    known = spec.discover
+    known = layers_of.discover
 
     def found(package: str) -> dict[str, Any]:
         return known(package) | ({"no_ffn": NoFFN} if package == "simcost.blocks.ffn" else {})
 
-    monkeypatch.setattr(spec, "discover", found)
+    monkeypatch.setattr(layers_of, "discover", found)
     monkeypatch.setattr(question, "_built", question._built.__wrapped__)
     config = load.load_config("llama-3.1-8b")[2]
     return spec.from_config({**config, "mixer_only_layers": layers}, "alone", "alone")
@@ -230,9 +231,11 @@ def test_a_layer_may_have_no_ffn(monkeypatch: pytest.MonkeyPatch, tmp_path: Any)
 
 
 def test_a_layer_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = spec.discover
+    known = layers_of.discover
     monkeypatch.setattr(
-        spec, "discover", lambda package: {"none": NoFFN} if package.startswith("simcost.blocks.") else known(package)
+        layers_of,
+        "discover",
+        lambda package: {"none": NoFFN} if package.startswith("simcost.blocks.") else known(package),
     )
     config = {**load.load_config("llama-3.1-8b")[2], "mixer_only_layers": list(range(32))}
     with pytest.raises(SpecError, match="layer 0: nothing mixes tokens, and there is no FFN"):

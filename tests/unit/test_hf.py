@@ -303,8 +303,6 @@ HYBRIDS: list[tuple[dict[str, object], str]] = [
     ({"mamba_expand": 2}, "mamba_expand"),
     ({"linear_key_head_dim": 128}, "linear_key_head_dim"),
     ({"decay_low_rank_dim": 64}, "decay_low_rank_dim"),
-    ({"layers_block_type": ["attention", "mamba"]}, "layers_block_type"),
-    ({"hybrid_override_pattern": "M-M*-"}, "hybrid_override_pattern"),
     ({"index_head_dim": 128}, "index_head_dim"),
     ({"indexer_types": ["full"]}, "indexer_types"),
     ({"moba_topk": 8}, "moba_topk"),
@@ -329,6 +327,28 @@ def test_layers_that_are_no_attention_are_refused_by_the_key_that_says_so(change
     with pytest.raises(NotModelled, match=rf"config\.json: not modelled yet: {key} \(.+\)") as error:
         from_config({**LLAMA, **change}, "m", "config.json")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"layers_block_type": ["attention", "mamba"] * 2}, {"hybrid_override_pattern": "M-M*"}, {"attn_layer_period": 4}],
+)
+def test_recurrent_layers_without_the_keys_of_any_kind_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(
+        NotModelled, match=r"layer \d \(linear_attention without the keys of any kind of it that is known\)"
+    ):
+        from_config({**LLAMA, **change}, "m", "config.json")
+
+
+@pytest.mark.parametrize(("change", "says"), [
+    ({"hybrid_override_pattern": "M-M*-"}, "'hybrid_override_pattern' has 5 letters for 4 layers"),
+    ({"hybrid_override_pattern": "M-X*"}, "has the letter 'X', which is none of M * - E"),
+    ({"layers_block_type": ["attention", "mamba"]}, "'layer_types' has 2 entries for 4 layers"),
+])  # fmt: skip
+def test_a_pattern_that_is_none_is_an_error(change: dict[str, object], says: str) -> None:
+    with pytest.raises(SpecError) as error:
+        from_config({**LLAMA, **change}, "m", "config.json")
+    assert says in str(error.value)
 
 
 @pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "mamba2", "retnet", "lfm2", "llada", "xlstm"])

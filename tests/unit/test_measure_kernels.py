@@ -42,6 +42,9 @@ SMALL = {
     "permute": (10, 30, 64),
     "stream": (1280, 1, 1, 3),
     "gather": (19, 64),
+    "recurrent_prefill": (2, 37, 6, 2, 16, 8, 16),
+    "recurrent_decode": (3, 6, 2, 16, 8),
+    "causal_conv": (2, 19, 24, 4),
 }  # fmt: skip
 
 

@@ -155,7 +155,7 @@ def test_a_log_that_tells_nothing_is_one_line(
     ("meta-llama/Llama-3.1-8B-Instruct", "llama-3.1-8b"), ("RedHatAI/Llama-3.3-70B-Instruct-fp8-dynamic", "llama-3.1-70b"),
     ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", "llama-3.1-8b"), ("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit", "qwen2.5-0.5b"),
     ("Qwen/Qwen3-235B-A22B-Instruct-2507-FP8", "qwen3-235b-a22b"), ("openai/gpt-oss-20b", "gpt-oss-20b"), ("gpt-oss-20b", "gpt-oss-20b"),
-    ("Qwen/Qwen3-Next-80B-A3B-Instruct", None), ("(model not named)", None), ("", None),
+    ("Qwen/Qwen3-Next-80B-A3B-Instruct", "qwen3-next-80b-a3b"), ("(model not named)", None), ("", None),
 ])  # fmt: skip
 def test_a_repository_stands_for_a_model(text: str, name: str | None) -> None:
     assert memory_logs.model_of(text) == name

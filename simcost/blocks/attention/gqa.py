@@ -1,6 +1,6 @@
 """Multi-head, grouped-query and multi-query attention (MHA/GQA/MQA): one block, `num_key_value_heads` tells them apart.
 
-Biases, qk-norm, sinks, head_dim other than hidden/heads, and separate K and V widths are parameters.
+Biases, qk-norm, sinks, a gate of the output, head_dim other than hidden/heads, and separate K and V widths are parameters.
 Most likely to be wrong: the split-KV merge of decode kernels is not counted. Sources: arXiv 1706.03762, 1911.02150,
 2305.13245; Hugging Face `modeling_llama.py`; sinks as in openai/gpt-oss.
 """
@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from simcost.blocks._layer_kinds import FULL, layer_kind
 from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -26,7 +27,7 @@ from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 QK_NORMS = ("none", "head", "full", "weightless")
-LAYER_TYPES = ("full_attention", "attention")  # values of `layer_types` that this block reads
+LAYER_TYPES = (FULL, "attention")  # values of `layer_types` that this block reads
 
 
 @frozen
@@ -44,6 +45,7 @@ class GQA(Plain):
     qk_norm_bias: bool = False
     sinks: bool = False
     rotary: Num = 1.0
+    output_gate: str = "none"
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2305.13245"
 
@@ -70,7 +72,12 @@ class GQA(Plain):
     def peak_elements(self, plan: Plan) -> Num:
         """Queries, keys, values and outputs of the heads of one rank."""
         h, kv = self.heads(plan)
-        return h * (self.head_dim + self.v_head_dim) + kv * (self.head_dim + self.v_head_dim)
+        return h * (self.head_dim + self.v_head_dim + self._gate) + kv * (self.head_dim + self.v_head_dim)
+
+    @property
+    def _gate(self) -> Num:
+        """Elements of a head's gate: as wide as its output, or one."""
+        return {"none": 0.0, "head": 1.0, "full": self.v_head_dim}[self.output_gate]
 
     def heads(self, plan: Plan) -> tuple[Num, Num]:
         """(query, KV) heads of one rank; KV heads are replicated when tp exceeds them."""
@@ -86,16 +93,17 @@ class GQA(Plain):
         return found
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        """Projections of the heads of one rank; biases, qk-norm and sinks where the layer has them. The bias of o_proj and a qk-norm by head are whole
-        on every rank."""
+        """Projections of the heads of one rank, a gate of their output with the queries; biases, qk-norm and sinks where the layer has them. The bias of
+        o_proj and a qk-norm by head are whole on every rank."""
         h, kv = self.heads(plan)
         d, qk, v = self.hidden_size, self.head_dim, self.v_head_dim
+        width = h * (qk + self._gate) + kv * (qk + v)
         found = [
-            Weight("qkv_proj", "attention", h * qk + kv * (qk + v), d),
+            Weight("qkv_proj", "attention", width, d),
             Weight("o_proj", "attention", d, h * v),
         ]
         if self.qkv_bias:
-            found.append(Weight("qkv_bias", "attention", h * qk + kv * (qk + v)))
+            found.append(Weight("qkv_bias", "attention", width))
         if self.o_bias:
             found.append(Weight("o_bias", "attention", d))
         if self.qk_norm in ("head", "full"):
@@ -121,6 +129,7 @@ class GQA(Plain):
             *self._projections(view),
             Call(rope, "rope"),
             *(self._core(group, BESIDE if i else "") for i, group in enumerate(view.groups)),
+            *self._gated(view),
             linear(view, self._weight(view, "o_proj"), rows),
             leave(view, self.hidden_size),
         )
@@ -134,6 +143,14 @@ class GQA(Plain):
         if self.qk_norm == "none":
             return (qkv,)
         return qkv, Call(Stream("norm", view.tokens * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm")
+
+    def _gated(self, view: View) -> tuple[Program, ...]:
+        """The sigmoid of the gate times the output of the core, where there is a gate."""
+        if self.output_gate == "none":
+            return ()
+        h, _ = self.heads(view.plan)
+        act = view.activation
+        return (Call(Stream("activation", view.tokens * h * self.v_head_dim, 2.0, 1.0, 5.0, act, act), "output gate"),)
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -225,7 +242,14 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "qk_norm": norm,
         "qk_norm_bias": r.flag("qk_norm_bias"),
         "rotary": rotary,
+        "output_gate": _output_gate(r),
     }
+
+
+def _output_gate(r: Reader) -> str:
+    """ "full" (a gate for each element of the output), "head" (one for each head) or "none"."""
+    whole_, by_head = r.flag("attn_output_gate"), r.flag("use_head_wise_attn_gate")
+    return "full" if whole_ else "head" if by_head else "none"
 
 
 def plain_heads(design: Design, kv: int, why: str) -> list[Chosen]:
@@ -268,8 +292,8 @@ SWAPS = {
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
-    """Generic: any layer with attention heads that nothing more specific claims."""
-    return 1
+    """1: any layer of attention that nothing more specific claims; 0 for one of another kind."""
+    return 1 if layer_kind(r, layer, layers) in LAYER_TYPES else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:

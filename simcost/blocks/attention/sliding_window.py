@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from simcost.blocks._layer_kinds import CHUNKED, SLIDING, layer_kind
 from simcost.blocks.attention.gqa import GQA, dimensions, plain_heads
 from simcost.blocks.swap import Chosen, Design, Swap, whole
 from simcost.errors import SpecError
@@ -17,7 +18,7 @@ from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import Mask
 
-LAYER_TYPES = ("sliding_attention", "chunked_attention")  # values of `layer_types` that this block reads
+LAYER_TYPES = (SLIDING, CHUNKED)  # values of `layer_types` that this block reads
 
 
 @frozen
@@ -32,28 +33,6 @@ class SlidingWindow(GQA):
     def mask(self) -> Mask:
         """Causal, bounded by `window` or `chunk`."""
         return Mask(window=self.window, chunk=self.chunk)
-
-
-def layer_kind(r: Reader, layer: int, layers: int) -> str:
-    """ "sliding_attention", "chunked_attention" or "full_attention" for this layer."""
-    allowed = r.flag("use_sliding_window", True)
-    stated = r.per_layer("layer_types", layer, layers)
-    if stated is not None:
-        return str(stated)
-    hybrid = r.per_layer("hybrid_layer_pattern", layer, layers)
-    if hybrid is not None:
-        return "sliding_attention" if hybrid else "full_attention"
-    if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
-        every = r.layout("no_rope_layer_interval", least=1)
-        return "full_attention" if (layer + 1) % every == 0 else "chunked_attention"
-    if not r.has("sliding_window") or not allowed:
-        return "full_attention"
-    if r.has("sliding_window_pattern"):
-        every = r.layout("sliding_window_pattern", least=1)
-        return "full_attention" if (layer + 1) % every == 0 else "sliding_attention"
-    if r.has("max_window_layers"):
-        return "sliding_attention" if layer >= r.layout("max_window_layers") else "full_attention"
-    return "sliding_attention"
 
 
 def _swa(design: Design, text: str) -> list[Chosen]:
@@ -75,7 +54,7 @@ SWAPS = {"swa": Swap(_swa, "swa:<tokens of the window>")}
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """2 for a layer with a window or chunks, else 0."""
-    return 2 if layer_kind(r, layer, layers) in ("sliding_attention", "chunked_attention") else 0
+    return 2 if layer_kind(r, layer, layers) in LAYER_TYPES else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
@@ -86,7 +65,7 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
     """The block of a layer with a window or chunks; it has dimensions of its own where the config has keys that begin with swa_. Raises SpecError for a
     missing or wrong key."""
-    chunked = layer_kind(r, layer, layers) == "chunked_attention"
+    chunked = layer_kind(r, layer, layers) == CHUNKED
     shape = dimensions(r, "swa_" if r.has("swa_num_attention_heads") else "")
     return SlidingWindow(
         **shape,  # type: ignore[arg-type]

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from simcost.blocks._layer_kinds import MOE, layer_kind, one_sublayer
 from simcost.errors import SpecError
 from simcost.hf import Reader
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     """Whether this layer has experts, most specific key first."""
-    if not r.has("n_routed_experts"):
+    if not r.given("n_routed_experts"):
         return False
+    if one_sublayer(r):
+        return layer_kind(r, layer, layers) == MOE
+    if r.has("expert_layer_period"):
+        return layer % r.layout("expert_layer_period", least=1) == r.layout("expert_layer_offset", 0)
     kind = r.per_layer("mlp_layer_types", layer, layers)
     if kind is not None:
         return bool(kind == "sparse")

@@ -38,7 +38,8 @@ SCORING = ("softmax", "sigmoid")
 
 @frozen
 class MoE(Plain):
-    """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts."""
+    """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts; `moe_latent_size`: width of the tokens that
+    routed experts see, between two projections of their own (None: the model's)."""
 
     hidden_size: Num
     n_routed_experts: Num
@@ -54,6 +55,7 @@ class MoE(Plain):
     n_group: float = 1.0
     topk_group: float = 1.0
     group_rule: str = "random"
+    moe_latent_size: Num | None = None
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2401.06066"
 
@@ -68,27 +70,35 @@ class MoE(Plain):
         return rules
 
     @property
+    def routed_width(self) -> Num:
+        """Width of a token on its way to the routed experts, and inside them."""
+        return self.hidden_size if self.moe_latent_size is None else self.moe_latent_size
+
+    @property
     def has_shared(self) -> bool:
         """Whether there are shared experts; in a sweep, whether any point has them."""
         return bool(np.any(np.asarray(self.shared_width) > 0))
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        """Router and shared gate, whole on every rank; the experts of one rank, each cut into expert slices; shared experts, cut by tp; biases."""
-        d, held = self.hidden_size, self.held_experts(plan)
+        """Router, shared gate and the projections to the latent and back, whole on every rank; the experts of one rank, each cut into expert slices; shared
+        experts, cut by tp; biases."""
+        d, r, held = self.hidden_size, self.routed_width, self.held_experts(plan)
         f, share = self.moe_intermediate_size / plan.expert_slices, self.num_experts_per_tok / self.n_routed_experts
         gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
         up = f * gates
         found = [
             Weight("router", "router", self.n_routed_experts, d),
-            Weight("experts_up", "experts", up, d, held, share, gates * cut),
-            Weight("experts_down", "experts", d, f, held, share, -cut),
+            Weight("experts_up", "experts", up, r, held, share, gates * cut),
+            Weight("experts_down", "experts", r, f, held, share, -cut),
         ]
+        if self.moe_latent_size is not None:
+            found += [Weight("latent_down", "shared_experts", r, d), Weight("latent_up", "shared_experts", d, r)]
         if self.has_shared:
             s = self.shared_width / plan.tp
             found.append(Weight("shared_up", "shared_experts", s * (2.0 if self.gated else 1.0), d))
             found.append(Weight("shared_down", "shared_experts", d, s))
         if self.expert_bias:
-            found.append(Weight("expert_bias", "experts", up + d, None, held, share))
+            found.append(Weight("expert_bias", "experts", up + r, None, held, share))
         if self.router_bias:
             found.append(Weight("router_bias", "router", self.n_routed_experts))
         if self.correction_bias:
@@ -106,13 +116,14 @@ class MoE(Plain):
         `modular_kernel.py`). Where all ranks hold all tokens each has rows for every token and expert; where tokens travel, the busiest
         rank has the rows that come to it."""
         width = self.moe_intermediate_size / plan.expert_slices
-        wide = maximum(width, self.hidden_size) + maximum(width * (2.0 if self.gated else 1.0), self.hidden_size)
+        d = self.routed_width
+        wide = maximum(width, d) + maximum(width * (2.0 if self.gated else 1.0), d)
         came = plan.replicas * plan.cp / plan.ep
         came = came * busiest_rank(
             routing, self.router, tokens * plan.replicas * plan.cp, plan.ep, plan.redundant_experts
         )
         rows = self.num_experts_per_tok * where(plan.exchanges > 0.0, came, 1.0)
-        return rows * wide, rows * self.hidden_size
+        return rows * wide, rows * d
 
     def exchanged_experts(self, plan: Plan) -> Num:
         """All experts with their copies, where the plan exchanges tokens over an ep above 1; else 0."""
@@ -139,16 +150,20 @@ class MoE(Plain):
         )
         x = view.quantised_input("experts")
         parts: list[Program] = [linear(view, weight["router"], view.own_tokens, "router"), Call(choose, "top-k")]
+        latent = self.moe_latent_size is not None
+        if latent:
+            parts.append(linear(view, weight["latent_down"], view.own_tokens))
         if x is not act:
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
-            parts.append(cast(view, "experts", view.own_tokens * self.hidden_size, "tokens"))
+            parts.append(cast(view, "experts", view.own_tokens * self.routed_width, "tokens"))
         shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
-        exchange = expert_sharding.exchange(view, self.router, self.hidden_size, x)
+        exchange = expert_sharding.exchange(view, self.router, self.routed_width, x)
         routed = self._run(view, weight, x)
         if shared is not None and plan.overlap == "shared_experts":
             exchange, routed, shared = _beside(view, exchange, routed, shared)
         parts += [] if exchange is None else [exchange]
         parts.append(routed)
+        parts += [linear(view, weight["latent_up"], view.tokens)] if latent else []
         parts += [] if shared is None else [shared]
         parts += expert_sharding.joined(view, self.hidden_size, self.has_shared)
         return Serial(tuple(parts), "moe")
@@ -169,9 +184,9 @@ class MoE(Plain):
             here, load = plan.capacity_factor + 0.0 * here, 1.0 + 0.0 * load
         copies = copies * here
         came = self._came(view, copies)
-        inside: list[Program] = [Call(Permute(came, copies, self.hidden_size, x), "permute")]
+        inside: list[Program] = [Call(Permute(came, copies, self.routed_width, x), "permute")]
         inside += self._experts(view, weight, copies, run, maximum(load, 1.0))
-        inside.append(Call(Permute(came, copies, self.hidden_size, act, combine=True), "unpermute"))
+        inside.append(Call(Permute(came, copies, self.routed_width, act, combine=True), "unpermute"))
         return Serial(tuple(inside), "experts", kernel="experts")
 
     def _came(self, view: View, copies: Num) -> Num:
@@ -189,7 +204,7 @@ class MoE(Plain):
         parts: list[Program] = []
         width = weight["experts_down"].inner  # of a rank's part of an expert, in whole blocks
         assert width is not None
-        for name, inner in (("experts_up", self.hidden_size), ("experts_down", width)):
+        for name, inner in (("experts_up", self.routed_width), ("experts_down", width)):
             if x is not view.activation and name == "experts_down":
                 parts.append(cast(view, "experts", copies * inner, f"{name} input"))
             gemm = GroupedGemm(
@@ -206,7 +221,9 @@ class MoE(Plain):
 
     def _shared(self, view: View, weight: dict[str, Weight], rows: Num) -> list[Program]:
         act = view.activation
-        same = view.quantised_input("shared_experts") is view.quantised_input("experts")
+        same = (
+            view.quantised_input("shared_experts") is view.quantised_input("experts") and self.moe_latent_size is None
+        )
         add = Stream("residual", rows * self.hidden_size, 2.0, 1.0, 1.0, act, act)
         return [
             *enter(view, self.hidden_size),
@@ -296,7 +313,10 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
         )
     width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
     if r.has("shared_expert_intermediate_size"):
-        shared = r.num("shared_expert_intermediate_size", least=0) * r.num("n_shared_experts", 1, least=0)
+        count = r.num(
+            "n_shared_experts", 1, least=0
+        )  # Nemotron's code has one shared expert of that width, however many are named
+        shared = r.num("shared_expert_intermediate_size", least=0) * (1.0 if r.flag("shared_width_is_whole") else count)
     elif r.has("shared_intermediate_size"):
         shared = r.num("shared_intermediate_size", least=0)
     else:
@@ -317,5 +337,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
         expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
         correction_bias=r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias"),
         shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
-        group_rule=rule,
+        group_rule=rule, moe_latent_size=r.num("moe_latent_size") if r.has("moe_latent_size") else None,
     )  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
+from simcost.calibration.importers._recurrent import recurrent
 from simcost.calibration.importers._routing import table_routing
 from simcost.calibration.importers._tables import ENGINES, candidate, kept, read_table, versions
 from simcost.calibration.importers._tables import PACKAGE as PACKAGE
@@ -61,7 +62,7 @@ def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
     if not root.is_dir():
         raise SpecError(f"{root}: no such folder")
     for engine in ENGINES:
-        for read in (_gemm, _batched, _attention, _latent, _experts):
+        for read in (_gemm, _batched, _attention, _latent, _experts, recurrent):
             yield from read(root, engine)
         yield from custom(root, engine)
     for read_links in (nccl, deepep, nvlink):

@@ -101,8 +101,9 @@ def another_kernel(table: Evidence) -> Bools:
     return found
 
 
+TOO_FAST = f"below {FASTER:g} of its light"
 FILTERS: Mapping[str, Callable[[Evidence], Bools]] = {
-    f"below {FASTER:g} of its light": too_fast,
+    TOO_FAST: too_fast,
     f"over {SPIKE:g} times the time of a larger kernel": spikes,
     "a clock that fell under load": throttled,
     "another kernel than for other routings": another_kernel,

@@ -36,6 +36,10 @@ KINDS: dict[str, list[Labels]] = {
     "router": labelled("scoring", "softmax", "sigmoid"),
     "stream": labelled("what x out", "norm bf16 bf16", "cache_write bf16 fp8", "quantise bf16 fp8_block",
                        "norm_backward bf16 bf16", "adamw_fused fp32 fp32"),
+    "recurrent_prefill": labelled("rule x", "gated_delta bf16", "kda bf16", "ssd bf16", "lightning fp16", "selective_scan bf16"),
+    "recurrent_decode": labelled("rule x state", "gated_delta bf16 fp32", "ssd bf16 bf16", "kda bf16 fp32", "lightning fp16 fp32",
+                                 "selective_scan bf16 fp32"),
+    "causal_conv": labelled("x state", "bf16 bf16", "bf16 fp32", "fp16 fp16"),
     "exchange": labelled("mode direction reach", *(f"{m} {d} {r}" for m in ("normal", "low_latency", "nvlink")
                                                    for d in ("dispatch", "combine") for r in ("node", "nodes"))),
     "collective": labelled("what backend", "all_reduce custom", "all_gather nccl", "reduce_scatter nccl",
@@ -96,6 +100,14 @@ def numbers(draw: st.DrawFn, family: str, labels: Labels) -> dict[str, float]:
     elif family == "stream":
         found = {"elements": draw(COUNT), "reads": draw(st.integers(0, 4)), "writes": draw(st.integers(0, 3)),
                  "flops": draw(st.integers(0, 12))}  # fmt: skip
+    elif family in ("recurrent_prefill", "recurrent_decode"):
+        key_heads = draw(FEW)
+        found = {"batch": draw(FEW), "q_len": draw(st.integers(2, 4096)), "heads": key_heads * draw(FEW), "key_heads": key_heads,
+                 "d_k": draw(FEW) * 16, "d_v": draw(FEW), "chunk": 64}  # fmt: skip
+        if family == "recurrent_decode":
+            found = {name: value for name, value in found.items() if name not in ("q_len", "chunk")}
+    elif family == "causal_conv":
+        found = {"batch": draw(FEW), "q_len": draw(COUNT), "channels": draw(COUNT), "width": draw(st.integers(2, 8))}
     elif family == "gather":
         found = {"rows": draw(COUNT), "width": draw(COUNT)}
     else:

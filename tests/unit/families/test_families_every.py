@@ -88,7 +88,8 @@ def _along(family: Any, row: dict[str, float], labels: Labels, name: str) -> tup
 
 RUNS = {"gemm": "m", "batched_gemm": "m", "gemm_variant": "m", "grouped_gemm": "rows", "grouped_weight_grad": "rows",
         "attention_prefill": "q_len", "attention_backward": "q_len", "gather": "rows", "permute": "tokens",
-        "router": "tokens", "stream": "elements", "exchange": "tokens", "collective": "bytes", "experts": "tokens"}  # fmt: skip
+        "router": "tokens", "stream": "elements", "exchange": "tokens", "collective": "bytes", "experts": "tokens",
+        "recurrent_prefill": "q_len", "recurrent_decode": "batch", "causal_conv": "q_len"}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", sorted(RUNS))

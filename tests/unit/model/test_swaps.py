@@ -18,7 +18,7 @@ def design(name: str, **sets: Any) -> ModelSpec:
 
 
 @pytest.mark.parametrize(("sets", "says"), [
-    ({"attention": "mhaa"}, "no such swap (one of mha, gqa:<KV heads>"),
+    ({"attention": "mhaa"}, "mha, gqa:<KV heads>"),
     ({"attention": 8}, "no such swap"),
     ({"attention": "gqa"}, "say how many KV heads, as in gqa:8, or --iso kv"),
     ({"attention": "gqa:7"}, "KV heads must divide num_attention_heads = 128 (1, 2, 4, 8, 16, 32, 64, 128)"),

@@ -1,0 +1,103 @@
+"""What each layer of a config is, by every key with which configs say so: attention, a window, a recurrent mixer, both, or an FFN alone.
+
+Words are those of `layer_types`; older ones and letters are read as them. Sources: Hugging Face `configuration_utils.py` (legacy names) and the configuration
+files of Nemotron-H, Jamba, Bamba, Granite, Qwen3-Next, Llama 4, Gemma and MiMo.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.errors import SpecError
+from simcost.hf import Reader
+
+FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
+HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
+ALONE = (MLP, MOE)
+OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
+_LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybrid_override_pattern
+HANDLES = (
+    "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
+    "full_attention_interval", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+)  # fmt: skip
+
+
+def layer_kind(r: Reader, layer: int, layers: int) -> str:
+    """The word for this layer. Raises SpecError for a list of another length than the layers, and for a letter that is none."""
+    stated = r.per_layer("layer_types", layer, layers)
+    if stated is not None:
+        return OLDER.get(str(stated), str(stated))
+    if r.given("hybrid_override_pattern"):
+        return _letters(r, "hybrid_override_pattern", layers)[layer]
+    recurrent = _recurrent_kind(r, layer)
+    if recurrent is not None:
+        return recurrent
+    return _window_kind(r, layer, layers)
+
+
+def _letters(r: Reader, key: str, layers: int | None = None) -> list[str]:
+    text = r.text(key)
+    wrong = [letter for letter in text if letter not in _LETTERS]
+    if wrong:
+        raise SpecError(f"{r.where}: '{key}' has the letter {wrong[0]!r}, which is none of {' '.join(_LETTERS)}")
+    if layers is not None and len(text) != layers:
+        raise SpecError(f"{r.where}: '{key}' has {len(text)} letters for {layers} layers")
+    return [_LETTERS[letter] for letter in text]
+
+
+def mtp_kinds(r: Reader) -> list[str]:
+    """What the layers of a module of multi-token prediction are, where the config says so; [] where it is one layer like the model's last."""
+    if r.given("mtp_hybrid_override_pattern"):
+        return _letters(r, "mtp_hybrid_override_pattern")
+    return [OLDER.get(str(word), str(word)) for word in r.items("mtp_layers_block_type") or []]
+
+
+def _recurrent_kind(r: Reader, layer: int) -> str | None:
+    """By a period, a list of attention layers, or what a family is throughout; None where the config has no recurrent layers."""
+    if r.given("attn_layer_period"):
+        return FULL if layer % r.layout("attn_layer_period", least=1) == r.layout("attn_layer_offset", 0) else LINEAR
+    if r.given("full_attention_interval"):
+        return FULL if (layer + 1) % r.layout("full_attention_interval", least=1) == 0 else LINEAR
+    if r.given("attn_layer_indices"):
+        return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR
+    return r.text("layer_kind") or None
+
+
+def _window_kind(r: Reader, layer: int, layers: int) -> str:
+    """Full attention, a window or chunks."""
+    allowed = r.flag("use_sliding_window", True)
+    hybrid = r.per_layer("hybrid_layer_pattern", layer, layers)
+    if hybrid is not None:
+        return SLIDING if hybrid else FULL
+    if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
+        every = r.layout("no_rope_layer_interval", least=1)
+        return FULL if (layer + 1) % every == 0 else CHUNKED
+    if not r.has("sliding_window") or not allowed:
+        return FULL
+    if r.has("sliding_window_pattern"):
+        every = r.layout("sliding_window_pattern", least=1)
+        return FULL if (layer + 1) % every == 0 else SLIDING
+    if r.has("max_window_layers"):
+        return SLIDING if layer >= r.layout("max_window_layers") else FULL
+    return SLIDING
+
+
+def one_sublayer(r: Reader) -> bool:
+    """Whether each layer is a mixer or an FFN, and not both (Nemotron-H)."""
+    stated: Any = r.config.get("layer_types")
+    listed = isinstance(stated, list) and any(word in ALONE for word in stated)
+    return listed or r.given("hybrid_override_pattern")
+
+
+def has_part(r: Reader, kind: str, layer: int, layers: int) -> bool:
+    """Whether a layer has a part of this kind ("attention" or "ffn"): all have both, but for models whose layers are one of them."""
+    return not one_sublayer(r) or (layer_kind(r, layer, layers) in ALONE) == (kind == "ffn")
+
+
+def stated_layers(r: Reader) -> int | None:
+    """How many layers the pattern or list of a model with one sublayer a layer names, as its class counts them; None elsewhere."""
+    if not one_sublayer(r):
+        return None
+    return len(
+        r.text("hybrid_override_pattern") if r.given("hybrid_override_pattern") else r.items("layer_types") or []
+    )

@@ -1,0 +1,151 @@
+"""Which blocks each layer of a config has: every plug-in bids for it, the most specific one builds it, and norms stand around what it built."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from simcost.blocks import _layer_kinds
+from simcost.blocks.norm.norm import Norm
+from simcost.errors import NotModelled, SpecError
+from simcost.hf import Reader
+from simcost.registry import discover
+from simcost.sharding.shard import Block
+
+Layer = tuple[Block, ...]
+Blocks = tuple[Block, ...]
+KINDS = ("attention", "ffn")  # folders of blocks that claim layers
+
+
+def modules() -> list[ModuleType]:
+    """Every plug-in of every kind."""
+    return [module for kind in KINDS for module in discover(f"simcost.blocks.{kind}").values()]
+
+
+def declared(name: str) -> frozenset[str]:
+    """Everything that the plug-ins declare under a module constant."""
+    return frozenset(word for module in modules() for word in getattr(module, name, ()))
+
+
+def handled() -> frozenset[str]:
+    """Config keys that plug-ins read, or know to mean nothing, beside those of `settings`."""
+    return declared("HANDLES") | declared("IGNORES") | {*_layer_kinds.HANDLES}
+
+
+def layer_types() -> frozenset[str]:
+    """Words of `layer_types` that are modelled."""
+    return declared("LAYER_TYPES") | {*_layer_kinds.ALONE}
+
+
+def of_others(key: str, layers: list[Layer]) -> str:
+    """The plug-ins that a key belongs to, in words, where none of them has a block in these layers; "" elsewhere."""
+    mine = {type(block).__module__ for layer in layers for block in layer}
+    owners = [
+        module for module in modules() if key in (*getattr(module, "HANDLES", ()), *getattr(module, "IGNORES", ()))
+    ]
+    if key in _layer_kinds.HANDLES:
+        owners += [module for module in modules() if _layer_kinds.LINEAR in getattr(module, "LAYER_TYPES", ())]
+    if any(module.__name__ in mine for module in owners):
+        return ""
+    return " or ".join(module.__name__.rpartition(".")[2] for module in owners)
+
+
+def built(r: Reader, layers: int) -> list[Layer]:
+    """The blocks of every layer; equal layers are one object, read once. Raises SpecError and NotModelled, which name the layer or key."""
+    norms = _norms(r)
+    made: dict[tuple[int, int], Layer] = {}
+    known: dict[object, Blocks] = {}
+    found = []
+    for layer in range(layers):
+        attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
+        key = id(attention), id(ffn)
+        if key not in made:
+            made[key] = _normed(r, attention, ffn, norms)
+        if not made[key]:
+            raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
+        found.append(made[key])
+    return found
+
+
+def _blocks(kind: str, r: Reader, layer: int, layers: int, known: dict[object, Blocks]) -> Blocks:
+    """The blocks of a kind in a layer: one, none where its module says so (a mixer without an FFN), or several side by side behind one norm; where the module
+    says what it reads of a layer, the same for all that are alike."""
+    if not _layer_kinds.has_part(r, kind, layer, layers):
+        return ()
+    module = _claimed(f"simcost.blocks.{kind}", r, layer, layers)
+    if not hasattr(module, "alike"):
+        found = _as_tuple(module.from_hf(r, layer, layers))
+        known[object()] = found  # two blocks that are alive have two ids
+        return found
+    key = module, module.alike(r, layer, layers)
+    if key not in known:
+        known[key] = _as_tuple(module.from_hf(r, layer, layers))
+    return known[key]
+
+
+def _as_tuple(found: Block | Blocks | None) -> Blocks:
+    return found if isinstance(found, tuple) else () if found is None else (found,)
+
+
+def draft(r: Reader, layers: list[Layer]) -> Layer:
+    """The blocks of a module of multi-token prediction: layers of the model of the kinds that the config names, else one like the last. Raises NotModelled for a
+    kind that no layer of the model is."""
+    found: list[Block] = []
+    for kind in _layer_kinds.mtp_kinds(r):
+        same = [at for at in range(len(layers)) if _layer_kinds.layer_kind(r, at, len(layers)) == kind]
+        if not same:
+            raise NotModelled(
+                f"{r.where}: not modelled: multi-token prediction has a layer of kind {kind!r}, and the model has none"
+            )
+        found += layers[same[0]]
+    return tuple(found) or layers[-1]
+
+
+def _norms(r: Reader) -> int:
+    """Norms of a layer."""
+    count = r.layout("norms_per_layer", 2, least=0)
+    if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
+        count = 1  # Falcon-7B: attention and FFN share one norm
+    if r.raw("num_ln_in_parallel_attn") is not None:
+        count = r.layout("num_ln_in_parallel_attn", least=1)
+    if r.flag("use_parallel_residual") and r.has("parallel_norms"):
+        count = r.layout("parallel_norms")
+    return count
+
+
+def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
+    """Attention and FFN with the norms around them; one of them alone with its own."""
+    width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
+    if not attention or not ffn:
+        alone = attention or ffn
+        return (Norm("norm", width, vectors), *alone) if alone else ()
+    if count == 4:
+        return (
+            Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),
+            Norm("ffn_norm", width, vectors), *ffn, Norm("post_ffn_norm", width, vectors, False),
+        )  # fmt: skip
+    if count == 1:  # attention and FFN side by side behind one norm
+        return Norm("norm", width, vectors), *attention, *ffn
+    return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn
+
+
+def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
+    """The plug-in with the most specific claim on this layer."""
+    bids = [(module.claims(r, layer, layers), name, module) for name, module in discover(package).items()]
+    best = max(bid for bid, _, _ in bids)
+    winners = [(name, module) for bid, name, module in bids if bid == best]
+    if best == 0:
+        kind = _layer_kinds.layer_kind(r, layer, layers)
+        raise NotModelled(
+            f"{r.where}: not modelled yet: layer {layer} ({kind} without the keys of any kind of it that is known)"
+        )
+    if len(winners) > 1:
+        claimed = " and ".join(f"{name} (by {_why(module, r, layer, layers)})" for name, module in winners)
+        raise SpecError(f"{r.where}: layer {layer}: {claimed} claim the {package.rpartition('.')[2]}: no block is both")
+    return winners[0][1]
+
+
+def _why(module: ModuleType, r: Reader, layer: int, layers: int) -> str:
+    """The keys of the config that a plug-in looks at when it bids."""
+    r.asked.clear()
+    module.claims(r, layer, layers)
+    return ", ".join(sorted(key for key in r.asked if r.has(key))) or "default"
