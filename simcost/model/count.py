@@ -118,7 +118,7 @@ def kv_elements(model: ModelSpec) -> dict[str, Num]:
     shapes: set[object] = set()
     masked = [(n, block, block.mask.bounded) for n, block in model.blocks() if block.mask is not None]
     for n, block, bounded in masked:
-        each = block.state_elements(1.0, _WHOLE)
+        each = block.token_elements(_WHOLE)
         written = written + n * each
         if not bounded:
             growing = growing + n * each

@@ -20,24 +20,27 @@ from simcost.ops.work import INPUT, Coords, Op, Work
 
 @frozen
 class Mask:
-    """Which keys a query sees. `window` = W last tokens with itself; `chunk` = tokens of its own chunk of C."""
+    """Which keys a query sees. `window` = W last tokens with itself; `chunk` = tokens of its own chunk of C; `picked` = so many of all before it, which it picks
+    for itself."""
 
     causal: bool = True
     window: Num | None = None
     chunk: Num | None = None
+    picked: Num | None = None
 
     @property
     def bounded(self) -> bool:
-        """Whether a query sees only so many keys, whatever the context."""
+        """Whether only so many keys can be seen, whatever the context: what is picked may stand anywhere, so all of it is kept."""
         return self.window is not None or self.chunk is not None
 
     def pairs(self, q_len: Num, past: Num) -> Num:
         """(query, key) pairs of one sequence: q_len new tokens after `past` cached ones."""
         if self.chunk is not None:
             return _chunk_pairs(past + q_len, self.chunk) - _chunk_pairs(past, self.chunk)
-        if self.window is not None:
-            growing = minimum(np.maximum(self.window - past, 0.0), q_len)
-            return growing * past + growing * (growing + 1.0) / 2.0 + (q_len - growing) * self.window
+        limit = self.picked if self.window is None else self.window
+        if limit is not None:
+            growing = minimum(np.maximum(limit - past, 0.0), q_len)
+            return growing * past + growing * (growing + 1.0) / 2.0 + (q_len - growing) * limit
         if not self.causal:
             return q_len * (past + q_len)
         return q_len * past + q_len * (q_len + 1.0) / 2.0
@@ -48,6 +51,8 @@ class Mask:
             return past + q_len - floor(past / self.chunk) * self.chunk
         if self.window is not None:
             return minimum(past + q_len, self.window + q_len - 1.0)
+        if self.picked is not None:
+            return minimum(past + q_len, self.picked * q_len)
         return past + q_len
 
     def state_tokens(self, context: Num) -> Num:
@@ -56,11 +61,13 @@ class Mask:
         return context if limit is None else minimum(context, limit)
 
     def label(self) -> str:
-        """The mask in words: "causal", "full", "window W" or "chunk C"; "*" in place of an array."""
+        """The mask in words: "causal", "full", "window W", "chunk C" or "top K"; "*" in place of an array."""
         if self.chunk is not None:
             return f"chunk {_count(self.chunk)}"
         if self.window is not None:
             return f"window {_count(self.window)}"
+        if self.picked is not None:
+            return f"top {_count(self.picked)}"
         return "causal" if self.causal else "full"
 
 

@@ -184,6 +184,10 @@ class Block(Protocol):
         """The same in the format that they are kept in: `kv`, or one of the block's own. [B]"""
         ...
 
+    def token_elements(self, plan: Plan) -> Num:
+        """Elements of keys and values, or of their latent, that one rank writes for a token; keys by which others are picked apart."""
+        ...
+
     @property
     def router(self) -> Router | None:
         """How tokens choose among its experts; None where it has none."""
@@ -263,6 +267,10 @@ class Plain:
     def state_elements(self, context: Num, plan: Plan) -> Num:
         """No state."""
         return 0.0
+
+    def token_elements(self, plan: Plan) -> Num:
+        """The state of one token."""
+        return self.state_elements(1.0, plan)
 
     def state_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
         """The state in the format `kv`. [B]"""

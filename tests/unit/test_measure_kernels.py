@@ -45,6 +45,8 @@ SMALL = {
     "recurrent_prefill": (2, 37, 6, 2, 16, 8, 16),
     "recurrent_decode": (3, 6, 2, 16, 8),
     "causal_conv": (2, 19, 24, 4),
+    "index_scores": {"paged": (3, 1, 40, 4, 16), "plain": (2, 9, 30, 4, 16)},
+    "index_topk": (3, 2, 50, 16),
 }  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def small(one: Kind) -> tuple[float, ...]:
         return (23, 64, 6, 8, 4) if one.name == "sigmoid" else (23, 60, 6, 1, 1)
     found = SMALL[one.family]
     if isinstance(found, dict):
-        found = found[one.table["layout"]]
+        found = found[one.table.get("layout") or one.table["keys"]]
     if one.family == "stream" and one.table["what"] in ("activation", "residual"):
         found = (1280, 2, 1, 5)
     return found

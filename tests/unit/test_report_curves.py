@@ -21,7 +21,7 @@ def test_every_half_saturation_size_has_a_name(name: str) -> None:
     family = families()[name]
     labels = {"x": "bf16", "w": "bf16", "kv": "bf16", "out": "bf16", "compute": "bf16", "layout": "gqa", "scope": "core",
               "what": "norm", "gated": "gated", "scoring": "softmax", "backend": "nccl", "mode": "normal",
-              "direction": "dispatch", "reach": "node", "rule": "ssd", "state": "fp32"}  # fmt: skip
+              "direction": "dispatch", "reach": "node", "rule": "ssd", "state": "fp32", "keys": "paged"}  # fmt: skip
     if name in ("collective", "gemm_variant", "permute"):
         labels["what"] = {"collective": "all_reduce", "gemm_variant": "input", "permute": "permute"}[name]
     op = family.op(dict.fromkeys(family.NUMBERS, 8.0), {key: labels[key] for key in family.LABELS})

@@ -53,7 +53,7 @@ def _one_query(op: Op) -> Op:
     sequences with as many keys as a query sees on average: a kernel whose rows of so many sequences show what reading their latents
     once more takes, and what stands around so many."""
     core = prefill.certain_core(op)
-    if not core.shared_kv:
+    if not core.shared_kv or core.mask.picked is not None:
         return op
     rows = core.heads * core.q_len
     heads = minimum(rows, maximum(core.heads, PASS))
@@ -77,7 +77,7 @@ def features(op: Op) -> tuple[Num, ...]:
     queries, core = prefill.certain_core(op).q_len, prefill.certain_core(_one_query(op))
     keys = core.mask.keys(core.q_len, core.past)
     folded = np.log(minimum(queries, prefill.FEW))
-    hidden = folded if core.shared_kv else np.log1p(np.log((core.past + core.q_len) / keys))
+    hidden = folded if prefill.layout(core) == "latent" else np.log1p(np.log((core.past + core.q_len) / keys))
     return (
         np.log(core.batch * core.kv_heads), np.log(keys), np.log(core.heads / core.kv_heads), np.log(core.d_qk), hidden,
     )  # fmt: skip

@@ -31,13 +31,13 @@ COLUMNS = {
     "kv_heads": Column("K/V heads", "count"),
     "d_qk": Column("width of a head of Q and K", "elements"),
     "d_v": Column("width of a head of V", "elements"),
-    "window": Column("keys that a query sees, 0 for all", "tokens", zero=True),
+    "window": Column("keys that a query sees, or picks, 0 for all", "tokens", zero=True),
 }
 WORDS = {
     "x": Word("format of the queries"),
     "kv": Word("format of the cache"),
     "compute": COMPUTE,
-    "layout": Word("how keys and values lie", ("gqa", "window", "mla", "latent")),
+    "layout": Word("how keys and values lie", ("gqa", "window", "mla", "latent", "sparse")),
     "scope": Word("the core alone, or with the write of K and V", ("core", "write")),
 }
 NUMBERS = tuple(COLUMNS)
@@ -54,10 +54,10 @@ def op(numbers: Numbers, labels: Labels) -> Op:
     x, kv, compute = (dtype(labels[name], name) for name in LABELS[:3])
     batch, q_len, past, heads, kv_heads, d_qk, d_v, window = (numbers[name] for name in NUMBERS)
     limit = np.where(np.asarray(window) > 0, window, np.asarray(past) + q_len)
-    mask = Mask(window=None if every(np.asarray(window) <= 0) else limit)
-    core = AttentionCore(
-        batch, q_len, past, heads, kv_heads, d_qk, d_v, mask, x, kv, compute, shared_kv=labels["layout"] == "latent"
-    )
+    bound = None if every(np.asarray(window) <= 0) else limit
+    mask = Mask(picked=bound) if labels["layout"] == "sparse" else Mask(window=bound)
+    shared = labels["layout"] in ("latent", "sparse")
+    core = AttentionCore(batch, q_len, past, heads, kv_heads, d_qk, d_v, mask, x, kv, compute, shared_kv=shared)
     why = WORDS["scope"].fault(labels["scope"])
     if why:
         raise SpecError(f"scope = {labels['scope']!r} {why}")
@@ -87,7 +87,9 @@ def the_core(op: Op) -> AttentionCore | None:
 
 
 def layout(core: AttentionCore) -> str:
-    """ "latent" (absorbed MLA: V is a slice of K), "window", "mla" (expanded: K wider than V) or "gqa"."""
+    """ "latent" (absorbed MLA: V is a slice of K), "sparse" (the same over keys that each query picks), "window", "mla" (expanded: K wider than V) or "gqa"."""
+    if core.mask.picked is not None:
+        return "sparse"
     if core.shared_kv:
         return "latent"
     if core.mask.window is not None:
@@ -122,7 +124,7 @@ OTHERWISE = {"latent": "attention_decode"}
 
 def few_over_latent(core: AttentionCore) -> Where:
     """Where a decode kernel takes several queries of a sequence at once."""
-    return (core.q_len > 1.0) & (core.q_len <= FEW) & core.shared_kv
+    return (core.q_len > 1.0) & (core.q_len <= FEW) & (layout(core) == "latent")
 
 
 def relatives(labels: Labels) -> list[Labels]:
@@ -140,6 +142,8 @@ def with_write(labels: Labels, found: list[Labels]) -> list[Labels]:
 
 def alike(labels: Labels, layouts: tuple[str, ...] | None = None) -> list[Labels]:
     """Other layouts and formats of the same scope."""
+    if labels["layout"] == "sparse":
+        return _dense(labels)
     near = _NEAR[labels["layout"]] if layouts is None else layouts
     found: list[Labels] = [{**labels, "layout": name} for name in near]
     if labels["compute"] != labels["x"]:
@@ -151,13 +155,25 @@ def alike(labels: Labels, layouts: tuple[str, ...] | None = None) -> list[Labels
     return found
 
 
+def _dense(labels: Labels) -> list[Labels]:
+    """Of picked keys another format of the cache, then as many keys that stand side by side, as kernels for them compute."""
+    kinds = dict.fromkeys(((labels["kv"], labels["compute"]), (labels["kv"], labels["kv"]), (labels["x"], labels["x"])))
+    found = [
+        {**labels, "kv": kv, "compute": compute, "layout": layout_}
+        for layout_ in ("sparse", "latent")
+        for kv, compute in kinds
+    ]
+    return [one for one in found if one != labels]
+
+
 _NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa")}
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
-    """Of the core; window 0 where its mask has no window."""
+    """Of the core; window 0 where its mask has no window and picks none."""
     core = certain_core(op)
-    window = 0.0 if core.mask.window is None else core.mask.window
+    limit = core.mask.picked if core.mask.window is None else core.mask.window
+    window = 0.0 if limit is None else limit
     return {
         "batch": core.batch, "q_len": core.q_len, "past": core.past, "heads": core.heads, "kv_heads": core.kv_heads,
         "d_qk": core.d_qk, "d_v": core.d_v, "window": window,

@@ -18,7 +18,7 @@ def labelled(names: str, *rows: str) -> list[Labels]:
 PRODUCTS = ("bf16 bf16 bf16", "fp16 fp16 fp16", "fp32 fp32 tf32", "bf16 fp8 fp8", "bf16 fp8_block fp8_block",
             "fp8 fp8 fp8", "bf16 int4 bf16", "bf16 mxfp4 bf16", "nvfp4 nvfp4 nvfp4")  # fmt: skip
 CORES = [f"{formats} {layout}" for formats in ("bf16 bf16 bf16", "bf16 fp8 bf16", "bf16 fp8 fp8")
-         for layout in ("gqa", "window", "mla", "latent")]  # fmt: skip
+         for layout in ("gqa", "window", "mla", "latent", "sparse")]  # fmt: skip
 SCOPED = [f"{row} {scope}" for row in CORES for scope in ("core", "write")]
 KINDS: dict[str, list[Labels]] = {
     "gemm": labelled("x w compute", *PRODUCTS),
@@ -39,6 +39,8 @@ KINDS: dict[str, list[Labels]] = {
     "recurrent_prefill": labelled("rule x", "gated_delta bf16", "kda bf16", "ssd bf16", "lightning fp16", "selective_scan bf16"),
     "recurrent_decode": labelled("rule x state", "gated_delta bf16 fp32", "ssd bf16 bf16", "kda bf16 fp32", "lightning fp16 fp32",
                                  "selective_scan bf16 fp32"),
+    "index_scores": labelled("x keys", "fp8 paged", "fp8 plain", "bf16 plain"),
+    "index_topk": labelled("x", "fp32"),
     "causal_conv": labelled("x state", "bf16 bf16", "bf16 fp32", "fp16 fp16"),
     "exchange": labelled("mode direction reach", *(f"{m} {d} {r}" for m in ("normal", "low_latency", "nvlink")
                                                    for d in ("dispatch", "combine") for r in ("node", "nodes"))),
@@ -58,12 +60,12 @@ def every_kind() -> Iterator[tuple[str, Labels]]:
 def cores(draw: st.DrawFn, family: str, labels: Labels) -> dict[str, float]:
     """Cores of a layout; of one query for decode, of more for the others, of many over a latent."""
     layout, group = labels["layout"], draw(FEW)
-    latent = layout == "latent"
+    latent = layout in ("latent", "sparse")
     kv = 1 if latent else draw(FEW)
-    d_qk, d_v = {"latent": (576, 512), "mla": (192, 128)}.get(layout, (128, 128))
+    d_qk, d_v = {"latent": (576, 512), "sparse": (576, 512), "mla": (192, 128)}.get(layout, (128, 128))
     q_len = 1 if family == "attention_decode" else draw(st.integers(65 if latent else 2, 4096))
     past = draw(st.integers(0, 4096))
-    window = draw(st.integers(1, past + q_len)) if layout == "window" else 0
+    window = draw(st.integers(1, past + q_len)) if layout in ("window", "sparse") else 0
     return {"batch": draw(FEW), "q_len": q_len, "past": past, "heads": kv * group, "kv_heads": kv, "d_qk": d_qk,
             "d_v": d_v, "window": window}  # fmt: skip
 
@@ -106,6 +108,9 @@ def numbers(draw: st.DrawFn, family: str, labels: Labels) -> dict[str, float]:
                  "d_k": draw(FEW) * 16, "d_v": draw(FEW), "chunk": 64}  # fmt: skip
         if family == "recurrent_decode":
             found = {name: value for name, value in found.items() if name not in ("q_len", "chunk")}
+    elif family in ("index_scores", "index_topk"):
+        found = {"batch": draw(FEW), "q_len": draw(FEW), "past": draw(st.integers(0, 4096))}
+        found |= {"heads": draw(FEW), "dim": draw(COUNT)} if family == "index_scores" else {"top_k": draw(COUNT)}
     elif family == "causal_conv":
         found = {"batch": draw(FEW), "q_len": draw(COUNT), "channels": draw(COUNT), "width": draw(st.integers(2, 8))}
     elif family == "gather":

@@ -1,0 +1,71 @@
+"""Scores of an indexer in plain torch: a product, a rectifier and a weighted sum over its heads, a piece of the keys at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+
+from simcost.measure.kernels.kernel import Kernel
+from simcost.measure.machine.target import Target
+from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
+from simcost.measure.points.point import Kind
+from simcost.measure.points.rounding import whole
+from simcost.measure.points.sobol import log_between, one_of
+from simcost.measure.timing.buffers import Bench, error, tolerance
+from simcost.ops.index_scores import IndexScores
+from simcost.ops.work import Op
+
+LIGHT = True
+STAGES = {"": 7}
+Tensor = torch.Tensor
+_PIECE = 4096  # keys: products of all heads of more would not fit beside the scores
+
+
+def build(op: Op, bench: Bench, copies: int) -> Kernel:
+    """`op.heads` queries a token against one key a cached token, in the format of both. Torch has no pages: keys lie side by side whatever the op says."""
+    assert isinstance(op, IndexScores)
+    batch, queries, past, heads, dim = (int(float(v)) for v in (op.batch, op.q_len, op.past, op.heads, op.dim))
+    x = op.x.name
+    sets = [
+        (bench.take((batch, queries, heads, dim), x), bench.take((batch, past + queries, dim), x), bench.uniform((batch, queries, heads)))
+        for _ in range(copies)
+    ]  # fmt: skip
+    calls = [partial(_scores, *one) for one in sets]
+
+    def wrong() -> float:
+        q, k, weight = sets[0]
+        return error(calls[0](), _scores(q.double(), k.double(), weight.double()))
+
+    return Kernel(calls, wrong, tolerance(x), "torch products in pieces")
+
+
+def _scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
+    """[B, queries, keys]."""
+    found = []
+    for part in torch.split(k, _PIECE, 1):
+        products = torch.einsum("bqhd,bkd->bqhk", q, part).relu()
+        found.append(torch.einsum("bqhk,bqh->bqk", products.to(weight.dtype), weight))
+    return torch.cat(found, -1)
+
+
+def kinds(format_: str, target: Target) -> list[Wanted]:
+    """In the formats of a step: torch has no product of fp8 without scales for all of a batch."""
+    x = of_a_step(format_, target)
+    return [] if x is None else [({"x": x, "keys": keys}, 0.25) for keys in ("paged", "plain")]
+
+
+def draw(kind: Kind, u: Unit, large: bool) -> Mapping[str, float]:
+    """One query a sequence in pages, else a prompt."""
+    paged = kind.table["keys"] == "paged"
+    return {
+        "batch": log_between(u[0], 1.0, (64.0 if paged else 2.0) if large else 2.0), "q_len": 1.0 if paged else log_between(u[1], 2.0, 1024.0 if large else 64.0),
+        "past": log_between(u[2], 128.0, 65536.0 if large else 4096.0), "heads": one_of(u[3], (32.0, 64.0)), "dim": 128.0,
+    }  # fmt: skip
+
+
+def rounded(kind: Kind, x: Numbers) -> tuple[int, ...]:
+    """Whole numbers; one query where keys lie in pages."""
+    queries = 1 if kind.table["keys"] == "paged" else max(whole(x["q_len"]), 2)
+    return whole(x["batch"]), queries, max(round(x["past"]), 0), whole(x["heads"]), whole(x["dim"], 8)
