@@ -19,6 +19,12 @@ from simcost.provenance import Kind, Note
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
+_RENAMED = {
+    "linear_attn_config": {
+        "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
+        "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers",
+    },
+}  # fmt: skip
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
 _LARGEST = 1e8
@@ -35,6 +41,7 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     spelling is absent where another has a value. Raises SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
+    config = _renamed(config)
     inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
     outer = {key: value for key, value in config.items() if not (key in _NESTED and isinstance(value, Mapping))}
     for table in (outer, *(flatten(part, where) for part in inner)):
@@ -52,6 +59,16 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             flat[name] = value
             spelled[name] = key
     return flat
+
+
+def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config with the keys of tables that have names of their own; one that is not known keeps the table's name before its own."""
+    for table, names in _RENAMED.items():
+        inner = config.get(table)
+        if isinstance(inner, Mapping):
+            found = {names.get(key, f"{table}.{key}"): value for key, value in inner.items()}
+            config = {**{key: value for key, value in config.items() if key != table}, **found}
+    return config
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -14,11 +14,12 @@ from simcost.hf import Reader
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
 ALONE = (MLP, MOE)
+_SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
 OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
 _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybrid_override_pattern
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
-    "full_attention_interval", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+    "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
 )  # fmt: skip
 
 
@@ -29,7 +30,7 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
         return OLDER.get(str(stated), str(stated))
     if r.given("hybrid_override_pattern"):
         return _letters(r, "hybrid_override_pattern", layers)[layer]
-    recurrent = _recurrent_kind(r, layer)
+    recurrent = _recurrent_kind(r, layer, layers)
     if recurrent is not None:
         return recurrent
     return _window_kind(r, layer, layers)
@@ -52,12 +53,18 @@ def mtp_kinds(r: Reader) -> list[str]:
     return [OLDER.get(str(word), str(word)) for word in r.items("mtp_layers_block_type") or []]
 
 
-def _recurrent_kind(r: Reader, layer: int) -> str | None:
+def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
     """By a period, a list of attention layers, or what a family is throughout; None where the config has no recurrent layers."""
     if r.given("attn_layer_period"):
         return FULL if layer % r.layout("attn_layer_period", least=1) == r.layout("attn_layer_offset", 0) else LINEAR
     if r.given("full_attention_interval"):
         return FULL if (layer + 1) % r.layout("full_attention_interval", least=1) == 0 else LINEAR
+    if r.given("kda_layers"):
+        return LINEAR if layer + 1 in (r.items("kda_layers") or []) else FULL  # counted from one
+    if r.given("attn_type_list"):
+        return FULL if r.per_layer("attn_type_list", layer, layers) in _SOFTMAX else LINEAR
+    if r.given("layer_group_size"):
+        return FULL if (layer + 1) % r.layout("layer_group_size", least=1) == 0 else LINEAR
     if r.given("attn_layer_indices"):
         return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR
     return r.text("layer_kind") or None

@@ -40,7 +40,7 @@ IRRELEVANT = frozenset(
     scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
     summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id
     moe_normalize_expert_weights moe_norm_min moe_loss_weight ffn_act_fn _sliding_window_pattern layer_norm_elementwise_affine
-    num_logits_to_keep z_loss_coefficient position_embedding_type mlp_hidden_act moe_shared_expert_overlap lm_head_multiplier mlp_multipliers
+    moe_renormalize num_logits_to_keep z_loss_coefficient position_embedding_type mlp_hidden_act moe_shared_expert_overlap lm_head_multiplier mlp_multipliers
     key_multiplier attention_out_multiplier attention_in_multiplier rescale_prenorm_residual residual_in_fp32
     hidden_act act_fn model_max_length quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
     """.split()  # noqa: SIM905 -- a table to read

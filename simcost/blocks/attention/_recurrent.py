@@ -34,11 +34,12 @@ class States:
 
 
 class Recurrent(Plain):
-    """A mixer with a recurrent state, whose fields are `states`, `conv_kernel` (tokens that its convolution sees; 1: it has none) and `chunk_size` (tokens that
+    """A mixer with a recurrent state, whose fields are `states`, `conv_kernel` (tokens that its convolution sees; 1 where it has none, and `convolves` is False) and `chunk_size` (tokens that
     a kernel takes at once). A variant states `rule`, `shape` and `channels`."""
 
     __slots__ = ()
     rule: ClassVar[str]
+    convolves: ClassVar[bool] = True
     states: States
     conv_kernel: Num
     chunk_size: Num
@@ -82,11 +83,10 @@ class Recurrent(Plain):
         found: list[Program] = []
         for index, group in enumerate(view.groups):
             batch, q_len, whose, act = group.batch, group.phase.q_len, BESIDE if index else "", view.activation
-            conv = CausalConv(
-                batch, q_len, self.channels(view.plan), self.conv_kernel, act, self.states.columns
-            )  # fmt: skip
-            core = self._core(view.plan, batch, q_len, act)
-            found += [Call(conv, f"{whose}causal conv"), Call(core, f"{whose}core")]
+            if self.convolves:
+                conv = CausalConv(batch, q_len, self.channels(view.plan), self.conv_kernel, act, self.states.columns)
+                found.append(Call(conv, f"{whose}causal conv"))
+            found.append(Call(self._core(view.plan, batch, q_len, act), f"{whose}core"))
         return tuple(found)
 
 

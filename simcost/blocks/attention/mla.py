@@ -29,7 +29,7 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 @frozen
 class MLA(Plain):
-    """`q_lora_rank` None: queries are projected directly. The latent is replicated over tp."""
+    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head) or "none". The latent is replicated over tp."""
 
     hidden_size: Num
     num_attention_heads: Num
@@ -39,6 +39,7 @@ class MLA(Plain):
     v_head_dim: Num
     q_lora_rank: Num | None = None
     bias: bool = False
+    output_gate: str = "none"
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2405.04434 §2.1"
 
@@ -125,6 +126,10 @@ class MLA(Plain):
             # transformers `modeling_deepseek_v3.py`: attention_bias gives q_a, kv_a and o a bias.
             width = self.latent + d + (0.0 if self.q_lora_rank is None else self.q_lora_rank)
             found.append(Weight("bias", "attention", width))
+        if self.output_gate != "none":
+            found.append(
+                Weight("output_gate", "attention", h * (self.v_head_dim if self.output_gate == "full" else 1.0), d)
+            )
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
@@ -135,7 +140,15 @@ class MLA(Plain):
         """Projections of queries and latents, the core of each group of tokens in its form, o_proj; collectives of the plan around them."""
         cores = tuple(self._form(group, BESIDE if i else "") for i, group in enumerate(view.groups))
         o = linear(view, self._weight(view, "o_proj"), view.tokens)
-        parts = (*enter(view, self.hidden_size), *self._projections(view), *cores, o, leave(view, self.hidden_size))
+        gate = self._gated(view)
+        parts = (
+            *enter(view, self.hidden_size),
+            *self._projections(view),
+            *cores,
+            *gate,
+            o,
+            leave(view, self.hidden_size),
+        )
         return Serial(parts, "attention")
 
     def _form(self, view: View, whose: str = "") -> Program:
@@ -145,6 +158,14 @@ class MLA(Plain):
         if chosen != "auto":
             return forms[chosen]
         return Choice(tuple(forms.items()), f"{whose}MLA form", view.phase.q_len <= 1.0)
+
+    def _gated(self, view: View) -> tuple[Program, ...]:
+        """The gate's projection, and its sigmoid times the output of the core, where there is a gate."""
+        if self.output_gate == "none":
+            return ()
+        width, act = self.num_attention_heads / view.plan.tp * self.v_head_dim, view.activation
+        times = Call(Stream("activation", view.tokens * width, 2.0, 1.0, 5.0, act, act), "output gate")
+        return linear(view, self._weight(view, "output_gate"), view.tokens), times
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -276,4 +297,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> MLA:
         r.num("v_head_dim"),
         r.num("q_lora_rank") if r.has("q_lora_rank") else None,
         r.flag("attention_bias"),
+        "full" if r.flag("mla_use_output_gate") else "head" if r.flag("use_head_wise_attn_gate") else "none",
     )
