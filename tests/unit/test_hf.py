@@ -181,7 +181,7 @@ def test_a_contradiction_in_a_config_is_an_error_that_names_file_and_key(change:
 
 @pytest.mark.parametrize("change", [
     {"index_topk": 2048}, {"full_attention_interval": 4}, {"layer_types": ["linear_attention"] * 4}, {"num_local_heads": [8]},
-    {"quantization_config": {"quant_method": "hqq"}}, {"attn_type_list": [0, 1, 0, 1]}, {"use_cla": True},
+    {"quantization_config": {"quant_method": "hqq"}}, {"use_cla": True},
     {"quantization_config": {"quant_method": "gptq", "bits": 3}}, {"mamba_d_state": 16}, {"zero_expert_num": 4},
     {"type_vocab_size": 2}, {"num_hidden_groups": 1},
 ])  # fmt: skip
@@ -294,7 +294,6 @@ HYBRIDS: list[tuple[dict[str, object], str]] = [
     ({"decoder_retention_heads": 3}, "decoder_retention_heads"),
     ({"full_attn_idxs": [2, 5]}, "full_attn_idxs"),
     ({"conv_L_cache": 3}, "conv_L_cache"),
-    ({"layer_group_size": 4}, "layer_group_size"),
     ({"mixer_types": ["minicpm4", "lightning-attn"]}, "mixer_types"),
     ({"sparse_config": {"kernel_size": 32, "topk": 64}}, "sparse_config"),
     ({"attn_mode": "chunk"}, "attn_mode"),
@@ -317,7 +316,6 @@ HYBRIDS: list[tuple[dict[str, object], str]] = [
     ({"altup_coef_clip": 120.0}, "altup_coef_clip"),
     ({"vocab_size_per_layer_input": 262144}, "vocab_size_per_layer_input"),
     ({"diffusion_block_size": 32}, "diffusion_block_size"),
-    ({"attn_type_list": [1, 0, 1, 1]}, "attn_type_list"),
     ({"text_config": {**LLAMA, "lru_width": 512}}, "lru_width"),
 ]
 
@@ -331,7 +329,7 @@ def test_layers_that_are_no_attention_are_refused_by_the_key_that_says_so(change
 
 @pytest.mark.parametrize(
     "change",
-    [{"layers_block_type": ["attention", "mamba"] * 2}, {"hybrid_override_pattern": "M-M*"}, {"attn_layer_period": 4}],
+    [{"layers_block_type": ["attention", "mamba"] * 2}, {"hybrid_override_pattern": "M-M*"}, {"attn_layer_period": 4}, {"layer_group_size": 4}],
 )
 def test_recurrent_layers_without_the_keys_of_any_kind_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(
@@ -365,10 +363,11 @@ def test_structure_that_is_turned_off_is_no_refusal() -> None:
         for value in (None, False, 0, "", [], {}):
             assert total({**LLAMA, key: value}) == total(LLAMA)
     kept = {
-        "attn_type_list": [1, 1, 1, 1], "layers_block_type": ["attention"] * 4, "activation_sparsity_pattern": [0.0, 0.0],
+        "layers_block_type": ["attention"] * 4, "activation_sparsity_pattern": [0.0, 0.0],
         "use_cla": False, "cla_share_factor": 2, "attention_type": "softmax", "attention_types": [[["global"], 4]],
     }  # fmt: skip
     assert total({**LLAMA, **kept}) == total(LLAMA)
+    assert total({**LLAMA, "attn_type_list": [1, 1, 1, 1]}) == total(LLAMA)
 
 
 def test_no_key_is_irrelevant_and_structural_at_once() -> None:
