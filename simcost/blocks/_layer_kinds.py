@@ -14,6 +14,8 @@ from simcost.hf import Reader
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
 ALONE = (MLP, MOE)
+COMPRESSED, HEAVILY_COMPRESSED = "compressed_sparse_attention", "heavily_compressed_attention"  # DeepSeek-V4
+_RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
 OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
 _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybrid_override_pattern
@@ -30,6 +32,8 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
         return OLDER.get(str(stated), str(stated))
     if r.given("hybrid_override_pattern"):
         return _letters(r, "hybrid_override_pattern", layers)[layer]
+    if r.given("compress_ratios"):
+        return _compressed_kinds(r, layers)[layer]
     recurrent = _recurrent_kind(r, layer, layers)
     if recurrent is not None:
         return recurrent
@@ -44,6 +48,25 @@ def _letters(r: Reader, key: str, layers: int | None = None) -> list[str]:
     if layers is not None and len(text) != layers:
         raise SpecError(f"{r.where}: '{key}' has {len(text)} letters for {layers} layers")
     return [_LETTERS[letter] for letter in text]
+
+
+def _compressed_kinds(r: Reader, layers: int) -> list[str]:
+    """Of all layers, and of a module of multi-token prediction where the list is one longer. Raises SpecError for another length or ratio."""
+    ratios = r.items("compress_ratios") or []
+    wrong = [ratio for ratio in ratios if ratio not in _RATIOS]
+    if wrong or len(ratios) not in (layers, layers + 1):
+        why = (
+            f"has {len(ratios)} entries for {layers} layers"
+            if not wrong
+            else f"has {wrong[0]!r}, which is none of {', '.join(map(str, _RATIOS))}"
+        )
+        raise SpecError(f"{r.where}: 'compress_ratios' {why}")
+    return [_RATIOS[ratio] for ratio in ratios]
+
+
+def lists_one_more(r: Reader, layers: int) -> bool:
+    """Whether the list of layers goes on to a module of multi-token prediction."""
+    return r.given("compress_ratios") and len(_compressed_kinds(r, layers)) > layers
 
 
 def mtp_kinds(r: Reader) -> list[str]:

@@ -56,17 +56,16 @@ def _held(mask: Mask, engine: EngineMemory) -> Mask:
 
 def _token_bytes(block: Block, plan: Plan, kv: Dtype, engine: EngineMemory) -> Num:
     """One token of one layer, in the block's own format; engines widen a latent to a multiple of elements. [B]"""
-    elements, size = block.state_elements(1.0, plan), block.state_bytes(1.0, plan, kv)
+    elements, size = block.token_elements(plan), block.token_bytes(plan, kv)
     return size * (_up(elements, engine.latent_multiple) / elements)
 
 
 def fixed_bytes(model: ModelSpec, plan: Plan, layers: Sequence[Num], context: Num, kv: Dtype) -> Num:
-    """Bytes that layers without a mask keep of a request of `context` tokens, whatever pages the others take. [B]"""
+    """Bytes that layers keep of a request of `context` tokens beside what grows with them, whatever pages that takes. [B]"""
     total: Num = 0.0
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
         for block in blocks:
-            if block.mask is None:
-                total = total + count * block.state_bytes(context, plan, kv)
+            total = total + count * block.fixed_bytes(context, plan, kv)
     return total
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import ModuleType
 
 from simcost.blocks import _layer_kinds
+from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
+from simcost.num import Num
 from simcost.registry import discover
 from simcost.sharding.shard import Block
 
@@ -51,11 +54,15 @@ def of_others(key: str, layers: list[Layer]) -> str:
 
 def built(r: Reader, layers: int) -> list[Layer]:
     """The blocks of every layer; equal layers are one object, read once. Raises SpecError and NotModelled, which name the layer or key."""
+    return _built(r, range(layers), layers)
+
+
+def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
     norms = _norms(r)
     made: dict[tuple[int, int], Layer] = {}
     known: dict[object, Blocks] = {}
     found = []
-    for layer in range(layers):
+    for layer in which:
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
         key = id(attention), id(ffn)
         if key not in made:
@@ -87,8 +94,10 @@ def _as_tuple(found: Block | Blocks | None) -> Blocks:
 
 
 def draft(r: Reader, layers: list[Layer]) -> Layer:
-    """The blocks of a module of multi-token prediction: layers of the model of the kinds that the config names, else one like the last. Raises NotModelled for a
-    kind that no layer of the model is."""
+    """The blocks of a module of multi-token prediction: layers of the model of the kinds that the config names, a further layer where a list goes on past the last, else one like
+    the last. Raises NotModelled for a kind that no layer of the model is."""
+    if _layer_kinds.lists_one_more(r, len(layers)):
+        return _built(r, [len(layers)], len(layers))[0]
     found: list[Block] = []
     for kind in _layer_kinds.mtp_kinds(r):
         same = [at for at in range(len(layers)) if _layer_kinds.layer_kind(r, at, len(layers)) == kind]
@@ -118,6 +127,8 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
     if not attention or not ffn:
         alone = attention or ffn
         return (Norm("norm", width, vectors), *alone) if alone else ()
+    if r.given("hc_mult"):
+        return _connected(r, attention, ffn, width)
     if count == 4:
         return (
             Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),
@@ -126,6 +137,17 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
     if count == 1:  # attention and FFN side by side behind one norm
         return Norm("norm", width, vectors), *attention, *ffn
     return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn
+
+
+def _connected(r: Reader, attention: Blocks, ffn: Blocks, width: Num) -> Layer:
+    """Attention and FFN between hyper-connections, which add to the residual streams in place of a norm."""
+    found: list[Block] = []
+    for name, blocks in (("attention", attention), ("ffn", ffn)):
+        before, after = (
+            HyperConnection(f"{name}_hc", width, float(r.layout("hc_mult", least=1)), first) for first in (True, False)
+        )
+        found += [before, Norm(f"{name}_norm", width, 1.0, False), *blocks, after]
+    return tuple(found)
 
 
 def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:

@@ -172,7 +172,8 @@ def _spec(
     elif r.flag("learned_pos_emb") and not r.flag("alibi") and not r.flag("rope"):
         positions = r.num("max_position_embeddings")
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
-    head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors)
+    streams = float(r.layout("hc_mult", 1, least=1))
+    head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors, streams)
     base, storage, quantisation = _storage(r, _holding(stacks, order) if r.has("quantization_config") else {})
     mtp = tuple(MTP(hidden, draft) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
@@ -226,6 +227,9 @@ def _storage(r: Reader, layers: quant.Layers) -> tuple[Dtype, dict[str, Dtype], 
         storage |= dict.fromkeys(quantisation.roles, quantisation.weights)
         for note in quantisation.notes:
             r.note(note, note.kind, *note.about)
+    if r.has("expert_dtype"):
+        named = r.text("expert_dtype")
+        storage["experts"] = dtype("mxfp4" if named == "fp4" else named, f"{r.where}: 'expert_dtype'")
     return base, storage, quantisation
 
 

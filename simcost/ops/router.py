@@ -14,7 +14,8 @@ from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
-_SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0}  # exp, sum, divide, max, subtract; exp, add, divide, bias
+# exp, sum, divide, max, subtract; exp, add, divide, bias; exp, add, log, root, bias
+_SCORE_FLOPS = {"softmax": 5.0, "sigmoid": 4.0, "sqrtsoftplus": 5.0}
 
 
 @frozen

@@ -184,6 +184,14 @@ class Block(Protocol):
         """The same in the format that they are kept in: `kv`, or one of the block's own. [B]"""
         ...
 
+    def token_bytes(self, plan: Plan, kv: Dtype) -> Num:
+        """What a further token adds to a sequence's state on one rank; 0 where it does not grow. [B]"""
+        ...
+
+    def fixed_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
+        """What one rank keeps of a sequence beside what grows with its tokens. [B]"""
+        ...
+
     def token_elements(self, plan: Plan) -> Num:
         """Elements of keys and values, or of their latent, that one rank writes for a token; keys by which others are picked apart."""
         ...
@@ -267,6 +275,14 @@ class Plain:
     def state_elements(self, context: Num, plan: Plan) -> Num:
         """No state."""
         return 0.0
+
+    def token_bytes(self, plan: Plan, kv: Dtype) -> Num:
+        """The state of one token where a mask says which are kept. [B]"""
+        return 0.0 if self.mask is None else self.state_bytes(1.0, plan, kv)
+
+    def fixed_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
+        """All of the state where there is no mask. [B]"""
+        return self.state_bytes(context, plan, kv) if self.mask is None else 0.0
 
     def token_elements(self, plan: Plan) -> Num:
         """The state of one token."""

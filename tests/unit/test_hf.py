@@ -329,7 +329,12 @@ def test_layers_that_are_no_attention_are_refused_by_the_key_that_says_so(change
 
 @pytest.mark.parametrize(
     "change",
-    [{"layers_block_type": ["attention", "mamba"] * 2}, {"hybrid_override_pattern": "M-M*"}, {"attn_layer_period": 4}, {"layer_group_size": 4}],
+    [
+        {"layers_block_type": ["attention", "mamba"] * 2},
+        {"hybrid_override_pattern": "M-M*"},
+        {"attn_layer_period": 4},
+        {"layer_group_size": 4},
+    ],
 )
 def test_recurrent_layers_without_the_keys_of_any_kind_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(

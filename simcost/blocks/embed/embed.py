@@ -54,13 +54,14 @@ class Embedding(Plain):
 
 @frozen
 class Head(Plain):
-    """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored."""
+    """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored; `hc_mult`: residual streams that become one."""
 
     hidden_size: Num
     vocab_size: Num
     tied: bool = False
     bias: bool = False
     norm_vectors: float = 1.0
+    hc_mult: float = 1.0
     kind: ClassVar[str] = "head"
     source: ClassVar[str] = "arXiv 1909.08053"
 
@@ -74,6 +75,8 @@ class Head(Plain):
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The final norm; the table, unless it is tied, and its bias, both cut over the vocabulary and rounded up."""
         found = [Weight("final_norm", "norm", self.norm_vectors * self.hidden_size)] if self.norm_vectors else []
+        if self.hc_mult > 1.0:
+            found.append(Weight("hc_head", "norm", self.hc_mult**2 * self.hidden_size + self.hc_mult + 1.0))
         if not self.tied:
             found.append(self._table(plan))
         if self.bias:
@@ -81,13 +84,17 @@ class Head(Plain):
         return tuple(found)
 
     def program(self, view: View) -> Program:
-        """Final norm with residual, product with the table, gather of the logits, and sampling over the vocabulary of one rank; rows are
+        """Streams to one, where there are several; final norm with residual, product with the table, gather of the logits, and sampling over the vocabulary of one rank; rows are
         `view.head_rows`."""
         rows, act = view.head_rows, view.activation
         logits = rows * ceil(self.vocab_size / view.plan.tp)
         gathered = act.tensor_bytes(rows * self.vocab_size)
+        joined = Stream(
+            "hyper connection before", rows * self.hidden_size, self.hc_mult, 1.0, 2.0 * self.hc_mult**2, act, act
+        )
         return Serial(
             (
+                *((Call(joined, "hc_head"),) if self.hc_mult > 1.0 else ()),
                 Call(Stream("norm", rows * self.hidden_size, 2.0, 1.0, 5.0, act, act), "final_norm"),
                 linear(view, self._table(view.plan), rows),
                 Call(Collective("all_gather", gathered, view.plan.tp), "gather logits"),

@@ -19,7 +19,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
         return layer % r.layout("expert_layer_period", least=1) == r.layout("expert_layer_offset", 0)
     kind = r.per_layer("mlp_layer_types", layer, layers)
     if kind is not None:
-        return bool(kind == "sparse")
+        return kind in ("sparse", "moe", "hash_moe")
     stated = _listed(r)
     if stated is not None:
         return layer in stated
@@ -40,6 +40,12 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
         if r.has(key):
             return (layer + 1) % r.layout(key, least=1) == 0
     return layer % r.layout("moe_layer_freq", 1, least=1) == 0
+
+
+def is_hash_layer(r: Reader, layer: int, layers: int) -> bool:
+    """Whether tokens of a layer are sent to experts by a hash of the token: its router has no bias that balances loads (DeepSeek-V4)."""
+    kind = r.per_layer("mlp_layer_types", layer, layers)
+    return kind == "hash_moe" if kind is not None else layer < r.layout("num_hash_layers", 0)
 
 
 def _listed(r: Reader) -> list[Any] | None:

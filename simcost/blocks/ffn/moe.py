@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simcost.blocks.ffn._expert_layers import is_moe_layer
+from simcost.blocks.ffn._expert_layers import is_hash_layer, is_moe_layer
 from simcost.blocks.ffn.dense import activation
 from simcost.blocks.swap import STEP, Chosen, Design, Swap, whole
 from simcost.dtypes import Dtype
@@ -33,7 +33,7 @@ from simcost.sharding import experts as expert_sharding
 from simcost.sharding.linear import cast, enter, linear
 from simcost.sharding.shard import Plain, View, Weight
 
-SCORING = ("softmax", "sigmoid")
+SCORING = ("softmax", "sigmoid", "sqrtsoftplus")
 
 
 @frozen
@@ -300,8 +300,8 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
-    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
-    return None
+    """What of a layer `from_hf` reads, so that equal layers are read once: whether a hash routes it."""
+    return is_hash_layer(r, layer, layers)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
@@ -335,7 +335,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     return MoE(
         r.num("hidden_size"), experts, top_k, width, shared, r.flag("gated_ffn", True),
         expert_bias=bias or r.flag("expert_bias"), router_bias=r.flag("router_bias"),
-        correction_bias=r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias"),
+        correction_bias=(r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias")) and not is_hash_layer(r, layer, layers),
         shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
         group_rule=rule, moe_latent_size=r.num("moe_latent_size") if r.has("moe_latent_size") else None,
     )  # fmt: skip

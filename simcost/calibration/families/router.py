@@ -24,7 +24,7 @@ COLUMNS = {
     "groups": Column("groups of experts, 1 without a group limit", "count"),
     "topk_groups": Column("groups that a token may use, 1 without a group limit", "count"),
 }
-WORDS = {"scoring": Word("how logits become scores", ("softmax", "sigmoid"))}
+WORDS = {"scoring": Word("how logits become scores", ("softmax", "sigmoid", "sqrtsoftplus"))}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LENGTHS = None
@@ -47,8 +47,8 @@ def covers(op: Op) -> Mask:
 
 
 def relatives(labels: Labels) -> list[Labels]:
-    """The other scoring."""
-    return [{"scoring": "softmax" if labels["scoring"] == "sigmoid" else "sigmoid"}]
+    """The other scorings, the elementwise one first."""
+    return [{"scoring": name} for name in ("sigmoid", "softmax") if name != labels["scoring"]]
 
 
 def numbers(op: Op) -> Mapping[str, Num]:

@@ -43,6 +43,28 @@ def sparse(root: Path, engine: str) -> Iterator[Candidate]:
         yield candidate("attention_prefill", labels, mine, _cores, path, dropped)
 
 
+def hyper_connections(root: Path, engine: str) -> Iterator[Candidate]:
+    """DeepSeek-V4's residual streams before and after a sublayer; a row is of `num_sites` of them."""
+    for path in versions(root, "mhc", engine, "mhc_module"):
+        frame = read_table(path, ("op_name", "num_tokens", "num_sites", "hc_mult", "hidden_size"))
+        frame = frame.assign(latency=frame["latency"] / frame["num_sites"])
+        for name, what in (("pre", "before"), ("post", "after")):
+            mine = frame[frame["op_name"] == name]
+            if len(mine):
+                labels = {"what": f"hyper_connection_{what}", "x": "bf16", "out": "bf16"}
+                yield candidate("stream", labels, mine, _streams(what == "before"), path)
+
+
+def _streams(before: bool) -> Callable[[Any], Mapping[str, Any]]:
+    def columns(f: Any) -> Mapping[str, Any]:
+        m = f["hc_mult"]
+        flops = 2.0 * m * (2.0 * m + m * m + 1.0) if before else 2.0 * m * (m + 1.0)
+        moved = {"reads": m, "writes": 1.0} if before else {"reads": m + 1.0, "writes": m}
+        return {"elements": f["num_tokens"] * f["hidden_size"], **moved, "flops": flops}
+
+    return columns
+
+
 def _scores(path: Path, model: str, paged: bool) -> Iterator[Candidate]:
     """Of one query where keys lie in pages, of prompts where they do not."""
     frame = read_table(path, _COLUMNS)

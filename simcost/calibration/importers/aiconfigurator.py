@@ -19,7 +19,7 @@ from simcost.calibration.candidate import Candidate
 from simcost.calibration.importers._comm import custom, deepep, nccl, nvlink
 from simcost.calibration.importers._recurrent import recurrent
 from simcost.calibration.importers._routing import table_routing
-from simcost.calibration.importers._sparse import sparse
+from simcost.calibration.importers._sparse import hyper_connections, sparse
 from simcost.calibration.importers._tables import ENGINES, candidate, kept, read_table, versions
 from simcost.calibration.importers._tables import PACKAGE as PACKAGE
 from simcost.errors import SpecError, nearest
@@ -63,7 +63,7 @@ def candidates(system: str, data: Path | None = None) -> Iterator[Candidate]:
     if not root.is_dir():
         raise SpecError(f"{root}: no such folder")
     for engine in ENGINES:
-        for read in (_gemm, _batched, _attention, _latent, _experts, recurrent, sparse):
+        for read in (_gemm, _batched, _attention, _latent, _experts, recurrent, sparse, hyper_connections):
             yield from read(root, engine)
         yield from custom(root, engine)
     for read_links in (nccl, deepep, nvlink):
