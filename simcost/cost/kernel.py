@@ -22,7 +22,12 @@ from simcost.ops.work import Op
 # "What assumptions are worth"); families without rows stand in the middle.
 SPREAD = {"gemm": 0.40, "grouped_gemm": 0.54, "attention": 0.98}
 OTHER = 0.5
-_EFFICIENCY = {"gemm": "gemm_efficiency", "grouped_gemm": "gemm_efficiency", "attention": "attention_efficiency"}
+_EFFICIENCY = {
+    "gemm": "gemm_efficiency",
+    "grouped_gemm": "gemm_efficiency",
+    "attention": "attention_efficiency",
+    "index": "attention_efficiency",
+}
 
 
 class Roofline:

@@ -132,7 +132,7 @@ def kv_elements(model: ModelSpec) -> dict[str, Num]:
 
 
 def _shape(block: Block) -> tuple[str, ...]:
-    names = ("num_key_value_heads", "head_dim", "v_head_dim", "kv_lora_rank")
+    names = ("num_key_value_heads", "head_dim", "v_head_dim", "kv_lora_rank", "compress_ratio")
     return tuple(str(getattr(block, name, None)) for name in names)
 
 

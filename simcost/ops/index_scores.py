@@ -32,7 +32,7 @@ class IndexScores:
     x: Dtype
     paged: bool = False
     gradient: str = ""
-    family: ClassVar[str] = "attention"
+    family: ClassVar[str] = "index"
     formula: ClassVar[str] = (
         "b·pairs·heads·(2·dim + 3) FLOP; queries, keys of the context with their scales, fp32 scores"
     )

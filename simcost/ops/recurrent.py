@@ -15,7 +15,7 @@ from typing import ClassVar, NamedTuple
 
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
-from simcost.num import Num, minimum, where
+from simcost.num import Num, where
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 
@@ -110,7 +110,7 @@ class RecurrentCore:
     def flops(self) -> Num:
         """Forward. [FLOP]"""
         rule = RULES[self.rule]
-        chunked = rule.chunked(self.shape, minimum(self.chunk, self.q_len))
+        chunked = rule.chunked(self.shape, self.chunk)  # kernels compute whole chunks, also of fewer tokens
         return self.tokens * where(self.q_len <= 1.0, rule.step(self.shape), chunked)
 
     def _state_bytes(self) -> Num:

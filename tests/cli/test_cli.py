@@ -79,7 +79,7 @@ def test_engines_are_listed_as_they_may_be_asked_for(capsys):
     assert tuple(rows) == engines.choices()
     assert rows["vllm"]["stands_for"] == "vLLM"
     assert rows["vllm"]["stand_ins"] == "sglang, trtllm"
-    assert rows["vllm"]["versions"].startswith("0.14.0, ")
+    assert rows["vllm"]["versions"].startswith("0.1.dev19262, 0.14.0, ")
     assert "h200" in rows["vllm"]["hardware"].split(", ")
     assert "versions" not in rows["torch"]
 
@@ -288,7 +288,7 @@ def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
         ("{", "line 1"),
         ("[]", "JSON object"),
         ('{"model_type": "llama"}', "num_hidden_layers"),
-        ('{"model_type": "jamba", "num_hidden_layers": 2, "mamba_d_state": 16}', "not modelled yet: mamba_d_state"),
+        ('{"model_type": "lfm2", "num_hidden_layers": 2, "conv_L_cache": 3}', "not modelled yet: conv_L_cache"),
         ('{"model_type": "x", "use_cla": true}', "not modelled yet: use_cla"),
     ],
 )

@@ -29,7 +29,7 @@ SOME = [
     "qwen3-235b-a22b", "bloom-176b", "mimo-v2-flash", "glm-4.5",
 ]  # fmt: skip
 BF16 = dtype("bf16")
-MATRICES = ("gemm", "grouped_gemm", "attention")
+MATRICES = ("gemm", "grouped_gemm", "attention", "index", "recurrent")
 
 
 @cache

@@ -20,6 +20,7 @@ from simcost.hardware import load as hardware
 from simcost.ops.attention_core import Mask
 from simcost.ops.exchange import MODES
 from simcost.ops.gemm import Gemm
+from simcost.ops.recurrent import RULES
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 from simcost.query import make
@@ -54,7 +55,7 @@ def numbers() -> st.SearchStrategy[np.ndarray]:
 def mask() -> st.SearchStrategy[dict[str, Any]]:
     return st.one_of(
         st.just({}), st.just({"causal": False}), st.builds(lambda w: {"window": w}, numbers()),
-        st.builds(lambda c: {"chunk": c}, numbers()),
+        st.builds(lambda c: {"chunk": c}, numbers()), st.builds(lambda k: {"picked": k}, numbers()),
     )  # fmt: skip
 
 
@@ -81,7 +82,7 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
         elif field.name == "gradient":
             found["gradient"] = draw(st.sampled_from(["", "input"]))
         elif field.name == "scoring":
-            found["scoring"] = draw(st.sampled_from(["softmax", "sigmoid"]))
+            found["scoring"] = draw(st.sampled_from(["softmax", "sigmoid", "sqrtsoftplus"]))
         elif field.name == "spare":  # slots for copies of experts: as many as 32 ranks of a few each have
             found["spare"] = draw(st.sampled_from([0.0, 32.0]))
         elif kind == "Dtype":
@@ -96,7 +97,9 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
         else:
             assert kind == "Num", f"{cls.__name__}.{field.name}: {kind}"
             found[field.name] = draw(numbers())
-    if "d_v" in found:  # whether V is as wide as K is a structure: another kernel
+    if "rule" in found:
+        found["rule"] = draw(st.sampled_from(sorted(RULES)))
+    elif "d_v" in found:  # whether V is as wide as K is a structure: another kernel
         found["d_v"] = found["d_qk"] * draw(st.sampled_from([1.0, 0.5]))
     return found
 

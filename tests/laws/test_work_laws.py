@@ -10,6 +10,7 @@ import pytest
 from lawkit import MATRICES, SOME, ZOO, blocks, family_flops, model, model_work, run, view, weighted, work
 
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.mfa import MFA
 from simcost.cost.kernel import Roofline
 from simcost.lower import checks, step
@@ -26,7 +27,10 @@ EPS = 1e-12
 REPLICATED = {
     "kv_a_proj", "qkv_a_proj", "q_a_norm", "kv_a_norm", "inter_norm", "bias", "router", "router_bias", "correction_bias", "shared_gate",
     "o_bias", "down_bias", "embed_positions", "embed_norm", "final_norm", "eh_proj", "mtp_norms", "attention_norm",
-    "ffn_norm", "post_attention_norm", "post_ffn_norm", "norm",
+    "ffn_norm", "post_attention_norm", "post_ffn_norm", "norm", "gated_norm", "inner_norms", "latent_down", "latent_up",
+    "forget_gate_down", "output_gate_down", "index_wq_b", "index_wk", "index_k_norm", "index_weights_proj", "kv_norm", "compressor",
+    "compressor_bias", "compressor_norm", "index_compressor", "index_bias", "index_norm", "hc_head", "attention_hc_fn",
+    "attention_hc_base", "ffn_hc_fn", "ffn_hc_base",
 }  # fmt: skip
 EXPERTS = {"experts_up", "experts_down"}
 PADDED = {"embed_tokens", "lm_head", "lm_head_bias"}
@@ -92,6 +96,10 @@ def expected(whole: Weight, block: Block, plan: Plan) -> float:
         return sliced + float(whole.copies * block.hidden_size) * float(plan.expert_slices)  # type: ignore[attr-defined]
     if name in REPLICATED or (name == "qk_norm" and getattr(block, "qk_norm", "") == "head"):
         return size * devices
+    if isinstance(block, Mamba2) and name in ("in_proj", "conv1d") and block.mamba_n_groups < plan.tp:
+        each = float(block.hidden_size) if name == "in_proj" else float(block.conv_kernel) + 1.0 * block.conv_bias
+        copied = 2.0 * float((plan.tp - block.mamba_n_groups) * block.ssm_state_size) * each
+        return (size + copied) * replicas
     if isinstance(block, MFA) and name in ("qkv_proj", "qkv_bias") and block.num_key_value_heads == 1.0:
         return size * devices
     if isinstance(block, GQA) and name in ("qkv_proj", "qkv_bias", "qk_norm") and block.num_key_value_heads < plan.tp:

@@ -84,8 +84,13 @@ class DSA(MLA):
         core = h * (self.qk_head_dim + self.latent + self.kv_lora_rank + self.v_head_dim)
         return self.latent + core + self.index_n_heads * self.index_head_dim * self.indexer
 
+    @property
+    def core_width(self) -> Num:
+        """That of the absorbed form, the only one that runs. [FLOP/2]"""
+        return self.absorbed_core_width
+
     def core_flops(self, q_len: Num, past: Num) -> Num:
-        """Of the picked pairs un-absorbed, and of the indexer over all pairs. [FLOP]"""
+        """Of the picked pairs, and of the indexer over all pairs. [FLOP]"""
         found = MLA.core_flops(self, q_len, past)
         return found + self._scores(1.0, q_len, past).work().flops if self.indexer else found
 

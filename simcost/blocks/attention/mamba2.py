@@ -103,7 +103,7 @@ class Mamba2(Recurrent):
             Weight("o_proj", "attention", d, width),
         ]
         if self.gated_norm:
-            found.append(Weight("gated_norm", "attention", width))
+            found.append(Weight("mixer_norm", "attention", width))
         if self.in_bias:
             found.append(Weight("in_bias", "attention", entering))
         if self.out_bias:

@@ -37,11 +37,11 @@ class HyperConnection(Plain):
         return []
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        """The product from all streams to the mix, its bias and three scales; unquantised, as a router."""
+        """The product from all streams to the mix, its bias and three scales: inside the kernel, and never quantised."""
         if not self.before:
             return ()
         return (
-            Weight(f"{self.name}_fn", "router", self._mixes, self.hc_mult * self.width),
+            Weight(f"{self.name}_fn", "router", self._mixes * self.hc_mult * self.width),
             Weight(f"{self.name}_base", "router", self._mixes + 3.0),
         )
 
