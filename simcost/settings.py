@@ -260,7 +260,9 @@ MODEL = (
     _model("torch_dtype", FORMAT, "format of stored weights", "dtype"),
     _model("hidden_act", NAME, "activation of the FFN", "hidden_activation", "activation_function", "activation"),
     _model("quantization_config", TABLE, "formats of quantised weights", "quantization"),
-    _model("vision_config", TABLE, "a vision tower, loaded beside the model"),
+    _model("vision_config", TABLE, "a tower for images, loaded beside the model"),
+    _model("audio_config", TABLE, "a tower for sounds, loaded beside the model"),
+    _model("wrapper_model_type", NAME, "model_type of the multimodal class around the language model, in a config on one level"),
     _model("assume_llama", FLAG, "a model_type that is not known is read as Llama's, also where its keys do not prove it"),
     _model("word_embed_proj_dim", COUNT, "width of the embedding; other than hidden_size is not modelled"),
 )  # fmt: skip

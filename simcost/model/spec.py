@@ -16,12 +16,12 @@ from simcost import settings
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
+from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hf import Reader, flatten
-from simcost.model import keys, quant, rotary, unknown_type
-from simcost.model.tower import tower
+from simcost.hf import WRAPPER, Reader, flatten
+from simcost.model import keys, quant, rotary, tower, unknown_type
 from simcost.num import Num, every, is_scalar
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
@@ -46,8 +46,8 @@ class Change:
 
 @frozen
 class ModelSpec:
-    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
-    vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
+    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `towers`: models beside it that its
+    config determines; `uncounted`: those that it does not, each with the reason; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
     were used; `changes`: what swaps chose."""
 
     name: str
@@ -62,7 +62,8 @@ class ModelSpec:
     storage: Mapping[str, Dtype]
     quantisation: quant.Quantisation | None
     max_positions: float | None
-    tower: Num
+    towers: tuple[Tower, ...]
+    uncounted: tuple[str, ...]
     family: str
     rotary_rows: tuple[float, ...]
     notes: tuple[Note, ...] = ()
@@ -73,8 +74,8 @@ class ModelSpec:
 
     @property
     def has_tower(self) -> bool:
-        """Whether engines load a vision tower beside the model."""
-        return not every(np.asarray(self.tower) == 0.0)
+        """Whether engines load a tower for images beside the model."""
+        return any(tower.key == "vision_config" for tower in self.towers)
 
     def blocks(self) -> list[tuple[float, Block]]:
         """Every block with how often it stands in the model, MTP apart."""
@@ -114,6 +115,10 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
+    beside = tower.read(flat, r.num("hidden_size"), where, r.flag("has_towers"))
+    r.used |= {*beside.used, WRAPPER}
+    for note in beside.notes:
+        r.note(note, note.kind, *note.about)
     if family not in families():
         unknown_type.check(r, known_keys())
     projected = r.raw("word_embed_proj_dim")
@@ -133,7 +138,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    return _spec(r, name, stacks, order, built[-1])
+    return _spec(r, name, stacks, order, built[-1], beside)
 
 
 def _declared(name: str) -> frozenset[str]:
@@ -243,7 +248,12 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
 
 
 def _spec(
-    r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer
+    r: Reader,
+    name: str,
+    stacks: tuple[tuple[int, Layer], ...],
+    order: tuple[int, ...],
+    last: Layer,
+    beside: tower.Found,
 ) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
@@ -265,28 +275,19 @@ def _spec(
     # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
     r.scalar.add("max_position_embeddings")
-    r.used |= {"max_position_embeddings", "vision_config"}
-    vision = tower(r.config.get("vision_config"), hidden, r.where)
-    if vision is not None:
-        count = f"{vision.parameters:,.0f} " if is_scalar(vision.parameters) else ""
-        r.note(f"the vision tower's {count}parameters are loaded by engines, and in no other figure", Kind.SCOPE)
-        if vision.unused:
-            r.note(f"vision_config: no effect here: {', '.join(vision.unused)}", Kind.UNUSED, "vision_config")
-    elif r.config.get("vision_config"):
+    r.used |= {"max_position_embeddings", *tower.parts(r.config)}
+    for each in beside.towers:
+        count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
         r.note(
-            "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here",
-            Kind.MISSING,
+            f"the {each.name}'s {count}parameters are in params_total and in memory, and run only for images",
+            Kind.SCOPE,
         )
-    for key in (key for key in keys.BESIDE if r.config.get(key)):
-        r.used.add(key)
-        r.note(
-            f"{key}: what it describes is not counted: the checkpoint holds it beside what is counted here",
-            Kind.MISSING,
-        )
+    for reason in beside.uncounted:
+        r.note(f"{reason}: not counted, so that params_total is not known", Kind.MISSING)
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
-        float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
+        float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,
         str(r.config.get("model_type", "")), rotary.rows(r.config),
         tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
     )  # fmt: skip

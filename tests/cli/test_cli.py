@@ -287,7 +287,7 @@ def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
         ("", "not valid JSON"),
         ("{", "line 1"),
         ("[]", "JSON object"),
-        ('{"model_type": "llama"}', "num_hidden_layers"),
+        ('{"model_type": "llama"}', "hidden_size"),
         ('{"model_type": "jamba", "num_hidden_layers": 2, "mamba_d_state": 16}', "not modelled yet: mamba_d_state"),
         ('{"model_type": "x", "use_cla": true}', "not modelled yet: use_cla"),
     ],
