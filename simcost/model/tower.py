@@ -79,7 +79,22 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
 def _odd(c: Wrapper, key: str) -> list[str]:
     """Keys of a table that may change what is counted, and that its rule does not read."""
     table = c.tables.get(key)
-    return [] if table is None else sorted(k for k, v in table.values.items() if k not in table.used and keys.of_structure(k, v))  # fmt: skip
+    if table is None:
+        return []
+    open_ = sorted(k for k, v in table.values.items() if k not in table.used and keys.of_structure(k, v))
+    return [k for k in open_ if not (k == "head_dim" and _is_share(table))]
+
+
+def _is_share(table: Table) -> bool:
+    """Whether head_dim is the width over the heads, as rules take it to be."""
+    width, heads = (next((table.values[k] for k in names if table.values.get(k)), 0) for names in (_WIDTHS, _HEADS))
+    return bool(table.values["head_dim"] * heads == width)
+
+
+_WIDTHS, _HEADS = (
+    ("hidden_size", "d_model", "embed_dim"),
+    ("num_attention_heads", "num_heads", "encoder_attention_heads"),
+)
 
 
 def _notes(c: Wrapper, wrapper: str) -> list[Note]:
@@ -93,7 +108,10 @@ def _of_table(table: Table, wrapper: str) -> list[Note]:
     """The class defaults that were taken, and keys of the table that change nothing here."""
     found = []
     if table.taken:
-        said = ", ".join(f"{key} = {value}" for key, value in table.taken.items())
+        said = ", ".join(
+            f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+            for key, value in table.taken.items()
+        )
         found.append(
             Note(f"class defaults of {wrapper} used for {table.name or 'its projector'}: {said}", Kind.ASSUMED)
         )

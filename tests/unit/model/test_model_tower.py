@@ -212,6 +212,11 @@ def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], re
     assert re.search(reason, said)
 
 
+def test_a_head_width_that_is_the_width_over_the_heads_says_nothing_new() -> None:
+    assert parameters(small("llava", head_dim=V // 4)) == parameters(small("llava"))
+    assert found(small("llava", head_dim=V)).uncounted == ("vision_config.head_dim names structure that no rule reads",)
+
+
 @pytest.mark.parametrize("config", [
     {"model_type": "llama"}, {"model_type": "llama", "quantization_config": {"bits": 4}}, {"model_type": "llama", "generation_config": {"top_k": 1}},
     {"model_type": "gemma4", "vision_config": None, "audio_config": None, "text_config": {"model_type": "gemma4_text"}},
