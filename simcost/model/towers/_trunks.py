@@ -62,7 +62,7 @@ def channels(vision: Table) -> float:
 
 def embedding(vision: Table, v: float, patch: float, bias: bool, frames: float = 1.0) -> Matrix:
     """The product that makes a row of a patch of `frames` images."""
-    return Matrix("patch_embedding", channels(vision) * frames * patch * patch, v, bias=bias)
+    return Matrix("patch_embedding", channels(vision) * frames * patch * patch, v, bias=bias, cut=False)
 
 
 def tower(trunk: Trunk, projector: tuple[Matrix, ...], more: Num, tokens: Rows, multiple: float = 1.0, refuses: str = "") -> Tower:  # fmt: skip
@@ -104,8 +104,8 @@ def pixtral(vision: Table) -> Trunk:
     """Gated blocks without biases, RMSNorms, rotary positions: images keep their size."""
     v, g = vision.num("hidden_size", default=1024), vision.num("intermediate_size", default=4096)
     layers, heads = vision.num("num_hidden_layers", default=24), vision.num("num_attention_heads", default=16)
-    head_dim = vision.num("head_dim", default=v / heads)
-    if head_dim * heads != v:
+    head_dim = v / heads
+    if vision.raw("head_dim") not in (None, head_dim):
         raise Uncounted("vision_config: head_dim x num_attention_heads is not hidden_size")
     patch = vision.side("patch_size", 16)
     vision.used.add("image_size")
