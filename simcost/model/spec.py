@@ -279,7 +279,7 @@ def _spec(
     for each in beside.towers:
         count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
         r.note(
-            f"the {each.name}'s {count}parameters are in params_total and in memory, and run only for images",
+            f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds",
             Kind.SCOPE,
         )
     for reason in beside.uncounted:

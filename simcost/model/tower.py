@@ -71,7 +71,8 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
         towers = rule(c)
     except Uncounted as reason:
         return Found((), (": ".join(filter(None, (", ".join(there), str(reason)))),), frozenset(c.own.used))
-    left = [f"{key}: the class of {wrapper} is not known to have it" for key in there if key not in c.tables]
+    left = [*c.missing]
+    left += [f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables]
     left += [f"{key}.{odd} names structure that no rule reads" for key in there for odd in _odd(c, key)]
     return Found(towers, tuple(left), frozenset(c.own.used), tuple(_notes(c, wrapper)))
 

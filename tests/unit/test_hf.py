@@ -264,12 +264,13 @@ def test_a_language_model_inside_a_thinker_is_read_and_what_stands_beside_it_is_
     inner = {**LLAMA, "model_type": "qwen2_5_omni_text"}
     config = {
         "model_type": "qwen2_5_omni",
-        "thinker_config": {"audio_config": {"d_model": 8}, "text_config": inner},
+        "thinker_config": {"audio_config": {"d_model": 8}, "vision_config": {"depth": 2}, "text_config": inner},
         "talker_config": {"hidden_size": 3},
     }
     assert total(config) == total({**LLAMA, "model_type": "qwen2"})
     notes = from_config(config, "m", "c").notes
-    assert any(note.startswith("audio_config, talker_config: no rule counts") for note in notes)
+    assert any(note.startswith("talker_config: no rule of qwen2_5_omni counts it") for note in notes)
+    assert [note for note in notes if "tower's" in note]
 
 
 def test_groups_of_heads_have_no_effect_where_multi_query_attention_is_off() -> None:

@@ -75,12 +75,14 @@ class Table:
 
 
 class Wrapper:
-    """A multimodal config on one level: its own keys, the width of its language model, and its tables, each read once it is asked for."""
+    """A multimodal config on one level: its own keys, the width of its language model, and its tables, each read once it is asked for. `missing`: what its class holds beside
+    them, and no rule counts."""
 
     def __init__(self, config: Mapping[str, Any], hidden: Num, where: str) -> None:
         self.config, self.hidden, self.where = config, hidden, where
         self.own = Table(config, "", where)
         self.tables: dict[str, Table] = {}
+        self.missing: list[str] = []
 
     def stated(self, key: str) -> bool:
         """Whether the config has this table."""

@@ -1,9 +1,12 @@
-"""Encoders of sound: Whisper's in Qwen2-Audio, Voxtral, GLM-ASR and MOSS. They are counted; no time is given for a sound.
+"""Encoders of sound: Whisper's in Qwen2-Audio, Qwen2.5-Omni, Voxtral, GLM-ASR and MOSS; Qwen3's own. They are counted; no time is given for a sound.
 
-Sources: Hugging Face `modeling_qwen2_audio.py`, `modeling_voxtral.py`, `modeling_glmasr.py`, `modeling_moss_transcribe_diarize.py`.
+Sources: Hugging Face `modeling_qwen2_audio.py`, `modeling_voxtral.py`, `modeling_glmasr.py`, `modeling_moss_transcribe_diarize.py`,
+`modeling_qwen2_5_omni.py`, `modeling_qwen3_omni_moe.py`, `modeling_qwen3_asr.py`.
 """
 
 from __future__ import annotations
+
+import math
 
 from simcost.blocks.tower.tower import Tower
 from simcost.model.towers._table import Rule, Table, Wrapper
@@ -62,4 +65,35 @@ def moss(c: Wrapper) -> tuple[Tower, ...]:
     return _tower(count + inner * d + d * d + bias + 2.0 * d)
 
 
-WRAPPERS: dict[str, Rule] = {"qwen2_audio": qwen2_audio, "voxtral": voxtral, "glmasr": glmasr, "moss_transcribe_diarize": moss}  # fmt: skip
+def qwen2_5_omni(c: Wrapper) -> tuple[Tower, ...]:
+    """No table of positions; one product with a bias, and two learned marks of begin and end."""
+    audio = c.table("audio_config")
+    a, _, count = _whisper(audio, positions=False)
+    out = audio.num("output_dim", default=3584)
+    audio.used.update(("max_source_positions", "n_window"))
+    return _tower(count + a * out + out + 2.0 * out)
+
+
+def qwen3(c: Wrapper, sizes: tuple[float, ...] = _LARGE) -> tuple[Tower, ...]:
+    """Three convolutions of stride 2 over time and mel bins, blocks with all biases, a LayerNorm, two products."""
+    audio = c.table("audio_config")
+    a, g = audio.num("d_model", default=sizes[0]), audio.num("encoder_ffn_dim", default=sizes[1])
+    layers, mels = (
+        audio.num("encoder_layers", "num_hidden_layers", default=sizes[2]),
+        audio.num("num_mel_bins", default=128),
+    )
+    h, out = audio.num("downsample_hidden_size", default=480), audio.num("output_dim", default=3584)
+    audio.used.update(
+        ("encoder_attention_heads", "n_window", "n_window_infer", "conv_chunksize", "max_position_embeddings")
+    )
+    stem = 10.0 * h + 2.0 * (9.0 * h * h + h) + h * math.ceil(mels / 8.0) * a
+    layer = 4.0 * a * a + 2.0 * a * g + 9.0 * a + g
+    return _tower(stem + layers * layer + 2.0 * a + a * a + a + a * out + out)
+
+
+def qwen3_asr(c: Wrapper) -> tuple[Tower, ...]:
+    """A smaller one, where no key says."""
+    return qwen3(c, _MEDIUM)
+
+
+WRAPPERS: dict[str, Rule] = {"qwen2_audio": qwen2_audio, "voxtral": voxtral, "glmasr": glmasr, "moss_transcribe_diarize": moss, "qwen3_asr": qwen3_asr}  # fmt: skip

@@ -1,14 +1,14 @@
 """LLaVA and its kin: CLIP, SigLIP or Pixtral, with two products into the language model.
 
 Sources: Hugging Face `modeling_llava.py`, `modeling_llava_next.py`, `modeling_llava_onevision.py`, `modeling_vipllava.py`, `modeling_video_llava.py`,
-`modeling_aya_vision.py`, `modeling_cohere2_vision.py`, `modeling_deepseek_vl.py`.
+`modeling_aya_vision.py`, `modeling_cohere2_vision.py`, `modeling_deepseek_vl.py`, `modeling_video_llama_3.py`.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
-from simcost.blocks.tower.tower import PATCHES, Matrix, Rows, Tower
+from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
 from simcost.model.towers._table import Rule, Wrapper
 
@@ -53,6 +53,17 @@ def deepseek_vl(c: Wrapper) -> tuple[Tower, ...]:
     return (trunks.tower(trunk, trunks.two(("linear1", "linear2"), trunk.width, c.hidden, c.hidden), 0.0, PATCHES),)
 
 
+def video_llama_3(c: Wrapper) -> tuple[Tower, ...]:
+    """SigLIP's blocks with rotary positions and no head: images keep their size; two products for every patch, or for what is left of merged ones."""
+    vision = c.table("vision_config")
+    v, g, layers, heads, patch, _ = trunks.Sizes().read(vision)
+    vision.taken.pop("image_size", None)  # which the class has not
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    trunk = trunks.Trunk(v, (trunks.embedding(vision, v, patch, True), blocks), 2.0 * v, patch, None)
+    why = "how many patches are merged is the processor's choice"
+    return (trunks.tower(trunk, trunks.two(("readout_0", "readout_2"), v, c.hidden, c.hidden), 0.0, PATCHES, refuses=why),)  # fmt: skip
+
+
 WRAPPERS: dict[str, Rule] = {
     "llava": _llava,
     "llava_next": partial(_llava, newline=True),
@@ -63,4 +74,5 @@ WRAPPERS: dict[str, Rule] = {
     "aya_vision": partial(aligned, norm=True),
     "cohere2_vision": partial(aligned, norm=False),
     "deepseek_vl": deepseek_vl,
+    "video_llama_3": video_llama_3,
 }

@@ -62,6 +62,8 @@ CLASSES = [
     ("cosmos3_omni", 4096, "vision_config", "qwen3_vl_vision", 566_949_104),
     ("qwen3_5", 4096, "vision_config", "qwen3_5_vision", 453_650_672),
     ("qwen3_5_moe", 2048, "vision_config", "qwen3_5_moe_vision", 453_650_672),
+    ("qwen3_asr", 2048, "audio_config", "qwen3_asr_encoder", 319_051_904),
+    ("video_llama_3", 4096, "vision_config", "video_llama_3_vision", 105_577_728),
     ("qwen2_audio", 4096, "audio_config", "qwen2_audio_encoder", 642_215_936),
     ("step3p7", 4096, "vision_config", "step3p5_vision", 1_981_014_784),
     ("voxtral", 3072, "audio_config", "voxtral_encoder", 662_134_784),
@@ -106,6 +108,8 @@ PUBLISHED = [
     ("llava_next", 4096, _CLIP, {}, 324_491_264),
     ("vipllava", 4096, _CLIP, {}, 341_274_624),
     ("video_llava", 4096, {**_CLIP, "image_size": 224}, {}, 627_339_264),
+    ("qwen2_5_omni_thinker", 3584, {"model_type": "x"}, {"audio_config": {"d_model": 1280}}, 3_722_672_384),
+    ("qwen3_omni_moe_thinker", 2048, {"model_type": "x"}, {"audio_config": {"d_model": 1280}}, 649_894_784 + 566_949_104),
     ("llava_onevision", 4096, {**_SIGLIP, "num_hidden_layers": 26, "image_size": 384, "patch_size": 14}, {}, 419_255_840),
     ("cohere2_vision", 8192, {**_SIGLIP, "intermediate_size": 3072, "image_size": 512, "vision_use_head": True}, {}, 670_168_832),
     ("deepseek_vl", 4096, {"model_type": "siglip_vision_model"}, {}, 112_815_360),
@@ -204,7 +208,8 @@ def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
     ({"model_type": "deepseek_vl_v2"}, r"'deepseek_vl_v2' has towers, and the config states none"),
     (small("gemma3", num_extra_layers=2), r"^vision_config.num_extra_layers names structure"),
     (small("gemma3", image_size=[56, 28]), r"vision_config.image_size is no square"),
-    ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: the class of gemma3"),
+    ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: no rule of gemma3 counts it"),
+    ({"model_type": "qwen2_5_omni", "vision_config": _QWEN25, "audio_config": {"d_model": 8}, "text_config": {"x": 1}}, r"^talker_config is absent"),
     (small("mistral3", head_dim=16), r"head_dim x num_attention_heads is not hidden_size"),
 ])  # fmt: skip
 def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], reason: str) -> None:
