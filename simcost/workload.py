@@ -109,7 +109,10 @@ def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:
         return
     taken = images.tokens(tower, w.phase)
     if is_scalar(taken):
-        yield Note(f"{w.model.name}: each image takes {taken:,.0f} tokens of isl", Kind.ASSUMED)
+        yield Note(
+            f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, without the marks that a processor sets around them",
+            Kind.ASSUMED,
+        )
     if tower.said:
         yield Note(f"{w.model.name}: {tower.said}", Kind.ASSUMED)
 

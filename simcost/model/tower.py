@@ -73,7 +73,9 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
         return Found((), (": ".join(filter(None, (", ".join(there), str(reason)))),), frozenset(c.own.used))
     left = [*c.missing]
     left += [f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables]
-    left += [f"{key}.{odd} names structure that no rule reads" for key in there for odd in _odd(c, key)]
+    left += [
+        f"{key}: nothing here reads {', '.join(odd)}, by name of structure" for key in there if (odd := _odd(c, key))
+    ]
     return Found(towers, tuple(left), frozenset(c.own.used), tuple(_notes(c, wrapper)))
 
 
@@ -82,7 +84,11 @@ def _odd(c: Wrapper, key: str) -> list[str]:
     table = c.tables.get(key)
     if table is None:
         return []
-    open_ = sorted(k for k, v in table.values.items() if k not in table.used and keys.of_structure(k, v))
+    open_ = sorted(
+        k
+        for k, v in table.values.items()
+        if k not in table.used and k not in keys.IRRELEVANT and keys.of_structure(k, v)
+    )
     return [k for k in open_ if not (k == "head_dim" and _is_share(table))]
 
 

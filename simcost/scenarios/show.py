@@ -136,6 +136,13 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
                     "weights": ", ".join(w.name for w in block.weights(Plan())), "source": block.source,
                 }
             )  # fmt: skip
+    rows += [
+        {
+            "block": tower.name, "layers": 1, "params_per_layer": number(tower.parameters),
+            "weights": ", ".join(dict.fromkeys(w.name for w in tower.weights(Plan()))), "source": tower.source,
+        }
+        for tower in model.towers
+    ]  # fmt: skip
     training: list[Row] = [
         {"convention": key, "training_flops_per_token": number(value)}
         for key, value in count.training_flops(model, isl).items()

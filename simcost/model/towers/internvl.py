@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Rows, Tower
 from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
 
 _SIZES = trunks.Sizes(1024.0, 4096.0, 24.0, 16.0, 14.0, 448.0)
 
@@ -41,8 +41,11 @@ def internvl(c: Wrapper) -> tuple[Tower, ...]:
 
 
 def internvl_chat(c: Wrapper) -> tuple[Tower, ...]:
-    """The repositories' own class: a bias of queries, keys and values by key, positions always."""
+    """The repositories' own class: a bias of queries, keys and values by key, positions always. Its configs keep the sizes of experts that are off."""
     vision = c.table("vision_config")
+    if vision.raw("use_moe"):
+        raise Uncounted("vision_config has experts")
+    vision.used.update(key for key in vision.values if "expert" in key or key.startswith("moe_"))
     biases = 4.0 if vision.flag("qkv_bias", True) else 1.0
     norm = 1.0 if vision.raw("norm_type", default="rms_norm") == "rms_norm" else 2.0
     norms = 2.0 * norm + (2.0 if vision.flag("qk_normalization", True) else 0.0)

@@ -102,7 +102,7 @@ PUBLISHED = [
     ("qwen3_5", 5120, {**_QWEN3, "deepstack_visual_indexes": [], "out_hidden_size": 5120}, {}, 460_730_096),
     ("exaone4_5", 4096, {"model_type": "exaone4_5_vision", "num_key_value_heads": 8}, {}, 2_671_868_672),
     ("glm4v_moe", 4096, {"model_type": "glm4v_moe_vision", "intermediate_size": 10944}, {}, 858_681_856),
-    ("internvl_chat", 3584, {"qkv_bias": True, "qk_normalization": False, "norm_type": "layer_norm"}, {}, 331_552_768),
+    ("internvl_chat", 3584, {"qkv_bias": True, "qk_normalization": False, "norm_type": "layer_norm", "use_moe": False, "num_experts": 8, "moe_intermediate_size": 768, "use_flash_attn": True}, {}, 331_552_768),
     ("qianfan_ocr", 4096, {"model_type": "qianfan_ocr_vision", "attention_bias": True}, {}, 337_583_104),
     ("llava", 4096, _CLIP, {}, 324_487_168),
     ("llava_next", 4096, _CLIP, {}, 324_491_264),
@@ -206,10 +206,11 @@ def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
     ({"model_type": "llava", "text_config": {"model_type": "llama"}}, r"^vision_config is absent"),
     ({"model_type": "llava", "vision_config": {"model_type": "resnet"}}, r"'resnet' is not known"),
     ({"model_type": "deepseek_vl_v2"}, r"'deepseek_vl_v2' has towers, and the config states none"),
-    (small("gemma3", num_extra_layers=2), r"^vision_config.num_extra_layers names structure"),
+    (small("gemma3", num_extra_layers=2), r"^vision_config: nothing here reads num_extra_layers, by name of structure"),
     (small("gemma3", image_size=[56, 28]), r"vision_config.image_size is no square"),
     ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: no rule of gemma3 counts it"),
     ({"model_type": "qwen2_5_omni", "vision_config": _QWEN25, "audio_config": {"d_model": 8}, "text_config": {"x": 1}}, r"^talker_config is absent"),
+    ({"model_type": "internvl_chat", "vision_config": {"use_moe": True}, "llm_config": {"x": 1}}, r"vision_config has experts"),
     (small("mistral3", head_dim=16), r"head_dim x num_attention_heads is not hidden_size"),
 ])  # fmt: skip
 def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], reason: str) -> None:
@@ -219,7 +220,9 @@ def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], re
 
 def test_a_head_width_that_is_the_width_over_the_heads_says_nothing_new() -> None:
     assert parameters(small("llava", head_dim=V // 4)) == parameters(small("llava"))
-    assert found(small("llava", head_dim=V)).uncounted == ("vision_config.head_dim names structure that no rule reads",)
+    assert found(small("llava", head_dim=V)).uncounted == (
+        "vision_config: nothing here reads head_dim, by name of structure",
+    )
 
 
 @pytest.mark.parametrize("config", [
