@@ -61,6 +61,13 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return flat
 
 
+def overruled(config: Mapping[str, Any]) -> list[str]:
+    """Tables inside whose word on tied embeddings is another than the wrapper's, by their keys."""
+    said = config.get(_OF_THE_WHOLE)
+    inner = ((name, config[name]) for name in _NESTED if isinstance(config.get(name), Mapping))
+    return [name for name, part in inner if said is not None and part.get(_OF_THE_WHOLE) not in (None, said)]
+
+
 def _same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else bool(a == b)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
 from simcost.model.towers import _trunks as trunks
-from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
 from simcost.num import Num
 
 
@@ -28,6 +28,11 @@ def paligemma(c: Wrapper) -> tuple[Tower, ...]:
     stated = c.own.values.get("projection_dim")
     out = c.hidden if stated is None else c.own.num("projection_dim")
     return (trunks.tower(trunk, (Matrix("linear", trunk.width, out),), 0.0, Rows()),)
+
+
+def gemma3n(c: Wrapper) -> tuple[Tower, ...]:
+    """Raises Uncounted: the config names a MobileNet and states none of its sizes."""
+    raise Uncounted(f"a network that is stated by name alone ({c.table('vision_config').raw('architecture')})")
 
 
 def gemma4(c: Wrapper) -> tuple[Tower, ...]:
@@ -79,4 +84,10 @@ def _audio(audio: Table, d: Num) -> Tower:
 
 
 _BINS = 128.0  # mel bins, which the class fixes; two strides of 2 leave a quarter of them
-WRAPPERS: dict[str, Rule] = {"gemma3": gemma3, "shieldgemma2": gemma3, "paligemma": paligemma, "gemma4": gemma4}
+WRAPPERS: dict[str, Rule] = {
+    "gemma3": gemma3,
+    "shieldgemma2": gemma3,
+    "paligemma": paligemma,
+    "gemma3n": gemma3n,
+    "gemma4": gemma4,
+}

@@ -211,6 +211,7 @@ def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
     ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: no rule of gemma3 counts it"),
     ({"model_type": "qwen2_5_omni", "vision_config": _QWEN25, "audio_config": {"d_model": 8}, "text_config": {"x": 1}}, r"^talker_config is absent"),
     ({"model_type": "internvl_chat", "vision_config": {"use_moe": True}, "llm_config": {"x": 1}}, r"vision_config has experts"),
+    ({"model_type": "gemma3n", "text_config": {"x": 1}, "vision_config": {"architecture": "mobilenetv5"}}, r"by name alone \(mobilenetv5\)"),
     (small("mistral3", head_dim=16), r"head_dim x num_attention_heads is not hidden_size"),
 ])  # fmt: skip
 def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], reason: str) -> None:
@@ -268,6 +269,8 @@ def test_the_wrappers_word_on_ties_holds() -> None:
     assert (untied.head.tied, tied.head.tied) == (False, True)
     assert not read(config).head.tied
     assert not design().head.tied
+    assert [note for note in tied.notes if "text_config says otherwise" in note]
+    assert not [note for note in untied.notes if "says otherwise" in note]
 
 
 def test_a_config_on_one_level_keeps_the_wrapper() -> None:
