@@ -18,7 +18,7 @@ from simcost.provenance import Kind, Note
 
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
 WRAPPER = "wrapper_model_type"  # the type of the class around the language model, whose own type takes the key's place
@@ -38,8 +38,8 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     spelling is absent where another has a value. The type of a wrapper is kept beside that of its language model. Raises SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
-    inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
-    outer = {key: value for key, value in config.items() if not (key in _NESTED and isinstance(value, Mapping))}
+    inner = [config[name] for name in NESTED if isinstance(config.get(name), Mapping)]
+    outer = {key: value for key, value in config.items() if not (key in NESTED and isinstance(value, Mapping))}
     for table in (outer, *(flatten(part, where) for part in inner)):
         nested = table is not outer
         for key, value in table.items():
@@ -64,7 +64,7 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 def overruled(config: Mapping[str, Any]) -> list[str]:
     """Tables inside whose word on tied embeddings is another than the wrapper's, by their keys."""
     said = config.get(_OF_THE_WHOLE)
-    inner = ((name, config[name]) for name in _NESTED if isinstance(config.get(name), Mapping))
+    inner = ((name, config[name]) for name in NESTED if isinstance(config.get(name), Mapping))
     return [name for name, part in inner if said is not None and part.get(_OF_THE_WHOLE) not in (None, said)]
 
 

@@ -22,7 +22,7 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import WRAPPER, Reader, flatten, overruled
 from simcost.model import keys, quant, rotary, tower, unknown_type
-from simcost.num import Num, every, is_scalar
+from simcost.num import Num, every
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
@@ -281,14 +281,8 @@ def _spec(
     limit = r.config.get("max_position_embeddings")
     r.scalar.add("max_position_embeddings")
     r.used |= {"max_position_embeddings", *tower.parts(r.config)}
-    for each in beside.towers:
-        count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
-        r.note(
-            f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds",
-            Kind.SCOPE,
-        )
-    for reason in beside.uncounted:
-        r.note(f"{reason}: not counted, so that params_total is not known", Kind.MISSING)
+    if beside.towers and quantisation is not None:
+        r.note(f"towers are taken to stay in {base.name}, as most quantised checkpoints leave them", Kind.ASSUMED)
     unused = _report_unused(r)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,

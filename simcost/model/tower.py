@@ -7,19 +7,18 @@ describes. Sources: the wrappers' modeling files in Hugging Face transformers, e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
 from simcost.blocks.tower.tower import Tower
-from simcost.hf import WRAPPER
+from simcost.hf import NESTED, WRAPPER
 from simcost.model import keys
 from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
-from simcost.num import Num
+from simcost.num import Num, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
 
-_LANGUAGE = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
 _OF_A_MODEL = frozenset(
     {
         "model_type", "architectures", "cls", "params", "hidden_size", "vt_hidden_size", "d_model", "embed_dim", "width", "num_hidden_layers",
@@ -43,7 +42,7 @@ def parts(config: Mapping[str, Any]) -> list[str]:
 
 
 def _is_model(key: str, value: Any) -> bool:
-    named = key.endswith("_config") and key not in _LANGUAGE
+    named = key.endswith("_config") and key not in NESTED
     return named and isinstance(value, Mapping) and bool(_OF_A_MODEL & value.keys())
 
 
@@ -59,24 +58,34 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
     there, wrapper = parts(flat), str(flat.get(WRAPPER, flat.get("model_type", "")))
     if not there and wrapper == flat.get("model_type") and not has_towers:
         return Found()  # a language model of its own: most are, and read no rule
-    rule = rules().get(wrapper)
-    if rule is None and not there:
-        return Found((), (f"model_type {wrapper!r} has towers, and the config states none",)) if has_towers else Found()
-    c = Wrapper(flat, hidden, where)
-    if rule is None:
-        return Found(
-            (), (f"{', '.join(there)}: no rule counts what stands beside the language model of model_type {wrapper!r}",)
+    c, rule, tables = Wrapper(flat, hidden, where), rules().get(wrapper), ", ".join(there)
+    if rule is None and tables:
+        return _found(
+            (), [f"{tables}: no rule counts what stands beside the language model of model_type {wrapper!r}"], c
         )
+    if rule is None:
+        return _found((), [f"model_type {wrapper!r} has towers, and the config states none"] if has_towers else [], c)
     try:
         towers = rule(c)
     except Uncounted as reason:
-        return Found((), (": ".join(filter(None, (", ".join(there), str(reason)))),), frozenset(c.own.used))
+        return _found((), [f"{tables}: {reason}" if tables else str(reason)], c)
     left = [*c.missing]
     left += [f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables]
     left += [
         f"{key}: nothing here reads {', '.join(odd)}, by name of structure" for key in there if (odd := _odd(c, key))
     ]
-    return Found(towers, tuple(left), frozenset(c.own.used), tuple(_notes(c, wrapper)))
+    return _found(towers, left, c, _defaults(c, wrapper))
+
+
+def _found(towers: tuple[Tower, ...], left: list[str], c: Wrapper, notes: Iterable[Note] = ()) -> Found:
+    """With a note on every tower, and on everything that is not counted."""
+    said = [*notes]
+    for each in towers:
+        count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
+        text = f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds"
+        said.append(Note(text, Kind.SCOPE))
+    said += [Note(f"{why}: not counted: params_total is not known, and memory lacks it", Kind.MISSING) for why in left]
+    return Found(towers, tuple(left), frozenset(c.own.used), tuple(said))
 
 
 def _odd(c: Wrapper, key: str) -> list[str]:
@@ -104,29 +113,22 @@ _WIDTHS, _HEADS = (
 )
 
 
-def _notes(c: Wrapper, wrapper: str) -> list[Note]:
-    found = []
-    for table in (c.own, *(table for key, table in c.tables.items() if key not in _LANGUAGE)):
-        found += _of_table(table, wrapper)
-    return found
+def _defaults(c: Wrapper, wrapper: str) -> Iterator[Note]:
+    """Of every table that was read, and of the wrapper's own keys."""
+    for table in (c.own, *c.tables.values()):
+        yield from _of_table(table, wrapper)
 
 
-def _of_table(table: Table, wrapper: str) -> list[Note]:
+def _of_table(table: Table, wrapper: str) -> Iterator[Note]:
     """The class defaults that were taken, and keys of the table that change nothing here."""
-    found = []
     if table.taken:
-        said = ", ".join(
+        shown = (
             f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
             for key, value in table.taken.items()
         )
-        found.append(
-            Note(f"class defaults of {wrapper} used for {table.name or 'its projector'}: {said}", Kind.ASSUMED)
+        yield Note(
+            f"class defaults of {wrapper} used for {table.name or 'its projector'}: {', '.join(shown)}", Kind.ASSUMED
         )
-    idle = sorted(
-        key
-        for key, value in table.values.items()
-        if key not in table.used and keys.on(value) and key not in keys.IRRELEVANT
-    )
+    idle = sorted(k for k, v in table.values.items() if k not in table.used and keys.on(v) and k not in keys.IRRELEVANT)
     if table.name and idle:
-        found.append(Note(f"{table.name}: no effect here: {', '.join(idle)}", Kind.UNUSED, (table.name,)))
-    return found
+        yield Note(f"{table.name}: no effect here: {', '.join(idle)}", Kind.UNUSED, (table.name,))

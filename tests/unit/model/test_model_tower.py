@@ -247,6 +247,18 @@ def test_the_total_is_the_language_model_and_its_towers() -> None:
     assert count.weight_bytes(model) == 2 * (PARAMETERS + towers)
 
 
+def test_a_quantised_checkpoint_keeps_its_towers_in_the_base_format() -> None:
+    scheme = {"quant_method": "fp8"}
+    config = {
+        **multimodal("kimi_vl", {"vision_config": {**SIZES, "model_type": "moonvit"}}),
+        "quantization_config": scheme,
+    }
+    alone = read({**multimodal("kimi_vl", {})["text_config"], "quantization_config": scheme})
+    model = read(config)
+    assert count.weight_bytes(model) - count.weight_bytes(alone) == 2 * model.towers[0].parameters
+    assert any("towers are taken to stay in bf16" in note for note in model.notes)
+
+
 def test_a_total_that_misses_a_tower_is_no_number() -> None:
     model = read(multimodal("mystery", {"vision_config": {"hidden_size": 64}}))
     counts = count.parameters(model)
