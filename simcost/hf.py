@@ -22,8 +22,8 @@ NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "att
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
 WRAPPER = "wrapper_model_type"  # the type of the class around the language model, whose own type takes the key's place
-# A wrapper's head is its own, and so is its word on whether it is tied; those of the language model inside it are of no head.
-_OF_THE_WHOLE = "tie_word_embeddings"
+TIES = "tie_word_embeddings"
+WRAPPER_TIES = "wrapper_tie_word_embeddings"  # what the wrapper says of it, where its language model says otherwise
 _LARGEST = 1e8
 _MISSING: Any = object()
 
@@ -35,7 +35,8 @@ def canonical(key: str) -> str:
 
 def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config as one level of canonical keys; nested text, attention and FFN tables are laid over the outer ones; a null
-    spelling is absent where another has a value. The type of a wrapper is kept beside that of its language model. Raises SpecError where two spellings of a key contradict each other."""
+    spelling is absent where another has a value. The type of a wrapper, and what it says of
+    tied embeddings, are kept beside those of its language model. Raises SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     inner = [config[name] for name in NESTED if isinstance(config.get(name), Mapping)]
@@ -45,8 +46,6 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         for key, value in table.items():
             name = canonical(key)
             known = flat.get(name)
-            if nested and name == _OF_THE_WHOLE and known is not None:
-                continue
             if (value is None or (isinstance(value, str) and not value)) and known is not None:
                 continue  # files state one spelling and leave its twins null; tables of an FFN have no model_type
             if not nested and known is not None and not _same(known, value):
@@ -58,14 +57,9 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             spelled[name] = key
     if config.get("model_type") not in (None, flat.get("model_type")):
         flat[WRAPPER] = config["model_type"]
+    if config.get(TIES) not in (None, flat.get(TIES)):
+        flat[WRAPPER_TIES] = config[TIES]
     return flat
-
-
-def overruled(config: Mapping[str, Any]) -> list[str]:
-    """Tables inside whose word on tied embeddings is another than the wrapper's, by their keys."""
-    said = config.get(_OF_THE_WHOLE)
-    inner = ((name, config[name]) for name in NESTED if isinstance(config.get(name), Mapping))
-    return [name for name, part in inner if said is not None and part.get(_OF_THE_WHOLE) not in (None, said)]
 
 
 def _same(a: Any, b: Any) -> bool:

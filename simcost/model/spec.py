@@ -20,8 +20,8 @@ from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hf import WRAPPER, Reader, flatten, overruled
-from simcost.model import keys, quant, rotary, tower, unknown_type
+from simcost.hf import WRAPPER, Reader, flatten
+from simcost.model import keys, quant, rotary, ties, tower, unknown_type
 from simcost.num import Num, every
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
@@ -102,7 +102,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
-    flat = flatten(config, where)
+    flat, tied = ties.settled(flatten(config, where), where)
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})
     absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
@@ -115,11 +115,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
-    for table in overruled(config):
-        r.note(
-            f"tie_word_embeddings = {flat['tie_word_embeddings']} of the wrapper holds, as in its class: {table} says otherwise",
-            Kind.ASSUMED,
-        )
+    if tied:
+        r.note(tied, Kind.ASSUMED)
     beside = tower.read(flat, r.num("hidden_size"), where, r.flag("has_towers"))
     r.used |= {*beside.used, WRAPPER}
     for note in beside.notes:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from typing import Any
 
 import numpy as np
 import pytest
-from toykit import PARAMETERS, design, multimodal
+from toykit import PARAMETERS, multimodal
 
 import simcost
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.hf import flatten
 from simcost.model import count, tower
 from simcost.model.spec import ModelSpec, from_config
@@ -275,14 +274,28 @@ def test_keys_of_the_wrapper_that_its_rule_reads_are_no_strangers() -> None:
     assert count.parameters(read({**config, "vision_feature_layer": [-2, -5]}))["params_towers"] > parameters(config)
 
 
-def test_the_wrappers_word_on_ties_holds() -> None:
-    config = json.loads(json.dumps(multimodal("llava", {"vision_config": {"model_type": "clip_vision_model"}})))
-    untied, tied = (read({**config, "tie_word_embeddings": said}) for said in (False, True))
-    assert (untied.head.tied, tied.head.tied) == (False, True)
-    assert not read(config).head.tied
-    assert not design().head.tied
-    assert [note for note in tied.notes if "text_config says otherwise" in note]
-    assert not [note for note in untied.notes if "says otherwise" in note]
+# Of the wrapper and of the language model inside: what the classes do on the meta device. (wrapper, pairs of which the head is tied)
+TIES = [
+    ("gemma3", {(True, False), (True, True)}), ("llava", {(True, False), (False, True), (True, True)}), ("llama4", {(False, True), (True, True)}), ("voxtral", set()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("own", [False, True])
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize(("wrapper", "tied"), TIES)
+def test_heads_are_tied_as_the_class_ties_them(wrapper: str, tied: set[Any], own: bool, inner: bool) -> None:
+    config = multimodal(wrapper, {"vision_config": {"model_type": "clip_vision_model"}}, tie_word_embeddings=own)
+    model = read({**config, "text_config": {**config["text_config"], "tie_word_embeddings": inner}})
+    assert model.head.tied == ((own, inner) in tied)
+    assert any("of the language model inside" in note for note in model.notes) == (own != inner or (not tied and inner))
+    assert read(flatten(config, "toy.json")).head.tied == ((own, False) in tied)
+
+
+def test_ties_that_contradict_in_a_class_that_is_not_known_are_refused_with_the_way_round() -> None:
+    config = multimodal("mystery", {}, tie_word_embeddings=True)
+    with pytest.raises(NotModelled, match=r"--set model.tie_word_embeddings=\.\.\. says which holds"):
+        read(config)
+    assert simcost.show_model(config, set={"model.tie_word_embeddings": True}).metrics["params_language"] < PARAMETERS
 
 
 def test_a_config_on_one_level_keeps_the_wrapper() -> None:
