@@ -6,6 +6,7 @@ Sources: Hugging Face `modeling_llava.py`, `modeling_llava_next.py`, `modeling_l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
@@ -32,7 +33,7 @@ def video_llava(c: Wrapper) -> tuple[Tower, ...]:
     (found,) = _llava(c)
     trunk = trunks.of(c.table("vision_config"), trunks.CLIP)
     videos = trunks.tower(trunk, (), 0.0, PATCHES).parameters
-    return (Tower(found.name, found.key, found.parts, found.beside + videos, found.patch, 1.0, found.side, PATCHES, "", found.said),)  # fmt: skip
+    return (replace(found, beside=found.beside + videos),)
 
 
 def aligned(c: Wrapper, norm: bool) -> tuple[Tower, ...]:
