@@ -68,6 +68,15 @@ def test_what_cannot_be_is_one_line(sets: dict[str, Any], says: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_images_are_an_argument_and_said_once() -> None:
+    assert (
+        simcost.prefill(GEMMA, "h100", isl=8192, images=2).metrics
+        == simcost.prefill(GEMMA, "h100", isl=8192, set={"images": 2}).metrics
+    )
+    with pytest.raises(SpecError, match="'images' is given twice"):
+        simcost.prefill(GEMMA, "h100", images=2, set={"images": 2})
+
+
 def test_decode_takes_no_images() -> None:
     with pytest.raises(SpecError, match="'images' means nothing to decode"):
         simcost.decode(GEMMA, "h100", context=4096, set={"images": 1})
