@@ -113,7 +113,6 @@ def pixtral(vision: Table) -> Trunk:
 
 
 _TRUNKS = {SIGLIP: siglip, CLIP: clip, PIXTRAL: pixtral}
-MERGED = Rows(0.25)  # four patches make a token
 
 
 def two(names: tuple[str, str], inner: Num, middle: Num, out: Num, rows: Rows = PATCHES, bias: bool = True) -> tuple[Matrix, Matrix]:  # fmt: skip
