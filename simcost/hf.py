@@ -18,7 +18,7 @@ from simcost.provenance import Kind, Note
 
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
 _RENAMED = {
     "linear_attn_config": {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
@@ -27,6 +27,9 @@ _RENAMED = {
 }  # fmt: skip
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
+WRAPPER = "wrapper_model_type"  # the type of the class around the language model, whose own type takes the key's place
+TIES = "tie_word_embeddings"
+WRAPPER_TIES = "wrapper_tie_word_embeddings"  # what the wrapper says of it, where its language model says otherwise
 _LARGEST = 1e8
 MISSING: Any = object()
 
@@ -38,12 +41,13 @@ def canonical(key: str) -> str:
 
 def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config as one level of canonical keys; nested text, attention and FFN tables are laid over the outer ones; a null
-    spelling is absent where another has a value. Raises SpecError where two spellings of a key contradict each other."""
+    spelling is absent where another has a value. The type of a wrapper, and what it says of
+    tied embeddings, are kept beside those of its language model. Raises SpecError where two spellings of a key contradict each other."""
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     config = _renamed(config)
-    inner = [config[name] for name in _NESTED if isinstance(config.get(name), Mapping)]
-    outer = {key: value for key, value in config.items() if not (key in _NESTED and isinstance(value, Mapping))}
+    inner = [config[name] for name in NESTED if isinstance(config.get(name), Mapping)]
+    outer = {key: value for key, value in config.items() if not (key in NESTED and isinstance(value, Mapping))}
     for table in (outer, *(flatten(part, where) for part in inner)):
         nested = table is not outer
         for key, value in table.items():
@@ -58,6 +62,10 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
                     continue
             flat[name] = value
             spelled[name] = key
+    if config.get("model_type") not in (None, flat.get("model_type")):
+        flat[WRAPPER] = config["model_type"]
+    if config.get(TIES) not in (None, flat.get(TIES)):
+        flat[WRAPPER_TIES] = config[TIES]
     return flat
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from simcost.dtypes import Dtype, dtype
 from simcost.frozen import frozen
+from simcost.model.images import checks as image_checks
+from simcost.model.images import seeing
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import Layer, ModelSpec
 from simcost.num import is_scalar
@@ -51,12 +53,12 @@ def stack_name(model: ModelSpec, index: int) -> str:
     return f"{' + '.join(words)} x{repeat}"
 
 
-EMBEDDING, HEAD = "embedding", "head"
+EMBEDDING, HEAD, TOWER = "embedding", "head", "tower"
 
 
 @frozen
 class Module:
-    """What pipeline stages are made of: the embedding, the layers of a stack, an MTP module, the head. `key` tells it apart, `name` is for people;
+    """What pipeline stages are made of: the tower that images pass, the embedding, the layers of a stack, an MTP module, the head. `key` tells it apart, `name` is for people;
     `count`: how many of it the model has; `layer`: whether pipelines share it out."""
 
     key: str
@@ -73,8 +75,8 @@ class Module:
         return block.program(view)
 
 
-def modules(model: ModelSpec, training: bool = False) -> tuple[Module, ...]:
-    """In running order. MTP modules run in training alone: engines that draft with them run them as steps of their own."""
+def modules(model: ModelSpec, training: bool = False, images: bool = False) -> tuple[Module, ...]:
+    """In running order. MTP modules run in training alone: engines that draft with them run them as steps of their own. `images`: whether the tower runs."""
     stacks = [
         Module(f"stack {index}", stack_name(model, index), layer, float(repeat), True)
         for index, (repeat, layer) in enumerate(model.stacks)
@@ -82,13 +84,15 @@ def modules(model: ModelSpec, training: bool = False) -> tuple[Module, ...]:
     drafts = [
         Module(f"mtp {index}", "MTP", (mtp,), 1.0, False) for index, mtp in enumerate(model.mtp if training else ())
     ]
+    tower = seeing(model.towers) if images else None
+    before = () if tower is None else (Module(TOWER, tower.name, (tower,), 1.0, False),)
     first = Module(EMBEDDING, EMBEDDING, (model.embedding,), 1.0, False)
-    return (first, *stacks, *drafts, Module(HEAD, HEAD, (model.head,), 1.0, False))
+    return (*before, first, *stacks, *drafts, Module(HEAD, HEAD, (model.head,), 1.0, False))
 
 
 def step(model: ModelSpec, view: View) -> Serial:
-    """One forward step: embedding, every stack, head."""
-    return Serial(tuple(module.forward(view) for module in modules(model)), "step")
+    """One forward step: the tower of images, embedding, every stack, head."""
+    return Serial(tuple(module.forward(view) for module in modules(model, images=view.phase.sees)), "step")
 
 
 def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
@@ -145,7 +149,7 @@ def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[C
 
 
 def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
-    """Rules on kernels that a phase cannot run. No CUDA graph holds the normal exchange, nor NCCL's: they wait on the host for
+    """Rules on kernels that a phase cannot run, and on its images. No CUDA graph holds the normal exchange, nor NCCL's: they wait on the host for
     counts (`sharding/experts.py`)."""
     if (
         plan.all_to_all not in ("normal", "nccl")
@@ -154,7 +158,7 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
         or not phase.decode
         or phase.beside
     ):
-        return []
+        return image_checks(model.towers, plan, phase)
     reason = (
         f"all_to_all={plan.all_to_all} waits on the host for counts, which no CUDA graph of a decode step can hold: "
         "take plan.all_to_all=low_latency, or plan.cuda_graph=off"

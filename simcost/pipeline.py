@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
-from simcost.lower import EMBEDDING, HEAD, Module, modules
+from simcost.lower import EMBEDDING, HEAD, TOWER, Module, modules
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.ops.work import INPUT, WEIGHT
@@ -53,24 +53,24 @@ class Stage:
         return ", ".join([*words, *([f"{drafts} MTP"] if drafts else []), *([HEAD] if self.last else [])])
 
 
-def stages(model: ModelSpec, pp: int, training: bool = False) -> list[Stage]:
-    """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last."""
+def stages(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[Stage]:
+    """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last; `images`: their tower stands on the first."""
     order, found, start = model.order, [], 0
-    ends = [module for module in modules(model, training) if not module.layer]
+    ends = [module for module in modules(model, training, images) if not module.layer]
     for index in range(pp):
         end = start + stage_layers(len(order), pp, index)
         here = order[start:end]
         held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
-        held += [(module.key, 1) for module in ends if index == (0 if module.key == EMBEDDING else pp - 1)]
+        held += [(module.key, 1) for module in ends if index == (0 if module.key in (EMBEDDING, TOWER) else pp - 1)]
         found.append(Stage(tuple(held)))
         start = end
     return found
 
 
-def kinds(model: ModelSpec, pp: int, training: bool = False) -> list[tuple[int, Stage]]:
+def kinds(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[tuple[int, Stage]]:
     """Stages that differ, each with the index of the first of its kind."""
     found: dict[Stage, int] = {}
-    for index, stage in enumerate(stages(model, pp, training)):
+    for index, stage in enumerate(stages(model, pp, training, images)):
         found.setdefault(stage, index)
     return [(index, stage) for stage, index in found.items()]
 
@@ -102,7 +102,7 @@ def programs(model: ModelSpec, stage: Stage, view: View, training: bool = False,
 
 def _held(model: ModelSpec, stage: Stage, training: bool) -> Iterator[tuple[Module, int]]:
     """The modules of a stage in running order."""
-    for module in modules(model, training):
+    for module in modules(model, training, images=stage.count(TOWER) > 0):
         if count := stage.count(module.key):
             yield module, count
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from simcost.errors import Infeasible
 from simcost.frozen import frozen
 from simcost.num import Mask, Num, ceil, every, floor, is_scalar, maximum
@@ -109,7 +111,8 @@ class Phase:
     in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts.
     `chunk`: a prefill passes so many tokens of a sequence at a time. `decode`: sequences go on token by token, as engines hold in
     a CUDA graph; a prefill of one token is none. `beside`: further groups of tokens in the same forward: linear layers run on the
-    sum of all, attention cores group by group (an engine's mixed step: decode, and a chunk of a prompt beside it)."""
+    sum of all, attention cores group by group (an engine's mixed step: decode, and a chunk of a prompt beside it). `images` of each sequence, whose tokens
+    are among its new ones, and the pixels of their sides where a tower leaves these open."""
 
     batch: Num
     q_len: Num
@@ -120,6 +123,14 @@ class Phase:
     chunk: Num | None = None
     decode: bool = False
     beside: tuple[Tokens, ...] = ()
+    images: Num = 0.0
+    image_height: Num = 0.0
+    image_width: Num = 0.0
+
+    @property
+    def sees(self) -> bool:
+        """Whether any sequence brings images."""
+        return not every(np.asarray(self.images) == 0.0)
 
     @property
     def groups(self) -> tuple[Phase, ...]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from simcost import lower
+from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -16,8 +17,10 @@ from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engine_terms import About
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
+from simcost.model import images
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
+from simcost.num import is_scalar
 from simcost.plan import Phase, Plan
 from simcost.provenance import Kind, Note
 from simcost.routing.router import check_layers
@@ -71,6 +74,7 @@ def build(
     _check_engine(device, engine)
     for key in CHOICES:
         checked(of("plan")[key], getattr(plan, key), f"plan.{key}")
+    tower = images.required(model.name, model.towers, model.uncounted, phase)
     check_layers(phase.routing, sum(n for n, layer in model.stacks if any(b.router is not None for b in layer)))
     activation = _named(plan.activation_dtype, "activation_dtype") or model.base
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
@@ -87,7 +91,30 @@ def build(
     found = Workload(
         model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan, about)
     )
-    return replace(found, notes=(_defaults(found), *lower.padding(model, plan, storage), *_device_notes(device)))
+    notes = (
+        _defaults(found),
+        *lower.padding(model, plan, storage),
+        *_device_notes(device),
+        *_image_notes(found, tower),
+    )
+    return replace(found, notes=notes)
+
+
+def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:
+    """What an image is and takes, where a phase has any."""
+    if tower is None:
+        stated = images.sides(w.phase)
+        if stated:
+            yield Note(f"{' and '.join(stated)} have no effect: there are no images", Kind.NO_EFFECT)
+        return
+    taken = images.tokens(tower, w.phase)
+    if is_scalar(taken):
+        yield Note(
+            f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, without the marks that a processor sets around them",
+            Kind.ASSUMED,
+        )
+    if tower.said:
+        yield Note(f"{w.model.name}: {tower.said}", Kind.ASSUMED)
 
 
 def _check_engine(device: Device, engine: str) -> None:

@@ -67,8 +67,9 @@ def prefill_query(
     sets: Sets | None,
     vary: Axes | None,
     price: float | None,
+    images: Any = None,
 ) -> Query:
-    return _asked(model, hw, False, {"batch": batch, "isl": isl, "past": past}, sets, vary, price)
+    return _asked(model, hw, False, {"batch": batch, "isl": isl, "past": past, "images": images}, sets, vary, price)
 
 
 def _asked(

@@ -50,12 +50,12 @@ def decode(
 @unboxes
 def prefill(
     model: Model | None = None, hw: str | None = None, isl: Count | None = None, batch: Count | None = None, past: Count | None = None, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
+    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, images: Count | None = None,
 ) -> Result:  # fmt: skip
-    """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill)."""
-    return phases.result(
-        prefill_query(model, hw, batch, isl, past, cluster(hw, sets_of(set, engine), gpus, nodes, vary), vary, price)
-    )
+    """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill). images: of each sequence, whose tokens
+    are part of `isl` and whose tower runs too."""
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
+    return phases.result(prefill_query(model, hw, batch, isl, past, sets, vary, price, images))
 
 
 @unboxes

@@ -100,6 +100,7 @@ Batch = Annotated[str | None, _count("batch")]
 Context = Annotated[str | None, _count("context")]
 Isl = Annotated[str | None, _count("isl")]
 Past = Annotated[str | None, _count("past")]
+Images = Annotated[str | None, _count("images")]
 PrefillTokens = Annotated[str | None, _count("prefill_tokens")]
 PrefillPast = Annotated[str | None, _count("prefill_past")]
 # Where --phase chooses: a length that the other phase would pass over is an error.

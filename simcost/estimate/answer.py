@@ -14,6 +14,7 @@ from simcost.cost.cost import BASES, interval
 from simcost.estimate import memory
 from simcost.estimate.step import Step
 from simcost.model import count
+from simcost.model.images import seeing
 from simcost.num import Num, is_scalar
 from simcost.program import choices
 from simcost.workload import Workload
@@ -71,8 +72,11 @@ def metrics(
 
 
 def flops_per_token(w: Workload) -> Num:
-    """Model FLOPs of one new token on all ranks together, with un-absorbed attention and the head as often as it runs. [FLOP]"""
-    return count.flops_per_token(w.model, w.phase.q_len, w.phase.past, w.phase.logits)
+    """Model FLOPs of one new token on all ranks together, with un-absorbed attention and the head as often as it runs; of
+    images their share. [FLOP]"""
+    text = count.flops_per_token(w.model, w.phase.q_len, w.phase.past, w.phase.logits)
+    tower = seeing(w.model.towers) if w.phase.sees else None
+    return text if tower is None else text + w.phase.images * tower.flops(w.phase) / w.phase.q_len
 
 
 def state_bytes(w: Workload, context: Num) -> Num:

@@ -92,7 +92,7 @@ def folded(w: Workload, model: Any) -> Folded:
 
 
 def _folded(w: Workload, model: Any) -> Folded:
-    modules = lower.modules(w.model)
+    modules = lower.modules(w.model, images=w.phase.sees)
     parts = [price(module.forward(w.view), model) for module in modules]
     priced = after(parts, "step")
     each = {module.key: part.cost * (1.0 / module.count) for module, part in zip(modules, parts, strict=True)}

@@ -93,7 +93,7 @@ def _slowest_of(w: Workload, pp: int, hop: Cost, each: Mapping[str, Cost], all_:
     """The same of plans of so many stages."""
     hidden = w.plan.overlap_p2p_comm == "on"
     worst: Cost | None = None
-    for _, stage in pipeline.kinds(w.model, pp):
+    for _, stage in pipeline.kinds(w.model, pp, images=w.phase.sees):
         cost = hop if pp > 1 and not hidden else hop * 0.0
         for key, count in stage.held:
             cost = cost + each[key] * float(count)

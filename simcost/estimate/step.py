@@ -66,7 +66,9 @@ def run(w: Workload, checked: bool = False) -> Step:
     found: Step | None = None
     for i in range(int(np.max(np.ceil(np.asarray(w.phase.q_len / chunk))))):
         left = w.phase.q_len - i * chunk
-        phase = replace(w.phase, q_len=maximum(minimum(chunk, left), 1.0), past=w.phase.past + i * chunk, chunk=None)
+        new = maximum(minimum(chunk, left), 1.0)
+        seen = w.phase.images if i == 0 else 0.0  # images pass their tower once
+        phase = replace(w.phase, q_len=new, past=w.phase.past + i * chunk, chunk=None, images=seen)
         step = _one(replace(w, phase=phase, view=replace(w.view, phase=phase)))
         found = step if found is None else _after(found, step, np.asarray(left > 0.0))
     assert found is not None

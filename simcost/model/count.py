@@ -5,6 +5,7 @@ Conventions are defined in docs/glossary.md; a "FLOPs per token" or "active para
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 from simcost.dtypes import Dtype
@@ -29,8 +30,8 @@ def _total(weights: Iterable[tuple[float, Weight]], active: bool = False) -> Num
 
 
 def parameters(model: ModelSpec) -> dict[str, Num]:
-    """Numbers of parameters: the total, MTP apart, and the active ones in three conventions: all, without input embedding,
-    without embedding and head."""
+    """Numbers of parameters: of the checkpoint without MTP, of its language model and of its towers; and of the language model the active ones in three
+    conventions: all, without input embedding, without embedding and head. The total and the towers are NaN where a tower cannot be counted."""
     weights = _weights(model)
     active = _total(weights, active=True)
     embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
@@ -38,8 +39,12 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
     # With tied embeddings the one table is the head's: it computes, so (b) keeps it and (c) drops it.
     positions = _total((n, w) for n, w in weights if w.name == "embed_positions")
     lookup = positions if model.head.tied else positions + embedding
+    language = _total(weights)
+    towers = math.nan if model.uncounted else sum((tower.parameters for tower in model.towers), 0.0)
     return {
-        "params_total": _total(weights),
+        "params_total": language + towers,
+        "params_language": language,
+        "params_towers": towers,
         "params_mtp": _total((1.0, w) for block in model.mtp for w in block.weights(_WHOLE)),
         "params_active_all": active,
         "params_active_no_embedding": active - lookup,
@@ -48,10 +53,15 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
 
 
 def weight_bytes(model: ModelSpec, plan: Plan = _WHOLE, storage: Mapping[str, Dtype] | None = None) -> Num:
-    """Stored bytes on the busiest rank of `plan`, scales included, MTP apart; `storage` replaces the config's. [B]"""
-    total: Num = 0.0
-    for n, weight in _weights(model, plan):
-        total = total + n * weight.stored_bytes(model.storage if storage is None else storage)
+    """Stored bytes on the busiest rank of `plan`, scales and towers included, MTP apart; NaN where a tower cannot be counted. `storage` replaces the config's.
+    [B]"""
+    formats = model.storage if storage is None else storage
+    total: Num = math.nan if model.uncounted else 0.0
+    for n, weight in [
+        *_weights(model, plan),
+        *((1.0, weight) for tower in model.towers for weight in tower.weights(plan)),
+    ]:
+        total = total + n * weight.stored_bytes(formats)
     return total
 
 

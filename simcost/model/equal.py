@@ -142,7 +142,7 @@ def is_asked(why: str) -> bool:
 
 def _measure(name: str, question: Question) -> Callable[[ModelSpec], float]:
     if name == "params":
-        return lambda model: float(count.parameters(model)["params_total"])
+        return lambda model: float(count.parameters(model)["params_language"])
     if name == "active":
         return lambda model: float(count.parameters(model)["params_active_all"])
     q_len, past = float(question.q_len), float(question.past)

@@ -47,8 +47,8 @@ IRRELEVANT = frozenset(
 )
 
 
-# Models beside the language model, of which a checkpoint holds the weights, and none is counted.
-BESIDE = ("audio_config", "talker_config", "token2wav_config", "code2wav_config")
+# Tables of models beside the language model, whatever they state: a checkpoint holds their weights (`model/tower.py`).
+BESIDE = ("vision_config", "audio_config", "talker_config", "token2wav_config", "code2wav_config")
 
 
 @cache

@@ -175,7 +175,7 @@ def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
 
-_APART = ("quantization_config", "vision_config", *keys.BESIDE)  # tables whose keys are not the language model's
+_APART = ("quantization_config", *keys.BESIDE)  # tables whose keys are not the language model's
 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -82,8 +82,8 @@ def rotary(model: ModelSpec) -> Loaded:
 
 
 def tower(model: ModelSpec, plan: Plan) -> Loaded:
-    """A rank's part of the vision tower, in the format of the activations."""
-    return Loaded(tower=model.base.tensor_bytes(model.tower / plan.tp))
+    """A rank's part of the towers that are counted, in the format of the activations."""
+    return Loaded(tower=model.base.tensor_bytes(sum((each.parameters for each in model.towers), 0.0) / plan.tp))
 
 
 def _is_rotary(model: ModelSpec) -> bool:

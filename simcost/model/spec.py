@@ -15,15 +15,15 @@ from simcost import settings
 from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
+from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hf import MISSING, Reader, flatten
-from simcost.model import keys, layers, quant, rotary, unknown_type
+from simcost.hf import MISSING, WRAPPER, Reader, flatten
+from simcost.model import keys, layers, quant, rotary, ties, tower, unknown_type
 from simcost.model.layers import KINDS as KINDS
 from simcost.model.layers import Layer as Layer
-from simcost.model.tower import tower
-from simcost.num import Num, every, is_scalar
+from simcost.num import Num, every
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import ROLES, Block
@@ -43,8 +43,8 @@ class Change:
 
 @frozen
 class ModelSpec:
-    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `tower`: parameters of a
-    vision tower that engines load beside it; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
+    """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `towers`: models beside it that its
+    config determines; `uncounted`: those that it does not, each with the reason; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
     were used; `changes`: what swaps chose."""
 
     name: str
@@ -59,7 +59,8 @@ class ModelSpec:
     storage: Mapping[str, Dtype]
     quantisation: quant.Quantisation | None
     max_positions: float | None
-    tower: Num
+    towers: tuple[Tower, ...]
+    uncounted: tuple[str, ...]
     family: str
     rotary_rows: tuple[float, ...]
     notes: tuple[Note, ...] = ()
@@ -70,8 +71,8 @@ class ModelSpec:
 
     @property
     def has_tower(self) -> bool:
-        """Whether engines load a vision tower beside the model."""
-        return not every(np.asarray(self.tower) == 0.0)
+        """Whether engines load a tower for images beside the model."""
+        return any(tower.key == "vision_config" for tower in self.towers)
 
     def blocks(self) -> list[tuple[float, Block]]:
         """Every block with how often it stands in the model, MTP apart."""
@@ -98,7 +99,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
-    flat = flatten(config, where)
+    flat, tied = ties.settled(flatten(config, where), where)
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})
     absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
@@ -111,6 +112,12 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     early = keys.unmodelled(flat, layers.handled(), layers.layer_types(), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
+    if tied:
+        r.note(tied, Kind.ASSUMED)
+    beside = tower.read(flat, r.num("hidden_size"), where, r.flag("has_towers"))
+    r.used |= {*beside.used, WRAPPER}
+    for note in beside.notes:
+        r.note(note, note.kind, *note.about)
     if family not in families():
         unknown_type.check(r, known_keys())
     projected = r.raw("word_embed_proj_dim")
@@ -120,7 +127,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         )
     count = r.layout("num_hidden_layers", _layer_kinds.stated_layers(r) or MISSING, least=1)
     if count > 2000:
-        raise SpecError(f"{where}: 'num_hidden_layers' = {layers} is outside 1 to 2000")
+        raise SpecError(f"{where}: 'num_hidden_layers' = {count} is outside 1 to 2000")
     built = layers.built(r, count)
     stacks, order = _group(built)
     if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
@@ -130,7 +137,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    return _spec(r, name, stacks, order, layers.draft(r, built), built)
+    return _spec(r, name, stacks, order, layers.draft(r, built), built, beside)
 
 
 def identity(block: Block) -> tuple[Any, ...]:
@@ -161,6 +168,7 @@ def _spec(
     order: tuple[int, ...],
     draft: Layer,
     built: list[Layer],
+    beside: tower.Found,
 ) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
@@ -183,28 +191,13 @@ def _spec(
     # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
     r.scalar.add("max_position_embeddings")
-    r.used |= {"max_position_embeddings", "vision_config"}
-    vision = tower(r.config.get("vision_config"), hidden, r.where)
-    if vision is not None:
-        count = f"{vision.parameters:,.0f} " if is_scalar(vision.parameters) else ""
-        r.note(f"the vision tower's {count}parameters are loaded by engines, and in no other figure", Kind.SCOPE)
-        if vision.unused:
-            r.note(f"vision_config: no effect here: {', '.join(vision.unused)}", Kind.UNUSED, "vision_config")
-    elif r.config.get("vision_config"):
-        r.note(
-            "vision_config: the tower is of a family that is not counted: engines load it beside what is counted here",
-            Kind.MISSING,
-        )
-    for key in (key for key in keys.BESIDE if r.config.get(key)):
-        r.used.add(key)
-        r.note(
-            f"{key}: what it describes is not counted: the checkpoint holds it beside what is counted here",
-            Kind.MISSING,
-        )
+    r.used |= {"max_position_embeddings", *tower.parts(r.config)}
+    if beside.towers and quantisation is not None:
+        r.note(f"towers are taken to stay in {base.name}, as most quantised checkpoints leave them", Kind.ASSUMED)
     unused = _report_unused(r, built)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
-        float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
+        float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,
         str(r.config.get("model_type", "")), rotary.rows(r.config),
         tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
     )  # fmt: skip

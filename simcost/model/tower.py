@@ -1,91 +1,134 @@
-"""The vision tower that a multimodal checkpoint brings, with its projector: how many parameters an engine loads beside the language model.
+"""Which towers a config describes, and which of them can be counted.
 
-Only families whose count is known to equal the class's are read; of others nothing is said here. Most likely to be wrong: pooling heads that
-a config does not mention. Sources: Hugging Face `modeling_siglip.py`, `modeling_pixtral.py`, `modeling_llama4.py`, MoonViT of Kimi-VL, each
-counted on the meta device.
+A table of a config is a model beside the language model where it says so by name, or has a width, layers or a type of its own. The wrapper's rule
+(`towers/`) counts it with the projector; what no rule counts is named. Most likely to be wrong: a wrapper of a class that holds weights which no table
+describes. Sources: the wrappers' modeling files in Hugging Face transformers, each counted on the meta device.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
+from typing import Any, NamedTuple
 
-from simcost.errors import SpecError
-from simcost.frozen import frozen
-from simcost.num import Num, num
+from simcost.blocks.tower.tower import Tower
+from simcost.hf import NESTED, WRAPPER
+from simcost.model import keys
+from simcost.model.towers._table import Rule, Table, Uncounted, Wrapper
+from simcost.num import Num, is_scalar
+from simcost.provenance import Kind, Note
+from simcost.registry import discover
 
-_PATCH = 14.0
-
-
-@frozen
-class Tower:
-    """parameters: with the projector into the language model; unused: keys of its table that change nothing here."""
-
-    parameters: Num
-    unused: tuple[str, ...]
-
-
-def tower(vision: Any, hidden_size: Num, where: str) -> Tower | None:
-    """The tower of a `vision_config` for a language model of `hidden_size`, which may be an array; None for no tower, and for one of an unknown family. Raises
-    SpecError for a key of a known family that is missing or no number."""
-    if not isinstance(vision, Mapping):
-        return None
-    family = _FAMILIES.get(str(vision.get("model_type")))
-    if family is None:
-        return None
-    used = {"model_type"}
-
-    def read(key: str, default: float | None = None) -> float:
-        used.add(key)
-        value = vision.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            raise SpecError(f"{where}: 'vision_config.{key}' must be a number above 0, not {value!r}")
-        return float(value)
-
-    count = family(read, num(hidden_size))
-    return Tower(count, tuple(sorted(str(key) for key in vision if key not in used)))
+_OF_A_MODEL = frozenset(
+    {
+        "model_type", "architectures", "cls", "params", "hidden_size", "vt_hidden_size", "d_model", "embed_dim", "width", "num_hidden_layers",
+        "num_layers", "depth", "encoder_layers",
+    }
+)  # fmt: skip
 
 
-Read = Callable[..., float]
+class Found(NamedTuple):
+    """`towers` that are counted; `uncounted`: the tables that are not, each with the reason; keys of the wrapper that were read; notes."""
+
+    towers: tuple[Tower, ...] = ()
+    uncounted: tuple[str, ...] = ()
+    used: frozenset[str] = frozenset()
+    notes: tuple[Note, ...] = ()
 
 
-def _plain_block(v: float, g: float) -> float:
-    """Four projections and two matrices with biases, two LayerNorms."""
-    return 4.0 * v * v + 4.0 * v + 2.0 * v * g + g + v + 4.0 * v
+def parts(config: Mapping[str, Any]) -> list[str]:
+    """Keys of tables that describe models beside the language model, sorted."""
+    return sorted(key for key, value in config.items() if (key in keys.BESIDE and value) or _is_model(key, value))
 
 
-def _siglip(read: Read, d: Num) -> Num:
-    """Gemma 3: a table of positions, a final LayerNorm, a norm and one matrix as projector."""
-    v, patch = read("hidden_size"), read("patch_size", _PATCH)
-    blocks = read("num_hidden_layers") * _plain_block(v, read("intermediate_size"))
-    positions = (read("image_size") // patch) ** 2 * v
-    return blocks + 3.0 * patch * patch * v + v + positions + 2.0 * v + v * d + v
+def _is_model(key: str, value: Any) -> bool:
+    named = key.endswith("_config") and key not in NESTED
+    return named and isinstance(value, Mapping) and bool(_OF_A_MODEL & value.keys())
 
 
-def _moonvit(read: Read, d: Num) -> Num:
-    """Kimi-VL: learned positions of 64 x 64, four patches merged before two matrices."""
-    v, patch = read("hidden_size"), read("patch_size", _PATCH)
-    blocks = read("num_hidden_layers") * _plain_block(v, read("intermediate_size"))
-    projector = 2.0 * v + (4.0 * v) ** 2 + 4.0 * v + 4.0 * v * d + d
-    return blocks + 3.0 * patch * patch * v + v + 64.0 * 64.0 * v + 2.0 * v + projector
+@cache
+def rules() -> dict[str, Rule]:
+    """Every wrapper's rule by its model_type."""
+    return {kind: rule for module in discover("simcost.model.towers").values() for kind, rule in module.WRAPPERS.items()}  # fmt: skip
 
 
-def _pixtral(read: Read, d: Num) -> Num:
-    """Mistral Small 3.1: gated blocks without biases, rotary positions, four patches merged."""
-    v, patch = read("hidden_size"), read("patch_size", _PATCH)
-    block = 4.0 * v * v + 3.0 * v * read("intermediate_size") + 2.0 * v
-    return read("num_hidden_layers") * block + 3.0 * patch * patch * v + v + v + 4.0 * v * v + v * d + d * d
+def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = False) -> Found:
+    """The towers of a config on one level, for a language model of width `hidden`, which may be an array; `has_towers`: where its own model_type is a
+    wrapper's. Raises SpecError for a key that a rule reads and that is missing or no number."""
+    there, wrapper = parts(flat), str(flat.get(WRAPPER, flat.get("model_type", "")))
+    if not there and wrapper == flat.get("model_type") and not has_towers:
+        return Found()  # a language model of its own: most are, and read no rule
+    c, rule, tables = Wrapper(flat, hidden, where), rules().get(wrapper), ", ".join(there)
+    if rule is None and tables:
+        return _found(
+            (), [f"{tables}: no rule counts what stands beside the language model of model_type {wrapper!r}"], c
+        )
+    if rule is None:
+        return _found((), [f"model_type {wrapper!r} has towers, and the config states none"] if has_towers else [], c)
+    try:
+        towers = rule(c)
+    except Uncounted as reason:
+        return _found((), [f"{tables}: {reason}" if tables else str(reason)], c)
+    left = [*c.missing]
+    left += [f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables]
+    left += [
+        f"{key}: nothing here reads {', '.join(odd)}, by name of structure" for key in there if (odd := _odd(c, key))
+    ]
+    return _found(towers, left, c, _defaults(c, wrapper))
 
 
-def _llama4(read: Read, d: Num) -> Num:
-    """Llama 4: a linear patch embedding, a class token, an adapter of two matrices, one into the language model."""
-    v, g, patch = read("hidden_size"), read("intermediate_size"), read("patch_size", _PATCH)
-    out = read("vision_output_dim", 4096)
-    tokens = (read("image_size") // patch) ** 2 + 1.0
-    blocks = read("num_hidden_layers") * _plain_block(v, g)
-    return blocks + 3.0 * patch * patch * v + tokens * v + v + 4.0 * v + 5632.0 * out + out * out + out * d
+def _found(towers: tuple[Tower, ...], left: list[str], c: Wrapper, notes: Iterable[Note] = ()) -> Found:
+    """With a note on every tower, and on everything that is not counted."""
+    said = [*notes]
+    for each in towers:
+        count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
+        text = f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds"
+        said.append(Note(text, Kind.SCOPE))
+    said += [Note(f"{why}: not counted: params_total is not known, and memory lacks it", Kind.MISSING) for why in left]
+    return Found(towers, tuple(left), frozenset(c.own.used), tuple(said))
 
 
-_FAMILIES: dict[str, Callable[[Read, Num], Num]] = {
-    "siglip_vision_model": _siglip, "moonvit": _moonvit, "pixtral": _pixtral, "llama4_vision_model": _llama4,
-}  # fmt: skip
+def _odd(c: Wrapper, key: str) -> list[str]:
+    """Keys of a table that may change what is counted, and that its rule does not read."""
+    table = c.tables.get(key)
+    if table is None:
+        return []
+    open_ = sorted(
+        k
+        for k, v in table.values.items()
+        if k not in table.used and k not in keys.IRRELEVANT and keys.of_structure(k, v)
+    )
+    return [k for k in open_ if not (k == "head_dim" and _is_share(table))]
+
+
+def _is_share(table: Table) -> bool:
+    """Whether head_dim is the width over the heads, as rules take it to be."""
+    width, heads = (next((table.values[k] for k in names if table.values.get(k)), 0) for names in (_WIDTHS, _HEADS))
+    return bool(table.values["head_dim"] * heads == width)
+
+
+_WIDTHS, _HEADS = (
+    ("hidden_size", "d_model", "embed_dim"),
+    ("num_attention_heads", "num_heads", "encoder_attention_heads"),
+)
+
+
+def _defaults(c: Wrapper, wrapper: str) -> Iterator[Note]:
+    """Of every table that was read, and of the wrapper's own keys."""
+    for table in (c.own, *c.tables.values()):
+        yield from _of_table(table, wrapper)
+
+
+def _of_table(table: Table, wrapper: str) -> Iterator[Note]:
+    """The class defaults that were taken, and keys of the table that change nothing here."""
+    if table.taken:
+        shown = (
+            f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+            for key, value in table.taken.items()
+        )
+        yield Note(
+            f"class defaults of {wrapper} used for {table.name or 'its projector'}: {', '.join(shown)}", Kind.ASSUMED
+        )
+    idle = sorted(k for k, v in table.values.items() if k not in table.used and keys.on(v) and k not in keys.IRRELEVANT)
+    if table.name and idle:
+        yield Note(f"{table.name}: no effect here: {', '.join(idle)}", Kind.UNUSED, (table.name,))

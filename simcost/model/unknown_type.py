@@ -39,7 +39,7 @@ def check(r: Reader, known: set[str]) -> None:
 
 def _refuse(r: Reader, named: str, known: set[str]) -> None:
     missing = _open(r)
-    strange = [key for key, value in sorted(r.config.items()) if key not in known and on(value)]
+    strange = [key for key, value in sorted(r.config.items()) if key not in known and key not in r.used and on(value)]
     mla = r.has("kv_lora_rank")
     wide = (
         not mla

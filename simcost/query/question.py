@@ -240,7 +240,11 @@ def phase_of(query: Query, plan: Plan, values: Mapping[str, Any]) -> Phase:
         past = count("context", None, 1) - 1.0
         return Phase(batch, 1.0, past, microbatches=plan.pp, routing=routing, decode=True, beside=beside)
     chunk = None if values.get("chunk") is None else count("chunk", None, 1)
-    return Phase(batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk)
+    height, width = (0.0 if values.get(key) is None else count(key, None, 1) for key in ("image_height", "image_width"))
+    return Phase(
+        batch, count("isl", None, 1), count("past", 0, 0), routing=routing, chunk=chunk, images=count("images", 0, 0),
+        image_height=height, image_width=width,
+    )  # fmt: skip
 
 
 def _prompt(plan: Plan, tokens: Num, past: Num) -> tuple[Tokens, ...]:

@@ -14,7 +14,19 @@ from simcost.result import Result
 COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts")
-_PHASE = ("batch", "prefill_batch", "context", "isl", "past", "chunk", "prefill_tokens", "prefill_past")
+_PHASE = (
+    "batch",
+    "prefill_batch",
+    "context",
+    "isl",
+    "images",
+    "image_height",
+    "image_width",
+    "past",
+    "chunk",
+    "prefill_tokens",
+    "prefill_past",
+)
 _FORMATS = {
     "weight_dtype": "weights",
     "compute_dtype": "compute",

@@ -77,7 +77,7 @@ def of(model: ModelSpec, sequence: Num) -> Counts:
             if weight.role == "router":
                 router = router + n * weight.count
     shape, notes = _experts(model)
-    return Counts(found["params_total"], active, active - plain, router, **shape, model_flops=flops, notes=notes)
+    return Counts(found["params_language"], active, active - plain, router, **shape, model_flops=flops, notes=notes)
 
 
 def _experts(model: ModelSpec) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -144,6 +144,7 @@ def _counts(w: Workload) -> dict[str, Num]:
     counts, kv = count.parameters(w.model), count.kv_elements(w.model)
     found: dict[str, Num] = {
         "params_total": counts["params_total"],
+        "params_language": counts["params_language"],
         "params_active_no_embedding": counts["params_active_no_embedding"],
         "weight_bytes": count.weight_bytes(w.model, storage=w.view.storage),
         "kv_bytes_per_token": w.view.kv.tensor_bytes(kv["kv_elements_per_token"]),

@@ -29,6 +29,7 @@ def counts(w: Workload) -> dict[str, Any]:
     found, kv = count.parameters(w.model), count.kv_elements(w.model)
     return {
         "params_total": found["params_total"],
+        "params_language": found["params_language"],
         "params_active_all": found["params_active_all"],
         "weight_bytes": count.weight_bytes(w.model, storage=w.view.storage),
         "kv_bytes_per_token": w.view.kv.tensor_bytes(kv["kv_elements_per_token"]),
@@ -37,7 +38,8 @@ def counts(w: Workload) -> dict[str, Any]:
 
 def result(query: Query, pareto: Sequence[str] | None = None) -> Result:
     """Every point of the axes with its metrics and counts, and whether it stands on the front. `pareto`: two metrics, each a name or "name:more" and "name:less";
-    default the time of the step against as many parameters as possible. Raises SpecError for a question without axes, and for metrics that are none or
+    default the time of the step against as many parameters as possible, those of language
+    models where a tower cannot be counted. Raises SpecError for a question without axes, and for metrics that are none or
     have no better side."""
     if not query.axes:
         raise SpecError(
@@ -46,7 +48,8 @@ def result(query: Query, pareto: Sequence[str] | None = None) -> Result:
     found = sweep.result(query, counts)
     rows = found.tables["sweep"]
     assert isinstance(rows, Columns)
-    wanted = _wanted(pareto or (aim.headline(query.decode), "params_total:more"), rows, query.decode)
+    size = "params_total" if np.isfinite(_column(rows, "params_total")).all() else "params_language"
+    wanted = _wanted(pareto or (aim.headline(query.decode), f"{size}:more"), rows, query.decode)
     usable = np.asarray(rows.feasible, bool) & np.asarray(rows.values["fits"], bool)
     first, second = (np.where(side == "less", 1.0, -1.0) * _column(rows, name) for name, side in wanted)
     on_front = front(first, second, usable)

@@ -32,7 +32,7 @@ _LOADED = {
     "experts": ("padded experts", "mxfp4 in whole tiles of {mxfp4_multiples[0]:g} x {mxfp4_multiples[1]:g}: {source}"),
     "absorbed": ("absorbed MLA products", "{source}"),
     "rotary": ("rotary tables", "cosines and sines of every position up to max_position_embeddings"),
-    "tower": ("vision tower", "vision_config: counted from its shapes, over tp"),
+    "tower": ("towers", "for images and sounds: counted from their shapes, over tp"),
     "allocator": ("allocator", "PyTorch hands out blocks of 10 MiB and more in steps of 2 MiB"),
 }
 _SHARE_OF = {

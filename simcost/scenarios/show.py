@@ -21,6 +21,7 @@ from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
 from simcost.scenarios import inputs
 from simcost.scenarios.inputs import dimensions
+from simcost.units import show
 
 _BF16_BYTES = 2.0
 
@@ -46,7 +47,7 @@ def list_models() -> Result:
         rows.append(
             {
                 "model": name, "attention": attention, "ffn": ffn, "layers": len(model.order),
-                "params_total": number(counts["params_total"]), "params_active_all": number(counts["params_active_all"]),
+                "params_total": number(counts["params_total"]), "params_language": number(counts["params_language"]), "params_active_all": number(counts["params_active_all"]),
                 "kv_bytes_per_token": number(_BF16_BYTES * kv["kv_elements_per_token"]),
                 "weight_bytes": number(count.weight_bytes(model)),
             }
@@ -135,6 +136,13 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
                     "weights": ", ".join(w.name for w in block.weights(Plan())), "source": block.source,
                 }
             )  # fmt: skip
+    rows += [
+        {
+            "block": tower.name, "layers": 1, "params_per_layer": number(tower.parameters),
+            "weights": ", ".join(dict.fromkeys(w.name for w in tower.weights(Plan()))), "source": tower.source,
+        }
+        for tower in model.towers
+    ]  # fmt: skip
     training: list[Row] = [
         {"convention": key, "training_flops_per_token": number(value)}
         for key, value in count.training_flops(model, isl).items()
@@ -149,10 +157,21 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
         "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
         {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
-        f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in "
-        + ", ".join(sorted({d.name for d in model.storage.values()})),
+        _headline(model),
         dimensions=dimensions(model),
     )  # fmt: skip
+
+
+def _headline(model: ModelSpec) -> str:
+    """Blocks, layers and formats; and of towers how many parameters, or why nobody knows the total."""
+    formats = ", ".join(sorted({d.name for d in model.storage.values()}))
+    said = [f"{model.name}: {' / '.join(_described(model))}, {len(model.order)} layers, stored in {formats}"]
+    said += [f"{tower.name} of {show(float(np.asarray(tower.parameters)), 'parameters')}" for tower in model.towers]
+    if model.uncounted:
+        said.append(
+            f"PARAMS_TOTAL NOT KNOWN, params_language is the language model alone: {'; '.join(model.uncounted)}"
+        )
+    return "; ".join(said)
 
 
 def _basis(path: str, entry: Mapping[str, Any]) -> str:

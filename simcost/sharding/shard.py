@@ -18,7 +18,7 @@ from simcost.program import Program
 from simcost.routing.router import Router, Routing
 
 BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step begin with
-ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm")
+ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm", "tower")
 
 
 @frozen

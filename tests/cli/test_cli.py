@@ -287,7 +287,7 @@ def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
         ("", "not valid JSON"),
         ("{", "line 1"),
         ("[]", "JSON object"),
-        ('{"model_type": "llama"}', "num_hidden_layers"),
+        ('{"model_type": "llama"}', "hidden_size"),
         ('{"model_type": "lfm2", "num_hidden_layers": 2, "conv_L_cache": 3}', "not modelled yet: conv_L_cache"),
         ('{"model_type": "x", "use_cla": true}', "not modelled yet: use_cla"),
     ],

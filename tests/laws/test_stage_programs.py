@@ -64,7 +64,7 @@ def test_weights_by_role_are_the_model_s(name: str, pp: int) -> None:
         found: Counter[str] = Counter()
         for stage in stages(name, pp, training):
             found.update({role: float(n) for role, n in pipeline.weights(spec, stage, plan, training).items()})
-        total = known["params_total"] + (known["params_mtp"] if training else 0.0)
+        total = known["params_language"] + (known["params_mtp"] if training else 0.0)
         assert sum(found.values()) == pytest.approx(float(total), rel=1e-9)
         assert ("experts" in found) == any(block.router is not None for _, block in spec.blocks())
 

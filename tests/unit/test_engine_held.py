@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simcost.errors import SpecError
 from simcost.estimate import memory
 from simcost.estimate.memory import Kept
-from simcost.model import activations, cache, load, rotary
-from simcost.model.spec import from_config
-from simcost.model.tower import tower
+from simcost.model import activations, cache, rotary
 from simcost.query import make, workload
 
 GIB = 2.0**30
@@ -106,32 +103,6 @@ def test_every_addition_to_the_checkpoint_is_told_apart() -> None:
     assert kept("granite-3.1-2b").held.loaded.vocabulary == (49216 - 49155) * 2048 * 2
     assert kept("opt-125m").held.loaded.rotary == 0.0
     assert kept("gemma-3-27b").held.loaded.tower == 2 * 423_060_336
-
-
-@pytest.mark.parametrize(
-    ("vision", "width", "count"),
-    [
-        ({"model_type": "siglip_vision_model", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27, "image_size": 896}, 3840, 421_290_864),
-        ({"model_type": "llama4_vision_model", "hidden_size": 1408, "intermediate_size": 5632, "num_hidden_layers": 34, "image_size": 336}, 5120, 871_932_416),
-        ({"model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24}, 5120, 438_958_080),
-        ({"model_type": "moonvit", "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27}, 7168, 471_143_920),
-    ],
-)  # fmt: skip
-def test_towers_equal_the_classes(vision: dict[str, Any], width: int, count: int) -> None:
-    found = tower(vision, width, "x")
-    assert found is not None
-    assert (found.parameters, found.unused) == (count, ())
-    for key in set(vision) - {"model_type"}:
-        with pytest.raises(SpecError, match=rf"x: 'vision_config.{key}'"):
-            tower({k: v for k, v in vision.items() if k != key}, width, "x")
-
-
-def test_a_tower_of_an_unknown_family_is_said() -> None:
-    name, where, config = load.load_config("gemma-3-27b")
-    unknown = from_config({**config, "vision_config": {"model_type": "resnet"}}, name, where)
-    assert unknown.tower == 0.0
-    assert any("not counted" in note for note in unknown.notes)
-    assert any("423,060,336" in note for note in from_config(config, name, where).notes)
 
 
 def test_the_peak_is_at_the_sampler_or_in_the_widest_layer() -> None:

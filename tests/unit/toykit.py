@@ -119,6 +119,11 @@ def design(**changes: Any) -> ModelSpec:
     return from_config({k: v for k, v in {**CONFIG, **changes}.items() if v is not None}, "toy", "toy.json")
 
 
+def multimodal(wrapper: str, tables: Mapping[str, Any], **own: Any) -> dict[str, Any]:
+    """A config of a wrapper around the dense design, with these tables of towers and keys of its own."""
+    return {"model_type": wrapper, "torch_dtype": "bfloat16", "text_config": CONFIG, **tables, **own}
+
+
 def workload(home: Path, decode: bool = True, sets: Mapping[str, Any] | None = None, **changes: Any) -> Workload:
     """The toy model on the toy device; `changes`: of the phase (batch, context, isl), and `config`, `profile`, `without` of
     the files."""

@@ -138,6 +138,8 @@ def _step(query: Query, unset: bool) -> Iterator[Number]:
             if unset:
                 yield Number(key, whole, "count", STEPS, max(whole // _CHUNKS, 1.0), whole)
             continue
+        if stated is None and key.startswith("image"):  # a prompt of text alone
+            continue
         value = float((1 if key == "batch" else 0) if stated is None else stated)
         alone = key.startswith("prefill_") and value == 0.0
         yield Number(key, value, "count", STEPS, float(known.least), 2.0**24, alone=alone)

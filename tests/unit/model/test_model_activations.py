@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from toykit import design, engine
+from toykit import design, engine, multimodal
 
 from simcost.dtypes import dtype
 from simcost.model import activations
-from simcost.model.spec import ModelSpec
+from simcost.model.spec import ModelSpec, from_config
 from simcost.plan import Plan
 from simcost.routing.router import Routing
 
@@ -37,10 +37,19 @@ def test_at_the_sampler_stand_logits_of_the_sequences_that_it_samples() -> None:
 
 
 def test_what_stands_at_all_times_comes_on_top() -> None:
-    tower = {"model_type": "pixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    tower = {
+        "model_type": "pixtral",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "head_dim": 4,
+    }
     terms = {"kept_logit_bytes": 4.0, "sequences": 100.0, "tower_bytes": 5.0}
     assert peak(design(), **terms).always == 100 * V * 4
-    assert peak(design(vision_config=tower), **terms).always == 100 * V * 4 + 5
+    seeing = from_config(multimodal("mistral3", {"vision_config": tower}), "toy", "toy.json")
+    hearing = from_config(multimodal("voxtral", {"audio_config": {"hidden_size": 64}}), "toy", "toy.json")
+    assert peak(seeing, **terms).always == 100 * V * 4 + 5
+    assert peak(hearing, **terms).always == 100 * V * 4  # the largest image is no sound
 
 
 @pytest.mark.parametrize(("stay", "more"), [(True, 70.0), (False, 0.0)])

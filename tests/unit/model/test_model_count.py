@@ -31,7 +31,7 @@ def test_a_dense_designs_parameters_are_those_of_its_shapes() -> None:
     assert LAYER == ATTENTION + 3 * H * F + 2 * H
     found = count.parameters(design())
     assert found == {
-        "params_total": PARAMETERS, "params_mtp": 0.0, "params_active_all": PARAMETERS,
+        "params_total": PARAMETERS, "params_language": PARAMETERS, "params_towers": 0.0, "params_mtp": 0.0, "params_active_all": PARAMETERS,
         "params_active_no_embedding": PARAMETERS - V * H, "params_active_no_embedding_no_head": PARAMETERS - 2 * V * H,
     }  # fmt: skip
 

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toykit import LAYER, PARAMETERS, design, engine
+from toykit import LAYER, PARAMETERS, design, engine, multimodal
 
 from simcost.dtypes import dtype
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.model import loaded
+from simcost.model import count, loaded
 from simcost.model.loaded import Loaded
-from simcost.model.spec import ModelSpec
+from simcost.model.spec import ModelSpec, from_config
 from simcost.plan import Plan
 
 BF16, MIB = dtype("bf16"), 2.0**20
@@ -78,10 +78,15 @@ def test_learned_positions_take_the_place_of_rotary_ones() -> None:
 
 
 def test_every_rank_has_its_part_of_a_tower() -> None:
-    vision = {"model_type": "pixtral", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
-    model = design(vision_config=vision)
-    assert model.tower > 0.0
-    assert loaded.tower(model, Plan(tp=4.0)).tower == model.tower * 2 / 4
+    vision = {
+        "model_type": "pixtral",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "head_dim": 4,
+    }
+    model = from_config(multimodal("mistral3", {"vision_config": vision}), "toy", "toy.json")
+    assert loaded.tower(model, Plan(tp=4.0)).tower == count.parameters(model)["params_towers"] * 2 / 4 > 0.0
     assert loaded.tower(design(), Plan()).tower == 0.0
 
 

@@ -1,0 +1,1 @@
+"""Towers beside the language model: what images and sounds pass before they become tokens."""

@@ -1,0 +1,68 @@
+"""What must hold for images of a prompt, and what they take of it.
+
+Most likely to be wrong: processors that cut a picture into several squares, of which each counts as an image here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from simcost.blocks.tower.tower import Tower
+from simcost.errors import NotModelled, SpecError
+from simcost.num import Num, every, is_scalar
+from simcost.plan import Check, Phase, Plan
+
+_SIDES = ("image_height", "image_width")
+
+
+def seeing(towers: Sequence[Tower]) -> Tower | None:
+    """The tower that images pass; None where a design has none."""
+    return next((tower for tower in towers if tower.key == "vision_config"), None)
+
+
+def required(name: str, towers: Sequence[Tower], uncounted: Sequence[str], phase: Phase) -> Tower | None:
+    """The tower of a phase with images, None of one without. `uncounted`: towers that the config does not determine. Raises SpecError where there is none,
+    and for sides that say nothing or are missing; NotModelled for a tower whose time is not known."""
+    if not phase.sees:
+        return None
+    stated = sides(phase)
+    tower = seeing(towers)
+    if tower is None:
+        why = f"no tower that is counted ({'; '.join(uncounted)})" if uncounted else "no tower for images"
+        raise SpecError(f"images: {name} has {why}: leave images out")
+    if tower.refuses:
+        raise NotModelled(f"images: not modelled for {name}: {tower.refuses}: leave images out")
+    if tower.side is not None and stated:
+        raise SpecError(
+            f"{stated[0]}: {name} makes every image {tower.side:.0f} x {tower.side:.0f} pixels: leave it out"
+        )
+    if tower.side is None and len(stated) < len(_SIDES):
+        raise SpecError(f"images: {name} keeps their size: state image_height and image_width, in pixels")
+    return tower
+
+
+def sides(phase: Phase) -> list[str]:
+    """The keys of the sides that a phase states."""
+    return [key for key in _SIDES if not every(getattr(phase, key) == 0.0)]
+
+
+def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
+    """Rules of a phase with images, elementwise: whole patches, no more tokens than the prompt has, heads that tp divides."""
+    tower = seeing(towers)
+    if tower is None or not phase.sees:
+        return []
+    found = tower.checks(plan)
+    if tower.side is None:
+        step = tower.patch * tower.multiple
+        for key in _SIDES:
+            whole = getattr(phase, key) % step == 0.0
+            found.append(Check(whole, f"{key} must be a multiple of {step:.0f} pixels, the patches that make a token"))
+    taken = phase.images * tokens(tower, phase)
+    shown = f"{taken:,.0f}" if is_scalar(taken) else "more"
+    found.append(Check(taken <= phase.q_len, f"images take {shown} tokens of each prompt, and isl has fewer"))
+    return found
+
+
+def tokens(tower: Tower, phase: Phase) -> Num:
+    """What one image takes of a prompt."""
+    return tower.tokens.of(tower.patches(phase))

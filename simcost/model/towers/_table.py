@@ -1,0 +1,98 @@
+"""Strict reading of the tables that describe towers: keys that were read, defaults of the class that were taken, and what cannot be counted.
+
+A default stands in the rule that reads the key, as the class of Hugging Face transformers has it; each that is taken is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from simcost.blocks.tower.tower import Tower
+from simcost.errors import SpecError
+from simcost.num import Num
+
+
+class Uncounted(Exception):
+    """Why a tower's parameters do not follow from the config, for people."""
+
+
+class Table:
+    """One table of a config, by the name that errors give it. `used`: keys that were read; `taken`: class defaults of keys that are absent."""
+
+    def __init__(self, values: Mapping[str, Any], name: str, where: str) -> None:
+        self.values, self.name, self.where = values, name, where
+        self.used: set[str] = set()
+        self.taken: dict[str, Any] = {}
+
+    def raw(self, *keys: str, default: Any = None) -> Any:
+        """The value of the first of several spellings that is stated, else the class's default, which counts as taken."""
+        self.used.update(keys)
+        for key in keys:
+            if self.values.get(key) is not None:
+                return self.values[key]
+        if default is not None:
+            self.taken[keys[0]] = default
+        return default
+
+    def num(self, *keys: str, default: float | None = None) -> float:
+        """A number above 0. Raises SpecError for anything else, and for one that is missing without a default."""
+        value = self.raw(*keys, default=default)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
+            raise SpecError(f"{self.where}: '{self._path(keys[0])}' must be a number above 0, not {value!r}")
+        return float(value)
+
+    def side(self, key: str, default: float | None = None) -> float:
+        """A number, or two equal ones, as of the sides of a square. Raises Uncounted for a rectangle, SpecError as `num`."""
+        value = self.raw(key, default=default)
+        if isinstance(value, (list, tuple)) and len(value) == 2:
+            if value[0] != value[1]:
+                raise Uncounted(f"{self._path(key)} is no square")
+            return Table({key: value[0]}, self.name, self.where).num(key)
+        return self.num(key, default=default)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """A truth value. Raises SpecError for anything else."""
+        value = self.raw(key, default=default)
+        if not isinstance(value, bool):
+            raise SpecError(f"{self.where}: '{self._path(key)}' must be true or false, not {value!r}")
+        return value
+
+    def length(self, key: str, default: int) -> float:
+        """Entries of a list; 1 for a plain number. Raises SpecError for anything else."""
+        value = self.raw(key)
+        if value is None:
+            self.taken[key] = f"{default} entries"
+            return float(default)
+        if isinstance(value, (list, tuple)):
+            return float(len(value))
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise SpecError(f"{self.where}: '{self._path(key)}' must be a number or a list, not {value!r}")
+        return 1.0
+
+    def _path(self, key: str) -> str:
+        return f"{self.name}.{key}" if self.name else key
+
+
+class Wrapper:
+    """A multimodal config on one level: its own keys, the width of its language model, and its tables, each read once it is asked for. `missing`: what its class holds beside
+    them, and no rule counts."""
+
+    def __init__(self, config: Mapping[str, Any], hidden: Num, where: str) -> None:
+        self.config, self.hidden, self.where = config, hidden, where
+        self.own = Table(config, "", where)
+        self.tables: dict[str, Table] = {}
+        self.missing: list[str] = []
+
+    def stated(self, key: str) -> bool:
+        """Whether the config has this table."""
+        return isinstance(self.config.get(key), Mapping) and bool(self.config[key])
+
+    def table(self, key: str) -> Table:
+        """A table by its key. Raises Uncounted where the config has none, so that its class would fill in a tower of its own."""
+        if not self.stated(key):
+            raise Uncounted(f"{key} is absent")
+        return self.tables.setdefault(key, Table(self.config[key], key, self.where))
+
+
+Rule: TypeAlias = Callable[[Wrapper], tuple[Tower, ...]]

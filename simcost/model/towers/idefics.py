@@ -1,0 +1,51 @@
+"""Idefics 2 and 3, SmolVLM: SigLIP without a head, and a connector.
+
+Sources: Hugging Face `modeling_idefics2.py`, `modeling_idefics3.py`, `modeling_smolvlm.py`.
+"""
+
+from __future__ import annotations
+
+from simcost.blocks.tower.tower import PATCHES, Matrix, Rows, Tower
+from simcost.model.towers import _trunks as trunks
+from simcost.model.towers._table import Rule, Uncounted, Wrapper
+
+_RESAMPLED = "its images pass a resampler with cross-attention, which is counted and not timed"
+
+
+_SECOND = trunks.Sizes(patch=32.0)
+_THIRD = trunks.Sizes(hidden=1152.0, heads=16.0, patch=32.0)
+
+
+def _trunk(c: Wrapper, defaults: trunks.Sizes) -> trunks.Trunk:
+    vision = c.table("vision_config")
+    if not str(vision.values.get("model_type", "idefics")).startswith(("idefics", "smolvlm", "siglip")):
+        raise Uncounted(f"vision_config.model_type = {vision.values['model_type']!r} is not known")
+    vision.used.update(("vision_use_head", "use_base_siglip", "tie_word_embeddings"))
+    return trunks.siglip(vision, head=False, defaults=defaults)
+
+
+def idefics3(c: Wrapper) -> tuple[Tower, ...]:
+    """`scale_factor` squared patches side by side, one product."""
+    trunk, factor = _trunk(c, _THIRD), c.own.num("scale_factor", default=2)
+    rows = Rows(1.0 / factor**2)
+    projector = Matrix("modality_projection", trunk.width * factor**2, c.hidden, rows, bias=False)
+    return (trunks.tower(trunk, (projector,), 0.0, rows, multiple=factor),)
+
+
+def idefics2(c: Wrapper) -> tuple[Tower, ...]:
+    """A gated FFN as wide as the language model's, then latents that attend to the patches (perceiver resampler)."""
+    trunk, r = _trunk(c, _SECOND), c.table("perceiver_config")
+    inner = c.own.num("intermediate_size", default=14336)
+    depth, latents = r.num("resampler_depth", default=3), r.num("resampler_n_latents", default=64)
+    heads, width = r.num("resampler_n_heads", default=16), r.num("resampler_head_dim", default=96)
+    kv, d = r.num("num_key_value_heads", default=4), c.hidden
+    r.used.add("hidden_size")
+    layer = 2.0 * d * heads * width + 2.0 * d * kv * width + 3.0 * d * 4.0 * d + 3.0 * d
+    gate = (
+        Matrix("gate_up_proj", trunk.width, 2.0 * inner, PATCHES, bias=False),
+        Matrix("down_proj", inner, d, PATCHES, bias=False),
+    )
+    return (trunks.tower(trunk, gate, latents * d + depth * layer + d, Rows(0.0, latents), refuses=_RESAMPLED),)
+
+
+WRAPPERS: dict[str, Rule] = {"idefics2": idefics2, "idefics3": idefics3, "smolvlm": idefics3}

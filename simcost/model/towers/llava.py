@@ -1,0 +1,79 @@
+"""LLaVA and its kin: CLIP, SigLIP or Pixtral, with two products into the language model.
+
+Sources: Hugging Face `modeling_llava.py`, `modeling_llava_next.py`, `modeling_llava_onevision.py`, `modeling_vipllava.py`, `modeling_video_llava.py`,
+`modeling_aya_vision.py`, `modeling_cohere2_vision.py`, `modeling_deepseek_vl.py`, `modeling_video_llama_3.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from simcost.blocks.tower.tower import PATCHES, Encoder, Matrix, Rows, Tower
+from simcost.model.towers import _trunks as trunks
+from simcost.model.towers._table import Rule, Wrapper
+
+_TILED = "how many tiles and line breaks an image takes depends on its shape (image_grid_pinpoints)"
+
+
+def _llava(c: Wrapper, kind: str = trunks.CLIP, newline: bool = False, layers: int = 1, norm: bool = False) -> tuple[Tower, ...]:  # fmt: skip
+    """`kind`: the encoder where the table names none; `newline`: a learned line break; `layers`: whose outputs are joined, where no key says; `norm`:
+    a LayerNorm over them."""
+    trunk = trunks.of(c.table("vision_config"), kind)
+    c.own.used.add("vision_feature_select_strategy")
+    joined = c.own.length("vision_feature_layer", layers) * trunk.width
+    bias = norm or c.own.flag("multimodal_projector_bias", True)
+    projector = trunks.two(trunks.LINEARS, joined, c.hidden, c.hidden, bias=bias)
+    more = 2.0 * joined if norm else 0.0
+    return (trunks.tower(trunk, projector, more + c.hidden if newline else more, PATCHES, refuses=_TILED if newline else ""),)  # fmt: skip
+
+
+def video_llava(c: Wrapper) -> tuple[Tower, ...]:
+    """Two towers of one table, one for images and one for videos, and one projector; images pass the first."""
+    (found,) = _llava(c)
+    trunk = trunks.of(c.table("vision_config"), trunks.CLIP)
+    videos = trunks.tower(trunk, (), 0.0, PATCHES).parameters
+    return (replace(found, beside=found.beside + videos),)
+
+
+def aligned(c: Wrapper, norm: bool) -> tuple[Tower, ...]:
+    """Aya Vision and Command A Vision: patches merged by `downsample_factor`, a gated product, one into the language model. `norm`: a LayerNorm before."""
+    trunk = trunks.of(c.table("vision_config"), trunks.SIGLIP)
+    c.own.used.update(("vision_feature_layer", "vision_feature_select_strategy"))
+    factor = c.own.num("downsample_factor", default=2)
+    rows, inner = Rows(1.0 / factor**2), trunk.width * factor**2
+    stated = c.own.raw("alignment_intermediate_size")
+    middle = c.own.num("alignment_intermediate_size", default=36864) if stated is not None or not norm else c.hidden
+    projector = (Matrix("linear_1", inner, middle, rows), Matrix("linear_2", middle / 2.0, c.hidden, rows))
+    return (trunks.tower(trunk, projector, 2.0 * inner if norm else 0.0, rows, multiple=factor),)
+
+
+def deepseek_vl(c: Wrapper) -> tuple[Tower, ...]:
+    """SigLIP and an aligner of two products."""
+    trunk = trunks.of(c.table("vision_config"), trunks.SIGLIP)
+    return (trunks.tower(trunk, trunks.two(("linear1", "linear2"), trunk.width, c.hidden, c.hidden), 0.0, PATCHES),)
+
+
+def video_llama_3(c: Wrapper) -> tuple[Tower, ...]:
+    """SigLIP's blocks with rotary positions and no head: images keep their size; two products for every patch, or for what is left of merged ones."""
+    vision = c.table("vision_config")
+    v, g, layers, heads, patch, _ = trunks.Sizes().read(vision)
+    vision.taken.pop("image_size", None)  # which the class has not
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    trunk = trunks.Trunk(v, (trunks.embedding(vision, v, patch, True), blocks), 2.0 * v, patch, None)
+    why = "how many patches are merged is the processor's choice"
+    return (trunks.tower(trunk, trunks.two(("readout_0", "readout_2"), v, c.hidden, c.hidden), 0.0, PATCHES, refuses=why),)  # fmt: skip
+
+
+WRAPPERS: dict[str, Rule] = {
+    "llava": _llava,
+    "llava_next": partial(_llava, newline=True),
+    "llava_next_video": partial(_llava, newline=True),
+    "llava_onevision": partial(_llava, kind=trunks.SIGLIP, newline=True),
+    "vipllava": partial(_llava, layers=5, norm=True),
+    "video_llava": video_llava,
+    "aya_vision": partial(aligned, norm=True),
+    "cohere2_vision": partial(aligned, norm=False),
+    "deepseek_vl": deepseek_vl,
+    "video_llama_3": video_llama_3,
+}

@@ -1,0 +1,87 @@
+"""Qwen2-VL to Qwen3.5 and classes with the same towers: images keep their size, two frames make a patch, a merger makes a token of four.
+
+Sources: Hugging Face `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py`, `modeling_qwen3_5.py`, `modeling_exaone4_5.py`.
+"""
+
+from __future__ import annotations
+
+from simcost.blocks.tower.tower import Encoder, Matrix, Rows, Tower
+from simcost.model.towers import _trunks as trunks
+from simcost.model.towers._table import Rule, Table, Wrapper
+from simcost.num import Num
+
+
+def _frame(vision: Table, patch_size: float) -> tuple[float, float, float, float]:
+    """(patch, images that a patch joins, patches merged along a side, heads)."""
+    vision.used.update(("spatial_patch_size", "tokens_per_second"))
+    return (
+        vision.side("patch_size", patch_size), vision.num("temporal_patch_size", default=2), vision.num("spatial_merge_size", default=2),
+        vision.num("num_heads", default=16),
+    )  # fmt: skip
+
+
+def _merger(name: str, v: float, side: float, out: Num) -> tuple[Matrix, Matrix]:
+    """Two products over the patches that make a token."""
+    wide = v * side**2
+    return trunks.two((f"{name}_fc1", f"{name}_fc2"), wide, wide, out, Rows(1.0 / side**2))
+
+
+def _tower(parts: tuple[Matrix | Encoder, ...], beside: Num, patch: float, side: float) -> tuple[Tower, ...]:
+    return (Tower("vision tower", "vision_config", parts, beside, patch, side, None, Rows(1.0 / side**2)),)
+
+
+def qwen2_vl(c: Wrapper) -> tuple[Tower, ...]:
+    """No table of positions; `hidden_size` is the width of what the merger makes."""
+    vision = c.table("vision_config")
+    patch, frames, side, heads = _frame(vision, 14)
+    v, layers = vision.num("embed_dim", default=1280), vision.num("depth", default=32)
+    g = vision.num("mlp_ratio", default=4) * v
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    merger = _merger("merger", v, side, vision.num("hidden_size", default=3584))
+    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), 2.0 * v, patch, side)
+
+
+def qwen2_5_vl(c: Wrapper) -> tuple[Tower, ...]:
+    """Gated blocks with biases and RMSNorms; all but the layers of `fullatt_block_indexes` attend within windows."""
+    vision = c.table("vision_config")
+    patch, frames, side, heads = _frame(vision, 14)
+    v, g = vision.num("hidden_size", default=3584), vision.num("intermediate_size", default=3420)
+    layers, kv = vision.num("depth", default=32), vision.num("num_key_value_heads", default=heads)
+    if "num_key_value_heads" not in vision.values:
+        vision.taken.pop("num_key_value_heads")  # this class has none
+    bias = v + 2.0 * kv * v / heads + v
+    window = (vision.num("window_size", default=112) // patch) ** 2
+    windowed = layers - vision.length("fullatt_block_indexes", 4)
+    blocks = Encoder(
+        layers, v, heads, v / heads, g, bias + 2.0 * g + v + 2.0 * v, gated=True, kv_heads=kv, windowed=windowed, window=window
+    )  # fmt: skip
+    merger = _merger("merger", v, side, vision.num("out_hidden_size", default=3584))
+    return _tower((trunks.embedding(vision, v, patch, False, frames), blocks, *merger), v, patch, side)
+
+
+def qwen3_vl(c: Wrapper, deepstack: int = 3) -> tuple[Tower, ...]:
+    """A table of positions, LayerNorms; a merger more for every layer of `deepstack_visual_indexes`, of which the class has `deepstack`."""
+    vision = c.table("vision_config")
+    patch, frames, side, heads = _frame(vision, 16)
+    v, g = vision.num("hidden_size", default=1152), vision.num("intermediate_size", default=4304)
+    layers, out = vision.num("depth", default=27), vision.num("out_hidden_size", default=3584)
+    blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
+    deep = vision.length("deepstack_visual_indexes", deepstack) if deepstack else 0.0
+    if not deepstack:
+        vision.used.add("deepstack_visual_indexes")
+    mergers: list[Matrix] = [matrix for i in range(int(deep)) for matrix in _merger(f"deepstack_{i}", v, side, out)]
+    beside = vision.num("num_position_embeddings", default=2304) * v + 2.0 * v + deep * 2.0 * v * side**2
+    first: tuple[Matrix | Encoder, ...] = (trunks.embedding(vision, v, patch, True, frames), blocks)
+    parts = (*first, *_merger("merger", v, side, out), *mergers)
+    return _tower(parts, beside, patch, side)
+
+
+def qwen3_5(c: Wrapper) -> tuple[Tower, ...]:
+    """As Qwen3-VL, without further mergers."""
+    return qwen3_vl(c, deepstack=0)
+
+
+WRAPPERS: dict[str, Rule] = {
+    "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "exaone4_5": qwen2_5_vl, "qwen3_vl": qwen3_vl, "qwen3_vl_moe": qwen3_vl, "cosmos3_omni": qwen3_vl,
+    "qwen3_5": qwen3_5, "qwen3_5_moe": qwen3_5,
+}  # fmt: skip
