@@ -116,13 +116,14 @@ def _compute(model: ModelSpec, plan: Plan, device: Device, role: str, stored: Dt
         return wanted
     if not narrow:
         return stored if stored.bits > activation.bits else activation
+    chosen = plan.weight_dtype is not None
+    by_config = None if chosen or model.quantisation is None else model.quantisation.compute(role)
+    if by_config is not None:
+        return by_config
     if stored.name == "mxfp4" and "mxfp8" in device.peaks:
         # vLLM, SGLang and TensorRT-LLM quantise the input of mxfp4 experts to mxfp8 where the arithmetic exists (Blackwell).
         return dtype("mxfp8")
-    chosen = plan.weight_dtype is not None
-    by_config = model.quantisation is not None and model.quantisation.activations
-    computes = stored.peak and (by_config if not chosen else stored.name in ("fp8", "fp8_block", "int8", "nvfp4"))
-    return stored if computes else activation
+    return stored if chosen and stored.name in ("fp8", "fp8_block", "int8", "nvfp4") else activation
 
 
 def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], storage: dict[str, Dtype]) -> None:

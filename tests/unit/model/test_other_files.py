@@ -11,6 +11,7 @@ import pytest
 
 from simcost.errors import SpecError
 from simcost.model import count, load
+from simcost.scenarios.show import show_model
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
@@ -45,6 +46,13 @@ def test_a_quantisation_beside_the_config_is_read_and_named(
     home = folder(tmp_path, **{name: table})
     assert weight(home) == pytest.approx(EVERY * bits / 8 + WIDE * 2, rel=1e-3)
     assert any(f"read from {name}.json" in note for note in load.load(str(home)).notes)
+
+
+def test_the_caches_format_beside_the_config_is_the_default_and_said(tmp_path: Path) -> None:
+    home = folder(tmp_path, hf_quant_config={"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}})
+    shown = show_model(str(home), {})
+    assert shown.metrics["kv_bytes_per_token"] == 4 * 2 * 2 * 64  # layers, K and V, heads, width; a byte each
+    assert "kv_bytes_per_token is in fp8, as the config says" in shown.warnings
 
 
 def test_the_configs_own_quantisation_wins(tmp_path: Path) -> None:
