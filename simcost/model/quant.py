@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from simcost import dtypes
 from simcost.dtypes import Dtype
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
@@ -88,30 +89,30 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation | None
     if table.get("lm_head") is True:
         scheme = replace(scheme, roles=(*scheme.roles, "head"))
     formats, notes = by_role(scheme, _excepted(table, where), held, base, where)
-    said = []
     if table.get("side_file"):
-        said.append(
-            Note(
-                f"quantization_config is read from {table['side_file']}, beside the config",
-                Kind.SAID,
-                ("quantization_config",),
-            )
-        )
-    if method in methods.OTHER_KERNELS and formats:
-        kinds = ", ".join(sorted({each.dtype.name for each in formats.values()}))
-        said.append(
-            Note(
-                f"quantization_config: {method}: bytes are its own, times those of other kernels for {kinds}",
-                Kind.ASSUMED,
-            )
-        )
+        text = f"quantization_config is read from {table['side_file']}, beside the config"
+        notes.append(Note(text, Kind.SAID, ("quantization_config",)))
+    notes += _kernels(method, {each.dtype.name for each in formats.values()})
     modules = {key for key in table if method == "mlx" and "." in key}
     idle = sorted(
         key for key, value in table.items() if key not in _KNOWN | modules and value not in (None, False, [], {})
     )
     if idle:
-        said.append(Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)))
-    return Quantisation(method, formats, cache_format(table, where), (*notes, *said))
+        notes.append(Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)))
+    return Quantisation(method, formats, cache_format(table, where), tuple(notes))
+
+
+def _kernels(method: str, kinds: set[str]) -> list[Note]:
+    """Whose kernels times are of, where they are not the method's own."""
+    known, strange = kinds & set(dtypes.names()), ", ".join(sorted(kinds - set(dtypes.names())))
+    said = []
+    if method in methods.OTHER_KERNELS and known:
+        said.append(f"{method}: bytes are its own, times those of other kernels for {', '.join(sorted(known))}")
+    if strange:
+        said.append(
+            f"{method}: no kernel for {strange} was measured: times are those of its bytes, and of wider arithmetic"
+        )
+    return [Note(f"quantization_config: {text}", Kind.ASSUMED) for text in said]
 
 
 def _scheme(table: Mapping[str, Any], method: str, where: str) -> Scheme:

@@ -220,6 +220,12 @@ def test_mlx_quantises_embedding_and_head_too() -> None:
     assert one.notes == ("quantization_config: mlx: bytes are its own, times those of other kernels for int4",)
 
 
+def test_a_format_without_a_measured_kernel_is_said() -> None:
+    assert found({**GPTQ, "bits": 3}).notes == (
+        "quantization_config: gptq: no kernel for int3 was measured: times are those of its bytes, and of wider arithmetic",
+    )
+
+
 MIXED = {f"model.layers.{i}.self_attn.{p}_proj": {"quant_algo": "FP8"} for i in range(8) for p in "qkvo"} | {
     f"model.layers.{i}.mlp.experts.{e}.{p}_proj": {"quant_algo": "NVFP4", "group_size": 16} for i in range(3, 8) for e in range(16) for p in ("gate", "up", "down")
 }  # fmt: skip
