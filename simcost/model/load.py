@@ -7,6 +7,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import keys, other_files
+from simcost.model import checkpoint, hub, keys, other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -98,7 +99,9 @@ def identity(name: Name) -> Identity:
 
 def _changed(path: Path) -> int:
     """When a file that does not ship, or one that is read with it, last changed."""
-    return 0 if path.parent == _home() else max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path)))
+    if path.parent == _home():
+        return 0
+    return max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path), *checkpoint.files(path)))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -111,10 +114,24 @@ def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
     other = other_files.of_table(config)
     if other is not None:
         raise SpecError(f"{path}: this is {other}")
-    side = other_files.beside(path)
-    if side and config.get("quantization_config") is None:
-        config["quantization_config"] = other_files.quantisation(side[0], _table(side[0]))
+    try:
+        side = other_files.together([other_files.quantisation(file, _table(file)) for file in other_files.beside(path)])
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    own = _own_quantisation(config)
+    if side is not None and own is None:
+        config["quantization_config"] = side
+    elif side is not None and isinstance(own, dict) and (key := other_files.differing(own, side)) is not None:
+        own["side_file_differs"] = f"{side['side_file']} says {key} = {side[key]!r}"
     return config
+
+
+def _own_quantisation(config: dict[str, Any]) -> Any:
+    """The quantisation that a config states, whose table may stand beside or inside the language model's."""
+    inner = config.get("text_config")
+    tables = [config, inner] if isinstance(inner, dict) else [config]
+    keys = ("quantization_config", "quantization")
+    return next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -157,9 +174,9 @@ def find(name: str) -> tuple[str, Path]:
         return short, shipped
     path = Path(name)
     if path.is_dir():
-        path = path / "config.json"
+        path = hub.snapshot(path) / "config.json"
     if path.is_file():
-        return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
+        return (hub.name(path.parent.resolve()) if path.name == "config.json" else path.stem), path
     if Path(name).is_dir():
         what = other_files.of_folder(Path(name))
         raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")
@@ -224,8 +241,12 @@ def current(config: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def load(name: str, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
-    """The model by name, with overrides of config keys. Raises SpecError for an unknown name or a malformed file, NotModelled for
-    what is not modelled yet."""
+def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The model by name, with overrides of config keys; as it stands it is compared with the checkpoint beside it. Raises SpecError for an unknown name or a
+    malformed file, NotModelled for what is not modelled yet."""
     short, where, config = load_config(name)
-    return from_config(overridden(config, overrides or {}, where), short, where)
+    found = from_config(overridden(config, overrides or {}, where), short, where)
+    path = None if overrides or isinstance(name, Given) else find(name)[1]
+    if path is None or path.parent == _home():
+        return found
+    return replace(found, notes=(*found.notes, *checkpoint.compared(found, path)))

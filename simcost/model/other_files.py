@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from simcost.errors import SpecError
+
 ADAPTER = "adapter_config.json"
 # Side files with a quantisation -> the method that writes them.
 QUANTISATION = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gptq", "quant_config.json": "awq"}
@@ -62,10 +64,13 @@ def of_folder(folder: Path) -> str | None:
 
 
 def beside(path: Path) -> list[Path]:
-    """The side files of a config.json that hold a quantisation."""
-    if path.name != "config.json":
+    """The side files of a config that hold a quantisation: by their own names beside config.json; beside X_config.json and X.json begun with X and a sign."""
+    if path.suffix != ".json" or path.name in QUANTISATION:
         return []
-    return [file for name in QUANTISATION if (file := path.parent / name).is_file()]
+    stem = path.stem
+    starts = [stem[: -len("config")]] if stem.endswith("config") else [stem + sign for sign in "_-."]
+    files = (path.with_name(start + name) for start in starts for name in QUANTISATION)
+    return [file for file in files if file.is_file()]
 
 
 def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,4 +78,22 @@ def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
     inner = table.get("quantization", table)
     said = dict(inner) if isinstance(inner, Mapping) else {}
     spelled = {_AWQ.get(key, key): value for key, value in said.items()}
-    return {"quant_method": QUANTISATION[file.name], **spelled, "side_file": file.name}
+    method = next(method for name, method in QUANTISATION.items() if file.name.endswith(name))
+    return {"quant_method": method, **spelled, "side_file": file.name}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first key of formats that two quantisations state differently; None where they agree."""
+    keys = ("quant_method", "quant_algo", "bits", "group_size", "kv_cache_quant_algo")
+    stated = ((key, one.get(key), other.get(key)) for key in keys)
+    return next((key for key, a, b in stated if None not in (a, b) and str(a).lower() != str(b).lower()), None)
+
+
+def together(tables: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The one quantisation of all side files, the first of them; None for none. Raises SpecError where two contradict each other."""
+    for other in tables[1:]:
+        key = differing(tables[0], other)
+        if key is not None:
+            said = " but ".join(f"{each['side_file']} says {key} = {each[key]!r}" for each in (tables[0], other))
+            raise SpecError(f"{said}: remove the one that is not of this checkpoint")
+    return tables[0] if tables else None

@@ -42,7 +42,7 @@ _KNOWN = _TABLES | frozenset(_EXCEPTIONS) | frozenset(
     """
     quant_method weight_block_size fmt activation_scheme bits group_size format quantization_status version quant_algo lm_head desc_act sym
     damp_percent static_groups true_sequential zero_point checkpoint_format is_marlin_format model_name_or_path model_file_base_name
-    global_compression_ratio dequantize scale_fmt backend provider pack_dtype side_file has_zero_point pre_quant_scale moe_quant_algo
+    global_compression_ratio dequantize scale_fmt backend provider pack_dtype side_file side_file_differs has_zero_point pre_quant_scale moe_quant_algo
     load_in_4bit load_in_8bit bnb_4bit_use_double_quant bnb_4bit_quant_type bnb_4bit_compute_dtype bnb_4bit_quant_storage
     llm_int8_threshold llm_int8_has_fp16_weight llm_int8_enable_fp32_cpu_offload _load_in_4bit _load_in_8bit mode modules_to_convert expert_dtype
     modules_in_block_to_quantize act_bits data_type iters autoround_version packing_format block_name_to_quantize quant_block_list act_data_type act_dynamic
@@ -92,6 +92,9 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation | None
     if table.get("side_file"):
         text = f"quantization_config is read from {table['side_file']}, beside the config"
         notes.append(Note(text, Kind.SAID, ("quantization_config",)))
+    if table.get("side_file_differs"):
+        text = f"{table['side_file_differs']}, which is not read: the config's own quantization_config wins"
+        notes.append(Note(text, Kind.ASSUMED, ("quantization_config",)))
     notes += _kernels(method, {each.dtype.name for each in formats.values()})
     modules = {key for key in table if method == "mlx" and "." in key}
     idle = sorted(

@@ -61,6 +61,42 @@ def test_the_configs_own_quantisation_wins(tmp_path: Path) -> None:
     assert weight(home) == pytest.approx(EVERY + WIDE * 2)
 
 
+def test_a_side_file_that_the_config_contradicts_is_said(tmp_path: Path) -> None:
+    own = {**LLAMA, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+    home = folder(tmp_path, config=own, hf_quant_config={"quantization": {"quant_algo": "NVFP4"}})
+    said = (
+        "hf_quant_config.json says quant_algo = 'NVFP4', which is not read: the config's own quantization_config wins"
+    )
+    assert said in load.load(str(home)).notes
+    folder(tmp_path, hf_quant_config={"quantization": {"quant_algo": "FP8"}}, config=own)
+    os.utime(home / "hf_quant_config.json", (2e9, 2e9))
+    assert said not in load.load(str(home)).notes
+
+
+def test_two_side_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    home = folder(
+        tmp_path, quant_config={"w_bit": 4, "q_group_size": 128}, quantize_config={"bits": 8, "group_size": 128}
+    )
+    with pytest.raises(
+        SpecError,
+        match=r"config\.json: quantize_config\.json says quant_method = 'gptq' but quant_config\.json says quant_method = 'awq': remove",
+    ):
+        load.load(str(home))
+
+
+@pytest.mark.parametrize(("name", "side"), [
+    ("acme--m_config.json", "acme--m_hf_quant_config.json"), ("m-config.json", "m-hf_quant_config.json"), ("m.json", "m_hf_quant_config.json"), ("m.json", "m.hf_quant_config.json"),
+])  # fmt: skip
+def test_a_side_file_goes_by_its_configs_name(tmp_path: Path, name: str, side: str) -> None:
+    """As aiconfigurator-core names them: X_config.json with X_hf_quant_config.json."""
+    (tmp_path / name).write_text(json.dumps(LLAMA))
+    before = float(count.weight_bytes(load.load(str(tmp_path / name))))
+    (tmp_path / side).write_text(json.dumps({"quantization": {"quant_algo": "NVFP4"}}))
+    (tmp_path / "other_hf_quant_config.json").write_text("{")
+    after = float(count.weight_bytes(load.load(str(tmp_path / name))))
+    assert before - after == pytest.approx(EVERY * (16 - 4.5) / 8, rel=1e-3)
+
+
 def test_a_side_file_that_appears_or_changes_is_read(tmp_path: Path) -> None:
     home = folder(tmp_path)
     before = weight(home)
