@@ -12,10 +12,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import checkpoint, hub, keys, other_files
+from simcost.model import checkpoint, count, hub, keys, other_files
+from simcost.model.foreign import gguf_config, gguf_header, native
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -110,7 +111,11 @@ def _read(path: Path) -> dict[str, Any]:
 
 @cache
 def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
+    if _starts_with(path, gguf_header.MAGIC):
+        return _gguf(path)
     config = _table(path)
+    if native.is_native(config):
+        return native.config(config, str(path))
     other = other_files.of_table(config)
     if other is not None:
         raise SpecError(f"{path}: this is {other}")
@@ -134,16 +139,45 @@ def _own_quantisation(config: dict[str, Any]) -> Any:
     return next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
 
 
+def _starts_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+
+
+def _gguf(path: Path) -> dict[str, Any]:
+    """The config of a GGUF file, whose tensors must be those of the model that it makes. Raises NotModelled where they are not."""
+    found = gguf_config.read(path)
+    counts = count.parameters(from_config(found.config, path.stem, str(path)))
+    counted = float(counts["params_total"]) + float(counts["params_mtp"])
+    if abs(found.elements / counted - 1.0) > _TENSORS_APART:
+        raise NotModelled(
+            f"{path}: not modelled yet: this GGUF file's {found.elements:,} elements are not the {counted:,.0f} of a {found.config['model_type']} of its sizes "
+            f"(architecture {found.name}): pass the config.json of the model that it holds"
+        )
+    return dict(found.config)
+
+
+_TENSORS_APART = 0.001
+_CONFIG = 1 << 27  # bytes of the largest JSON that is read
+
+
 def _table(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises SpecError, which says what another file is where it is known."""
     try:
+        with path.open("rb") as file:
+            what = other_files.of_binary(path, file.read(4))
+        if what is None and path.stat().st_size > _CONFIG:
+            what = f"no config: it is larger than {_CONFIG >> 20} MiB"
+        if what is not None:
+            raise SpecError(f"{path}: this is {what}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        with path.open("rb") as file:
-            what = other_files.of_binary(path, file.read(4))
-        raise SpecError(f"{path}: {f'this is {what}' if what else 'not a UTF-8 text file'}") from None
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
     try:
         config = json.loads(text, object_pairs_hook=partial(_once, path))
     except json.JSONDecodeError as error:
@@ -165,8 +199,11 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+_OF_A_FOLDER = ("config.json", other_files.NATIVE)  # files that are called as their folder is
+
+
 def find(name: str) -> tuple[str, Path]:
-    """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json. Raises
+    """(short name, path) of a zoo name, a Hugging Face repository, a config or GGUF file, or a directory with one. Raises
     SpecError naming the nearest."""
     short = of_name(name)
     shipped = _home() / f"{short}.json"
@@ -174,9 +211,11 @@ def find(name: str) -> tuple[str, Path]:
         return short, shipped
     path = Path(name)
     if path.is_dir():
-        path = hub.snapshot(path) / "config.json"
+        home = hub.snapshot(path)
+        path = home / "config.json"
+        path = path if path.is_file() else other_files.in_place_of_config(home) or path
     if path.is_file():
-        return (hub.name(path.parent.resolve()) if path.name == "config.json" else path.stem), path
+        return (hub.name(path.parent.resolve()) if path.name in _OF_A_FOLDER else path.stem), path
     if Path(name).is_dir():
         what = other_files.of_folder(Path(name))
         raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")

@@ -7,6 +7,7 @@ native checkpoints (params.json).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,20 @@ _AWQ = {"w_bit": "bits", "q_group_size": "group_size"}
 _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"weight_map"}), "the index of a checkpoint: pass the directory, or its config.json"),
     (frozenset({"producer", "quantization"}), "the quantisation of a model: pass the directory, or its config.json"),
-    (frozenset({"dim", "n_layers", "n_heads"}), "parameters of a native checkpoint: pass the config.json of its Hugging Face repository"),
     (frozenset({"image_processor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"feature_extractor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"added_tokens_decoder"}), "a tokenizer's config: pass the model's config.json"),
     (frozenset({"added_tokens", "model", "pre_tokenizer"}), "a tokenizer: pass the model's config.json"),
 )  # fmt: skip
-_MAGIC = {b"GGUF": "a GGUF file", b"PK\x03\x04": "a PyTorch checkpoint"}
-_SUFFIXES = {".gguf": "a GGUF file", ".safetensors": "a safetensors file", ".bin": "a PyTorch checkpoint"}
+GGUF, NATIVE = ".gguf", "params.json"
+_MAGIC = {b"PK\x03\x04": "a PyTorch checkpoint"}
+_SUFFIXES = {
+    ".safetensors": "a safetensors file",
+    ".bin": "a PyTorch checkpoint",
+    ".pt": "a PyTorch checkpoint",
+    ".pth": "a PyTorch checkpoint",
+}
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 
 
 def of_table(config: Mapping[str, Any]) -> str | None:
@@ -52,15 +59,27 @@ def of_binary(path: Path, start: bytes) -> str | None:
 
 
 def of_folder(folder: Path) -> str | None:
-    """What a directory without config.json holds; None where it is not known."""
-    for name, what in (
-        (ADAPTER, "an adapter: pass its base model"),
-        ("params.json", "a native checkpoint: pass the config.json of its Hugging Face repository"),
-    ):
-        if (folder / name).is_file():
-            return f"it holds {name}, {what}"
+    """What a directory without a model's file holds; None where it is not known."""
+    if (folder / ADAPTER).is_file():
+        return f"it holds {ADAPTER}, an adapter: pass its base model"
     held = next((suffix for suffix in _SUFFIXES if any(folder.glob(f"*{suffix}"))), None)
     return held and f"it holds {_SUFFIXES[held]}: pass the config.json of the model"
+
+
+def in_place_of_config(folder: Path) -> Path | None:
+    """A file of a directory without config.json that says what its model is: parameters of a native checkpoint, or the one GGUF file, its first part where it has
+    several. Raises SpecError for several."""
+    if (folder / NATIVE).is_file():
+        return folder / NATIVE
+    files = sorted(file for file in folder.glob(f"*{GGUF}") if not file.name.startswith("mmproj"))
+    parts = {file: found for file in files if (found := _PART.fullmatch(file.stem))}
+    firsts = [file for file in files if file not in parts or parts[file][2] == "00001"]
+    if len(firsts) > 1:
+        shown = ", ".join(file.name for file in firsts[:5])
+        raise SpecError(
+            f"{folder}: it holds {len(firsts)} GGUF files: pass one of {shown}{'' if len(firsts) <= 5 else ' and others'}"
+        )
+    return firsts[0] if firsts else None
 
 
 def beside(path: Path) -> list[Path]:

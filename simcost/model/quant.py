@@ -34,7 +34,7 @@ _TABLES = frozenset(
     """
     config_groups sparsity_config producer meta dynamic extra_config quantized_layers quant_config config_for_layers shared_layer_config
     module_quant_configs global_quant_config layer_quant_config layer_type_quant_config quant_type quant_type_kwargs export algo_config tune_metadata
-    module_config_overrides transform_config
+    module_config_overrides transform_config tensors
     """.split()  # noqa: SIM905 -- a table to read
 ) | frozenset(CACHE)  # tables that a reader reads, or that say nothing of formats
 # Read by a reader, or of no effect on bytes and rates (calibration, packing order, versions).

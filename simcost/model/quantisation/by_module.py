@@ -26,6 +26,7 @@ from simcost.model.quantisation.formats import (
     plain,
     positive,
     refused,
+    tabled,
 )
 from simcost.model.quantisation.methods import blocks
 
@@ -137,8 +138,7 @@ def modelopt(table: Table, where: str) -> Scheme:
     known: dict[tuple[Any, Any], Format | None] = {}
     rules: list[tuple[str, Format | None]] = []
     for name, each in layers.items():
-        if not isinstance(each, Mapping):
-            raise SpecError(f"{where}: '{named('quantized_layers')}.{name}' must be a table, not {each!r}")
+        each = tabled(each, f"quantized_layers.{name}", where)
         key = str(each.get("quant_algo")), str(each.get("group_size"))
         if key not in known:
             known[key] = _algorithm(each, where)
@@ -177,9 +177,8 @@ def quark(table: Table, where: str) -> Scheme:
 
 
 def _quark_layer(layer: Any, where: str, name: str) -> Format | None:
-    if layer is None:
-        return None
-    weight = layer.get("weight") if isinstance(layer, Mapping) else layer
+    layer = tabled(layer, name, where)
+    weight = layer.get("weight")
     if weight is None:
         return None
     inputs = layer.get("input_tensors")

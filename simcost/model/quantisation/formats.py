@@ -7,6 +7,7 @@ likely to be wrong: the width of a scale where a tool takes the model's own type
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import field
 from typing import Any
 
 from simcost.dtypes import Dtype, block_scaled, dtype
@@ -30,11 +31,17 @@ class Format:
 
 @frozen
 class Scheme:
-    """default: the format of the linear layers of `roles` (None: as the base); rules: formats of the modules that a pattern fits, the first that fits wins."""
+    """default: the format of the linear layers of `roles` (None: as the base); rules: formats of the modules that a pattern fits, the first that fits wins;
+    own: formats of whole roles, in place of the default."""
 
     default: Format | None
     roles: tuple[str, ...] = CONVERTED
     rules: tuple[tuple[str, Format | None], ...] = ()
+    own: Mapping[str, Format] = field(default_factory=dict)
+
+    def of(self, role: str) -> Format | None:
+        """The format of a role, rules apart."""
+        return self.own.get(role, self.default)
 
 
 def integers(bits: int, group: int | None, beside: float, compute: Dtype | None = None) -> Format:
@@ -74,14 +81,16 @@ def positive(table: Mapping[str, Any], key: str, where: str, default: int | None
     return value
 
 
-def mapping(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
-    """A table within a table, empty where it is absent. Raises SpecError for anything else."""
-    value = table.get(key)
-    if value is None:
-        return {}
+def tabled(value: Any, key: str, where: str) -> Mapping[str, Any]:
+    """A value as the table that it must be. Raises SpecError for anything else."""
     if not isinstance(value, Mapping):
         raise SpecError(f"{where}: '{named(key)}' must be a table, not {value!r}")
     return value
+
+
+def mapping(table: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
+    """A table within a table, empty where it is absent. Raises SpecError for anything else."""
+    return {} if table.get(key) is None else tabled(table[key], key, where)
 
 
 def group_size(table: Mapping[str, Any], where: str, default: int | None = None, key: str = "group_size") -> int | None:

@@ -26,7 +26,9 @@ from simcost.model.quantisation.formats import (
     plain,
     positive,
     refused,
+    tabled,
 )
+from simcost.sharding.shard import ROLES
 
 Table = Mapping[str, Any]
 Reader = Callable[[Table, str], Scheme]
@@ -66,8 +68,7 @@ def gptq(table: Table, where: str) -> Scheme:
     form = _gptq_format(table, where)
     rules: list[tuple[str, Format | None]] = []
     for pattern, change in mapping(table, "dynamic", where).items():
-        if not isinstance(change, Mapping):
-            raise SpecError(f"{where}: '{named('dynamic')}.{pattern}' must be a table, not {change!r}")
+        change = tabled(change, f"dynamic.{pattern}", where)
         regex = "re:" + pattern.removeprefix("+:").removeprefix("-:")
         rules.append((regex, None if pattern.startswith("-:") else _gptq_format({**table, **change}, where)))
     inside = table.get("modules_in_block_to_quantize")
@@ -97,8 +98,7 @@ def _auto_round(table: Table, where: str) -> Scheme:
     """Packed as GPTQ or AWQ does; `extra_config` changes single modules, 16 bits leave one as it is."""
     rules = []
     for name, change in mapping(table, "extra_config", where).items():
-        if not isinstance(change, Mapping):
-            raise SpecError(f"{where}: '{named('extra_config')}.{name}' must be a table, not {change!r}")
+        change = tabled(change, f"extra_config.{name}", where)
         pattern = f"re:{name}" if any(sign in name for sign in "*+?[\\^(|$") else name
         rules.append((pattern, _auto_round_format({**table, **change}, where)))
     return Scheme(_auto_round_format(table, where), rules=tuple(rules))
@@ -124,14 +124,14 @@ def _mlx(table: Table, where: str) -> Scheme:
     """Affine: a scale and a bias of 16 bits a group; embedding and head too. Other keys name modules: a table of their own, or false."""
     own = _mlx_format(table, where)
     tables = {key: value for key, value in table.items() if "." in key or isinstance(value, (Mapping, bool))}
-    rules = tuple((key, _mlx_rule(table, value, own, where)) for key, value in tables.items())
+    rules = tuple((key, _mlx_rule(table, key, value, own, where)) for key, value in tables.items())
     return Scheme(own, (*CONVERTED, "embedding", "head"), rules)
 
 
-def _mlx_rule(table: Table, value: Any, own: Format, where: str) -> Format | None:
+def _mlx_rule(table: Table, name: str, value: Any, own: Format, where: str) -> Format | None:
     if isinstance(value, bool):
         return own if value else None
-    return _mlx_format({**table, **value}, where)
+    return _mlx_format({**table, **tabled(value, name, where)}, where)
 
 
 def _mlx_format(table: Table, where: str) -> Format:
@@ -172,9 +172,8 @@ def _hqq(table: Table, where: str) -> Scheme:
         raise SpecError(f"{where}: '{named('quant_config')}' of hqq is missing or empty")
     rules = []
     for tag, each in config.items():
-        if each is not None and not isinstance(each, Mapping):
-            raise SpecError(f"{where}: '{named('quant_config')}.{tag}' must be a table, not {each!r}")
-        rules.append((tag, None if each is None else _hqq_format(each, where)))
+        form = None if each is None else _hqq_format(tabled(each, f"quant_config.{tag}", where), where)
+        rules.append((tag, form))
     return Scheme(None, rules=tuple(rules))
 
 
@@ -218,9 +217,7 @@ def _vptq(table: Table, where: str) -> Scheme:
     """Indices of vectors along a column, with centroids of every matrix, a scale and a bias of 16 bits and a place of 16 a column."""
     rules = []
     for name, each in mapping(table, "config_for_layers", where).items():
-        if not isinstance(each, Mapping):
-            raise SpecError(f"{where}: '{named('config_for_layers')}.{name}' must be a table, not {each!r}")
-        rules.append((name, _vptq_format(each, where)))
+        rules.append((name, _vptq_format(tabled(each, f"config_for_layers.{name}", where), where)))
     if not rules or table.get("shared_layer_config"):
         raise refused(where, f"{named('config_for_layers')} of vptq that is empty, or beside a shared_layer_config")
     return Scheme(None, rules=tuple(rules))
@@ -295,8 +292,7 @@ def _gemma(table: Table, where: str) -> Scheme:
 
     rules = []
     for pattern, each in mapping(table, "module_quant_configs", where).items():
-        if not isinstance(each, Mapping):
-            raise SpecError(f"{where}: '{named('module_quant_configs')}.{pattern}' must be a table, not {each!r}")
+        each = tabled(each, f"module_quant_configs.{pattern}", where)
         rules.append((f"re:.*(?:{pattern})", form({"num_bits": table.get("num_bits"), **each})))
     roles = (*CONVERTED, "embedding") if table.get("quantize_embeddings") else CONVERTED
     return Scheme(form(table), roles, tuple(rules))
@@ -310,6 +306,20 @@ def _block_int8(table: Table, where: str) -> Scheme:
     return Scheme(blocks("int8", table.get("weight_block_size"), where))
 
 
+def _gguf(table: Table, where: str) -> Scheme:
+    """Formats of whole roles, as the reader of a GGUF file finds them: the type of most elements, and the bits of one."""
+    tensors = mapping(table, "tensors", where)
+    if not tensors:
+        raise refused(where, f"{named('quant_method')} 'gguf': the GGUF file has the formats: pass the file itself")
+    own = {}
+    for role, stated in tensors.items():
+        ok = role in ROLES and isinstance(stated, list) and len(stated) == 2 and isinstance(stated[0], str)
+        if not ok or isinstance(stated[1], bool) or not isinstance(stated[1], (int, float)) or not 0 < stated[1] <= 64:
+            raise SpecError(f"{where}: '{named('tensors')}.{role}' must be a type and its bits, not {stated!r}")
+        own[role] = Format(Dtype(stated[0], stated[1], stated[0] if stated[0] in ("fp32", "fp16", "bf16") else ""))
+    return Scheme(None, tuple(own), own=own)
+
+
 def _fixed(form: Format) -> Reader:
     return lambda table, where: Scheme(form)
 
@@ -318,17 +328,17 @@ def _fixed(form: Format) -> Reader:
 READERS: dict[str, Reader] = {
     "fp8": fp8, "fbgemm-fp8": _fixed(by_row("fp8", 32)), "ptpc-fp8": _fixed(by_row("fp8", 32)), "w8a8-fp8": _fixed(by_row("fp8", 32)), "mxfp4": _fixed(plain("mxfp4", False)),
     "mxfp8": _mxfp8, "nvfp4": _fixed(plain("nvfp4")), "gptq": gptq, "gptq-marlin": gptq, "awq": _awq, "awq-marlin": _awq, "auto-round": _auto_round,
-    "intel/auto-round": _auto_round, "mlx": _mlx, "metal": _metal, "bitsandbytes": _bitsandbytes, "hqq": _hqq, "sinq": _sinq, "aqlm": _aqlm, "vptq": _vptq,
+    "intel/auto-round": _auto_round, "gguf": _gguf, "mlx": _mlx, "metal": _metal, "bitsandbytes": _bitsandbytes, "hqq": _hqq, "sinq": _sinq, "aqlm": _aqlm, "vptq": _vptq,
     "quanto": _quanto, "eetq": _fixed(by_row("int8", 16, computes=False)), "higgs": _higgs, "bitnet": _bitnet, "fp-quant": _fp_quant,
     "fouroversix": _four_over_six, "gemma": _gemma, "experts-int8": _experts_int8, "w8a8-int8": _fixed(by_row("int8", 32)), "blockwise-int8": _block_int8,
 }  # fmt: skip
 # Methods that are known and not read, with the reason.
 REFUSED = {
-    "spqr": "its sizes depend on outliers that only the checkpoint counts", "gguf": "the GGUF file has the formats: pass the file itself",
+    "spqr": "its sizes depend on outliers that only the checkpoint counts", 
     "qqq": "weights of 4 bits with scales of two levels", "gptq-marlin-24": "sparse weights", "deepspeedfp": "weights are quantised while loading",
 }  # fmt: skip
 # Methods whose own kernels no engine here runs: bytes are theirs, times those of the nearest kernel.
 OTHER_KERNELS = frozenset(READERS) - {
     "fp8", "fbgemm-fp8", "ptpc-fp8", "w8a8-fp8", "mxfp4", "mxfp8", "nvfp4", "gptq", "gptq-marlin", "awq", "awq-marlin", "auto-round", "intel/auto-round",
-    "w8a8-int8",
+    "w8a8-int8", "gguf",
 }  # fmt: skip

@@ -38,7 +38,7 @@ def by_role(
     chosen: dict[tuple[str, str, str, int], Format | None] = {}
     for role in scheme.roles:
         for layer, weights in held.get(role, {}).items():
-            chosen |= {(role, w.name, part, layer): scheme.default for w in weights for part in parts(w)}
+            chosen |= {(role, w.name, part, layer): scheme.of(role) for w in weights for part in parts(w)}
     rules = [*reversed(scheme.rules), *((name, None) for name in excepted)]
     for pattern, form in rules:
         fitting = list(names.fits(pattern))
@@ -48,8 +48,9 @@ def by_role(
     found: dict[str, Stored] = {}
     notes: list[Note] = []
     for role in scheme.roles:
-        if not held.get(role) and scheme.default is not None:
-            found[role] = Stored(scheme.default.dtype, scheme.default.compute)
+        form = scheme.of(role)
+        if not held.get(role) and form is not None:
+            found[role] = Stored(form.dtype, form.compute)
     for role, layers in held.items():
         cells = _cells(role, layers, chosen, where)
         if any(form is not None for _, form, _ in cells):

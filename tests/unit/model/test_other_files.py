@@ -113,7 +113,6 @@ def test_a_side_file_that_appears_or_changes_is_read(tmp_path: Path) -> None:
         ({"peft_type": "LORA", "base_model_name_or_path": "acme/base-7b", "r": 16}, r"an adapter \(LORA\) of acme/base-7b: pass its base model"),
         ({"metadata": {}, "weight_map": {}}, "index of a checkpoint"),
         ({"producer": {}, "quantization": {}}, "the quantisation of a model: pass the directory"),
-        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "parameters of a native checkpoint"),
         ({"image_processor_type": "X"}, "a processor's config"),
         ({"added_tokens_decoder": {}}, "a tokenizer's config"),
     ],
@@ -128,7 +127,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path: Path, table: dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "start", "what"),
     [
-        ("m.gguf", b"GGUF\xff\xfe", "a GGUF file"),
         ("m.safetensors", b"\xff\xfe\x00", "a safetensors file"),
         ("m.bin", b"PK\x03\x04\xff", "a PyTorch checkpoint"),
         ("m.json", b"\xff\xfe", "not a UTF-8 text file"),
@@ -144,12 +142,18 @@ def test_weights_in_place_of_a_config_are_named(tmp_path: Path, name: str, start
     ("name", "what"),
     [
         ("adapter_config.json", "; it holds adapter_config.json, an adapter"),
-        ("params.json", "; it holds params.json, a native checkpoint"),
-        ("model-Q4_K_M.gguf", "; it holds a GGUF file"),
+        ("pytorch_model.bin", "; it holds a PyTorch checkpoint"),
         ("notes.md", "in this directory$"),
     ],
 )
 def test_a_directory_without_a_config_says_what_it_holds(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(SpecError, match=f"no config.json in this directory{what}|{what}"):
+        load.load(str(tmp_path))
+
+
+def test_a_file_that_is_too_large_for_a_config_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(SpecError, match="this is no config: it is larger than 128 MiB"):
         load.load(str(tmp_path))

@@ -1,0 +1,1 @@
+"""Models in other files than a Hugging Face config: what they state, as that config would."""
