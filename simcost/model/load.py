@@ -15,8 +15,7 @@ from typing import Any, NamedTuple
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import checkpoint, count, hub, keys, other_files
-from simcost.model.foreign import gguf_config, gguf_header, native
+from simcost.model import keys, other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -102,6 +101,8 @@ def _changed(path: Path) -> int:
     """When a file that does not ship, or one that is read with it, last changed."""
     if path.parent == _home():
         return 0
+    from simcost.model import checkpoint
+
     return max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path), *checkpoint.files(path)))
 
 
@@ -111,10 +112,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 @cache
 def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
-    if _starts_with(path, gguf_header.MAGIC):
+    if _is_gguf(path):
         return _gguf(path)
     config = _table(path)
-    if native.is_native(config):
+    if set(config) >= other_files.NATIVE_KEYS and "model_type" not in config:
+        from simcost.model.foreign import native
+
         return native.config(config, str(path))
     other = other_files.of_table(config)
     if other is not None:
@@ -139,16 +142,19 @@ def _own_quantisation(config: dict[str, Any]) -> Any:
     return next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
 
 
-def _starts_with(path: Path, magic: bytes) -> bool:
+def _is_gguf(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(len(magic)) == magic
+            return file.read(4) == b"GGUF"
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
 
 
 def _gguf(path: Path) -> dict[str, Any]:
     """The config of a GGUF file, whose tensors must be those of the model that it makes. Raises NotModelled where they are not."""
+    from simcost.model import count
+    from simcost.model.foreign import gguf_config
+
     found = gguf_config.read(path)
     counts = count.parameters(from_config(found.config, path.stem, str(path)))
     counted = float(counts["params_total"]) + float(counts["params_mtp"])
@@ -209,6 +215,8 @@ def find(name: str) -> tuple[str, Path]:
     shipped = _home() / f"{short}.json"
     if short and shipped.is_file():
         return short, shipped
+    from simcost.model import hub
+
     path = Path(name)
     if path.is_dir():
         home = hub.snapshot(path)
@@ -288,4 +296,6 @@ def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
     path = None if overrides or isinstance(name, Given) else find(name)[1]
     if path is None or path.parent == _home():
         return found
+    from simcost.model import checkpoint
+
     return replace(found, notes=(*found.notes, *checkpoint.compared(found, path)))

@@ -28,6 +28,7 @@ _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"added_tokens", "model", "pre_tokenizer"}), "a tokenizer: pass the model's config.json"),
 )  # fmt: skip
 GGUF, NATIVE = ".gguf", "params.json"
+NATIVE_KEYS = frozenset({"dim", "n_layers", "n_heads"})
 _MAGIC = {b"PK\x03\x04": "a PyTorch checkpoint"}
 _SUFFIXES = {
     ".safetensors": "a safetensors file",

@@ -32,11 +32,6 @@ _IRRELEVANT = {
 }
 
 
-def is_native(table: Mapping[str, Any]) -> bool:
-    """Whether a JSON object is the parameters of a native checkpoint."""
-    return {"dim", "n_layers", "n_heads"} <= set(table) and "model_type" not in table
-
-
 def config(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config of a native checkpoint. Raises SpecError for a value that is missing or wrong, NotModelled for a key that is not known."""
     strange = sorted(

@@ -14,7 +14,6 @@ from typing import Any
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import SpecError
 from simcost.model.quantisation.formats import (
-    CONVERTED,
     Format,
     Scheme,
     by_row,
@@ -29,6 +28,7 @@ from simcost.model.quantisation.formats import (
     tabled,
 )
 from simcost.model.quantisation.methods import blocks
+from simcost.model.stored import CONVERTED
 
 Table = Mapping[str, Any]
 Rules = tuple[tuple[str, Format | None], ...]

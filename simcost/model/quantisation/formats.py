@@ -13,8 +13,8 @@ from typing import Any
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
+from simcost.model.stored import CONVERTED
 
-CONVERTED = ("attention", "ffn", "experts", "shared_experts")  # roles that schemes convert unless they say otherwise
 _WHOLE = 1 << 20  # elements of a tile that is a whole row or column
 
 

@@ -14,7 +14,6 @@ from typing import Any
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import SpecError
 from simcost.model.quantisation.formats import (
-    CONVERTED,
     Format,
     Scheme,
     by_row,
@@ -28,6 +27,7 @@ from simcost.model.quantisation.formats import (
     refused,
     tabled,
 )
+from simcost.model.stored import CONVERTED
 from simcost.sharding.shard import ROLES
 
 Table = Mapping[str, Any]
@@ -154,6 +154,8 @@ def _metal(table: Table, where: str) -> Scheme:
 def _bitsandbytes(table: Table, where: str) -> Scheme:
     """Of 4 bits: blocks of 64 with an fp32 scale, or of 8 bits where 256 of them share an fp32 one; of 8 bits: an fp32 scale a row."""
     if table.get("load_in_8bit") or table.get("_load_in_8bit"):
+        if table.get("llm_int8_has_fp16_weight"):
+            return Scheme(None)
         return Scheme(by_row("int8", 32, computes=False))
     if not (table.get("load_in_4bit") or table.get("_load_in_4bit")):
         raise SpecError(f"{where}: 'quantization_config' of bitsandbytes needs load_in_4bit or load_in_8bit")

@@ -8,13 +8,14 @@ such. Most likely to be wrong: a module under a name that no class known here us
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
 
+from simcost.model.stored import Held
+from simcost.num import is_scalar
 from simcost.sharding.shard import Weight
 
-Held = Mapping[str, Mapping[int, tuple[Weight, ...]]]  # role -> layer -> its matrices
 Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that is a part of it
 
 # Matrices that engines fuse -> their modules.
@@ -133,6 +134,24 @@ class Names:
                 if any(_matches(pattern, _at(path, layer)) for path in _paths(part[0], part[2]))
             )
         return self._known[key]
+
+
+def experts_apart(patterns: Iterable[tuple[str, object]], held: Held) -> str | None:
+    """The first name of single experts that leaves out others of its layer, which are then not all alike; None where names are of all experts. `patterns`: names with
+    what they stand for."""
+    copies = {float(w.copies) for each in held.get("experts", {}).values() for w in each if is_scalar(w.copies)}
+    named: dict[tuple[str, object], set[str]] = {}
+    for pattern, form in patterns:
+        found = _EXPERT.search(pattern)
+        if pattern.startswith("re:") and re.search(r"experts[\\.(\[]+\d", pattern):
+            return pattern
+        if found is not None and not pattern.startswith("re:"):
+            named.setdefault((_EXPERT.sub("experts.1", pattern), form), set()).add(found[0])
+    return (
+        next((name for (name, _), numbers in named.items() if float(len(numbers)) not in copies), None)
+        if copies
+        else None
+    )
 
 
 def _at(path: str, layer: int | None) -> str:

@@ -11,22 +11,14 @@ from dataclasses import replace
 
 from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
-from simcost.frozen import frozen
-from simcost.model.quantisation.formats import Format, Scheme
-from simcost.model.quantisation.modules import Held, Names, parts
+from simcost.model.quantisation.formats import Format, Scheme, refused
+from simcost.model.quantisation.modules import Names, experts_apart, parts
+from simcost.model.stored import Held, Stored
 from simcost.num import ceil, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import Weight
 
 Cell = tuple[Weight, Format | None, int]  # a matrix, its format (None: the base), in how many layers
-
-
-@frozen
-class Stored:
-    """The format of a role, and what its kernels compute in; None for the activations' format."""
-
-    dtype: Dtype
-    compute: Dtype | None
 
 
 def by_role(
@@ -40,6 +32,9 @@ def by_role(
         for layer, weights in held.get(role, {}).items():
             chosen |= {(role, w.name, part, layer): scheme.of(role) for w in weights for part in parts(w)}
     rules = [*reversed(scheme.rules), *((name, None) for name in excepted)]
+    apart = experts_apart(rules, held)
+    if apart is not None:
+        raise refused(where, f"quantization_config: single experts in a format of their own ({apart[:80]})")
     for pattern, form in rules:
         fitting = list(names.fits(pattern))
         chosen |= {(*part, layer): form for part, layers in fitting for layer in layers}
@@ -79,9 +74,9 @@ def _cells(
         for weight in weights:
             forms = [chosen.get((role, weight.name, part, layer)) for part in parts(weight)]
             if any(form != forms[0] for form in forms):
-                raise NotModelled(
-                    f"{where}: not modelled yet: quantization_config: {' and '.join(parts(weight))} of layer {layer} in different formats, which engines hold as "
-                    "one matrix; --set model.quantization_config=null --set plan.weight_dtype=... takes one format for all"
+                raise refused(
+                    where,
+                    f"quantization_config: {' and '.join(parts(weight))} of layer {layer} in different formats, which engines hold as one matrix",
                 )
             same = next((i for i, (w, form, _) in enumerate(found) if w is weight and form == forms[0]), None)
             if same is None:

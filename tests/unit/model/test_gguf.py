@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 import simcost
+from simcost import lower
 from simcost.errors import NotModelled, SpecError
 from simcost.model import count, load
+from simcost.plan import Plan
 
 F32, F16, Q4_K, Q6_K, BF16 = 0, 1, 12, 14, 30  # ggml's numbers of types
 Tensors = Sequence[tuple[str, tuple[int, ...], int]]
@@ -95,6 +97,15 @@ def test_a_file_answers_questions(tmp_path: Path) -> None:
     found = simcost.decode(file(tmp_path), "h100")
     assert found.metrics["tpot_s"] > 0
     assert found.metrics["weight_bytes_per_gpu"] >= 3_627_328
+
+
+def test_a_format_of_the_plan_takes_the_place_of_narrow_ones_alone(tmp_path: Path) -> None:
+    formats = lower.storage(load.load(file(tmp_path)), Plan(weight_dtype="fp8"))
+    assert {role: formats[role].name for role in ("attention", "head", "norm")} == {
+        "attention": "fp8",
+        "head": "fp8",
+        "norm": "fp32",
+    }
 
 
 def test_a_file_without_an_output_table_is_tied(tmp_path: Path) -> None:

@@ -177,6 +177,7 @@ def test_without_a_table_nothing_is_quantised() -> None:
     ({"quant_method": "experts_int8"}, ("experts",)), ({**FBGEMM, "modules_to_not_convert": ["self_attn", "mlp.shared_experts"]}, ("ffn", "experts")),
     ({**DEEPSEEK, "modules_to_convert": ["model.embed_tokens"]}, (*CONVERTED, "embedding")),
     ({**compressed(8, "float"), "ignore": []}, (*CONVERTED, "head")), ({"quant_method": "bitnet", "quantization_mode": "online"}, ()),
+    ({"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_has_fp16_weight": True}, ()),
     ({"quant_method": "hqq", "quant_config": {"self_attn.o_proj": HQQ, **{f"self_attn.{p}_proj": HQQ for p in "qkv"}}}, ("attention",)),
 ])  # fmt: skip
 def test_exceptions_keep_whole_kinds_of_layers_wide(table: dict[str, Any], roles: tuple[str, ...]) -> None:
