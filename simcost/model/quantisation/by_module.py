@@ -90,7 +90,7 @@ def _group(group: Any, where: str) -> Format:
 def _stored(weights: Table, bits: Any, kind: Any, strategy: Any, where: str) -> Format | None:
     size = weights.get("group_size")
     if (bits, kind, strategy) == (8, "float", "block"):
-        return blocks("fp8_block", weights.get("block_structure"), where, "config_groups.block_structure")
+        return blocks("fp8_block", weights.get("block_structure"), where, "config_groups.block_structure", 16)
     if kind == "float":
         floats = {(8, "tensor"): plain("fp8"), (8, "channel"): by_row("fp8", 16)}
         small = {(4, None): "nvfp4", (4, 16): "nvfp4", (4, 32): "mxfp4", (8, 32): "mxfp8"}
@@ -254,7 +254,7 @@ def _ao(config: Any, where: str) -> Format:
         "Int8DynamicActivationInt8WeightConfig",
         "int8_dynamic_activation_int8_weight",
     ):
-        found = integers(8, group, 32)
+        found = integers(8, group, 32 + 8)  # a zero point of a byte stands beside, also where it is always zero
         return replace(found, compute=dtype("int8") if "ynamic" in name else None)
     if name in ("Float8WeightOnlyConfig", "float8_weight_only"):
         return Format(block_scaled(dtype("fp8"), 1, group, 32)) if group else by_row("fp8", 32, computes=False)

@@ -46,13 +46,13 @@ def fp8(table: Table, where: str) -> Scheme:
     return Scheme(form, rules=tuple((name, form) for name in more))
 
 
-def blocks(name: str, block: Any, where: str, key: str = "weight_block_size") -> Format:
-    """fp32 scales of tiles (rows, columns). Raises SpecError for a tile that is none."""
+def blocks(name: str, block: Any, where: str, key: str = "weight_block_size", scale: float = 32) -> Format:
+    """Scales of tiles (rows, columns), fp32 ones unless stated. Raises SpecError for a tile that is none."""
     ok = isinstance(block, list) and len(block) == 2 and all(type(b) is int and 1 <= b <= 1 << 20 for b in block)
     if not ok:
         raise SpecError(f"{where}: '{named(key)}' must be two positive integers, not {block!r}")
-    base = dtype(name)
-    return Format(block_scaled(base, block[0], block[1], 32), block_scaled(base, block[0], block[1], 32))
+    kind = block_scaled(dtype(name), block[0], block[1], scale)
+    return Format(kind, kind)
 
 
 def _mxfp8(table: Table, where: str) -> Scheme:
@@ -195,13 +195,12 @@ def _hqq_format(config: Table, where: str) -> Format:
 
 
 def _sinq(table: Table, where: str) -> Scheme:
-    """As hqq, with a second scale a column."""
+    """Packed as hqq; scale and zero point of 8 bits a group, two values of 16 bits for 32 scales and for all zero points, a second scale a column."""
     bits, method, mode = positive(table, "nbits", where, 4), table.get("method", "sinq"), table.get("tiling_mode", "1D")
     if bits not in _HQQ or method != "sinq" or mode != "1D":
         raise refused(where, f"{named('nbits')} = {bits}, method {method!r}, tiling_mode {mode!r} of sinq")
-    return Scheme(
-        Format(packed(f"int{bits}", _HQQ[bits], 1, positive(table, "group_size", where, 64), 32), column=16.0)
-    )
+    kind = packed(f"int{bits}", _HQQ[bits], 1, positive(table, "group_size", where, 64), 8 + 8 + 1)
+    return Scheme(Format(kind, once=32.0, column=16.0))
 
 
 def _aqlm(table: Table, where: str) -> Scheme:

@@ -78,7 +78,7 @@ def bits(kind: Dtype) -> float:
     (compressed(4, "int", False, group_size=None, strategy="channel"), "int4", 4 + 16 / 4096, False),
     (compressed(8, "int", group_size=128, strategy="group"), "int8", 8 + 16 / 128, True),
     (compressed(8, "int", strategy="channel", group_size=None), "int8", 8.0 + 16 / 4096, True),
-    (compressed(8, "float", strategy="block", block_structure=[128, 128]), "fp8_block", 8 + 32 / 128 / 128, True),
+    (compressed(8, "float", strategy="block", block_structure=[128, 128]), "fp8_block", 8 + 16 / 128 / 128, True),
     (compressed(4, "float", group_size=32), "mxfp4", 4.25, True), (compressed(4, "float", group_size=16), "nvfp4", 4.5, True),
     (compressed(8, "float", group_size=32), "mxfp8", 8.25, True), (compressed(6, "float", False, group_size=32), "mxfp6", 6.25, False),
     # compressed-tensors packs 3 bits densely; without a group and a strategy the scale is one of the whole matrix (quant_args.py)
@@ -117,7 +117,7 @@ VPTQ = {
     # hqq core/bitpack.py: 3 bits are ten to an int32; scale and zero of 16 bits a group
     ({"quant_method": "hqq", "quant_config": HQQ, "skip_modules": ["lm_head"]}, "int4", 4.5),
     ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 3, "group_size": 64, "axis": 0}}}, "int3", 3.2 + 32 / 64),
-    ({"quant_method": "sinq", "nbits": 4, "group_size": 64}, "int4", 4 + 32 / 64 + 16 / 4096),
+    ({"quant_method": "sinq", "nbits": 4, "group_size": 64}, "int4", 4 + 17 / 64 + 16 / 4096 + 32 / 4096**2),
     # aqlm inference.py: int16 codes of 8 elements, a scale a row, 2^16 vectors of 8 in 16 bits
     ({"quant_method": "aqlm", "in_group_size": 8, "out_group_size": 1, "num_codebooks": 1, "nbits_per_codebook": 16}, "aqlm", 2 + 16 / 4096 + 65536 * 8 * 16 / 4096**2),
     ({"quant_method": "aqlm", "in_group_size": 8, "num_codebooks": 2, "nbits_per_codebook": 8}, "aqlm", 2 + 16 / 4096 + 2 * 256 * 8 * 16 / 4096**2),
@@ -137,6 +137,9 @@ VPTQ = {
     ({"quant_method": "auto-round", "bits": 4, "group_size": 32, "data_type": "mx_fp", "act_bits": 4}, "mxfp4", 4.25),
     ({"quant_method": "torchao", "quant_type": {"default": TORCHAO}}, "int4", 4 + 32 / 128),
     ({"quant_method": "torchao", "quant_type": "int4_weight_only", "quant_type_kwargs": {"group_size": 32}}, "int4", 5.0),
+    ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig", "_data": {}}}}, "int8", 8 + 40 / 4096),
+    ({"quant_method": "torchao", "quant_type": {"default": {"_type": "IntxWeightOnlyConfig", "_data": {"granularity": {"_type": "PerGroup", "_data": {"group_size": 32}}}}}},
+     "int8", 8 + 24 / 32),
     ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8WeightOnlyConfig", "_data": {}}}}, "fp8", 8 + 32 / 4096),
     ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32, "scale_format": "e8m0"}}}, "mxfp4", 4.25),
     ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "uint4", "qscheme": "per_group", "group_size": 128, "symmetric": False}}}, "int4", 4 + 20 / 128),
