@@ -162,7 +162,7 @@ def _algorithm(table: Table, where: str) -> Format:
         return form
     if name in ("W4A16_AWQ", "W4A8_AWQ", "INT4_AWQ"):
         group = positive({"group_size": table.get("group_size") or None}, "group_size", where, 128)
-        return replace(integers(4, group, 16, dtype("fp8") if name == "W4A8_AWQ" else None), column=16.0)
+        return replace(integers(4, group, 32, dtype("fp8") if name == "W4A8_AWQ" else None), column=16.0)
     raise refused(where, f"{named('quant_algo')} {name!r}")
 
 
@@ -186,9 +186,10 @@ def _quark_layer(layer: Any, where: str, name: str) -> Format | None:
         raise refused(where, f"{named(name)}: tensors in two stages")
     kind, scheme, size = str(weight.get("dtype")), str(weight.get("qscheme")), weight.get("group_size")
     bits = int(kind[-1]) if kind in ("int2", "int3", "int4", "uint4", "int8", "uint8") else None
+    scale = 32 if weight.get("scale_type") == "float32" else 16  # "float": the model's own
     form: Format | None = None
     if kind == "fp8_e4m3" and scheme in ("per_tensor", "per_channel"):
-        form = plain("fp8") if scheme == "per_tensor" else by_row("fp8", 32)
+        form = plain("fp8") if scheme == "per_tensor" else by_row("fp8", scale)
     elif scheme == "per_group" and size == 32 and weight.get("scale_format") == "e8m0":
         form = {
             "fp4": plain("mxfp4"),
@@ -200,7 +201,7 @@ def _quark_layer(layer: Any, where: str, name: str) -> Format | None:
         form = integers(
             bits,
             None if scheme == "per_channel" else group_size(weight, where),
-            16 + (0 if weight.get("symmetric") else bits),
+            scale + (0 if weight.get("symmetric") else bits),
         )
     elif bits is not None and scheme == "per_tensor":
         form = Format(dtype("int8") if bits == 8 else Dtype(f"int{bits}", bits, ""))

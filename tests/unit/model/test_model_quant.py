@@ -144,7 +144,7 @@ VPTQ = {
     ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32, "scale_format": "e8m0"}}}, "mxfp4", 4.25),
     ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "uint4", "qscheme": "per_group", "group_size": 128, "symmetric": False}}}, "int4", 4 + 20 / 128),
     ({"quant_method": "w8a8_int8"}, "int8", 8 + 32 / 4096), ({"quant_method": "blockwise_int8", "weight_block_size": [128, 128]}, "int8", 8 + 32 / 128**2),
-    ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": 128}, "int4", 4 + 16 / 128 + 16 / 4096),
+    ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": 128}, "int4", 4 + 32 / 128 + 16 / 4096),
     ({"quant_method": "modelopt", "quant_algo": "MXFP8", "group_size": 32}, "mxfp8", 8.25),
     ({"quant_method": "modelopt", "quant_algo": "FP8_PB_WO"}, "fp8_block", 8 + 32 / 128**2),
 ])  # fmt: skip
