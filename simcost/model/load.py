@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import keys, other_files
+from simcost.model import keys
+from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -101,7 +102,7 @@ def _changed(path: Path) -> int:
     """When a file that does not ship, or one that is read with it, last changed."""
     if path.parent == _home():
         return 0
-    from simcost.model import checkpoint
+    from simcost.model.foreign import checkpoint
 
     return max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path), *checkpoint.files(path)))
 
@@ -215,7 +216,7 @@ def find(name: str) -> tuple[str, Path]:
     shipped = _home() / f"{short}.json"
     if short and shipped.is_file():
         return short, shipped
-    from simcost.model import hub
+    from simcost.model.foreign import hub
 
     path = Path(name)
     if path.is_dir():
@@ -296,6 +297,6 @@ def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
     path = None if overrides or isinstance(name, Given) else find(name)[1]
     if path is None or path.parent == _home():
         return found
-    from simcost.model import checkpoint
+    from simcost.model.foreign import checkpoint
 
     return replace(found, notes=(*found.notes, *checkpoint.compared(found, path)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from simcost.dtypes import Dtype
-from simcost.model.stored import CONVERTED, Held, Quantisation, Stored
+from simcost.model.quantisation.stored import CONVERTED, Held, Quantisation, Stored
 
 __all__ = ["CONVERTED", "Held", "Quantisation", "Stored", "read"]
 

@@ -1,1 +1,1 @@
-"""Models in other files than a Hugging Face config: what they state, as that config would."""
+"""What lies in a model's directory beside its config, or is passed in its place: side files, checkpoints, GGUF, native parameters, the hub's cache."""

@@ -28,7 +28,7 @@ from simcost.model.quantisation.formats import (
     tabled,
 )
 from simcost.model.quantisation.methods import blocks
-from simcost.model.stored import CONVERTED
+from simcost.model.quantisation.stored import CONVERTED
 
 Table = Mapping[str, Any]
 Rules = tuple[tuple[str, Format | None], ...]

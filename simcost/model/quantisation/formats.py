@@ -13,7 +13,7 @@ from typing import Any
 from simcost.dtypes import Dtype, block_scaled, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
-from simcost.model.stored import CONVERTED
+from simcost.model.quantisation.stored import CONVERTED
 
 _WHOLE = 1 << 20  # elements of a tile that is a whole row or column
 

@@ -27,7 +27,7 @@ from simcost.model.quantisation.formats import (
     refused,
     tabled,
 )
-from simcost.model.stored import CONVERTED
+from simcost.model.quantisation.stored import CONVERTED
 from simcost.sharding.shard import ROLES
 
 Table = Mapping[str, Any]

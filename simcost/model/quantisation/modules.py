@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from functools import cache
 
-from simcost.model.stored import Held
+from simcost.model.quantisation.stored import Held
 from simcost.num import is_scalar
 from simcost.sharding.shard import Weight
 
@@ -22,7 +22,7 @@ Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that i
 PARTS = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"), "qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"), "gate_up_proj": ("gate_proj", "up_proj"),
     "experts_up": ("gate_proj", "up_proj"), "experts_down": ("down_proj",), "shared_up": ("gate_proj", "up_proj"), "shared_down": ("down_proj",),
-    "router": ("gate",),
+    "router": ("gate",), "shared_gate": ("shared_expert_gate",), "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"), "in_proj_ba": ("in_proj_b", "in_proj_a"),
 }  # fmt: skip
 # Other names of a module, and names of a module that holds several parts.
 _ALIKE = {
@@ -33,17 +33,19 @@ _ALIKE = {
     "q_b_proj": ("q_proj", "wq_b"), "kv_b_proj": ("wkv_b",), "gate_proj": ("w1", "gate_up_proj", "gate_up", "w13", "linear_in", "v1"),
     "up_proj": ("w3", "gate_up_proj", "gate_up", "w13", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "linear_in"),
     "down_proj": ("w2", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "linear_out", "proj"), "gate": ("router", "router.layer", "gate.wg", "gate.weight"),
+    "kv_a_proj": ("kv_a_proj_with_mqa",), "in_proj_qkv": ("in_proj_qkvz",), "in_proj_z": ("in_proj_qkvz",), "in_proj_b": ("in_proj_ba",), "in_proj_a": ("in_proj_ba",),
+    "index_wq_b": ("indexer.wq_b",), "index_wk": ("indexer.wk",), "index_weights_proj": ("indexer.weights_proj",),
 }  # fmt: skip
 _HOLDERS = {
-    "attention": ("self_attn", "self_attention", "attention", "attn", "linear_attn", "mixer", "temporal_block"),
-    "ffn": ("mlp", "feed_forward", "ffn", "mixer", "shared_mlp"),
+    "attention": ("self_attn", "self_attention", "attention", "attn", "linear_attn", "mixer", "mamba", "temporal_block"),
+    "ffn": ("mlp", "feed_forward", "ffn", "mixer", "shared_mlp", ""),
     "experts": ("mlp.experts", "block_sparse_moe.experts", "feed_forward.experts", "ffn.experts", "mixer.experts", "experts", "moe.experts"),
     "shared_experts": ("mlp.shared_experts", "mlp.shared_expert", "feed_forward.shared_expert", "mixer.shared_experts", "ffn.shared_experts",
                        "shared_mlp", "mlp.shared_mlp", "block_sparse_moe.shared_experts", "moe.shared_experts"),
     "router": ("mlp", "block_sparse_moe", "feed_forward", "ffn", "mixer", "moe", ""),
 }  # fmt: skip
 _ENDS = {
-    "head": ("lm_head", "embed_out", "output_layer", "head"),
+    "head": ("lm_head", "embed_out", "output_layer", "output_projection", "head"),
     "embedding": ("embed_tokens", "embeddings", "word_embeddings", "wte", "tok_embeddings", "embed"),
 }
 _LAYER = re.compile(r"\b(?:layers|h|blocks|block)\.(\d{1,6})\b")
@@ -69,7 +71,9 @@ def _paths(role: str, part: str) -> tuple[str, ...]:
     if role in _ENDS:
         return _ENDS[role]
     found = []
-    for holder in _HOLDERS.get(role, (role,)):
+    # Small matrices of a mixer are routers by format, and stand with it.
+    place = "attention" if role == "router" and part not in ("gate", "shared_expert_gate") else role
+    for holder in _HOLDERS.get(place, (place,)):
         for leaf in (part, *_ALIKE.get(part, ())):
             inside = [holder] if holder else []
             found.append(".".join(["layers.1", *inside, leaf]))
@@ -103,7 +107,9 @@ class Names:
                     yield part, layers
 
     def outside(self, pattern: str) -> bool:
-        """Whether a pattern that fits no module names one beside those that quantisation converts: a tower, a norm, multi-token prediction."""
+        """Whether a pattern that fits no module names one beside those that quantisation converts: a tower, a norm, multi-token prediction, a table that is tied."""
+        if any(_matches(pattern, path) for ends in _ENDS.values() for path in ends):
+            return True
         number = _LAYER.search(pattern)
         beyond = number is not None and int(number[1]) >= self.layers
         return beyond or _TOWER.search(pattern) is not None or _NEVER.search(pattern) is not None

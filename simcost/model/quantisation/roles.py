@@ -13,7 +13,7 @@ from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
 from simcost.model.quantisation.formats import Format, Scheme, refused
 from simcost.model.quantisation.modules import Names, experts_apart, parts
-from simcost.model.stored import Held, Stored
+from simcost.model.quantisation.stored import Held, Stored
 from simcost.num import ceil, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import Weight

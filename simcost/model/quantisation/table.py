@@ -18,7 +18,7 @@ from simcost.model.quantisation.cache_format import KEYS as CACHE
 from simcost.model.quantisation.cache_format import cache_format
 from simcost.model.quantisation.formats import WAY, Scheme, refused
 from simcost.model.quantisation.roles import by_role
-from simcost.model.stored import Held, Quantisation
+from simcost.model.quantisation.stored import Held, Quantisation
 from simcost.provenance import Kind, Note
 
 _READERS = methods.READERS | {"compressed-tensors": by_module.compressed, "quark": by_module.quark, "torchao": by_module.torchao} | dict.fromkeys(

@@ -300,6 +300,31 @@ def test_exceptions_of_a_tower_are_no_exceptions_of_the_decoder() -> None:
     assert one.roles == CONVERTED
 
 
+def test_an_exception_for_a_table_that_is_tied_is_known() -> None:
+    tied = {role: layers for role, layers in HELD.items() if role != "head"}
+    one = read({**DEEPSEEK, "modules_to_not_convert": ["lm_head"]}, "config.json", tied, dtype("bf16"))
+    assert one is not None
+    assert one.notes == ()
+
+
+def part(role: str, name: str) -> Held:
+    return {role: {0: (matrix(role, name),)}}
+
+
+@pytest.mark.parametrize(("held", "name"), [
+    (part("attention", "kv_a_proj"), "model.layers.0.self_attn.kv_a_proj_with_mqa"), (part("attention", "o_proj"), "model.layers.0.linear_attn.out_proj"),
+    (part("attention", "in_proj_qkvz"), "model.layers.0.linear_attn.in_proj_qkvz"), (part("attention", "index_wq_b"), "model.layers.0.self_attn.indexer.wq_b"),
+    (part("attention", "in_proj"), "backbone.layers.0.mixer.in_proj"), (part("experts", "experts_up"), "model.layers.0.mlp.experts"), (part("ffn", "up_proj"), "model.decoder.layers.0.fc1"),
+    (part("attention", "qkv_proj"), "transformer.h.0.attn.c_attn"), (part("ffn", "down_proj"), "transformer.h.0.mlp.c_proj"), (part("experts", "experts_down"), "model.layers.0.block_sparse_moe.experts"),
+    (part("attention", "qkv_proj"), "model.layers.0.self_attn"), (part("shared_experts", "shared_up"), "*shared_expert*"), (part("ffn", "gate_up_proj"), "re:.*mlp\\.(gate_up|gate|up)_proj$"),
+])  # fmt: skip
+def test_a_module_goes_by_the_names_of_its_class(held: Held, name: str) -> None:
+    one = read({**DEEPSEEK, "modules_to_not_convert": [name]}, "config.json", held, dtype("bf16"))
+    assert one is not None
+    assert not set(one.formats) & set(held)
+    assert one.notes == ()
+
+
 def test_exceptions_for_modules_that_are_not_known_are_noted() -> None:
     names = [f"model.layers.{i}.odd_proj" for i in range(4)]
     assert found({**DEEPSEEK, "modules_to_not_convert": names}).notes == (
