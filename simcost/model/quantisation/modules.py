@@ -39,7 +39,8 @@ _ALIKE = {
 _HOLDERS = {
     "attention": ("self_attn", "self_attention", "attention", "attn", "linear_attn", "mixer", "mamba", "temporal_block"),
     "ffn": ("mlp", "feed_forward", "ffn", "mixer", "shared_mlp", ""),
-    "experts": ("mlp.experts", "block_sparse_moe.experts", "feed_forward.experts", "ffn.experts", "mixer.experts", "experts", "moe.experts"),
+    "experts": ("mlp.experts", "block_sparse_moe.experts", "feed_forward.experts", "ffn.experts", "mixer.experts", "experts", "moe.experts", "mlp.switch_mlp",
+                "block_sparse_moe.switch_mlp", "feed_forward.switch_mlp", "switch_mlp"),
     "shared_experts": ("mlp.shared_experts", "mlp.shared_expert", "feed_forward.shared_expert", "mixer.shared_experts", "ffn.shared_experts",
                        "shared_mlp", "mlp.shared_mlp", "block_sparse_moe.shared_experts", "moe.shared_experts"),
     "router": ("mlp", "block_sparse_moe", "feed_forward", "ffn", "mixer", "moe", ""),
@@ -56,6 +57,7 @@ _NEVER = re.compile(r"norm|bias|rotary|conv1d|A_log|(?:^|\.)mtp\b|^mtp|sinks|k_s
 _DECODER = re.compile(
     r"^.*?(?=\blayers\.)|^.*?\.(?=lm_head|embed_tokens)"
 )  # what wrappers put before the decoder's modules
+_MLX = "switch_mlp"
 _SHAPE = re.compile(r"\blayers\.([^.]*)")
 _SIGNS = re.compile(r"[*?\[]")
 
@@ -165,6 +167,8 @@ def _at(path: str, layer: int | None) -> str:
 
 
 def _matches(pattern: str, path: str) -> bool:
+    if _MLX in path and (pattern.startswith("re:") or _SIGNS.search(pattern)):
+        return False  # MLX writes whole names; a pattern of others must not fit its names by chance
     if pattern.startswith("re:"):
         found = _compiled(pattern[3:])
         return found is not None and any(

@@ -24,7 +24,7 @@ Cell = tuple[Weight, Format | None, int]  # a matrix, its format (None: the base
 def by_role(
     scheme: Scheme, excepted: Iterable[str], held: Held, base: Dtype, where: str
 ) -> tuple[dict[str, Stored], list[Note]]:
-    """The formats of the roles that a scheme converts, with notes on roles whose modules differ and on names that are not known. `excepted`: names that stay in
+    """The formats of the roles that a scheme converts, with notes on roles whose modules differ and on exceptions that are not known. `excepted`: names that stay in
     the base format, whatever the rules say."""
     names, strange = Names(held), []
     chosen: dict[tuple[str, str, str, int], Format | None] = {}
@@ -38,8 +38,11 @@ def by_role(
     for pattern, form in rules:
         fitting = list(names.fits(pattern))
         chosen |= {(*part, layer): form for part, layers in fitting for layer in layers}
-        if not fitting and not names.outside(pattern):
-            strange.append(pattern)
+        if fitting or names.outside(pattern):
+            continue
+        if form is not None and not pattern.startswith("re:"):
+            raise refused(where, f"quantization_config: a format for {pattern[:80]!r}, a module that is not known here")
+        strange.append(pattern)
     found: dict[str, Stored] = {}
     notes: list[Note] = []
     for role in scheme.roles:

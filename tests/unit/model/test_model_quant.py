@@ -314,7 +314,7 @@ def part(role: str, name: str) -> Held:
 @pytest.mark.parametrize(("held", "name"), [
     (part("attention", "kv_a_proj"), "model.layers.0.self_attn.kv_a_proj_with_mqa"), (part("attention", "o_proj"), "model.layers.0.linear_attn.out_proj"),
     (part("attention", "in_proj_qkvz"), "model.layers.0.linear_attn.in_proj_qkvz"), (part("attention", "index_wq_b"), "model.layers.0.self_attn.indexer.wq_b"),
-    (part("attention", "in_proj"), "backbone.layers.0.mixer.in_proj"), (part("experts", "experts_up"), "model.layers.0.mlp.experts"), (part("ffn", "up_proj"), "model.decoder.layers.0.fc1"),
+    (part("attention", "in_proj"), "backbone.layers.0.mixer.in_proj"), (part("experts", "experts_up"), "model.layers.0.mlp.experts"), (part("experts", "experts_down"), "model.layers.0.mlp.switch_mlp.down_proj"), (part("ffn", "up_proj"), "model.decoder.layers.0.fc1"),
     (part("attention", "qkv_proj"), "transformer.h.0.attn.c_attn"), (part("ffn", "down_proj"), "transformer.h.0.mlp.c_proj"), (part("experts", "experts_down"), "model.layers.0.block_sparse_moe.experts"),
     (part("attention", "qkv_proj"), "model.layers.0.self_attn"), (part("shared_experts", "shared_up"), "*shared_expert*"), (part("ffn", "gate_up_proj"), "re:.*mlp\\.(gate_up|gate|up)_proj$"),
 ])  # fmt: skip
