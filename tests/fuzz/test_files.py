@@ -88,12 +88,14 @@ def one_line(error: SimcostError, where: str) -> None:
 def test_a_mutated_quantisation_is_a_model_or_one_line(model: str, table: dict[str, Any], data: st.DataObject) -> None:
     config = {**load.load_config(model)[2], "quantization_config": mutate(data, table)}
     try:
-        found = count.weight_bytes(from_config(config, model, "some/config.json"))
+        built = from_config(config, model, "some/config.json")
+        found = count.weight_bytes(built)
     except SimcostError as error:
         one_line(error, "some/config.json")
         return
     assert np.isfinite(found)
     assert found > 0
+    assert not any("\n" in note for note in built.notes)
 
 
 def word(text: str) -> bytes:

@@ -67,9 +67,14 @@ def plain(name: str, computes: bool = True) -> Format:
     return Format(base, base if computes else None)
 
 
+def one_line(text: str, most: int = 160) -> str:
+    """A text of a file as a message may hold it."""
+    return " ".join(text.split())[:most]
+
+
 def named(key: str) -> str:
     """A key as messages name it."""
-    return f"quantization_config.{key}"
+    return f"quantization_config.{one_line(key)}"
 
 
 def positive(table: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
@@ -103,4 +108,4 @@ WAY = "--set model.quantization_config=null --set plan.weight_dtype=... takes on
 
 def refused(where: str, what: str) -> NotModelled:
     """The refusal of a scheme, with the way round."""
-    return NotModelled(f"{where}: not modelled yet: {what}; {WAY}")
+    return NotModelled(f"{where}: not modelled yet: {one_line(what, 400)}; {WAY}")

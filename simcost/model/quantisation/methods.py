@@ -74,7 +74,8 @@ def gptq(table: Table, where: str) -> Scheme:
     inside = table.get("modules_in_block_to_quantize")
     if not inside:
         return Scheme(form, rules=tuple(rules))
-    names = [name for part in inside for name in (part if isinstance(part, list) else [part])]
+    parts = inside if isinstance(inside, list) else [inside]
+    names = [name for part in parts for name in (part if isinstance(part, list) else [part])]
     if not all(isinstance(name, str) for name in names):
         raise SpecError(f"{where}: '{named('modules_in_block_to_quantize')}' must be lists of module names")
     return Scheme(None, rules=(*rules, *((name, form) for name in names)))

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
-from simcost.model.quantisation.formats import Format, Scheme, refused
+from simcost.model.quantisation.formats import Format, Scheme, one_line, refused
 from simcost.model.quantisation.modules import Names, experts_apart, parts
 from simcost.model.quantisation.stored import Held, Stored
 from simcost.num import ceil, is_scalar
@@ -55,7 +55,9 @@ def by_role(
             found[role], said = _stored(role, cells, base, where)
             notes += said
     if strange:
-        shown = ", ".join(strange[:3]) + (f" and {len(strange) - 3} more" if len(strange) > 3 else "")
+        shown = ", ".join(one_line(name) for name in strange[:3]) + (
+            f" and {len(strange) - 3} more" if len(strange) > 3 else ""
+        )
         notes.append(
             Note(
                 f"quantization_config: modules that are not known here, they count as the others of their kind: {shown}",

@@ -16,7 +16,7 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.model.quantisation import by_module, methods
 from simcost.model.quantisation.cache_format import KEYS as CACHE
 from simcost.model.quantisation.cache_format import cache_format
-from simcost.model.quantisation.formats import WAY, Scheme, refused
+from simcost.model.quantisation.formats import WAY, Scheme, one_line, refused
 from simcost.model.quantisation.roles import by_role
 from simcost.model.quantisation.stored import Held, Quantisation
 from simcost.provenance import Kind, Note
@@ -81,7 +81,13 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation:
         key for key, value in table.items() if key not in _KNOWN | modules and value not in (None, False, [], {})
     )
     if idle:
-        notes.append(Note(f"quantization_config: not read: {', '.join(idle)}", Kind.UNUSED, ("quantization_config",)))
+        notes.append(
+            Note(
+                f"quantization_config: not read: {', '.join(map(one_line, idle))}",
+                Kind.UNUSED,
+                ("quantization_config",),
+            )
+        )
     return Quantisation(method, formats, cache_format(table, where), tuple(notes))
 
 
