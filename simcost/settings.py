@@ -259,7 +259,7 @@ MODEL = (
     _model("num_mtp_modules", COUNT, "the same where the checkpoint leaves their weights out", least=0),
     _model("torch_dtype", FORMAT, "format of stored weights", "dtype"),
     _model("hidden_act", NAME, "activation of the FFN", "hidden_activation", "activation_function", "activation"),
-    _model("quantization_config", TABLE, "formats of quantised weights", "quantization"),
+    _model("quantization_config", TABLE, "formats of quantised weights", "quantization", "compression_config"),
     _model("vision_config", TABLE, "a vision tower, loaded beside the model"),
     _model("assume_llama", FLAG, "a model_type that is not known is read as Llama's, also where its keys do not prove it"),
     _model("word_embed_proj_dim", COUNT, "width of the embedding; other than hidden_size is not modelled"),

@@ -139,7 +139,7 @@ def _own_quantisation(config: dict[str, Any]) -> Any:
     """The quantisation that a config states, whose table may stand beside or inside the language model's."""
     inner = config.get("text_config")
     tables = [config, inner] if isinstance(inner, dict) else [config]
-    keys = ("quantization_config", "quantization")
+    keys = ("quantization_config", "quantization", "compression_config")
     return next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
 
 

@@ -19,7 +19,7 @@ from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.units import show
 
-INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+INDICES, SINGLE = ("model.safetensors.index.json", "pytorch_model.bin.index.json"), "model.safetensors"
 _HEADER, _INDEX = 1 << 25, 1 << 27  # bytes that are read at most
 _CLOSE = 0.005
 
@@ -28,7 +28,7 @@ def files(path: Path) -> list[Path]:
     """The files beside a config.json that say how large its checkpoint is."""
     if path.name != "config.json":
         return []
-    return [file for name in (INDEX, SINGLE) if (file := path.parent / name).is_file()]
+    return [file for name in (*INDICES, SINGLE) if (file := path.parent / name).is_file()]
 
 
 def compared(model: ModelSpec, path: Path) -> tuple[Note, ...]:

@@ -98,6 +98,12 @@ def test_an_index_that_agrees_is_said(tmp_path: Path) -> None:
     assert "9,941,504 parameters, as counted here for the model" in said(tmp_path)
 
 
+def test_an_index_of_pytorch_is_one_too(tmp_path: Path) -> None:
+    (model(tmp_path) / "pytorch_model.bin.index.json").write_text(json.dumps({"metadata": {"total_size": SIZE}}))
+    (note,) = (note for note in load.load(str(tmp_path)).notes if "index" in note)
+    assert note == "pytorch_model.bin.index.json: 19.88 MB, as counted here for the model (within 0.00%)"
+
+
 @pytest.mark.parametrize("factor", [0.5, 1.006, 3.0])
 def test_a_checkpoint_of_another_size_is_said_with_both(tmp_path: Path, factor: float) -> None:
     index(model(tmp_path), {"total_size": SIZE * factor})

@@ -61,6 +61,12 @@ def test_the_configs_own_quantisation_wins(tmp_path: Path) -> None:
     assert weight(home) == pytest.approx(EVERY + WIDE * 2)
 
 
+def test_older_files_call_it_compression_config(tmp_path: Path) -> None:
+    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "tensor"}}
+    scheme = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}, "ignore": ["lm_head"]}
+    assert weight(folder(tmp_path, config={**LLAMA, "compression_config": scheme})) == EVERY + WIDE * 2
+
+
 def test_a_side_file_that_the_config_contradicts_is_said(tmp_path: Path) -> None:
     own = {**LLAMA, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
     home = folder(tmp_path, config=own, hf_quant_config={"quantization": {"quant_algo": "NVFP4"}})
