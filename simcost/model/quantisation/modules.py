@@ -49,6 +49,11 @@ _ENDS = {
     "head": ("lm_head", "embed_out", "output_layer", "output_projection", "head"),
     "embedding": ("embed_tokens", "embeddings", "word_embeddings", "wte", "tok_embeddings", "embed"),
 }
+# Modules that a design may lack: tables that are tied, routers, experts.
+_ELSEWHERE = (
+    ("head", ""), ("embedding", ""), ("router", "gate"), ("router", "shared_expert_gate"),
+    *((role, part) for role in ("experts", "shared_experts") for part in ("gate_proj", "up_proj", "down_proj")),
+)  # fmt: skip
 _LAYER = re.compile(r"\b(?:layers|h|blocks|block)\.(\d{1,6})\b")
 _EXPERT = re.compile(r"\bexperts\.\d+\b")
 _TOWER = re.compile(r"vis|audio|tower|encoder|projector|mm_proj|patch_merge")
@@ -109,8 +114,9 @@ class Names:
                     yield part, layers
 
     def outside(self, pattern: str) -> bool:
-        """Whether a pattern that fits no module names one beside those that quantisation converts: a tower, a norm, multi-token prediction, a table that is tied."""
-        if any(_matches(pattern, path) for ends in _ENDS.values() for path in ends):
+        """Whether a pattern that fits no module names one beside those that quantisation converts: a tower, a norm, multi-token prediction, a table that is tied, a router or
+        experts where the design has none."""
+        if any(_matches(pattern, path) for role, part in _ELSEWHERE for path in _paths(role, part)):
             return True
         number = _LAYER.search(pattern)
         beyond = number is not None and int(number[1]) >= self.layers

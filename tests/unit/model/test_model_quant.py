@@ -300,9 +300,10 @@ def test_exceptions_of_a_tower_are_no_exceptions_of_the_decoder() -> None:
     assert one.roles == CONVERTED
 
 
-def test_an_exception_for_a_table_that_is_tied_is_known() -> None:
-    tied = {role: layers for role, layers in HELD.items() if role != "head"}
-    one = read({**DEEPSEEK, "modules_to_not_convert": ["lm_head"]}, "config.json", tied, dtype("bf16"))
+def test_an_exception_for_what_a_design_lacks_is_known() -> None:
+    dense: Held = {role: layers for role, layers in HELD.items() if role in ("attention", "ffn", "embedding")}
+    names = ["lm_head", "re:.*mlp.gate$", "*shared_expert*", "model.layers.1.mlp.gate"]
+    one = read({**DEEPSEEK, "modules_to_not_convert": names}, "config.json", dense, dtype("bf16"))
     assert one is not None
     assert one.notes == ()
 
