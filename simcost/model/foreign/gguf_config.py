@@ -50,6 +50,7 @@ _KNOWN = re.compile(
 )
 _LAYER = re.compile(r"blk\.(\d{1,6})\.(.+)")
 _NO_WEIGHT = re.compile(r"rope_freqs|rope_factors_\w+|.*\.rope_(?:freqs|factors_\w+)")
+_COPY = re.compile(r"blk\.\d+\.nextn\.(?:embed_tokens|shared_head_head)\.weight")  # of the model's own tables
 _ROLES = (
     ("ffn_gate_inp", "router"), ("exp_probs", "router"), ("_exps", "experts"), ("_shexp", "shared_experts"), ("ffn_", "ffn"), ("attn_", "attention"),
 )  # fmt: skip
@@ -57,7 +58,7 @@ _ROLES = (
 
 @frozen
 class Gguf:
-    """config: as transformers would write it; elements: of all tensors that are weights; name: the architecture."""
+    """config: as transformers would write it; elements: of all tensors that are weights, copies of tables apart; name: the architecture."""
 
     config: Mapping[str, Any]
     elements: int
@@ -83,7 +84,7 @@ def read(path: Path) -> Gguf:
     kinds = {kind for kind, _ in formats.values()} - {"fp32"}
     config["torch_dtype"] = base.get(min(kinds, default="fp32"), "float16") if len(kinds) <= 1 else "float16"
     config["quantization_config"] = {"quant_method": "gguf", "tensors": formats}
-    return Gguf(config, sum(tensor.elements for tensor in weights), str(name))
+    return Gguf(config, sum(tensor.elements for tensor in weights if not _COPY.fullmatch(tensor.name)), str(name))
 
 
 def _config(header: Header, name: str, family: str, tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:

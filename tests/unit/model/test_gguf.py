@@ -142,6 +142,22 @@ def test_experts_make_a_mixtral(tmp_path: Path) -> None:
     )
 
 
+def test_multi_token_prediction_is_apart_and_its_tables_are_copies(tmp_path: Path) -> None:
+    at = "blk.2.nextn."
+    drafts = [
+        *layer(2),
+        (at + "eh_proj.weight", (1024, 512), Q4_K),
+        *((at + name + ".weight", (512,), F32) for name in ("enorm", "hnorm", "shared_head_norm")),
+    ]
+    copies = [(at + "embed_tokens.weight", (512, 1000), Q4_K), (at + "shared_head_head.weight", (512, 1000), Q4_K)]
+    stated = {**LLAMA, "llama.block_count": 3, "llama.nextn_predict_layers": 1}
+    alone = count.parameters(load.load(file(tmp_path)))["params_total"]
+    for name, more in (("with", [*drafts, *copies]), ("whole", drafts), ("without", [])):
+        found = count.parameters(load.load(file(tmp_path, stated, [*TENSORS, *more], f"{name}.gguf")))
+        # A layer of 2,228,224 elements with two norms, the join of 1,024 x 512 and three norms.
+        assert (found["params_total"], found["params_mtp"]) == (alone, 2_228_224 + 2 * 512 + 1024 * 512 + 3 * 512)
+
+
 def test_parts_of_a_file_are_read_together(tmp_path: Path) -> None:
     whole = float(count.weight_bytes(load.load(file(tmp_path, name="whole.gguf"))))
     (tmp_path / "whole.gguf").unlink()
