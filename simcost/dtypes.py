@@ -17,10 +17,10 @@ class Dtype:
     """A format. `block` is the (out, in) tile that shares `scale_bits`; (0, 0) means no stored scale."""
 
     name: str
-    bits: int
+    bits: float
     peak: str  # the device's rate that computes in it; "" when it is storage only
     block: tuple[int, int] = (0, 0)
-    scale_bits: int = 0
+    scale_bits: float = 0
 
     def tensor_bytes(self, elements: Num) -> Num:
         """Bytes of a plain (activation or cache) tensor; block scales run along the last dimension. [B]"""
@@ -90,7 +90,7 @@ def dtype(name: str, where: str = "dtype") -> Dtype:
     return found
 
 
-def block_scaled(base: Dtype, rows: int, cols: int, scale_bits: int) -> Dtype:
+def block_scaled(base: Dtype, rows: int, cols: int, scale_bits: float) -> Dtype:
     """`base` with its own tile, as `quantization_config.weight_block_size` or `group_size` says."""
     return Dtype(base.name, base.bits, base.peak, (rows, cols), scale_bits)
 

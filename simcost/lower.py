@@ -102,7 +102,7 @@ def storage(model: ModelSpec, plan: Plan) -> dict[str, Dtype]:
     wanted = dtype(plan.weight_dtype, "plan.weight_dtype")
     if wanted.bits >= 16:
         return dict.fromkeys(ROLES, wanted)
-    roles = model.quantisation.roles if model.quantisation else CONVERTED
+    roles = (model.quantisation and model.quantisation.roles) or CONVERTED
     return dict(model.storage) | dict.fromkeys(roles, wanted)
 
 

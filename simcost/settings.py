@@ -314,7 +314,7 @@ MODEL = (
     _model("num_mtp_modules", COUNT, "the same where the checkpoint leaves their weights out", least=0),
     _model("torch_dtype", FORMAT, "format of stored weights", "dtype"),
     _model("hidden_act", NAME, "activation of the FFN", "hidden_activation", "activation_function", "activation"),
-    _model("quantization_config", TABLE, "formats of quantised weights", "quantization"),
+    _model("quantization_config", TABLE, "formats of quantised weights", "quantization", "compression_config"),
     _model("vision_config", TABLE, "a tower for images, loaded beside the model"),
     _model("audio_config", TABLE, "a tower for sounds, loaded beside the model"),
     _model("wrapper_model_type", NAME, "model_type of the multimodal class around the language model, in a config on one level"),

@@ -31,7 +31,7 @@ from simcost.sharding.shard import ROLES, View
 @frozen
 class Workload:
     """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel; `memory`: how
-    it shares out a GPU's memory."""
+    it shares out a GPU's memory; `untimed`: why no kernel of it can be priced, "" where they can."""
 
     model: ModelSpec
     device: Device
@@ -41,6 +41,7 @@ class Workload:
     notes: tuple[Note, ...]
     engine: str
     memory: EngineMemory
+    untimed: str = ""
 
     def formats(self) -> dict[str, str]:
         """The resolved formats of weights, arithmetic, cache and activations, by the plan's keys, for people."""
@@ -67,9 +68,10 @@ def build(
     phase: Phase,
     engine: str = ANY,
     settings: Mapping[str, Any] | None = None,
+    timed: bool = True,
 ) -> Workload:
     """Resolve formats. `settings`: of the engine, by its own names. Raises SpecError for a format that the device cannot compute, naming
-    the way out, for an unknown engine and for a setting that it has not."""
+    the way out (without `timed` it is said in a note: memory needs no rate), for an unknown engine and for a setting that it has not."""
     engine = engines.checked(engine)
     _check_engine(device, engine)
     for key in CHOICES:
@@ -80,19 +82,29 @@ def build(
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = lower.storage(model, plan)
     compute = {role: _compute(model, plan, device, role, storage[role], activation) for role in ROLES}
-    _computable(
-        device, activation, {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}, storage
-    )
+    multiplied = {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}
+    untimed = _uncomputable(device, activation, multiplied, storage)
+    if untimed and timed:
+        raise SpecError(untimed)
     # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     about = About(model.family, lower.has_experts(model), model.has_tower)
     view = View(plan, phase, activation, kv, storage, compute, core)
     found = Workload(
-        model, device, plan, phase, view, (), engine, engine_terms.terms(engine, settings or {}, device, plan, about)
+        model,
+        device,
+        plan,
+        phase,
+        view,
+        (),
+        engine,
+        engine_terms.terms(engine, settings or {}, device, plan, about),
+        untimed,
     )
     notes = (
         _defaults(found),
+        *((Note(f"memory alone, no times: {untimed}", Kind.MISSING),) if untimed else ()),
         *lower.padding(model, plan, storage),
         *_device_notes(device),
         *_image_notes(found, tower),
@@ -143,16 +155,18 @@ def _compute(model: ModelSpec, plan: Plan, device: Device, role: str, stored: Dt
         return wanted
     if not narrow:
         return stored if stored.bits > activation.bits else activation
+    chosen = plan.weight_dtype is not None
+    by_config = None if chosen or model.quantisation is None else model.quantisation.compute(role)
+    if by_config is not None:
+        return by_config
     if stored.name == "mxfp4" and "mxfp8" in device.peaks:
         # vLLM, SGLang and TensorRT-LLM quantise the input of mxfp4 experts to mxfp8 where the arithmetic exists (Blackwell).
         return dtype("mxfp8")
-    chosen = plan.weight_dtype is not None
-    by_config = model.quantisation is not None and model.quantisation.activations
-    computes = stored.peak and (by_config if not chosen else stored.name in ("fp8", "fp8_block", "int8", "nvfp4"))
-    return stored if computes else activation
+    return stored if chosen and stored.name in ("fp8", "fp8_block", "int8", "nvfp4") else activation
 
 
-def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], storage: dict[str, Dtype]) -> None:
+def _uncomputable(device: Device, activation: Dtype, compute: dict[str, Dtype], storage: dict[str, Dtype]) -> str:
+    """Why a device cannot compute in these formats, with the way out; "" where it can."""
     for role, kind in {"attention core": activation, **compute}.items():
         if not kind.peak or kind.peak not in device.peaks:
             packed = storage.get(role, kind)
@@ -160,9 +174,8 @@ def _computable(device: Device, activation: Dtype, compute: dict[str, Dtype], st
             if kind is activation:
                 way = "choose another with --set plan.activation_dtype=..."
             rates = ", ".join(device.peaks)
-            raise SpecError(
-                f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}"
-            )
+            return f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}"
+    return ""
 
 
 def _defaults(w: Workload) -> Note:

@@ -61,7 +61,7 @@ def assignments(incomplete: str) -> list[str]:
     return [f"{path}={before}{comma}{word}" for word in words if word.startswith(last)]
 
 
-MODEL = "Zoo name, Hugging Face repository of one, config.json or its directory."
+MODEL = "Zoo name, Hugging Face repository of one, config.json, GGUF file, or a directory of one."
 Model = Annotated[str, typer.Option("--model", help=MODEL, autocompletion=model_names)]
 ModelArgument = Annotated[str, typer.Argument(help=MODEL, autocompletion=model_names)]
 Hw = Annotated[str, typer.Option("--hw", help="Profile name, or a profile.toml.", autocompletion=hardware_names)]

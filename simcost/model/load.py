@@ -7,14 +7,16 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import keys, other_files
+from simcost.model import keys
+from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -98,7 +100,11 @@ def identity(name: Name) -> Identity:
 
 def _changed(path: Path) -> int:
     """When a file that does not ship, or one that is read with it, last changed."""
-    return 0 if path.parent == _home() else max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path)))
+    if path.parent == _home():
+        return 0
+    from simcost.model.foreign import checkpoint
+
+    return max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path), *checkpoint.files(path)))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -107,26 +113,79 @@ def _read(path: Path) -> dict[str, Any]:
 
 @cache
 def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
+    if _is_gguf(path):
+        return _gguf(path)
     config = _table(path)
+    if set(config) >= other_files.NATIVE_KEYS and "model_type" not in config:
+        from simcost.model.foreign import native
+
+        return native.config(config, str(path))
     other = other_files.of_table(config)
     if other is not None:
         raise SpecError(f"{path}: this is {other}")
-    side = other_files.beside(path)
-    if side and config.get("quantization_config") is None:
-        config["quantization_config"] = other_files.quantisation(side[0], _table(side[0]))
+    try:
+        side = other_files.together([other_files.quantisation(file, _table(file)) for file in other_files.beside(path)])
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from None
+    own = _own_quantisation(config)
+    if side is not None and own is None:
+        config["quantization_config"] = side
+    elif side is not None and isinstance(own, dict) and (key := other_files.differing(own, side)) is not None:
+        own["side_file_differs"] = f"{side['side_file']} says {key} = {side[key]!r}"
     return config
+
+
+def _own_quantisation(config: dict[str, Any]) -> Any:
+    """The quantisation that a config states, whose table may stand beside or inside the language model's."""
+    inner = config.get("text_config")
+    tables = [config, inner] if isinstance(inner, dict) else [config]
+    keys = ("quantization_config", "quantization", "compression_config")
+    return next((table[key] for table in tables for key in keys if table.get(key) is not None), None)
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError as error:
+        raise SpecError(f"{path}: {error.strerror or error}") from None
+
+
+def _gguf(path: Path) -> dict[str, Any]:
+    """The config of a GGUF file, whose tensors must be those of the model that it makes. Raises NotModelled where they are not."""
+    from simcost.model import count
+    from simcost.model.foreign import gguf_config
+
+    found = gguf_config.read(path)
+    counts = count.parameters(from_config(found.config, path.stem, str(path)))
+    counted = float(counts["params_total"])
+    sums = counted, counted + float(counts["params_mtp"])  # files may leave multi-token prediction out
+    if all(abs(found.elements / each - 1.0) > _TENSORS_APART for each in sums):
+        raise NotModelled(
+            f"{path}: not modelled yet: this GGUF file's {found.elements:,} elements are not the {counted:,.0f} of a {found.config['model_type']} of its sizes "
+            f"(architecture {found.name}): pass the config.json of the model that it holds"
+        )
+    return dict(found.config)
+
+
+_TENSORS_APART = 0.001
+_CONFIG = 1 << 27  # bytes of the largest JSON that is read
 
 
 def _table(path: Path) -> dict[str, Any]:
     """A JSON object from a file. Raises SpecError, which says what another file is where it is known."""
     try:
+        with path.open("rb") as file:
+            what = other_files.of_binary(path, file.read(4))
+        if what is None and path.stat().st_size > _CONFIG:
+            what = f"no config: it is larger than {_CONFIG >> 20} MiB"
+        if what is not None:
+            raise SpecError(f"{path}: this is {what}")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        with path.open("rb") as file:
-            what = other_files.of_binary(path, file.read(4))
-        raise SpecError(f"{path}: {f'this is {what}' if what else 'not a UTF-8 text file'}") from None
+        raise SpecError(f"{path}: not a UTF-8 text file") from None
     try:
         config = json.loads(text, object_pairs_hook=partial(_once, path))
     except json.JSONDecodeError as error:
@@ -148,18 +207,25 @@ def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
+_OF_A_FOLDER = ("config.json", other_files.NATIVE)  # files that are called as their folder is
+
+
 def find(name: str) -> tuple[str, Path]:
-    """(short name, path) of a zoo name, a Hugging Face repository, a config file, or a directory with a config.json. Raises
+    """(short name, path) of a zoo name, a Hugging Face repository, a config or GGUF file, or a directory with one. Raises
     SpecError naming the nearest."""
     short = of_name(name)
     shipped = _home() / f"{short}.json"
     if short and shipped.is_file():
         return short, shipped
+    from simcost.model.foreign import hub
+
     path = Path(name)
     if path.is_dir():
-        path = path / "config.json"
+        home = hub.snapshot(path)
+        path = home / "config.json"
+        path = path if path.is_file() else other_files.in_place_of_config(home) or path
     if path.is_file():
-        return (path.parent.resolve().name if path.name == "config.json" else path.stem), path
+        return (hub.name(path.parent.resolve()) if path.name in _OF_A_FOLDER else path.stem), path
     if Path(name).is_dir():
         what = other_files.of_folder(Path(name))
         raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")
@@ -224,8 +290,14 @@ def current(config: Mapping[str, Any], key: str) -> Any:
     return None
 
 
-def load(name: str, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
-    """The model by name, with overrides of config keys. Raises SpecError for an unknown name or a malformed file, NotModelled for
-    what is not modelled yet."""
+def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
+    """The model by name, with overrides of config keys; as it stands it is compared with the checkpoint beside it. Raises SpecError for an unknown name or a
+    malformed file, NotModelled for what is not modelled yet."""
     short, where, config = load_config(name)
-    return from_config(overridden(config, overrides or {}, where), short, where)
+    found = from_config(overridden(config, overrides or {}, where), short, where)
+    path = None if overrides or isinstance(name, Given) else find(name)[1]
+    if path is None or path.parent == _home():
+        return found
+    from simcost.model.foreign import checkpoint
+
+    return replace(found, notes=(*found.notes, *checkpoint.compared(found, path)))

@@ -26,7 +26,7 @@ from simcost.model.layers import Layer as Layer
 from simcost.num import Num, every
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
-from simcost.sharding.shard import ROLES, Block
+from simcost.sharding.shard import ROLES, Block, Weight
 
 
 @frozen
@@ -182,7 +182,9 @@ def _spec(
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     streams = float(r.layout("hc_mult", 1, least=1))
     head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors, streams)
-    base, storage, quantisation = _storage(r, _holding(stacks, order) if r.has("quantization_config") else {})
+    base, storage, quantisation = _storage(
+        r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
+    )
     mtp = tuple(MTP(hidden, draft) for _ in range(r.layout("num_nextn_predict_layers", 0)))
     if r.has("num_mtp_modules"):
         said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
@@ -203,21 +205,30 @@ def _spec(
     )  # fmt: skip
 
 
-def _holding(stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...]) -> dict[str, frozenset[int]]:
-    """Which layers hold weights of a role."""
-    roles = [{weight.role for block in layer for weight in block.weights(Plan())} for _, layer in stacks]
-    return {role: frozenset(i for i, kind in enumerate(order) if role in roles[kind]) for role in ROLES}
+def _holding(
+    stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], ends: tuple[Block, ...]
+) -> dict[str, dict[int, tuple[Weight, ...]]]:
+    """The matrices of every role, layer by layer; those of the ends stand in layer 0."""
+    whole = Plan()
+    kinds = [[w for block in layer for w in block.weights(whole) if w.inner is not None] for _, layer in stacks]
+    held: dict[str, dict[int, tuple[Weight, ...]]] = {role: {} for role in ROLES}
+    for layer, kind in enumerate(order):
+        for weight in kinds[kind]:
+            held[weight.role][layer] = (*held[weight.role].get(layer, ()), weight)
+    for weight in (w for block in ends for w in block.weights(whole) if w.inner is not None):
+        held[weight.role][0] = (*held[weight.role].get(0, ()), weight)
+    return held
 
 
-def _storage(r: Reader, layers: quant.Layers) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
+def _storage(r: Reader, held: quant.Held) -> tuple[Dtype, dict[str, Dtype], quant.Quantisation | None]:
     stated = r.text("torch_dtype")
     if not stated:
         r.note("torch_dtype is absent: bf16 assumed", Kind.ASSUMED)
     base = dtype(stated.removeprefix("torch.") or "bf16", f"{r.where}: 'torch_dtype'")
-    quantisation = quant.read(r.raw("quantization_config"), r.where, layers)
+    quantisation = quant.read(r.raw("quantization_config"), r.where, held, base)
     storage = dict.fromkeys(ROLES, base)
     if quantisation is not None:
-        storage |= dict.fromkeys(quantisation.roles, quantisation.weights)
+        storage |= {role: each.dtype for role, each in quantisation.formats.items()}
         for note in quantisation.notes:
             r.note(note, note.kind, *note.about)
     if r.has("expert_dtype"):

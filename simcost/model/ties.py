@@ -36,7 +36,7 @@ _NEVER = frozenset(("mllama", "molmo2", "omniasr", "qwen2_audio", "vibevoice_asr
 def settled(flat: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
     """(the config on one level with one word on tied embeddings, how it was chosen; "" where nothing contradicts it). Raises NotModelled where the wrapper's
     class is not known."""
-    wrapper, inner = flat.get(WRAPPER), flat.get(TIES)
+    wrapper, inner = str(flat.get(WRAPPER, "")), flat.get(TIES)
     own = flat.get(WRAPPER_TIES, inner)
     if own == inner and not (inner and wrapper in _NEVER):
         return dict(flat), ""

@@ -160,7 +160,7 @@ def _built(
 def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelSpec:
     short, where, config = models.load_config(name)
     if not changes:
-        return from_config(config, short, where)
+        return models.load(name)
     from simcost.model import swaps  # a design as it stands asks for none
 
     wishes, stated = _parted(config, changes, where)
@@ -260,12 +260,13 @@ def _routing(stated: Any) -> Routing:
     return Routing() if stated is None else parse(str(stated))
 
 
-def workload(query: Query) -> Workload:
-    """The workload of a question without axes. Raises SpecError for anything in it that cannot be resolved."""
+def workload(query: Query, timed: bool = True) -> Workload:
+    """The workload of a question without axes; `timed`: whether the device must have a rate for every format. Raises SpecError for anything in it that cannot
+    be resolved."""
     o = query.overrides
     device = hardware.load(query.hw, o.hw)
     plan = grammar.plan_of(o.plan)
-    return build(model_of(query), device, plan, phase_of(query, plan, o.phase), engine_of(o), settings_of(o))
+    return build(model_of(query), device, plan, phase_of(query, plan, o.phase), engine_of(o), settings_of(o), timed)
 
 
 def engine_of(overrides: grammar.Overrides) -> str:

@@ -6,6 +6,7 @@ Most likely to be wrong: memory outside PyTorch, and the padding of experts in m
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,11 +45,13 @@ _SOURCE = {"vocabulary": "vocabulary_multiple", "experts": "mxfp4_multiples", "a
 
 def result(query: Query) -> Result:
     """The terms of one question of decode."""
-    w = workload(query)
+    w = workload(query, timed=False)
     if said := feasible.broken(w):
         raise Infeasible(f"plan: {said}")
     kept = memory.kept(w)
-    sentence, fits = fitting.judged(query, kept, timed=False)
+    # Advice is asked of plans that run.
+    judge = partial(fitting.verdict, kept) if w.untimed else partial(fitting.judged, query, kept)
+    sentence, fits = judge(timed=False)
     metrics = {name: number(value) for name, value in memory.metrics(kept).items()}
     metrics["max_context"] = number(memory.max_context(kept))
     metrics["fits"] = fits

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from simcost.calibration import coverage
+from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
@@ -118,10 +119,12 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     query = Query(models.spelled(name), "", True, grammar.Overrides(phase={"context": isl}).merged(sets))
     model = model_of(query)
     kv = count.kv_elements(model)
+    stated = model.quantisation and model.quantisation.kv
+    cache = stated or dtype("bf16")
     found = {
         **count.parameters(model),
         **kv,
-        "kv_bytes_per_token": _BF16_BYTES * kv["kv_elements_per_token"],
+        "kv_bytes_per_token": cache.tensor_bytes(kv["kv_elements_per_token"]),
         "weight_bytes": count.weight_bytes(model),
     }
     rows: list[Row] = []
@@ -150,7 +153,10 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     asked = query.overrides.model
     said = [
         *model_notes.of(model, asked),
-        Note("kv_bytes_per_token is in bf16", Kind.ASSUMED),
+        Note(
+            f"kv_bytes_per_token is in {cache.name}{', as the config says' if stated else ''}",
+            Kind.SAID if stated else Kind.ASSUMED,
+        ),
         *model_notes.unused(model, asked),
     ]
     return Result(

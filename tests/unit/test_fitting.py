@@ -9,8 +9,10 @@ import pytest
 
 import simcost
 from simcost.cli.app import run
+from simcost.errors import SpecError
 from simcost.hardware import load
 from simcost.hardware.load import names
+from simcost.model.load import load_config
 
 
 def advised(model: str, hw: str, sets: dict[str, Any], **phase: int) -> dict[str, str]:
@@ -56,6 +58,22 @@ def test_what_no_single_change_mends_is_said() -> None:
     assert said.endswith("no plan of up to 1,024 GPUs that was tried fits")
     assert "times are as if memory allowed" in said
     assert "times" not in simcost.show_memory("deepseek-v3", "rtx-4090").verdict
+
+
+def test_formats_that_a_device_has_no_rate_for_have_memory_and_no_times() -> None:
+    """NVFP4 on Hopper: parameters, bytes and cache need no rate."""
+    config = {
+        **load_config("llama-3.1-8b")[2],
+        "quantization_config": {"quant_method": "modelopt", "quant_algo": "NVFP4"},
+    }
+    with pytest.raises(SpecError, match=r"h100 cannot compute in nvfp4 .*--set plan\.compute_dtype=bf16"):
+        simcost.decode(config, "h100")
+    held = simcost.show_memory(config, "h100")
+    # 6,979,321,856 elements of linear layers in 4.5 bits; two tables of 128,256 x 4,096 and 65 norms in 16.
+    assert held.tables["memory terms"][0]["bytes_per_gpu"] == 6_979_321_856 * 4.5 / 8 + 2 * (
+        2 * 128_256 * 4096 + 65 * 4096
+    )
+    assert any(note.startswith("memory alone, no times: h100 cannot compute in nvfp4") for note in held.warnings)
 
 
 def test_terms_stand_in_the_verdict_in_the_unit_of_logs() -> None:

@@ -181,8 +181,8 @@ def test_a_contradiction_in_a_config_is_an_error_that_names_file_and_key(change:
 
 @pytest.mark.parametrize("change", [
     {"index_topk": 2048}, {"full_attention_interval": 4}, {"layer_types": ["linear_attention"] * 4}, {"num_local_heads": [8]},
-    {"quantization_config": {"quant_method": "hqq"}}, {"use_cla": True},
-    {"quantization_config": {"quant_method": "gptq", "bits": 3}}, {"mamba_d_state": 16}, {"zero_expert_num": 4},
+    {"quantization_config": {"quant_method": "spqr"}}, {"use_cla": True},
+    {"quantization_config": {"quant_method": "gptq", "bits": 5}}, {"mamba_d_state": 16}, {"zero_expert_num": 4},
     {"type_vocab_size": 2}, {"num_hidden_groups": 1},
 ])  # fmt: skip
 def test_structure_that_nobody_models_is_refused_never_guessed(change: dict[str, object]) -> None:

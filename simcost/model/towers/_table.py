@@ -13,6 +13,9 @@ from simcost.errors import SpecError
 from simcost.num import Num
 
 
+_LARGEST = 1e8
+
+
 class Uncounted(Exception):
     """Why a tower's parameters do not follow from the config, for people."""
 
@@ -36,10 +39,12 @@ class Table:
         return default
 
     def num(self, *keys: str, default: float | None = None) -> float:
-        """A number above 0. Raises SpecError for anything else, and for one that is missing without a default."""
+        """A number above 0, to 1e8 at most. Raises SpecError for anything else, and for one that is missing without a default."""
         value = self.raw(*keys, default=default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            raise SpecError(f"{self.where}: '{self._path(keys[0])}' must be a number above 0, not {value!r}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _LARGEST:
+            raise SpecError(
+                f"{self.where}: '{self._path(keys[0])}' must be a number above 0 and at most {_LARGEST:,.0f}, not {value!r}"
+            )
         return float(value)
 
     def side(self, key: str, default: float | None = None) -> float:

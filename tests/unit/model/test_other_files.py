@@ -11,6 +11,7 @@ import pytest
 
 from simcost.errors import SpecError
 from simcost.model import count, load
+from simcost.scenarios.show import show_model
 
 LLAMA = {
     "model_type": "llama", "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 2,
@@ -47,10 +48,59 @@ def test_a_quantisation_beside_the_config_is_read_and_named(
     assert any(f"read from {name}.json" in note for note in load.load(str(home)).notes)
 
 
+def test_the_caches_format_beside_the_config_is_the_default_and_said(tmp_path: Path) -> None:
+    home = folder(tmp_path, hf_quant_config={"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}})
+    shown = show_model(str(home), {})
+    assert shown.metrics["kv_bytes_per_token"] == 4 * 2 * 2 * 64  # layers, K and V, heads, width; a byte each
+    assert "kv_bytes_per_token is in fp8, as the config says" in shown.warnings
+
+
 def test_the_configs_own_quantisation_wins(tmp_path: Path) -> None:
     own = {**LLAMA, "quantization_config": {"quant_method": "fp8"}}
     home = folder(tmp_path, config=own, quantize_config={"bits": 4, "group_size": 128})
     assert weight(home) == pytest.approx(EVERY + WIDE * 2)
+
+
+def test_older_files_call_it_compression_config(tmp_path: Path) -> None:
+    group = {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "tensor"}}
+    scheme = {"quant_method": "compressed-tensors", "config_groups": {"group_0": group}, "ignore": ["lm_head"]}
+    assert weight(folder(tmp_path, config={**LLAMA, "compression_config": scheme})) == EVERY + WIDE * 2
+
+
+def test_a_side_file_that_the_config_contradicts_is_said(tmp_path: Path) -> None:
+    own = {**LLAMA, "quantization_config": {"quant_method": "modelopt", "quant_algo": "FP8"}}
+    home = folder(tmp_path, config=own, hf_quant_config={"quantization": {"quant_algo": "NVFP4"}})
+    said = (
+        "hf_quant_config.json says quant_algo = 'NVFP4', which is not read: the config's own quantization_config wins"
+    )
+    assert said in load.load(str(home)).notes
+    folder(tmp_path, hf_quant_config={"quantization": {"quant_algo": "FP8"}}, config=own)
+    os.utime(home / "hf_quant_config.json", (2e9, 2e9))
+    assert said not in load.load(str(home)).notes
+
+
+def test_two_side_files_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    home = folder(
+        tmp_path, quant_config={"w_bit": 4, "q_group_size": 128}, quantize_config={"bits": 8, "group_size": 128}
+    )
+    with pytest.raises(
+        SpecError,
+        match=r"config\.json: quantize_config\.json says quant_method = 'gptq' but quant_config\.json says quant_method = 'awq': remove",
+    ):
+        load.load(str(home))
+
+
+@pytest.mark.parametrize(("name", "side"), [
+    ("acme--m_config.json", "acme--m_hf_quant_config.json"), ("m-config.json", "m-hf_quant_config.json"), ("m.json", "m_hf_quant_config.json"), ("m.json", "m.hf_quant_config.json"),
+])  # fmt: skip
+def test_a_side_file_goes_by_its_configs_name(tmp_path: Path, name: str, side: str) -> None:
+    """As aiconfigurator-core names them: X_config.json with X_hf_quant_config.json."""
+    (tmp_path / name).write_text(json.dumps(LLAMA))
+    before = float(count.weight_bytes(load.load(str(tmp_path / name))))
+    (tmp_path / side).write_text(json.dumps({"quantization": {"quant_algo": "NVFP4"}}))
+    (tmp_path / "other_hf_quant_config.json").write_text("{")
+    after = float(count.weight_bytes(load.load(str(tmp_path / name))))
+    assert before - after == pytest.approx(EVERY * (16 - 4.5) / 8, rel=1e-3)
 
 
 def test_a_side_file_that_appears_or_changes_is_read(tmp_path: Path) -> None:
@@ -69,7 +119,6 @@ def test_a_side_file_that_appears_or_changes_is_read(tmp_path: Path) -> None:
         ({"peft_type": "LORA", "base_model_name_or_path": "acme/base-7b", "r": 16}, r"an adapter \(LORA\) of acme/base-7b: pass its base model"),
         ({"metadata": {}, "weight_map": {}}, "index of a checkpoint"),
         ({"producer": {}, "quantization": {}}, "the quantisation of a model: pass the directory"),
-        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "parameters of a native checkpoint"),
         ({"image_processor_type": "X"}, "a processor's config"),
         ({"added_tokens_decoder": {}}, "a tokenizer's config"),
     ],
@@ -84,7 +133,6 @@ def test_a_file_that_is_no_config_is_named(tmp_path: Path, table: dict[str, Any]
 @pytest.mark.parametrize(
     ("name", "start", "what"),
     [
-        ("m.gguf", b"GGUF\xff\xfe", "a GGUF file"),
         ("m.safetensors", b"\xff\xfe\x00", "a safetensors file"),
         ("m.bin", b"PK\x03\x04\xff", "a PyTorch checkpoint"),
         ("m.json", b"\xff\xfe", "not a UTF-8 text file"),
@@ -100,12 +148,18 @@ def test_weights_in_place_of_a_config_are_named(tmp_path: Path, name: str, start
     ("name", "what"),
     [
         ("adapter_config.json", "; it holds adapter_config.json, an adapter"),
-        ("params.json", "; it holds params.json, a native checkpoint"),
-        ("model-Q4_K_M.gguf", "; it holds a GGUF file"),
+        ("pytorch_model.bin", "; it holds a PyTorch checkpoint"),
         ("notes.md", "in this directory$"),
     ],
 )
 def test_a_directory_without_a_config_says_what_it_holds(tmp_path: Path, name: str, what: str) -> None:
     (tmp_path / name).write_text("{}")
     with pytest.raises(SpecError, match=f"no config.json in this directory{what}|{what}"):
+        load.load(str(tmp_path))
+
+
+def test_a_file_that_is_too_large_for_a_config_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "config.json").open("wb") as file:
+        file.truncate(1 << 33)
+    with pytest.raises(SpecError, match="this is no config: it is larger than 128 MiB"):
         load.load(str(tmp_path))

@@ -7,9 +7,12 @@ native checkpoints (params.json).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from simcost.errors import SpecError
 
 ADAPTER = "adapter_config.json"
 # Side files with a quantisation -> the method that writes them.
@@ -19,14 +22,21 @@ _AWQ = {"w_bit": "bits", "q_group_size": "group_size"}
 _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"weight_map"}), "the index of a checkpoint: pass the directory, or its config.json"),
     (frozenset({"producer", "quantization"}), "the quantisation of a model: pass the directory, or its config.json"),
-    (frozenset({"dim", "n_layers", "n_heads"}), "parameters of a native checkpoint: pass the config.json of its Hugging Face repository"),
     (frozenset({"image_processor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"feature_extractor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"added_tokens_decoder"}), "a tokenizer's config: pass the model's config.json"),
     (frozenset({"added_tokens", "model", "pre_tokenizer"}), "a tokenizer: pass the model's config.json"),
 )  # fmt: skip
-_MAGIC = {b"GGUF": "a GGUF file", b"PK\x03\x04": "a PyTorch checkpoint"}
-_SUFFIXES = {".gguf": "a GGUF file", ".safetensors": "a safetensors file", ".bin": "a PyTorch checkpoint"}
+GGUF, NATIVE = ".gguf", "params.json"
+NATIVE_KEYS = frozenset({"dim", "n_layers", "n_heads"})
+_MAGIC = {b"PK\x03\x04": "a PyTorch checkpoint"}
+_SUFFIXES = {
+    ".safetensors": "a safetensors file",
+    ".bin": "a PyTorch checkpoint",
+    ".pt": "a PyTorch checkpoint",
+    ".pth": "a PyTorch checkpoint",
+}
+_PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 
 
 def of_table(config: Mapping[str, Any]) -> str | None:
@@ -50,22 +60,37 @@ def of_binary(path: Path, start: bytes) -> str | None:
 
 
 def of_folder(folder: Path) -> str | None:
-    """What a directory without config.json holds; None where it is not known."""
-    for name, what in (
-        (ADAPTER, "an adapter: pass its base model"),
-        ("params.json", "a native checkpoint: pass the config.json of its Hugging Face repository"),
-    ):
-        if (folder / name).is_file():
-            return f"it holds {name}, {what}"
+    """What a directory without a model's file holds; None where it is not known."""
+    if (folder / ADAPTER).is_file():
+        return f"it holds {ADAPTER}, an adapter: pass its base model"
     held = next((suffix for suffix in _SUFFIXES if any(folder.glob(f"*{suffix}"))), None)
     return held and f"it holds {_SUFFIXES[held]}: pass the config.json of the model"
 
 
+def in_place_of_config(folder: Path) -> Path | None:
+    """A file of a directory without config.json that says what its model is: parameters of a native checkpoint, or the one GGUF file, its first part where it has
+    several. Raises SpecError for several."""
+    if (folder / NATIVE).is_file():
+        return folder / NATIVE
+    files = sorted(file for file in folder.glob(f"*{GGUF}") if not file.name.startswith("mmproj"))
+    parts = {file: found for file in files if (found := _PART.fullmatch(file.stem))}
+    firsts = [file for file in files if file not in parts or parts[file][2] == "00001"]
+    if len(firsts) > 1:
+        shown = ", ".join(file.name for file in firsts[:5])
+        raise SpecError(
+            f"{folder}: it holds {len(firsts)} GGUF files: pass one of {shown}{'' if len(firsts) <= 5 else ' and others'}"
+        )
+    return firsts[0] if firsts else None
+
+
 def beside(path: Path) -> list[Path]:
-    """The side files of a config.json that hold a quantisation."""
-    if path.name != "config.json":
+    """The side files of a config that hold a quantisation: by their own names beside config.json; beside X_config.json and X.json begun with X and a sign."""
+    if path.suffix != ".json" or path.name in QUANTISATION:
         return []
-    return [file for name in QUANTISATION if (file := path.parent / name).is_file()]
+    stem = path.stem
+    starts = [stem[: -len("config")]] if stem.endswith("config") else [stem + sign for sign in "_-."]
+    files = (path.with_name(start + name) for start in starts for name in QUANTISATION)
+    return [file for file in files if file.is_file()]
 
 
 def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -73,4 +98,22 @@ def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
     inner = table.get("quantization", table)
     said = dict(inner) if isinstance(inner, Mapping) else {}
     spelled = {_AWQ.get(key, key): value for key, value in said.items()}
-    return {"quant_method": QUANTISATION[file.name], **spelled, "side_file": file.name}
+    method = next(method for name, method in QUANTISATION.items() if file.name.endswith(name))
+    return {"quant_method": method, **spelled, "side_file": file.name}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
+    """The first key of formats that two quantisations state differently; None where they agree."""
+    keys = ("quant_method", "quant_algo", "bits", "group_size", "kv_cache_quant_algo")
+    stated = ((key, one.get(key), other.get(key)) for key in keys)
+    return next((key for key, a, b in stated if None not in (a, b) and str(a).lower() != str(b).lower()), None)
+
+
+def together(tables: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """The one quantisation of all side files, the first of them; None for none. Raises SpecError where two contradict each other."""
+    for other in tables[1:]:
+        key = differing(tables[0], other)
+        if key is not None:
+            said = " but ".join(f"{each['side_file']} says {key} = {each[key]!r}" for each in (tables[0], other))
+            raise SpecError(f"{said}: remove the one that is not of this checkpoint")
+    return tables[0] if tables else None

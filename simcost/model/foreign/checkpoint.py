@@ -1,0 +1,141 @@
+"""The checkpoint beside a config, as a check: the bytes that its index or its header states, against those that are counted here.
+
+No tensor is read. Most likely to be wrong: a checkpoint that keeps tensors which nothing loads. Sources: safetensors' format (8 bytes of length, a JSON
+header with `data_offsets`), `model.safetensors.index.json` of transformers (`metadata.total_size` in bytes, `total_parameters`).
+"""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from simcost.errors import SpecError
+from simcost.model import count
+from simcost.model.spec import ModelSpec
+from simcost.num import is_scalar
+from simcost.plan import Plan
+from simcost.provenance import Kind, Note
+from simcost.units import show
+
+INDICES, SINGLE = ("model.safetensors.index.json", "pytorch_model.bin.index.json"), "model.safetensors"
+_HEADER, _INDEX = 1 << 25, 1 << 27  # bytes that are read at most
+_CLOSE = 0.005
+
+
+def files(path: Path) -> list[Path]:
+    """The files beside a config.json that say how large its checkpoint is."""
+    if path.name != "config.json":
+        return []
+    return [file for name in (*INDICES, SINGLE) if (file := path.parent / name).is_file()]
+
+
+def compared(model: ModelSpec, path: Path) -> tuple[Note, ...]:
+    """What the checkpoint beside a config says of the count; () without one."""
+    found = files(path)
+    if not found or not is_scalar(count.weight_bytes(model)):
+        return ()
+    try:
+        size, counted = _stated(found[0])
+    except (SpecError, OSError) as error:
+        return (Note(f"the size of the checkpoint is not checked: {error}", Kind.MISSING),)
+    return (_verdict(model, found[0].name, size, counted),)
+
+
+def _stated(file: Path) -> tuple[float, bool]:
+    """(size, whether it is of parameters). Raises SpecError for a file that says none."""
+    if file.name == SINGLE:
+        return header_bytes(file), False
+    if file.stat().st_size > _INDEX:
+        raise SpecError(f"{file.name} is too large for an index")
+    try:
+        index = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise SpecError(f"{file.name} is no JSON object") from None
+    metadata = index.get("metadata") if isinstance(index, dict) else None
+    for key in ("total_size", "total_parameters"):
+        value = metadata.get(key) if isinstance(metadata, dict) else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e18:
+            return float(value), key == "total_parameters"
+    raise SpecError(f"{file.name} has no metadata.total_size")
+
+
+def header(file: Path) -> dict[str, Any]:
+    """The header of a safetensors file: what it says of every tensor. Raises SpecError for anything else."""
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        if length > min(_HEADER, size - 8):
+            raise SpecError(f"{file.name} has no header of safetensors (a pointer of Git LFS, or cut off)")
+        text = opened.read(length)
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise SpecError(f"{file.name} has no header of safetensors")
+    return {name: each for name, each in found.items() if name != "__metadata__"}
+
+
+def header_bytes(file: Path) -> float:
+    """Bytes of all tensors. Raises SpecError for a header that states them wrongly."""
+    total = 0
+    for name, each in header(file).items():
+        ends = each.get("data_offsets") if isinstance(each, dict) else None
+        if (
+            not isinstance(ends, list)
+            or [type(end) for end in ends] != [int, int]
+            or not 0 <= ends[0] <= ends[1] < 1 << 60
+        ):
+            raise SpecError(f"{file.name}: data_offsets of {name[:80]!r} are {str(ends)[:80]}")
+        total += ends[1] - ends[0]
+    return float(total)
+
+
+def _parts(model: ModelSpec, counted: bool) -> tuple[float, dict[str, float]]:
+    """(size of the model, sizes of what a checkpoint may hold besides), in bytes, or in parameters where `counted`."""
+    whole = Plan()
+
+    def size(blocks: Any) -> float:
+        weights = [weight for block in blocks for weight in block.weights(whole)]
+        return float(sum(w.count if counted else w.stored_bytes(model.storage) for w in weights))
+
+    table = [w for w in model.embedding.weights(whole) if w.name == "embed_tokens"]
+    tables = float(sum(w.count if counted else w.stored_bytes(model.storage) for w in table))
+    main = sum(n * size((block,)) for n, block in model.blocks())
+    mtp, towers = size(model.mtp), size(model.towers)
+    beside = {"MTP": mtp, "embedding and head of MTP": 2.0 * tables * len(model.mtp), "its towers": towers}
+    beside["a copy of the tied table"] = tables if model.head.tied else 0.0
+    return main, {name: each for name, each in beside.items() if each}
+
+
+def _verdict(model: ModelSpec, name: str, stated: float, counted: bool) -> Note:
+    main, beside = _parts(model, counted)
+    sums = [
+        (abs(stated / (main + sum(beside[part] for part in parts)) - 1.0), parts)
+        for n in range(len(beside) + 1)
+        for parts in combinations(beside, n)
+    ]
+    apart, parts = min(sums, key=lambda one: (round(one[0], 6), len(one[1])))
+    said, ours = (f"{value:,.0f} parameters" if counted else show(value, "bytes") for value in (stated, main))
+    what = " + ".join(("the model", *parts))
+    if apart <= _CLOSE:
+        return Note(f"{name}: {said}, as counted here for {what} (within {apart:.2%})", Kind.SAID)
+    fp32 = main * 32.0 / model.base.bits
+    if model.quantisation is None and not counted and abs(stated / fp32 - 1.0) <= _CLOSE:
+        return Note(
+            f"{name}: {said}: the checkpoint is in fp32, counted here in {model.base.name} as torch_dtype says",
+            Kind.ASSUMED,
+        )
+    return Note(
+        f"{name}: {said}, but {ours} are counted here for the model{_besides(beside, counted)}: the config is of another checkpoint, or parts "
+        "of it are not counted",
+        Kind.MISSING,
+    )
+
+
+def _besides(beside: dict[str, float], counted: bool) -> str:
+    listed = (f"{name} {each:,.0f}" if counted else f"{name} {show(each, 'bytes')}" for name, each in beside.items())
+    text = ", ".join(listed)
+    return f" (besides: {text})" if text else ""
