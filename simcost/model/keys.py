@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from simcost import settings
+
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
 IRRELEVANT = frozenset(
     """
@@ -43,8 +45,18 @@ IRRELEVANT = frozenset(
 )
 
 
+# Counts and lists in words that classes have too; those in simcost's own words are read whatever the class.
+SIZES = frozenset(
+    one.key for one in settings.MODEL if one.kind in (settings.COUNT, settings.LENGTH, settings.LIST)
+) - {
+    "norm_vectors", "norms_per_layer", "num_ln_in_parallel_attn", "parallel_norms", "learned_positions", "ffn_multiple", "no_rope_layer_interval",
+    "max_position_embeddings", "rotary_dim", "num_nextn_predict_layers", "num_mtp_modules",
+}  # fmt: skip
+
 # Models beside the language model, of which a checkpoint holds the weights, and none is counted.
-BESIDE = ("audio_config", "talker_config", "token2wav_config", "code2wav_config")
+BESIDE = (
+    "audio_config", "talker_config", "token2wav_config", "code2wav_config", "audio_encoder_config", "depth_decoder_config", "vq_config", "patch_size",
+)  # fmt: skip
 
 
 @cache

@@ -7,14 +7,15 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
-from simcost.hf import ALIASES, CANONICAL, canonical
+from simcost.hf import ALIASES, CANONICAL, canonical, flatten
 from simcost.model import keys, other_files
+from simcost.model.family import ignored, renamed
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -180,11 +181,12 @@ _APART = ("quantization_config", "vision_config", *keys.BESIDE)  # tables whose 
 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. Raises SpecError
-    for a key that neither simcost nor the config knows."""
+    for a key that neither simcost nor the config knows, and NotModelled for a size of the config that its class does not read and that would count here, unless it is replaced."""
     out = dict(config)
+    family = str(flatten(config, where).get("model_type", "")) if overrides else ""
     for key, value in overrides.items():
         name = canonical(key)
-        spellings = {name, *ALIASES.get(name, ())}
+        spellings = {name, *ALIASES.get(name, ()), *renamed(family, name)}
         if key not in CANONICAL and name not in known_keys() and not _stands(out, spellings):
             raise SpecError(f"{where}: no config key '{key}'{nearest(key, known_keys())}")
         out = _without(out, spellings)
@@ -193,7 +195,42 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
             out["text_config"] = {**table, name: value}
         else:
             out[name] = value
+    _check_read(config, {canonical(key) for key in overrides}, where)
     return out
+
+
+def _check_read(config: Mapping[str, Any], replaced: set[str], where: str) -> None:
+    """Raises NotModelled for a size of a file that its class does not read and that counts here."""
+    flat = flatten(config, where)
+    family = str(flat.get("model_type", ""))
+    if not ignored(family, flat, keys.SIZES - replaced):
+        return
+    for key in _counting(json.dumps(config, default=str), where):
+        if key not in replaced:
+            raise NotModelled(
+                f"{where}: not modelled: '{key}' = {str(flat[key])[:40]}: the class of model_type {family!r} does not read it "
+                f"(--set model.{key}=null leaves it out, --set model.{key}=... asks for it)"
+            )
+
+
+@lru_cache(maxsize=64)
+def _counting(text: str, where: str) -> tuple[str, ...]:
+    """Keys of a config that its class does not read and of which each alone would change its layers here, or leave them undefined."""
+    flat = flatten(json.loads(text), where)
+    odd = ignored(str(flat.get("model_type", "")), flat, keys.SIZES)
+    bare = {key: value for key, value in flat.items() if key not in odd}
+    try:
+        layers = from_config(bare, where, where).stacks
+    except SpecError:
+        return ()  # something else is wrong: it is said where the model is read
+
+    def counts(key: str) -> bool:
+        try:
+            return from_config({**bare, key: flat[key]}, where, where).stacks != layers
+        except SpecError:
+            return True
+
+    return tuple(filter(counts, odd))
 
 
 def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field, fields
-from functools import cache
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,10 +14,14 @@ from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.norm.norm import Norm
 from simcost.dtypes import Dtype, dtype
-from simcost.errors import NotModelled, SpecError, nearest
+from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
-from simcost.hf import Reader, flatten
-from simcost.model import keys, quant, rotary, unknown_type
+from simcost.hf import Reader, flatten, outer_keys
+from simcost.model import keys, quant, rotary, ties, unknown_type
+from simcost.model import unused as unused_keys
+from simcost.model.family import defaults, families, implied, superseded, uncounted, uncovered
+from simcost.model.family import words as family_words
+from simcost.model.spellings import plain
 from simcost.model.tower import tower
 from simcost.num import Num, every, is_scalar
 from simcost.plan import Plan
@@ -82,17 +83,9 @@ class ModelSpec:
         return [(1.0, self.embedding), *inner, (1.0, self.head)]
 
 
-@cache
-def families() -> dict[str, dict[str, Any]]:
-    """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
-    with (Path(__file__).parent / "families.toml").open("rb") as file:
-        return tomllib.load(file)
-
-
 def known_keys() -> set[str]:
     """Config keys that some block or table knows, for naming the nearest to a typo."""
-    implied = {key for table in families().values() for key in table}
-    named = {*settings.spelled("model")} | implied | set(keys.IRRELEVANT) | keys.structural()
+    named = {*settings.spelled("model")} | family_words() | set(keys.IRRELEVANT) | keys.structural()
     return named | _declared("HANDLES")
 
 
@@ -101,16 +94,13 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
-    flat = flatten(config, where)
+    flat = flatten(ties.settled(config, where), where)
     family = str(flat.get("model_type", ""))
-    implied = families().get(family, {})
-    absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
-    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **absent}, where)
-    if absent:
-        r.note(
-            "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
-            Kind.ASSUMED,
-        )
+    refused = uncovered(family, flat)
+    if refused:
+        raise NotModelled(f"{where}: {refused}")
+    flat = plain(family, flat, where)
+    r = Reader(flat, implied(family, flat), where)
     early = keys.unmodelled(flat, _declared("HANDLES"), _declared("LAYER_TYPES"), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
@@ -133,7 +123,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    return _spec(r, name, stacks, order, built[-1])
+    r.used |= {*superseded(family, flat)}
+    return _spec(r, name, stacks, order, built[-1], outer_keys(config))
 
 
 def _declared(name: str) -> frozenset[str]:
@@ -149,6 +140,7 @@ def _layers(r: Reader, layers: int) -> list[Layer]:
     known: dict[object, Block | None] = {}
     found = []
     for layer in range(layers):
+        r.layer = layer
         attention, ffn = (_block(f"simcost.blocks.{kind}", r, layer, layers, known) for kind in KINDS)
         key = id(attention), id(ffn)
         if key not in built:
@@ -156,6 +148,7 @@ def _layers(r: Reader, layers: int) -> list[Layer]:
         if not built[key]:
             raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
         found.append(built[key])
+    r.layer = None
     return found
 
 
@@ -167,7 +160,7 @@ def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object,
         found: Block | None = module.from_hf(r, layer, layers)
         known[object()] = found  # two blocks that are alive have two ids
         return found
-    key = module, module.alike(r, layer, layers)
+    key = module, module.alike(r, layer, layers), r.entries()
     if key not in known:
         known[key] = module.from_hf(r, layer, layers)
     return known[key]
@@ -175,7 +168,7 @@ def _block(package: str, r: Reader, layer: int, layers: int, known: dict[object,
 
 def _norms(r: Reader) -> int:
     """Norms of a layer."""
-    count = r.layout("norms_per_layer", 2, least=0)
+    count = r.layout("norms_per_layer", 4 if r.flag("use_post_norm") else 2, least=0)
     if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
         count = 1  # Falcon-7B: attention and FFN share one norm
     if r.raw("num_ln_in_parallel_attn") is not None:
@@ -243,7 +236,7 @@ def _group(layers: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[in
 
 
 def _spec(
-    r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer
+    r: Reader, name: str, stacks: tuple[tuple[int, Layer], ...], order: tuple[int, ...], last: Layer, outer: set[str]
 ) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
@@ -283,7 +276,8 @@ def _spec(
             f"{key}: what it describes is not counted: the checkpoint holds it beside what is counted here",
             Kind.MISSING,
         )
-    unused = _report_unused(r)
+    _note_class(r, str(r.config.get("model_type", "")))
+    unused = unused_keys.report(r, known_keys(), outer)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, 0.0 if vision is None else vision.parameters,
@@ -312,25 +306,11 @@ def _storage(r: Reader, layers: quant.Layers) -> tuple[Dtype, dict[str, Dtype], 
     return base, storage, quantisation
 
 
-def _report_unused(r: Reader) -> list[str]:
-    """Keys known not to matter; others are noted by name. Raises NotModelled for one that names structure."""
-    idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
-    known = sorted(key for key in idle if key in keys.IRRELEVANT)
-    silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
-    for key in sorted(set(idle) - set(known)):
-        said = f"'{key}' = {_short(r.config[key])} has no effect here"
-        if key in known_keys():
-            r.note(said, Kind.UNUSED, key)
-        elif keys.of_structure(key, r.config[key]):
-            raise NotModelled(
-                f"{r.where}: not modelled: '{key}' = {_short(r.config[key])} names structure that nothing here reads{nearest(key, known_keys())} "
-                f"(where it changes no weight, --set model.{key}=null leaves it out)"
-            )
-        else:  # it may be one that matters, or a slip of one that does
-            r.note(f"{said} (key not known{nearest(key, known_keys())})", Kind.NO_EFFECT, key)
-    return [key for key in known if key not in silent]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _note_class(r: Reader, family: str) -> None:
+    """Says which defaults of the class were used, and what of its weights is not counted."""
+    taken = {key: value for key, value in defaults(family).items() if key not in r.config and key in r.used}
+    if taken:
+        said = ", ".join(f"{key} = {value}" for key, value in taken.items())
+        r.note(f"class defaults of {family} used: {said}", Kind.ASSUMED)
+    if uncounted(family):
+        r.note(f"not counted, below 0.5 % of the weights: {uncounted(family)}", Kind.MISSING)

@@ -160,7 +160,7 @@ def _built(
 def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelSpec:
     short, where, config = models.load_config(name)
     if not changes:
-        return from_config(config, short, where)
+        return from_config(models.overridden(config, {}, where), short, where)
     from simcost.model import swaps  # a design as it stands asks for none
 
     wishes, stated = _parted(config, changes, where)

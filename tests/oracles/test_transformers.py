@@ -1,0 +1,204 @@
+"""Totals and caches of every decoder of Hugging Face `transformers` against its class: as it stands by default, with a key drawn anew, with a key left out.
+
+A config that simcost refuses is no failure: the table of each test names the reason. What it reads must be right. `SIMCOST_ORACLE_DRAWS` is how many
+keys of a type are drawn anew or left out; 0, all, where it is not set. Run with `pytest tests/oracles/test_transformers.py -s` to see the tables.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from simcost.errors import SimcostError
+from simcost.model import count
+from simcost.model.load import overridden
+from simcost.model.spec import ModelSpec, from_config
+from simcost.provenance import Kind
+from tests.oracles import classes
+
+DRAWS = int(os.environ.get("SIMCOST_ORACLE_DRAWS", "0"))
+LAYERS = 6  # of a model with a key drawn anew: enough for every pattern of layers in use
+NEAR = 0.005
+TYPES = (*classes.CAUSAL, *classes.IMAGE_TEXT)
+CONTEXTS = (1, 1_000_000)
+FLOOR = {"types": 94, "drawn": 300, "left out": 300, "cache": 90}  # how many are exact or near at least
+
+
+# What a repository's own code reads otherwise than the class, and simcost as that code: MPT's (mosaicml), and the span of Moshi's cache (kyutai, `context`).
+OTHER_CODE = {("mpt", "expansion_ratio"), ("mpt", "attn_config"), ("moshi", "sliding_window")}
+# Left out, the class builds a tower of its own defaults, which no language model's count shows.
+TOWERS = ("vision_config", "audio_config", "vq_config")
+
+
+class Row(NamedTuple):
+    """One config: what was changed in it, what simcost counts, what the class has; a reason where one of them is None."""
+
+    kind: str
+    change: str
+    ours: float | None
+    theirs: float | None
+    reason: str = ""
+
+    @property
+    def verdict(self) -> str:
+        if self.ours is None:
+            return "refused"
+        if self.theirs is None:
+            return "not built"
+        if self.ours == self.theirs:
+            return "exact"
+        return "near" if abs(self.ours / self.theirs - 1.0) <= NEAR else "wrong"
+
+
+def read(kind: str, table: dict[str, Any]) -> ModelSpec | str:
+    """The model, or why it is refused."""
+    try:
+        return from_config(overridden(table, {}, kind), kind, kind)
+    except SimcostError as error:
+        return str(error)
+
+
+def judged(kind: str, change: str, config: Any, table: dict[str, Any]) -> Row:
+    """`table` as simcost counts it against the class of `config`; the language model alone where simcost says that it leaves something out."""
+    spec = read(kind, table)
+    if isinstance(spec, str):
+        return Row(kind, change, None, None, spec)
+    ours = float(count.parameters(spec)["params_total"])
+    try:
+        model = classes.built(config)
+        part = spec.has_tower or any(note.kind == Kind.MISSING for note in spec.notes)
+        return Row(kind, change, ours, classes.language(model) if part else classes.parameters(model))
+    except classes.Unbuildable as error:
+        return Row(kind, change, ours, None, str(error))
+
+
+def told(title: str, rows: Iterable[Row], capsys: pytest.CaptureFixture[str]) -> Counter[str]:
+    """Prints what is not exact, and counts the verdicts."""
+    rows = list(rows)
+    found = Counter(row.verdict for row in rows)
+    with capsys.disabled():
+        print(f"\n{title}: {dict(found)}")
+        for row in rows:
+            if row.verdict != "exact":
+                figures = "" if row.ours is None or row.theirs is None else f"{row.ours:.0f} for {row.theirs:.0f}"
+                print(f"  {row.verdict:9} {row.kind:26} {row.change:34} {figures}{row.reason}")
+    return found
+
+
+def wrong(rows: Iterable[Row]) -> list[Row]:
+    return [row for row in rows if row.verdict == "wrong"]
+
+
+def test_types(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every type with its class's default config."""
+    rows = []
+    for kind in TYPES:
+        try:
+            config = classes.config(kind)
+            rows.append(judged(kind, "default", config, classes.table(config)))
+        except classes.Unbuildable as error:
+            rows.append(Row(kind, "default", 0.0, None, str(error)))
+    found = told("types", rows, capsys)
+    assert wrong(rows) == []
+    assert found["exact"] + found["near"] >= FLOOR["types"]
+
+
+def small(kind: str) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """(keys of a small model of a type, its config); None where its class has none or simcost refuses it."""
+    for keys in ({"num_hidden_layers": LAYERS}, {}):
+        try:
+            table = classes.table(classes.config(kind, **keys))
+        except classes.Unbuildable:
+            continue
+        if not isinstance(read(kind, table), str):
+            return keys, table
+    return None
+
+
+def chosen(kind: str, every: list[Any]) -> list[Any]:
+    """As many as are asked for, the same ones every time."""
+    draw = random.Random(zlib.crc32(kind.encode()))
+    return every if not DRAWS else draw.sample(every, min(DRAWS, len(every)))
+
+
+# Keys whose name says how many, how wide, or of which kind: a null one may be set.
+_SIZES = ("head", "layer", "size", "rank", "window", "expert", "inner", "group", "kv", "bias", "embed", "interval")
+
+
+def anew(table: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Every number and flag of a config with other values."""
+    for key, value in table.items():
+        if isinstance(value, bool):
+            yield key, not value
+        elif isinstance(value, int) and value > 0 and not key.endswith("token_id"):
+            yield key, value * 2
+            if value % 2 == 0:
+                yield key, value // 2
+        elif value is None and any(part in key for part in _SIZES):
+            yield key, 4
+
+
+def test_drawn(capsys: pytest.CaptureFixture[str]) -> None:
+    """A number or flag drawn anew."""
+    rows = []
+    for kind in classes.CAUSAL:
+        base = small(kind)
+        for key, value in chosen(kind, list(anew(base[1]))) if base else ():
+            if (kind, key) in OTHER_CODE:
+                continue
+            try:
+                config = classes.config(kind, **{**base[0], key: value})
+            except classes.Unbuildable:
+                continue
+            rows.append(judged(kind, f"{key} = {value}", config, classes.table(config)))
+    found = told("drawn", (row for row in rows if row.verdict not in ("refused", "not built")), capsys)
+    assert wrong(rows) == []
+    assert found["exact"] + found["near"] >= FLOOR["drawn"]
+
+
+def test_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A key left out: the class's default, or a refusal."""
+    rows = []
+    for kind in classes.CAUSAL:
+        base = small(kind)
+        for key in chosen(kind, sorted(set(base[1]) - {"model_type", "dtype", *TOWERS})) if base else ():
+            if (kind, key) in OTHER_CODE:
+                continue
+            table = {name: value for name, value in base[1].items() if name != key}
+            try:
+                config = classes.again(kind, table)
+            except classes.Unbuildable:
+                continue
+            rows.append(judged(kind, f"without {key}", config, table))
+    found = told("left out", (row for row in rows if row.verdict not in ("refused", "not built")), capsys)
+    assert wrong(rows) == []
+    assert found["exact"] + found["near"] >= FLOOR["left out"]
+
+
+def test_cache(capsys: pytest.CaptureFixture[str]) -> None:
+    """What a sequence keeps in the cache."""
+    rows = []
+    for kind in TYPES:
+        try:
+            config = classes.config(kind)
+            spec = read(kind, classes.table(config))
+            if isinstance(spec, str) or (kind, "sliding_window") in OTHER_CODE:
+                continue
+            model = classes.built(config)
+            rows += [
+                Row(
+                    kind, f"{at} tokens", float(count.state_elements(spec, float(at))), classes.cache(model, config, at)
+                )
+                for at in CONTEXTS
+            ]
+        except classes.Unbuildable as error:
+            rows.append(Row(kind, "default", 0.0, None, str(error)))
+    found = told("cache", rows, capsys)
+    assert found["near"] + found["wrong"] == 0
+    assert found["exact"] >= FLOOR["cache"]
