@@ -120,6 +120,10 @@ def uncovered(family: str, config: Mapping[str, Any]) -> str:
         ):
             said = f"only {', '.join(map(repr, covered))}" if covered else "only where it is absent"
             return f"not modelled: '{key}' = {value!r} of {family}: {said}"
+    if table.get("square") and config.get("head_dim") is not None:
+        sizes: list[Any] = [config.get(key) for key in ("head_dim", "num_attention_heads", "hidden_size")]
+        if all(map(_above_zero, sizes)) and np.any(np.not_equal(sizes[0] * sizes[1], sizes[2])):
+            return f"not modelled: 'head_dim' of {family}: num_attention_heads x head_dim must be hidden_size, as in its output projection"
     return ""
 
 
@@ -128,11 +132,11 @@ def superseded(family: str, config: Mapping[str, Any]) -> list[str]:
     return [key for key, by in families().get(family, {}).get("superseded", {}).items() if config.get(by) is not None]
 
 
-def ignored(family: str, config: Mapping[str, Any], sizes: frozenset[str]) -> list[str]:
+def ignored(family: str, config: Mapping[str, Any], sizes: frozenset[str]) -> set[str]:
     """Keys of `sizes` that are on and that the class of the family does not read; none for a family whose class is not recorded."""
     reads = _classes().get(family, {}).get("reads")
     if reads is None:
-        return []
+        return set()
     table = families().get(family, {})
-    known = {*reads, *table, *table.get("reads", ())}
-    return sorted(key for key in sizes.intersection(config) if key not in known and on(config[key]))
+    known = {*reads, *table.get("reads", ())}
+    return {key for key in sizes.intersection(config) if key not in known and on(config[key])}

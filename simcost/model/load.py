@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
-from simcost.hf import ALIASES, CANONICAL, canonical, flatten
+from simcost.hf import ALIASES, CANONICAL, canonical, flatten, outer_keys
 from simcost.model import keys, other_files
-from simcost.model.family import ignored, renamed
+from simcost.model.family import ignored, is_recorded, renamed
 from simcost.model.given import Given, Name, given
 from simcost.model.spec import ModelSpec, from_config, known_keys
 
@@ -202,22 +202,30 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
 def _check_read(config: Mapping[str, Any], replaced: set[str], where: str) -> None:
     """Raises NotModelled for a size of a file that its class does not read and that counts here."""
     flat = flatten(config, where)
-    family = str(flat.get("model_type", ""))
-    if not ignored(family, flat, keys.SIZES - replaced):
+    if _odd(config, flat) <= replaced:
         return
     for key in _counting(json.dumps(config, default=str), where):
         if key not in replaced:
             raise NotModelled(
-                f"{where}: not modelled: '{key}' = {str(flat[key])[:40]}: the class of model_type {family!r} does not read it "
+                f"{where}: not modelled: '{key}' = {str(flat[key])[:40]}: the class of model_type {flat['model_type']!r} does not read it there "
                 f"(--set model.{key}=null leaves it out, --set model.{key}=... asks for it)"
             )
+
+
+def _odd(config: Mapping[str, Any], flat: Mapping[str, Any]) -> set[str]:
+    """Sizes that the class of a config does not read: keys that it does not know, and keys beside a language model that has a table of its own."""
+    found = ignored(str(flat.get("model_type", "")), flat, keys.SIZES)
+    if is_recorded(str(config.get("model_type", ""))):
+        found |= {key for key in outer_keys(config) & keys.SIZES if keys.on(flat.get(key))}
+    return found
 
 
 @lru_cache(maxsize=64)
 def _counting(text: str, where: str) -> tuple[str, ...]:
     """Keys of a config that its class does not read and of which each alone would change its layers here, or leave them undefined."""
-    flat = flatten(json.loads(text), where)
-    odd = ignored(str(flat.get("model_type", "")), flat, keys.SIZES)
+    config = json.loads(text)
+    flat = flatten(config, where)
+    odd = _odd(config, flat)
     bare = {key: value for key, value in flat.items() if key not in odd}
     try:
         layers = from_config(bare, where, where).stacks
@@ -230,7 +238,7 @@ def _counting(text: str, where: str) -> tuple[str, ...]:
         except SpecError:
             return True
 
-    return tuple(filter(counts, odd))
+    return tuple(sorted(filter(counts, odd)))
 
 
 def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:

@@ -1,7 +1,7 @@
 """Records `simcost/model/classes.toml`: of every type of families.toml, the keys that its class in transformers reads, and what it takes where a file leaves one out.
 
-A key is read where the class's config has it, or where the text of its configuration or modeling file names it in any spelling; that is generous: a key that is
-recorded as read may do nothing. A default is recorded where it does not change with the sizes. Run with `python -m tests.oracles.record`, or `--check`.
+A key is read where the class's config has it, or where the text of its configuration or modeling file names it and, of a count, the class builds something
+else with it. That is generous: a key that is recorded as read may do nothing. A default is recorded where it does not change with the sizes. Run with `python -m tests.oracles.record`, or `--check`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def recorded() -> dict[str, dict[str, Any]]:
             if any(hasattr(base, name) for name in MODELS):
                 found[kind] = _ties(kind, base)
             elif kind in families():
-                found[kind] = {"reads": _reads(base), "defaults": _defaults(kind)}
+                found[kind] = {"reads": _reads(kind, base), "defaults": _defaults(kind)}
         except classes.Unbuildable as error:
             print(f"{kind}: {error}", file=sys.stderr)
     return found
@@ -67,14 +67,30 @@ def _known(table: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def _reads(base: Any) -> list[str]:
+def _reads(kind: str, base: Any) -> list[str]:
     text = "\n".join(inspect.getsource(module) for module in classes.modules(base))
-    words = (
-        {*re.findall(r"config\.(\w+)", text), *re.findall(r"""["'](\w+)["']""", text)}
-        | set(flatten(classes.table(base), ""))
-        | set(base.attribute_map)
-    )
-    return sorted(key for key in SIZES if words & {key, *ALIASES.get(key, ())})
+    has = set(flatten(classes.table(base), "")) | set(base.attribute_map)
+    named = {*re.findall(r"config\.(\w+)", text), *re.findall(r"""["'](\w+)["']""", text)}
+    found = []
+    for key in SIZES:
+        spelled = {key, *ALIASES.get(key, ())}
+        if has & spelled or (named & spelled and _changes(kind, sorted(named & spelled))):
+            found.append(key)
+    return sorted(found)
+
+
+def _changes(kind: str, spelled: list[str]) -> bool:
+    """Whether a key that the text names and the config lacks does something; a list or a key of the cache alone is taken to."""
+    if all(settings.of("model")[canonical(key)].kind != settings.COUNT for key in spelled):
+        return True
+    few = {"num_hidden_layers": 2}
+    try:
+        plain, other = (
+            classes.parameters(classes.built(classes.config(kind, **few, **more))) for more in ({}, {spelled[0]: 4})
+        )
+    except classes.Unbuildable:
+        return True
+    return plain != other
 
 
 def _defaults(family: str) -> dict[str, Any]:

@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from simcost.errors import SimcostError
+from simcost.hf import flatten
 from simcost.model import count
+from simcost.model.family import families
+from simcost.model.keys import SIZES
 from simcost.model.load import overridden
 from simcost.model.spec import ModelSpec, from_config
 from simcost.provenance import Kind
@@ -27,7 +30,7 @@ LAYERS = 6  # of a model with a key drawn anew: enough for every pattern of laye
 NEAR = 0.005
 TYPES = (*classes.CAUSAL, *classes.IMAGE_TEXT)
 CONTEXTS = (1, 1_000_000)
-FLOOR = {"types": 94, "drawn": 300, "left out": 300, "cache": 90}  # how many are exact or near at least
+FLOOR = {"types": 94, "drawn": 300, "left out": 300, "strange": 300, "cache": 90}  # how many are exact or near at least
 
 
 # What a repository's own code reads otherwise than the class, and simcost as that code: MPT's (mosaicml), and the span of Moshi's cache (kyutai, `context`).
@@ -179,6 +182,42 @@ def test_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     found = told("left out", (row for row in rows if row.verdict not in ("refused", "not built")), capsys)
     assert wrong(rows) == []
     assert found["exact"] + found["near"] >= FLOOR["left out"]
+
+
+def strange(kind: str, table: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Sizes that a config does not have, each with what makes it mean something in the classes that read it."""
+    flat = flatten(table, "")
+    layers = flat["num_hidden_layers"]
+    every = ["full_attention", "sliding_attention"] * layers
+    lists = {
+        "layer_types": every[:layers], "mlp_layer_types": ["sparse"] * layers, "mlp_only_layers": [1], "moe_layers": [1], "hybrid_layer_pattern": [0, 1] * layers,
+        "moe_layer_freq": 2,
+    }  # fmt: skip
+    experts = {"n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+    latent = {"kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32}
+    for key in sorted(SIZES - set(flat) - {*families().get(kind, {}).get("reads", ())}):
+        value = lists.get(key, 4)
+        yield {key: value[:layers] if isinstance(value, list) else value}
+    for together in (experts, latent, {"layer_types": every[:layers], "sliding_window": 16}):
+        if not set(together) & set(flat):
+            yield together
+
+
+def test_strange(capsys: pytest.CaptureFixture[str]) -> None:
+    """A size that the type does not have: its class passes it over, and so must the count, or refuse it."""
+    rows = []
+    for kind in classes.CAUSAL:
+        base = small(kind)
+        for keys in chosen(kind, list(strange(kind, base[1]))) if base else ():
+            table = {**base[1], **keys}
+            try:
+                config = classes.again(kind, table)
+            except classes.Unbuildable:
+                continue
+            rows.append(judged(kind, f"with {', '.join(keys)}", config, table))
+    found = told("strange", (row for row in rows if row.verdict not in ("refused", "not built")), capsys)
+    assert wrong(rows) == []
+    assert found["exact"] + found["near"] >= FLOOR["strange"]
 
 
 def test_cache(capsys: pytest.CaptureFixture[str]) -> None:
