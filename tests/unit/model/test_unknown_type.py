@@ -61,6 +61,13 @@ def test_a_key_that_nothing_reads_may_be_structure(value: object) -> None:
         total({**PROVEN, "frob_size": value})
 
 
+def test_ranks_of_an_attention_that_is_not_mla_are_structure() -> None:
+    for key in ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"):
+        with pytest.raises(NotModelled, match=f"nothing here reads {key}"):
+            total({**PROVEN, key: 64})
+        assert total({**PROVEN, key: None}) == total({**PROVEN, key: 64, "use_mla": False}) == total(PROVEN)
+
+
 @pytest.mark.parametrize("value", [0, 0.5, False, None, "rms", [], {}])
 def test_a_key_that_is_off_or_a_text_or_a_fraction_is_none(value: object) -> None:
     assert total({**PROVEN, "frob_size": value}) == total(PROVEN)
