@@ -257,6 +257,8 @@ def _spec(
         r.note(f"{', '.join(said)}: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
     # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
+    if isinstance(limit, float) and not np.isfinite(limit):
+        raise SpecError(f"{r.where}: 'max_position_embeddings' must be an integer, not {limit!r}")
     r.scalar.add("max_position_embeddings")
     r.used |= {"max_position_embeddings", "vision_config"}
     vision = tower(r.config.get("vision_config"), hidden, r.where)
