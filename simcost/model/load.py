@@ -224,21 +224,26 @@ def _odd(config: Mapping[str, Any], flat: Mapping[str, Any]) -> set[str]:
 def _counting(text: str, where: str) -> tuple[str, ...]:
     """Keys of a config that its class does not read and of which each alone would change its layers here, or leave them undefined."""
     config = json.loads(text)
-    flat = flatten(config, where)
-    odd = _odd(config, flat)
-    bare = {key: value for key, value in flat.items() if key not in odd}
-    try:
-        layers = from_config(bare, where, where).stacks
-    except SpecError:
+    odd = _odd(config, flatten(config, where))
+
+    def layers(dropped: set[str]) -> Any:
+        spelled = {name for key in dropped for name in (key, *ALIASES.get(key, ()))}
+        return _layers(_without(config, spelled), where)
+
+    alone, whole = layers(odd), layers(set())
+    if alone is None and whole is None:
         return ()  # something else is wrong: it is said where the model is read
+    if alone is None:
+        return tuple(key for key in sorted(odd) if layers({key}) != whole)
+    return tuple(key for key in sorted(odd) if layers(odd - {key}) != alone)
 
-    def counts(key: str) -> bool:
-        try:
-            return from_config({**bare, key: flat[key]}, where, where).stacks != layers
-        except SpecError:
-            return True
 
-    return tuple(sorted(filter(counts, odd)))
+def _layers(config: Mapping[str, Any], where: str) -> Any:
+    """The layers of a config; None where it is refused."""
+    try:
+        return from_config(config, where, where).stacks
+    except SpecError:
+        return None
 
 
 def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:

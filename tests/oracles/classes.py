@@ -104,7 +104,8 @@ def parameters(*modules: torch.nn.Module | None) -> int:
 def language(model: Any) -> int:
     """Parameters of the language model and its head alone. Raises Unbuildable."""
     with limited():
-        return parameters(model.get_decoder(), model.get_output_embeddings())
+        decoder = model.get_decoder()
+        return parameters(decoder, model.get_output_embeddings()) - parameters(getattr(decoder, "vqmodel", None))
 
 
 _OUT = ("o_proj", "out_proj", "dense", "c_proj", "wo", "resid_attn")
