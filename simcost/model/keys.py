@@ -19,7 +19,7 @@ from simcost import settings
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
 IRRELEVANT = frozenset(
     """
-    architectures auto_map model_type _name_or_path name_or_path transformers_version torch_dtype use_cache is_decoder
+    architectures auto_map model_type _name_or_path _asked name_or_path transformers_version torch_dtype use_cache is_decoder
     bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id unk_token_id image_token_index boi_token_index
     initializer_range initializer_factor init_std init_method rms_norm_eps layer_norm_eps layer_norm_epsilon norm_epsilon norm_eps
     attention_dropout hidden_dropout dropout resid_pdrop attn_pdrop embd_pdrop resid_dropout residual_dropout layerdrop

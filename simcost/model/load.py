@@ -176,6 +176,7 @@ def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
 
 
+ASKED = "_asked"  # of a config that a question made: keys that it set, which are asked for whatever the class reads
 _APART = ("quantization_config", "vision_config", *keys.BESIDE)  # tables whose keys are not the language model's
 
 
@@ -195,7 +196,9 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
             out["text_config"] = {**table, name: value}
         else:
             out[name] = value
-    _check_read(config, {canonical(key) for key in overrides}, where)
+    asked = config.get(ASKED)
+    replaced = [*overrides, *(map(str, asked) if isinstance(asked, list) else ())]
+    _check_read(config, {canonical(key) for key in replaced}, where)
     return out
 
 

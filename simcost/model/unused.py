@@ -21,7 +21,10 @@ def report(r: Reader, known: set[str], outer: Collection[str]) -> list[str]:
     irrelevant = sorted(key for key in idle if key in keys.IRRELEVANT)
     for key in sorted(set(idle) - set(irrelevant)):
         _one(r, key, known, key in outer)
-    return [key for key in irrelevant if not isinstance(r.config[key], str) and key != "architectures"]
+    return [key for key in irrelevant if not isinstance(r.config[key], str) and key not in _SILENT]
+
+
+_SILENT = ("architectures", "_asked")
 
 
 def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
