@@ -83,10 +83,9 @@ def table(of: Any) -> dict[str, Any]:
 
 def built(of: Any) -> torch.nn.Module:
     """The model of a config on the meta device. Raises Unbuildable."""
-    whole = (
-        type(of) in AutoModelForImageTextToText._model_mapping
-    )  # where it is there, the other is its language model alone
-    auto = AutoModelForImageTextToText if whole else AutoModelForCausalLM
+    # Where a class for images and text is there, the causal one is its language model alone; a language model may have no head of its own.
+    every = (AutoModelForImageTextToText, AutoModelForCausalLM)
+    auto = next((one for one in every if type(of) in one._model_mapping), AutoModel)
     with limited(), torch.device("meta"):
         model: torch.nn.Module = auto.from_config(of)
     return model
