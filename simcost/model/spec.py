@@ -17,13 +17,14 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
 from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys
-from simcost.model import keys, layers, quant, rotary, ties, tower, unknown_type
+from simcost.model import keys, layers, quant, rotary, tower, unknown_type
 from simcost.model import unused as unused_keys
-from simcost.model.family import defaults, families, implied, superseded, uncounted, uncovered
-from simcost.model.family import words as family_words
+from simcost.model.classes import ties
+from simcost.model.classes.family import defaults, families, implied, superseded, uncounted, uncovered
+from simcost.model.classes.family import words as family_words
+from simcost.model.classes.spellings import plain
 from simcost.model.layers import KINDS as KINDS
 from simcost.model.layers import Layer as Layer
-from simcost.model.spellings import plain
 from simcost.num import Num, every
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note

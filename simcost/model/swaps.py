@@ -19,8 +19,8 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
 from simcost.model import equal, hybrid
+from simcost.model.classes.family import filled, implied
 from simcost.model.equal import Losses, Question
-from simcost.model.family import filled, implied
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, from_config, identity
 from simcost.model.swap_notes import beside

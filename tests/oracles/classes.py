@@ -116,6 +116,9 @@ def cache(model: Any, of: Any, context: int) -> float:
     text = of.get_text_config()
     total = 0.0
     layers = 0
+    recurrent = {"linear_attention", "hybrid", "mamba"} & {*(getattr(text, "layer_types", None) or ())}
+    if recurrent or any("indexer" in name for name, _ in model.named_modules()):
+        raise Unbuildable("keeps more than what its projections put out: a recurrent state or an indexer's keys")
     with limited():
         decoder = model.get_decoder()
         slides = "create_sliding_window_causal_mask" in inspect.getsource(inspect.getmodule(type(decoder)))

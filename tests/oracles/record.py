@@ -1,4 +1,4 @@
-"""Records `simcost/model/classes.toml`: of every type of families.toml, the keys that its class in transformers reads, and what it takes where a file leaves one out.
+"""Records `simcost/model/classes/classes.toml`: of every type of families.toml, the keys that its class in transformers reads, and what it takes where a file leaves one out.
 
 A key is read where the class's config has it, or where the text of its configuration or modeling file names it and, of a count, the class builds something
 else with it. That is generous: a key that is recorded as read may do nothing. A default is recorded where it does not change with the sizes. Run with `python -m tests.oracles.record`, or `--check`.
@@ -14,11 +14,11 @@ from typing import Any
 
 from simcost import settings
 from simcost.hf import ALIASES, MODELS, canonical, flatten
-from simcost.model.family import families
+from simcost.model.classes.family import families
 from simcost.model.keys import SIZES
 from tests.oracles import classes
 
-PATH = Path(__file__).parents[2] / "simcost" / "model" / "classes.toml"
+PATH = Path(__file__).parents[2] / "simcost" / "model" / "classes" / "classes.toml"
 HEAD = """# Recorded from the classes of Hugging Face transformers 5.24.0 by `python -m tests.oracles.record`; by hand is families.toml.
 # ties_outside: of a type with a language model inside, what its outer table says by default of tied heads; absent where it does not decide.
 # reads: keys of simcost's readers that the class reads. defaults: what it takes where a file leaves the key out. A key that no class defaults stands in neither.
@@ -86,7 +86,7 @@ def _changes(kind: str, spelled: list[str]) -> bool:
     few = {"num_hidden_layers": 2}
     try:
         plain, other = (
-            classes.parameters(classes.built(classes.config(kind, **few, **more))) for more in ({}, {spelled[0]: 4})
+            classes.parameters(classes.built(classes.config(kind, **{**few, **more}))) for more in ({}, {spelled[0]: 4})
         )
     except classes.Unbuildable:
         return True

@@ -14,7 +14,7 @@ from simcost.errors import NotModelled, SpecError
 from simcost.files import folder
 from simcost.hf import ALIASES, CANONICAL, Reader, canonical, flatten
 from simcost.model import count, keys, load
-from simcost.model.family import families
+from simcost.model.classes.family import families
 from simcost.model.spec import from_config
 
 LLAMA = {

@@ -17,7 +17,7 @@ from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hf import canonical, flatten
 from simcost.model import keys
-from simcost.model.family import implied
+from simcost.model.classes.family import implied
 from simcost.model.spec import known_keys
 from simcost.query import Query, config_of, facts_of
 from simcost.workload import Workload

@@ -13,7 +13,7 @@ from typing import Any
 
 from simcost.errors import NotModelled
 from simcost.hf import MODELS, TIES, WRAPPER, WRAPPER_TIES
-from simcost.model.family import ties_outside
+from simcost.model.classes.family import ties_outside
 
 _OWN = frozenset(
     """

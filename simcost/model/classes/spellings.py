@@ -12,7 +12,7 @@ from typing import Any
 from simcost import settings
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import canonical
-from simcost.model.family import families, implied
+from simcost.model.classes.family import families, implied
 
 _TABLES = "per_layer_config"
 _COUNTS = {one.key for one in settings.MODEL if one.kind in (settings.COUNT, settings.LENGTH)}
