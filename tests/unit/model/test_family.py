@@ -10,7 +10,8 @@ import pytest
 
 from simcost.cli.app import run
 from simcost.errors import NotModelled, SpecError
-from simcost.model import count, family, load
+from simcost.model import count, load
+from simcost.model.classes import family
 from simcost.model.spec import ModelSpec, from_config
 from simcost.plan import Plan
 
