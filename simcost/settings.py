@@ -257,6 +257,7 @@ MODEL = (
     _model("ffn_bias", FLAG, "the same in other words"),
     _model("use_bias", FLAG, "biases of all linear layers", "enable_bias", "bias", "add_bias_linear"),
     _model("no_bias", FLAG, "false: biases of all linear layers (Qwen v1, MPT)"),
+    _model("final_norm", FLAG, "false: no norm before the head (GPT-1)"),
     _model("lm_head_bias", FLAG, "a bias of the head"),
     _model("tie_word_embeddings", FLAG, "the head shares the embedding's weights"),
     _model("gate_in_intermediate_size", FLAG, "intermediate_size counts gate and up-projection together (Qwen v1)"),

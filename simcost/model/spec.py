@@ -174,7 +174,14 @@ def _spec(
         positions = r.num("max_position_embeddings")
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     streams = float(r.layout("hc_mult", 1, least=1))
-    head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors, streams)
+    head = Head(
+        hidden,
+        vocab,
+        r.flag("tie_word_embeddings"),
+        r.flag("lm_head_bias"),
+        vectors if r.flag("final_norm", True) else 0.0,
+        streams,
+    )
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )

@@ -193,3 +193,28 @@ def test_what_stands_beside_a_language_model_is_no_structure_of_it() -> None:
     assert any(reason.startswith("qformer_config: no rule counts") for reason in model.uncounted)
     with pytest.raises(NotModelled, match="projector_hidden_size"):
         spec(projector_hidden_size=64)
+
+
+SMALL = {
+    "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128, "vocab_size": 512,
+}  # fmt: skip
+EXPERTS = {**SMALL, "moe_intermediate_size": 32, "num_experts": 8, "num_experts_per_tok": 2}
+# Totals of the classes of transformers 5.24.0 on the meta device (tests/oracles asks them again).
+TOTALS = (
+    ("afmoe", {**EXPERTS, "num_dense_layers": 1, "num_shared_experts": 1}, 324_312),
+    ("beam", EXPERTS, 255_704 - 4 * 4),  # without the bias of each head's gate
+    ("laguna", {**EXPERTS, "shared_expert_intermediate_size": 32}, 308_440),
+    ("apertus", SMALL, 180_936),
+    ("openai-gpt", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 512, "n_positions": 128}, 240_896),
+)
+
+
+@pytest.mark.parametrize(("kind", "config", "total"), TOTALS, ids=[kind for kind, _, _ in TOTALS])
+def test_gates_scalars_and_absent_norms_are_counted(kind: str, config: dict[str, Any], total: int) -> None:
+    assert count.parameters(from_config({**config, "model_type": kind}, kind, kind))["params_total"] == total
+
+
+def test_a_product_that_makes_tokens_of_patches_is_counted() -> None:
+    config = {"model_type": "fuyu", "patch_size": 30, "text_config": {**SMALL, "model_type": "persimmon"}}
+    config["text_config"].pop("num_key_value_heads")
+    assert count.parameters(from_config(config, "f", "f"))["params_towers"] == (30 * 30 * 3 + 1) * 64
