@@ -214,7 +214,7 @@ OWN = {
     "minicpm": ({"hidden_size": 2304, "intermediate_size": 5760, "num_hidden_layers": 40, "num_attention_heads": 36, "num_key_value_heads": 36,
                  "vocab_size": 122753}, 2_724_880_896),
     "apertus": ({"hidden_size": 4096, "intermediate_size": 21504, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
-                 "vocab_size": 131072, "hidden_act": "xielu", "qk_norm": True, "tie_word_embeddings": False}, 8_053_338_176 - 2 * 32),  # without xIELU's scalars
+                 "vocab_size": 131072, "hidden_act": "xielu", "qk_norm": True, "tie_word_embeddings": False}, 8_053_338_176),
     "mpt": ({"d_model": 4096, "n_heads": 32, "n_layers": 32, "expansion_ratio": 4, "vocab_size": 50432, "max_seq_len": 2048, "no_bias": True, "learned_pos_emb": True,
              "attn_config": {"alibi": True, "attn_type": "multihead_attention", "qk_ln": False}}, 6_649_286_656),
     "gptj": ({"n_embd": 4096, "n_layer": 28, "n_head": 16, "n_inner": None, "rotary_dim": 64, "vocab_size": 50400, "tie_word_embeddings": False}, 6_050_882_784),
