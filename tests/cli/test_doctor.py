@@ -148,7 +148,7 @@ def test_a_kind_of_which_nothing_ships_says_so(tmp_path: Path, capsys: pytest.Ca
     (["mine.csv", "--hw", "h200"], "mine.csv: --family is needed"), (["mine.csv", "--family", "gemm"], "mine.csv: --hw is needed"),
     (["no.csv"], "no.csv: No such file"), (["no.csv", *OPTIONS], "no.csv: No such file"), (["mine.csv", "--family", "gem", "--hw", "h200"], "did you mean 'gemm'"),
     (["mine.csv", "--family", "experts", "--hw", "h200"], "no column 'tokens'"), (["gaudi2"], "no rows: nothing to look at"),
-    (["h200", "--family", "stream"], "no rows of family 'stream'"), (["empty.csv", *OPTIONS], "empty.csv: no rows"),
+    (["h200", "--family", "gather"], "no rows of family 'gather'"), (["empty.csv", *OPTIONS], "empty.csv: no rows"),
     (["cut.csv", *OPTIONS], "the last line has no end"), (["mine.csv", *OPTIONS, "-o", "no/such.json"], "No such file"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line(

@@ -136,7 +136,7 @@ def test_a_spread_that_nothing_tells_is_the_familys_middle_and_then_the_middle_o
     assert 0.0 < known.engine[1] < 0.5
     middle = tables.apart("gemm", "bf16-int4-bf16")
     assert middle == tables.spreads()["gemm", ""]
-    assert tables.apart("stream", "norm-bf16-bf16").engine == (tables.OTHER, tables.OTHER)
+    assert tables.apart("gather", "bf16").engine == (tables.OTHER, tables.OTHER)
 
 
 def test_every_shipped_pick_names_tables_that_ship_and_every_table_is_named() -> None:

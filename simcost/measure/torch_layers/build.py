@@ -128,7 +128,8 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
         sites.append(site)
     names, wanted = [section.name for section in found], [item.name for item in listed(spec)]
     if names != wanted:
-        raise AssertionError(f"{spec.name}: sections {names} are not the program's {wanted}")
+        odd = sorted({*names} ^ {*wanted})
+        raise SpecError(f"{spec.name}: no torch block for this layer yet: {', '.join(odd)} of its program")
     return tuple(found), sites, flow, kit, shared
 
 
