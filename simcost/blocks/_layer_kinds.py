@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
@@ -22,6 +22,7 @@ _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybri
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
     "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+    "mtp_layer_types", "mtp_mlp_layer_types",
 )  # fmt: skip
 
 
@@ -64,9 +65,36 @@ def _compressed_kinds(r: Reader, layers: int) -> list[str]:
     return [_RATIOS[ratio] for ratio in ratios]
 
 
-def lists_one_more(r: Reader, layers: int) -> bool:
-    """Whether the list of layers goes on to a module of multi-token prediction."""
-    return r.given("compress_ratios") and len(_compressed_kinds(r, layers)) > layers
+def lists_more(r: Reader, layers: int) -> bool:
+    """Whether a list of layers goes on to the modules of multi-token prediction. Raises NotModelled where these differ."""
+    if r.given("compress_ratios") and len(_compressed_kinds(r, layers)) > layers:
+        return True
+    found = [key for key in ("layer_types", "mlp_layer_types") if r.goes_on(key, layers)]
+    for key in found:
+        _one_kind(r, key, (r.items(key) or [])[layers:])
+    return bool(found)
+
+
+def mtp_layer(r: Reader, kinds: list[tuple[str, bool]]) -> int | None:
+    """The layer that is like a module of multi-token prediction by `mtp_layer_types` and `mtp_mlp_layer_types`, which transformers writes; None where the config has none. `kinds`:
+    of each layer its kind and whether it has experts. Raises NotModelled where modules differ, and where no layer is like them."""
+    if not r.given("mtp_layer_types") or not r.given("num_nextn_predict_layers"):
+        return None
+    kind = _one_kind(r, "mtp_layer_types", r.items("mtp_layer_types") or [])
+    ffn = _one_kind(r, "mtp_mlp_layer_types", r.items("mtp_mlp_layer_types") or ["dense"])
+    if (kind, ffn != "dense") not in kinds:
+        raise NotModelled(
+            f"{r.where}: not modelled: multi-token prediction has a layer of {kind} and {ffn}, and the model has none"
+        )
+    return kinds.index((kind, ffn != "dense"))
+
+
+def _one_kind(r: Reader, key: str, entries: list[Any]) -> str:
+    if any(entry != entries[0] for entry in entries):
+        raise NotModelled(
+            f"{r.where}: not modelled: '{key}' of modules of multi-token prediction that differ: {entries}"
+        )
+    return str(entries[0])
 
 
 def mtp_kinds(r: Reader) -> list[str]:
@@ -122,6 +150,14 @@ def one_sublayer(r: Reader) -> bool:
 def has_part(r: Reader, kind: str, layer: int, layers: int) -> bool:
     """Whether a layer has a part of this kind ("attention" or "ffn"): all have both, but for models whose layers are one of them."""
     return not one_sublayer(r) or (layer_kind(r, layer, layers) in ALONE) == (kind == "ffn")
+
+
+HALVES = 2  # of a layer with a shortcut (LongCat-Flash), each attention and an FFN
+
+
+def halves(r: Reader) -> int:
+    """How many pairs of attention and FFN a layer of the config is."""
+    return HALVES if r.flag("shortcut_moe") else 1
 
 
 def stated_layers(r: Reader) -> int | None:

@@ -125,7 +125,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise NotModelled(
             f"{where}: not modelled yet: word_embed_proj_dim other than hidden_size (projected embeddings)"
         )
-    count = r.layout("num_hidden_layers", _layer_kinds.stated_layers(r) or MISSING, least=1)
+    count = r.layout("num_hidden_layers", _layer_kinds.stated_layers(r) or MISSING, least=1) * _layer_kinds.halves(r)
     if count > 2000:
         raise SpecError(f"{where}: 'num_hidden_layers' = {count} is outside 1 to 2000")
     built = layers.built(r, count)
