@@ -213,6 +213,8 @@ MODEL = (
     _model("router_correction_bias", FLAG, "a bias of the router that balances loads", "use_routing_bias", "moe_router_enable_expert_bias", "use_moe_router_bias"),
     _model("router_bias", FLAG, "a bias of the router's linear layer"),
     _model("expert_bias", FLAG, "biases of the experts"),
+    _model("residual_moe", FLAG, "a dense FFN of intermediate_size beside the experts (Grok-2)"),
+    _model("parallel_attn_mlp_res", FLAG, "a dense FFN of hidden_size beside the experts (Arctic)"),
     _model("zero_expert_num", COUNT, "zero experts beside the routed ones, which give a token back as it came (LongCat-Flash)"),
     _model("shortcut_moe", FLAG, "a layer is two pairs of attention and dense FFN, with the experts beside the first FFN (LongCat-Flash)"),
     _model("first_k_dense_replace", COUNT, "leading layers that are dense", least=0),

@@ -22,7 +22,7 @@ _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybri
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
     "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
-    "mtp_layer_types", "mtp_mlp_layer_types",
+    "mtp_layer_types", "mtp_mlp_layer_types", "global_attn_every_n",
 )  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
         every = r.layout("no_rope_layer_interval", least=1)
         return FULL if (layer + 1) % every == 0 else CHUNKED
-    if not r.has("sliding_window") or not allowed:
+    if _none(r) or not r.has("sliding_window") or not allowed:
         return FULL
     if r.has("sliding_window_pattern"):
         every = r.layout("sliding_window_pattern", least=1)
@@ -138,6 +138,15 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("max_window_layers"):
         return SLIDING if layer >= r.layout("max_window_layers") else FULL
     return SLIDING
+
+
+def _none(r: Reader) -> bool:
+    """Whether a window of -1 says that there is none (Grok-2). Raises NotModelled where only every so many layers see all tokens."""
+    if r.has("global_attn_every_n") and r.raw("global_attn_every_n") != 1:
+        raise NotModelled(
+            f"{r.where}: not modelled: 'global_attn_every_n' = {r.config.get('global_attn_every_n')!r}: state layer_types, a word a layer"
+        )
+    return r.config.get("sliding_window") == -1 and r.raw("sliding_window") == -1
 
 
 def one_sublayer(r: Reader) -> bool:

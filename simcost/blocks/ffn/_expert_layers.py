@@ -47,7 +47,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
             return False
     if r.has("moe_layer_interval"):
         return (layer + 1) % r.layout("moe_layer_interval", least=1) == 0
-    for key in ("interleave_moe_layer_step", "decoder_sparse_step"):
+    for key in ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_frequency"):
         if r.has(key):
             return (layer + 1) % r.layout(key, least=1) == 0
     return layer % r.layout("moe_layer_freq", 1, least=1) == 0
