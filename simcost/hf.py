@@ -24,6 +24,12 @@ _RENAMED = {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
         "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers",
     },
+    "sparse_attention_config": {
+        "sparse_index_dim": "index_head_dim", "sparse_num_index_heads": "index_n_heads", "sparse_topk_blocks": "index_topk_blocks",
+        "sparse_block_size": "index_block_size", "sparse_local_block": "index_local_blocks", "sparse_init_block": "index_init_blocks",
+        "sparse_attention_freq": "sparse_attention_freq", "use_sparse_attention": "use_sparse_attention",
+        "sparse_disable_index_value": "sparse_disable_index_value", "sparse_score_type": "sparse_score_type",
+    },
     "attention_other_setting": {
         "attention_type": "swa_attention_type", "num_attention_heads": "swa_num_attention_heads", "num_attention_groups": "swa_num_key_value_heads",
         "num_key_value_heads": "swa_num_key_value_heads", "head_dim": "swa_head_dim", "true_head_dim": "swa_true_head_dim",

@@ -15,6 +15,7 @@ FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
 ALONE = (MLP, MOE)
 COMPRESSED, HEAVILY_COMPRESSED = "compressed_sparse_attention", "heavily_compressed_attention"  # DeepSeek-V4
+BLOCK_SPARSE = "minimax_m3_sparse"  # MiniMax-M3
 _RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
 OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
@@ -35,6 +36,8 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
         return _letters(r, "hybrid_override_pattern", layers)[layer]
     if r.given("compress_ratios"):
         return _compressed_kinds(r, layers)[layer]
+    if r.given("sparse_attention_freq") and r.flag("use_sparse_attention", True):
+        return BLOCK_SPARSE if r.per_layer("sparse_attention_freq", layer, layers) else FULL
     recurrent = _recurrent_kind(r, layer, layers)
     if recurrent is not None:
         return recurrent

@@ -100,7 +100,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
     flat, tied = ties.settled(flatten(config, where), where)
-    if "Grok1ForCausalLM" in (flat.get("architectures") or ()) and flat.get("model_type") in ("git", None):
+    classes = flat.get("architectures")
+    if isinstance(classes, list) and "Grok1ForCausalLM" in classes and flat.get("model_type") in ("git", None):
         flat["model_type"] = "grok-2"  # its file names the type of another class, a captioner
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})

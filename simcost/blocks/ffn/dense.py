@@ -101,6 +101,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     """The dense block of a layer. Raises SpecError for a missing or wrong key."""
     # Llama 4 gives its dense layers a width of their own.
     wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
+    if r.has("dense_intermediate_size"):
+        wide = "dense_intermediate_size"  # MiniMax-M3: intermediate_size is that of its experts
     if r.has("n_routed_experts") and not r.given("n_routed_experts") and r.has("shared_intermediate_size"):
         wide = "shared_intermediate_size"  # Granite 4 without experts: what would be its shared expert is its FFN
     hidden = r.num("hidden_size")

@@ -40,6 +40,12 @@ def test_active_parameters_hold_both() -> None:
     assert found["params_active_all"] - without["params_active_all"] == 64 * 3 * 8192 * 32768
 
 
+def test_the_type_in_its_own_file_is_that_of_another_class() -> None:
+    assert count.parameters(_read(model_type="git")) == count.parameters(_read())
+    with pytest.raises(SimcostError, match="'git' is not known"):
+        _read(model_type="git", architectures=None)
+
+
 def test_a_window_of_minus_one_is_none() -> None:
     assert count.parameters(_read(sliding_window_size=-1, global_attn_every_n=1)) == count.parameters(_read())
 
