@@ -298,6 +298,8 @@ MODEL = (
     _model("layer_group_size", COUNT, "every how many layers one is of attention, the others recurrent (Ling)"),
     _model("mla_use_output_gate", FLAG, "MLA: a gate weighs every element of the output (Kimi K3)"),
     _model("partial_rotary_factors", LIST, "part of a head that is rotated, a number a layer (Step-3.5)"),
+    _model("use_cla", FLAG, "cross-layer attention: layers read the keys and values of the first of their group (Hunyuan)"),
+    _model("cla_share_factor", COUNT, "layers of such a group (Hunyuan)"),
     _model("attn_output_gate", FLAG, "a gate beside the queries weighs every element of the attention's output (Qwen3-Next)"),
     _model("use_head_wise_attn_gate", FLAG, "a gate beside the queries weighs every head of the attention's output (Step-3.5)"),
     _model("mamba_num_heads", COUNT, "Mamba-2: heads, each with a state", "mamba_n_heads", "n_mamba_heads"),

@@ -8,8 +8,8 @@ from simcost.blocks._layer_kinds import HALVES, MOE, layer_kind, one_sublayer
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 
-# Keys of Step-3.5 that its classes do not read; they say what the layers are at these values alone.
-_ONLY = {"use_moe": True, "moe_every_n_layer": 1, "moe_layer_offset": 0}
+# Keys of Step-3.5 that its classes do not read, and of Hunyuan's shared expert: they say what the layers are at these values alone.
+_ONLY = {"use_moe": True, "moe_every_n_layer": 1, "moe_layer_offset": 0, "use_mixed_mlp_moe": True}
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
@@ -19,8 +19,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     for key, only in _ONLY.items():
         if r.has(key) and r.raw(key) != only:
             raise NotModelled(
-                f"{r.where}: not modelled: '{key}' = {r.config.get(key)!r} beside experts: classes of Step-3.5 take the layers from moe_layers_enum alone "
-                f"(--set model.{key}=null leaves it out)"
+                f"{r.where}: not modelled: '{key}' = {r.config.get(key)!r} beside experts: known at {only!r} alone (--set model.{key}=null leaves it out)"
             )
     if r.flag("shortcut_moe"):
         return layer % HALVES == 0  # beside the dense FFN of the first half of a layer
