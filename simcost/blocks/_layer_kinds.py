@@ -15,6 +15,7 @@ FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
 ALONE = (MLP, MOE)
 COMPRESSED, HEAVILY_COMPRESSED = "compressed_sparse_attention", "heavily_compressed_attention"  # DeepSeek-V4
+CONV = "conv"  # LFM2
 BLOCK_SPARSE = "minimax_m3_sparse"  # MiniMax-M3
 _RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
@@ -119,6 +120,8 @@ def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
         return FULL if r.per_layer("attn_type_list", layer, layers) in _SOFTMAX else LINEAR
     if r.given("layer_group_size"):
         return FULL if (layer + 1) % r.layout("layer_group_size", least=1) == 0 else LINEAR
+    if r.has("full_attn_idxs"):
+        return FULL if layer in (r.items("full_attn_idxs") or []) else CONV
     if r.given("attn_layer_indices"):
         return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR
     return r.text("layer_kind") or None
