@@ -31,6 +31,8 @@ HANDLES = (
 def layer_kind(r: Reader, layer: int, layers: int) -> str:
     """The word for this layer. Raises SpecError for a list of another length than the layers, and for a letter that is none."""
     stated = r.per_layer("layer_types", layer, layers)
+    if r.flag("short_conv"):
+        r.used |= {"conv_L_cache", "full_attn_idxs"}  # which its class has whether or not a layer is one
     if stated is not None:
         return OLDER.get(str(stated), str(stated))
     if r.given("hybrid_override_pattern"):
@@ -120,7 +122,7 @@ def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
         return FULL if r.per_layer("attn_type_list", layer, layers) in _SOFTMAX else LINEAR
     if r.given("layer_group_size"):
         return FULL if (layer + 1) % r.layout("layer_group_size", least=1) == 0 else LINEAR
-    if r.has("full_attn_idxs"):
+    if r.flag("short_conv") and r.has("full_attn_idxs"):
         return FULL if layer in (r.items("full_attn_idxs") or []) else CONV
     if r.given("attn_layer_indices"):
         return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR

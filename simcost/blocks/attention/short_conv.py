@@ -21,7 +21,7 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
-HANDLES = ("conv_dim", "conv_dim_out", "block_dim")
+HANDLES = ("conv_L_cache", "full_attn_idxs", "short_conv", "conv_dim", "conv_dim_out", "block_dim")
 LAYER_TYPES = (CONV,)
 
 

@@ -120,7 +120,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
 def _adjusted(r: Reader, width: Num) -> Num:
     """LFM2's width: two thirds of the one stated, times a factor, up to the next multiple. Raises SpecError for a factor that is no number, NotModelled without a gate."""
     factor = r.raw("block_ffn_dim_multiplier", 1.0)
-    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0.0 < factor <= 1e3:
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0.0 < factor <= 1000.0:
         raise SpecError(f"{r.where}: 'block_ffn_dim_multiplier' must be a number from 0 to 1000, not {factor!r}")
     if not r.flag("block_use_swiglu", True):
         raise NotModelled(f"{r.where}: not modelled: 'block_use_swiglu' = False")
