@@ -231,6 +231,7 @@ MODEL = (
     _model("moe_layers", LIST, "layers with experts"),
     _model("moe_layers_enum", NAME, "the same as a text: 4,5,6 (Step-3)"),
     _model("mlp_layer_types", LIST, "dense or sparse, a word a layer"),
+    _model("block_configs", LIST, "what attention and FFN of each layer are, a table a layer (Nemotron-NAS)"),
     _model("layer_types", LIST, "kind of attention, a word a layer", "layers_block_type"),
     _model("hybrid_override_pattern", NAME, "a letter a layer: M Mamba-2, * attention, - dense FFN, E experts (Nemotron-H)"),
     _model("attn_layer_period", COUNT, "every how many layers one is of attention, the others recurrent (Jamba)"),
