@@ -18,7 +18,8 @@ from simcost.provenance import Kind, Note
 
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
-NESTED = ("text_config", "llm_config", "language_config", "thinker_config", "attn_config", "ffn_config")
+MODELS = ("text_config", "llm_config", "language_config", "thinker_config")  # a language model inside a larger one
+NESTED = (*MODELS, "attn_config", "ffn_config")
 _RENAMED = {
     "linear_attn_config": {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
@@ -37,6 +38,8 @@ _RENAMED = {
 }  # fmt: skip
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
+_COUNTS = frozenset(one.key for one in settings.MODEL if one.kind in (settings.COUNT, settings.LENGTH))
+_OF_ALL = ("hidden_size", "vocab_size", "num_hidden_layers")  # counts of the model, not of a layer
 WRAPPER = "wrapper_model_type"  # the type of the class around the language model, whose own type takes the key's place
 TIES = "tie_word_embeddings"
 WRAPPER_TIES = "wrapper_tie_word_embeddings"  # what the wrapper says of it, where its language model says otherwise
@@ -89,6 +92,14 @@ def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     return config
 
 
+def outer_keys(config: Mapping[str, Any]) -> set[str]:
+    """Keys that stand beside a nested language model and not in it, by their canonical names."""
+    inner = next((config[name] for name in MODELS if isinstance(config.get(name), Mapping)), None)
+    if inner is None:
+        return set()
+    return ({canonical(key) for key in config} - {canonical(key) for key in inner}) | outer_keys(inner)
+
+
 def _same(a: Any, b: Any) -> bool:
     return bool(np.array_equal(a, b)) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else bool(a == b)
 
@@ -104,7 +115,8 @@ class Reader:
         self.asked: set[str] = set()  # also of what only its presence was asked
         self.scalar: set[str] = set()
         self.notes: list[Note] = []
-        self._counts: dict[tuple[str, float], Num] = {}
+        self.layer: int | None = None  # that is read: a count may be a list of one a layer
+        self._counts: dict[tuple[str, float, int | None], Num] = {}
 
     def has(self, key: str) -> bool:
         """Whether the fact is given and not null."""
@@ -137,17 +149,36 @@ class Reader:
             self.notes.append(Note(text, kind, about))
 
     def num(self, key: str, default: Any = MISSING, least: float = 1.0) -> Num:
-        """A count from `least` to 1e8, scalar or array. Without `default` a missing key raises SpecError, as any other value
-        does."""
+        """A count from `least` to 1e8, scalar or array; of a list of one a layer that of the layer that is read. Without `default` a missing key raises
+        SpecError, as any other value does."""
         value = self._read(key)
         if value is None:
             if default is MISSING:
                 raise SpecError(f"{self.where}: missing key '{key}'")
             return num(default)
-        if (key, least) not in self._counts:  # layers ask for the same ones, each anew
+        at = self.layer if isinstance(value, list) else None
+        if (key, least, at) not in self._counts:  # layers ask for the same ones, each anew
+            value = self._of_layer(key, value) if isinstance(value, list) else value
             self._check(key, value, least)
-            self._counts[key, least] = num(value)
-        return self._counts[key, least]
+            self._counts[key, least, at] = num(value)
+        return self._counts[key, least, at]
+
+    def _of_layer(self, key: str, value: list[Any]) -> Any:
+        """The entry of the layer that is read, where the key is one of a layer; else the one that all have."""
+        layers = self.config.get("num_hidden_layers")
+        if not value or len(value) != layers:
+            raise SpecError(f"{self.where}: '{key}' must be an integer, or a list of one a layer, not {_short(value)}")
+        if self.layer is not None and key not in _OF_ALL:
+            return value[min(self.layer, len(value) - 1)]  # a module of multi-token prediction is like the last
+        if any(each != value[0] for each in value):
+            raise SpecError(f"{self.where}: '{key}' must be one integer for all layers, not {_short(value)}")
+        return value[0]
+
+    def entries(self) -> tuple[str, ...]:
+        """What lists of one count a layer say of the layer that is read."""
+        assert self.layer is not None
+        lists = (value for key, value in self.config.items() if isinstance(value, list) and key in _COUNTS)
+        return tuple(repr(value[self.layer]) for value in lists if self.layer < len(value))
 
     def layout(self, key: str, default: Any = MISSING, least: float = 0.0) -> int:
         """A count that decides which layers exist: one integer. Raises SpecError for an array, and as `num`."""
@@ -227,6 +258,10 @@ class Reader:
         """Raises SpecError, which begins with `what`, where `parts` does not divide `size`."""
         if not np.all(np.asarray(size) % np.asarray(parts) == 0):
             raise SpecError(f"{self.where}: {what}: {_whole(size)} is not divisible by {_whole(parts)}")
+
+
+def _short(value: list[Any]) -> str:
+    return repr(value) if len(value) <= 8 else f"[{', '.join(map(repr, value[:8]))}, ...]"
 
 
 def _whole(value: Num) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from simcost import settings
 from simcost.blocks._layer_kinds import OLDER
 
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
 IRRELEVANT = frozenset(
     """
-    architectures auto_map model_type _name_or_path name_or_path transformers_version torch_dtype use_cache is_decoder
+    architectures auto_map model_type _name_or_path _asked name_or_path transformers_version torch_dtype use_cache is_decoder
     bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id unk_token_id image_token_index boi_token_index
     initializer_range initializer_factor init_std init_method rms_norm_eps layer_norm_eps layer_norm_epsilon norm_epsilon norm_eps
     attention_dropout hidden_dropout dropout resid_pdrop attn_pdrop embd_pdrop resid_dropout residual_dropout layerdrop
@@ -47,8 +48,18 @@ IRRELEVANT = frozenset(
 )
 
 
+# Counts and lists in words that classes have too; those in simcost's own words are read whatever the class.
+SIZES = frozenset(
+    one.key for one in settings.MODEL if one.kind in (settings.COUNT, settings.LENGTH, settings.LIST)
+) - {
+    "norm_vectors", "norms_per_layer", "num_ln_in_parallel_attn", "parallel_norms", "learned_positions", "ffn_multiple", "no_rope_layer_interval",
+    "max_position_embeddings", "rotary_dim", "num_nextn_predict_layers", "num_mtp_modules",
+}  # fmt: skip
+
 # Tables of models beside the language model, whatever they state: a checkpoint holds their weights (`model/tower.py`).
-BESIDE = ("vision_config", "audio_config", "talker_config", "token2wav_config", "code2wav_config")
+BESIDE = (
+    "vision_config", "audio_config", "talker_config", "token2wav_config", "code2wav_config", "audio_encoder_config", "depth_decoder_config", "vq_config",
+)  # fmt: skip
 
 
 @cache

@@ -63,6 +63,7 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
     known: dict[object, Blocks] = {}
     found = []
     for layer in which:
+        r.layer = layer // _layer_kinds.halves(r)
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
         key = id(attention), id(ffn)
         if key not in made:
@@ -70,6 +71,7 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
         if not made[key]:
             raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
         found.append(made[key])
+    r.layer = None
     return found
 
 
@@ -83,7 +85,7 @@ def _blocks(kind: str, r: Reader, layer: int, layers: int, known: dict[object, B
         found = _as_tuple(module.from_hf(r, layer, layers))
         known[object()] = found  # two blocks that are alive have two ids
         return found
-    key = module, module.alike(r, layer, layers)
+    key = module, module.alike(r, layer, layers), r.entries()
     if key not in known:
         known[key] = _as_tuple(module.from_hf(r, layer, layers))
     return known[key]
@@ -117,7 +119,7 @@ def draft(r: Reader, layers: list[Layer]) -> Layer:
 
 def _norms(r: Reader) -> int:
     """Norms of a layer."""
-    count = r.layout("norms_per_layer", 2, least=0)
+    count = r.layout("norms_per_layer", 4 if r.flag("use_post_norm") else 2, least=0)
     if r.flag("parallel_attn") and not r.flag("new_decoder_architecture"):
         count = 1  # Falcon-7B: attention and FFN share one norm
     if r.raw("num_ln_in_parallel_attn") is not None:

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.files import folder
-from simcost.hf import ALIASES, CANONICAL, canonical
-from simcost.model import keys
 from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
-from simcost.model.spec import ModelSpec, from_config, known_keys
+from simcost.model.overrides import ASKED as ASKED
+from simcost.model.overrides import current as current
+from simcost.model.overrides import overridden as overridden
+from simcost.model.spec import ModelSpec, from_config
 
 
 def _home() -> Path:
@@ -239,55 +240,6 @@ def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
         return name.name, name.name, name.config
     short, path = find(name)
     return short, path.name if path.parent == _home() else str(path), dict(_read(path))
-
-
-_APART = ("quantization_config", *keys.BESIDE)  # tables whose keys are not the language model's
-
-
-def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. Raises SpecError
-    for a key that neither simcost nor the config knows."""
-    out = dict(config)
-    for key, value in overrides.items():
-        name = canonical(key)
-        spellings = {name, *ALIASES.get(name, ())}
-        if key not in CANONICAL and name not in known_keys() and not _stands(out, spellings):
-            raise SpecError(f"{where}: no config key '{key}'{nearest(key, known_keys())}")
-        out = _without(out, spellings)
-        table = out.get("text_config")
-        if isinstance(table, Mapping):
-            out["text_config"] = {**table, name: value}
-        else:
-            out[name] = value
-    return out
-
-
-def _stands(config: Mapping[str, Any], spellings: set[str]) -> bool:
-    return any(
-        k in spellings or (isinstance(v, Mapping) and k not in _APART and _stands(v, spellings))
-        for k, v in config.items()
-    )
-
-
-def _without(config: Mapping[str, Any], spellings: set[str]) -> dict[str, Any]:
-    return {
-        key: _without(value, spellings) if isinstance(value, Mapping) and key not in _APART else value
-        for key, value in config.items()
-        if key not in spellings
-    }
-
-
-def current(config: Mapping[str, Any], key: str) -> Any:
-    """The value that a key has now, at any depth, by any spelling; None when absent."""
-    spellings = {canonical(key), *ALIASES.get(canonical(key), ())}
-    for name, value in config.items():
-        if name in spellings:
-            return value
-        if isinstance(value, Mapping) and name not in _APART:
-            inner = current(value, key)
-            if inner is not None:
-                return inner
-    return None
 
 
 def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import field, fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +14,15 @@ from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
-from simcost.errors import NotModelled, SpecError, nearest
+from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
-from simcost.hf import MISSING, WRAPPER, Reader, flatten
-from simcost.model import keys, layers, quant, rotary, ties, tower, unknown_type
+from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys
+from simcost.model import keys, layers, quant, rotary, tower, unknown_type
+from simcost.model import unused as unused_keys
+from simcost.model.classes import ties
+from simcost.model.classes.family import defaults, families, implied, superseded, uncounted, uncovered
+from simcost.model.classes.family import words as family_words
+from simcost.model.classes.spellings import plain
 from simcost.model.layers import KINDS as KINDS
 from simcost.model.layers import Layer as Layer
 from simcost.num import Num, every
@@ -80,17 +82,9 @@ class ModelSpec:
         return [(1.0, self.embedding), *inner, (1.0, self.head)]
 
 
-@cache
-def families() -> dict[str, dict[str, Any]]:
-    """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
-    with (Path(__file__).parent / "families.toml").open("rb") as file:
-        return tomllib.load(file)
-
-
 def known_keys() -> set[str]:
     """Config keys that some block or table knows, for naming the nearest to a typo."""
-    implied = {key for table in families().values() for key in table}
-    named = {*settings.spelled("model")} | implied | set(keys.IRRELEVANT) | keys.structural()
+    named = {*settings.spelled("model")} | family_words() | set(keys.IRRELEVANT) | keys.structural()
     return named | layers.handled()
 
 
@@ -99,19 +93,16 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
-    flat, tied = ties.settled(flatten(config, where), where)
+    flat, tied = ties.settled(flatten(ties.stated(config), where), where)
     classes = flat.get("architectures")
     if isinstance(classes, list) and "Grok1ForCausalLM" in classes and flat.get("model_type") in ("git", None):
         flat["model_type"] = "grok-2"  # its file names the type of another class, a captioner
     family = str(flat.get("model_type", ""))
-    implied = families().get(family, {})
-    absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
-    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **absent}, where)
-    if absent:
-        r.note(
-            "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
-            Kind.ASSUMED,
-        )
+    refused = uncovered(family, flat)
+    if refused:
+        raise NotModelled(f"{where}: {refused}")
+    flat = plain(family, flat, where)
+    r = Reader(flat, implied(family, flat), where)
     early = keys.unmodelled(flat, layers.handled(), layers.layer_types(), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
@@ -140,7 +131,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    return _spec(r, name, stacks, order, layers.draft(r, built), built, beside)
+    r.used |= {*superseded(family, flat)}
+    return _spec(r, name, stacks, order, layers.draft(r, built), built, beside, outer_keys(config))
 
 
 def identity(block: Block) -> tuple[Any, ...]:
@@ -172,6 +164,7 @@ def _spec(
     draft: Layer,
     built: list[Layer],
     beside: tower.Found,
+    outer: set[str],
 ) -> ModelSpec:
     hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
     vectors = float(r.layout("norm_vectors", 1))
@@ -184,7 +177,14 @@ def _spec(
         positions = r.num("max_position_embeddings")
     embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
     streams = float(r.layout("hc_mult", 1, least=1))
-    head = Head(hidden, vocab, r.flag("tie_word_embeddings"), r.flag("lm_head_bias"), vectors, streams)
+    head = Head(
+        hidden,
+        vocab,
+        r.flag("tie_word_embeddings"),
+        r.flag("lm_head_bias"),
+        vectors if r.flag("final_norm", True) else 0.0,
+        streams,
+    )
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )
@@ -195,11 +195,14 @@ def _spec(
         r.note(f"{', '.join(said)}: MTP weights are not in the public checkpoint and are not counted", Kind.SCOPE)
     # Tables of positions and notes are of one limit: a swept one is asked value by value.
     limit = r.config.get("max_position_embeddings")
+    if isinstance(limit, float) and not np.isfinite(limit):
+        raise SpecError(f"{r.where}: 'max_position_embeddings' must be an integer, not {limit!r}")
     r.scalar.add("max_position_embeddings")
     r.used |= {"max_position_embeddings", *tower.parts(r.config)}
     if beside.towers and quantisation is not None:
         r.note(f"towers are taken to stay in {base.name}, as most quantised checkpoints leave them", Kind.ASSUMED)
-    unused = _report_unused(r, built)
+    _note_class(r, str(r.config.get("model_type", "")))
+    unused = unused_keys.report(r, known_keys(), outer, built)
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,
@@ -240,32 +243,11 @@ def _storage(r: Reader, held: quant.Held) -> tuple[Dtype, dict[str, Dtype], quan
     return base, storage, quantisation
 
 
-def _report_unused(r: Reader, built: list[Layer]) -> list[str]:
-    """Keys known not to matter; others are noted by name. Raises NotModelled for one that names structure."""
-    idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
-    known = sorted(key for key in idle if key in keys.IRRELEVANT)
-    silent = [key for key in known if isinstance(r.config[key], str) or key == "architectures"]
-    for key in sorted(set(idle) - set(known)):
-        said = f"'{key}' = {_short(r.config[key])} has no effect here"
-        off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
-        if (others := layers.of_others(key, built)) and not off:
-            raise NotModelled(
-                f"{r.where}: not modelled yet: {key} (a key of {others}, and no layer of this config is one)"
-            )
-        if key in layers.declared("IGNORES"):
-            continue
-        if key in known_keys():
-            r.note(said, Kind.UNUSED, key)
-        elif keys.of_structure(key, r.config[key]):
-            raise NotModelled(
-                f"{r.where}: not modelled: '{key}' = {_short(r.config[key])} names structure that nothing here reads{nearest(key, known_keys())} "
-                f"(where it changes no weight, --set model.{key}=null leaves it out)"
-            )
-        else:  # it may be one that matters, or a slip of one that does
-            r.note(f"{said} (key not known{nearest(key, known_keys())})", Kind.NO_EFFECT, key)
-    return [key for key in known if key not in silent]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else text[:37] + "..."
+def _note_class(r: Reader, family: str) -> None:
+    """Says which defaults of the class were used, and what of its weights is not counted."""
+    taken = {key: value for key, value in defaults(family).items() if key not in r.config and key in r.used}
+    if taken:
+        said = ", ".join(f"{key} = {value}" for key, value in taken.items())
+        r.note(f"class defaults of {family} used: {said}", Kind.ASSUMED)
+    if uncounted(family):
+        r.note(f"not counted, below 0.5 % of the weights: {uncounted(family)}", Kind.MISSING)

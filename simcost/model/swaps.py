@@ -19,9 +19,10 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
 from simcost.model import equal, hybrid
+from simcost.model.classes.family import filled, implied
 from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
-from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
+from simcost.model.spec import KINDS, Change, Layer, ModelSpec, from_config, identity
 from simcost.model.swap_notes import beside
 from simcost.num import every
 from simcost.registry import discover
@@ -81,6 +82,7 @@ def config_of(
     """(config with swaps, what they chose). `wishes`: what "attention", "ffn" and "iso" are set to; `stated`: config keys that the user sets; `question`: what `iso` reads of
     it. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
     first = flatten(config, where)
+    family = str(first.get("model_type", ""))
     before = from_config(config, name, where)
     swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
     stated = {canonical(key): value for key, value in stated.items()}
@@ -96,10 +98,10 @@ def config_of(
         stated_ = from_config(start, name, where)
         chosen = _chosen(swaps, _design(stated_, start), stated_)
         late = _late(stated, swaps, chosen)
-    now = _without_none({**start, **{one.key: one.value for one in chosen}})
+    now = _dropped({**start, **{one.key: one.value for one in chosen}}, family)
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
-    now = _without_none({**now, **late})
+    now = _dropped({**now, **late}, family)
     if late:
         new = {one.key: late.get(one.key, one.value) for one in chosen if one.key in first or one.key not in late}
         kept = [key for key, value in new.items() if value != first.get(key)]  # none: this is the way back
@@ -109,10 +111,7 @@ def config_of(
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where, by_loss)
         now, reasons = {**now, key: value}, {**reasons, key: why}
-    taken = (
-        families().get(before.family, {}).get("defaults", {})
-    )  # of such a key that is dropped the class default would be said
-    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys() - taken.keys())
+    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys() - filled(family))
     now = {key: value for key, value in now.items() if key not in idle}
     reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))
@@ -145,6 +144,12 @@ def _derived(model: ModelSpec, key: str) -> Any:
     return int(sizes[0]) if sizes else None
 
 
+def _dropped(config: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """The config without its nulls, but for those in the place of what the class would take."""
+    kept = filled(family)
+    return {key: value for key, value in config.items() if value is not None or key in kept}
+
+
 def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in config.items() if value is not None}
 
@@ -157,9 +162,7 @@ def _design(model: ModelSpec, config: Mapping[str, Any]) -> Design:
     whole = [block for block in blocks if block.mask is not None and not block.mask.bounded]
     heads = (whole or blocks)[0].plain_heads
     assert heads is not None
-    implied = families().get(model.family, {})
-    known_ = {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **implied.get("defaults", {})}
-    return Design({**known_, **_without_none(config)}, model.hidden_size, *heads)
+    return Design({**implied(model.family, config), **_without_none(config)}, model.hidden_size, *heads)
 
 
 def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chosen]:
@@ -176,15 +179,9 @@ def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chose
             )  # what each layer is: the key that gives all of them to the block says it anew
         dropped = [key for key in dict.fromkeys(theirs) if key not in keys and key in design.config]
         found += mine
-        found += [Chosen(key, _off(key, before), _ANOTHER + one.kind) for key in dropped]
+        found += [Chosen(key, None, _ANOTHER + one.kind) for key in dropped]
         found += _everywhere(one, design, before)
     return found
-
-
-def _off(key: str, before: ModelSpec) -> Any:
-    """What takes a key away: nothing, or the value that switches it off where the family's class would fill in another."""
-    default = families().get(before.family, {}).get("defaults", {}).get(key)
-    return None if default is None else type(default)()
 
 
 def _words(module: ModuleType) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ def _refuse(r: Reader, named: str, known: set[str]) -> None:
     missing = _open(r)
     strange = [key for key, value in sorted(r.config.items()) if key not in known and key not in r.used and on(value)]
     mla = r.has("kv_lora_rank")
+    if not mla and r.flag("use_mla", True):  # ranks and parts of heads of an attention that is not MLA
+        strange += [key for key in ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim") if on(r.config.get(key))]
     wide = (
         not mla
         and r.has("head_dim")

@@ -15,6 +15,7 @@ from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
+from simcost.hf import flatten
 from simcost.model import load as models
 from simcost.model.equal import AT_A_LENGTH, Question
 from simcost.model.given import Name, given
@@ -206,9 +207,12 @@ def settled(query: Query) -> Query:
     """The same question with its swaps worked out, once: of the config that they make, whose numbers may then be changed."""
     if not swapped(query.overrides.model):
         return query
-    _, config = config_of(query)
-    name = models.load_config(query.model)[0]
-    return replace(query, model=given({**config, "_name_or_path": name}), overrides=replace(query.overrides, model={}))
+    where, config = config_of(query)
+    name, _, stated = models.load_config(query.model)
+    before = flatten(stated, where)
+    asked = sorted(key for key, value in config.items() if value != before.get(key))
+    own = {"_name_or_path": name, models.ASKED: asked}
+    return replace(query, model=given({**config, **own}), overrides=replace(query.overrides, model={}))
 
 
 def _multiple(config: Mapping[str, Any], key: str, value: Any, where: str) -> Any:

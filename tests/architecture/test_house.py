@@ -10,7 +10,7 @@ import typer
 
 from simcost.cli.app import app
 from simcost.model import load as models
-from simcost.model.spec import families
+from simcost.model.classes.family import families
 from simcost.registry import discover
 
 ROOT = Path(__file__).parents[2]

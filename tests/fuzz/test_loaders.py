@@ -27,8 +27,37 @@ MODELS = [
     "llama-3.1-8b", "deepseek-v3", "gpt-oss-20b", "mixtral-8x7b", "gemma-3-27b", "llama-4-scout", "dbrx", "mimo-v2-flash",
     "bloom-176b", "glm-4.5-air", "minimax-m2", "ernie-4.5-21b-a3b", "falcon-40b", "qwen2.5-7b",
 ]  # fmt: skip
+_SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 96,
+    "vocab_size": 100,
+}
+_EXPERTS = {
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 32,
+    "mlp_layer_types": ["dense", "sparse", "sparse", "sparse"],
+}
+_KINDS = ["full_attention", "sliding_attention"] * 2
+# Families whose entries have more than facts: renamed, derived and needed keys, lists and tables by layer, words of their own, a model inside.
+OWN: dict[str, dict[str, Any]] = {
+    "gpt_neo": {"attention_types": [[["global", "local"], 2]], "attention_layers": ["global", "local"] * 2, "window_size": 8, "max_position_embeddings": 32, "num_key_value_heads": None},
+    "laguna": {"num_attention_heads_per_layer": [4, 4, 2, 2], "gating": True, "layer_types": _KINDS, "sliding_window": 8, **_EXPERTS},
+    "mimo_v2_flash": {"head_dim": 24, "v_head_dim": 16, "layer_types": _KINDS, "sliding_window": 8, **_EXPERTS},
+    "gemma4_unified_text": {"per_layer_config": {"1": {"head_dim": 32}, "03": {"num_key_value_heads": 4}}, "head_dim": 16},
+    "minicpm3": {"kv_lora_rank": 16, "q_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8},
+    "hunyuan_v1_moe": {"num_experts": [4] * 4, "moe_topk": [2] * 4, "num_shared_expert": [1] * 4, "head_dim": 16},
+    "cohere2_moe": {"prefix_dense_intermediate_size": 64, "prefix_dense_sliding_window_pattern": 1, "sliding_window": 8, "layer_types": _KINDS, **_EXPERTS, "moe_intermediate_size": None},
+    "helium": {"head_dim": 16}, "exaone": {"tie_word_embeddings": True}, "glm4_moe": {"n_routed_experts": 4, "num_experts_per_tok": 2, "first_k_dense_replace": 1},
+    "xglm": {"attention_heads": 4, "num_key_value_heads": None}, "ctrl": {"dff": 96, "num_key_value_heads": None}, "moshi": {"gating": False}, "hyperclovax": {"use_post_norm": True},
+    "gemma3": {"transformers_version": "5.1.0", "tie_word_embeddings": True, "text_config": {**_SMALL, "model_type": "gemma3_text", "tie_word_embeddings": False}},
+    "llava": {"projector_hidden_size": 8, "qformer_config": {"num_hidden_layers": 2}, "text_config": {**_SMALL, "model_type": "llama"}},
+}  # fmt: skip
 PROFILES = ["h100", "mi300x", "gb200", "tpu-v5p", "l4", "gaudi3"]
-BULK = settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+BULK = settings(max_examples=2500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 SHORT = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 JUNK = st.one_of(
     st.none(), st.booleans(), st.integers(-3, 70), st.sampled_from([-1, 0, 2**31, 10**9, 10**30, -(10**30)]),
@@ -47,7 +76,8 @@ NEW_KEYS = st.sampled_from([
     "no_rope_layer_interval", "sliding_window_pattern", "moe_layer_end_index", "moe_layer_start_index", "n_layer",
     "qk_norm", "max_window_layers", "scoring_func", "torch_dtype", "index_topk", "norms_per_layer", "norm_vectors",
     "qk_norm_type", "max_position_embeddings", "learned_positions", "shared_expert_intermediate_size", "topk_method",
-    "ffn_multiple", "swa_num_attention_heads", "zzz",
+    "ffn_multiple", "swa_num_attention_heads", "zzz", "per_layer_config", "num_key_value_heads", "intermediate_size", "attention_types", "tie_word_embeddings",
+    "transformers_version", "use_post_norm", "mlp_layer_types",
 ])  # fmt: skip
 B200 = hardware.load("b200")
 
@@ -81,6 +111,15 @@ def mutate(data: st.DataObject, tables: dict[str, Any], fresh: st.SearchStrategy
     return out
 
 
+def config_of(name: str) -> dict[str, Any]:
+    """A model of the zoo, or a small one of a family."""
+    return (
+        {"model_type": name, **({} if "text_config" in OWN[name] else _SMALL), **OWN[name]}
+        if name in OWN
+        else load.load_config(name)[2]
+    )
+
+
 def one_line(error: SimcostError, where: str) -> None:
     said = str(error)
     assert said.strip()
@@ -88,12 +127,18 @@ def one_line(error: SimcostError, where: str) -> None:
     assert where in said
 
 
+def test_a_small_model_of_every_family_is_read() -> None:
+    for name in OWN:
+        spec = from_config(load.overridden(config_of(name), {}, name), name, name)
+        assert float(count.parameters(spec)["params_language"]) > 0
+
+
 @BULK
-@given(name=st.sampled_from(MODELS), data=st.data())
+@given(name=st.sampled_from([*MODELS, *OWN]), data=st.data())
 def test_a_mutated_config_is_a_model_or_one_line_that_names_the_file(name: str, data: st.DataObject) -> None:
-    config = mutate(data, load.load_config(name)[2], NEW_KEYS)
+    config = mutate(data, config_of(name), NEW_KEYS)
     try:
-        spec = from_config(config, name, "some/config.json")
+        spec = from_config(load.overridden(config, {}, "some/config.json"), name, "some/config.json")
     except SimcostError as error:
         one_line(error, "some/config.json")
         return
@@ -179,10 +224,10 @@ def test_a_missing_file_and_a_wrong_name_are_one_line_that_names_the_file(tmp_pa
             assert "\n" not in str(error.value)
 
 
-@settings(SHORT, max_examples=400)
-@given(name=st.sampled_from(MODELS), key=NEW_KEYS, value=JUNK)
+@settings(SHORT, max_examples=600)
+@given(name=st.sampled_from([*MODELS, *OWN]), key=NEW_KEYS, value=JUNK)
 def test_any_override_of_a_config_is_a_model_or_one_line(name: str, key: str, value: Any) -> None:
     try:
-        load.load(name, {key: value})
+        from_config(load.overridden(config_of(name), {key: value}, name), name, name)
     except SimcostError as error:
         one_line(error, "")

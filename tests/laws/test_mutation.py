@@ -16,7 +16,8 @@ from simcost.estimate import step as steps
 from simcost.hardware import load as hardware
 from simcost.hf import ALIASES, canonical
 from simcost.model import count, load
-from simcost.model.spec import ModelSpec, families, from_config
+from simcost.model.classes.family import families
+from simcost.model.spec import ModelSpec, from_config
 from simcost.plan import Phase, Plan
 from simcost.workload import build
 

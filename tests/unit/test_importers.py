@@ -11,7 +11,7 @@ import pytest
 
 from simcost.calibration.candidate import Candidate
 from simcost.calibration.family import families, kind
-from simcost.calibration.importers import _comm, _routing, _tables, aiconfigurator
+from simcost.calibration.importers import _comm, _recurrent, _routing, _sparse, _tables, aiconfigurator
 from simcost.calibration.importers._tables import candidate
 from simcost.errors import SpecError
 from simcost.hardware.engines import version_order
@@ -51,7 +51,7 @@ def tables(
     def read(path: Path, needed: tuple[str, ...]) -> Any:
         return pd.DataFrame(frames[str(path.relative_to(tmp_path / system))])
 
-    for module in (aiconfigurator, _tables, _comm):
+    for module in (aiconfigurator, _tables, _comm, _recurrent, _sparse):
         monkeypatch.setattr(module, "read_table", read)
     monkeypatch.setattr(_comm, "plain_table", read)
     return list(aiconfigurator.candidates(system, tmp_path))
@@ -193,6 +193,52 @@ def test_experts_without_a_gate_are_a_kind_of_their_own(tmp_path: Path, monkeypa
     ]
     found = tables(tmp_path, monkeypatch, {"moe/vllm/0.24.0/moe_perf.parquet": rows})
     assert [(one.labels["gated"], len(one.seconds)) for one in found] == [("gated", 1), ("plain", 2)]
+
+
+GDN = {"batch_size": 2, "seq_len": 4096, "d_conv": 4, "num_k_heads": 16, "head_k_dim": 128, "num_v_heads": 32, "head_v_dim": 128, "latency": 0.3}  # fmt: skip
+
+
+def test_recurrent_cores_and_convolutions_are_rows_of_their_own(tmp_path: Path, monkeypatch: Any) -> None:
+    step = {**GDN, "phase": "generation", "seq_len": 1}
+    rows = [
+        {**GDN, "phase": "context", "kernel_source": "chunk_gated_delta_rule"},
+        {**GDN, "phase": "context", "kernel_source": "chunk_gated_delta_rule", "seq_len": 1},
+        {**step, "kernel_source": "fused_sigmoid_gated_delta_rule_update"},
+        {**GDN, "phase": "context", "kernel_source": "causal_conv1d_fn"},
+        {**step, "kernel_source": "causal_conv1d_update"},
+    ]
+    found = tables(tmp_path, monkeypatch, {"linear_attention/vllm/0.24.0/gdn_perf.parquet": rows})
+    named = {(one.family, tuple(one.labels.values())): one for one in found}
+    prompt = named["recurrent_prefill", ("gated_delta", "bf16")]
+    assert [float(prompt.numbers[name][0]) for name in ("q_len", "chunk", "heads", "key_heads")] == [4096, 64, 32, 16]
+    assert sum(prompt.dropped.values()) == 1  # one token a sequence runs the kernel of a step
+    assert ("recurrent_decode", ("gated_delta", "bf16", "fp32")) in named
+    convolutions = named["causal_conv", ("bf16", "bf16")]
+    assert sorted(convolutions.numbers["q_len"]) == [1, 4096]
+    assert set(convolutions.numbers["channels"]) == {(2 * 16 + 32) * 128}
+
+
+def test_parts_of_sparse_attention_are_read_and_whole_modules_are_not(tmp_path: Path, monkeypatch: Any) -> None:
+    row = {"batch_size": 4, "isl": 1024, "step": 8192, "kernel_source": "x", "latency": 0.2}
+    found = tables(tmp_path, monkeypatch, {
+        "sparse_attention/sglang/0.5.14/glm5_mqa_logits_module_perf.parquet": [row],
+        "sparse_attention/sglang/0.5.14/dsv4_paged_mqa_logits_module_perf.parquet": [{**row, "isl": 1, "step": 8191}],
+        "sparse_attention/sglang/0.5.14/glm5_topk_module_perf.parquet": [
+            {**row, "score_mode": "flat"}, {**row, "score_mode": "sorted"}, {**row, "score_mode": "flat", "isl": 1, "step": 100},
+        ],
+        "sparse_attention/sglang/0.5.14/glm5_dsa_attn_module_perf.parquet": [row],
+        "sparse_attention/sglang/0.5.14/glm5_dsa_module_perf.parquet": [row],
+    })  # fmt: skip
+    named = {(one.family, one.labels.get("keys", one.labels.get("layout", ""))): one for one in found}
+    assert set(named) == {
+        ("index_scores", "plain"),
+        ("index_scores", "paged"),
+        ("index_topk", ""),
+        ("attention_prefill", "sparse"),
+    }
+    assert named["index_scores", "paged"].numbers["past"][0] == 8192 / 4 - 1  # a key for four tokens
+    assert sum(named["index_topk", ""].dropped.values()) == 2
+    assert named["attention_prefill", "sparse"].numbers["window"][0] == 2048
 
 
 def test_what_stays_on_a_rank_does_not_travel_and_nccl_is_a_library(tmp_path: Path, monkeypatch: Any) -> None:

@@ -220,6 +220,24 @@ def test_a_part_slower_than_the_one_it_follows_falls() -> None:
     )
 
 
+def test_a_part_whose_largest_work_alone_is_slower_than_its_predecessors_falls() -> None:
+    def late(by: float) -> Callable[[Evidence], Any]:
+        return lambda t: np.where(t.light_s > np.quantile(t.light_s, 0.7), by, 0.9)
+
+    rivals = gemm(1.3, hw="h200"), gemm(1.3, "sglang", hw="b200")
+    assert "times the time of the h200" in why(gemm(late(6.0), hw="b200"), *rivals)
+    assert "of the h200" not in why(gemm(late(2.0), hw="b200"), *rivals)
+
+
+def test_a_table_of_which_many_rows_are_faster_than_light_timed_something_else() -> None:
+    rival, table = gemm(1.3, "sglang"), gemm()
+    large = np.flatnonzero(table.of("compute") & table.large)
+    assert len(large) > 0.2 * len(table)
+    many, few = (row_filters.filtered(changed(table, large[:count], 0.5)) for count in (len(large), 2))
+    assert "rows are faster than light: it ran less than its columns say" in why(many, rival)
+    assert "it ran less" not in why(few, rival)
+
+
 def test_the_same_code_on_a_sibling_falls_with_it() -> None:
     bad = [gemm(6.0, hw="gb200", start=60e-6), gemm(1.3, "sglang", hw="gb200")]
     found = why(gemm(1.4, hw="b200"), *bad)

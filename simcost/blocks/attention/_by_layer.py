@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.blocks._layer_kinds import SLIDING, layer_kind
+from simcost.blocks._layer_kinds import SLIDING
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 from simcost.num import Num, every
 
-HANDLES = ("swa_attention_type", "swa_true_head_dim", "per_layer_config", "partial_rotary_factors")
+HANDLES = ("swa_attention_type", "swa_true_head_dim", "partial_rotary_factors")
 _HEADS = "num_attention_heads"
 
 
 def window_prefix(r: Reader, layers: int) -> str:
-    """What begins the keys of window layers: "swa_" where they have heads of their own, else "". Raises NotModelled for a table that is of another kind of layer, or
-    that says more of single layers than their heads."""
+    """What begins the keys of window layers: "swa_" where they have heads of their own, else "". Raises NotModelled for a table that is of another kind of layer."""
     own = r.has("swa_num_attention_heads")
     of = r.text("swa_attention_type", SLIDING)
     if own and of != SLIDING:
@@ -28,29 +27,19 @@ def window_prefix(r: Reader, layers: int) -> str:
         )
     if own and r.has("swa_true_head_dim") and not every(r.num("swa_true_head_dim") == r.num("swa_head_dim")):
         raise NotModelled(f"{r.where}: not modelled: attention_other_setting with true_head_dim other than head_dim")
-    _agrees(r, layers, own)
+    if own:
+        _agrees(r, layers)
     return "swa_" if own else ""
 
 
-def _agrees(r: Reader, layers: int, own: bool) -> None:
-    """That `per_layer_config`, which transformers derives from those heads, says the same."""
-    stated: Any = r.raw("per_layer_config")
-    if not stated:
+def _agrees(r: Reader, layers: int) -> None:
+    """That heads which are stated of single layers are those of window layers, where this is one: transformers writes them so, and reads them first."""
+    listed: Any = r.config.get(_HEADS)
+    if not isinstance(listed, list) or r.layer is None or r.layer >= layers:
         return
-    usual = r.raw(_HEADS)
-    heads = r.raw("swa_num_attention_heads") if own else usual
-    try:
-        found = {int(layer): dict(said) for layer, said in dict(stated).items()}
-    except (TypeError, ValueError):
-        raise SpecError(f"{r.where}: 'per_layer_config' must be a table of tables by layer, not {stated!r}") from None
-    kinds = {layer: layer_kind(r, layer, layers) for layer in range(layers)}
-    same = all(
-        found.get(layer, {}).get(_HEADS, usual) == (heads if kind == SLIDING else usual)
-        for layer, kind in kinds.items()
-    )
-    if not same or not set(found) <= set(kinds) or any(set(said) - {_HEADS} for said in found.values()):
+    if not every(r.num(_HEADS) == r.num("swa_num_attention_heads")):
         raise NotModelled(
-            f"{r.where}: not modelled: 'per_layer_config' that says more than num_attention_heads = {heads} of each {SLIDING} layer"
+            f"{r.where}: not modelled: layer {r.layer} with {_HEADS} = {listed[r.layer]} of its own, other than that of {SLIDING} layers"
         )
 
 

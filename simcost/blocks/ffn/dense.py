@@ -21,12 +21,14 @@ from simcost.sharding.shard import Plain, View, Weight
 
 @frozen
 class Dense(Plain):
-    """A layer of width `intermediate_size`; `gated`: with a gate beside the up projection; `bias`: on both products."""
+    """A layer of width `intermediate_size`; `gated`: with a gate beside the up projection; `bias`: on both products;
+    `activation_scalars`: parameters of its activation, whole on every rank (xIELU has two)."""
 
     hidden_size: Num
     intermediate_size: Num
     gated: bool = True
     bias: bool = False
+    activation_scalars: float = 0.0
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2002.05202"
 
@@ -44,6 +46,8 @@ class Dense(Plain):
         ]
         if self.bias:
             found += [Weight("up_bias", "ffn", up), Weight("down_bias", "ffn", self.hidden_size)]
+        if self.activation_scalars:
+            found.append(Weight("activation", "ffn", self.activation_scalars))
         return tuple(found)
 
     def peak_elements(self, plan: Plan) -> Num:
@@ -114,7 +118,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     if r.flag("gate_in_intermediate_size"):
         r.divisible(width, 2.0, "gate_in_intermediate_size")
         width = width / 2.0
-    return Dense(hidden, width, r.flag("gated_ffn", True), bias)
+    scalars = 2.0 if r.raw("hidden_act") == "xielu" else 0.0
+    return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars)
 
 
 def _adjusted(r: Reader, width: Num) -> Num:

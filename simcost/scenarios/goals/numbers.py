@@ -17,7 +17,8 @@ from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hf import canonical, flatten
 from simcost.model import keys
-from simcost.model.spec import families, known_keys
+from simcost.model.classes.family import implied
+from simcost.model.spec import known_keys
 from simcost.query import Query, config_of, facts_of
 from simcost.workload import Workload
 
@@ -148,7 +149,7 @@ def _step(query: Query, unset: bool) -> Iterator[Number]:
 def _model(query: Query) -> Iterator[Number]:
     where, config = config_of(query)
     flat = flatten(config, where)
-    fixed = families().get(str(flat.get("model_type", "")), {})
+    fixed = implied(str(flat.get("model_type", "")), flat)
     known = settings.of("model")
     own = known_keys() - {
         *known,
@@ -157,7 +158,7 @@ def _model(query: Query) -> Iterator[Number]:
     }  # of plug-ins that stand in no table of settings
     for key in (*known, *sorted(own.intersection(flat))):
         kind, least = (known[key].kind, known[key].least) if key in known else (settings.COUNT, 0)
-        stated = (flat.get(key), fixed.get(key), fixed.get("defaults", {}).get(key))
+        stated = (flat.get(key), fixed.get(key))
         value = next((each for each in stated if each is not None), None)
         if kind not in MODEL_KINDS or isinstance(value, bool) or not isinstance(value, (int, float)):
             continue

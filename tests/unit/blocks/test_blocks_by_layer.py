@@ -96,8 +96,8 @@ def test_a_bias_is_not_the_gate_s() -> None:
     ({"attention_other_setting": {"num_attention_heads": 96, "num_sink_heads": 2}}, "num_sink_heads"),
     ({"layer_types": (["full_attention"] + ["sliding_attention"] * 3) * 11 + ["full_attention"] * 2 + ["sliding_attention"] * 2}, "that differ"),
     ({"use_moe": False}, "'use_moe' = False"), ({"moe_every_n_layer": 2}, "moe_every_n_layer"), ({"sink": True}, "sink"),
-    ({"per_layer_config": {"1": {"num_attention_heads": 48}}}, "per_layer_config"), ({"per_layer_config": 3}, "per_layer_config"),
-    ({"per_layer_config": {"1": {"head_dim": 64}}}, "per_layer_config"), ({"partial_rotary_factors": [2.0] * 48}, "partial_rotary_factors"),
+    ({"per_layer_config": {"1": {"num_attention_heads": 48}}}, "layer 1 with num_attention_heads = 48"), ({"per_layer_config": 3}, "per_layer_config"),
+    ({"per_layer_config": {"1": {"rope_theta": 64}}}, "per_layer_config"), ({"partial_rotary_factors": [2.0] * 48}, "partial_rotary_factors"),
     ({"layer_types": ["full_attention"] * 47}, "47 entries for 45 layers"),
 ])  # fmt: skip
 def test_what_is_not_modelled_is_refused_by_name(changes: dict[str, Any], says: str) -> None:

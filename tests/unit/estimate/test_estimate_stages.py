@@ -21,7 +21,7 @@ from simcost.ops.collective import Collective
 from simcost.program import calls, price
 
 KINDS = ["sliding_attention"] * 3 + ["full_attention"]
-HYBRID = {"layer_types": KINDS * 2, "num_hidden_layers": 8, "sliding_window": 256}
+HYBRID = {"model_type": "ministral", "layer_types": KINDS * 2, "num_hidden_layers": 8, "sliding_window": 256}
 
 
 @pytest.mark.parametrize(

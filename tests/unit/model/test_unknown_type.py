@@ -30,7 +30,7 @@ def without(config: dict[str, Any], key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("config", [PROVEN, without(PROVEN, "model_type"), {**PROVEN, **EXPERTS}])
 def test_what_its_keys_prove_is_read_as_llama_and_said(config: dict[str, Any]) -> None:
-    assert total(config) == total({**config, "model_type": "mixtral"})
+    assert total(config) == total({**config, "model_type": "llama"})
     notes = from_config(config, "m", "config.json").notes
     assert any("read as Llama-style" in note for note in notes)
 
@@ -59,6 +59,13 @@ def test_what_they_leave_open_is_refused_and_named(config: dict[str, Any], key: 
 def test_a_key_that_nothing_reads_may_be_structure(value: object) -> None:
     with pytest.raises(NotModelled, match="nothing here reads frob_size"):
         total({**PROVEN, "frob_size": value})
+
+
+def test_ranks_of_an_attention_that_is_not_mla_are_structure() -> None:
+    for key in ("q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"):
+        with pytest.raises(NotModelled, match=f"nothing here reads {key}"):
+            total({**PROVEN, key: 64})
+        assert total({**PROVEN, key: None}) == total({**PROVEN, key: 64, "use_mla": False}) == total(PROVEN)
 
 
 @pytest.mark.parametrize("value", [0, 0.5, False, None, "rms", [], {}])

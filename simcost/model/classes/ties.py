@@ -1,7 +1,9 @@
 """Whether the head of a multimodal class shares the embedding's weights, where the class and its language model say it differently.
 
 Most hold the head themselves and read their own key; some also take the language model's, which old files state there; in some the language model holds
-the head. Most likely to be wrong: a checkpoint's own code. Source: the classes of transformers 5.24.0 on the meta device, with each of the four pairs of values.
+the head; transformers 4 reads the language model's in all of them, and a file says which version wrote it. A file of version 5 leaves out what its class
+defaults. Most likely to be wrong: a checkpoint's own code. Sources: the classes of transformers 5.24.0 on the meta device, with each of the four pairs of values
+(classes.toml has the defaults); transformers 4.57 (`get_text_config(decoder=True).tie_word_embeddings`).
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from simcost.errors import NotModelled
-from simcost.hf import TIES, WRAPPER, WRAPPER_TIES
+from simcost.hf import MODELS, TIES, WRAPPER, WRAPPER_TIES
+from simcost.model.classes.family import ties_outside
 
 _OWN = frozenset(
     """
@@ -33,6 +36,24 @@ _INNER = frozenset(
 _NEVER = frozenset(("mllama", "molmo2", "omniasr", "qwen2_audio", "vibevoice_asr", "voxtral"))
 
 
+def stated(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The config of a multimodal class with what a file of transformers 5 leaves out of it because its class defaults it."""
+    nested = next((config[name] for name in MODELS if isinstance(config.get(name), Mapping)), None)
+    default = ties_outside(str(config.get("model_type", "")))
+    if nested is None or config.get(TIES) is not None or default is None or _version(config) < _CLASS_DECIDES:
+        return config
+    return {**config, TIES: default}
+
+
+_CLASS_DECIDES = 5  # transformers' version from which a multimodal class reads its own key
+
+
+def _version(config: Mapping[str, Any]) -> int:
+    """The version of transformers that wrote a file; 0 where the file does not say."""
+    first = str(config.get("transformers_version") or "").split(".")[0]
+    return int(first) if first.isdecimal() else 0
+
+
 def settled(flat: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
     """(the config on one level with one word on tied embeddings, how it was chosen; "" where nothing contradicts it). Raises NotModelled where the wrapper's
     class is not known."""
@@ -40,6 +61,10 @@ def settled(flat: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
     own = flat.get(WRAPPER_TIES, inner)
     if own == inner and not (inner and wrapper in _NEVER):
         return dict(flat), ""
+    if inner is not None and 0 < _version(flat) < _CLASS_DECIDES:
+        tied, decides = bool(inner), "transformers 4 takes the second"
+        said = f"{TIES} is {own} of the wrapper and {inner} of the language model inside: {decides}"
+        return {key: value for key, value in flat.items() if key != WRAPPER_TIES} | {TIES: tied}, said
     if wrapper in _EITHER:
         tied = bool(own or inner)
     elif wrapper in _OWN or wrapper in _INNER or wrapper in _NEVER:

@@ -1,0 +1,1 @@
+"""What the class of a model_type makes of its config: facts that files leave out, defaults, spellings, tied embeddings."""

@@ -1,0 +1,142 @@
+"""What a model's class implies beyond its config: facts of its code, defaults of keys that a file leaves out, keys that it derives from others.
+
+Facts stand in `families.toml`, by hand from each modeling file; defaults and the keys that a class reads in `classes.toml`, recorded from the classes. A key
+that a file states as null is no key that it leaves out: the class then gets null. Most likely to be wrong: a repository with code of its own under the name of
+a class, whose defaults are others. Source: Hugging Face transformers 5.24.0.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simcost.model.keys import on
+
+_TABLES = (
+    "source",
+    "defaults",
+    "derived",
+    "renamed",
+    "layer_words",
+    "reads",
+    "uncounted",
+)  # of an entry, beside its facts
+
+
+@cache
+def families() -> dict[str, dict[str, Any]]:
+    """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
+    return _table("families.toml")
+
+
+@cache
+def _classes() -> dict[str, dict[str, Any]]:
+    """classes.toml: model_type -> `reads`, the keys of the config that its class reads, and `defaults`."""
+    return _table("classes.toml")
+
+
+def _table(name: str) -> dict[str, dict[str, Any]]:
+    with (Path(__file__).parent / name).open("rb") as file:
+        return tomllib.load(file)
+
+
+@cache
+def words() -> frozenset[str]:
+    """The keys of all facts."""
+    return frozenset(key for table in families().values() for key in table if key not in _TABLES)
+
+
+@cache
+def defaults(family: str) -> Mapping[str, Any]:
+    """What the class takes where a file leaves a key out."""
+    return {**_classes().get(family, {}).get("defaults", {}), **families().get(family, {}).get("defaults", {})}
+
+
+def filled(family: str) -> set[str]:
+    """Keys that have a value where a config leaves them out, and none where it states null."""
+    return {*defaults(family), *families().get(family, {}).get("derived", {})}
+
+
+def ties_outside(kind: str) -> bool | None:
+    """What a multimodal class takes where its outer table does not say whether the head is tied; None where that is read inside."""
+    found = _classes().get(kind, {}).get("ties_outside")
+    return None if found is None else bool(found)
+
+
+def is_recorded(kind: str) -> bool:
+    """Whether the class was asked."""
+    return kind in _classes()
+
+
+def uncounted(family: str) -> str:
+    """Weights of the class that no block has; "" for none."""
+    return str(families().get(family, {}).get("uncounted", ""))
+
+
+def renamed(family: str, name: str) -> list[str]:
+    """Keys that this class alone has for what the readers call `name`."""
+    return [key for key, ours in families().get(family, {}).get("renamed", {}).items() if ours == name]
+
+
+def implied(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Facts of the family, the defaults of what `config` leaves out, and what its class derives of what is then there."""
+    table = families().get(family, {})
+    facts = {key: value for key, value in table.items() if key not in _TABLES}
+    facts |= {key: value for key, value in defaults(family).items() if key not in config}
+    for key, rule in table.get("derived", {}).items():
+        size = _derived(rule, {**facts, **config}) if key not in config else None
+        facts |= {} if size is None else {key: size}
+    return facts
+
+
+def _derived(rule: list[Any], sizes: Mapping[str, Any]) -> Any:
+    """[multiple, key] or [key, "//", key]; None where a size is not there, or no number above 0."""
+    found: list[Any] = [sizes.get(part) if isinstance(part, str) else part for part in rule if part != "//"]
+    if not all(map(_above_zero, found)):
+        return None
+    return found[0] // found[1] if "//" in rule else found[0] * found[1]
+
+
+def _above_zero(size: Any) -> bool:
+    number = isinstance(size, (int, float, np.ndarray)) and not isinstance(size, bool)
+    return number and bool(np.all(np.asarray(size) > 0))
+
+
+def uncovered(family: str, config: Mapping[str, Any]) -> str:
+    """Why the entry of a family does not cover a config; "" where it does."""
+    table = families().get(family, {})
+    for key in table.get("needs", ()):
+        if config.get(key) is None:
+            return f"missing key '{key}', which implementations of {family} default or derive in more than one way"
+    for key, covered in table.get("only", {}).items():
+        value = config.get(key)
+        if value is not None and not any(
+            value is one or (value == one and type(value) is type(one)) for one in covered
+        ):
+            said = f"only {', '.join(map(repr, covered))}" if covered else "only where it is absent"
+            return f"not modelled: '{key}' = {value!r} of {family}: {said}"
+    if table.get("square") and config.get("head_dim") is not None:
+        sizes: list[Any] = [config.get(key) for key in ("head_dim", "num_attention_heads", "hidden_size")]
+        if all(map(_above_zero, sizes)) and np.any(np.not_equal(sizes[0] * sizes[1], sizes[2])):
+            return f"not modelled: 'head_dim' of {family}: num_attention_heads x head_dim must be hidden_size, as in its output projection"
+    return ""
+
+
+def superseded(family: str, config: Mapping[str, Any]) -> list[str]:
+    """Keys that mean nothing to the class beside another one that is stated."""
+    return [key for key, by in families().get(family, {}).get("superseded", {}).items() if config.get(by) is not None]
+
+
+def ignored(family: str, config: Mapping[str, Any], sizes: frozenset[str]) -> set[str]:
+    """Keys of `sizes` that are on and that the class of the family does not read; none for a family whose class is not recorded."""
+    reads = _classes().get(family, {}).get("reads")
+    if reads is None:
+        return set()
+    table = families().get(family, {})
+    known = {*reads, *table.get("reads", ())}
+    return {key for key in sizes.intersection(config) if key not in known and on(config[key])}
