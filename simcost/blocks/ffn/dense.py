@@ -118,7 +118,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     if r.flag("gate_in_intermediate_size"):
         r.divisible(width, 2.0, "gate_in_intermediate_size")
         width = width / 2.0
-    scalars = 2.0 if r.raw("hidden_act") == "xielu" else 0.0
+    act = r.config.get("hidden_act") or r.implied.get("hidden_act")  # it stays one that nothing reads: a swap keeps it
+    scalars = 2.0 if act == "xielu" else 0.0
     return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars)
 
 
