@@ -25,6 +25,16 @@ _RENAMED = {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
         "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers",
     },
+    "sparse_attention_config": {
+        "sparse_index_dim": "index_head_dim", "sparse_num_index_heads": "index_n_heads", "sparse_topk_blocks": "index_topk_blocks",
+        "sparse_block_size": "index_block_size", "sparse_local_block": "index_local_blocks", "sparse_init_block": "index_init_blocks",
+        "sparse_attention_freq": "sparse_attention_freq", "use_sparse_attention": "use_sparse_attention",
+        "sparse_disable_index_value": "sparse_disable_index_value", "sparse_score_type": "sparse_score_type",
+    },
+    "attention_other_setting": {
+        "attention_type": "swa_attention_type", "num_attention_heads": "swa_num_attention_heads", "num_attention_groups": "swa_num_key_value_heads",
+        "num_key_value_heads": "swa_num_key_value_heads", "head_dim": "swa_head_dim", "true_head_dim": "swa_true_head_dim",
+    },
 }  # fmt: skip
 # Files also state the training length by an alias of the longest context; the key's own name wins.
 _LIMITS = ("max_position_embeddings",)
@@ -159,7 +169,7 @@ class Reader:
         if not value or len(value) != layers:
             raise SpecError(f"{self.where}: '{key}' must be an integer, or a list of one a layer, not {_short(value)}")
         if self.layer is not None and key not in _OF_ALL:
-            return value[self.layer]
+            return value[min(self.layer, len(value) - 1)]  # a module of multi-token prediction is like the last
         if any(each != value[0] for each in value):
             raise SpecError(f"{self.where}: '{key}' must be one integer for all layers, not {_short(value)}")
         return value[0]
@@ -229,14 +239,20 @@ class Reader:
         return value
 
     def per_layer(self, key: str, layer: int, layers: int) -> Any:
-        """The entry of a list that has one item a layer, or None when the list is absent or empty. Raises SpecError for a list of
-        another length."""
+        """The entry of a list that has one item a layer, or None when the list is absent or empty; one that goes on to the modules of multi-token prediction
+        has theirs after the layers', another gives its last for them. Raises SpecError for a list of another length."""
         entries = self.items(key)
         if entries is None or not entries:
             return None
-        if len(entries) != layers:
+        if len(entries) != layers and not self.goes_on(key, layers):
             raise SpecError(f"{self.where}: '{key}' has {len(entries)} entries for {layers} layers")
-        return entries[layer]
+        return entries[min(layer, len(entries) - 1)]
+
+    def goes_on(self, key: str, layers: int) -> bool:
+        """Whether a list of layers has an item for each module of multi-token prediction too."""
+        entries, beyond = self._raw(key), self._raw("num_nextn_predict_layers")
+        counted = isinstance(beyond, int) and not isinstance(beyond, bool) and beyond > 0
+        return isinstance(entries, list) and counted and len(entries) == layers + beyond
 
     def divisible(self, size: Num, parts: Num, what: str) -> None:
         """Raises SpecError, which begins with `what`, where `parts` does not divide `size`."""

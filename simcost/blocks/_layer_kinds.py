@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
 ALONE = (MLP, MOE)
 COMPRESSED, HEAVILY_COMPRESSED = "compressed_sparse_attention", "heavily_compressed_attention"  # DeepSeek-V4
+CONV = "conv"  # LFM2
+BLOCK_SPARSE = "minimax_m3_sparse"  # MiniMax-M3
 _RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
 OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
@@ -22,18 +24,23 @@ _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybri
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
     "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+    "mtp_layer_types", "mtp_mlp_layer_types", "global_attn_every_n",
 )  # fmt: skip
 
 
 def layer_kind(r: Reader, layer: int, layers: int) -> str:
     """The word for this layer. Raises SpecError for a list of another length than the layers, and for a letter that is none."""
     stated = r.per_layer("layer_types", layer, layers)
+    if r.flag("short_conv"):
+        r.used |= {"conv_L_cache", "full_attn_idxs"}  # which its class has whether or not a layer is one
     if stated is not None:
         return OLDER.get(str(stated), str(stated))
     if r.given("hybrid_override_pattern"):
         return _letters(r, "hybrid_override_pattern", layers)[layer]
     if r.given("compress_ratios"):
         return _compressed_kinds(r, layers)[layer]
+    if r.given("sparse_attention_freq") and r.flag("use_sparse_attention", True):
+        return BLOCK_SPARSE if r.per_layer("sparse_attention_freq", layer, layers) else FULL
     recurrent = _recurrent_kind(r, layer, layers)
     if recurrent is not None:
         return recurrent
@@ -64,9 +71,36 @@ def _compressed_kinds(r: Reader, layers: int) -> list[str]:
     return [_RATIOS[ratio] for ratio in ratios]
 
 
-def lists_one_more(r: Reader, layers: int) -> bool:
-    """Whether the list of layers goes on to a module of multi-token prediction."""
-    return r.given("compress_ratios") and len(_compressed_kinds(r, layers)) > layers
+def lists_more(r: Reader, layers: int) -> bool:
+    """Whether a list of layers goes on to the modules of multi-token prediction. Raises NotModelled where these differ."""
+    if r.given("compress_ratios") and len(_compressed_kinds(r, layers)) > layers:
+        return True
+    found = [key for key in ("layer_types", "mlp_layer_types") if r.goes_on(key, layers)]
+    for key in found:
+        _one_kind(r, key, (r.items(key) or [])[layers:])
+    return bool(found)
+
+
+def mtp_layer(r: Reader, kinds: list[tuple[str, bool]]) -> int | None:
+    """The layer that is like a module of multi-token prediction by `mtp_layer_types` and `mtp_mlp_layer_types`, which transformers writes; None where the config has none. `kinds`:
+    of each layer its kind and whether it has experts. Raises NotModelled where modules differ, and where no layer is like them."""
+    if not r.given("mtp_layer_types") or not r.given("num_nextn_predict_layers"):
+        return None
+    kind = _one_kind(r, "mtp_layer_types", r.items("mtp_layer_types") or [])
+    ffn = _one_kind(r, "mtp_mlp_layer_types", r.items("mtp_mlp_layer_types") or ["dense"])
+    if (kind, ffn != "dense") not in kinds:
+        raise NotModelled(
+            f"{r.where}: not modelled: multi-token prediction has a layer of {kind} and {ffn}, and the model has none"
+        )
+    return kinds.index((kind, ffn != "dense"))
+
+
+def _one_kind(r: Reader, key: str, entries: list[Any]) -> str:
+    if any(entry != entries[0] for entry in entries):
+        raise NotModelled(
+            f"{r.where}: not modelled: '{key}' of modules of multi-token prediction that differ: {entries}"
+        )
+    return str(entries[0])
 
 
 def mtp_kinds(r: Reader) -> list[str]:
@@ -88,6 +122,8 @@ def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
         return FULL if r.per_layer("attn_type_list", layer, layers) in _SOFTMAX else LINEAR
     if r.given("layer_group_size"):
         return FULL if (layer + 1) % r.layout("layer_group_size", least=1) == 0 else LINEAR
+    if r.flag("short_conv") and r.has("full_attn_idxs"):
+        return FULL if layer in (r.items("full_attn_idxs") or []) else CONV
     if r.given("attn_layer_indices"):
         return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR
     return r.text("layer_kind") or None
@@ -102,7 +138,7 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("attention_chunk_size") and r.has("no_rope_layer_interval"):
         every = r.layout("no_rope_layer_interval", least=1)
         return FULL if (layer + 1) % every == 0 else CHUNKED
-    if not r.has("sliding_window") or not allowed:
+    if _none(r) or not r.has("sliding_window") or not allowed:
         return FULL
     if r.has("sliding_window_pattern"):
         every = r.layout("sliding_window_pattern", least=1)
@@ -110,6 +146,15 @@ def _window_kind(r: Reader, layer: int, layers: int) -> str:
     if r.has("max_window_layers"):
         return SLIDING if layer >= r.layout("max_window_layers") else FULL
     return SLIDING
+
+
+def _none(r: Reader) -> bool:
+    """Whether a window of -1 says that there is none (Grok-2). Raises NotModelled where only every so many layers see all tokens."""
+    if r.has("global_attn_every_n") and r.raw("global_attn_every_n") != 1:
+        raise NotModelled(
+            f"{r.where}: not modelled: 'global_attn_every_n' = {r.config.get('global_attn_every_n')!r}: state layer_types, a word a layer"
+        )
+    return r.config.get("sliding_window") == -1 and r.raw("sliding_window") == -1
 
 
 def one_sublayer(r: Reader) -> bool:
@@ -122,6 +167,14 @@ def one_sublayer(r: Reader) -> bool:
 def has_part(r: Reader, kind: str, layer: int, layers: int) -> bool:
     """Whether a layer has a part of this kind ("attention" or "ffn"): all have both, but for models whose layers are one of them."""
     return not one_sublayer(r) or (layer_kind(r, layer, layers) in ALONE) == (kind == "ffn")
+
+
+HALVES = 2  # of a layer with a shortcut (LongCat-Flash), each attention and an FFN
+
+
+def halves(r: Reader) -> int:
+    """How many pairs of attention and FFN a layer of the config is."""
+    return HALVES if r.flag("shortcut_moe") else 1
 
 
 def stated_layers(r: Reader) -> int | None:

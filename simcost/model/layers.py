@@ -63,7 +63,7 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
     known: dict[object, Blocks] = {}
     found = []
     for layer in which:
-        r.layer = layer
+        r.layer = layer // _layer_kinds.halves(r)
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
         key = id(attention), id(ffn)
         if key not in made:
@@ -98,8 +98,14 @@ def _as_tuple(found: Block | Blocks | None) -> Blocks:
 def draft(r: Reader, layers: list[Layer]) -> Layer:
     """The blocks of a module of multi-token prediction: layers of the model of the kinds that the config names, a further layer where a list goes on past the last, else one like
     the last. Raises NotModelled for a kind that no layer of the model is."""
-    if _layer_kinds.lists_one_more(r, len(layers)):
-        return _built(r, [len(layers)], len(layers))[0]
+    count = len(layers)
+    if _layer_kinds.lists_more(r, count):
+        return _built(r, [count], count)[0]
+    like = _layer_kinds.mtp_layer(
+        r, [(_layer_kinds.layer_kind(r, at, count), any(b.router for b in layer)) for at, layer in enumerate(layers)]
+    )
+    if like is not None:
+        return layers[like]
     found: list[Block] = []
     for kind in _layer_kinds.mtp_kinds(r):
         same = [at for at in range(len(layers)) if _layer_kinds.layer_kind(r, at, len(layers)) == kind]

@@ -288,8 +288,8 @@ def test_bad_input_is_one_clear_line_and_exit_two(name, capsys):
         ("{", "line 1"),
         ("[]", "JSON object"),
         ('{"model_type": "llama"}', "hidden_size"),
-        ('{"model_type": "lfm2", "num_hidden_layers": 2, "conv_L_cache": 3}', "not modelled yet: conv_L_cache"),
-        ('{"model_type": "x", "use_cla": true}', "not modelled yet: use_cla"),
+        ('{"model_type": "hyena", "num_hidden_layers": 2, "lru_width": 3}', "not modelled yet: lru_width"),
+        ('{"model_type": "x", "kv_reuse_group": 4}', "not modelled yet: kv_reuse_group"),
     ],
 )
 def test_malformed_model_files_name_file_and_key(text, clue, tmp_path, capsys):

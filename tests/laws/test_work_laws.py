@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from lawkit import MATRICES, SOME, ZOO, blocks, family_flops, model, model_work, run, view, weighted, work
 
+from simcost.blocks.attention.block_sparse import BlockSparse
 from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.mfa import MFA
@@ -102,6 +103,8 @@ def expected(whole: Weight, block: Block, plan: Plan) -> float:
         return (size + copied) * replicas
     if isinstance(block, MFA) and name in ("qkv_proj", "qkv_bias") and block.num_key_value_heads == 1.0:
         return size * devices
+    if isinstance(block, BlockSparse) and name == "index_wq":  # a head for each KV head of a rank
+        return size * max(float(plan.tp / block.num_key_value_heads), 1.0) * replicas
     if isinstance(block, GQA) and name in ("qkv_proj", "qkv_bias", "qk_norm") and block.num_key_value_heads < plan.tp:
         copies = float(plan.tp / block.num_key_value_heads) - 1.0
         width = block.head_dim + (0.0 if name == "qk_norm" else block.v_head_dim)

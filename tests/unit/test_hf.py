@@ -81,7 +81,7 @@ def test_a_key_that_a_file_states_twice_is_an_error(tmp_path: Path) -> None:
     ("key", "value"),
     [
         ("num_routed_experts", 256),
-        ("residual_moe", True),
+        ("residual_mlp_branch", True),
         ("attn_window_list", [0, 4]),
         ("headsPerGroup", 4),
         ("n_expert_layers", 2.0),
@@ -182,7 +182,7 @@ def test_a_contradiction_in_a_config_is_an_error_that_names_file_and_key(change:
 
 @pytest.mark.parametrize("change", [
     {"index_topk": 2048}, {"full_attention_interval": 4}, {"layer_types": ["linear_attention"] * 4}, {"num_local_heads": [8]},
-    {"quantization_config": {"quant_method": "spqr"}}, {"use_cla": True},
+    {"quantization_config": {"quant_method": "spqr"}}, {"kv_reuse_group": 4},
     {"quantization_config": {"quant_method": "gptq", "bits": 5}}, {"mamba_d_state": 16}, {"zero_expert_num": 4},
     {"type_vocab_size": 2}, {"num_hidden_groups": 1},
 ])  # fmt: skip
@@ -355,7 +355,7 @@ def test_a_pattern_that_is_none_is_an_error(change: dict[str, object], says: str
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "mamba2", "retnet", "lfm2", "llada", "xlstm"])
+@pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "mamba2", "retnet", "hyena", "llada", "xlstm"])
 def test_a_family_without_attention_is_refused_by_its_name_before_a_key_is_missed(family: str) -> None:
     bare = {"model_type": family, "hidden_size": 512, "num_hidden_layers": 4, "vocab_size": 1000}
     with pytest.raises(NotModelled, match=f"not modelled yet: model_type = '{family}'"):

@@ -12,10 +12,10 @@ from typing import ClassVar
 from simcost.blocks._layer_kinds import LINEAR, layer_kind
 from simcost.blocks.attention._recurrent import STATE_KEY, Recurrent, States, states
 from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
-from simcost.num import Num
+from simcost.num import Num, floor
 from simcost.ops.recurrent import Heads
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
@@ -27,7 +27,11 @@ HANDLES = (
     "linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim",
     "linear_conv_kernel_dim", STATE_KEY,
 )  # fmt: skip
+IGNORES = (
+    "linear_a_log_min", "linear_a_log_max", "linear_dt_min", "linear_dt_max", "linear_dt_init_floor", "linear_allow_neg_eigval",
+)  # fmt: skip
 LAYER_TYPES = (LINEAR,)
+_DERIVED = "linear_sizes_follow"  # a fact of a family: sizes that its config leaves out follow from those of attention
 CHUNK = 64.0  # tokens that kernels take at once: flash-linear-attention `fla/ops/gated_delta_rule/chunk.py`
 
 
@@ -138,8 +142,9 @@ SWAPS = {"gdn": Swap(_gdn, "gdn or gdn:<heads of values>")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
-    """3 for a layer of linear attention of a config with heads of Gated DeltaNet, else 0."""
-    return 3 if r.given("linear_num_value_heads") and layer_kind(r, layer, layers) == LINEAR else 0
+    """3 for a layer of linear attention of a config with heads of Gated DeltaNet, stated or derived, else 0."""
+    known = r.given("linear_num_value_heads") or r.flag(_DERIVED)
+    return 3 if known and layer_kind(r, layer, layers) == LINEAR else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
@@ -149,9 +154,40 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 def from_hf(r: Reader, layer: int, layers: int) -> GatedDeltaNet:
     """The Gated DeltaNet block of a layer. Raises SpecError for a missing or wrong key."""
+    if r.flag(_DERIVED):
+        return _derived(r, layers)
     keys, values = r.num("linear_num_key_heads"), r.num("linear_num_value_heads")
     r.divisible(values, keys, "linear_num_value_heads must be a multiple of linear_num_key_heads")
     return GatedDeltaNet(
         r.num("hidden_size"), keys, values, r.num("linear_key_head_dim"), r.num("linear_value_head_dim"),
         r.num("linear_conv_kernel_dim"), states(r),
     )  # fmt: skip
+
+
+_LEAST = 4  # layers of a model of which every fourth is of attention
+
+
+def _derived(r: Reader, layers: int) -> GatedDeltaNet:
+    """OLMo Hybrid's: what its config leaves out follows from the heads of attention and the model's width. Raises SpecError for heads that do not divide, NotModelled for fewer layers than have
+    one of attention among them."""
+    if not r.has("layer_types") and layers < _LEAST:
+        raise NotModelled(
+            f"{r.where}: not modelled: {layers} layers without layer_types, of which every fourth is of attention"
+        )
+    heads = r.num("num_attention_heads")
+    hidden, keys, values = (
+        r.num("hidden_size"),
+        r.num("linear_num_key_heads", heads),
+        r.num("linear_num_value_heads", heads),
+    )
+    r.divisible(values, keys, "linear_num_value_heads must be a multiple of linear_num_key_heads")
+    wide = r.num("linear_key_head_dim", floor(0.75 * hidden / keys))
+    return GatedDeltaNet(
+        hidden,
+        keys,
+        values,
+        wide,
+        r.num("linear_value_head_dim", 2.0 * wide),
+        r.num("linear_conv_kernel_dim"),
+        states(r),
+    )

@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from simcost.blocks._layer_kinds import FULL, layer_kind
+from simcost.blocks.attention import _by_layer as by_layer
 from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -27,6 +28,7 @@ from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 QK_NORMS = ("none", "head", "full", "weightless")
+HANDLES = by_layer.HANDLES
 LAYER_TYPES = (FULL, "attention")  # values of `layer_types` that this block reads
 
 
@@ -48,6 +50,11 @@ class GQA(Plain):
     output_gate: str = "none"
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2305.13245"
+
+    @property
+    def own_kv(self) -> bool:
+        """Whether the layer writes keys and values of its own; `shared_kv.py` has layers that do not."""
+        return True
 
     @property
     def mask(self) -> Mask:
@@ -103,7 +110,8 @@ class GQA(Plain):
             Weight("o_proj", "attention", d, h * v),
         ]
         if self.qkv_bias:
-            found.append(Weight("qkv_bias", "attention", width))
+            # A gate of single elements is a part of q_proj (Qwen3-Next); one number a head has a projection without bias (Step-3.5).
+            found.append(Weight("qkv_bias", "attention", width - h * (self.output_gate == "head")))
         if self.o_bias:
             found.append(Weight("o_bias", "attention", d))
         if self.qk_norm in ("head", "full"):
@@ -164,7 +172,7 @@ class GQA(Plain):
             cp.copies(view.plan, kv) * (self.head_dim + self.v_head_dim),
             h * self.v_head_dim,
         )
-        write = Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv)
+        writes = Call(Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv), f"{whose}kv write")
         at = cp.at(view, self.mask)
         core = AttentionCore(
             at.batch, at.q_len, at.past, h / at.head_parts, maximum(kv / at.head_parts, 1.0), self.head_dim,
@@ -173,7 +181,7 @@ class GQA(Plain):
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         return cp.around(
             view,
-            Serial((Call(write, f"{whose}kv write"), Call(core, f"{whose}core")), kernel="attention"),
+            Serial((*((writes,) if self.own_kv else ()), Call(core, f"{whose}core")), kernel="attention"),
             wire,
             self.mask,
         )
@@ -189,7 +197,7 @@ def _shares(kv: Num, ranks: Num, what: str) -> Check:
 
 
 def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
-    """The HF keys of a GQA layer; `prefix` ("swa_") for layers with dimensions of their own."""
+    """The HF keys of a GQA layer; `prefix` ("swa_") for layers with dimensions of their own, which have those of the others where they state none."""
     hidden = r.num("hidden_size")
     heads = r.num(prefix + "num_attention_heads")
     if r.flag("multi_query") and not r.flag("new_decoder_architecture"):
@@ -199,8 +207,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
             r.note(
                 "num_key_value_heads has no effect: multi_query gives one K/V head", Kind.UNUSED, "num_key_value_heads"
             )
-    elif r.has(prefix + "num_key_value_heads") and r.flag("multi_query_attention", True):
-        kv = r.num(prefix + "num_key_value_heads")
+    elif r.has(_own(r, prefix, "num_key_value_heads")) and r.flag("multi_query_attention", True):
+        kv = r.num(_own(r, prefix, "num_key_value_heads"))
     else:
         kv = heads
         why = (
@@ -209,9 +217,10 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
             else "num_key_value_heads is absent"
         )
         r.note(f"{why}: every query head has its own K and V", Kind.ASSUMED)
-    if not r.has(prefix + "head_dim"):
+    width = _own(r, prefix, "head_dim")
+    if not r.has(width):
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
-    head_dim = r.num(prefix + "head_dim", hidden / heads)
+    head_dim = r.num(width, hidden / heads)
     r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
     norm = r.text("qk_norm_type", "head") if r.flag("qk_norm") else "none"
     norm = {"per_layer": "full", "per_head": "head"}.get(norm, norm)
@@ -244,6 +253,11 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "rotary": rotary,
         "output_gate": _output_gate(r),
     }
+
+
+def _own(r: Reader, prefix: str, key: str) -> str:
+    """The key of layers with dimensions of their own where it is given, else that of all layers."""
+    return prefix + key if r.has(prefix + key) else key
 
 
 def _output_gate(r: Reader) -> str:
@@ -297,11 +311,13 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
-    """What of a layer `from_hf` reads, so that equal layers are read once: nothing."""
-    return None
+    """What of a layer `from_hf` reads, so that equal layers are read once: the part of a head that rotates."""
+    return by_layer.rotary(r, layer, layers, 0.0)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> GQA:
     """The GQA block of a layer. Raises SpecError for a missing or wrong key."""
     sinks = r.flag("attention_sinks") or r.flag("add_full_attention_sink_bias")
-    return GQA(**dimensions(r), sinks=sinks)  # type: ignore[arg-type]
+    shape = dimensions(r)
+    shape["rotary"] = by_layer.rotary(r, layer, layers, shape["rotary"])  # type: ignore[arg-type]
+    return GQA(**shape, sinks=sinks)  # type: ignore[arg-type]

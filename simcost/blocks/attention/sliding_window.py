@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simcost.blocks._layer_kinds import CHUNKED, SLIDING, layer_kind
+from simcost.blocks.attention import _by_layer as by_layer
 from simcost.blocks.attention.gqa import GQA, dimensions, plain_heads
 from simcost.blocks.swap import Chosen, Design, Swap, whole
 from simcost.errors import SpecError
@@ -18,6 +19,7 @@ from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.attention_core import Mask
 
+HANDLES = by_layer.HANDLES
 LAYER_TYPES = (SLIDING, CHUNKED)  # values of `layer_types` that this block reads
 
 
@@ -58,15 +60,16 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
-    """What of a layer `from_hf` reads, so that equal layers are read once: its kind."""
-    return layer_kind(r, layer, layers)
+    """What of a layer `from_hf` reads, so that equal layers are read once: its kind, and the part of a head that rotates."""
+    return layer_kind(r, layer, layers), by_layer.rotary(r, layer, layers, 0.0)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> SlidingWindow:
     """The block of a layer with a window or chunks; it has dimensions of its own where the config has keys that begin with swa_. Raises SpecError for a
     missing or wrong key."""
     chunked = layer_kind(r, layer, layers) == CHUNKED
-    shape = dimensions(r, "swa_" if r.has("swa_num_attention_heads") else "")
+    shape = dimensions(r, by_layer.window_prefix(r, layers))
+    shape["rotary"] = by_layer.rotary(r, layer, layers, shape["rotary"])  # type: ignore[arg-type]
     return SlidingWindow(
         **shape,  # type: ignore[arg-type]
         sinks=r.flag("attention_sinks") or r.flag("add_swa_attention_sink_bias"),

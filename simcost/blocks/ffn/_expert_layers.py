@@ -4,15 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.blocks._layer_kinds import MOE, layer_kind, one_sublayer
-from simcost.errors import SpecError
+from simcost.blocks._layer_kinds import HALVES, MOE, layer_kind, one_sublayer
+from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
+
+# Keys of Step-3.5 that its classes do not read, and of Hunyuan's shared expert: they say what the layers are at these values alone.
+_ONLY = {"use_moe": True, "moe_every_n_layer": 1, "moe_layer_offset": 0, "use_mixed_mlp_moe": True}
 
 
 def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     """Whether this layer has experts, most specific key first."""
     if not r.given("n_routed_experts"):
         return False
+    for key, only in _ONLY.items():
+        if r.has(key) and r.raw(key) != only:
+            raise NotModelled(
+                f"{r.where}: not modelled: '{key}' = {r.config.get(key)!r} beside experts: known at {only!r} alone (--set model.{key}=null leaves it out)"
+            )
+    if r.flag("shortcut_moe"):
+        return layer % HALVES == 0  # beside the dense FFN of the first half of a layer
     if one_sublayer(r):
         return layer_kind(r, layer, layers) == MOE
     if r.has("expert_layer_period"):
@@ -36,7 +46,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
             return False
     if r.has("moe_layer_interval"):
         return (layer + 1) % r.layout("moe_layer_interval", least=1) == 0
-    for key in ("interleave_moe_layer_step", "decoder_sparse_step"):
+    for key in ("interleave_moe_layer_step", "decoder_sparse_step", "moe_layer_frequency"):
         if r.has(key):
             return (layer + 1) % r.layout(key, least=1) == 0
     return layer % r.layout("moe_layer_freq", 1, least=1) == 0
@@ -49,11 +59,13 @@ def is_hash_layer(r: Reader, layer: int, layers: int) -> bool:
 
 
 def _listed(r: Reader) -> list[Any] | None:
-    """The layers with experts where the config lists them: moe_layers, or Step-3's moe_layers_enum, a text such as "4,5,6"."""
+    """The layers with experts where the config lists them: moe_layers, or Step-3's moe_layers_enum, a list or a text such as "4,5,6"."""
     if not r.has("moe_layers_enum"):
         return r.items("moe_layers")
+    if isinstance(r.raw("moe_layers_enum"), list):
+        return r.items("moe_layers_enum")
     text = r.text("moe_layers_enum")
-    parts = [part.strip() for part in text.split(",")]
+    parts = [part.strip() for part in text.split(",")] if text else []
     if not all(part.isdecimal() for part in parts):
         raise SpecError(f"{r.where}: 'moe_layers_enum' must list layers such as \"4,5,6\", not {text!r}")
     return [int(part) for part in parts]

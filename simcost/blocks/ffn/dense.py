@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simcost.blocks.swap import Chosen, Design, Swap
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
-from simcost.num import Num
+from simcost.num import Num, ceil, floor
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
@@ -86,6 +86,7 @@ def _dense(design: Design, text: str) -> list[Chosen]:
     return [Chosen(other, None, "all layers have one width")] if other in design.config else []
 
 
+HANDLES = ("block_auto_adjust_ff_dim", "block_ffn_dim_multiplier", "block_multiple_of", "block_use_swiglu")
 BY_KEYS: tuple[str, ...] = ()  # no key gives a layer to this block: it takes those that no other claims
 LAYER_TYPE = "dense"  # in mlp_layer_types
 SWAPS = {"dense": Swap(_dense, "dense", width_key="intermediate_size")}
@@ -105,10 +106,14 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     """The dense block of a layer. Raises SpecError for a missing or wrong key."""
     # Llama 4 gives its dense layers a width of their own.
     wide = "intermediate_size_mlp" if r.has("intermediate_size_mlp") else "intermediate_size"
+    if r.has("dense_intermediate_size"):
+        wide = "dense_intermediate_size"  # MiniMax-M3: intermediate_size is that of its experts
     if r.has("n_routed_experts") and not r.given("n_routed_experts") and r.has("shared_intermediate_size"):
         wide = "shared_intermediate_size"  # Granite 4 without experts: what would be its shared expert is its FFN
     hidden = r.num("hidden_size")
     width = r.num("ffn_multiple") * hidden if not r.has(wide) and r.has("ffn_multiple") else r.num(wide)
+    if r.flag("block_auto_adjust_ff_dim"):
+        width = _adjusted(r, width)
     bias = r.flag("mlp_bias") or r.flag("ffn_bias") or r.biased()
     if r.flag("gate_in_intermediate_size"):
         r.divisible(width, 2.0, "gate_in_intermediate_size")
@@ -116,3 +121,14 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
     act = r.config.get("hidden_act") or r.implied.get("hidden_act")  # it stays one that nothing reads: a swap keeps it
     scalars = 2.0 if act == "xielu" else 0.0
     return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars)
+
+
+def _adjusted(r: Reader, width: Num) -> Num:
+    """LFM2's width: two thirds of the one stated, times a factor, up to the next multiple. Raises SpecError for a factor that is no number, NotModelled without a gate."""
+    factor = r.raw("block_ffn_dim_multiplier", 1.0)
+    if isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0.0 < factor <= 1000.0:
+        raise SpecError(f"{r.where}: 'block_ffn_dim_multiplier' must be a number from 0 to 1000, not {factor!r}")
+    if not r.flag("block_use_swiglu", True):
+        raise NotModelled(f"{r.where}: not modelled: 'block_use_swiglu' = False")
+    step = r.num("block_multiple_of", 256)
+    return ceil(floor(factor * floor(2.0 * width / 3.0)) / step) * step

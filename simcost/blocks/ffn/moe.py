@@ -75,6 +75,11 @@ class MoE(Plain):
         return self.hidden_size if self.moe_latent_size is None else self.moe_latent_size
 
     @property
+    def choices(self) -> tuple[Num, float]:
+        """(experts that the router scores, experts that a token picks of them)."""
+        return self.n_routed_experts, self.num_experts_per_tok
+
+    @property
     def has_shared(self) -> bool:
         """Whether there are shared experts; in a sweep, whether any point has them."""
         return bool(np.any(np.asarray(self.shared_width) > 0))
@@ -87,7 +92,7 @@ class MoE(Plain):
         gates, cut = 2.0 if self.gated else 1.0, 1.0 * (plan.expert_slices > 1.0)
         up = f * gates
         found = [
-            Weight("router", "router", self.n_routed_experts, d),
+            Weight("router", "router", self.choices[0], d),
             Weight("experts_up", "experts", up, r, held, share, gates * cut),
             Weight("experts_down", "experts", r, f, held, share, -cut),
         ]
@@ -100,9 +105,9 @@ class MoE(Plain):
         if self.expert_bias:
             found.append(Weight("expert_bias", "experts", up + r, None, held, share))
         if self.router_bias:
-            found.append(Weight("router_bias", "router", self.n_routed_experts))
+            found.append(Weight("router_bias", "router", self.choices[0]))
         if self.correction_bias:
-            found.append(Weight("correction_bias", "router", self.n_routed_experts))
+            found.append(Weight("correction_bias", "router", self.choices[0]))
         if self.shared_gate:
             found.append(Weight("shared_gate", "router", 1.0, d))
         return tuple(found)
@@ -140,14 +145,7 @@ class MoE(Plain):
         """Tokens go to their experts and back in one node, so that one mode serves both ways; the experts run between."""
         plan, rows, act = view.plan, view.tokens, view.activation
         weight = {w.name: w.whole(view.storage[w.role]) for w in self.weights(plan)}
-        choose = TopK(
-            view.own_tokens,
-            self.n_routed_experts,
-            self.num_experts_per_tok,
-            self.scoring_func,
-            self.n_group,
-            self.topk_group,
-        )
+        choose = TopK(view.own_tokens, *self.choices, self.scoring_func, self.n_group, self.topk_group)
         x = view.quantised_input("experts")
         parts: list[Program] = [linear(view, weight["router"], view.own_tokens, "router"), Call(choose, "top-k")]
         latent = self.moe_latent_size is not None

@@ -37,7 +37,7 @@ WORDS = {
     "x": Word("format of the queries"),
     "kv": Word("format of the cache"),
     "compute": COMPUTE,
-    "layout": Word("how keys and values lie", ("gqa", "window", "mla", "latent", "sparse")),
+    "layout": Word("how keys and values lie", ("gqa", "window", "mla", "latent", "sparse", "blocks")),
     "scope": Word("the core alone, or with the write of K and V", ("core", "write")),
 }
 NUMBERS = tuple(COLUMNS)
@@ -55,7 +55,7 @@ def op(numbers: Numbers, labels: Labels) -> Op:
     batch, q_len, past, heads, kv_heads, d_qk, d_v, window = (numbers[name] for name in NUMBERS)
     limit = np.where(np.asarray(window) > 0, window, np.asarray(past) + q_len)
     bound = None if every(np.asarray(window) <= 0) else limit
-    mask = Mask(picked=bound) if labels["layout"] == "sparse" else Mask(window=bound)
+    mask = Mask(picked=bound) if labels["layout"] in ("sparse", "blocks") else Mask(window=bound)
     shared = labels["layout"] in ("latent", "sparse")
     core = AttentionCore(batch, q_len, past, heads, kv_heads, d_qk, d_v, mask, x, kv, compute, shared_kv=shared)
     why = WORDS["scope"].fault(labels["scope"])
@@ -87,9 +87,9 @@ def the_core(op: Op) -> AttentionCore | None:
 
 
 def layout(core: AttentionCore) -> str:
-    """ "latent" (absorbed MLA: V is a slice of K), "sparse" (the same over keys that each query picks), "window", "mla" (expanded: K wider than V) or "gqa"."""
+    """ "latent" (absorbed MLA: V is a slice of K), "sparse" (the same over keys that each query picks), "blocks" (heads of K and V, over blocks of keys that it picks), "window", "mla" (expanded: K wider than V) or "gqa"."""
     if core.mask.picked is not None:
-        return "sparse"
+        return "sparse" if core.shared_kv else "blocks"
     if core.shared_kv:
         return "latent"
     if core.mask.window is not None:
@@ -166,7 +166,7 @@ def _dense(labels: Labels) -> list[Labels]:
     return [one for one in found if one != labels]
 
 
-_NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa")}
+_NEAR = {"gqa": (), "window": ("gqa",), "mla": ("gqa",), "latent": ("mla", "gqa"), "blocks": ("window", "gqa")}
 
 
 def numbers(op: Op) -> Mapping[str, Num]:

@@ -1,0 +1,53 @@
+"""What of grouped-query attention differs by the kind of a layer: heads of window layers, and the part of a head that rotates (MiMo, Step-3.5).
+
+`attention_other_setting` is read as the keys that begin with swa_ (`hf.py`); a size that these leave out is that of the other layers where the config only
+states other heads. Sources: Hugging Face `modeling_step3p7.py`; stepfun-ai/Step-3.5-Flash `modeling_step3p5.py`; XiaomiMiMo/MiMo-V2-Flash.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.blocks._layer_kinds import SLIDING
+from simcost.errors import NotModelled, SpecError
+from simcost.hf import Reader
+from simcost.num import Num, every
+
+HANDLES = ("swa_attention_type", "swa_true_head_dim", "partial_rotary_factors")
+_HEADS = "num_attention_heads"
+
+
+def window_prefix(r: Reader, layers: int) -> str:
+    """What begins the keys of window layers: "swa_" where they have heads of their own, else "". Raises NotModelled for a table that is of another kind of layer."""
+    own = r.has("swa_num_attention_heads")
+    of = r.text("swa_attention_type", SLIDING)
+    if own and of != SLIDING:
+        raise NotModelled(
+            f"{r.where}: not modelled: attention_other_setting of layers of type {of!r}: only {SLIDING} has heads of its own"
+        )
+    if own and r.has("swa_true_head_dim") and not every(r.num("swa_true_head_dim") == r.num("swa_head_dim")):
+        raise NotModelled(f"{r.where}: not modelled: attention_other_setting with true_head_dim other than head_dim")
+    if own:
+        _agrees(r, layers)
+    return "swa_" if own else ""
+
+
+def _agrees(r: Reader, layers: int) -> None:
+    """That heads which are stated of single layers are those of window layers, where this is one: transformers writes them so, and reads them first."""
+    listed: Any = r.config.get(_HEADS)
+    if not isinstance(listed, list) or r.layer is None or r.layer >= layers:
+        return
+    if not every(r.num(_HEADS) == r.num("swa_num_attention_heads")):
+        raise NotModelled(
+            f"{r.where}: not modelled: layer {r.layer} with {_HEADS} = {listed[r.layer]} of its own, other than that of {SLIDING} layers"
+        )
+
+
+def rotary(r: Reader, layer: int, layers: int, usual: Num) -> Num:
+    """The part of a head that rotates in this layer. Raises SpecError for one that is not in (0, 1]."""
+    part = r.per_layer("partial_rotary_factors", layer, layers)
+    if part is None:
+        return usual
+    if isinstance(part, bool) or not isinstance(part, (int, float)) or not 0.0 < part <= 1.0:
+        raise SpecError(f"{r.where}: 'partial_rotary_factors' must hold numbers in (0, 1], not {part!r}")
+    return float(part)
