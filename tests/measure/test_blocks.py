@@ -297,13 +297,13 @@ def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
         model = models.load(name)
         for phase in (Phase(1.0, 64.0, 0.0), Phase(4.0, 1.0, 63.0)):
             for one in of_model(model, phase):
-                try:
+                if any(map(is_beyond_torch, one.layer)):
+                    with pytest.raises(SpecError, match="no torch block|no sinks"):
+                        build._sections(one, torch.device("cpu"))
+                    refused.add(name)
+                else:
                     assert len(build._sections(one, torch.device("cpu"))[0]) == len(listed(one))
                     built.add(name)
-                except SpecError as error:
-                    assert "no torch block" in str(error) or "no sinks" in str(error)
-                    assert any(map(is_beyond_torch, one.layer)), one.name
-                    refused.add(name)
     assert len(built) > 100
     assert {"gpt-oss-120b", "deepseek-v3.2", "qwen3-next-80b-a3b", "deepseek-v4-flash"} <= refused
 
