@@ -17,7 +17,7 @@ from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.model.spec import ModelSpec
-from simcost.num import Num, ceil, maximum, minimum, where
+from simcost.num import Num, ceil, every, maximum, minimum, where
 from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
 from simcost.sharding.shard import Block
@@ -37,8 +37,8 @@ def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine
     found: list[Kind] = []
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
         for block in blocks:
-            if block.mask is None:
-                continue
+            if block.mask is None or every(block.token_elements(plan) == 0.0):
+                continue  # it keeps nothing, or reads what another layer keeps
             each, mask = count * _token_bytes(block, plan, kv, engine), _held(block.mask, engine)
             same = next((i for i, kind in enumerate(found) if _alike(kind.mask, mask)), None)
             if same is None:

@@ -16,6 +16,7 @@ from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 
 _WHOLE = Plan()
+LOOKED_UP = ("embed_positions", "embed_tokens_per_layer")  # tables that no head shares: a token reads a row of each
 
 
 def _weights(model: ModelSpec, plan: Plan = _WHOLE) -> list[tuple[float, Weight]]:
@@ -37,7 +38,7 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
     embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
     head = _total((n, w) for n, w in weights if w.name in ("lm_head", "lm_head_bias"))
     # With tied embeddings the one table is the head's: it computes, so (b) keeps it and (c) drops it.
-    positions = _total((n, w) for n, w in weights if w.name == "embed_positions")
+    positions = _total((n, w) for n, w in weights if w.name in LOOKED_UP)
     lookup = positions if model.head.tied else positions + embedding
     language = _total(weights)
     towers = math.nan if model.uncounted else sum((tower.parameters for tower in model.towers), 0.0)

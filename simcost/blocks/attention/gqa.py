@@ -50,6 +50,11 @@ class GQA(Plain):
     source: ClassVar[str] = "arXiv 2305.13245"
 
     @property
+    def own_kv(self) -> bool:
+        """Whether the layer writes keys and values of its own; `shared_kv.py` has layers that do not."""
+        return True
+
+    @property
     def mask(self) -> Mask:
         """Causal, over the whole context."""
         return Mask()
@@ -164,7 +169,7 @@ class GQA(Plain):
             cp.copies(view.plan, kv) * (self.head_dim + self.v_head_dim),
             h * self.v_head_dim,
         )
-        write = Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv)
+        writes = Call(Stream("cache write", rows * k_v, 1.0, 1.0, 0.0, act, view.kv), f"{whose}kv write")
         at = cp.at(view, self.mask)
         core = AttentionCore(
             at.batch, at.q_len, at.past, h / at.head_parts, maximum(kv / at.head_parts, 1.0), self.head_dim,
@@ -173,7 +178,7 @@ class GQA(Plain):
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         return cp.around(
             view,
-            Serial((Call(write, f"{whose}kv write"), Call(core, f"{whose}core")), kernel="attention"),
+            Serial((*((writes,) if self.own_kv else ()), Call(core, f"{whose}core")), kernel="attention"),
             wire,
             self.mask,
         )

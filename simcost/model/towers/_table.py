@@ -12,7 +12,6 @@ from simcost.blocks.tower.tower import Tower
 from simcost.errors import SpecError
 from simcost.num import Num
 
-
 _LARGEST = 1e8
 
 

@@ -194,7 +194,9 @@ def test_of_several_widths_each_has_its_projector(wrapper: str) -> None:
 @pytest.mark.parametrize("value", [0, -3, "32", True, [32], float("nan"), float("inf"), 2e8])
 @pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers"])
 def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
-    with pytest.raises(SpecError, match=rf"^config.json: 'vision_config.{key}' must be a number above 0 and at most 100,000,000, not "):
+    with pytest.raises(
+        SpecError, match=rf"^config.json: 'vision_config.{key}' must be a number above 0 and at most 100,000,000, not "
+    ):
         found(small("kimi_vl", **{key: value}))
 
 
