@@ -22,6 +22,7 @@ _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybri
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
     "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
+    "no_ffn",
 )  # fmt: skip
 
 
@@ -121,6 +122,8 @@ def one_sublayer(r: Reader) -> bool:
 
 def has_part(r: Reader, kind: str, layer: int, layers: int) -> bool:
     """Whether a layer has a part of this kind ("attention" or "ffn"): all have both, but for models whose layers are one of them."""
+    if r.flag("no_ffn"):
+        return kind == "attention"
     return not one_sublayer(r) or (layer_kind(r, layer, layers) in ALONE) == (kind == "ffn")
 
 

@@ -104,8 +104,11 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     flat, tied = ties.settled(flatten(config, where), where)
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})
+    flat = {implied.get("renamed", {}).get(key, key): value for key, value in flat.items()}
     absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
-    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **absent}, where)
+    r = Reader(
+        flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults", "renamed")}, **absent}, where
+    )
     if absent:
         r.note(
             "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),
