@@ -253,6 +253,10 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
         spellings = {name, *ALIASES.get(name, ())}
         if key not in CANONICAL and name not in known_keys() and not _stands(out, spellings):
             raise SpecError(f"{where}: no config key '{key}'{nearest(key, known_keys())}")
+        table = out.get("text_config")
+        if name == "model_type" and isinstance(table, Mapping):
+            out["text_config"] = {**table, name: value}  # the wrapper's own type says which towers it has
+            continue
         out = _without(out, spellings)
         table = out.get("text_config")
         if isinstance(table, Mapping):

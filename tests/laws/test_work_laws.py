@@ -186,7 +186,7 @@ def test_a_step_that_touches_every_expert_reads_every_matrix_once(name: str) -> 
         if op.family in ("gemm", "grouped_gemm"):
             copies = float(getattr(op, "batch", 1.0)) * float(getattr(op, "experts", 1.0))
             total += times * copies * float(op.n) * float(op.k)  # type: ignore[attr-defined]
-    stored = sum(n * float(w.count) for n, b in spec.blocks() for w in b.weights(Plan())
+    stored = sum(n * float(w.count) * float(w.uses) for n, b in spec.blocks() for w in b.weights(Plan())
                  if w.inner is not None and w.role != "embedding")  # fmt: skip
     stored += float(spec.hidden_size * spec.vocab_size) if spec.head.tied else 0.0
     assert abs(total - stored) <= 1e-9 * stored
