@@ -82,6 +82,9 @@ class ModelSpec:
         return [(1.0, self.embedding), *inner, (1.0, self.head)]
 
 
+_ABOUT = ("source", "defaults", "renamed", "without")  # of a family's table, beside the facts
+
+
 @cache
 def families() -> dict[str, dict[str, Any]]:
     """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
@@ -105,10 +108,13 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     family = str(flat.get("model_type", ""))
     implied = families().get(family, {})
     flat = {implied.get("renamed", {}).get(key, key): value for key, value in flat.items()}
+    for key in implied.get("without", ()):
+        if not keys.is_off(flat.get(key)):
+            raise NotModelled(
+                f"{where}: not modelled: {key} = {_short(flat[key])}: the class of model_type {family!r} has none of it"
+            )
     absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
-    r = Reader(
-        flat, {**{k: v for k, v in implied.items() if k not in ("source", "defaults", "renamed")}, **absent}, where
-    )
+    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in _ABOUT}, **absent}, where)
     if absent:
         r.note(
             "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),

@@ -158,3 +158,19 @@ def test_another_family_has_none_of_it(change: dict[str, Any]) -> None:
 def test_what_a_layer_alone_states_and_nobody_reads_is_refused() -> None:
     with pytest.raises(NotModelled, match="per_layer_config states 'intermediate_size' of layer 4"):
         from_config({**E2B, "per_layer_config": {"04": {"intermediate_size": 8}}}, "m", "m")
+
+
+def test_gemma_4_unified_has_no_per_layer_inputs_and_no_experts() -> None:
+    """The class's defaults: 3,010,758,400 parameters on the meta device of transformers 5.24.0."""
+    plain = {
+        "model_type": "gemma4_unified_text",
+        "hidden_size": 2304,
+        "intermediate_size": 9216,
+        "num_hidden_layers": 30,
+    }
+    assert count.parameters(from_config(plain, "m", "m"))["params_total"] == 3_010_758_400
+    for key in ("hidden_size_per_layer_input", "enable_moe_block"):
+        with pytest.raises(
+            NotModelled, match=f"{key} = .*the class of model_type 'gemma4_unified_text' has none of it"
+        ):
+            from_config({**plain, key: 1}, "m", "m")
