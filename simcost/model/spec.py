@@ -82,7 +82,7 @@ class ModelSpec:
         return [(1.0, self.embedding), *inner, (1.0, self.head)]
 
 
-_ABOUT = ("source", "defaults", "renamed", "without")  # of a family's table, beside the facts
+ABOUT = ("source", "defaults", "renamed", "without")  # of a family's table, beside the facts
 
 
 @cache
@@ -114,7 +114,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
                 f"{where}: not modelled: {key} = {_short(flat[key])}: the class of model_type {family!r} has none of it"
             )
     absent = {key: value for key, value in implied.get("defaults", {}).items() if flat.get(key) is None}
-    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in _ABOUT}, **absent}, where)
+    r = Reader(flat, {**{k: v for k, v in implied.items() if k not in ABOUT}, **absent}, where)
     if absent:
         r.note(
             "class defaults of " + family + " used: " + ", ".join(f"{key} = {value}" for key, value in absent.items()),

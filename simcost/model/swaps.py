@@ -21,7 +21,7 @@ from simcost.hf import canonical, flatten
 from simcost.model import equal, hybrid
 from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
-from simcost.model.spec import KINDS, Change, Layer, ModelSpec, families, from_config, identity
+from simcost.model.spec import ABOUT, KINDS, Change, Layer, ModelSpec, families, from_config, identity
 from simcost.model.swap_notes import beside
 from simcost.num import every
 from simcost.registry import discover
@@ -158,7 +158,7 @@ def _design(model: ModelSpec, config: Mapping[str, Any]) -> Design:
     heads = (whole or blocks)[0].plain_heads
     assert heads is not None
     implied = families().get(model.family, {})
-    known_ = {**{k: v for k, v in implied.items() if k not in ("source", "defaults")}, **implied.get("defaults", {})}
+    known_ = {**{k: v for k, v in implied.items() if k not in ABOUT}, **implied.get("defaults", {})}
     return Design({**known_, **_without_none(config)}, model.hidden_size, *heads)
 
 

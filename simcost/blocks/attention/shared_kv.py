@@ -102,12 +102,13 @@ class SharedKV(GQA):
         return Serial(parts, "attention")
 
 
-BY_KEYS = ("num_kv_shared_layers", "global_head_dim", "attention_k_eq_v")
+BY_KEYS: tuple[str, ...] = ()  # the family gives a layer to this block, so that no swap takes it away
+_KEYS = ("num_kv_shared_layers", "global_head_dim", "attention_k_eq_v")
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """3 for a layer of a family whose class shares keys and values, or of a config with a key of it, else 0."""
-    return 3 if r.given("shared_kv") or any(r.given(key) for key in BY_KEYS) else 0
+    return 3 if r.given("shared_kv") or any(r.given(key) for key in _KEYS) else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
@@ -120,7 +121,7 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 def from_hf(r: Reader, layer: int, layers: int) -> SharedKV:
     """The block of a layer. Raises SpecError for a missing or wrong key, NotModelled for a model_type whose class is not known to share keys and values."""
     if not r.flag("shared_kv"):
-        key = next(key for key in BY_KEYS if r.given(key))
+        key = next(key for key in _KEYS if r.given(key))
         raise NotModelled(
             f"{r.where}: not modelled yet: {key} (which layers it is of is known of model_type gemma3n_text and gemma4_text alone)"
         )
@@ -128,8 +129,8 @@ def from_hf(r: Reader, layer: int, layers: int) -> SharedKV:
     full, k_eq_v = kind == FULL, r.flag("attention_k_eq_v")
     stated = _stated(r, layer)
     wide, few = (
-        r.num("global_head_dim", shape["head_dim"]),
-        r.num("num_global_key_value_heads", shape["num_key_value_heads"]),
+        r.num(key) if r.given(key) else shape[own]
+        for key, own in (("global_head_dim", "head_dim"), ("num_global_key_value_heads", "num_key_value_heads"))
     )
     if full and stated is None:
         shape |= {"head_dim": wide, "v_head_dim": wide}
