@@ -24,7 +24,7 @@ _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybri
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",
     "full_attention_interval", "layer_group_size", "mtp_hybrid_override_pattern", "mtp_layers_block_type",
-    "mtp_layer_types", "mtp_mlp_layer_types", "global_attn_every_n",
+    "mtp_layer_types", "mtp_mlp_layer_types", "global_attn_every_n", "no_ffn",
 )  # fmt: skip
 
 
@@ -166,6 +166,8 @@ def one_sublayer(r: Reader) -> bool:
 
 def has_part(r: Reader, kind: str, layer: int, layers: int) -> bool:
     """Whether a layer has a part of this kind ("attention" or "ffn"): all have both, but for models whose layers are one of them."""
+    if r.flag("no_ffn"):
+        return kind == "attention"
     return not one_sublayer(r) or (layer_kind(r, layer, layers) in ALONE) == (kind == "ffn")
 
 
@@ -184,3 +186,25 @@ def stated_layers(r: Reader) -> int | None:
     return len(
         r.text("hybrid_override_pattern") if r.given("hybrid_override_pattern") else r.items("layer_types") or []
     )
+
+
+def reads_cache_of_another(r: Reader, layer: int, layers: int) -> bool:
+    """Whether a layer has no keys and values of its own: the last `num_kv_shared_layers` read those of the last layer before them of their kind. Raises SpecError
+    where no layer before them is of that kind."""
+    shared = r.layout("num_kv_shared_layers", 0)
+    if shared and shared >= layers:
+        raise SpecError(f"{r.where}: 'num_kv_shared_layers' = {shared} of {layers} layers: none has keys and values")
+    if layer < layers - shared:
+        return False
+    kind = gemma_kind(r, layer, layers)
+    if all(gemma_kind(r, other, layers) != kind for other in range(layers - shared)):
+        raise SpecError(
+            f"{r.where}: layer {layer} ({kind}) reads the cache of a layer before the last {shared}, and none of them is of its kind"
+        )
+    return True
+
+
+def gemma_kind(r: Reader, layer: int, layers: int) -> str:
+    """`layer_kind`, but that Gemma 4's class makes the last layer one of full attention, whatever the list says of it."""
+    last = r.flag("last_layer_is_full") and layer == layers - 1
+    return FULL if last else layer_kind(r, layer, layers)

@@ -6,6 +6,8 @@ likely to be wrong: see `model/activations.py`. Source: docs/theory/memory.md.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from simcost import lower
@@ -93,12 +95,14 @@ def _rows(w: Workload, batch: Num) -> Num:
 
 
 def pool_tokens(kept: Kept) -> Num:
-    """Tokens that the pools of one replica hold, as a start-up log counts them: those of the stage whose pool holds fewest."""
+    """Tokens that the pools of one replica hold, as a start-up log counts them: those of the stage whose pool holds fewest; NaN where no layer keeps
+    anything of a token."""
     w = kept.workload
 
     def tokens(held: stages.Held) -> Num:
         each = maximum(cache.token_bytes(held.kinds(w), w.memory) * held.batches, 1e-30)
-        return floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
+        found = floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
+        return where(each > 1e-30, found, math.nan)
 
     return stages.least(w, kept.ranks, tokens)
 

@@ -16,6 +16,7 @@ from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 
 _WHOLE = Plan()
+LOOKED_UP = ("embed_positions", "embed_tokens_per_layer")  # tables that no head shares: a token reads a row of each
 
 
 def _weights(model: ModelSpec, plan: Plan = _WHOLE) -> list[tuple[float, Weight]]:
@@ -37,7 +38,7 @@ def parameters(model: ModelSpec) -> dict[str, Num]:
     embedding = _total((n, w) for n, w in weights if w.name == "embed_tokens")
     head = _total((n, w) for n, w in weights if w.name in ("lm_head", "lm_head_bias"))
     # With tied embeddings the one table is the head's: it computes, so (b) keeps it and (c) drops it.
-    positions = _total((n, w) for n, w in weights if w.name == "embed_positions")
+    positions = _total((n, w) for n, w in weights if w.name in LOOKED_UP)
     lookup = positions if model.head.tied else positions + embedding
     language = _total(weights)
     towers = math.nan if model.uncounted else sum((tower.parameters for tower in model.towers), 0.0)
@@ -159,7 +160,8 @@ def flops_per_token(model: ModelSpec, q_len: Num, past: Num, logits: Num) -> Num
     active = parameters(model)
     body, head = active["params_active_no_embedding_no_head"], active["params_active_no_embedding"]
     core = attention_core_flops(model, q_len, past) / q_len
-    return 2.0 * body + 2.0 * (head - body) * (logits / q_len) + core
+    again = _passed_again(model)
+    return 2.0 * (body + again) + 2.0 * (head - body) * (logits / q_len) + core
 
 
 def ffn_flops_per_token(model: ModelSpec) -> Num:
@@ -169,7 +171,15 @@ def ffn_flops_per_token(model: ModelSpec) -> Num:
         if block.kind == "ffn":
             for weight in block.weights(_WHOLE):
                 if weight.inner is not None:
-                    total = total + 2.0 * n * weight.count * weight.active
+                    total = total + 2.0 * n * weight.count * weight.active * weight.uses
+    return total
+
+
+def _passed_again(model: ModelSpec) -> Num:
+    """Parameters that a token passes after the first time, of weights that several layers share, each as often as it does."""
+    total: Num = 0.0
+    for n, weight in _weights(model):
+        total = total + n * weight.count * weight.active * (weight.uses - 1.0) * (weight.uses > 1.0)
     return total
 
 
@@ -182,7 +192,7 @@ def training_flops(model: ModelSpec, seq: Num) -> dict[str, Num]:
         full = full + n * _square(block, seq)
         other = other + n * _linear(block, seq)
     router = 6.0 * _total((n, w) for n, w in _weights(model) if w.name == "router")
-    reference = 6.0 * count["params_active_no_embedding"] + full / 2.0 + other
+    reference = 6.0 * (count["params_active_no_embedding"] + _passed_again(model)) + full / 2.0 + other
     megatron = reference - router
     return {
         "reference": reference,

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from simcost.blocks import _layer_kinds
+from simcost.blocks.embed.per_layer import PerLayerInput
+from simcost.blocks.norm.altup import AltUp, Laurel
 from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import NotModelled, SpecError
@@ -17,11 +19,12 @@ from simcost.sharding.shard import Block
 Layer = tuple[Block, ...]
 Blocks = tuple[Block, ...]
 KINDS = ("attention", "ffn")  # folders of blocks that claim layers
+AROUND = ("norm", "embed")  # folders of those that stand around them, which may have keys of their own
 
 
 def modules() -> list[ModuleType]:
-    """Every plug-in of every kind."""
-    return [module for kind in KINDS for module in discover(f"simcost.blocks.{kind}").values()]
+    """Every plug-in of every kind, and the modules of what stands around them."""
+    return [module for kind in (*KINDS, *AROUND) for module in discover(f"simcost.blocks.{kind}").values()]
 
 
 def declared(name: str) -> frozenset[str]:
@@ -138,13 +141,26 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
     if r.given("hc_mult"):
         return _connected(r, attention, ffn, width)
     if count == 4:
-        return (
+        return _streamed(r, width, (
             Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),
             Norm("ffn_norm", width, vectors), *ffn, Norm("post_ffn_norm", width, vectors, False),
-        )  # fmt: skip
+        ))  # fmt: skip
     if count == 1:  # attention and FFN side by side behind one norm
         return Norm("norm", width, vectors), *attention, *ffn
     return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn
+
+
+def _streamed(r: Reader, width: Num, layer: Layer) -> Layer:
+    """A layer with its per-layer input, and between the halves of AltUp with its residual of low rank, where the config has them."""
+    streams = float(r.layout("altup_num_inputs", 1, least=1))
+    found = list(layer)
+    if r.given("laurel_rank"):
+        found.append(Laurel(width, r.num("laurel_rank")))
+    if streams > 1.0:
+        found = [AltUp("altup_predict", width, streams, True), *found, AltUp("altup_correct", width, streams, False)]
+    if r.given("hidden_size_per_layer_input"):
+        found.append(PerLayerInput(width, r.num("hidden_size_per_layer_input"), max(streams - 1.0, 1.0)))
+    return tuple(found)
 
 
 def _connected(r: Reader, attention: Blocks, ffn: Blocks, width: Num) -> Layer:

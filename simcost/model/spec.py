@@ -12,6 +12,8 @@ from simcost import settings
 from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
+from simcost.blocks.embed.per_layer import embedding as with_per_layer
+from simcost.blocks.norm.altup import AltUpHead, streams_of
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
@@ -175,7 +177,9 @@ def _spec(
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
     elif r.flag("learned_pos_emb") and not r.flag("alibi") and not r.flag("rope"):
         positions = r.num("max_position_embeddings")
-    embedding = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
+    plain = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
+    altup = streams_of(built)
+    embedding = with_per_layer(r, plain, built, altup)
     streams = float(r.layout("hc_mult", 1, least=1))
     head = Head(
         hidden,
@@ -185,6 +189,8 @@ def _spec(
         vectors if r.flag("final_norm", True) else 0.0,
         streams,
     )
+    if altup > 1.0:
+        head = AltUpHead(hidden, vocab, head.tied, head.bias, vectors, streams, altup)
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )

@@ -25,7 +25,8 @@ ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding",
 class Weight:
     """`copies` matrices [out, inner], or vectors when `inner` is None (norms, biases: never quantised).
     `active` = share of the copies that one token uses. `padded`: equal parts of `out` (positive) or of `inner` (negative) that
-    engines pad to whole blocks of a format's scales each, where the plan cuts them; 0: a part of a block is refused."""
+    engines pad to whole blocks of a format's scales each, where the plan cuts them; 0: a part of a block is refused. `uses`: how often a token passes it, of weights that
+    several layers share and the first one holds."""
 
     name: str
     role: str
@@ -34,6 +35,7 @@ class Weight:
     copies: Num = 1.0
     active: Num = 1.0
     padded: Num = 0.0
+    uses: Num = 1.0
 
     @property
     def count(self) -> Num:

@@ -31,10 +31,12 @@ REPLICATED = {
     "ffn_norm", "post_attention_norm", "post_ffn_norm", "norm", "gated_norm", "inner_norms", "latent_down", "latent_up",
     "forget_gate_down", "output_gate_down", "index_wq_b", "index_wk", "index_k_norm", "index_weights_proj", "kv_norm", "compressor",
     "compressor_bias", "compressor_norm", "index_compressor", "index_bias", "index_norm", "hc_head", "attention_hc_fn",
-    "attention_hc_base", "ffn_hc_fn", "ffn_hc_base",
+    "attention_hc_base", "ffn_hc_fn", "ffn_hc_base", "per_layer_projection_norm", "per_layer_input_gate", "per_layer_projection",
+    "post_per_layer_input_norm", "modality_router", "prediction_coefs", "correction_coefs", "router_norm", "correct_output_scale", "post_laurel_norm",
+    "post_ffn_norm_1", "pre_ffn_norm_2", "post_ffn_norm_2", "router_scale", "linear", "concat_norm", "pre_ff_norm",
 }  # fmt: skip
 EXPERTS = {"experts_up", "experts_down"}
-PADDED = {"embed_tokens", "lm_head", "lm_head_bias"}
+PADDED = {"embed_tokens", "embed_tokens_per_layer", "lm_head", "lm_head_bias"}
 
 
 def close(a: float, b: float) -> bool:
@@ -105,9 +107,13 @@ def expected(whole: Weight, block: Block, plan: Plan) -> float:
         return size * devices
     if isinstance(block, BlockSparse) and name == "index_wq":  # a head for each KV head of a rank
         return size * max(float(plan.tp / block.num_key_value_heads), 1.0) * replicas
-    if isinstance(block, GQA) and name in ("qkv_proj", "qkv_bias", "qk_norm") and block.num_key_value_heads < plan.tp:
+    if (
+        isinstance(block, GQA)
+        and name in ("qkv_proj", "qk_proj", "qkv_bias", "qk_norm")
+        and block.num_key_value_heads < plan.tp
+    ):
         copies = float(plan.tp / block.num_key_value_heads) - 1.0
-        width = block.head_dim + (0.0 if name == "qk_norm" else block.v_head_dim)
+        width = block.head_dim + (0.0 if name in ("qk_norm", "qk_proj") else block.v_head_dim)
         inner = 1.0 if whole.inner is None else whole.inner
         return (size + float(copies * block.num_key_value_heads * width * inner)) * replicas
     return size * replicas
@@ -151,7 +157,7 @@ def test_matrix_flops_equal_twice_the_active_matrix_parameters_times_tokens(name
     spec, tokens = model(name), 40.0
     found = family_flops(step(spec, view(tokens, 1.0, 100.0)))
     active = sum(
-        n * float(w.count) * float(w.active)
+        n * float(w.count) * float(w.active) * float(w.uses)
         for n, block in spec.blocks()
         for w in block.weights(Plan())
         if w.inner is not None and w.role != "embedding"
@@ -183,7 +189,7 @@ def test_a_step_that_touches_every_expert_reads_every_matrix_once(name: str) -> 
         if op.family in ("gemm", "grouped_gemm"):
             copies = float(getattr(op, "batch", 1.0)) * float(getattr(op, "experts", 1.0))
             total += times * copies * float(op.n) * float(op.k)  # type: ignore[attr-defined]
-    stored = sum(n * float(w.count) for n, b in spec.blocks() for w in b.weights(Plan())
+    stored = sum(n * float(w.count) * float(w.uses) for n, b in spec.blocks() for w in b.weights(Plan())
                  if w.inner is not None and w.role != "embedding")  # fmt: skip
     stored += float(spec.hidden_size * spec.vocab_size) if spec.head.tied else 0.0
     assert abs(total - stored) <= 1e-9 * stored

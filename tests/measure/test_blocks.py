@@ -298,7 +298,7 @@ def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
         for phase in (Phase(1.0, 64.0, 0.0), Phase(4.0, 1.0, 63.0)):
             for one in of_model(model, phase):
                 if any(map(is_beyond_torch, one.layer)):
-                    with pytest.raises(SpecError, match="no torch block|no sinks"):
+                    with pytest.raises(SpecError, match=r"no torch block|no sinks"):
                         build._sections(one, torch.device("cpu"))
                     refused.add(name)
                 else:

@@ -355,7 +355,7 @@ def test_a_pattern_that_is_none_is_an_error(change: dict[str, object], says: str
     assert says in str(error.value)
 
 
-@pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "mamba2", "retnet", "hyena", "llada", "xlstm"])
+@pytest.mark.parametrize("family", ["rwkv", "gla", "gated_deltanet", "hgrn2", "retnet", "hyena", "llada", "xlstm"])
 def test_a_family_without_attention_is_refused_by_its_name_before_a_key_is_missed(family: str) -> None:
     bare = {"model_type": family, "hidden_size": 512, "num_hidden_layers": 4, "vocab_size": 1000}
     with pytest.raises(NotModelled, match=f"not modelled yet: model_type = '{family}'"):

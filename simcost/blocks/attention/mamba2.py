@@ -32,7 +32,7 @@ HANDLES = (
 )  # fmt: skip
 IGNORES = (
     "mamba_hidden_act", "mamba_norm_before_gate", "mamba_dt_min", "mamba_dt_max", "mamba_dt_limit", "mamba_dt_init_floor",
-    "time_step_min", "time_step_max", "time_step_floor", "time_step_limit", "use_mamba_kernels", "ssm_multipliers", "ssm_in_multiplier",
+    "time_step_rank", "time_step_min", "time_step_max", "time_step_floor", "time_step_limit", "use_mamba_kernels", "ssm_multipliers", "ssm_in_multiplier",
     "ssm_out_multiplier", "use_mem_eff_path",
 )  # fmt: skip
 LAYER_TYPES = (LINEAR, HYBRID)
@@ -174,11 +174,12 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 def from_hf(r: Reader, layer: int, layers: int) -> Block | tuple[Block, ...]:
     """The Mamba-2 block of a layer, with attention beside it in a hybrid one. Raises SpecError for a missing or wrong key."""
-    mine = _block(r)
+    mine = of(r)
     return (mine, gqa.from_hf(r, layer, layers)) if layer_kind(r, layer, layers) == HYBRID else mine
 
 
-def _block(r: Reader) -> Mamba2:
+def of(r: Reader) -> Mamba2:
+    """The Mamba-2 block of a config. Raises SpecError for a missing or wrong key."""
     hidden, heads = r.num("hidden_size"), r.num("mamba_num_heads")
     groups = r.num("mamba_n_groups")
     r.divisible(heads, groups, "mamba_num_heads must be a multiple of mamba_n_groups")

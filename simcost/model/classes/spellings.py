@@ -27,7 +27,8 @@ def plain(family: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
         value = out.pop(key, None)
         if value is not None:
             out[name] = _worded(value, table.get("layer_words", {})) if name == "layer_types" else value
-    return _by_layer(family, out, where) if out.get(_TABLES) else out
+    itself = _TABLES in table.get("reads", ())  # its block reads the table
+    return _by_layer(family, out, where) if out.get(_TABLES) and not itself else out
 
 
 def _worded(kinds: Any, words: Mapping[str, str]) -> Any:

@@ -20,7 +20,7 @@ Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that i
 
 # Matrices that engines fuse -> their modules.
 PARTS = {
-    "qkv_proj": ("q_proj", "k_proj", "v_proj"), "qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"), "gate_up_proj": ("gate_proj", "up_proj"),
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"), "qk_proj": ("q_proj", "k_proj"), "qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"), "gate_up_proj": ("gate_proj", "up_proj"),
     "experts_up": ("gate_proj", "up_proj"), "experts_down": ("down_proj",), "shared_up": ("gate_proj", "up_proj"), "shared_down": ("down_proj",),
     "router": ("gate",), "shared_gate": ("shared_expert_gate",), "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"), "in_proj_ba": ("in_proj_b", "in_proj_a"),
 }  # fmt: skip
