@@ -94,10 +94,18 @@ def built(of: Any) -> torch.nn.Module:
 def parameters(*modules: torch.nn.Module | None) -> int:
     """Elements of the parameters of modules, each once, and of their routers' correction biases."""
     there = [module for module in modules if module is not None]
-    found = {id(p): p.numel() for module in there for p in module.parameters()}
+    found = {id(p): _stored(p, module) for module in there for p in module.parameters()}
     biases = [pair for module in there for pair in module.named_buffers()]
     found |= {id(buffer): buffer.numel() for name, buffer in biases if name.endswith("e_score_correction_bias")}
     return sum(found.values())
+
+
+def _stored(parameter: torch.Tensor, module: Any) -> int:
+    """Elements in a checkpoint: LongCat-Flash's class allocates matrices for experts that pass a token through, which have no weights."""
+    of = getattr(module, "config", None)
+    zero = int(getattr(of, "zero_expert_num", None) or 0)
+    whole = parameter.dim() == 3 and zero and parameter.shape[0] == of.n_routed_experts + zero
+    return parameter[: of.n_routed_experts].numel() if whole else parameter.numel()
 
 
 def language(model: Any) -> int:
