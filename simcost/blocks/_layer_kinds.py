@@ -19,7 +19,14 @@ CONV = "conv"  # LFM2
 BLOCK_SPARSE = "minimax_m3_sparse"  # MiniMax-M3
 _RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
-OLDER = {"attention": FULL, "mamba": LINEAR, "mamba2": LINEAR, "global": FULL, "softmax": FULL}
+OLDER = {
+    "attention": FULL,
+    "deepseek_sparse_attention": "indexed_attention",
+    "mamba": LINEAR,
+    "mamba2": LINEAR,
+    "global": FULL,
+    "softmax": FULL,
+}
 _LETTERS = {"M": LINEAR, "*": FULL, "-": MLP, "E": MOE}  # of Nemotron-H's hybrid_override_pattern
 HANDLES = (
     "hybrid_override_pattern", "layers_block_type", "attn_layer_period", "attn_layer_offset", "attn_layer_indices",

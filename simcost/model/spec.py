@@ -22,7 +22,7 @@ from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys
 from simcost.model import keys, layers, quant, rotary, tower, unknown_type
 from simcost.model import unused as unused_keys
 from simcost.model.classes import ties
-from simcost.model.classes.family import defaults, families, implied, superseded, uncounted, uncovered
+from simcost.model.classes.family import by_architecture, defaults, families, implied, superseded, uncounted, uncovered
 from simcost.model.classes.family import words as family_words
 from simcost.model.classes.spellings import plain
 from simcost.model.layers import KINDS as KINDS
@@ -96,9 +96,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
     flat, tied = ties.settled(flatten(ties.stated(config), where), where)
-    classes = flat.get("architectures")
-    if isinstance(classes, list) and "Grok1ForCausalLM" in classes and flat.get("model_type") in ("git", None):
-        flat["model_type"] = "grok-2"  # its file names the type of another class, a captioner
+    flat = by_architecture(flat)
     family = str(flat.get("model_type", ""))
     refused = uncovered(family, flat)
     if refused:

@@ -62,6 +62,20 @@ def filled(family: str) -> set[str]:
     return {*defaults(family), *families().get(family, {}).get("derived", {})}
 
 
+# Files that name the type of another class, or one that is none: the architecture says which it is.
+_BY_ARCHITECTURE = {"Grok1ForCausalLM": ("grok-2", ("git", None)), "DeepseekV4ForCausalLM": ("deepseek_v4", ("deepseek_ref",))}  # fmt: skip
+
+
+def by_architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config with the model_type that its architecture proves, where it states a wrong one."""
+    named = config.get("architectures")
+    for name in named if isinstance(named, list) else ():
+        kind, wrong = _BY_ARCHITECTURE.get(name, ("", ())) if isinstance(name, str) else ("", ())
+        if kind and config.get("model_type") in wrong:
+            return {**config, "model_type": kind}
+    return dict(config)
+
+
 def ties_outside(kind: str) -> bool | None:
     """What a multimodal class takes where its outer table does not say whether the head is tied; None where that is read inside."""
     found = _classes().get(kind, {}).get("ties_outside")
@@ -110,9 +124,11 @@ def _above_zero(size: Any) -> bool:
 def uncovered(family: str, config: Mapping[str, Any]) -> str:
     """Why the entry of a family does not cover a config; "" where it does."""
     table = families().get(family, {})
-    for key in table.get("needs", ()):
-        if config.get(key) is None:
-            return f"missing key '{key}', which implementations of {family} default or derive in more than one way"
+    for needed in table.get("needs", ()):
+        spelled = needed if isinstance(needed, list) else [needed]
+        if all(config.get(key) is None for key in spelled):
+            names = " or ".join(f"'{key}'" for key in spelled)
+            return f"missing key {names}, which implementations of {family} default or derive in more than one way"
     for key, covered in table.get("only", {}).items():
         value = config.get(key)
         if value is not None and not any(

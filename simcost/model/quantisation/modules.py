@@ -34,7 +34,7 @@ _ALIKE = {
     "up_proj": ("w3", "gate_up_proj", "gate_up", "w13", "c_fc", "fc1", "dense_h_to_4h", "fc_in", "linear_in"),
     "down_proj": ("w2", "c_proj", "fc2", "dense_4h_to_h", "fc_out", "linear_out", "proj"), "gate": ("router", "router.layer", "gate.wg", "gate.weight"),
     "kv_a_proj": ("kv_a_proj_with_mqa",), "in_proj_qkv": ("in_proj_qkvz",), "in_proj_z": ("in_proj_qkvz",), "in_proj_b": ("in_proj_ba",), "in_proj_a": ("in_proj_ba",),
-    "index_wq_b": ("indexer.wq_b",), "index_wk": ("indexer.wk",), "index_weights_proj": ("indexer.weights_proj",),
+    "index_wq_b": ("indexer.wq_b",), "index_wk": ("indexer.wk", "index_k_proj"), "index_wq": ("index_q_proj",), "index_weights_proj": ("indexer.weights_proj",),
 }  # fmt: skip
 _HOLDERS = {
     "attention": ("self_attn", "self_attention", "attention", "attn", "linear_attn", "mixer", "mamba", "temporal_block"),

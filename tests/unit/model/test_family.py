@@ -218,3 +218,27 @@ def test_a_product_that_makes_tokens_of_patches_is_counted() -> None:
     config = {"model_type": "fuyu", "patch_size": 30, "text_config": {**SMALL, "model_type": "persimmon"}}
     config["text_config"].pop("num_key_value_heads")
     assert count.parameters(from_config(config, "f", "f"))["params_towers"] == (30 * 30 * 3 + 1) * 64
+
+
+def test_an_architecture_proves_the_type_that_a_file_states_wrongly() -> None:
+    config = {**load.load_config("deepseek-v4-flash")[2], "model_type": "deepseek_ref"}
+    found = from_config({**config, "architectures": ["DeepseekV4ForCausalLM"]}, "m", "m")
+    assert found.stacks == load.load("deepseek-v4-flash").stacks
+    with pytest.raises(NotModelled, match="deepseek_ref"):
+        from_config({**config, "architectures": ["LlamaForCausalLM"]}, "m", "m")
+
+
+def test_step_3_5_without_the_heads_of_its_window_layers_is_refused() -> None:
+    config = {k: v for k, v in load.load_config("step-3.5-flash")[2].items() if k != "attention_other_setting"}
+    with pytest.raises(NotModelled, match="missing key 'swa_num_attention_heads' or 'per_layer_config'"):
+        from_config(config, "m", "m")
+    assert from_config({**config, "num_sliding_attention_heads": 96}, "m", "m").stacks == load.load("step-3.5-flash").stacks  # fmt: skip
+
+
+def test_a_word_for_layers_with_an_indexer_and_nemotrons_older_key_are_read() -> None:
+    glm = load.load_config("glm-5")[2]
+    words = {**glm, "layer_types": ["deepseek_sparse_attention"] * glm["num_hidden_layers"]}
+    assert from_config(words, "m", "m").stacks == load.load("glm-5").stacks
+    nemotron = load.load_config("nemotron-h-8b")[2]
+    older = {k: v for k, v in nemotron.items() if k != "head_dim"} | {"attention_head_dim": 128}
+    assert from_config(older, "m", "m").stacks == load.load("nemotron-h-8b").stacks
