@@ -10,6 +10,7 @@ from typing import Any
 
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
+from simcost.num import is_scalar
 
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
@@ -161,7 +162,8 @@ def _none(r: Reader) -> bool:
         raise NotModelled(
             f"{r.where}: not modelled: 'global_attn_every_n' = {r.config.get('global_attn_every_n')!r}: state layer_types, a word a layer"
         )
-    return r.config.get("sliding_window") == -1 and r.raw("sliding_window") == -1
+    window = r.config.get("sliding_window")
+    return is_scalar(window) and window == -1 and r.raw("sliding_window") == -1
 
 
 def one_sublayer(r: Reader) -> bool:

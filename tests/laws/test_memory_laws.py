@@ -153,5 +153,6 @@ def test_memory_metrics_add_up(name: str) -> None:
 def test_every_block_without_a_cache_says_so() -> None:
     for name, block in blocks():
         state = float(np.asarray(block.state_elements(1000.0, Plan())))
-        keeps = block.kind in ("attention", "mtp") and getattr(block, "own", True)  # else it reads another layer's
+        own = getattr(block, "own", True) and getattr(block, "own_kv", True)  # else it reads another layer's
+        keeps = block.kind in ("attention", "mtp") and own
         assert (state > 0) == keeps, name

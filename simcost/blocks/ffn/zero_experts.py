@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import ClassVar
 
+import numpy as np
+
 from simcost.blocks.ffn import dense, moe
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
@@ -85,19 +87,18 @@ def from_hf(r: Reader, layer: int, layers: int) -> tuple[ZeroExperts | Dense, ..
         raise NotModelled(f"{r.where}: not modelled: 'zero_expert_type' = {kind!r}: only {_IDENTITY} costs nothing")
     r.scalar |= {"zero_expert_num", "n_routed_experts"}  # they decide how many picks are real
     real = picks * plain.n_routed_experts / (plain.n_routed_experts + zero)
+    first = float(np.ravel(np.asarray(real))[0])  # of a sweep: each value is a question of its own
     if not every(real % 1.0 == 0.0):
         raise NotModelled(
-            f"{r.where}: not modelled: num_experts_per_tok = {picks:.0f} with zero_expert_num = {float(zero):.0f}: a token's mean of real experts, {float(real):.2f}, "
+            f"{r.where}: not modelled: num_experts_per_tok = {picks:.0f} with zero_expert_num = {float(np.ravel(np.asarray(zero))[0]):.0f}: a token's mean of real experts, {first:.2f}, "
             "is not whole (--set model.zero_expert_num=... makes it so)"
         )
     if every(zero > 0.0):
         r.note(
-            f"a token meets {float(real):.0f} real experts of its {picks:.0f} picks: taken as uniform over real and zero experts",
+            f"a token meets {first:.0f} real experts of its {picks:.0f} picks: taken as uniform over real and zero experts",
             Kind.ASSUMED,
         )
     sizes = {f.name: getattr(plain, f.name) for f in fields(plain)}
     shortcut = r.flag("shortcut_moe")
-    experts = ZeroExperts(
-        **{**sizes, "num_experts_per_tok": float(real)}, zero_experts=zero, picks=picks, shortcut=shortcut
-    )
+    experts = ZeroExperts(**{**sizes, "num_experts_per_tok": first}, zero_experts=zero, picks=picks, shortcut=shortcut)
     return (experts, dense.from_hf(r, layer, layers)) if shortcut else (experts,)

@@ -22,6 +22,8 @@ def norm(block: Norm, at: Site) -> list[Section]:
     mean, vectors = block.vectors != 1.0, int(block.vectors)
     residual, pending, total = flow.residual, tuple(flow.pending), at.key("residual")
     width = whole(block.width, "hidden_size")
+    if not block.residual and not flow.pending:
+        raise SpecError(f"{at.spec.name}: no torch block for this layer yet: {block.name} follows no branch")
     if not block.residual:
         pending, residual = (), flow.pending[-1]
 
