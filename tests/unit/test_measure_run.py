@@ -358,7 +358,7 @@ def test_collectives_stop_at_their_budget_and_go_on_where_they_stopped(tmp_path)
 @pytest.mark.parametrize("signal_", [signal.SIGKILL, signal.SIGINT])
 def test_a_rank_that_leaves_is_one_line_of_the_first_and_costs_no_row(tmp_path, signal_):
     out = tmp_path / "rows"
-    first, second = ranks(out, "--mode", "full")
+    first, second = ranks(out, "--mode", "full", "--most", "256 MB")  # longer than any delay of the signal
     for _ in range(3):
         assert first.stdout.readline()
     second.send_signal(signal_)
