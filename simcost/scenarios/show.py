@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simcost.calibration import coverage
-from simcost.dtypes import dtype
+from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
@@ -16,12 +16,15 @@ from simcost.model import count
 from simcost.model import load as models
 from simcost.model import notes as model_notes
 from simcost.model.spec import ModelSpec
+from simcost.num import Num
+from simcost.ops.attention_core import Mask
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of
 from simcost.result import Result, Row, number
 from simcost.scenarios import inputs
 from simcost.scenarios.inputs import dimensions
+from simcost.sharding.shard import Block
 from simcost.units import show
 
 _BF16_BYTES = 2.0
@@ -146,6 +149,7 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
         }
         for tower in model.towers
     ]  # fmt: skip
+    kept = _kept(model, cache)
     training: list[Row] = [
         {"convention": key, "training_flops_per_token": number(value)}
         for key, value in count.training_flops(model, isl).items()
@@ -161,11 +165,49 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     ]
     return Result(
         "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
-        {"blocks": rows, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
+        {"blocks": rows, "cache of a sequence": kept, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         _headline(model),
         dimensions=dimensions(model),
     )  # fmt: skip
+
+
+def _kept(model: ModelSpec, cache: Dtype) -> list[Row]:
+    """What a sequence keeps, a row for each block that keeps something: its formula, and elements and bytes of all its layers."""
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for count_, block in model.blocks():
+        if not block.state_formula or not np.any(block.state_elements(1.0, Plan())):
+            continue
+        same = found.setdefault((type(block).__name__, block.state_formula, _tokens(block.mask)), [0.0, 0.0, 0.0])
+        for at, more in enumerate((1.0, *_each(block, cache))):
+            same[at] += float(count_) * float(np.asarray(more))
+    return [
+        {
+            "block": name, "keeps": formula.split(": ")[0], "of_tokens": tokens, "formula": f"{layers:.0f} layers x ({formula.split(': ')[1]})",
+            "kept_elements": number(elements), "kept_bytes": number(size),
+        }
+        for (name, formula, tokens), (layers, elements, size) in found.items()
+    ]  # fmt: skip
+
+
+def _each(block: Block, cache: Dtype) -> tuple[Num, Num]:
+    """(elements, bytes) that one layer keeps: by which it grows with a token, of a token in a window, or of a sequence."""
+    if block.mask is None:
+        return block.state_elements(1.0, Plan()), block.state_bytes(1.0, Plan(), cache)
+    if block.mask.bounded:
+        return block.token_elements(Plan()), block.token_bytes(Plan(), cache)
+    long = 2.0**20
+    grown = (block.state_elements(2.0 * long, Plan()) - block.state_elements(long, Plan())) / long
+    return grown, block.token_bytes(Plan(), cache)
+
+
+def _tokens(mask: Mask | None) -> str:
+    """For which tokens of a sequence a block keeps something."""
+    if mask is None:
+        return "the sequence"
+    if mask.chunk is not None:
+        return f"each of a chunk of {float(np.asarray(mask.chunk)):,.0f}"
+    return "each" if mask.window is None else f"each of the last {float(np.asarray(mask.window)):,.0f}"
 
 
 def _headline(model: ModelSpec) -> str:

@@ -194,6 +194,11 @@ class Block(Protocol):
         """What one rank keeps of a sequence beside what grows with its tokens. [B]"""
         ...
 
+    @property
+    def state_formula(self) -> str:
+        """What a sequence keeps, in words and sizes: behind the colon elements of a token, or of a state that does not grow; "" for nothing."""
+        ...
+
     def token_elements(self, plan: Plan) -> Num:
         """Elements of keys and values, or of their latent, that one rank writes for a token; keys by which others are picked apart."""
         ...
@@ -285,6 +290,11 @@ class Plain:
     def fixed_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
         """All of the state where there is no mask. [B]"""
         return self.state_bytes(context, plan, kv) if self.mask is None else 0.0
+
+    @property
+    def state_formula(self) -> str:
+        """Nothing."""
+        return ""
 
     def token_elements(self, plan: Plan) -> Num:
         """The state of one token."""

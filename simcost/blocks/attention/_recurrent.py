@@ -57,6 +57,15 @@ class Recurrent(Plain):
         reason = f"{type(self).__name__} passes its state from token to token: no part of a sequence can run elsewhere (cp must be 1)"
         return Check(plan.cp == 1.0, reason)
 
+    @property
+    def state_formula(self) -> str:
+        """States of the heads, and columns of the convolution."""
+        whole = Plan()
+        heads = self.shape(whole)
+        columns = f" + {self.channels(whole):.0f} channels x {self.conv_kernel - 1.0:.0f}" if self.convolves else ""
+        words = "state + columns of the convolution" if columns else "state"
+        return f"{words}: {heads.heads:.0f} heads x {heads.d_k:.0f} x {heads.d_v:.0f}{columns}"
+
     def state_elements(self, context: Num, plan: Plan) -> Num:
         """The states of the heads of one rank, and the columns of its convolution, whatever the context."""
         return self.shape(plan).state + self._columns(plan) + 0.0 * context

@@ -73,6 +73,12 @@ class BlockSparse(GQA):
         scores = self._scores(1.0, q_len, past, self.num_key_value_heads)
         return GQA.core_flops(self, q_len, past) + scores.work().flops
 
+    @property
+    def state_formula(self) -> str:
+        """Heads of keys and values, and the indexer's key."""
+        words, sizes = GQA.state_formula.fget(self).split(": ")  # type: ignore[attr-defined]
+        return f"{words} + indexer's key: {sizes} + {self.index_head_dim:.0f}"
+
     def token_elements(self, plan: Plan) -> Num:
         """Keys and values."""
         return GQA.state_elements(self, 1.0, plan)

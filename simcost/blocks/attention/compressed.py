@@ -157,6 +157,16 @@ class CompressedAttention(Plain):
         each = 2.0 * self._wide * (self.head_dim + self.index_head_dim) * 4.0
         return self.compress_ratio * each
 
+    @property
+    def state_formula(self) -> str:
+        """Vectors of the window, and entries with what the indexer keeps."""
+        if not self.compress_ratio:
+            return f"one vector for K and V: {self.head_dim:.0f}"
+        index = f" + {self.index_head_dim:.0f}" if self.indexer else ""
+        key = " + indexer's key" if self.indexer else ""
+        sizes = f"({self.head_dim:.0f}{index})" if index else f"{self.head_dim:.0f}"
+        return f"an entry{key} for {self.compress_ratio:.0f} tokens: {sizes} / {self.compress_ratio:.0f}"
+
     def token_elements(self, plan: Plan) -> Num:
         """One vector a token for the window, and its share of an entry."""
         return self.head_dim / self.compress_ratio if self.compress_ratio else self.head_dim

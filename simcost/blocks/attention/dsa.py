@@ -94,6 +94,12 @@ class DSA(MLA):
         found = MLA.core_flops(self, q_len, past)
         return found + self._scores(1.0, q_len, past).work().flops if self.indexer else found
 
+    @property
+    def state_formula(self) -> str:
+        """Latent and rotary key, and of a layer with an indexer its key."""
+        words, sizes = MLA.state_formula.fget(self).split(": ")  # type: ignore[attr-defined]
+        return f"{words} + indexer's key: {sizes} + {self.index_head_dim:.0f}" if self.indexer else f"{words}: {sizes}"
+
     def token_elements(self, plan: Plan) -> Num:
         """A latent with its rotary key."""
         return self.latent

@@ -127,6 +127,11 @@ class GQA(Plain):
         _, kv = self.heads(plan)
         return self.mask.state_tokens(context) * cp.copies(plan, kv) / plan.cp * (self.head_dim + self.v_head_dim)
 
+    @property
+    def state_formula(self) -> str:
+        """Heads of keys and values."""
+        return f"K + V: {self.num_key_value_heads:.0f} heads x ({self.head_dim:.0f} + {self.v_head_dim:.0f})"
+
     def program(self, view: View) -> Program:
         """Projections, rope, cache write and core of each group of tokens, o_proj; collectives of the plan around them."""
         h, kv = self.heads(view.plan)

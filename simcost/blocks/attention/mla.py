@@ -136,6 +136,11 @@ class MLA(Plain):
         """One latent with its rotary key a token, whole on every tp rank. cp cuts the tokens; with ulysses every rank keeps all of them."""
         return context * cp.copies(plan, 1.0) / plan.cp * self.latent
 
+    @property
+    def state_formula(self) -> str:
+        """The latent and the rotary key."""
+        return f"latent + rotary key: {self.kv_lora_rank:.0f} + {self.qk_rope_head_dim:.0f}"
+
     def program(self, view: View) -> Program:
         """Projections of queries and latents, the core of each group of tokens in its form, o_proj; collectives of the plan around them."""
         cores = tuple(self._form(group, BESIDE if i else "") for i, group in enumerate(view.groups))
