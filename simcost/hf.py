@@ -113,6 +113,7 @@ class Reader:
         self.where = where
         self.used: set[str] = set()
         self.asked: set[str] = set()  # also of what only its presence was asked
+        self.kinds: dict[int, str] = {}  # words for layers that were worked out: every plug-in asks for them
         self.scalar: set[str] = set()
         self.notes: list[Note] = []
         self.layer: int | None = None  # that is read: a count may be a list of one a layer

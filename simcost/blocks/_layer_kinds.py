@@ -37,7 +37,13 @@ HANDLES = (
 
 
 def layer_kind(r: Reader, layer: int, layers: int) -> str:
-    """The word for this layer. Raises SpecError for a list of another length than the layers, and for a letter that is none."""
+    """The word for this layer, worked out once. Raises SpecError for a list of another length than the layers, and for a letter that is none."""
+    if layer not in r.kinds:
+        r.kinds[layer] = _kind(r, layer, layers)
+    return r.kinds[layer]
+
+
+def _kind(r: Reader, layer: int, layers: int) -> str:
     stated = r.per_layer("layer_types", layer, layers)
     if r.flag("short_conv"):
         r.used |= {"conv_L_cache", "full_attn_idxs"}  # which its class has whether or not a layer is one

@@ -193,5 +193,6 @@ def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
 def _why(module: ModuleType, r: Reader, layer: int, layers: int) -> str:
     """The keys of the config that a plug-in looks at when it bids."""
     r.asked.clear()
+    r.kinds.clear()
     module.claims(r, layer, layers)
     return ", ".join(sorted(key for key in r.asked if r.has(key))) or "default"
