@@ -190,6 +190,7 @@ MODEL = (
     _model("o_lora_rank", COUNT, "rank of a group of the attention's output (DeepSeek-V4)"),
     _model("o_groups", COUNT, "groups of the attention's output (DeepSeek-V4)"),
     _model("hc_mult", COUNT, "residual streams of hyper-connections (DeepSeek-V4)"),
+    _model("gated_norm_rank", COUNT, "width of the gate of a norm's output (A.X-K2)"),
     _model("index_topk", COUNT, "sparse attention: keys that a query picks"),
     _model("index_topk_blocks", COUNT, "block-sparse attention: blocks of keys that a query picks (MiniMax-M3)"),
     _model("index_block_size", COUNT, "block-sparse attention: keys of a block (MiniMax-M3)"),

@@ -8,6 +8,7 @@ from types import ModuleType
 from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.per_layer import PerLayerInput
 from simcost.blocks.norm.altup import AltUp, Laurel
+from simcost.blocks.norm.gated_norm import GatedNorm
 from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import NotModelled, SpecError
@@ -147,7 +148,14 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
         ))  # fmt: skip
     if count == 1:  # attention and FFN side by side behind one norm
         return Norm("norm", width, vectors), *attention, *ffn
-    return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn
+    experts = any(block.router for block in ffn)
+    if r.given("gated_norm_rank"):  # A.X-K2: of a dense FFN the norm is plain
+        rank = r.num("gated_norm_rank")
+        first = GatedNorm("attention_norm", width, vectors, rank=rank)
+        second = GatedNorm("ffn_norm", width, vectors, rank=rank) if experts else Norm("ffn_norm", width, vectors)
+        return first, *attention, second, *ffn
+    after = (Norm("post_moe_norm", width, vectors, False),) if experts and r.flag("post_moe_norm") else ()
+    return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn, *after
 
 
 def _streamed(r: Reader, width: Num, layer: Layer) -> Layer:
@@ -168,7 +176,10 @@ def _connected(r: Reader, attention: Blocks, ffn: Blocks, width: Num) -> Layer:
     found: list[Block] = []
     for name, blocks in (("attention", attention), ("ffn", ffn)):
         before, after = (
-            HyperConnection(f"{name}_hc", width, float(r.layout("hc_mult", least=1)), first) for first in (True, False)
+            HyperConnection(
+                f"{name}_hc", width, float(r.layout("hc_mult", least=1)), first, r.flag("hc_mixes_streams", True)
+            )
+            for first in (True, False)
         )
         found += [before, Norm(f"{name}_norm", width, 1.0, False), *blocks, after]
     return tuple(found)

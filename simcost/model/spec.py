@@ -175,7 +175,11 @@ def _spec(
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
     elif r.flag("learned_pos_emb") and not r.flag("alibi") and not r.flag("rope"):
         positions = r.num("max_position_embeddings")
-    plain = Embedding(hidden, vocab, positions, vectors if r.flag("embedding_norm") else 0.0)
+    # Moshi's table has a row for the start of a stream, which its head does not.
+    rows = (
+        vocab + r.layout("embedding_rows_beyond_vocab", 0, least=0) if r.has("embedding_rows_beyond_vocab") else vocab
+    )
+    plain = Embedding(hidden, rows, positions, vectors if r.flag("embedding_norm") else 0.0)
     altup = streams_of(built)
     embedding = with_per_layer(r, plain, built, altup)
     streams = float(r.layout("hc_mult", 1, least=1))

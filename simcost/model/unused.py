@@ -11,6 +11,7 @@ from typing import Any
 from simcost.errors import NotModelled, nearest
 from simcost.hf import Reader
 from simcost.model import keys, layers
+from simcost.model.classes.family import defaults
 from simcost.model.layers import Layer
 from simcost.provenance import Kind
 
@@ -23,12 +24,22 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
     for key in sorted(set(idle) - set(irrelevant)):
         off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
         if not off and (others := layers.of_others(key, built)):
+            if others in _written(r, built):
+                r.note(f"'{key}' has no effect: no layer of layer_types is {others}", Kind.UNUSED, key)
+                continue
             raise NotModelled(
                 f"{r.where}: not modelled yet: {key} (a key of {others}, and no layer of this config is one)"
             )
         if key not in layers.declared("IGNORES"):
             _one(r, key, known, key in outer)
     return [key for key in irrelevant if not isinstance(r.config[key], str) and key not in _SILENT]
+
+
+def _written(r: Reader, built: list[Layer]) -> set[str]:
+    """Plug-ins whose keys the class writes into every config, where a list says what each layer is: the keys alone then say nothing."""
+    if not r.config.get("layer_types"):
+        return set()
+    return {layers.of_others(key, built) for key in defaults(str(r.config.get("model_type")))}
 
 
 _SILENT = ("architectures", "_asked")

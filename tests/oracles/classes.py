@@ -34,6 +34,7 @@ NEEDED: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": _HEAD, "hunyuan_v1_moe": _HEAD, "ministral": _HEAD, "hunyuan_vl": {"text_config": _HEAD}, "nemotron": {"num_key_value_heads": 48},
     "dots1": {"n_routed_experts": 16, "n_shared_experts": 2, "num_experts_per_tok": 6}, "deepseek_v2": {"num_experts_per_tok": 6},
     "dbrx": {"attn_config": {"rope_theta": 10000.0}}, "chameleon": {"vocabulary_map": {"<image>": 8711}}, "emu3": {"vocabulary_map": {"<image>": 8711}},
+    "granite4_vision": {"deepstack_layer_map": [[-2, 0]], "downsample_rate": "1/2"}, "deepseek_ocr2": {"text_config": {"num_experts_per_tok": 6, "mlp_layer_types": ["dense"] + ["sparse"] * 31}},
 }  # fmt: skip
 CAUSAL = tuple(sorted(set(modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES) & set(CONFIG_MAPPING)))
 IMAGE_TEXT = tuple(

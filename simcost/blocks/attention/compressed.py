@@ -23,7 +23,7 @@ from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 HANDLES = ("compress_ratios", "o_groups", "o_lora_rank", "index_topk", "index_n_heads", "index_head_dim")
-IGNORES = ("compress_rope_theta", "hc_sinkhorn_iters", "hc_eps", "compress_rates")
+IGNORES = ("compress_rope_theta", "compress_rates")
 LAYER_TYPES = (COMPRESSED, HEAVILY_COMPRESSED)
 RATIOS = {COMPRESSED: 4.0, HEAVILY_COMPRESSED: 128.0, SLIDING: 0.0}
 _SCORED = dtype("fp8")  # format in which the indexer's products run

@@ -211,7 +211,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> DSA:
         )
     return DSA(
         plain.hidden_size, plain.num_attention_heads, plain.kv_lora_rank, plain.qk_nope_head_dim, plain.qk_rope_head_dim, plain.v_head_dim,
-        plain.q_lora_rank, plain.bias, plain.output_gate, r.num("index_n_heads"), r.num("index_head_dim"), r.num("index_topk"),
+        plain.q_lora_rank, plain.bias, plain.output_gate, plain.sinks, r.num("index_n_heads"), r.num("index_head_dim"), r.num("index_topk"),
         _kind(r, layer, layers) == _FULL,
     )  # fmt: skip
 

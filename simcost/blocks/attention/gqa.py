@@ -13,6 +13,7 @@ import numpy as np
 
 from simcost.blocks._layer_kinds import FULL, layer_kind
 from simcost.blocks.attention import _by_layer as by_layer
+from simcost.blocks.norm.norm import inner, inner_vectors
 from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -34,7 +35,7 @@ LAYER_TYPES = (FULL, "attention")  # values of `layer_types` that this block rea
 
 @frozen
 class GQA(Plain):
-    """Dimensions of the attention layer; all scalars or arrays."""
+    """Dimensions of the attention layer; all scalars or arrays. `output_gate_bias`: one number a head; `inner_norm`: vectors of a norm before o_proj (0: none)."""
 
     hidden_size: Num
     num_attention_heads: Num
@@ -48,6 +49,8 @@ class GQA(Plain):
     sinks: bool = False
     rotary: Num = 1.0
     output_gate: str = "none"
+    output_gate_bias: bool = False
+    inner_norm: float = 0.0
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2305.13245"
 
@@ -119,6 +122,10 @@ class GQA(Plain):
             found.append(Weight("qk_norm", "attention", width * (2.0 if self.qk_norm_bias else 1.0)))
         if self.sinks:
             found.append(Weight("sinks", "attention", h))
+        if self.output_gate_bias:
+            found.append(Weight("gate_bias", "attention", h))
+        if self.inner_norm:
+            found.append(Weight("inner_norm", "attention", self.inner_norm * h * v))
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
@@ -143,6 +150,7 @@ class GQA(Plain):
             Call(rope, "rope"),
             *(self._core(group, BESIDE if i else "") for i, group in enumerate(view.groups)),
             *self._gated(view),
+            *inner(view, self.inner_norm, rows * h * self.v_head_dim),
             linear(view, self._weight(view, "o_proj"), rows),
             leave(view, self.hidden_size),
         )
@@ -228,7 +236,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     head_dim = r.num(width, hidden / heads)
     r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
     norm = r.text("qk_norm_type", "head") if r.flag("qk_norm") else "none"
-    norm = {"per_layer": "full", "per_head": "head"}.get(norm, norm)
+    norm = {"per_layer": "full", "per_head": "head", "olmo": "full", "qwen3": "head"}.get(norm, norm)
     if norm not in QK_NORMS:
         raise SpecError(f"{r.where}: 'qk_norm_type' must be one of {', '.join(QK_NORMS)}, not {norm!r}")
     # What the config says of attention wins over what a family implies for all linear layers.
@@ -257,6 +265,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "qk_norm_bias": r.flag("qk_norm_bias"),
         "rotary": rotary,
         "output_gate": _output_gate(r),
+        "output_gate_bias": r.flag("attn_gate_bias_by_head"),
+        "inner_norm": inner_vectors(r, "attention_inner_norm"),
     }
 
 
@@ -316,8 +326,13 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
-    """What of a layer `from_hf` reads, so that equal layers are read once: the part of a head that rotates."""
-    return by_layer.rotary(r, layer, layers, 0.0)
+    """What of a layer `from_hf` reads, so that equal layers are read once: the part of a head that rotates, and whether its output projection alone has a bias."""
+    return by_layer.rotary(r, layer, layers, 0.0), _last_bias(r, layer, layers)
+
+
+def _last_bias(r: Reader, layer: int, layers: int) -> bool:
+    """GPT-NeoX Japanese: the output projection of the last layer alone has a bias."""
+    return r.flag("last_layer_o_bias") and layer == layers - 1
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> GQA:
@@ -325,4 +340,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> GQA:
     sinks = r.flag("attention_sinks") or r.flag("add_full_attention_sink_bias")
     shape = dimensions(r)
     shape["rotary"] = by_layer.rotary(r, layer, layers, shape["rotary"])  # type: ignore[arg-type]
+    shape["o_bias"] = shape["o_bias"] or _last_bias(r, layer, layers)
     return GQA(**shape, sinks=sinks)  # type: ignore[arg-type]

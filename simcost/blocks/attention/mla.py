@@ -29,7 +29,7 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 @frozen
 class MLA(Plain):
-    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head) or "none". The latent is replicated over tp."""
+    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head), "latent" (full, and made beside the queries from their latent before and after its norm) or "none". `sinks`: a learned logit a head. The latent is replicated over tp."""
 
     hidden_size: Num
     num_attention_heads: Num
@@ -40,6 +40,7 @@ class MLA(Plain):
     q_lora_rank: Num | None = None
     bias: bool = False
     output_gate: str = "none"
+    sinks: bool = False
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2405.04434 §2.1"
 
@@ -119,17 +120,21 @@ class MLA(Plain):
         else:
             # One product of both, as vLLM (`fused_qkv_a_proj`) and SGLang run them.
             found.append(Weight("qkv_a_proj", "attention", self.q_lora_rank + self.latent, d))
-            found.append(Weight("q_b_proj", "attention", h * self.qk_head_dim, self.q_lora_rank))
+            gated = self.output_gate == "latent"
+            width = self.qk_head_dim + (self.v_head_dim if gated else 0.0)
+            found.append(Weight("q_b_proj", "attention", h * width, self.q_lora_rank * (2.0 if gated else 1.0)))
             found.append(Weight("q_a_norm", "attention", self.q_lora_rank))
         found.append(Weight("kv_a_norm", "attention", self.kv_lora_rank))
         if self.bias:
             # transformers `modeling_deepseek_v3.py`: attention_bias gives q_a, kv_a and o a bias.
             width = self.latent + d + (0.0 if self.q_lora_rank is None else self.q_lora_rank)
             found.append(Weight("bias", "attention", width))
-        if self.output_gate != "none":
+        if self.output_gate in ("full", "head"):
             found.append(
                 Weight("output_gate", "attention", h * (self.v_head_dim if self.output_gate == "full" else 1.0), d)
             )
+        if self.sinks:
+            found.append(Weight("sinks", "attention", h))
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
@@ -170,7 +175,11 @@ class MLA(Plain):
             return ()
         width, act = self.num_attention_heads / view.plan.tp * self.v_head_dim, view.activation
         times = Call(Stream("activation", view.tokens * width, 2.0, 1.0, 5.0, act, act), "output gate")
-        return linear(view, self._weight(view, "output_gate"), view.tokens), times
+        return (
+            (times,)
+            if self.output_gate == "latent"
+            else (linear(view, self._weight(view, "output_gate"), view.tokens), times)
+        )
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -302,5 +311,12 @@ def from_hf(r: Reader, layer: int, layers: int) -> MLA:
         r.num("v_head_dim"),
         r.num("q_lora_rank") if r.has("q_lora_rank") else None,
         r.flag("attention_bias"),
-        "full" if r.flag("mla_use_output_gate") else "head" if r.flag("use_head_wise_attn_gate") else "none",
+        "latent"
+        if r.flag("mla_gate_from_latent")
+        else "full"
+        if r.flag("mla_use_output_gate")
+        else "head"
+        if r.flag("use_head_wise_attn_gate")
+        else "none",
+        r.flag("attention_sinks"),
     )

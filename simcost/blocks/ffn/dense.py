@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from simcost.blocks.norm.norm import inner, inner_vectors
 from simcost.blocks.swap import Chosen, Design, Swap
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
@@ -22,13 +23,14 @@ from simcost.sharding.shard import Plain, View, Weight
 @frozen
 class Dense(Plain):
     """A layer of width `intermediate_size`; `gated`: with a gate beside the up projection; `bias`: on both products;
-    `activation_scalars`: parameters of its activation, whole on every rank (xIELU has two)."""
+    `activation_scalars`: parameters of its activation, whole on every rank (xIELU has two); `inner_norm`: vectors of a norm before down_proj (0: none)."""
 
     hidden_size: Num
     intermediate_size: Num
     gated: bool = True
     bias: bool = False
     activation_scalars: float = 0.0
+    inner_norm: float = 0.0
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2002.05202"
 
@@ -48,6 +50,8 @@ class Dense(Plain):
             found += [Weight("up_bias", "ffn", up), Weight("down_bias", "ffn", self.hidden_size)]
         if self.activation_scalars:
             found.append(Weight("activation", "ffn", self.activation_scalars))
+        if self.inner_norm:
+            found.append(Weight("inner_norm", "ffn", self.inner_norm * f))
         return tuple(found)
 
     def peak_elements(self, plan: Plan) -> Num:
@@ -57,12 +61,13 @@ class Dense(Plain):
     def program(self, view: View) -> Program:
         """Up projection, activation, down projection; collectives of the plan around them."""
         up, down = self.weights(view.plan)[:2]
-        rows = view.tokens
+        rows, width = view.tokens, self.intermediate_size / view.plan.tp
         return Serial(
             (
                 *enter(view, self.hidden_size),
                 linear(view, up, rows),
-                activation(view, rows * self.intermediate_size / view.plan.tp, self.gated),
+                activation(view, rows * width, self.gated),
+                *inner(view, self.inner_norm, rows * width),
                 linear(view, down, rows),
                 leave(view, self.hidden_size),
             ),
@@ -120,7 +125,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
         width = width / 2.0
     act = r.config.get("hidden_act") or r.implied.get("hidden_act")  # it stays one that nothing reads: a swap keeps it
     scalars = 2.0 if act == "xielu" else 0.0
-    return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars)
+    return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars, inner_vectors(r, "ffn_inner_norm"))
 
 
 def _adjusted(r: Reader, width: Num) -> Num:

@@ -15,34 +15,38 @@ from simcost.plan import Check, Plan
 from simcost.program import Call, Program
 from simcost.sharding.shard import Plain, View, Weight
 
+HANDLES = ("hc_mult",)
+IGNORES = ("hc_sinkhorn_iters", "hc_eps", "hc_magnitude")
+
 
 @frozen
 class HyperConnection(Plain):
-    """One half of a site: `before` a sublayer, or after it; the weights stand with the first."""
+    """One half of a site: `before` a sublayer, or after it; the weights stand with the first. `mixes_streams` False: each stream keeps its own residual (Hunyuan 4)."""
 
     name: str
     width: Num
     hc_mult: float
     before: bool
+    mixes_streams: bool = True
     kind: ClassVar[str] = "norm"
     source: ClassVar[str] = "arXiv 2512.24880"
 
     @property
     def _mixes(self) -> float:
         """Numbers that a token's mix is made of: to the sublayer, from it, and between streams."""
-        return 2.0 * self.hc_mult + self.hc_mult**2
+        return 2.0 * self.hc_mult + (self.hc_mult**2 if self.mixes_streams else 0.0)
 
     def checks(self, plan: Plan) -> list[Check]:
         """No rules: it is whole on every rank."""
         return []
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        """The product from all streams to the mix, its bias and three scales: inside the kernel, and never quantised."""
+        """The product from all streams to the mix, its bias and a scale of each kind of weight: inside the kernel, and never quantised."""
         if not self.before:
             return ()
         return (
             Weight(f"{self.name}_fn", "router", self._mixes * self.hc_mult * self.width),
-            Weight(f"{self.name}_base", "router", self._mixes + 3.0),
+            Weight(f"{self.name}_base", "router", self._mixes + (3.0 if self.mixes_streams else 2.0)),
         )
 
     def peak_elements(self, plan: Plan) -> Num:
@@ -57,4 +61,5 @@ class HyperConnection(Plain):
             return Call(
                 Stream("hyper connection before", elements, m, 1.0, 2.0 * m * (self._mixes + 1.0), act, act), self.name
             )
-        return Call(Stream("hyper connection after", elements, m + 1.0, m, 2.0 * m * (m + 1.0), act, act), self.name)
+        flops = 2.0 * m * (m + 1.0 if self.mixes_streams else 1.0)
+        return Call(Stream("hyper connection after", elements, m + 1.0, m, flops, act, act), self.name)

@@ -8,11 +8,23 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simcost.frozen import frozen
+from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program
 from simcost.sharding.shard import Plain, View, Weight
+
+
+def inner_vectors(r: Reader, fact: str) -> float:
+    """Vectors of a norm before an output projection (BitNet, Kosmos), which a family has by a `fact`; 0 where there is none."""
+    return float(r.layout("norm_vectors", 1)) if r.flag(fact) else 0.0
+
+
+def inner(view: View, vectors: float, elements: Num) -> tuple[Program, ...]:
+    """The norm before an output projection over a rank's `elements`. Over tp each rank sums its own squares; the sum of these sums, one number a token, is not in it."""
+    act = view.activation
+    return (Call(Stream("norm", elements, 1.0, 1.0, 4.0, act, act), "inner norm"),) if vectors else ()
 
 
 @frozen

@@ -199,10 +199,30 @@ SMALL = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16, "intermediate_size": 128, "vocab_size": 512,
 }  # fmt: skip
 EXPERTS = {**SMALL, "moe_intermediate_size": 32, "num_experts": 8, "num_experts_per_tok": 2}
+NEOX = {
+    "hidden_size": 64,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "vocab_size": 512,
+    "intermediate_multiple_size": 2,
+}
+LATENT = {
+    "hidden_size": 64, "num_hidden_layers": 6, "num_attention_heads": 4, "intermediate_size": 128, "vocab_size": 512, "moe_intermediate_size": 32,
+    "n_routed_experts": 8, "num_experts_per_tok": 2, "n_shared_experts": 1, "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 16,
+    "qk_rope_head_dim": 8, "v_head_dim": 16,
+}  # fmt: skip
+INDEXED = {**LATENT, "index_n_heads": 4, "index_head_dim": 16, "index_topk": 32}
 # Totals of the classes of transformers 5.24.0 on the meta device (tests/oracles asks them again).
 TOTALS = (
     ("afmoe", {**EXPERTS, "num_dense_layers": 1, "num_shared_experts": 1}, 324_312),
-    ("beam", EXPERTS, 255_704 - 4 * 4),  # without the bias of each head's gate
+    ("beam", EXPERTS, 255_704),
+    ("bitnet", {k: v for k, v in SMALL.items() if k != "head_dim"}, 214_336),
+    ("gpt_neox_japanese", NEOX, 165_056),
+    ("axk1", LATENT, 439_704),
+    ("hy_v4", {**INDEXED, "hc_mult": 4}, 498_253),
+    ("axk2", {**INDEXED, "gated_norm_rank": 8}, 499_992),
+    ("chameleon", {k: v for k, v in SMALL.items() if k != "head_dim"}, 214_336),
+    ("lfm3", {**SMALL, "layer_types": ["conv", "conv", "full_attention", "sliding_attention"]}, 190_976),
     ("laguna", {**EXPERTS, "shared_expert_intermediate_size": 32}, 308_440),
     ("apertus", SMALL, 180_936),
     ("openai-gpt", {"n_embd": 64, "n_layer": 4, "n_head": 4, "vocab_size": 512, "n_positions": 128}, 240_896),

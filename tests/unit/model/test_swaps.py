@@ -169,7 +169,7 @@ def test_heads_that_a_family_implies_are_divided_too() -> None:
 
 
 @pytest.mark.parametrize(("name", "sets", "says"), [
-    ("gpt-oss-120b", {"attention": "mla"}, "the new attention is without o_bias, qkv_bias, sinks and with bias, unlike the first design's"),
+    ("gpt-oss-120b", {"attention": "mla"}, "the new attention is without o_bias, qkv_bias and with bias, unlike the first design's"),
     ("qwen3-8b", {"attention": "mla"}, "the new attention is without qk_norm"),
     ("qwen2.5-7b", {"attention": "mla"}, "the new attention is without qkv_bias"),
     ("gpt-oss-120b", {"ffn": "dense"}, "the new ffn is without expert_bias, router_bias"),
