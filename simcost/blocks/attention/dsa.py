@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from simcost.blocks._layer_kinds import FULL, layer_kind
 from simcost.blocks.attention import mla
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.swap import Chosen, Design, Swap, whole
@@ -28,7 +29,7 @@ from simcost.sharding.linear import linear
 from simcost.sharding.shard import BESIDE, View, Weight
 
 HANDLES = (
-    "index_topk", "index_n_heads", "index_head_dim", "indexer_types", "index_topk_freq", "index_skip_topk_offset", "index_topk_pattern",
+    "index_topk", "index_n_heads", "index_head_dim", "indexer_types", "index_topk_freq", "index_skip_topk_offset", "index_topk_pattern", "use_dsa",
 )  # fmt: skip
 IGNORES = ("indexer_rope_interleave", "rope_interleave")
 LAYER_TYPES = ("indexed_attention",)
@@ -193,8 +194,22 @@ SWAPS = {"dsa": Swap(_dsa, "dsa or dsa:<keys that a query picks>")}
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
-    """3 where the config has MLA and an indexer, else 0."""
-    return 3 if r.given("index_topk") and r.has("kv_lora_rank") else 0
+    """3 where the config has MLA and an indexer, else 0; where `use_dsa` or the list of layers says which layers are dense, 0 for these."""
+    if not r.given("index_topk") or not r.has("kv_lora_rank"):
+        return 0
+    return 3 if _is_indexed(r, layer, layers) else 0
+
+
+def _is_indexed(r: Reader, layer: int, layers: int) -> bool:
+    """dots.3: `full_attention` in older files means layers with an indexer, unless `use_dsa` is false; files that list the sizes of every layer mean what they say."""
+    if not r.flag("indexer_by_layer_type"):
+        return True
+    listed = isinstance(r.config.get("kv_lora_rank"), list)
+    return (
+        not listed
+        if r.config.get("use_dsa") is None and layer_kind(r, layer, layers) == FULL
+        else r.flag("use_dsa", True)
+    )
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
@@ -204,16 +219,19 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 def from_hf(r: Reader, layer: int, layers: int) -> DSA:
     """The DSA block of a layer. Raises SpecError for a missing or wrong key, and without a latent of the queries, which the indexer reads."""
-    plain = mla.from_hf(r, layer, layers)
-    if plain.q_lora_rank is None:
+    shape = mla.dimensions(r)
+    if shape["q_lora_rank"] is None:
         raise SpecError(
             f"{r.where}: missing key 'q_lora_rank': the indexer of sparse attention reads the queries' latent"
         )
-    return DSA(
-        plain.hidden_size, plain.num_attention_heads, plain.kv_lora_rank, plain.qk_nope_head_dim, plain.qk_rope_head_dim, plain.v_head_dim,
-        plain.q_lora_rank, plain.bias, plain.output_gate, plain.sinks, r.num("index_n_heads"), r.num("index_head_dim"), r.num("index_topk"),
-        _kind(r, layer, layers) == _FULL,
-    )  # fmt: skip
+    heads, width, picked = r.num("index_n_heads"), r.num("index_head_dim"), r.num("index_topk")
+    own = {
+        "index_n_heads": heads,
+        "index_head_dim": width,
+        "index_topk": picked,
+        "indexer": _kind(r, layer, layers) == _FULL,
+    }
+    return DSA(**shape, **own)  # type: ignore[arg-type]
 
 
 def _kind(r: Reader, layer: int, layers: int) -> str:

@@ -29,7 +29,7 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 @frozen
 class MLA(Plain):
-    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head), "latent" (full, and made beside the queries from their latent before and after its norm) or "none". `sinks`: a learned logit a head. The latent is replicated over tp."""
+    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head), "latent" (full, and made beside the queries from their latent before and after its norm) or "none". `sinks`: a learned logit a head; `rotary_key_norm`: a norm of the rotary key. The latent is replicated over tp."""
 
     hidden_size: Num
     num_attention_heads: Num
@@ -41,6 +41,7 @@ class MLA(Plain):
     bias: bool = False
     output_gate: str = "none"
     sinks: bool = False
+    rotary_key_norm: bool = False
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2405.04434 §2.1"
 
@@ -135,11 +136,13 @@ class MLA(Plain):
             )
         if self.sinks:
             found.append(Weight("sinks", "attention", h))
+        if self.rotary_key_norm:
+            found.append(Weight("rotary_key_norm", "attention", self.qk_rope_head_dim))
         return tuple(found)
 
     def state_elements(self, context: Num, plan: Plan) -> Num:
-        """One latent with its rotary key a token, whole on every tp rank. cp cuts the tokens; with ulysses every rank keeps all of them."""
-        return context * cp.copies(plan, 1.0) / plan.cp * self.latent
+        """One latent with its rotary key a token that the mask keeps, whole on every tp rank. cp cuts the tokens; with ulysses every rank keeps all of them."""
+        return self.mask.state_tokens(context) * cp.copies(plan, 1.0) / plan.cp * self.latent
 
     @property
     def state_formula(self) -> str:
@@ -212,7 +215,7 @@ class MLA(Plain):
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
         mine = replace(up, out=up.out / at.head_parts)
-        expand = linear(view, mine, at.batch * at.context, f"{whose}kv_b_proj (expand)")
+        expand = linear(view, mine, at.batch * (at.mask.state_tokens(at.past) + at.q_len), f"{whose}kv_b_proj (expand)")
         core = AttentionCore(
             at.batch,
             at.q_len,
@@ -292,7 +295,12 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> MLA:
-    """The MLA block of a layer; without q_lora_rank it projects queries directly. Raises SpecError for a missing or wrong key."""
+    """The MLA block of a layer. Raises SpecError for a missing or wrong key."""
+    return MLA(**dimensions(r))  # type: ignore[arg-type]
+
+
+def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
+    """The HF keys of an MLA layer, those of its sizes behind a `prefix` ("swa_"); without q_lora_rank it projects queries directly."""
     if r.has("num_key_value_heads"):
         # MLA has no KV heads of its own: configs repeat the query heads.
         r.raw("num_key_value_heads")
@@ -301,22 +309,27 @@ def from_hf(r: Reader, layer: int, layers: int) -> MLA:
             Kind.UNUSED, "num_key_value_heads",
         )  # fmt: skip
     # Whether V is as wide as K says which kernel the expanded form runs: widths that are swept are priced one by one.
-    r.scalar |= {"qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim"}
-    return MLA(
-        r.num("hidden_size"),
-        r.num("num_attention_heads"),
-        r.num("kv_lora_rank"),
-        r.num("qk_nope_head_dim"),
-        r.num("qk_rope_head_dim"),
-        r.num("v_head_dim"),
-        r.num("q_lora_rank") if r.has("q_lora_rank") else None,
-        r.flag("attention_bias"),
-        "latent"
-        if r.flag("mla_gate_from_latent")
-        else "full"
-        if r.flag("mla_use_output_gate")
-        else "head"
-        if r.flag("use_head_wise_attn_gate")
-        else "none",
-        r.flag("attention_sinks"),
-    )
+    r.scalar |= {prefix + "qk_nope_head_dim", prefix + "qk_rope_head_dim", prefix + "v_head_dim"}
+    nope, rope = r.num(prefix + "qk_nope_head_dim"), prefix + "qk_rope_head_dim"
+    # Window layers of dots.3 state the whole width of a head.
+    rotary = r.num(rope) if r.has(rope) or not prefix else r.num(prefix + "head_dim") - nope
+    return {
+        "hidden_size": r.num("hidden_size"),
+        "num_attention_heads": r.num(prefix + "num_attention_heads"),
+        "kv_lora_rank": r.num(prefix + "kv_lora_rank"),
+        "qk_nope_head_dim": nope,
+        "qk_rope_head_dim": rotary,
+        "v_head_dim": r.num(prefix + "v_head_dim"),
+        "q_lora_rank": r.num(prefix + "q_lora_rank") if r.has(prefix + "q_lora_rank") else None,
+        "bias": r.flag("attention_bias"),
+        "output_gate": _output_gate(r),
+        "sinks": r.flag("attention_sinks"),
+        "rotary_key_norm": r.flag("rotary_key_norm"),
+    }
+
+
+def _output_gate(r: Reader) -> str:
+    """Where the gate of the output is made, and how wide it is."""
+    if r.flag("mla_gate_from_latent"):
+        return "latent"
+    return "full" if r.flag("mla_use_output_gate") else "head" if r.flag("use_head_wise_attn_gate") else "none"
