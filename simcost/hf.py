@@ -23,7 +23,7 @@ NESTED = (*MODELS, "attn_config", "ffn_config")
 _RENAMED = {
     "linear_attn_config": {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
-        "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers",
+        "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers", "use_full_rank_gate": "kda_full_rank_output_gate",
     },
     "sparse_attention_config": {
         "sparse_index_dim": "index_head_dim", "sparse_num_index_heads": "index_n_heads", "sparse_topk_blocks": "index_topk_blocks",

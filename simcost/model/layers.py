@@ -8,6 +8,7 @@ from types import ModuleType
 from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.per_layer import PerLayerInput
 from simcost.blocks.norm.altup import AltUp, Laurel
+from simcost.blocks.norm.attention_residual import AttentionResidual, copies
 from simcost.blocks.norm.gated_norm import GatedNorm
 from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
@@ -63,15 +64,18 @@ def built(r: Reader, layers: int) -> list[Layer]:
 
 def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
     norms = _norms(r)
-    made: dict[tuple[int, int], Layer] = {}
+    made: dict[object, Layer] = {}
     known: dict[object, Blocks] = {}
     found = []
     for layer in which:
         r.layer = layer // _layer_kinds.halves(r)
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
-        key = id(attention), id(ffn)
+        residuals = tuple(copies(r, layer, half) for half in (False, True))
+        key = id(attention), id(ffn), residuals
         if key not in made:
-            made[key] = _normed(r, attention, ffn, norms)
+            made[key] = (
+                _normed(r, attention, ffn, norms) if residuals[0] is None else _residual(r, attention, ffn, residuals)
+            )
         if not made[key]:
             raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
         found.append(made[key])
@@ -156,6 +160,13 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
         return first, *attention, second, *ffn
     after = (Norm("post_moe_norm", width, vectors, False),) if experts and r.flag("post_moe_norm") else ()
     return Norm("attention_norm", width, vectors), *attention, Norm("ffn_norm", width, vectors), *ffn, *after
+
+
+def _residual(r: Reader, attention: Blocks, ffn: Blocks, read: tuple[float | None, ...]) -> Layer:
+    """Attention and FFN, each behind a norm of the stream and of so many copies of it."""
+    width, (first, second) = r.num("hidden_size"), (held or 0.0 for held in read)
+    before = AttentionResidual("attention_norm", width, copies=first)
+    return before, *attention, AttentionResidual("ffn_norm", width, copies=second), *ffn
 
 
 def _streamed(r: Reader, width: Num, layer: Layer) -> Layer:

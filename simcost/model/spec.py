@@ -14,6 +14,7 @@ from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.embed.per_layer import embedding as with_per_layer
 from simcost.blocks.norm.altup import AltUpHead, streams_of
+from simcost.blocks.norm.attention_residual import AttentionResidualHead, copies
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
@@ -193,6 +194,9 @@ def _spec(
     )
     if altup > 1.0:
         head = AltUpHead(hidden, vocab, head.tied, head.bias, vectors, streams, altup)
+    held = copies(r, len(built), False)
+    if held is not None:
+        head = AttentionResidualHead(hidden, vocab, head.tied, head.bias, vectors, streams, held)
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )

@@ -23,6 +23,8 @@ from simcost.scenarios import engine_notes, explain_links, explain_routing, fitt
 
 TIME, EXECUTION = "time", "execution"
 ORDERS = (TIME, EXECUTION)
+_ALIKE = ("op", "shape", "time_s", "low_s", "high_s", "basis", "bound")
+_SUMMED = ("times", "step_s", "step_low_s", "step_high_s", "share")
 _SHORT = {"elements": "n", "payload_bytes": "bytes"}
 
 
@@ -126,7 +128,22 @@ def _of_step(cost: Cost, times: float) -> Row:
 def _ordered(rows: list[Row], order: str) -> list[Row]:
     """Rows with their position in the step, by what is asked for: the longest first, or as they run."""
     placed = [{"order": position, **row} for position, row in enumerate(rows, 1)]
-    return placed if order == EXECUTION else sorted(placed, key=lambda row: -float(row["step_s"]))
+    return placed if order == EXECUTION else sorted(_joined(placed), key=lambda row: -float(row["step_s"]))
+
+
+def _joined(rows: list[Row]) -> list[Row]:
+    """One row for a kernel that layers of several stacks of the same blocks run alike; in execution order each stack has its own."""
+    found: dict[tuple[Any, ...], Row] = {}
+    for row in rows:
+        blocks, _, layers = str(row["part"]).rpartition(" x")
+        key = (blocks or row["part"], *(row[name] for name in _ALIKE))
+        first = found.setdefault(key, {**row})
+        if first["order"] == row["order"]:
+            continue
+        if blocks:
+            first["part"] = f"{blocks} x{int(layers) + int(str(first['part']).rpartition(' x')[2])}"
+        first.update({name: first[name] + row[name] for name in _SUMMED})
+    return list(found.values())
 
 
 def _sent(op: Op, device: Device) -> Num:

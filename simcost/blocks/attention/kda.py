@@ -1,6 +1,6 @@
 """Kimi Delta Attention (KDA): Gated DeltaNet whose state forgets by a number of its own for every channel of a key.
 
-Queries, keys and values have as many heads, of one width. The forget gate and the output's gate are of low rank (the width of a head), or full products. Most likely to be wrong: a
+Queries, keys and values have as many heads, of one width. The forget gate and the output's gate are of low rank (the width of a head), or full products, both (Ling-3.0) or the latter alone (Kimi-K3). Most likely to be wrong: a
 checkpoint that mixes the two. Sources: Kimi Linear (arXiv 2510.26692); Hugging Face `modeling_kimi_linear.py`, `modeling_bailing_hybrid.py`; sharding: vLLM
 `model_executor/models/kimi_linear.py`.
 """
@@ -30,23 +30,25 @@ HANDLES = (
     "linear_head_dim",
     "linear_conv_kernel_dim",
     "kda_full_rank_gates",
+    "kda_full_rank_output_gate",
     STATE_KEY,
 )
 IGNORES = ("mla_use_nope", "kda_safe_gate", "kda_lower_bound", "linear_attn_config.gate_lower_bound")
 LAYER_TYPES = (LINEAR,)
+GATES = ("forget", "output")
 CHUNK = 64.0  # tokens that kernels take at once: flash-linear-attention `fla/ops/kda/chunk.py`
 
 
 @frozen
 class KDA(Recurrent):
-    """`linear_num_heads` heads of `linear_head_dim`; `full_rank`: gates are whole products, not of the rank of a head. Heads are cut over tp, the narrow half of a gate is whole."""
+    """`linear_num_heads` heads of `linear_head_dim`; `full_rank`: gates ("forget", "output") that are whole products, not of the rank of a head. Heads are cut over tp, the narrow half of a gate is whole."""
 
     hidden_size: Num
     linear_num_heads: Num
     linear_head_dim: Num
     conv_kernel: Num
     states: States
-    full_rank: bool = False
+    full_rank: tuple[str, ...] = ()
     chunk_size: Num = CHUNK
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2510.26692"
@@ -78,8 +80,8 @@ class KDA(Recurrent):
         their biases; o_proj. The norm of a head and the narrow halves of gates are whole."""
         width, d, heads = self.width(plan), self.hidden_size, self.linear_num_heads / plan.tp
         found = [Weight("qkv_proj", "attention", 3.0 * width, d)]
-        for gate in ("forget", "output"):
-            if self.full_rank:
+        for gate in GATES:
+            if gate in self.full_rank:
                 found.append(Weight(f"{gate}_gate", "attention", width, d))
             else:
                 found.append(Weight(f"{gate}_gate_down", "attention", self.linear_head_dim, d))
@@ -145,4 +147,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> KDA:
     heads = r.num("linear_num_heads") if r.has("linear_num_heads") else r.num("num_attention_heads")
     width = r.num("linear_head_dim") if r.has("linear_head_dim") else r.num("head_dim")
     conv = r.num("linear_conv_kernel_dim")
-    return KDA(r.num("hidden_size"), heads, width, conv, states(r), r.flag("kda_full_rank_gates"))
+    whole_gates = GATES if r.flag("kda_full_rank_gates") else GATES[1:] if r.flag("kda_full_rank_output_gate") else ()
+    return KDA(r.num("hidden_size"), heads, width, conv, states(r), whole_gates)

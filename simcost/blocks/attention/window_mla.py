@@ -34,8 +34,8 @@ BY_KEYS: tuple[str, ...] = ()
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
-    """4 for a layer with a window where the config has kv_lora_rank, else 0."""
-    return 4 if r.has("kv_lora_rank") and r.flag("use_mla", True) and layer_kind(r, layer, layers) == SLIDING else 0
+    """4 for a layer with a window of a family whose latent attention has windows, else 0: other classes with latents read no sliding_window."""
+    return 4 if r.flag("latent_windows") and layer_kind(r, layer, layers) == SLIDING else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:

@@ -39,7 +39,7 @@ SCORING = ("softmax", "sigmoid", "sqrtsoftplus")
 @frozen
 class MoE(Plain):
     """E experts of width `moe_intermediate_size`, k a token; `shared_width` = summed width of the shared experts; `moe_latent_size`: width of the tokens that
-    routed experts see, between two projections of their own (None: the model's)."""
+    routed experts see, between two projections of their own (None: the model's); `latent_norm`: a norm before the second of them."""
 
     hidden_size: Num
     n_routed_experts: Num
@@ -56,6 +56,7 @@ class MoE(Plain):
     topk_group: float = 1.0
     group_rule: str = "random"
     moe_latent_size: Num | None = None
+    latent_norm: bool = False
     kind: ClassVar[str] = "ffn"
     source: ClassVar[str] = "arXiv 2401.06066"
 
@@ -98,6 +99,8 @@ class MoE(Plain):
         ]
         if self.moe_latent_size is not None:
             found += [Weight("latent_down", "shared_experts", r, d), Weight("latent_up", "shared_experts", d, r)]
+        if self.latent_norm:
+            found.append(Weight("latent_norm", "norm", r))
         if self.has_shared:
             s = self.shared_width / plan.tp
             found.append(Weight("shared_up", "shared_experts", s * (2.0 if self.gated else 1.0), d))
@@ -161,6 +164,8 @@ class MoE(Plain):
             exchange, routed, shared = _beside(view, exchange, routed, shared)
         parts += [] if exchange is None else [exchange]
         parts.append(routed)
+        if self.latent_norm:
+            parts.append(Call(Stream("norm", view.tokens * self.routed_width, 1.0, 1.0, 4.0, act, act), "latent norm"))
         parts += [linear(view, weight["latent_up"], view.tokens)] if latent else []
         parts += [] if shared is None else [shared]
         parts += expert_sharding.joined(view, self.hidden_size, self.has_shared)
@@ -336,4 +341,5 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
         correction_bias=(r.text("topk_method") == "noaux_tc" or r.flag("router_correction_bias")) and not is_hash_layer(r, layer, layers),
         shared_gate=r.flag("shared_expert_gate"), scoring_func=scoring, n_group=groups, topk_group=limit,
         group_rule=rule, moe_latent_size=r.num("moe_latent_size") if r.has("moe_latent_size") else None,
+        latent_norm=r.has("moe_latent_size") and r.flag("latent_moe_use_norm"),
     )  # fmt: skip
