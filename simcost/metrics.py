@@ -437,6 +437,26 @@ _KEYS = (
     ("aliases", TEXT, "", "other spellings"),
 )
 
+_SCHEDULE = (
+    ("schedule", TEXT, "", "name of a pipeline schedule"),
+    ("makespan_s", "seconds", "less", "from the start to the end of the last pass; with `--no-barrier` the longest span of a rank, from its first pass to its last"),
+    ("ideal_s", "seconds", "", "occupied time of the busiest rank; a forward beside a backward counts once"),
+    ("makespan_over_ideal", NUMBER, "less", "`makespan_s` / `ideal_s`"),
+    ("bubble_fraction", "fraction", "less", "idle share of all ranks over `makespan_s`; of a rank its own"),
+    ("lower_bound_s", "seconds", "", "no order ends earlier: over ranks, arrival of its first forward + its occupied time + the way back where both gradients run together; without a barrier `ideal_s`"),
+    ("closed_form_s", "seconds", "", "`makespan_s` by the schedule's closed form, which plans are ranked by; a note says where it is exact"),
+    ("peak_inflight", "count", "", "most chunks that a rank keeps: micro-batches of one virtual stage, from the start of their forward to the end of their input gradient"),
+    ("peak_inflight_to_w", "count", "", "the same to the end of their weight gradient"),
+    ("ranks", "count", "", "pipeline ranks"),
+    ("stages", "count", "", "virtual stages of all ranks"),
+    ("best_bubble_fraction", TEXT, "", "the schedule with the least `bubble_fraction`"),
+    ("rank", "count", "", "pipeline rank, from 0"),
+    ("virtual_stages", TEXT, "", "virtual stages that a rank holds, or a pass runs through"),
+    ("busy_s", "seconds", "", "occupied time"),
+    ("idle_s", "seconds", "", "the rest of `makespan_s`"),
+    ("pass", TEXT, "", "a kind of pass on the critical path: what the last pass waited for, back to the start"),
+    ("path_s", "seconds", "", "its time on that path"),
+)  # fmt: skip
 _LAWS = (
     ("laws", "count", "", "scaling laws that ship"),
     ("laws_of_loss", "count", "", "laws that give a loss of the design"),
@@ -534,6 +554,7 @@ SECTIONS = (
     ),
     _section("sensitivity", _SENSITIVITY, "Numbers are ranked by elasticity. Beside them the metric itself ([theory/sensitivity.md](theory/sensitivity.md))."),
     _section("show memory", _MEMORY),
+    _section("schedule", _SCHEDULE),
     _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     _section(
         "loss, list scaling-laws, show scaling-law", _LAWS,

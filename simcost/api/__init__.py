@@ -28,6 +28,7 @@ from simcost.api.catalogue import (
     show_model,
     show_scaling_law,
 )
+from simcost.api.pipelines import schedule
 from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.errors import SpecError, nearest
@@ -47,6 +48,7 @@ __all__ = [
     "loss",
     "plans",
     "prefill",
+    "schedule",
     "sensitivity",
     "show_hardware",
     "show_memory",

@@ -74,7 +74,9 @@ def span(low: float | None, high: float | None) -> str:
     return f"{low / quantity(f'1 {unit}', 'seconds'):.{digits}g}–{value} {unit}"
 
 
-_TITLES = {  # of an exchange the busiest rank's share counts, which is what it receives
+_TITLES = {
+    "peak_inflight_to_w": "peak inflight to W",
+    # of an exchange the busiest rank's share counts, which is what it receives
     "sent_bytes": "busiest rank's bytes",
     "sent_step_bytes": "busiest rank's bytes a step",
 }

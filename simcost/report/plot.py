@@ -11,34 +11,34 @@ from simcost.report.cells import cell, title
 from simcost.result import Result
 
 
-def _pyplot(path: Path) -> Any:
+def pyplot(path: Path, option: str = "--plot") -> Any:
     """matplotlib without a display. Raises SpecError when it is missing or the file's suffix is not a picture's."""
     try:
         import matplotlib
     except ImportError:
-        raise SpecError("--plot needs matplotlib: pip install 'simcost[plot]'") from None
+        raise SpecError(f"{option} {path} needs matplotlib: pip install 'simcost[plot]'") from None
     if path.suffix not in (".png", ".svg"):
-        raise SpecError(f"--plot {path}: the name must end in .png or .svg")
+        raise SpecError(f"{option} {path}: the name must end in .png or .svg")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     return plt
 
 
-def _save(plt: Any, figure: Any, path: Path) -> None:
+def save(plt: Any, figure: Any, path: Path, option: str = "--plot") -> None:
     """Whole or not at all."""
     try:
         with in_place_of(path) as part:
             figure.savefig(part, dpi=150)
     except OSError as error:
-        raise SpecError(f"--plot {path}: {error.strerror or error}") from None
+        raise SpecError(f"{option} {path}: {error.strerror or error}") from None
     finally:
         plt.close(figure)
 
 
 def crossover(result: Result, path: Path) -> None:
     """FLOPs a token by length, attention against FFN, and contexts by batch; PNG or SVG by the file's suffix."""
-    plt = _pyplot(path)
+    plt = pyplot(path)
     from matplotlib.ticker import EngFormatter
 
     lengths = result.tables["prefill FLOPs by length"]
@@ -62,7 +62,7 @@ def crossover(result: Result, path: Path) -> None:
     )
     for axis in (left, right):
         axis.grid(True, which="major", alpha=0.3)
-    _save(plt, figure, path)
+    save(plt, figure, path)
 
 
 _BARS = 24  # of a tornado
@@ -73,7 +73,7 @@ def tornado(result: Result, path: Path) -> None:
     elasticity; PNG or SVG by the file's suffix. Raises SpecError for a result without a number that acts."""
     from simcost.scenarios.goals.aim import short
 
-    plt = _pyplot(path)
+    plt = pyplot(path)
     rows = list(result.tables["sensitivity"])[:_BARS][::-1]
     if not rows:
         raise SpecError("--plot: no number moves the metric, there is nothing to draw")
@@ -110,7 +110,7 @@ def tornado(result: Result, path: Path) -> None:
     )
     axis.grid(True, axis="x", alpha=0.3)
     axis.legend(loc="lower right", fontsize=8)
-    _save(plt, figure, path)
+    save(plt, figure, path)
 
 
 def calibration_figure(hw: str, family: str | None, target: Path) -> None:
@@ -118,7 +118,7 @@ def calibration_figure(hw: str, family: str | None, target: Path) -> None:
     from simcost.hardware import load as hardware
     from simcost.scenarios.calibrate.report import points
 
-    plt = _pyplot(target)
+    plt = pyplot(target)
     rows = points(hw, family)
     device = hardware.load(hw)
     curves = list(dict.fromkeys(str(row["curve"]) for row in rows))
@@ -161,13 +161,13 @@ def calibration_figure(hw: str, family: str | None, target: Path) -> None:
     for axis in (left, middle, right):
         axis.grid(True, which="major", alpha=0.3)
     figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=7, markerscale=2)
-    _save(plt, figure, target)
+    save(plt, figure, target)
 
 
 def design_map(result: Result, path: Path) -> None:
     """Both metrics of a map: all designs that fit, coloured by the first axis, those that do not fit in grey, and the front as a line; PNG or SVG by the
     file's suffix."""
-    plt = _pyplot(path)
+    plt = pyplot(path)
     rows = result.tables["sweep"]
     (x, x_side), (y, y_side) = (each.split(":") for each in result.inputs["pareto"])
     first = next(iter(result.inputs["vary"]))
@@ -201,7 +201,7 @@ def design_map(result: Result, path: Path) -> None:
     for axis, name in ((axes.xaxis, x), (axes.yaxis, y)):
         axis.set_major_formatter(lambda value, _, name=name: cell(name, value))
     axes.legend(fontsize="small")
-    _save(plt, figure, path)
+    save(plt, figure, path)
 
 
 def _with_side(name: str, side: str) -> str:

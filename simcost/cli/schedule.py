@@ -1,0 +1,98 @@
+"""The schedule command: pipeline schedules from bare durations."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost import units
+from simcost.cli import options as o
+from simcost.cli.output import check, emit
+from simcost.errors import SpecError, nearest
+
+_COLUMNS = ("stage", "F", "B", "W")
+_TIME = "in seconds, or with a unit: 12ms"
+
+
+def _names(incomplete: str) -> list[str]:
+    from simcost.scenarios.schedule import known
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
+def schedule(
+    schedules: Annotated[list[str], typer.Argument(help="gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-v, v-half, dualpipe, dualpipev; several are ranked.", autocompletion=_names)],
+    pp: Annotated[int, typer.Option("--pp", help="Ranks. zb-v, v-half and dualpipev put two virtual stages on each, interleaved --vpp.")],
+    microbatches: Annotated[int, typer.Option("--microbatches", help="Micro-batches of a step, of both directions together.")],
+    forward: Annotated[str, typer.Option("--forward", help=f"Forward of one micro-batch through one virtual stage, {_TIME}.")] = "",
+    backward: Annotated[str, typer.Option("--backward", help="Gradient of the input alone; default as long as a forward.")] = "",
+    weight: Annotated[str, typer.Option("--weight", help="Gradient of the weights; default as long as a forward.")] = "",
+    hop: Annotated[str, typer.Option("--hop", help="Every edge between two ranks; it occupies neither.")] = "0",
+    vpp: Annotated[int | None, typer.Option("--vpp", help="Virtual stages a rank of interleaved; default 2.")] = None,
+    overlapped: Annotated[str, typer.Option("--overlapped", help="A forward and both gradients of another micro-batch together; default their sum.")] = "",
+    stage_times: Annotated[Path | None, typer.Option("--stage-times", help="CSV of stage,F,B,W: durations of each virtual stage, in place of the three.")] = None,
+    no_barrier: Annotated[bool, typer.Option("--no-barrier", help="No barrier ends the step: the steady period, the longest span of a rank.")] = False,
+    format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
+    details: o.Details = False,
+) -> int:  # fmt: skip
+    """Pipeline schedules from bare durations: time, bubble, what sets it, and what a rank keeps."""
+    from simcost import api
+    from simcost.report import timeline
+
+    drawn = output if timeline.is_drawn(output) else None
+    report = None if drawn else output
+    check(format, report)
+    result = api.schedule(
+        schedules, pp, microbatches, _seconds("--forward", forward) if forward else 1.0, _optional("--backward", backward), _optional("--weight", weight),
+        _seconds("--hop", hop), vpp, _optional("--overlapped", overlapped), None if stage_times is None else _table(stage_times), not no_barrier, drawn,
+    )  # fmt: skip
+    return emit(result, format, report, False, details)
+
+
+def _optional(option: str, text: str) -> float | None:
+    return _seconds(option, text) if text else None
+
+
+def _seconds(option: str, text: str) -> float:
+    """A duration. Raises SpecError for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return units.parse(text, "seconds", option)
+
+
+def _table(path: Path) -> list[tuple[float, float, float]]:
+    """F, B and W of every virtual stage, in their order. Raises SpecError, which names file, line and column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            lines = list(reader)
+            columns = reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SpecError(f"--stage-times {path}: {getattr(error, 'strerror', None) or error}") from None
+    for column in columns:
+        if column not in _COLUMNS:
+            raise SpecError(f"{path}: column {column!r} is none of {', '.join(_COLUMNS)}{nearest(str(column), _COLUMNS)}")  # fmt: skip
+    missing = [column for column in _COLUMNS if column not in columns]
+    if missing:
+        raise SpecError(f"{path}: missing column {missing[0]!r} (columns: {', '.join(_COLUMNS)})")
+    found: dict[int, tuple[float, float, float]] = {}
+    for number, line in enumerate(lines, 2):
+        stage = _number(path, number, "stage", line)
+        if stage != len(found):
+            raise SpecError(f"{path}, line {number}: stage must be {len(found)}, in order from 0, not {stage:g}")
+        forward, backward, weight = (_number(path, number, column, line) for column in _COLUMNS[1:])
+        found[int(stage)] = forward, backward, weight
+    if not found:
+        raise SpecError(f"{path}: no stages")
+    return list(found.values())
+
+
+def _number(path: Path, number: int, column: str, line: dict[str, str | None]) -> float:
+    try:
+        return float(line[column] or "")
+    except ValueError:
+        raise SpecError(f"{path}, line {number}: '{column}' must be a number, not {line[column]!r}") from None

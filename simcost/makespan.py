@@ -1,0 +1,198 @@
+"""One executor for all schedules: when every op starts and ends, what the last one waited for, and what a rank keeps meanwhile.
+
+A rank runs its ops in order, each as soon as what it needs is there: the stage before for a forward, the stage behind for a backward, its own forward and input gradient. An edge between two ranks takes a hop,
+which occupies neither. Most likely to be wrong: transfers that share a link with other traffic. Source: docs/theory/schedules.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from simcost.errors import SpecError
+from simcost.frozen import frozen
+from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op, Orders, Placement
+
+PAIR = "F+BW"  # a forward and a whole backward together
+
+
+@frozen
+class Times:
+    """Durations by virtual stage. [s] `pair`: of a forward and a whole backward together; None: one after the other."""
+
+    forward: Sequence[float]
+    backward: Sequence[float]
+    weight: Sequence[float]
+    pair: float | None = None
+    hop: float = 0.0
+
+    def of(self, op: Op) -> float:
+        """How long an op occupies its rank."""
+        f, b, w = self.forward, self.backward, self.weight
+        if op.beside is not None:
+            behind = op.beside[1]
+            return f[op.stage] + b[behind] + w[behind] if self.pair is None else self.pair
+        if op.kind == BACKWARD:
+            return b[op.stage] + w[op.stage]
+        return {FORWARD: f, INPUT: b, WEIGHT: w}[op.kind][op.stage]
+
+
+class Run(NamedTuple):
+    """An op as it ran. [s] `after`: the op that it waited for last, by its place among all; None at the start. `hop`: whether that came over a hop."""
+
+    rank: int
+    op: Op
+    start: float
+    end: float
+    after: int | None
+    hop: bool
+
+
+@frozen
+class Timeline:
+    """All ops as they ran, in an order in which each stands behind what it needs. `ranks`, `stages`: how many."""
+
+    runs: tuple[Run, ...]
+    ranks: int
+    stages: int
+
+    def of_rank(self, rank: int) -> list[Run]:
+        """Those of one rank, in order."""
+        return [run for run in self.runs if run.rank == rank]
+
+    @property
+    def end_s(self) -> float:
+        """When the last op ends. [s]"""
+        return max(run.end for run in self.runs)
+
+    def busy_s(self) -> list[float]:
+        """Occupied time of each rank. [s]"""
+        found = [0.0] * self.ranks
+        for run in self.runs:
+            found[run.rank] += run.end - run.start
+        return found
+
+    def span_s(self) -> list[float]:
+        """From the start of a rank's first op to the end of its last. [s]"""
+        first, last = [float("inf")] * self.ranks, [0.0] * self.ranks
+        for run in self.runs:
+            first[run.rank] = min(first[run.rank], run.start)
+            last[run.rank] = max(last[run.rank], run.end)
+        return [end - start for start, end in zip(first, last, strict=True)]
+
+    def critical_path(self) -> tuple[Counter[tuple[str, int, int]], int]:
+        """What the last op waited for, back to the start: (kind, stage, stage of the backward beside it or -1) -> how often, and hops. Their times add up to `end_s`."""
+        at: int | None = max(range(len(self.runs)), key=lambda i: self.runs[i].end)
+        counts: Counter[tuple[str, int, int]] = Counter()
+        hops = 0
+        while at is not None:
+            run = self.runs[at]
+            beside = run.op.beside
+            counts[(run.op.kind, run.op.stage, -1) if beside is None else (PAIR, run.op.stage, beside[1])] += 1
+            hops += run.hop
+            at = run.after
+        return counts, hops
+
+    def live(self, to_weight: bool = False) -> list[list[tuple[float, int]]]:
+        """(time, chunks that a rank keeps from then on), by rank: micro-batches of one virtual stage, from the start of their forward to the end of their input gradient, or with `to_weight` of their weight
+        gradient."""
+        ends = (BACKWARD, WEIGHT) if to_weight else (BACKWARD, INPUT)
+        events: list[list[tuple[float, int]]] = [[] for _ in range(self.ranks)]
+        for run in self.runs:
+            if run.op.kind == FORWARD:
+                events[run.rank].append((run.start, 1))
+            if run.op.kind in ends or run.op.beside is not None:
+                events[run.rank].append((run.end, -1))
+        found = []
+        for rank in events:
+            kept, curve = 0, []
+            for time, step in sorted(rank):  # what ends makes room for what starts at the same time
+                kept += step
+                curve.append((time, kept))
+            found.append(curve)
+        return found
+
+    def peaks(self, to_weight: bool = False) -> list[int]:
+        """The most chunks that each rank keeps."""
+        return [max((kept for _, kept in curve), default=0) for curve in self.live(to_weight)]
+
+
+Key = tuple[str, int, int]  # (FORWARD or INPUT, stage, micro-batch): an activation, or the gradient of one
+
+
+def run(orders: Orders, placement: Placement, times: Times) -> Timeline:
+    """The timeline of a schedule. Raises SpecError where ranks wait for each other."""
+    executor = _Executor(orders, placement, times)
+    awake = list(range(len(orders)))
+    while awake:
+        awake += executor.advance(awake.pop())
+    executor.check()
+    return Timeline(tuple(executor.runs), len(orders), placement.stages)
+
+
+class _Executor:
+    def __init__(self, orders: Orders, placement: Placement, times: Times) -> None:
+        self.orders, self.stages, self.times = orders, placement.stages, times
+        self.runs: list[Run] = []
+        self.made: dict[Key, int] = {}  # -> place in runs
+        self.at = [0] * len(orders)
+        self.last: list[int | None] = [None] * len(orders)
+        self.asleep: dict[Key, list[int]] = {}
+
+    def advance(self, rank: int) -> list[int]:
+        """Runs a rank until something is missing; ranks that can go on then."""
+        found: list[int] = []
+        order = self.orders[rank]
+        while self.at[rank] < len(order):
+            op = order[self.at[rank]]
+            needs = self._needs(op)
+            missing = next((key for key in needs if key not in self.made), None)
+            if missing is not None:
+                self.asleep.setdefault(missing, []).append(rank)
+                break
+            self._run(rank, op, needs)
+            for key in _makes(op):
+                self.made[key] = len(self.runs) - 1
+                found += self.asleep.pop(key, [])
+            self.at[rank] += 1
+        return found
+
+    def _run(self, rank: int, op: Op, needs: list[Key]) -> None:
+        own = self.last[rank]
+        start, after, hop = (0.0 if own is None else self.runs[own].end), own, False
+        for key in needs:
+            place = self.made[key]
+            source = self.runs[place]
+            away = source.rank != rank
+            ready = source.end + (self.times.hop if away else 0.0)
+            if ready > start or after is None:
+                start, after, hop = ready, place, away
+        self.last[rank] = len(self.runs)
+        self.runs.append(Run(rank, op, start, start + self.times.of(op), after, hop))
+
+    def _needs(self, op: Op) -> list[Key]:
+        kind, m, stage, beside = op
+        found = self._of(kind, m, stage)
+        return found if beside is None else found + self._of(BACKWARD, *beside)
+
+    def _of(self, kind: str, m: int, stage: int) -> list[Key]:
+        if kind == FORWARD:
+            return [(FORWARD, stage - 1, m)] if stage else []
+        if kind == WEIGHT:
+            return [(INPUT, stage, m)]
+        behind = [(INPUT, stage + 1, m)] if stage + 1 < self.stages else []
+        return [(FORWARD, stage, m), *behind]
+
+    def check(self) -> None:
+        """Raises SpecError for ops that never ran."""
+        stuck = [(rank, order[at]) for rank, (order, at) in enumerate(zip(self.orders, self.at, strict=True)) if at < len(order)]  # fmt: skip
+        if stuck:
+            said = ", ".join(f"rank {rank} at {op.kind} of micro-batch {op.microbatch} in stage {op.stage}" for rank, op in stuck[:4])  # fmt: skip
+            raise SpecError(f"the schedule cannot run: ranks wait for each other ({said})")
+
+
+def _makes(op: Op) -> list[Key]:
+    kind, m, stage, beside = op
+    found: list[Key] = [] if kind == WEIGHT else [(FORWARD if kind == FORWARD else INPUT, stage, m)]
+    return found if beside is None else [*found, (INPUT, beside[1], beside[0])]

@@ -1,0 +1,78 @@
+"""What every schedule says: ops in the order in which a rank runs them, and on which rank a stage of a micro-batch stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from simcost.num import Num
+
+FORWARD, INPUT, WEIGHT, BACKWARD = (
+    "F",
+    "B",
+    "W",
+    "BW",
+)  # forward, gradient of the input, of the weights, of both in one go
+
+
+class Op(NamedTuple):
+    """One pass of a micro-batch through a virtual stage. `beside`: the backward that runs together with this forward."""
+
+    kind: str
+    microbatch: int
+    stage: int
+    beside: tuple[int, int] | None = None  # (microbatch, stage) of a BACKWARD
+
+
+class Placement(NamedTuple):
+    """`stages` virtual stages, and the rank of (stage, micro-batch): DualPipe's two directions stand on other ranks."""
+
+    stages: int
+    rank: Callable[[int, int], int]
+
+
+class Rule(NamedTuple):
+    """What must hold for a schedule, and the nearest numbers that satisfy it."""
+
+    holds: bool
+    says: str
+
+
+class Durations(NamedTuple):
+    """Of one micro-batch through one virtual stage, all stages alike; scalars or arrays. [s] `pair`: a forward and a whole backward together; `hop`: an edge between two ranks."""
+
+    forward: Num
+    backward: Num
+    weight: Num
+    pair: Num
+    hop: Num
+
+    @property
+    def whole(self) -> Num:
+        """Both gradients."""
+        return self.backward + self.weight
+
+
+Orders = list[list[Op]]
+
+
+def straight(ranks: int) -> Placement:
+    """One stage a rank, in order."""
+    return Placement(ranks, lambda stage, _: stage)
+
+
+def folded(ranks: int) -> Placement:
+    """Two virtual stages a rank: down the ranks, and up again."""
+    return Placement(2 * ranks, lambda stage, _: stage if stage < ranks else 2 * ranks - 1 - stage)
+
+
+def at_least(name: str, value: int, least: int) -> Rule:
+    """A count that must be `least` or more."""
+    return Rule(value >= least, f"{name} must be at least {least} (it is {value}): nearest {least}")
+
+
+def multiple(name: str, value: int, of: int, why: str) -> Rule:
+    """A count that must be a whole number of `of`."""
+    below, above = value // of * of, -(-value // of) * of
+    near = f"{above}" if below == 0 else f"{below} or {above}"
+    return Rule(value % of == 0, f"{name} = {value} must be a multiple of {why}: nearest {near}")
