@@ -31,6 +31,12 @@ _RENAMED = {
         "sparse_attention_freq": "sparse_attention_freq", "use_sparse_attention": "use_sparse_attention",
         "sparse_disable_index_value": "sparse_disable_index_value", "sparse_score_type": "sparse_score_type",
     },
+    "loop_config": {
+        "core_start": "loop_layer_index_start", "core_end": "loop_layer_index_end", "num_passes": "loop_num_passes", "gate_rank": "loop_gate_rank",
+    },
+    "mtp_config": {
+        "num_nextn_predict_layers": "num_nextn_predict_layers", "local_layer_ids": "mtp_local_layer_ids", "chain_hidden_post_norm": "chain_hidden_post_norm",
+    },
     "attention_other_setting": {
         "attention_type": "swa_attention_type", "num_attention_heads": "swa_num_attention_heads", "num_attention_groups": "swa_num_key_value_heads",
         "num_key_value_heads": "swa_num_key_value_heads", "head_dim": "swa_head_dim", "true_head_dim": "swa_true_head_dim",

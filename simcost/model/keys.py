@@ -34,7 +34,7 @@ IRRELEVANT = frozenset(
     attn_temperature_tuning for_llm_compressor no_rope_layers use_rope_layers yarn_only_types att_impl_type need_fp32_gate zero_centered swiglu_limit swiglu_limits swiglu_limits_shared swiglu_alpha alibi apply_residual_connection_post_layernorm
     parallel_attn new_decoder_architecture use_parallel_residual bias_dropout_fusion
     attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
-    vision_config image_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
+    vision_config image_token_id image_bos_token_id audio_token_id audio_bos_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
     bf16 fp16 fp32 use_flash_attn use_dynamic_ntk use_logn_attn onnx_safe fp32_residual_connection
     lm_head rm_head layer_rope_theta
     return_dict output_hidden_states output_attentions qk_head_dim use_bidirectional_attention scale_attn_weights
@@ -43,6 +43,8 @@ IRRELEVANT = frozenset(
     moe_normalize_expert_weights moe_norm_min moe_loss_weight ffn_act_fn _sliding_window_pattern layer_norm_elementwise_affine
     moe_renormalize num_logits_to_keep z_loss_coefficient position_embedding_type mlp_hidden_act moe_shared_expert_overlap lm_head_multiplier mlp_multipliers
     key_multiplier attention_out_multiplier attention_in_multiplier rescale_prenorm_residual residual_in_fp32
+    route_scale logits_mup_width_multiplier log_scaling_n_floor log_scaling_alpha rms_norm_eps_moe_gate qk_l2_clip_threshold rel_l2_clip_threshold
+    mlp_gate_softcap mlp_up_softcap chain_hidden_post_norm
     hidden_act act_fn model_max_length quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
     """.split()  # noqa: SIM905 -- a table to read
 )

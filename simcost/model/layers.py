@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from types import ModuleType
 
 from simcost.blocks import _layer_kinds
+from simcost.blocks.attention import _filter
 from simcost.blocks.embed.per_layer import PerLayerInput
+from simcost.blocks.norm import block_residual, loop
 from simcost.blocks.norm.altup import AltUp, Laurel
 from simcost.blocks.norm.attention_residual import AttentionResidual, copies
 from simcost.blocks.norm.gated_norm import GatedNorm
@@ -70,12 +72,12 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
     for layer in which:
         r.layer = layer // _layer_kinds.halves(r)
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
-        residuals = tuple(copies(r, layer, half) for half in (False, True))
-        key = id(attention), id(ffn), residuals
+        copied = tuple(copies(r, layer, half) for half in (False, True))
+        inputs, often = _inputs(r, layer, layers), loop.passes(r, layer, layers)
+        key = id(attention), id(ffn), copied, often, *(one.states for part in inputs or () for one in part)
         if key not in made:
-            made[key] = (
-                _normed(r, attention, ffn, norms) if residuals[0] is None else _residual(r, attention, ffn, residuals)
-            )
+            plain = _arranged(r, attention, ffn, norms, copied, inputs)
+            made[key] = plain if often is None else loop.of(r, plain, often)
         if not made[key]:
             raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
         found.append(made[key])
@@ -137,6 +139,40 @@ def _norms(r: Reader) -> int:
     return count
 
 
+Inputs = tuple[tuple[block_residual.BlockResidual, ...], ...]
+
+
+def _inputs(r: Reader, layer: int, layers: int) -> Inputs | None:
+    """What a layer with attention residuals has before its attention and before its FFN; None for one without."""
+    if not block_residual.has(r):
+        return None
+    width = r.num("hidden_size")
+    queries = 3.0 if _layer_kinds.layer_kind(r, layer, layers) == _layer_kinds.FULL else 1.0
+    return (
+        block_residual.before(r, "attention", width, layer, queries),
+        block_residual.before(r, "ffn", width, layer),
+    )
+
+
+def _arranged(
+    r: Reader, attention: Blocks, ffn: Blocks, norms: int, copied: tuple[float | None, ...], inputs: Inputs | None
+) -> Layer:
+    """Attention and FFN with what stands around them: norms, or what sums the residual stream of earlier layers."""
+    if inputs is not None:
+        return _retrieved(r, attention, ffn, inputs)
+    return _normed(r, attention, ffn, norms) if copied[0] is None else _residual(r, attention, ffn, copied)
+
+
+def _retrieved(r: Reader, attention: Blocks, ffn: Blocks, inputs: Inputs) -> Layer:
+    """Attention and FFN, each behind the mean that is its input and a norm; where queries, keys and values have an input each, a norm of each."""
+    width = r.num("hidden_size")
+    apart = 3.0 if any(getattr(block, "apart", False) for block in attention) else 1.0
+    return (
+        *inputs[0], Norm("attention_norm", apart * width, 1.0, False), *attention, *_filter.after(r, "attention_conv", width),
+        *inputs[1], Norm("ffn_norm", width), *ffn, *_filter.after(r, "ffn_conv", width),
+    )  # fmt: skip
+
+
 def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
     """Attention and FFN with the norms around them; one of them alone with its own."""
     width, vectors = r.num("hidden_size"), float(r.layout("norm_vectors", 1))
@@ -145,6 +181,8 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
         return (Norm("norm", width, vectors), *alone) if alone else ()
     if r.given("hc_mult"):
         return _connected(r, attention, ffn, width)
+    attention = (*attention, *_filter.after(r, "attention_conv", width))
+    ffn = (*ffn, *_filter.after(r, "ffn_conv", width))
     if count == 4:
         return _streamed(r, width, (
             Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),

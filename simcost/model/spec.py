@@ -13,6 +13,7 @@ from simcost.blocks import _layer_kinds
 from simcost.blocks.embed.embed import Embedding, Head
 from simcost.blocks.embed.mtp import MTP
 from simcost.blocks.embed.per_layer import embedding as with_per_layer
+from simcost.blocks.norm import block_residual
 from simcost.blocks.norm.altup import AltUpHead, streams_of
 from simcost.blocks.norm.attention_residual import AttentionResidualHead, copies
 from simcost.blocks.tower.tower import Tower
@@ -139,7 +140,14 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
 def identity(block: Block) -> tuple[Any, ...]:
     """What two blocks that are alike share: class and values."""
     values = [getattr(block, f.name) for f in fields(block)]  # type: ignore[arg-type]
-    return type(block), *(v.tobytes() if isinstance(v, np.ndarray) else v for v in values)
+    return type(block), *(_value(v) for v in values)
+
+
+def _value(value: Any) -> Any:
+    """Something hashable of a field: of a block that stands in another one its identity."""
+    if isinstance(value, np.ndarray):
+        return value.tobytes()
+    return identity(value) if hasattr(value, "weights") else value
 
 
 def _group(each: list[Layer]) -> tuple[tuple[tuple[int, Layer], ...], tuple[int, ...]]:
@@ -186,17 +194,18 @@ def _spec(
     streams = float(r.layout("hc_mult", 1, least=1))
     head = Head(
         hidden,
-        vocab,
+        r.num("head_vocab_size", vocab),
         r.flag("tie_word_embeddings"),
         r.flag("lm_head_bias"),
         vectors if r.flag("final_norm", True) else 0.0,
         streams,
     )
     if altup > 1.0:
-        head = AltUpHead(hidden, vocab, head.tied, head.bias, vectors, streams, altup)
+        head = AltUpHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, altup)
     held = copies(r, len(built), False)
     if held is not None:
-        head = AttentionResidualHead(hidden, vocab, head.tied, head.bias, vectors, streams, held)
+        head = AttentionResidualHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, held)
+    head = block_residual.head(r, head, len(built))
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )

@@ -7,6 +7,7 @@ Source: arXiv 2412.19437 §3.2.2 and §3.4.
 
 from __future__ import annotations
 
+from simcost.num import every
 from simcost.passes.contention import exchanges, held, slowed
 from simcost.program import Call, Choice, Overlap, Program, Serial
 
@@ -25,11 +26,14 @@ def _split(program: Program) -> tuple[Program | None, list[Program]]:
         return program, []
     if isinstance(program, Call | Choice):
         return None, [program]
-    kept, moved = [], []
+    kept: list[Program] = []
+    moved: list[Program] = []
     for part in program.parts:
         rest, gone = _split(part)
         kept += [] if rest is None else [rest]
         moved += gone
+    if isinstance(program, Serial) and not every(program.repeat == 1.0):
+        moved = [Serial(tuple(moved), repeat=program.repeat)]  # a looped block exchanges once a pass
     if not kept:
         return None, moved
     tag = program.tag

@@ -91,7 +91,13 @@ def _dense(design: Design, text: str) -> list[Chosen]:
     return [Chosen(other, None, "all layers have one width")] if other in design.config else []
 
 
-HANDLES = ("block_auto_adjust_ff_dim", "block_ffn_dim_multiplier", "block_multiple_of", "block_use_swiglu")
+HANDLES = (
+    "scaled_ffn",
+    "block_auto_adjust_ff_dim",
+    "block_ffn_dim_multiplier",
+    "block_multiple_of",
+    "block_use_swiglu",
+)
 BY_KEYS: tuple[str, ...] = ()  # no key gives a layer to this block: it takes those that no other claims
 LAYER_TYPE = "dense"  # in mlp_layer_types
 SWAPS = {"dense": Swap(_dense, "dense", width_key="intermediate_size")}
@@ -124,7 +130,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> Dense:
         r.divisible(width, 2.0, "gate_in_intermediate_size")
         width = width / 2.0
     act = r.config.get("hidden_act") or r.implied.get("hidden_act")  # it stays one that nothing reads: a swap keeps it
-    scalars = 2.0 if act == "xielu" else 0.0
+    scalars = (2.0 if act == "xielu" else 0.0) + 1.0 * r.flag("scaled_ffn")  # Inkling scales the output
     return Dense(hidden, width, r.flag("gated_ffn", True), bias, scalars, inner_vectors(r, "ffn_inner_norm"))
 
 

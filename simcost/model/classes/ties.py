@@ -33,7 +33,11 @@ _EITHER = frozenset(
 _INNER = frozenset(
     ("blip-2", "instructblip", "instructblipvideo", "internvl_chat", "kimi_vl", "kosmos-2.5", "llama4", "qwen2_5_omni")
 )
-_NEVER = frozenset(("mllama", "molmo2", "omniasr", "qwen2_audio", "vibevoice_asr", "voxtral"))
+_NEVER = frozenset(
+    """
+    inkling2 inkling2_loop inkling_mm_model mllama molmo2 omniasr qwen2_audio vibevoice_asr voxtral
+    """.split()  # noqa: SIM905 -- a table to read
+)
 
 
 def stated(config: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -78,7 +78,10 @@ def test_every_call_runs_twice_and_none_is_lost_or_copied() -> None:
     assert weights == {"attention": 2.0, "shared": 2.0, "norm": 4.0, "gemm": 4.0, "end": 2.0}
     assert isinstance(moved, Serial)
     assert moved.repeat == 2.0
-    assert any(isinstance(part, Choice) and part.tag == "All2All" for part in moved.parts)
+    (twice,) = moved.parts  # what runs twice exchanges twice
+    assert isinstance(twice, Serial)
+    assert twice.repeat == 2.0
+    assert any(isinstance(part, Choice) and part.tag == "All2All" for part in twice.parts)
 
 
 def test_computing_keeps_its_order_and_its_tags() -> None:
