@@ -73,7 +73,7 @@ def config(kind: str, **keys: Any) -> Any:
 def again(kind: str, table: Mapping[str, Any]) -> Any:
     """The config object that the class makes of a file's table. Raises Unbuildable."""
     with limited():
-        return CONFIG_MAPPING[kind].from_dict(dict(table))
+        return CONFIG_MAPPING[kind].from_dict(json.loads(json.dumps(table)))  # a class may change what it is given
 
 
 def table(of: Any) -> dict[str, Any]:
