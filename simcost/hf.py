@@ -19,8 +19,9 @@ from simcost.provenance import Kind, Note
 ALIASES = {one.key: one.aliases for one in settings.MODEL}
 CANONICAL = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
 MODELS = ("text_config", "llm_config", "language_config", "thinker_config")  # a language model inside a larger one
-NESTED = (*MODELS, "attn_config", "ffn_config")
-_RENAMED = {
+PARTS = ("attn_config", "ffn_config")  # of a layer: the sizes of the model stand around them
+NESTED = (*MODELS, *PARTS)
+RENAMED = {
     "linear_attn_config": {
         "num_heads": "linear_num_heads", "head_dim": "linear_head_dim", "short_conv_kernel_size": "linear_conv_kernel_dim",
         "kda_layers": "kda_layers", "full_attn_layers": "full_attn_layers", "use_full_rank_gate": "kda_full_rank_output_gate",
@@ -65,7 +66,7 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     spelled: dict[str, str] = {}
     config = _renamed(config)
-    inner = [config[name] for name in NESTED if isinstance(config.get(name), Mapping)]
+    inner = [_of_layers(name, config[name], config) for name in NESTED if isinstance(config.get(name), Mapping)]
     outer = {key: value for key, value in config.items() if not (key in NESTED and isinstance(value, Mapping))}
     for table in (outer, *(flatten(part, where) for part in inner)):
         nested = table is not outer
@@ -90,12 +91,40 @@ def flatten(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 def _renamed(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The config with the keys of tables that have names of their own; one that is not known keeps the table's name before its own."""
-    for table, names in _RENAMED.items():
+    for table, names in RENAMED.items():
         inner = config.get(table)
         if isinstance(inner, Mapping):
             found = {names.get(key, f"{table}.{key}"): value for key, value in inner.items()}
             config = {**{key: value for key, value in config.items() if key != table}, **found}
     return config
+
+
+def _of_layers(name: str, inner: Mapping[str, Any], config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A nested table without sizes of the model that stand around it, where it is of a part of a layer: DBRX's class sets those in its table anew."""
+    if name not in PARTS:
+        return inner
+    held = {canonical(key) for key, value in config.items() if value is not None} & {*_OF_ALL}
+    return {key: value for key, value in inner.items() if canonical(key) not in held}
+
+
+def shadowed(config: Mapping[str, Any]) -> list[str]:
+    """Numbers that a nested table and what is around it state differently: the keys of those that do not hold, by their paths."""
+    found = []
+    for name in NESTED:
+        inner = config.get(name)
+        if isinstance(inner, Mapping):
+            theirs = {canonical(key): key for key in inner}
+            both = [key for key, value in config.items() if canonical(key) in theirs and _is_number(value)]
+            for key in both:
+                twin = theirs[canonical(key)]
+                if _is_number(inner[twin]) and not _same(config[key], inner[twin]) and canonical(key) != TIES:
+                    loses = name in PARTS and canonical(key) in _OF_ALL
+                    found.append(f"{name}.{twin}" if loses else key)
+    return found
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (bool, int, float, list))
 
 
 def outer_keys(config: Mapping[str, Any]) -> set[str]:
@@ -154,6 +183,12 @@ class Reader:
         """Keeps a note for the answer, each once. `kind`: what it is about; `about`: the keys that it speaks of."""
         if text not in self.notes:
             self.notes.append(Note(text, kind, about))
+
+    def ineffective(self, key: str, why: str) -> None:
+        """Takes a key as read and says that it changes nothing here, with the reason, where the config states it."""
+        self.used.add(key)
+        if self.config.get(key) is not None:
+            self.note(f"{key} has no effect: {why}", Kind.UNUSED, key)
 
     def num(self, key: str, default: Any = MISSING, least: float = 1.0) -> Num:
         """A count from `least` to 1e8, scalar or array; of a list of one a layer that of the layer that is read. Without `default` a missing key raises
@@ -252,8 +287,13 @@ class Reader:
         if entries is None or not entries:
             return None
         if len(entries) != layers and not self.goes_on(key, layers):
-            raise SpecError(f"{self.where}: '{key}' has {len(entries)} entries for {layers} layers")
+            raise SpecError(f"{self.where}: '{key}' has {len(entries)} entries for {layers} layers ({self.counting()})")
         return entries[min(layer, len(entries) - 1)]
+
+    def counting(self) -> str:
+        """The keys that say how many entries a list of layers may have."""
+        more = self.has("num_nextn_predict_layers")
+        return f"num_hidden_layers{' and num_nextn_predict_layers' if more else ''}"
 
     def goes_on(self, key: str, layers: int) -> bool:
         """Whether a list of layers has an item for each module of multi-token prediction too."""

@@ -288,7 +288,7 @@ MODEL = (
     _model("embedding_norm", FLAG, "a norm after the embedding (BLOOM)"),
     _model("learned_positions", COUNT, "rows of learned positions beyond max_position_embeddings", least=0),
     _model("learned_pos_emb", FLAG, "learned positions, where neither alibi nor rope is on (MPT)"),
-    _model("max_position_embeddings", LENGTH, "longest context", "n_positions", "seq_length", "max_seq_len", "max_sequence_length"),
+    _model("max_position_embeddings", LENGTH, "longest context", "n_positions", "seq_length", "max_seq_len", "max_sequence_length", "model_max_length"),
     _model("partial_rotary_factor", "fraction", "part of a head that is rotated"),
     _model("rotary_dim", COUNT, "dimensions of a head that are rotated"),
     _model("full_attention_interval", COUNT, "every how many layers one is of attention, the others of linear attention (Qwen3-Next)"),

@@ -30,11 +30,20 @@ def part(r: Reader, layer: int, layers: int, kind: str) -> float | None:
     if strange:
         raise NotModelled(f"{where}: not modelled: {strange[0]} = {said[strange[0]]!r}")
     if none:
+        _check_other(r, entry, layer)
         return None
     value = said.get(size)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= 10_000.0:
-        raise SpecError(f"{where}.{size} must be a number above 0, not {value!r}")
+        raise SpecError(f"{where}.{size} must be a number above 0 where no_op is false, not {value!r}")
     return float(value)
+
+
+def _check_other(r: Reader, entry: Mapping[str, Any], layer: int) -> None:
+    """Raises SpecError where a layer has neither part."""
+    if all(isinstance(entry.get(kind), Mapping) and entry[kind].get("no_op") is True for kind in _SIZES):
+        raise SpecError(
+            f"{r.where}: '{KEY}', layer {layer}: attention.no_op and ffn.no_op: nothing mixes tokens, and there is no FFN"
+        )
 
 
 def given(r: Reader) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 from simcost.num import is_scalar
+from simcost.provenance import Kind
 
 FULL, SLIDING, CHUNKED, LINEAR = "full_attention", "sliding_attention", "chunked_attention", "linear_attention"
 HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer; an FFN alone; experts alone
@@ -46,7 +47,7 @@ def layer_kind(r: Reader, layer: int, layers: int) -> str:
 def _kind(r: Reader, layer: int, layers: int) -> str:
     stated = r.per_layer("layer_types", layer, layers)
     if r.flag("short_conv"):
-        r.used |= {"conv_L_cache", "full_attn_idxs"}  # which its class has whether or not a layer is one
+        _no_convolutions(r, layers)
     if stated is not None:
         return OLDER.get(str(stated), str(stated))
     if r.given("hybrid_override_pattern"):
@@ -61,13 +62,25 @@ def _kind(r: Reader, layer: int, layers: int) -> str:
     return _window_kind(r, layer, layers)
 
 
+def _no_convolutions(r: Reader, layers: int) -> None:
+    """Keys that LFM2's class has whether or not a layer is a convolution."""
+    words = r.items("layer_types")
+    if words is not None:
+        r.ineffective("full_attn_idxs", "layer_types says which layers attend")
+    listed = r.items("full_attn_idxs")
+    some = CONV in words if words is not None else listed is not None and not set(range(layers)) <= {*listed}
+    if not some:
+        r.ineffective("conv_L_cache", "no layer is a convolution")
+    r.used.add("conv_L_cache")
+
+
 def _letters(r: Reader, key: str, layers: int | None = None) -> list[str]:
     text = r.text(key)
     wrong = [letter for letter in text if letter not in _LETTERS]
     if wrong:
         raise SpecError(f"{r.where}: '{key}' has the letter {wrong[0]!r}, which is none of {' '.join(_LETTERS)}")
     if layers is not None and len(text) != layers:
-        raise SpecError(f"{r.where}: '{key}' has {len(text)} letters for {layers} layers")
+        raise SpecError(f"{r.where}: '{key}' has {len(text)} letters for {layers} layers ({r.counting()})")
     return [_LETTERS[letter] for letter in text]
 
 
@@ -77,7 +90,7 @@ def _compressed_kinds(r: Reader, layers: int) -> list[str]:
     wrong = [ratio for ratio in ratios if ratio not in _RATIOS]
     if wrong or len(ratios) not in (layers, layers + 1):
         why = (
-            f"has {len(ratios)} entries for {layers} layers"
+            f"has {len(ratios)} entries for {layers} layers ({r.counting()})"
             if not wrong
             else f"has {wrong[0]!r}, which is none of {', '.join(map(str, _RATIOS))}"
         )
@@ -127,11 +140,11 @@ def mtp_kinds(r: Reader) -> list[str]:
 def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
     """By a period, a list of attention layers, or what a family is throughout; None where the config has no recurrent layers."""
     if r.given("attn_layer_period"):
-        return FULL if layer % r.layout("attn_layer_period", least=1) == r.layout("attn_layer_offset", 0) else LINEAR
+        return FULL if in_period(r, "attn", layer, layers) else LINEAR
     if r.given("full_attention_interval"):
         return FULL if (layer + 1) % r.layout("full_attention_interval", least=1) == 0 else LINEAR
     if r.given("kda_layers"):
-        return LINEAR if layer + 1 in (r.items("kda_layers") or []) else FULL  # counted from one
+        return _kda(r, layer)
     if r.given("attn_type_list"):
         return FULL if r.per_layer("attn_type_list", layer, layers) in _SOFTMAX else LINEAR
     if r.given("layer_group_size"):
@@ -141,6 +154,29 @@ def _recurrent_kind(r: Reader, layer: int, layers: int) -> str | None:
     if r.given("attn_layer_indices"):
         return FULL if layer in (r.items("attn_layer_indices") or []) else LINEAR
     return r.text("layer_kind") or None
+
+
+def in_period(r: Reader, of: str, layer: int, layers: int) -> bool:
+    """Whether a layer is the one of its period by `<of>_layer_period` and `<of>_layer_offset` (Jamba). Raises SpecError for an offset beyond the period, as its class does."""
+    period, offset = r.layout(f"{of}_layer_period", least=1), r.layout(f"{of}_layer_offset", 0)
+    if offset >= period:
+        raise SpecError(f"{r.where}: '{of}_layer_offset' = {offset} must be below {of}_layer_period = {period}")
+    if layers % period == 0:
+        r.note(
+            f"{of}_layer_offset has no effect on totals: as many layers are of its kind",
+            Kind.UNUSED,
+            f"{of}_layer_offset",
+        )
+    return layer % period == offset
+
+
+def _kda(r: Reader, layer: int) -> str:
+    """By Kimi Linear's lists, which count from one. Raises SpecError for a layer that stands in both or in none."""
+    linear = layer + 1 in (r.items("kda_layers") or [])
+    if r.has("full_attn_layers") and linear == (layer + 1 in (r.items("full_attn_layers") or [])):
+        where = "both kda_layers and full_attn_layers" if linear else "neither kda_layers nor full_attn_layers"
+        raise SpecError(f"{r.where}: layer {layer + 1}, counted from one, of num_hidden_layers stands in {where}")
+    return LINEAR if linear else FULL
 
 
 def _window_kind(r: Reader, layer: int, layers: int) -> str:

@@ -17,37 +17,20 @@ import numpy as np
 from simcost import settings
 from simcost.blocks._layer_kinds import OLDER
 
+
+def _read(name: str) -> dict[str, dict[str, Any]]:
+    with (Path(__file__).parent / name).open("rb") as file:
+        return tomllib.load(file)
+
+
+# Why each key means nothing: the reason of its table in irrelevant.toml.
+REASONS = {
+    key: str(table["why"])
+    for table in _read("irrelevant.toml").values()
+    for key in (*table["keys"], *table.get("own", ()))
+}
 # Initialisation, tokens, training losses, numerics, positions and bookkeeping: none changes work, memory or traffic.
-IRRELEVANT = frozenset(
-    """
-    architectures auto_map model_type _name_or_path _asked name_or_path transformers_version torch_dtype use_cache is_decoder
-    bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id unk_token_id image_token_index boi_token_index
-    initializer_range initializer_factor init_std init_method rms_norm_eps layer_norm_eps layer_norm_epsilon norm_epsilon norm_eps
-    attention_dropout hidden_dropout dropout resid_pdrop attn_pdrop embd_pdrop resid_dropout residual_dropout layerdrop
-    activation_dropout hidden_dropout_prob attention_dropout_prob classifier_dropout summary_type
-    rope_theta rope_scaling rope_parameters rope_local_base_freq rotary_base rope_interleave rope_pct rotary_emb_base swa_rope_theta
-    max_position_embeddings original_max_position_embeddings max_window_layers initial_context_length sliding_window_base
-    routed_scaling_factor norm_topk_prob norm_expert_weight use_gemma_norm embedding_multiplier_scale output_multiplier_scale router_logit_softcapping attn_logit_softcapping_method attn_temperature_len rope_type mla_scale_q_lora mla_scale_kv_lora attention_method moe_router_scaling_factor router_aux_loss_coef aux_loss_alpha seq_aux output_router_logits router_jitter_noise
-    input_jitter_noise moe_aux_loss_coeff router_scale pretraining_tp ep_size num_experts_per_tok_train
-    query_pre_attn_scalar attn_logit_softcapping final_logit_softcapping attention_multiplier residual_multiplier
-    embedding_multiplier logits_scaling logit_scale scale_depth scale_emb clip_qkv resid_scale attn_scale floor_scale
-    attn_temperature_tuning for_llm_compressor no_rope_layers use_rope_layers yarn_only_types att_impl_type need_fp32_gate zero_centered swiglu_limit swiglu_limits swiglu_limits_shared swiglu_alpha alibi apply_residual_connection_post_layernorm
-    parallel_attn new_decoder_architecture use_parallel_residual bias_dropout_fusion
-    attn_implementation _attn_implementation id2label label2id problem_type task_specific_params chunk_size_feed_forward
-    vision_config image_token_id image_bos_token_id audio_token_id audio_bos_token_id video_token_id vision_start_token_id vision_end_token_id tokenizer_class
-    bf16 fp16 fp32 use_flash_attn use_dynamic_ntk use_logn_attn onnx_safe fp32_residual_connection
-    lm_head rm_head layer_rope_theta
-    return_dict output_hidden_states output_attentions qk_head_dim use_bidirectional_attention scale_attn_weights
-    scale_attn_by_inverse_layer_idx reorder_and_upcast_attn attention_softmax_in_fp32 scale_attention_softmax_in_fp32 summary_use_proj
-    summary_proj_to_labels summary_first_dropout summary_activation embedding_dropout emb_pdrop slow_but_exact eod_token_id
-    moe_normalize_expert_weights moe_norm_min moe_loss_weight ffn_act_fn _sliding_window_pattern layer_norm_elementwise_affine
-    moe_renormalize num_logits_to_keep z_loss_coefficient position_embedding_type mlp_hidden_act moe_shared_expert_overlap lm_head_multiplier mlp_multipliers
-    key_multiplier attention_out_multiplier attention_in_multiplier rescale_prenorm_residual residual_in_fp32
-    route_scale logits_mup_width_multiplier log_scaling_n_floor log_scaling_alpha rms_norm_eps_moe_gate qk_l2_clip_threshold rel_l2_clip_threshold
-    mlp_gate_softcap mlp_up_softcap chain_hidden_post_norm
-    hidden_act act_fn model_max_length quantization_config source use_qk_norm_type cache_implementation hybrid_cache attention_value_scale
-    """.split()  # noqa: SIM905 -- a table to read
-)
+IRRELEVANT = frozenset(REASONS)
 
 
 # Counts and lists in words that classes have too; those in simcost's own words are read whatever the class.
@@ -67,8 +50,7 @@ BESIDE = (
 @cache
 def tables() -> dict[str, dict[str, Any]]:
     """Structure that no block models yet, with what it means: keys, their prefixes, lists of layer kinds, model types."""
-    with (Path(__file__).parent / "unmodelled.toml").open("rb") as file:
-        return tomllib.load(file)
+    return _read("unmodelled.toml")
 
 
 def structural() -> set[str]:

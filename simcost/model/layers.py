@@ -136,6 +136,8 @@ def _norms(r: Reader) -> int:
         count = r.layout("num_ln_in_parallel_attn", least=1)
     if r.flag("use_parallel_residual") and r.has("parallel_norms"):
         count = r.layout("parallel_norms")
+    elif r.has("use_parallel_residual"):
+        r.ineffective("use_parallel_residual", "attention and FFN have a norm each either way")
     return count
 
 

@@ -20,7 +20,7 @@ from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
-from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys
+from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys, shadowed
 from simcost.model import keys, layers, quant, rotary, tower, unknown_type
 from simcost.model import unused as unused_keys
 from simcost.model.classes import ties
@@ -29,7 +29,7 @@ from simcost.model.classes.family import words as family_words
 from simcost.model.classes.spellings import plain
 from simcost.model.layers import KINDS as KINDS
 from simcost.model.layers import Layer as Layer
-from simcost.num import Num, every
+from simcost.num import Num, every, is_scalar
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import ROLES, Block, Weight
@@ -89,7 +89,7 @@ class ModelSpec:
 def known_keys() -> set[str]:
     """Config keys that some block or table knows, for naming the nearest to a typo."""
     named = {*settings.spelled("model")} | family_words() | set(keys.IRRELEVANT) | keys.structural()
-    return named | layers.handled()
+    return named | layers.handled() | {"model_type", *rotary.KEYS}
 
 
 def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
@@ -103,13 +103,19 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     refused = uncovered(family, flat)
     if refused:
         raise NotModelled(f"{where}: {refused}")
-    flat = plain(family, flat, where)
+    beaten = superseded(family, flat)
+    flat = plain(family, {key: value for key, value in flat.items() if key not in beaten}, where)
+    flat = rotary.with_part(flat)
     r = Reader(flat, implied(family, flat), where)
     early = keys.unmodelled(flat, layers.handled(), layers.layer_types(), frozenset(families()))
     if early is not None:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
     if tied:
         r.note(tied, Kind.ASSUMED)
+    for key, by in beaten.items():
+        r.note(f"{key} has no effect: {by} is stated", Kind.UNUSED, *(() if r.has(key) else (key,)))
+    for key in shadowed(config):
+        r.note(f"{key} has no effect: the language model's own table, or the model's size, says otherwise", Kind.UNUSED)
     beside = tower.read(flat, r.num("hidden_size"), where, r.flag("has_towers"))
     r.used |= {*beside.used, WRAPPER}
     for note in beside.notes:
@@ -126,15 +132,20 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise SpecError(f"{where}: 'num_hidden_layers' = {count} is outside 1 to 2000")
     built = layers.built(r, count)
     stacks, order = _group(built)
-    if (r.has("sliding_window") or r.flag("use_sliding_window")) and not any(
-        b.mask is not None and b.mask.bounded for layer in built for b in layer
-    ):
+    _note_windows(r, built)
+    return _spec(r, name, stacks, order, layers.draft(r, built), built, beside, outer_keys(config))
+
+
+def _note_windows(r: Reader, built: list[Layer]) -> None:
+    """Says which keys of windows and of norms side by side mean nothing here."""
+    asked = r.has("sliding_window") or r.flag("use_sliding_window")
+    window = r.config.get("sliding_window")
+    read = "sliding_window" in r.used and not (is_scalar(window) and window == -1)
+    if asked and not read and not any(b.mask is not None and b.mask.bounded for layer in built for b in layer):
         idle = ("sliding_window", "use_sliding_window", "max_window_layers")
         r.note(f"no layer slides: {idle[0]}, {idle[1]} and {idle[2]} have no effect", Kind.UNUSED, *idle)
     if r.has("parallel_attn") and r.flag("new_decoder_architecture"):
         r.note("parallel_attn has no effect: new_decoder_architecture fixes the norms", Kind.UNUSED, "parallel_attn")
-    r.used |= {*superseded(family, flat)}
-    return _spec(r, name, stacks, order, layers.draft(r, built), built, beside, outer_keys(config))
 
 
 def identity(block: Block) -> tuple[Any, ...]:
@@ -182,8 +193,11 @@ def _spec(
     positions: Num = 0.0
     if r.has("learned_positions"):
         positions = r.num("max_position_embeddings") + r.num("learned_positions", least=0)
-    elif r.flag("learned_pos_emb") and not r.flag("alibi") and not r.flag("rope"):
-        positions = r.num("max_position_embeddings")
+    elif r.flag("learned_pos_emb"):
+        if r.flag("alibi") or r.flag("rope"):
+            r.ineffective("learned_pos_emb", "positions are ALiBi's or rotary")
+        else:
+            positions = r.num("max_position_embeddings")
     # Moshi's table has a row for the start of a stream, which its head does not.
     rows = (
         vocab + r.layout("embedding_rows_beyond_vocab", 0, least=0) if r.has("embedding_rows_beyond_vocab") else vocab
@@ -219,15 +233,16 @@ def _spec(
     if isinstance(limit, float) and not np.isfinite(limit):
         raise SpecError(f"{r.where}: 'max_position_embeddings' must be an integer, not {limit!r}")
     r.scalar.add("max_position_embeddings")
-    r.used |= {"max_position_embeddings", *tower.parts(r.config)}
+    r.used |= {"model_type", "max_position_embeddings", *tower.parts(r.config)}
+    tables = _rotary(r)
     if beside.towers and quantisation is not None:
         r.note(f"towers are taken to stay in {base.name}, as most quantised checkpoints leave them", Kind.ASSUMED)
     _note_class(r, str(r.config.get("model_type", "")))
-    unused = unused_keys.report(r, known_keys(), outer, built)
+    unused = sorted([*unused_keys.report(r, known_keys(), outer, built), *tables.idle, *beside.idle])
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,
-        str(r.config.get("model_type", "")), rotary.rows(r.config),
+        str(r.config.get("model_type", "")), tables.rows,
         tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
     )  # fmt: skip
 
@@ -262,6 +277,21 @@ def _storage(r: Reader, held: quant.Held) -> tuple[Dtype, dict[str, Dtype], quan
         named = r.text("expert_dtype")
         storage["experts"] = dtype("mxfp4" if named == "fp4" else named, f"{r.where}: 'expert_dtype'")
     return base, storage, quantisation
+
+
+def _rotary(r: Reader) -> rotary.Tables:
+    """Tables of rotary positions. What decides them counts as used; keys whose number decides nothing are noted."""
+    tables = rotary.read(r.config)
+    r.used |= tables.used
+    for key, what in tables.said.items():
+        r.note(f"{key} has no effect by {what}", Kind.UNUSED, key)
+    if rotary.PART not in r.used and r.config.get(rotary.PART) is not None:
+        r.used.add(rotary.PART)
+        about = (rotary.PART, *(f"{table}.{rotary.PART}" for table in rotary.TABLES))
+        r.note(f"{rotary.PART} has no effect: no block here rotates a part of a head", Kind.UNUSED, *about)
+    for key in rotary.unread_parts(r.config):
+        r.note(f"{key}: not counted: every head of those layers is taken to rotate whole", Kind.MISSING, key)
+    return tables
 
 
 def _note_class(r: Reader, family: str) -> None:

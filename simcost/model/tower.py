@@ -28,12 +28,14 @@ _OF_A_MODEL = frozenset(
 
 
 class Found(NamedTuple):
-    """`towers` that are counted; `uncounted`: the tables that are not, each with the reason; keys of the wrapper that were read; notes."""
+    """`towers` that are counted; `uncounted`: the tables that are not, each with the reason; `used`: keys of the wrapper that were read; `idle`: keys of it and, with their
+    names, of its tables that change nothing; notes."""
 
     towers: tuple[Tower, ...] = ()
     uncounted: tuple[str, ...] = ()
     used: frozenset[str] = frozenset()
     notes: tuple[Note, ...] = ()
+    idle: tuple[str, ...] = ()
 
 
 def parts(config: Mapping[str, Any]) -> list[str]:
@@ -70,11 +72,17 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
     except Uncounted as reason:
         return _found((), [f"{tables}: {reason}" if tables else str(reason)], c)
     left = [*c.missing]
-    left += [f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables]
+    left += [
+        f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables and key not in c.own.ignored
+    ]
     left += [
         f"{key}: nothing here reads {', '.join(odd)}, by name of structure" for key in there if (odd := _odd(c, key))
     ]
-    return _found(towers, left, c, _defaults(c, wrapper))
+    for tower in towers:
+        if tower.refuses and tower.key in c.tables:  # its time, which heads change, is not known
+            c.tables[tower.key].ignore("num_attention_heads")
+    idle = [key for table in (c.own, *c.tables.values()) for key in table.idle()]
+    return _found(towers, left, c, _defaults(c, wrapper))._replace(idle=tuple(idle))
 
 
 def _found(towers: tuple[Tower, ...], left: list[str], c: Wrapper, notes: Iterable[Note] = ()) -> Found:
@@ -84,7 +92,9 @@ def _found(towers: tuple[Tower, ...], left: list[str], c: Wrapper, notes: Iterab
         count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
         text = f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds"
         said.append(Note(text, Kind.SCOPE))
-    said += [Note(f"{why}: not counted: params_total is not known, and memory lacks it", Kind.MISSING) for why in left]
+    for why in left:
+        about = tuple(key for key in parts(c.config) if key in why)
+        said.append(Note(f"{why}: not counted: params_total is not known, and memory lacks it", Kind.MISSING, about))
     return Found(towers, tuple(left), frozenset(c.own.used), tuple(said))
 
 
@@ -114,21 +124,14 @@ _WIDTHS, _HEADS = (
 
 
 def _defaults(c: Wrapper, wrapper: str) -> Iterator[Note]:
-    """Of every table that was read, and of the wrapper's own keys."""
+    """Of every table that was read, and of the wrapper's own keys: the class defaults that were taken, and lists whose length alone counts."""
     for table in (c.own, *c.tables.values()):
-        yield from _of_table(table, wrapper)
-
-
-def _of_table(table: Table, wrapper: str) -> Iterator[Note]:
-    """The class defaults that were taken, and keys of the table that change nothing here."""
-    if table.taken:
-        shown = (
-            f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
-            for key, value in table.taken.items()
-        )
-        yield Note(
-            f"class defaults of {wrapper} used for {table.name or 'its projector'}: {', '.join(shown)}", Kind.ASSUMED
-        )
-    idle = sorted(k for k, v in table.values.items() if k not in table.used and keys.on(v) and k not in keys.IRRELEVANT)
-    if table.name and idle:
-        yield Note(f"{table.name}: no effect here: {', '.join(idle)}", Kind.UNUSED, (table.name,))
+        if table.taken:
+            shown = (
+                f"{key} = {value:g}" if isinstance(value, float) else f"{key} = {value}"
+                for key, value in table.taken.items()
+            )
+            said = f"class defaults of {wrapper} used for {table.name or 'its projector'}: {', '.join(shown)}"
+            yield Note(said, Kind.ASSUMED)
+        for key in table.counted():
+            yield Note(f"{key} has no effect by its numbers: how many there are counts", Kind.UNUSED, (key,))

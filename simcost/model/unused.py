@@ -20,7 +20,7 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
     """Keys known not to matter; others are noted by name. `outer`: keys that stand beside a nested language model; `built`: the layers. Raises NotModelled for
     one that names structure."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
-    irrelevant = sorted(key for key in idle if key in keys.IRRELEVANT)
+    irrelevant = [key for key in idle if key in keys.IRRELEVANT]
     for key in sorted(set(idle) - set(irrelevant)):
         off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
         if not off and (others := layers.of_others(key, built)):
@@ -30,9 +30,11 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
             raise NotModelled(
                 f"{r.where}: not modelled yet: {key} (a key of {others}, and no layer of this config is one)"
             )
-        if key not in layers.declared("IGNORES"):
+        if key in layers.declared("IGNORES"):
+            irrelevant.append(key)
+        else:
             _one(r, key, known, key in outer)
-    return [key for key in irrelevant if not isinstance(r.config[key], str) and key not in _SILENT]
+    return [key for key in sorted(irrelevant) if not isinstance(r.config[key], str) and key not in _SILENT]
 
 
 def _written(r: Reader, built: list[Layer]) -> set[str]:
@@ -42,7 +44,7 @@ def _written(r: Reader, built: list[Layer]) -> set[str]:
     return {layers.of_others(key, built) for key in defaults(str(r.config.get("model_type")))}
 
 
-_SILENT = ("architectures", "_asked")
+_SILENT = ("architectures",)
 
 
 def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
@@ -54,6 +56,7 @@ def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
         r.note(
             f"{key}: what it describes is not counted: it stands beside the language model, which is counted",
             Kind.MISSING,
+            key,
         )
     elif keys.of_structure(key, value) and not outer:
         raise NotModelled(

@@ -21,6 +21,7 @@ from simcost.ops.block_scores import BlockScores, BlockTopK
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
+from simcost.provenance import Kind
 from simcost.sharding.linear import linear
 from simcost.sharding.shard import View, Weight
 
@@ -151,11 +152,17 @@ def from_hf(r: Reader, layer: int, layers: int) -> BlockSparse:
             raise NotModelled(f"{r.where}: not modelled: sparse attention with '{key}' = {r.raw(key)!r}: only {only!r}")
     if r.per_layer("sparse_disable_index_value", layer, layers) == 0:
         raise NotModelled(
-            f"{r.where}: not modelled: layer {layer}: values of the indexer (sparse_disable_index_value 0)"
+            f"{r.where}: not modelled: layer {layer}, sparse by sparse_attention_freq: values of the indexer (sparse_disable_index_value 0)"
         )
+    if r.has("sparse_disable_index_value"):
+        r.note("sparse_disable_index_value has no effect in layers without an indexer", Kind.UNUSED)
     blocks = r.num("index_topk_blocks")
-    if not every(r.num("index_local_blocks", 1, least=0) <= blocks):
-        raise NotModelled(f"{r.where}: not modelled: more local blocks than are picked")
+    local = r.num("index_local_blocks", 1, least=0)
+    if not every(local <= blocks):
+        raise NotModelled(
+            f"{r.where}: not modelled: 'index_local_blocks' above index_topk_blocks: more local blocks than are picked"
+        )
+    r.ineffective("index_local_blocks", "local blocks are among those that are picked")
     return BlockSparse(
         **shape,  # type: ignore[arg-type]
         index_head_dim=r.num("index_head_dim"), index_block_size=r.num("index_block_size"), index_topk_blocks=blocks,

@@ -290,8 +290,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> CompressedAttention:
     kind = layer_kind(r, layer, layers)
     heads, groups, width = r.num("num_attention_heads"), r.num("o_groups"), r.num("head_dim")
     r.divisible(heads * width, groups, "num_attention_heads x head_dim must be a multiple of o_groups")
-    if r.has("num_key_value_heads"):
-        r.raw("num_key_value_heads")
+    r.ineffective("num_key_value_heads", "all heads read one entry of the cache")
     rotary = (
         r.num("qk_rope_head_dim") if r.has("qk_rope_head_dim") else width * r.fraction("partial_rotary_factor", 0.125)
     )

@@ -16,7 +16,7 @@ from simcost.blocks.attention import mla
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.swap import Chosen, Design, Swap, whole
 from simcost.dtypes import Dtype, dtype
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
@@ -220,6 +220,8 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 def from_hf(r: Reader, layer: int, layers: int) -> DSA:
     """The DSA block of a layer. Raises SpecError for a missing or wrong key, and without a latent of the queries, which the indexer reads."""
     shape = mla.dimensions(r)
+    if not shape["rotated"]:
+        raise NotModelled(f"{r.where}: not modelled: sparse attention with mla_use_nope = true")
     if shape["q_lora_rank"] is None:
         raise SpecError(
             f"{r.where}: missing key 'q_lora_rank': the indexer of sparse attention reads the queries' latent"

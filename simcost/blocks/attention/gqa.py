@@ -220,6 +220,9 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
             r.note(
                 "num_key_value_heads has no effect: multi_query gives one K/V head", Kind.UNUSED, "num_key_value_heads"
             )
+    elif r.flag("all_heads_without_multi_query"):  # GPT-BigCode, which reads no number of KV heads
+        kv = heads
+        r.ineffective("num_key_value_heads", "multi_query = false gives every query head its own K and V")
     elif r.has(_own(r, prefix, "num_key_value_heads")) and r.flag("multi_query_attention", True):
         kv = r.num(_own(r, prefix, "num_key_value_heads"))
     else:
@@ -234,7 +237,8 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     if not r.has(width):
         r.divisible(hidden, heads, "head_dim is absent and hidden_size / num_attention_heads is not whole")
     head_dim = r.num(width, hidden / heads)
-    r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
+    names = f"{prefix}num_attention_heads must be a multiple of {_own(r, prefix, 'num_key_value_heads')}"
+    r.divisible(heads, kv, names)
     norm = r.text("qk_norm_type", "head") if r.flag("qk_norm") else "none"
     norm = {"per_layer": "full", "per_head": "head", "olmo": "full", "qwen3": "head"}.get(norm, norm)
     if norm not in QK_NORMS:
@@ -252,6 +256,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     r.scalar |= {prefix + "v_head_dim"} | ({prefix + "head_dim"} if r.has(prefix + "v_head_dim") else set())
     rotary = r.fraction("partial_rotary_factor", 1.0)
     if r.has("rotary_dim"):
+        r.ineffective("partial_rotary_factor", "rotary_dim states how much of a head rotates")
         rotary = r.num("rotary_dim") / head_dim
     return {
         "hidden_size": hidden,

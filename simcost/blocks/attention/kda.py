@@ -33,7 +33,7 @@ HANDLES = (
     "kda_full_rank_output_gate",
     STATE_KEY,
 )
-IGNORES = ("mla_use_nope", "kda_safe_gate", "kda_lower_bound", "linear_attn_config.gate_lower_bound")
+IGNORES = ("kda_safe_gate", "kda_lower_bound", "linear_attn_config.gate_lower_bound")
 LAYER_TYPES = (LINEAR,)
 GATES = ("forget", "output")
 CHUNK = 64.0  # tokens that kernels take at once: flash-linear-attention `fla/ops/kda/chunk.py`

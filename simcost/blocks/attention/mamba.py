@@ -181,7 +181,7 @@ def _expand(r: Reader, hidden: Num) -> Num:
     where that is no multiple of the width."""
     if not (r.flag("no_ffn") and r.has("intermediate_size")):
         return r.num("mamba_expand")
-    r.used.add("mamba_expand")
+    r.ineffective("mamba_expand", "intermediate_size states the channels")
     r.divisible(
         r.num("intermediate_size"), hidden, "intermediate_size (the channels) must be a multiple of hidden_size"
     )

@@ -29,7 +29,7 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 @frozen
 class MLA(Plain):
-    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head), "latent" (full, and made beside the queries from their latent before and after its norm) or "none". `sinks`: a learned logit a head; `rotary_key_norm`: a norm of the rotary key. The latent is replicated over tp."""
+    """`q_lora_rank` None: queries are projected directly. `output_gate`: "full", "head" (one number a head), "latent" (full, and made beside the queries from their latent before and after its norm) or "none". `sinks`: a learned logit a head; `rotary_key_norm`: a norm of the rotary key; `rotated` False: no position turns a query or a key (Kimi Linear). The latent is replicated over tp."""
 
     hidden_size: Num
     num_attention_heads: Num
@@ -42,6 +42,7 @@ class MLA(Plain):
     output_gate: str = "none"
     sinks: bool = False
     rotary_key_norm: bool = False
+    rotated: bool = True
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2405.04434 §2.1"
 
@@ -68,7 +69,7 @@ class MLA(Plain):
     @property
     def rotary_width(self) -> Num:
         """The rotary part of a head."""
-        return self.qk_rope_head_dim
+        return self.qk_rope_head_dim if self.rotated else 0.0
 
     @property
     def forms(self) -> tuple[str, ...]:
@@ -208,7 +209,8 @@ class MLA(Plain):
         wire = cp.Wire(
             act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(latents), act.tensor_bytes(heads * core.d_v)
         )
-        return cp.around(view, Serial((rope, write, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
+        before = (rope, write) if self.rotated else (write,)
+        return cp.around(view, Serial((*before, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
 
     def _expanded(self, view: View, whose: str) -> Program:
         at, act = cp.at(view, self.mask), view.activation
@@ -281,6 +283,8 @@ def _mla(design: Design, text: str) -> list[Chosen]:
 
 
 BY_KEYS = ("kv_lora_rank",)
+_NOPE = "mla_use_nope"
+HANDLES = (_NOPE,)
 SWAPS = {"mla": Swap(_mla, "mla or mla:<rank of the latent>", "kv_lora_rank")}
 
 
@@ -325,6 +329,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         "output_gate": _output_gate(r),
         "sinks": r.flag("attention_sinks"),
         "rotary_key_norm": r.flag("rotary_key_norm"),
+        "rotated": not r.flag(_NOPE),
     }
 
 

@@ -140,7 +140,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> SharedKV:
     shape["v_head_dim"] = shape["head_dim"]
     r.divisible(
         shape["num_attention_heads"], shape["num_key_value_heads"],  # type: ignore[arg-type]
-        f"layer {layer}: num_attention_heads must be a multiple of its heads of keys",
+        f"layer {layer}: num_attention_heads must be a multiple of its heads of keys (num_key_value_heads, num_global_key_value_heads)",
     )  # fmt: skip
     own = not reads_cache_of_another(r, layer, layers)
     return SharedKV(**shape, own=own, k_eq_v=full and k_eq_v, window=None if full else r.num("sliding_window"))  # type: ignore[arg-type]

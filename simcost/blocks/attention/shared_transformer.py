@@ -213,7 +213,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> Block | tuple[Block, ...]:
     hidden, heads = r.num("hidden_size"), r.num("num_attention_heads")
     kv = r.num("num_key_value_heads", heads)
     r.divisible(heads, kv, "num_attention_heads must be a multiple of num_key_value_heads")
-    r.used.add("head_dim")  # an alias of kv_channels, which the class does not read
+    r.ineffective("head_dim", "attention_head_dim states the width of a head")
     if not r.has("attention_head_dim"):
         r.divisible(2.0 * hidden, heads, "attention_head_dim is absent, and 2 x hidden_size / num_attention_heads")
     head = r.num("attention_head_dim", 2.0 * hidden / heads)
@@ -251,6 +251,8 @@ def _kinds(r: Reader, layers: int) -> list[str]:
     if r.items("layer_types") is None and r.items("hybrid_layer_ids") is None:
         raise SpecError(f"{r.where}: missing key 'layers_block_type': it says which layers run a shared block")
     listed = r.items("hybrid_layer_ids") or []
+    if r.items("layer_types") is not None:
+        r.ineffective("hybrid_layer_ids", "layers_block_type says which layers run a shared block")
     if r.items("layer_types") is None:
         return [HYBRID if layer in listed else LINEAR for layer in range(layers)]
     found = [layer_kind(r, layer, layers) for layer in range(layers)]
@@ -268,7 +270,7 @@ def _mamba(r: Reader) -> Block:
     """Mamba-2 of Zamba2, whose convolution always has a bias; of Zamba, Mamba-1 in heads."""
     if not r.given("mamba_dt_rank"):
         bias = r.biased()
-        r.used.add("mamba_conv_bias")
+        r.ineffective("mamba_conv_bias", "the convolution of this class always has a bias")
         found = mamba2.of(r)
         inner = r.num("mamba_expand") * found.hidden_size
         if not every(found.mamba_num_heads * found.mamba_head_dim == inner):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from simcost.blocks._layer_kinds import HALVES, MOE, layer_kind, one_sublayer
+from simcost.blocks._layer_kinds import HALVES, MOE, in_period, layer_kind, one_sublayer
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 
@@ -26,7 +26,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     if one_sublayer(r):
         return layer_kind(r, layer, layers) == MOE
     if r.has("expert_layer_period"):
-        return layer % r.layout("expert_layer_period", least=1) == r.layout("expert_layer_offset", 0)
+        return in_period(r, "expert", layer, layers)
     kind = r.per_layer("mlp_layer_types", layer, layers)
     if kind is not None:
         return kind in ("sparse", "moe", "hash_moe")

@@ -13,6 +13,7 @@ from simcost.blocks.ffn import moe
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
+from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.plan import Plan
@@ -33,6 +34,7 @@ class ScaledMoE(MoE):
 
 
 BY_KEYS = ("enable_moe_block", "use_double_wide_mlp")
+_EXPERTS = ("n_routed_experts", "num_experts_per_tok", "moe_intermediate_size")
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
@@ -47,13 +49,18 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 def from_hf(r: Reader, layer: int, layers: int) -> Block | tuple[Block, ...]:
     """The blocks of a layer: the dense one, or both with the norms between them. Raises SpecError for a missing or wrong key."""
+    if not r.layout("num_kv_shared_layers", 0):
+        r.ineffective("use_double_wide_mlp", "no layer reads another's keys and values")
     double = r.flag("use_double_wide_mlp") and reads_cache_of_another(r, layer, layers)
     hidden, width = r.num("hidden_size"), r.num("intermediate_size")
     dense = Dense(hidden, width * (2.0 if double else 1.0))
     if not r.flag("enable_moe_block"):
-        r.used |= {"n_routed_experts", "num_experts_per_tok", "moe_intermediate_size"}  # which the class then ignores
+        for key in _EXPERTS:
+            r.ineffective(key, "enable_moe_block is false")
         return dense
-    r.num("moe_intermediate_size")
+    missing = next((key for key in _EXPERTS if not r.has(key)), None)
+    if missing is not None:
+        raise SpecError(f"{r.where}: missing key '{missing}', which enable_moe_block = true asks for")
     plain = moe.from_hf(r, layer, layers)
     experts = ScaledMoE(hidden, plain.n_routed_experts, plain.num_experts_per_tok, plain.moe_intermediate_size)
     between = (Norm("post_ffn_norm_1", hidden, 1.0, False), Norm("pre_ffn_norm_2", hidden, 1.0, False))

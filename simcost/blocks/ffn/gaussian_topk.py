@@ -14,6 +14,7 @@ from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.ops.stream import Stream
 from simcost.program import Call, Program, Serial
+from simcost.provenance import Kind
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import View
 
@@ -81,6 +82,8 @@ def _width(r: Reader, layer: int, layers: int) -> object:
 
 def _sparse(r: Reader, layer: int, layers: int) -> bool:
     share = r.per_layer("activation_sparsity_pattern", layer, layers)
+    key = "activation_sparsity_pattern"
+    r.note(f"{key} has no effect by its shares: no product is smaller; 0 leaves the cutoff out", Kind.UNUSED)
     if share is None:
         return layers > _LEADING and layer < _LEADING and _SPARSE > 0.0
     if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0.0 <= share < 1.0:

@@ -316,10 +316,11 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
         )
     width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
     if r.has("shared_expert_intermediate_size"):
-        count = r.num(
-            "n_shared_experts", 1, least=0
-        )  # Nemotron's code has one shared expert of that width, however many are named
-        shared = r.num("shared_expert_intermediate_size", least=0) * (1.0 if r.flag("shared_width_is_whole") else count)
+        shared = r.num("shared_expert_intermediate_size", least=0)
+        if r.flag("shared_width_is_whole"):
+            r.ineffective("n_shared_experts", "its class has one shared expert of the stated width")
+        else:
+            shared = shared * r.num("n_shared_experts", 1, least=0)
     elif r.has("shared_intermediate_size"):
         shared = r.num("shared_intermediate_size", least=0)
     else:

@@ -90,7 +90,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> tuple[ZeroExperts | Dense, ..
     first = float(np.ravel(np.asarray(real))[0])  # of a sweep: each value is a question of its own
     if not every(real % 1.0 == 0.0):
         raise NotModelled(
-            f"{r.where}: not modelled: num_experts_per_tok = {picks:.0f} with zero_expert_num = {float(np.ravel(np.asarray(zero))[0]):.0f}: a token's mean of real experts, {first:.2f}, "
+            f"{r.where}: not modelled: num_experts_per_tok = {picks:.0f} of n_routed_experts = {float(np.ravel(np.asarray(plain.n_routed_experts))[0]):.0f} with zero_expert_num = {float(np.ravel(np.asarray(zero))[0]):.0f}: a token's mean of real experts, {first:.2f}, "
             "is not whole (--set model.zero_expert_num=... makes it so)"
         )
     if every(zero > 0.0):

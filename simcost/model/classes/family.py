@@ -143,9 +143,10 @@ def uncovered(family: str, config: Mapping[str, Any]) -> str:
     return ""
 
 
-def superseded(family: str, config: Mapping[str, Any]) -> list[str]:
-    """Keys that mean nothing to the class beside another one that is stated."""
-    return [key for key, by in families().get(family, {}).get("superseded", {}).items() if config.get(by) is not None]
+def superseded(family: str, config: Mapping[str, Any]) -> dict[str, str]:
+    """Stated keys that mean nothing to the class beside another one that is stated, each with that one."""
+    table = families().get(family, {}).get("superseded", {})
+    return {key: by for key, by in table.items() if config.get(by) is not None and config.get(key) is not None}
 
 
 def ignored(family: str, config: Mapping[str, Any], sizes: frozenset[str]) -> set[str]:

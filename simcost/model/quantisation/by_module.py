@@ -82,7 +82,7 @@ def _group(group: Any, where: str) -> Format:
     if found is None:
         raise refused(
             where,
-            f"{named('config_groups')}: weights of {bits} bits, type {kind!r}, strategy {strategy!r}, in groups of {size}",
+            f"{named('config_groups')}: weights of num_bits = {bits}, type {kind!r}, strategy {strategy!r}, group_size = {size}",
         )
     return replace(found, compute=None if inputs is None else _arithmetic(found.dtype, inputs, where))
 

@@ -18,6 +18,7 @@ from simcost.model.quantisation.cache_format import KEYS as CACHE
 from simcost.model.quantisation.cache_format import cache_format
 from simcost.model.quantisation.formats import WAY, Scheme, one_line, refused
 from simcost.model.quantisation.roles import by_role
+from simcost.model.quantisation.seen import Seen
 from simcost.model.quantisation.stored import Held, Quantisation
 from simcost.provenance import Kind, Note
 
@@ -60,8 +61,8 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation:
     SpecError for malformed tables, NotModelled for schemes that nobody models yet."""
     if not isinstance(table, Mapping) or not all(isinstance(key, str) for key in table):
         raise SpecError(f"{where}: 'quantization_config' must be a table, not {table!r}")
-    method = _method(table)
-    scheme = _scheme(table, method, where)
+    method, seen = _method(table), Seen(table)
+    scheme = _scheme(seen, method, where)
     if table.get("lm_head") is True:
         scheme = replace(scheme, roles=(*scheme.roles, "head"))
     formats, notes = by_role(scheme, _excepted(table, where), held, base, where)
@@ -85,10 +86,18 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation:
             Note(
                 f"quantization_config: not read: {', '.join(map(one_line, idle))}",
                 Kind.UNUSED,
-                ("quantization_config",),
+                tuple(f"quantization_config.{key}" for key in idle),
             )
         )
-    return Quantisation(method, formats, cache_format(table, where), tuple(notes))
+    cache = cache_format(seen, where)
+    if unread := [key for key in seen.unread() if key not in _SAID and key not in idle]:
+        about = tuple(f"quantization_config.{key}" for key in unread)
+        text = f"quantization_config: no effect on formats: {', '.join(map(one_line, unread))}"
+        notes.append(Note(text, Kind.UNUSED, about))
+    return Quantisation(method, formats, cache, tuple(notes))
+
+
+_SAID = ("lm_head", "dequantize")  # read here, beside what a method reads
 
 
 def _kernels(method: str, kinds: set[str]) -> list[Note]:

@@ -20,11 +20,14 @@ class Uncounted(Exception):
 
 
 class Table:
-    """One table of a config, by the name that errors give it. `used`: keys that were read; `taken`: class defaults of keys that are absent."""
+    """One table of a config, by the name that errors give it. `used`: keys that were read; `ignored`: those of them that change nothing; `lengths`: those of which only
+    the number of entries counts; `taken`: class defaults of keys that are absent."""
 
     def __init__(self, values: Mapping[str, Any], name: str, where: str) -> None:
         self.values, self.name, self.where = values, name, where
         self.used: set[str] = set()
+        self.ignored: set[str] = set()
+        self.lengths: set[str] = set()
         self.taken: dict[str, Any] = {}
 
     def raw(self, *keys: str, default: Any = None) -> Any:
@@ -36,6 +39,18 @@ class Table:
         if default is not None:
             self.taken[keys[0]] = default
         return default
+
+    def ignore(self, *keys: str) -> None:
+        """Takes keys as known that change nothing of what is counted; those that are stated are named so in the answer."""
+        self.used.update(keys)
+        self.ignored.update(keys)
+
+    def idle(self) -> list[str]:
+        """Keys that change nothing, with the table's name before them: those that no rule asked for, and of the wrapper's own those that it ignores. Text is left out."""
+        asked = self.used - self.ignored if self.name else self.values.keys() - self.ignored
+        return sorted(
+            self._path(k) for k, v in self.values.items() if k not in asked and v is not None and not isinstance(v, str)
+        )
 
     def num(self, *keys: str, default: float | None = None) -> float:
         """A number above 0, to 1e8 at most. Raises SpecError for anything else, and for one that is missing without a default."""
@@ -65,6 +80,7 @@ class Table:
     def length(self, key: str, default: int) -> float:
         """Entries of a list; 1 for a plain number. Raises SpecError for anything else."""
         value = self.raw(key)
+        self.lengths.add(key)
         if value is None:
             self.taken[key] = f"{default} entries"
             return float(default)
@@ -73,6 +89,10 @@ class Table:
         if isinstance(value, bool) or not isinstance(value, int):
             raise SpecError(f"{self.where}: '{self._path(key)}' must be a number or a list, not {value!r}")
         return 1.0
+
+    def counted(self) -> list[str]:
+        """Stated keys of which only the number of entries counts."""
+        return sorted(self._path(key) for key in self.lengths if self.values.get(key) is not None)
 
     def _path(self, key: str) -> str:
         return f"{self.name}.{key}" if self.name else key

@@ -108,7 +108,7 @@ def pixtral(vision: Table) -> Trunk:
     if vision.raw("head_dim") not in (None, head_dim):
         raise Uncounted("vision_config: head_dim x num_attention_heads is not hidden_size")
     patch = vision.side("patch_size", 16)
-    vision.used.add("image_size")
+    vision.ignore("image_size")
     return Trunk(v, (embedding(vision, v, patch, False), Encoder(layers, v, heads, head_dim, g, 2.0 * v, gated=True)), v, patch, None)  # fmt: skip
 
 

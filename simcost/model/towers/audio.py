@@ -25,11 +25,13 @@ def _whisper(audio: Table, positions: bool = True, sizes: tuple[float, ...] = _L
     mels = audio.num("num_mel_bins", default=sizes[3])
     heads = audio.num("num_attention_heads", "encoder_attention_heads", default=sizes[4])
     kv = a * audio.num("num_key_value_heads", default=heads) / heads
+    if audio.values.get("num_key_value_heads") is None:
+        audio.ignore("num_attention_heads", "encoder_attention_heads")  # they cut what is there; sounds are not timed
     audio.taken.pop("num_key_value_heads", None)  # as many as heads, in classes that have no such key too
     layer = 2.0 * a * a + 2.0 * a * kv + 2.0 * a + kv + 2.0 * a * g + g + a + 4.0 * a
     stem = 3.0 * mels * a + a + 3.0 * a * a + a
     table = audio.num("max_source_positions", default=1500) * a if positions else 0.0
-    audio.used.add("max_position_embeddings")
+    audio.ignore("max_position_embeddings")
     return a, g, stem + table + layers * layer + 2.0 * a
 
 
@@ -70,7 +72,7 @@ def qwen2_5_omni(c: Wrapper) -> tuple[Tower, ...]:
     audio = c.table("audio_config")
     a, _, count = _whisper(audio, positions=False)
     out = audio.num("output_dim", default=3584)
-    audio.used.update(("max_source_positions", "n_window"))
+    audio.ignore("max_source_positions", "n_window")
     return _tower(count + a * out + out + 2.0 * out)
 
 
@@ -83,9 +85,7 @@ def qwen3(c: Wrapper, sizes: tuple[float, ...] = _LARGE) -> tuple[Tower, ...]:
         audio.num("num_mel_bins", default=128),
     )
     h, out = audio.num("downsample_hidden_size", default=480), audio.num("output_dim", default=3584)
-    audio.used.update(
-        ("encoder_attention_heads", "n_window", "n_window_infer", "conv_chunksize", "max_position_embeddings")
-    )
+    audio.ignore("encoder_attention_heads", "n_window", "n_window_infer", "conv_chunksize", "max_position_embeddings")
     stem = 10.0 * h + 2.0 * (9.0 * h * h + h) + h * math.ceil(mels / 8.0) * a
     layer = 4.0 * a * a + 2.0 * a * g + 9.0 * a + g
     return _tower(stem + layers * layer + 2.0 * a + a * a + a + a * out + out)

@@ -23,7 +23,7 @@ def paligemma(c: Wrapper) -> tuple[Tower, ...]:
     """One product with a bias for every patch."""
     vision = c.table("vision_config")
     trunk = trunks.of(vision, trunks.SIGLIP)
-    vision.used.update(("num_image_tokens", "projection_dim"))
+    vision.ignore("num_image_tokens", "projection_dim")
     c.own.used.update(("projection_dim", "hidden_size"))
     stated = c.own.values.get("projection_dim")
     out = c.hidden if stated is None else c.own.num("projection_dim")
@@ -53,9 +53,7 @@ def _vision(vision: Table, d: Num) -> Tower:
     width, patch = vision.num("head_dim", default=64), vision.side("patch_size", 16)
     positions = 2.0 * vision.num("position_embedding_size", default=10240) * v
     pooled = vision.num("pooling_kernel_size", default=3)
-    vision.used.update(
-        ("attention_bias", "global_head_dim", "image_seq_length", "default_output_length")
-    )  # which the class does not read
+    vision.ignore("attention_bias", "global_head_dim", "image_seq_length", "default_output_length")
     blocks = Encoder(layers, v, heads, width, g, 4.0 * v + 2.0 * width, gated=True, kv_heads=kv)
     tokens = Rows(1.0 / pooled**2)
     parts = (
@@ -68,8 +66,8 @@ def _vision(vision: Table, d: Num) -> Tower:
 
 def _audio(audio: Table, d: Num) -> Tower:
     """A conformer: two half FFNs, attention with relative keys, a convolution, and two convolutions over time and frequency before it."""
-    audio.used.update(
-        ("attention_chunk_size", "attention_context_left", "attention_context_right", "attention_invalid_logits_value")
+    audio.ignore(
+        "attention_chunk_size", "attention_context_left", "attention_context_right", "attention_invalid_logits_value"
     )
     a, layers = audio.num("hidden_size", default=1024), audio.num("num_hidden_layers", default=12)
     heads, kernel = audio.num("num_attention_heads", default=8), audio.num("conv_kernel_size", default=5)

@@ -14,7 +14,8 @@ from simcost.model.towers._table import Rule, Table, Wrapper
 
 def _tower(vision: Table, v: float, block: tuple[float, float], width: float, merger: float, more: float) -> tuple[Tower, ...]:  # fmt: skip
     """`block`: (width of its FFN, parameters in norms and biases); `width` of a token, `merger` the width of its FFN, `more` parameters beside."""
-    vision.used.add("image_size")
+    if "image_size" not in vision.used:  # only a table of positions has a size
+        vision.ignore("image_size")
     patch, frames = vision.side("patch_size", 14), vision.num("temporal_patch_size", default=2)
     side, heads = vision.num("spatial_merge_size", default=2), vision.num("num_heads", default=12)
     layers = vision.num("depth", default=24)

@@ -24,7 +24,7 @@ def got_ocr2(c: Wrapper) -> tuple[Tower, ...]:
         beside += 2.0 * v / heads * ((layers - whole) * (2.0 * window - 1.0) + whole * (2.0 * grid - 1.0))
     blocks = Encoder(layers, v, heads, v / heads, g, vectors, windowed=layers - whole, window=window**2)
     trunk = trunks.Trunk(v, (trunks.embedding(vision, v, patch, True), blocks), beside, patch, side)
-    c.own.used.add("image_seq_length")
+    c.own.ignore("image_seq_length")
     projector = (
         Matrix("neck_conv1", v, neck, bias=False),
         Matrix("neck_conv2", 9.0 * neck, neck, bias=False),

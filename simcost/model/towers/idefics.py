@@ -20,7 +20,7 @@ def _trunk(c: Wrapper, defaults: trunks.Sizes) -> trunks.Trunk:
     vision = c.table("vision_config")
     if not str(vision.values.get("model_type", "idefics")).startswith(("idefics", "smolvlm", "siglip")):
         raise Uncounted(f"vision_config.model_type = {vision.values['model_type']!r} is not known")
-    vision.used.update(("vision_use_head", "use_base_siglip", "tie_word_embeddings"))
+    vision.ignore("vision_use_head", "use_base_siglip", "tie_word_embeddings")
     return trunks.siglip(vision, head=False, defaults=defaults)
 
 
@@ -39,7 +39,7 @@ def idefics2(c: Wrapper) -> tuple[Tower, ...]:
     depth, latents = r.num("resampler_depth", default=3), r.num("resampler_n_latents", default=64)
     heads, width = r.num("resampler_n_heads", default=16), r.num("resampler_head_dim", default=96)
     kv, d = r.num("num_key_value_heads", default=4), c.hidden
-    r.used.add("hidden_size")
+    r.ignore("hidden_size")
     layer = 2.0 * d * heads * width + 2.0 * d * kv * width + 3.0 * d * 4.0 * d + 3.0 * d
     gate = (
         Matrix("gate_up_proj", trunk.width, 2.0 * inner, PATCHES, bias=False),

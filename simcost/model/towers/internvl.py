@@ -16,7 +16,7 @@ def _tower(c: Wrapper, vision: Table, biases: float, norms: float, more: float) 
     """`biases`: of a block's projections, `norms`: of a block, both as multiples of the width; `more`: parameters besides."""
     v, g, layers, heads, patch, side = _SIZES.read(vision)
     ratio = c.own.num("downsample_ratio", default=0.5)
-    c.own.used.update(("vision_feature_layer", "vision_feature_select_strategy", "select_layer", "image_seq_length"))
+    c.own.ignore("vision_feature_layer", "vision_feature_select_strategy", "select_layer", "image_seq_length")
     rows, inner = Rows(ratio**2), v / ratio**2
     scale = 2.0
     blocks = Encoder(layers, v, heads, v / heads, g, (biases + norms + scale) * v + g + v, rows=Rows(1.0, 1.0))
@@ -45,7 +45,7 @@ def internvl_chat(c: Wrapper) -> tuple[Tower, ...]:
     vision = c.table("vision_config")
     if vision.raw("use_moe"):
         raise Uncounted("vision_config has experts")
-    vision.used.update(key for key in vision.values if "expert" in key or key.startswith("moe_"))
+    vision.ignore(*(key for key in vision.values if "expert" in key or key.startswith("moe_")))
     biases = 4.0 if vision.flag("qkv_bias", True) else 1.0
     norm = 1.0 if vision.raw("norm_type", default="rms_norm") == "rms_norm" else 2.0
     norms = 2.0 * norm + (2.0 if vision.flag("qk_normalization", True) else 0.0)

@@ -21,7 +21,7 @@ def moonvit(c: Wrapper) -> tuple[Tower, ...]:
     patch = vision.side("patch_size", 14)
     height = vision.num("pos_emb_height", "init_pos_emb_height", default=64)
     width = vision.num("pos_emb_width", "init_pos_emb_width", default=64)
-    vision.used.update(("pos_emb_time", "init_pos_emb_time", "text_hidden_size", "mm_hidden_size"))
+    vision.ignore("pos_emb_time", "init_pos_emb_time", "text_hidden_size", "mm_hidden_size")
     normed = float(c.own.values.get("projection_hidden_size") or v)
     c.own.used.add("projection_hidden_size")
     merged = float(math.prod(vision.raw("merge_kernel_size", default=[2, 2])))
@@ -48,7 +48,9 @@ def kimi_k3(c: Wrapper) -> tuple[Tower, ...]:
     norm = v * vectors
     biases = (3.0 * wide + v) * vision.flag("attn_bias", False) + (g + v) * vision.flag("linear_bias", False)
     table = vision.num("init_pos_emb_height", default=64) * vision.num("init_pos_emb_width", default=64) * v
-    vision.used.update(("init_pos_emb_time", "text_hidden_size", "activation_func", "projector_hidden_act", "pos_emb_interpolation_mode"))  # fmt: skip
+    vision.ignore(
+        "init_pos_emb_time", "text_hidden_size", "activation_func", "projector_hidden_act", "pos_emb_interpolation_mode"
+    )
     merged = float(math.prod(vision.raw("merge_kernel_size", default=[2, 2])))
     joined, rows = merged * vision.num("mm_hidden_size", default=v), Rows(1.0 / merged)
     first = trunks.embedding(vision, v, patch, vision.flag("patch_embed_proj_bias", False))

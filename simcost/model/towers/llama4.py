@@ -17,7 +17,7 @@ def llama4(c: Wrapper) -> tuple[Tower, ...]:
     inner, middle = vision.num("projector_input_dim", default=4096), vision.num("projector_output_dim", default=4096)
     out = vision.num("vision_output_dim", default=7680)
     ratio = vision.num("pixel_shuffle_ratio", default=0.5)
-    vision.used.add("multi_modal_projector_bias")  # which the class does not read
+    vision.ignore("multi_modal_projector_bias")  # which the class does not read
     rows = Rows(ratio**2)
     blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g), rows=Rows(1.0, 1.0))
     beside = v + ((side // patch) ** 2 + 1.0) * v + 4.0 * v

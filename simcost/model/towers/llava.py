@@ -20,7 +20,7 @@ def _llava(c: Wrapper, kind: str = trunks.CLIP, newline: bool = False, layers: i
     """`kind`: the encoder where the table names none; `newline`: a learned line break; `layers`: whose outputs are joined, where no key says; `norm`:
     a LayerNorm over them."""
     trunk = trunks.of(c.table("vision_config"), kind)
-    c.own.used.add("vision_feature_select_strategy")
+    c.own.ignore("vision_feature_select_strategy")
     joined = c.own.length("vision_feature_layer", layers) * trunk.width
     bias = norm or c.own.flag("multimodal_projector_bias", True)
     projector = trunks.two(trunks.LINEARS, joined, c.hidden, c.hidden, bias=bias)
@@ -39,7 +39,7 @@ def video_llava(c: Wrapper) -> tuple[Tower, ...]:
 def aligned(c: Wrapper, norm: bool) -> tuple[Tower, ...]:
     """Aya Vision and Command A Vision: patches merged by `downsample_factor`, a gated product, one into the language model. `norm`: a LayerNorm before."""
     trunk = trunks.of(c.table("vision_config"), trunks.SIGLIP)
-    c.own.used.update(("vision_feature_layer", "vision_feature_select_strategy"))
+    c.own.ignore("vision_feature_layer", "vision_feature_select_strategy")
     factor = c.own.num("downsample_factor", default=2)
     rows, inner = Rows(1.0 / factor**2), trunk.width * factor**2
     stated = c.own.raw("alignment_intermediate_size")

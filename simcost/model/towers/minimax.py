@@ -19,8 +19,10 @@ def minimax_m3(c: Wrapper) -> tuple[Tower, ...]:
     layers, heads = vision.num("num_hidden_layers", default=32), vision.num("num_attention_heads", default=16)
     patch, frames = vision.side("patch_size", 14), merging.num("temporal_patch_size", default=2)
     side, middle = merging.num("spatial_merge_size", default=2), c.own.num("projector_hidden_size", default=6144)
-    c.own.used.update(("merged_hidden_size", "multimodal_projector_bias", "image_seq_length"))
-    vision.used.update(("image_size", "projection_dim"))
+    if isinstance(stated, dict) and c.config.get("img_token_compression_config") == stated:
+        c.own.ignore("img_token_compression_config")  # the same beside the table that has it
+    c.own.ignore("merged_hidden_size", "multimodal_projector_bias", "image_seq_length")
+    vision.ignore("image_size", "projection_dim")
     rows = Rows(1.0 / side**2)
     parts = (
         trunks.embedding(vision, v, patch, False, frames),

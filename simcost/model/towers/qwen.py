@@ -13,7 +13,7 @@ from simcost.num import Num
 
 def _frame(vision: Table, patch_size: float) -> tuple[float, float, float, float]:
     """(patch, images that a patch joins, patches merged along a side, heads)."""
-    vision.used.update(("spatial_patch_size", "tokens_per_second"))
+    vision.ignore("spatial_patch_size", "tokens_per_second")
     return (
         vision.side("patch_size", patch_size), vision.num("temporal_patch_size", default=2), vision.num("spatial_merge_size", default=2),
         vision.num("num_heads", default=16),
@@ -68,7 +68,7 @@ def qwen3_vl(c: Wrapper, deepstack: int = 3) -> tuple[Tower, ...]:
     blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g))
     deep = vision.length("deepstack_visual_indexes", deepstack) if deepstack else 0.0
     if not deepstack:
-        vision.used.add("deepstack_visual_indexes")
+        vision.ignore("deepstack_visual_indexes")
     mergers: list[Matrix] = [matrix for i in range(int(deep)) for matrix in _merger(f"deepstack_{i}", v, side, out)]
     beside = vision.num("num_position_embeddings", default=2304) * v + 2.0 * v + deep * 2.0 * v * side**2
     first: tuple[Matrix | Encoder, ...] = (trunks.embedding(vision, v, patch, True, frames), blocks)

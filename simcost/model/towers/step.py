@@ -15,7 +15,7 @@ def step3p7(c: Wrapper) -> tuple[Tower, ...]:
     vision = c.table("vision_config")
     v, g, layers, heads, patch, side = trunks.Sizes(1536.0, 8960.0, 47.0, 16.0, 14.0, 728.0).read(vision)
     bias = c.own.flag("projector_bias", False)
-    vision.used.update(("mlp_ratio", "max_position_embeddings"))
+    vision.ignore("mlp_ratio", "max_position_embeddings")
     blocks = Encoder(layers, v, heads, v / heads, g, trunks.plain_vectors(v, g) + 2.0 * v)
     half, quarter = Rows(0.25), Rows(0.0625)
     trunk = trunks.Trunk(

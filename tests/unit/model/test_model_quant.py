@@ -388,9 +388,9 @@ def test_a_malformed_table_is_one_line(table: Any, said: str) -> None:
 
 
 @pytest.mark.parametrize(("table", "said"), [
-    ({}, "quant_method ''"), ({"quant_method": "spqr"}, "outliers that only the checkpoint counts"), ({"bits": 7, "group_size": 64}, "MLX's quantization of 7 bits"), (compressed(4, "float", group_size=8), "in groups of 8"), ({"quant_method": "mxfp44"}, "did you mean 'mxfp4'?"),
+    ({}, "quant_method ''"), ({"quant_method": "spqr"}, "outliers that only the checkpoint counts"), ({"bits": 7, "group_size": 64}, "MLX's quantization of 7 bits"), (compressed(4, "float", group_size=8), "group_size = 8"), ({"quant_method": "mxfp44"}, "did you mean 'mxfp4'?"),
     ({**AWQ, "bits": 3}, "quantization_config.bits = 3 (4 and 8 are)"), ({**MODELOPT, "quant_algo": "W4A8"}, "quant_algo 'W4A8'"),
-    (compressed(9, "int"), "weights of 9 bits, type 'int'"), ({**MODELOPT, "kv_cache_quant_algo": "NVFP4_AFFINE"}, "cache scheme kv_cache_quant_algo = 'NVFP4_AFFINE'"),
+    (compressed(9, "int"), "weights of num_bits = 9, type 'int'"), ({**MODELOPT, "kv_cache_quant_algo": "NVFP4_AFFINE"}, "cache scheme kv_cache_quant_algo = 'NVFP4_AFFINE'"),
     ({**compressed(4, "int"), "sparsity_config": {"format": "sparse-24-bitmask"}}, "weights that leave zeros out"), ({"quant_method": "gguf"}, "pass the file itself"),
     ({**MODELOPT, "kv_cache_quantized_layers": ["model.layers.0"]}, "kv_cache_quantized_layers"), ({**DEEPSEEK, "expert_dtype": "fp4"}, "expert_dtype = 'fp4'"),
     ({"quant_method": "torchao", "quant_type": {"default": {"_type": "UIntXWeightOnlyConfig", "_data": {}}}}, "torchao's UIntXWeightOnlyConfig"),
