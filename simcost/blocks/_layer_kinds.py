@@ -18,12 +18,13 @@ HYBRID, MLP, MOE = "hybrid", "mlp", "moe"  # attention beside a recurrent mixer;
 ALONE = (MLP, MOE)
 COMPRESSED, HEAVILY_COMPRESSED = "compressed_sparse_attention", "heavily_compressed_attention"  # DeepSeek-V4
 CONV = "conv"  # LFM2
+INDEXED = "indexed_attention"  # DSA; files of GLM-5.3 and Qwen4 call it full attention
 BLOCK_SPARSE = "minimax_m3_sparse"  # MiniMax-M3
 _RATIOS = {0: SLIDING, 4: COMPRESSED, 128: HEAVILY_COMPRESSED}  # of its compress_ratios
 _SOFTMAX = (1, FULL, "attention", "softmax")  # of MiniMax's attn_type_list; 0 is linear
 OLDER = {
     "attention": FULL,
-    "deepseek_sparse_attention": "indexed_attention",
+    "deepseek_sparse_attention": INDEXED,
     "mamba": LINEAR,
     "mamba2": LINEAR,
     "global": FULL,
@@ -114,6 +115,8 @@ def mtp_layer(r: Reader, kinds: list[tuple[str, bool]]) -> int | None:
     if not r.given("mtp_layer_types") or not r.given("num_nextn_predict_layers"):
         return None
     kind = _one_kind(r, "mtp_layer_types", r.items("mtp_layer_types") or [])
+    if kind == INDEXED and all(other != INDEXED for other, _ in kinds):
+        kind = FULL
     ffn = _one_kind(r, "mtp_mlp_layer_types", r.items("mtp_mlp_layer_types") or ["dense"])
     if (kind, ffn != "dense") not in kinds:
         raise NotModelled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from types import ModuleType
 
 from simcost.blocks import _layer_kinds
@@ -115,7 +116,7 @@ def draft(r: Reader, layers: list[Layer]) -> Layer:
         r, [(_layer_kinds.layer_kind(r, at, count), any(b.router for b in layer)) for at, layer in enumerate(layers)]
     )
     if like is not None:
-        return layers[like]
+        return _single(layers[like]) if r.flag("mtp_single_stream") else layers[like]
     found: list[Block] = []
     for kind in _layer_kinds.mtp_kinds(r):
         same = [at for at in range(len(layers)) if _layer_kinds.layer_kind(r, at, len(layers)) == kind]
@@ -125,6 +126,12 @@ def draft(r: Reader, layers: list[Layer]) -> Layer:
             )
         found += layers[same[0]]
     return tuple(found) or layers[-1]
+
+
+def _single(layer: Layer) -> Layer:
+    """The same layer on one residual stream, without hyper-connections; its norms add to it."""
+    plain = (block for block in layer if not isinstance(block, HyperConnection))
+    return tuple(replace(block, residual=True) if isinstance(block, Norm) else block for block in plain)
 
 
 def _norms(r: Reader) -> int:

@@ -213,12 +213,13 @@ def _spec(
         r.flag("lm_head_bias"),
         vectors if r.flag("final_norm", True) else 0.0,
         streams,
+        hc_weighted=not r.flag("hc_mean_head"),
     )
     if altup > 1.0:
-        head = AltUpHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, altup)
+        head = AltUpHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, streams=altup)
     held = copies(r, len(built), False)
     if held is not None:
-        head = AttentionResidualHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, held)
+        head = AttentionResidualHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, copies=held)
     head = block_residual.head(r, head, len(built))
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}

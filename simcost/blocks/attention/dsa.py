@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
-from simcost.blocks._layer_kinds import FULL, layer_kind
+from simcost.blocks._layer_kinds import FULL, INDEXED, layer_kind
 from simcost.blocks.attention import mla
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.swap import Chosen, Design, Swap, whole
@@ -32,10 +32,10 @@ HANDLES = (
     "index_topk", "index_n_heads", "index_head_dim", "indexer_types", "index_topk_freq", "index_skip_topk_offset", "index_topk_pattern", "use_dsa",
 )  # fmt: skip
 IGNORES = ("indexer_rope_interleave", "rope_interleave")
-LAYER_TYPES = ("indexed_attention",)
+LAYER_TYPES = (INDEXED,)
 _FULL, _SHARED = "full", "shared"
-_KEYS = dtype("fp8")  # of the indexer's queries and keys
-_SCALE = 4.0  # B: a scale for 128 numbers in fp8, fp32
+KEYS = dtype("fp8")  # of the indexer's queries and keys
+KEY_SCALE = 4.0  # B: a scale for 128 numbers in fp8, fp32
 
 
 @frozen
@@ -110,12 +110,16 @@ class DSA(MLA):
         return MLA.state_elements(self, context, plan) + context * self.index_head_dim * self.indexer
 
     def state_bytes(self, context: Num, plan: Plan, kv: Dtype) -> Num:
-        """The latent in the format `kv`: of 8 bits it has a scale for 128 numbers, and its rotary part stays in 16 bits. The indexer's key is fp8 with one scale. [B]"""
-        latents = kv.tensor_bytes(context * self.latent)
-        if kv.bits == 8:
-            scales = self.kv_lora_rank / 128.0 * _SCALE
-            latents = context * (self.kv_lora_rank + scales + 2.0 * self.qk_rope_head_dim)
-        return latents + context * (_KEYS.tensor_bytes(self.index_head_dim) + _SCALE) * self.indexer
+        """The latent in the format `kv`; the indexer's key is fp8 with one scale. [B]"""
+        keys = context * (KEYS.tensor_bytes(self.index_head_dim) + KEY_SCALE) * self.indexer
+        return self.latent_bytes(context, kv) + keys
+
+    def latent_bytes(self, context: Num, kv: Dtype) -> Num:
+        """Latents of `context` tokens: of 8 bits they have a scale for 128 numbers, and the rotary part stays in 16 bits. [B]"""
+        if kv.bits != 8:
+            return kv.tensor_bytes(context * self.latent)
+        scales = self.kv_lora_rank / 128.0 * KEY_SCALE
+        return context * (self.kv_lora_rank + scales + 2.0 * self.qk_rope_head_dim)
 
     def program(self, view: View) -> Program:
         """As MLA, with the indexer before the core of each group of tokens."""
@@ -126,26 +130,36 @@ class DSA(MLA):
         return Serial((*program.parts[:at], self._indexer(view), *program.parts[at:]), program.tag)
 
     def _indexer(self, view: View) -> Program:
-        """Queries, keys and weights of its heads; the keys rotated, quantised and written; scores and picks of each group of tokens."""
-        rows, act = view.tokens, view.activation
-        width = (self.index_n_heads + 1.0) * self.index_head_dim
+        """Queries, then keys and weights of its heads; scores and picks of each group of tokens."""
         parts: list[Program] = [
-            linear(view, self._weight(view, "index_wq_b"), rows),
-            linear(view, self._weight(view, "index_wk"), rows, quantise=False),
-            linear(view, self._weight(view, "index_weights_proj"), rows),
-            Call(Stream("norm", rows * self.index_head_dim, 1.0, 1.0, 4.0, act, act), "index k norm"),
-            Call(Stream("rope", rows * width, 1.0, 1.0, 3.0, act, act), "index rope"),
-            Call(Stream("quantise", rows * width, 1.0, 1.0, 3.0, act, _KEYS), "index quantise + write"),
+            linear(view, self._weight(view, "index_wq_b"), view.tokens),
+            *self._index_keys(view),
         ]
         for index, group in enumerate(view.groups):
             whose, phase = BESIDE if index else "", group.phase
             scores = replace(self._scores(group.batch, phase.q_len, phase.past), paged=phase.decode)
             parts.append(Call(scores, f"{whose}index scores"))
-            parts.append(Call(IndexTopK(group.batch, phase.q_len, phase.past, self.index_topk), f"{whose}index top-k"))
+            parts.append(Call(self._picks(scores), f"{whose}index top-k"))
         return Serial(tuple(parts), "indexer")
 
+    def _index_keys(self, view: View) -> list[Program]:
+        """Keys and weights of the heads; queries and keys rotated and quantised, keys written."""
+        rows, act = view.tokens, view.activation
+        width = (self.index_n_heads + 1.0) * self.index_head_dim
+        return [
+            linear(view, self._weight(view, "index_wk"), rows, quantise=False),
+            linear(view, self._weight(view, "index_weights_proj"), rows),
+            Call(Stream("norm", rows * self.index_head_dim, 1.0, 1.0, 4.0, act, act), "index k norm"),
+            Call(Stream("rope", rows * width, 1.0, 1.0, 3.0, act, act), "index rope"),
+            Call(Stream("quantise", rows * width, 1.0, 1.0, 3.0, act, KEYS), "index quantise + write"),
+        ]
+
     def _scores(self, batch: Num, q_len: Num, past: Num) -> IndexScores:
-        return IndexScores(batch, q_len, past, self.index_n_heads, self.index_head_dim, _KEYS)
+        return IndexScores(batch, q_len, past, self.index_n_heads, self.index_head_dim, KEYS)
+
+    def _picks(self, scores: IndexScores) -> IndexTopK:
+        """The best of what was scored."""
+        return IndexTopK(scores.batch, scores.q_len, scores.past, self.index_topk)
 
     def _form(self, view: View, whose: str = "") -> Program:
         """The absorbed form over the picked keys; its core dequantises a narrow cache and computes in the activations' format."""
@@ -154,11 +168,10 @@ class DSA(MLA):
             view.batch, phase.q_len, phase.past, heads, 1.0, self.latent, self.kv_lora_rank, self.mask, act, view.kv, act, True
         )  # fmt: skip
         rows = view.tokens
-        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), f"{whose}q rope")
         write = Stream("cache write", rows * self.latent, 1.0, 1.0, 3.0, act, view.kv)
         parts = (
             self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, f"{whose}absorb k into q"),
-            rope,
+            *self._rotated(view, whose),
             Call(write, f"{whose}latent rope + write"),
             Call(core, f"{whose}core"),
             self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, f"{whose}absorb v into o"),

@@ -1,7 +1,7 @@
 """Kimi Delta Attention (KDA): Gated DeltaNet whose state forgets by a number of its own for every channel of a key.
 
 Queries, keys and values have as many heads, of one width. The forget gate and the output's gate are of low rank (the width of a head), or full products, both (Ling-3.0) or the latter alone (Kimi-K3). Most likely to be wrong: a
-checkpoint that mixes the two. Sources: Kimi Linear (arXiv 2510.26692); Hugging Face `modeling_kimi_linear.py`, `modeling_bailing_hybrid.py`; sharding: vLLM
+checkpoint that mixes the two. Sources: Kimi Linear (arXiv 2510.26692); Hugging Face `modeling_kimi_linear.py`, `modeling_bailing_hybrid.py`, `modeling_glm5_next.py`; sharding: vLLM
 `model_executor/models/kimi_linear.py`.
 """
 
@@ -33,7 +33,12 @@ HANDLES = (
     "kda_full_rank_output_gate",
     STATE_KEY,
 )
-IGNORES = ("kda_safe_gate", "kda_lower_bound", "linear_attn_config.gate_lower_bound")
+IGNORES = (
+    "kda_safe_gate",
+    "kda_lower_bound",
+    "linear_lower_bound",
+    "linear_attn_config.gate_lower_bound",
+)
 LAYER_TYPES = (LINEAR,)
 GATES = ("forget", "output")
 CHUNK = 64.0  # tokens that kernels take at once: flash-linear-attention `fla/ops/kda/chunk.py`

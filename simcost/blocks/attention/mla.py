@@ -15,7 +15,7 @@ from typing import ClassVar
 from simcost.blocks.swap import Chosen, Design, Swap, multiple, whole
 from simcost.frozen import frozen
 from simcost.hf import Reader
-from simcost.num import Num
+from simcost.num import Num, every
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
@@ -147,7 +147,9 @@ class MLA(Plain):
 
     @property
     def state_formula(self) -> str:
-        """The latent and the rotary key."""
+        """The latent, and the rotary key where there is one."""
+        if every(self.qk_rope_head_dim == 0.0):
+            return f"latent: {self.kv_lora_rank:.0f}"
         return f"latent + rotary key: {self.kv_lora_rank:.0f} + {self.qk_rope_head_dim:.0f}"
 
     def program(self, view: View) -> Program:
@@ -203,14 +205,20 @@ class MLA(Plain):
     def _core(self, view: View, core: AttentionCore, whose: str) -> Program:
         """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
         rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
-        rope = Call(Stream("rope", rows * heads * self.qk_rope_head_dim, 1.0, 1.0, 3.0, act, act), f"{whose}q rope")
+        rope = self._rotated(view, whose)
         latents = cp.copies(view.plan, 1.0) * self.latent
         write = Call(Stream("cache write", rows * latents, 1.0, 1.0, 3.0, act, view.kv), f"{whose}latent rope + write")
         wire = cp.Wire(
             act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(latents), act.tensor_bytes(heads * core.d_v)
         )
-        before = (rope, write) if self.rotated else (write,)
-        return cp.around(view, Serial((*before, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
+        return cp.around(view, Serial((*rope, write, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
+
+    def _rotated(self, view: View, whose: str) -> tuple[Program, ...]:
+        """Rope of the queries, where a part of a head rotates."""
+        if not self.rotated or every(self.qk_rope_head_dim == 0.0):
+            return ()
+        width, act = self.num_attention_heads / view.plan.tp * self.qk_rope_head_dim, view.activation
+        return (Call(Stream("rope", view.tokens * width, 1.0, 1.0, 3.0, act, act), f"{whose}q rope"),)
 
     def _expanded(self, view: View, whose: str) -> Program:
         at, act = cp.at(view, self.mask), view.activation
@@ -316,7 +324,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
     r.scalar |= {prefix + "qk_nope_head_dim", prefix + "qk_rope_head_dim", prefix + "v_head_dim"}
     nope, rope = r.num(prefix + "qk_nope_head_dim"), prefix + "qk_rope_head_dim"
     # Window layers of dots.3 state the whole width of a head.
-    rotary = r.num(rope) if r.has(rope) or not prefix else r.num(prefix + "head_dim") - nope
+    rotary = r.num(rope, least=0) if r.has(rope) or not prefix else r.num(prefix + "head_dim") - nope
     return {
         "hidden_size": r.num("hidden_size"),
         "num_attention_heads": r.num(prefix + "num_attention_heads"),

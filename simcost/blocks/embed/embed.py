@@ -54,7 +54,8 @@ class Embedding(Plain):
 
 @frozen
 class Head(Plain):
-    """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored; `hc_mult`: residual streams that become one."""
+    """Final norm, output projection and sampling. `tied`: the table is the embedding's, read again but not stored; `hc_mult`: residual streams that become one, by weights
+    of their own or, where `hc_weighted` is False, by their mean."""
 
     hidden_size: Num
     vocab_size: Num
@@ -62,6 +63,7 @@ class Head(Plain):
     bias: bool = False
     norm_vectors: float = 1.0
     hc_mult: float = 1.0
+    hc_weighted: bool = True
     kind: ClassVar[str] = "head"
     source: ClassVar[str] = "arXiv 1909.08053"
 
@@ -75,7 +77,7 @@ class Head(Plain):
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The final norm; the table, unless it is tied, and its bias, both cut over the vocabulary and rounded up."""
         found = [Weight("final_norm", "norm", self.norm_vectors * self.hidden_size)] if self.norm_vectors else []
-        if self.hc_mult > 1.0:
+        if self.hc_mult > 1.0 and self.hc_weighted:
             found.append(Weight("hc_head", "norm", self.hc_mult**2 * self.hidden_size + self.hc_mult + 1.0))
         if not self.tied:
             found.append(self._table(plan))
@@ -89,9 +91,8 @@ class Head(Plain):
         rows, act = view.head_rows, view.activation
         logits = rows * ceil(self.vocab_size / view.plan.tp)
         gathered = act.tensor_bytes(rows * self.vocab_size)
-        joined = Stream(
-            "hyper connection before", rows * self.hidden_size, self.hc_mult, 1.0, 2.0 * self.hc_mult**2, act, act
-        )
+        mixing = 2.0 * self.hc_mult**2 if self.hc_weighted else self.hc_mult
+        joined = Stream("hyper connection before", rows * self.hidden_size, self.hc_mult, 1.0, mixing, act, act)
         return Serial(
             (
                 *((Call(joined, "hc_head"),) if self.hc_mult > 1.0 else ()),

@@ -1,7 +1,7 @@
 """Manifold-constrained hyper-connections (mHC): `hc_mult` residual streams in place of one, mixed before and after every sublayer.
 
 Before: weights from all streams (one small product, 20 rounds of normalisation), their sum enters the sublayer. After: its output and the mixed streams become the new ones. Most likely to be
-wrong: streams that an engine keeps in fp32. Sources: mHC (arXiv 2512.24880); Hugging Face `modeling_deepseek_v4.py` (HyperConnection).
+wrong: streams that an engine keeps in fp32. Sources: mHC (arXiv 2512.24880); Hugging Face `modeling_deepseek_v4.py`, `modeling_glm5_next.py` (HyperConnection).
 """
 
 from __future__ import annotations
