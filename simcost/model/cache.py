@@ -37,7 +37,7 @@ def kinds(model: ModelSpec, plan: Plan, layers: Sequence[Num], kv: Dtype, engine
     found: list[Kind] = []
     for count, (_, blocks) in zip(layers, model.stacks, strict=True):
         for block in blocks:
-            if block.mask is None or every(block.token_elements(plan) == 0.0):
+            if block.mask is None or every(block.token_bytes(plan, kv) == 0.0):
                 continue  # it keeps nothing, or reads what another layer keeps
             each, mask = count * _token_bytes(block, plan, kv, engine), _held(block.mask, engine)
             same = next((i for i, kind in enumerate(found) if _alike(kind.mask, mask)), None)
@@ -57,6 +57,8 @@ def _held(mask: Mask, engine: EngineMemory) -> Mask:
 def _token_bytes(block: Block, plan: Plan, kv: Dtype, engine: EngineMemory) -> Num:
     """One token of one layer, in the block's own format; engines widen a latent to a multiple of elements. [B]"""
     elements, size = block.token_elements(plan), block.token_bytes(plan, kv)
+    if every(elements == 0.0):
+        return size  # keys by which others are picked, alone
     return size * (_up(elements, engine.latent_multiple) / elements)
 
 

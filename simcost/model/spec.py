@@ -202,7 +202,8 @@ def _spec(
     rows = (
         vocab + r.layout("embedding_rows_beyond_vocab", 0, least=0) if r.has("embedding_rows_beyond_vocab") else vocab
     )
-    plain = Embedding(hidden, rows, positions, vectors if r.flag("embedding_norm") else 0.0)
+    scales = r.num("qk_rope_head_dim") / 2.0 if r.flag("learned_rotary_scales") else 0.0
+    plain = Embedding(hidden, rows, positions, vectors if r.flag("embedding_norm") else 0.0, scales)
     altup = streams_of(built)
     embedding = with_per_layer(r, plain, built, altup)
     streams = float(r.layout("hc_mult", 1, least=1))

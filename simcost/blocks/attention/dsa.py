@@ -19,7 +19,7 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.frozen import frozen
 from simcost.hf import Reader
-from simcost.num import Num
+from simcost.num import Num, every
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.index_scores import IndexScores, IndexTopK
 from simcost.ops.stream import Stream
@@ -58,6 +58,11 @@ class DSA(MLA):
     def forms(self) -> tuple[str, ...]:
         """None to choose from: keys that differ query by query are not expanded."""
         return ()
+
+    @property
+    def own_latent(self) -> bool:
+        """Whether the layer writes latents of its own; `direct_dsa.py` has layers that do not."""
+        return True
 
     def checks(self, plan: Plan) -> list[Check]:
         """As MLA; no context parallelism, since a rank would pick among its own keys."""
@@ -131,10 +136,7 @@ class DSA(MLA):
 
     def _indexer(self, view: View) -> Program:
         """Queries, then keys and weights of its heads; scores and picks of each group of tokens."""
-        parts: list[Program] = [
-            linear(view, self._weight(view, "index_wq_b"), view.tokens),
-            *self._index_keys(view),
-        ]
+        parts: list[Program] = [*self._index_queries(view), *self._index_keys(view)]
         for index, group in enumerate(view.groups):
             whose, phase = BESIDE if index else "", group.phase
             scores = replace(self._scores(group.batch, phase.q_len, phase.past), paged=phase.decode)
@@ -142,15 +144,20 @@ class DSA(MLA):
             parts.append(Call(self._picks(scores), f"{whose}index top-k"))
         return Serial(tuple(parts), "indexer")
 
+    def _index_queries(self, view: View) -> list[Program]:
+        """From their latent."""
+        return [linear(view, self._weight(view, "index_wq_b"), view.tokens)]
+
     def _index_keys(self, view: View) -> list[Program]:
-        """Keys and weights of the heads; queries and keys rotated and quantised, keys written."""
+        """Keys and weights of the heads; queries and keys rotated, where a part of a head rotates, and quantised, keys written."""
         rows, act = view.tokens, view.activation
         width = (self.index_n_heads + 1.0) * self.index_head_dim
+        rope = Call(Stream("rope", rows * width, 1.0, 1.0, 3.0, act, act), "index rope")
         return [
             linear(view, self._weight(view, "index_wk"), rows, quantise=False),
             linear(view, self._weight(view, "index_weights_proj"), rows),
             Call(Stream("norm", rows * self.index_head_dim, 1.0, 1.0, 4.0, act, act), "index k norm"),
-            Call(Stream("rope", rows * width, 1.0, 1.0, 3.0, act, act), "index rope"),
+            *(() if every(self.qk_rope_head_dim == 0.0) else (rope,)),
             Call(Stream("quantise", rows * width, 1.0, 1.0, 3.0, act, KEYS), "index quantise + write"),
         ]
 
@@ -172,7 +179,7 @@ class DSA(MLA):
         parts = (
             self._absorb(view, heads, self.kv_lora_rank, self.qk_nope_head_dim, f"{whose}absorb k into q"),
             *self._rotated(view, whose),
-            Call(write, f"{whose}latent rope + write"),
+            *((Call(write, f"{whose}latent rope + write"),) if self.own_latent else ()),
             Call(core, f"{whose}core"),
             self._absorb(view, heads, self.v_head_dim, self.kv_lora_rank, f"{whose}absorb v into o"),
         )
@@ -230,6 +237,11 @@ def alike(r: Reader, layer: int, layers: int) -> object:
     return _kind(r, layer, layers)
 
 
+def has_indexer(r: Reader, layer: int, layers: int) -> bool:
+    """Whether a layer picks for itself. Raises SpecError for a word that is none of "full" and "shared"."""
+    return _kind(r, layer, layers) == _FULL
+
+
 def from_hf(r: Reader, layer: int, layers: int) -> DSA:
     """The DSA block of a layer. Raises SpecError for a missing or wrong key, and without a latent of the queries, which the indexer reads."""
     shape = mla.dimensions(r)
@@ -244,7 +256,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> DSA:
         "index_n_heads": heads,
         "index_head_dim": width,
         "index_topk": picked,
-        "indexer": _kind(r, layer, layers) == _FULL,
+        "indexer": has_indexer(r, layer, layers),
     }
     return DSA(**shape, **own)  # type: ignore[arg-type]
 

@@ -26,7 +26,8 @@ from simcost.program import Call, Program
 from simcost.sharding.linear import linear
 from simcost.sharding.shard import View, Weight
 
-HANDLES = ("index_kpool", "index_kpool_always_select_tail")
+HANDLES = (*dsa.HANDLES, "index_kpool", "index_kpool_always_select_tail")
+IGNORES = dsa.IGNORES
 _TAIL = dtype("bf16")  # of key and gate of a token that no pool holds yet
 
 

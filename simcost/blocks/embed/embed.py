@@ -22,12 +22,14 @@ from simcost.sharding.shard import Plain, View, Weight
 
 @frozen
 class Embedding(Plain):
-    """A table of `vocab_size` rows, `positions` learned positions (0: none), and a norm of `norm_vectors` vectors (0: none)."""
+    """A table of `vocab_size` rows, `positions` learned positions (0: none), a norm of `norm_vectors` vectors (0: none), and `rotary_scales` learned
+    scales of the frequencies by which heads rotate (0: none)."""
 
     hidden_size: Num
     vocab_size: Num
     positions: Num = 0.0
     norm_vectors: float = 0.0
+    rotary_scales: Num = 0.0
     kind: ClassVar[str] = "embedding"
     source: ClassVar[str] = "arXiv 1909.08053"
 
@@ -36,13 +38,15 @@ class Embedding(Plain):
         return []
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
-        """The table, cut over the vocabulary and rounded up; positions and norm are whole on every rank."""
+        """The table, cut over the vocabulary and rounded up; positions, norm and scales are whole on every rank."""
         # Engines pad the vocabulary to the tensor-parallel size: the busiest rank holds the ceiling.
         found = [Weight("embed_tokens", "embedding", ceil(self.vocab_size / plan.tp), self.hidden_size)]
         if not (isinstance(self.positions, float) and self.positions == 0.0):
             found.append(Weight("embed_positions", "embedding", self.positions, self.hidden_size))
         if self.norm_vectors:
             found.append(Weight("embed_norm", "norm", self.norm_vectors * self.hidden_size))
+        if not (isinstance(self.rotary_scales, float) and self.rotary_scales == 0.0):
+            found.append(Weight("rotary_scales", "norm", self.rotary_scales))
         return tuple(found)
 
     def program(self, view: View) -> Program:

@@ -131,6 +131,6 @@ def embedding(r: Reader, plain: Embedding, layers: Sequence[Sequence[Block]], st
     if not inputs:
         return plain
     return PerLayerEmbedding(
-        plain.hidden_size, plain.vocab_size, plain.positions, plain.norm_vectors,
+        plain.hidden_size, plain.vocab_size, plain.positions, plain.norm_vectors, plain.rotary_scales,
         r.num("vocab_size_per_layer_input"), float(len(layers)), inputs[0].width, streams,
     )  # fmt: skip

@@ -1,6 +1,6 @@
-"""Mistral Small 3.1 and later, LightOnOCR: Pixtral, patches merged by one product, two into the language model.
+"""Mistral Small 3.1 and later, Mistral Large 4, LightOnOCR: Pixtral, patches merged by one product, two into the language model.
 
-Sources: Hugging Face `modeling_mistral3.py`, `modeling_lighton_ocr.py`.
+Sources: Hugging Face `modeling_mistral3.py`, `modeling_mistral_large4.py`, `modeling_lighton_ocr.py`.
 """
 
 from __future__ import annotations
@@ -22,4 +22,4 @@ def mistral3(c: Wrapper) -> tuple[Tower, ...]:
     return (trunks.tower(trunk, projector, trunk.width, rows, multiple=side),)
 
 
-WRAPPERS: dict[str, Rule] = {"mistral3": mistral3, "lighton_ocr": mistral3}
+WRAPPERS: dict[str, Rule] = {"mistral3": mistral3, "mistral_large4": mistral3, "lighton_ocr": mistral3}
