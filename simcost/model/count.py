@@ -16,7 +16,11 @@ from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 
 _WHOLE = Plan()
-LOOKED_UP = ("embed_positions", "embed_tokens_per_layer")  # tables that no head shares: a token reads a row of each
+LOOKED_UP = (
+    "embed_positions",
+    "embed_tokens_per_layer",
+    "ngram_embedding",
+)  # tables that no head shares: a token reads a row of each
 
 
 def _weights(model: ModelSpec, plan: Plan = _WHOLE) -> list[tuple[float, Weight]]:

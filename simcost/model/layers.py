@@ -8,8 +8,9 @@ from types import ModuleType
 
 from simcost.blocks import _layer_kinds
 from simcost.blocks.attention import _filter
+from simcost.blocks.embed import ngram
 from simcost.blocks.embed.per_layer import PerLayerInput
-from simcost.blocks.norm import block_residual, loop
+from simcost.blocks.norm import block_residual, gated_residual, loop
 from simcost.blocks.norm.altup import AltUp, Laurel
 from simcost.blocks.norm.attention_residual import AttentionResidual, copies
 from simcost.blocks.norm.gated_norm import GatedNorm
@@ -75,9 +76,10 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
         attention, ffn = (_blocks(kind, r, layer, layers, known) for kind in KINDS)
         copied = tuple(copies(r, layer, half) for half in (False, True))
         inputs, often = _inputs(r, layer, layers), loop.passes(r, layer, layers)
-        key = id(attention), id(ffn), copied, often, *(one.states for part in inputs or () for one in part)
+        states, grams = (one.states for part in inputs or () for one in part), ngram.of_layer(r, layer, layers)
+        key = id(attention), id(ffn), copied, often, *states, layer if grams else None
         if key not in made:
-            plain = _arranged(r, attention, ffn, norms, copied, inputs)
+            plain = (*grams, *_arranged(r, attention, ffn, norms, copied, inputs))
             made[key] = plain if often is None else loop.of(r, plain, often)
         if not made[key]:
             raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
@@ -116,7 +118,7 @@ def draft(r: Reader, layers: list[Layer]) -> Layer:
         r, [(_layer_kinds.layer_kind(r, at, count), any(b.router for b in layer)) for at, layer in enumerate(layers)]
     )
     if like is not None:
-        return _single(layers[like]) if r.flag("mtp_single_stream") else layers[like]
+        return _drafting(r, layers[like])
     found: list[Block] = []
     for kind in _layer_kinds.mtp_kinds(r):
         same = [at for at in range(len(layers)) if _layer_kinds.layer_kind(r, at, len(layers)) == kind]
@@ -128,8 +130,12 @@ def draft(r: Reader, layers: list[Layer]) -> Layer:
     return tuple(found) or layers[-1]
 
 
-def _single(layer: Layer) -> Layer:
-    """The same layer on one residual stream, without hyper-connections; its norms add to it."""
+def _drafting(r: Reader, layer: Layer) -> Layer:
+    """The layer as a module of multi-token prediction has it: with a mix of its streams of its own, or on one residual stream, without hyper-connections, where its norms add to it."""
+    if r.given("hc_count"):
+        return (*layer, gated_residual.last(r))
+    if not r.flag("mtp_single_stream"):
+        return layer
     plain = (block for block in layer if not isinstance(block, HyperConnection))
     return tuple(replace(block, residual=True) if isinstance(block, Norm) else block for block in plain)
 
@@ -188,6 +194,10 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
     if not attention or not ffn:
         alone = attention or ffn
         return (Norm("norm", width, vectors), *alone) if alone else ()
+    if r.given("hc_count"):
+        sides = (gated_residual.halves(r, name) for name in ("attention_hc", "ffn_hc"))
+        (enter, leave), (into, out) = sides
+        return enter, *attention, leave, into, *ffn, out
     if r.given("hc_mult"):
         return _connected(r, attention, ffn, width)
     attention = (*attention, *_filter.after(r, "attention_conv", width))

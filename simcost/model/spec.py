@@ -16,6 +16,7 @@ from simcost.blocks.embed.per_layer import embedding as with_per_layer
 from simcost.blocks.norm import block_residual
 from simcost.blocks.norm.altup import AltUpHead, streams_of
 from simcost.blocks.norm.attention_residual import AttentionResidualHead, copies
+from simcost.blocks.norm.gated_residual import MixedHead
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
@@ -207,21 +208,7 @@ def _spec(
     altup = streams_of(built)
     embedding = with_per_layer(r, plain, built, altup)
     streams = float(r.layout("hc_mult", 1, least=1))
-    head = Head(
-        hidden,
-        r.num("head_vocab_size", vocab),
-        r.flag("tie_word_embeddings"),
-        r.flag("lm_head_bias"),
-        vectors if r.flag("final_norm", True) else 0.0,
-        streams,
-        hc_weighted=not r.flag("hc_mean_head"),
-    )
-    if altup > 1.0:
-        head = AltUpHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, streams=altup)
-    held = copies(r, len(built), False)
-    if held is not None:
-        head = AttentionResidualHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, copies=held)
-    head = block_residual.head(r, head, len(built))
+    head = _head(r, built, vectors, streams, altup)
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )
@@ -247,6 +234,30 @@ def _spec(
         str(r.config.get("model_type", "")), tables.rows,
         tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
     )  # fmt: skip
+
+
+def _head(r: Reader, built: list[Layer], vectors: float, streams: float, altup: float) -> Head:
+    """The final norm and the head, with what makes one residual stream of several."""
+    hidden, vocab = r.num("hidden_size"), r.num("vocab_size")
+    head = Head(
+        hidden,
+        r.num("head_vocab_size", vocab),
+        r.flag("tie_word_embeddings"),
+        r.flag("lm_head_bias"),
+        vectors if r.flag("final_norm", True) else 0.0,
+        streams,
+        hc_weighted=not r.flag("hc_mean_head"),
+    )
+    if altup > 1.0:
+        head = AltUpHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, streams=altup)
+    held = copies(r, len(built), False)
+    if held is not None:
+        head = AttentionResidualHead(hidden, head.vocab_size, head.tied, head.bias, vectors, streams, copies=held)
+    head = block_residual.head(r, head, len(built))
+    if r.given("hc_count"):
+        mixed = {"streams": float(r.layout("hc_count", least=2)), "rank": r.num("hc_lowrank")}
+        head = MixedHead(hidden, vocab, head.tied, head.bias, 0.0, **mixed)  # type: ignore[arg-type]
+    return head
 
 
 def _holding(

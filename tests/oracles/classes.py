@@ -30,9 +30,14 @@ warnings.filterwarnings("ignore")
 SECONDS = 20  # for one class
 # What a class cannot be built without and its own defaults leave out.
 _HEAD = {"head_dim": 128}
+_QSA = {
+    "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 128, "indexer_budget": 2048, "indexer_compress_ratio": 4, "eos_token_id": 0, "ple_layer_ids": [1, 3],
+    "rope_parameters": {"rope_type": "default", "rope_theta": 1e7, "partial_rotary_factor": 0.25},
+}  # fmt: skip
 NEEDED: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": _HEAD, "hunyuan_v1_moe": _HEAD, "ministral": _HEAD, "hunyuan_vl": {"text_config": _HEAD}, "nemotron": {"num_key_value_heads": 48},
     "dots1": {"n_routed_experts": 16, "n_shared_experts": 2, "num_experts_per_tok": 6}, "deepseek_v2": {"num_experts_per_tok": 6},
+    "qwen4_exp_text": _QSA, "qwen4_exp": {"text_config": {"model_type": "qwen4_exp_text", **_QSA}},
     "dbrx": {"attn_config": {"rope_theta": 10000.0}}, "chameleon": {"vocabulary_map": {"<image>": 8711}}, "emu3": {"vocabulary_map": {"<image>": 8711}},
     "granite4_vision": {"deepstack_layer_map": [[-2, 0]], "downsample_rate": "1/2"}, "deepseek_ocr2": {"text_config": {"num_experts_per_tok": 6, "mlp_layer_types": ["dense"] + ["sparse"] * 31}},
 }  # fmt: skip

@@ -21,7 +21,7 @@ _OWN = frozenset(
     gemma4_unified glm46v glm5_next glmasr glmga got_ocr2 granite_docling granite_speech granite_speech_plus hy_v4_vl hyperclovax_vision_v2 idefics2
     idefics3 internvl janus kimi_k25 lfm2_vl lfm3_vl lighton_ocr llava_next minicpm_ocr minicpmv4_6 minicpmv4_7 mistral3 mistral_large4
     moss_transcribe_diarize muse_glimmer ovis2 paligemma pp_chart2table qianfan_ocr qwen2_5_omni_thinker qwen3_5 qwen3_5_moe qwen3_asr
-    qwen3_omni_moe_thinker qwen3_vl qwen3_vl_moe smolvlm step3p7 unlimited_ocr video_llava vipllava voxtral_realtime
+    qwen3_omni_moe_thinker qwen3_vl qwen3_vl_moe qwen4_exp smolvlm step3p7 unlimited_ocr video_llava vipllava voxtral_realtime
     """.split()  # noqa: SIM905 -- a table to read
 )
 _EITHER = frozenset(

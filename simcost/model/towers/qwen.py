@@ -1,6 +1,6 @@
-"""Qwen2-VL to Qwen3.5 and classes with the same towers: images keep their size, two frames make a patch, a merger makes a token of four.
+"""Qwen2-VL to Qwen4 and classes with the same towers: images keep their size, two frames make a patch, a merger makes a token of four.
 
-Sources: Hugging Face `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py`, `modeling_qwen3_5.py`, `modeling_exaone4_5.py`.
+Sources: Hugging Face `modeling_qwen2_vl.py`, `modeling_qwen2_5_vl.py`, `modeling_qwen3_vl.py`, `modeling_qwen3_5.py`, `modeling_qwen4_exp.py`, `modeling_exaone4_5.py`.
 """
 
 from __future__ import annotations
@@ -83,5 +83,5 @@ def qwen3_5(c: Wrapper) -> tuple[Tower, ...]:
 
 WRAPPERS: dict[str, Rule] = {
     "qwen2_vl": qwen2_vl, "qwen2_5_vl": qwen2_5_vl, "exaone4_5": qwen2_5_vl, "qwen3_vl": qwen3_vl, "qwen3_vl_moe": qwen3_vl, "cosmos3_omni": qwen3_vl,
-    "qwen3_5": qwen3_5, "qwen3_5_moe": qwen3_5,
+    "qwen3_5": qwen3_5, "qwen3_5_moe": qwen3_5, "qwen4_exp": qwen3_5,
 }  # fmt: skip
