@@ -16,6 +16,7 @@ from simcost.blocks.norm.attention_residual import AttentionResidual, copies
 from simcost.blocks.norm.gated_norm import GatedNorm
 from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
+from simcost.blocks.norm.residual_gate import ResidualGate
 from simcost.errors import NotModelled, SpecError
 from simcost.hf import Reader
 from simcost.num import Num
@@ -202,6 +203,8 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
         return _connected(r, attention, ffn, width)
     attention = (*attention, *_filter.after(r, "attention_conv", width))
     ffn = (*ffn, *_filter.after(r, "ffn_conv", width))
+    if r.flag("residual_gates"):
+        return _gated(width, attention, "attention", 0.0) + _gated(width, ffn, "ffn", vectors)
     if count == 4:
         return _streamed(r, width, (
             Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),
@@ -224,6 +227,12 @@ def _residual(r: Reader, attention: Blocks, ffn: Blocks, read: tuple[float | Non
     width, (first, second) = r.num("hidden_size"), (held or 0.0 for held in read)
     before = AttentionResidual("attention_norm", width, copies=first)
     return before, *attention, AttentionResidual("ffn_norm", width, copies=second), *ffn
+
+
+def _gated(width: Num, blocks: Blocks, name: str, vectors: float) -> Layer:
+    """A sublayer between two norms, the second with as many vectors as said, whose output a gate adds to the residual stream."""
+    before, after = Norm(f"{name}_norm", width, 1.0, False), Norm(f"post_{name}_norm", width, vectors, False)
+    return before, *blocks, after, ResidualGate(f"{name}_residual_gate", width)
 
 
 def _streamed(r: Reader, width: Num, layer: Layer) -> Layer:

@@ -8,13 +8,15 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import unshipped
+
 from simcost import query
 from simcost.dtypes import dtype
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.lower import step
 from simcost.model import load
-from simcost.model.spec import ModelSpec
+from simcost.model.spec import ModelSpec, from_config
 from simcost.num import Num
 from simcost.ops.work import Work
 from simcost.plan import Phase, Plan
@@ -34,6 +36,8 @@ MATRICES = ("gemm", "grouped_gemm", "attention", "index", "recurrent")
 
 @cache
 def model(name: str) -> ModelSpec:
+    if name in unshipped.CONFIGS:
+        return from_config(unshipped.CONFIGS[name], name, name)
     return load.load(name)
 
 
@@ -75,9 +79,9 @@ def model_work(name: str, at: View) -> Work:
 
 
 def blocks() -> list[tuple[str, Block]]:
-    """One of every (type, dimensions) in the zoo, MTP included."""
+    """One of every (type, dimensions) in the zoo and in models of classes beside it, MTP included."""
     seen: dict[str, tuple[str, Block]] = {}
-    for name in ZOO:
+    for name in (*ZOO, *unshipped.CONFIGS):
         spec = model(name)
         for block in [*(b for _, b in spec.blocks()), *spec.mtp]:
             seen.setdefault(repr(block), (f"{name}-{type(block).__name__}", block))

@@ -34,6 +34,9 @@ REPLICATED = {
     "attention_hc_base", "ffn_hc_fn", "ffn_hc_base", "per_layer_projection_norm", "per_layer_input_gate", "per_layer_projection",
     "post_per_layer_input_norm", "modality_router", "prediction_coefs", "correction_coefs", "router_norm", "correct_output_scale", "post_laurel_norm",
     "post_ffn_norm_1", "pre_ffn_norm_2", "post_ffn_norm_2", "router_scale", "linear", "concat_norm", "pre_ff_norm",
+    "index_pool_gate", "index_pool_bias", "index_q_norm", "index_q_scales", "index_qk_proj", "index_norms", "ngram_key_proj", "ngram_value_proj", "ngram_norms",
+    "ngram_conv", "attention_residual_gate", "ffn_residual_gate", "latent_norms", "rotary_scales",
+    *(f"{site}_{part}" for site in ("attention_hc", "ffn_hc", "last_mix") for part in ("norm", "down", "up", "inject")),
 }  # fmt: skip
 EXPERTS = {"experts_up", "experts_down"}
 PADDED = {"embed_tokens", "embed_tokens_per_layer", "lm_head", "lm_head_bias"}

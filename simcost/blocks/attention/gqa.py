@@ -87,7 +87,7 @@ class GQA(Plain):
     @property
     def _gate(self) -> Num:
         """Elements of a head's gate: as wide as its output, or one."""
-        return {"none": 0.0, "head": 1.0, "full": self.v_head_dim}[self.output_gate]
+        return {"none": 0.0, "head": 1.0}.get(self.output_gate, self.v_head_dim)
 
     def heads(self, plan: Plan) -> tuple[Num, Num]:
         """(query, KV) heads of one rank; KV heads are replicated when tp exceeds them."""
@@ -113,8 +113,9 @@ class GQA(Plain):
             Weight("o_proj", "attention", d, h * v),
         ]
         if self.qkv_bias:
-            # A gate of single elements is a part of q_proj (Qwen3-Next); one number a head has a projection without bias (Step-3.5).
-            found.append(Weight("qkv_bias", "attention", width - h * (self.output_gate == "head")))
+            # A gate of single elements is a part of q_proj (Qwen3-Next), or has a projection without bias, as one number a head (Step-3.5).
+            own = 0.0 if self.output_gate == "full" else h * self._gate
+            found.append(Weight("qkv_bias", "attention", width - own))
         if self.o_bias:
             found.append(Weight("o_bias", "attention", d))
         if self.qk_norm in ("head", "full"):
@@ -166,12 +167,15 @@ class GQA(Plain):
         return qkv, Call(Stream("norm", view.tokens * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm")
 
     def _gated(self, view: View) -> tuple[Program, ...]:
-        """The sigmoid of the gate times the output of the core, where there is a gate."""
+        """The sigmoid of the gate times the output of the core, where there is a gate; before it the norm of each head's output, where there is one."""
         if self.output_gate == "none":
             return ()
         h, _ = self.heads(view.plan)
-        act = view.activation
-        return (Call(Stream("activation", view.tokens * h * self.v_head_dim, 2.0, 1.0, 5.0, act, act), "output gate"),)
+        act, size = view.activation, view.tokens * h * self.v_head_dim
+        gate = Call(Stream("activation", size, 2.0, 1.0, 5.0, act, act), "output gate")
+        if self.output_gate != "normed":
+            return (gate,)
+        return Call(Stream("norm", size, 1.0, 1.0, 4.0, act, act), "output norm"), gate
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -281,9 +285,10 @@ def _own(r: Reader, prefix: str, key: str) -> str:
 
 
 def _output_gate(r: Reader) -> str:
-    """ "full" (a gate for each element of the output), "head" (one for each head) or "none"."""
+    """ "full" (a gate for each element of the output, made with the queries), "separate" (by a product without bias), "normed" (so, and a norm without weights of each head's output before
+    it), "head" (one for each head) or "none"."""
     whole_, by_head = r.flag("attn_output_gate"), r.flag("use_head_wise_attn_gate")
-    return "full" if whole_ else "head" if by_head else "none"
+    return r.text("output_gate_kind", "full") if whole_ else "head" if by_head else "none"
 
 
 def plain_heads(design: Design, kv: int, why: str) -> list[Chosen]:

@@ -35,7 +35,7 @@ _INNER = frozenset(
 )
 _NEVER = frozenset(
     """
-    inkling2 inkling2_loop inkling_mm_model mllama molmo2 omniasr qwen2_audio vibevoice_asr voxtral
+    inkling2 inkling2_loop inkling_mm_model mllama molmo2 muse_spark omniasr qwen2_audio vibevoice_asr voxtral
     """.split()  # noqa: SIM905 -- a table to read
 )
 

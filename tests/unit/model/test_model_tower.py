@@ -61,6 +61,7 @@ CLASSES = [
     ("cosmos3_omni", 4096, "vision_config", "qwen3_vl_vision", 566_949_104),
     ("qwen3_5", 4096, "vision_config", "qwen3_5_vision", 453_650_672),
     ("qwen3_5_moe", 2048, "vision_config", "qwen3_5_moe_vision", 453_650_672),
+    ("qwen4_exp", 2048, "vision_config", "qwen4_exp_vision", 453_650_672),
     ("qwen3_asr", 2048, "audio_config", "qwen3_asr_encoder", 319_051_904),
     ("video_llama_3", 4096, "vision_config", "video_llama_3_vision", 105_577_728),
     ("qwen2_audio", 4096, "audio_config", "qwen2_audio_encoder", 642_215_936),
