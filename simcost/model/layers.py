@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from types import ModuleType
 
-from simcost.blocks import _layer_kinds
-from simcost.blocks.attention import _filter
+from simcost.blocks import _filter, _layer_kinds
 from simcost.blocks.embed import ngram
 from simcost.blocks.embed.per_layer import PerLayerInput
 from simcost.blocks.norm import block_residual, gated_residual, loop

@@ -11,6 +11,7 @@ from lawkit import SOME, ZOO, blocks, metrics, model
 
 from simcost.blocks.attention.block_sparse import BlockSparse
 from simcost.blocks.attention.mamba2 import Mamba2
+from simcost.blocks.embed.ngram import NGramInput
 from simcost.estimate.memory import kept
 from simcost.model.count import state_elements, weight_bytes
 from simcost.plan import Plan

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from simcost.blocks import _by_layer as by_layer
 from simcost.blocks._layer_kinds import FULL, layer_kind
-from simcost.blocks.attention import _by_layer as by_layer
 from simcost.blocks.norm.norm import inner, inner_vectors
 from simcost.blocks.swap import Chosen, Design, Swap, none, whole
 from simcost.errors import SpecError
@@ -114,8 +114,7 @@ class GQA(Plain):
         ]
         if self.qkv_bias:
             # A gate of single elements is a part of q_proj (Qwen3-Next), or has a projection without bias, as one number a head (Step-3.5).
-            own = 0.0 if self.output_gate == "full" else h * self._gate
-            found.append(Weight("qkv_bias", "attention", width - own))
+            found.append(Weight("qkv_bias", "attention", width - h * self._gate * (self.output_gate != "full")))
         if self.o_bias:
             found.append(Weight("o_bias", "attention", d))
         if self.qk_norm in ("head", "full"):
@@ -170,12 +169,10 @@ class GQA(Plain):
         """The sigmoid of the gate times the output of the core, where there is a gate; before it the norm of each head's output, where there is one."""
         if self.output_gate == "none":
             return ()
-        h, _ = self.heads(view.plan)
-        act, size = view.activation, view.tokens * h * self.v_head_dim
+        act, size = view.activation, view.tokens * self.heads(view.plan)[0] * self.v_head_dim
         gate = Call(Stream("activation", size, 2.0, 1.0, 5.0, act, act), "output gate")
-        if self.output_gate != "normed":
-            return (gate,)
-        return Call(Stream("norm", size, 1.0, 1.0, 4.0, act, act), "output norm"), gate
+        norm = Call(Stream("norm", size, 1.0, 1.0, 4.0, act, act), "output norm")
+        return (norm, gate) if self.output_gate == "normed" else (gate,)
 
     def _weight(self, view: View, name: str) -> Weight:
         return next(w for w in self.weights(view.plan) if w.name == name)
@@ -285,8 +282,7 @@ def _own(r: Reader, prefix: str, key: str) -> str:
 
 
 def _output_gate(r: Reader) -> str:
-    """ "full" (a gate for each element of the output, made with the queries), "separate" (by a product without bias), "normed" (so, and a norm without weights of each head's output before
-    it), "head" (one for each head) or "none"."""
+    """ "full" (a gate for each element, made with the queries), "separate" (by a product without bias), "normed" (so, behind a norm of each head), "head" (one for each) or "none"."""
     whole_, by_head = r.flag("attn_output_gate"), r.flag("use_head_wise_attn_gate")
     return r.text("output_gate_kind", "full") if whole_ else "head" if by_head else "none"
 

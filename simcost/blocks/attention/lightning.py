@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from simcost.blocks._layer_kinds import LINEAR, layer_kind
-from simcost.blocks.attention._recurrent import STATE_KEY, Recurrent, States, states
+from simcost.blocks._recurrent import STATE_KEY, Recurrent, States, states
 from simcost.blocks.swap import Chosen, Design, Swap, none
 from simcost.frozen import frozen
 from simcost.hf import Reader

@@ -12,8 +12,8 @@ from typing import ClassVar
 import numpy as np
 
 from simcost.blocks._layer_kinds import HYBRID, LINEAR, layer_kind
+from simcost.blocks._recurrent import STATE_KEY, Recurrent, States, states
 from simcost.blocks.attention import gqa
-from simcost.blocks.attention._recurrent import STATE_KEY, Recurrent, States, states
 from simcost.blocks.swap import Chosen, Design, Swap, whole
 from simcost.errors import SpecError
 from simcost.frozen import frozen

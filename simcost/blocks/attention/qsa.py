@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import ClassVar
 
+from simcost.blocks import _by_layer as by_layer
 from simcost.blocks._layer_kinds import FULL, INDEXED, layer_kind
-from simcost.blocks.attention import _by_layer as by_layer
 from simcost.blocks.attention.gqa import GQA, dimensions
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import ClassVar
 
+from simcost.blocks import _by_layer as by_layer
+from simcost.blocks._filter import KERNEL, ShortFilter
 from simcost.blocks._layer_kinds import FULL, SLIDING, layer_kind
-from simcost.blocks.attention import _by_layer as by_layer
-from simcost.blocks.attention._filter import KERNEL, ShortFilter
 from simcost.blocks.attention.gqa import GQA, dimensions
 from simcost.frozen import frozen
 from simcost.hf import Reader

@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import ClassVar
 
 from simcost.blocks._layer_kinds import HYBRID, LINEAR, layer_kind
+from simcost.blocks._recurrent import states
 from simcost.blocks.attention import mamba, mamba2
-from simcost.blocks.attention._recurrent import states
 from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.ffn.dense import Dense, activation
 from simcost.blocks.norm.norm import Norm

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from simcost.blocks import _by_layer as by_layer
 from simcost.blocks._layer_kinds import CHUNKED, SLIDING, layer_kind
-from simcost.blocks.attention import _by_layer as by_layer
 from simcost.blocks.attention.gqa import GQA, dimensions, plain_heads
 from simcost.blocks.swap import Chosen, Design, Swap, whole
 from simcost.errors import SpecError

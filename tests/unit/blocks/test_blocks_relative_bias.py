@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from blockkit import broken, ops, products, shapes, the_core, view
 
-from simcost.blocks.attention._filter import ShortFilter
+from simcost.blocks._filter import ShortFilter
 from simcost.blocks.attention.relative_bias import RelativeBias
 from simcost.blocks.ffn.sink_experts import SinkExperts
 from simcost.dtypes import dtype
