@@ -14,9 +14,11 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.mamba import Mamba
 from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.attention.sliding_window import SlidingWindow
+from simcost.blocks.attention.window_mla import WindowMLA
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
@@ -100,9 +102,14 @@ def ref_gqa(block, w, x, caches, phase):
         qkv = torch.cat((ref_norm(qkv[:, :rank], w["inter_norm"]) @ w["wq"].T, qkv[:, rank:]), 1)
     out = torch.zeros(b * t, h * dv, dtype=torch.float64)
     mask = {"window": block.mask.window, "chunk": block.mask.chunk}
+    gate = qkv[:, h * d + kv * (d + dv) :] + w.get("gate_bias", 0.0)
     for seq in range(b):
         rows = qkv[seq * t : seq * t + t]
-        q, k, v = rows[:, : h * d].view(t, h, d), rows[:, h * d : (h + kv) * d].view(t, kv, d), rows[:, (h + kv) * d :]
+        q, k, v = (
+            rows[:, : h * d].view(t, h, d),
+            rows[:, h * d : (h + kv) * d].view(t, kv, d),
+            rows[:, (h + kv) * d : h * d + kv * (d + dv)],
+        )
         if block.qk_norm == "head":
             q, k = ref_norm(q, w["qk_norm"][:d]), ref_norm(k, w["qk_norm"][d:])
         if block.qk_norm == "full":
@@ -120,6 +127,8 @@ def ref_gqa(block, w, x, caches, phase):
             first = past - old
         found = ref_core(q, keys, values, range(past, past + t), first, d**-0.5, **mask)
         out[seq * t : seq * t + t] = found.reshape(t, -1)
+    if block.output_gate != "none":
+        out = out * (1 / (1 + torch.exp(-gate))).repeat_interleave(h * dv // gate.shape[1], 1)
     return out @ w["o_proj"].T + w.get("o_bias", 0.0)
 
 
@@ -144,11 +153,17 @@ def ref_mla(block, w, x, caches, phase):
         rotary = torch.cat([ref_rope(raw[rows][i : i + 1, r:], past + i, turn) for i in range(t)])
         both = torch.cat((latent, rotary), -1)
         if caches:
-            both = torch.cat((caches[0][seq, :past], both))
+            both = torch.cat((caches[0][seq, : caches[0].shape[1] - t], both))
         kv = (both[:, :r] @ w["kv_b_proj"].T).view(len(both), h, nope + dv)
         k = torch.cat((kv[..., :nope], both[:, None, r:].expand(-1, h, -1)), -1)
-        out.append(ref_core(q, k, kv[..., nope:], range(past, past + t), 0, (nope + turn) ** -0.5).reshape(t, -1))
-    return torch.cat(out) @ w["o_proj"].T + biases[1]
+        scale, first_key = (nope + turn) ** -0.5, past + t - len(both)
+        found = ref_core(q, k, kv[..., nope:], range(past, past + t), first_key, scale, window=block.mask.window)
+        out.append(found.reshape(t, -1))
+    core = torch.cat(out)
+    if "output_gate" in w:
+        gate = 1 / (1 + torch.exp(-x @ w["output_gate"].T))
+        core = core * gate.repeat_interleave(h * dv // gate.shape[1], 1)
+    return core @ w["o_proj"].T + biases[1]
 
 
 def ref_glu(x, up, down, gated, up_bias=None, down_bias=None):
@@ -167,6 +182,7 @@ def ref_dense(block, w, x, caches, phase):
 def ref_moe(block, w, x, caches, phase):
     out, k, bias = torch.zeros_like(x), int(block.num_experts_per_tok), w.get("expert_bias")
     up = w["experts_up"].shape[1]
+    routed = torch.zeros(len(x), w["experts_down"].shape[1], dtype=torch.float64)
     for i, token in enumerate(x):
         logits = w["router"] @ token + w.get("router_bias", 0.0)
         scores = torch.softmax(logits, 0) if block.scoring_func == "softmax" else 1 / (1 + torch.exp(-logits))
@@ -181,8 +197,11 @@ def ref_moe(block, w, x, caches, phase):
         whole = sum(scores[e] for e in chosen)
         for e in chosen:
             offsets = (None, None) if bias is None else (bias[e][:up], bias[e][up:])
-            y = ref_glu(token, w["experts_up"][e], w["experts_down"][e], block.gated, *offsets)
-            out[i] += y * scores[e] / whole
+            seen = w["latent_down"] @ token if "latent_down" in w else token
+            y = ref_glu(seen, w["experts_up"][e], w["experts_down"][e], block.gated, *offsets)
+            routed[i] += y * scores[e] / whole
+        back = ref_norm(routed[i], w["latent_norm"]) if "latent_norm" in w else routed[i]
+        out[i] = w["latent_up"] @ back if "latent_up" in w else back
         if block.has_shared:
             shared = ref_glu(token, w["shared_up"], w["shared_down"], block.gated)
             out[i] += shared * (1 / (1 + torch.exp(-(w["shared_gate"] @ token))) if block.shared_gate else 1.0)
@@ -253,6 +272,16 @@ LAYERS = {
     "mla expanded decode": spec(SMALL_MLA, q=1.0, past=6.0, mla_form="expanded"),
     "mla no q lora, bias": spec(replace(SMALL_MLA, q_lora_rank=None, bias=True)),
     "mla bias": spec(replace(SMALL_MLA, bias=True)),
+    "mla gate": spec(replace(SMALL_MLA, output_gate="full")),
+    "mla gate of heads": spec(replace(SMALL_MLA, output_gate="head"), q=1.0, past=6.0),
+    "window mla": spec(WindowMLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0, window=3.0), q=7.0),
+    "window mla decode": spec(WindowMLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0, window=3.0), q=1.0, past=6.0),
+    "window mla chunk": spec(WindowMLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0, window=3.0), q=4.0, past=6.0),
+    "gate": spec(replace(SMALL_GQA, output_gate="full", qkv_bias=True)),
+    "gate of heads": spec(replace(SMALL_GQA, output_gate="head", output_gate_bias=True), q=1.0, past=6.0),
+    "gate training": spec(replace(SMALL_GQA, output_gate="full"), backward=True),
+    "moe latent": spec(SMALL_GQA, replace(SMALL_MOE, moe_latent_size=16.0)),
+    "moe latent, normed": spec(SMALL_GQA, replace(SMALL_MOE, moe_latent_size=16.0, latent_norm=True, shared_width=0.0)),
     "plain ffn": spec(SMALL_GQA, Dense(float(D), 48.0, gated=False)),
     "moe": spec(SMALL_GQA, SMALL_MOE),
     "moe sigmoid groups": spec(
@@ -305,14 +334,20 @@ def test_every_shipped_model_can_be_built_or_says_why_not() -> None:
                     assert len(build._sections(one, torch.device("cpu"))[0]) == len(listed(one))
                     built.add(name)
     assert len(built) > 100
-    assert {"gpt-oss-120b", "deepseek-v3.2", "qwen3-next-80b-a3b", "deepseek-v4-flash"} <= refused
+    assert {
+        "deepseek-v3.2",
+        "qwen3-next-80b-a3b",
+        "minimax-m3",
+        "minimax-text-01",
+        "falcon-mamba-7b",
+    } <= built - refused
+    assert {"gpt-oss-120b", "deepseek-v4-flash", "zamba-7b-v1"} <= refused
 
 
 def is_beyond_torch(block: Block) -> bool:
     """Whether a block is, or has, what no layer in torch builds."""
-    gate = getattr(block, "output_gate", "none") not in ("none", False)
-    more = getattr(block, "sinks", False) or getattr(block, "moe_latent_size", None) is not None
-    return type(block) not in (Norm, GQA, SlidingWindow, MFA, MLA, Dense, MoE) or gate or more
+    several = isinstance(block, Mamba) and float(block.heads) != 1.0
+    return type(block) not in build._BUILDERS or several or getattr(block, "sinks", False)
 
 
 def test_ranks_share_heads_and_width() -> None:

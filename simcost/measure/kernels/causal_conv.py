@@ -14,6 +14,7 @@ from simcost.measure.points.rounding import whole
 from simcost.measure.points.sobol import log_between
 from simcost.measure.timing.buffers import Bench, error, tolerance
 from simcost.measure.timing.cpu import Call
+from simcost.measure.torch_recurrent import convolved
 from simcost.ops.recurrent import CausalConv
 from simcost.ops.work import Op
 
@@ -44,12 +45,8 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
 
 
 def _convolved(x: Tensor, columns: Tensor, weight: Tensor) -> Tensor:
-    whole_ = torch.cat((columns.to(x.dtype), x), -1)
-    columns.copy_(whole_[..., whole_.shape[-1] - columns.shape[-1] :])
-    if x.shape[-1] == 1:
-        out = (whole_ * weight).sum(-1, keepdim=True)
-    else:
-        out = torch.nn.functional.conv1d(whole_, weight.unsqueeze(1), groups=x.shape[1])
+    out, last = convolved(x, columns, weight)
+    columns.copy_(last)
     return torch.nn.functional.silu(out)
 
 

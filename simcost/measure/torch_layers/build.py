@@ -9,22 +9,35 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from simcost.blocks.attention.block_sparse import BlockSparse
+from simcost.blocks.attention.dsa import DSA
+from simcost.blocks.attention.gated_deltanet import GatedDeltaNet
 from simcost.blocks.attention.gqa import GQA
+from simcost.blocks.attention.kda import KDA
+from simcost.blocks.attention.lightning import Lightning
+from simcost.blocks.attention.mamba import Mamba
+from simcost.blocks.attention.mamba2 import Mamba2
+from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
+from simcost.blocks.attention.short_conv import ShortConv
+from simcost.blocks.attention.sliding_window import SlidingWindow
+from simcost.blocks.attention.window_mla import WindowMLA
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure import torch_ops as ops
-from simcost.measure.torch_layers.attention import gqa, mla
+from simcost.measure.torch_layers import recurrent, sparse
+from simcost.measure.torch_layers.attention import gqa
 from simcost.measure.torch_layers.ffn import dense, moe, norm
+from simcost.measure.torch_layers.latent import mla
 from simcost.measure.torch_layers.section import Flow, Kit, Section, Site, Tables, Tensor, Tensors, shape
 from simcost.units import parse, show
 
@@ -32,9 +45,14 @@ ROTATED = parse("192 MiB", "bytes")  # weights and cache of all copies: several 
 MOST_COPIES = 24
 _SHARE = 0.6  # of the free memory, when no limit is stated
 _POOL = 1 << 22  # random numbers that are drawn once and copied
-_BUILDERS: tuple[tuple[type, Callable[[Any, Site], list[Section]]], ...] = (
-    (GQA, gqa), (MLA, mla), (Dense, dense), (MoE, moe), (Norm, norm),
-)  # fmt: skip
+# (sigma, mean) of vectors by a word of their name; models begin with time steps, softplus(dt_bias), between 0.001 and 0.1.
+_NEAR = (("norm", (0.1, 1.0)), ("conv1d", (0.5, 0.0)), ("dt_bias", (0.1, -3.0)))
+# By the very class: a variant that only inherits computes something else.
+_BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
+    GQA: gqa, SlidingWindow: gqa, MFA: gqa, BlockSparse: sparse.block_sparse, MLA: mla, WindowMLA: mla, DSA: sparse.dsa,
+    GatedDeltaNet: recurrent.gated_deltanet, KDA: recurrent.kda, Mamba2: recurrent.mamba2, Mamba: recurrent.mamba, Lightning: recurrent.lightning,
+    ShortConv: recurrent.short_conv, Dense: dense, MoE: moe, Norm: norm,
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -121,7 +139,7 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
     sites: list[Site] = []
     for index, block in enumerate(spec.layer):
         site = Site(spec, str(index), kit, flow, place, ops.TYPES[spec.dtype], shared)
-        builder = next((make for kind, make in _BUILDERS if isinstance(block, kind)), None)
+        builder = _BUILDERS.get(type(block))
         if builder is None:
             raise SpecError(f"{spec.name}: no torch block for {type(block).__name__} layers yet")
         found += builder(block, site)
@@ -138,13 +156,13 @@ def needed_bytes(spec: BlockSpec, sites: Sequence[Site]) -> tuple[float, float]:
     size = ops.TYPES[spec.dtype].itemsize
     held = 0.0
     for block, site in zip(spec.layer, sites, strict=True):
-        held += sum(float(weight.count) for weight in block.weights(spec.view.plan))
-        held += sum(math.prod(dimensions) for dimensions in site.caches.values())
+        held += size * sum(float(weight.count) for weight in block.weights(spec.view.plan))
+        held += sum(math.prod(one.size) * (one.dtype or site.dtype).itemsize for one in site.caches.values())
     alive = sum(float(item.op.workspace_bytes()) for item in listed(spec))
     alive += size * sum(elements for elements, _ in sites[0].shared.values())
     if spec.backward:
-        alive = 2.0 * alive + held * size
-    return held * size, alive
+        alive = 2.0 * alive + held
+    return held, alive
 
 
 def _copies(
@@ -190,18 +208,17 @@ class _Fill:
 
 
 def _weights(spec: BlockSpec, sites: Sequence[Site], fill: _Fill) -> Tensors:
-    """Matrices keep the size of what they multiply, gains are near one, biases small, caches like projected values."""
+    """Matrices and convolutions keep the size of what they multiply, gains are near one, time steps near a twentieth, biases small, caches like projected values."""
     found: Tensors = {}
     for block, site in zip(spec.layer, sites, strict=True):
         for weight in block.weights(spec.view.plan):
             dimensions = shape(weight, weight.name)
             if weight.inner is not None:
                 tensor = fill.normal(dimensions, float(weight.inner) ** -0.5)
-            elif "norm" in weight.name:
-                tensor = fill.normal(dimensions, 0.1, 1.0)
             else:
-                tensor = fill.normal(dimensions, 0.02)
+                sigma, mean = next((near for word, near in _NEAR if word in weight.name), (0.02, 0.0))
+                tensor = fill.normal(dimensions, sigma, mean)
             found[site.key(weight.name)] = tensor.requires_grad_(spec.backward)
-        for name, dimensions in site.caches.items():
-            found[name] = fill.normal(dimensions, 1.0)
+        for name, one in site.caches.items():
+            found[name] = fill.normal(one.size, one.sigma, one.mean).to(one.dtype or fill.dtype)
     return found

@@ -13,7 +13,7 @@ from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
 from simcost.measure import torch_ops as ops
-from simcost.measure.torch_layers.section import Section, Site, Tensors, Weights, linear, whole
+from simcost.measure.torch_layers.section import Section, Site, Tensors, Weights, linear, norm_of, whole
 
 
 def norm(block: Norm, at: Site) -> list[Section]:
@@ -71,7 +71,7 @@ def moe(block: MoE, at: Site) -> list[Section]:
         raise SpecError(f"{at.spec.name}: experts of one device only (ep = {float(plan.ep):.0f})")
     logits, router_bias = k("logits"), "router_bias" if block.router_bias else ""
     found = [linear(at, "moe/router", "router", source, logits, router_bias), _top_k(block, at)]
-    found += _experts(block, at, source)
+    found += _routed(block, at, source)
     if block.has_shared:
         found += _shared(block, at, source)
     at.flow.pending.append(k("out"))
@@ -89,17 +89,30 @@ def _top_k(block: MoE, at: Site) -> Section:
     return Section("moe/top-k", run)
 
 
-def _experts(block: MoE, at: Site, source: str) -> list[Section]:
+def _routed(block: MoE, at: Site, source: str) -> list[Section]:
+    """The experts, between the projections to the latent and back where they see one."""
+    k, out = at.key, at.key("routed" if block.has_shared else "out")
+    if block.moe_latent_size is None:
+        return _experts(block, at, source, out)
+    back, normed = k("latent.back"), k("latent.normed")
+    found = [linear(at, "moe/latent_down", "latent_down", source, k("latent")), *_experts(block, at, k("latent"), back)]
+    if block.latent_norm:
+        width = whole(block.moe_latent_size, "moe_latent_size")
+        found.append(norm_of(at, "latent_norm", back, slice(0, width), normed, "moe/latent norm"))
+    return [*found, linear(at, "moe/latent_up", "latent_up", normed if block.latent_norm else back, out)]
+
+
+def _experts(block: MoE, at: Site, source: str, out: str) -> list[Section]:
     k, experts, top_k = at.key, whole(block.n_routed_experts, "experts"), int(block.num_experts_per_tok)
     weights, chosen, back, ends, copies = (k(name) for name in ("weights", "chosen", "back", "ends", "copies"))
-    routed, down = k("routed" if block.has_shared else "out"), k("down")
+    down = k("down")
 
     def permute(w: Weights, s: Tensors) -> None:
         order, s[back], s[ends] = ops.expert_order(s[chosen], experts)
         s[copies] = s[source].index_select(0, order // top_k)
 
     def combine(w: Weights, s: Tensors) -> None:
-        s[routed] = ops.unpermute(s[down], s[back], s[weights])
+        s[out] = ops.unpermute(s[down], s[back], s[weights])
 
     return [
         Section("moe/experts/permute", permute),

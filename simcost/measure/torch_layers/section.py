@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -27,6 +28,15 @@ Weights = Mapping[str, Tensor]
 Run = Callable[[Weights, Tensors], None]
 SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
 Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
+
+
+class Cache(NamedTuple):
+    """What a sequence keeps between steps: its size, the format where it is not that of the layer, and how random numbers fill it."""
+
+    size: tuple[int, ...]
+    dtype: torch.dtype | None = None
+    sigma: float = 1.0
+    mean: float = 0.0
 
 
 @frozen
@@ -51,6 +61,7 @@ class Kit:
 
     stamp: Callable[[str], None] | None = None
     core: str = ""  # what runs the attention core, SDPA for torch's, whose backend whoever runs the block pins
+    recurrent: str = ""  # what runs a recurrent core
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
         """`torch_ops.attention`; notes that torch's core has run."""
@@ -95,7 +106,7 @@ class Site:
     device: torch.device
     dtype: torch.dtype
     shared: Tables
-    caches: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    caches: dict[str, Cache] = field(default_factory=dict)
     masking: tuple[str, bool] = ("", False)  # key of an additive mask, whether torch's causal mask serves
 
     @property
@@ -169,6 +180,16 @@ def linear(
         s[out] = kit.linear(section, s[source], w[matrix], w[vector][part] if bias else None)
 
     return Section(section, run, True)
+
+
+def norm_of(at: Site, weight: str, source: str, part: slice, out: str, name: str = "") -> Section:
+    """A section that writes the RMSNorm of some columns of a value."""
+    gain = at.key(weight)
+
+    def run(w: Weights, s: Tensors) -> None:
+        s[out] = ops.norm(s[source][:, part], w[gain], None, False)
+
+    return Section(name or f"attention/{weight}", run)
 
 
 def shape(weight: Weight, what: str) -> tuple[int, ...]:

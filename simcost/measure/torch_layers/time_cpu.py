@@ -256,8 +256,9 @@ def _forward_time(block: TorchBlock, book: Book) -> BlockTime:
 
 
 def backend_of(block: TorchBlock) -> str:
-    """What ran the attention core; on a CPU torch has one fast path."""
-    return "sdpa flash (CPU)" if block.kit.core == SDPA else block.kit.core
+    """What ran the attention core, on a CPU torch's one fast path, and the recurrent core."""
+    core = "sdpa flash (CPU)" if block.kit.core == SDPA else block.kit.core
+    return " + ".join(part for part in (core, block.kit.recurrent) if part)
 
 
 def assembled(
