@@ -23,24 +23,26 @@ def scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
 
 
 def block_scores(q: Tensor, k: Tensor, size: int, past: int) -> Tensor:
-    """The largest product of q [B, T, heads, d] with the keys of each block of `size` of k [B, S, d] that the query sees, in fp32: [B, heads, T, blocks]."""
+    """The largest product of q [B, T, heads, d] with the keys of each block of `size` of k [B, S, d] that the query sees, in fp32: [B, heads, T, blocks]; the least number of the format for
+    a block behind the query."""
+    never = torch.finfo(q.dtype).min
     step, found = max(_PIECE // size, 1) * size, []
     for start in range(0, k.shape[1], step):
         part = k[:, start : start + step].to(q.dtype)
         products = torch.einsum("bqhd,bkd->bhqk", q, part)
-        products = hidden(products, past - start)
-        products = torch.nn.functional.pad(products, (0, -part.shape[1] % size), value=_NEVER)
+        products = hidden(products, past - start, never)
+        products = torch.nn.functional.pad(products, (0, -part.shape[1] % size), value=never)
         found.append(torch.unflatten(products, -1, (-1, size)).amax(-1))
     return torch.cat(found, -1).float()
 
 
-def hidden(x: Tensor, past: int) -> Tensor:
-    """Scores [..., T, S] with -inf where key s comes after query t, which stands at `past` + t; one query sees all."""
+def hidden(x: Tensor, past: int, never: float = _NEVER) -> Tensor:
+    """Scores [..., T, S] with `never` where key s comes after query t, which stands at `past` + t; one query sees all."""
     queries, keys = x.shape[-2:]
     if past + 1 >= keys:
         return x
     row = torch.arange(past, past + queries, device=x.device).unsqueeze(1)
-    return x.masked_fill(torch.arange(keys, device=x.device) > row, _NEVER)
+    return x.masked_fill(torch.arange(keys, device=x.device) > row, never)
 
 
 def best_blocks(x: Tensor, count: int, size: int, past: int) -> Tensor:

@@ -46,6 +46,7 @@ SMALL = {
     "recurrent_decode": (3, 6, 2, 16, 8),
     "causal_conv": (2, 19, 24, 4),
     "index_scores": {"paged": (3, 1, 40, 4, 16), "plain": (2, 9, 30, 4, 16)},
+    "block_scores": (2, 9, 30, 4, 16, 8),
     "index_topk": (3, 2, 50, 16),
 }  # fmt: skip
 

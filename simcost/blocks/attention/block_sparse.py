@@ -17,7 +17,7 @@ from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, every, maximum
 from simcost.ops.attention_core import Mask
-from simcost.ops.block_scores import BlockScores, BlockTopK
+from simcost.ops.index_scores import IndexScores, IndexTopK
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
@@ -111,7 +111,7 @@ class BlockSparse(GQA):
         """Scores and picks of one group of tokens, then the core over whole blocks."""
         phase, heads = view.phase, self.index_heads(view.plan)
         scores = self._scores(view.batch, phase.q_len, phase.past, heads)
-        picks = BlockTopK(view.batch, phase.q_len, phase.past, heads, self.index_block_size, self.index_topk_blocks)
+        picks = IndexTopK(view.batch, phase.q_len, phase.past, self.index_topk_blocks, heads, self.index_block_size)
         return Serial(
             (
                 Call(scores, f"{whose}index scores"),
@@ -121,8 +121,8 @@ class BlockSparse(GQA):
             "sparse core",
         )
 
-    def _scores(self, batch: Num, q_len: Num, past: Num, heads: Num) -> BlockScores:
-        return BlockScores(batch, q_len, past, heads, self.index_head_dim, self.index_block_size, _KEYS)
+    def _scores(self, batch: Num, q_len: Num, past: Num, heads: Num) -> IndexScores:
+        return IndexScores(batch, q_len, past, heads, self.index_head_dim, _KEYS, block=self.index_block_size)
 
 
 BY_KEYS = ("index_topk_blocks", "sparse_attention_freq")

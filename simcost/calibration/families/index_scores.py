@@ -35,6 +35,7 @@ LADDERS = ("batch", "past")
 SIZES = ("keys", "query_rows")
 LENGTHS = None
 EFFICIENCY = "attention_efficiency"
+OTHER = {"fp8": ("bf16",), "bf16": ("fp8", "fp16"), "fp16": ("bf16",)}  # formats whose rows answer for one's own
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -44,8 +45,8 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    """Format and pages; forward only."""
-    if not isinstance(op, IndexScores) or op.gradient:
+    """Format and pages; of keys, forward only."""
+    if not isinstance(op, IndexScores) or op.gradient or op.block is not None:
         return None
     return {"x": op.x.name, "keys": "paged" if op.paged else "plain"}
 
@@ -57,9 +58,8 @@ def covers(op: Op) -> Mask:
 
 def relatives(labels: Labels) -> list[Labels]:
     """Keys that lie otherwise; the narrow format for a wide one and back; fp16 for bf16."""
-    other = {"fp8": ("bf16",), "bf16": ("fp8", "fp16"), "fp16": ("bf16",)}
     turned = {"paged": "plain", "plain": "paged"}[labels["keys"]]
-    return [{**labels, "keys": turned}, *({**labels, "x": name} for name in other.get(labels["x"], ()))]
+    return [{**labels, "keys": turned}, *({**labels, "x": name} for name in OTHER.get(labels["x"], ()))]
 
 
 def numbers(op: Op) -> Mapping[str, Num]:

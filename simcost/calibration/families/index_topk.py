@@ -34,8 +34,8 @@ def op(numbers: Numbers, labels: Labels) -> Op:
 
 
 def labels(op: Op) -> Labels | None:
-    """Scores are fp32."""
-    return {"x": "fp32"} if isinstance(op, IndexTopK) else None
+    """Scores of keys are fp32."""
+    return {"x": "fp32"} if isinstance(op, IndexTopK) and op.block is None else None
 
 
 def covers(op: Op) -> Mask:

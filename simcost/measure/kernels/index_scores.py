@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-import torch
-
 from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.machine.target import Target
 from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
@@ -14,13 +12,12 @@ from simcost.measure.points.point import Kind
 from simcost.measure.points.rounding import whole
 from simcost.measure.points.sobol import log_between, one_of
 from simcost.measure.timing.buffers import Bench, error, tolerance
+from simcost.measure.torch_index import scores
 from simcost.ops.index_scores import IndexScores
 from simcost.ops.work import Op
 
 LIGHT = True
 STAGES = {"": 7}
-Tensor = torch.Tensor
-_PIECE = 4096  # keys: products of all heads of more would not fit beside the scores
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
@@ -32,22 +29,13 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         (bench.take((batch, queries, heads, dim), x), bench.take((batch, past + queries, dim), x), bench.uniform((batch, queries, heads)))
         for _ in range(copies)
     ]  # fmt: skip
-    calls = [partial(_scores, *one) for one in sets]
+    calls = [partial(scores, *one) for one in sets]
 
     def wrong() -> float:
         q, k, weight = sets[0]
-        return error(calls[0](), _scores(q.double(), k.double(), weight.double()))
+        return error(calls[0](), scores(q.double(), k.double(), weight.double()))
 
     return Kernel(calls, wrong, tolerance(x), "torch products in pieces")
-
-
-def _scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
-    """[B, queries, keys]."""
-    found = []
-    for part in torch.split(k, _PIECE, 1):
-        products = torch.einsum("bqhd,bkd->bqhk", q, part).relu()
-        found.append(torch.einsum("bqhk,bqh->bqk", products.to(weight.dtype), weight))
-    return torch.cat(found, -1)
 
 
 def kinds(format_: str, target: Target) -> list[Wanted]:

@@ -14,7 +14,7 @@ from simcost.dtypes import dtype
 from simcost.errors import SimcostError
 from simcost.model import count, load
 from simcost.model.spec import from_config
-from simcost.ops.block_scores import BlockScores, BlockTopK
+from simcost.ops.index_scores import IndexScores, IndexTopK
 from simcost.plan import Plan
 
 NAME = "minimax-m3"
@@ -64,8 +64,8 @@ def test_a_decode_step_by_hand() -> None:
     ]  # fmt: skip
     assert products(program)["index_wq"] == (1, 8, 128, 6144)
     scores, picks = found["index scores"], found["index top-k"]
-    assert isinstance(scores, BlockScores)
-    assert isinstance(picks, BlockTopK)
+    assert isinstance(scores, IndexScores)
+    assert isinstance(picks, IndexTopK)
     work = scores.work()
     assert work.flops == 8 * 100_000 * (2 * 128 + 1)
     assert work.bytes_read == 8 * 128 * 2 + 8 * 100_000 * 128 * 2

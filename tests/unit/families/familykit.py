@@ -40,6 +40,7 @@ KINDS: dict[str, list[Labels]] = {
     "recurrent_decode": labelled("rule x state", "gated_delta bf16 fp32", "ssd bf16 bf16", "kda bf16 fp32", "lightning fp16 fp32",
                                  "selective_scan bf16 fp32"),
     "index_scores": labelled("x keys", "fp8 paged", "fp8 plain", "bf16 plain"),
+    "block_scores": labelled("x", "bf16", "fp8"),
     "index_topk": labelled("x", "fp32"),
     "causal_conv": labelled("x state", "bf16 bf16", "bf16 fp32", "fp16 fp16"),
     "exchange": labelled("mode direction reach", *(f"{m} {d} {r}" for m in ("normal", "low_latency", "nvlink")
@@ -108,9 +109,10 @@ def numbers(draw: st.DrawFn, family: str, labels: Labels) -> dict[str, float]:
                  "d_k": draw(FEW) * 16, "d_v": draw(FEW), "chunk": 64}  # fmt: skip
         if family == "recurrent_decode":
             found = {name: value for name, value in found.items() if name not in ("q_len", "chunk")}
-    elif family in ("index_scores", "index_topk"):
+    elif family in ("index_scores", "block_scores", "index_topk"):
         found = {"batch": draw(FEW), "q_len": draw(FEW), "past": draw(st.integers(0, 4096))}
-        found |= {"heads": draw(FEW), "dim": draw(COUNT)} if family == "index_scores" else {"top_k": draw(COUNT)}
+        found |= {"top_k": draw(COUNT)} if family == "index_topk" else {"heads": draw(FEW), "dim": draw(COUNT)}
+        found |= {"block": draw(FEW)} if family == "block_scores" else {}
     elif family == "causal_conv":
         found = {"batch": draw(FEW), "q_len": draw(COUNT), "channels": draw(COUNT), "width": draw(st.integers(2, 8))}
     elif family == "gather":
