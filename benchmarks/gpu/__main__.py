@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 REPORT, TABLE = "report.md", "Table"
 MODELS = ("deepseek-v3", "mixtral-8x7b", "llama-3.1-70b")
+MIXERS = ("qwen3-next-80b-a3b", "mamba-codestral-7b", "deepseek-v3.2")  # whose first layers have no plain attention
 BUDGET = parse("560 s", "seconds")  # of the 600 that a call may take
 GRACE = parse("25 s", "seconds")  # beyond the budget, before the watchdog ends what hangs
 TIMED_OUT = 124
@@ -150,16 +151,17 @@ def _rows(lab: Lab, models: Sequence[str], mode: str) -> Iterator[str]:
         told = lab.ends.left_s if late else told
 
 
-def layers(models: Sequence[str]) -> list[BlockSpec]:
+def layers(models: Sequence[str], mixers: Sequence[str] = MIXERS) -> list[BlockSpec]:
     """Every kind of layer of the models at two prefills and two decode steps; any prefix has all kinds. Of the three
-    models of a full run 16: dense, experts, MLA, MLA with experts."""
+    models of a full run 16: dense, experts, MLA, MLA with experts. Then the first layer of each of `mixers` at one of either."""
     from simcost.estimate.layer import of_model
     from simcost.model import load as zoo
     from simcost.plan import Phase
 
-    found = [zoo.load(name) for name in models]
+    found, new = ([zoo.load(name) for name in names] for names in (models, mixers))
     points = (Phase(1.0, 2048.0, 0.0), Phase(64.0, 1.0, 4095.0), Phase(1.0, 512.0, 0.0), Phase(8.0, 1.0, 8191.0))
-    return [spec for phase in points for model in found for spec in of_model(model, phase, "bf16")]
+    old = [spec for phase in points for model in found for spec in of_model(model, phase, "bf16")]
+    return [*old, *(of_model(model, phase, "bf16")[0] for phase in points[:2] for model in new)]
 
 
 def _blocks(lab: Lab, models: Sequence[str]) -> Iterator[str]:

@@ -8,7 +8,10 @@ from __future__ import annotations
 import torch
 
 Tensor = torch.Tensor
-_PIECE = 4096  # keys: products of all heads of more would not fit beside the scores
+_PIECE, _PRODUCTS = (
+    4096,
+    1 << 27,
+)  # keys at once, and products: those of all heads and keys would not fit beside the scores
 _GATHERED = 1 << 24  # elements of picked keys at once
 _NEVER = float("-inf")
 
@@ -16,17 +19,22 @@ _NEVER = float("-inf")
 def scores(q: Tensor, k: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum over the heads of the rectified products of q [B, T, heads, d] with k [B, S, d], in the format of `weight` [B, T, heads]: [B, T, S]."""
     found = []
-    for part in torch.split(k, _PIECE, 1):
+    for part in torch.split(k, _piece(q), 1):
         products = torch.einsum("bqhd,bkd->bqhk", q, part.to(q.dtype)).relu()
         found.append(torch.einsum("bqhk,bqh->bqk", products.to(weight.dtype), weight))
     return torch.cat(found, -1)
+
+
+def _piece(q: Tensor) -> int:
+    """Keys at once."""
+    return max(min(_PIECE, _PRODUCTS // q[..., 0].numel()), 1)
 
 
 def block_scores(q: Tensor, k: Tensor, size: int, past: int) -> Tensor:
     """The largest product of q [B, T, heads, d] with the keys of each block of `size` of k [B, S, d] that the query sees, in fp32: [B, heads, T, blocks]; the least number of the format for
     a block behind the query."""
     never = torch.finfo(q.dtype).min
-    step, found = max(_PIECE // size, 1) * size, []
+    step, found = max(_piece(q) // size, 1) * size, []
     for start in range(0, k.shape[1], step):
         part = k[:, start : start + step].to(q.dtype)
         products = torch.einsum("bqhd,bkd->bhqk", q, part)

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 Tensor = torch.Tensor
 SCAN = "selective_scan"
+_SCANNED = 16  # tokens of a selective scan at once: all their states lie in memory
 DELTA = ("gated_delta", "kda")  # what a key already stands for is taken off the value first
 
 
@@ -71,6 +72,7 @@ def chunked(rule: str, x: Inputs, state: Tensor, size: int) -> Tensor:
 def chunks(rule: str, x: Inputs, state: Tensor, size: int) -> tuple[Tensor, Tensor]:
     """(outputs [B, T, heads, d_v], the state after the last token [B, heads, d_k, d_v] in fp32), as products of matrices, those of a selective scan elementwise. Leaves `state` as it is, so that gradients can pass."""
     outs, now = [], state.float()
+    size = min(size, _SCANNED) if rule == SCAN else size
     for start in range(0, x.q.shape[1], size):
         part = x.at(start, start + size)
         out, now = _scan(part, now) if rule == SCAN else _chunk(rule, part, now)

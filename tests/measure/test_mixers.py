@@ -21,6 +21,7 @@ from simcost.errors import SpecError
 from simcost.estimate.layer import listed
 from simcost.measure import torch_index
 from simcost.measure.torch_layers import build, time_cpu
+from simcost.measure.torch_recurrent import Inputs, chunked, token_by_token
 from simcost.ops.gemm import Gemm
 from simcost.ops.recurrent import RULES, CausalConv, RecurrentCore
 from simcost.plan import Plan
@@ -197,6 +198,20 @@ def seen_of(op: RecurrentCore) -> float:
         2.0 * c * h.d_k * (h.heads - h.key_heads) if op.rule == "gated_delta" else 0.0
     )  # scores of heads that share a key
     return tokens * float(RULES[op.rule].chunked(h, c) - less["gated_delta" if op.rule == "kda" else op.rule] - shared)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_chunks_of_every_rule_are_its_steps(rule: str) -> None:
+    keys, of_a_channel = 3 if rule in ("kda", "lightning") else 1, rule in ("kda", "selective_scan")
+    decay = -torch.rand((2, 37, 3, 8) if of_a_channel else (2, 37, 3))
+    q, k = (torch.nn.functional.normalize(torch.randn(2, 37, keys, 8), dim=-1) for _ in range(2))
+    gate = torch.randn(2, 37, 3, 4) if rule == "selective_scan" else None
+    x = Inputs(q, k, torch.randn(2, 37, 3, 4), decay, torch.rand(2, 37, 3), gate)
+    state = torch.randn(2, 3, 8, 4).double()
+    wanted = token_by_token(rule, x.double(), last := state.clone())
+    held = state.float()
+    assert torch.allclose(chunked(rule, x, held, 16).double(), wanted, atol=1e-4)
+    assert torch.allclose(held.double(), last, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", [name for name in SMALL if name not in SPARSE])

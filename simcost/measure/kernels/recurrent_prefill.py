@@ -1,4 +1,4 @@
-"""Recurrent cores over prompts, in chunks of plain torch products."""
+"""Recurrent cores over prompts, in chunks of plain torch operators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from functools import partial
 import torch
 
 from simcost.measure import torch_recurrent as torch_rec
-from simcost.measure.kernels.kernel import Kernel, Unsupported
+from simcost.measure.kernels.kernel import Kernel
 from simcost.measure.machine.target import Target
 from simcost.measure.points.kernel_class import Numbers, Unit, Wanted, of_a_step
 from simcost.measure.points.point import Kind
@@ -49,10 +49,8 @@ def states(op: RecurrentCore, bench: Bench) -> torch.Tensor:
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
-    """Chunks of `op.chunk` tokens. Raises Unsupported for an elementwise scan: plain torch has none over many tokens."""
+    """Chunks of `op.chunk` tokens; a selective scan elementwise, over spans of tokens that double."""
     assert isinstance(op, RecurrentCore)
-    if not RULES[op.rule].products:
-        raise Unsupported(f"plain torch has no {op.rule} over many tokens")
     size = int(float(op.chunk))
     sets = [(inputs(op, bench), states(op, bench)) for _ in range(copies)]
     calls = [partial(torch_rec.chunked, op.rule, x, state, size) for x, state in sets]
@@ -64,7 +62,9 @@ def build(op: Op, bench: Bench, copies: int) -> Kernel:
         want = torch_rec.token_by_token(op.rule, few.double(), start.clone())
         return error(torch_rec.chunked(op.rule, few, start.float(), size), want)
 
-    return Kernel(calls, wrong, tolerance(op.x.name), "torch products in chunks")
+    return Kernel(
+        calls, wrong, tolerance(op.x.name), "torch products in chunks" if RULES[op.rule].products else "torch scan"
+    )
 
 
 def kinds(format_: str, target: Target) -> list[Wanted]:

@@ -28,7 +28,6 @@ from simcost.num import Num
 
 Read = Callable[[Weights, Tensors], rec.Inputs]
 Part = Callable[[Tensors], Tensor]
-_SCANNED = 16  # tokens of a selective scan at once: all its states lie in memory
 
 
 def gated_deltanet(block: GatedDeltaNet, at: Site) -> list[Section]:
@@ -265,7 +264,7 @@ def _core(
     """The recurrence over states of its own format, plus what skips it, times a gate."""
     size, rule, state = tuple(whole(n, "heads") for n in block.shape(at.view.plan)), block.rule, at.key("state")
     kept, format_ = (at.batch, size[0], *size[2:]), block.states.of(at.view.plan)
-    chunk = _SCANNED if rule == rec.SCAN else whole(block.chunk_size, "chunk_size")
+    chunk = whole(block.chunk_size, "chunk_size")
     name, one = out or at.key("core"), at.q_len == 1 and not at.training
     if not at.training:
         at.caches[state] = Cache(kept, _type(format_, at))
