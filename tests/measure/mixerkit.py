@@ -8,12 +8,14 @@ import torch
 
 from simcost.blocks.attention._recurrent import States
 from simcost.blocks.attention.block_sparse import BlockSparse
+from simcost.blocks.attention.cross_layer import CrossLayer
 from simcost.blocks.attention.dsa import DSA
 from simcost.blocks.attention.gated_deltanet import GatedDeltaNet
 from simcost.blocks.attention.kda import KDA
 from simcost.blocks.attention.lightning import Lightning
 from simcost.blocks.attention.mamba import Mamba
 from simcost.blocks.attention.mamba2 import Mamba2
+from simcost.blocks.attention.shared_kv import SharedKV
 from simcost.blocks.attention.short_conv import ShortConv
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.norm.norm import Norm
@@ -40,6 +42,13 @@ SMALL = {
     "block_sparse": BlockSparse(
         float(D), 4.0, 2.0, 8.0, 8.0, qk_norm="head", index_head_dim=8.0, index_block_size=3.0, index_topk_blocks=2.0
     ),
+}  # fmt: skip
+SHARED = {
+    "own": SharedKV(float(D), 4.0, 2.0, 8.0, 8.0, window=4.0),
+    "values are keys": SharedKV(float(D), 4.0, 2.0, 8.0, 8.0, k_eq_v=True, rotary=0.5),
+    "another's": SharedKV(float(D), 4.0, 2.0, 8.0, 8.0, own=False),
+    "cross-layer": CrossLayer(float(D), 4.0, 2.0, 8.0, 8.0, qk_norm="head", qkv_bias=True, output_gate="full"),
+    "cross-layer, bare": CrossLayer(float(D), 4.0, 2.0, 8.0, 8.0),
 }  # fmt: skip
 PHASES = {"prompt": (2.0, 7.0, 0.0), "chunk": (2.0, 6.0, 9.0), "decode": (3.0, 1.0, 11.0)}
 
@@ -238,3 +247,28 @@ def block_sparse(w, x, caches, blocks, past):
             heads.append(attended(q[head : head + 1], keys[own], values[own], seen, d**-0.5))
         out.append(torch.cat(heads).reshape(-1))
     return torch.stack(out) @ w["o_proj"].T
+
+
+def shared_kv(block, w, x, caches, past):
+    """One sequence over K and V [2 heads, keys, 8]; of a layer with its own the last of them are replaced by the new tokens'."""
+    h, kv, d = 4, 2, 8
+    gains, qkv = w.get("qk_norm"), x @ w[next(name for name in w if name in ("q_proj", "qk_proj", "qkv_proj"))].T
+    qkv, width = qkv + w.get("qkv_bias", 0.0), int(d * float(block.rotary))
+    q = qkv[:, : h * d].view(-1, h, d)
+    q = q if gains is None else rms(q, gains[:d])
+    keys, values = caches
+    if block.own_kv:
+        k = rms(qkv[:, h * d : h * d + kv * d].view(-1, kv, d), gains[d:])
+        start = h * d if block.k_eq_v else h * d + kv * d
+        v = rms(qkv[:, start : start + kv * d].view(-1, kv, d))
+        k = torch.stack([turned(row, past + i, width) for i, row in enumerate(k)])
+        keep = keys.shape[1] - len(x)
+        keys, values = (torch.cat((old[:, :keep], new.transpose(0, 1)), 1) for old, new in ((keys, k), (values, v)))
+    first, out = past + len(x) - keys.shape[1], []
+    for i in range(len(x)):
+        row, window = turned(q[i], past + i, width), block.mask.window or 1e9
+        seen = [j for j in range(keys.shape[1]) if past + i - window < first + j <= past + i]
+        found = [attended(row[n : n + 1], keys[n // 2], values[n // 2], seen, d**-0.5) for n in range(h)]
+        out.append(torch.cat(found).reshape(-1))
+    core = torch.stack(out)
+    return (core * sigmoid(qkv[:, h * d :]) if block.output_gate != "none" else core) @ w["o_proj"].T

@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import mixerkit
-from mixerkit import PHASES, RECURRENT, SMALL, spec
+from mixerkit import PHASES, RECURRENT, SHARED, SMALL, spec
 from torch.utils.flop_counter import FlopCounterMode
 
 from simcost.blocks.attention._recurrent import States
@@ -93,6 +93,26 @@ def test_blocks_are_picked_by_their_best_key_and_the_own_one_always(phase: str) 
         rows = slice(i * q, i * q + q)
         caches = w["K"][i], w["V"][i]
         wanted = mixerkit.block_sparse(w, s["0.normed"][rows].double(), caches, s["1.blocks"][i], past)
+        assert torch.allclose(s["1.out"][rows].double(), wanted, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", SHARED)
+@BOTH
+def test_layers_that_share_keys_compute_what_their_class_does(name: str, phase: str) -> None:
+    mixer, (batch, q, past) = SHARED[name], (int(n) for n in PHASES[phase])
+    block = build.build(spec(mixer, *PHASES[phase]), copies=1)
+    w = own(block)
+    assert [section.name for section in block.sections] == [item.name for item in listed(block.spec)]
+    assert sum(v.numel() for key, v in w.items() if key not in "KV") == sum(
+        float(one.count) for one in mixer.weights(Plan())
+    )
+    if mixer.own_kv and q == 1:
+        held = sum(block.copies[0][f"1.{key}"].nbytes for key in "KV")
+        assert held == batch * float(mixer.state_bytes(past + q, Plan(), dtype("fp32")))
+    s = block.forward(0, block.inputs())
+    for i in range(batch):
+        rows = slice(i * q, i * q + q)
+        wanted = mixerkit.shared_kv(mixer, w, s["0.normed"][rows].double(), (w["K"][i], w["V"][i]), past)
         assert torch.allclose(s["1.out"][rows].double(), wanted, rtol=1e-3, atol=1e-4)
 
 
@@ -240,7 +260,7 @@ def test_every_section_gets_a_time_and_the_line_names_the_core(name: str, q: flo
 def test_what_no_layer_does_is_one_line() -> None:
     narrow = replace(SMALL["gated_deltanet"], states=States(dtype("fp8"), dtype("bf16")))
     for mixer, more, said in (
-        (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (narrow, {}, "no torch block for states in fp8"),
+        (SMALL["dsa"], {"backward": True}, "a choice has no gradient"), (SHARED["another's"], {"backward": True}, "another's keys"), (narrow, {}, "no torch block for states in fp8"),
         (replace(SMALL["mamba"], heads=2.0), {}, "heads have time steps of their own"),
         (replace(SMALL["dsa"], sinks=True), {}, "no sinks"), (replace(SMALL["dsa"], output_gate="latent"), {}, "a gate made of"),
     ):  # fmt: skip

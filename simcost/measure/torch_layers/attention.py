@@ -68,17 +68,17 @@ def gqa(block: GQA, at: Site, inner: Inner | None = None) -> list[Section]:
     found += [
         *inner.picks,
         Section(f"{inner.tag}/kv write", _kv_write(block, at, before + kv * d, kv, d, dv)),
-        Section(f"{inner.tag}/core", _core(at, h, d, dv, inner.attend)),
+        Section(f"{inner.tag}/core", core_of(at, h, d, dv, inner.attend)),
     ]
     if block.output_gate != "none":
-        found.append(Section("attention/output gate", _output_gate(block, at, before + kv * (d + dv), h)))
+        found.append(Section("attention/output gate", output_gate(block, at, before + kv * (d + dv), h)))
     gated = k("core.gated" if block.output_gate != "none" else "core")
     found.append(linear(at, "attention/o_proj", "o_proj", gated, k("out"), "o_bias" if block.o_bias else ""))
     at.flow.pending.append(k("out"))
     return found
 
 
-def _output_gate(block: GQA, at: Site, start: int, heads: int) -> Run:
+def output_gate(block: GQA, at: Site, start: int, heads: int) -> Run:
     """The sigmoid of the projection's columns from `start` on, one a head or one an element, times the core's output. Raises SpecError for a bias of the projection that the gate has no part of."""
     if block.qkv_bias and block.output_gate == "head":
         raise SpecError(f"{at.spec.name}: no torch block for a gate of heads beside biased queries yet")
@@ -159,29 +159,45 @@ def _latest(s: Tensors, name: str) -> Tensor:
 
 
 def _kv_write(block: GQA, at: Site, start: int, kv: int, d: int, dv: int) -> Run:
-    """K and V of the new tokens, values from column `start` of the projection on, to the end of the cache; a training step lays them out heads first instead."""
-    b, t = at.batch, at.q_len
-    stays = replace(block.mask, picked=None)  # what is picked may stand anywhere, so all of it is kept
-    keys = whole(stays.keys(float(t), at.view.phase.past), "keys")
-    qkv, key, cached = at.key("qkv"), at.key("k"), (at.key("K"), at.key("V"))
-    if not at.training:
-        at.caches |= {cached[0]: Cache((b, kv, keys, d)), cached[1]: Cache((b, kv, keys, dv))}
-    limits = [0 if n is None else whole(n, "window") for n in (block.mask.window, block.mask.chunk)]
-    at.shared_mask(keys, *limits)
+    """K and V of the new tokens, values from column `start` of the projection on, to the end of the cache."""
+    qkv, key = at.key("qkv"), at.key("k")
+    write = writes(block, at, kv, d, dv)
 
     def run(w: Weights, s: Tensors) -> None:
-        new = _latest(s, key).reshape(b, t, kv, d), s[qkv][:, start : start + kv * dv].view(b, t, kv, dv)
-        for name, part in zip(cached, new, strict=True):
+        write(w, s, _latest(s, key), s[qkv][:, start : start + kv * dv])
+
+    return run
+
+
+def writes(block: GQA, at: Site, kv: int, d: int, dv: int) -> Callable[[Weights, Tensors, Tensor, Tensor], None]:
+    """A function that puts keys and values [rows, ...] of the new tokens at the end of the caches "K" and "V" [B, kv, keys, ...]; a training step lays them out heads first instead."""
+    b, t, keys = at.batch, at.q_len, caches(block, at, kv, d, dv)
+    cached = at.key("K"), at.key("V")
+
+    def write(w: Weights, s: Tensors, key: Tensor, value: Tensor) -> None:
+        for name, part in zip(cached, (key.reshape(b, t, kv, d), value.reshape(b, t, kv, dv)), strict=True):
             if name in w:
                 w[name][:, :, keys - t :].copy_(part.transpose(1, 2))
                 s[name] = w[name]
             else:
                 s[name] = part.transpose(1, 2).contiguous()
 
-    return run
+    return write
 
 
-def _core(at: Site, h: int, d: int, dv: int, attend: Attend | None) -> Run:
+def caches(block: GQA, at: Site, kv: int, d: int, dv: int) -> int:
+    """Keys that the new tokens see, with themselves; their caches "K" and "V", and what hides some of them, stand in the site from here on."""
+    stays = replace(block.mask, picked=None)  # what is picked may stand anywhere, so all of it is kept
+    keys = whole(stays.keys(float(at.q_len), at.view.phase.past), "keys")
+    if not at.training:
+        at.caches |= {at.key("K"): Cache((at.batch, kv, keys, d)), at.key("V"): Cache((at.batch, kv, keys, dv))}
+    limits = [0 if n is None else whole(n, "window") for n in (block.mask.window, block.mask.chunk)]
+    at.shared_mask(keys, *limits)
+    return keys
+
+
+def core_of(at: Site, h: int, d: int, dv: int, attend: Attend | None = None) -> Run:
+    """Attention of the queries "q" over "K" and "V", to "core" [rows, h x dv]."""
     b, t, scale, kit = at.batch, at.q_len, d**-0.5, at.kit
     q, k, v, core = (at.key(name) for name in ("q", "K", "V", "core"))
     mask, causal = at.masking

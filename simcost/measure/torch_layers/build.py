@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from simcost.blocks.attention.block_sparse import BlockSparse
+from simcost.blocks.attention.cross_layer import CrossLayer
 from simcost.blocks.attention.dsa import DSA
 from simcost.blocks.attention.gated_deltanet import GatedDeltaNet
 from simcost.blocks.attention.gqa import GQA
@@ -25,6 +26,7 @@ from simcost.blocks.attention.mamba import Mamba
 from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
+from simcost.blocks.attention.shared_kv import SharedKV
 from simcost.blocks.attention.short_conv import ShortConv
 from simcost.blocks.attention.sliding_window import SlidingWindow
 from simcost.blocks.attention.window_mla import WindowMLA
@@ -39,6 +41,7 @@ from simcost.measure.torch_layers.attention import gqa
 from simcost.measure.torch_layers.ffn import dense, moe, norm
 from simcost.measure.torch_layers.latent import mla
 from simcost.measure.torch_layers.section import Flow, Kit, Section, Site, Tables, Tensor, Tensors, shape
+from simcost.measure.torch_layers.shared_kv import shared_kv
 from simcost.units import parse, show
 
 ROTATED = parse("192 MiB", "bytes")  # weights and cache of all copies: several times a last-level cache
@@ -49,7 +52,7 @@ _POOL = 1 << 22  # random numbers that are drawn once and copied
 _NEAR = (("norm", (0.1, 1.0)), ("conv1d", (0.5, 0.0)), ("dt_bias", (0.1, -3.0)))
 # By the very class: a variant that only inherits computes something else.
 _BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
-    GQA: gqa, SlidingWindow: gqa, MFA: gqa, BlockSparse: sparse.block_sparse, MLA: mla, WindowMLA: mla, DSA: sparse.dsa,
+    GQA: gqa, SlidingWindow: gqa, MFA: gqa, BlockSparse: sparse.block_sparse, MLA: mla, WindowMLA: mla, DSA: sparse.dsa, SharedKV: shared_kv, CrossLayer: shared_kv,
     GatedDeltaNet: recurrent.gated_deltanet, KDA: recurrent.kda, Mamba2: recurrent.mamba2, Mamba: recurrent.mamba, Lightning: recurrent.lightning,
     ShortConv: recurrent.short_conv, Dense: dense, MoE: moe, Norm: norm,
 }  # fmt: skip
