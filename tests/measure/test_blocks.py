@@ -138,7 +138,7 @@ def ref_mla(block, w, x, caches, phase):
     h, r, nope, turn = (
         int(n) for n in (block.num_attention_heads, block.kv_lora_rank, block.qk_nope_head_dim, block.qk_rope_head_dim)
     )
-    dv, out = int(block.v_head_dim), []
+    dv, out, ref_turn = int(block.v_head_dim), [], ref_rope if block.rotated else lambda x, *_: x
     first = int(block.q_lora_rank or 0)
     cut = [first + int(block.latent), int(block.hidden_size)]
     biases = torch.split(w["bias"], cut) if block.bias else (0.0, 0.0)
@@ -148,9 +148,9 @@ def ref_mla(block, w, x, caches, phase):
     for seq in range(b):
         rows = slice(seq * t, seq * t + t)
         q = query[rows].view(t, h, nope + turn)
-        q = torch.cat((q[..., :nope], torch.stack([ref_rope(q[i, :, nope:], past + i, turn) for i in range(t)])), -1)
+        q = torch.cat((q[..., :nope], torch.stack([ref_turn(q[i, :, nope:], past + i, turn) for i in range(t)])), -1)
         latent = ref_norm(raw[rows, :r], w["kv_a_norm"])
-        rotary = torch.cat([ref_rope(raw[rows][i : i + 1, r:], past + i, turn) for i in range(t)])
+        rotary = torch.cat([ref_turn(raw[rows][i : i + 1, r:], past + i, turn) for i in range(t)])
         both = torch.cat((latent, rotary), -1)
         if caches:
             both = torch.cat((caches[0][seq, : caches[0].shape[1] - t], both))
@@ -272,6 +272,8 @@ LAYERS = {
     "mla expanded decode": spec(SMALL_MLA, q=1.0, past=6.0, mla_form="expanded"),
     "mla no q lora, bias": spec(replace(SMALL_MLA, q_lora_rank=None, bias=True)),
     "mla bias": spec(replace(SMALL_MLA, bias=True)),
+    "mla no rope": spec(replace(SMALL_MLA, rotated=False), q=3.0, past=4.0),
+    "mla no rope decode": spec(replace(SMALL_MLA, rotated=False), q=1.0, past=6.0),
     "mla gate": spec(replace(SMALL_MLA, output_gate="full")),
     "mla gate of heads": spec(replace(SMALL_MLA, output_gate="head"), q=1.0, past=6.0),
     "window mla": spec(WindowMLA(float(D), 4.0, 16.0, 8.0, 8.0, 12.0, 24.0, window=3.0), q=7.0),

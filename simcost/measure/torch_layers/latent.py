@@ -124,12 +124,17 @@ def before_core(block: MLA, at: Site, tag: str = "attention") -> list[Section]:
     if not at.training:
         at.caches[latent] = Cache((b, context, rank + turned))
 
+    def part(s: Tensors) -> Tensor:
+        return s[query].view(len(s[query]), -1, nope + turned)[..., nope:]
+
     def rope(w: Weights, s: Tensors) -> None:
-        heads = s[query].view(len(s[query]), -1, nope + turned)
-        s[rotary] = ops.rope(heads[..., nope:], w[cos], w[sin])
+        s[rotary] = ops.rope(part(s), w[cos], w[sin])
 
     def write(w: Weights, s: Tensors) -> None:
-        shared = ops.rope(s[raw][:, None, start:], w[cos], w[sin]).view(b, t, turned)
+        key = s[raw][:, None, start:]
+        if not block.rotated:  # the same elements, as they are
+            s[rotary] = part(s)
+        shared = (ops.rope(key, w[cos], w[sin]) if block.rotated else key).reshape(b, t, turned)
         new = s[normed].view(b, t, rank)
         if latent in w:
             w[latent][:, context - t :, :rank].copy_(new)
@@ -138,7 +143,8 @@ def before_core(block: MLA, at: Site, tag: str = "attention") -> list[Section]:
         else:
             s[latent] = torch.cat((new, shared), -1)
 
-    return [Section(f"{tag}/q rope", rope), Section(f"{tag}/latent rope + write", write)]
+    first = [Section(f"{tag}/q rope", rope)] if block.rotated else []
+    return [*first, Section(f"{tag}/latent rope + write", write)]
 
 
 def _expanded(block: MLA, at: Site) -> list[Section]:
