@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from simcost.blocks.attention._recurrent import States
+from simcost.blocks._recurrent import States
 from simcost.blocks.attention.block_sparse import BlockSparse
 from simcost.blocks.attention.cross_layer import CrossLayer
 from simcost.blocks.attention.dsa import DSA

@@ -14,7 +14,7 @@ import mixerkit
 from mixerkit import PHASES, RECURRENT, SHARED, SMALL, spec
 from torch.utils.flop_counter import FlopCounterMode
 
-from simcost.blocks.attention._recurrent import States
+from simcost.blocks._recurrent import States
 from simcost.blocks.attention.mamba import Mamba
 from simcost.dtypes import dtype
 from simcost.errors import SpecError

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from simcost.blocks.attention._recurrent import Recurrent
+from simcost.blocks._recurrent import Recurrent
 from simcost.blocks.attention.gated_deltanet import GatedDeltaNet
 from simcost.blocks.attention.kda import GATES, KDA
 from simcost.blocks.attention.lightning import Lightning
