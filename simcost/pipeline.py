@@ -11,20 +11,23 @@ from collections.abc import Iterator
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.lower import EMBEDDING, HEAD, TOWER, Module, modules
+from simcost.model import sharing
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.ops.work import INPUT, WEIGHT
 from simcost.passes.backward import backward, reduction
-from simcost.plan import Plan, stage_layers
+from simcost.plan import Plan
 from simcost.program import Program, Serial
-from simcost.sharding.shard import View
+from simcost.sharding.shard import Block, View
 
 
 @frozen
 class Stage:
-    """`held`: (key of a module, how many of it) of every module that stands here."""
+    """`held`: (key of a module, how many of it) of every module that stands here; `copied`: stacks whose layers stand elsewhere and hold weights that
+    layers here use too."""
 
     held: tuple[tuple[str, int], ...]
+    copied: tuple[int, ...] = ()
 
     def count(self, key: str) -> int:
         """How many of a module stand here."""
@@ -50,20 +53,23 @@ class Stage:
         """What stands here, for people."""
         drafts = sum(count for key, count in self.held if key.startswith("mtp "))
         words = [EMBEDDING] * self.first + [f"{sum(self.layers)} layers"]
+        if self.copied:
+            words.append(
+                f"copies of {len(self.copied)} shared blocks" if len(self.copied) > 1 else "a copy of a shared block"
+            )
         return ", ".join([*words, *([f"{drafts} MTP"] if drafts else []), *([HEAD] if self.last else [])])
 
 
 def stages(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[Stage]:
     """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last; `images`: their tower stands on the first."""
-    order, found, start = model.order, [], 0
+    order, found, holders = model.order, [], sharing.lent(model)
     ends = [module for module in modules(model, training, images) if not module.layer]
-    for index in range(pp):
-        end = start + stage_layers(len(order), pp, index)
-        here = order[start:end]
+    for index, layers in enumerate(sharing.cut(len(order), pp)):
+        here = order[layers.start : layers.stop]
         held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
         held += [(module.key, 1) for module in ends if index == (0 if module.key in (EMBEDDING, TOWER) else pp - 1)]
-        found.append(Stage(tuple(held)))
-        start = end
+        elsewhere = {holders[layer] for layer in layers} - {*layers}
+        found.append(Stage(tuple(held), tuple(order[layer] for layer in sorted(elsewhere))))
     return found
 
 
@@ -93,10 +99,10 @@ def programs(model: ModelSpec, stage: Stage, view: View, training: bool = False,
     if not training:
         return Programs(forward)
     inputs, weights = (_gradients(forward, sums, what) for what in (INPUT, WEIGHT))
-    moves = tuple(
-        _times(reduction(module.blocks, view.plan, 4.0 if sums is None else sums.bits / 8.0), float(count))
-        for module, count in reversed(held)
-    )
+    width = 4.0 if sums is None else sums.bits / 8.0
+    moves = tuple(_times(reduction(module.blocks, view.plan, width), float(count)) for module, count in reversed(held))
+    if stage.copied:
+        moves = (*moves, reduction(copies(model, stage), view.plan, width))
     return Programs(forward, inputs, weights, Serial(moves, "gradient reduction"))
 
 
@@ -105,6 +111,11 @@ def _held(model: ModelSpec, stage: Stage, training: bool) -> Iterator[tuple[Modu
     for module in modules(model, training, images=stage.count(TOWER) > 0):
         if count := stage.count(module.key):
             yield module, count
+
+
+def copies(model: ModelSpec, stage: Stage) -> tuple[Block, ...]:
+    """The weights that layers here use and layers of other stages hold: a stage has a copy."""
+    return tuple(block.lent for stack in stage.copied for block in model.stacks[stack][1] if block.lent is not None)
 
 
 def _times(program: Program, times: float) -> Program:
@@ -119,10 +130,10 @@ def _gradients(forward: Serial, sums: Dtype | None, what: str) -> Serial | None:
 def weights(model: ModelSpec, stage: Stage, plan: Plan, training: bool = False) -> dict[str, Num]:
     """Parameters that one rank of a stage holds, by role."""
     found: dict[str, Num] = {}
-    for module, count in _held(model, stage, training):
-        for block in module.blocks:
-            for weight in block.weights(plan):
-                found[weight.role] = found.get(weight.role, 0.0) + count * weight.count
+    blocks = [(count, block) for module, count in _held(model, stage, training) for block in module.blocks]
+    for count, block in [*blocks, *((1, block) for block in copies(model, stage))]:
+        for weight in block.weights(plan):
+            found[weight.role] = found.get(weight.role, 0.0) + count * weight.count
     return found
 
 

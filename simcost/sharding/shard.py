@@ -244,6 +244,26 @@ class Block(Protocol):
         """(query heads, KV heads, head_dim, v_head_dim) that plain attention has in its place; None where heads say nothing of it."""
         ...
 
+    @property
+    def reads_cache(self) -> bool:
+        """Whether it reads the keys and values of an earlier layer in place of its own."""
+        ...
+
+    @property
+    def lent(self) -> Block | None:
+        """The weights here that other layers use too, as a block: what a pipeline stage of such a layer copies; None where there are none."""
+        ...
+
+    @property
+    def borrows(self) -> bool:
+        """Whether an earlier layer holds weights that it uses."""
+        ...
+
+    @property
+    def carried_elements(self) -> Num:
+        """Elements of a token that a hop between pipeline stages carries for it, beside one residual stream."""
+        ...
+
 
 class Plain:
     """Answers of a block without a state, a core, experts or buffers of its own."""
@@ -342,3 +362,23 @@ class Plain:
     def plain_heads(self) -> tuple[Num, Num, Num, Num] | None:
         """No heads."""
         return None
+
+    @property
+    def reads_cache(self) -> bool:
+        """What it keeps is its own."""
+        return False
+
+    @property
+    def lent(self) -> Block | None:
+        """No other layer uses its weights."""
+        return None
+
+    @property
+    def borrows(self) -> bool:
+        """Its weights are its own."""
+        return False
+
+    @property
+    def carried_elements(self) -> Num:
+        """The residual stream is enough."""
+        return 0.0

@@ -154,7 +154,7 @@ def test_memory_metrics_add_up(name: str) -> None:
 def test_every_block_without_a_cache_says_so() -> None:
     for name, block in blocks():
         state = float(np.asarray(block.state_elements(1000.0, Plan())))
-        own = getattr(block, "own", True) and getattr(block, "own_kv", True)  # else it reads another layer's
+        own = getattr(block, "own", True) and not block.reads_cache  # else it reads another layer's
         # Keys by which others are picked, and columns of a convolution, stand beside it or without it.
         beside = getattr(block, "indexer", False) is True or isinstance(block, NGramInput)
         keeps = (block.kind in ("attention", "mtp") and own) or beside

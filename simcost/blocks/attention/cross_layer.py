@@ -16,7 +16,7 @@ from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num
 from simcost.ops.stream import Stream
-from simcost.plan import Check, Plan
+from simcost.plan import Plan
 from simcost.program import Call, Program, Serial
 from simcost.sharding.linear import linear
 from simcost.sharding.shard import View, Weight
@@ -31,14 +31,9 @@ class CrossLayer(GQA):
     source: ClassVar[str] = "arXiv 2405.12981"
 
     @property
-    def own_kv(self) -> bool:
-        """None of its own."""
-        return False
-
-    def checks(self, plan: Plan) -> list[Check]:
-        """Those of GQA; the layer that it reads stands in its own stage, so pp is 1."""
-        reason = "layers that read another layer's keys and values need pp = 1: no stage sends its cache"
-        return [*GQA.checks(self, plan), Check(plan.pp == 1.0, reason)]
+    def reads_cache(self) -> bool:
+        """That of the first of its group."""
+        return True
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """As GQA, with queries (and their gate) alone in place of queries, keys and values; the class keeps both norms."""

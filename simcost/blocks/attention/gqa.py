@@ -55,11 +55,6 @@ class GQA(Plain):
     source: ClassVar[str] = "arXiv 2305.13245"
 
     @property
-    def own_kv(self) -> bool:
-        """Whether the layer writes keys and values of its own; `shared_kv.py` has layers that do not."""
-        return True
-
-    @property
     def mask(self) -> Mask:
         """Causal, over the whole context."""
         return Mask()
@@ -195,7 +190,7 @@ class GQA(Plain):
         wire = cp.Wire(act.tensor_bytes(q), view.kv.tensor_bytes(k_v), act.tensor_bytes(out))
         return cp.around(
             view,
-            Serial((*((writes,) if self.own_kv else ()), Call(core, f"{whose}core")), kernel="attention"),
+            Serial((*(() if self.reads_cache else (writes,)), Call(core, f"{whose}core")), kernel="attention"),
             wire,
             self.mask,
         )

@@ -21,7 +21,7 @@ from simcost.hf import Reader
 from simcost.num import Num, num
 from simcost.ops.attention_core import Mask
 from simcost.ops.stream import Stream
-from simcost.plan import Check, Plan
+from simcost.plan import Plan
 from simcost.program import Call, Program, Serial
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, View, Weight
@@ -43,26 +43,14 @@ class SharedKV(GQA):
     source: ClassVar[str] = "Hugging Face modeling_gemma4.py"
 
     @property
-    def own_kv(self) -> bool:
-        """`own`."""
-        return self.own
+    def reads_cache(self) -> bool:
+        """Where nothing is its `own`."""
+        return not self.own
 
     @property
     def mask(self) -> Mask:
         """Causal, bounded by `window` where there is one."""
         return Mask(window=self.window)
-
-    def checks(self, plan: Plan) -> list[Check]:
-        """Those of GQA; the layer that it reads stands in its own stage, so pp is 1."""
-        found = GQA.checks(self, plan)
-        if not self.own:
-            found.append(
-                Check(
-                    plan.pp == 1.0,
-                    "layers that read another layer's keys and values need pp = 1: no stage sends its cache",
-                )
-            )
-        return found
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """q_proj, with k_proj and v_proj where it has them, and their norms and biases; the norm of values has no weights."""

@@ -34,9 +34,6 @@ HANDLES = (
 )  # fmt: skip
 IGNORES = ("num_query_groups", "use_long_context", "use_mem_eff_path", "hidden_mamba_act")
 LAYER_TYPES = (LINEAR, HYBRID)
-_STAGES = (
-    "blocks whose weights several layers share need pp = 1: stages would hold copies, and the embedding is sent to none"
-)
 
 
 def _adapter(view: View, weights: dict[str, Weight], name: str, rows: Num, tag: str) -> tuple[Program, ...]:
@@ -66,9 +63,24 @@ class SharedAttention(GQA):
     def _wide(self) -> Num:
         return 2.0 * self.hidden_size
 
+    @property
+    def lent(self) -> SharedAttention | None:
+        """The shared projections, where this layer holds them."""
+        return replace(self, adapted=False, adapter_rank=0.0) if self.uses else None
+
+    @property
+    def borrows(self) -> bool:
+        """Where another layer holds them."""
+        return not self.uses
+
+    @property
+    def carried_elements(self) -> Num:
+        """The embedding, which it reads beside the layer's input."""
+        return self.hidden_size
+
     def checks(self, plan: Plan) -> list[Check]:
-        """Those of GQA; tp divides the rank; pp is 1."""
-        found = [*GQA.checks(self, plan), Check(plan.pp == 1.0, _STAGES)]
+        """Those of GQA; tp divides the rank."""
+        found = GQA.checks(self, plan)
         return [*found, divides(self.adapter_rank, plan.tp, "adapter_rank")] if self.adapted else found
 
     def _all(self, plan: Plan) -> tuple[Weight, ...]:
@@ -119,6 +131,11 @@ class SharedFFN(Dense):
     adapted: bool = False
     source: ClassVar[str] = "arXiv 2411.15242"
 
+    @property
+    def lent(self) -> SharedFFN | None:
+        """The shared matrices and biases, where this layer holds them."""
+        return replace(self, adapted=False, adapter_rank=0.0) if self.uses else None
+
     def checks(self, plan: Plan) -> list[Check]:
         """Those of a dense layer; tp divides the rank."""
         return [
@@ -158,6 +175,11 @@ class SharedNorm(Norm):
     """A norm of a shared block; `held`: whether this layer holds its weights."""
 
     held: bool = True
+
+    @property
+    def lent(self) -> SharedNorm | None:
+        """All of it, where this layer holds it."""
+        return self if self.held else None
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Those of a norm, where this layer holds them."""

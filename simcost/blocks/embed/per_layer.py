@@ -43,9 +43,8 @@ class PerLayerEmbedding(Embedding):
         return self.layers * self.width
 
     def checks(self, plan: Plan) -> list[Check]:
-        """tp divides the projections' outputs; all layers read the table's rows, so pp is 1."""
-        found = [Check(plan.pp == 1.0, "per-layer embeddings need pp = 1: no stage sends the vectors of later layers")]
-        found.append(divides(self._wide, plan.tp, "num_hidden_layers x hidden_size_per_layer_input"))
+        """tp divides the projections' outputs."""
+        found = [divides(self._wide, plan.tp, "num_hidden_layers x hidden_size_per_layer_input")]
         return [*found, divides(self.hidden_size, plan.tp, "hidden_size")] if self.streams > 1.0 else found
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
@@ -60,6 +59,11 @@ class PerLayerEmbedding(Embedding):
         if self.streams > 1.0:
             found.append(Weight("altup_projections", "ffn", d / plan.tp, d, self.streams - 1.0))
         return tuple(found)
+
+    @property
+    def carried_elements(self) -> Num:
+        """The vectors of all layers, which the first stage makes and every hop passes on."""
+        return self._wide
 
     def peak_elements(self, plan: Plan) -> Num:
         """The vectors of all layers, and the streams beside the first."""

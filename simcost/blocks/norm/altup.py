@@ -53,6 +53,11 @@ class AltUp(Plain):
             Weight("correct_output_scale", "norm", self.width),
         )
 
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.streams - 1.0) * self.width
+
     def peak_elements(self, plan: Plan) -> Num:
         """The streams beside the first."""
         return (self.streams - 1.0) * self.width

@@ -49,6 +49,11 @@ class HyperConnection(Plain):
             Weight(f"{self.name}_base", "router", self._mixes + (3.0 if self.mixes_streams else 2.0)),
         )
 
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.hc_mult - 1.0) * self.width
+
     def peak_elements(self, plan: Plan) -> Num:
         """The streams beside the first."""
         return (self.hc_mult - 1.0) * self.width

@@ -57,10 +57,6 @@ def test_a_decode_step_by_hand() -> None:
     assert the_core(program) == the_core(WRITES.program(at))
 
 
-def test_stages_do_not_send_their_caches() -> None:
-    assert any("pp = 1" in reason for reason in broken(READS, Plan(pp=2.0)))
-
-
 def test_memory_holds_the_caches_that_are_written() -> None:
     """Half of what the same design without sharing holds."""
     pages = [

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from blockkit import broken, model, ops, the_core, view
+from blockkit import model, ops, the_core, view
 
 import simcost
 from simcost import api
@@ -76,13 +76,6 @@ def test_a_layer_that_shares_writes_nothing_keeps_nothing_and_reads_as_the_other
     mine, theirs = own.program(at), shares.program(at)
     assert set(ops(mine)) - set(ops(theirs)) == {"qkv_proj", "kv write"}
     assert the_core(mine) == the_core(theirs)
-
-
-def test_stages_send_no_cache_and_no_inputs_of_layers() -> None:
-    spec = model("gemma-4-e2b")
-    for block in (attention(spec, 34), spec.embedding):
-        assert any("pp = 1" in reason for reason in broken(block, Plan(pp=2.0)))
-    assert broken(attention(model("gemma-4-31b"), 0), Plan(pp=2.0)) == []
 
 
 def test_values_that_are_keys_are_cached_and_have_no_projection() -> None:

@@ -1,0 +1,117 @@
+"""What layers share across a pipeline: which layer's cache, and which layer's weights, each layer uses; what a plan may cut apart, and what a hop carries.
+
+A cache cannot be cut from its readers: vLLM refuses a layer whose target is not on its own stage (`validate_kv_sharing_target`), SGLang has no pool for it.
+Weights can: each stage that uses a block and does not hold it has a copy. Most likely to be wrong: engines that keep one copy, or cut the layers elsewhere. Sources: vLLM
+`model_executor/layers/attention/attention.py`, `models/gemma4.py` (IntermediateTensors), `models/zamba2.py`; SGLang `models/gemma4_causal.py` and PR 25284.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.blocks.attention.shared_transformer import SharedAttention
+from simcost.blocks.norm.altup import AltUp
+from simcost.model.spec import ModelSpec
+from simcost.num import Num, every, is_scalar, maximum, occurring
+from simcost.plan import Check, Plan, stage_layers
+from simcost.provenance import Kind, Note
+from simcost.sharding.shard import Block
+
+_SHOWN = 8  # numbers of stages that a refusal names
+
+
+def written(model: ModelSpec) -> tuple[int, ...]:
+    """For each layer the one whose keys and values it reads, itself where they are its own: the last before it of its kind (a window, or none) with a cache of its own."""
+    mixers = [next((block for block in layer if block.mask is not None), None) for _, layer in model.stacks]
+    found: list[int] = []
+    last: dict[int, int] = {}  # of the stack of a reader, the last layer that it may read
+    readers = [stack for stack, block in enumerate(mixers) if block is not None and block.reads_cache]
+    for layer, stack in enumerate(model.order):
+        found.append(last.get(stack, layer) if stack in readers else layer)
+        mine = mixers[stack]
+        if mine is not None and not mine.reads_cache:
+            last |= {reader: layer for reader in readers if _bounded(mixers[reader]) == _bounded(mine)}
+    return tuple(found)
+
+
+def _bounded(block: Block | None) -> bool:
+    return block is not None and block.mask is not None and block.mask.bounded
+
+
+def lent(model: ModelSpec) -> tuple[int, ...]:
+    """For each layer the one that holds the weights that it shares, itself where none does: the holders' blocks take turns over the layers that use one."""
+    holds = [any(block.lent is not None for block in layer) for _, layer in model.stacks]
+    borrows = [any(block.borrows for block in layer) for _, layer in model.stacks]
+    holders = [layer for layer, stack in enumerate(model.order) if holds[stack]]
+    found, use = [], 0
+    for layer, stack in enumerate(model.order):
+        found.append(holders[use % len(holders)] if borrows[stack] else layer)
+        use += holds[stack] or borrows[stack]
+    return tuple(found)
+
+
+def cut(layers: int, parts: int) -> list[range]:
+    """The layers of every stage of a pipeline of so many, first to last."""
+    found, start = [], 0
+    for index in range(parts):
+        end = start + stage_layers(layers, parts, index)
+        found.append(range(start, end))
+        start = end
+    return found
+
+
+def split(model: ModelSpec, parts: int) -> tuple[int, int] | None:
+    """The first layer, and the one whose cache it reads, that so many stages cut apart; None where they leave all together."""
+    reads = written(model)
+    for here in cut(len(model.order), parts):
+        for layer in here:
+            if reads[layer] not in here:
+                return layer, reads[layer]
+    return None
+
+
+def checks(model: ModelSpec, plan: Plan) -> list[Check]:
+    """The rule that each layer stands on the stage of the one whose cache it reads; none where no layer reads another's."""
+    if not any(block.reads_cache for _, block in model.blocks()):
+        return []
+    layers, parts = len(model.order), plan.pp * plan.vpp
+    sizes = [int(size) for size in occurring(parts) if 1 <= size <= layers and size == int(size)]
+    apart = {size: pair for size in sizes if (pair := split(model, size)) is not None}
+    if not apart:
+        return []
+    size, (reader, writer) = next(iter(apart.items()))
+    able = [n for n in range(1, layers + 1) if split(model, n) is None]
+    said = "pp = 1" if able == [1] else f"pp of {', '.join(map(str, able[:_SHOWN]))}{' …' * (len(able) > _SHOWN)}"
+    named = f"{size} stages cut them apart" if is_scalar(parts) else "that many stages cut them apart"
+    reason = (
+        f"layer {reader} reads the keys and values of layer {writer}, and {named}: vLLM refuses a layer whose cache stands on another stage, "
+        f"and SGLang has no pool for it: take {said}"
+    )
+    return [Check(~np.isin(np.asarray(parts), list(apart)), reason)]
+
+
+def carried(model: ModelSpec) -> Num:
+    """Elements of a token that a hop carries: one residual stream, and what blocks need beside it."""
+    beside: Num = 0.0
+    for _, layer in model.stacks:
+        for block in layer:
+            beside = maximum(beside, block.carried_elements)
+    return model.hidden_size + beside + model.embedding.carried_elements
+
+
+def notes(model: ModelSpec, plan: Plan) -> tuple[Note, ...]:
+    """What no engine does of a pipeline that is costed all the same; () for one stage."""
+    if every(np.asarray(plan.pp) == 1.0):
+        return ()
+    blocks = [block for _, block in model.blocks()]
+    found = []
+    if any(isinstance(block, SharedAttention) for block in blocks):
+        found.append(
+            "pp of shared transformer blocks: no engine runs it (vLLM's Zamba2 has no SupportsPP); here each stage holds a copy of every block that it uses, "
+            "and a hop carries the embedding too"
+        )
+    if any(isinstance(block, AltUp) for block in blocks):
+        found.append(
+            "pp of AltUp: no engine runs it (vLLM's Gemma 3n has no SupportsPP); here a hop carries all residual streams"
+        )
+    return tuple(Note(f"{model.name}: {text}", Kind.ASSUMED) for text in found)

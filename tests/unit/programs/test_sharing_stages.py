@@ -1,0 +1,167 @@
+"""Stages of models whose layers share keys and values, or weights: who reads whom, what a plan may cut, what a stage copies, what a hop carries, by hand."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+
+import simcost
+from simcost import lower, pipeline
+from simcost.dtypes import dtype
+from simcost.estimate import stages
+from simcost.model import count, load, sharing
+from simcost.model.spec import ModelSpec, from_config
+from simcost.passes.backward import reduction
+from simcost.plan import Phase, Plan
+from simcost.program import calls
+from simcost.query import make, workload
+from simcost.routing.router import Routing
+from simcost.sharding.shard import ROLES, View
+
+BF16 = dtype("bf16")
+ZAMBA2 = {
+    "model_type": "zamba2", "hidden_size": 64, "num_hidden_layers": 8, "num_attention_heads": 4, "num_key_value_heads": 4, "intermediate_size": 96,
+    "mamba_expand": 2, "mamba_headdim": 16, "n_mamba_heads": 8, "mamba_d_state": 8, "mamba_d_conv": 4, "mamba_ngroups": 1, "adapter_rank": 8,
+    "use_shared_attention_adapter": False, "num_mem_blocks": 2, "vocab_size": 128, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    "layers_block_type": ["mamba", "hybrid", "hybrid", "mamba", "hybrid", "mamba", "hybrid", "hybrid"],
+}  # fmt: skip
+BLOCK = (
+    128 * 3 * 128 + 128 * 64 + 3 * 64 * 96 + 3 * 64
+)  # q, k, v and o of 4 heads of 32, an FFN of 96, norms of 128 and 64
+
+
+@cache
+def model(name: str) -> ModelSpec:
+    return from_config(ZAMBA2, "small", "test") if name == "small" else load.load(name)
+
+
+def broken(name: str, pp: float) -> list[str]:
+    return [check.reason for check in sharing.checks(model(name), Plan(pp=pp)) if not check.ok]
+
+
+def test_a_layer_reads_the_last_of_its_kind_with_keys_of_its_own() -> None:
+    """Gemma 3n E4B: 20 of 35 layers have keys, Gemma 4 E2B: 15 of 35; every fifth sees all."""
+    for name, own, period in (("gemma-3n-e4b", 20, 5), ("gemma-4-e2b", 15, 5)):
+        found = sharing.written(model(name))
+        for layer, writer in enumerate(found):
+            full = (layer + 1) % period == 0
+            alike = [other for other in range(own) if ((other + 1) % period == 0) == full]
+            assert writer == (layer if layer < own else alike[-1])
+    assert sharing.written(model("hunyuan-large")) == tuple(layer - layer % 2 for layer in range(64))
+    assert sharing.written(model("gemma-3-27b")) == tuple(range(62))
+
+
+@pytest.mark.parametrize(("name", "able"), [
+    ("gemma-3n-e4b", {1, 2}),  # 18 and 17 layers: 18 and 19 write what 20 to 34 read
+    ("gemma-4-e2b", {1}),  # 13 and 14 write what 15 to 34 read: no even cut leaves them together
+    ("hunyuan-large", {1, 2, 4, 8, 16, 32}),  # pairs of 64 layers
+    ("gemma-4-31b", {1, 2, 3, 4, 5, 6, 7, 8, 16, 32}),  # every layer has keys
+])  # fmt: skip
+def test_readers_stand_with_the_layer_that_writes(name: str, able: set[int]) -> None:
+    for pp in (1, 2, 3, 4, 5, 6, 7, 8, 16, 32):
+        reasons = broken(name, float(pp))
+        assert (reasons == []) == (pp in able), (name, pp)
+        assert all("vLLM refuses" in reason and "take pp" in reason for reason in reasons)
+
+
+def test_the_rule_holds_plan_by_plan_and_chunk_by_chunk() -> None:
+    (check,) = sharing.checks(model("hunyuan-large"), Plan(pp=np.array([1.0, 2.0, 3.0, 4.0, 64.0])))
+    assert np.asarray(check.ok).tolist() == [True, True, False, True, False]
+    assert any(
+        "layer 1 reads" in check.reason for check in sharing.checks(model("hunyuan-large"), Plan(pp=16.0, vpp=4.0))
+    )
+    assert not any(
+        "reads" in check.reason for check in lower.checks(model("hunyuan-large"), Plan(pp=2.0)) if not check.ok
+    )
+    with pytest.raises(simcost.errors.Infeasible, match="layer 18 reads the keys and values of layer 13"):
+        simcost.decode("gemma-4-e2b", "h200", set={"plan.pp": 2})
+
+
+def test_a_stage_copies_the_shared_blocks_that_it_uses() -> None:
+    """Uses at 1, 2, 4, 6, 7 take blocks 0 1 0 1 0: two stages of four layers, and three of 3, 3, 2 layers."""
+    spec = model("small")
+    assert sharing.lent(spec) == (0, 1, 2, 3, 1, 5, 2, 1)
+    whole = count.parameters(spec)["params_language"]
+    for pp, copied in ((1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (8, [0, 0, 0, 0, 1, 0, 1, 1])):
+        found = pipeline.stages(spec, pp)
+        assert [len(stage.copied) for stage in found] == copied
+        held = sum(sum(pipeline.weights(spec, stage, Plan()).values()) for stage in found)
+        assert held == whole + sum(copied) * BLOCK
+    assert [stage.name for stage in pipeline.stages(spec, 3)] == [
+        "embedding, 3 layers", "3 layers, a copy of a shared block", "2 layers, copies of 2 shared blocks, head",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["zamba2-7b", "small"])
+@pytest.mark.parametrize("pp", [1, 2, 3, 5, 7])
+def test_stages_hold_the_model_and_its_copies_and_work_as_the_model(name: str, pp: int) -> None:
+    spec, plan = model(name), Plan(tp=2.0)
+    every = dict.fromkeys(ROLES, BF16)
+    view = View(plan, Phase(2.0, 16.0, 0.0, routing=Routing("balanced")), BF16, BF16, every, every)
+    found = pipeline.stages(spec, pp)
+    held = [sum(pipeline.weights(spec, stage, plan).values()) for stage in found]
+    (whole,) = (sum(pipeline.weights(spec, stage, plan).values()) for stage in pipeline.stages(spec, 1))
+    copies = [w.count for stage in found for block in pipeline.copies(spec, stage) for w in block.weights(plan)]
+    assert sum(held) == whole + sum(copies) >= whole
+    assert sum(_flops(spec, stage, view) for stage in found) == pytest.approx(
+        _flops(spec, pipeline.stages(spec, 1)[0], view)
+    )
+    kept = [pipeline.state_bytes(spec, stage, plan, 500.0, BF16) for stage in found]
+    assert sum(kept) == pytest.approx(float(sum(n * b.state_bytes(500.0, plan, BF16) for n, b in spec.blocks())))
+
+
+def _flops(spec: ModelSpec, stage: pipeline.Stage, view: View) -> float:
+    def of(program: object, times: float) -> float:
+        times *= float(getattr(program, "repeat", 1.0))
+        if hasattr(program, "op"):
+            return times * float(program.op.work().flops)
+        return sum(of(part, times) for part in program.parts)  # type: ignore[attr-defined]
+
+    return of(pipeline.programs(spec, stage, view).forward, 1.0)
+
+
+def test_gradients_of_copies_are_reduced_too() -> None:
+    spec, plan = model("small"), Plan(dp=2.0)
+    every = dict.fromkeys(ROLES, BF16)
+    view = View(plan, Phase(2.0, 16.0, 0.0, routing=Routing("balanced")), BF16, BF16, every, every)
+    last = pipeline.stages(spec, 2, True)[1]
+    moves = pipeline.programs(spec, last, view, True).reduction
+    assert moves is not None
+    (*_, copied) = moves.parts
+    assert copied == reduction(pipeline.copies(spec, last), plan, 4.0)
+    assert [call.tag for call in calls(copied)]
+
+
+def test_memory_of_the_fullest_stage_by_hand() -> None:
+    """Zamba2-7B in bf16: 41 layers with uses at 6 and 11 and on to 35, then 40 with a copy of both blocks and the tied table again."""
+    d, f, r, D, h = 3584, 14336, 128, 224, 32
+    block = 2 * d * 3 * h * D + h * D * d + 3 * d * f + 3 * d
+    use = d * d + r * (d + 2 * f)
+    conv = 2 * d + 2 * 2 * 64
+    mamba = d * (2 * d + conv + 112) + 5 * conv + 3 * 112 + 2 * d + 2 * d * d + d
+    uses = [6, 11, 17, 23, 29, 35, 41, 47, 53, 59, 65, 71, 77]
+    first = 32000 * d + 2 * block + sum(at < 41 for at in uses) * use + 41 * mamba
+    last = 32000 * d + 2 * block + sum(at >= 41 for at in uses) * use + 40 * mamba + d
+    w = workload(make("zamba2-7b", "h200", True, {"batch": 8, "context": 4096}, {"plan.pp": 2}, {}, None))
+    kept = [rank.held for rank in stages.ranks(w)]
+    assert [float(np.asarray(held.loaded.checkpoint)) for held in kept] == [2.0 * first, 2.0 * last]
+    assert sum(first if i == 0 else last for i in range(2)) == 7_356_749_648 + 2 * block + 32000 * d
+    found = simcost.decode("zamba2-7b", "h200", batch=8, context=4096, set={"plan.pp": 2})
+    beside = float(np.asarray(kept[1].loaded.rotary + kept[1].loaded.allocator))
+    assert (
+        found.metrics["weight_bytes_per_gpu"] == 2.0 * last + beside
+    )  # fuller: 7 uses keep a cache, on the first stage 6
+    assert any("no SupportsPP" in note for note in w.notes)
+
+
+@pytest.mark.parametrize(("name", "elements"), [
+    ("llama-3.1-8b", 4096), ("zamba2-7b", 2 * 3584), ("gemma-3n-e4b", 4 * 2048 + 35 * 256), ("gemma-4-31b", 5376), ("deepseek-v4-flash", 4 * 4096),
+])  # fmt: skip
+def test_a_hop_carries_what_later_layers_need(name: str, elements: int) -> None:
+    """One residual stream; the embedding, all streams of AltUp, the per-layer vectors of all layers."""
+    assert sharing.carried(model(name)) == elements
+    w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": 2}, {}, None))
+    sent = [call.op for call in calls(stages.between(w)) if call.tag == "send inside the domain"]
+    assert [float(np.asarray(op.payload)) for op in sent] == [4 * elements * 2]  # half of eight rows, of two bytes
