@@ -163,6 +163,13 @@ class Reader:
         value = self._raw(key)
         return bool(np.any(value)) if isinstance(value, np.ndarray) else bool(value)
 
+    def off(self, key: str) -> bool:
+        """Whether a fact that a class implies is switched off, as swaps do; the key then counts as used."""
+        if self._raw(key) is not False:
+            return False
+        self.used.add(key)
+        return True
+
     def raw(self, key: str, default: Any = None) -> Any:
         """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used, and as one that
         decides the structure: only what `num` and `fraction` read may be an array."""

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from simcost import shared_layers
 from simcost.dtypes import Dtype, dtype
 from simcost.frozen import frozen
-from simcost.model import sharing
 from simcost.model.images import checks as image_checks
 from simcost.model.images import seeing
 from simcost.model.quant import CONVERTED
@@ -124,7 +124,7 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     blocks = [block for _, block in model.blocks()]
     for block in blocks:
         found += block.checks(plan)
-    found += sharing.checks(model, plan)
+    found += shared_layers.checks(model, plan)
     formats = storage(model, plan)
     return [*found, *(check for block in blocks for check in _tiles(block, plan, formats))]
 

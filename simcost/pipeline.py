@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from simcost import shared_layers
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.lower import EMBEDDING, HEAD, TOWER, Module, modules
-from simcost.model import sharing
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.ops.work import INPUT, WEIGHT
@@ -62,9 +62,9 @@ class Stage:
 
 def stages(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[Stage]:
     """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last; `images`: their tower stands on the first."""
-    order, found, holders = model.order, [], sharing.lent(model)
+    order, found, holders = model.order, [], shared_layers.lent(model)
     ends = [module for module in modules(model, training, images) if not module.layer]
-    for index, layers in enumerate(sharing.cut(len(order), pp)):
+    for index, layers in enumerate(shared_layers.cut(len(order), pp)):
         here = order[layers.start : layers.stop]
         held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
         held += [(module.key, 1) for module in ends if index == (0 if module.key in (EMBEDDING, TOWER) else pp - 1)]

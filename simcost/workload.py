@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from simcost import lower
+from simcost import lower, shared_layers
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
@@ -17,7 +17,7 @@ from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engine_terms import About
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
-from simcost.model import images, sharing
+from simcost.model import images
 from simcost.model.quant import CONVERTED
 from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
@@ -106,7 +106,7 @@ def build(
         _defaults(found),
         *((Note(f"memory alone, no times: {untimed}", Kind.MISSING),) if untimed else ()),
         *lower.padding(model, plan, storage),
-        *sharing.notes(model, plan),
+        *shared_layers.notes(model, plan),
         *_device_notes(device),
         *_image_notes(found, tower),
     )

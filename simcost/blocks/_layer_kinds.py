@@ -242,15 +242,20 @@ def stated_layers(r: Reader) -> int | None:
     )
 
 
-def reads_cache_of_another(r: Reader, layer: int, layers: int) -> bool:
-    """Whether a layer has no keys and values of its own: the last `num_kv_shared_layers` read those of the last layer before them of their kind. Raises SpecError
-    where no layer before them is of that kind."""
+def is_among_shared(r: Reader, layer: int, layers: int) -> bool:
+    """Whether a layer is one of the last `num_kv_shared_layers`. Raises SpecError where that leaves none before them."""
     shared = r.layout("num_kv_shared_layers", 0)
     if shared and shared >= layers:
         raise SpecError(f"{r.where}: 'num_kv_shared_layers' = {shared} of {layers} layers: none has keys and values")
-    if layer < layers - shared:
+    return layer >= layers - shared
+
+
+def reads_cache_of_another(r: Reader, layer: int, layers: int) -> bool:
+    """Whether a layer has no keys and values of its own: the last `num_kv_shared_layers` read those of the last layer before them of their kind. Raises SpecError
+    where no layer before them is of that kind."""
+    if not is_among_shared(r, layer, layers):
         return False
-    kind = gemma_kind(r, layer, layers)
+    shared, kind = r.layout("num_kv_shared_layers", 0), gemma_kind(r, layer, layers)
     if all(gemma_kind(r, other, layers) != kind for other in range(layers - shared)):
         raise SpecError(
             f"{r.where}: layer {layer} ({kind}) reads the cache of a layer before the last {shared}, and none of them is of its kind"

@@ -2,7 +2,7 @@
 
 Which stage holds what: `pipeline.py`. Decode keeps pp micro-batches in flight: a token takes pp times the
 slowest stage. A prefill passes all stages once, in chunks that follow each other like the jobs of a flow shop; with a stream of
-prompts the slowest stage sets the throughput. Every hop sends the residual streams (`sharing.carried`), cut over tp and gathered again; with
+prompts the slowest stage sets the throughput. Every hop sends the residual streams (`shared_layers.carried`), cut over tp and gathered again; with
 `overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
 `distributed/parallel_state.py` (send_tensor_dict).
 """
@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from simcost import pipeline
+from simcost import pipeline, shared_layers
 from simcost.cost.cost import Cost, joined
 from simcost.frozen import frozen
-from simcost.model import cache, loaded, sharing
+from simcost.model import cache, loaded
 from simcost.model.loaded import Loaded
 from simcost.num import Bools, Num, every, is_scalar, maximum, minimum, occurring, where
 from simcost.ops.collective import RING, Collective
@@ -113,7 +113,7 @@ def between(w: Workload) -> Serial:
     inside a domain and out of it; how often each is taken is `passed`. A hop that no stage takes sends nothing: a device without
     a network has no time for it."""
     view, plan, scaleup = w.view, w.plan, w.device.scaleup
-    width = view.activation.tensor_bytes(view.tokens * sharing.carried(w.model))
+    width = view.activation.tensor_bytes(view.tokens * shared_layers.carried(w.model))
     domain = 1.0 if scaleup is None or scaleup.domain is None else scaleup.domain
     crossing = _crossings(w)
     hops = (

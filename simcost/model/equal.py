@@ -112,6 +112,10 @@ def solved(
     def at(value: int) -> float:
         return measure(built(value))
 
+    if goal_.name != "kv" and at(STEP) == at(2 * STEP):
+        raise SpecError(
+            f"{name}: no layer of the new design has an FFN whose width --iso {goal_.name} could solve for: add model.ffn=dense, or take --iso kv"
+        )
     value = _divisor(at, wanted, _heads(built(1))) if heads else _multiple(at, wanted, step)
     unit = _UNITS[goal_.name]
     if value is None:

@@ -40,7 +40,7 @@ def declared(name: str) -> frozenset[str]:
 
 def handled() -> frozenset[str]:
     """Config keys that plug-ins read, or know to mean nothing, beside those of `settings`."""
-    return declared("HANDLES") | declared("IGNORES") | {*_layer_kinds.HANDLES}
+    return declared("HANDLES") | declared("IGNORES") | declared("KEPT") | {*_layer_kinds.HANDLES}
 
 
 def layer_types() -> frozenset[str]:

@@ -21,11 +21,26 @@ def beside(before: ModelSpec, after: ModelSpec, kind: str) -> Iterator[Note]:
     if parts:
         yield Note(f"the new {kind} is {' and '.join(parts)}, unlike the first design's", Kind.CHANGED)
 
+    yield from _shared(before, after, kind)
     stored, stores = _formats(before, kind), _formats(after, kind)
     if stored - stores:
         first, new = (", ".join(sorted(each)) for each in (stored, stores))
         text = f"the new {kind} is stored in {new}, the first design's in {first}: quantization_config says so; plan.weight_dtype sets one format"
         yield Note(text, Kind.CHANGED)
+
+
+def _shared(before: ModelSpec, after: ModelSpec, kind: str) -> Iterator[Note]:
+    """Layers whose keys and values are now their own, blocks that no layer shares any more, and layers that are attention alone."""
+    readers = sum(n for n, block in before.blocks() if block.reads_cache)
+    if readers and not any(block.reads_cache for _, block in after.blocks()):
+        text = f"every layer of the new design has keys and values of its own: {readers:.0f} of the first design's read another layer's"
+        yield Note(text, Kind.CHANGED)
+    lent = any(block.lent is not None for _, block in before.blocks())
+    if lent and not any(block.lent is not None for _, block in after.blocks()):
+        yield Note("the transformer blocks that layers shared are gone, with their FFNs", Kind.CHANGED)
+    if kind == "attention" and not any(block.kind == "ffn" for _, block in after.blocks()):
+        own = "" if lent else ", like the first design's"
+        yield Note(f"layers of the new design have no FFN{own}: model.ffn=dense gives each one", Kind.CHANGED)
 
 
 def _formats(model: ModelSpec, kind: str) -> set[str]:

@@ -19,11 +19,13 @@ from simcost.errors import NotModelled, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hf import canonical, flatten
 from simcost.model import equal, hybrid
-from simcost.model.classes.family import filled, implied
+from simcost.model.classes.family import families, filled
+from simcost.model.classes.spellings import plain
 from simcost.model.equal import Losses, Question
 from simcost.model.load import overridden
 from simcost.model.spec import KINDS, Change, Layer, ModelSpec, from_config, identity
 from simcost.model.swap_notes import beside
+from simcost.model.swap_start import HEADS, NO_FFN, design, ffns, gone, has_heads, heads_anew, otherwise, without_none
 from simcost.num import every
 from simcost.registry import discover
 from simcost.sharding.shard import Block
@@ -83,6 +85,7 @@ def config_of(
     it. Raises SpecError for a swap that there is not, that contradicts itself, or that the design does not allow."""
     first = flatten(config, where)
     family = str(first.get("model_type", ""))
+    first = plain(family, first, where) if "renamed" in families().get(family, {}) else first
     before = from_config(config, name, where)
     swaps = [asked(kind, wishes[kind]) for kind in KINDS if kind in wishes]
     stated = {canonical(key): value for key, value in stated.items()}
@@ -90,15 +93,18 @@ def config_of(
     swaps = [_sized(one, stated) for one in swaps]
     if iso is not None and iso.cache_key:  # any size will do until it is solved for
         swaps = [replace(one, text=one.text or "1") if one.swap.cache_key else one for one in swaps]
-    chosen = _chosen(swaps, _design(before, first), before)
+    chosen = _chosen(swaps, design(before, first, stated), before, stated)
     late = _late(stated, swaps, chosen)
     early = {key: value for key, value in stated.items() if key not in late}
-    start = flatten(overridden(config, early, where), where) if early else first
+    start = flatten(overridden(first, early, where), where) if early else first
     if early and swaps:
         stated_ = from_config(start, name, where)
-        chosen = _chosen(swaps, _design(stated_, start), stated_)
+        chosen = _chosen(swaps, design(stated_, start, stated), stated_, stated)
         late = _late(stated, swaps, chosen)
     now = _dropped({**start, **{one.key: one.value for one in chosen}}, family)
+    if not has_heads(before) and HEADS not in from_config(now, name, where).read:
+        chosen = [one for one in chosen if one.key != HEADS]  # no block of the swap has any
+        now = {key: value for key, value in now.items() if key != HEADS or key in start}
     if swaps and not late:
         _verify(from_config(now, name, where), swaps)
     now = _dropped({**now, **late}, family)
@@ -111,7 +117,9 @@ def config_of(
     if iso is not None:
         key, value, why = equal.solved(iso, before, now, stated, question, name, where, by_loss)
         now, reasons = {**now, key: value}, {**reasons, key: why}
-    idle = sorted((before.read & now.keys()) - from_config(now, name, where).read - stated.keys() - filled(family))
+    after = from_config(now, name, where)
+    fixed = {one.key for one in chosen if one.value is False}  # facts of the class, which would come back
+    idle = sorted((before.read & now.keys()) - after.read - stated.keys() - filled(family) - fixed)
     now = {key: value for key, value in now.items() if key not in idle}
     reasons |= dict.fromkeys(idle, _UNREAD)
     return now, tuple(_changes(before, first, now, reasons))
@@ -150,36 +158,24 @@ def _dropped(config: Mapping[str, Any], family: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if value is not None or key in kept}
 
 
-def _without_none(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if value is not None}
-
-
-def _design(model: ModelSpec, config: Mapping[str, Any]) -> Design:
-    """What a swap starts from: the heads of the first layer that sees all tokens, of any where none does."""
-    blocks = [block for _, block in model.blocks() if block.plain_heads is not None]
-    if not blocks:
-        raise SpecError(f"{model.name}: no layer has heads that a swap could start from")
-    whole = [block for block in blocks if block.mask is not None and not block.mask.bounded]
-    heads = (whole or blocks)[0].plain_heads
-    assert heads is not None
-    return Design({**implied(model.family, config), **_without_none(config)}, model.hidden_size, *heads)
-
-
-def _chosen(swaps: list[Asked], design: Design, before: ModelSpec) -> list[Chosen]:
+def _chosen(swaps: list[Asked], design: Design, before: ModelSpec, stated: Mapping[str, Any]) -> list[Chosen]:
     """What all swaps choose, and what they must drop or set so that every layer gets them."""
     found: list[Chosen] = []
+    kinds = {one.kind for one in swaps}
+    if "attention" in kinds:
+        found += heads_anew(before, design, stated)
+    found += ffns(before, design, kinds)
     for one in swaps:
         mine = one.swap.choose(design, one.text)
         keys = {each.key for each in mine} | {word for module in one.modules for word in _words(module)}
         others = (m for m in discover(f"simcost.blocks.{one.kind}").values() if m not in one.modules)
         theirs = [key for module in others for key in _words(module)]
         if one.kind == "attention":
-            theirs += (
-                _layer_kinds.HANDLES
-            )  # what each layer is: the key that gives all of them to the block says it anew
+            # What each layer is: the key that gives all of them to the block says it anew.
+            theirs += [key for key in _layer_kinds.HANDLES if key != NO_FFN]
         dropped = [key for key in dict.fromkeys(theirs) if key not in keys and key in design.config]
         found += mine
-        found += [Chosen(key, None, _ANOTHER + one.kind) for key in dropped]
+        found += [Chosen(key, gone(key, before.family), _ANOTHER + one.kind) for key in dropped]
         found += _everywhere(one, design, before)
     return found
 
@@ -277,7 +273,7 @@ def checked(
             raise SpecError(f"{error}; {swap} chooses every dimension") from None
         raise
     stated = {canonical(key): value for key, value in stated.items()}
-    _check_stated(before, after, _without_none(flatten(config, where)), stated, where)
+    _check_stated(before, after, without_none(flatten(config, where)), stated, where)
     return after
 
 
@@ -289,7 +285,7 @@ def _check_stated(
         pairs = list(_classes(before, after, kind))
         had = {old for old, _ in pairs} if not any(value is None for value in stated.values()) else set()
         strange = [new for old, new in pairs if not (issubclass(old, new) or issubclass(new, old) or new in had)]
-        idle = sorted((before.read & config.keys()) - after.read - stated.keys())
+        idle = sorted((before.read & config.keys()) - after.read - stated.keys() - otherwise(before.family))
         if strange and idle:
             names = ", ".join(f"model.{key}={json.dumps(value, default=str)}" for key, value in stated.items())
             written = " or ".join(

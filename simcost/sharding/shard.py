@@ -16,6 +16,7 @@ from simcost.ops.attention_core import Mask
 from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Program
 from simcost.routing.router import Router, Routing
+from simcost.sharding.shared import Sharing, Unshared
 
 BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step begin with
 ROLES = ("attention", "ffn", "experts", "shared_experts", "router", "embedding", "head", "norm", "tower")
@@ -130,7 +131,7 @@ class View:
         return compute if compute.bits < self.activation.bits else self.activation
 
 
-class Block(Protocol):
+class Block(Sharing["Block"], Protocol):
     """What every variant answers; `plan` is the shard, Plan() the whole. `Plain` has the answers of a block that keeps nothing, attends to
     nothing and routes nothing, so that a variant states what is its own."""
 
@@ -244,28 +245,8 @@ class Block(Protocol):
         """(query heads, KV heads, head_dim, v_head_dim) that plain attention has in its place; None where heads say nothing of it."""
         ...
 
-    @property
-    def reads_cache(self) -> bool:
-        """Whether it reads the keys and values of an earlier layer in place of its own."""
-        ...
 
-    @property
-    def lent(self) -> Block | None:
-        """The weights here that other layers use too, as a block: what a pipeline stage of such a layer copies; None where there are none."""
-        ...
-
-    @property
-    def borrows(self) -> bool:
-        """Whether an earlier layer holds weights that it uses."""
-        ...
-
-    @property
-    def carried_elements(self) -> Num:
-        """Elements of a token that a hop between pipeline stages carries for it, beside one residual stream."""
-        ...
-
-
-class Plain:
+class Plain(Unshared):
     """Answers of a block without a state, a core, experts or buffers of its own."""
 
     __slots__ = ()
@@ -362,23 +343,3 @@ class Plain:
     def plain_heads(self) -> tuple[Num, Num, Num, Num] | None:
         """No heads."""
         return None
-
-    @property
-    def reads_cache(self) -> bool:
-        """What it keeps is its own."""
-        return False
-
-    @property
-    def lent(self) -> Block | None:
-        """No other layer uses its weights."""
-        return None
-
-    @property
-    def borrows(self) -> bool:
-        """Its weights are its own."""
-        return False
-
-    @property
-    def carried_elements(self) -> Num:
-        """The residual stream is enough."""
-        return 0.0

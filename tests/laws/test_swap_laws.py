@@ -16,7 +16,7 @@ from simcost.plan import Plan
 LAYERS, HIDDEN, HEADS = 61, 7168, 128  # DeepSeek-V3
 MODELS = (
     "deepseek-v3", "llama-3.1-8b", "llama-3.1-70b", "mixtral-8x7b", "gemma-3-27b", "gpt-oss-120b", "mimo-v2-flash", "llama-4-scout",
-    "qwen2.5-7b", "qwen3-235b-a22b", "step-3", "falcon-40b",
+    "qwen2.5-7b", "qwen3-235b-a22b", "step-3", "falcon-40b", "gemma-3n-e4b", "gemma-4-e2b", "gemma-4-26b-a4b",
 )  # fmt: skip
 ATTENTION = ("mha", "mqa", "gqa:4", "mla", "mla:320", "mfa", "swa:1024")
 FFN = ("dense", "moe:64/6/2", "moe:16/2/0/1024")

@@ -286,7 +286,8 @@ def plain_heads(design: Design, kv: int, why: str) -> list[Chosen]:
     """The keys of a layer with `kv` heads of keys and values, at the heads that the design has; MLA's come to be as wide as its values."""
     found = [Chosen("num_key_value_heads", kv, why)]
     if design.head_dim != design.config.get("head_dim", design.hidden_size / design.num_attention_heads):
-        found.append(Chosen("head_dim", int(design.head_dim), "v_head_dim of the design"))
+        of = "v_head_dim of the design" if "v_head_dim" in design.config else "of the layers that see all tokens"
+        found.append(Chosen("head_dim", int(design.head_dim), of))
     if design.config.get("multi_query"):
         found.append(Chosen("multi_query", False, "the KV heads are stated"))
     return found

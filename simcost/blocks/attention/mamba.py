@@ -151,6 +151,9 @@ def _mamba(design: Design, text: str) -> list[Chosen]:
 
 
 BY_KEYS = ("mamba_dt_rank",)
+INSTEAD = {
+    "intermediate_size": "mamba_expand"
+}  # what pure models say their size by, and what says it where that is an FFN's
 SWAPS = {"mamba": Swap(_mamba, "mamba or mamba:<state of a channel>")}
 
 

@@ -26,9 +26,8 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, View, Weight
 
-HANDLES = (
-    "num_kv_shared_layers", "global_head_dim", "num_global_key_value_heads", "attention_k_eq_v", "per_layer_config", "shared_kv", "last_layer_is_full",
-)  # fmt: skip
+HANDLES = ("global_head_dim", "num_global_key_value_heads", "attention_k_eq_v", "per_layer_config", "shared_kv")
+KEPT = ("num_kv_shared_layers", "last_layer_is_full")  # the FFN reads them too: no swap of attention takes them away
 LAYER_TYPES = (FULL, SLIDING)
 _OF_A_LAYER = ("head_dim", "num_key_value_heads")  # what per_layer_config may state
 
@@ -90,12 +89,15 @@ class SharedKV(GQA):
         return Serial(parts, "attention")
 
 
-BY_KEYS: tuple[str, ...] = ()  # the family gives a layer to this block, so that no swap takes it away
+BY_KEYS: tuple[str, ...] = ()
+BY_FACTS = ("shared_kv",)  # of a class that gives its layers to this block: a swap switches them off
 _KEYS = ("num_kv_shared_layers", "global_head_dim", "attention_k_eq_v")
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """3 for a layer of a family whose class shares keys and values, or of a config with a key of it, else 0."""
+    if r.off("shared_kv"):
+        return 0
     return 3 if r.given("shared_kv") or any(r.given(key) for key in _KEYS) else 0
 
 

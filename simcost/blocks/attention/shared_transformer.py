@@ -74,6 +74,14 @@ class SharedAttention(GQA):
         return not self.uses
 
     @property
+    def unstaged(self) -> str:
+        """vLLM's Zamba2 is none of its classes that support pipelines."""
+        return (
+            "pp of shared transformer blocks: no engine runs it (vLLM's Zamba2 has no SupportsPP); here each stage holds a copy of every block that it uses, "
+            "and a hop carries the embedding too"
+        )
+
+    @property
     def carried_elements(self) -> Num:
         """The embedding, which it reads beside the layer's input."""
         return self.hidden_size
@@ -210,11 +218,12 @@ class Joint(Plain):
 
 
 BY_KEYS = ("hybrid_layer_ids", "num_mem_blocks")
+BY_FACTS = ("shared_transformer",)  # of a class that gives its layers to this block: a swap switches them off
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """5 for every layer of a family whose layers share a transformer block, else 0."""
-    return 5 if r.given("shared_transformer") else 0
+    return 5 if not r.off("shared_transformer") and r.given("shared_transformer") else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:

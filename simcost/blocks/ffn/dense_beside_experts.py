@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from simcost.blocks._layer_kinds import reads_cache_of_another
+from simcost.blocks._layer_kinds import is_among_shared
 from simcost.blocks.ffn import moe
 from simcost.blocks.ffn.dense import Dense
 from simcost.blocks.ffn.moe import MoE
@@ -19,7 +19,7 @@ from simcost.hf import Reader
 from simcost.plan import Plan
 from simcost.sharding.shard import Block, Weight
 
-HANDLES = ("enable_moe_block", "use_double_wide_mlp")
+HANDLES = ("enable_moe_block", "use_double_wide_mlp", "dense_beside_experts")
 
 
 @frozen
@@ -35,23 +35,26 @@ class ScaledMoE(MoE):
 
 BY_KEYS = ("enable_moe_block", "use_double_wide_mlp")
 _EXPERTS = ("n_routed_experts", "num_experts_per_tok", "moe_intermediate_size")
+BY_FACTS = ("dense_beside_experts",)  # of a class that gives its layers to this block: a swap switches them off
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """3 for a config that says whether it has experts by `enable_moe_block`, or doubles FFNs, else 0."""
+    if r.off("dense_beside_experts"):
+        return 0
     return 3 if any(r.has(key) for key in BY_KEYS) else 0
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
     """What of a layer `from_hf` reads, so that equal layers are read once: whether it reads another layer's keys and values."""
-    return reads_cache_of_another(r, layer, layers)
+    return is_among_shared(r, layer, layers)
 
 
 def from_hf(r: Reader, layer: int, layers: int) -> Block | tuple[Block, ...]:
     """The blocks of a layer: the dense one, or both with the norms between them. Raises SpecError for a missing or wrong key."""
     if not r.layout("num_kv_shared_layers", 0):
         r.ineffective("use_double_wide_mlp", "no layer reads another's keys and values")
-    double = r.flag("use_double_wide_mlp") and reads_cache_of_another(r, layer, layers)
+    double = r.flag("use_double_wide_mlp") and is_among_shared(r, layer, layers)
     hidden, width = r.num("hidden_size"), r.num("intermediate_size")
     dense = Dense(hidden, width * (2.0 if double else 1.0))
     if not r.flag("enable_moe_block"):

@@ -45,10 +45,13 @@ class GaussianTopK(Dense):
 
 
 BY_KEYS = ("activation_sparsity_pattern",)
+BY_FACTS = ("gaussian_topk",)  # of a class that gives its layers to this block: a swap switches them off
 
 
 def claims(r: Reader, layer: int, layers: int) -> int:
     """3 for a family or config with sparse activations, else 0."""
+    if r.off("gaussian_topk"):
+        return 0
     return 3 if r.given("gaussian_topk") or _some(r) else 0
 
 

@@ -54,6 +54,11 @@ class AltUp(Plain):
         )
 
     @property
+    def unstaged(self) -> str:
+        """vLLM's Gemma 3n is none of its classes that support pipelines."""
+        return "pp of AltUp: no engine runs it (vLLM's Gemma 3n has no SupportsPP); here a hop carries all residual streams"
+
+    @property
     def carried_elements(self) -> Num:
         """The streams beside the first."""
         return (self.streams - 1.0) * self.width

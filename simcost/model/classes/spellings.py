@@ -11,7 +11,7 @@ from typing import Any
 
 from simcost import settings
 from simcost.errors import NotModelled, SpecError
-from simcost.hf import canonical
+from simcost.hf import ALIASES, canonical
 from simcost.model.classes import inkling
 from simcost.model.classes.family import families, implied
 
@@ -25,6 +25,8 @@ def plain(family: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     table = families().get(family, {})
     out = dict(config)
     for key, name in table.get("renamed", {}).items():
+        if key in ALIASES and name in out:
+            continue  # a design in the words of the readers, which a swap made: the key is one of theirs
         value = out.pop(key, None)
         if value is not None:
             out[name] = _worded(value, table.get("layer_words", {})) if name == "layer_types" else value

@@ -10,7 +10,6 @@ import pytest
 from blockkit import model, ops, the_core, view
 
 import simcost
-from simcost import api
 from simcost.blocks.attention.shared_kv import SharedKV
 from simcost.blocks.embed.per_layer import PerLayerEmbedding, PerLayerInput
 from simcost.blocks.ffn.gaussian_topk import GaussianTopK
@@ -166,9 +165,3 @@ def test_gemma_4_unified_has_no_per_layer_inputs_and_no_experts() -> None:
     for key in ("hidden_size_per_layer_input", "enable_moe_block"):
         with pytest.raises(NotModelled, match=f"'{key}' = .* of gemma4_unified_text: only"):
             from_config({**plain, key: 1}, "m", "m")
-
-
-@pytest.mark.parametrize("name", ["gemma-4-e2b", "gemma-3n-e4b"])
-def test_a_swap_of_their_attention_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match="some layers stay SharedKV: this design cannot be swapped"):
-        api.decode(name, "h100", set={"model.attention": "mla"})

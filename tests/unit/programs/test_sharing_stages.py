@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import simcost
-from simcost import lower, pipeline
+from simcost import lower, pipeline, shared_layers
 from simcost.dtypes import dtype
 from simcost.estimate import stages
-from simcost.model import count, load, sharing
+from simcost.model import count, load
 from simcost.model.spec import ModelSpec, from_config
 from simcost.passes.backward import reduction
 from simcost.plan import Phase, Plan
@@ -38,19 +38,19 @@ def model(name: str) -> ModelSpec:
 
 
 def broken(name: str, pp: float) -> list[str]:
-    return [check.reason for check in sharing.checks(model(name), Plan(pp=pp)) if not check.ok]
+    return [check.reason for check in shared_layers.checks(model(name), Plan(pp=pp)) if not check.ok]
 
 
 def test_a_layer_reads_the_last_of_its_kind_with_keys_of_its_own() -> None:
     """Gemma 3n E4B: 20 of 35 layers have keys, Gemma 4 E2B: 15 of 35; every fifth sees all."""
     for name, own, period in (("gemma-3n-e4b", 20, 5), ("gemma-4-e2b", 15, 5)):
-        found = sharing.written(model(name))
+        found = shared_layers.written(model(name))
         for layer, writer in enumerate(found):
             full = (layer + 1) % period == 0
             alike = [other for other in range(own) if ((other + 1) % period == 0) == full]
             assert writer == (layer if layer < own else alike[-1])
-    assert sharing.written(model("hunyuan-large")) == tuple(layer - layer % 2 for layer in range(64))
-    assert sharing.written(model("gemma-3-27b")) == tuple(range(62))
+    assert shared_layers.written(model("hunyuan-large")) == tuple(layer - layer % 2 for layer in range(64))
+    assert shared_layers.written(model("gemma-3-27b")) == tuple(range(62))
 
 
 @pytest.mark.parametrize(("name", "able"), [
@@ -67,10 +67,11 @@ def test_readers_stand_with_the_layer_that_writes(name: str, able: set[int]) -> 
 
 
 def test_the_rule_holds_plan_by_plan_and_chunk_by_chunk() -> None:
-    (check,) = sharing.checks(model("hunyuan-large"), Plan(pp=np.array([1.0, 2.0, 3.0, 4.0, 64.0])))
+    (check,) = shared_layers.checks(model("hunyuan-large"), Plan(pp=np.array([1.0, 2.0, 3.0, 4.0, 64.0])))
     assert np.asarray(check.ok).tolist() == [True, True, False, True, False]
     assert any(
-        "layer 1 reads" in check.reason for check in sharing.checks(model("hunyuan-large"), Plan(pp=16.0, vpp=4.0))
+        "layer 1 reads" in check.reason
+        for check in shared_layers.checks(model("hunyuan-large"), Plan(pp=16.0, vpp=4.0))
     )
     assert not any(
         "reads" in check.reason for check in lower.checks(model("hunyuan-large"), Plan(pp=2.0)) if not check.ok
@@ -82,7 +83,7 @@ def test_the_rule_holds_plan_by_plan_and_chunk_by_chunk() -> None:
 def test_a_stage_copies_the_shared_blocks_that_it_uses() -> None:
     """Uses at 1, 2, 4, 6, 7 take blocks 0 1 0 1 0: two stages of four layers, and three of 3, 3, 2 layers."""
     spec = model("small")
-    assert sharing.lent(spec) == (0, 1, 2, 3, 1, 5, 2, 1)
+    assert shared_layers.lent(spec) == (0, 1, 2, 3, 1, 5, 2, 1)
     whole = count.parameters(spec)["params_language"]
     for pp, copied in ((1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (8, [0, 0, 0, 0, 1, 0, 1, 1])):
         found = pipeline.stages(spec, pp)
@@ -161,7 +162,7 @@ def test_memory_of_the_fullest_stage_by_hand() -> None:
 ])  # fmt: skip
 def test_a_hop_carries_what_later_layers_need(name: str, elements: int) -> None:
     """One residual stream; the embedding, all streams of AltUp, the per-layer vectors of all layers."""
-    assert sharing.carried(model(name)) == elements
+    assert shared_layers.carried(model(name)) == elements
     w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": 2}, {}, None))
     sent = [call.op for call in calls(stages.between(w)) if call.tag == "send inside the domain"]
     assert [float(np.asarray(op.payload)) for op in sent] == [4 * elements * 2]  # half of eight rows, of two bytes

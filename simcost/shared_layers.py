@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from simcost.blocks.attention.shared_transformer import SharedAttention
-from simcost.blocks.norm.altup import AltUp
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every, is_scalar, maximum, occurring
 from simcost.plan import Check, Plan, stage_layers
@@ -103,15 +101,5 @@ def notes(model: ModelSpec, plan: Plan) -> tuple[Note, ...]:
     """What no engine does of a pipeline that is costed all the same; () for one stage."""
     if every(np.asarray(plan.pp) == 1.0):
         return ()
-    blocks = [block for _, block in model.blocks()]
-    found = []
-    if any(isinstance(block, SharedAttention) for block in blocks):
-        found.append(
-            "pp of shared transformer blocks: no engine runs it (vLLM's Zamba2 has no SupportsPP); here each stage holds a copy of every block that it uses, "
-            "and a hop carries the embedding too"
-        )
-    if any(isinstance(block, AltUp) for block in blocks):
-        found.append(
-            "pp of AltUp: no engine runs it (vLLM's Gemma 3n has no SupportsPP); here a hop carries all residual streams"
-        )
+    found = {block.unstaged: None for _, block in model.blocks() if block.unstaged}
     return tuple(Note(f"{model.name}: {text}", Kind.ASSUMED) for text in found)
