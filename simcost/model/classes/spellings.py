@@ -11,7 +11,7 @@ from typing import Any
 
 from simcost import settings
 from simcost.errors import NotModelled, SpecError
-from simcost.hf import ALIASES, canonical
+from simcost.hf import canonical
 from simcost.model.classes import inkling
 from simcost.model.classes.family import families, implied
 
@@ -24,9 +24,9 @@ def plain(family: str, config: Mapping[str, Any], where: str) -> dict[str, Any]:
     other keys than counts."""
     table = families().get(family, {})
     out = dict(config)
-    for key, name in table.get("renamed", {}).items():
-        if key in ALIASES and name in out:
-            continue  # a design in the words of the readers, which a swap made: the key is one of theirs
+    # Files of a class whose layers are of one kind list none: a list says that a swap made the design, in the words of the readers.
+    swapped = "layer_kind" in table and out.get("layer_types") is not None
+    for key, name in ({} if swapped else table.get("renamed", {})).items():
         value = out.pop(key, None)
         if value is not None:
             out[name] = _worded(value, table.get("layer_words", {})) if name == "layer_types" else value
