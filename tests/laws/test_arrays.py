@@ -94,8 +94,10 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found[field.name] = "norm"
         elif kind == "float":
             found[field.name] = draw(st.sampled_from([1.0, 2.0]))
+        elif kind == "Num | None" and draw(st.booleans()):
+            found[field.name] = None
         else:
-            assert kind == "Num", f"{cls.__name__}.{field.name}: {kind}"
+            assert kind.startswith("Num"), f"{cls.__name__}.{field.name}: {kind}"
             found[field.name] = draw(numbers())
     if "rule" in found:
         found["rule"] = draw(st.sampled_from(sorted(RULES)))
