@@ -33,4 +33,12 @@ CONFIGS: dict[str, dict[str, Any]] = {
         **_SIZES, "model_type": "muse_spark_text", "num_key_value_heads": 4, "head_dim": 64, "sliding_window": 64, "moe_hidden_size": 256,
         "layer_types": [*["sliding_attention"] * 3, "full_attention"] * 2,
     },
+    "dots3": {
+        **_SIZES, **_LATENT, "model_type": "dots3_note_text", "q_lora_rank": 128, "qk_rope_head_dim": 32, "n_shared_experts": 1, "sliding_window": 64,
+        "layer_types": [*["full_attention"] * 2, *["sliding_attention"] * 6], "swa_num_attention_heads": 16, "swa_q_lora_rank": 64, "swa_kv_lora_rank": 192,
+        "swa_head_dim": 96, "swa_qk_nope_head_dim": 64, "swa_v_head_dim": 32, "shared_expert_intermediate_size": 256,
+    },
+    "axk2": {
+        **_SIZES, **_LATENT, "model_type": "axk2", "q_lora_rank": 128, "qk_rope_head_dim": 32, "n_shared_experts": 1, "gated_norm_rank": 16,
+    },
 }  # fmt: skip

@@ -257,7 +257,7 @@ def shared_kv(block, w, x, caches, past):
     q = qkv[:, : h * d].view(-1, h, d)
     q = q if gains is None else rms(q, gains[:d])
     keys, values = caches
-    if block.own_kv:
+    if not block.reads_cache:
         k = rms(qkv[:, h * d : h * d + kv * d].view(-1, kv, d), gains[d:])
         start = h * d if block.k_eq_v else h * d + kv * d
         v = rms(qkv[:, start : start + kv * d].view(-1, kv, d))

@@ -106,7 +106,7 @@ def test_layers_that_share_keys_compute_what_their_class_does(name: str, phase: 
     assert sum(v.numel() for key, v in w.items() if key not in "KV") == sum(
         float(one.count) for one in mixer.weights(Plan())
     )
-    if mixer.own_kv and q == 1:
+    if not mixer.reads_cache and q == 1:
         held = sum(block.copies[0][f"1.{key}"].nbytes for key in "KV")
         assert held == batch * float(mixer.state_bytes(past + q, Plan(), dtype("fp32")))
     s = block.forward(0, block.inputs())

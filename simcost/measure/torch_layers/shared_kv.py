@@ -35,14 +35,14 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
         )
     if turned:
         found.append(Section("attention/rope", _rope(block, at, h, kv, d, turned)))
-    if block.own_kv:
+    if not block.reads_cache:
         found.append(Section("attention/kv write", _write(block, at, h, kv, d, dv)))
     else:
         attention.caches(block, at, kv, d, dv)
     core = attention.core_of(at, h, d, dv)
 
     def attend(w: Weights, s: Tensors) -> None:
-        if not block.own_kv:
+        if block.reads_cache:
             s[k("K")], s[k("V")] = w[k("K")], w[k("V")]
         s.setdefault(k("q"), s[k("qkv")][:, : h * d].view(-1, h, d))
         core(w, s)
@@ -60,7 +60,7 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
 def _refuse(block: SharedKV | CrossLayer, at: Site) -> None:
     if block.sinks:
         raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
-    if at.training and not block.own_kv:
+    if at.training and block.reads_cache:
         raise SpecError(
             f"{at.spec.name}: no torch block for a training step of a layer that reads another's keys and values yet"
         )
@@ -76,7 +76,7 @@ def _norms(block: SharedKV | CrossLayer, at: Site, h: int, kv: int, d: int, dv: 
         q, key, value = _parts(block, s[k("qkv")], h, kv, d, dv)
         gains = w.get(weight)
         s[k("q.normed")] = ops.norm(q, None if gains is None else gains[:d], None, False)
-        if block.own_kv:
+        if not block.reads_cache:
             s[k("k.normed")] = ops.norm(key, None if gains is None else gains[d:], None, False)
             s[k("v.normed")] = ops.norm(value, None, None, False)
 
@@ -87,7 +87,7 @@ def _parts(block: SharedKV | CrossLayer, x: Tensor, h: int, kv: int, d: int, dv:
     """Queries, keys and values [rows, heads, ...]; values are the keys where there are none, and neither is used where both are another layer's."""
     start = h * d if getattr(block, "k_eq_v", False) else h * d + kv * d
     q, key, value = x[:, : h * d], x[:, h * d : h * d + kv * d], x[:, start : start + kv * dv]
-    if not block.own_kv:
+    if block.reads_cache:
         return q.view(-1, h, d), q, q
     return q.view(-1, h, d), key.view(-1, kv, d), value.view(-1, kv, dv)
 
@@ -98,7 +98,7 @@ def _rope(block: SharedKV | CrossLayer, at: Site, h: int, kv: int, d: int, width
     def run(w: Weights, s: Tensors) -> None:
         q = s[k("q.normed")] if k("q.normed") in s else s[k("qkv")][:, : h * d].view(-1, h, d)
         s[k("q.turned")] = ops.rope(q, w[cos], w[sin])
-        if block.own_kv:
+        if not block.reads_cache:
             s[k("k.turned")] = ops.rope(s[k("k.normed")], w[cos], w[sin])
 
     return run
