@@ -32,7 +32,6 @@ HANDLES = (
     "indexer_budget",
     "indexer_compress_ratio",
 )
-IGNORES = ("output_gate_type",)
 LAYER_TYPES = (INDEXED,)
 _KEYS = dtype("bf16")  # of the indexer's queries and keys
 
