@@ -30,7 +30,6 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 _OF_TABLE = ("ngram_size", "heads_per_ngram", "ngram_vocab_size_base", "make_ngram_vocab_size_divisible_by")
 HANDLES = ("ple_layer_ids", "ple_embed_dim", "ple_conv_kernel_size", *_OF_TABLE)
-_OF_THE_CLASS = ("seed", "split_ngram_parts", "number_of_conv_states")  # which change nothing that is counted
 TABLE = "ngram_embedding"
 _ID = 8.0  # B: the id of a token
 
@@ -130,8 +129,8 @@ class NGramInput(Plain):
 def of_layer(r: Reader, layer: int, layers: int) -> tuple[NGramInput, ...]:
     """The n-gram embedding before a layer, where it has one: `ple_layer_ids` counts layers from one. Raises SpecError for a missing or wrong key, NotModelled for one before a layer that is not of linear attention."""
     ids = _layers(r, layers)
-    if r.given("hc_count"):  # its class has the keys whether or not a layer has a table
-        r.used.update(_OF_THE_CLASS if ids else (*HANDLES, *_OF_THE_CLASS))
+    if r.given("hc_count") and not ids:  # its class has the keys whether or not a layer has a table
+        r.used.update(HANDLES)
     if layer + 1 not in ids:
         return ()
     if layer_kind(r, layer, layers) != LINEAR:
@@ -141,7 +140,7 @@ def of_layer(r: Reader, layer: int, layers: int) -> tuple[NGramInput, ...]:
     if not heads:
         raise SpecError(f"{r.where}: 'ngram_size' = {order} with 'ple_layer_ids': it must be 2 or more")
     width = r.num("ple_embed_dim", r.num("hidden_size"))
-    r.divisible(width, heads, "ple_embed_dim must be a multiple of the n-gram heads")
+    r.divisible(width, heads, "ple_embed_dim must be a multiple of the heads, (ngram_size - 1) x heads_per_ngram")
     first = ids.index(layer + 1) * heads
     rows = ceil(sum(_primes(base, first + heads)[first:]) / multiple) * multiple
     base_dtype = dtype((r.text("torch_dtype") or "bf16").removeprefix("torch."), f"{r.where}: 'torch_dtype'")
