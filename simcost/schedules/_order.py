@@ -56,12 +56,17 @@ class Durations(NamedTuple):
 Orders = list[list[Op]]
 
 
-def straight(ranks: int) -> Placement:
+def no_rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
+    """Of a schedule that takes any numbers."""
+    return []
+
+
+def straight(ranks: int, microbatches: int = 1, vpp: int = 1) -> Placement:
     """One stage a rank, in order."""
     return Placement(ranks, lambda stage, _: stage)
 
 
-def folded(ranks: int) -> Placement:
+def folded(ranks: int, microbatches: int = 1, vpp: int = 1) -> Placement:
     """Two virtual stages a rank: down the ranks, and up again."""
     return Placement(2 * ranks, lambda stage, _: stage if stage < ranks else 2 * ranks - 1 - stage)
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from simcost.num import Num
 from simcost.schedules._dualpipe import rank_order
-from simcost.schedules._order import Durations, Orders, Placement, Rule, at_least, folded
+from simcost.schedules._order import Durations, Orders, Rule, at_least, folded
 
 NAME, SOURCE = "dualpipev", "deepseek-ai/DualPipe dualpipev.py"
 SPLITS, PAIRS, PER_RANK = True, True, 2
 EXACT = "exact without hops at equal durations; within 5 % where gradients take 0.7 to 1.3 of a forward, low by up to 10 % where passes differ by a factor of four"
+placement = folded
 
 
 def rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
     """Micro-batches fill the pipeline."""
     return [at_least("--microbatches", microbatches, 2 * ranks)]
-
-
-def placement(ranks: int, microbatches: int, vpp: int) -> Placement:
-    """Virtual stages rank and 2·pp - 1 - rank."""
-    return folded(ranks)
 
 
 def orders(ranks: int, microbatches: int, vpp: int) -> Orders:

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 from simcost.num import Num
-from simcost.schedules._order import BACKWARD, FORWARD, Durations, Op, Orders, Placement, Rule, straight
+from simcost.schedules._order import BACKWARD, FORWARD, Durations, Op, Orders, no_rules, straight
 
 NAME, SOURCE = "gpipe", "arXiv 1811.06965"
 SPLITS, PAIRS, PER_RANK = False, False, 1
 EXACT = "exact"
-
-
-def rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
-    """None."""
-    return []
-
-
-def placement(ranks: int, microbatches: int, vpp: int) -> Placement:
-    """One stage a rank."""
-    return straight(ranks)
+rules, placement = no_rules, straight
 
 
 def orders(ranks: int, microbatches: int, vpp: int) -> Orders:

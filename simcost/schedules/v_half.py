@@ -8,22 +8,13 @@ from __future__ import annotations
 from functools import cache
 
 from simcost.num import Num, maximum, where
-from simcost.schedules._order import FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement, Rule, folded
+from simcost.schedules._order import FORWARD, INPUT, WEIGHT, Durations, Op, Orders, folded, no_rules
 
 NAME, SOURCE = "v-half", "arXiv 2405.15362"
 SPLITS, PAIRS, PER_RANK = True, False, 2
 EXACT = "exact without hops at equal durations; within 5 % where gradients take 0.7 to 1.3 of a forward; where passes differ by a factor of four bubbles repeat, and it is low by up to 20 %"
 _PERIOD = 6  # slots between two micro-batches: four passes and two weight gradients
-
-
-def rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
-    """None."""
-    return []
-
-
-def placement(ranks: int, microbatches: int, vpp: int) -> Placement:
-    """Virtual stages rank and 2·pp - 1 - rank."""
-    return folded(ranks)
+rules, placement = no_rules, folded
 
 
 @cache

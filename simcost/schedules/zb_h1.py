@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from simcost.num import Num, maximum
-from simcost.schedules._order import Durations, Orders, Placement, Rule, straight
+from simcost.schedules._order import Durations, Orders, no_rules, straight
 from simcost.schedules._zero_bubble import rank_order
 
 NAME, SOURCE = "zb-h1", "arXiv 2401.10241"
 SPLITS, PAIRS, PER_RANK = True, False, 1
 EXACT = "exact without hops from 3·pp micro-batches on; with hops up to a tenth of a forward it is high by up to 1.3 %"
-
-
-def rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
-    """None."""
-    return []
-
-
-def placement(ranks: int, microbatches: int, vpp: int) -> Placement:
-    """One stage a rank."""
-    return straight(ranks)
+rules, placement = no_rules, straight
 
 
 def orders(ranks: int, microbatches: int, vpp: int) -> Orders:

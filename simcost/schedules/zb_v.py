@@ -4,21 +4,12 @@ PyTorch `distributed/pipelining/schedules.py` (ScheduleZBVZeroBubble)."""
 from __future__ import annotations
 
 from simcost.num import Num, maximum
-from simcost.schedules._order import FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement, Rule, folded
+from simcost.schedules._order import FORWARD, INPUT, WEIGHT, Durations, Op, Orders, folded, no_rules
 
 NAME, SOURCE = "zb-v", "arXiv 2401.10241"
 SPLITS, PAIRS, PER_RANK = True, False, 2
 EXACT = "exact without hops at equal durations from 3·pp micro-batches on; within 2 % where gradients take 0.7 to 1.3 of a forward, within 6 % where passes differ by a factor of four"
-
-
-def rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:
-    """None."""
-    return []
-
-
-def placement(ranks: int, microbatches: int, vpp: int) -> Placement:
-    """Virtual stages rank and 2·pp - 1 - rank."""
-    return folded(ranks)
+rules, placement = no_rules, folded
 
 
 def orders(ranks: int, microbatches: int, vpp: int) -> Orders:
