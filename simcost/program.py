@@ -16,23 +16,26 @@ from simcost.ops.work import Op
 @frozen
 class Call:
     """One kernel. `tag` is for people: no number may depend on it. `slow`: how much longer it takes while something else runs
-    beside it."""
+    beside it. `module`: the name by which a training plan recomputes it."""
 
     op: Op
     tag: str = ""
     repeat: Num = 1.0
     slow: Num = 1.0
+    module: str = ""
 
 
 @frozen
 class Serial:
     """Parts that run one after the other. `kernel` names a class that is measured as a whole ("linear", "experts"): a
-    cost model that knows the class prices it so, another one adds up the parts."""
+    cost model that knows the class prices it so, another one adds up the parts. `branch`: a part of a block, by the name by which a training plan recomputes it, that reads what
+    entered the block in place of what ran before."""
 
     parts: tuple[Program, ...]
     tag: str = ""
     repeat: Num = 1.0
     kernel: str = ""
+    branch: str = ""
 
 
 @frozen

@@ -127,7 +127,8 @@ class AttentionCore:
         # FlashAttention's backward: recompute S = QK^T, then dV, dP, dQ, dK: three products of width d_qk, two of d_v.
         flops = 2.0 * pairs * (3.0 * self.d_qk + 2.0 * self.d_v)
         grads = self._q_bytes() + self._kv_bytes()
-        return Work(flops, self.saved_bytes() + self._o_bytes(), grads)
+        sums = 4.0 * self.batch * self.q_len * self.heads
+        return Work(flops, self._q_bytes() + self._kv_bytes() + 2.0 * self._o_bytes() + sums, grads)
 
     def coords(self) -> Coords:
         """Sequences, queries, keys (cached and new), heads, widths, mask and formats."""
@@ -151,9 +152,16 @@ class AttentionCore:
             return 2.0 * (self._q_bytes() + self._kv_bytes() + self._o_bytes())
         return self._q_bytes() + self._o_bytes()
 
+    def saved_parts(self) -> tuple[Num, Num, Num]:
+        """(Q, K and V; O; one fp32 log-sum-exp a query and head) of the new tokens: those of other ranks come again in the backward pass. [B]"""
+        width = self.d_qk if self.shared_kv else self.d_qk + self.d_v
+        own = self.kv.tensor_bytes(self.batch * self.q_len * self.kv_heads * width)
+        return self._q_bytes() + own, self._o_bytes(), 4.0 * self.batch * self.q_len * self.heads
+
     def saved_bytes(self) -> Num:
-        """Q, K, V, O and one fp32 log-sum-exp a query and head. [B]"""
-        return self._q_bytes() + self._kv_bytes() + self._o_bytes() + 4.0 * self.batch * self.q_len * self.heads
+        """Q, K, V, O and one fp32 log-sum-exp a query and head, of the new tokens. [B]"""
+        qkv, o, sums = self.saved_parts()
+        return qkv + o + sums
 
     def input_grad(self) -> tuple[Op, ...]:
         """Of Q, K and V together."""

@@ -14,11 +14,13 @@ from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
 _NOT_LEARNT = ("cache write", "quantise", "sample")  # a cast's gradient is the gradient itself
+_KEEPS_NOTHING = (*_NOT_LEARNT, "residual", "rope")  # their gradients need no input: a sum, a rotation by known angles
 
 
 @frozen
 class Stream:
-    """`elements` of the main tensor; `reads`/`writes` tensors of that size, `flops` operations an element."""
+    """`elements` of the main tensor; `reads`/`writes` tensors of that size, `flops` operations an element. `kept`: elements of the whole tensor of which the main one is a part, where a
+    backward pass keeps all of it."""
 
     what: str
     elements: Num
@@ -28,6 +30,7 @@ class Stream:
     x: Dtype
     out: Dtype
     gradient: str = ""
+    kept: Num | None = None
     family: ClassVar[str] = "stream"
     formula: ClassVar[str] = "elements·flops FLOP; elements·(reads·x + writes·out) B"
     source: ClassVar[str] = "operands of the elementwise operator"
@@ -54,9 +57,19 @@ class Stream:
         """All tensors that it reads and writes. [B]"""
         return self.x.tensor_bytes(self.elements * self.reads) + self.out.tensor_bytes(self.elements * self.writes)
 
+    @property
+    def saved_tensors(self) -> float:
+        """How many of the tensors that it reads stay for the backward pass: none of a sum, a rotation or a cast; of a norm those that do not pass through to what it writes beside its
+        result (a residual stream that it adds to); of an activation its two factors; elsewhere all."""
+        if self.what in _KEEPS_NOTHING:
+            return 0.0
+        if self.what == "norm":
+            return max(self.reads - max(self.writes - 1.0, 0.0), 1.0)
+        return min(self.reads, 2.0) if self.what == "activation" else self.reads
+
     def saved_bytes(self) -> Num:
-        """The tensors that it reads, two at most. [B]"""
-        return self.x.tensor_bytes(self.elements * min(self.reads, 2.0))
+        """The tensors that its gradient needs. [B]"""
+        return self.x.tensor_bytes(self.elements * self.saved_tensors) + (0.0 if self.kept is None else self.x.tensor_bytes(self.kept - self.elements))
 
     def input_grad(self) -> tuple[Op, ...]:
         """One stream with twice the operations. The saved inputs and the gradients of the outputs are read, the gradients of the inputs are written, all

@@ -10,8 +10,10 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import View, Weight
 
 
-def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True) -> Program:
-    """rows x weight: a GEMM for each copy, after a cast of the activations where the compute format asks for one."""
+def linear(
+    view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True, module: str = ""
+) -> Program:
+    """rows x weight: a GEMM for each copy, after a cast of the activations where the compute format asks for one. `module`: see `Call`."""
     if weight.inner is None:
         raise ValueError(f"{weight.name} is a vector")
     role, x = weight.role, view.quantised_input(weight.role)
@@ -20,6 +22,7 @@ def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool 
     gemm = Call(
         Gemm(rows, weight.out, weight.inner, x, stored, view.activation, compute, weight.copies, packed),
         tag or weight.name,
+        module=module,
     )
     if not quantise or x is view.activation:
         return gemm

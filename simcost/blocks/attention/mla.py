@@ -26,6 +26,8 @@ from simcost.sharding import context as cp
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
+_UP = "mla_up_proj"  # Megatron Core's name in `recompute_modules`
+
 
 @frozen
 class MLA(Plain):
@@ -193,14 +195,16 @@ class MLA(Plain):
     def _projections(self, view: View) -> tuple[Program, ...]:
         """Down to the queries' and the tokens' latents, their norms, up to the queries of this rank's heads."""
         rows, act = view.tokens, view.activation
-        kv_norm = Call(Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act), "kv_a_norm")
+        # The latent is a part of a tensor that holds the rotary key too, all of which stays for the backward pass.
+        latent = Stream("norm", rows * self.kv_lora_rank, 1.0, 1.0, 4.0, act, act, kept=rows * self.latent)
+        kv_norm = Call(latent, "kv_a_norm")
         if self.q_lora_rank is None:
             # Both read the layer's input, quantised once.
             kv_a = linear(view, self._weight(view, "kv_a_proj"), rows, quantise=False)
-            return linear(view, self._weight(view, "q_proj"), rows), kv_a, kv_norm
+            return linear(view, self._weight(view, "q_proj"), rows, module=_UP), kv_a, kv_norm
         down = linear(view, self._weight(view, "qkv_a_proj"), rows)
         q_norm = Call(Stream("norm", rows * self.q_lora_rank, 1.0, 1.0, 4.0, act, act), "q_a_norm")
-        return down, q_norm, linear(view, self._weight(view, "q_b_proj"), rows), kv_norm
+        return down, q_norm, linear(view, self._weight(view, "q_b_proj"), rows, module=_UP), kv_norm
 
     def _core(self, view: View, core: AttentionCore, whose: str) -> Program:
         """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
@@ -225,7 +229,7 @@ class MLA(Plain):
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
         mine = replace(up, out=up.out / at.head_parts)
-        expand = linear(view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)")
+        expand = linear(view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)", module=_UP)
         core = AttentionCore(
             at.batch,
             at.q_len,

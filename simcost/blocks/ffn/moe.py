@@ -33,6 +33,7 @@ from simcost.sharding import experts as expert_sharding
 from simcost.sharding.linear import cast, enter, linear
 from simcost.sharding.shard import Plain, View, Weight
 
+SHARED = "shared_experts"  # Megatron Core's name in `recompute_modules`
 SCORING = ("softmax", "sigmoid", "sqrtsoftplus")
 
 
@@ -157,7 +158,9 @@ class MoE(Plain):
         if x is not act:
             # Quantised once, before dispatch: the wire, the permutation and the shared experts use the narrow copy.
             parts.append(cast(view, "experts", view.own_tokens * self.routed_width, "tokens"))
-        shared: Program | None = Serial(tuple(self._shared(view, weight, rows))) if self.has_shared else None
+        shared: Program | None = None
+        if self.has_shared:
+            shared = Serial(tuple(self._shared(view, weight, rows)), branch=SHARED)
         exchange = expert_sharding.exchange(view, self.router, self.routed_width, x)
         routed = self._run(view, weight, x)
         if shared is not None and plan.overlap == "shared_experts":
@@ -233,7 +236,7 @@ class MoE(Plain):
             linear(view, weight["shared_up"], rows, quantise=not same),
             activation(view, rows * self.shared_width / view.plan.tp, self.gated),
             linear(view, weight["shared_down"], rows),
-            *([linear(view, weight["shared_gate"], rows)] if self.shared_gate else []),
+            *([Serial((linear(view, weight["shared_gate"], rows),), branch=SHARED)] if self.shared_gate else []),
             Call(add, "add shared"),
         ]
 

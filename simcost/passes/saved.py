@@ -1,0 +1,207 @@
+"""What a layer keeps from its forward pass for its backward pass, tensor by tensor.
+
+A saved tensor belongs to the edge between two kernels: what two kernels read is kept once, and what one kernel kept as its result is not kept again as the next one's input.
+Sums, rotations, casts and cache writes keep nothing; a norm keeps one input; a product keeps its input, in the format in which it enters; an attention core keeps Q, K, V, its output and
+the sums of its softmax. Under sequence parallelism a rank keeps its part of the rows and gathers them again. Which kernel reads what follows from the order of the program and the sizes of
+tensors. Most likely to be wrong: frameworks that keep a tensor twice, or views that keep a larger one. Sources: Korthikanti et al. (arXiv 2205.05198) §4; docs/theory/activations.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from simcost.frozen import frozen
+from simcost.num import Num, every
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.collective import Collective
+from simcost.ops.gemm import Gemm
+from simcost.ops.grouped_gemm import GroupedGemm
+from simcost.ops.permute import Permute
+from simcost.ops.stream import Stream
+from simcost.ops.work import Op
+from simcost.program import Call, Choice, Program, Serial
+
+# Names by which a plan recomputes parts of a layer (Megatron Core, `recompute_modules`; "activation" is its "moe_act" in every FFN).
+LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED = (
+    "layernorm", "core_attn", "activation", "mla_up_proj", "mlp", "moe", "shared_experts",
+)  # fmt: skip
+MODULES = (LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED)
+
+
+@frozen
+class Saved:
+    """`bytes` that one rank keeps of a micro-batch in one layer. `what`: for people; `made_by`: modules whose recomputation makes it anew, so that it need not stay; `experts`: it stands for
+    rows of routed experts."""
+
+    bytes: Num
+    what: str
+    made_by: tuple[str, ...] = ()
+    experts: bool = False
+
+
+@dataclass
+class _Tensor:
+    """`elements` of what a kernel wrote; `parts`: ranks that keep a part each of it (sequence parallelism); `kept`: whether it stays."""
+
+    elements: Num
+    parts: Num = 1.0
+    made_by: str = ""
+    kept: bool = False
+    of: _Tensor | None = None  # that it is gathered or cast from, in the same format
+
+
+@dataclass
+class _Walk:
+    """The edges of one layer, block by block. `block`: names of the parts that the present call stands in."""
+
+    found: list[Saved] = field(default_factory=list)
+    last: _Tensor | None = None
+    entry: _Tensor | None = None
+    made: list[_Tensor] = field(default_factory=list)
+    block: tuple[str, ...] = ()
+    expands: bool = False
+
+    def enter(self, module: str) -> None:
+        """A block begins: what came before is what it reads."""
+        self.entry, self.block, self.made, self.expands = self.last, (module,) if module else (), [], False
+        if self.last is not None:
+            self.made.append(self.last)
+
+    def put(self, elements: Num, made_by: str = "", parts: Num = 1.0, of: _Tensor | None = None, kept: bool = False) -> None:
+        """What a kernel writes becomes what the next one reads."""
+        self.last = _Tensor(elements, parts, made_by, kept, of)
+        self.made.append(self.last)
+
+    def save(self, bytes_: Num, what: str, made_by: str = "", experts: bool = False) -> None:
+        """A rank keeps so many bytes; what enters a block stays even if the block is recomputed."""
+        self.found.append(Saved(bytes_, what, tuple(name for name in (made_by, *self.block) if name), experts))
+
+    def reads(self, elements: Num) -> _Tensor:
+        """The tensor of this size that a product reads: the last one, else the one made last of those in the block; one of its own where none has the size."""
+        for tensor in (self.last, *reversed(self.made)):
+            if tensor is not None and every(tensor.elements == elements):
+                return tensor
+        found = _Tensor(elements)
+        self.made.append(found)
+        return found
+
+    def keep(self, tensor: _Tensor, bytes_: Num, what: str, experts: bool) -> None:
+        """Keeps what a product reads, unless it stays already."""
+        root = tensor
+        while root.of is not None:
+            if root.kept:
+                return
+            root = root.of
+        if root.kept or tensor.kept:
+            return
+        tensor.kept = root.kept = True
+        inside = self.block if root is not self.entry else ()
+        made_by = (root.made_by or tensor.made_by, *inside)
+        self.found.append(Saved(bytes_ / tensor.parts, what, tuple(name for name in made_by if name), experts))
+
+
+def saved(blocks: Iterable[tuple[str, Program]]) -> tuple[Saved, ...]:
+    """What a layer keeps of a micro-batch, of its blocks' forward programs in running order, each with the name by which a plan recomputes it: LAYERNORM, MLP, MOE or "". A choice counts as its last option."""
+    walk = _Walk()
+    for module, program in blocks:
+        walk.enter("" if module == LAYERNORM else module)
+        for call, inside in _calls(program, 1.0, walk):
+            _visit(walk, call, inside, module)
+    return tuple(walk.found)
+
+
+def kept_bytes(found: Sequence[Saved], recomputed: Iterable[str] = ()) -> Num:
+    """Bytes that stay where so many modules are recomputed. [B]"""
+    names, total = set(recomputed), 0.0
+    for each in found:
+        if not names.intersection(each.made_by):
+            total = total + each.bytes
+    return total
+
+
+def _calls(program: Program, repeat: Num, walk: _Walk) -> Iterator[tuple[Call, Num]]:
+    """Calls in running order, each with how often it runs; branches of a block start from what entered it."""
+    if isinstance(program, Call):
+        yield program, repeat * program.repeat
+    elif isinstance(program, Choice):
+        yield from _calls(program.options[-1][1], repeat, walk)
+    elif isinstance(program, Serial) and program.branch:
+        after, block = walk.last, walk.block
+        walk.last, walk.block = walk.entry, (*block, program.branch)
+        for part in program.parts:
+            yield from _calls(part, repeat * program.repeat, walk)
+        walk.last, walk.block = after, block
+    else:
+        times = program.repeat if isinstance(program, Serial) else 1.0
+        for part in program.parts:
+            yield from _calls(part, repeat * times, walk)
+
+
+def _visit(walk: _Walk, call: Call, repeat: Num, module: str) -> None:
+    """What one kernel keeps, and what it hands on."""
+    op = call.op
+    if isinstance(op, (Gemm, GroupedGemm)):
+        _product(walk, op, call, repeat)
+    elif isinstance(op, AttentionCore):
+        _core(walk, op, repeat)
+    elif isinstance(op, Stream):
+        _stream(walk, op, call, repeat, module)
+    elif isinstance(op, Collective):
+        _collective(walk, op)
+    else:
+        _other(walk, op, call, repeat)
+
+
+def _product(walk: _Walk, op: Gemm | GroupedGemm, call: Call, repeat: Num) -> None:
+    grouped = isinstance(op, GroupedGemm)
+    size = op.rows * op.k if isinstance(op, GroupedGemm) else op.batch * op.m * op.k
+    walk.keep(walk.reads(size), op.saved_bytes() * repeat, f"{call.tag} input", grouped)
+    walk.expands = walk.expands or call.module == MLA_UP
+    walk.put(op.rows * op.n if isinstance(op, GroupedGemm) else op.batch * op.m * op.n, call.module)
+
+
+def _core(walk: _Walk, op: AttentionCore, repeat: Num) -> None:
+    qkv, o, sums = op.saved_parts()
+    walk.save(qkv * repeat, "Q, K, V", MLA_UP if walk.expands else "")
+    walk.save(sums * repeat, "softmax sums", CORE)
+    walk.save(o * repeat, "core output")
+    walk.put(op.batch * op.q_len * op.heads * op.d_v, kept=True)
+
+
+def _stream(walk: _Walk, op: Stream, call: Call, repeat: Num, module: str) -> None:
+    if op.what == "quantise":  # the copy in the narrow format stays in place of the tensor, where only products read it
+        source = walk.reads(op.elements)
+        walk.put(op.elements, source.made_by, source.parts, None)
+        return
+    bytes_ = op.saved_bytes() * repeat
+    if not (isinstance(bytes_, float) and bytes_ == 0.0):
+        bytes_ = bytes_ - _already(walk, op) * repeat
+        walk.save(bytes_, f"{call.tag} input")
+    made_by = LAYERNORM if module == LAYERNORM else ACTIVATION if op.what == "activation" else ""
+    walk.put(op.elements, made_by)
+
+
+def _already(walk: _Walk, op: Stream) -> Num:
+    """Of what an elementwise kernel reads: the bytes of the tensor before it where that stays already (a gate on the output of a core)."""
+    before = walk.last
+    if before is None or not before.kept or not every(before.elements == op.elements):
+        return 0.0
+    return op.x.tensor_bytes(op.elements)
+
+
+def _collective(walk: _Walk, op: Collective) -> None:
+    """A gather makes whole of what every rank keeps a part."""
+    before = walk.last
+    if op.kind == "all_gather" and before is not None and not every(op.group == 1.0):
+        walk.put(before.elements * op.group, before.made_by, op.group * before.parts, before)
+
+
+def _other(walk: _Walk, op: Op, call: Call, repeat: Num) -> None:
+    bytes_ = op.saved_bytes() * repeat
+    if isinstance(op, Permute):  # its rows are kept as the experts' input
+        rows = op.tokens if op.combine else op.copies
+        walk.put(rows * op.width)
+        return
+    if not (isinstance(bytes_, float) and bytes_ == 0.0):
+        walk.save(bytes_, f"{call.tag} input")
