@@ -3,6 +3,7 @@ links, algorithms and time."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from simcost.dtypes import Dtype
@@ -21,12 +22,14 @@ RING = 1.0
 class Collective:
     """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one to be scattered
     (reduce_scatter), what one rank sends to *other* ranks (all_to_all), to the next one (p2p: `group` is 2 where something
-    moves). A group of one moves nothing. `stride`: ranks between neighbours of the group, 1 when they are adjacent."""
+    moves). A group of one moves nothing. `stride`: ranks between neighbours of the group, 1 when they are adjacent. `again`: what is gathered is the input of a product, of which a rank keeps its part
+    alone, so that the weight's gradient needs it gathered once more."""
 
     kind: Kind
     payload: Num
     group: Num
     stride: Num = 1.0
+    again: bool = False
     family: ClassVar[str] = "collective"
     gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "ring all-reduce 2(n-1)/n·S, all-gather (n-1)/n·S, All2All remote bytes"
@@ -59,5 +62,5 @@ class Collective:
         return (Collective(adjoint.get(self.kind, self.kind), self.payload, self.group, self.stride),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
-        """None: it has no weight."""
-        return ()
+        """The same gather once more where the product behind it needs its input `again` (Megatron Core, sequence parallelism), else none: it has no weight."""
+        return (replace(self, again=False),) if self.again else ()

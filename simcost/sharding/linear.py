@@ -42,7 +42,7 @@ def enter(view: View, width: Num) -> tuple[Call, ...]:
     if not view.plan.shards_sequence:
         return ()
     return (
-        Call(Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp), "all-gather"),
+        Call(Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp, again=True), "all-gather"),
     )
 
 

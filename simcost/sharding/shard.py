@@ -98,7 +98,9 @@ class View:
 
     @property
     def head_rows(self) -> Num:
-        """Rows of which the head makes logits."""
+        """Rows of which the head makes logits; of a training step those of the residual stream that a rank keeps."""
+        if self.phase.loss:
+            return self.own_tokens
         if self.phase.beside:
             return sum((group.head_rows for group in self.groups[1:]), self.groups[0].head_rows)
         return self.batch * self.phase.logits

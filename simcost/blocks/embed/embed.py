@@ -12,11 +12,12 @@ from typing import ClassVar
 from simcost.frozen import frozen
 from simcost.num import Num, ceil
 from simcost.ops.collective import Collective
+from simcost.ops.cross_entropy import CrossEntropy
 from simcost.ops.gather import Gather
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
 from simcost.program import Call, Program, Serial
-from simcost.sharding.linear import leave, linear
+from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import Plain, View, Weight
 
 
@@ -91,19 +92,37 @@ class Head(Plain):
 
     def program(self, view: View) -> Program:
         """Streams to one, where there are several; final norm with residual, product with the table, gather of the logits, and sampling over the vocabulary of one rank; rows are
-        `view.head_rows`."""
+        `view.head_rows`. Of a training step the logits of all tokens, and the loss in place of gather and sampling."""
         rows, act = view.head_rows, view.activation
-        logits = rows * ceil(self.vocab_size / view.plan.tp)
-        gathered = act.tensor_bytes(rows * self.vocab_size)
         mixing = 2.0 * self.hc_mult**2 if self.hc_weighted else self.hc_mult
         joined = Stream("hyper connection before", rows * self.hidden_size, self.hc_mult, 1.0, mixing, act, act)
+        passes = 2.0 if view.phase.loss else 1.0  # the residual stream is added, and stays where a backward pass follows
+        norm = Stream("norm", rows * self.hidden_size, 2.0, passes, 5.0, act, act)
         return Serial(
             (
                 *((Call(joined, "hc_head"),) if self.hc_mult > 1.0 else ()),
-                Call(Stream("norm", rows * self.hidden_size, 2.0, 1.0, 5.0, act, act), "final_norm"),
-                linear(view, self._table(view.plan), rows),
-                Call(Collective("all_gather", gathered, view.plan.tp), "gather logits"),
-                Call(Stream("sample", logits, 1.0, 0.0, 5.0, act, act), "softmax + sample"),
+                Call(norm, "final_norm"),
+                *(self._loss(view) if view.phase.loss else self._sampled(view)),
             ),
             "head",
+        )
+
+    def _sampled(self, view: View) -> tuple[Program, ...]:
+        rows, act = view.head_rows, view.activation
+        logits = rows * ceil(self.vocab_size / view.plan.tp)
+        gathered = act.tensor_bytes(rows * self.vocab_size)
+        return (
+            linear(view, self._table(view.plan), rows),
+            Call(Collective("all_gather", gathered, view.plan.tp), "gather logits"),
+            Call(Stream("sample", logits, 1.0, 0.0, 5.0, act, act), "softmax + sample"),
+        )
+
+    def _loss(self, view: View) -> tuple[Program, ...]:
+        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number a token each."""
+        part = ceil(self.vocab_size / view.plan.tp)
+        return (
+            *enter(view, self.hidden_size),
+            linear(view, self._table(view.plan), view.tokens),
+            Call(CrossEntropy(view.tokens, part, view.activation, view.phase.loss), "cross entropy"),
+            Call(Collective("all_reduce", 12.0 * view.tokens, view.plan.tp), "join loss"),
         )
