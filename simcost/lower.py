@@ -72,18 +72,20 @@ class Module:
         """All of it, one after the other."""
         if self.layer:
             return layer_program(self.blocks, view, self.name, self.count)
-        (block,) = self.blocks
-        return block.program(view)
+        parts = tuple(block.program(view) for block in self.blocks)
+        return parts[0] if len(parts) == 1 else Serial(parts, self.name)
 
 
 def modules(model: ModelSpec, training: bool = False, images: bool = False) -> tuple[Module, ...]:
-    """In running order. MTP modules run in training alone: engines that draft with them run them as steps of their own. `images`: whether the tower runs."""
+    """In running order. MTP modules run in training alone, each a layer and a pass of the head that it shares: engines that draft with them run them as steps of their own. `images`: whether the tower runs."""
     stacks = [
         Module(f"stack {index}", stack_name(model, index), layer, float(repeat), True)
         for index, (repeat, layer) in enumerate(model.stacks)
     ]
+    shared = replace(model.head, tied=True, norm_vectors=0.0, bias=False)  # without weights of its own
     drafts = [
-        Module(f"mtp {index}", "MTP", (mtp,), 1.0, False) for index, mtp in enumerate(model.mtp if training else ())
+        Module(f"mtp {index}", "MTP", (mtp.join, *mtp.layer, shared), 1.0, False)
+        for index, mtp in enumerate(model.mtp if training else ())
     ]
     tower = seeing(model.towers) if images else None
     before = () if tower is None else (Module(TOWER, tower.name, (tower,), 1.0, False),)

@@ -19,6 +19,7 @@ from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import INPUT, WEIGHT
 from simcost.passes.contention import HELD
+from simcost.passes.saved import CORE
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls
 from simcost.sharding.shard import Block, View
@@ -28,7 +29,10 @@ EXPERTS = "experts"
 
 def adjoint(call: Call, sums: Dtype | None = None) -> tuple[tuple[Call, ...], tuple[Call, ...]]:
     """(kernels of the gradient of a call's input, of its weight's), with its tag and what they are of. `sums`: see `backward`."""
-    found = ((INPUT, call.op.input_grad()), (WEIGHT, call.op.weight_grad(sums)))
+    op = call.op
+    found = ((INPUT, op.input_grad()), (WEIGHT, op.weight_grad(sums)))
+    if call.module == CORE:  # a product of two activations, of an attention without a kernel of its own: both gradients are of inputs
+        found = ((INPUT, (*op.input_grad(), *op.weight_grad())), (WEIGHT, ()))
     inputs, weights = (
         tuple(Call(op, f"{call.tag}:{what}_grad" if call.tag else "", call.repeat) for op in ops) for what, ops in found
     )

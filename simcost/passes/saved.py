@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from simcost.dtypes import Dtype
 from simcost.frozen import frozen
 from simcost.num import Num, every
 from simcost.ops.attention_core import AttentionCore
@@ -21,6 +22,7 @@ from simcost.ops.permute import Permute
 from simcost.ops.stream import Stream
 from simcost.ops.work import Op
 from simcost.program import Call, Choice, Program, Serial
+from simcost.sharding.shard import Block
 
 # Names by which a plan recomputes parts of a layer (Megatron Core, `recompute_modules`; "activation" is its "moe_act" in every FFN).
 LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED = (
@@ -40,6 +42,19 @@ class Saved:
     experts: bool = False
 
 
+@frozen
+class Keeping:
+    """How a stack keeps tensors. `scores`: bytes of each attention score, of a core that is no FlashAttention (2: the softmax's output; 5 with a dropout mask and what it leaves), in place of the sums of the
+    softmax. `core_bits`: of an element of the core's output, of which no other copy stays; None: as it is. `activation`: format in which an FFN keeps the input of its activation; None: as it is."""
+
+    scores: float = 0.0
+    core_bits: float | None = None
+    activation: Dtype | None = None
+
+
+AS_THEY_ARE = Keeping()
+
+
 @dataclass
 class _Tensor:
     """`elements` of what a kernel wrote; `parts`: ranks that keep a part each of it (sequence parallelism); `kept`: whether it stays."""
@@ -48,7 +63,8 @@ class _Tensor:
     parts: Num = 1.0
     made_by: str = ""
     kept: bool = False
-    of: _Tensor | None = None  # that it is gathered or cast from, in the same format
+    of: _Tensor | None = None  # that it is gathered from, or cast from where no copy stays beside it
+    alone: bool = False  # no copy of it in another format stays
 
 
 @dataclass
@@ -61,6 +77,7 @@ class _Walk:
     made: list[_Tensor] = field(default_factory=list)
     block: tuple[str, ...] = ()
     expands: bool = False
+    keeping: Keeping = AS_THEY_ARE
 
     def enter(self, module: str) -> None:
         """A block begins: what came before is what it reads."""
@@ -68,9 +85,11 @@ class _Walk:
         if self.last is not None:
             self.made.append(self.last)
 
-    def put(self, elements: Num, made_by: str = "", parts: Num = 1.0, of: _Tensor | None = None, kept: bool = False) -> None:
+    def put(
+        self, elements: Num, made_by: str = "", parts: Num = 1.0, of: _Tensor | None = None, kept: bool = False, alone: bool = False
+    ) -> None:  # fmt: skip
         """What a kernel writes becomes what the next one reads."""
-        self.last = _Tensor(elements, parts, made_by, kept, of)
+        self.last = _Tensor(elements, parts, made_by, kept, of, alone)
         self.made.append(self.last)
 
     def save(self, bytes_: Num, what: str, made_by: str = "", experts: bool = False) -> None:
@@ -101,14 +120,21 @@ class _Walk:
         self.found.append(Saved(bytes_ / tensor.parts, what, tuple(name for name in made_by if name), experts))
 
 
-def saved(blocks: Iterable[tuple[str, Program]]) -> tuple[Saved, ...]:
+def saved(blocks: Iterable[tuple[str, Program]], keeping: Keeping = AS_THEY_ARE) -> tuple[Saved, ...]:
     """What a layer keeps of a micro-batch, of its blocks' forward programs in running order, each with the name by which a plan recomputes it: LAYERNORM, MLP, MOE or "". A choice counts as its last option."""
-    walk = _Walk()
+    walk = _Walk(keeping=keeping)
     for module, program in blocks:
         walk.enter("" if module == LAYERNORM else module)
         for call, inside in _calls(program, 1.0, walk):
             _visit(walk, call, inside, module)
     return tuple(walk.found)
+
+
+def module_of(block: Block) -> str:
+    """The name by which a plan recomputes a whole block: LAYERNORM, MOE (an FFN with a router), MLP, or ""."""
+    if block.kind == "norm":
+        return LAYERNORM
+    return "" if block.kind != "ffn" else MLP if block.router is None else MOE
 
 
 def kept_bytes(found: Sequence[Saved], recomputed: Iterable[str] = ()) -> Num:
@@ -164,15 +190,27 @@ def _product(walk: _Walk, op: Gemm | GroupedGemm, call: Call, repeat: Num) -> No
 def _core(walk: _Walk, op: AttentionCore, repeat: Num) -> None:
     qkv, o, sums = op.saved_parts()
     walk.save(qkv * repeat, "Q, K, V", MLA_UP if walk.expands else "")
-    walk.save(sums * repeat, "softmax sums", CORE)
-    walk.save(o * repeat, "core output")
-    walk.put(op.batch * op.q_len * op.heads * op.d_v, kept=True)
+    how = walk.keeping
+    if how.scores:
+        scores = op.batch * op.heads * op.q_len * (op.past + op.q_len)
+        walk.save(how.scores * scores * repeat, "attention scores", CORE)
+    else:
+        walk.save(sums * repeat, "softmax sums", CORE)
+    size = op.batch * op.q_len * op.heads * op.d_v
+    walk.save((o if how.core_bits is None else how.core_bits / 8.0 * size) * repeat, "core output")
+    walk.put(size, kept=True, alone=how.core_bits is not None)
 
 
 def _stream(walk: _Walk, op: Stream, call: Call, repeat: Num, module: str) -> None:
     if op.what == "quantise":  # the copy in the narrow format stays in place of the tensor, where only products read it
         source = walk.reads(op.elements)
-        walk.put(op.elements, source.made_by, source.parts, None)
+        walk.put(op.elements, source.made_by, source.parts, source if source.alone else None)
+        return
+    narrow = walk.keeping.activation
+    if op.what == "activation" and module in (MLP, MOE) and narrow is not None:
+        walk.save(narrow.tensor_bytes(op.elements * op.saved_tensors) * repeat, f"{call.tag} input")
+        walk.put(op.elements, ACTIVATION, kept=True)
+        walk.last.alone = True  # type: ignore[union-attr]
         return
     bytes_ = op.saved_bytes() * repeat
     if not (isinstance(bytes_, float) and bytes_ == 0.0):

@@ -1,0 +1,108 @@
+"""A layer's forward program as a training step runs it, and what runs again before its backward pass.
+
+Nothing is written to a cache; the core of attention is one kernel, or, in stacks without FlashAttention, products and a softmax whose scores stay for the backward pass. Most likely to be wrong: kernels that
+an old stack fuses. Sources: Korthikanti et al. (arXiv 2205.05198) §4 and §5; NVIDIA Megatron Core `recompute_modules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import replace
+
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.gemm import Gemm
+from simcost.ops.stream import Stream
+from simcost.passes.saved import ACTIVATION, CORE, LAYERNORM, MLP, MOE
+from simcost.program import Call, Choice, Program, Serial
+
+FLASH, UNFUSED = "flash", "unfused"
+
+
+def forward(program: Program, attention: str = FLASH) -> Program:
+    """The program without writes to a cache, its attention cores by `attention`: FLASH or UNFUSED."""
+
+    def each(call: Call) -> Program | None:
+        op = call.op
+        if isinstance(op, Stream) and op.what == "cache write":
+            # What an engine rotates on its way into the cache is rotated here too.
+            rotated = Call(replace(op, what="rope", out=op.x), call.tag, call.repeat)
+            return None if isinstance(op.flops, float) and op.flops == 0.0 else rotated
+        if isinstance(op, AttentionCore) and attention == UNFUSED:
+            return unfused(call)
+        return call
+
+    found = _mapped(program, each)
+    assert found is not None
+    return found
+
+
+def _mapped(program: Program, each: Callable[[Call], Program | None]) -> Program | None:
+    """The program with every call replaced; None where nothing is left."""
+    if isinstance(program, Call):
+        return each(program)
+    if isinstance(program, Choice):
+        options = tuple((name, found) for name, option in program.options if (found := _mapped(option, each)) is not None)
+        return replace(program, options=options) if options else None
+    parts = tuple(found for part in program.parts if (found := _mapped(part, each)) is not None)
+    if parts == program.parts:
+        return program
+    if not isinstance(program, Serial):
+        return replace(program, parts=parts) if len(parts) == len(program.parts) else Serial(parts) if parts else None
+    return replace(program, parts=parts, kernel="") if parts else None  # a kernel that was measured whole is another one now
+
+
+def unfused(call: Call) -> Serial:
+    """Scores, softmax and weighted sum as kernels of their own. Scores are computed for all pairs of new tokens, masked ones too; the softmax reads and writes them."""
+    op = call.op
+    assert isinstance(op, AttentionCore)
+    heads, keys = op.batch * op.heads, op.past + op.q_len
+    scores = heads * op.q_len * keys
+    return Serial(
+        (
+            Call(Gemm(op.q_len, keys, op.d_qk, op.x, op.kv, op.x, op.compute, heads), "scores", call.repeat, module=CORE),
+            Call(Stream("softmax", scores, 1.0, 1.0, 5.0, op.x, op.x), "softmax", call.repeat, module=CORE),
+            Call(Gemm(op.q_len, op.d_v, keys, op.x, op.kv, op.x, op.compute, heads), "weighted sum", call.repeat, module=CORE),
+        ),
+        call.tag,
+    )  # fmt: skip
+
+
+def repeated(program: Program, block: str, modules: Collection[str]) -> Program | None:
+    """What a backward pass runs again of a block's forward program where so many `modules` are recomputed; None for nothing. `block`: the name by which a plan recomputes all of it (MLP, MOE, LAYERNORM)
+    or ""."""
+    if block in (MLP, MOE, LAYERNORM) and block in modules:
+        return program
+    return _chosen(program, modules)
+
+
+def _chosen(program: Program, modules: Collection[str]) -> Program | None:
+    """The parts of a program that make what is not kept."""
+    if isinstance(program, Serial) and program.branch in modules:
+        return program
+
+    def each(call: Call) -> Program | None:
+        return call if _module(call) in modules else None
+
+    if isinstance(program, Call):
+        return each(program)
+    if isinstance(program, Choice):
+        options = tuple((name, found) for name, option in program.options if (found := _chosen(option, modules)) is not None)
+        return replace(program, options=options) if options else None
+    if isinstance(program, Serial) and program.kernel == "linear":  # a product runs with the cast before it, or not at all
+        return program if any(isinstance(part, Call) and part.module in modules for part in program.parts) else None
+    parts = tuple(found for part in program.parts if (found := _chosen(part, modules)) is not None)
+    if not parts:
+        return None
+    if isinstance(program, Serial):
+        return replace(program, parts=parts, kernel=program.kernel if parts == program.parts else "")
+    return replace(program, parts=parts) if len(parts) == len(program.parts) else Serial(parts)
+
+
+def _module(call: Call) -> str:
+    """The module that a kernel belongs to."""
+    if call.module:
+        return call.module
+    if isinstance(call.op, AttentionCore):
+        return CORE
+    return ACTIVATION if isinstance(call.op, Stream) and call.op.what == "activation" else ""
+

@@ -1,0 +1,1 @@
+"""Training: what a step and a run of it cost."""

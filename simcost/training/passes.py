@@ -1,0 +1,136 @@
+"""The programs of one layer in a training step: forward, gradients of inputs and of weights, apart and together, and what it keeps between them.
+
+Where both gradients run together, the tensor-parallel sums of gradients of inputs, and the gathers of inputs that were cut, run beside the products that make weight gradients. Most likely to be wrong: kernels
+that a stack fuses. Sources: NVIDIA Megatron Core `tensor_parallel/layers.py` (asynchronous all-reduce and reduce-scatter of input gradients); `passes/backward.py`; `passes/saved.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from simcost.dtypes import Dtype
+from simcost.frozen import frozen
+from simcost.num import Num
+from simcost.ops.collective import Collective
+from simcost.ops.gemm import Gemm
+from simcost.ops.grouped_gemm import GroupedGemm
+from simcost.ops.work import INPUT, WEIGHT
+from simcost.passes import ring_exchange
+from simcost.passes.backward import backward
+from simcost.passes.contention import HELD
+from simcost.passes.saved import Keeping, Saved, module_of, saved
+from simcost.passes.training import FLASH, forward, repeated
+from simcost.program import Call, Choice, Overlap, Program, Serial, calls
+from simcost.sharding.shard import Block, View
+from simcost.training.recompute import Recompute
+
+
+@frozen
+class How:
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `masks`: bytes of a dropout mask an element of each sublayer's
+    output, 0 without dropout; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
+
+    sums: Dtype | None
+    recompute: Recompute = Recompute()
+    attention: str = FLASH
+    keeping: Keeping = Keeping()
+    masks: float = 0.0
+    hides_tensor_parallel: bool = True
+
+
+@frozen
+class Passes:
+    """Of one layer and micro-batch. `again`: what the backward pass runs again first, as a part of `input`; `both`: gradients of inputs and weights together. `kept`: tensors that stay without any recomputation;
+    `gradients`: bytes of the products' output gradients, which stay until the weight gradients run."""
+
+    forward: Program
+    input: Program | None
+    weight: Program | None
+    both: Program | None
+    again: Program | None
+    kept: tuple[Saved, ...]
+    gradients: Num
+
+
+def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True) -> Passes:
+    """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
+    named = [(module_of(block), forward(block.program(view), how.attention)) for block in blocks]
+    ring = view.plan.overlap == "tensor_parallel"
+    parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
+    whole = Serial(tuple(parts))
+    modules = how.recompute.modules if layer else ()
+    again = [found for name, part in named if (found := repeated(part, name, modules)) is not None] if modules else []
+    inputs, weights = backward(whole, how.sums, (INPUT,)), backward(whole, how.sums, (WEIGHT,))
+    first = Serial(tuple(again)) if again else None
+    ahead = inputs if first is None else first if inputs is None else Serial((first, inputs))
+    flash = [(name, forward(block.program(view))) for name, block in ((module_of(block), block) for block in blocks)]
+    kept = saved(flash, how.keeping)
+    if how.masks:
+        masked = sum(1.0 for block in blocks if block.kind in ("attention", "ffn"))
+        kept = (*kept, Saved(how.masks * masked * view.own_tokens * _width(blocks), "dropout masks"))
+    return Passes(whole, ahead, weights, _both(ahead, weights, how), first, kept, _output_gradients(whole))
+
+
+def entry_bytes(blocks: tuple[Block, ...], view: View) -> Num:
+    """The input of a layer, as a rank keeps it. [B]"""
+    return view.activation.tensor_bytes(view.own_tokens * _width(blocks))
+
+
+def _width(blocks: tuple[Block, ...]) -> Num:
+    """Width of the residual stream."""
+    return next(block.hidden_size for block in blocks if block.kind in ("attention", "ffn"))  # type: ignore[attr-defined]
+
+
+def _both(inputs: Program | None, weights: Program | None, how: How) -> Program | None:
+    """Gradients of inputs and weights, with what hides beside the weights'."""
+    if inputs is None or weights is None:
+        return inputs or weights
+    if not how.hides_tensor_parallel:
+        return Serial((inputs, weights))
+    sums, rest = parted(inputs, _is_sum)
+    gathers, products = parted(weights, lambda call: isinstance(call.op, Collective))
+    wire = [part for part in (sums, gathers) if part is not None]
+    if not wire or products is None:
+        return Serial((inputs, weights))
+    beside = Overlap((products, Serial(tuple(wire))), "", (0.0, HELD))
+    return beside if rest is None else Serial((rest, beside))
+
+
+def _is_sum(call: Call) -> bool:
+    """A sum of gradients of inputs over tensor-parallel ranks, which stand side by side."""
+    op = call.op
+    near = isinstance(op, Collective) and isinstance(op.stride, float) and op.stride == 1.0
+    return near and op.kind in ("all_reduce", "reduce_scatter")  # type: ignore[union-attr]
+
+
+def parted(program: Program, chosen: Callable[[Call], bool]) -> tuple[Program | None, Program | None]:
+    """(the calls that are `chosen`, all others), each in running order and with the structure that they had."""
+    if isinstance(program, Call):
+        return (program, None) if chosen(program) else (None, program)
+    if not any(chosen(call) for call in calls(program)):
+        return None, program
+    if isinstance(program, Choice):
+        options = [(name, parted(option, chosen)) for name, option in program.options]
+        mine = tuple((name, found[0]) for name, found in options if found[0] is not None)
+        others = tuple((name, found[1]) for name, found in options if found[1] is not None)
+        return (replace(program, options=mine) if mine else None), (replace(program, options=others) if others else None)
+    pairs = [parted(part, chosen) for part in program.parts]
+    found: list[Program | None] = []
+    for side in (0, 1):
+        parts = tuple(part for pair in pairs if (part := pair[side]) is not None)
+        repeat = program.repeat if isinstance(program, Serial) else 1.0
+        found.append(Serial(parts, program.tag, repeat) if parts else None)
+    return found[0], found[1]
+
+
+def _output_gradients(program: Program) -> Num:
+    """Bytes of the gradients of what products put out: weight gradients that run later need them. [B]"""
+    total: Num = 0.0
+    for call in calls(program):
+        op = call.op
+        if isinstance(op, Gemm) and not call.module == "core_attn":
+            total = total + op.out.tensor_bytes(op.batch * op.m * op.n) * call.repeat
+        elif isinstance(op, GroupedGemm):
+            total = total + op.out.tensor_bytes(op.rows * op.n) * call.repeat
+    return total
