@@ -1,0 +1,120 @@
+"""A cost that remembers of which kinds of work its seconds are: what a training step's table, and the coefficients of a stack, go by.
+
+Where things run side by side the longest one's kinds count: what hides costs nothing. Most likely to be wrong: kernels that a stack fuses across kinds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import field
+
+import numpy as np
+
+from simcost.cost.cost import Cost
+from simcost.frozen import frozen
+from simcost.num import Mask, Num, maximum, where
+from simcost.ops.attention_core import AttentionCore
+from simcost.ops.collective import Collective
+from simcost.ops.cross_entropy import CrossEntropy
+from simcost.ops.exchange import Exchange
+from simcost.ops.fused import Fused
+from simcost.ops.gemm import Gemm
+from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
+from simcost.ops.work import Op
+
+PRODUCTS, ATTENTION, EXPERTS, MIXERS = "matrix products", "attention cores", "experts", "other mixers"
+ELEMENTWISE, LOSS, HOST = "elementwise", "cross entropy", "launches"
+TENSOR, EXPERT, CONTEXT, PIPELINE, DATA, OPTIMIZER, BUBBLE = (
+    "tensor parallel", "expert parallel", "context parallel", "pipeline hops", "data parallel", "optimizer", "bubble",
+)  # fmt: skip
+# The coefficient of a stack (`stack.COEFFICIENTS`) that multiplies each kind; what has none is as it is.
+COEFFICIENT = {
+    PRODUCTS: "kernels", ATTENTION: "kernels", EXPERTS: "kernels", MIXERS: "kernels", ELEMENTWISE: "elementwise", LOSS: "cross_entropy",
+    TENSOR: "communication", EXPERT: "communication", CONTEXT: "communication", PIPELINE: "communication", DATA: "communication", HOST: "host",
+}  # fmt: skip
+
+
+def kind(op: Op) -> str:
+    """The kind of work of a kernel."""
+    if isinstance(op, Fused):
+        return EXPERTS if op.kernel == "experts" else kind(op.main)
+    if isinstance(op, Exchange):
+        return EXPERT
+    if isinstance(op, Collective):
+        if op.kind == "p2p":
+            return PIPELINE
+        return TENSOR if isinstance(op.stride, float) and op.stride == 1.0 else CONTEXT
+    for of, name in ((AttentionCore, ATTENTION), ((GroupedGemm, GroupedWeightGrad), EXPERTS), (Gemm, PRODUCTS), (CrossEntropy, LOSS)):
+        if isinstance(op, of):  # type: ignore[arg-type]
+            return name
+    return ELEMENTWISE if op.peak == "vector" else MIXERS
+
+
+@frozen
+class Split:
+    """`cost` and its seconds by kind, whose sum it is. [s]"""
+
+    cost: Cost = Cost()
+    kinds: Mapping[str, Num] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> Num:
+        """The whole time. [s]"""
+        return self.cost.seconds
+
+    def __add__(self, other: Split) -> Split:
+        kinds = dict(self.kinds)
+        for name, seconds in other.kinds.items():
+            kinds[name] = kinds[name] + seconds if name in kinds else seconds
+        return Split(self.cost + other.cost, kinds)
+
+    def __mul__(self, factor: Num) -> Split:
+        return Split(self.cost * factor, {name: seconds * factor for name, seconds in self.kinds.items()})
+
+    def slowed(self, factor: Num) -> Split:
+        """As `Cost.slowed`."""
+        return Split(self.cost.slowed(factor), {name: seconds * factor for name, seconds in self.kinds.items()})
+
+    def beside(self, other: Split) -> Split:
+        """As `Cost.beside`: the kinds of the longer one."""
+        return self._either(other, np.asarray(self.seconds >= other.seconds), self.cost.beside(other.cost))
+
+    def among(self, other: Split) -> Split:
+        """As `Cost.among`: the kinds of both, as long as they are together."""
+        both = self + other
+        whole = self.cost.among(other.cost)
+        share = whole.seconds / maximum(both.seconds, 1e-30)
+        return Split(whole, {name: seconds * share for name, seconds in both.kinds.items()})
+
+    def cheapest(self, other: Split, settled: Mask = False) -> tuple[Split, Num]:
+        """As `Cost.cheapest`."""
+        best, won = self.cost.cheapest(other.cost, settled)
+        return self._either(other, np.asarray(won) == 0.0, best), won
+
+    def named(self, name: str) -> Split:
+        """All of it as one kind."""
+        return Split(self.cost, {name: self.seconds})
+
+    def _either(self, other: Split, mine: Mask, cost: Cost) -> Split:
+        names = dict.fromkeys((*self.kinds, *other.kinds))
+        kinds = {name: where(mine, self.kinds.get(name, 0.0), other.kinds.get(name, 0.0)) for name in names}
+        return Split(cost, kinds)
+
+
+class Stacked:
+    """A cost model whose costs know their kinds, each as much longer as a stack's coefficients say. `factors`: by coefficient, 1 where it has none."""
+
+    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float]) -> None:
+        self._model, self._factors = model, dict(factors)
+        self._known: dict[Op, Split] = {}
+        self.multiprocessors = model.multiprocessors  # type: ignore[attr-defined]
+        if hasattr(model, "knows"):
+            self.knows = model.knows
+
+    def __call__(self, op: Op) -> Split:
+        found = self._known.get(op)
+        if found is None:
+            name = kind(op)
+            cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
+            found = self._known[op] = Split(cost, {name: cost.seconds})
+        return found
