@@ -127,12 +127,18 @@ def _gradients(forward: Serial, sums: Dtype | None, what: str) -> Serial | None:
     return None if found is None else Serial((found,), f"{what} gradients")
 
 
+def units(model: ModelSpec, stage: Stage, training: bool = False) -> list[tuple[int, tuple[Block, ...]]]:
+    """(how many, blocks) of every module of a stage in running order, and of the weights of which it has a copy."""
+    copied = copies(model, stage)
+    found = [(count, module.blocks) for module, count in _held(model, stage, training)]
+    return [*found, (1, copied)] if copied else found
+
+
 def weights(model: ModelSpec, stage: Stage, plan: Plan, training: bool = False) -> dict[str, Num]:
     """Parameters that one rank of a stage holds, by role."""
     found: dict[str, Num] = {}
-    blocks = [(count, block) for module, count in _held(model, stage, training) for block in module.blocks]
-    for count, block in [*blocks, *((1, block) for block in copies(model, stage))]:
-        for weight in block.weights(plan):
+    for count, blocks in units(model, stage, training):
+        for weight in (weight for block in blocks for weight in block.weights(plan)):
             found[weight.role] = found.get(weight.role, 0.0) + count * weight.count
     return found
 

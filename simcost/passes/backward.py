@@ -14,11 +14,11 @@ from dataclasses import replace
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
-from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import INPUT, WEIGHT
 from simcost.passes.contention import HELD
+from simcost.passes.copies import summed
 from simcost.passes.saved import CORE
 from simcost.plan import Plan
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls
@@ -105,18 +105,10 @@ def gradient_bytes(layer: tuple[Block, ...], plan: Plan, each: float = 4.0) -> t
     return experts, rest
 
 
-def reduction(layer: tuple[Block, ...], plan: Plan, each: float = 4.0) -> Serial:
-    """Every copy ends with its share of the summed gradients (ZeRO-1; the gather of the new weights is the optimizer's)."""
-    experts, rest = gradient_bytes(layer, plan, each)
-    inside, copies = plan.replicas * plan.cp, plan.copies
-    return Serial(
-        (
-            Call(Collective("reduce_scatter", rest, inside, plan.tp), "gradients inside a stage"),
-            Call(Collective("reduce_scatter", rest / inside, copies, plan.stage * plan.pp), "gradients of copies"),
-            Call(Collective("reduce_scatter", experts, copies, plan.stage * plan.pp), "gradients of experts"),
-        ),
-        "gradients",
-    )
+def reduction(layer: tuple[Block, ...], plan: Plan, each: float = 4.0, group: Num | None = None) -> Serial:
+    """Every copy ends with its share of the summed gradients (ZeRO-1 to 3; the gather of the new weights is not in it). `group`: ranks that share one
+    set of parts (1: nothing is shared, ZeRO-0; more: HSDP); None: all copies."""
+    return summed(*gradient_bytes(layer, plan, each), plan, group)
 
 
 def overlapped(layer: tuple[Block, ...], view: View, each: float = 4.0, sums: Dtype | None = None) -> Overlap:
