@@ -1,7 +1,9 @@
-"""Sums and gathers over the ranks that hold the same weights (`sharding/copies.py`), level by level, so that far links carry a part alone.
+"""Sums and gathers over the ranks that hold the same weights (`sharding/copies.py`), level by level, so that far links
+carry a part alone.
 
-Most likely to be wrong: libraries that run one flat ring over all levels; it sends the same bytes but has more hops. Source: ZeRO (arXiv 1910.02054
-§7); NVIDIA Megatron Core, distributed optimizer; PyTorch FSDP2 `fully_shard` (HSDP: a reduce-scatter inside a group, an all-reduce across).
+Most likely to be wrong: libraries that run one flat ring over all levels; it sends the same bytes but has more hops.
+Source: ZeRO (arXiv 1910.02054 §7); NVIDIA Megatron Core, distributed optimizer; PyTorch FSDP2 `fully_shard` (HSDP: a
+reduce-scatter inside a group, an all-reduce across).
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ _NEAR, _FAR, _EXPERTS = "inside a stage", "of copies", "of experts"
 
 
 def summed(experts: Num, rest: Num, plan: Plan, group: Num | None = None) -> Serial:
-    """Sums of gradients of `experts` and of all else [B on one rank]: every rank ends with its part of them. `group`: ranks that share one set of
-    parts, and sum it with the other groups'; None: all ranks that hold the same; 1: none, each ends with the whole sum."""
+    """Sums of gradients of `experts` and of all else [B on one rank]: every rank ends with its part of them. `group`:
+    ranks that share one set of parts, and sum it with the other groups'; None: all ranks that hold the same; 1: none,
+    each ends with the whole sum."""
     near, far = copies.dense(plan, group)
     (of_experts,) = copies.experts(plan, group)
     parts = [
@@ -40,7 +43,8 @@ def summed(experts: Num, rest: Num, plan: Plan, group: Num | None = None) -> Ser
 
 
 def gathered(experts: Num, rest: Num, plan: Plan, group: Num | None = None) -> Serial:
-    """Gathers of weights of `experts` and of all else [B on one rank when whole] from their parts: first between copies, then inside a stage."""
+    """Gathers of weights of `experts` and of all else [B on one rank when whole] from their parts: first between
+    copies, then inside a stage."""
     near, far = copies.dense(plan, group)
     (of_experts,) = copies.experts(plan, group)
     return Serial(

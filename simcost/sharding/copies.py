@@ -1,9 +1,10 @@
-"""Which ranks hold the same weights, and how many of them share out what belongs to these: ZeRO, FSDP, and HSDP, which shards inside a group and
-copies across.
+"""Which ranks hold the same weights, and how many of them share out what belongs to these: ZeRO, FSDP, and HSDP, which
+shards inside a group and copies across.
 
-All weights but the experts' are copied by the replicas and the context-parallel ranks inside a stage and by whole copies of the model; experts by
-whole copies alone. Most likely to be wrong: frameworks that lay the ranks out in another order. Source: NVIDIA Megatron Core
-`docs/user-guide/features/dist_optimizer.md` (dense over dp·cp, experts over expert-dp); PyTorch FSDP2 `fully_shard` (a 2-D mesh is HSDP).
+All weights but the experts' are copied by the replicas and the context-parallel ranks inside a stage and by whole
+copies of the model; experts by whole copies alone. Most likely to be wrong: frameworks that lay the ranks out in
+another order. Source: NVIDIA Megatron Core `docs/user-guide/features/dist_optimizer.md` (dense over dp·cp, experts over
+expert-dp); PyTorch FSDP2 `fully_shard` (a 2-D mesh is HSDP).
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from simcost.plan import Check, Plan
 
 @frozen
 class Level:
-    """Ranks that hold the same: `parts` x `sets` of them, in the order parts first. Each of `parts` has a part of what is shared out, and there are
-    `sets` of all parts. `stride`: ranks between neighbours."""
+    """Ranks that hold the same: `parts` x `sets` of them, in the order parts first. Each of `parts` has a part of what
+    is shared out, and there are `sets` of all parts. `stride`: ranks between neighbours."""
 
     parts: Num
     sets: Num
@@ -24,7 +25,8 @@ class Level:
 
 
 def dense(plan: Plan, group: Num | None = None) -> tuple[Level, Level]:
-    """(ranks of a stage, whole copies) that hold the weights outside the experts. `group`: ranks that share one set of parts; None: all."""
+    """(ranks of a stage, whole copies) that hold the weights outside the experts. `group`: ranks that share one set of
+    parts; None: all."""
     inside, copies = plan.replicas * plan.cp, plan.copies
     near = inside if group is None else minimum(group, inside)
     return Level(near, inside / near, plan.tp), _across(plan, inside, copies, group)

@@ -44,14 +44,16 @@ def test_gathers_go_the_way_of_sums_backwards() -> None:
 
 @pytest.mark.parametrize("group", [1.0, 2.0, 4.0, 8.0])
 def test_groups_that_copy_across_sum_over_all_ranks(group: float) -> None:
-    """HSDP: a reduce-scatter inside the group, then an all-reduce of each part over the other groups, which sends 2(g - 1)/g of it."""
+    """HSDP: a reduce-scatter inside the group, then an all-reduce of each part over the other groups, which sends 2(g -
+    1)/g of it."""
     others = 8.0 / group
     inside, across = 80.0 * (group - 1.0) / group, 2.0 * 80.0 / group * (others - 1.0) / others
     assert wire(summed(0.0, 80.0, PLAN, group)) == pytest.approx(inside + across)
 
 
 def test_experts_have_fewer_groups_than_all_else() -> None:
-    """Of four copies: groups of two ranks, all inside a stage, have no part of an expert each; groups of four have halves."""
+    """Of four copies: groups of two ranks, all inside a stage, have no part of an expert each; groups of four have
+    halves."""
     for group, inside, across in ((2.0, 0.0, 2 * 4.0 * 3 / 4), (4.0, 4.0 / 2, 2 * 2.0 / 2), (8.0, 4.0 * 3 / 4, 0.0)):
         assert wire(summed(4.0, 0.0, PLAN, group)) == pytest.approx(inside + across)
 

@@ -1,0 +1,147 @@
+"""The parameters of a rank of a pipeline stage, module by module: which of them learn, which are adapters, and the
+copies of the embedding that ends of a pipeline share.
+
+A tied head, and MTP modules, read the embedding's table: where another stage holds it the last one has a copy, whose
+gradients both sum. Most likely to be wrong: adapters of matrices that a framework fuses or splits otherwise; here a
+fused projection has one (Megatron Bridge, `linear_qkv`). Sources: Megatron Core `finalize_model_grads.py` (embedding
+group), `multi_token_prediction.py`; LoRA (arXiv 2106.09685 §4.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from simcost import pipeline
+from simcost.errors import SpecError, nearest
+from simcost.frozen import frozen
+from simcost.model.spec import ModelSpec
+from simcost.num import Num, every
+from simcost.passes.backward import EXPERTS
+from simcost.pipeline import Stage
+from simcost.plan import Plan
+from simcost.sharding.shard import ROLES, Block, Weight
+
+LINEAR = ("attention", "ffn", "experts", "shared_experts")
+_TABLE = "embed_tokens"
+_WHOLE = Plan()
+
+
+@frozen
+class Trained:
+    """What learns: weights of `roles`, and adapters of rank `lora_rank` (None: no adapters) beside each matrix of
+    `lora_roles`."""
+
+    roles: tuple[str, ...] = ROLES
+    lora_rank: Num | None = None
+    lora_roles: tuple[str, ...] = LINEAR
+
+    def __post_init__(self) -> None:
+        for name in ("roles", "lora_roles"):
+            for role in getattr(self, name):
+                if role not in ROLES:
+                    raise SpecError(f"{name}: '{role}' is none of {', '.join(ROLES)}{nearest(role, ROLES)}")
+        if self.lora_rank is not None and not every(self.lora_rank >= 1.0):
+            raise SpecError(f"lora_rank must be at least 1, not {self.lora_rank:g}")
+        if not self.roles and self.lora_rank is None:
+            raise SpecError("nothing learns: state roles, or a lora_rank")
+
+
+ALL = Trained()
+
+
+@frozen
+class Parameter:
+    """A weight as one rank holds it (`part`), and `whole`. `adapter`: it stands beside a frozen one, and is multiplied
+    in the activations' format."""
+
+    part: Weight
+    whole: Weight
+    learns: bool
+    adapter: bool = False
+
+    @property
+    def is_expert(self) -> bool:
+        """Whether it is a routed expert's: copied less often than all else."""
+        return self.part.role == EXPERTS
+
+    @property
+    def replicated(self) -> bool:
+        """Whether every tensor-parallel rank holds all of it."""
+        return not self.is_expert and every(self.part.count == self.whole.count)
+
+
+@frozen
+class Unit:
+    """`count` equal modules, each with these parameters: a layer, an end, an MTP module, copies of shared blocks."""
+
+    count: int
+    parameters: tuple[Parameter, ...]
+
+
+def units(
+    model: ModelSpec, stage: Stage, plan: Plan, trained: Trained = ALL, shares_ends: bool = False
+) -> tuple[Unit, ...]:
+    """The parameters of a rank of a stage in running order, MTP modules included. `shares_ends`: the rank holds the
+    first stage too (DualPipe), so that the last needs no copy of its table."""
+    found = [Unit(count, of_blocks(blocks, plan, trained)) for count, blocks in pipeline.units(model, stage, True)]
+    table = None if shares_ends else copied_table(model, stage, plan, trained)
+    return tuple(found) if table is None else (*found, Unit(1, (table,)))
+
+
+def of_blocks(blocks: tuple[Block, ...], plan: Plan, trained: Trained = ALL) -> tuple[Parameter, ...]:
+    """The parameters of one module."""
+    found: list[Parameter] = []
+    for block in blocks:
+        for part, whole in zip(block.weights(plan), block.weights(_WHOLE), strict=True):
+            found.append(Parameter(part, whole, part.role in trained.roles))
+            found += _adapters(part, whole, trained)
+    return tuple(found)
+
+
+def _adapters(part: Weight, whole: Weight, trained: Trained) -> Iterator[Parameter]:
+    """Two matrices of rank r beside one of [out, inner]: [r, inner] and [out, r]."""
+    rank = trained.lora_rank
+    if rank is None or part.inner is None or part.role not in trained.lora_roles:
+        return
+    for name in ("lora_a", "lora_b"):
+        halves = [
+            Weight(f"{weight.name}_{name}", weight.role, *sides, weight.copies, weight.active)
+            for weight in (part, whole)
+            for sides in [(rank, weight.inner) if name == "lora_a" else (weight.out, rank)]
+        ]
+        yield Parameter(halves[0], halves[1], True, adapter=True)
+
+
+def copied_table(model: ModelSpec, stage: Stage, plan: Plan, trained: Trained = ALL) -> Parameter | None:
+    """The embedding's table on a last stage that needs it and is not the first; None elsewhere."""
+    drafts = any(key.startswith("mtp ") for key, _ in stage.held)
+    if stage.first or not stage.last or not (model.head.tied or drafts):
+        return None
+    return _table(model, plan, trained)
+
+
+def shared_table(model: ModelSpec, stage: Stage, plan: Plan, trained: Trained = ALL) -> Parameter | None:
+    """The table of which another stage sums the gradients too: on the first and the last of several stages that both
+    need it."""
+    if stage.first == stage.last:
+        return None
+    needed = model.head.tied or bool(model.mtp)
+    table = _table(model, plan, trained)
+    return table if needed and table.learns else None
+
+
+def _table(model: ModelSpec, plan: Plan, trained: Trained) -> Parameter:
+    for found in of_blocks((model.embedding,), plan, trained):
+        if found.part.name == _TABLE:
+            return found
+    raise AssertionError(f"{model.name} has no {_TABLE}")
+
+
+def total(found: tuple[Unit, ...], learns: bool | None = None) -> Num:
+    """Parameters of all units; `learns`: those that do, or do not."""
+    count: Num = 0.0
+    for unit in found:
+        for each in unit.parameters:
+            if learns is None or each.learns == learns:
+                count = count + unit.count * each.part.count
+    return count

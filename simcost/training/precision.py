@@ -1,0 +1,114 @@
+"""`workloads/precisions/<name>.toml` -> in which formats a training stack computes, and what it keeps of weights,
+gradients and activations.
+
+Most likely to be wrong: layers that a recipe leaves wide (Megatron Bridge keeps the first and the last in bf16 with
+tensor-wise scales), which count as the others here; whether low-precision weights are kept or made anew each step,
+which releases change. Source: each term of a file has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from functools import cache
+
+from simcost.dtypes import Dtype
+from simcost.frozen import frozen
+from simcost.num import Num
+from simcost.sharding.shard import ROLES, Weight
+from simcost.training import terms
+from simcost.training.terms import flag, format_of, format_or_none, number, role, several
+
+_NEEDED: Mapping[str, terms.Reader] = {
+    "narrow": several(role), "activation": format_of, "forward": format_of, "input_gradient": format_of, "weight_gradient": format_of, "core": format_of,
+    "weight": format_of, "wide_weight": format_of, "copies": several(format_of), "transposed": several(format_of), "master": format_or_none,
+    "gradient": format_of, "reduced": format_of, "main_gradient": format_or_none, "loss_scaling": flag, "saved": format_of,
+}  # fmt: skip
+_OPTIONAL: Mapping[str, terms.Reader] = {"saved_core_output_bits": number, "saved_activation_input": format_of}
+
+
+@frozen
+class Precision:
+    """Formats. `narrow`: roles whose matrices are multiplied in `forward`, `input_gradient` and `weight_gradient`; all
+    else, and the attention `core` unless it says otherwise, in `activation`. A rank keeps matrices of narrow roles as
+    `weight`, all else as `wide_weight`; `copies` and `transposed`: further copies of these matrices that products read.
+    `master`: the weights that the optimizer steps; None: those that are kept. Gradients add up in `gradient` and are
+    summed over ranks in `reduced`; `main_gradient`: the copy that the optimizer makes of them, None: none.
+    `loss_scaling`: gradients are unscaled and searched for infinities before the step. Linear layers of narrow roles
+    keep their inputs for the backward pass as `saved`; `saved_core_output_bits` of an element where the output of the
+    attention core is kept otherwise; `saved_activation_input`: what the FFN's activation function keeps, whose output
+    is then computed again."""
+
+    name: str
+    title: str
+    narrow: tuple[str, ...]
+    activation: Dtype
+    forward: Dtype
+    input_gradient: Dtype
+    weight_gradient: Dtype
+    core: Dtype
+    weight: Dtype
+    wide_weight: Dtype
+    copies: tuple[Dtype, ...]
+    transposed: tuple[Dtype, ...]
+    master: Dtype | None
+    gradient: Dtype
+    reduced: Dtype
+    main_gradient: Dtype | None
+    loss_scaling: bool
+    saved: Dtype
+    saved_core_output_bits: float | None = None
+    saved_activation_input: Dtype | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def is_narrow(self, weight: Weight) -> bool:
+        """Whether a weight is a matrix of a narrow role."""
+        return weight.inner is not None and weight.role in self.narrow
+
+    def kept(self, weight: Weight) -> Dtype:
+        """The format in which a rank keeps a weight from step to step."""
+        return self.weight if self.is_narrow(weight) else self.wide_weight
+
+    def kept_bytes(self, weight: Weight) -> Num:
+        """All of a weight as it is kept, without copies. [B]"""
+        return stored_bytes(weight, self.kept(weight))
+
+    def copied(self, weight: Weight) -> tuple[Dtype, ...]:
+        """The formats of its copies that products read."""
+        return (*self.copies, *self.transposed) if self.is_narrow(weight) else ()
+
+    @property
+    def casts_weights(self) -> bool:
+        """Whether each product casts the weight that it reads, since no copy of it is kept."""
+        return bool(self.narrow) and not self.copies and self.weight is not self.forward
+
+    def storage(self) -> dict[str, Dtype]:
+        """Role -> the format in which the forward pass reads weights (`View.storage`)."""
+        read = self.copies[0] if self.copies else self.forward
+        return {each: read if each in self.narrow else self.wide_weight for each in ROLES}
+
+    def compute(self) -> dict[str, Dtype]:
+        """Role -> the format of its products in the forward pass (`View.compute`)."""
+        return {each: self.forward if each in self.narrow else self.activation for each in ROLES}
+
+
+def stored_bytes(weight: Weight, kind: Dtype) -> Num:
+    """All of a weight in a format, with the scales of its blocks and what pads them. [B]"""
+    if weight.inner is None:
+        return kind.tensor_bytes(weight.count)
+    held = weight.whole(kind)
+    assert held.inner is not None
+    return held.copies * kind.matrix_bytes(held.out, held.inner)
+
+
+def names() -> list[str]:
+    """Names of the precisions that ship, sorted."""
+    return terms.names("precisions")
+
+
+@cache
+def load(name: str) -> Precision:
+    """A precision by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
+    file = terms.file("precisions", name)
+    values, sources = terms.read(file.table, _NEEDED, _OPTIONAL, file.where)
+    return Precision(file.name, file.title, sources=sources, **values)

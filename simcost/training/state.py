@@ -1,0 +1,191 @@
+"""What training keeps on a rank from step to step: weights, gradients, states of the optimizer; what ZeRO and FSDP
+gather for a while; and on the host a moving average of the weights.
+
+    bytes = P·(kept + copies)/s_3 + P·gradient/s_2 + P·(master + states + main gradient)/s_1
+
+with s_z = the ranks that share out (docs/theory/zero-and-fsdp.md) from stage z on, else 1; dense weights and experts
+have shares of their own. Most likely to be wrong: padding of shards to equal buckets, which is not counted; how many
+layers a framework has gathered at a time. Sources: ZeRO (arXiv 1910.02054 §3.1, §5); Megatron Core
+`docs/user-guide/features/dist_optimizer.md`; DeepSpeed `stage_1_and_2.py`, `stage3.py`; DeepSeek-V3 (arXiv 2412.19437
+§3.2.3, §3.3.3).
+"""
+
+from __future__ import annotations
+
+from simcost.dtypes import Dtype
+from simcost.frozen import frozen
+from simcost.model.spec import ModelSpec
+from simcost.num import Num, maximum, minimum
+from simcost.pipeline import Stage
+from simcost.plan import Plan
+from simcost.training import zero
+from simcost.training.optimizer import Optimizer
+from simcost.training.parameters import ALL, Parameter, Trained, Unit, units
+from simcost.training.precision import Precision, stored_bytes
+from simcost.training.zero import Sharding, Shares
+
+DENSE, EXPERTS = "dense", "experts"
+
+
+@frozen
+class State:
+    """Bytes of one rank. `parameters`: weights as they are kept, and copies that products read; `gradients`;
+    `optimizer`: master weights, states, and its copy of the gradients; `gathered`: whole weights and gradients of the
+    layers that a rank has gathered at a time, under ZeRO-3; `host`: in the host's memory; `host_traffic`: over its link
+    once a step. All [B]"""
+
+    parameters: Num = 0.0
+    gradients: Num = 0.0
+    optimizer: Num = 0.0
+    gathered: Num = 0.0
+    host: Num = 0.0
+    host_traffic: Num = 0.0
+
+    @property
+    def total(self) -> Num:
+        """All that stands in the device's memory. [B]"""
+        return self.parameters + self.gradients + self.optimizer + self.gathered
+
+    def __add__(self, other: State) -> State:
+        return State(
+            self.parameters + other.parameters,
+            self.gradients + other.gradients,
+            self.optimizer + other.optimizer,
+            self.gathered + other.gathered,
+            self.host + other.host,
+            self.host_traffic + other.host_traffic,
+        )
+
+
+def held(
+    model: ModelSpec,
+    stage: Stage,
+    plan: Plan,
+    precision: Precision,
+    optimizer: Optimizer,
+    zero_stage: int,
+    *,
+    reshard: bool = True,
+    sharding: Sharding = zero.DEFAULT,
+    trained: Trained = ALL,
+    average: Dtype | None = None,
+    shares_ends: bool = False,
+) -> State:
+    """The state of a rank of a stage: `by_part`, dense weights and experts together. Raises SpecError and Infeasible as
+    `zero.shares`."""
+    parts = by_part(
+        model, stage, plan, precision, optimizer, zero_stage,
+        reshard=reshard, sharding=sharding, trained=trained, average=average, shares_ends=shares_ends,
+    )  # fmt: skip
+    return parts[DENSE] + parts[EXPERTS]
+
+
+def by_part(
+    model: ModelSpec,
+    stage: Stage,
+    plan: Plan,
+    precision: Precision,
+    optimizer: Optimizer,
+    zero_stage: int,
+    *,
+    reshard: bool = True,
+    sharding: Sharding = zero.DEFAULT,
+    trained: Trained = ALL,
+    average: Dtype | None = None,
+    shares_ends: bool = False,
+) -> dict[str, State]:
+    """The state of a rank by "dense" and "experts". `reshard`: weights that ZeRO-3 gathers are let go after the forward
+    pass of their layer. `average`: the format of a moving average of the weights on the host, of which each rank that
+    holds a weight has a part, and to which that part of the master weights goes once a step; None: there is none.
+    `shares_ends`: the rank holds the first stage too. Raises SpecError and Infeasible as `zero.shares`."""
+    shares = zero.shares(plan, zero_stage, sharding)
+    found = {DENSE: State(), EXPERTS: State()}
+    every = units(model, stage, plan, trained, shares_ends)
+    for unit in every:
+        for each in unit.parameters:
+            one = _of(each, precision, optimizer, shares, sharding, average)
+            key = EXPERTS if each.is_expert else DENSE
+            found[key] = found[key] + _times(one, unit.count)
+    if zero_stage == 3:
+        for key in found:
+            more = _gathered(every, key == EXPERTS, precision, reshard, shares, sharding)
+            found[key] = found[key] + State(gathered=more)
+    return found
+
+
+def _times(state: State, count: int) -> State:
+    return State(
+        count * state.parameters, count * state.gradients, count * state.optimizer, count * state.gathered,
+        count * state.host, count * state.host_traffic,
+    )  # fmt: skip
+
+
+def _of(
+    each: Parameter,
+    precision: Precision,
+    optimizer: Optimizer,
+    shares: Shares,
+    sharding: Sharding,
+    average: Dtype | None,
+) -> State:
+    """What one weight adds to a rank."""
+    index, count = int(each.is_expert), each.part.count
+    of_weights, of_gradients, of_optimizer = (of[index] for of in (shares.weights, shares.gradients, shares.optimizer))
+    if not each.learns:
+        return State(kept_bytes(each, precision) / of_weights + _copies(each, precision, shares))
+    master = _width(precision.master)
+    own = sharding.fsdp and precision.master is not None  # the part that is kept is the master weight itself
+    kept = count * master if own else kept_bytes(each, precision)
+    states = optimizer.rule_of(each.part).state_bytes + _width(precision.main_gradient) + (0.0 if own else master)
+    averaged = 0.0 if average is None else _width(average)
+    sent = 0.0 if average is None else master or _width(precision.kept(each.part))
+    return State(
+        kept / of_weights + _copies(each, precision, shares),
+        count * _width(precision.gradient) / of_gradients,
+        count * states / of_optimizer,
+        0.0,
+        count * averaged / shares.copies[index],
+        count * sent / shares.copies[index],
+    )
+
+
+def kept_bytes(each: Parameter, precision: Precision) -> Num:
+    """All of a weight as it is kept. [B]"""
+    return stored_bytes(each.part, precision.wide_weight) if each.adapter else precision.kept_bytes(each.part)
+
+
+def copied_bytes(each: Parameter, precision: Precision) -> Num:
+    """The copies that products read of a whole weight. [B]"""
+    total: Num = 0.0
+    for kind in () if each.adapter else precision.copied(each.part):
+        total = total + stored_bytes(each.part, kind)
+    return total
+
+
+def _copies(each: Parameter, precision: Precision, shares: Shares) -> Num:
+    """Copies that stand from step to step: none of weights that are shared out, which are made when these are gathered.
+    [B]"""
+    return copied_bytes(each, precision) * (1.0 * (shares.weights[int(each.is_expert)] == 1.0))
+
+
+def _width(kind: Dtype | None) -> float:
+    return 0.0 if kind is None else kind.bits / 8.0
+
+
+def _gathered(
+    every: tuple[Unit, ...], experts: bool, precision: Precision, reshard: bool, shares: Shares, sharding: Sharding
+) -> Num:
+    """Whole weights of the layer that runs and of those gathered ahead, or of all where they stay until the backward
+    pass; and the largest layer's gradients before they are summed. Nothing where all of it stands whole anyway. [B]"""
+    largest: Num = 0.0
+    all_: Num = 0.0
+    gradients: Num = 0.0
+    for unit in every:
+        mine = [each for each in unit.parameters if each.is_expert == experts]
+        weights = sum((kept_bytes(each, precision) + copied_bytes(each, precision) for each in mine), 0.0)
+        fresh = sum((each.part.count * _width(precision.activation) for each in mine if each.learns), 0.0)
+        largest, gradients = maximum(largest, weights), maximum(gradients, fresh)
+        all_ = all_ + unit.count * weights
+    index = int(experts)
+    whole = minimum(largest * (1.0 + sharding.prefetch), all_) if reshard else all_
+    return whole * (shares.weights[index] > 1.0) + gradients * (shares.gradients[index] > 1.0)
