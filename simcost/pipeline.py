@@ -1,7 +1,8 @@
 """What stands on which pipeline stage, and what the stage runs, holds and keeps: its programs, its weights by role, its state.
 
-Stages are as even as layers allow, as in vLLM and SGLang; the embedding stands on the first, MTP modules and the head on the last. Most likely to be
-wrong: frameworks that count the head, or MTP, as layers when they share out. Source: vLLM `distributed/utils.py` (get_pp_indices).
+Stages are as even as layers allow, as in vLLM and SGLang, unless counts are stated (`sharding/placement.py`); the embedding stands
+on the first, MTP modules and the head on the last. Most likely to be wrong: a layout that puts MTP on a stage of its
+own. Source: vLLM `distributed/utils.py` (get_pp_indices).
 """
 
 from __future__ import annotations
@@ -60,23 +61,31 @@ class Stage:
         return ", ".join([*words, *([f"{drafts} MTP"] if drafts else []), *([HEAD] if self.last else [])])
 
 
-def stages(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[Stage]:
-    """The stages of a pipeline of `pp`, first to last. `training`: MTP modules stand on the last; `images`: their tower stands on the first."""
+def stages(
+    model: ModelSpec, pp: int, training: bool = False, images: bool = False, layers: tuple[int, ...] | None = None
+) -> list[Stage]:
+    """The stages of a pipeline of `pp`, first to last; of virtual ones pp·vpp. `training`: MTP modules stand on the
+    last; `images`: their tower stands on the first; `layers`: how many stand on each (`placement.parse`), as even as
+    can be by default. Raises Infeasible for counts that do not fit, or cut a layer from the one whose cache it reads."""
+    if layers is not None:
+        shared_layers.require_whole(model, pp, layers)
     order, found, holders = model.order, [], shared_layers.lent(model)
     ends = [module for module in modules(model, training, images) if not module.layer]
-    for index, layers in enumerate(shared_layers.cut(len(order), pp)):
-        here = order[layers.start : layers.stop]
+    for index, span in enumerate(shared_layers.cut(len(order), pp, layers)):
+        here = order[span.start : span.stop]
         held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
         held += [(module.key, 1) for module in ends if index == (0 if module.key in (EMBEDDING, TOWER) else pp - 1)]
-        elsewhere = {holders[layer] for layer in layers} - {*layers}
+        elsewhere = {holders[layer] for layer in span} - {*span}
         found.append(Stage(tuple(held), tuple(order[layer] for layer in sorted(elsewhere))))
     return found
 
 
-def kinds(model: ModelSpec, pp: int, training: bool = False, images: bool = False) -> list[tuple[int, Stage]]:
+def kinds(
+    model: ModelSpec, pp: int, training: bool = False, images: bool = False, layers: tuple[int, ...] | None = None
+) -> list[tuple[int, Stage]]:
     """Stages that differ, each with the index of the first of its kind."""
     found: dict[Stage, int] = {}
-    for index, stage in enumerate(stages(model, pp, training, images)):
+    for index, stage in enumerate(stages(model, pp, training, images, layers)):
         found.setdefault(stage, index)
     return [(index, stage) for stage, index in found.items()]
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from simcost.errors import Infeasible
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every, is_scalar, maximum, occurring
-from simcost.plan import Check, Plan, stage_layers
+from simcost.plan import Check, Plan
 from simcost.provenance import Kind, Note
+from simcost.sharding import placement
 from simcost.sharding.shard import Block
 
 _SHOWN = 8  # numbers of stages that a refusal names
@@ -48,24 +50,33 @@ def lent(model: ModelSpec) -> tuple[int, ...]:
     return tuple(found)
 
 
-def cut(layers: int, parts: int) -> list[range]:
-    """The layers of every stage of a pipeline of so many, first to last."""
+def cut(layers: int, parts: int, counts: tuple[int, ...] | None = None) -> list[range]:
+    """The layers of every stage of a pipeline of so many, first to last. `counts`: how many stand on each, where not as
+    even as can be. Raises Infeasible for counts that do not fit."""
     found, start = [], 0
-    for index in range(parts):
-        end = start + stage_layers(layers, parts, index)
-        found.append(range(start, end))
-        start = end
+    for count in placement.even(layers, parts) if counts is None else placement.checked(counts, layers, parts):
+        found.append(range(start, start + count))
+        start += count
     return found
 
 
-def split(model: ModelSpec, parts: int) -> tuple[int, int] | None:
-    """The first layer, and the one whose cache it reads, that so many stages cut apart; None where they leave all together."""
+def split(model: ModelSpec, parts: int, counts: tuple[int, ...] | None = None) -> tuple[int, int] | None:
+    """The first layer, and the one whose cache it reads, that so many stages cut apart; None where they leave all
+    together. `counts`: as in `cut`."""
     reads = written(model)
-    for here in cut(len(model.order), parts):
+    for here in cut(len(model.order), parts, counts):
         for layer in here:
             if reads[layer] not in here:
                 return layer, reads[layer]
     return None
+
+
+def require_whole(model: ModelSpec, parts: int, counts: tuple[int, ...]) -> None:
+    """Raises Infeasible where stages of so many layers cut a layer from the one whose cache it reads."""
+    if (pair := split(model, parts, counts)) is not None:
+        raise Infeasible(
+            f"plan.stages: layer {pair[0]} reads the keys and values of layer {pair[1]}, and must stand on its stage"
+        )
 
 
 def checks(model: ModelSpec, plan: Plan) -> list[Check]:
