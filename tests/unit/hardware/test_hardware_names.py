@@ -13,7 +13,7 @@ from simcost.hardware import load, names
 
 @pytest.mark.parametrize(("typed", "profile"), [
     ("h100", "h100"), ("H100", "h100"), ("H100-SXM", "h100"), ("H100 SXM5", "h100"), ("h100_sxm", "h100"), ("h100-80gb", "h100"), ("NVIDIA H100 80GB HBM3", "h100"),
-    ("NVIDIA H100 PCIe", "h100-pcie"), ("H100 NVL", "h100-nvl"), ("H200-141GB", "h200"), ("NVIDIA A100-SXM4-80GB", "a100"), ("a100 sxm 40 GB", "a100-40gb"),
+    ("H100-96GB", "h100-96gb"), ("NVIDIA H100 PCIe", "h100-pcie"), ("H100 NVL", "h100-nvl"), ("H200-141GB", "h200"), ("NVIDIA A100-SXM4-80GB", "a100"), ("a100 sxm 40 GB", "a100-40gb"),
     ("A100-PCIE-40GB", "a100-pcie-40gb"), ("MI300", "mi300x"), ("AMD Instinct MI300X", "mi300x"), ("RTX 4090", "rtx-4090"), ("GeForce RTX 4090", "rtx-4090"), ("4090", "rtx-4090"),
     ("GB200 NVL72", "gb200"), ("Trillium", "tpu-v6e"), ("TPU v5e", "tpu-v5e"), ("Gaudi 3", "gaudi3"), ("trn2", "trainium2"),
 ])  # fmt: skip
@@ -37,7 +37,7 @@ def test_a_name_of_several_devices_names_them(typed: str, among: tuple[str, ...]
     "typed",
     [
         "MI300A",
-        "H100-96GB",
+        "H100-64GB",
         "H200 NVL",
         "80gb",
         "sxm",
