@@ -7,7 +7,7 @@ which occupies neither. Most likely to be wrong: transfers that share a link wit
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from simcost.errors import SpecError
@@ -19,12 +19,12 @@ PAIR = "F+BW"  # a forward and a whole backward together
 
 @frozen
 class Times:
-    """Durations by virtual stage. [s] `pair`: of a forward and a whole backward together; None: one after the other."""
+    """Durations by virtual stage. [s] `pair`: of a forward and a whole backward together, or a function of both stages; None: one after the other."""
 
     forward: Sequence[float]
     backward: Sequence[float]
     weight: Sequence[float]
-    pair: float | None = None
+    pair: float | Callable[[int, int], float] | None = None
     hop: float = 0.0
 
     def of(self, op: Op) -> float:
@@ -32,6 +32,8 @@ class Times:
         f, b, w = self.forward, self.backward, self.weight
         if op.beside is not None:
             behind = op.beside[1]
+            if callable(self.pair):
+                return self.pair(op.stage, behind)
             return f[op.stage] + b[behind] + w[behind] if self.pair is None else self.pair
         if op.kind == BACKWARD:
             return b[op.stage] + w[op.stage]

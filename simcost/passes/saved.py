@@ -33,13 +33,14 @@ MODULES = (LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED)
 
 @frozen
 class Saved:
-    """`bytes` that one rank keeps of a micro-batch in one layer. `what`: for people; `made_by`: modules whose recomputation makes it anew, so that it need not stay; `experts`: it stands for
-    rows of routed experts."""
+    """`bytes` that one rank keeps of a micro-batch in one layer. `what`: for people; `made_by`: modules whose recomputation makes it anew, so that it need not stay; `product`: a product's input, which its weight's gradient
+    needs; `experts`: it stands for rows of routed experts."""
 
     bytes: Num
     what: str
     made_by: tuple[str, ...] = ()
     experts: bool = False
+    product: bool = False
 
 
 @frozen
@@ -117,7 +118,7 @@ class _Walk:
         tensor.kept = root.kept = True
         inside = self.block if root is not self.entry else ()
         made_by = (root.made_by or tensor.made_by, *inside)
-        self.found.append(Saved(bytes_ / tensor.parts, what, tuple(name for name in made_by if name), experts))
+        self.found.append(Saved(bytes_ / tensor.parts, what, tuple(name for name in made_by if name), experts, True))
 
 
 def saved(blocks: Iterable[tuple[str, Program]], keeping: Keeping = AS_THEY_ARE) -> tuple[Saved, ...]:

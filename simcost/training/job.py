@@ -1,0 +1,229 @@
+"""A training step as it is asked: model, device and plan, with every format, flag and count resolved, and every default said aloud.
+
+Most likely to be wrong: a default of a framework that a release changed. Sources: `workloads/precisions`, `workloads/optimizers`, `workloads/stacks`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import field, replace
+from types import ModuleType
+
+from simcost import lower, schedules
+from simcost.dtypes import dtype
+from simcost.errors import Infeasible, SpecError, nearest
+from simcost.frozen import frozen
+from simcost.hardware.engines import ANY
+from simcost.hardware.profile import Device
+from simcost.model.spec import ModelSpec
+from simcost.ops.cross_entropy import FUSED, PLAIN
+from simcost.plan import Phase, Plan, require
+from simcost.provenance import Kind, Note
+from simcost.registry import discover
+from simcost.routing.router import Routing
+from simcost.schedules._order import Placement
+from simcost.sharding.shard import View
+from simcost.training import optimizer, precision, stack, zero
+from simcost.training.optimizer import Optimizer
+from simcost.training.parameters import ALL, Trained
+from simcost.training.passes import How
+from simcost.training.precision import Precision
+from simcost.training.recompute import Recompute, parse
+from simcost.training.stack import Stack
+from simcost.training.zero import Sharding
+from simcost.passes.saved import Keeping
+from simcost.passes.training import FLASH
+
+VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
+FILL = 4  # micro-batches of a replica for each pipeline stage where nobody states a batch
+STACK = "megatron-core-te"
+_EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybridep": "normal"}
+
+
+@frozen
+class Recipe:
+    """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `layers`: how many stand on each virtual stage; `group`: ranks that ZeRO shares over
+    (None: the stack's); `flags`: of the stack, changed."""
+
+    micro_batch: int = 1
+    global_batch: int | None = None
+    seq: int = 4096
+    schedule: str = ""
+    recompute: str = "none"
+    zero_stage: int = 1
+    reshard: bool = True
+    precision: str = "bf16"
+    optimizer: str = "adamw"
+    stack: str = STACK
+    layers: tuple[int, ...] | None = None
+    group: int | None = None
+    trained: Trained = ALL
+    flags: Mapping[str, str] = field(default_factory=dict)
+    routing: Routing = Routing()
+
+
+@frozen
+class Job:
+    """A step with everything resolved. `vpp`: virtual stages a rank of schedules that take any number; `microbatches`: of a replica, of both directions together; `placed`: which rank holds which virtual stage."""
+
+    model: ModelSpec
+    device: Device
+    plan: Plan
+    view: View
+    how: How
+    precision: Precision
+    optimizer: Optimizer
+    stack: Stack
+    sharding: Sharding
+    recipe: Recipe
+    schedule: ModuleType
+    vpp: int
+    placed: Placement
+    microbatches: int
+    global_batch: int
+    engine: str = ANY
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def pp(self) -> int:
+        """Pipeline ranks."""
+        return int(self.plan.pp)
+
+    @property
+    def replicas(self) -> int:
+        """Data-parallel ranks: copies of the attention."""
+        return int(self.plan.replicas * self.plan.copies)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of a step."""
+        return self.global_batch * self.recipe.seq
+
+    @property
+    def shares_ends(self) -> bool:
+        """Whether the rank of the last virtual stage holds the first one too."""
+        rank = self.placed.rank
+        last = self.placed.stages - 1
+        return last > 0 and any(rank(0, m) == rank(last, n) for m in (0, self.microbatches - 1) for n in (0, self.microbatches - 1))
+
+
+def known_schedules() -> dict[str, ModuleType]:
+    """Every pipeline schedule by its name."""
+    return {str(module.NAME): module for module in discover(schedules.__name__).values()}
+
+
+def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: str = ANY) -> Job:
+    """Resolves a question. Raises SpecError for an unknown name or a format that the device cannot compute, Infeasible for a plan that breaks a rule, naming the nearest that satisfies it."""
+    notes: list[Note] = []
+    formats, step = _formats(device, recipe, notes)
+    how_stack = stack.load(recipe.stack).changed(recipe.flags)
+    flags = how_stack.flags
+    formats = _with_flags(formats, flags)
+    plan = _plan(plan, flags, notes)
+    require(lower.checks(model, plan))
+    scheduled, vpp = _schedule(recipe, plan, notes)
+    batch, micro = _batch(plan, recipe, scheduled, vpp, notes)
+    loss = FUSED if flags["fused_cross_entropy"] else PLAIN
+    phase = Phase(
+        float(recipe.micro_batch * plan.replicas * plan.copies), float(recipe.seq), 0.0, float(recipe.seq), routing=recipe.routing, loss=loss
+    )  # fmt: skip
+    storage = {role: formats.storage()[role] for role in formats.storage()}
+    view = View(plan, phase, formats.activation, formats.activation, storage, formats.compute(), formats.core)
+    group = recipe.group or int(flags["zero_group"]) or None
+    sharding = Sharding(fsdp=recipe.zero_stage == 3 and how_stack.name not in ("deepspeed",), group=None if group is None else float(group))
+    zero.checked(plan, recipe.zero_stage, sharding)
+    placed = scheduled.placement(int(plan.pp), micro, vpp)
+    job = Job(
+        model, device, plan, view, _how(formats, parse(recipe.recompute), flags), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
+        engine,
+    )  # fmt: skip
+    return replace(job, notes=(*_said(job), *notes))
+
+
+def _formats(device: Device, recipe: Recipe, notes: list[Note]) -> tuple[Precision, Optimizer]:
+    formats, step = precision.load(recipe.precision), optimizer.load(recipe.optimizer)
+    for kind in (formats.activation, formats.forward, formats.input_gradient, formats.weight_gradient, formats.core):
+        if kind.peak not in device.peaks:
+            able = [name for name in precision.names() if precision.load(name).forward.peak in device.peaks]
+            raise SpecError(
+                f"plan.precision={recipe.precision}: {device.where} has no rate for {kind.peak}: one of {', '.join(able)}"
+            )
+    return formats, step
+
+
+def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
+    """The precision as a stack runs it: where gradients add up, and how they travel."""
+    if flags["main_grads"] == "same" and formats.gradient.bits > formats.activation.bits:
+        formats = replace(formats, gradient=formats.activation)
+    if flags["main_grads"] == "fp32" and formats.gradient.bits < 32:
+        formats = replace(formats, gradient=dtype("fp32"), main_gradient=None)
+    reduced = formats.activation if flags["reduce_dtype"] == "same" else dtype("fp32")
+    return replace(formats, reduced=reduced)
+
+
+def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> How:
+    unfused = flags["attention"] != FLASH
+    keeping = Keeping(
+        scores=formats.activation.bits / 8.0 if unfused else 0.0, core_bits=formats.saved_core_output_bits, activation=formats.saved_activation_input
+    )  # fmt: skip
+    return How(formats.gradient, again, str(flags["attention"]), keeping)
+
+
+def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
+    """The plan with what a stack decides and the plan leaves open."""
+    changes: dict[str, object] = {"mla_form": "expanded"}  # training never absorbs
+    if plan.mla_form == "absorbed":
+        raise Infeasible("plan: mla_form=absorbed is of decode: training runs MLA expanded")
+    if plan.overlap == "two_batch":
+        raise Infeasible("plan: overlap=two_batch is of serving: training hides exchanges by plan.schedule=dualpipe, or by the stack's flag ep_overlap")
+    if plan.all_to_all == "auto":
+        changes["all_to_all"] = _EXCHANGES[str(flags["dispatcher"])]
+    if plan.overlap == "none" and flags["tp_overlap"] and plan.shards_sequence and plan.tp > 1.0:
+        changes["overlap"] = "tensor_parallel"
+    return replace(plan, **changes)  # type: ignore[arg-type]
+
+
+def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType, int]:
+    """The schedule, and virtual stages a rank. Raises SpecError for an unknown one."""
+    name = recipe.schedule or ("interleaved" if plan.vpp > 1.0 else "1f1b")
+    known = known_schedules()
+    if name not in known:
+        raise SpecError(f"plan.schedule={name} is none of {', '.join(known)}{nearest(name, known)}")
+    module, vpp = known[name], int(plan.vpp)
+    if module.PER_RANK is not None:
+        if vpp > 1:
+            raise Infeasible(f"plan: {name} fixes how many virtual stages a rank holds ({module.PER_RANK}): leave plan.vpp out, or take plan.schedule=interleaved")
+        return module, int(module.PER_RANK)
+    if vpp == 1 and plan.pp > 1.0:
+        vpp = VPP
+        notes.append(Note(f"vpp = {VPP} virtual stages a rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED))
+    return module, vpp
+
+
+def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list[Note]) -> tuple[int, int]:
+    """(sequences of a step, micro-batches of a replica). Raises Infeasible for a batch that cannot be cut, and for a number of micro-batches that the schedule refuses."""
+    ranks, pp = int(plan.replicas * plan.copies), int(plan.pp)
+    each = recipe.micro_batch * ranks
+    if recipe.global_batch is None:
+        micro = next(m for m in range(FILL * pp, 16 * FILL * pp + 1) if all(rule.holds for rule in module.rules(pp, m, vpp)))
+        notes.append(Note(f"global_batch = {each * micro:,}: {micro} micro-batches of a replica, {FILL} for each pipeline stage", Kind.ASSUMED))
+        return each * micro, micro
+    if recipe.global_batch % each:
+        near = sorted({max(recipe.global_batch // each, 1) * each, -(-recipe.global_batch // each) * each})
+        raise Infeasible(
+            f"global_batch = {recipe.global_batch:,} is no whole number of micro_batch x data-parallel ranks = {recipe.micro_batch} x {ranks}: nearest {' or '.join(f'{one:,}' for one in near)}"
+        )
+    micro = recipe.global_batch // each
+    for rule in module.rules(pp, micro, vpp):
+        if not rule.holds:
+            raise Infeasible(f"{module.NAME}: {rule.says.replace('--microbatches', 'micro-batches of a replica')} (global_batch / (micro_batch x {ranks} data-parallel ranks))")
+    return recipe.global_batch, micro
+
+
+def _said(job: Job) -> Iterator[Note]:
+    """What nobody stated."""
+    r = job.recipe
+    said = [f"precision {job.precision.name}", f"optimizer {job.optimizer.name}", f"zero_stage {r.zero_stage}", f"recompute {r.recompute}", f"schedule {job.schedule.NAME}", f"stack {job.stack.name}"]
+    yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
+    if not job.stack.factors(job.device.name):
+        yield Note(f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone", Kind.ASSUMED)
