@@ -64,7 +64,7 @@ class Chunk:
 
 def priced_parts(job: Job) -> dict[str, Part]:
     """Every module of the model, one of it, by key."""
-    model = Stacked(calibrated.model(job.device, job.engine), job.stack.factors(job.device.name))
+    model = Stacked(calibrated.model(job.device, job.engine), job.factors)
     return {module.key: _part(job, module, model) for module in modules(job.model, True)}
 
 
@@ -109,7 +109,7 @@ def _hidden(seconds: Split, moved: Split, model: Stacked) -> Split:
 def _floor(job: Job) -> Callable[[Split, Program], Split]:
     """A pass waits for its launches where the host takes longer for them than the device for the kernels."""
     if job.plan.cuda_graph == "off" or job.stack.flags["cuda_graphs"] == "none":
-        factor = job.stack.factors(job.device.name).get("host", 1.0)
+        factor = job.factors.get("host", 1.0)
 
         def wait(cost: Split, program: Program) -> Split:
             busy = factor * LAUNCH_S * sum(float(call.repeat) for call in calls(program))

@@ -43,7 +43,7 @@ _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybr
 @frozen
 class Recipe:
     """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `layers`: how many stand on each virtual stage; `group`: ranks that ZeRO shares over
-    (None: the stack's); `flags`: of the stack, changed."""
+    (None: the stack's); `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
 
     micro_batch: int = 1
     global_batch: int | None = None
@@ -59,6 +59,7 @@ class Recipe:
     group: int | None = None
     trained: Trained = ALL
     flags: Mapping[str, str] = field(default_factory=dict)
+    factors: Mapping[str, float] | None = None
     routing: Routing = Routing()
 
 
@@ -83,6 +84,11 @@ class Job:
     global_batch: int
     engine: str = ANY
     notes: tuple[Note, ...] = ()
+
+    @property
+    def factors(self) -> Mapping[str, float]:
+        """Coefficients of the stack on this device, by name; {} where it is cold."""
+        return self.stack.factors(self.device.name) if self.recipe.factors is None else self.recipe.factors
 
     @property
     def pp(self) -> int:
@@ -225,5 +231,5 @@ def _said(job: Job) -> Iterator[Note]:
     r = job.recipe
     said = [f"precision {job.precision.name}", f"optimizer {job.optimizer.name}", f"zero_stage {r.zero_stage}", f"recompute {r.recompute}", f"schedule {job.schedule.NAME}", f"stack {job.stack.name}"]
     yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
-    if not job.stack.factors(job.device.name):
+    if not job.factors:
         yield Note(f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone", Kind.ASSUMED)

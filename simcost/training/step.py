@@ -75,7 +75,7 @@ class TrainStep:
 
 def run(job: Job) -> TrainStep:
     """Prices a step."""
-    model = Stacked(calibrated.model(job.device, job.engine), job.stack.factors(job.device.name))
+    model = Stacked(calibrated.model(job.device, job.engine), job.factors)
     parts = priced_parts(job)
     found = chunks(job, parts)
     hop = _hop(job, model)
@@ -87,7 +87,7 @@ def run(job: Job) -> TrainStep:
     weights = _exposed_weights(job, timeline, once, held)
     update = max((one.update for one in once), key=lambda one: float(one.seconds))
     whole = path + gradients + weights + update
-    sure = bool(job.stack.factors(job.device.name))
+    sure = bool(job.factors)
     cost = whole if sure else Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
     return TrainStep(job, parts, found, timeline, path, hop, once, gradients, weights, update, cost)
 

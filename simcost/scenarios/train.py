@@ -1,0 +1,67 @@
+"""train: a training step: time, MFU, memory per stage, bubbles, what is exposed, price; and a published step as a question.
+
+Most likely to be wrong: see `training/step.py`. Source: docs/theory/training-step.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from simcost import grammar
+from simcost.errors import SpecError
+from simcost.hardware import load as hardware
+from simcost.model import load as models
+from simcost.plan import Plan
+from simcost.training import memory, step
+from simcost.training.job import Job, Recipe, build
+from simcost.training.question import Prediction, Question
+from simcost.training.split import COEFFICIENT
+from simcost.training.step import TrainStep
+
+REST = "rest"  # terms that no coefficient multiplies
+_OP_LIST = "op"  # torchtitan's list of operators whose results stay: products every other one, cores, and sums
+
+
+def job_of(q: Question, factors: Mapping[str, float] | None = None) -> Job:
+    """The job of a published step. Raises SpecError and Infeasible for what cannot be."""
+    over = grammar.Overrides().merged(q.sets)
+    model = models.load(q.model, over.model)
+    device = hardware.load(q.hw, over.hw)
+    plan = Plan(
+        tp=float(q.tp), pp=float(q.pp), cp=float(q.cp), ep=float(q.ep), etp=None if q.etp == 1 and q.ep == 1 else float(q.etp), vpp=float(q.vpp), gpus=float(q.gpus),
+        sequence_parallel="on" if q.sequence_parallel else "off",
+    )  # fmt: skip
+    recipe = Recipe(
+        q.micro_batch, q.global_batch, q.seq, q.schedule, _recompute(q.recompute), q.zero, precision=q.precision.replace("_", "-"), stack=q.stack, flags=q.flags,
+        factors=factors,
+    )  # fmt: skip
+    return build(model, device, plan, recipe)
+
+
+def _recompute(text: str) -> str:
+    """As `plan.recompute` says it. Raises SpecError for what is not modelled."""
+    kind, _, rest = text.partition(":")
+    if kind != "selective":
+        return text
+    names = ["activation" if name == "moe_act" else name for name in rest.split("+")]
+    if _OP_LIST in names:
+        raise SpecError(f"recompute={text}: torchtitan's list of operators is not modelled")
+    return "+".join(dict.fromkeys(names))
+
+
+def predict(q: Question, factors: Mapping[str, float] | None = None) -> Prediction:
+    """A published step as simcost predicts it. Raises SpecError and Infeasible for what it cannot."""
+    found = step.run(job_of(q, factors if factors is not None else {}))
+    ranks = memory.of_ranks(found)
+    low, high = found.interval
+    terms = _terms(found)
+    return Prediction(found.seconds, low, high, memory.worst(ranks).allocated, terms, tuple(one.allocated for one in ranks))
+
+
+def _terms(found: TrainStep) -> dict[str, float]:
+    """Seconds by coefficient of a stack, and the rest."""
+    terms: dict[str, float] = {}
+    for kind, seconds in found.cost.kinds.items():
+        name = COEFFICIENT.get(kind, REST)
+        terms[name] = terms.get(name, 0.0) + float(seconds)
+    return terms
