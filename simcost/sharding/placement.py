@@ -171,7 +171,7 @@ def _indivisible(layers: int, pp: int, ends: dict[int, int], beside: int) -> str
     """Which layers Megatron-LM cannot share out, and the nearest that it could."""
     stated = sum(ends.values())
     ranks = pp - len(ends)
-    if not ranks:
+    if not ranks or stated > layers:
         return f"{_KEY}={MEGATRON}: first and last are {stated} layers, and the model has {layers}"
     if not ends:
         what = f"{layers} layers" + (f" and {beside} in place of a layer" if beside else "")

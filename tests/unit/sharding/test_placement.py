@@ -67,6 +67,7 @@ def test_megatron_places_layers_as_its_options_say(
     ("megatron", 61, 16, 1, "61 layers cannot be shared out evenly over pp = 16 ranks: 3,3,4"),
     ("megatron:last=14", 61, 4, 1, "47 layers are left for 3 ranks, and cannot be shared out evenly: the nearest"),
     ("megatron:first=3,last=4", 61, 2, 1, "first and last are 7 layers, and the model has 61"),
+    ("megatron:first=3,last=100", 61, 4, 1, "first and last are 103 layers, and the model has 61"),
     ("megatron:first=3,loss", 61, 4, 1, "refuses first or last together with embedding or loss"),
     ("megatron:first=61,last=61", 61, 1, 1, "the same rank"),
     ("megatron", 12, 2, 4, "the 6 layers of rank 0 cannot be cut into vpp = 4 equal chunks"),
