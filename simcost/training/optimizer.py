@@ -23,8 +23,12 @@ from simcost.training.terms import flag, format_of, number, one_of, role, severa
 BLOCKWISE, DUPLICATED = "blockwise", "duplicated"
 _RULE: Mapping[str, terms.Reader] = {"kernel": text, "states": several(format_of), "flops": number}
 _MATRICES: Mapping[str, terms.Reader] = {
-    **_RULE, "roles": several(role), "iterations": number, "product": format_of, "tensor_parallel": one_of((BLOCKWISE, DUPLICATED)),
-}  # fmt: skip
+    **_RULE,
+    "roles": several(role),
+    "iterations": number,
+    "product": format_of,
+    "tensor_parallel": one_of((BLOCKWISE, DUPLICATED)),
+}
 _GRADIENTS: Mapping[str, terms.Reader] = {"norm": flag, "clip": flag}
 _TABLES = ("step", "gradients")
 

@@ -20,10 +20,23 @@ from simcost.training import terms
 from simcost.training.terms import flag, format_of, format_or_none, number, role, several
 
 _NEEDED: Mapping[str, terms.Reader] = {
-    "narrow": several(role), "activation": format_of, "forward": format_of, "input_gradient": format_of, "weight_gradient": format_of, "core": format_of,
-    "weight": format_of, "wide_weight": format_of, "copies": several(format_of), "transposed": several(format_of), "master": format_or_none,
-    "gradient": format_of, "reduced": format_of, "main_gradient": format_or_none, "loss_scaling": flag, "saved": format_of,
-}  # fmt: skip
+    "narrow": several(role),
+    "activation": format_of,
+    "forward": format_of,
+    "input_gradient": format_of,
+    "weight_gradient": format_of,
+    "core": format_of,
+    "weight": format_of,
+    "wide_weight": format_of,
+    "copies": several(format_of),
+    "transposed": several(format_of),
+    "master": format_or_none,
+    "gradient": format_of,
+    "reduced": format_of,
+    "main_gradient": format_or_none,
+    "loss_scaling": flag,
+    "saved": format_of,
+}
 _OPTIONAL: Mapping[str, terms.Reader] = {"saved_core_output_bits": number, "saved_activation_input": format_of}
 
 
