@@ -75,7 +75,8 @@ PSI = (
 
 
 def test_volumes_are_those_of_the_zero_paper() -> None:
-    """arXiv 1910.02054 §7: 2 Psi of an all-reduce, as much with stage 1 and 2, 3 Psi with stage 3, here for one micro-batch."""
+    """arXiv 1910.02054 §7: 2 Psi of an all-reduce, as much with stage 1 and 2, 3 Psi with stage 3, here for one
+    micro-batch."""
     found = []
     for zero_stage in (0, 1, 2, 3):
         once = step(LLAMA, DP, SIXTEEN, zero_stage)
@@ -91,12 +92,21 @@ def test_zero_3_gathers_twice_unless_weights_stay() -> None:
         assert communication.layer_programs(blocks, DP, BF16, 1) == (None, None, None)
 
 
-@pytest.mark.parametrize(("zero_stage", "late", "once", "each"), [
-    (0, None, True, False), (1, None, True, False), (2, None, False, True), (3, None, False, True),
-    (0, True, False, True), (2, False, True, False), (3, False, True, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("zero_stage", "late", "once", "each"),
+    [
+        (0, None, True, False),
+        (1, None, True, False),
+        (2, None, False, True),
+        (3, None, False, True),
+        (0, True, False, True),
+        (2, False, True, False),
+        (3, False, True, False),
+    ],
+)
 def test_gradients_are_summed_once(zero_stage: int, late: bool | None, once: bool, each: bool) -> None:
-    """Megatron's distributed optimizer once a step; DeepSpeed's stages 2 and FSDP every micro-batch, unless they are told not to."""
+    """Megatron's distributed optimizer once a step; DeepSpeed's stages 2 and FSDP every micro-batch, unless they are
+    told not to."""
     sharding = Sharding(every_microbatch=late)
     assert (step(LLAMA, DP, BF16, zero_stage, sharding=sharding).gradients is not None) == once
     assert (layers(LLAMA, BF16, zero_stage, sharding=sharding)[2] > 0.0) == each
@@ -142,7 +152,8 @@ def test_alone_nothing_travels() -> None:
 
 
 def test_both_ends_sum_the_gradients_of_the_table_that_they_share() -> None:
-    """DeepSeek-V3's MTP module reads the embedding on the last stage, Llama-3.2-1B's head is tied; Llama-3.1-8B shares nothing."""
+    """DeepSeek-V3's MTP module reads the embedding on the last stage, Llama-3.2-1B's head is tied; Llama-3.1-8B shares
+    nothing."""
     tag = "gradients of the table of both ends"
     for name, rows, width in (("deepseek-v3", 129280, 7168), ("llama-3.2-1b", 128256, 2048), ("llama-3.1-8b", 0, 0)):
         model, plan = load.load(name), Plan(pp=4.0, dp=2.0)
@@ -179,11 +190,17 @@ def casts(program: Program | None) -> list[tuple[str, str, float]]:
     ]
 
 
-@pytest.mark.parametrize(("name", "reshard", "ahead", "behind"), [
-    ("bf16", True, [], []), ("fp8-tensor", True, [], [("fp8", "fp8", 1.0)]), ("fp8-tensor", False, [("fp8", "fp8", 1.0)], []),
-    ("mxfp8", True, [("bf16", "mxfp8", 1.0)], [("bf16", "mxfp8", 1.0)]), ("mxfp8", False, [("bf16", "mxfp8", 1.0)] * 2, []),
-    ("fp8-row", True, [("bf16", "fp8", 1.0)], [("bf16", "fp8", 1.0)]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "reshard", "ahead", "behind"),
+    [
+        ("bf16", True, [], []),
+        ("fp8-tensor", True, [], [("fp8", "fp8", 1.0)]),
+        ("fp8-tensor", False, [("fp8", "fp8", 1.0)], []),
+        ("mxfp8", True, [("bf16", "mxfp8", 1.0)], [("bf16", "mxfp8", 1.0)]),
+        ("mxfp8", False, [("bf16", "mxfp8", 1.0)] * 2, []),
+        ("fp8-row", True, [("bf16", "fp8", 1.0)], [("bf16", "fp8", 1.0)]),
+    ],
+)
 def test_gathered_weights_are_cast_to_what_products_read(
     name: str, reshard: bool, ahead: list[tuple[str, str, float]], behind: list[tuple[str, str, float]]
 ) -> None:

@@ -1,4 +1,5 @@
-"""Data files of precisions and optimizers: what ships is whole, and what is wrong in a file is said in one line with file and key."""
+"""Data files of precisions and optimizers: what ships is whole, and what is wrong in a file is said in one line with
+file and key."""
 
 from __future__ import annotations
 
@@ -25,6 +26,7 @@ def test_what_a_user_may_name() -> None:
             found = LOAD[kind](name)
             assert (found.name, bool(found.title)) == (name, True)
             assert all(found.sources.values())
+            assert len({found, LOAD[kind](name)}) == 1  # it may be part of a key
 
 
 def written(kind: str, name: str, tmp_path: Path, was: str, now: str) -> str:
@@ -36,22 +38,73 @@ def written(kind: str, name: str, tmp_path: Path, was: str, now: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("kind", "name", "was", "now", "said"), [
-    ("precisions", "bf16", "master =", "mastr =", r"bf16.toml: unknown key 'mastr' .*did you mean 'master'"),
-    ("precisions", "bf16", 'weight = { value = "bf16"', 'weight = { value = "bf17"', r"bf16.toml: 'weight': unknown dtype 'bf17'"),
-    ("precisions", "fp8-block", '"attention", ', '"atention", ', r"'narrow' = 'atention' is none of .*did you mean 'attention'"),
-    ("precisions", "bf16", "value = false", 'value = "no"', r"'loss_scaling' must be true or false, not 'no'"),
-    ("precisions", "fp8-block", "value = 12.25", "value = 0", r"'saved_core_output_bits' must be a number above 0, not 0"),
-    ("precisions", "bf16", ', source = "as weight"', "", r"'wide_weight' must be { value, source }"),
-    ("precisions", "bf16", 'source = "as weight"', 'source = ""', r"'wide_weight': its source or reason must be a text"),
-    ("precisions", "bf16", "schema = 1", "schema = 2", r"bf16.toml: needs schema = 1"),
-    ("precisions", "bf16", "value = []", 'value = "ffn"', r"'narrow' must be a list, not 'ffn'"),
-    ("optimizers", "adamw", "[gradients]", "[gradient]", r"adamw.toml: unknown key 'gradient' .*did you mean 'gradients'"),
-    ("optimizers", "adamw", "states =", "state =", r"adamw.toml: \[step\]: unknown key 'state' .*did you mean 'states'"),
-    ("optimizers", "adamw", "norm = { value = true", "norm = { value = false", r"clip = true scales by the norm"),
-    ("optimizers", "muon", '"blockwise"', '"block-wise"', r"'tensor_parallel' = 'block-wise' is none of blockwise, duplicated"),
-    ("optimizers", "muon", "iterations = { value = 5", "iterations = { value = -5", r"'iterations' must be a number above 0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "name", "was", "now", "said"),
+    [
+        ("precisions", "bf16", "master =", "mastr =", r"bf16.toml: unknown key 'mastr' .*did you mean 'master'"),
+        (
+            "precisions",
+            "bf16",
+            'weight = { value = "bf16"',
+            'weight = { value = "bf17"',
+            r"bf16.toml: 'weight': unknown dtype 'bf17'",
+        ),
+        (
+            "precisions",
+            "fp8-block",
+            '"attention", ',
+            '"atention", ',
+            r"'narrow' = 'atention' is none of .*did you mean 'attention'",
+        ),
+        ("precisions", "bf16", "value = false", 'value = "no"', r"'loss_scaling' must be true or false, not 'no'"),
+        (
+            "precisions",
+            "fp8-block",
+            "value = 12.25",
+            "value = 0",
+            r"'saved_core_output_bits' must be a number above 0, not 0",
+        ),
+        ("precisions", "bf16", ', source = "as weight"', "", r"'wide_weight' must be { value, source }"),
+        (
+            "precisions",
+            "bf16",
+            'source = "as weight"',
+            'source = ""',
+            r"'wide_weight': its source or reason must be a text",
+        ),
+        ("precisions", "bf16", "schema = 1", "schema = 2", r"bf16.toml: needs schema = 1"),
+        ("precisions", "bf16", "value = []", 'value = "ffn"', r"'narrow' must be a list, not 'ffn'"),
+        (
+            "optimizers",
+            "adamw",
+            "[gradients]",
+            "[gradient]",
+            r"adamw.toml: unknown key 'gradient' .*did you mean 'gradients'",
+        ),
+        (
+            "optimizers",
+            "adamw",
+            "states =",
+            "state =",
+            r"adamw.toml: \[step\]: unknown key 'state' .*did you mean 'states'",
+        ),
+        ("optimizers", "adamw", "norm = { value = true", "norm = { value = false", r"clip = true scales by the norm"),
+        (
+            "optimizers",
+            "muon",
+            '"blockwise"',
+            '"block-wise"',
+            r"'tensor_parallel' = 'block-wise' is none of blockwise, duplicated",
+        ),
+        (
+            "optimizers",
+            "muon",
+            "iterations = { value = 5",
+            "iterations = { value = -5",
+            r"'iterations' must be a number above 0",
+        ),
+    ],
+)
 def test_a_faulty_file_is_refused_by_key(kind: str, name: str, was: str, now: str, said: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=said):
         LOAD[kind](written(kind, name, tmp_path, was, now))

@@ -39,14 +39,26 @@ def each(kind: Precision, zero_stage: int, ranks: float) -> float:
 
 
 @pytest.mark.parametrize("d", [1.0, 8.0, 64.0])
-@pytest.mark.parametrize(("kind", "zero_stage", "whole", "shared"), [
-    # Megatron Core docs/user-guide/features/dist_optimizer.md
-    (BF16, 0, 18.0, 0.0), (BF16, 1, 6.0, 12.0), (FP16, 0, 20.0, 0.0), (FP16, 1, 4.0, 16.0), (FP32, 0, 16.0, 0.0), (FP32, 1, 8.0, 8.0),
-    # ZeRO, arXiv 1910.02054 §5
-    (SIXTEEN, 0, 16.0, 0.0), (SIXTEEN, 1, 4.0, 12.0), (SIXTEEN, 2, 2.0, 14.0), (SIXTEEN, 3, 0.0, 16.0),
-    # DeepSpeed stage_1_and_2.py and stage3.py, estimators of memory
-    (FP16, 2, 2.0, 18.0), (BF16, 3, 0.0, 18.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "zero_stage", "whole", "shared"),
+    [
+        # Megatron Core docs/user-guide/features/dist_optimizer.md
+        (BF16, 0, 18.0, 0.0),
+        (BF16, 1, 6.0, 12.0),
+        (FP16, 0, 20.0, 0.0),
+        (FP16, 1, 4.0, 16.0),
+        (FP32, 0, 16.0, 0.0),
+        (FP32, 1, 8.0, 8.0),
+        # ZeRO, arXiv 1910.02054 §5
+        (SIXTEEN, 0, 16.0, 0.0),
+        (SIXTEEN, 1, 4.0, 12.0),
+        (SIXTEEN, 2, 2.0, 14.0),
+        (SIXTEEN, 3, 0.0, 16.0),
+        # DeepSpeed stage_1_and_2.py and stage3.py, estimators of memory
+        (FP16, 2, 2.0, 18.0),
+        (BF16, 3, 0.0, 18.0),
+    ],
+)
 def test_bytes_a_parameter_are_as_published(
     kind: Precision, zero_stage: int, whole: float, shared: float, d: float
 ) -> None:
@@ -66,7 +78,8 @@ def test_deepspeed_gathers_four_bytes_of_the_largest_layer() -> None:
 
 
 def test_fsdp_keeps_the_part_of_the_master_weights_alone() -> None:
-    """torchtitan: parameters, gradients and two moments in fp32: 16 B over all ranks; two layers gathered in bf16, one's gradients."""
+    """torchtitan: parameters, gradients and two moments in fp32: 16 B over all ranks; two layers gathered in bf16,
+    one's gradients."""
     found = held(LLAMA, Plan(dp=8.0), BF16, 3, sharding=Sharding(fsdp=True))
     (stage,) = pipeline.stages(LLAMA, 1, True)
     count = float(total(units(LLAMA, stage, Plan())))
@@ -77,7 +90,8 @@ def test_fsdp_keeps_the_part_of_the_master_weights_alone() -> None:
 
 
 def test_deepseek_v3_s_experts_take_thirteen_to_fourteen_bytes() -> None:
-    """arXiv 2412.19437 §3.3.3: fp32 master and gradients, bf16 moments, fp8 weights once or, transposed, twice; ZeRO-1 6 + 8/d."""
+    """arXiv 2412.19437 §3.3.3: fp32 master and gradients, bf16 moments, fp8 weights once or, transposed, twice; ZeRO-1
+    6 + 8/d."""
     model, kind = load.load("deepseek-v3"), precision.load("fp8-block")
     stages = pipeline.stages(model, 16, True)
     for copies, least in (((dtype("fp8_block"),), 14.0), ((), 13.0)):
@@ -157,7 +171,8 @@ def test_an_average_on_the_host_is_shared_by_all_that_hold_the_weights() -> None
 
 
 def test_adapters_alone_have_gradients_and_states() -> None:
-    """LoRA (arXiv 2106.09685) of rank 16 beside qkv [6144, 4096], o [4096, 4096], gate and up [28672, 4096], down [4096, 14336] of 32 layers."""
+    """LoRA (arXiv 2106.09685) of rank 16 beside qkv [6144, 4096], o [4096, 4096], gate and up [28672, 4096], down
+    [4096, 14336] of 32 layers."""
     sides = (6144 + 4096) + (4096 + 4096) + (28672 + 4096) + (4096 + 14336)
     adapters = 32 * 16 * sides
     found = held(LLAMA, Plan(), BF16, 0, trained=Trained(roles=(), lora_rank=16.0))
@@ -173,12 +188,16 @@ def test_frozen_parts_have_weights_alone() -> None:
     assert found.parameters == held(LLAMA, Plan(), BF16, 0).parameters
 
 
-@pytest.mark.parametrize(("zero_stage", "more", "error", "said"), [
-    (4, {}, SpecError, "zero_stage = 4 is none of 0, 1, 2, 3"), (True, {}, SpecError, "zero_stage = True is none of"),
-    (1, {"sharding": Sharding(fsdp=True)}, SpecError, "FSDP shares weights too"),
-    (0, {"sharding": Sharding(group=8.0)}, SpecError, "shares nothing"),
-    (3, {"sharding": Sharding(group=3.0)}, Infeasible, "a sharding group must divide"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("zero_stage", "more", "error", "said"),
+    [
+        (4, {}, SpecError, "zero_stage = 4 is none of 0, 1, 2, 3"),
+        (True, {}, SpecError, "zero_stage = True is none of"),
+        (1, {"sharding": Sharding(fsdp=True)}, SpecError, "FSDP shares weights too"),
+        (0, {"sharding": Sharding(group=8.0)}, SpecError, "shares nothing"),
+        (3, {"sharding": Sharding(group=3.0)}, Infeasible, "a sharding group must divide"),
+    ],
+)
 def test_what_cannot_be_is_refused(zero_stage: int, more: dict[str, object], error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         held(LLAMA, Plan(dp=8.0), BF16, zero_stage, **more)

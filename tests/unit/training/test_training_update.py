@@ -1,4 +1,5 @@
-"""The optimizer's step: bytes a parameter by hand, Newton-Schulz by its published count, and laws of what is shared out."""
+"""The optimizer's step: bytes a parameter by hand, Newton-Schulz by its published count, and laws of what is shared
+out."""
 
 from __future__ import annotations
 
@@ -57,11 +58,17 @@ def work(found: Serial, *tags: str) -> Work:
     return total
 
 
-@pytest.mark.parametrize(("kind", "how", "read", "written"), [
-    # Gradient, master weight and states are read; master weight, states and the weight that is kept are written.
-    ("bf16", "adamw", 4 + 4 + 8, 4 + 8 + 2), ("bf16", "adamw-bf16-moments", 4 + 4 + 4, 4 + 4 + 2), ("fp32", "adamw", 4 + 4 + 8, 4 + 8),
-    ("fp16", "adamw", 4 + 4 + 8, 4 + 8 + 2), ("bf16", "sgd", 4 + 4 + 4, 4 + 4 + 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "how", "read", "written"),
+    [
+        # Gradient, master weight and states are read; master weight, states and the weight that is kept are written.
+        ("bf16", "adamw", 4 + 4 + 8, 4 + 8 + 2),
+        ("bf16", "adamw-bf16-moments", 4 + 4 + 4, 4 + 4 + 2),
+        ("fp32", "adamw", 4 + 4 + 8, 4 + 8),
+        ("fp16", "adamw", 4 + 4 + 8, 4 + 8 + 2),
+        ("bf16", "sgd", 4 + 4 + 4, 4 + 4 + 2),
+    ],
+)
 def test_the_update_reads_and_writes_each_tensor_once(kind: str, how: str, read: float, written: float) -> None:
     tag = optimizer.load(how).rule.kernel
     found = work(program(LLAMA, Plan(), kind, how, 0), tag)
@@ -128,9 +135,15 @@ def casts(found: Serial) -> list[tuple[str, str, float, float]]:
 INNER = 6144 * 4096 + 4096 * 4096 + 3 * 14336 * 4096
 
 
-@pytest.mark.parametrize(("kind", "wanted"), [
-    ("bf16", []), ("fp8-row", []), ("fp8-tensor", [("fp8", "fp8", 1.0, 32.0 * INNER)]), ("mxfp8", [("bf16", "mxfp8", 2.0, 32.0 * INNER)]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "wanted"),
+    [
+        ("bf16", []),
+        ("fp8-row", []),
+        ("fp8-tensor", [("fp8", "fp8", 1.0, 32.0 * INNER)]),
+        ("mxfp8", [("bf16", "mxfp8", 2.0, 32.0 * INNER)]),
+    ],
+)
 @pytest.mark.parametrize("zero_stage", [0, 1])
 def test_new_weights_are_cast_to_the_copies_that_are_kept(
     kind: str, wanted: list[tuple[str, str, float, float]], zero_stage: int
@@ -172,7 +185,8 @@ def test_newton_schulz_by_hand() -> None:
 
 
 def test_muon_moves_less_than_adamw_beside_its_products() -> None:
-    """One state in place of two: 4 + 4 read, 4 + 2 written for the momentum, 2 + 4 read and 4 + 2 written for the update; 30 B of AdamW."""
+    """One state in place of two: 4 + 4 read, 4 + 2 written for the momentum, 2 + 4 read and 4 + 2 written for the
+    update; 30 B of AdamW."""
     found = program(LLAMA, Plan(), "bf16", "muon", 0)
     matrices = 32 * sum(out * inner for out, inner in LAYER)
     assert work(found, "muon momentum", "muon update").bytes == pytest.approx((14 + 12) * matrices)
