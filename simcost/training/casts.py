@@ -7,10 +7,10 @@ Transformer Engine (a quantisation writes the copy along rows and the one along 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from simcost.dtypes import Dtype
-from simcost.num import Num, is_scalar
+from simcost.num import Num, every
 from simcost.ops.stream import Stream
 from simcost.plan import Plan
 from simcost.program import Call
@@ -22,13 +22,17 @@ from simcost.training.zero import Sharding, Shares
 _SCALED = 3.0  # FLOPs of an element: the largest value, the scale, the product (`sharding/linear.py`)
 
 
+def _all(expert: bool) -> Num:
+    return 1.0
+
+
 def weight_casts(units: Iterable[Unit], precision: Precision, shares: Shares) -> list[Call]:
     """Casts of new weights to all copies that a rank keeps of them, once a step; frozen ones are cast once and for
     all."""
     found: list[Call] = []
     for unit in units:
-        kept = tuple(each for each in unit.parameters if each.learns and shares.stays(each.is_expert))
-        for call in copied(kept, precision, (*precision.copies, *precision.transposed)):
+        learnt = tuple(each for each in unit.parameters if each.learns)
+        for call in copied(learnt, precision, (*precision.copies, *precision.transposed), shares.whole):
             found.append(Call(call.op, call.tag, float(unit.count)))
     return found
 
@@ -46,10 +50,16 @@ def narrowed(found: tuple[Parameter, ...], plan: Plan, precision: Precision, sha
     return [cast(count, precision.master, kind, 1.0, "weights") for kind, count in counts.items()]
 
 
-def copied(found: tuple[Parameter, ...], precision: Precision, kinds: tuple[Dtype, ...]) -> list[Call]:
-    """One kernel that makes the copies of all narrow matrices."""
-    count = sum((each.part.count for each in found if precision.is_narrow(each.part) and not each.adapter), 0.0)
-    if not kinds or (is_scalar(count) and count == 0.0):
+def copied(
+    found: tuple[Parameter, ...], precision: Precision, kinds: tuple[Dtype, ...], of: Callable[[bool], Num] = _all
+) -> list[Call]:
+    """One kernel that makes the copies of all narrow matrices. `of`: the share of experts (True), of all else (False),
+    that it is for."""
+    count: Num = 0.0
+    for each in found:
+        if precision.is_narrow(each.part) and not each.adapter:
+            count = count + each.part.count * of(each.is_expert)
+    if not kinds or every(count == 0.0):
         return []
     return [cast(count, precision.weight, kinds[0], float(len(kinds)), "weights for products")]
 

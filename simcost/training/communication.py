@@ -108,9 +108,8 @@ def layer_programs(
         ]
         ahead += gathers
         behind += gathers if reshard else []
-        shared = tuple(each for each in found if not shares.stays(each.is_expert))
-        ahead += casts.copied(shared, precision, precision.copies)
-        (behind if reshard else ahead).extend(casts.copied(shared, precision, precision.transposed))
+        ahead += casts.copied(found, precision, precision.copies, shares.parted)
+        (behind if reshard else ahead).extend(casts.copied(found, precision, precision.transposed, shares.parted))
     if precision.casts_weights:
         ahead += casts.copied(found, precision, (precision.forward,))
         behind += casts.copied(found, precision, (precision.input_gradient,))

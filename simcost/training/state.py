@@ -165,7 +165,7 @@ def copied_bytes(each: Parameter, precision: Precision) -> Num:
 def _copies(each: Parameter, precision: Precision, shares: Shares) -> Num:
     """Copies that stand from step to step: none of weights that are shared out, which are made when these are gathered.
     [B]"""
-    return copied_bytes(each, precision) * (1.0 * (shares.weights[int(each.is_expert)] == 1.0))
+    return copied_bytes(each, precision) * shares.whole(each.is_expert)
 
 
 def _width(kind: Dtype | None) -> float:
@@ -188,4 +188,4 @@ def _gathered(
         all_ = all_ + unit.count * weights
     index = int(experts)
     whole = minimum(largest * (1.0 + sharding.prefetch), all_) if reshard else all_
-    return whole * (shares.weights[index] > 1.0) + gradients * (shares.gradients[index] > 1.0)
+    return whole * shares.parted(experts) + gradients * (shares.gradients[index] > 1.0)

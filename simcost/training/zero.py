@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.num import Num, every
+from simcost.num import Num
 from simcost.plan import Plan, require
 from simcost.sharding import copies
 
@@ -48,9 +48,13 @@ class Shares:
     optimizer: tuple[Num, Num]
     copies: tuple[Num, Num]
 
-    def stays(self, expert: bool) -> bool:
-        """Whether each rank keeps all of such a weight, at every point."""
-        return every(self.weights[int(expert)] == 1.0)
+    def whole(self, expert: bool) -> Num:
+        """1 where each rank keeps all of such a weight, 0 where it has a part."""
+        return 1.0 * (self.weights[int(expert)] == 1.0)
+
+    def parted(self, expert: bool) -> Num:
+        """1 where a rank has a part of such a weight, 0 where it keeps all of it."""
+        return 1.0 - self.whole(expert)
 
 
 def shares(plan: Plan, zero_stage: int, sharding: Sharding = DEFAULT) -> Shares:
