@@ -34,14 +34,14 @@ _UNSCALE = 2.0  # its product with the inverse of the scale, and whether it is f
 
 @frozen
 class Stepped:
-    """Equal weights of a rank: `count` of one, of a module that stands `times`."""
+    """A weight that learns, of a module that stands `times` on the rank."""
 
     parameter: Parameter
     times: int
 
     @property
     def elements(self) -> Num:
-        """Parameters of all of them."""
+        """Parameters of all these modules."""
         return self.times * self.parameter.part.count
 
 
