@@ -295,6 +295,8 @@ _SCORES = (
     ("*_p90_error", "fraction", "", "the same on the rows of that name, or on kernels of that class"),
     ("median_abs_error", "fraction", "", "median of |predicted / measured - 1|"),
     ("p90_abs_error", "fraction", "", "its 90 % quantile"),
+    ("mean_abs_error", "fraction", "", "mean of |predicted / measured - 1|"),
+    ("*_mean_abs_error", "fraction", "", "the same of the predictions of that name"),
     ("*_median_abs_error", "fraction", "", "the same of the term or the predictions of that name"),
     ("*_p90_abs_error", "fraction", "", "the same of the term or the predictions of that name"),
     ("bias", "fraction", "", "median of predicted / measured - 1"),
@@ -317,6 +319,28 @@ _SCORES = (
     ("within_bar", FLAG, "", "coverage lies between the bars"),
     ("looked_at", TEXT, "", "what a measurement was looked at for; empty: never"),
     ("looked_at_rows", "count", "", "measurements that were looked at before a decision"),
+)  # fmt: skip
+_VALIDATE_TRAINING = (
+    ("judged", "count", "", "rows that are fitted and judged"),
+    ("refused", "count", "", "rows that could not be predicted"),
+    ("rows_of", TEXT, "", "rows that are fitted together, or a source"),
+    ("group", TEXT, "", "what rows count for: judged, reported, repeat, drift, fine-tuning or simulated"),
+    ("measure", TEXT, "", "figure that a bar is of"),
+    ("bar", TEXT, "", "what it must reach"),
+    ("passes", FLAG, "", "whether it does"),
+    ("aim", FLAG, "", "an aim, which fails nothing"),
+    ("peers", TEXT, "", "what other predictors reach on these rows"),
+    ("micro_batch_error", "fraction", "", "of the slope of a step over its micro-batches"),
+    ("bubble_micro_batches", NUMBER, "", "intercept of the same line, in micro-batches"),
+    ("predicted_bubble_micro_batches", NUMBER, "", "the same as predicted"),
+    ("off_micro_batches", NUMBER, "", "difference of the intercepts, in measured micro-batches"),
+    ("stack", TEXT, "", "generation of the framework, of `workloads/stacks`"),
+    ("split", TEXT, "", "how rows that make coefficients are parted from those that judge them"),
+    ("n_fitted", "count", "", "rows that made the coefficients"),
+    ("n_judged", "count", "", "rows that judge them"),
+    ("factors", TEXT, "", "coefficients: factors on the seconds of a class of work"),
+    ("error_left_out", "fraction", "", "median of |predicted / measured - 1| of rows that made no coefficient"),
+    ("hash", TEXT, "", "of the rows that made the coefficients"),
 )  # fmt: skip
 _VALIDATE = (
     ("logs", "count", "", "start-up logs judged"),
@@ -563,6 +587,7 @@ SECTIONS = (
     _section("keys", _KEYS),
     _section("scores of validate and calibrate", _SCORES),
     _section("validate blocks, validate memory, calibrate memory", _VALIDATE),
+    _section("validate training", _VALIDATE_TRAINING),
     _section("calibrate", _CALIBRATE),
 )  # fmt: skip
 _EXACT = {metric.name: metric for section in SECTIONS for metric in section.metrics if "*" not in metric.name}

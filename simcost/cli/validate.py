@@ -65,3 +65,17 @@ def memory(
     from simcost.validation.memory import result
 
     return emit(result(logs), format, output)
+
+
+@app.command("training")
+def training(
+    sources: Annotated[list[str] | None, typer.Argument(help="Only rows of these sources; default: all.")] = None,
+    folder: Annotated[Path | None, typer.Option("--folder", help="Rows of a folder with sources.csv and models.csv; default: those that ship.")] = None,
+    write: Annotated[bool, typer.Option("--write", help="Write the coefficients of these sources into workloads/stacks.")] = False,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
+    """Published training steps: time, memory and bubbles, cold and with the coefficients of their stacks, beside what other predictors reach."""
+    from simcost.validation.training.report import result
+
+    format = check(format, output)
+    return emit(result(tuple(sources or ()), None, folder, write), format, output)

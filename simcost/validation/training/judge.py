@@ -1,0 +1,211 @@
+"""Every published step predicted twice: cold, with nothing fitted, and with the coefficients of its stack.
+
+Coefficients belong to rows that are fitted together on one device (`Row.source.fit`): those of `split` make them, and no row judges
+coefficients that it made. Rows apart (drift, repeats, fine-tuning) are predicted with them too, and make none. Most likely to be wrong: terms
+that a predictor does not sum to the step, along which the fit would turn the wrong way.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import field, replace
+from typing import cast
+
+import numpy as np
+
+from simcost.errors import SimcostError, say
+from simcost.frozen import frozen
+from simcost.training.question import Prediction, Predictor
+from simcost.training.stack import COEFFICIENTS
+from simcost.validation.score import error
+from simcost.validation.training import fit
+from simcost.validation.training.rows import Row
+from simcost.validation.training.split import LEFT_OUT, Split, fingerprint, split
+
+FITTED, JUDGED, APART = "fitted", "judged", "apart"
+COUNTING = ("judged", "reported")  # groups that are fitted and judged
+_PLAN = (
+    "hw",
+    "gpus",
+    "precision",
+    "seq",
+    "micro_batch",
+    "tp",
+    "pp",
+    "vpp",
+    "cp",
+    "ep",
+    "etp",
+    "zero",
+    "recompute",
+    "sequence_parallel",
+    "schedule",
+)
+TURNS, STEADY = 6, 0.002  # rounds of fitting the terms again where they stand, and factors that no longer move
+
+
+@frozen
+class Scored:
+    """A row with what simcost says of it. part: FITTED rows made the coefficients that `fitted` was predicted with, JUDGED did not; None where nothing is
+    fitted, or where the row is refused for `reason`."""
+
+    row: Row
+    part: str
+    cold: Prediction | None
+    fitted: Prediction | None = None
+    reason: str = ""
+
+
+@frozen
+class Fit:
+    """Coefficients of rows on a device. split: how they were parted; n: rows that made them; error: median |relative error| of rows that did not; rows:
+    hash of the rows that did."""
+
+    name: str
+    hw: str
+    stack: str
+    split: Split
+    factors: Mapping[str, float] = field(default_factory=dict)
+    n: int = 0
+    error: float | None = None
+    rows: str = ""
+
+
+def shipped() -> Predictor:
+    """simcost's own prediction; imported when it is asked, since it loads the counting of a step."""
+    return cast(Predictor, importlib.import_module("simcost.scenarios.train").predict)
+
+
+def scored(rows: Sequence[Row], predict: Predictor) -> tuple[list[Scored], list[Fit]]:
+    """(each row in its order, the fits)."""
+    cold = {row.id: _cold(row, predict) for row in rows}
+    fits: list[Fit] = []
+    made = {one.row.id: one for one in cold.values()}
+    for (name, hw), each in together([row for row in rows if cold[row.id].cold is not None]).items():
+        say(f"fitting {name} on {hw}: {len(each)} rows", f"{name} on {hw}")
+        found, judged = _fitted(name, hw, each, {row.id: cold[row.id] for row in each}, predict)
+        fits.append(found)
+        made |= {one.row.id: one for one in judged}
+        if found.factors:
+            apart = [
+                row
+                for row in rows
+                if (row.source.fit, row.question.hw) == (name, hw) and row.id not in {one.row.id for one in judged}
+            ]
+            made |= {
+                row.id: _with(made[row.id], predict, found.factors, APART)
+                for row in apart
+                if cold[row.id].cold is not None
+            }
+    return [made[row.id] for row in rows], fits
+
+
+def together(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
+    """Rows with a time that are fitted together, by name and device."""
+    found: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.source.fit and row.group in COUNTING and row.step_s is not None:
+            found.setdefault((row.source.fit, row.question.hw), []).append(row)
+    return found
+
+
+def _cold(row: Row, predict: Predictor) -> Scored:
+    try:
+        return Scored(row, JUDGED if row.group in COUNTING else APART, predict(row.question, {}))
+    except SimcostError as fault:
+        return Scored(row, APART, None, None, str(fault))
+
+
+def _with(one: Scored, predict: Predictor, factors: Mapping[str, float], part: str) -> Scored:
+    try:
+        return replace(one, part=part, fitted=predict(one.row.question, factors))
+    except SimcostError as fault:
+        return replace(one, part=part, reason=str(fault))
+
+
+def _fitted(
+    name: str, hw: str, rows: Sequence[Row], cold: Mapping[str, Scored], predict: Predictor
+) -> tuple[Fit, list[Scored]]:
+    parted = split([row.id for row in rows])
+    making = [row for row in rows if row.id in set(parted.fitted)]
+    terms = [_terms(cold[row.id]) for row in making]
+    names = fit.widest(terms, tuple(COEFFICIENTS), parted.most) if all(terms) else tuple(COEFFICIENTS)[: parted.most]
+    found = Fit(name, hw, rows[0].question.stack, parted)
+    if len(making) <= len(names) or not names:
+        return found, [cold[row.id] for row in rows]
+    factors = factors_of(making, predict, names)
+    scores = []
+    for row in rows:
+        own = _without(making, row, predict, factors, names) if parted.kind == LEFT_OUT else factors
+        scores.append(_with(cold[row.id], predict, own, JUDGED if row.id in set(parted.judged) else FITTED))
+    errors = [
+        abs(error(one.fitted.step_s, one.row.step_s))
+        for one in scores
+        if one.part == JUDGED and one.fitted and one.row.step_s
+    ]
+    ids, times = [row.id for row in making], [row.step_s or 0.0 for row in making]
+    return replace(
+        found,
+        factors=factors,
+        n=len(making),
+        error=float(np.median(errors)) if errors else None,
+        rows=fingerprint(ids, times),
+    ), scores
+
+
+def factors_of(rows: Sequence[Row], predict: Predictor, names: Sequence[str]) -> dict[str, float]:
+    """Factors by name for rows with a time. Terms are fitted where they stand and taken again, until the factors do not move."""
+    factors = np.ones(len(names))
+    for _ in range(TURNS):
+        steps = _steps(rows, predict, dict(zip(names, map(float, factors), strict=True)), names)
+        moved = fit.fitted([row.step_s or 0.0 for row in rows], steps, len(names), factors)
+        still = bool(np.max(np.abs(moved - factors)) < STEADY)
+        factors = moved
+        if still:
+            break
+    return dict(zip(names, map(float, factors), strict=True))
+
+
+def _without(
+    rows: Sequence[Row], left: Row, predict: Predictor, factors: Mapping[str, float], names: Sequence[str]
+) -> dict[str, float]:
+    """Factors of all rows but one: from where those of all stand, on the terms as they are there."""
+    others = [row for row in rows if row.id != left.id]
+    start = np.array([factors[name] for name in names])
+    found = fit.fitted(
+        [row.step_s or 0.0 for row in others], _steps(others, predict, factors, names), len(names), start
+    )
+    return dict(zip(names, map(float, found), strict=True))
+
+
+def _steps(rows: Sequence[Row], predict: Predictor, factors: Mapping[str, float], names: Sequence[str]) -> fit.Steps:
+    """Steps as sums of their terms at some factors; by slopes where a predictor has no terms."""
+    found = [predict(row.question, factors) for row in rows]
+    if not all(one.terms for one in found):
+        return fit.numeric(rows, lambda row, these: predict(row.question, these).step_s, names)
+
+    def plain(one: Prediction) -> Mapping[str, float]:
+        own = {name: value / factors.get(name, 1.0) for name, value in one.terms.items()}
+        return {**own, "": one.step_s - sum(one.terms.values())}  # what no class holds
+
+    return fit.additive(found, plain, names)
+
+
+def _terms(one: Scored) -> Mapping[str, float]:
+    return one.cold.terms if one.cold else {}
+
+
+def memory_errors(scores: Sequence[Scored]) -> list[tuple[Scored, float]]:
+    """Relative errors of memory, once for each plan: rows that differ only in the batch print the same. Of the worst stage, and of the least where
+    a source prints it (`memory_min`) and the prediction has stages. A fit does not touch them."""
+    found: dict[object, tuple[Scored, float]] = {}
+    for one in scores:
+        if one.row.memory_bytes is None or one.cold is None or one.row.group not in COUNTING:
+            continue
+        plan = (one.row.model, *(getattr(one.row.question, name) for name in _PLAN))
+        found.setdefault((plan, one.row.memory_bytes), (one, error(one.cold.memory_bytes, one.row.memory_bytes)))
+        least, stages = one.row.parts.get("memory_min"), one.cold.memory_by_stage
+        if least is not None and one.row.question.pp > 1 and stages:
+            found.setdefault((plan, least), (one, error(min(stages), least)))
+    return list(found.values())
