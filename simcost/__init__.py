@@ -33,6 +33,7 @@ __all__ = [
     "show_scaling_law",
     "solve",
     "sweep",
+    "train",
 ]
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
         show_scaling_law,
         solve,
         sweep,
+        train,
     )
 
 

@@ -19,7 +19,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.engine_terms import VERSION, known_settings, setting_of
 from simcost.plan import Plan
-from simcost.settings import ROOTS, Setting
+from simcost.settings import ROOTS, STACK, Setting
 
 PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
@@ -35,10 +35,11 @@ class Overrides:
     plan: dict[str, Any] = field(default_factory=dict)
     phase: dict[str, Any] = field(default_factory=dict)
     engine: dict[str, Any] = field(default_factory=dict)
+    stack: dict[str, Any] = field(default_factory=dict)
 
     def merged(self, assignments: Mapping[str, Any]) -> Overrides:
         """With `path -> value` on top."""
-        tables = {root: dict(getattr(self, root)) for root in ROOTS}
+        tables = {root: dict(getattr(self, root)) for root in (*ROOTS, STACK)}
         for path, value in assignments.items():
             root, key = split(path)
             tables[root][key] = value
@@ -54,9 +55,9 @@ def split(path: str) -> tuple[str, str]:
     phase, plan = settings.spelled("phase"), settings.spelled("plan")
     if not key and root in phase:
         return "phase", phase[root]
-    if root not in ROOTS or not key:
+    if root not in (*ROOTS, STACK) or not key:
         raise SpecError(
-            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key> or {', '.join(PHASE)}){_meant(path)}"
+            f"unknown path '{path}' (model.<key>, hw.<key>, plan.<key>, {_ENGINE}, {_ENGINE}.<key>, {STACK}.<flag> or {', '.join(PHASE)}){_meant(path)}"
         )
     if root == _ENGINE and key not in known_settings():
         raise SpecError(
@@ -239,9 +240,10 @@ def _shown(value: Any) -> str:
 
 
 def plan_of(overrides: Mapping[str, Any]) -> Plan:
-    """A Plan from checked values; counts may be arrays already."""
-    known = settings.of("plan")
+    """A Plan from checked values; counts may be arrays already. Keys of training alone are not of it."""
+    known = {one.key: one for one in settings.PLAN}
     return Plan(**{
         key: value if hasattr(value, "shape") else settings.checked(known[key], value, known[key].path)
         for key, value in overrides.items()
+        if key in known
     })  # fmt: skip

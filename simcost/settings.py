@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 from simcost.errors import SpecError, nearest
 
 ROOTS = ("model", "plan", "phase", "engine", "hw")
+STACK = "stack"  # the root of flags of a training stack (`workloads/stacks`), which a training step alone takes
 # What a value is, where it is no dimension of `units`. LENGTH: a count of tokens, of which 64k are 65,536.
 COUNT, LENGTH, CHOICE, FORMAT, FACTOR, NAME = "count", "length", "choice", "format", "factor", "name"
 FLAG, LIST, TABLE = "flag", "list", "table"
 WHOLE = (COUNT, LENGTH)
-SWITCH, STEPS = ("off", "on"), ("decode", "prefill")
+SWITCH, STEPS, TRAIN = ("off", "on"), ("decode", "prefill"), ("train",)
 LARGEST = 1_000_000_000
 NEEDS = {
     "experts": "a model with routed experts",
@@ -103,6 +104,21 @@ PLAN = (
 )  # fmt: skip
 
 
+_TRAIN = {"steps": TRAIN}
+# Of a training step alone.
+TRAINING = (
+    _plan("schedule", NAME, "pipeline schedule: gpipe, 1f1b, interleaved, zb-h1, zb-h2, zb-v, v-half, dualpipe or dualpipev", "1f1b; interleaved with vpp above 1", **_TRAIN),
+    _plan("stages", NAME, "layers of every virtual stage, in order: even, 15,16,16,14, or megatron:first=3,last=4", "even", source="Megatron-LM, --decoder-first-pipeline-num-layers", **_TRAIN),
+    _plan("recompute", NAME, "what backward passes run again: none, full, full:4 (every 4 layers keep one input), block:4 (4 layers of a virtual stage), or modules joined by +: layernorm, core_attn, activation, mla_up_proj, mlp, moe, shared_experts", "none", source="Megatron Core, recompute_granularity", **_TRAIN),
+    _plan("zero_stage", COUNT, "what data-parallel ranks share out: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too (FSDP)", "1", least=0, aliases=("zero",), source="ZeRO, arXiv 1910.02054", **_TRAIN),
+    _plan("zero_group", COUNT, "ranks that share one set of parts (HSDP)", "all that hold the same weights", source="PyTorch FSDP2, fully_shard", **_TRAIN),
+    _plan("reshard", CHOICE, "with zero_stage=3: weights that were gathered are let go after the forward pass", "on", choices=SWITCH, source="PyTorch FSDP2, reshard_after_forward", **_TRAIN),
+    _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, or a file (workloads/precisions)", "bf16", **_TRAIN),
+    _plan("optimizer", NAME, "adamw, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
+    _plan("lora_rank", COUNT, "adapters of this rank learn beside every linear layer, and nothing else does", "none: all weights learn", source="LoRA, arXiv 2106.09685", **_TRAIN),
+)  # fmt: skip
+
+
 def _phase(key: str, meaning: str, default: str, **more: Any) -> Setting:
     return Setting("phase", key, more.pop("kind", COUNT), meaning, default, **more)
 
@@ -118,7 +134,10 @@ PHASE = (
     _phase("image_width", "pixels of its width", "", steps=("prefill",)),
     _phase("prefill_tokens", "a mixed step: so many tokens of a prompt come in beside the new ones, on every attention replica", "0", steps=("decode",), least=0, kind=LENGTH),
     _phase("prefill_past", "tokens of that prompt that are cached already", "0", steps=("decode",), least=0, kind=LENGTH),
-    _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line a layer", "random", kind=NAME),
+    _phase("micro_batch", "sequences of a micro-batch of a replica", "1", steps=TRAIN),
+    _phase("global_batch", "sequences of a step, over all replicas", "4 micro-batches of a replica for each pipeline stage", steps=TRAIN),
+    _phase("seq", "tokens of a sequence", "4096", steps=TRAIN, aliases=("seq_len", "sequence_length"), kind=LENGTH),
+    _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line a layer", "random", kind=NAME, steps=(*STEPS, *TRAIN)),
 )  # fmt: skip
 
 # The settings of `[memory.settings]` in workloads/engines, which says what each engine calls them.
@@ -373,7 +392,7 @@ def of_swaps() -> tuple[str, ...]:
     return tuple(one.key for one in SWAPS)
 
 
-EVERY = (*MODEL, *SWAPS, *PLAN, *PHASE, *ENGINE, *HW)
+EVERY = (*MODEL, *SWAPS, *PLAN, *TRAINING, *PHASE, *ENGINE, *HW)
 
 
 @cache
@@ -392,6 +411,11 @@ def of_step(decode: bool) -> list[str]:
     """Keys of a step that decode, or prefill, takes."""
     step = STEPS[not decode]
     return [one.key for one in PHASE if step in one.steps]
+
+
+def of_training() -> list[str]:
+    """Keys of a step that training takes."""
+    return [one.key for one in PHASE if "train" in one.steps]
 
 
 COUNTS = tuple(one.key for one in PLAN if one.kind == COUNT)

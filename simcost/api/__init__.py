@@ -31,6 +31,7 @@ from simcost.api.catalogue import (
 from simcost.api.pipelines import schedule
 from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.steps import compare, crossover, decode, explain, prefill
+from simcost.api.training import train
 from simcost.errors import SpecError, nearest
 from simcost.result import Result, printers
 
@@ -56,6 +57,7 @@ __all__ = [
     "show_scaling_law",
     "solve",
     "sweep",
+    "train",
 ]
 
 
@@ -70,7 +72,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train,
 }  # fmt: skip
 
 

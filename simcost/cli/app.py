@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, schedule, sweep, validate
+from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, schedule, sweep, train, validate
 from simcost.cli import options as o
 from simcost.cli.output import emit
 from simcost.cli.question import Question
@@ -240,6 +240,9 @@ app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs a
     sweep.sweep
 )
 app.command("schedule", short_help="Pipeline schedules from bare durations, drawn and timed.")(schedule.schedule)
+app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step and run: time, MFU, memory, price.")(
+    train.train
+)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

@@ -88,7 +88,7 @@ KEYS = "\n\n".join((
 ))  # fmt: skip
 
 
-def _count(key: str, before: str = "") -> Any:
+def count(key: str, before: str = "") -> Any:
     """The option of a key of the step: a count, None where it is not given."""
     one = _PHASE[key]
     text = f"{before}{one.meaning}" + (f"; default {one.default}" if one.default != "0" or before else "")
@@ -96,17 +96,17 @@ def _count(key: str, before: str = "") -> Any:
     return typer.Option(f"--{key.replace('_', '-')}", metavar="<count>", help=f"{text[:1].upper()}{text[1:]}{more}.")
 
 
-Batch = Annotated[str | None, _count("batch")]
-Context = Annotated[str | None, _count("context")]
-Isl = Annotated[str | None, _count("isl")]
-Past = Annotated[str | None, _count("past")]
-Images = Annotated[str | None, _count("images")]
-PrefillTokens = Annotated[str | None, _count("prefill_tokens")]
-PrefillPast = Annotated[str | None, _count("prefill_past")]
+Batch = Annotated[str | None, count("batch")]
+Context = Annotated[str | None, count("context")]
+Isl = Annotated[str | None, count("isl")]
+Past = Annotated[str | None, count("past")]
+Images = Annotated[str | None, count("images")]
+PrefillTokens = Annotated[str | None, count("prefill_tokens")]
+PrefillPast = Annotated[str | None, count("prefill_past")]
 # Where --phase chooses: a length that the other phase would pass over is an error.
-OfDecode = Annotated[str | None, _count("context", "decode: ")]
-OfPrefill = Annotated[str | None, _count("isl", "prefill: ")]
-PastOfPrefill = Annotated[str | None, _count("past", "prefill: ")]
+OfDecode = Annotated[str | None, count("context", "decode: ")]
+OfPrefill = Annotated[str | None, count("isl", "prefill: ")]
+PastOfPrefill = Annotated[str | None, count("past", "prefill: ")]
 Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
 Set = Annotated[
     list[str] | None,

@@ -180,5 +180,5 @@ def _takes(ctx: Any, key: str) -> bool:
     """Whether a command reads a number of a step: by an option, or by --set where its step has it."""
     if key in ctx.params and "phase" not in ctx.params:
         return True
-    step = ctx.params.get("phase") or ("prefill" if ctx.info_name == "prefill" else "decode")
+    step = ctx.params.get("phase") or (ctx.info_name if ctx.info_name in ("prefill", "train") else "decode")
     return step in settings.of("phase")[key].steps

@@ -28,7 +28,9 @@ class CrossEntropy:
     method: str = FUSED
     gradient: str = ""
     family: ClassVar[str] = "stream"
-    formula: ClassVar[str] = "5·T·V FLOP; fused: 2 reads; plain: a cast to fp32, a log-softmax that reads it twice and writes it"
+    formula: ClassVar[str] = (
+        "5·T·V FLOP; fused: 2 reads; plain: a cast to fp32, a log-softmax that reads it twice and writes it"
+    )
     source: ClassVar[str] = "Megatron Core, vocab_parallel_cross_entropy and fused_cross_entropy"
 
     @property

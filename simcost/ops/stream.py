@@ -69,7 +69,9 @@ class Stream:
 
     def saved_bytes(self) -> Num:
         """The tensors that its gradient needs. [B]"""
-        return self.x.tensor_bytes(self.elements * self.saved_tensors) + (0.0 if self.kept is None else self.x.tensor_bytes(self.kept - self.elements))
+        return self.x.tensor_bytes(self.elements * self.saved_tensors) + (
+            0.0 if self.kept is None else self.x.tensor_bytes(self.kept - self.elements)
+        )
 
     def input_grad(self) -> tuple[Op, ...]:
         """One stream with twice the operations. The saved inputs and the gradients of the outputs are read, the gradients of the inputs are written, all

@@ -31,7 +31,9 @@ def adjoint(call: Call, sums: Dtype | None = None) -> tuple[tuple[Call, ...], tu
     """(kernels of the gradient of a call's input, of its weight's), with its tag and what they are of. `sums`: see `backward`."""
     op = call.op
     found = ((INPUT, op.input_grad()), (WEIGHT, op.weight_grad(sums)))
-    if call.module == CORE:  # a product of two activations, of an attention without a kernel of its own: both gradients are of inputs
+    if (
+        call.module == CORE
+    ):  # a product of two activations, of an attention without a kernel of its own: both gradients are of inputs
         found = ((INPUT, (*op.input_grad(), *op.weight_grad())), (WEIGHT, ()))
     inputs, weights = (
         tuple(Call(op, f"{call.tag}:{what}_grad" if call.tag else "", call.repeat) for op in ops) for what, ops in found

@@ -140,7 +140,8 @@ def module_of(block: Block) -> str:
 
 def kept_bytes(found: Sequence[Saved], recomputed: Iterable[str] = ()) -> Num:
     """Bytes that stay where so many modules are recomputed. [B]"""
-    names, total = set(recomputed), 0.0
+    names = set(recomputed)
+    total: Num = 0.0
     for each in found:
         if not names.intersection(each.made_by):
             total = total + each.bytes

@@ -41,14 +41,18 @@ def _mapped(program: Program, each: Callable[[Call], Program | None]) -> Program
     if isinstance(program, Call):
         return each(program)
     if isinstance(program, Choice):
-        options = tuple((name, found) for name, option in program.options if (found := _mapped(option, each)) is not None)
+        options = tuple(
+            (name, found) for name, option in program.options if (found := _mapped(option, each)) is not None
+        )
         return replace(program, options=options) if options else None
     parts = tuple(found for part in program.parts if (found := _mapped(part, each)) is not None)
     if parts == program.parts:
         return program
     if not isinstance(program, Serial):
         return replace(program, parts=parts) if len(parts) == len(program.parts) else Serial(parts) if parts else None
-    return replace(program, parts=parts, kernel="") if parts else None  # a kernel that was measured whole is another one now
+    return (
+        replace(program, parts=parts, kernel="") if parts else None
+    )  # a kernel that was measured whole is another one now
 
 
 def unfused(call: Call) -> Serial:
@@ -86,9 +90,13 @@ def _chosen(program: Program, modules: Collection[str]) -> Program | None:
     if isinstance(program, Call):
         return each(program)
     if isinstance(program, Choice):
-        options = tuple((name, found) for name, option in program.options if (found := _chosen(option, modules)) is not None)
+        options = tuple(
+            (name, found) for name, option in program.options if (found := _chosen(option, modules)) is not None
+        )
         return replace(program, options=options) if options else None
-    if isinstance(program, Serial) and program.kernel == "linear":  # a product runs with the cast before it, or not at all
+    if (
+        isinstance(program, Serial) and program.kernel == "linear"
+    ):  # a product runs with the cast before it, or not at all
         return program if any(isinstance(part, Call) and part.module in modules for part in program.parts) else None
     parts = tuple(found for part in program.parts if (found := _chosen(part, modules)) is not None)
     if not parts:
@@ -105,4 +113,3 @@ def _module(call: Call) -> str:
     if isinstance(call.op, AttentionCore):
         return CORE
     return ACTIVATION if isinstance(call.op, Stream) and call.op.what == "activation" else ""
-

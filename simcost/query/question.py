@@ -72,8 +72,11 @@ def make(
     if twice:
         raise SpecError(f"'{twice[0]}' is both set and varied")
     usable = settings.of_step(decode)
+    training = {one.key for one in settings.TRAINING}
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
+        if root == settings.STACK or (root == "plan" and key in training):
+            raise SpecError(f"'{path}' is of a training step: ask it of simcost train")
         if root == "phase" and key not in usable:
             raise SpecError(
                 f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"

@@ -18,8 +18,19 @@ from simcost.result import Result
 from simcost.scenarios.schedule import Drawn
 
 TRACE, PICTURES = ".trace.json", (".png", ".svg", ".html")
-_COLOURS = {"F": "#5b8db8", "B": "#d98a4e", "W": "#7aa874", "BW": "#d98a4e"}
-_WORDS = {"F": "forward", "B": "input gradient", "W": "weight gradient", "BW": "both gradients"}
+_COLOURS = {
+    "F": "#5b8db8",
+    "B": "#d98a4e",
+    "W": "#7aa874",
+    "BW": "#d98a4e",
+    "G": "#b0504a",
+    "O": "#6d6d9c",
+    "A": "#c9a227",
+}
+_WORDS = {
+    "F": "forward", "B": "input gradient", "W": "weight gradient", "BW": "both gradients", "G": "exposed sums of gradients", "O": "optimizer",
+    "A": "exposed gathers of weights",
+}  # fmt: skip
 _MICROSECOND = units.parse("1 us", "seconds")
 _LABELLED = 60  # passes of a rank up to which each shows its micro-batch
 
@@ -102,7 +113,7 @@ def _figure(plt: Any, charts: Sequence[Chart]) -> Any:
     for axis, chart in zip(axes[:, 0], charts, strict=True):
         _draw(axis, chart, last)
     axes[-1, 0].set_xlabel("time [s]")
-    kinds = [kind for kind in ("F", "B", "W") if any(bar.kind.startswith(kind) for chart in charts for bar in chart.bars)]  # fmt: skip
+    kinds = [kind for kind in ("F", "B", "W", "G", "O", "A") if any(bar.kind.startswith(kind) for chart in charts for bar in chart.bars)]  # fmt: skip
     shown = [Patch(facecolor=_COLOURS[kind], label="gradients (B, or B and W in one)" if kind == "B" else _WORDS[kind]) for kind in kinds]  # fmt: skip
     figure.legend(handles=[*shown, Patch(facecolor="#f3f3f3", edgecolor="#cccccc", label="idle")], loc="outside lower center", ncols=4)  # fmt: skip
     return figure

@@ -138,7 +138,7 @@ def _times(name: str, q: Question, stages: int) -> Times:
 
 def _pairs(name: str, orders: Orders, times: Times) -> None:
     """Raises SpecError where a forward and a backward together would take less than one of them, or more than both."""
-    if times.pair is None:
+    if times.pair is None or callable(times.pair):
         return
     for forward, backward in {(op.stage, op.beside[1]) for ops in orders for op in ops if op.beside}:
         first, second = times.forward[forward], times.backward[backward] + times.weight[backward]

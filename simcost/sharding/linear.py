@@ -10,9 +10,7 @@ from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import View, Weight
 
 
-def linear(
-    view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True, module: str = ""
-) -> Program:
+def linear(view: View, weight: Weight, rows: Num, tag: str = "", quantise: bool = True, module: str = "") -> Program:
     """rows x weight: a GEMM for each copy, after a cast of the activations where the compute format asks for one. `module`: see `Call`."""
     if weight.inner is None:
         raise ValueError(f"{weight.name} is a vector")
@@ -42,7 +40,10 @@ def enter(view: View, width: Num) -> tuple[Call, ...]:
     if not view.plan.shards_sequence:
         return ()
     return (
-        Call(Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp, again=True), "all-gather"),
+        Call(
+            Collective("all_gather", view.activation.tensor_bytes(view.tokens * width), view.plan.tp, again=True),
+            "all-gather",
+        ),
     )
 
 

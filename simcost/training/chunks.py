@@ -94,7 +94,10 @@ def _part(job: Job, module: Module, model: Stacked) -> Part:
     names = job.how.recompute.modules if module.layer else ()
     whole, kept = float(kept_bytes(found.kept)), float(kept_bytes(found.kept, names))
     entry = float(entry_bytes(module.blocks, view)) if module.layer else 0.0
-    until = float(sum(one.bytes for one in found.kept if one.product and not set(names).intersection(one.made_by)) + found.gradients)
+    until = float(
+        sum(one.bytes for one in found.kept if one.product and not set(names).intersection(one.made_by))
+        + found.gradients
+    )
     return Part(
         module.key, module.name, module.layer, costs, rest, wire, whole, kept, entry, until, cost(found.forward), found
     )  # fmt: skip

@@ -17,6 +17,8 @@ from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.ops.cross_entropy import FUSED, PLAIN
+from simcost.passes.saved import Keeping
+from simcost.passes.training import FLASH
 from simcost.plan import Phase, Plan, require
 from simcost.provenance import Kind, Note
 from simcost.registry import discover
@@ -31,8 +33,6 @@ from simcost.training.precision import Precision
 from simcost.training.recompute import Recompute, parse
 from simcost.training.stack import Stack
 from simcost.training.zero import Sharding
-from simcost.passes.saved import Keeping
-from simcost.passes.training import FLASH
 
 VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
 FILL = 4  # micro-batches of a replica for each pipeline stage where nobody states a batch
@@ -110,7 +110,9 @@ class Job:
         """Whether the rank of the last virtual stage holds the first one too."""
         rank = self.placed.rank
         last = self.placed.stages - 1
-        return last > 0 and any(rank(0, m) == rank(last, n) for m in (0, self.microbatches - 1) for n in (0, self.microbatches - 1))
+        return last > 0 and any(
+            rank(0, m) == rank(last, n) for m in (0, self.microbatches - 1) for n in (0, self.microbatches - 1)
+        )
 
 
 def known_schedules() -> dict[str, ModuleType]:
@@ -136,7 +138,10 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     storage = {role: formats.storage()[role] for role in formats.storage()}
     view = View(plan, phase, formats.activation, formats.activation, storage, formats.compute(), formats.core)
     group = recipe.group or int(flags["zero_group"]) or None
-    sharding = Sharding(fsdp=recipe.zero_stage == 3 and how_stack.name not in ("deepspeed",), group=None if group is None else float(group))
+    sharding = Sharding(
+        fsdp=recipe.zero_stage == 3 and how_stack.name not in ("deepspeed",),
+        group=None if group is None else float(group),
+    )
     zero.checked(plan, recipe.zero_stage, sharding)
     placed = scheduled.placement(int(plan.pp), micro, vpp)
     job = Job(
@@ -181,7 +186,9 @@ def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
     if plan.mla_form == "absorbed":
         raise Infeasible("plan: mla_form=absorbed is of decode: training runs MLA expanded")
     if plan.overlap == "two_batch":
-        raise Infeasible("plan: overlap=two_batch is of serving: training hides exchanges by plan.schedule=dualpipe, or by the stack's flag ep_overlap")
+        raise Infeasible(
+            "plan: overlap=two_batch is of serving: training hides exchanges by plan.schedule=dualpipe, or by the stack's flag ep_overlap"
+        )
     if plan.all_to_all == "auto":
         changes["all_to_all"] = _EXCHANGES[str(flags["dispatcher"])]
     if plan.overlap == "none" and flags["tp_overlap"] and plan.shards_sequence and plan.tp > 1.0:
@@ -198,11 +205,15 @@ def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType
     module, vpp = known[name], int(plan.vpp)
     if module.PER_RANK is not None:
         if vpp > 1:
-            raise Infeasible(f"plan: {name} fixes how many virtual stages a rank holds ({module.PER_RANK}): leave plan.vpp out, or take plan.schedule=interleaved")
+            raise Infeasible(
+                f"plan: {name} fixes how many virtual stages a rank holds ({module.PER_RANK}): leave plan.vpp out, or take plan.schedule=interleaved"
+            )
         return module, int(module.PER_RANK)
     if vpp == 1 and plan.pp > 1.0:
         vpp = VPP
-        notes.append(Note(f"vpp = {VPP} virtual stages a rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED))
+        notes.append(
+            Note(f"vpp = {VPP} virtual stages a rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED)
+        )
     return module, vpp
 
 
@@ -211,8 +222,15 @@ def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list
     ranks, pp = int(plan.replicas * plan.copies), int(plan.pp)
     each = recipe.micro_batch * ranks
     if recipe.global_batch is None:
-        micro = next(m for m in range(FILL * pp, 16 * FILL * pp + 1) if all(rule.holds for rule in module.rules(pp, m, vpp)))
-        notes.append(Note(f"global_batch = {each * micro:,}: {micro} micro-batches of a replica, {FILL} for each pipeline stage", Kind.ASSUMED))
+        micro = next(
+            m for m in range(FILL * pp, 16 * FILL * pp + 1) if all(rule.holds for rule in module.rules(pp, m, vpp))
+        )
+        notes.append(
+            Note(
+                f"global_batch = {each * micro:,}: {micro} micro-batches of a replica, {FILL} for each pipeline stage",
+                Kind.ASSUMED,
+            )
+        )
         return each * micro, micro
     if recipe.global_batch % each:
         near = sorted({max(recipe.global_batch // each, 1) * each, -(-recipe.global_batch // each) * each})
@@ -222,14 +240,26 @@ def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list
     micro = recipe.global_batch // each
     for rule in module.rules(pp, micro, vpp):
         if not rule.holds:
-            raise Infeasible(f"{module.NAME}: {rule.says.replace('--microbatches', 'micro-batches of a replica')} (global_batch / (micro_batch x {ranks} data-parallel ranks))")
+            raise Infeasible(
+                f"{module.NAME}: {rule.says.replace('--microbatches', 'micro-batches of a replica')} (global_batch / (micro_batch x {ranks} data-parallel ranks))"
+            )
     return recipe.global_batch, micro
 
 
 def _said(job: Job) -> Iterator[Note]:
     """What nobody stated."""
     r = job.recipe
-    said = [f"precision {job.precision.name}", f"optimizer {job.optimizer.name}", f"zero_stage {r.zero_stage}", f"recompute {r.recompute}", f"schedule {job.schedule.NAME}", f"stack {job.stack.name}"]
+    said = [
+        f"precision {job.precision.name}",
+        f"optimizer {job.optimizer.name}",
+        f"zero_stage {r.zero_stage}",
+        f"recompute {r.recompute}",
+        f"schedule {job.schedule.NAME}",
+        f"stack {job.stack.name}",
+    ]
     yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
     if not job.factors:
-        yield Note(f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone", Kind.ASSUMED)
+        yield Note(
+            f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone",
+            Kind.ASSUMED,
+        )

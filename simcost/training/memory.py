@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from simcost.frozen import frozen
 from simcost.lower import modules
 from simcost.makespan import Timeline
-from simcost.num import Num
+from simcost.num import Num, maximum
 from simcost.ops.cross_entropy import CrossEntropy
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
@@ -150,7 +150,7 @@ def _temporary(program: Program) -> float:
             found = op.workspace_bytes()
         else:
             found = op.workspace_bytes() if op.peak == "vector" else 0.0
-        most = max(most, found)  # type: ignore[call-overload]
+        most = maximum(most, found)
     return float(most)
 
 
@@ -165,12 +165,16 @@ def _placeholders(job: Job, chunk: Chunk, parts: dict[str, Part]) -> float:
             for weight in block.weights(job.plan):
                 if weight.inner is not None and weight.role not in ("router", "embedding"):
                     shapes.add((float(weight.out), float(weight.inner)))
-    return sum(job.precision.activation.tensor_bytes(out * inner) for out, inner in shapes)  # type: ignore[return-value]
+    return sum(float(job.precision.activation.tensor_bytes(out * inner)) for out, inner in shapes)
 
 
 def _bucket(job: Job, own: State) -> float:
     """A bucket of gradients on its way, in the format that it travels in where that is not the one they add up in. [B]"""
-    if job.replicas * job.plan.cp <= 1.0 or job.recipe.zero_stage >= 2 or job.precision.reduced.bits == job.precision.gradient.bits:
+    if (
+        job.replicas * job.plan.cp <= 1.0
+        or job.recipe.zero_stage >= 2
+        or job.precision.reduced.bits == job.precision.gradient.bits
+    ):
         return 0.0
     flags = job.stack.flags
     size = max(float(flags["bucket_parameters"]), float(flags["bucket_parameters_per_dp"]) * job.replicas)

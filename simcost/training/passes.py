@@ -78,8 +78,11 @@ def entry_bytes(blocks: tuple[Block, ...], view: View) -> Num:
 
 
 def _width(blocks: tuple[Block, ...]) -> Num:
-    """Width of the residual stream."""
-    return next(block.hidden_size for block in blocks if block.kind in ("attention", "ffn"))  # type: ignore[attr-defined]
+    """Width of the residual stream: the narrower side of the first mixer's or FFN's products is never narrower."""
+    found: Num = next(
+        getattr(block, "hidden_size", getattr(block, "width", 0.0)) for block in blocks if block.kind != "norm"
+    )
+    return found
 
 
 def _both(inputs: Program | None, weights: Program | None, how: How) -> Program | None:
@@ -100,8 +103,9 @@ def _both(inputs: Program | None, weights: Program | None, how: How) -> Program 
 def _is_sum(call: Call) -> bool:
     """A sum of gradients of inputs over tensor-parallel ranks, which stand side by side."""
     op = call.op
-    near = isinstance(op, Collective) and isinstance(op.stride, float) and op.stride == 1.0
-    return near and op.kind in ("all_reduce", "reduce_scatter")  # type: ignore[union-attr]
+    if not isinstance(op, Collective) or not isinstance(op.stride, float) or op.stride != 1.0:
+        return False
+    return op.kind in ("all_reduce", "reduce_scatter")
 
 
 def parted(program: Program, chosen: Callable[[Call], bool]) -> tuple[Program | None, Program | None]:
@@ -114,7 +118,9 @@ def parted(program: Program, chosen: Callable[[Call], bool]) -> tuple[Program | 
         options = [(name, parted(option, chosen)) for name, option in program.options]
         mine = tuple((name, found[0]) for name, found in options if found[0] is not None)
         others = tuple((name, found[1]) for name, found in options if found[1] is not None)
-        return (replace(program, options=mine) if mine else None), (replace(program, options=others) if others else None)
+        return (replace(program, options=mine) if mine else None), (
+            replace(program, options=others) if others else None
+        )
     pairs = [parted(part, chosen) for part in program.parts]
     found: list[Program | None] = []
     for side in (0, 1):
@@ -129,7 +135,7 @@ def _output_gradients(program: Program) -> Num:
     total: Num = 0.0
     for call in calls(program):
         op = call.op
-        if isinstance(op, Gemm) and not call.module == "core_attn":
+        if isinstance(op, Gemm) and call.module != "core_attn":
             total = total + op.out.tensor_bytes(op.batch * op.m * op.n) * call.repeat
         elif isinstance(op, GroupedGemm):
             total = total + op.out.tensor_bytes(op.rows * op.n) * call.repeat

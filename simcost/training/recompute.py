@@ -45,14 +45,18 @@ def parse(text: str) -> Recompute:
         return Recompute()
     if word in (FULL, BLOCK):
         if (word == BLOCK) == (not number) or (number and (not number.isdecimal() or int(number) < 1)):
-            raise SpecError(f"plan.recompute={text}: write full, full:4 (every 4 layers keep one input) or block:4 (4 layers of a virtual stage)")
+            raise SpecError(
+                f"plan.recompute={text}: write full, full:4 (every 4 layers keep one input) or block:4 (4 layers of a virtual stage)"
+            )
         layers = int(number or 1)
         return Recompute(every=layers) if word == FULL else Recompute(every=1, first=float(layers))
     names = text.split("+")
     for name in names:
         if name not in MODULES:
             known = (NONE, FULL, "full:4", "block:4", *MODULES)
-            raise SpecError(f"plan.recompute={text}: '{name}' is none of {', '.join(known)}{nearest(name, known)}; modules are joined by +")
+            raise SpecError(
+                f"plan.recompute={text}: '{name}' is none of {', '.join(known)}{nearest(name, known)}; modules are joined by +"
+            )
     if len(set(names)) < len(names):
         raise SpecError(f"plan.recompute={text}: a module comes twice")
     return Recompute(tuple(names))

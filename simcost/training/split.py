@@ -44,8 +44,13 @@ def kind(op: Op) -> str:
         if op.kind == "p2p":
             return PIPELINE
         return TENSOR if isinstance(op.stride, float) and op.stride == 1.0 else CONTEXT
-    for of, name in ((AttentionCore, ATTENTION), ((GroupedGemm, GroupedWeightGrad), EXPERTS), (Gemm, PRODUCTS), (CrossEntropy, LOSS)):
-        if isinstance(op, of):  # type: ignore[arg-type]
+    for of, name in (
+        (AttentionCore, ATTENTION),
+        ((GroupedGemm, GroupedWeightGrad), EXPERTS),
+        (Gemm, PRODUCTS),
+        (CrossEntropy, LOSS),
+    ):
+        if isinstance(op, of):
             return name
     return ELEMENTWISE if op.peak == "vector" else MIXERS
 

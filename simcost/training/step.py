@@ -18,7 +18,10 @@ from simcost.num import Num
 from simcost.ops.collective import Collective
 from simcost.pipeline import Stage
 from simcost.program import Call, Program, Serial, price
-from simcost.schedules._order import BACKWARD, FORWARD as F, INPUT as B, WEIGHT as W
+from simcost.schedules._order import BACKWARD
+from simcost.schedules._order import FORWARD as F
+from simcost.schedules._order import INPUT as B
+from simcost.schedules._order import WEIGHT as W
 from simcost.training import communication
 from simcost.training.chunks import BOTH, FORWARD, INPUT, NOTHING, WEIGHT, Chunk, Part, chunks, pair, priced_parts
 from simcost.training.job import Job
@@ -192,7 +195,9 @@ def _once(job: Job, held: Sequence[Held], model: Stacked) -> tuple[Once, ...]:
                 job.model, stage, job.plan, job.precision, job.optimizer, job.recipe.zero_stage, sharding=job.sharding, trained=job.recipe.trained,
                 shares_ends=shares_ends,
             )  # fmt: skip
-            sums, gathers = (NOTHING if one is None else price(one, model).cost.named(DATA) for one in (sent.gradients, sent.weights))
+            sums, gathers = (
+                NOTHING if one is None else price(one, model).cost.named(DATA) for one in (sent.gradients, sent.weights)
+            )
             known[key] = Once(sums, gathers, price(update, model).cost.named(OPTIMIZER))
         return known[key]
 
@@ -243,4 +248,3 @@ def _exposed_weights(job: Job, timeline: Timeline, once: Sequence[Once], held: S
         if beyond > latest:
             latest, worst = beyond, left * (beyond / float(left.seconds))
     return worst
-

@@ -229,7 +229,9 @@ class MLA(Plain):
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
         mine = replace(up, out=up.out / at.head_parts)
-        expand = linear(view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)", module=_UP)
+        expand = linear(
+            view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)", module=_UP
+        )
         core = AttentionCore(
             at.batch,
             at.q_len,

@@ -96,7 +96,9 @@ class Head(Plain):
         rows, act = view.head_rows, view.activation
         mixing = 2.0 * self.hc_mult**2 if self.hc_weighted else self.hc_mult
         joined = Stream("hyper connection before", rows * self.hidden_size, self.hc_mult, 1.0, mixing, act, act)
-        passes = 2.0 if view.phase.loss else 1.0  # the residual stream is added, and stays where a backward pass follows
+        passes = (
+            2.0 if view.phase.loss else 1.0
+        )  # the residual stream is added, and stays where a backward pass follows
         norm = Stream("norm", rows * self.hidden_size, 2.0, passes, 5.0, act, act)
         return Serial(
             (

@@ -55,7 +55,9 @@ def predict(q: Question, factors: Mapping[str, float] | None = None) -> Predicti
     ranks = memory.of_ranks(found)
     low, high = found.interval
     terms = _terms(found)
-    return Prediction(found.seconds, low, high, memory.worst(ranks).allocated, terms, tuple(one.allocated for one in ranks))
+    return Prediction(
+        found.seconds, low, high, memory.worst(ranks).allocated, terms, tuple(one.allocated for one in ranks)
+    )
 
 
 def _terms(found: TrainStep) -> dict[str, float]:

@@ -1,0 +1,143 @@
+"""The answer of a training step: its metrics, where it goes, and what stands on every pipeline rank.
+
+Where a step goes is told by its busiest rank: what it runs by kind of work, what it waits, and what follows once a step. Most likely to be wrong: see `training/step.py`. Source: docs/theory/training-step.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from simcost.cost.cost import BASES
+from simcost.makespan import PAIR
+from simcost.result import Row, number
+from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT
+from simcost.training import flops, memory
+from simcost.training.chunks import BOTH, NOTHING, pair
+from simcost.training.chunks import FORWARD as OF_FORWARD
+from simcost.training.chunks import INPUT as OF_INPUT
+from simcost.training.chunks import WEIGHT as OF_WEIGHT
+from simcost.training.conventions import FULL, NONE, SELECTIVE
+from simcost.training.job import Job
+from simcost.training.memory import Memory
+from simcost.training.split import BUBBLE, CONTEXT, DATA, EXPERT, OPTIMIZER, PIPELINE, TENSOR, Split
+from simcost.training.step import TrainStep, stages_of_ranks
+
+_PASSES = {FORWARD: OF_FORWARD, INPUT: OF_INPUT, WEIGHT: OF_WEIGHT, BACKWARD: BOTH}
+WIRES = (TENSOR, EXPERT, CONTEXT, PIPELINE, DATA)
+
+
+def recomputed(job: Job) -> str:
+    """What HFU counts of a recomputation: FULL where whole layers run again, SELECTIVE where cores do, NONE."""
+    again = job.how.recompute
+    if again.every:
+        return FULL
+    return SELECTIVE if "core_attn" in again.modules else NONE
+
+
+def metrics(
+    step: TrainStep, ranks: tuple[Memory, ...], usd_per_hour: float | None, convention: str
+) -> dict[str, object]:
+    """Metrics of a step by name, in SI."""
+    job, low_high = step.job, step.interval
+    gpus = float(job.plan.devices)
+    mtp = bool(job.model.mtp)
+    of_token = float(flops.flops_per_token(job.model, float(job.recipe.seq), convention, mtp))
+    peak = float(job.device.peak(job.precision.forward.peak))
+    speed = job.tokens / step.seconds
+    most = memory.worst(ranks)
+    found: dict[str, object] = {
+        "step_s": number(step.seconds), "step_low_s": number(low_high[0]), "step_high_s": number(low_high[1]),
+        "mfu": number(flops.mfu(of_token, speed, gpus, peak)),
+    }  # fmt: skip
+    if flops.named(convention).recomputed in (NONE, recomputed(job)):
+        hardware = float(
+            flops.hardware_flops_per_token(job.model, float(job.recipe.seq), recomputed(job), convention, mtp)
+        )
+        found["hfu"] = number(flops.hfu(hardware, speed, gpus, peak))
+    found |= {
+        "tokens_per_s_per_gpu": number(speed / gpus), "flops_per_s_per_gpu": number(of_token * speed / gpus), "bubble_fraction": number(step.bubble),
+        "exposed_communication": number(exposed(step) / step.seconds),
+        "memory_peak_bytes": number(most.used), "memory_allocated_bytes": number(most.allocated), "memory_capacity_bytes": number(most.capacity),
+        "fits": most.short <= 0.0,
+        "gpus": number(gpus), "global_batch": job.global_batch, "micro_batches": job.microbatches, "tokens_per_step": job.tokens,
+        "training_flops_per_token": number(of_token),
+    }  # fmt: skip
+    if usd_per_hour is not None:
+        found["usd_per_billion_tokens"] = number(1e9 / speed * gpus * usd_per_hour / 3600.0)
+    for name in BASES:
+        found[f"share_{name}"] = number(float(getattr(step.cost.cost, f"{name}_s")) / step.seconds)
+    return found
+
+
+def exposed(step: TrainStep) -> float:
+    """Seconds of communication that nothing hides, of the busiest rank and once a step. [s]"""
+    rows = goes(step)
+    return sum(float(row["time_s"]) for row in rows if row["part"] in WIRES)
+
+
+def goes(step: TrainStep) -> list[Row]:
+    """Kinds of work of the rank that is busy longest, its waits, and what follows once a step; they add up to the step."""
+    busy = step.timeline.busy_s()
+    rank = max(range(len(busy)), key=lambda each: busy[each])
+    total = _busy(step, rank)
+    waits = max(float(step.path.seconds) - busy[rank], 0.0)
+    after = step.exposed_gradients + step.exposed_weights
+    hops = _blocking(step)
+    rows = {**{name: float(seconds) for name, seconds in total.kinds.items()}}
+    for name, seconds in (
+        (BUBBLE, waits),
+        (DATA, float(after.seconds)),
+        (OPTIMIZER, float(step.update.seconds)),
+        (PIPELINE, hops),
+    ):
+        rows[name] = rows.get(name, 0.0) + seconds
+    found = [
+        {"part": name, "time_s": number(seconds), "share": number(seconds / step.seconds)}
+        for name, seconds in rows.items()
+        if seconds > 0.0
+    ]
+    return sorted(found, key=lambda row: -float(row["time_s"]))
+
+
+def _blocking(step: TrainStep) -> float:
+    """Hops that occupy a rank because they block it are busy time that no chunk's cost has. [s]"""
+    job = step.job
+    if job.stack.flags["p2p_overlap"] or job.schedule.SPLITS:
+        return 0.0
+    vpp = job.placed.stages // job.pp
+    return 2.0 * job.microbatches * vpp * float(step.hop.seconds)
+
+
+def _busy(step: TrainStep, rank: int) -> Split:
+    """All that a rank runs in its passes."""
+    counts: Counter[tuple[str, int, int]] = Counter()
+    for run in step.timeline.of_rank(rank):
+        op = run.op
+        counts[(op.kind, op.stage, -1) if op.beside is None else (PAIR, op.stage, op.beside[1])] += 1
+    total = NOTHING
+    for (kind, stage, behind), times in counts.items():
+        one = (
+            pair(step.chunks[stage], step.chunks[behind], float(step.job.device.multiprocessors))
+            if kind == PAIR
+            else step.chunks[stage].costs[_PASSES[kind]]
+        )
+        total = total + one * float(times)
+    return total
+
+
+def ranks_table(step: TrainStep, ranks: tuple[Memory, ...]) -> list[Row]:
+    """What every pipeline rank holds, takes and keeps."""
+    busy, held = step.timeline.busy_s(), stages_of_ranks(step.job, step.chunks)
+    peaks = step.timeline.peaks()
+    return [
+        {
+            "rank": one.rank, "stands": "; ".join(chunk.stage.name for chunk in held[one.rank].chunks),
+            "forward_s": number(sum(float(chunk.costs[OF_FORWARD].seconds) for chunk in held[one.rank].chunks)),
+            "gradients_s": number(sum(float(chunk.costs[BOTH].seconds) for chunk in held[one.rank].chunks)),
+            "bubble_fraction": number(1.0 - busy[one.rank] / step.timeline.end_s), "peak_inflight": peaks[one.rank],
+            "parameter_bytes": number(float(one.state.parameters + one.state.gathered)), "gradient_bytes": number(float(one.state.gradients)),
+            "optimizer_bytes": number(float(one.state.optimizer)), "activation_bytes": number(one.activations),
+            "other_bytes": number(one.used - float(one.state.total) - one.activations), "memory_peak_bytes": number(one.used), "fits": one.short <= 0.0,
+        }
+        for one in ranks
+    ]  # fmt: skip

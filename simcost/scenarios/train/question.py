@@ -1,0 +1,124 @@
+"""What is asked of a training step, as typed values: settings of the line or the API to a job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from simcost import grammar, settings
+from simcost.errors import Infeasible, SpecError
+from simcost.hardware import engines
+from simcost.hardware import load as hardware
+from simcost.hardware.profile import Device
+from simcost.model import load as models
+from simcost.model.given import Name
+from simcost.model.spec import ModelSpec
+from simcost.plan import Plan
+from simcost.query import engine_of, make, model_of
+from simcost.routing.read import parse as routing
+from simcost.sharding import placement
+from simcost.training.job import STACK, Job, Recipe, build, known_schedules
+from simcost.training.parameters import ALL, Trained
+from simcost.training.recompute import parse as recompute
+
+DEFAULTS = {"micro_batch": 1, "seq": 4096}
+
+
+class Asked(NamedTuple):
+    """A question. `said`: what was read otherwise than it was written; `usd_per_hour`: of one GPU, None: the profile's."""
+
+    model: Name
+    hw: str
+    overrides: grammar.Overrides
+    stack: str
+    usd_per_hour: float | None
+    said: tuple[str, ...]
+
+
+def asked(
+    model: Any, hw: str, phase: Mapping[str, Any], sets: Mapping[str, Any], stack: str | None, price: float | None
+) -> Asked:
+    """A checked question; `phase`: micro_batch, global_batch, seq. Raises SpecError for a key that training does not take, for a value that is none, and for what is said twice."""
+    (phase, of_phase), (sets, of_sets) = grammar.taken(phase), grammar.taken(sets)
+    for path, value in sets.items():
+        root, key = grammar.split(path)
+        if root == "phase" and key not in settings.of_training():
+            raise SpecError(f"'{path}' means nothing to train (it takes {', '.join(settings.of_training())})")
+        if root == "phase" and phase.get(key) is not None:
+            raise SpecError(
+                f"'{path}' is given twice: --{key.replace('_', '-')} {phase[key]}, and --set {path}={value}"
+            )
+    stated = {key: value for key, value in phase.items() if value is not None}
+    overrides = grammar.Overrides(phase=stated).merged(sets)
+    if price is not None and not 0 < price < 1e6:
+        raise SpecError(f"--price = {price} must be USD per device and hour, above 0")
+    hw = hardware.spelled(hw)
+    said = (*hardware.reading(hw), *of_phase, *of_sets)
+    return Asked(models.spelled(model), hw, overrides, stack or STACK, price, said)
+
+
+def job(q: Asked) -> Job:
+    """The job of a question. Raises SpecError and Infeasible for what cannot be."""
+    o = q.overrides
+    device = hardware.load(q.hw, o.hw)
+    serving = make(q.model, q.hw, True, {}, {f"model.{key}": value for key, value in o.model.items()}, {}, None)
+    return of(
+        model_of(serving), device, grammar.plan_of(o.plan), recipe(q), str(o.plan.get("stages", "even")), engine_of(o)
+    )
+
+
+def of(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, stages: str, engine: str = engines.ANY) -> Job:
+    """The job of resolved parts: layers of virtual stages by `stages`, and GPUs that the plan fills. Raises SpecError and Infeasible."""
+    plan = filled(plan)
+    found = build(model, device, plan, recipe, engine)
+    if stages == "even":
+        return found
+    layers = placement.parse(stages, len(model.order), found.placed.stages, pp=found.pp)
+    return replace(found, recipe=replace(found.recipe, layers=layers))
+
+
+def filled(plan: Plan) -> Plan:
+    """The plan with copies that fill its GPUs. Raises Infeasible where some would stand idle: a training job has none to spare."""
+    if plan.gpus is None:
+        return plan
+    unit = plan.stage * plan.pp
+    if plan.gpus % unit or plan.gpus < unit:
+        near = sorted({max(plan.gpus // unit, 1.0) * unit, -(-plan.gpus // unit) * unit})
+        raise Infeasible(
+            f"plan: {plan.gpus:,.0f} GPUs are no whole number of copies of tp·cp·dp_attention·pp = {unit:,.0f} GPUs: nearest {' or '.join(f'{one:,.0f}' for one in near)}"
+        )
+    return plan
+
+
+def recipe(q: Asked) -> Recipe:
+    """The recipe of a question, its counts and words checked."""
+    o = q.overrides
+    known = settings.of("plan")
+
+    def plan(key: str, default: Any) -> Any:
+        value = o.plan.get(key)
+        return default if value is None else settings.checked(known[key], value, f"plan.{key}")
+
+    def phase(key: str) -> int | None:
+        value = o.phase.get(key, DEFAULTS.get(key))
+        return None if value is None else int(settings.count(key, value))
+
+    rank, group = plan("lora_rank", None), plan("zero_group", None)
+    recompute(str(plan("recompute", "none")))
+    seq, micro = phase("seq"), phase("micro_batch")
+    assert seq is not None
+    assert micro is not None
+    return Recipe(
+        micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
+        str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, None, None if group is None else int(group),
+        ALL if rank is None else Trained(roles=(), lora_rank=float(rank)), {key: _text(value) for key, value in o.stack.items()},
+        routing=routing(str(o.phase.get("routing", "random"))),
+    )  # fmt: skip
+
+
+def _text(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else str(value)
+
+
+__all__ = ["Asked", "asked", "filled", "job", "known_schedules", "of", "recipe"]
