@@ -1,4 +1,5 @@
-"""A training step as a measurement states it, and what a prediction of it holds: what the scorer asks, and what the predictor answers.
+"""A training step as a measurement states it, and what a prediction of it holds: what the scorer asks, and what the
+predictor answers.
 
 Most likely to be wrong: what a source does not print and its framework's default decides; a row says so in `why`.
 """
@@ -14,9 +15,10 @@ from simcost.frozen import frozen
 
 @frozen
 class Question:
-    """A step. model: a name of the zoo or the path of a config; hw: a profile; seq [tokens]; micro_batch, global_batch [sequences]; zero: ZeRO's stage,
-    3 for FSDP; recompute: none, full, full:n (every n-th layer) or selective:a+b (Megatron's modules; op: torchtitan's list); schedule: "" without
-    pipeline stages; stack: a name of `workloads/stacks`, whose flags `flags` change; sets: paths of models and devices (`model.n_layer`,
+    """A step. model: a name of the zoo or the path of a config; hw: a profile; seq [tokens]; micro_batch,
+    global_batch [sequences]; zero: ZeRO's stage, 3 for FSDP; recompute: none, full, full:n (every n-th layer) or
+    selective:a+b (Megatron's modules; op: torchtitan's list); schedule: "" without pipeline stages; stack: a name of
+    `workloads/stacks`, whose flags `flags` change; sets: paths of models and devices (`model.n_layer`,
     `hw.links.scaleout.bandwidth`) with their values, as after --set."""
 
     model: str
@@ -53,8 +55,9 @@ class Question:
 
 @frozen
 class Prediction:
-    """step_s with its 90 % interval [s]; memory_bytes: of the worst rank; terms: seconds of the step by the names of `stack.COEFFICIENTS`, and
-    whatever else is not fitted; memory_by_stage: of each pipeline stage, where it is known [B]."""
+    """step_s with its 90 % interval [s]; memory_bytes: of the worst rank; terms: seconds of the step by the names of
+    `stack.COEFFICIENTS`, and whatever else is not fitted; memory_by_stage: of each pipeline stage, where it is known
+    [B]."""
 
     step_s: float
     low: float

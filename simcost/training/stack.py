@@ -1,8 +1,10 @@
-"""`workloads/stacks/<name>.toml`: what a generation of a training framework does, as flags, and how much slower it runs than its kernels alone.
+"""`workloads/stacks/<name>.toml`: what a generation of a training framework does, as flags, and how much slower it
+runs than its kernels alone.
 
-A flag is a fact of the framework, with its source, or an assumption with a reason; a row or a question may change one. A coefficient
-multiplies the seconds of a class of work on one device; a command fitted it, and the file says on which rows and with which error. Without
-coefficients for a device the stack is cold: all are 1. Most likely to be wrong: a flag that a release changed without a line in its notes.
+A flag is a fact of the framework, with its source, or an assumption with a reason; a row or a question may change
+one. A coefficient multiplies the seconds of a class of work on one device; a command fitted it, and the file says on
+which rows and with which error. Without coefficients for a device the stack is cold: all are 1. Most likely to be
+wrong: a flag that a release changed without a line in its notes.
 """
 
 from __future__ import annotations
@@ -41,8 +43,14 @@ class Flag(NamedTuple):
 
 
 FLAGS = {
-    "attention": Flag(str, "flash: scores stay on the chip; unfused: they are written and read again", ("flash", "unfused")),
-    "elementwise": Flag(str, "eager: a kernel an operation; fused: by hand, as bias and activation; compiled", ("eager", "fused", "compiled")),
+    "attention": Flag(
+        str, "flash: scores stay on the chip; unfused: they are written and read again", ("flash", "unfused")
+    ),
+    "elementwise": Flag(
+        str,
+        "eager: a kernel an operation; fused: by hand, as bias and activation; compiled",
+        ("eager", "fused", "compiled"),
+    ),
     "fused_cross_entropy": Flag(bool, "logits are read once and no copy of them is kept"),
     "tp_overlap": Flag(bool, "collectives of tensor parallelism run beside its GEMMs"),
     "ep_overlap": Flag(bool, "the exchange of tokens runs beside another micro-batch"),
@@ -53,19 +61,25 @@ FLAGS = {
     "bucket_parameters_per_dp": Flag(int, "the same for each data-parallel rank; the greater of the two holds"),
     "main_grads": Flag(str, "format that gradients accumulate in; same: that of the weights", ("fp32", "same")),
     "reduce_dtype": Flag(str, "format that gradients travel in; same: that of the weights", ("fp32", "same")),
-    "dummy_weight_gradients": Flag(bool, "a placeholder of each distinct weight's shape stands beside the main gradients (Transformer Engine)"),
+    "dummy_weight_gradients": Flag(
+        bool, "a placeholder of each distinct weight's shape stands beside the main gradients (Transformer Engine)"
+    ),
     "cuda_graphs": Flag(str, "what is replayed as CUDA graphs: none, full, or modules joined by +"),
     "dispatcher": Flag(str, "what carries tokens to their experts", ("alltoall", "allgather", "deepep", "hybridep")),
-    "fp8_scaling": Flag(str, "delayed: scales from earlier steps; current: from the tensor itself, which is read once more", ("delayed", "current")),
+    "fp8_scaling": Flag(
+        str,
+        "delayed: scales from earlier steps; current: from the tensor itself, which is read once more",
+        ("delayed", "current"),
+    ),
     "fp8_gather": Flag(bool, "sharded weights travel in fp8"),
     "zero_group": Flag(int, "ranks that states are sharded over; 0: all of data parallelism"),
-}  # fmt: skip
+}
 
 
 @frozen
 class Fitted:
-    """Coefficients of a device and what made them. factors: by the names of COEFFICIENTS; rows: hash of the rows fitted; n: how many;
-    error: median |relative error| of rows left out."""
+    """Coefficients of a device and what made them. factors: by the names of COEFFICIENTS; rows: hash of the rows
+    fitted; n: how many; error: median |relative error| of rows left out."""
 
     factors: Mapping[str, float]
     command: str
@@ -77,7 +91,8 @@ class Fitted:
 
 @frozen
 class Stack:
-    """A generation of a framework. flags: a value for each of FLAGS; sources: where each is from, or why it is assumed; fitted: by device."""
+    """A generation of a framework. flags: a value for each of FLAGS; sources: where each is from, or why it is
+    assumed; fitted: by device."""
 
     name: str
     title: str
@@ -177,7 +192,8 @@ def _fitted(entry: Any, where: str, hw: str) -> Fitted:
     for key, factor in factors.items():
         if key not in COEFFICIENTS:
             raise SpecError(
-                f"{where}: unknown coefficient '{at}factors.{key}' (known: {', '.join(COEFFICIENTS)}){nearest(key, COEFFICIENTS)}"
+                f"{where}: unknown coefficient '{at}factors.{key}' (known: {', '.join(COEFFICIENTS)})"
+                f"{nearest(key, COEFFICIENTS)}"
             )
         _number(factor, where, f"{at}factors.{key}")
     for key in ("command", "version", "rows"):

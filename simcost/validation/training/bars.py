@@ -1,6 +1,7 @@
 """What `simcost validate training` must reach, and what other predictors reach on the same rows.
 
-Most likely to be wrong: peers' figures, which their sources state for all their rows, of which the vTrain files here hold about 70 %.
+Most likely to be wrong: peers' figures, which their sources state for all their rows, of which the vTrain files here
+hold about 70 %.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ VTRAIN = "vTrain 14.7 % (VIA-Research/vTrain, README), Calculon 15.4 % (run on t
 
 @frozen
 class Bar:
-    """name: of rows that are fitted together, or of a source; what: STEP, DENSE, MEMORY or UNFITTED; measure: of `score.FIGURES`; most: of it;
-    peers: in words; aim: no bar, but shown beside one."""
+    """name: of rows that are fitted together, or of a source; what: STEP, DENSE, MEMORY or UNFITTED; measure: of
+    `score.FIGURES`; most: of it; peers: in words; aim: no bar, but shown beside one."""
 
     name: str
     what: str
@@ -47,7 +48,8 @@ BARS = (
 
 
 def table(figures: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Cells]:
-    """A line for each bar whose rows were predicted, and two for the intervals of every name with a bar; figures: of `score.summary`, by name and what."""
+    """A line for each bar whose rows were predicted, and two for the intervals of every name with a bar; figures: of
+    `score.summary`, by name and what."""
     found: list[Cells] = []
     for bar in BARS:
         value = figures.get((bar.name, bar.what), {}).get(bar.measure)

@@ -1,9 +1,10 @@
-"""Pipeline bubbles from steps at several counts of micro-batches: a line through them has what a micro-batch takes as slope, and what the
-schedule loses as intercept.
+"""Pipeline bubbles from steps at several counts of micro-batches: a line through them has what a micro-batch takes as
+slope, and what the schedule loses as intercept.
 
-Slopes and intercepts are compared apart, since an error of the kernels would hide one of the schedule. Most likely to be wrong: three points
-of samples a second that are printed with three digits, whose intercept is off by up to a third of a micro-batch. Source: Zero Bubble
-Pipeline Parallelism (arXiv 2401.10241), section 4.3, which defines the bubble of a step so.
+Slopes and intercepts are compared apart, since an error of the kernels would hide one of the schedule. Most likely to
+be wrong: three points of samples a second that are printed with three digits, whose intercept is off by up to a third
+of a micro-batch. Source: Zero Bubble Pipeline Parallelism (arXiv 2401.10241), section 4.3, which defines the bubble
+of a step so.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def line(micro_batches: Sequence[float], seconds: Sequence[float]) -> tuple[floa
 
 
 def table(rows: Sequence[Row], predicted: Mapping[str, float]) -> list[Cells]:
-    """A line of figures for each model and schedule whose rows differ only in micro-batches; predicted: seconds by id, of which rows may be missing."""
+    """A line of figures for each model and schedule whose rows differ only in micro-batches; predicted: seconds by
+    id, of which rows may be missing."""
     groups: dict[tuple[str, str, int], list[Row]] = {}
     for row in rows:
         if row.step_s is not None and row.id in predicted and row.question.pp > 1:
@@ -46,9 +48,15 @@ def _compared(key: tuple[str, str, int], rows: Sequence[Row], predicted: Mapping
     off = (bubble_said - bubble) / slope
     model, schedule, pp = key
     found: Cells = {
-        "model": model, "schedule": schedule, "pp": pp, "micro_batch_s": slope, "micro_batch_error": slope_said / slope - 1.0,
-        "bubble_micro_batches": bubble / slope, "predicted_bubble_micro_batches": bubble_said / slope_said, "off_micro_batches": off,
-    }  # fmt: skip
+        "model": model,
+        "schedule": schedule,
+        "pp": pp,
+        "micro_batch_s": slope,
+        "micro_batch_error": slope_said / slope - 1.0,
+        "bubble_micro_batches": bubble / slope,
+        "predicted_bubble_micro_batches": bubble_said / slope_said,
+        "off_micro_batches": off,
+    }
     if pp in BARS:
         most, unit = BARS[pp]
         found["passes"] = bool(abs(off) <= most if unit == "micro-batches" else abs(bubble_said / bubble - 1.0) <= most)

@@ -1,8 +1,9 @@
 """Coefficients of a stack from measured steps: factors on the seconds of a class of work.
 
-They minimise the squares of log(predicted / measured), of which what is beyond `LINEAR` counts linearly, so that a row that no factor explains
-does not bend the others; a weak pull to 1 keeps a factor that the rows do not see. Gauss-Newton from 1, halving a step that does not
-help: no random start. Most likely to be wrong: two classes that go up and down together in all rows, which share their correction.
+They minimise the squares of log(predicted / measured), of which what is beyond `LINEAR` counts linearly, so that a
+row that no factor explains does not bend the others; a weak pull to 1 keeps a factor that the rows do not see.
+Gauss-Newton from 1, halving a step that does not help: no random start. Most likely to be wrong: two classes that go
+up and down together in all rows, which share their correction.
 """
 
 from __future__ import annotations
@@ -82,8 +83,8 @@ def _loss(truth: Array, seconds: Array, factors: Array) -> float:
 
 
 def widest(terms: Sequence[Mapping[str, float]], names: Sequence[str], most: int) -> tuple[str, ...]:
-    """The classes that take the greatest shares of the steps, at most so many, in the order of `names`; none that takes no time. It asks no
-    measured time, so that the choice fits nothing."""
+    """The classes that take the greatest shares of the steps, at most so many, in the order of `names`; none that
+    takes no time. It asks no measured time, so that the choice fits nothing."""
     shares = {name: sum(each.get(name, 0.0) / sum(each.values()) for each in terms if each) for name in names}
     ranked = sorted((name for name in names if shares[name] > 0.0), key=lambda name: -shares[name])
     return tuple(name for name in names if name in ranked[:most])

@@ -1,8 +1,9 @@
 """Every published step predicted twice: cold, with nothing fitted, and with the coefficients of its stack.
 
-Coefficients belong to rows that are fitted together on one device (`Row.source.fit`): those of `split` make them, and no row judges
-coefficients that it made. Rows apart (drift, repeats, fine-tuning) are predicted with them too, and make none. Most likely to be wrong: terms
-that a predictor does not sum to the step, along which the fit would turn the wrong way.
+Coefficients belong to rows that are fitted together on one device (`Row.source.fit`): those of `split` make them, and
+no row judges coefficients that it made. Rows apart (drift, repeats, fine-tuning) are predicted with them too, and
+make none. Most likely to be wrong: terms that a predictor does not sum to the step, along which the fit would turn
+the wrong way.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ TURNS, STEADY = 6, 0.002  # rounds of fitting the terms again where they stand, 
 
 @frozen
 class Scored:
-    """A row with what simcost says of it. part: FITTED rows made the coefficients that `fitted` was predicted with, JUDGED did not; None where nothing is
-    fitted, or where the row is refused for `reason`."""
+    """A row with what simcost says of it. part: FITTED rows made the coefficients that `fitted` was predicted with,
+    JUDGED did not; None where nothing is fitted, or where the row is refused for `reason`."""
 
     row: Row
     part: str
@@ -59,8 +60,8 @@ class Scored:
 
 @frozen
 class Fit:
-    """Coefficients of rows on a device. split: how they were parted; n: rows that made them; error: median |relative error| of rows that did not; rows:
-    hash of the rows that did."""
+    """Coefficients of rows on a device. split: how they were parted; n: rows that made them; error: median |relative
+    error| of rows that did not; rows: hash of the rows that did."""
 
     name: str
     hw: str
@@ -155,7 +156,8 @@ def _fitted(
 
 
 def factors_of(rows: Sequence[Row], predict: Predictor, names: Sequence[str]) -> dict[str, float]:
-    """Factors by name for rows with a time. Terms are fitted where they stand and taken again, until the factors do not move."""
+    """Factors by name for rows with a time. Terms are fitted where they stand and taken again, until the factors do
+    not move."""
     factors = np.ones(len(names))
     for _ in range(TURNS):
         steps = _steps(rows, predict, dict(zip(names, map(float, factors), strict=True)), names)
@@ -197,8 +199,9 @@ def _terms(one: Scored) -> Mapping[str, float]:
 
 
 def memory_errors(scores: Sequence[Scored]) -> list[tuple[Scored, float]]:
-    """Relative errors of memory, once for each plan: rows that differ only in the batch print the same. Of the worst stage, and of the least where
-    a source prints it (`memory_min`) and the prediction has stages. A fit does not touch them."""
+    """Relative errors of memory, once for each plan: rows that differ only in the batch print the same. Of the worst
+    stage, and of the least where a source prints it (`memory_min`) and the prediction has stages. A fit does not
+    touch them."""
     found: dict[object, tuple[Scored, float]] = {}
     for one in scores:
         if one.row.memory_bytes is None or one.cold is None or one.row.group not in COUNTING:

@@ -1,6 +1,8 @@
-"""The report of `simcost validate training`: by source, cold and fitted; bars with peers; memory, bubbles, worst rows, and rows apart.
+"""The report of `simcost validate training`: by source, cold and fitted; bars with peers; memory, bubbles, worst
+rows, and rows apart.
 
-Most likely to be wrong: a median over few rows; `n` stands beside every figure. Source: `workloads/validation/training`.
+Most likely to be wrong: a median over few rows; `n` stands beside every figure. Source:
+`workloads/validation/training`.
 """
 
 from __future__ import annotations
@@ -33,8 +35,9 @@ def result(
     folder: Path | None = None,
     write: bool = False,
 ) -> Result:
-    """The report on the sources of these names, all by default, of the shipped rows or a folder's; `write`: coefficients go into the stacks. Raises SpecError
-    for a source that is not there, for a malformed file, and as `write.write`."""
+    """The report on the sources of these names, all by default, of the shipped rows or a folder's; `write`:
+    coefficients go into the stacks. Raises SpecError for a source that is not there, for a malformed file, and as
+    `write.write`."""
     every = rows.every() if folder is None else tuple(rows.read(folder))
     known = dict.fromkeys(row.source.name for row in every)
     for name in names:
@@ -67,7 +70,7 @@ def result(
 def _tables(
     scores: Sequence[Scored], fits: Sequence[Fit], figures: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> dict[str, list[Cells]]:
-    steps = {one.row.id: (one.fitted or one.cold).step_s for one in scores if (one.fitted or one.cold) is not None}  # type: ignore[union-attr]
+    steps = {one.row.id: said.step_s for one in scores if (said := one.fitted or one.cold)}
     return {
         "by source": by_source(scores),
         "bars": bars.table(figures),
@@ -93,8 +96,8 @@ def counting(scores: Sequence[Scored]) -> list[Scored]:
 
 
 def of_names(scores: Sequence[Scored]) -> dict[tuple[str, str], dict[str, Any]]:
-    """Summaries by name and what a bar is of: fitted steps of rows that made no coefficient (of the name's judged rows, where it has any), dense ones
-    among them, cold steps, and memory."""
+    """Summaries by name and what a bar is of: fitted steps of rows that made no coefficient (of the name's judged
+    rows, where it has any), dense ones among them, cold steps, and memory."""
     found: dict[tuple[str, str], dict[str, Any]] = {}
     barred = {name_of(one) for one in scores if one.row.group == "judged"}
     steps = [one for one in counting(scores) if one.row.group == "judged" or name_of(one) not in barred]
@@ -110,7 +113,8 @@ def of_names(scores: Sequence[Scored]) -> dict[tuple[str, str], dict[str, Any]]:
 
 
 def by_source(scores: Sequence[Scored]) -> list[Cells]:
-    """A line for each name and device: cold figures of all its counting rows, fitted ones of those that made no coefficient."""
+    """A line for each name and device: cold figures of all its counting rows, fitted ones of those that made no
+    coefficient."""
     groups: dict[tuple[str, str], list[Scored]] = {}
     for one in counting(scores):
         groups.setdefault((name_of(one), one.row.question.hw), []).append(one)
@@ -164,9 +168,12 @@ def _by(errors: Sequence[tuple[Scored, float]]) -> dict[str, list[float]]:
 def _plain(errors: Sequence[float]) -> dict[str, Any]:
     size = np.abs(errors)
     return {
-        "n": len(errors), "median_abs_error": float(np.median(size)), "mean_abs_error": float(np.mean(size)), "p90_abs_error": float(np.quantile(size, 0.9)),
+        "n": len(errors),
+        "median_abs_error": float(np.median(size)),
+        "mean_abs_error": float(np.mean(size)),
+        "p90_abs_error": float(np.quantile(size, 0.9)),
         "bias": float(np.median(errors)),
-    }  # fmt: skip
+    }
 
 
 def _memory(scores: Sequence[Scored]) -> list[Cells]:
@@ -175,20 +182,34 @@ def _memory(scores: Sequence[Scored]) -> list[Cells]:
 
 def _coefficients(one: Fit) -> Cells:
     return {
-        "rows_of": one.name, "hw": one.hw, "stack": one.stack, "split": one.split.kind, "n_fitted": one.n, "n_judged": len(one.split.judged),
-        "factors": ", ".join(f"{name} {factor:.3g}" for name, factor in one.factors.items()) or "none", "error_left_out": one.error, "hash": one.rows,
-    }  # fmt: skip
+        "rows_of": one.name,
+        "hw": one.hw,
+        "stack": one.stack,
+        "split": one.split.kind,
+        "n_fitted": one.n,
+        "n_judged": len(one.split.judged),
+        "factors": ", ".join(f"{name} {factor:.3g}" for name, factor in one.factors.items()) or "none",
+        "error_left_out": one.error,
+        "hash": one.rows,
+    }
 
 
 def _worst(scores: Sequence[Scored]) -> list[Cells]:
     judged = [one for one in counting(scores) if one.part == JUDGED and one.row.group == "judged"]
     lines: list[Cells] = [
         {
-            "id": one.row.id, "model": one.row.model, "hw": one.row.question.hw, "gpus": one.row.question.gpus, "step_s": one.row.step_s, "predicted_s": said.step_s,
-            "error": said.step_s / one.row.step_s - 1.0, "story": one.row.why,
+            "id": one.row.id,
+            "model": one.row.model,
+            "hw": one.row.question.hw,
+            "gpus": one.row.question.gpus,
+            "step_s": one.row.step_s,
+            "predicted_s": said.step_s,
+            "error": said.step_s / one.row.step_s - 1.0,
+            "story": one.row.why,
         }
-        for one in judged if (said := one.fitted or one.cold) and one.row.step_s
-    ]  # fmt: skip
+        for one in judged
+        if (said := one.fitted or one.cold) and one.row.step_s
+    ]
     return sorted(lines, key=lambda line: -abs(line["error"]))[:WORST]
 
 
@@ -199,6 +220,11 @@ def _apart(scores: Sequence[Scored]) -> list[Cells]:
         if one.part == APART and one.row.step_s is not None and one.cold is not None:
             groups.setdefault((one.row.source.name, one.row.group), []).append(one)
     return [
-        {"rows_of": name, "group": group} | {key: value for key, value in _summary(own, lambda one: one.fitted or one.cold).items() if key not in ("coverage", "median_half_width")}
+        {"rows_of": name, "group": group}
+        | {
+            key: value
+            for key, value in _summary(own, lambda one: one.fitted or one.cold).items()
+            if key not in ("coverage", "median_half_width")
+        }
         for (name, group), own in groups.items()
-    ]  # fmt: skip
+    ]

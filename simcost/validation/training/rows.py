@@ -1,16 +1,18 @@
 """`workloads/validation/training/*.csv`: published training steps, each as a question with what its source measured.
 
-`sources.csv` names the files, what each is from, whose stack and network its rows have, and which rows are fitted together; `models.csv`
-says models as changes of a config, with the count of parameters that the source prints. Groups: `judged` rows count for the bars;
-`reported` rows are shown with the same figures and have no bar; `simulated` ones judge nothing; `fine-tuning` trains part of a model or packs
-samples. Of rows that ask the same question the newest that is at most `DRIFT` slower than the fastest counts (among those that state
-memory, where one does); slower ones are `drift`, a change of software and no error of a model, and the rest `repeat`.
+`sources.csv` names the files, what each is from, whose stack and network its rows have, and which rows are fitted
+together; `models.csv` says models as changes of a config, with the count of parameters that the source prints.
+Groups: `judged` rows count for the bars; `reported` rows are shown with the same figures and have no bar; `simulated`
+ones judge nothing; `fine-tuning` trains part of a model or packs samples. Of rows that ask the same question the
+newest that is at most `DRIFT` slower than the fastest counts (among those that state memory, where one does); slower
+ones are `drift`, a change of software and no error of a model, and the rest `repeat`.
 
-Left out of these sources, with why: 39 rows of Megatron Bridge where neither the row nor its recipe says what is recomputed; 33 of models without a
-public config; 20 of BLOOM whose layers are not printed; 18 bars read off a chart, in FLOPs of no stated convention; 9 that offload activations; 5
-without a time, a micro-batch, virtual stages or what is recomputed. Sources of one or two rows, of secondary citations, and of devices
-or precisions without a profile are not carried. Most likely to be wrong: what a source does not print and a framework's default decides, which
-`why` or the source's note names.
+Left out of these sources, with why: 39 rows of Megatron Bridge where neither the row nor its recipe says what is
+recomputed; 33 of models without a public config; 20 of BLOOM whose layers are not printed; 18 bars read off a chart,
+in FLOPs of no stated convention; 9 that offload activations; 5 without a time, a micro-batch, virtual stages or what
+is recomputed. Sources of one or two rows, of secondary citations, and of devices or precisions without a profile are
+not carried. Most likely to be wrong: what a source does not print and a framework's default decides, which `why` or
+the source's note names.
 """
 
 from __future__ import annotations
@@ -60,7 +62,8 @@ _MODEL = ("name", "base", "set", "parameters", "source")
 
 @frozen
 class Source:
-    """A file of rows. stack: of its rows; fit: name of the rows that are fitted together, "" where none are; flags, sets: of all its rows."""
+    """A file of rows. stack: of its rows; fit: name of the rows that are fitted together, "" where none are; flags,
+    sets: of all its rows."""
 
     name: str
     title: str
@@ -74,7 +77,8 @@ class Source:
 
 @frozen
 class Model:
-    """A model that sources name. base: a name of the zoo, or the path of a config; sets: what differs, by path; parameters: as printed, "" where not."""
+    """A model that sources name. base: a name of the zoo, or the path of a config; sets: what differs, by path;
+    parameters: as printed, "" where not."""
 
     name: str
     base: str
@@ -85,8 +89,8 @@ class Model:
 
 @frozen
 class Row:
-    """A measured step. step_s [s] and memory_bytes [B] are None where the source has none; taken: which printed figure the time follows from;
-    parts: other figures of the source by name; model: as the source's file names it."""
+    """A measured step. step_s [s] and memory_bytes [B] are None where the source has none; taken: which printed
+    figure the time follows from; parts: other figures of the source by name; model: as the source's file names it."""
 
     id: str
     source: Source
@@ -182,7 +186,8 @@ def _table(path: Path, needed: tuple[str, ...], more: tuple[str, ...]) -> Iterab
     for name in columns:
         if name not in (*needed, *more):
             raise SpecError(
-                f"{path.name}: unknown column '{name}' (columns: {', '.join((*needed, *more))}){nearest(name, (*needed, *more))}"
+                f"{path.name}: unknown column '{name}' (columns: {', '.join((*needed, *more))})"
+                f"{nearest(name, (*needed, *more))}"
             )
     missing = [name for name in needed if name not in columns]
     if missing or len(set(columns)) < len(columns):
@@ -208,11 +213,22 @@ def _at(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at
     ):
         _one_of(cells[name], words, at, name)
     return Row(
-        cells["id"], source, cells["model"], _question(cells, source, known, at), cells["group"], step, memory, cells["taken"],
-        _number(cells, "tflops", at), _number(cells, "mfu", at), cells["flops_convention"],
+        cells["id"],
+        source,
+        cells["model"],
+        _question(cells, source, known, at),
+        cells["group"],
+        step,
+        memory,
+        cells["taken"],
+        _number(cells, "tflops", at),
+        _number(cells, "mfu", at),
+        cells["flops_convention"],
         {key: _float(text, at, f"parts.{key}") for key, text in _pairs(cells["parts"], ";", at, "parts").items()},
-        cells["date"], cells["locator"], cells["why"],
-    )  # fmt: skip
+        cells["date"],
+        cells["locator"],
+        cells["why"],
+    )
 
 
 def _question(cells: Mapping[str, str], source: Source, known: Mapping[str, Model], at: str) -> Question:
@@ -220,7 +236,8 @@ def _question(cells: Mapping[str, str], source: Source, known: Mapping[str, Mode
     own = known.get(cells["model"])
     if own is None and models.of_name(cells["model"]) != cells["model"]:
         raise SpecError(
-            f"{at}: model '{cells['model']}' is neither in models.csv nor a name of the zoo{nearest(cells['model'], known)}"
+            f"{at}: model '{cells['model']}' is neither in models.csv nor a name of the zoo"
+            f"{nearest(cells['model'], known)}"
         )
     _one_of(cells["hw"], hardware.names(), at, "hw")
     _one_of(cells["precision"], PRECISIONS, at, "precision")
@@ -232,14 +249,23 @@ def _question(cells: Mapping[str, str], source: Source, known: Mapping[str, Mode
     stacks.load(source.stack).changed(flags, at)
     sets = {**(own.sets if own else {}), **source.sets, **_sets(cells["set"], at)}
     asked = Question(
-        model=own.base if own else cells["model"], hw=cells["hw"], precision=cells["precision"], stack=source.stack, **whole,
-        zero=int(cells["zero"]), recompute=cells["recompute"], sequence_parallel=cells["sp"] == "1", schedule=cells["schedule"],
-        flags=flags, sets=sets,
-    )  # fmt: skip
+        model=own.base if own else cells["model"],
+        hw=cells["hw"],
+        precision=cells["precision"],
+        stack=source.stack,
+        **whole,
+        zero=int(cells["zero"]),
+        recompute=cells["recompute"],
+        sequence_parallel=cells["sp"] == "1",
+        schedule=cells["schedule"],
+        flags=flags,
+        sets=sets,
+    )
     split = asked.tp * asked.pp * asked.cp
     if asked.gpus % split or asked.global_batch % (asked.dp * asked.micro_batch):
         raise SpecError(
-            f"{at}: {asked.gpus} GPUs as tp {asked.tp}, pp {asked.pp}, cp {asked.cp} do not divide a batch of {asked.global_batch} in micro-batches of {asked.micro_batch}"
+            f"{at}: {asked.gpus} GPUs as tp {asked.tp}, pp {asked.pp}, cp {asked.cp} do not divide a batch of "
+            f"{asked.global_batch} in micro-batches of {asked.micro_batch}"
         )
     return asked
 

@@ -18,7 +18,8 @@ FIGURES = ("n", "median_abs_error", "mean_abs_error", "p90_abs_error", "bias", "
 
 
 def judged(predicted: Prediction, measured_s: float) -> Cells:
-    """error: relative; covered: whether the interval holds the measured time; half_width: of the interval, over the predicted time."""
+    """error: relative; covered: whether the interval holds the measured time; half_width: of the interval, over the
+    predicted time."""
     return {
         "error": score.error(predicted.step_s, measured_s),
         "covered": predicted.low <= measured_s <= predicted.high,
@@ -27,7 +28,8 @@ def judged(predicted: Prediction, measured_s: float) -> Cells:
 
 
 def summary(rows: Sequence[Cells]) -> dict[str, Any]:
-    """n, median, mean and 90 % quantile of |error|, median error, share covered, and the median half-width; rows are of `judged`."""
+    """n, median, mean and 90 % quantile of |error|, median error, share covered, and the median half-width; rows are
+    of `judged`."""
     found = score.summary(rows)
     mean = float(np.mean([abs(row["error"]) for row in rows])) if rows else None
     width = float(np.median([row["half_width"] for row in rows])) if rows else None

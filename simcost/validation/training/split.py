@@ -1,8 +1,9 @@
 """Which rows coefficients are fitted on and which judge them, by the ids alone.
 
-A row is fitted where sha256 of its id, as a number, leaves 3 or more over 10; the rest judge. Where fewer than `FEW` rows would judge, each row
-judges coefficients that were fitted on the others, and a stack may have `MOST_OF_FEW` coefficients, else `MOST`. Most likely to be
-wrong: rows of one table differ less from each other than from the next user's.
+A row is fitted where sha256 of its id, as a number, leaves 3 or more over 10; the rest judge. Where fewer than `FEW`
+rows would judge, each row judges coefficients that were fitted on the others, and a stack may have `MOST_OF_FEW`
+coefficients, else `MOST`. Most likely to be wrong: rows of one table differ less from each other than from the next
+user's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Coefficients into the files of `workloads/stacks`: the tables below the flags are written anew, the rest of a file stays as it is.
+"""Coefficients into the files of `workloads/stacks`: the tables below the flags are written anew, the rest of a file
+stays as it is.
 
 Most likely to be wrong: that rows of one source speak for a generation of a framework.
 """
@@ -19,15 +20,16 @@ _HEAD = "\n[coefficients."
 
 
 def write(fits: Sequence[Fit], command: str, version: str, home: Path | None = None) -> list[Path]:
-    """The files that took coefficients. Raises SpecError where two sets of rows are of one stack and device, where none has coefficients, and
-    where a file cannot be written."""
+    """The files that took coefficients. Raises SpecError where two sets of rows are of one stack and device, where
+    none has coefficients, and where a file cannot be written."""
     made: dict[tuple[str, str], Fit] = {}
     for one in fits:
         if not one.factors:
             continue
         if other := made.get((one.stack, one.hw)):
             raise SpecError(
-                f"{other.name} and {one.name} both have coefficients of {one.stack} on {one.hw}: name the sources of one"
+                f"{other.name} and {one.name} both have coefficients of {one.stack} on {one.hw}: "
+                "name the sources of one"
             )
         made[one.stack, one.hw] = one
     if not made:
@@ -56,6 +58,6 @@ def _text(text: str, stack: Stack, own: Mapping[str, Fitted]) -> str:
 
 def _table(hw: str, one: Fitted) -> str:
     factors = ", ".join(f"{name} = {factor:.4f}" for name, factor in one.factors.items())
-    return (
-        f"{_HEAD}{hw}]\nfactors = {{ {factors} }}\ncommand = \"{one.command}\"\nversion = \"{one.version}\"\nrows = \"{one.rows}\"\nn = {one.n}\nerror = {one.error:.4f}"
-    )  # fmt: skip
+    said = {"command": one.command, "version": one.version, "rows": one.rows}
+    lines = [f"{_HEAD}{hw}]", f"factors = {{ {factors} }}", *(f'{key} = "{text}"' for key, text in said.items())]
+    return "\n".join([*lines, f"n = {one.n}", f"error = {one.error:.4f}"])
