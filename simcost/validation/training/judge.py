@@ -17,7 +17,7 @@ import numpy as np
 
 from simcost.errors import SimcostError, say
 from simcost.frozen import frozen
-from simcost.training.question import Prediction, Predictor
+from simcost.training.question import Prediction, Predictor, Question
 from simcost.training.stack import COEFFICIENTS
 from simcost.validation.score import error
 from simcost.validation.training import fit
@@ -80,6 +80,7 @@ def shipped() -> Predictor:
 
 def scored(rows: Sequence[Row], predict: Predictor) -> tuple[list[Scored], list[Fit]]:
     """(each row in its order, the fits)."""
+    predict = _once(predict)
     cold = {row.id: _cold(row, predict) for row in rows}
     fits: list[Fit] = []
     made = {one.row.id: one for one in cold.values()}
@@ -100,6 +101,19 @@ def scored(rows: Sequence[Row], predict: Predictor) -> tuple[list[Scored], list[
                 if cold[row.id].cold is not None
             }
     return [made[row.id] for row in rows], fits
+
+
+def _once(predict: Predictor) -> Predictor:
+    """The predictor, which is asked each question once with the same factors; a factor of 1 is none."""
+    known: dict[tuple[int, tuple[tuple[str, float], ...]], Prediction] = {}
+
+    def ask(asked: Question, factors: Mapping[str, float]) -> Prediction:
+        key = (id(asked), tuple(sorted((name, factor) for name, factor in factors.items() if factor != 1.0)))
+        if key not in known:
+            known[key] = predict(asked, factors)
+        return known[key]
+
+    return ask
 
 
 def together(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
