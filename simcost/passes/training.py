@@ -18,8 +18,8 @@ from simcost.program import Call, Choice, Program, Serial
 FLASH, UNFUSED = "flash", "unfused"
 
 
-def forward(program: Program, attention: str = FLASH) -> Program:
-    """The program without writes to a cache, its attention cores by `attention`: FLASH or UNFUSED."""
+def forward(program: Program, attention: str = FLASH, dropout: bool = False) -> Program:
+    """The program without writes to a cache, its attention cores by `attention`: FLASH or UNFUSED, with `dropout` of its scores or without."""
 
     def each(call: Call) -> Program | None:
         op = call.op
@@ -28,7 +28,7 @@ def forward(program: Program, attention: str = FLASH) -> Program:
             rotated = Call(replace(op, what="rope", out=op.x), call.tag, call.repeat)
             return None if isinstance(op.flops, float) and op.flops == 0.0 else rotated
         if isinstance(op, AttentionCore) and attention == UNFUSED:
-            return unfused(call)
+            return unfused(call, dropout)
         return call
 
     found = _mapped(program, each)
@@ -55,20 +55,20 @@ def _mapped(program: Program, each: Callable[[Call], Program | None]) -> Program
     )  # a kernel that was measured whole is another one now
 
 
-def unfused(call: Call) -> Serial:
-    """Scores, softmax and weighted sum as kernels of their own. Scores are computed for all pairs of new tokens, masked ones too; the softmax reads and writes them."""
+def unfused(call: Call, dropout: bool = False) -> Serial:
+    """Scores, softmax and weighted sum as kernels of their own. Scores are computed for all pairs of new tokens, masked ones too; the softmax reads and writes them; dropout reads them again and writes what it leaves, and a mask of a byte each."""
     op = call.op
     assert isinstance(op, AttentionCore)
     heads, keys = op.batch * op.heads, op.past + op.q_len
     scores = heads * op.q_len * keys
-    return Serial(
-        (
-            Call(Gemm(op.q_len, keys, op.d_qk, op.x, op.kv, op.x, op.compute, heads), "scores", call.repeat, module=CORE),
-            Call(Stream("softmax", scores, 1.0, 1.0, 5.0, op.x, op.x), "softmax", call.repeat, module=CORE),
-            Call(Gemm(op.q_len, op.d_v, keys, op.x, op.kv, op.x, op.compute, heads), "weighted sum", call.repeat, module=CORE),
-        ),
-        call.tag,
-    )  # fmt: skip
+    weighs = Gemm(op.q_len, op.d_v, keys, op.x, op.kv, op.x, op.compute, heads)
+    kernels = [
+        (Gemm(op.q_len, keys, op.d_qk, op.x, op.kv, op.x, op.compute, heads), "scores"),
+        (Stream("softmax", scores, 1.0, 1.0, 5.0, op.x, op.x), "softmax"),
+        *([(Stream("dropout", scores, 1.0, 1.0 + 8.0 / op.x.bits, 2.0, op.x, op.x), "dropout")] if dropout else []),
+        (weighs, "weighted sum"),
+    ]
+    return Serial(tuple(Call(each, name, call.repeat, module=CORE) for each, name in kernels), call.tag)
 
 
 def repeated(program: Program, block: str, modules: Collection[str]) -> Program | None:

@@ -169,6 +169,8 @@ def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:
         if not part.layer:
             kept, until = kept + count * part.kept, until + count * part.until_weight
             continue
+        if not count:
+            continue
         share = count / layers  # layers of several kinds are recomputed in proportion
         if again:
             rerun = part.again * (again * share)
@@ -186,7 +188,7 @@ def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:
 
 def chunks(job: Job, parts: Mapping[str, Part]) -> tuple[Chunk, ...]:
     """All virtual stages, in order; equal ones once."""
-    found = pipeline.stages(job.model, job.placed.stages, True, layers=job.recipe.layers)
+    found = pipeline.stages(job.model, job.placed.stages, True, layers=job.layers)
     known: dict[Stage, Chunk] = {}
     for stage in found:
         if stage not in known:

@@ -24,6 +24,7 @@ from simcost.provenance import Kind, Note
 from simcost.registry import discover
 from simcost.routing.router import Routing
 from simcost.schedules._order import Placement
+from simcost.sharding import placement
 from simcost.sharding.shard import View
 from simcost.training import optimizer, precision, stack, zero
 from simcost.training.optimizer import Optimizer
@@ -42,7 +43,7 @@ _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybr
 
 @frozen
 class Recipe:
-    """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `layers`: how many stand on each virtual stage; `group`: ranks that ZeRO shares over
+    """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `stages`: layers of every virtual stage, as `plan.stages` says them; `group`: ranks that ZeRO shares over
     (None: the stack's); `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
 
     micro_batch: int = 1
@@ -55,7 +56,7 @@ class Recipe:
     precision: str = "bf16"
     optimizer: str = "adamw"
     stack: str = STACK
-    layers: tuple[int, ...] | None = None
+    stages: str = "even"
     group: int | None = None
     trained: Trained = ALL
     flags: Mapping[str, str] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Recipe:
 
 @frozen
 class Job:
-    """A step with everything resolved. `vpp`: virtual stages a rank of schedules that take any number; `microbatches`: of a replica, of both directions together; `placed`: which rank holds which virtual stage."""
+    """A step with everything resolved. `vpp`: virtual stages a rank of schedules that take any number; `microbatches`: of a replica, of both directions together; `placed`: which rank holds which virtual stage; `layers`: how many stand on each, None: as even as can be."""
 
     model: ModelSpec
     device: Device
@@ -83,6 +84,7 @@ class Job:
     microbatches: int
     global_batch: int
     engine: str = ANY
+    layers: tuple[int, ...] | None = None
     notes: tuple[Note, ...] = ()
 
     @property
@@ -128,7 +130,8 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     flags = how_stack.flags
     formats = _with_flags(formats, flags)
     plan = _plan(plan, flags, notes)
-    require(lower.checks(model, plan))
+    # Virtual stages have a rule of their own: the first and the last may hold no layer, but the embedding and the head alone.
+    require(lower.checks(model, replace(plan, vpp=1.0)))
     scheduled, vpp = _schedule(recipe, plan, notes)
     batch, micro = _batch(plan, recipe, scheduled, vpp, notes)
     loss = FUSED if flags["fused_cross_entropy"] else PLAIN
@@ -146,7 +149,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     placed = scheduled.placement(int(plan.pp), micro, vpp)
     job = Job(
         model, device, plan, view, _how(formats, parse(recipe.recompute), flags), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
-        engine,
+        engine, _layers(recipe, model, placed, plan, notes),
     )  # fmt: skip
     return replace(job, notes=(*_said(job), *notes))
 
@@ -173,11 +176,12 @@ def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
 
 
 def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> How:
-    unfused = flags["attention"] != FLASH
-    keeping = Keeping(
-        scores=formats.activation.bits / 8.0 if unfused else 0.0, core_bits=formats.saved_core_output_bits, activation=formats.saved_activation_input
-    )  # fmt: skip
-    return How(formats.gradient, again, str(flags["attention"]), keeping)
+    unfused, dropout = flags["attention"] != FLASH, bool(flags["dropout"])
+    width = formats.activation.bits / 8.0
+    # Of each score the softmax's output stays, and with dropout a mask and what it leaves (arXiv 2205.05198 §4.1: 5 B in 16 bits).
+    scores = width + (1.0 + width if dropout else 0.0)
+    keeping = Keeping(scores if unfused else 0.0, formats.saved_core_output_bits, formats.saved_activation_input)
+    return How(formats.gradient, again, str(flags["attention"]), keeping, dropout)
 
 
 def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
@@ -215,6 +219,28 @@ def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType
             Note(f"vpp = {VPP} virtual stages a rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED)
         )
     return module, vpp
+
+
+def _layers(
+    recipe: Recipe, model: ModelSpec, placed: Placement, plan: Plan, notes: list[Note]
+) -> tuple[int, ...] | None:
+    """Layers of every virtual stage; None: as even as can be. Raises Infeasible where there are fewer layers than virtual stages, beside those of the embedding and the head."""
+    layers, parts = len(model.order), placed.stages
+    if recipe.stages != "even":
+        return placement.parse(recipe.stages, layers, parts, pp=int(plan.pp))
+    if parts <= layers:
+        return None
+    if parts > layers + 2:
+        raise Infeasible(
+            f"plan: {parts} virtual stages must not exceed the {layers} layers of {model.name}, and two for embedding and head"
+        )
+    notes.append(
+        Note(
+            f"{parts} virtual stages of {layers} layers: embedding and head stand in the place of a layer", Kind.ASSUMED
+        )
+    )
+    ends = parts - layers
+    return (0 if ends > 1 else 1, *(1,) * (parts - 2), 0)
 
 
 def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list[Note]) -> tuple[int, int]:

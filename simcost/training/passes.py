@@ -28,14 +28,13 @@ from simcost.training.recompute import Recompute
 
 @frozen
 class How:
-    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `masks`: bytes of a dropout mask an element of each sublayer's
-    output, 0 without dropout; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
 
     sums: Dtype | None
     recompute: Recompute = Recompute()
     attention: str = FLASH
     keeping: Keeping = Keeping()
-    masks: float = 0.0
+    dropout: bool = False
     hides_tensor_parallel: bool = True
 
 
@@ -55,7 +54,7 @@ class Passes:
 
 def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True) -> Passes:
     """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
-    named = [(module_of(block), forward(block.program(view), how.attention)) for block in blocks]
+    named = [(module_of(block), forward(block.program(view), how.attention, how.dropout)) for block in blocks]
     ring = view.plan.overlap == "tensor_parallel"
     parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
     whole = Serial(tuple(parts))
@@ -66,9 +65,9 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     ahead = inputs if first is None else first if inputs is None else Serial((first, inputs))
     flash = [(name, forward(block.program(view))) for name, block in ((module_of(block), block) for block in blocks)]
     kept = saved(flash, how.keeping)
-    if how.masks:
+    if how.dropout:
         masked = sum(1.0 for block in blocks if block.kind in ("attention", "ffn"))
-        kept = (*kept, Saved(how.masks * masked * view.own_tokens * _width(blocks), "dropout masks"))
+        kept = (*kept, Saved(masked * view.own_tokens * _width(blocks), "dropout masks"))
     return Passes(whole, ahead, weights, _both(ahead, weights, how), first, kept, _output_gradients(whole))
 
 

@@ -46,6 +46,9 @@ FLAGS = {
     "attention": Flag(
         str, "flash: scores stay on the chip; unfused: they are written and read again", ("flash", "unfused")
     ),
+    "dropout": Flag(
+        bool, "dropout of attention scores and of sublayers' outputs, whose masks stay for the backward pass"
+    ),
     "elementwise": Flag(
         str,
         "eager: a kernel an operation; fused: by hand, as bias and activation; compiled",
@@ -56,6 +59,10 @@ FLAGS = {
     "ep_overlap": Flag(bool, "the exchange of tokens runs beside another micro-batch"),
     "p2p_overlap": Flag(bool, "hops of interleaved stages run beside them"),
     "grad_overlap": Flag(bool, "gradients are reduced beside the backward of the last micro-batch"),
+    "optimizer_post_validation": Flag(
+        bool,
+        "with schedules that split gradients ranks step before the norm of all gradients is known, and step back where it should not have been",
+    ),
     "param_overlap": Flag(bool, "sharded weights are gathered beside the forward"),
     "bucket_parameters": Flag(int, "least parameters of a bucket of gradients; 0: a layer each"),
     "bucket_parameters_per_dp": Flag(int, "the same for each data-parallel rank; the greater of the two holds"),

@@ -89,10 +89,17 @@ def run(job: Job) -> TrainStep:
     gradients = _exposed_gradients(job, timeline, once, held)
     weights = _exposed_weights(job, timeline, once, held)
     update = max((one.update for one in once), key=lambda one: float(one.seconds))
+    if post_validates(job):
+        path = path * (max(timeline.span_s()) / timeline.end_s)
     whole = path + gradients + weights + update
     sure = bool(job.factors)
     cost = whole if sure else Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
     return TrainStep(job, parts, found, timeline, path, hop, once, gradients, weights, update, cost)
+
+
+def post_validates(job: Job) -> bool:
+    """Whether no barrier ends the step, so that its period is the longest span of a rank: optimizers that step before the norm of all gradients is known (arXiv 2401.10241 §4)."""
+    return bool(job.stack.flags["optimizer_post_validation"]) and bool(job.schedule.SPLITS) and not job.schedule.PAIRS
 
 
 def _hop(job: Job, model: Stacked) -> Split:

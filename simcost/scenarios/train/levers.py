@@ -41,9 +41,7 @@ def levers(job: Job) -> Iterator[Lever]:
             if name != job.schedule.NAME:
                 yield Lever(f"plan.schedule={name}", {"vpp": 1.0}, {"schedule": name})
         for vpp in (2, 4):
-            if (job.schedule.NAME, job.vpp) != ("interleaved", vpp) and job.placed.stages * 0 + job.pp * vpp <= len(
-                job.model.order
-            ):
+            if (job.schedule.NAME, job.vpp) != ("interleaved", vpp) and job.pp * vpp <= len(job.model.order):
                 yield Lever(f"plan.vpp={vpp}", {"vpp": float(vpp)}, {"schedule": "interleaved"})
     for name in ("bf16", "fp8-block", "mxfp8"):
         if (
@@ -71,13 +69,13 @@ def _kept(job: Job) -> Iterator[tuple[str, Any]]:
         yield "", of_layer(layer, job.view, How(None)).kept
 
 
-def table(job: Job, before: step.TrainStep, stages: str) -> list[Row]:
+def table(job: Job, before: step.TrainStep) -> list[Row]:
     """A row a lever: the step with it, what that changes, and its memory; refused ones with their reason; fastest first of those that fit."""
     found: list[Row] = []
     for lever in levers(job):
         row: Row = {"change": lever.said}
         try:
-            after, most = _priced(job, lever, stages)
+            after, most = _priced(job, lever)
         except SimcostError as refused:
             found.append({**row, "feasible": False, "reason": str(refused).removeprefix("plan: ")})
             continue
@@ -90,8 +88,10 @@ def table(job: Job, before: step.TrainStep, stages: str) -> list[Row]:
     return sorted(found, key=lambda row: (not row["feasible"], not row.get("fits", False), row.get("step_s", 0.0)))
 
 
-def _priced(job: Job, lever: Lever, stages: str) -> tuple[float, memory.Memory]:
+def _priced(job: Job, lever: Lever) -> tuple[float, memory.Memory]:
     plan: Plan = replace(job.plan, mla_form="auto", **lever.plan)
-    recipe: Recipe = replace(job.recipe, layers=None, global_batch=job.global_batch, **lever.recipe)
-    one = step.run(of(job.model, job.device, plan, recipe, "even" if "vpp" in lever.plan else stages, job.engine))
+    recipe: Recipe = replace(
+        job.recipe, global_batch=job.global_batch, **({"stages": "even"} if "vpp" in lever.plan else {}), **lever.recipe
+    )
+    one = step.run(of(job.model, job.device, plan, recipe, job.engine))
     return one.seconds, memory.worst(memory.of_ranks(one))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from simcost import grammar, settings
@@ -17,7 +16,6 @@ from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.query import engine_of, make, model_of
 from simcost.routing.read import parse as routing
-from simcost.sharding import placement
 from simcost.training.job import STACK, Job, Recipe, build, known_schedules
 from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import parse as recompute
@@ -63,19 +61,12 @@ def job(q: Asked) -> Job:
     o = q.overrides
     device = hardware.load(q.hw, o.hw)
     serving = make(q.model, q.hw, True, {}, {f"model.{key}": value for key, value in o.model.items()}, {}, None)
-    return of(
-        model_of(serving), device, grammar.plan_of(o.plan), recipe(q), str(o.plan.get("stages", "even")), engine_of(o)
-    )
+    return of(model_of(serving), device, grammar.plan_of(o.plan), recipe(q), engine_of(o))
 
 
-def of(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, stages: str, engine: str = engines.ANY) -> Job:
-    """The job of resolved parts: layers of virtual stages by `stages`, and GPUs that the plan fills. Raises SpecError and Infeasible."""
-    plan = filled(plan)
-    found = build(model, device, plan, recipe, engine)
-    if stages == "even":
-        return found
-    layers = placement.parse(stages, len(model.order), found.placed.stages, pp=found.pp)
-    return replace(found, recipe=replace(found.recipe, layers=layers))
+def of(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: str = engines.ANY) -> Job:
+    """The job of resolved parts, and GPUs that the plan fills. Raises SpecError and Infeasible."""
+    return build(model, device, filled(plan), recipe, engine)
 
 
 def filled(plan: Plan) -> Plan:
@@ -111,7 +102,7 @@ def recipe(q: Asked) -> Recipe:
     assert micro is not None
     return Recipe(
         micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
-        str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, None, None if group is None else int(group),
+        str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")), None if group is None else int(group),
         ALL if rank is None else Trained(roles=(), lora_rank=float(rank)), {key: _text(value) for key, value in o.stack.items()},
         routing=routing(str(o.phase.get("routing", "random"))),
     )  # fmt: skip

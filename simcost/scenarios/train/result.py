@@ -36,7 +36,7 @@ def result(
     values = metrics(found, ranks, price, convention)
     tables: dict[str, list[Row]] = {"where the step goes": goes(found), "pipeline ranks": ranks_table(found, ranks)}
     if with_levers:
-        tables["levers"] = levers.table(asked, found, str(q.overrides.plan.get("stages", "even")))
+        tables["levers"] = levers.table(asked, found)
     if aim:
         values |= _run(asked, found, ranks, price, aim)
     most = memory.worst(ranks)
