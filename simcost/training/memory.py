@@ -14,7 +14,7 @@ from simcost.frozen import frozen
 from simcost.lower import modules
 from simcost.makespan import Timeline
 from simcost.num import Num, maximum
-from simcost.ops.cross_entropy import CrossEntropy
+from simcost.ops.cross_entropy import FUSED, CrossEntropy
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.program import Program, calls
@@ -139,13 +139,12 @@ def chunk_temporary(parts: dict[str, Part], chunk: Chunk) -> float:
 
 
 def _temporary(program: Program) -> float:
-    """The most that the gradient of one kernel has alive: the gradients of what it put out and of what it read; of a loss fp32 logits beside those that are kept. [B]"""
+    """The most that the gradient of one kernel has alive: the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
     most: Num = 0.0
     for call in calls(program):
         op = call.op
-        if isinstance(op, CrossEntropy):
-            found = op.workspace_bytes() - op.x.tensor_bytes(op.tokens * op.vocabulary)
-            found = found if op.method != "fused" else 4.0 * op.tokens * op.vocabulary
+        if isinstance(op, CrossEntropy):  # what the loss has beside the tensor that stays: fused, the gradient of the logits
+            found = op.saved_bytes() if op.method == FUSED else op.workspace_bytes() - op.saved_bytes()
         elif isinstance(op, (Gemm, GroupedGemm)):
             found = op.workspace_bytes()
         else:
