@@ -12,8 +12,9 @@ from dataclasses import replace
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
+from simcost.ops.work import Op
 from simcost.passes.saved import ACTIVATION, CORE, LAYERNORM, MLP, MOE
-from simcost.program import Call, Choice, Program, Serial
+from simcost.program import Call, Choice, Program, Serial, calls
 
 FLASH, UNFUSED = "flash", "unfused"
 
@@ -34,6 +35,36 @@ def forward(program: Program, attention: str = FLASH, dropout: bool = False) -> 
     found = _mapped(program, each)
     assert found is not None
     return found
+
+
+def with_second_copies(program: Program | None, scans: float) -> Program | None:
+    """A pass whose casts to a narrow format write a second copy, which the gradient of a weight reads along the other side (Transformer Engine, columnwise data; DeepSeek-V3 §3.3.2), after `scans` passes over
+    what they cast: 2 where a scale is that of the whole tensor."""
+    if program is None or not any(_casts(call) for call in calls(program)):
+        return program
+    if isinstance(program, Call):
+        return Serial((_second(program, scans), program))
+    if isinstance(program, Choice):
+        return replace(program, options=tuple((name, _copied(option, scans)) for name, option in program.options))
+    if isinstance(program, Serial) and program.kernel == "linear":  # a kernel that is measured whole stays so
+        casts = tuple(_second(call, scans) for call in calls(program) if _casts(call))
+        return Serial((*casts, program))
+    return replace(program, parts=tuple(_copied(part, scans) for part in program.parts))
+
+
+def _copied(program: Program, scans: float) -> Program:
+    found = with_second_copies(program, scans)
+    assert found is not None
+    return found
+
+
+def _casts(call: Call) -> bool:
+    return isinstance(call.op, Stream) and call.op.what == "quantise"
+
+
+def _second(call: Call, scans: float) -> Call:
+    assert isinstance(call.op, Stream)
+    return replace(call, op=replace(call.op, reads=scans - 1.0), tag=f"{call.tag}, second copy")
 
 
 def _mapped(program: Program, each: Callable[[Call], Program | None]) -> Program | None:
@@ -62,7 +93,7 @@ def unfused(call: Call, dropout: bool = False) -> Serial:
     heads, keys = op.batch * op.heads, op.past + op.q_len
     scores = heads * op.q_len * keys
     weighs = Gemm(op.q_len, op.d_v, keys, op.x, op.kv, op.x, op.compute, heads)
-    kernels = [
+    kernels: list[tuple[Op, str]] = [
         (Gemm(op.q_len, keys, op.d_qk, op.x, op.kv, op.x, op.compute, heads), "scores"),
         (Stream("softmax", scores, 1.0, 1.0, 5.0, op.x, op.x), "softmax"),
         *([(Stream("dropout", scores, 1.0, 1.0 + 8.0 / op.x.bits, 2.0, op.x, op.x), "dropout")] if dropout else []),

@@ -32,7 +32,7 @@ from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
 from simcost.training.precision import Precision
 from simcost.training.recompute import Recompute, parse
-from simcost.training.stack import Stack
+from simcost.training.stack import Fitted, Stack
 from simcost.training.zero import Sharding
 
 VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
@@ -91,6 +91,11 @@ class Job:
     def factors(self) -> Mapping[str, float]:
         """Coefficients of the stack on this device, by name; {} where it is cold."""
         return self.stack.factors(self.device.name) if self.recipe.factors is None else self.recipe.factors
+
+    @property
+    def fitted(self) -> Fitted | None:
+        """The coefficients' record; None where the stack is cold, or where coefficients are stated."""
+        return self.stack.fitted.get(self.device.name) if self.recipe.factors is None else None
 
     @property
     def pp(self) -> int:
@@ -181,7 +186,9 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> H
     # Of each score the softmax's output stays, and with dropout a mask and what it leaves (arXiv 2205.05198 §4.1: 5 B in 16 bits).
     scores = width + (1.0 + width if dropout else 0.0)
     keeping = Keeping(scores if unfused else 0.0, formats.saved_core_output_bits, formats.saved_activation_input)
-    return How(formats.gradient, again, str(flags["attention"]), keeping, dropout)
+    whole = formats.forward.bits < 16 and formats.forward.block[1] == 0  # one scale a tensor
+    scans = 2.0 if whole and flags["fp8_scaling"] == "current" else 1.0
+    return How(formats.gradient, again, str(flags["attention"]), keeping, dropout, scans)
 
 
 def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:

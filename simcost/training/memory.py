@@ -143,7 +143,9 @@ def _temporary(program: Program) -> float:
     most: Num = 0.0
     for call in calls(program):
         op = call.op
-        if isinstance(op, CrossEntropy):  # what the loss has beside the tensor that stays: fused, the gradient of the logits
+        if isinstance(
+            op, CrossEntropy
+        ):  # what the loss has beside the tensor that stays: fused, the gradient of the logits
             found = op.saved_bytes() if op.method == FUSED else op.workspace_bytes() - op.saved_bytes()
         elif isinstance(op, (Gemm, GroupedGemm)):
             found = op.workspace_bytes()

@@ -20,7 +20,7 @@ from simcost.passes import ring_exchange
 from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
 from simcost.passes.saved import Keeping, Saved, module_of, saved
-from simcost.passes.training import FLASH, forward, repeated
+from simcost.passes.training import FLASH, forward, repeated, with_second_copies
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls
 from simcost.sharding.shard import Block, View
 from simcost.training.recompute import Recompute
@@ -28,13 +28,14 @@ from simcost.training.recompute import Recompute
 
 @frozen
 class How:
-    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
 
     sums: Dtype | None
     recompute: Recompute = Recompute()
     attention: str = FLASH
     keeping: Keeping = Keeping()
     dropout: bool = False
+    scans: float = 1.0
     hides_tensor_parallel: bool = True
 
 
@@ -68,7 +69,9 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     if how.dropout:
         masked = sum(1.0 for block in blocks if block.kind in ("attention", "ffn"))
         kept = (*kept, Saved(masked * view.own_tokens * _width(blocks), "dropout masks"))
-    return Passes(whole, ahead, weights, _both(ahead, weights, how), first, kept, _output_gradients(whole))
+    forwards, inputs, weights, rerun = (with_second_copies(each, how.scans) for each in (whole, ahead, weights, first))
+    assert forwards is not None
+    return Passes(forwards, inputs, weights, _both(inputs, weights, how), rerun, kept, _output_gradients(whole))
 
 
 def entry_bytes(blocks: tuple[Block, ...], view: View) -> Num:

@@ -29,7 +29,7 @@ TENSOR, EXPERT, CONTEXT, PIPELINE, DATA, OPTIMIZER, BUBBLE = (
 )  # fmt: skip
 # The coefficient of a stack (`stack.COEFFICIENTS`) that multiplies each kind; what has none is as it is.
 COEFFICIENT = {
-    PRODUCTS: "kernels", ATTENTION: "kernels", EXPERTS: "kernels", MIXERS: "kernels", ELEMENTWISE: "elementwise", LOSS: "cross_entropy",
+    PRODUCTS: "kernels", ATTENTION: "kernels", EXPERTS: "experts", MIXERS: "kernels", ELEMENTWISE: "elementwise", LOSS: "cross_entropy",
     TENSOR: "communication", EXPERT: "communication", CONTEXT: "communication", PIPELINE: "communication", DATA: "communication", HOST: "host",
 }  # fmt: skip
 

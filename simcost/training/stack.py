@@ -10,11 +10,13 @@ wrong: a flag that a release changed without a line in its notes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
@@ -25,13 +27,14 @@ SCHEMA = 1
 MOST = 5  # coefficients of a device: with more a stack would learn its rows
 COEFFICIENTS = {
     "kernels": "matrix products and attention",
+    "experts": "routed experts",
     "elementwise": "norms, activations, casts and other passes over memory",
     "communication": "what collectives and hops leave exposed",
     "cross_entropy": "the loss over the vocabulary",
     "host": "launches that the device waits for",
 }
 ON, OFF = ("on", "true", "yes"), ("off", "false", "no")
-_FITTED = ("factors", "command", "version", "rows", "n", "error")
+_FITTED = ("factors", "command", "version", "rows", "n", "error", "half_width")
 
 
 class Flag(NamedTuple):
@@ -94,6 +97,7 @@ class Fitted:
     rows: str
     n: int
     error: float
+    half_width: float
 
 
 @frozen
@@ -114,6 +118,12 @@ class Stack:
     def factors(self, hw: str) -> Mapping[str, float]:
         """Coefficients on a device by name; {} where the stack is cold."""
         return self.fitted[hw].factors if hw in self.fitted else {}
+
+
+def half_width(errors: Sequence[float], coefficients: int) -> float:
+    """Half of a 90 % interval of the log of a step, from |log errors| of rows: their 90 % quantile, wider by what so many coefficients learn of the rows that made them."""
+    n = len(errors)
+    return float(np.quantile(errors, 0.9)) * math.sqrt(n / max(n - coefficients, 1))
 
 
 def home() -> Path:
@@ -216,6 +226,7 @@ def _fitted(entry: Any, where: str, hw: str) -> Fitted:
         entry["rows"],
         entry["n"],
         error,
+        _number(entry["half_width"], where, f"{at}half_width"),
     )
 
 

@@ -8,13 +8,14 @@ coefficients hold that, and without them an interval does. Source: docs/theory/t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from simcost import makespan, shared_layers
 from simcost.cost import calibrated
 from simcost.cost.cost import interval
 from simcost.frozen import frozen
 from simcost.makespan import PAIR, Timeline, Times
-from simcost.num import Num
+from simcost.num import Z90, Num
 from simcost.ops.collective import Collective
 from simcost.pipeline import Stage
 from simcost.program import Call, Program, Serial, price
@@ -92,8 +93,12 @@ def run(job: Job) -> TrainStep:
     if post_validates(job):
         path = path * (max(timeline.span_s()) / timeline.end_s)
     whole = path + gradients + weights + update
-    sure = bool(job.factors)
-    cost = whole if sure else Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
+    fitted = job.fitted
+    if fitted is not None:  # what the stack's own rows were missed by, in place of what kernels are missed by alone
+        sigma = fitted.half_width / Z90
+        cost = Split(replace(whole.cost, spread={f"stack {job.stack.name}": sigma * whole.seconds}), whole.kinds)
+    else:
+        cost = Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
     return TrainStep(job, parts, found, timeline, path, hop, once, gradients, weights, update, cost)
 
 

@@ -90,8 +90,8 @@ def table(job: Job, before: step.TrainStep) -> list[Row]:
 
 def _priced(job: Job, lever: Lever) -> tuple[float, memory.Memory]:
     plan: Plan = replace(job.plan, mla_form="auto", **lever.plan)
-    recipe: Recipe = replace(
-        job.recipe, global_batch=job.global_batch, **({"stages": "even"} if "vpp" in lever.plan else {}), **lever.recipe
-    )
+    stages = {"stages": "even"} if "vpp" in lever.plan else {}
+    changes: dict[str, Any] = {"global_batch": job.global_batch, **stages, **lever.recipe}
+    recipe: Recipe = replace(job.recipe, **changes)
     one = step.run(of(job.model, job.device, plan, recipe, job.engine))
     return one.seconds, memory.worst(memory.of_ranks(one))

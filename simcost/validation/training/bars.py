@@ -32,6 +32,8 @@ class Bar:
     aim: bool = False
 
 
+# Bars over the rows of several names together, each with the coefficients of its own generation.
+JOINT = {"nemo-bridge": ("nemo-24.07", "megatron-bridge")}
 BARS = (
     Bar("vtrain-multi", STEP, "mean_abs_error", 0.08, VTRAIN),
     Bar("vtrain-multi", STEP, "median_abs_error", 0.04),

@@ -9,6 +9,7 @@ the wrong way.
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import cast
@@ -18,7 +19,7 @@ import numpy as np
 from simcost.errors import SimcostError, say
 from simcost.frozen import frozen
 from simcost.training.question import Prediction, Predictor, Question
-from simcost.training.stack import COEFFICIENTS
+from simcost.training.stack import COEFFICIENTS, half_width
 from simcost.validation.score import error
 from simcost.validation.training import fit
 from simcost.validation.training.rows import Row
@@ -61,7 +62,7 @@ class Scored:
 @frozen
 class Fit:
     """Coefficients of rows on a device. split: how they were parted; n: rows that made them; error: median |relative
-    error| of rows that did not; rows: hash of the rows that did."""
+    error| of rows that did not; half_width: of the log of a 90 % interval; rows: hash of the rows that did."""
 
     name: str
     hw: str
@@ -70,6 +71,7 @@ class Fit:
     factors: Mapping[str, float] = field(default_factory=dict)
     n: int = 0
     error: float | None = None
+    half_width: float | None = None
     rows: str = ""
 
 
@@ -154,6 +156,8 @@ def _fitted(
     for row in rows:
         own = _without(making, row, predict, factors, names) if parted.kind == LEFT_OUT else factors
         scores.append(_with(cold[row.id], predict, own, JUDGED if row.id in set(parted.judged) else FITTED))
+    learnt = 0 if parted.kind == LEFT_OUT else len(names)
+    scores = _bounded(scores, parted.kind == LEFT_OUT, learnt)
     errors = [
         abs(error(one.fitted.step_s, one.row.step_s))
         for one in scores
@@ -165,8 +169,32 @@ def _fitted(
         factors=factors,
         n=len(making),
         error=float(np.median(errors)) if errors else None,
+        half_width=half_width([_log(one) for one in _made(scores, parted.kind == LEFT_OUT)], learnt),
         rows=fingerprint(ids, times),
     ), scores
+
+
+def _log(one: Scored) -> float:
+    assert one.fitted is not None
+    return abs(math.log(one.fitted.step_s / (one.row.step_s or 1.0)))
+
+
+def _made(scores: Sequence[Scored], left_out: bool) -> list[Scored]:
+    """Those whose errors say how wide an interval must be: rows that made the coefficients, or all where each was left out in turn."""
+    return [one for one in scores if one.fitted and one.row.step_s and (left_out or one.part == FITTED)]
+
+
+def _bounded(scores: Sequence[Scored], left_out: bool, learnt: int) -> list[Scored]:
+    """Predictions with the interval that the errors of other rows give."""
+    made, found = _made(scores, left_out), []
+    for one in scores:
+        errors = [_log(other) for other in made if other is not one]
+        if one.fitted is None or len(errors) < 2:
+            found.append(one)
+            continue
+        half, step = half_width(errors, learnt), one.fitted.step_s
+        found.append(replace(one, fitted=replace(one.fitted, low=step / math.exp(half), high=step * math.exp(half))))
+    return found
 
 
 def factors_of(rows: Sequence[Row], predict: Predictor, names: Sequence[str]) -> dict[str, float]:

@@ -101,8 +101,10 @@ def of_names(scores: Sequence[Scored]) -> dict[tuple[str, str], dict[str, Any]]:
     found: dict[tuple[str, str], dict[str, Any]] = {}
     barred = {name_of(one) for one in scores if one.row.group == "judged"}
     steps = [one for one in counting(scores) if one.row.group == "judged" or name_of(one) not in barred]
-    for name in dict.fromkeys(map(name_of, steps)):
-        own = [one for one in steps if name_of(one) == name]
+    single = {name: (name,) for name in dict.fromkeys(map(name_of, steps))}
+    joint = {name: each for name, each in bars.JOINT.items() if set(each) <= set(single)}
+    for name, names in {**single, **joint}.items():
+        own = [one for one in steps if name_of(one) in names]
         fitted = [one for one in own if one.fitted and one.part == JUDGED]
         found[name, bars.STEP] = _summary(fitted, _fitted)
         found[name, bars.DENSE] = _summary([one for one in fitted if not has_experts(one.row.question)], _fitted)

@@ -45,9 +45,9 @@ def write(fits: Sequence[Fit], command: str, version: str, home: Path | None = N
 
 def fitted(one: Fit, command: str, version: str) -> Fitted:
     """What a stack keeps of a fit. Raises SpecError for one whose error is not known."""
-    if one.error is None:
+    if one.error is None or one.half_width is None:
         raise SpecError(f"{one.name} on {one.hw}: no row judges its coefficients")
-    return Fitted(one.factors, command, version, one.rows, one.n, one.error)
+    return Fitted(one.factors, command, version, one.rows, one.n, one.error, one.half_width)
 
 
 def _text(text: str, stack: Stack, own: Mapping[str, Fitted]) -> str:
@@ -60,4 +60,4 @@ def _table(hw: str, one: Fitted) -> str:
     factors = ", ".join(f"{name} = {factor:.4f}" for name, factor in one.factors.items())
     said = {"command": one.command, "version": one.version, "rows": one.rows}
     lines = [f"{_HEAD}{hw}]", f"factors = {{ {factors} }}", *(f'{key} = "{text}"' for key, text in said.items())]
-    return "\n".join([*lines, f"n = {one.n}", f"error = {one.error:.4f}"])
+    return "\n".join([*lines, f"n = {one.n}", f"error = {one.error:.4f}", f"half_width = {one.half_width:.4f}"])
