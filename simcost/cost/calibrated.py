@@ -26,7 +26,7 @@ from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
-from simcost.ops.fused import Fused
+from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op, is_plain
 from simcost.provenance import Basis
@@ -123,6 +123,8 @@ class Calibrated(OnLinks):
             return exchange.priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
             return self._traffic(op)
+        if isinstance(op, FusedGrad):
+            return self._of_whole(op)
         claims = self._claims(op)
         if op.gradient and all(found is None for _, _, found in claims):
             return self._of_gradient(op)
@@ -134,6 +136,16 @@ class Calibrated(OnLinks):
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
             cost = mine if cost is None else mine.where(covered, cost)
         return self._roofline(op) if cost is None else cost
+
+    def _of_whole(self, op: FusedGrad) -> Cost:
+        """Gradients of a class that is timed as a whole: their parts' times where all parts have rows of their own, else the class's own by the ratio of work, else what the parts take without rows."""
+        parts = [self._claims(part) for part in op.parts if part.peak != "vector"]
+        rows = all(claims and all(found is not None for _, _, found in claims) for claims in parts)
+        claims = [(name, covered, lent(name, found)) for name, covered, found in self._claims(op.forward)]
+        if rows or not claims or all(found is None for _, _, found in claims):
+            return sum((self._answer(part) for part in op.parts[1:]), self._answer(op.parts[0]))
+        more = light_seconds(op, self.device) / light_seconds(op.forward, self.device)
+        return self._by_claims(op.forward, claims) * more
 
     def _of_gradient(self, op: Op) -> Cost:
         """A gradient of which nobody timed a kernel: as long as the forward kernel of these dimensions, longer by what it has more to do, and as

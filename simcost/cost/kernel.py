@@ -15,6 +15,7 @@ from simcost.hardware.profile import Device
 from simcost.num import where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
+from simcost.ops.fused import FusedGrad
 from simcost.ops.traffic import Traffic
 from simcost.ops.work import Op
 
@@ -47,6 +48,8 @@ class Roofline:
             return priced(op, self.device, self._exchange)
         if isinstance(op, Traffic):
             return traffic_cost(op, self.device)
+        if isinstance(op, FusedGrad):
+            return sum((self(part) for part in op.parts[1:]), self(op.parts[0]))
         work = op.work()
         compute, memory = compute_seconds(work, op.peak, self.device), memory_seconds(work, self.device)
         key = _EFFICIENCY.get(op.family)

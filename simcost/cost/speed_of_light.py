@@ -12,13 +12,13 @@ import numpy as np
 from simcost.hardware.limits import compute_seconds
 from simcost.hardware.profile import Device
 from simcost.num import Num, maximum
-from simcost.ops.fused import Fused
+from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.work import Op
 
 
 def light_seconds(op: Op, device: Device) -> Num:
     """Least time of one kernel, or of several that run as one (Fused), whose arithmetic and bytes overlap. [s]"""
-    parts = op.parts if isinstance(op, Fused) else (op,)
+    parts = op.parts if isinstance(op, (Fused, FusedGrad)) else (op,)
     compute: Num = 0.0
     moved: Num = 0.0
     cache = 0.0 if device.l2 is None else np.asarray(device.l2)

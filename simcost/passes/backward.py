@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from simcost.dtypes import Dtype
 from simcost.num import Num
+from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
 from simcost.ops.work import INPUT, WEIGHT
@@ -59,6 +60,8 @@ def backward(program: Program, sums: Dtype | None = None, of: tuple[str, ...] = 
         return replace(program, options=options) if options else None
     if isinstance(program, Serial) and program.kernel == "linear":
         return _linear(program, sums, of)
+    if isinstance(program, Serial) and program.kernel == EXPERTS:
+        return _experts(program, sums, of)
     if isinstance(program, Overlap):
         return _overlap(program, each)
     found_parts = tuple(found for part in reversed(program.parts) if (found := each(part)) is not None)
@@ -92,6 +95,18 @@ def _linear(program: Serial, sums: Dtype | None, of: tuple[str, ...]) -> Program
     if WEIGHT in of:
         parts += weights
     return Serial(parts, "", program.repeat) if parts else None
+
+
+def _experts(program: Serial, sums: Dtype | None, of: tuple[str, ...]) -> Program | None:
+    """The experts of a MoE, which are timed as a whole: gradients of inputs as one kernel, those of weights as another."""
+    whole = list(calls(program))
+    forward = Fused(program.kernel, tuple(call.op for call in whole))
+    found: list[Program] = []
+    for at, name in enumerate((INPUT, WEIGHT)):
+        parts = tuple(call.op for each in reversed(whole) for call in adjoint(each, sums)[at])
+        if name in of and parts:
+            found.append(Call(FusedGrad(forward, parts, name), f"{program.tag or EXPERTS}:{name}_grad"))
+    return Serial(tuple(found), "", program.repeat) if found else None
 
 
 def gradient_bytes(layer: tuple[Block, ...], plan: Plan, each: float = 4.0) -> tuple[Num, Num]:

@@ -6,6 +6,7 @@ Most likely to be wrong: launches of kernels that the device waits for, of stack
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from simcost import pipeline
 from simcost.cost import calibrated
@@ -183,7 +184,19 @@ def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:
         else:
             kept, until = kept + count * part.kept, until + count * part.until_weight
             live = max(live, part.whole - part.kept)
-    return Chunk(stage, costs, rest, wire, kept, until, live, layers)
+    found = Chunk(stage, costs, rest, wire, kept, until, live, layers)
+    hides = job.stack.flags["ep_overlap"] and not job.schedule.PAIRS and float(wire[FORWARD].seconds) > 0.0
+    return _hiding(found, float(job.device.multiprocessors)) if hides else found
+
+
+def _hiding(one: Chunk, multiprocessors: float) -> Chunk:
+    """A chunk whose exchanges run beside another micro-batch's kernels, as 1F1B's steady state pairs a forward with gradients (Megatron Core, overlap_moe_expert_parallel_comm): both together as `pair`, in
+    their own proportion."""
+    together = pair(one, one, multiprocessors)
+    shares = {name: float(one.costs[name].seconds) for name in (FORWARD, BOTH)}
+    whole = sum(shares.values())
+    changed = {name: together * (seconds / whole) for name, seconds in shares.items()}
+    return replace(one, costs={**one.costs, **changed})
 
 
 def chunks(job: Job, parts: Mapping[str, Part]) -> tuple[Chunk, ...]:

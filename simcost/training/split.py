@@ -17,7 +17,7 @@ from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
 from simcost.ops.cross_entropy import CrossEntropy
 from simcost.ops.exchange import Exchange
-from simcost.ops.fused import Fused
+from simcost.ops.fused import Fused, FusedGrad
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
 from simcost.ops.work import Op
@@ -36,6 +36,8 @@ COEFFICIENT = {
 
 def kind(op: Op) -> str:
     """The kind of work of a kernel."""
+    if isinstance(op, FusedGrad):
+        return kind(op.forward)
     if isinstance(op, Fused):
         return EXPERTS if op.kernel == "experts" else kind(op.main)
     if isinstance(op, Exchange):
