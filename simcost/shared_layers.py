@@ -11,7 +11,7 @@ import numpy as np
 
 from simcost.errors import Infeasible
 from simcost.model.spec import ModelSpec
-from simcost.num import Num, every, is_scalar, maximum, occurring
+from simcost.num import Num, every, is_scalar, occurring
 from simcost.plan import Check, Plan
 from simcost.provenance import Kind, Note
 from simcost.sharding import placement
@@ -99,13 +99,28 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     return [Check(~np.isin(np.asarray(parts), list(apart)), reason)]
 
 
-def carried(model: ModelSpec) -> Num:
-    """Elements of a token that a hop carries: one residual stream, and what blocks need beside it."""
-    beside: Num = 0.0
-    for _, layer in model.stacks:
-        for block in layer:
-            beside = maximum(beside, block.carried_elements)
-    return model.hidden_size + beside + model.embedding.carried_elements
+def hops(model: ModelSpec, parts: int, counts: tuple[int, ...] | None = None) -> tuple[Num, ...]:
+    """Elements of a token that every hop of a pipeline of so many stages carries, first to last: one residual stream, what the embedding made for all layers, and what stands beside the stream there. `counts`: as in `cut`.
+
+    That is what the next layer with such a need reads, or the head: all that a layer puts aside is read by every later one, so that nothing comes between."""
+    needs = [_needed(layer) for _, layer in model.stacks]
+    plain = model.hidden_size + model.embedding.carried_elements
+    some = {stack for stack, need in enumerate(needs) if not every(need == 0.0)}
+
+    def beside(first: int) -> Num:
+        if first == 0:  # no layer has put anything aside
+            return needs[model.order[0]]
+        reader = next((stack for stack in model.order[first:] if stack in some), None) if some else None
+        return model.head.carried_elements if reader is None else needs[reader]
+
+    return tuple(plain + beside(here.start) for here in cut(len(model.order), parts, counts)[1:])
+
+
+def _needed(layer: tuple[Block, ...]) -> Num:
+    """Elements of a token that a layer reads beside the residual stream: those of its blocks up to its attention, as later ones also see what the layer itself puts aside."""
+    end = next((place for place, block in enumerate(layer) if block.kind == "attention"), len(layer))
+    needs = (block.carried_elements for block in layer[: end + 1])
+    return next((need for need in needs if not every(need == 0.0)), 0.0)
 
 
 def notes(model: ModelSpec, plan: Plan) -> tuple[Note, ...]:

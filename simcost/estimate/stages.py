@@ -2,7 +2,7 @@
 
 Which stage holds what: `pipeline.py`. Decode keeps pp micro-batches in flight: a token takes pp times the
 slowest stage. A prefill passes all stages once, in chunks that follow each other like the jobs of a flow shop; with a stream of
-prompts the slowest stage sets the throughput. Every hop sends the residual streams (`shared_layers.carried`), cut over tp and gathered again; with
+prompts the slowest stage sets the throughput. Every hop sends the residual streams (`shared_layers.carried`: what a hop carries may differ by where it is), cut over tp and gathered again; with
 `overlap_p2p_comm` a stage of a stream computes the next prompt meanwhile. Most likely to be wrong: bubbles when the queue runs dry. Source: vLLM
 `distributed/parallel_state.py` (send_tensor_dict).
 """
@@ -10,7 +10,7 @@ prompts the slowest stage sets the throughput. Every hop sends the residual stre
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -52,23 +52,31 @@ def times(w: Workload, whole: Cost, each: Mapping[str, Cost], hops: Priced[Cost]
     pass; `each`: one of every module, by its key; `hops`: the priced program of `between`."""
     if every(w.plan.pp == 1.0):
         return whole, whole
-    near, far = (part.cost for part in hops.parts)
-    crossing = _crossings(w)
-    hop = far.beside(near).where(np.asarray(crossing > 0.0), near)  # the dearest, of a stage that leaves its node
-    slow = _slowest(w, hop, each)
-    through = near * (w.plan.pp - 1.0 - crossing) + far * crossing
+    through: Cost | None = None
+    dearest = []
+    for hop, (near, far) in zip(_hops(w), _pairs([part.cost for part in hops.parts]), strict=True):
+        dearest.append(far.beside(near).where(np.asarray(hop.far > 0.0), near))  # of a stage that leaves its node
+        part = near * hop.near + far * hop.far
+        through = part if through is None else through + part
+    assert through is not None
+    slow = _slowest(w, dearest, each)
     passed = slow * w.plan.pp if w.phase.decode else whole + through
     single = np.asarray(w.plan.pp == 1.0)
     return whole.where(single, passed), whole.where(single, slow)
 
 
-def _slowest(w: Workload, hop: Cost, each: Mapping[str, Cost]) -> Cost:
-    """The slowest stage of every plan, of the costs of a hop and of one of every module."""
-    first, *others = sizes(w)
+def _pairs(costs: Sequence[Cost]) -> Iterator[tuple[Cost, Cost]]:
+    return zip(costs[::2], costs[1::2], strict=True)
+
+
+def _slowest(w: Workload, hops: Sequence[Cost], each: Mapping[str, Cost]) -> Cost:
+    """The slowest stage of every plan, of the costs of hops of each width and of one of every module."""
+    (first, *others), places = sizes(w), _widths(w)[1]
     all_, pp = w.device.multiprocessors, np.asarray(w.plan.pp)
     if not others:
-        return _slowest_of(w, first, hop, each, all_)
-    shape = np.broadcast_shapes(pp.shape, np.shape(all_), hop.shape, *(cost.shape for cost in each.values()))
+        return _slowest_of(w, first, places[first], hops, each, all_)
+    costs = (*hops, *each.values())
+    shape = np.broadcast_shapes(pp.shape, np.shape(all_), *(cost.shape for cost in costs))
     masks = [~np.isin(pp, others), *(pp == float(size) for size in others)]
     here = [np.broadcast_to(mask, shape) for mask in masks]
     found = []
@@ -78,7 +86,8 @@ def _slowest(w: Workload, hop: Cost, each: Mapping[str, Cost]) -> Cost:
             return value if is_scalar(value) else np.asarray(np.broadcast_to(value, shape)[mask])
 
         mine = {key: cost.each(taken) for key, cost in each.items()}
-        found.append(_slowest_of(w, size, hop.each(taken), mine, taken(all_)))
+        sent = [hop.each(taken) for hop in hops]
+        found.append(_slowest_of(w, size, places[size], sent, mine, taken(all_)))
 
     def spread(values: list[Num]) -> Num:
         grid = np.empty(shape)
@@ -89,11 +98,15 @@ def _slowest(w: Workload, hop: Cost, each: Mapping[str, Cost]) -> Cost:
     return joined(found, spread)
 
 
-def _slowest_of(w: Workload, pp: int, hop: Cost, each: Mapping[str, Cost], all_: Num) -> Cost:
-    """The same of plans of so many stages."""
+def _slowest_of(
+    w: Workload, pp: int, places: tuple[int, ...], hops: Sequence[Cost], each: Mapping[str, Cost], all_: Num
+) -> Cost:
+    """The same of plans of so many stages: each sends what its hop carries, and the last has received as much as it would send."""
     hidden = w.plan.overlap_p2p_comm == "on"
+    found = zip(pipeline.stages(w.model, pp, images=w.phase.sees), (*places, *places[-1:]) or (0,), strict=True)
     worst: Cost | None = None
-    for _, stage in pipeline.kinds(w.model, pp, images=w.phase.sees):
+    for stage, place in dict.fromkeys(found):
+        hop = hops[place]
         cost = hop if pp > 1 and not hidden else hop * 0.0
         for key, count in stage.held:
             cost = cost + each[key] * float(count)
@@ -108,34 +121,67 @@ def _beside(stage: Cost, hop: Cost, all_: Num) -> Cost:
     return stage.slowed(longer(stage.seconds, hop.seconds, without(RING, all_))).beside(hop)
 
 
+@frozen
+class _Hop:
+    """Hops that carry `elements` of a token: how many stay inside a domain, and how many leave it."""
+
+    elements: Num
+    near: Num
+    far: Num
+
+
+def _widths(w: Workload) -> tuple[list[Num], dict[int, tuple[int, ...]]]:
+    """(what hops carry, each width once; for every number of stages the place among these of each hop, first to last)."""
+    widths: list[Num] = []
+    places: dict[int, tuple[int, ...]] = {}
+    for pp in sizes(w):
+        here = []
+        for width in shared_layers.hops(w.model, pp):
+            place = next((i for i, other in enumerate(widths) if np.array_equal(width, other)), len(widths))
+            widths += [width] if place == len(widths) else []
+            here.append(place)
+        places[pp] = tuple(here)
+    return widths or [w.model.hidden_size], places
+
+
+def _hops(w: Workload) -> list[_Hop]:
+    """The hops of every plan by what they carry. Of each width the same part leaves the domain."""
+    (widths, places), plan, crossing = _widths(w), w.plan, _crossings(w)
+    counts: list[Num] = [
+        sum((where(np.asarray(plan.pp == float(pp)), float(here.count(i)), 0.0) for pp, here in places.items()), 0.0)
+        for i in range(1, len(widths))
+    ]
+    counts.insert(0, plan.pp - 1.0 - sum(counts, 0.0))
+    far = [crossing * (count / maximum(plan.pp - 1.0, 1.0)) for count in counts]
+    return [_Hop(width, n - out, out) for width, n, out in zip(widths, counts, far, strict=True)]
+
+
 def between(w: Workload) -> Serial:
-    """What crosses from one stage to the next: the residual streams and what later layers need beside them, cut over tp and gathered again. Two hops of a kind each,
+    """What crosses from one stage to the next: the residual streams and what later layers need beside them, cut over tp and gathered again. Of each width two hops,
     inside a domain and out of it; how often each is taken is `passed`. A hop that no stage takes sends nothing: a device without
     a network has no time for it."""
-    view, plan, scaleup = w.view, w.plan, w.device.scaleup
-    width = view.activation.tensor_bytes(view.tokens * shared_layers.carried(w.model))
+    plan, scaleup = w.plan, w.device.scaleup
     domain = 1.0 if scaleup is None or scaleup.domain is None else scaleup.domain
-    crossing = _crossings(w)
-    hops = (
-        ("send inside the domain", minimum(plan.stage, maximum(domain / 2.0, 1.0)), plan.pp - 1.0 - crossing),
-        ("send", maximum(plan.stage, domain), crossing),
-    )
+    inside, outside = minimum(plan.stage, maximum(domain / 2.0, 1.0)), maximum(plan.stage, domain)
 
-    def hop(tag: str, stride: Num, times: Num) -> Serial:
+    def send(hop: _Hop, tag: str, stride: Num, times: Num) -> Serial:
+        size = w.view.activation.tensor_bytes(w.view.tokens * hop.elements)
         pair, ranks = where(times > 0.0, 2.0, 1.0), where(times > 0.0, plan.tp, 1.0)
-        send = Call(Collective("p2p", width / plan.tp, pair, stride), tag)
-        return Serial((send, Call(Collective("all_gather", width, ranks), "gather")))
+        moved = Call(Collective("p2p", size / plan.tp, pair, stride), tag)
+        return Serial((moved, Call(Collective("all_gather", size, ranks), "gather")))
 
-    return Serial(tuple(hop(*each) for each in hops))
+    found = []
+    for hop in _hops(w):
+        found.append(send(hop, "send inside the domain", inside, hop.near))
+        found.append(send(hop, "send", outside, hop.far))
+    return Serial(tuple(found))
 
 
 def passed(w: Workload) -> Serial:
     """The hops of one prompt or micro-batch, as a part of the step."""
-    near, far = between(w).parts
-    crossing = _crossings(w)
-    return Serial(
-        (Serial((Serial((near,), "", w.plan.pp - 1.0 - crossing), Serial((far,), "", crossing)), "pipeline"),), "step"
-    )
+    times = [count for hop in _hops(w) for count in (hop.near, hop.far)]
+    parts = (Serial((hop,), "", count) for hop, count in zip(between(w).parts, times, strict=True))
+    return Serial((Serial(tuple(parts), "pipeline"),), "step")
 
 
 def _crossings(w: Workload) -> Num:

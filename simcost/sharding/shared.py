@@ -29,7 +29,7 @@ class Sharing(Protocol[B]):
 
     @property
     def carried_elements(self) -> Num:
-        """Elements of a token that a hop between pipeline stages carries for it, beside one residual stream."""
+        """Elements of a token that it reads beside one residual stream, made by layers before its own: what a hop between pipeline stages carries for it."""
         ...
 
     @property

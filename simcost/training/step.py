@@ -7,6 +7,7 @@ coefficients hold that, and without them an interval does. Source: docs/theory/t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -108,25 +109,30 @@ def post_validates(job: Job) -> bool:
 
 
 def _hop(job: Job, model: Stacked) -> Split:
-    """One edge between neighbouring ranks: the residual stream of a micro-batch, cut over tp, and gathered again where every rank of the group needs all of it. The mean over edges, of which some leave a node."""
+    """One edge between neighbouring ranks: the residual stream of a micro-batch, cut over tp, and gathered again where every rank of the group needs all of it. The mean over edges, of which some leave a node and some carry more."""
     plan, view = job.plan, job.view
     if plan.pp == 1.0:
         return NOTHING
-    width = view.activation.tensor_bytes(view.tokens * shared_layers.carried(job.model))
+    carried = shared_layers.hops(job.model, job.placed.stages, job.layers)
     scaleup = job.device.scaleup
     domain = 1.0 if scaleup is None or scaleup.domain is None else float(scaleup.domain)
     far = min(float(plan.pp) - 1.0, float(job.device.nodes(plan.stage * plan.pp)) - 1.0)
 
-    def cost(stride: Num) -> Split:
+    def cost(stride: Num, elements: Num) -> Split:
+        width = view.activation.tensor_bytes(view.tokens * elements)
         parts: list[Program] = [Call(Collective("p2p", width / plan.tp, 2.0, stride), "send")]
         if not plan.shards_sequence:
             parts.append(Call(Collective("all_gather", width, plan.tp), "gather"))
         return price(Serial(tuple(parts)), model).cost.named(PIPELINE)
 
     near_share = 1.0 - far / (float(plan.pp) - 1.0)
-    near = cost(min(float(plan.stage), max(domain / 2.0, 1.0))) if near_share > 0.0 else NOTHING
-    away = cost(max(float(plan.stage), domain)) if far > 0.0 else NOTHING
-    return near * near_share + away * (1.0 - near_share)
+    inside, outside = min(float(plan.stage), max(domain / 2.0, 1.0)), max(float(plan.stage), domain)
+    found = NOTHING
+    for elements, count in Counter(float(each) for each in carried).items():
+        near = cost(inside, elements) if near_share > 0.0 else NOTHING
+        away = cost(outside, elements) if far > 0.0 else NOTHING
+        found = found + (near * near_share + away * (1.0 - near_share)) * (count / len(carried))
+    return found
 
 
 Pairs = dict[tuple[int, int], Split]

@@ -76,6 +76,11 @@ class Head(Plain):
         """No rules: the vocabulary is padded to tp."""
         return []
 
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.hc_mult - 1.0) * self.hidden_size
+
     def _table(self, plan: Plan) -> Weight:
         return Weight("lm_head", "head", ceil(self.vocab_size / plan.tp), self.hidden_size)
 

@@ -119,6 +119,11 @@ class AltUpHead(Head):
     streams: float = 1.0
     source: ClassVar[str] = "arXiv 2301.13310"
 
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.streams - 1.0) * self.hidden_size
+
     def _unembed(self, plan: Plan) -> Weight:
         return Weight(
             "altup_unembed_projections", "ffn", self.hidden_size / plan.tp, self.hidden_size, self.streams - 1.0

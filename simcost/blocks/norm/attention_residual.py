@@ -1,7 +1,7 @@
 """Attention residuals (AttnRes): a sublayer reads a softmax-weighted sum of the residual stream and of copies of it that earlier layers left, one every `attn_res_block_size` layers.
 
-In place of the norm before a sublayer: its output is added to the stream, the rows are scored by a norm and a vector of their own, summed and normed. A block begins with a copy, before its first FFN. Most likely to be
-wrong: a stage of a pipeline also receives all copies, which its hop does not count. Source: Kimi-K3, SGLang 0.5.23 `layers/attn_residual.py` and `models/kimi_k3.py`.
+In place of the norm before a sublayer: its output is added to the stream, the rows are scored by a norm and a vector of their own, summed and normed. A block begins with a copy, before its first FFN. A stage of a pipeline
+receives all copies made before it. Most likely to be wrong: kernels that take two passes over the rows. Source: Kimi-K3, SGLang 0.5.23 `layers/attn_residual.py` and `models/kimi_k3.py`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,11 @@ class AttentionResidual(Norm):
         """The norm, and the norm and the vector that score a row."""
         return (*Norm.weights(self, plan), Weight(f"{self.name}_score", "norm", 2.0 * self.width))
 
+    @property
+    def carried_elements(self) -> Num:
+        """The copies."""
+        return self.copies * self.width
+
     def peak_elements(self, plan: Plan) -> Num:
         """The copies."""
         return self.copies * self.width
@@ -48,6 +53,11 @@ class AttentionResidualHead(Head):
     """As Head, of a sum of the stream and `copies` of it."""
 
     copies: float = 0.0
+
+    @property
+    def carried_elements(self) -> Num:
+        """The copies."""
+        return self.copies * self.hidden_size
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """Those of a head, and the norm and the vector that score a row."""

@@ -1,8 +1,8 @@
 """Attention residuals (Inkling 2): a sublayer's input is a mean of what came before it, weighted by a learned query, in place of one residual stream.
 
 Every `n_layers_per_attn_res_block` layers the running sum is put aside as a block's state and begins anew. Before a sublayer the states of all blocks and the running sum are normed and
-weighted by a softmax over their products with the query; full layers have a query each for queries, keys and values. Most likely to be wrong: a pipeline stage hands all states to the
-next, and only one vector a token is counted. Source: Hugging Face `modeling_inkling2.py` (BlockAttentionResidual).
+weighted by a softmax over their products with the query; full layers have a query each for queries, keys and values. A pipeline stage hands all states to the
+next. Most likely to be wrong: a mean is one kernel here, where eager code stacks the states first. Source: Hugging Face `modeling_inkling2.py` (BlockAttentionResidual).
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ class BlockResidual(Plain):
         """The queries."""
         return (Weight(self.name, "norm", self.queries * self.width, uses=self.runs),)
 
+    @property
+    def carried_elements(self) -> Num:
+        """The states beside the running sum."""
+        return (self.states - 1.0) * self.width
+
     def peak_elements(self, plan: Plan) -> Num:
         """The states beside the running sum, and the means beside the first."""
         return (self.states + self.queries - 2.0) * self.width
@@ -63,6 +68,11 @@ class BlockResidualHead(Head):
 
     states: float = 1.0
     source: ClassVar[str] = "Hugging Face modeling_inkling2.py"
+
+    @property
+    def carried_elements(self) -> Num:
+        """The states beside the running sum."""
+        return (self.states - 1.0) * self.hidden_size
 
     def _input(self) -> BlockResidual:
         return BlockResidual("final_input", self.hidden_size, self.states)

@@ -56,6 +56,11 @@ class GatedResidual(Plain):
             found.append(Weight(f"{self.name}_inject", "router", self.hc_count, self._wide))
         return tuple(found)
 
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.hc_count - 1.0) * self.width
+
     def peak_elements(self, plan: Plan) -> Num:
         """The streams beside the first; before a sublayer also their norms and gates."""
         return (self.hc_count - 1.0) * self.width + (0.0 if self.place == AFTER else 2.0 * self._wide)
@@ -87,6 +92,11 @@ class MixedHead(Head):
     streams: float = 1.0
     rank: Num = 1.0
     source: ClassVar[str] = "Hugging Face modeling_qwen4_exp.py"
+
+    @property
+    def carried_elements(self) -> Num:
+        """The streams beside the first."""
+        return (self.streams - 1.0) * self.hidden_size
 
     @property
     def _mix(self) -> GatedResidual:

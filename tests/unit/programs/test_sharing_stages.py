@@ -162,7 +162,64 @@ def test_memory_of_the_fullest_stage_by_hand() -> None:
 ])  # fmt: skip
 def test_a_hop_carries_what_later_layers_need(name: str, elements: int) -> None:
     """One residual stream; the embedding, all streams of AltUp, the per-layer vectors of all layers."""
-    assert shared_layers.carried(model(name)) == elements
-    w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": 2}, {}, None))
-    sent = [call.op for call in calls(stages.between(w)) if call.tag == "send inside the domain"]
-    assert [float(np.asarray(op.payload)) for op in sent] == [4 * elements * 2]  # half of eight rows, of two bytes
+    assert shared_layers.hops(model(name), 2) == (elements,)
+    assert sent(name, 2) == {4 * elements * 2: 1}  # half of eight rows, of two bytes
+
+
+def sent(name: str, pp: int) -> dict[float, float]:
+    """Bytes of a hop inside the domain -> how many hops of a decode step of eight sequences carry so many."""
+    w = workload(make(name, "h200", True, {"batch": 8, "context": 512}, {"plan.pp": pp}, {}, None))
+    found = {}
+    for part in stages.passed(w).parts[0].parts:  # type: ignore[union-attr]
+        send = next(iter(calls(part)))
+        if send.tag == "send inside the domain":
+            found[float(np.asarray(send.op.payload))] = float(part.repeat)  # type: ignore[union-attr]
+    return found
+
+
+def test_a_hop_carries_the_copies_of_attention_residuals_made_before_it() -> None:
+    """Kimi-K3: layers 0, 12, ... 84 of 93 put a copy aside behind their attention. Stages of 11, 11, 12, 12, 12, 12, 12, 11 layers read one copy more each."""
+    d = 7168
+    assert [here.start for here in shared_layers.cut(93, 8)] == [0, 11, 22, 34, 46, 58, 70, 82]
+    assert shared_layers.hops(model("kimi-k3"), 8) == tuple((2 + i) * d for i in (0, 1, 2, 3, 4, 5, 6))
+    every = shared_layers.hops(model("kimi-k3"), 93)  # the hop into layer i carries those of layers below i
+    assert every == tuple((1 + sum(made < layer for made in range(0, 93, 12))) * d for layer in range(1, 93))
+    assert shared_layers.hops(model("kimi-k3"), 4) == (3 * d, 5 * d, 7 * d)
+    ends = shared_layers.hops(
+        model("kimi-k3"), 3, (0, 93, 0)
+    )  # embedding and head alone: behind all layers stand 8 copies
+    assert ends == (d, 9 * d)
+    assert sent("kimi-k3", 4) == {2 * copies * d * 2: 1 for copies in (3, 5, 7)}  # two of eight rows
+
+
+def test_plans_of_several_numbers_of_stages_count_the_hops_of_each() -> None:
+    """Of Kimi-K3 the widths of 2 stages (5 vectors) are among those of 4 (3, 5, 7); each plan answers as if it were alone."""
+    made = make("kimi-k3", "h200", True, {"batch": 8, "context": 512}, {"plan.pp": np.array([1.0, 2.0, 4.0])}, {}, None)
+    w = workload(made)
+    counts = {float(hop.elements) / 7168: np.asarray(hop.near + hop.far).tolist() for hop in stages._hops(w)}
+    assert counts == {5.0: [0, 1, 1], 3.0: [0, 0, 1], 7.0: [0, 0, 1]}
+
+
+INKLING2 = {
+    "model_type": "inkling2_text", "hidden_size": 64, "num_hidden_layers": 12, "num_attention_heads": 8, "vocab_size": 256, "unpadded_vocab_size": 250,
+    "n_layers_per_attn_res_block": 3,
+}  # fmt: skip
+
+
+def test_a_hop_carries_the_states_of_all_blocks_before_it() -> None:
+    """Inkling 2: layer 0, 3, ... puts the running sum aside behind its attention: a hop into layer i carries ceil(i/3) states and the sum."""
+    spec = from_config(INKLING2, "inkling", "test")
+    assert shared_layers.hops(spec, 12) == tuple(64 * (-(-layer // 3) + 1) for layer in range(1, 12))
+    assert shared_layers.hops(spec, 2) == (64 * 3,)  # layer 6
+
+
+def test_a_hop_carries_all_streams_of_gated_residuals() -> None:
+    """Qwen4: hc_count = 4 streams."""
+    config = {"model_type": "qwen4_exp_text", "hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4, "vocab_size": 512,
+              "indexer_n_heads": 4, "indexer_kv_heads": 1, "indexer_head_dim": 64, "indexer_budget": 128, "indexer_compress_ratio": 4, "ple_layer_ids": []}  # fmt: skip
+    assert shared_layers.hops(from_config(config, "qwen4", "test"), 4) == (4 * 256,) * 3
+
+
+def test_no_hop_behind_the_last_use_of_zambas_blocks_carries_the_embedding() -> None:
+    """Uses of Zamba2-7B: the last is layer 77 of 81."""
+    assert shared_layers.hops(model("zamba2-7b"), 81) == (2 * 3584,) * 77 + (3584,) * 3
