@@ -2,12 +2,16 @@
 
 Stages are as even as layers allow, as in vLLM and SGLang, unless counts are stated (`sharding/placement.py`); the embedding stands
 on the first, MTP modules and the head on the last. Most likely to be wrong: a layout that puts MTP on a stage of its
-own. Source: vLLM `distributed/utils.py` (get_pp_indices).
+own. Sources: vLLM `distributed/utils.py` (get_pp_indices); gradients of weights that stages share: NVIDIA Megatron Core
+`distributed/finalize_model_grads.py` (_allreduce_word_embedding_grads).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
 
 from simcost import shared_layers
 from simcost.dtypes import Dtype
@@ -15,20 +19,36 @@ from simcost.frozen import frozen
 from simcost.lower import EMBEDDING, HEAD, TOWER, Module, modules
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
+from simcost.ops.collective import Collective
 from simcost.ops.work import INPUT, WEIGHT
-from simcost.passes.backward import backward, reduction
+from simcost.passes.backward import backward, gradient_bytes, reduction
 from simcost.plan import Plan
-from simcost.program import Program, Serial
+from simcost.program import Call, Program, Serial
 from simcost.sharding.shard import Block, View
 
 
 @frozen
+class Shared:
+    """Weights that several `stages` have, first to last: those that a layer of `stack` lends to others, or the embedding's table (None), which a tied head and MTP modules use
+    too. `copied`: whether a stage has a copy, as the original stands on the first of them."""
+
+    stack: int | None
+    stages: tuple[int, ...]
+    copied: bool
+
+    def blocks(self, model: ModelSpec) -> tuple[Block, ...]:
+        """The weights as blocks."""
+        if self.stack is None:
+            return (model.embedding.table,)
+        return tuple(block.lent for block in model.stacks[self.stack][1] if block.lent is not None)
+
+
+@frozen
 class Stage:
-    """`held`: (key of a module, how many of it) of every module that stands here; `copied`: stacks whose layers stand elsewhere and hold weights that
-    layers here use too."""
+    """`held`: (key of a module, how many of it) of every module that stands here; `shared`: weights that other stages have too."""
 
     held: tuple[tuple[str, int], ...]
-    copied: tuple[int, ...] = ()
+    shared: tuple[Shared, ...] = ()
 
     def count(self, key: str) -> int:
         """How many of a module stand here."""
@@ -54,10 +74,8 @@ class Stage:
         """What stands here, for people."""
         drafts = sum(count for key, count in self.held if key.startswith("mtp "))
         words = [EMBEDDING] * self.first + [f"{sum(self.layers)} layers"]
-        if self.copied:
-            words.append(
-                f"copies of {len(self.copied)} shared blocks" if len(self.copied) > 1 else "a copy of a shared block"
-            )
+        if copied := sum(one.copied for one in self.shared if one.stack is not None):
+            words.append(f"copies of {copied} shared blocks" if copied > 1 else "a copy of a shared block")
         return ", ".join([*words, *([f"{drafts} MTP"] if drafts else []), *([HEAD] if self.last else [])])
 
 
@@ -69,14 +87,28 @@ def stages(
     can be by default. Raises Infeasible for counts that do not fit, or cut a layer from the one whose cache it reads."""
     if layers is not None:
         shared_layers.require_whole(model, pp, layers)
-    order, found, holders = model.order, [], shared_layers.lent(model)
+    order, found, spans = model.order, [], shared_layers.cut(len(model.order), pp, layers)
+    shared = _shared(model, spans, training)
     ends = [module for module in modules(model, training, images) if not module.layer]
-    for index, span in enumerate(shared_layers.cut(len(order), pp, layers)):
+    for index, span in enumerate(spans):
         here = order[span.start : span.stop]
         held = [(f"stack {j}", here.count(j)) for j in range(len(model.stacks))]
         held += [(module.key, 1) for module in ends if index == (0 if module.key in (EMBEDDING, TOWER) else pp - 1)]
-        elsewhere = {holders[layer] for layer in span} - {*span}
-        found.append(Stage(tuple(held), tuple(order[layer] for layer in sorted(elsewhere))))
+        here_too = tuple(replace(one, copied=index != one.stages[0]) for one in shared if index in one.stages)
+        found.append(Stage(tuple(held), here_too))
+    return found
+
+
+def _shared(model: ModelSpec, spans: list[range], training: bool) -> list[Shared]:
+    """Weights that several stages have, those of layers first."""
+    users: dict[int, list[int]] = {}
+    holders = shared_layers.lent(model)
+    for index, span in enumerate(spans):
+        for holder in dict.fromkeys(holders[layer] for layer in span):
+            users.setdefault(holder, []).append(index)
+    found = [Shared(model.order[holder], tuple(at), False) for holder, at in sorted(users.items()) if len(at) > 1]
+    if len(spans) > 1 and (model.head.tied or (training and model.mtp)):
+        found.append(Shared(None, (0, len(spans) - 1), False))
     return found
 
 
@@ -102,7 +134,7 @@ class Programs:
 
 
 def programs(model: ModelSpec, stage: Stage, view: View, training: bool = False, sums: Dtype | None = None) -> Programs:
-    """The programs of a stage. `sums`: the format in which gradients of weights are added up (`passes/backward.py`)."""
+    """The programs of a stage of a plan with as many. `sums`: the format in which gradients of weights are added up (`passes/backward.py`)."""
     held = list(_held(model, stage, training))
     forward = Serial(tuple(_times(module.forward(view), count / module.count) for module, count in held), "forward")
     if not training:
@@ -110,8 +142,12 @@ def programs(model: ModelSpec, stage: Stage, view: View, training: bool = False,
     inputs, weights = (_gradients(forward, sums, what) for what in (INPUT, WEIGHT))
     width = 4.0 if sums is None else sums.bits / 8.0
     moves = tuple(_times(reduction(module.blocks, view.plan, width), float(count)) for module, count in reversed(held))
-    if stage.copied:
-        moves = (*moves, reduction(copies(model, stage), view.plan, width))
+    if copied := copies(model, stage):
+        moves = (*moves, reduction(copied, view.plan, width))
+    moves = (
+        *moves,
+        *(summed(one, view.plan, sum(gradient_bytes(one.blocks(model), view.plan, width))) for one in stage.shared),
+    )
     return Programs(forward, inputs, weights, Serial(moves, "gradient reduction"))
 
 
@@ -123,8 +159,17 @@ def _held(model: ModelSpec, stage: Stage, training: bool) -> Iterator[tuple[Modu
 
 
 def copies(model: ModelSpec, stage: Stage) -> tuple[Block, ...]:
-    """The weights that layers here use and layers of other stages hold: a stage has a copy."""
-    return tuple(block.lent for stack in stage.copied for block in model.stacks[stack][1] if block.lent is not None)
+    """The weights that are used here and that other stages hold: a stage has a copy."""
+    return tuple(block for one in stage.shared if one.copied for block in one.blocks(model))
+
+
+def summed(shared: Shared, plan: Plan, size: Num) -> Call:
+    """The sum of a shared weight's gradient of `size` [B] over the ranks of the stages that have it, once a step: whole on every rank, as Megatron does behind the sums over copies of the model. Virtual stages stand on
+    ranks by turns; ranks unevenly far apart are taken as far apart as they are on average."""
+    pp = int(np.max(np.asarray(plan.pp)))
+    ranks = sorted({stage % pp for stage in shared.stages})
+    apart = (ranks[-1] - ranks[0]) / max(len(ranks) - 1, 1)
+    return Call(Collective("all_reduce", size, float(len(ranks)), plan.stage * apart), "gradients of shared weights")
 
 
 def _times(program: Program, times: float) -> Program:

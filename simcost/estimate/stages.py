@@ -229,16 +229,14 @@ def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
     found = []
     for index, stage in pipeline.kinds(w.model, pp):
         held = loaded.rotary(w.model)
-        if stage.first or (stage.last and w.model.head.tied):  # a tied head reads a table of its own
-            held = held + first
         if stage.first:
-            held = held + loaded.tower(w.model, w.plan)
+            held = held + first + loaded.tower(w.model, w.plan)
         if stage.last:
             held = held + last
         for n, layer in zip(stage.layers, layers, strict=True):
             held = held + layer * float(n)
-        if stage.copied:
-            held = held + bytes_of(*pipeline.copies(w.model, stage))
+        if copied := pipeline.copies(w.model, stage):  # shared blocks, and the table of a tied head
+            held = held + bytes_of(*copied)
         stream = 1.0 if w.phase.decode else float(pp - index)
         counts = tuple(float(n) for n in stage.layers)
         found.append((stage, Held(held, counts, float(index), 1.0 * stage.last, stream)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from simcost import pipeline
 from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every, where
@@ -22,7 +23,7 @@ from simcost.plan import Plan
 from simcost.program import Call, Program, Serial, calls
 from simcost.sharding.shard import Block
 from simcost.training import casts, zero
-from simcost.training.parameters import ALL, Parameter, Trained, of_blocks, shared_table, units
+from simcost.training.parameters import ALL, Parameter, Trained, of_blocks, shared, units
 from simcost.training.precision import Precision
 from simcost.training.state import kept_bytes
 from simcost.training.update import optimizer_program
@@ -53,7 +54,7 @@ def step_program(
     shares_ends: bool = False,
 ) -> StepPrograms:
     """What a rank of a stage sends once a step. Gradients that are summed every micro-batch are in `layer_programs`;
-    sums of a table that the first and the last stage have, and of weights that tensor-parallel ranks hold whole under
+    sums of weights that several stages have, and of weights that tensor-parallel ranks hold whole under
     sequence parallelism, are always here. Raises as `zero.shares`."""
     zero.checked(plan, zero_stage, sharding)
     sums: list[Program] = []
@@ -73,10 +74,10 @@ def step_program(
     width = precision.reduced.bits / 8.0
     replicated = Collective("all_reduce", width * whole, where(plan.shards_sequence, plan.tp, 1.0))
     sums.append(Call(replicated, "gradients of weights that all tensor-parallel ranks hold"))
-    table = None if shares_ends else shared_table(model, stage, plan, trained)
-    if table is not None:
-        ends = Collective("all_reduce", width * table.part.count, 2.0, plan.stage * (plan.pp - 1.0))
-        sums.append(Call(ends, "gradients of the table of both ends"))
+    for one in shared(stage, shares_ends):
+        learnt = [each for each in of_blocks(one.blocks(model), plan, trained) if each.learns]
+        if learnt:
+            sums.append(pipeline.summed(one, plan, width * sum((each.part.count for each in learnt), 0.0)))
     return StepPrograms(
         Serial(tuple(sums), "gradients") if _moves(sums) else None,
         Serial(tuple(gathers), "weights") if _moves(gathers) else None,

@@ -1,8 +1,8 @@
 """The parameters of a rank of a pipeline stage, module by module: which of them learn, which are adapters, and the
-copies of the embedding that ends of a pipeline share.
+copies of weights that stages share.
 
 A tied head, and MTP modules, read the embedding's table: where another stage holds it the last one has a copy, whose
-gradients both sum. Most likely to be wrong: adapters of matrices that a framework fuses or splits otherwise; here a
+gradients both sum; so do stages that use a shared block (`pipeline.Shared`). Most likely to be wrong: adapters of matrices that a framework fuses or splits otherwise; here a
 fused projection has one (Megatron Bridge, `linear_qkv`). Sources: Megatron Core `finalize_model_grads.py` (embedding
 group), `multi_token_prediction.py`; LoRA (arXiv 2106.09685 §4.1).
 """
@@ -10,6 +10,7 @@ group), `multi_token_prediction.py`; LoRA (arXiv 2106.09685 §4.1).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from simcost import pipeline
 from simcost.errors import SpecError, nearest
@@ -17,12 +18,11 @@ from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every
 from simcost.passes.backward import EXPERTS
-from simcost.pipeline import Stage
+from simcost.pipeline import Shared, Stage
 from simcost.plan import Plan
 from simcost.sharding.shard import ROLES, Block, Weight
 
 LINEAR = ("attention", "ffn", "experts", "shared_experts")
-_TABLE = "embed_tokens"
 _WHOLE = Plan()
 
 
@@ -83,9 +83,13 @@ def units(
 ) -> tuple[Unit, ...]:
     """The parameters of a rank of a stage in running order, MTP modules included. `shares_ends`: the rank holds the
     first stage too (DualPipe), so that the last needs no copy of its table."""
-    found = [Unit(count, of_blocks(blocks, plan, trained)) for count, blocks in pipeline.units(model, stage, True)]
-    table = None if shares_ends else copied_table(model, stage, plan, trained)
-    return tuple(found) if table is None else (*found, Unit(1, (table,)))
+    stage = replace(stage, shared=shared(stage, shares_ends))
+    return tuple(Unit(count, of_blocks(blocks, plan, trained)) for count, blocks in pipeline.units(model, stage, True))
+
+
+def shared(stage: Stage, shares_ends: bool = False) -> tuple[Shared, ...]:
+    """Weights that other ranks have too. `shares_ends`: as of `units`."""
+    return tuple(one for one in stage.shared if not (shares_ends and one.stack is None))
 
 
 def of_blocks(blocks: tuple[Block, ...], plan: Plan, trained: Trained = ALL) -> tuple[Parameter, ...]:
@@ -110,31 +114,6 @@ def _adapters(part: Weight, whole: Weight, trained: Trained) -> Iterator[Paramet
             for sides in [(rank, weight.inner) if name == "lora_a" else (weight.out, rank)]
         ]
         yield Parameter(halves[0], halves[1], True, adapter=True)
-
-
-def copied_table(model: ModelSpec, stage: Stage, plan: Plan, trained: Trained = ALL) -> Parameter | None:
-    """The embedding's table on a last stage that needs it and is not the first; None elsewhere."""
-    drafts = any(key.startswith("mtp ") for key, _ in stage.held)
-    if stage.first or not stage.last or not (model.head.tied or drafts):
-        return None
-    return _table(model, plan, trained)
-
-
-def shared_table(model: ModelSpec, stage: Stage, plan: Plan, trained: Trained = ALL) -> Parameter | None:
-    """The table of which another stage sums the gradients too: on the first and the last of several stages that both
-    need it."""
-    if stage.first == stage.last:
-        return None
-    needed = model.head.tied or bool(model.mtp)
-    table = _table(model, plan, trained)
-    return table if needed and table.learns else None
-
-
-def _table(model: ModelSpec, plan: Plan, trained: Trained) -> Parameter:
-    for found in of_blocks((model.embedding,), plan, trained):
-        if found.part.name == _TABLE:
-            return found
-    raise AssertionError(f"{model.name} has no {_TABLE}")
 
 
 def total(found: tuple[Unit, ...], learns: bool | None = None) -> Num:

@@ -57,7 +57,7 @@ def test_stages_forward_are_the_step(name: str, pp: int) -> None:
 
 @pytest.mark.parametrize("pp", SIZES)
 @pytest.mark.parametrize("name", SOME)
-def test_weights_by_role_are_the_model_s(name: str, pp: int) -> None:
+def test_weights_by_role_are_the_model_s_and_its_copies(name: str, pp: int) -> None:
     plan, spec = Plan(), model(name)
     known = count.parameters(spec)
     for training in (False, True):
@@ -65,6 +65,8 @@ def test_weights_by_role_are_the_model_s(name: str, pp: int) -> None:
         for stage in stages(name, pp, training):
             found.update({role: float(n) for role, n in pipeline.weights(spec, stage, plan, training).items()})
         total = known["params_language"] + (known["params_mtp"] if training else 0.0)
+        table = spec.vocab_size * spec.hidden_size  # on the last stage too, for a tied head and MTP modules
+        total += table * ((spec.head.tied or (training and len(spec.mtp) > 0)) and len(stages(name, pp)) > 1)
         assert sum(found.values()) == pytest.approx(float(total), rel=1e-9)
         assert ("experts" in found) == any(block.router is not None for _, block in spec.blocks())
 

@@ -50,6 +50,11 @@ class Embedding(Plain):
             found.append(Weight("rotary_scales", "norm", self.rotary_scales))
         return tuple(found)
 
+    @property
+    def table(self) -> Embedding:
+        """The token table alone: what a pipeline stage with a tied head copies."""
+        return Embedding(self.hidden_size, self.vocab_size)
+
     def program(self, view: View) -> Program:
         """Look-up of a row for each token, and the collective that joins the parts of the vocabulary. Positions and norm are not in it."""
         table = view.storage["embedding"]

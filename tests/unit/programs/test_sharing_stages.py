@@ -15,7 +15,7 @@ from simcost.model import count, load
 from simcost.model.spec import ModelSpec, from_config
 from simcost.passes.backward import reduction
 from simcost.plan import Phase, Plan
-from simcost.program import calls
+from simcost.program import Call, calls
 from simcost.query import make, workload
 from simcost.routing.router import Routing
 from simcost.sharding.shard import ROLES, View
@@ -87,9 +87,9 @@ def test_a_stage_copies_the_shared_blocks_that_it_uses() -> None:
     whole = count.parameters(spec)["params_language"]
     for pp, copied in ((1, [0]), (2, [0, 2]), (3, [0, 1, 2]), (8, [0, 0, 0, 0, 1, 0, 1, 1])):
         found = pipeline.stages(spec, pp)
-        assert [len(stage.copied) for stage in found] == copied
+        assert [sum(one.copied and one.stack is not None for one in stage.shared) for stage in found] == copied
         held = sum(sum(pipeline.weights(spec, stage, Plan()).values()) for stage in found)
-        assert held == whole + sum(copied) * BLOCK
+        assert held == whole + sum(copied) * BLOCK + (pp > 1) * 128 * 64  # and the tied table
     assert [stage.name for stage in pipeline.stages(spec, 3)] == [
         "embedding, 3 layers", "3 layers, a copy of a shared block", "2 layers, copies of 2 shared blocks, head",
     ]  # fmt: skip
@@ -123,16 +123,67 @@ def _flops(spec: ModelSpec, stage: pipeline.Stage, view: View) -> float:
     return of(pipeline.programs(spec, stage, view).forward, 1.0)
 
 
-def test_gradients_of_copies_are_reduced_too() -> None:
-    spec, plan = model("small"), Plan(dp=2.0)
+def moves(spec: ModelSpec, pp: int, plan: Plan) -> list[list[Call]]:
+    """The reductions of every stage, one call after the other."""
     every = dict.fromkeys(ROLES, BF16)
     view = View(plan, Phase(2.0, 16.0, 0.0, routing=Routing("balanced")), BF16, BF16, every, every)
-    last = pipeline.stages(spec, 2, True)[1]
-    moves = pipeline.programs(spec, last, view, True).reduction
-    assert moves is not None
-    (*_, copied) = moves.parts
-    assert copied == reduction(pipeline.copies(spec, last), plan, 4.0)
-    assert [call.tag for call in calls(copied)]
+    found = [pipeline.programs(spec, stage, view, True).reduction for stage in pipeline.stages(spec, pp, True)]
+    return [list(calls(program)) for program in found if program is not None]
+
+
+def summed(found: list[Call]) -> list[tuple[float, float, float]]:
+    """(bytes, stages, ranks from one to the next) of the sums over stages."""
+    ops = [call.op for call in found if call.tag == "gradients of shared weights"]
+    assert all(op.kind == "all_reduce" for op in ops)
+    return [(float(op.payload), float(op.group), float(op.stride)) for op in ops]
+
+
+def test_gradients_of_copies_are_reduced_too() -> None:
+    spec, plan = model("small"), Plan(pp=2.0, dp=2.0)
+    (last,) = pipeline.stages(spec, 2, True)[1:]
+    copied = list(calls(reduction(pipeline.copies(spec, last), plan, 4.0)))
+    assert [call.tag for call in copied] == [
+        "gradients inside a stage",
+        "gradients of copies",
+        "gradients of experts",
+    ]
+    found = moves(spec, 2, plan)[1]
+    at = found.index(copied[1])
+    assert found[at - 1 : at + 2] == copied
+
+
+def test_gradients_of_shared_blocks_and_of_a_tied_table_are_summed_over_their_stages() -> None:
+    """Uses at 1, 2, 4, 6, 7 take blocks 0 1 0 1 0. Two stages have both; of four, of two layers each, the first and the third, the second and the last ... use them so: stage 0 block 0, 1 block 1,
+    2 block 0, 3 both."""
+    spec, table = model("small"), 4.0 * 128 * 64
+    assert [summed(stage) for stage in moves(spec, 1, Plan())] == [[]]
+    both = [(4.0 * BLOCK, 2, 1)] * 2 + [(table, 2, 1)]
+    assert [summed(stage) for stage in moves(spec, 2, Plan(pp=2.0))] == [both, both]
+    first, second = (4.0 * BLOCK, 3, 1.5), (4.0 * BLOCK, 2, 2)  # on stages 0, 2, 3 and 1, 3
+    found = [summed(stage) for stage in moves(spec, 4, Plan(pp=4.0, dp=2.0))]
+    assert found == [[first, (table, 2, 3)], [second], [first], [first, second, (table, 2, 3)]]
+    halves = moves(spec, 4, Plan(tp=2.0, pp=4.0))[3][-1].op  # of two ranks a stage, each with half of the table
+    assert (halves.payload, halves.stride) == (table / 2, 6)  # type: ignore[union-attr]
+
+
+def test_modules_of_multi_token_prediction_share_the_embedding_s_table() -> None:
+    """DeepSeek-V3's head is its own; its MTP module stands on the last stage and looks tokens up there (Megatron Core). Llama-3.1-8B has neither, Gemma-3 27B a tied head."""
+    table = 4.0 * 129280 * 7168
+    found = [summed(stage) for stage in moves(model("deepseek-v3"), 4, Plan(pp=4.0, ep=2.0))]
+    assert found == [[(table, 2, 6)], [], [], [(table, 2, 6)]]  # stages of two ranks
+    assert not any(summed(stage) for stage in moves(model("llama-3.1-8b"), 4, Plan(pp=4.0)))
+    assert [len(summed(stage)) for stage in moves(model("gemma-3-27b"), 3, Plan(pp=3.0))] == [1, 0, 1]
+
+
+def test_a_tied_head_copies_the_token_table_alone() -> None:
+    """Gemma 3n's table of per-layer vectors and its projections stay on the first stage."""
+    w = workload(make("gemma-3n-e4b", "h200", True, {"batch": 1, "context": 512}, {"plan.pp": 2}, {}, None))
+    spec, (first, last) = w.model, pipeline.stages(w.model, 2)
+    table, kept = 262400 * 2048, [float(np.asarray(rank.held.loaded.checkpoint)) for rank in stages.ranks(w)]
+    assert [
+        sum(weight.count for b in pipeline.copies(spec, one) for weight in b.weights(Plan())) for one in (first, last)
+    ] == [0, table]
+    assert sum(kept) == 2 * (count.parameters(spec)["params_language"] + table)
 
 
 def test_memory_of_the_fullest_stage_by_hand() -> None:

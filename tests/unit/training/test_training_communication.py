@@ -154,7 +154,7 @@ def test_alone_nothing_travels() -> None:
 def test_both_ends_sum_the_gradients_of_the_table_that_they_share() -> None:
     """DeepSeek-V3's MTP module reads the embedding on the last stage, Llama-3.2-1B's head is tied; Llama-3.1-8B shares
     nothing."""
-    tag = "gradients of the table of both ends"
+    tag = "gradients of shared weights"
     for name, rows, width in (("deepseek-v3", 129280, 7168), ("llama-3.2-1b", 128256, 2048), ("llama-3.1-8b", 0, 0)):
         model, plan = load.load(name), Plan(pp=4.0, dp=2.0)
         for stage in range(4):
@@ -163,6 +163,18 @@ def test_both_ends_sum_the_gradients_of_the_table_that_they_share() -> None:
             assert found == wanted
             ends = step(model, plan, BF16, 1, stage, shares_ends=True)
             assert not [call for call, _ in weighted(ends.gradients) if call.tag == tag]
+
+
+def test_stages_sum_the_gradients_of_the_blocks_that_they_share() -> None:
+    """Zamba2-7B: both blocks of 2·d·3·h·D + h·D·d + 3·d·f + 3·d parameters are used on both of two stages, and the table;
+    two virtual stages a rank stand on the same ranks."""
+    d, f, width, model = 3584, 14336, 32 * 224, load.load("zamba2-7b")
+    block = 2 * d * 3 * width + width * d + 3 * d * f + 3 * d
+    wanted = [Collective("all_reduce", 4.0 * count, 2.0, 1.0) for count in (block, block, 32000 * d)]
+    for stages, stage in ((2, 0), (2, 1), (4, 0)):
+        place = pipeline.stages(model, stages, True)[stage]
+        found = communication.step_program(model, place, Plan(pp=2.0, vpp=stages / 2.0), BF16, 1)
+        assert [call.op for call, _ in weighted(found.gradients) if call.tag == "gradients of shared weights"] == wanted
 
 
 @pytest.mark.parametrize(("sequence_parallel", "group"), [("off", 1.0), ("on", 4.0)])
