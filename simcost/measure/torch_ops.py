@@ -53,22 +53,68 @@ def activation(x: Tensor, gated: bool) -> Tensor:
     return F.silu(x[..., :half]) * x[..., half:]
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+def attention(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float, sinks: Tensor | None = None
+) -> Tensor:
     """q [b, h, t, d], k [b, h_kv, s, d], v [b, h_kv, s, d_v] -> [b, h, t, d_v] by torch's own choice of backend. On a CPU a
-    narrower V is padded: its flash kernel knows one width, and without it torch falls back to plain products."""
+    narrower V is padded: its flash kernel knows one width, and without it torch falls back to plain products. `sinks` [h]: a logit of
+    each head that no value stands behind."""
+    if sinks is not None and not takes_sinks(q):
+        return _products(q, k, v, mask, causal, scale, sinks)
     width = v.shape[-1]
     if not q.is_cuda and width != q.shape[-1]:
         v = F.pad(v, (0, q.shape[-1] - width))
+    if sinks is not None:
+        return _with_sinks(q, k, v, mask, causal, scale, sinks)[..., :width]
     grouped = q.shape[1] != k.shape[1]
     out = F.scaled_dot_product_attention(q, k, v, mask, 0.0, causal, scale=scale, enable_gqa=grouped)
     return out[..., :width]
 
 
-def latent_attention(q: Tensor, latent: Tensor, rank: int, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+def takes_sinks(q: Tensor) -> bool:
+    """Whether torch's own kernel serves attention with sinks: on a CPU, where it gives the logarithm of the softmax's denominator, which has no gradient."""
+    return not q.is_cuda and not q.requires_grad
+
+
+def _with_sinks(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float, sinks: Tensor
+) -> Tensor:
+    """As engines do: the output without sinks, times the share of the denominator that is the keys'."""
+    flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    out, total = flash(q, k, v, 0.0, causal, attn_mask=mask, scale=scale)
+    kept = torch.sigmoid(total - sinks.float().view(1, -1, 1))
+    return torch.mul(out, kept.unsqueeze(-1).to(out.dtype))
+
+
+def _products(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float, sinks: Tensor
+) -> Tensor:
+    """Two products and a softmax over the keys' scores and the sink's."""
+    (b, h, t, d), kv = q.shape, k.shape[1]
+    scores = (q.reshape(b, kv, -1, d) @ k.transpose(-2, -1)).view(b, h, t, -1).float() * scale
+    if causal and mask is None:
+        mask = lower_right(t, k.shape[2], q.device, torch.float32)
+    if mask is not None:
+        scores = scores + mask
+    both = torch.cat((scores, sinks.float().view(1, h, 1, 1).expand(b, h, t, 1)), -1)
+    weights = torch.softmax(both, -1)[..., :-1].to(v.dtype)
+    return (weights.reshape(b, kv, -1, k.shape[2]) @ v).view(b, h, t, -1)
+
+
+def latent_attention(
+    q: Tensor, latent: Tensor, rank: int, mask: Tensor | None, causal: bool, scale: float, sinks: Tensor | None = None
+) -> Tensor:
     """All heads of q [b, h, t, d] on one latent [b, s, d] whose first `rank` elements are the value -> [b, h, t, rank].
 
     On a CPU the flash kernel takes the latent as K and as V; on a device it is two products and a softmax, for where
-    no kernel of its own serves."""
+    no kernel of its own serves. `sinks`: as of `attention`."""
+    if sinks is not None:
+        keys = latent.unsqueeze(1)
+        serves = takes_sinks(q)
+        out = (_with_sinks if serves else _products)(
+            q, keys, keys if serves else keys[..., :rank], mask, causal, scale, sinks
+        )
+        return out[..., :rank]
     if not q.is_cuda:
         keys = latent.unsqueeze(1)
         out = F.scaled_dot_product_attention(q, keys, keys, mask, 0.0, causal, scale=scale, enable_gqa=True)

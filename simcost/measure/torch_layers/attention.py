@@ -7,10 +7,7 @@ Most likely to be wrong: a window in prefill is a mask over the whole square her
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
-
-import torch
 
 from simcost.blocks.attention.gqa import GQA
 from simcost.blocks.attention.mfa import MFA
@@ -24,8 +21,10 @@ from simcost.measure.torch_layers.section import (
     Tensor,
     Tensors,
     Weights,
+    by_gate,
     linear,
     norm_of,
+    o_proj,
     whole,
 )
 
@@ -43,9 +42,7 @@ class Inner(NamedTuple):
 
 
 def gqa(block: GQA, at: Site, inner: Inner | None = None) -> list[Section]:
-    """Sections of grouped-query attention: qkv_proj (of MFA with the latent's norm and wq), qk_norm, rope, kv write, core, the output's gate, o_proj. Raises SpecError for sinks."""
-    if block.sinks:
-        raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
+    """Sections of grouped-query attention: qkv_proj (of MFA with the latent's norm and wq), qk_norm, rope, kv write, core, the output's gate, o_proj."""
     inner = inner or Inner()
     h, kv = (whole(n, "heads") for n in block.heads(at.view.plan))
     d, dv = whole(block.head_dim, "head_dim"), whole(block.v_head_dim, "v_head_dim")
@@ -68,14 +65,17 @@ def gqa(block: GQA, at: Site, inner: Inner | None = None) -> list[Section]:
     found += [
         *inner.picks,
         Section(f"{inner.tag}/kv write", _kv_write(block, at, before + kv * d, kv, d, dv)),
-        Section(f"{inner.tag}/core", core_of(at, h, d, dv, inner.attend)),
+        Section(f"{inner.tag}/core", core_of(block, at, h, d, dv, inner.attend)),
     ]
     if block.output_gate != "none":
         found.append(Section("attention/output gate", output_gate(block, at, before + kv * (d + dv), h)))
-    gated = k("core.gated" if block.output_gate != "none" else "core")
-    found.append(linear(at, "attention/o_proj", "o_proj", gated, k("out"), "o_bias" if block.o_bias else ""))
-    at.flow.pending.append(k("out"))
-    return found
+    return [*found, leave(block, at)]
+
+
+def leave(block: GQA, at: Site) -> Section:
+    """o_proj of the core's output, or of what its gate made of it."""
+    source = at.key("core.gated" if block.output_gate != "none" else "core")
+    return o_proj(at, source, "o_bias" if block.o_bias else "")
 
 
 def output_gate(block: GQA, at: Site, start: int, heads: int) -> Run:
@@ -88,8 +88,7 @@ def output_gate(block: GQA, at: Site, start: int, heads: int) -> Run:
         gate = s[qkv][:, start:]
         if block.output_gate_bias:
             gate = gate + w[bias]
-        out = torch.unflatten(s[core], -1, (heads, -1))
-        s[f"{core}.gated"] = (out * torch.unflatten(torch.sigmoid(gate), -1, (heads, -1))).flatten(1)
+        s[f"{core}.gated"] = by_gate(s[core], gate, heads)
 
     return run
 
@@ -187,25 +186,23 @@ def writes(block: GQA, at: Site, kv: int, d: int, dv: int) -> Callable[[Weights,
 
 def caches(block: GQA, at: Site, kv: int, d: int, dv: int) -> int:
     """Keys that the new tokens see, with themselves; their caches "K" and "V", and what hides some of them, stand in the site from here on."""
-    stays = replace(block.mask, picked=None)  # what is picked may stand anywhere, so all of it is kept
-    keys = whole(stays.keys(float(at.q_len), at.view.phase.past), "keys")
+    keys = at.keys(block.mask)
     if not at.training:
         at.caches |= {at.key("K"): Cache((at.batch, kv, keys, d)), at.key("V"): Cache((at.batch, kv, keys, dv))}
-    limits = [0 if n is None else whole(n, "window") for n in (block.mask.window, block.mask.chunk)]
-    at.shared_mask(keys, *limits)
+    at.hides(block.mask)
     return keys
 
 
-def core_of(at: Site, h: int, d: int, dv: int, attend: Attend | None = None) -> Run:
-    """Attention of the queries "q" over "K" and "V", to "core" [rows, h x dv]."""
+def core_of(block: GQA, at: Site, h: int, d: int, dv: int, attend: Attend | None = None) -> Run:
+    """Attention of the queries "q" over "K" and "V", and sinks where there are some, to "core" [rows, h x dv]."""
     b, t, scale, kit = at.batch, at.q_len, d**-0.5, at.kit
     q, k, v, core = (at.key(name) for name in ("q", "K", "V", "core"))
-    mask, causal = at.masking
+    (mask, causal), sinks = at.masking, at.key("sinks")
 
     def run(w: Weights, s: Tensors) -> None:
         heads = _latest(s, q).reshape(b, t, h, d).transpose(1, 2)
         if attend is None:
-            out = kit.attention(heads, s[k], s[v], w[mask] if mask else None, causal, scale)
+            out = kit.attention(heads, s[k], s[v], w[mask] if mask else None, causal, scale, w.get(sinks))
         else:
             out = attend(w, s, heads, scale)
         s[core] = out.transpose(1, 2).reshape(b * t, h * dv)

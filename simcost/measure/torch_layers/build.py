@@ -74,7 +74,8 @@ class TorchBlock:
         """Values that a copy starts from: the first inputs, or what the copy before it left."""
         residual, branch = self.start
         if after is not None:
-            residual, branch = after[self.flow.residual].detach(), after[self.flow.pending[0]].detach()
+            residual = after[self.flow.residual].detach()
+            branch = after[self.flow.pending[0]].detach() if self.flow.pending else branch
         if self.spec.backward:
             residual, branch = (x.detach().requires_grad_() for x in (residual, branch))
         return {"in.residual": residual, "in.branch": branch}
@@ -119,7 +120,8 @@ def build(
     hidden = next(int(float(block.hidden_size)) for block in spec.layer if hasattr(block, "hidden_size"))
     tables = {name: make() for name, (_, make) in shared.items()}
     rotated = [{**tables, **_weights(spec, sites, fill)} for _ in range(count)]
-    start = fill.normal((tokens, hidden), 1.0), fill.normal((tokens, hidden), 1.0)
+    streams = (flow.streams,) if flow.streams > 1 else ()
+    start = fill.normal((tokens, *streams, hidden), 1.0), fill.normal((tokens, hidden), 1.0)
     return TorchBlock(spec, place, sections, rotated, start, flow, kit)
 
 

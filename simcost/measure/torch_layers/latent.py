@@ -7,7 +7,6 @@ Most likely to be wrong: torch has no absorbed kernel of its own (on CUDA our Tr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 
@@ -23,48 +22,38 @@ from simcost.measure.torch_layers.section import (
     Tensor,
     Tensors,
     Weights,
+    by_gate,
     linear,
     norm_of,
+    o_proj,
     whole,
 )
 
 
 def mla(block: MLA, at: Site) -> list[Section]:
     """Sections of MLA: queries, latent, the chosen form of the core, the output's gate, o_proj."""
-    form, window = at.view.plan.mla_form, block.mask.window
-    at.shared_mask(_held(block, at), 0 if window is None else whole(window, "window"), 0)
+    at.hides(block.mask)
     found = projections(block, at)
-    found += _absorbed(block, at) if form == "absorbed" else _expanded(block, at)
+    found += _absorbed(block, at) if at.view.plan.mla_form == "absorbed" else _expanded(block, at)
     return [*found, *leave(block, at)]
-
-
-def _held(block: MLA, at: Site) -> int:
-    """Latents of a sequence that the new tokens see."""
-    stays = replace(block.mask, picked=None)  # what is picked may stand anywhere, so all of it is kept
-    return whole(stays.keys(float(at.q_len), at.view.phase.past), "keys")
 
 
 def leave(block: MLA, at: Site) -> list[Section]:
     """The output's gate and its projection, where there is one, and o_proj."""
     k, found, core, gated = at.key, [], at.key("core"), at.key("core.gated")
     if block.output_gate != "none":
+        heads = whole(block.num_attention_heads / at.view.plan.tp, "heads")
 
         def gate(w: Weights, s: Tensors) -> None:
-            per_head = torch.sigmoid(s[k("gate")]).view(at.rows, int(block.num_attention_heads / at.view.plan.tp), -1)
-            s[gated] = (s[core].view(*per_head.shape[:2], -1) * per_head).flatten(1)
+            s[gated] = by_gate(s[core], s[k("gate")], heads)
 
         found.append(linear(at, "attention/output_gate", "output_gate", at.flow.normed, k("gate")))
         found.append(Section("attention/output gate", gate))
-    last = gated if found else core
-    found.append(linear(at, "attention/o_proj", "o_proj", last, k("out"), *bias_of(block, "o")))
-    at.flow.pending.append(k("out"))
-    return found
+    return [*found, o_proj(at, gated if found else core, *bias_of(block, "o"))]
 
 
 def _refuse(block: MLA, at: Site) -> None:
     """Raises SpecError for what no torch layer does."""
-    if block.sinks:
-        raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
     for what, has in (
         ("a gate made of the queries' latent", block.output_gate == "latent"),
         ("a norm of the rotary key", block.rotary_key_norm),
@@ -91,7 +80,7 @@ def _queries_first(block: MLA) -> int:
 
 
 def projections(block: MLA, at: Site) -> list[Section]:
-    """Down to the latents of queries ("q_a.normed") and tokens ("kv_a.normed"), and up to the queries' heads ("query"). Raises SpecError for sinks, a gate of the latent and a norm of the rotary key."""
+    """Down to the latents of queries ("q_a.normed") and tokens ("kv_a.normed"), and up to the queries' heads ("query"). Raises SpecError for a gate of the latent and a norm of the rotary key."""
     _refuse(block, at)
     k, source = at.key, at.flow.normed
     rank, first = whole(block.kv_lora_rank, "kv_lora_rank"), _queries_first(block)
@@ -117,7 +106,7 @@ def _plain(block: MLA, at: Site, s: Tensors) -> Tensor:
 def before_core(block: MLA, at: Site, tag: str = "attention") -> list[Section]:
     """Rope of the queries, and norm, rope and write of the tokens' latents; their names begin with `tag`."""
     k, rank, turned = at.key, whole(block.kv_lora_rank, "kv_lora_rank"), whole(block.qk_rope_head_dim, "rope")
-    b, t, context, nope = at.batch, at.q_len, _held(block, at), whole(block.qk_nope_head_dim, "nope")
+    b, t, context, nope = at.batch, at.q_len, at.keys(block.mask), whole(block.qk_nope_head_dim, "nope")
     cos, sin = at.rope(turned)
     query, rotary, raw, normed, latent = k("query"), k("q.rope"), k("a"), k("kv_a.normed"), k("latent")
     start = _queries_first(block) + rank
@@ -149,7 +138,7 @@ def before_core(block: MLA, at: Site, tag: str = "attention") -> list[Section]:
 
 def _expanded(block: MLA, at: Site) -> list[Section]:
     """K and V of all heads from the latent; K gets its rotary part, shared by the heads, inside the core."""
-    k, kit, b, t, context = at.key, at.kit, at.batch, at.q_len, _held(block, at)
+    k, kit, b, t, context = at.key, at.kit, at.batch, at.q_len, at.keys(block.mask)
     rank, nope = whole(block.kv_lora_rank, "kv_lora_rank"), whole(block.qk_nope_head_dim, "nope")
     dv, scale = whole(block.v_head_dim, "v_head_dim"), float(block.qk_head_dim) ** -0.5
     latent, fresh, weight, kv, core = k("latent"), k("kv_a.normed"), k("kv_b_proj"), k("kv"), k("core")
@@ -169,26 +158,28 @@ def _expanded(block: MLA, at: Site) -> list[Section]:
         keys = torch.cat((both[..., :nope], turned), -1).transpose(1, 2)
         query = torch.cat((_plain(block, at, s), s[rotary]), -1).view(b, t, -1, keys.shape[-1]).transpose(1, 2)
         values = both[..., nope:].transpose(1, 2)
-        out = kit.attention(query, keys, values, w[mask] if mask else None, causal, scale)
+        out = kit.attention(query, keys, values, w[mask] if mask else None, causal, scale, w.get(k("sinks")))
         s[core] = out.transpose(1, 2).reshape(b * t, -1)
 
     return [Section(name, expand, True), *before_core(block, at), Section("attention/core", attend)]
 
 
-Core = Callable[[Tensor, Tensor, int, Tensor | None, bool, float], Tensor]
+Core = Callable[[Tensor, Tensor, int, Tensor | None, bool, float, Tensor | None], Tensor]
 
 
-def _latent_core(at: Site, rank: int, turned: int) -> Core:
-    """Our own kernel for one query a sequence where there is Triton and a device for it; else plain torch."""
+def _latent_core(at: Site, rank: int, turned: int, sinks: bool) -> Core:
+    """Our own kernel for one query a sequence, without sinks, where there is Triton and a device for it; else plain torch."""
     powers = rank & (rank - 1) == 0 and turned & (turned - 1) == 0
     narrow = at.spec.dtype in ("bf16", "fp16")
-    if at.device.type != "cuda" or at.q_len != 1 or not (powers and narrow) or optional("triton") is None:
+    if at.device.type != "cuda" or at.q_len != 1 or sinks or not (powers and narrow) or optional("triton") is None:
         at.kit.core = "matmul" if at.device.type == "cuda" else LATENT_CPU
         return ops.latent_attention
     at.kit.core = "triton split-KV (simcost)"
     from simcost.measure.triton_kernels import mla_decode
 
-    def core(q: Tensor, latent: Tensor, width: int, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
+    def core(
+        q: Tensor, latent: Tensor, width: int, mask: Tensor | None, causal: bool, scale: float, sinks: Tensor | None
+    ) -> Tensor:
         return mla_decode.attend(q, latent, width, scale)
 
     return core
@@ -198,12 +189,12 @@ def _absorbed(block: MLA, at: Site) -> list[Section]:
     k, rank = at.key, whole(block.kv_lora_rank, "kv_lora_rank")
     scale, rotary, latent = float(block.qk_head_dim) ** -0.5, k("q.rope"), k("latent")
     mask, causal = at.masking
-    core_of = _latent_core(at, rank, whole(block.qk_rope_head_dim, "rope"))
+    core_of = _latent_core(at, rank, whole(block.qk_rope_head_dim, "rope"), block.sinks)
 
     def attend(w: Weights, s: Tensors) -> None:
         query = torch.cat((s[k("q.absorbed")], s[rotary]), -1)
         query = query.view(at.batch, at.q_len, -1, query.shape[-1]).transpose(1, 2)
-        s[k("mixed")] = core_of(query, s[latent], rank, w[mask] if mask else None, causal, scale)
+        s[k("mixed")] = core_of(query, s[latent], rank, w[mask] if mask else None, causal, scale, w.get(k("sinks")))
 
     return absorbed(block, at, "attention", [Section("attention/core", attend)])
 

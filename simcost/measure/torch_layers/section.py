@@ -8,7 +8,7 @@ that is timed; the house rule "one section, one call of the program" is what the
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ from simcost.estimate.layer import BlockSpec
 from simcost.frozen import frozen
 from simcost.measure import torch_ops as ops
 from simcost.num import Num, is_scalar
+from simcost.ops.attention_core import Mask
 from simcost.sharding.shard import View, Weight
 
 Tensor = torch.Tensor
@@ -27,6 +28,7 @@ Tensors = dict[str, Tensor]
 Weights = Mapping[str, Tensor]
 Run = Callable[[Weights, Tensors], None]
 SDPA, LATENT_CPU = "sdpa", "sdpa flash (CPU) on the latent"
+SINKS = "torch products with sinks"  # where torch's kernel does not serve: on a device, and where gradients are wanted
 Tables = dict[str, tuple[int, Callable[[], Tensor]]]  # elements, and how to make it once they are known to fit
 
 
@@ -63,10 +65,19 @@ class Kit:
     core: str = ""  # what runs the attention core, SDPA for torch's, whose backend whoever runs the block pins
     recurrent: str = ""  # what runs a recurrent core
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> Tensor:
-        """`torch_ops.attention`; notes that torch's core has run."""
-        self.core = self.core or SDPA
-        return ops.attention(q, k, v, mask, causal, scale)
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        scale: float,
+        sinks: Tensor | None = None,
+    ) -> Tensor:
+        """`torch_ops.attention`; notes what has run."""
+        self.core = self.core or (SDPA if sinks is None or ops.takes_sinks(q) else SINKS)
+        return ops.attention(q, k, v, mask, causal, scale, sinks)
 
     def linear(self, name: str, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
         """x [rows, k] times w [n, k]ᵀ, plus the bias -> [rows, n]; `name`: of the section."""
@@ -93,6 +104,13 @@ class Flow:
     residual: str = "in.residual"
     pending: list[str] = field(default_factory=lambda: ["in.branch"])
     normed: str = "in.branch"
+    entering: str = ""  # what a norm before a sublayer reads where it is not the residual stream
+    streams: int = 1  # vectors of a token in the residual stream; where there are several, a layer begins with all branches added to it
+    aside: int = 0  # copies of the stream that earlier layers put aside
+
+    def opens(self, streams: int) -> None:
+        """Several residual streams come in, and no branch beside them."""
+        self.streams, self.pending = streams, [name for name in self.pending if name != "in.branch"]
 
 
 @dataclass(slots=True)
@@ -155,8 +173,14 @@ class Site:
             self.shared.setdefault(name, (self.rows * width, partial(table, which)))
         return names
 
-    def shared_mask(self, keys: int, window: int, chunk: int) -> None:
-        """Decide how `keys` keys, the last of them new, are hidden: not at all, by torch's own causal mask, or by a table."""
+    def keys(self, mask: Mask) -> int:
+        """Keys of a sequence that the new tokens see, with themselves; what is picked may stand anywhere, so all of it is kept."""
+        return whole(replace(mask, picked=None).keys(float(self.q_len), self.view.phase.past), "keys")
+
+    def hides(self, mask: Mask) -> None:
+        """Decide how the keys, the last of them new, are hidden: not at all, by torch's own causal mask, or by a table."""
+        keys = self.keys(mask)
+        window, chunk = (0 if n is None else whole(n, "window") for n in (mask.window, mask.chunk))
         bounded = (0 < window < keys) or (0 < chunk < keys)
         if self.q_len == 1:
             self.masking = "", False
@@ -180,6 +204,18 @@ def linear(
         s[out] = kit.linear(section, s[source], w[matrix], w[vector][part] if bias else None)
 
     return Section(section, run, True)
+
+
+def by_gate(out: Tensor, gate: Tensor, heads: int) -> Tensor:
+    """[rows, heads x d] times the sigmoid of a gate of one number an element, or one a head."""
+    parts = torch.unflatten(out, -1, (heads, -1)) * torch.unflatten(torch.sigmoid(gate), -1, (heads, -1))
+    return parts.flatten(1)
+
+
+def o_proj(at: Site, source: str, bias: str = "", part: slice = slice(None)) -> Section:
+    """The last product of an attention, whose output waits to be added to the residual stream."""
+    at.flow.pending.append(at.key("out"))
+    return linear(at, "attention/o_proj", "o_proj", source, at.key("out"), bias, part)
 
 
 def norm_of(at: Site, weight: str, source: str, part: slice, out: str, name: str = "") -> Section:

@@ -39,7 +39,7 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
         found.append(Section("attention/kv write", _write(block, at, h, kv, d, dv)))
     else:
         attention.caches(block, at, kv, d, dv)
-    core = attention.core_of(at, h, d, dv)
+    core = attention.core_of(block, at, h, d, dv)
 
     def attend(w: Weights, s: Tensors) -> None:
         if block.reads_cache:
@@ -48,18 +48,14 @@ def shared_kv(block: SharedKV | CrossLayer, at: Site) -> list[Section]:
         core(w, s)
 
     found.append(Section("attention/core", attend))
-    gated = block.output_gate != "none"
-    if gated:
+    if block.output_gate != "none":
         found.append(Section("attention/output gate", attention.output_gate(block, at, h * d, h)))
-    source = k("core.gated" if gated else "core")
-    found.append(linear(at, "attention/o_proj", "o_proj", source, k("out"), "o_bias" if block.o_bias else ""))
-    at.flow.pending.append(k("out"))
-    return found
+    return [*found, attention.leave(block, at)]
 
 
 def _refuse(block: SharedKV | CrossLayer, at: Site) -> None:
     if block.sinks:
-        raise SpecError(f"{at.spec.name}: torch's attention has no sinks, so this layer cannot be built")
+        raise SpecError(f"{at.spec.name}: no torch block for sinks beside keys that layers share yet")
     if at.training and block.reads_cache:
         raise SpecError(
             f"{at.spec.name}: no torch block for a training step of a layer that reads another's keys and values yet"

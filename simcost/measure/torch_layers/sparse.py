@@ -23,7 +23,7 @@ _CORE = "torch products over picked keys"
 
 def dsa(block: DSA, at: Site) -> list[Section]:
     """Sections of DSA: MLA's projections, the indexer, the absorbed core over the picked keys, o_proj. A layer without an indexer reads random picks. Raises SpecError for a training step."""
-    _inference(at)
+    _inference(at, block.sinks)
     k, scale, picked = at.key, float(block.qk_head_dim) ** -0.5, whole(block.index_topk, "index_topk")
     b, t, rank = at.batch, at.q_len, whole(block.kv_lora_rank, "kv_lora_rank")
     name, at.kit.core = _picks(at, picked), _CORE
@@ -44,7 +44,9 @@ def dsa(block: DSA, at: Site) -> list[Section]:
     return found
 
 
-def _inference(at: Site) -> None:
+def _inference(at: Site, sinks: bool) -> None:
+    if sinks:
+        raise SpecError(f"{at.spec.name}: no torch block for sinks beside picked keys yet")
     if at.training:
         raise SpecError(
             f"{at.spec.name}: no torch block for a training step of layers that pick keys yet: a choice has no gradient"
@@ -114,7 +116,7 @@ def _narrow(x: Tensor) -> tuple[Tensor, Tensor]:
 
 def block_sparse(block: BlockSparse, at: Site) -> list[Section]:
     """Sections of block-sparse attention: those of GQA, the indexer after the norms, the core over the picked blocks. Raises SpecError for a training step."""
-    _inference(at)
+    _inference(at, block.sinks)
     tag, picks, attend = _picked_core(block, at)
     return attention.gqa(block, at, attention.Inner(_block_indexer(block, at), tag, picks, attend))
 
