@@ -206,7 +206,7 @@ def _normed(r: Reader, attention: Blocks, ffn: Blocks, count: int) -> Layer:
         return _gated(width, attention, "attention", 0.0) + _gated(width, ffn, "ffn", vectors)
     if count == 4:
         return _streamed(r, width, (
-            Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False),
+            Norm("attention_norm", width, vectors), *attention, Norm("post_attention_norm", width, vectors, False), *_laurel(r, width),
             Norm("ffn_norm", width, vectors), *ffn, Norm("post_ffn_norm", width, vectors, False),
         ))  # fmt: skip
     if count == 1:  # attention and FFN side by side behind one norm
@@ -234,12 +234,15 @@ def _gated(width: Num, blocks: Blocks, name: str, vectors: float) -> Layer:
     return before, *blocks, after, ResidualGate(f"{name}_residual_gate", width)
 
 
+def _laurel(r: Reader, width: Num) -> Layer:
+    """The residual of low rank beside the attention, where the config has one."""
+    return (Laurel(width, r.num("laurel_rank")),) if r.given("laurel_rank") else ()
+
+
 def _streamed(r: Reader, width: Num, layer: Layer) -> Layer:
-    """A layer with its per-layer input, and between the halves of AltUp with its residual of low rank, where the config has them."""
+    """A layer with its per-layer input, and between the halves of AltUp, where the config has them."""
     streams = float(r.layout("altup_num_inputs", 1, least=1))
     found = list(layer)
-    if r.given("laurel_rank"):
-        found.append(Laurel(width, r.num("laurel_rank")))
     if streams > 1.0:
         found = [AltUp("altup_predict", width, streams, True), *found, AltUp("altup_correct", width, streams, False)]
     if r.given("hidden_size_per_layer_input"):

@@ -67,4 +67,4 @@ class HyperConnection(Plain):
                 Stream("hyper connection before", elements, m, 1.0, 2.0 * m * (self._mixes + 1.0), act, act), self.name
             )
         flops = 2.0 * m * (m + 1.0 if self.mixes_streams else 1.0)
-        return Call(Stream("hyper connection after", elements, m + 1.0, m, flops, act, act), self.name)
+        return Call(Stream("hyper connection after", elements, m + 1.0, m, flops, act, act), f"{self.name} after")

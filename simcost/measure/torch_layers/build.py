@@ -27,18 +27,25 @@ from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.mfa import MFA
 from simcost.blocks.attention.mla import MLA
 from simcost.blocks.attention.shared_kv import SharedKV
+from simcost.blocks.attention.shared_transformer import Joint, SharedAttention, SharedFFN, SharedNorm
 from simcost.blocks.attention.short_conv import ShortConv
 from simcost.blocks.attention.sliding_window import SlidingWindow
 from simcost.blocks.attention.window_mla import WindowMLA
+from simcost.blocks.embed.per_layer import PerLayerInput
 from simcost.blocks.ffn.dense import Dense
+from simcost.blocks.ffn.gaussian_topk import GaussianTopK
 from simcost.blocks.ffn.moe import MoE
+from simcost.blocks.ffn.zero_experts import ZeroExperts
+from simcost.blocks.norm.altup import AltUp, Laurel
+from simcost.blocks.norm.attention_residual import AttentionResidual
+from simcost.blocks.norm.hyper_connection import HyperConnection
 from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure import torch_ops as ops
-from simcost.measure.torch_layers import recurrent, sparse
+from simcost.measure.torch_layers import recurrent, shared_block, sparse, streams
 from simcost.measure.torch_layers.attention import gqa
-from simcost.measure.torch_layers.ffn import dense, moe, norm
+from simcost.measure.torch_layers.ffn import dense, moe, norm, zero_experts
 from simcost.measure.torch_layers.latent import mla
 from simcost.measure.torch_layers.section import Flow, Kit, Section, Site, Tables, Tensor, Tensors, shape
 from simcost.measure.torch_layers.shared_kv import shared_kv
@@ -54,7 +61,9 @@ _NEAR = (("norm", (0.1, 1.0)), ("conv1d", (0.5, 0.0)), ("dt_bias", (0.1, -3.0)))
 _BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
     GQA: gqa, SlidingWindow: gqa, MFA: gqa, BlockSparse: sparse.block_sparse, MLA: mla, WindowMLA: mla, DSA: sparse.dsa, SharedKV: shared_kv, CrossLayer: shared_kv,
     GatedDeltaNet: recurrent.gated_deltanet, KDA: recurrent.kda, Mamba2: recurrent.mamba2, Mamba: recurrent.mamba, Lightning: recurrent.lightning,
-    ShortConv: recurrent.short_conv, Dense: dense, MoE: moe, Norm: norm,
+    ShortConv: recurrent.short_conv, Dense: dense, GaussianTopK: dense, MoE: moe, ZeroExperts: zero_experts, Norm: norm,
+    AttentionResidual: streams.attention_residual, HyperConnection: streams.hyper_connection, AltUp: streams.altup, Laurel: streams.laurel, PerLayerInput: streams.per_layer_input,
+    SharedNorm: shared_block.shared_norm, SharedAttention: shared_block.shared_attention, SharedFFN: shared_block.shared_ffn, Joint: shared_block.joint,
 }  # fmt: skip
 
 

@@ -7,6 +7,7 @@ that is timed; the house rule "one section, one call of the program" is what the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -107,6 +108,7 @@ class Flow:
     entering: str = ""  # what a norm before a sublayer reads where it is not the residual stream
     streams: int = 1  # vectors of a token in the residual stream; where there are several, a layer begins with all branches added to it
     aside: int = 0  # copies of the stream that earlier layers put aside
+    halves: dict[str, str] = field(default_factory=dict)  # of a block in two halves by its name: where the first stands
 
     def opens(self, streams: int) -> None:
         """Several residual streams come in, and no branch beside them."""
@@ -125,6 +127,7 @@ class Site:
     dtype: torch.dtype
     shared: Tables
     caches: dict[str, Cache] = field(default_factory=dict)
+    path: str = ""  # what the names of its sections begin with
     masking: tuple[str, bool] = ("", False)  # key of an additive mask, whether torch's causal mask serves
 
     @property
@@ -173,6 +176,15 @@ class Site:
             self.shared.setdefault(name, (self.rows * width, partial(table, which)))
         return names
 
+    def left(self, name: str, *size: int) -> str:
+        """Key of random numbers that another layer would have left: a table that all copies share."""
+
+        def draw() -> Tensor:
+            return torch.randn(size, generator=torch.Generator().manual_seed(0)).to(self.device, self.dtype)
+
+        self.shared.setdefault(name, (math.prod(size), draw))
+        return name
+
     def keys(self, mask: Mask) -> int:
         """Keys of a sequence that the new tokens see, with themselves; what is picked may stand anywhere, so all of it is kept."""
         return whole(replace(mask, picked=None).keys(float(self.q_len), self.view.phase.past), "keys")
@@ -198,7 +210,7 @@ def linear(
 ) -> Section:
     """A section that writes out = source x weightᵀ, plus `part` of a bias vector. Names of weight and bias are the block's;
     source and out are keys of values."""
-    kit, matrix, vector = at.kit, at.key(weight), at.key(bias)
+    kit, matrix, vector, section = at.kit, at.key(weight), at.key(bias), f"{at.path}{section}"
 
     def run(w: Weights, s: Tensors) -> None:
         s[out] = kit.linear(section, s[source], w[matrix], w[vector][part] if bias else None)
