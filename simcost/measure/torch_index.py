@@ -55,9 +55,13 @@ def hidden(x: Tensor, past: int, never: float = _NEVER) -> Tensor:
 
 def best_blocks(x: Tensor, count: int, size: int, past: int) -> Tensor:
     """The `count` best blocks of each query by their scores [B, heads, T, blocks], the block of the query always among them: [B, heads, T, count]."""
+    return x.scatter(-1, own_block(x, size, past), float("inf")).topk(min(count, x.shape[-1]), -1, sorted=False).indices
+
+
+def own_block(x: Tensor, size: int, past: int) -> Tensor:
+    """The block in which each query of scores [B, heads, T, blocks] stands: [B, heads, T, 1]."""
     own = torch.arange(past, past + x.shape[2], device=x.device).div(size, rounding_mode="floor")
-    own = own.view(1, 1, -1, 1).expand(*x.shape[:3], 1)
-    return x.scatter(-1, own, float("inf")).topk(min(count, x.shape[-1]), -1, sorted=False).indices
+    return own.view(1, 1, -1, 1).expand(*x.shape[:3], 1)
 
 
 def keys_of(blocks: Tensor, size: int) -> Tensor:

@@ -48,6 +48,7 @@ SMALL = {
     "index_scores": {"paged": (3, 1, 40, 4, 16), "plain": (2, 9, 30, 4, 16)},
     "block_scores": (2, 9, 30, 4, 16, 8),
     "index_topk": (3, 2, 50, 16),
+    "block_topk": (2, 9, 90, 3, 4, 8),
 }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ KINDS: dict[str, list[Labels]] = {
     "index_scores": labelled("x keys", "fp8 paged", "fp8 plain", "bf16 plain"),
     "block_scores": labelled("x", "bf16", "fp8"),
     "index_topk": labelled("x", "fp32"),
+    "block_topk": labelled("x", "fp32"),
     "causal_conv": labelled("x state", "bf16 bf16", "bf16 fp32", "fp16 fp16"),
     "exchange": labelled("mode direction reach", *(f"{m} {d} {r}" for m in ("normal", "low_latency", "nvlink")
                                                    for d in ("dispatch", "combine") for r in ("node", "nodes"))),
@@ -109,10 +110,11 @@ def numbers(draw: st.DrawFn, family: str, labels: Labels) -> dict[str, float]:
                  "d_k": draw(FEW) * 16, "d_v": draw(FEW), "chunk": 64}  # fmt: skip
         if family == "recurrent_decode":
             found = {name: value for name, value in found.items() if name not in ("q_len", "chunk")}
-    elif family in ("index_scores", "block_scores", "index_topk"):
+    elif family in ("index_scores", "block_scores", "index_topk", "block_topk"):
         found = {"batch": draw(FEW), "q_len": draw(FEW), "past": draw(st.integers(0, 4096))}
-        found |= {"top_k": draw(COUNT)} if family == "index_topk" else {"heads": draw(FEW), "dim": draw(COUNT)}
-        found |= {"block": draw(FEW)} if family == "block_scores" else {}
+        found |= {"top_k": draw(COUNT)} if family.endswith("topk") else {"heads": draw(FEW), "dim": draw(COUNT)}
+        found |= {"heads": draw(FEW)} if family == "block_topk" else {}
+        found |= {"block": draw(FEW)} if family.startswith("block") else {}
     elif family == "causal_conv":
         found = {"batch": draw(FEW), "q_len": draw(COUNT), "channels": draw(COUNT), "width": draw(st.integers(2, 8))}
     elif family == "gather":
