@@ -8,10 +8,24 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from layerkit import NORMS, SMALL_FFN, SMALL_GQA, SMALL_MLA, SMALL_MOE, D, ref_dense, ref_glu, ref_gqa, ref_norm
+from layerkit import (
+    NORMS,
+    SMALL_FFN,
+    SMALL_GQA,
+    SMALL_MLA,
+    SMALL_MOE,
+    D,
+    ref_core,
+    ref_dense,
+    ref_glu,
+    ref_gqa,
+    ref_norm,
+    ref_rope,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 from simcost.blocks._recurrent import States
+from simcost.blocks.attention.compressed import WindowMQA
 from simcost.blocks.attention.kda import KDA
 from simcost.blocks.attention.mamba2 import Mamba2
 from simcost.blocks.attention.shared_kv import SharedKV
@@ -39,6 +53,9 @@ FFN_NORM, INNER = Norm("ffn_norm", W), (Norm("attention_norm", W, 1.0, False), N
 SHARED = SharedKV(W, 4.0, 2.0, 8.0, 8.0, window=4.0)
 
 
+WINDOW = WindowMQA(W, 4.0, 16.0, 12.0, 8.0, 2.0, 8.0, 5.0, 0.0)
+
+
 def residual(attention, ffn, *copies: float):
     sides = (
         AttentionResidual(name, W, copies=n) for name, n in zip(("attention_norm", "ffn_norm"), copies, strict=True)
@@ -46,11 +63,11 @@ def residual(attention, ffn, *copies: float):
     return next(sides), attention, next(sides), ffn
 
 
-def connected(mixes: bool):
+def connected(mixes: bool, attention=SMALL_GQA):
     sides = [
         HyperConnection(f"{n}_hc", W, 4.0, before, mixes) for n in ("attention", "ffn") for before in (True, False)
     ]
-    return sides[0], INNER[0], SMALL_GQA, sides[1], sides[2], INNER[1], SMALL_FFN, sides[3]
+    return sides[0], INNER[0], attention, sides[1], sides[2], INNER[1], SMALL_FFN, sides[3]
 
 
 def sandwich(ffn, low=()):
@@ -75,6 +92,7 @@ LAYERS = {
     "attention residuals, the first": residual(SMALL_MLA, SMALL_FFN, 0.0, 1.0),
     "hyper-connections": connected(True),
     "hyper-connections, apart": connected(False),
+    "hyper-connections, one vector": connected(True, WINDOW),
     "altup": (AltUp("altup_predict", W, 4.0, True), *sandwich(GaussianTopK(W, 48.0), (Laurel(W, 8.0),)),
               AltUp("altup_correct", W, 4.0, False), PerLayerInput(W, 16.0, 3.0)),
     "per-layer inputs": (*sandwich(SMALL_FFN), PerLayerInput(W, 16.0)),
@@ -229,6 +247,35 @@ def test_hyper_connections_mix_the_streams_around_both_sublayers(mixes: bool) ->
             kept = mix @ x
         x = kept + leave.unsqueeze(-1) * y.unsqueeze(1)
     assert torch.allclose(block.output(s), x, atol=2e-4)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_one_vector_is_key_and_value_of_all_heads(phase: str) -> None:
+    """DeepSeek-V4's window layer: five tokens, sinks, and an output of two groups of low rank."""
+    block = made("hyper-connections, one vector", phase)
+    w, own, s = parts(block)
+    batch, t, past = (int(n) for n in PHASES[phase])
+    x, out = s["1.normed"].double(), []
+    a = x @ w[2]["qkv_a_proj"].T
+    query = (ref_norm(a[:, :12], w[2]["q_a_norm"]) @ w[2]["q_b_proj"].T).view(-1, 4, 16)
+    key = ref_norm(a[:, 12:], w[2]["kv_norm"])
+    for i in range(batch):
+        rows = range(i * t, i * t + t)
+
+        def turned(v, n, start=i * t):
+            return torch.cat((v[:, :8], ref_rope(v[:, 8:], past + n - start, 8)), -1)
+
+        q = torch.stack([turned(ref_norm(query[n], None), n) for n in rows])
+        keys = torch.stack([turned(key[n : n + 1], n) for n in rows])
+        held = own.get("2.latent")
+        first = past
+        if held is not None:
+            keys = torch.cat((held[i, : held.shape[1] - t].unsqueeze(1), keys))
+            first = past + t - held.shape[1]
+        core = ref_core(q, keys, keys, range(past, past + t), first, 0.25, w[2]["sinks"], window=5)
+        low = torch.einsum("tgk,grk->tgr", core.reshape(t, 2, -1), w[2]["o_a_proj"]).flatten(1)
+        out.append(low @ w[2]["o_b_proj"].T)
+    assert torch.allclose(s["2.out"].double(), torch.cat(out), atol=2e-4)
 
 
 def test_altup_predicts_and_corrects_and_the_vectors_enter_all_streams_but_the_first() -> None:

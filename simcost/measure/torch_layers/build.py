@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from simcost.blocks.attention.block_sparse import BlockSparse
+from simcost.blocks.attention.compressed import CSA, HCA, WindowMQA
 from simcost.blocks.attention.cross_layer import CrossLayer
 from simcost.blocks.attention.dsa import DSA
 from simcost.blocks.attention.gated_deltanet import GatedDeltaNet
@@ -33,6 +34,7 @@ from simcost.blocks.attention.sliding_window import SlidingWindow
 from simcost.blocks.attention.window_mla import WindowMLA
 from simcost.blocks.embed.per_layer import PerLayerInput
 from simcost.blocks.ffn.dense import Dense
+from simcost.blocks.ffn.dense_beside_experts import ScaledMoE
 from simcost.blocks.ffn.gaussian_topk import GaussianTopK
 from simcost.blocks.ffn.moe import MoE
 from simcost.blocks.ffn.zero_experts import ZeroExperts
@@ -43,7 +45,7 @@ from simcost.blocks.norm.norm import Norm
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, listed
 from simcost.measure import torch_ops as ops
-from simcost.measure.torch_layers import recurrent, shared_block, sparse, streams
+from simcost.measure.torch_layers import compressed, recurrent, shared_block, sparse, streams
 from simcost.measure.torch_layers.attention import gqa
 from simcost.measure.torch_layers.ffn import dense, moe, norm, zero_experts
 from simcost.measure.torch_layers.latent import mla
@@ -64,7 +66,14 @@ _BUILDERS: Mapping[type, Callable[[Any, Site], list[Section]]] = {
     ShortConv: recurrent.short_conv, Dense: dense, GaussianTopK: dense, MoE: moe, ZeroExperts: zero_experts, Norm: norm,
     AttentionResidual: streams.attention_residual, HyperConnection: streams.hyper_connection, AltUp: streams.altup, Laurel: streams.laurel, PerLayerInput: streams.per_layer_input,
     SharedNorm: shared_block.shared_norm, SharedAttention: shared_block.shared_attention, SharedFFN: shared_block.shared_ffn, Joint: shared_block.joint,
+    WindowMQA: compressed.window_mqa,
 }  # fmt: skip
+
+_WHY: Mapping[type, str] = dict.fromkeys(
+    (CSA, HCA), ": its core reads two sets of keys, single tokens and entries that stand for several"
+) | {
+    ScaledMoE: ": its experts read the residual stream behind a norm of their own, which no branch of a torch layer does"
+}
 
 
 @dataclass(slots=True)
@@ -155,7 +164,8 @@ def _sections(spec: BlockSpec, place: torch.device) -> tuple[tuple[Section, ...]
         site = Site(spec, str(index), kit, flow, place, ops.TYPES[spec.dtype], shared)
         builder = _BUILDERS.get(type(block))
         if builder is None:
-            raise SpecError(f"{spec.name}: no torch block for {type(block).__name__} layers yet")
+            why = _WHY.get(type(block), "")
+            raise SpecError(f"{spec.name}: no torch block for {type(block).__name__} layers yet{why}")
         found += builder(block, site)
         sites.append(site)
     names, wanted = [section.name for section in found], [item.name for item in listed(spec)]

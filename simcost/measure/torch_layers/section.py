@@ -244,5 +244,5 @@ def shape(weight: Weight, what: str) -> tuple[int, ...]:
     """[out, inner], [out], or with the copies in front where there may be several."""
     out = whole(weight.out, what)
     inner = () if weight.inner is None else (whole(weight.inner, what),)
-    several = (whole(weight.copies, what),) if weight.role == "experts" else ()
+    several = (whole(weight.copies, what),) if weight.role == "experts" or float(weight.copies) != 1.0 else ()
     return (*several, out, *inner)
