@@ -7,6 +7,8 @@ likely to be wrong: kernels that were timed alone and run in a step; `simcost va
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from simcost.calibration.distinct import Distinct
@@ -19,11 +21,11 @@ from simcost.cost.cost import Cost
 from simcost.cost.gradient import forward_of, lent
 from simcost.cost.kernel import Roofline
 from simcost.cost.measured_links import OnLinks
-from simcost.cost.speed_of_light import light_seconds
+from simcost.cost.speed_of_light import light_parts, light_seconds
 from simcost.cost.transfer import carried, without_rest
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt
+from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt, where
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
 from simcost.ops.fused import Fused, FusedGrad
@@ -138,14 +140,32 @@ class Calibrated(OnLinks):
         return self._roofline(op) if cost is None else cost
 
     def _of_whole(self, op: FusedGrad) -> Cost:
-        """Gradients of a class that is timed as a whole: their parts' times where all parts have rows of their own, else the class's own by the ratio of work, else what the parts take without rows."""
-        parts = [self._claims(part) for part in op.parts if part.peak != "vector"]
-        rows = all(claims and all(found is not None for _, _, found in claims) for claims in parts)
+        """Gradients of a class that is timed as a whole. Their products take as long as the forward products, where these have rows of their own, by the ratio of work, and their passes what they take; else all
+        together take as long as the class, by the ratio; else what the parts take without rows."""
+        products = [part for part in op.forward.parts if part.peak != "vector"]
+        own = [
+            (part, [(name, covered, lent(name, found)) for name, covered, found in self._claims(part)])
+            for part in products
+        ]
+        if all(_claimed(claims) for _, claims in own):
+            grads = tuple(part for part in op.parts if part.peak != "vector")
+            whole = sum((self._by_claims(part, claims) for part, claims in own[1:]), self._by_claims(*own[0]))
+            passes = (self._answer(part) for part in op.parts if part.peak == "vector")
+            return sum(passes, self._by_ratio(whole, grads, tuple(products)))
         claims = [(name, covered, lent(name, found)) for name, covered, found in self._claims(op.forward)]
-        if rows or not claims or all(found is None for _, _, found in claims):
+        if not _claimed(claims):
             return sum((self._answer(part) for part in op.parts[1:]), self._answer(op.parts[0]))
-        more = light_seconds(op, self.device) / light_seconds(op.forward, self.device)
-        return self._by_claims(op.forward, claims) * more
+        return self._by_ratio(self._by_claims(op.forward, claims), (op,), (op.forward,))
+
+    def _by_ratio(self, cost: Cost, grads: Sequence[Op], forwards: Sequence[Op]) -> Cost:
+        """What gradients take by the cost of their forward kernels: by the ratio of their arithmetic, and no less than their bytes take, of which gradients that add up in fp32 have more."""
+        mine, theirs = ([light_parts(each, self.device) for each in ops] for ops in (grads, forwards))
+        computes, moved = (sum((each[at] for each in mine), 0.0) for at in (0, 1))
+        compute, bytes_ = (sum((each[at] for each in theirs), 0.0) for at in (0, 1))
+        plain_ratio = maximum(computes, moved) / maximum(maximum(compute, bytes_), 1e-30)
+        more = where(compute > 0.0, computes / maximum(compute, 1e-30), plain_ratio)
+        least = moved / self.device.assumption("memory_efficiency") / maximum(cost.seconds, 1e-30)
+        return cost * maximum(more, where(compute > 0.0, least, 0.0))
 
     def _of_gradient(self, op: Op) -> Cost:
         """A gradient of which nobody timed a kernel: as long as the forward kernel of these dimensions, longer by what it has more to do, and as
@@ -156,8 +176,7 @@ class Calibrated(OnLinks):
         claims = [(name, covered, lent(name, found)) for name, covered, found in self._claims(forward)]
         if all(found is None for _, _, found in claims):
             return self._roofline(op)
-        more = light_seconds(op, self.device) / light_seconds(forward, self.device)
-        return self._by_claims(forward, claims) * more
+        return self._by_ratio(self._by_claims(forward, claims), (op,), (forward,))
 
     def as_family(self, op: Op, name: str, labels: Labels) -> Cost | None:
         """The cost by one family's curve, for ops that its own `labels` do not claim (a gradient); None without rows."""
@@ -260,6 +279,11 @@ class Calibrated(OnLinks):
         for mine, theirs in pairs:
             found = maximum(found, np.abs(np.log(np.asarray(mine, np.float64) / np.asarray(theirs, np.float64))))
         return OTHER_RATES * found
+
+
+def _claimed(claims: list[tuple[str, Mask, Found | None]]) -> bool:
+    """Whether rows answer for an op."""
+    return bool(claims) and all(found is not None for _, _, found in claims)
 
 
 _MODELS: dict[tuple[int, str], Roofline | Calibrated] = {}

@@ -18,6 +18,11 @@ from simcost.ops.work import Op
 
 def light_seconds(op: Op, device: Device) -> Num:
     """Least time of one kernel, or of several that run as one (Fused), whose arithmetic and bytes overlap. [s]"""
+    return maximum(*light_parts(op, device))
+
+
+def light_parts(op: Op, device: Device) -> tuple[Num, Num]:
+    """(least time of its arithmetic, of its bytes). [s]"""
     parts = op.parts if isinstance(op, (Fused, FusedGrad)) else (op,)
     compute: Num = 0.0
     moved: Num = 0.0
@@ -30,4 +35,4 @@ def light_seconds(op: Op, device: Device) -> Num:
         )
         if part.peak != "vector":
             compute = compute + compute_seconds(work, part.peak, device)
-    return maximum(compute, moved / device.bandwidth)
+    return compute, moved / device.bandwidth

@@ -5,6 +5,7 @@ Most likely to be wrong: a default of a framework that a release changed. Source
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from types import ModuleType
@@ -16,6 +17,7 @@ from simcost.frozen import frozen
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
+from simcost.num import Z90
 from simcost.ops.cross_entropy import FUSED, PLAIN
 from simcost.passes.saved import Keeping
 from simcost.passes.training import FLASH
@@ -32,7 +34,7 @@ from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
 from simcost.training.precision import Precision
 from simcost.training.recompute import Recompute, parse
-from simcost.training.stack import Fitted, Stack
+from simcost.training.stack import LENT, Fitted, Stack
 from simcost.training.zero import Sharding
 
 VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
@@ -88,14 +90,34 @@ class Job:
     notes: tuple[Note, ...] = ()
 
     @property
-    def factors(self) -> Mapping[str, float]:
-        """Coefficients of the stack on this device, by name; {} where it is cold."""
-        return self.stack.factors(self.device.name) if self.recipe.factors is None else self.recipe.factors
+    def lent(self) -> tuple[str, str, Fitted] | None:
+        """(stack, device, coefficients) that stand in; None where the stack has its own on this device, where coefficients are stated, and where none are related."""
+        if self.recipe.factors is not None or self.device.name in self.stack.fitted:
+            return None
+        related, one = [self.device.name], self.device.sibling
+        while one is not None:
+            related.append(one.name)
+            one = one.sibling
+        return self.stack.lent(related)
 
     @property
     def fitted(self) -> Fitted | None:
-        """The coefficients' record; None where the stack is cold, or where coefficients are stated."""
-        return self.stack.fitted.get(self.device.name) if self.recipe.factors is None else None
+        """The record of the coefficients, its own or lent; None where there are none, or where they are stated."""
+        if self.recipe.factors is not None:
+            return None
+        own = self.stack.fitted.get(self.device.name)
+        lent = self.lent
+        if own is not None or lent is None:
+            return own
+        half = math.hypot(lent[2].half_width, Z90 * LENT)
+        return replace(lent[2], half_width=half)
+
+    @property
+    def factors(self) -> Mapping[str, float]:
+        """Coefficients by name; {} where there are none."""
+        if self.recipe.factors is not None:
+            return self.recipe.factors
+        return {} if self.fitted is None else self.fitted.factors
 
     @property
     def pp(self) -> int:
@@ -188,7 +210,9 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> H
     keeping = Keeping(scores if unfused else 0.0, formats.saved_core_output_bits, formats.saved_activation_input)
     whole = formats.forward.bits < 16 and formats.forward.block[1] == 0  # one scale a tensor
     scans = 2.0 if whole and flags["fp8_scaling"] == "current" else 1.0
-    return How(formats.gradient, again, str(flags["attention"]), keeping, dropout, scans)
+    return How(
+        formats.gradient, again, str(flags["attention"]), keeping, dropout, scans, bool(flags["tp_async_backward"])
+    )
 
 
 def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
@@ -291,8 +315,12 @@ def _said(job: Job) -> Iterator[Note]:
         f"stack {job.stack.name}",
     ]
     yield Note("the step is of " + ", ".join(said), Kind.ASSUMED)
-    if not job.factors:
+    lent = job.lent
+    if lent is not None:
         yield Note(
-            f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone",
-            Kind.ASSUMED,
-        )
+            f"stack {job.stack.name} has no coefficients for {job.device.name}: those of {lent[0]} on {lent[1]} stand in", Kind.TRANSFERRED
+        )  # fmt: skip
+    elif not job.factors:
+        yield Note(
+            f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone", Kind.ASSUMED
+        )  # fmt: skip

@@ -67,5 +67,5 @@ class Prediction:
     memory_by_stage: tuple[float, ...] = ()
 
 
-# A step and coefficients by name (missing: 1) -> the prediction. Raises SimcostError for what it cannot predict.
-Predictor: TypeAlias = Callable[[Question, Mapping[str, float]], Prediction]
+# A step and coefficients by name (missing: 1; None: those that ship with its stack, or stand in for them) -> the prediction. Raises SimcostError for what it cannot predict.
+Predictor: TypeAlias = Callable[[Question, Mapping[str, float] | None], Prediction]

@@ -24,6 +24,8 @@ from simcost.frozen import frozen
 from simcost.hardware.toml import toml_table
 
 SCHEMA = 1
+STANDS_IN = "megatron-core-te"  # whose coefficients a stack without any takes
+LENT = 0.15  # sigma of the log by which coefficients of kernels differ between stacks and devices that have some
 MOST = 5  # coefficients of a device: with more a stack would learn its rows
 COEFFICIENTS = {
     "kernels": "matrix products and attention",
@@ -59,6 +61,9 @@ FLAGS = {
     ),
     "fused_cross_entropy": Flag(bool, "logits are read once and no copy of them is kept"),
     "tp_overlap": Flag(bool, "collectives of tensor parallelism run beside its GEMMs"),
+    "tp_async_backward": Flag(
+        bool, "tensor-parallel sums of gradients of inputs run beside the products of weights' gradients"
+    ),
     "ep_overlap": Flag(bool, "the exchange of tokens runs beside another micro-batch"),
     "p2p_overlap": Flag(bool, "hops of interleaved stages run beside them"),
     "grad_overlap": Flag(bool, "gradients are reduced beside the backward of the last micro-batch"),
@@ -114,6 +119,15 @@ class Stack:
     def changed(self, flags: Mapping[str, str], where: str = "flags") -> Stack:
         """With other flags, as texts. Raises SpecError for an unknown flag or value."""
         return replace(self, flags={**self.flags, **{key: value(key, text, where) for key, text in flags.items()}})
+
+    def lent(self, devices: Sequence[str]) -> tuple[str, str, Fitted] | None:
+        """(stack, device, coefficients) that stand in where there are none of its own: of this stack on the first related device that has some, else of `STANDS_IN`."""
+        for name in (self.name, STANDS_IN):
+            one = self if name == self.name else load(name)
+            for hw in devices:
+                if hw in one.fitted:
+                    return name, hw, one.fitted[hw]
+        return None
 
     def factors(self, hw: str) -> Mapping[str, float]:
         """Coefficients on a device by name; {} where the stack is cold."""

@@ -51,7 +51,7 @@ def _recompute(text: str) -> str:
 
 def predict(q: Question, factors: Mapping[str, float] | None = None) -> Prediction:
     """A published step as simcost predicts it. Raises SpecError and Infeasible for what it cannot."""
-    found = step.run(job_of(q, factors if factors is not None else {}))
+    found = step.run(job_of(q, factors))
     ranks = memory.of_ranks(found)
     low, high = found.interval
     terms = _terms(found)

@@ -13,7 +13,7 @@ from simcost.frozen import frozen
 from simcost.result import Row as Cells
 from simcost.validation.score import COVERAGE
 
-STEP, DENSE, MEMORY, UNFITTED = "step", "step, dense", "memory", "step, nothing fitted"
+STEP, DENSE, MEMORY, UNFITTED = "step", "step, dense", "memory", "step, nothing of its own fitted"
 AROUND = 0.05  # of the coverage that intervals promise
 WIDE = 4.0  # half-widths of intervals over median errors
 VTRAIN = "vTrain 14.7 % (VIA-Research/vTrain, README), Calculon 15.4 % (run on the same rows)"

@@ -102,15 +102,21 @@ def scored(rows: Sequence[Row], predict: Predictor) -> tuple[list[Scored], list[
                 for row in apart
                 if cold[row.id].cold is not None
             }
+    for row in rows:  # coefficients that ship, of other sources, for rows that make none
+        if not row.source.fit and made[row.id].cold is not None:
+            made[row.id] = _with(made[row.id], predict, None, made[row.id].part)
     return [made[row.id] for row in rows], fits
 
 
 def _once(predict: Predictor) -> Predictor:
     """The predictor, which is asked each question once with the same factors; a factor of 1 is none."""
-    known: dict[tuple[int, tuple[tuple[str, float], ...]], Prediction] = {}
+    known: dict[tuple[int, tuple[tuple[str, float], ...] | None], Prediction] = {}
 
-    def ask(asked: Question, factors: Mapping[str, float]) -> Prediction:
-        key = (id(asked), tuple(sorted((name, factor) for name, factor in factors.items() if factor != 1.0)))
+    def ask(asked: Question, factors: Mapping[str, float] | None) -> Prediction:
+        stated = (
+            None if factors is None else tuple(sorted((name, each) for name, each in factors.items() if each != 1.0))
+        )
+        key = (id(asked), stated)
         if key not in known:
             known[key] = predict(asked, factors)
         return known[key]
@@ -134,7 +140,7 @@ def _cold(row: Row, predict: Predictor) -> Scored:
         return Scored(row, APART, None, None, str(fault))
 
 
-def _with(one: Scored, predict: Predictor, factors: Mapping[str, float], part: str) -> Scored:
+def _with(one: Scored, predict: Predictor, factors: Mapping[str, float] | None, part: str) -> Scored:
     try:
         return replace(one, part=part, fitted=predict(one.row.question, factors))
     except SimcostError as fault:

@@ -108,7 +108,7 @@ def of_names(scores: Sequence[Scored]) -> dict[tuple[str, str], dict[str, Any]]:
         fitted = [one for one in own if one.fitted and one.part == JUDGED]
         found[name, bars.STEP] = _summary(fitted, _fitted)
         found[name, bars.DENSE] = _summary([one for one in fitted if not has_experts(one.row.question)], _fitted)
-        found[name, bars.UNFITTED] = _summary(own, _cold)
+        found[name, bars.UNFITTED] = _summary(own, lambda one: one.fitted or one.cold)
     for name, errors in _by(memory_errors(scores)).items():
         found[name, bars.MEMORY] = _plain(errors)
     return found
