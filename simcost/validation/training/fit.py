@@ -84,7 +84,11 @@ def _loss(truth: Array, seconds: Array, factors: Array) -> float:
 
 def widest(terms: Sequence[Mapping[str, float]], names: Sequence[str], most: int) -> tuple[str, ...]:
     """The classes that take the greatest shares of the steps, at most so many, in the order of `names`; none that
-    takes no time. It asks no measured time, so that the choice fits nothing."""
+    takes no time. A class that some rows have and others lack comes second: no other can tell these rows apart. It asks
+    no measured time, so that the choice fits nothing."""
     shares = {name: sum(each.get(name, 0.0) / sum(each.values()) for each in terms if each) for name in names}
     ranked = sorted((name for name in names if shares[name] > 0.0), key=lambda name: -shares[name])
+    lacking = {name: sum(each.get(name, 0.0) == 0.0 for each in terms) for name in names}
+    apart = [name for name in ranked[1:] if 2 <= lacking[name] <= len(terms) - 2]
+    ranked = [*ranked[:1], *apart, *(name for name in ranked[1:] if name not in apart)]
     return tuple(name for name in names if name in ranked[:most])
