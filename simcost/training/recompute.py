@@ -40,11 +40,11 @@ class Recompute:
 
 def parse(text: str) -> Recompute:
     """What `plan.recompute` says. Raises SpecError for a word that is none."""
-    word, _, number = text.partition(":")
+    word, colon, number = text.partition(":")
     if text == NONE:
         return Recompute()
     if word in (FULL, BLOCK):
-        if (word == BLOCK) == (not number) or (number and (not number.isdecimal() or int(number) < 1)):
+        if (colon or word == BLOCK) and not (number.isdecimal() and int(number) >= 1):
             raise SpecError(
                 f"plan.recompute={text}: write full, full:4 (every 4 layers keep one input) or block:4 (4 layers of a virtual stage)"
             )
