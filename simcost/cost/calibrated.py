@@ -18,7 +18,7 @@ from simcost.calibration.store import Found, Store, Voice
 from simcost.cost import exchange
 from simcost.cost.combine import Heard, heard, part_asked
 from simcost.cost.cost import Cost
-from simcost.cost.gradient import forward_of, lent
+from simcost.cost.gradient import forward_of, lent, more_bytes
 from simcost.cost.kernel import Roofline
 from simcost.cost.measured_links import OnLinks
 from simcost.cost.speed_of_light import light_parts, light_seconds
@@ -161,9 +161,8 @@ class Calibrated(OnLinks):
         """What gradients take by the cost of their forward kernels: by the ratio of their arithmetic, and no less than their bytes take, of which gradients that add up in fp32 have more."""
         mine, theirs = ([light_parts(each, self.device) for each in ops] for ops in (grads, forwards))
         computes, moved = (sum((each[at] for each in mine), 0.0) for at in (0, 1))
-        compute, bytes_ = (sum((each[at] for each in theirs), 0.0) for at in (0, 1))
-        plain_ratio = maximum(computes, moved) / maximum(maximum(compute, bytes_), 1e-30)
-        more = where(compute > 0.0, computes / maximum(compute, 1e-30), plain_ratio)
+        compute = sum((each[0] for each in theirs), 0.0)
+        more = where(compute > 0.0, computes / maximum(compute, 1e-30), more_bytes(grads, forwards))
         least = moved / self.device.assumption("memory_efficiency") / maximum(cost.seconds, 1e-30)
         return cost * maximum(more, where(compute > 0.0, least, 0.0))
 

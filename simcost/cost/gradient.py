@@ -5,12 +5,14 @@ Most likely to be wrong: a device's library may have a far better, or worse, ker
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from typing import Any, cast
 
 import numpy as np
 
 from simcost.calibration.store import Found, kind_spread
+from simcost.num import Num, maximum
 from simcost.ops.fused import Fused
 from simcost.ops.work import Op
 from simcost.provenance import Basis
@@ -23,6 +25,12 @@ def forward_of(op: Op) -> Op | None:
     known = {field.name for field in fields(cast(Any, op))}
     plain = {name: value for name, value in (("gradient", ""), ("adds", False)) if name in known}
     return cast(Op, replace(cast(Any, op), **plain)) if "gradient" in plain else None
+
+
+def more_bytes(grads: Sequence[Op], forwards: Sequence[Op]) -> Num:
+    """How many times the bytes of their forward kernels gradients move: all bytes, also those that an L2 holds of either."""
+    mine, theirs = (sum((one.work().bytes for one in ops), start=0.0) for ops in (grads, forwards))
+    return mine / maximum(theirs, 1e-30)
 
 
 def lent(name: str, found: Found | None) -> Found | None:
