@@ -481,6 +481,8 @@ def schema(roots: Iterable[str] = ROOTS) -> dict[str, Any]:
         }
         for root in roots
     }
+    if set(roots) == set(ROOTS):
+        tables[STACK] = {"type": "object", "description": "flags of a training stack, which simcost train takes"}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "simcost settings",

@@ -48,7 +48,7 @@ PLAUSIBLE = {
 _SYMBOLS = {
     "bytes": "B", "memory": "B", "bytes_per_s": "B/s", "flops": "FLOP", "flops_per_s": "FLOP/s", "hertz": "Hz", "watts": "W", "seconds": "s", "rate": "1/s",
     "usd": "USD", "usd_per_hour": "USD/h", "joules": "J", "fraction": "fraction", "change": "fraction", "probability": "fraction",
-    "count": "count", "parameters": "count", "tokens": "count", "training_flops": "FLOP",
+    "duration": "s", "gpu_hours": "h", "count": "count", "parameters": "count", "tokens": "count", "training_flops": "FLOP",
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*([-+]?[0-9][0-9_]*\.?[0-9]*(?:[eE][-+]?[0-9]+)?)\s*([^\s0-9]\S*)?\s*\Z")
 
@@ -179,6 +179,13 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
             if abs(value) >= scale:
                 return f"{value / scale:.{digits}g} {unit}"
         return f"{value * 1e9:.3g} ns"
+    if dimension == "duration":  # of a run: longer than a step
+        for unit, scale in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+            if abs(value) >= 2.0 * scale:
+                return f"{value / scale:,.{digits}g} {unit}"
+        return show(value, "seconds", digits)
+    if dimension == "gpu_hours":
+        return f"{value:,.0f} h" if value >= 100.0 else f"{value:,.3g} h"
     if dimension == "count":
         return f"{value:,.0f}"
     if dimension == "parameters":

@@ -1,4 +1,4 @@
-"""A file of settings, `--plan file.toml`: the tables plan, phase, engine, hw and model that `simcost keys --schema` describes, in TOML or JSON."""
+"""A file of settings, `--plan file.toml`: the tables plan, phase, engine, hw, model and stack that `simcost keys --schema` describes, in TOML or JSON."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from simcost.hardware import load as hardware
 from simcost.hardware.toml import toml_table
 
 
+_TABLES = (*settings.ROOTS, settings.STACK)
+
+
 def read(path: Path) -> dict[str, Any]:
     """{path of a setting: value}. Raises SpecError naming the file for one that cannot be read, and the key for one that is unknown, is there
     twice, or has a value that it cannot have."""
     found: dict[str, Any] = {}
     for root, table in _tables(path).items():
-        if root not in settings.ROOTS:
-            raise SpecError(
-                f"{path}: unknown table '{root}' (one of {', '.join(settings.ROOTS)}){nearest(root, settings.ROOTS)}"
-            )
+        if root not in _TABLES:
+            raise SpecError(f"{path}: unknown table '{root}' (one of {', '.join(_TABLES)}){nearest(root, _TABLES)}")
         if not isinstance(table, Mapping):
             raise SpecError(f"{path}: '{root}' must be a table, not {table!r}")
         for key, value in _keys(root, table):
@@ -84,6 +85,10 @@ def _checked(path: str, value: Any) -> Any:
     found = grammar.read(path, value)
     if root == "hw":
         return _of_device(key, found)
+    if root == settings.STACK:
+        if not isinstance(found, (bool, int, str)):
+            raise SpecError(f"{path} must be a flag, a number or a name, not {found!r}")
+        return found
     one = grammar.setting(root, key)
     multiple = isinstance(value, str) and value[:1] in ("x", "*") and value[1:2].isdigit()
     if one is None or (root == "model" and (value is None or multiple)):

@@ -79,6 +79,11 @@ _TITLES = {
     # of an exchange the busiest rank's share counts, which is what it receives
     "sent_bytes": "busiest rank's bytes",
     "sent_step_bytes": "busiest rank's bytes a step",
+    "parameter_bytes": "weights",
+    "gradient_bytes": "gradients",
+    "activation_bytes": "activations",
+    "change": "lever",
+    "change_of_step": "change",
 }
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost.provenance import kind_of
-from simcost.report import columns, curves, fronts, plans, question, refusals, step, turned
+from simcost.report import columns, curves, fronts, plans, question, refusals, step, training, turned
 from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -66,6 +66,10 @@ _FIRST = {
     "links": ("part", "transfer", "tier", "time_s", "exposed_share", "step_share", "times", "sent_bytes", "sent_step_bytes"),
     "without effect": ("number", "why", "now"),
     "sweep": turned.HEADLINES,
+    training.TABLE: (
+        "rank", "virtual_stages", "memory_peak_bytes", "activation_bytes", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "other_bytes", "fits",
+    ),
+    training.LEVERS: ("change", "step_s", "change_of_step", "fits", "memory_peak_bytes"),
     "terms": ("term", "spread_s"),
 }  # fmt: skip
 _IN_DETAILS = (
@@ -83,6 +87,8 @@ _LEVEL = (
     "sensitivity",
     "loss",
     "compute-optimal",
+    training.TABLE,
+    training.LEVERS,
     *plans.TABLES[1:],
 )  # fmt: skip -- however few their rows
 _WITHOUT_METRICS = (
@@ -117,7 +123,11 @@ def show(result: Result, console: Console, details: bool = False) -> None:
         parts.append(Text(asked))
     if result.command == "compare":
         parts.append(Text(""))
-    if result.metrics and result.command not in _WITHOUT_METRICS:
+    if result.command == "train":
+        parts.append(_pairs(with_intervals(training.headline(result.metrics, details))))
+        if of_run := training.run(result.metrics):
+            parts += [Text("the run", style="bold"), _pairs(with_intervals(of_run))]
+    elif result.metrics and result.command not in _WITHOUT_METRICS:
         told = () if details or not result.verdict else _TOLD
         parts.append(_pairs(with_intervals({k: v for k, v in result.metrics.items() if k not in told})))
     if result.command == "explain":
@@ -215,11 +225,13 @@ def _table(
     """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
     same = plans.same(rows) if name == "plans" else _same(name, rows)
+    rows = training.ranks(rows) if name == training.TABLE else rows
     shown = plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(row) for row in rows[:most]]
     if name == "sweep":
         shown = [refusals.with_shortage(row) for row in shown]
     names = [n for n in _ordered(name, shown) if n not in same]
-    if not heading and name not in _LEVEL and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
+    level = name in _LEVEL and not (name == training.TABLE and len(shown) == 1)
+    if not heading and not level and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
         return Group(*turned.turned(name, shown, names, width, details))
     kept = columns.fitting(names, shown, width)
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
@@ -257,7 +269,8 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     if name == "sweep":
         axes = names[: names.index("feasible")]
         first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]
-    if "feasible" in names and (name == "sweep" or all(row["feasible"] for row in rows)):  # a sweep says it in `fits`
+    # A sweep, and levers, say it in `fits`.
+    if "feasible" in names and (name in ("sweep", training.LEVERS) or all(row["feasible"] for row in rows)):
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
 

@@ -11,9 +11,9 @@ from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity")
+COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity", "train")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
-_SIZES = (*_DEVICES, "ep", "redundant_experts")
+_SIZES = (*_DEVICES, "ep", "redundant_experts", "vpp")
 _PHASE = (
     "batch",
     "prefill_batch",
@@ -26,6 +26,9 @@ _PHASE = (
     "chunk",
     "prefill_tokens",
     "prefill_past",
+    "micro_batch",
+    "global_batch",
+    "seq",
 )
 _FORMATS = {
     "weight_dtype": "weights",

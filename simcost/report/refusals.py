@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from simcost.report import plans
+from simcost.report import plans, training
 from simcost.report.cells import cell
 from simcost.result import SHORT, Row
 
@@ -62,6 +62,8 @@ def _named(name: str, group: Sequence[Row], all_: Sequence[Row]) -> str:
 def _label(name: str, asked: Row) -> str:
     if name == "designs":
         return cell("design", asked["design"])
+    if name == training.LEVERS:
+        return str(asked["change"])
     if name in plans.TABLES:  # a size of 1 goes without saying
         asked = {key: value for key, value in asked.items() if value != 1} or asked
     return " ".join(f"{key}={cell(key, value)}" for key, value in asked.items())

@@ -33,9 +33,16 @@ def _takes(one: Setting) -> str:
     return f"{units.symbol(one.kind) if one.kind not in ('count', 'fraction') else 'number'}, or x1.5"
 
 
+def _steps(one: Setting) -> list[str]:
+    """Of a setting that not every step takes: which do."""
+    return [] if set(one.steps) >= set(settings.STEPS) else [f"a step of {' or '.join(one.steps)}"]
+
+
 def _row(one: Setting) -> Row:
     return {
         "key": one.path, "takes": _takes(one), "default": one.default, "meaning": one.meaning,
-        "needs": "; ".join(f"{f'{value}: ' if value else ''}{settings.NEEDS[need]}" for value, need in one.needs),
+        "needs": "; ".join(
+            (*_steps(one), *(f"{f'{value}: ' if value else ''}{settings.NEEDS[need]}" for value, need in one.needs))
+        ),
         "aliases": ", ".join(one.aliases), "source": one.source,
     }  # fmt: skip

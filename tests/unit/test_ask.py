@@ -45,6 +45,12 @@ QUESTIONS: dict[str, Any] = {
     "solve": lambda: simcost.solve("deepseek-v3", "h200", "batch", "tpot=20.123456ms", batch=4, set=SETS),
     "solve a device": lambda: simcost.solve("llama-3.1-8b", "h200", "hw.memory.bandwidth", "ttft<=1s", "prefill", isl=512, price=2),
     "solve a swap": lambda: simcost.solve("llama-3.1-8b", "h200", "batch", "tpot=20ms", set={"model.attention": "mqa"}),
+    "train": lambda: simcost.train(
+        "deepseek-v2-lite", "h200", gpus=16, micro_batch=2, global_batch=64, seq=2048, tokens="1T", stack="megatron-core-te", engine="vllm", price=3,
+        flops_convention="megatron", levers=False,
+        set={"plan.ep": 8, "plan.pp": 2, "plan.recompute": "mla_up_proj", "stack.cuda_graphs": "none", "model.num_hidden_layers": 24, "routing": "zipf:0.5"},
+    ),
+    "train by default": lambda: simcost.train(SHORT, "h100", gpus=8, set={"plan.tp": 2}),
     "a mapping": lambda: simcost.decode(SHORT, "h200", set={"model.head_dim": 64}),
     "mappings": lambda: simcost.compare([CONFIG, SHORT, "llama-3.1-8b"], "h200"),
 }  # fmt: skip

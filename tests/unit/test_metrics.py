@@ -48,7 +48,7 @@ def test_the_unit_is_the_one_that_the_name_says() -> None:
         if said and one.unit not in (metrics.TEXT, metrics.NUMBER):
             assert one.unit in said, one
         elif one.name.endswith("_s") and one.unit != metrics.TEXT:
-            assert one.unit == "seconds", one
+            assert one.unit in ("seconds", "duration"), one
 
 
 def test_recorded_questions_print_known_names() -> None:
@@ -70,6 +70,7 @@ def test_every_command_prints_known_names() -> None:
         simcost.crossover(models[0]), simcost.show_model(models[0]), simcost.show_hardware("h200"), simcost.show_memory(models[0], "h200", set=plan),
         simcost.sensitivity(models[0], "h200", set=plan), simcost.solve(models[0], "h200", "batch", "tpot=20ms", set=plan),
         simcost.solve(models[0], "h200", "hw.memory.bandwidth", "tpot=1ms", set=plan), simcost.solve(models[0], "h200", "plan.ep", "tpot=34.5ms", batch=64, set=plan),
+        simcost.train("llama-3-8b", "h100", gpus=8, set={"plan.tp": 2, "plan.pp": 2}, tokens=1e12, price=2),
         simcost.list_models(), simcost.list_hardware(), simcost.list_engines(), simcost.list_scaling_laws(),
         simcost.show_scaling_law("krajewski-2024"), simcost.loss(models[1], "1T", range="published"), simcost.loss("llama-3.1-8b", 1e11), simcost.loss(training_flops=1e20), doctor.doctored("l40s", "gemm"), memory.result(), kernels.reference("h800"),
     ]  # fmt: skip

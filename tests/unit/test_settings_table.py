@@ -98,7 +98,7 @@ def test_keys_names_every_key_of_every_engine() -> None:
 
 def test_the_schema_takes_what_simcost_takes() -> None:
     schema = settings.schema()
-    assert set(schema["properties"]) == set(settings.ROOTS)
+    assert set(schema["properties"]) == {*settings.ROOTS, settings.STACK}
     plan = schema["properties"]["plan"]
     assert plan["additionalProperties"] is False
     assert plan["properties"]["tp"] == {

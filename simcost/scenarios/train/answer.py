@@ -131,9 +131,9 @@ def ranks_table(step: TrainStep, ranks: tuple[Memory, ...]) -> list[Row]:
     peaks = step.timeline.peaks()
     return [
         {
-            "rank": one.rank, "stands": "; ".join(chunk.stage.name for chunk in held[one.rank].chunks),
+            "rank": one.rank, "virtual_stages": "; ".join(chunk.stage.name for chunk in held[one.rank].chunks),
             "forward_s": number(sum(float(chunk.costs[OF_FORWARD].seconds) for chunk in held[one.rank].chunks)),
-            "gradients_s": number(sum(float(chunk.costs[BOTH].seconds) for chunk in held[one.rank].chunks)),
+            "backward_s": number(sum(float(chunk.costs[BOTH].seconds) for chunk in held[one.rank].chunks)),
             "bubble_fraction": number(1.0 - busy[one.rank] / step.timeline.end_s), "peak_inflight": peaks[one.rank],
             "parameter_bytes": number(float(one.state.parameters + one.state.gathered)), "gradient_bytes": number(float(one.state.gradients)),
             "optimizer_bytes": number(float(one.state.optimizer)), "activation_bytes": number(one.activations),

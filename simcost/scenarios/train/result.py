@@ -7,8 +7,9 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.provenance import Kind, Note
+from simcost.query import engine_of, settings_of
 from simcost.result import Result, Row, number
-from simcost.scenarios.inputs import sizes
+from simcost.scenarios.inputs import sizes, stated
 from simcost.scenarios.train import levers
 from simcost.scenarios.train.answer import goes, metrics, ranks_table
 from simcost.scenarios.train.question import Asked, job
@@ -31,8 +32,8 @@ def result(
     asked = job(q)
     found = step.run(asked)
     ranks = memory.of_ranks(found)
-    stated = asked.device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
-    price = None if stated is None else float(stated)
+    usd = asked.device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
+    price = None if usd is None else float(usd)
     values = metrics(found, ranks, price, convention)
     tables: dict[str, list[Row]] = {"where the step goes": goes(found), "pipeline ranks": ranks_table(found, ranks)}
     if with_levers:
@@ -41,22 +42,28 @@ def result(
         values |= _run(asked, found, ranks, price, aim)
     most = memory.worst(ranks)
     notes = (*(Note(line) for line in q.said), *asked.notes, *_notes(found, most, tables.get("levers", [])))
+    inputs = _inputs(q, asked, convention, aim, with_levers)
     answer = Result(
-        "train", _inputs(q, asked, convention, aim), values, tables, notes, _references(asked), _verdict(found, values, most), bool(values["fits"])
+        "train", inputs, values, tables, notes, _references(asked), _verdict(found, values, most), bool(values["fits"])
     )  # fmt: skip
     return answer, found
 
 
-def _inputs(q: Asked, asked: Job, convention: str, aim: Mapping[str, float] | None) -> dict[str, Any]:
+def _inputs(
+    q: Asked, asked: Job, convention: str, aim: Mapping[str, float] | None, with_levers: bool
+) -> dict[str, Any]:
+    """All that was asked: of a batch that nobody stated a note says what it became."""
     o, r = q.overrides, asked.recipe
     return {
-        "model": asked.model.name, "hw": q.hw, "micro_batch": r.micro_batch, "global_batch": asked.global_batch, "seq": r.seq, "stack": r.stack,
-        "flops_convention": convention, **dict(aim or {}),
+        "model": stated(q.model), "hw": q.hw, "micro_batch": r.micro_batch, "seq": r.seq, **{key: value for key, value in o.phase.items() if value is not None},
+        "engine": engine_of(o), "stack": r.stack, "flops_convention": convention, "levers": with_levers, **dict(aim or {}),
+        **({} if q.usd_per_hour is None else {"usd_per_hour": q.usd_per_hour}),
         "plan": {
             **sizes(asked.plan), "vpp": asked.vpp, "schedule": asked.schedule.NAME, "recompute": r.recompute, "zero_stage": r.zero_stage,
             "precision": asked.precision.name, "optimizer": asked.optimizer.name, "sequence_parallel": asked.plan.sequence_parallel,
         },
-        "set": {f"{root}.{key}": value for root in ("model", "hw", "plan", "engine", "stack") for key, value in getattr(o, root).items()},
+        "set": {f"{root}.{key}": value for root in ("model", "hw", "plan", "stack") for key, value in getattr(o, root).items()}
+        | {f"engine.{key}": value for key, value in settings_of(o).items()},
     }  # fmt: skip
 
 

@@ -1,0 +1,46 @@
+"""A training step for people: its headline, the run that it is one of, and pipeline ranks of which equal ones stand in one row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from simcost.report.cells import cell
+from simcost.result import Row
+
+TABLE, LEVERS = "pipeline ranks", "levers"
+# What the line above the numbers, a table or --details says.
+_SAID = ("gpus", "global_batch", "fits", "memory_allocated_bytes", "tokens_per_step", "training_flops_per_token")
+_OF_RUN = ("run_", "goodput", "mtbf_s", "checkpoint_")
+_DIFFERS = ("rank", "bubble_fraction")  # of ranks that hold, take and keep the same
+
+
+def headline(metrics: Row, details: bool) -> Row:
+    """Metrics of the step; without `details` not what the page says elsewhere, nor what the time rests on."""
+    same = metrics.get("hfu") == metrics.get("mfu")  # nothing runs again
+    return {
+        name: value
+        for name, value in metrics.items()
+        if not name.startswith(_OF_RUN)
+        and (details or not (name in _SAID or name.startswith("share_") or (name == "hfu" and same)))
+    }
+
+
+def run(metrics: Row) -> Row:
+    """Metrics of the run; {} where none was asked for."""
+    return {name: value for name, value in metrics.items() if name.startswith(_OF_RUN)}
+
+
+def ranks(rows: Sequence[Row]) -> list[Row]:
+    """Rows of TABLE: neighbours that differ in nothing but how long they wait as one, "2–13"."""
+    found: list[Row] = []
+    for _, group in groupby(rows, lambda row: [value for name, value in row.items() if name not in _DIFFERS]):
+        mine = list(group)
+        found.append({**mine[0], "rank": _range("rank", mine), "bubble_fraction": _range("bubble_fraction", mine)})
+    return found
+
+
+def _range(name: str, rows: Sequence[Row]) -> str:
+    """The least and the most of a column."""
+    low, high = (cell(name, end([row[name] for row in rows])) for end in (min, max))
+    return low if low == high else f"{low.removesuffix(' %')}–{high}"
