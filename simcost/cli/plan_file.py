@@ -12,7 +12,6 @@ from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.hardware.toml import toml_table
 
-
 _TABLES = (*settings.ROOTS, settings.STACK)
 
 
