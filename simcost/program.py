@@ -293,3 +293,15 @@ def calls(program: Program) -> Iterator[Call]:
     else:
         for part in program.parts:
             yield from calls(part)
+
+
+def runs(program: Program, repeat: Num = 1.0) -> Iterator[tuple[Call, Num]]:
+    """Every call with how often it runs in all; of a choice the calls of its last option."""
+    if isinstance(program, Call):
+        yield program, repeat * program.repeat
+    elif isinstance(program, Choice):
+        yield from runs(program.options[-1][1], repeat)
+    else:
+        times = repeat * program.repeat if isinstance(program, Serial) else repeat
+        for part in program.parts:
+            yield from runs(part, times)

@@ -9,7 +9,7 @@ tensors. Most likely to be wrong: frameworks that keep a tensor twice, or views 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
@@ -66,6 +66,7 @@ class _Tensor:
     kept: bool = False
     of: _Tensor | None = None  # that it is gathered from, or cast from where no copy stays beside it
     alone: bool = False  # no copy of it in another format stays
+    saved: int = -1  # its place among what is found, where a kernel that made it keeps it
 
 
 @dataclass
@@ -89,8 +90,8 @@ class _Walk:
     def put(
         self, elements: Num, made_by: str = "", parts: Num = 1.0, of: _Tensor | None = None, kept: bool = False, alone: bool = False
     ) -> None:  # fmt: skip
-        """What a kernel writes becomes what the next one reads."""
-        self.last = _Tensor(elements, parts, made_by, kept, of, alone)
+        """What a kernel writes becomes what the next one reads. `kept`: it is what was saved last."""
+        self.last = _Tensor(elements, parts, made_by, kept, of, alone, len(self.found) - 1 if kept else -1)
         self.made.append(self.last)
 
     def save(self, bytes_: Num, what: str, made_by: str = "", experts: bool = False) -> None:
@@ -107,13 +108,14 @@ class _Walk:
         return found
 
     def keep(self, tensor: _Tensor, bytes_: Num, what: str, experts: bool) -> None:
-        """Keeps what a product reads, unless it stays already."""
+        """Keeps what a product reads; what stays already, for its weight's gradient too."""
         root = tensor
-        while root.of is not None:
-            if root.kept:
-                return
+        while root.of is not None and not root.kept:
             root = root.of
         if root.kept or tensor.kept:
+            place = max(root.saved, tensor.saved)
+            if place >= 0:
+                self.found[place] = replace(self.found[place], product=True)
             return
         tensor.kept = root.kept = True
         inside = self.block if root is not self.entry else ()

@@ -17,7 +17,7 @@ from simcost.ops.exchange import Exchange
 from simcost.passes.contention import HELD, slowed
 from simcost.passes.saved import kept_bytes
 from simcost.pipeline import Stage
-from simcost.program import Program, calls, longer, price, without
+from simcost.program import Program, calls, longer, price, runs, without
 from simcost.training import communication
 from simcost.training.job import Job
 from simcost.training.passes import Passes, entry_bytes, of_layer, parted
@@ -116,7 +116,7 @@ def _floor(job: Job) -> Callable[[Split, Program], Split]:
         factor = job.factors.get("host", 1.0)
 
         def wait(cost: Split, program: Program) -> Split:
-            busy = factor * LAUNCH_S * sum(float(call.repeat) for call in calls(program))
+            busy = factor * LAUNCH_S * sum(float(times) for _, times in runs(program))
             missing = busy - float(cost.seconds)
             if missing <= 0.0:
                 return cost

@@ -19,9 +19,9 @@ from simcost.ops.work import INPUT, WEIGHT
 from simcost.passes import ring_exchange
 from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
-from simcost.passes.saved import Keeping, Saved, module_of, saved
+from simcost.passes.saved import CORE, Keeping, Saved, module_of, saved
 from simcost.passes.training import FLASH, forward, repeated, with_second_copies
-from simcost.program import Call, Choice, Overlap, Program, Serial, calls
+from simcost.program import Call, Choice, Overlap, Program, Serial, calls, runs
 from simcost.sharding.shard import Block, View
 from simcost.training.recompute import Recompute
 
@@ -135,10 +135,10 @@ def parted(program: Program, chosen: Callable[[Call], bool]) -> tuple[Program | 
 def _output_gradients(program: Program) -> Num:
     """Bytes of the gradients of what products put out: weight gradients that run later need them. [B]"""
     total: Num = 0.0
-    for call in calls(program):
+    for call, times in runs(program):
         op = call.op
-        if isinstance(op, Gemm) and call.module != "core_attn":
-            total = total + op.out.tensor_bytes(op.batch * op.m * op.n) * call.repeat
+        if isinstance(op, Gemm) and call.module != CORE:
+            total = total + op.out.tensor_bytes(op.batch * op.m * op.n) * times
         elif isinstance(op, GroupedGemm):
-            total = total + op.out.tensor_bytes(op.rows * op.n) * call.repeat
+            total = total + op.out.tensor_bytes(op.rows * op.n) * times
     return total
