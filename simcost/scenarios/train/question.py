@@ -21,6 +21,12 @@ from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import parse as recompute
 
 DEFAULTS = {"micro_batch": 1, "seq": 4096}
+_FORMATS = "formats of training are those of plan.precision"
+# Settings of a plan that only serving has, and what says it in training.
+_OF_SERVING = {
+    **dict.fromkeys(("weight_dtype", "compute_dtype", "kv_dtype", "state_dtype", "activation_dtype", "dequantise"), _FORMATS),
+    "cuda_graph": "training has stack.cuda_graphs", "overlap_p2p_comm": "training has stack.p2p_overlap",
+}  # fmt: skip
 
 
 class Asked(NamedTuple):
@@ -41,6 +47,10 @@ def asked(
     (phase, of_phase), (sets, of_sets) = grammar.taken(phase), grammar.taken(sets)
     for path, value in sets.items():
         root, key = grammar.split(path)
+        if root == "plan" and key in _OF_SERVING:
+            raise SpecError(f"'{path}' is of serving: {_OF_SERVING[key]}")
+        if root == "engine" and key != root:
+            raise SpecError(f"'{path}' is of an engine that serves: training has flags of a stack (stack.<flag>)")
         if root == "phase" and key not in settings.of_training():
             raise SpecError(f"'{path}' means nothing to train (it takes {', '.join(settings.of_training())})")
         if root == "phase" and phase.get(key) is not None:
