@@ -19,13 +19,14 @@ PAIR = "F+BW"  # a forward and a whole backward together
 
 @frozen
 class Times:
-    """Durations by virtual stage. [s] `pair`: of a forward and a whole backward together, or a function of both stages; None: one after the other."""
+    """Durations by virtual stage. [s] `pair`: of a forward and a whole backward together, or a function of both stages; None: one after the other. `whole`: of both gradients together; None: their sum."""
 
     forward: Sequence[float]
     backward: Sequence[float]
     weight: Sequence[float]
     pair: float | Callable[[int, int], float] | None = None
     hop: float = 0.0
+    whole: Sequence[float] | None = None
 
     def of(self, op: Op) -> float:
         """How long an op occupies its rank."""
@@ -36,7 +37,7 @@ class Times:
                 return self.pair(op.stage, behind)
             return f[op.stage] + b[behind] + w[behind] if self.pair is None else self.pair
         if op.kind == BACKWARD:
-            return b[op.stage] + w[op.stage]
+            return b[op.stage] + w[op.stage] if self.whole is None else self.whole[op.stage]
         return {FORWARD: f, INPUT: b, WEIGHT: w}[op.kind][op.stage]
 
 

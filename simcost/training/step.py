@@ -142,10 +142,8 @@ def _timeline(job: Job, found: Sequence[Chunk], hop: Split, model: Stacked) -> t
     """The step as it runs. Where hops are not hidden they occupy their ranks, as blocking sends do."""
     blocking = 0.0 if job.stack.flags["p2p_overlap"] or job.schedule.SPLITS else float(hop.seconds)
     forward = [float(one.costs[FORWARD].seconds) + blocking for one in found]
-    if job.schedule.SPLITS:
-        inputs = [float(one.costs[INPUT].seconds) for one in found]
-    else:
-        inputs = [float(one.costs[BOTH].seconds) - float(one.costs[WEIGHT].seconds) + blocking for one in found]
+    inputs = [float(one.costs[INPUT].seconds) for one in found]
+    whole = [float(one.costs[BOTH].seconds) + blocking for one in found]
     weights = [float(one.costs[WEIGHT].seconds) for one in found]
     pairs: Pairs = {}
     kinds: dict[tuple[int, int], Split] = {}
@@ -160,7 +158,7 @@ def _timeline(job: Job, found: Sequence[Chunk], hop: Split, model: Stacked) -> t
 
     orders = job.schedule.orders(job.pp, job.microbatches, job.vpp)
     edge = 0.0 if blocking else float(hop.seconds)
-    times = Times(forward, inputs, weights, beside if job.schedule.PAIRS else None, edge)
+    times = Times(forward, inputs, weights, beside if job.schedule.PAIRS else None, edge, whole)
     return makespan.run(orders, job.placed, times), pairs
 
 
