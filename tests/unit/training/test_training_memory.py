@@ -1,0 +1,103 @@
+"""Memory of a training step: sums of parts, what is in flight, laws of recomputation, ZeRO and pipelines."""
+
+from __future__ import annotations
+
+import pytest
+from trainkit import job, kept_per_token, small
+
+from simcost.plan import Plan
+from simcost.scenarios.train.answer import ranks_table
+from simcost.training import memory, step
+from simcost.training.job import known_schedules
+from simcost.training.memory import RUNTIME_BYTES, SLACK, Memory
+
+SCHEDULES = sorted(known_schedules())
+
+
+def fullest(**recipe: object) -> Memory:
+    return memory.worst(memory.of_ranks(small(**recipe)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_the_parts_add_up(schedule: str) -> None:
+    one = small(schedule)
+    for mine, row in zip(memory.of_ranks(one), ranks_table(one, memory.of_ranks(one)), strict=True):
+        assert mine.allocated == float(mine.state.total) + mine.activations + mine.temporary + mine.buffers
+        assert mine.used == pytest.approx(mine.allocated * (1.0 + SLACK) + RUNTIME_BYTES)
+        columns = ("parameter_bytes", "gradient_bytes", "optimizer_bytes", "activation_bytes", "other_bytes")
+        assert sum(float(row[name]) for name in columns) == pytest.approx(mine.used, rel=1e-9)
+        assert row["memory_peak_bytes"] == pytest.approx(mine.used, rel=1e-9)
+        assert row["fits"] == (mine.used <= mine.capacity)
+        assert 0.0 <= mine.peak_s <= one.timeline.end_s
+
+
+def test_1f1b_keeps_as_many_micro_batches_as_stages_are_left() -> None:
+    """Rank r of p keeps min(m, p - r) micro-batches of its layers (arXiv 2104.04473 §2.2)."""
+    one = small()
+    layer = kept_per_token(one.job) * one.job.recipe.seq
+    for rank, mine in enumerate(memory.of_ranks(one)[:-1]):
+        layers = one.chunks[rank].layers
+        assert mine.activations == pytest.approx((4 - rank) * layers * layer, rel=2e-3)  # and rank 0's embedding
+
+
+def test_gpipe_keeps_all_micro_batches() -> None:
+    layer = kept_per_token(small("gpipe").job) * 2048
+    mine = memory.of_ranks(small("gpipe"))[1]
+    assert mine.activations == pytest.approx(16 * small("gpipe").chunks[1].layers * layer, rel=1e-6)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    "again", ["layernorm", "core_attn", "mlp", "layernorm+activation", "block:2", "full:2", "full"]
+)
+def test_recomputation_never_raises_the_peak(schedule: str, again: str) -> None:
+    plain, less = (memory.of_ranks(small(schedule, recompute=text)) for text in ("none", again))
+    for one, other in zip(plain, less, strict=True):
+        assert other.activations <= one.activations * (1 + 1e-9)
+
+
+def test_zero_shares_out_more_with_each_stage() -> None:
+    found = []
+    for zero in (0, 1, 2, 3):
+        one = step.run(job("llama-3-8b", Plan(tp=2.0, gpus=16.0), zero_stage=zero, seq=2048))
+        found.append(memory.worst(memory.of_ranks(one)))
+    totals = [float(one.state.total) for one in found]
+    assert totals == sorted(totals, reverse=True)
+    assert len(set(totals)) == 4
+    assert len({one.activations for one in found}) == 1
+
+
+def test_a_longer_micro_batch_keeps_more_and_sequence_parallelism_less() -> None:
+    plan = Plan(tp=8.0, gpus=8.0)
+    one, two, cut = (
+        memory.worst(memory.of_ranks(step.run(job("llama-3-70b", each, micro_batch=size, seq=2048)))).activations
+        for each, size in ((plan, 1), (plan, 2), (Plan(tp=8.0, gpus=8.0, sequence_parallel="on"), 1))
+    )
+    assert two == pytest.approx(2.0 * one, rel=1e-9)
+    assert cut < 0.7 * one
+
+
+def test_the_runtime_and_what_an_allocator_keeps_are_uncertain() -> None:
+    mine = fullest()
+    assert mine.spread > 0.0
+    assert mine.short == mine.used - mine.capacity
+
+
+def test_placeholders_of_weight_gradients_where_the_stack_has_them() -> None:
+    with_, without = (
+        memory.of_ranks(step.run(job("llama-3-8b", Plan(gpus=1.0), flags={"dummy_weight_gradients": said})))[0].buffers
+        for said in ("on", "off")
+    )
+    # A tensor of each distinct shape in 2 B: qkv, o, gate and up, down, and the head.
+    shapes = 6144 * 4096 + 4096 * 4096 + 2 * 14336 * 4096 + 4096 * 14336 + 128256 * 4096
+    assert with_ - without == 2.0 * shapes
+
+
+def test_the_curve_ends_where_it_began() -> None:
+    for schedule in SCHEDULES:
+        one = small(schedule)
+        for rank in range(one.timeline.ranks):
+            levels = memory.curve(one.timeline, rank, one.chunks)
+            highest = max(level for _, level in levels)
+            assert levels[-1][1] == pytest.approx(0.0, abs=1e-6 * highest)
+            assert min(level for _, level in levels) >= -1e-6 * highest
