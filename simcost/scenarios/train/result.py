@@ -115,11 +115,11 @@ def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ..
     if most.short > 0.0:
         fitting = [row for row in changes if row.get("fits")]
         near = (
-            f"nearest change that fits: {fitting[0]['change']} (step {show(float(fitting[0]['step_s']), 'seconds')})"
+            f": nearest change that fits: {fitting[0]['change']} (step {show(float(fitting[0]['step_s']), 'seconds')})"
             if fitting
-            else "no single change of this list fits"
+            else (": no single change of the levers fits" if changes else "")
         )
-        notes.append(Note(f"pipeline rank {most.rank} lacks {show(most.short, 'memory')}: {near}", Kind.LIMIT))
+        notes.append(Note(f"pipeline rank {most.rank} lacks {show(most.short, 'memory')}{near}", Kind.LIMIT))
     elif most.short + 1.645 * most.spread > 0.0:
         notes.append(
             Note(
