@@ -133,12 +133,16 @@ def parted(program: Program, chosen: Callable[[Call], bool]) -> tuple[Program | 
 
 
 def _output_gradients(program: Program) -> Num:
-    """Bytes of the gradients of what products put out: weight gradients that run later need them. [B]"""
+    """Bytes of the gradients of what products put out: weight gradients that run later need them, in the format in which they multiply. [B]"""
     total: Num = 0.0
     for call, times in runs(program):
         op = call.op
         if isinstance(op, Gemm) and call.module != CORE:
-            total = total + op.out.tensor_bytes(op.batch * op.m * op.n) * times
+            total = total + min(op.out, op.x, key=_bits).tensor_bytes(op.batch * op.m * op.n) * times
         elif isinstance(op, GroupedGemm):
-            total = total + op.out.tensor_bytes(op.rows * op.n) * times
+            total = total + min(op.out, op.x, key=_bits).tensor_bytes(op.rows * op.n) * times
     return total
+
+
+def _bits(one: Dtype) -> float:
+    return one.bits

@@ -34,7 +34,7 @@ def levers(job: Job) -> Iterator[Lever]:
     r, plan = job.recipe, job.plan
     latent = any("mla_up_proj" in one.made_by for _, layer in _kept(job) for one in layer)
     for again in ("none", _SELECTIVE, *(["mla_up_proj+layernorm+activation"] if latent else []), "full"):
-        if again != r.recompute:
+        if set(again.split("+")) != set(r.recompute.split("+")):
             yield Lever(f"plan.recompute={again}", {}, {"recompute": again})
     if job.pp > 1:
         for name in ("1f1b", "zb-h1", "zb-v", "dualpipev"):
