@@ -492,7 +492,7 @@ _TRAIN = (
     ("global_batch", "count", "", "sequences of a step"),
     ("micro_batches", "count", "", "micro-batches that a replica runs in a step"),
     ("tokens_per_step", "count", "", "tokens of a step"),
-    ("usd_per_billion_tokens", "usd", "less", "devices × time × price per hour, for 1e9 training tokens; absent without a price"),
+    ("usd_per_billion_tokens", "usd", "less", "devices × time × price per hour, for a billion training tokens; absent without a price"),
     ("run_tokens", "tokens", "", "tokens of the run, in whole steps"),
     ("run_steps", "count", "", "its steps"),
     ("run_s", "duration", "less", "its time, with checkpoints, failures and restarts"),

@@ -116,6 +116,29 @@ assert count.kv_elements(plain)["kv_elements_per_token"] == 65536
     assert run.returncode == 0, run.stderr
 
 
+def test_howto_schedule_is_found(tmp_path: Path) -> None:
+    """The file of the page, dropped into a copy of the package, is drawn and trains; nothing else is edited."""
+    source = blocks(HOWTO / "add-a-schedule.md", "python")[0]
+    shutil.copytree(ROOT / "simcost", tmp_path / "simcost", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "simcost" / "schedules" / "flushed.py").write_text(source, encoding="utf-8")
+    (tmp_path / "hwprofiles").symlink_to(ROOT / "hwprofiles")
+    (tmp_path / "workloads").symlink_to(ROOT / "workloads")
+    script = """
+import simcost
+found = simcost.schedule(["flushed", "1f1b"], pp=4, microbatches=16)
+assert found.rows[-1]["schedule"] == "flushed", found.rows
+plan = {"plan.tp": 2, "plan.pp": 4, "plan.schedule": "flushed"}
+step = simcost.train("llama-3-8b", "h200", gpus=8, set=plan, levers=False)
+assert step.inputs["plan"]["schedule"] == "flushed"
+assert step.metrics["bubble_fraction"] > 0.4
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+
+
 def test_glossary_training_flops() -> None:
     """The table of conventions shows what the function says."""
     _, _, config = models.load_config("deepseek-v3")

@@ -23,6 +23,7 @@ from simcost.training.split import BUBBLE, CONTEXT, DATA, EXPERT, OPTIMIZER, PIP
 from simcost.training.step import TrainStep, stages_of_ranks
 
 _PASSES = {FORWARD: OF_FORWARD, INPUT: OF_INPUT, WEIGHT: OF_WEIGHT, BACKWARD: BOTH}
+_BILLION = 1_000_000_000.0  # tokens, of a price
 WIRES = (TENSOR, EXPERT, CONTEXT, PIPELINE, DATA)
 
 
@@ -63,7 +64,7 @@ def metrics(
         "training_flops_per_token": number(of_token),
     }  # fmt: skip
     if usd_per_hour is not None:
-        found["usd_per_billion_tokens"] = number(1e9 / speed * gpus * usd_per_hour / 3600.0)
+        found["usd_per_billion_tokens"] = number(_BILLION / speed * gpus * usd_per_hour / 3600.0)
     for name in BASES:
         found[f"share_{name}"] = number(float(getattr(step.cost.cost, f"{name}_s")) / step.seconds)
     return found
