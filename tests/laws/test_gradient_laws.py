@@ -19,6 +19,7 @@ from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.ops.attention_core import AttentionCore, Mask
 from simcost.ops.exchange import Exchange
+from simcost.ops.fused import FusedGrad
 from simcost.ops.gather import Gather
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
@@ -178,12 +179,9 @@ def test_sums_in_fp32_are_read_and_written(name: str) -> None:
     seen, fp32 = formed("bf16"), dtype("fp32")
     plain = total(backwards(name, seen, of=("weight",)), "bytes")
     summed = total(backwards(name, seen, of=("weight",), sums=fp32), "bytes")
-    grads = [
-        call.op
-        for one in backwards(name, seen, of=("weight",))
-        for call in calls(one)
-        if isinstance(call.op, Gemm | GroupedWeightGrad)
-    ]
+    ops = [call.op for one in backwards(name, seen, of=("weight",)) for call in calls(one)]
+    each = [part for op in ops for part in (op.parts if isinstance(op, FusedGrad) else (op,))]
+    grads = [op for op in each if isinstance(op, Gemm | GroupedWeightGrad)]
     sizes = [op.m * op.n * op.batch if isinstance(op, Gemm) else op.experts * op.n * op.k for op in grads]
     assert summed - plain == pytest.approx(6.0 * float(sum(sizes)))
 
