@@ -28,5 +28,7 @@ def schedule(
     )
     result, drawn = scenario.result(names, question)
     if draw is not None:
-        timeline.write(Path(draw), [timeline.chart(each) for each in drawn], result)
+        from simcost.report.bars import chart
+
+        timeline.write(Path(draw), [chart(each) for each in drawn], result)
     return result

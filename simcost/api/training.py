@@ -9,6 +9,8 @@ from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
 from simcost.errors import SpecError
 from simcost.result import Result
 
+_OPTION = "--timeline"
+
 
 @unboxes
 def train(
@@ -24,7 +26,7 @@ def train(
     if timeline is not None:
         from simcost.report import timeline as draw
 
-        draw.checked(Path(timeline))
+        draw.checked(Path(timeline), _OPTION)
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     if isinstance(tokens, str):
         tokens = units.parse(tokens, "tokens", "--tokens")
@@ -40,5 +42,5 @@ def train(
         from simcost.report import timeline as draw
         from simcost.report.training_timeline import charts
 
-        draw.write(Path(timeline), charts(step), found)
+        draw.write(Path(timeline), charts(step), found, _OPTION)
     return found

@@ -11,14 +11,14 @@ from simcost.report.cells import cell, title
 from simcost.result import Result
 
 
-def pyplot(path: Path, option: str = "--plot") -> Any:
+def pyplot(path: Path, option: str = "--plot", suffixes: tuple[str, ...] = (".png", ".svg")) -> Any:
     """matplotlib without a display. Raises SpecError when it is missing or the file's suffix is not a picture's."""
     try:
         import matplotlib
     except ImportError:
         raise SpecError(f"{option} {path} needs matplotlib: pip install 'simcost[plot]'") from None
-    if path.suffix not in (".png", ".svg"):
-        raise SpecError(f"{option} {path}: the name must end in .png or .svg")
+    if path.suffix not in suffixes:
+        raise SpecError(f"{option} {path}: the name must end in {' or '.join(suffixes)}")
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 

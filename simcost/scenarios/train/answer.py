@@ -8,23 +8,19 @@ from __future__ import annotations
 from collections import Counter
 
 from simcost.cost.cost import BASES
-from simcost.makespan import PAIR
 from simcost.result import Row, number
-from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT
+from simcost.scenarios.train.exposed import WIRES, hop_waits, key, pass_cost
 from simcost.training import flops, memory
-from simcost.training.chunks import BOTH, NOTHING, pair
+from simcost.training.chunks import BOTH, NOTHING
 from simcost.training.chunks import FORWARD as OF_FORWARD
-from simcost.training.chunks import INPUT as OF_INPUT
-from simcost.training.chunks import WEIGHT as OF_WEIGHT
 from simcost.training.conventions import FULL, NONE, SELECTIVE
 from simcost.training.job import Job
 from simcost.training.memory import Memory
-from simcost.training.split import BUBBLE, CONTEXT, DATA, EXPERT, OPTIMIZER, PIPELINE, TENSOR, Split
+from simcost.training.split import BUBBLE, DATA, OPTIMIZER, PIPELINE, Split
 from simcost.training.step import TrainStep, stages_of_ranks
 
-_PASSES = {FORWARD: OF_FORWARD, INPUT: OF_INPUT, WEIGHT: OF_WEIGHT, BACKWARD: BOTH}
 _BILLION = 1_000_000_000.0  # tokens, of a price
-WIRES = (TENSOR, EXPERT, CONTEXT, PIPELINE, DATA)
+_NOISE = 1e-9  # part of a step that floats leave over
 
 
 def recomputed(job: Job) -> str:
@@ -81,48 +77,27 @@ def goes(step: TrainStep) -> list[Row]:
     busy = step.timeline.busy_s()
     rank = max(range(len(busy)), key=lambda each: busy[each])
     total = _busy(step, rank)
-    waits = max(float(step.path.seconds) - busy[rank], 0.0)
+    hops = sum(end - start for start, end in hop_waits(step, rank))
+    waits = max(float(step.path.seconds) - busy[rank] - hops, 0.0)
     after = step.exposed_gradients + step.exposed_weights
-    hops = _blocking(step)
-    rows = {**{name: float(seconds) for name, seconds in total.kinds.items()}}
+    rows = {name: float(seconds) for name, seconds in total.kinds.items()}
     for name, seconds in (
-        (BUBBLE, waits),
-        (DATA, float(after.seconds)),
-        (OPTIMIZER, float(step.update.seconds)),
-        (PIPELINE, hops),
-    ):
+        (BUBBLE, waits), (DATA, float(after.seconds)), (OPTIMIZER, float(step.update.seconds)), (PIPELINE, hops),
+    ):  # fmt: skip
         rows[name] = rows.get(name, 0.0) + seconds
     found = [
         {"part": name, "time_s": number(seconds), "share": number(seconds / step.seconds)}
         for name, seconds in rows.items()
-        if seconds > 0.0
+        if seconds > _NOISE * step.seconds
     ]
     return sorted(found, key=lambda row: -float(row["time_s"]))
 
 
-def _blocking(step: TrainStep) -> float:
-    """Hops that occupy a rank because they block it are busy time that no chunk's cost has. [s]"""
-    job = step.job
-    if job.stack.flags["p2p_overlap"] or job.schedule.SPLITS:
-        return 0.0
-    vpp = job.placed.stages // job.pp
-    return 2.0 * job.microbatches * vpp * float(step.hop.seconds)
-
-
 def _busy(step: TrainStep, rank: int) -> Split:
     """All that a rank runs in its passes."""
-    counts: Counter[tuple[str, int, int]] = Counter()
-    for run in step.timeline.of_rank(rank):
-        op = run.op
-        counts[(op.kind, op.stage, -1) if op.beside is None else (PAIR, op.stage, op.beside[1])] += 1
     total = NOTHING
-    for (kind, stage, behind), times in counts.items():
-        one = (
-            pair(step.chunks[stage], step.chunks[behind], float(step.job.device.multiprocessors))
-            if kind == PAIR
-            else step.chunks[stage].costs[_PASSES[kind]]
-        )
-        total = total + one * float(times)
+    for of, times in Counter(key(run.op) for run in step.timeline.of_rank(rank)).items():
+        total = total + pass_cost(step, of) * float(times)
     return total
 
 

@@ -1,0 +1,169 @@
+"""The Gantt picture of a pipeline: a row a rank, a colour a kind of pass; below it, of a training step, memory over time.
+
+The area of a colour is time: what communication takes of a pass and nothing hides is a strip along the pass, as high as its share. Colours: Okabe and Ito, Color Universal Design (2008), and one of Tol's for what theirs
+have none left; tests hold them apart for protanopes, deuteranopes and tritanopes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from simcost import units
+from simcost.report.bars import GATHERS, GRADIENTS, OPTIMIZER, Bar, Chart, Levels
+from simcost.training import split
+
+IDLE = "idle"
+COLOURS = {
+    "F": "#56B4E9", "BW": "#E69F00", "W": "#009E73", split.EXPERT: "#CC79A7", split.TENSOR: "#D55E00", split.CONTEXT: "#882255",
+    split.PIPELINE: "#F0E442", split.DATA: "#0072B2", split.OPTIMIZER: "#000000", IDLE: "#E6E6E6",
+}  # fmt: skip
+WORDS = {
+    "F": "forward", "BW": "gradients (of inputs, or both in one)", "W": "weight gradients", split.EXPERT: "exposed exchange of tokens",
+    split.TENSOR: "exposed tensor parallel", split.CONTEXT: "exposed context parallel", split.PIPELINE: "exposed hops",
+    split.DATA: "exposed data parallel", split.OPTIMIZER: "optimizer", IDLE: "bubble",
+}  # fmt: skip
+_KINDS = {"B": "BW", GRADIENTS: split.DATA, GATHERS: split.DATA, OPTIMIZER: split.OPTIMIZER}
+_GIB = units.parse("1 GiB", "bytes")
+_LABELLED = 60  # passes of a rank up to which each shows its micro-batch
+_VECTORS = (
+    9000  # rectangles, or steps, that a file holds each by itself; more are an image in it, which bounds the file
+)
+_INK = "#1a1a1a"
+_HEIGHT = 0.9  # of a row, of 1
+Rectangle = tuple[float, float, float, float]  # left, right, top, bottom
+
+
+def kind_of(bar: str) -> str:
+    """The colour's name of a kind of bar."""
+    return _KINDS.get(bar, bar)
+
+
+def figure(plt: Any, charts: Sequence[Chart]) -> Any:
+    """All charts below each other, on one axis of time, each with its memory where it has one."""
+    from matplotlib.patches import Patch
+
+    heights = [height for chart in charts for height in _heights(chart)]
+    last = max(bar.end for chart in charts for bar in chart.bars)
+    found, axes = plt.subplots(
+        len(heights), 1, figsize=(15, sum(heights) + 0.7), sharex=True, squeeze=False, layout="constrained",
+        gridspec_kw={"height_ratios": heights},
+    )  # fmt: skip
+    rows = iter(axes[:, 0])
+    for chart in charts:
+        _passes(next(rows), chart, last)
+        if chart.memory:
+            _memory(next(rows), chart, last)
+    axes[-1, 0].set_xlabel("time [s]")
+    drawn = {IDLE, *(kind_of(bar.kind) for chart in charts for bar in chart.bars)}
+    drawn |= {name for chart in charts for bar in chart.bars for name, _ in bar.wires}
+    shown = [Patch(facecolor=COLOURS[name], label=WORDS[name]) for name in COLOURS if name in drawn]
+    found.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5), frameon=False)
+    return found
+
+
+def svg(plt: Any, found: Any) -> str:
+    """The picture as text, closed; positions to a hundredth of a point."""
+    buffer = io.StringIO()
+    try:
+        found.savefig(buffer, format="svg", dpi=200)
+    finally:
+        plt.close(found)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
+
+
+def _heights(chart: Chart) -> list[float]:
+    """Of its axes. [inch]"""
+    return [max(1.1 + 0.26 * chart.ranks, 1.8), *([2.6] if chart.memory else [])]
+
+
+def _passes(axis: Any, chart: Chart, last: float) -> None:
+    labelled = max(sum(bar.rank == rank for bar in chart.bars) for rank in range(chart.ranks)) <= _LABELLED
+    half = _HEIGHT / 2.0
+    coloured: dict[str, list[Rectangle]] = {IDLE: [(0.0, last, rank - half, rank + half) for rank in range(chart.ranks)]}  # fmt: skip
+    for bar in (one for one in chart.bars if one.end > one.start):
+        top, bottom = _rows(bar)
+        coloured.setdefault(kind_of(bar.kind), []).append((bar.start, bar.end, top, bottom))
+        for name, seconds in bar.wires:
+            above = bottom - (_rows(bar)[1] - top) * min(seconds / (bar.end - bar.start), 1.0)
+            coloured.setdefault(name, []).append((bar.start, bar.end, above, bottom))
+            bottom = above
+    many = sum(map(len, coloured.values())) > _VECTORS
+    for name in (IDLE, *COLOURS):
+        if name in coloured:
+            _area(axis, coloured.pop(name), COLOURS[name], 0.5 if labelled else 0.15, many)
+    for bar in chart.bars if labelled else ():
+        if bar.end - bar.start > last * 0.006 and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
+            middle = sum(_rows(bar)) / 2.0
+            axis.text((bar.start + bar.end) / 2.0, middle, str(bar.microbatch), ha="center", va="center", fontsize=6 if bar.half else 7, color=_INK)  # fmt: skip
+    axis.set(xlim=(0.0, last), ylim=(chart.ranks - 0.5, -0.5), yticks=range(0, chart.ranks, max(chart.ranks // 8, 1)), ylabel="rank")  # fmt: skip
+    axis.set_title(chart.title, loc="left", fontsize=10)
+
+
+def _rows(bar: Bar) -> tuple[float, float]:
+    """Top and bottom of a bar: of the row, or of its upper or lower half."""
+    top = bar.rank - _HEIGHT / 2.0 + (_HEIGHT / 2.0 if bar.half == 2 else 0.0)
+    return top, top + (_HEIGHT if bar.half == 0 else _HEIGHT / 2.0)
+
+
+def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float, image: bool) -> None:
+    """Rectangles of one colour as one path: a file holds four corners of each, and no style."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    left, right, top, bottom = np.array(rectangles).T
+    corners = np.stack([np.stack(pair, -1) for pair in ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))], 1)  # fmt: skip
+    codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(rectangles))
+    axis.add_patch(
+        PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=colour, edgecolor="white", linewidth=edge, rasterized=image)
+    )  # fmt: skip
+
+
+def _memory(axis: Any, chart: Chart, last: float) -> None:
+    """The fullest rank as what it is made of, all others as lines, and the capacity."""
+    fullest = max(range(chart.ranks), key=lambda rank: chart.memory[rank].peak)
+    many = sum(len(one.activations) for one in chart.memory) > _VECTORS
+    shades = _shades(chart.ranks)
+    for rank, levels in enumerate(chart.memory):
+        if rank != fullest:
+            times, totals = _steps(levels, last)
+            axis.plot(times, totals, color=shades[rank], linewidth=0.8, drawstyle="steps-post", rasterized=many,
+                      label=f"rank {rank}" if rank in _told(chart.ranks, fullest) else None)  # fmt: skip
+    one = chart.memory[fullest]
+    times, totals = _steps(one, last)
+    state, floor = one.state / _GIB, (one.state + one.other) / _GIB
+    axis.fill_between(times, 0.0, state, color="#9a9a9a", linewidth=0.0, label=f"rank {fullest}, the fullest: weights, gradients, optimizer")  # fmt: skip
+    axis.fill_between(times, state, floor, color="#c8c8c8", linewidth=0.0, label="buffers, temporaries, slack, runtime")
+    axis.fill_between(times, floor, totals, step="post", color=COLOURS["F"], alpha=0.45, linewidth=0.0, label="activations", rasterized=many)  # fmt: skip
+    axis.plot(times, totals, color=_INK, linewidth=1.2, drawstyle="steps-post", rasterized=many)
+    axis.axhline(chart.capacity / _GIB, color=COLOURS[split.TENSOR], linewidth=1.4, linestyle="--", label="capacity")
+    top = 1.08 * max(chart.capacity, *(each.peak for each in chart.memory)) / _GIB
+    axis.set(ylim=(0.0, top), ylabel="memory of a GPU [GiB]")
+    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=12, fontsize=8, frameon=False, borderaxespad=0.0)
+
+
+def _steps(levels: Levels, last: float) -> tuple[list[float], list[float]]:
+    """Times, and all memory from each on, to the end of the step. [s], [GiB]"""
+    floor = levels.state + levels.other
+    points = [(0.0, 0.0), *levels.activations]
+    times = [time for time, _ in points]
+    totals = [(floor + level) / _GIB for _, level in points]
+    return [*times, last], [*totals, totals[-1]]
+
+
+def _shades(ranks: int) -> list[Any]:
+    """A colour a rank, from dark to light, that the colour-blind see as such."""
+    import matplotlib
+
+    return [matplotlib.colormaps["cividis"](0.9 * rank / max(ranks - 1, 1)) for rank in range(ranks)]
+
+
+def _told(ranks: int, fullest: int) -> set[int]:
+    """Ranks that the legend names: all of few, of many the first, the last and some between."""
+    others = [rank for rank in range(ranks) if rank != fullest]
+    step = max(len(others) // 4, 1)
+    return {*others[::step], *others[-1:]} if len(others) > 5 else set(others)
