@@ -518,6 +518,12 @@ _TRAIN = (
     ("change", TEXT, "", "one change of the question, as `--set` or an option takes it"),
     ("change_of_step", "change", "less", "time of the step with it over the time without it, less 1"),
 )  # fmt: skip
+_TRAIN_RUN = (
+    ("checkpoint_write_s", "seconds", "less", "time to write a checkpoint, in which nothing trains"),
+    ("restart_s", "seconds", "less", "time from a failure to the next step"),
+    ("speedup", NUMBER, "more", "tokens a second over those of the first number of GPUs that can run"),
+    ("efficiency", "fraction", "more", "`speedup` over the ratio of GPUs"),
+)  # fmt: skip
 _LAWS = (
     ("laws", "count", "", "scaling laws that ship"),
     ("laws_of_loss", "count", "", "laws that give a loss of the design"),
@@ -621,6 +627,7 @@ SECTIONS = (
         "Beside `step_s` with its interval, `mfu`, `bubble_fraction`, `fits`, `gpus` and the shares. Rows of `where the step goes` add up to the step. "
         "The rest of a step that ranks wait is in `bubble`; kinds of communication are what nothing hides.",
     ),
+    _section("train: the run", _TRAIN_RUN),
     _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     _section(
         "loss, list scaling-laws, show scaling-law", _LAWS,

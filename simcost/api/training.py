@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from simcost import units
+from simcost import grammar, settings, units
 from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
 from simcost.errors import SpecError
 from simcost.result import Result
 
+if TYPE_CHECKING:
+    from simcost.scenarios.train.run import RunAsked
+
 _OPTION = "--timeline"
+_LARGEST = 1e18
+Quantity = float | str  # SI, or text with a unit
 
 
 @unboxes
 def train(
     model: Model, hw: str, gpus: Count | None = None, nodes: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None,
-    seq: Count | None = None, tokens: float | str | None = None, days: float | None = None, usd: float | None = None, set: Sets | None = None, stack: str | None = None,
+    seq: Count | None = None, tokens: Quantity | None = None, days: float | None = None, usd: float | None = None, set: Sets | None = None, stack: str | None = None,
     engine: str | None = None, price: float | None = None, flops_convention: str = "reference", levers: bool = True, timeline: str | Path | None = None,
+    rampup: str | Sequence[Quantity] | None = None, scaling: Sequence[Count] | None = None, mtbf: Quantity | None = None, restart: Quantity | None = None,
+    checkpoint_rate: Quantity | None = None, checkpoint_interval: Quantity | None = None,
 ) -> Result:  # fmt: skip
     """One training step: `global_batch` sequences of `seq` tokens (4,096), `micro_batch` (1) of a replica at a time. One of `tokens`, `days`, `usd`: of the run that it is one of. `stack`: of `workloads/stacks`;
-    `levers`: what single changes would do. `timeline`: a picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for settings that are none, Infeasible for a plan that breaks a rule."""
+    `levers`: what single changes would do. `timeline`: a picture (.png, .svg, .html) or a trace (.trace.json) to write. `rampup`: (first batch, increment, samples) of a batch that grows, as Megatron-LM's --rampup-batch-size; `scaling`:
+    numbers of GPUs for the same batch; of failures `mtbf` of one GPU, `restart` and `checkpoint_interval` ([s], or "5 h") and `checkpoint_rate` ([B/s], or "200 GB/s"). Raises SpecError for settings that are none, Infeasible
+    for a plan that breaks a rule."""
     from simcost.scenarios.train.question import asked
     from simcost.scenarios.train.result import result
 
@@ -28,19 +39,57 @@ def train(
 
         draw.checked(Path(timeline), _OPTION)
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
-    if isinstance(tokens, str):
-        tokens = units.parse(tokens, "tokens", "--tokens")
-    aim = {name: value for name, value in (("tokens", tokens), ("days", days), ("usd", usd)) if value is not None}
-    for name, value in aim.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < 1e18:
-            raise SpecError(f"{name} = {value!r} must be a number above 0")
+    of_run = _run(tokens, days, usd, rampup, scaling, (mtbf, restart, checkpoint_interval), checkpoint_rate)
     question = asked(
         model, hw, {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}, sets, stack, price
     )
-    found, step = result(question, flops_convention, aim, levers)
+    found, step = result(question, flops_convention, of_run, levers)
     if timeline is not None:
-        from simcost.report import timeline as draw
         from simcost.report.training_timeline import charts
 
         draw.write(Path(timeline), charts(step), found, _OPTION)
     return found
+
+
+def _run(
+    tokens: Any, days: Any, usd: Any, rampup: Any, scaling: Any, times: tuple[Any, Any, Any], rate: Any
+) -> RunAsked:
+    """What is asked of the run, in SI. Raises SpecError naming the option of what is no number."""
+    from simcost.scenarios.train.run import RunAsked, scaled
+
+    goal = {
+        name: _quantity(f"--{name}", value, "tokens" if name == "tokens" else "")
+        for name, value in (("tokens", tokens), ("days", days), ("usd", usd))
+        if value is not None
+    }
+    mtbf, restart, interval = (
+        None if value is None else _quantity(f"--{name}", value, "duration", zero=name == "restart")
+        for name, value in zip(("mtbf", "restart", "checkpoint-interval"), times, strict=True)
+    )
+    counts = () if scaling is None else scaled([int(settings.count("--scaling", grammar.read("plan.gpus", each))) for each in scaling])  # fmt: skip
+    of_rate = None if rate is None else _quantity("--checkpoint-rate", rate, "bytes_per_s")
+    return RunAsked(goal, None if rampup is None else _ramp(rampup), counts, mtbf, restart, of_rate, interval)
+
+
+def _ramp(given: Any) -> Any:
+    """Three numbers, or "first:increment:samples". Raises SpecError for what is none."""
+    from simcost.scenarios.train.run import Ramp
+
+    parts = given.split(":") if isinstance(given, str) else list(given)
+    if len(parts) != 3:
+        raise SpecError(f"--rampup {given}: write first:increment:samples, as in 3072:1536:114.5M")
+    first, increment = (int(settings.count("--rampup", grammar.read("plan.gpus", each))) for each in parts[:2])
+    return Ramp(first, increment, _quantity("--rampup", parts[2], "tokens"))
+
+
+def _quantity(option: str, value: Any, dimension: str, zero: bool = False) -> float:
+    """A number in SI, or text with a unit of the dimension. Raises SpecError for another kind, and for one that is not above 0 (`zero`: below)."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = units.parse(value, dimension, option) if dimension else value
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not (0.0 < value < _LARGEST or (zero and value == 0.0)):
+        raise SpecError(f"{option} = {value!r} must be a number {'of at least' if zero else 'above'} 0")
+    return float(value)

@@ -32,6 +32,12 @@ def train(
     days: Annotated[float | None, typer.Option("--days", help="Also the run of so many days.")] = None,
     usd: Annotated[float | None, typer.Option("--usd", help="Also the run of so much money.")] = None,
     flops_convention: Annotated[str, typer.Option("--flops-convention", help="How MFU counts FLOPs: reference (causal), palm, megatron, torchtitan, 6n and others.", autocompletion=_conventions)] = "reference",
+    rampup: Annotated[str | None, typer.Option("--rampup", metavar="<first:increment:samples>", help="Of the run: a batch that grows to the global one, as Megatron-LM's --rampup-batch-size: 3072:1536:114.5M.")] = None,
+    scaling: Annotated[str, typer.Option("--scaling", metavar="<count>", help="The same batch on other numbers of GPUs: 256,512,1024.")] = "",
+    mtbf: Annotated[str | None, typer.Option("--mtbf", help="Of the run: mean time between failures of one GPU: 50000h; default Llama 3's.")] = None,
+    restart: Annotated[str | None, typer.Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")] = None,
+    checkpoint_rate: Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write a second: '200 GB/s'; default 122 MB/s a GPU, Llama 3's.")] = None,
+    checkpoint_interval: Annotated[str | None, typer.Option("--checkpoint-interval", help="Of the run: training between two checkpoints: 1h; default the best one (Daly).")] = None,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     levers: Annotated[bool, typer.Option("--levers/--no-levers", help="What single changes would do to the step.")] = True,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
@@ -42,6 +48,6 @@ def train(
     check(format, output)
     result = api.train(
         model, hw, gpus, nodes, micro_batch, global_batch, seq, tokens, days, usd, grammar.assignments(set or [], engine), stack,
-        None, price, flops_convention, levers, timeline,
+        None, price, flops_convention, levers, timeline, rampup, grammar.words("--scaling", scaling) if scaling else None, mtbf, restart, checkpoint_rate, checkpoint_interval,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

@@ -89,6 +89,8 @@ _LEVEL = (
     "compute-optimal",
     training.TABLE,
     training.LEVERS,
+    "batch ramp",
+    "scaling",
     *plans.TABLES[1:],
 )  # fmt: skip -- however few their rows
 _WITHOUT_METRICS = (

@@ -8,7 +8,7 @@ from simcost.report.bars import GATHERS, GRADIENTS, OPTIMIZER, Bar, Chart, Level
 from simcost.scenarios.train.exposed import WIRES, Key, hop_waits, key, pass_cost
 from simcost.training import memory
 from simcost.training.split import PIPELINE
-from simcost.training.step import TrainStep
+from simcost.training.step import TrainStep, post_validates
 from simcost.units import show
 
 _NO_MICROBATCH = -1  # of a hop on its way
@@ -54,12 +54,15 @@ def _hops(step: TrainStep) -> list[Bar]:
 
 
 def _once(step: TrainStep) -> list[Bar]:
-    """What outlasts the passes, one after the other. The gathers of weights stand at the end, where they meet the next step's first pass."""
-    bars, at = [], step.timeline.end_s
-    for kind, cost in ((GRADIENTS, step.exposed_gradients), (OPTIMIZER, step.update), (GATHERS, step.exposed_weights)):
-        seconds = float(cost.seconds)
-        bars += [Bar(rank, kind, 0, 0, at, at + seconds) for rank in range(step.timeline.ranks) if seconds > 0.0]
-        at += seconds
+    """What outlasts the passes, one after the other: behind the last rank's passes, or each rank's own where no barrier ends the step. Gathers of weights stand at the end, where they meet the next step's first pass."""
+    after = (GRADIENTS, step.exposed_gradients), (OPTIMIZER, step.update), (GATHERS, step.exposed_weights)
+    bars = []
+    for rank in range(step.timeline.ranks):
+        at = max(run.end for run in step.timeline.of_rank(rank)) if post_validates(step.job) else step.timeline.end_s
+        for kind, cost in after:
+            if (seconds := float(cost.seconds)) > 0.0:
+                bars.append(Bar(rank, kind, 0, 0, at, at + seconds))
+            at += seconds
     return bars
 
 

@@ -13,7 +13,7 @@ from simcost.scenarios.train.exposed import WIRES, hop_waits, key, pass_cost
 from simcost.training import flops, memory
 from simcost.training.chunks import BOTH, NOTHING
 from simcost.training.chunks import FORWARD as OF_FORWARD
-from simcost.training.conventions import FULL, NONE, SELECTIVE
+from simcost.training.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.split import BUBBLE, DATA, OPTIMIZER, PIPELINE, Split
@@ -21,6 +21,12 @@ from simcost.training.step import TrainStep, stages_of_ranks
 
 _BILLION = 1_000_000_000.0  # tokens, of a price
 _NOISE = 1e-9  # part of a step that floats leave over
+
+
+def counts(job: Job, convention: str) -> Convention:
+    """The convention that FLOPs are counted by. Raises SpecError for one that is none, NotModelled for one that does not define the model."""
+    flops.flops_per_token(job.model, float(job.recipe.seq), convention, bool(job.model.mtp))
+    return flops.named(convention)
 
 
 def recomputed(job: Job) -> str:

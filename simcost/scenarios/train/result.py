@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from simcost.errors import SpecError
 from simcost.provenance import Kind, Note
 from simcost.query import engine_of, settings_of
-from simcost.result import Result, Row, number
+from simcost.result import Result, Row
 from simcost.scenarios.inputs import sizes, stated
-from simcost.scenarios.train import levers
-from simcost.scenarios.train.answer import goes, metrics, ranks_table
+from simcost.scenarios.train import levers, run
+from simcost.scenarios.train.answer import counts, goes, metrics, ranks_table
 from simcost.scenarios.train.question import Asked, job
-from simcost.training import goodput, memory, run, step
+from simcost.scenarios.train.run import RunAsked, checked
+from simcost.training import memory, step
+from simcost.training.conventions import Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.step import TrainStep
 from simcost.units import show
 
-# What a restart takes, from a failure to the next step, where nobody says: Llama 3 (arXiv 2407.21783 §3.3.4) reports over 90 % of effective training time at an interruption every three hours, without the time of one.
-RESTART_S = 600.0
-# Bytes a second that all ranks write of a checkpoint together, where nobody says: 2 TB/s is the sustained rate of Llama 3's storage (§3.3.1), for 16,384 GPUs.
-STORAGE_PER_GPU = 2e12 / 16384
-
 
 def result(
-    q: Asked, convention: str = "reference", aim: Mapping[str, float] | None = None, with_levers: bool = True
+    q: Asked, convention: str = "reference", aim: RunAsked | None = None, with_levers: bool = True
 ) -> tuple[Result, TrainStep]:
-    """The answer, and the priced step that pictures draw. `aim`: one of tokens, usd, days, for the run. Raises SpecError and Infeasible."""
+    """The answer, and the priced step that pictures draw. `aim`: what is asked of the run. Raises SpecError and Infeasible."""
+    of_run = checked(aim or RunAsked({}))
     asked = job(q)
+    counted = counts(asked, convention)  # a convention that does not define the model is refused before the work
     found = step.run(asked)
     ranks = memory.of_ranks(found)
     usd = asked.device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
@@ -38,25 +36,24 @@ def result(
     tables: dict[str, list[Row]] = {"where the step goes": goes(found), "pipeline ranks": ranks_table(found, ranks)}
     if with_levers:
         tables["levers"] = levers.table(asked, found)
-    if aim:
-        values |= _run(asked, found, ranks, price, aim)
+    figures, more, said = run.figures(run.Priced(found, price), of_run)
+    values |= figures
+    tables |= more
     most = memory.worst(ranks)
-    notes = (*(Note(line) for line in q.said), *asked.notes, *_notes(found, most, tables.get("levers", [])))
-    inputs = _inputs(q, asked, convention, aim, with_levers)
+    notes = (*(Note(line) for line in q.said), *asked.notes, *said, *_notes(found, most, tables.get("levers", [])))
+    inputs = _inputs(q, asked, counted, of_run, with_levers)
     answer = Result(
-        "train", inputs, values, tables, notes, _references(asked), _verdict(found, values, most), bool(values["fits"])
+        "train", inputs, values, tables, notes, _references(asked, counted), _verdict(found, values, most), bool(values["fits"])
     )  # fmt: skip
     return answer, found
 
 
-def _inputs(
-    q: Asked, asked: Job, convention: str, aim: Mapping[str, float] | None, with_levers: bool
-) -> dict[str, Any]:
+def _inputs(q: Asked, asked: Job, counted: Convention, aim: RunAsked, with_levers: bool) -> dict[str, Any]:
     """All that was asked: of a batch that nobody stated a note says what it became."""
     o, r = q.overrides, asked.recipe
     return {
         "model": stated(q.model), "hw": q.hw, "micro_batch": r.micro_batch, "seq": r.seq, **{key: value for key, value in o.phase.items() if value is not None},
-        "engine": engine_of(o), "stack": r.stack, "flops_convention": convention, "levers": with_levers, **dict(aim or {}),
+        "engine": engine_of(o), "stack": r.stack, "flops_convention": counted.name, "levers": with_levers, **aim.stated(),
         **({} if q.usd_per_hour is None else {"usd_per_hour": q.usd_per_hour}),
         "plan": {
             **sizes(asked.plan), "vpp": asked.vpp, "schedule": asked.schedule.NAME, "recompute": r.recompute, "zero_stage": r.zero_stage,
@@ -64,39 +61,6 @@ def _inputs(
         },
         "set": {f"{root}.{key}": value for root in ("model", "hw", "plan", "stack") for key, value in getattr(o, root).items()}
         | {f"engine.{key}": value for key, value in settings_of(o).items()},
-    }  # fmt: skip
-
-
-def _run(
-    asked: Job, found: TrainStep, ranks: tuple[Memory, ...], price: float | None, aim: Mapping[str, float]
-) -> dict[str, object]:
-    """Metrics of the run: of so many tokens, so much money, or so many days."""
-    if len(aim) > 1:
-        raise SpecError(f"--{' and --'.join(aim)}: a run is of one of them, the others follow")
-    gpus = float(asked.plan.devices)
-    low, high = found.interval
-    one = run.Step(found.seconds, float(asked.tokens), gpus, low, high)
-    saved = sum(float(each.state.parameters + each.state.optimizer) for each in ranks) * float(asked.plan.stage)
-    kept = goodput.goodput(gpus, goodput.write_seconds(saved, STORAGE_PER_GPU * gpus), RESTART_S)
-    rates = run.Rates(price, asked.device.tdp, float(kept.share))
-    ((name, value),) = aim.items()
-    whole = {
-        "tokens": lambda: run.of_tokens(one, value, rates), "days": lambda: run.of_seconds(one, value * 86400.0, rates), "usd": lambda: run.of_usd(one, value, rates),
-    }[name]()  # fmt: skip
-    figures: dict[str, object] = {
-        "run_tokens": number(whole.tokens), "run_steps": number(whole.steps), "run_s": number(whole.seconds), "run_gpu_hours": number(whole.gpu_hours),
-        "run_gpu_hours_low": number(whole.gpu_hours_low), "run_gpu_hours_high": number(whole.gpu_hours_high), "run_gpu_hours_of_steps": number(whole.gpu_hours * kept.share),
-    }  # fmt: skip
-    if whole.usd is not None:
-        figures |= {
-            "run_usd": number(whole.usd),
-            "run_usd_low": number(whole.usd_low),
-            "run_usd_high": number(whole.usd_high),
-        }
-    if whole.joules is not None:
-        figures["run_joules_assumed"] = number(whole.joules)
-    return figures | {
-        "goodput": number(kept.share), "mtbf_s": number(kept.mtbf_s), "checkpoint_interval_s": number(kept.interval_s), "checkpoint_bytes": number(saved),
     }  # fmt: skip
 
 
@@ -136,8 +100,9 @@ def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ..
     return tuple(notes)
 
 
-def _references(asked: Job) -> tuple[str, ...]:
+def _references(asked: Job, counted: Convention) -> tuple[str, ...]:
     return (
+        f"FLOPs by convention {counted.name}: {counted.words} ({counted.source})",
         f"schedule {asked.schedule.NAME}: {asked.schedule.SOURCE}",
         f"stack {asked.stack.name}: {asked.stack.title}",
         f"precision {asked.precision.name}: {asked.precision.title}",
