@@ -524,6 +524,16 @@ _TRAIN_RUN = (
     ("speedup", NUMBER, "more", "tokens a second over those of the first number of GPUs that can run"),
     ("efficiency", "fraction", "more", "`speedup` over the ratio of GPUs"),
 )  # fmt: skip
+_TRAIN_COMPARE = (
+    ("speed_versus_best", "change", "", "of a row: its `tokens_per_s_per_gpu` over that of the fastest design, less 1"),
+    ("speed_probability_behind", "probability", "", "of a row: the *probability of the difference*: that it is slower than the fastest; null for the fastest itself"),
+    ("speed_best_or_tied", FLAG, "", "of a row: the fastest design, or one tied with it"),
+    ("activation_bytes_per_token_per_layer", "bytes", "less", "what a rank keeps of a token in a layer for backward passes, the mean over layers"),
+    ("best_tokens_per_s_per_gpu", TEXT, "", "the design with the most `tokens_per_s_per_gpu`"),
+    ("tied_tokens_per_s_per_gpu", TEXT, "", "designs *tied* with it; absent where none is"),
+    ("best_memory_peak_bytes", TEXT, "", "the design with the least `memory_peak_bytes`"),
+    ("best_training_flops_per_token", TEXT, "", "the design with the least `training_flops_per_token`"),
+)  # fmt: skip
 _LAWS = (
     ("laws", "count", "", "scaling laws that ship"),
     ("laws_of_loss", "count", "", "laws that give a loss of the design"),
@@ -628,6 +638,7 @@ SECTIONS = (
         "The rest of a step that ranks wait is in `bubble`; kinds of communication are what nothing hides.",
     ),
     _section("train: the run", _TRAIN_RUN),
+    _section("compare --phase train", _TRAIN_COMPARE, "Beside them the metrics of `train`; parts of memory are those of the fullest rank."),
     _section("show hardware, list hardware, list engines", _HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     _section(
         "loss, list scaling-laws, show scaling-law", _LAWS,

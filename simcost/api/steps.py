@@ -20,6 +20,7 @@ from simcost.api.arguments import (
     step_query,
     unboxes,
 )
+from simcost.errors import SpecError
 from simcost.model import load as zoo
 from simcost.query import make
 from simcost.result import Result
@@ -72,8 +73,15 @@ def compare(
     prefill_batch: Count | None = None,
     engine: str | None = None,
     variants: Sequence[str | Mapping[str, Any]] = (),
+    phase: str | None = None,
+    micro_batch: Count | None = None,
+    global_batch: Count | None = None,
+    seq: Count | None = None,
+    stack: str | None = None,
+    flops_convention: str | None = None,
 ) -> Result:
-    """Designs side by side, then the terms that differ, largest first. `variants`: of the first model, each a text such as
+    """Designs side by side, then the terms that differ, largest first: of a decode and a prefill step, or with `phase`="train" of a training step of
+    `micro_batch`, `global_batch`, `seq` and `stack` as `train` takes them. `variants`: of the first model, each a text such as
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
     prompts at a time; default: one a replica of the attention and copy of the model."""
     from simcost.scenarios import compare as scenario
@@ -81,6 +89,15 @@ def compare(
 
     several = nodes is not None and any("hw" in parsed(one) for one in variants)
     sets = cluster(None if several else hw, sets_of(set, engine), gpus, nodes)
+    serving = {"batch": batch, "context": context, "isl": isl, "prefill-batch": prefill_batch}
+    training = {"micro-batch": micro_batch, "global-batch": global_batch, "seq": seq, "stack": stack, "flops-convention": flops_convention}  # fmt: skip
+    _of_one_phase(phase, serving, training)
+    if phase == "train":
+        from simcost.scenarios.train import compare as side_by_side
+
+        counts = {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}
+        asked = side_by_side.Question(hw, counts, sets, stack, price, flops_convention or "reference")
+        return side_by_side.result([zoo.spelled(name) for name in models], list(variants), asked)
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
     prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
@@ -93,6 +110,17 @@ def compare(
         question,
         make(first, hw, False, prompt, only, {}, price),
     )
+
+
+def _of_one_phase(phase: str | None, serving: Mapping[str, Any], training: Mapping[str, Any]) -> None:
+    """Raises SpecError for a phase that compare does not know, and for what only the other one reads."""
+    if phase not in (None, "train"):
+        raise SpecError(f"--phase {phase}: compare answers decode and prefill together, or with --phase train a training step")  # fmt: skip
+    foreign = serving if phase == "train" else training
+    name = next((name for name, value in foreign.items() if value is not None), None)
+    if name is not None:
+        hint = "leave it out" if phase == "train" else "say --phase train"
+        raise SpecError(f"--{name} means nothing to compare {'--phase train' if phase else 'of decode and prefill'}: {hint}")  # fmt: skip
 
 
 @unboxes

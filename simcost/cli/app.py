@@ -11,7 +11,18 @@ from typing import Annotated
 
 import typer
 
-from simcost.cli import calibrate, fast_parser, given_once, goals, scaling_laws, schedule, sweep, train, validate
+from simcost.cli import (
+    calibrate,
+    compare,
+    fast_parser,
+    given_once,
+    goals,
+    scaling_laws,
+    schedule,
+    sweep,
+    train,
+    validate,
+)
 from simcost.cli import options as o
 from simcost.cli.output import emit
 from simcost.cli.question import Question
@@ -146,20 +157,9 @@ def prefill(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question, short_help="Designs side by side, and the terms that differ.")
-def compare(
-    models: Annotated[list[str], typer.Argument(help="Models, each as --model takes it; one is enough with --variant.", autocompletion=o.model_names)],
-    hw: o.Hw, batch: o.Batch = None, context: o.Context = None, isl: o.Isl = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    prefill_batch: Annotated[str | None, typer.Option("--prefill-batch", metavar="<count>", help="Prompts of a prefill step; default one a replica and copy.")] = None,
-    variant: o.Variant = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
-) -> int:  # fmt: skip
-    """Designs side by side, then the terms in which they differ, largest first."""
-    from simcost import api, grammar
-
-    result = api.compare(
-        models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [],
-    )  # fmt: skip
-    return emit(result, format, output, strict, details)
+app.command("compare", epilog=o.KEYS, cls=Question, short_help="Designs side by side, and the terms that differ.")(
+    compare.compare
+)
 
 
 @app.command(epilog=o.KEYS, cls=Question, short_help="Every op of a step: time, what bounds it, its shape.")

@@ -108,6 +108,39 @@ OfDecode = Annotated[str | None, count("context", "decode: ")]
 OfPrefill = Annotated[str | None, count("isl", "prefill: ")]
 PastOfPrefill = Annotated[str | None, count("past", "prefill: ")]
 Phase = Annotated[str, typer.Option("--phase", help="decode or prefill.", autocompletion=starting(settings.STEPS))]
+MicroBatch = Annotated[str | None, count("micro_batch")]
+GlobalBatch = Annotated[str | None, count("global_batch")]
+Seq = Annotated[str | None, count("seq")]
+
+
+def stacks(incomplete: str) -> list[str]:
+    """Training stacks for shell completion."""
+    from simcost.training.stack import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
+def conventions(incomplete: str) -> list[str]:
+    """Conventions of training FLOPs for shell completion."""
+    from simcost.training.flops import conventions as known
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
+Stack = Annotated[
+    str | None,
+    typer.Option(
+        "--stack",
+        help="Training stack, whose flags --set stack.<flag>=... changes; default megatron-core-te.",
+        autocompletion=stacks,
+    ),
+]
+FlopsConvention = Annotated[
+    str | None,
+    typer.Option(
+        "--flops-convention", help="How MFU counts FLOPs: reference (causal, the default), palm, megatron, torchtitan, 6n and others.", autocompletion=conventions,
+    ),
+]  # fmt: skip
 Set = Annotated[
     list[str] | None,
     typer.Option(

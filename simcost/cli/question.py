@@ -178,7 +178,7 @@ def _name(ctx: Any) -> str:
 
 def _takes(ctx: Any, key: str) -> bool:
     """Whether a command reads a number of a step: by an option, or by --set where its step has it."""
-    if key in ctx.params and "phase" not in ctx.params:
-        return True
+    if key in ctx.params and not ctx.params.get("phase"):  # compare without one answers all of serving
+        return key not in settings.of_training() or ctx.info_name == "train"
     step = ctx.params.get("phase") or (ctx.info_name if ctx.info_name in ("prefill", "train") else "decode")
     return step in settings.of("phase")[key].steps

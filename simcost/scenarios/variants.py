@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -89,12 +89,28 @@ def _of_another_root(key: str, where: str) -> None:
 def designs(
     models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], decode: Query, prefill: Query
 ) -> list[Design]:
-    """The models, then the variants; a variant that names no model is of the first. Raises SpecError where that makes fewer than two."""
-    names = [shipped.spelled(name) for name in models]
-    found = [
-        Design(label, replace(decode, model=name), _one_a_replica(replace(prefill, model=name)))
-        for name, label in zip(names, labels(names), strict=True)
+    """Each side with the two questions that it answers. Raises SpecError as `sides`."""
+    return [
+        Design(one.label, _changed(decode, one), _one_a_replica(_changed(prefill, one)))
+        for one in sides(models, variants, decode.hw)
     ]
+
+
+@frozen
+class Side:
+    """A design before it is asked anything: its name, and what it changes of the question that all answer. `said`: what was read otherwise than it was written."""
+
+    label: str
+    model: Name
+    hw: str
+    sets: Mapping[str, Any] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
+
+
+def sides(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], hw: str) -> list[Side]:
+    """The models, then the variants; a variant that names no model is of the first, one without a device on `hw`. Raises SpecError where that makes fewer than two."""
+    names = [shipped.spelled(name) for name in models]
+    found = [Side(label, name, hw) for name, label in zip(names, labels(names), strict=True)]
     every = [parsed(variant) for variant in variants]
     for i, (variant, sets) in enumerate(zip(variants, every, strict=True)):
         if sets in every[:i]:
@@ -104,26 +120,22 @@ def designs(
         if "model" not in sets and not names:
             raise SpecError(f"--variant {text}: of which model? Name one before it, or say model=...")
         model = shipped.spelled(sets.pop("model", names[0] if names else None))
-        device = str(sets.pop("hw", decode.hw))
-        hw, (sets, read) = hardware.spelled(device), grammar.taken(sets)
-        said = (*hardware.reading(device), *read)
-        found.append(
-            Design(
-                text.replace(" ", "") if len(names) < 2 else f"{model}: {text}",
-                _changed(decode, model, hw, sets, said),
-                _one_a_replica(_changed(prefill, model, hw, sets, said)),
-            )
-        )
+        device = str(sets.pop("hw", hw))
+        own, (sets, read) = hardware.spelled(device), grammar.taken(sets)
+        label = text.replace(" ", "") if len(names) < 2 else f"{model}: {text}"
+        found.append(Side(label, model, own, sets, (*hardware.reading(device), *read)))
     if len(found) < 2:
         raise SpecError("compare needs two designs: a second model, or --variant attention=gqa:8")
     return _named_apart(found)
 
 
-def _changed(query: Query, model: Name, hw: str, sets: Mapping[str, Any], said: tuple[str, ...]) -> Query:
-    return replace(query, model=model, hw=hw, overrides=query.overrides.merged(sets), said=(*query.said, *said))
+def _changed(query: Query, one: Side) -> Query:
+    return replace(
+        query, model=one.model, hw=one.hw, overrides=query.overrides.merged(one.sets), said=(*query.said, *one.said)
+    )
 
 
-def _named_apart(found: list[Design]) -> list[Design]:
+def _named_apart(found: list[Side]) -> list[Side]:
     """Two columns of one name are numbered."""
     seen: list[str] = []
     out = []

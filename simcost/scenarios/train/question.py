@@ -70,8 +70,13 @@ def job(q: Asked) -> Job:
     """The job of a question. Raises SpecError and Infeasible for what cannot be."""
     o = q.overrides
     device = hardware.load(q.hw, o.hw)
-    serving = make(q.model, q.hw, True, {}, {f"model.{key}": value for key, value in o.model.items()}, {}, None)
-    return of(model_of(serving), device, grammar.plan_of(o.plan), recipe(q), engine_of(o))
+    changes = {f"model.{key}": value for key, value in o.model.items()}
+    cut = (
+        {"plan.tp": o.plan["tp"]} if o.plan.get("tp") is not None else {}
+    )  # swaps choose widths that every rank can hold
+    length = {"batch": 1, "isl": o.phase.get("seq", DEFAULTS["seq"]), "past": 0}  # at which iso=flops holds
+    as_prefill = make(q.model, q.hw, False, length, {**changes, **cut}, {}, None)
+    return of(model_of(as_prefill), device, grammar.plan_of(o.plan), recipe(q), engine_of(o))
 
 
 def of(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: str = engines.ANY) -> Job:
