@@ -70,6 +70,9 @@ _FIRST = {
         "rank", "virtual_stages", "memory_peak_bytes", "activation_bytes", "parameter_bytes", "gradient_bytes", "optimizer_bytes", "other_bytes", "fits",
     ),
     training.LEVERS: ("change", "step_s", "change_of_step", "fits", "memory_peak_bytes"),
+    "scaling": (
+        "gpus", "fits", "micro_batches", "step_s", "step_low_s", "tokens_per_s_per_gpu", "efficiency", "run_s", "run_gpu_hours", "run_usd", "memory_peak_bytes",
+    ),
     "terms": ("term", "spread_s"),
 }  # fmt: skip
 _IN_DETAILS = (
@@ -271,8 +274,8 @@ def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
     if name == "sweep":
         axes = names[: names.index("feasible")]
         first = [*axes, "feasible", "fits", *(n for n in first if n not in (*axes, "fits"))]
-    # A sweep, and levers, say it in `fits`.
-    if "feasible" in names and (name in ("sweep", training.LEVERS) or all(row["feasible"] for row in rows)):
+    # A sweep, levers and scaling say it in `fits`.
+    if "feasible" in names and (name in ("sweep", "scaling", training.LEVERS) or all(row["feasible"] for row in rows)):
         names.remove("feasible")
     return [n for n in first if n in names] + [n for n in names if n not in first]
 

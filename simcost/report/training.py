@@ -11,7 +11,7 @@ from simcost.result import Row
 TABLE, LEVERS = "pipeline ranks", "levers"
 # What the line above the numbers, a table or --details says.
 _SAID = ("gpus", "global_batch", "fits", "memory_allocated_bytes", "tokens_per_step", "training_flops_per_token")
-_OF_RUN = ("run_", "goodput", "mtbf_s", "checkpoint_")
+_OF_RUN = ("run_", "goodput", "mtbf_s", "checkpoint_", "restart_s")
 _DIFFERS = ("rank", "bubble_fraction")  # of ranks that hold, take and keep the same
 
 
