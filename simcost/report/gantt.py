@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,11 @@ _LABELLED = 60  # passes of a rank up to which each shows its micro-batch
 _VECTORS = (
     9000  # rectangles, or steps, that a file holds each by itself; more are an image in it, which bounds the file
 )
+_TALLEST = 7.0  # inches of all rows
+_PARTED = (
+    400  # passes of a rank up to which a line parts each from the next: of more the lines would be most of the picture
+)
+_TEXT = 2.9  # order of drawing: what stands below may be an image
 _INK = "#1a1a1a"
 _HEIGHT = 0.9  # of a row, of 1
 Rectangle = tuple[float, float, float, float]  # left, right, top, bottom
@@ -70,7 +76,7 @@ def svg(plt: Any, found: Any) -> str:
     """The picture as text, closed; positions to a hundredth of a point."""
     buffer = io.StringIO()
     try:
-        found.savefig(buffer, format="svg", dpi=200)
+        found.savefig(buffer, format="svg", dpi=150)
     finally:
         plt.close(found)
     return re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
@@ -78,11 +84,12 @@ def svg(plt: Any, found: Any) -> str:
 
 def _heights(chart: Chart) -> list[float]:
     """Of its axes. [inch]"""
-    return [max(1.1 + 0.26 * chart.ranks, 1.8), *([2.6] if chart.memory else [])]
+    return [max(1.1 + min(0.26 * chart.ranks, _TALLEST), 1.8), *([2.6] if chart.memory else [])]
 
 
 def _passes(axis: Any, chart: Chart, last: float) -> None:
-    labelled = max(sum(bar.rank == rank for bar in chart.bars) for rank in range(chart.ranks)) <= _LABELLED
+    most = max(Counter(bar.rank for bar in chart.bars).values())
+    labelled, edge = most <= _LABELLED, 0.5 if most <= _LABELLED else 0.15 if most <= _PARTED else 0.0
     half = _HEIGHT / 2.0
     coloured: dict[str, list[Rectangle]] = {IDLE: [(0.0, last, rank - half, rank + half) for rank in range(chart.ranks)]}  # fmt: skip
     for bar in (one for one in chart.bars if one.end > one.start):
@@ -95,7 +102,8 @@ def _passes(axis: Any, chart: Chart, last: float) -> None:
     many = sum(map(len, coloured.values())) > _VECTORS
     for name in (IDLE, *COLOURS):
         if name in coloured:
-            _area(axis, coloured.pop(name), COLOURS[name], 0.5 if labelled else 0.15, many)
+            _area(axis, coloured.pop(name), COLOURS[name], edge)
+    _image(axis, many)
     for bar in chart.bars if labelled else ():
         if bar.end - bar.start > last * 0.006 and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
             middle = sum(_rows(bar)) / 2.0
@@ -110,7 +118,7 @@ def _rows(bar: Bar) -> tuple[float, float]:
     return top, top + (_HEIGHT if bar.half == 0 else _HEIGHT / 2.0)
 
 
-def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float, image: bool) -> None:
+def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float) -> None:
     """Rectangles of one colour as one path: a file holds four corners of each, and no style."""
     from matplotlib.patches import PathPatch
     from matplotlib.path import Path
@@ -119,8 +127,14 @@ def _area(axis: Any, rectangles: Sequence[Rectangle], colour: str, edge: float, 
     corners = np.stack([np.stack(pair, -1) for pair in ((left, top), (right, top), (right, bottom), (left, bottom), (left, top))], 1)  # fmt: skip
     codes = np.tile([Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY], len(rectangles))
     axis.add_patch(
-        PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=colour, edgecolor="white", linewidth=edge, rasterized=image)
+        PathPatch(Path(corners.reshape(-1, 2), codes), facecolor=colour, edgecolor="white", linewidth=edge)
     )  # fmt: skip
+
+
+def _image(axis: Any, many: bool) -> None:
+    """Draws what is filled and plotted as one image in a file of vectors, where it is `many`; text and axes stay."""
+    if many:
+        axis.set_rasterization_zorder(_TEXT)
 
 
 def _memory(axis: Any, chart: Chart, last: float) -> None:
@@ -131,19 +145,29 @@ def _memory(axis: Any, chart: Chart, last: float) -> None:
     for rank, levels in enumerate(chart.memory):
         if rank != fullest:
             times, totals = _steps(levels, last)
-            axis.plot(times, totals, color=shades[rank], linewidth=0.8, drawstyle="steps-post", rasterized=many,
+            axis.plot(times, totals, color=shades[rank], linewidth=0.8, drawstyle="steps-post", zorder=2.5,
                       label=f"rank {rank}" if rank in _told(chart.ranks, fullest) else None)  # fmt: skip
     one = chart.memory[fullest]
     times, totals = _steps(one, last)
     state, floor = one.state / _GIB, (one.state + one.other) / _GIB
-    axis.fill_between(times, 0.0, state, color="#9a9a9a", linewidth=0.0, label=f"rank {fullest}, the fullest: weights, gradients, optimizer")  # fmt: skip
-    axis.fill_between(times, state, floor, color="#c8c8c8", linewidth=0.0, label="buffers, temporaries, slack, runtime")
-    axis.fill_between(times, floor, totals, step="post", color=COLOURS["F"], alpha=0.45, linewidth=0.0, label="activations", rasterized=many)  # fmt: skip
-    axis.plot(times, totals, color=_INK, linewidth=1.2, drawstyle="steps-post", rasterized=many)
+    axis.fill_between(times, 0.0, state, color="#b8b8b8", linewidth=0.0, label=f"rank {fullest}, the fullest: weights, gradients, optimizer")  # fmt: skip
+    axis.fill_between(times, state, floor, color="#dcdcdc", linewidth=0.0, label="buffers, temporaries, slack, runtime")
+    axis.fill_between(times, floor, totals, step="post", color=COLOURS["F"], alpha=0.45, linewidth=0.0, label="activations")  # fmt: skip
+    axis.plot(times, totals, color=_INK, linewidth=1.2, drawstyle="steps-post", zorder=2.6)
     axis.axhline(chart.capacity / _GIB, color=COLOURS[split.TENSOR], linewidth=1.4, linestyle="--", label="capacity")
     top = 1.08 * max(chart.capacity, *(each.peak for each in chart.memory)) / _GIB
+    _image(axis, many)
     axis.set(ylim=(0.0, top), ylabel="memory of a GPU [GiB]")
-    axis.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=12, fontsize=8, frameon=False, borderaxespad=0.0)
+    axis.legend(
+        loc="lower left",
+        bbox_to_anchor=(0.0, 1.0),
+        ncols=12,
+        fontsize=8,
+        frameon=False,
+        borderaxespad=0.0,
+        handlelength=1.4,
+        columnspacing=1.1,
+    )
 
 
 def _steps(levels: Levels, last: float) -> tuple[list[float], list[float]]:

@@ -118,6 +118,15 @@ def test_sixteen_ranks_of_120_micro_batches_stay_below_a_megabyte(suffix: str, t
         assert words in text
 
 
+def test_passes_beyond_what_a_file_holds_are_one_image_in_it(tmp_path: Path) -> None:
+    simcost.schedule("1f1b", 32, 512, draw=tmp_path / "many.svg")
+    text = (tmp_path / "many.svg").read_text(encoding="utf-8")
+    assert len(text) <= 1e6
+    assert text.count("<image") == 1
+    simcost.schedule("1f1b", 4, 16, draw=tmp_path / "few.svg")
+    assert "<image" not in (tmp_path / "few.svg").read_text(encoding="utf-8")
+
+
 # Machado, Oliveira and Fernandes 2009 (IEEE TVCG 15, 1291), table of severity 1.0, on linear RGB.
 SEEN_BY = {
     "everybody": np.eye(3),
