@@ -64,6 +64,13 @@ class Timeline:
         """Those of one rank, in order."""
         return [run for run in self.runs if run.rank == rank]
 
+    def by_rank(self) -> list[list[Run]]:
+        """Those of every rank, in order."""
+        found: list[list[Run]] = [[] for _ in range(self.ranks)]
+        for run in self.runs:
+            found[run.rank].append(run)
+        return found
+
     @property
     def end_s(self) -> float:
         """When the last op ends. [s]"""
@@ -142,50 +149,57 @@ class _Executor:
         self.at = [0] * len(orders)
         self.last: list[int | None] = [None] * len(orders)
         self.asleep: dict[Key, list[int]] = {}
+        self.known: dict[tuple[str, int, int], float] = {}  # durations
 
     def advance(self, rank: int) -> list[int]:
         """Runs a rank until something is missing; ranks that can go on then."""
-        found: list[int] = []
-        order = self.orders[rank]
-        while self.at[rank] < len(order):
-            op = order[self.at[rank]]
-            needs = self._needs(op)
-            missing = next((key for key in needs if key not in self.made), None)
-            if missing is not None:
-                self.asleep.setdefault(missing, []).append(rank)
-                break
-            self._run(rank, op, needs)
-            for key in _makes(op):
-                self.made[key] = len(self.runs) - 1
-                found += self.asleep.pop(key, [])
-            self.at[rank] += 1
-        return found
-
-    def _run(self, rank: int, op: Op, needs: list[Key]) -> None:
+        awake: list[int] = []
+        order, runs, made, hop = self.orders[rank], self.runs, self.made, self.times.hop
         own = self.last[rank]
-        start, after, hop = (0.0 if own is None else self.runs[own].end), own, False
-        for key in needs:
-            place = self.made[key]
-            source = self.runs[place]
-            away = source.rank != rank
-            ready = source.end + (self.times.hop if away else 0.0)
-            if ready > start or after is None:
-                start, after, hop = ready, place, away
-        self.last[rank] = len(self.runs)
-        self.runs.append(Run(rank, op, start, start + self.times.of(op), after, hop))
+        free = 0.0 if own is None else runs[own].end
+        for at in range(self.at[rank], len(order)):
+            op = order[at]
+            start, after, came = free, own, False
+            for key in self._needs(op):
+                place = made.get(key)
+                if place is None:
+                    self.asleep.setdefault(key, []).append(rank)
+                    self.at[rank], self.last[rank] = at, own
+                    return awake
+                source = runs[place]
+                away = source.rank != rank
+                ready = source.end + hop if away else source.end
+                if ready > start or after is None:
+                    start, after, came = ready, place, away
+            own, free = len(runs), start + self._duration(op)
+            runs.append(Run(rank, op, start, free, after, came))
+            for key in _makes(op):
+                made[key] = own
+                if key in self.asleep:
+                    awake += self.asleep.pop(key)
+        self.at[rank] = len(order)
+        return awake
+
+    def _duration(self, op: Op) -> float:
+        key = op.kind, op.stage, -1 if op.beside is None else op.beside[1]
+        found = self.known.get(key)
+        if found is None:
+            found = self.known[key] = self.times.of(op)
+        return found
 
     def _needs(self, op: Op) -> list[Key]:
         kind, m, stage, beside = op
-        found = self._of(kind, m, stage)
-        return found if beside is None else found + self._of(BACKWARD, *beside)
-
-    def _of(self, kind: str, m: int, stage: int) -> list[Key]:
-        if kind == FORWARD:
-            return [(FORWARD, stage - 1, m)] if stage else []
         if kind == WEIGHT:
             return [(INPUT, stage, m)]
-        behind = [(INPUT, stage + 1, m)] if stage + 1 < self.stages else []
-        return [(FORWARD, stage, m), *behind]
+        if kind == FORWARD:
+            found: list[Key] = [(FORWARD, stage - 1, m)] if stage else []
+            return found if beside is None else found + self._behind(*beside)
+        return self._behind(m, stage)
+
+    def _behind(self, m: int, stage: int) -> list[Key]:
+        """What a backward needs: its own forward, and the gradient from the stage behind."""
+        own = FORWARD, stage, m
+        return [own, (INPUT, stage + 1, m)] if stage + 1 < self.stages else [own]
 
     def check(self) -> None:
         """Raises SpecError for ops that never ran."""
