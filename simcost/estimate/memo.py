@@ -47,7 +47,7 @@ class Once:
             self.knows = model.knows
 
     def __call__(self, op: Op) -> Cost:
-        key = _key(op)
+        key = key_of(op)
         known = self._kept if key is op else self._known
         if key not in known:
             if len(known) >= MOST:
@@ -56,17 +56,17 @@ class Once:
         return known[key]
 
 
-def _key(value: Any) -> Any:
+def key_of(value: Any) -> Any:
     """Something hashable that two equal values share, and no two others."""
     if isinstance(value, np.ndarray):
         return value.shape, hashlib.blake2b(value.tobytes(), digest_size=16).digest()
     if isinstance(value, tuple):
-        return tuple(_key(each) for each in value)
+        return tuple(key_of(each) for each in value)
     if is_dataclass(value):
         try:
             hash(value)
         except TypeError:
-            return type(value), tuple(_key(getattr(value, field.name)) for field in fields(value))
+            return type(value), tuple(key_of(getattr(value, field.name)) for field in fields(value))
     return value
 
 

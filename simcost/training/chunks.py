@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from simcost import pipeline
-from simcost.cost import calibrated
 from simcost.cost.cost import Cost
 from simcost.frozen import frozen
 from simcost.lower import Module, modules
@@ -21,7 +20,7 @@ from simcost.program import Program, calls, longer, price, runs, without
 from simcost.training import communication
 from simcost.training.job import Job
 from simcost.training.passes import Passes, entry_bytes, of_layer, parted
-from simcost.training.split import HOST, Split, Stacked
+from simcost.training.split import HOST, Split, Stacked, stacked
 
 FORWARD, INPUT, WEIGHT, BOTH = "forward", "input gradients", "weight gradients", "gradients"
 NOTHING = Split()
@@ -65,7 +64,7 @@ class Chunk:
 
 def priced_parts(job: Job) -> dict[str, Part]:
     """Every module of the model, one of it, by key."""
-    model = Stacked(calibrated.model(job.device, job.engine), job.factors)
+    model = stacked(job.device, job.engine, job.factors)
     return {module.key: _part(job, module, model) for module in modules(job.model, True)}
 
 
@@ -76,21 +75,27 @@ def _part(job: Job, module: Module, model: Stacked) -> Part:
     )  # fmt: skip
     overlapped = bool(job.stack.flags["param_overlap"])
     floor = _floor(job)
+    once: dict[int, tuple[Program, Split]] = {}  # a program's own time, whatever stands beside it
 
-    def cost(program: Program | None, *beside: Program | None) -> Split:
-        wires = [one for one in beside if one is not None]
+    def alone(program: Program | None) -> Split:
         if program is None:
             return NOTHING
-        seconds = floor(price(program, model).cost, program)
-        for wire in wires:
-            moved = price(wire, model).cost.named("data parallel")
-            seconds = _hidden(seconds, moved, model) if overlapped else seconds + moved
+        if id(program) not in once:
+            once[id(program)] = program, floor(price(program, model).cost, program)
+        return once[id(program)][1]
+
+    def cost(program: Program | None, *beside: Program | None) -> Split:
+        seconds = alone(program)
+        for wire in beside if program is not None else ():
+            if wire is not None:
+                moved = price(wire, model).cost.named("data parallel")
+                seconds = _hidden(seconds, moved, model) if overlapped else seconds + moved
         return seconds
 
     forward = cost(found.forward, ahead)
     both = cost(found.both, again, after)
     costs = {FORWARD: forward, INPUT: cost(found.input, again), WEIGHT: cost(found.weight, after), BOTH: both}
-    rest, wire = _apart(found, model, floor)
+    rest, wire = _apart(found, model, alone)
     view = job.view
     names = job.how.recompute.modules if module.layer else ()
     whole, kept = float(kept_bytes(found.kept)), float(kept_bytes(found.kept, names))
@@ -100,7 +105,7 @@ def _part(job: Job, module: Module, model: Stacked) -> Part:
         + found.gradients
     )
     return Part(
-        module.key, module.name, module.layer, costs, rest, wire, whole, kept, entry, until, cost(found.forward), found
+        module.key, module.name, module.layer, costs, rest, wire, whole, kept, entry, until, alone(found.forward), found
     )  # fmt: skip
 
 
@@ -128,7 +133,7 @@ def _floor(job: Job) -> Callable[[Split, Program], Split]:
 
 
 def _apart(
-    found: Passes, model: Stacked, floor: Callable[[Split, Program], Split]
+    found: Passes, model: Stacked, alone: Callable[[Program | None], Split]
 ) -> tuple[dict[str, Split], dict[str, Split]]:
     """(forward and both gradients without the exchange of tokens, that exchange as long as it takes beside other kernels)."""
     rest, wire = {FORWARD: NOTHING, BOTH: NOTHING}, {FORWARD: NOTHING, BOTH: NOTHING}
@@ -136,8 +141,7 @@ def _apart(
         if program is None:
             continue
         moves, others = parted(program, lambda call: isinstance(call.op, Exchange))
-        if others is not None:
-            rest[name] = floor(price(others, model).cost, others)
+        rest[name] = alone(others)
         if moves is not None:
             for call in calls(slowed(moves)):
                 wire[name] = wire[name] + model(call.op) * (call.repeat * call.slow)

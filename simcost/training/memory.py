@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from simcost.frozen import frozen
 from simcost.lower import modules
-from simcost.makespan import Timeline
+from simcost.makespan import Run, Timeline
 from simcost.num import Num, maximum
 from simcost.ops.cross_entropy import FUSED, CrossEntropy
 from simcost.ops.gemm import Gemm
@@ -72,9 +72,10 @@ def of_ranks(step: TrainStep) -> tuple[Memory, ...]:
     held = stages_of_ranks(job, step.chunks)
     states = _states(job, held)
     found = []
-    for rank, (mine, own) in enumerate(zip(held, states, strict=True)):
-        live, at = peak(timeline, rank, step.chunks)
-        temporary = max((chunk_temporary(step.parts, one) for one in mine.chunks), default=0.0)
+    made = {key: _temporary(part.programs.forward) for key, part in step.parts.items()}
+    for rank, (mine, own, runs) in enumerate(zip(held, states, timeline.by_rank(), strict=True)):
+        live, at = peak(runs, step.chunks)
+        temporary = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
         buffers = sum(_placeholders(job, one, step.parts) for one in mine.chunks) + _bucket(job, own)
         found.append(Memory(rank, own, live, temporary, buffers, at, float(job.device.capacity), mine.stages))
     return tuple(found)
@@ -106,8 +107,13 @@ def _states(job: Job, held: Sequence[Held]) -> list[State]:
 
 def curve(timeline: Timeline, rank: int, chunks: Sequence[Chunk]) -> list[tuple[float, float]]:
     """(time [s], bytes of activations that a rank keeps from then on), in order of time. What is alive only while a backward pass runs is a part of it."""
+    return _levels(timeline.of_rank(rank), chunks)
+
+
+def _levels(runs: Sequence[Run], chunks: Sequence[Chunk]) -> list[tuple[float, float]]:
+    """`curve`, of the runs of a rank."""
     events: list[tuple[float, float]] = []
-    for run in timeline.of_rank(rank):
+    for run in runs:
         op = run.op
         one = chunks[op.stage]
         if op.kind == FORWARD:
@@ -128,18 +134,13 @@ def curve(timeline: Timeline, rank: int, chunks: Sequence[Chunk]) -> list[tuple[
     return found
 
 
-def peak(timeline: Timeline, rank: int, chunks: Sequence[Chunk]) -> tuple[float, float]:
+def peak(runs: Sequence[Run], chunks: Sequence[Chunk]) -> tuple[float, float]:
     """(the most bytes of activations that a rank keeps, when). [B], [s]"""
-    return max(((level, time) for time, level in curve(timeline, rank, chunks)), default=(0.0, 0.0))
-
-
-def chunk_temporary(parts: dict[str, Part], chunk: Chunk) -> float:
-    """What one backward pass makes beside what is kept: the most of a kernel's gradients, and the loss's own. [B]"""
-    return max((_temporary(parts[key].programs.forward) for key, count in chunk.stage.held if count), default=0.0)
+    return max(((level, time) for time, level in _levels(runs, chunks)), default=(0.0, 0.0))
 
 
 def _temporary(program: Program) -> float:
-    """The most that the gradient of one kernel has alive: the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
+    """What one backward pass makes beside what is kept: the most that the gradient of one kernel has alive, the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
     most: Num = 0.0
     for call in calls(program):
         op = call.op

@@ -55,7 +55,8 @@ class Passes:
 
 def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True) -> Passes:
     """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
-    named = [(module_of(block), forward(block.program(view), how.attention, how.dropout)) for block in blocks]
+    made = [(module_of(block), block.program(view)) for block in blocks]
+    named = [(name, forward(program, how.attention, how.dropout)) for name, program in made]
     ring = view.plan.overlap == "tensor_parallel"
     parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
     whole = Serial(tuple(parts))
@@ -64,7 +65,7 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     inputs, weights = backward(whole, how.sums, (INPUT,)), backward(whole, how.sums, (WEIGHT,))
     first = Serial(tuple(again)) if again else None
     ahead = inputs if first is None else first if inputs is None else Serial((first, inputs))
-    flash = [(name, forward(block.program(view))) for name, block in ((module_of(block), block) for block in blocks)]
+    flash = named if how.attention == FLASH else [(name, forward(program)) for name, program in made]
     kept = saved(flash, how.keeping)
     if how.dropout:
         masked = sum(1.0 for block in blocks if block.kind in ("attention", "ffn"))

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import field
+from typing import Any
 
 import numpy as np
 
+from simcost.cost import calibrated
+from simcost.cost.calibrated import MOST
 from simcost.cost.cost import Cost
+from simcost.estimate.memo import Once, key_of
 from simcost.frozen import frozen
+from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, maximum, where
 from simcost.ops.attention_core import AttentionCore
 from simcost.ops.collective import Collective
@@ -113,15 +118,37 @@ class Stacked:
 
     def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float]) -> None:
         self._model, self._factors = model, dict(factors)
-        self._known: dict[Op, Split] = {}
+        self._known: dict[Any, Split] = {}
         self.multiprocessors = model.multiprocessors  # type: ignore[attr-defined]
         if hasattr(model, "knows"):
             self.knows = model.knows
 
     def __call__(self, op: Op) -> Split:
-        found = self._known.get(op)
+        key: Any = op
+        try:
+            found = self._known.get(op)
+        except TypeError:  # of arrays
+            key = key_of(op)
+            found = self._known.get(key)
         if found is None:
+            if len(self._known) >= MOST:
+                self._known.clear()
             name = kind(op)
             cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
-            found = self._known[op] = Split(cost, {name: cost.seconds})
+            found = self._known[key] = Split(cost, {name: cost.seconds})
         return found
+
+
+_MODELS: dict[tuple[Any, ...], tuple[Device, Stacked]] = {}
+_KEPT = 16  # models: of devices, engines and coefficients
+
+
+def stacked(device: Device, engine: str, factors: Mapping[str, float]) -> Stacked:
+    """The cost model of a stack on a device. The same for the same device and coefficients, so that steps that run equal kernels price them once."""
+    key = id(device), engine, tuple(sorted(factors.items()))
+    found = _MODELS.get(key)
+    if found is None or found[0] is not device:
+        if len(_MODELS) >= _KEPT:
+            _MODELS.clear()
+        found = _MODELS[key] = device, Stacked(Once(calibrated.model(device, engine)), factors)
+    return found[1]

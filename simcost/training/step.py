@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from simcost import makespan, shared_layers
-from simcost.cost import calibrated
 from simcost.cost.cost import interval
 from simcost.frozen import frozen
 from simcost.makespan import PAIR, Timeline, Times
@@ -27,7 +26,7 @@ from simcost.schedules._order import WEIGHT as W
 from simcost.training import communication
 from simcost.training.chunks import BOTH, FORWARD, INPUT, NOTHING, WEIGHT, Chunk, Part, chunks, pair, priced_parts
 from simcost.training.job import Job
-from simcost.training.split import DATA, OPTIMIZER, PIPELINE, Split, Stacked
+from simcost.training.split import DATA, OPTIMIZER, PIPELINE, Split, Stacked, stacked
 
 TOGETHER = "kernels in a training step"
 # Sigma of the log by which kernels in a training step differ from kernels timed one by one: of public steps without coefficients (docs/validation/training.md).
@@ -80,7 +79,7 @@ class TrainStep:
 
 def run(job: Job) -> TrainStep:
     """Prices a step."""
-    model = Stacked(calibrated.model(job.device, job.engine), job.factors)
+    model = stacked(job.device, job.engine, job.factors)
     parts = priced_parts(job)
     found = chunks(job, parts)
     hop = _hop(job, model)
@@ -242,7 +241,7 @@ def _exposed_gradients(job: Job, timeline: Timeline, once: Sequence[Once], held:
     """Of the rank that ends last: its sums run beside the last backward pass of each of its chunks, and beside its wait for the end of the step."""
     hides = bool(job.stack.flags["grad_overlap"])
     worst, latest = NOTHING, 0.0
-    ends = [max(run.end for run in timeline.of_rank(rank)) for rank in range(timeline.ranks)]
+    ends = [runs[-1].end for runs in timeline.by_rank()]
     for rank, (mine, of) in enumerate(zip(once, held, strict=True)):
         window = sum(float(one.costs[BOTH].seconds) for one in of.chunks)
         left = _exposed(mine.gradients, window, sum(one.layers for one in of.chunks), hides)
@@ -256,10 +255,10 @@ def _exposed_weights(job: Job, timeline: Timeline, once: Sequence[Once], held: S
     """Of the rank that is late most: its gathers run beside the first forward pass, and beside its wait for the first micro-batch."""
     hides = bool(job.stack.flags["param_overlap"])
     worst, latest = NOTHING, 0.0
-    for rank, (mine, of) in enumerate(zip(once, held, strict=True)):
+    starts = [runs[0].start for runs in timeline.by_rank()]
+    for start, mine, of in zip(starts, once, held, strict=True):
         window = sum(float(one.costs[FORWARD].seconds) for one in of.chunks)
         left = _exposed(mine.weights, window, sum(one.layers for one in of.chunks), hides)
-        start = min(run.start for run in timeline.of_rank(rank))
         beyond = float(left.seconds) - start
         if beyond > latest:
             latest, worst = beyond, left * (beyond / float(left.seconds))
