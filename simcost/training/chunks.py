@@ -12,6 +12,7 @@ from simcost import pipeline
 from simcost.cost.cost import Cost
 from simcost.frozen import frozen
 from simcost.lower import Module, modules
+from simcost.num import Num, every, maximum
 from simcost.ops.exchange import Exchange
 from simcost.passes.contention import HELD, slowed
 from simcost.passes.saved import kept_bytes
@@ -40,10 +41,10 @@ class Part:
     costs: Mapping[str, Split]
     rest: Mapping[str, Split]
     wire: Mapping[str, Split]
-    whole: float
-    kept: float
-    entry: float
-    until_weight: float
+    whole: Num
+    kept: Num
+    entry: Num
+    until_weight: Num
     again: Split
     programs: Passes
 
@@ -62,9 +63,9 @@ class Chunk:
     layers: int
 
 
-def priced_parts(job: Job) -> dict[str, Part]:
-    """Every module of the model, one of it, by key."""
-    model = stacked(job.device, job.engine, job.factors)
+def priced_parts(job: Job, model: Stacked | None = None) -> dict[str, Part]:
+    """Every module of the model, one of it, by key. `model`: of costs, in place of the stack's own."""
+    model = model or stacked(job.device, job.engine, job.factors)
     return {module.key: _part(job, module, model) for module in modules(job.model, True)}
 
 
@@ -98,11 +99,10 @@ def _part(job: Job, module: Module, model: Stacked) -> Part:
     rest, wire = _apart(found, model, alone)
     view = job.view
     names = job.how.recompute.modules if module.layer else ()
-    whole, kept = float(kept_bytes(found.kept)), float(kept_bytes(found.kept, names))
-    entry = float(entry_bytes(module.blocks, view)) if module.layer else 0.0
-    until = float(
-        sum(one.bytes for one in found.kept if one.product and not set(names).intersection(one.made_by))
-        + found.gradients
+    whole, kept = kept_bytes(found.kept), kept_bytes(found.kept, names)
+    entry = entry_bytes(module.blocks, view) if module.layer else 0.0
+    until = found.gradients + sum(
+        one.bytes for one in found.kept if one.product and not set(names).intersection(one.made_by)
     )
     return Part(
         module.key, module.name, module.layer, costs, rest, wire, whole, kept, entry, until, alone(found.forward), found
@@ -121,11 +121,11 @@ def _floor(job: Job) -> Callable[[Split, Program], Split]:
         factor = job.factors.get("host", 1.0)
 
         def wait(cost: Split, program: Program) -> Split:
-            busy = factor * LAUNCH_S * sum(float(times) for _, times in runs(program))
-            missing = busy - float(cost.seconds)
-            if missing <= 0.0:
+            busy = factor * LAUNCH_S * sum(times for _, times in runs(program))
+            missing = maximum(busy - cost.seconds, 0.0)
+            if every(missing == 0.0):
                 return cost
-            waits = Cost(overhead_s=missing, spread={"launches assumed": LAUNCH_SPREAD * busy})
+            waits = Cost(overhead_s=missing, spread={"launches assumed": (missing > 0.0) * LAUNCH_SPREAD * busy})
             return cost + Split(waits, {HOST: missing})
 
         return wait
@@ -161,7 +161,9 @@ def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:
     """A virtual stage from the modules that stand on it."""
     costs: dict[str, Split] = dict.fromkeys((FORWARD, INPUT, WEIGHT, BOTH), NOTHING)
     rest, wire = {FORWARD: NOTHING, BOTH: NOTHING}, {FORWARD: NOTHING, BOTH: NOTHING}
-    kept, until, live = 0.0, 0.0, 0.0
+    kept: Num = 0.0
+    until: Num = 0.0
+    live: Num = 0.0
     layers = sum(stage.layers)
     again = job.how.recompute.layers(float(layers))
     for key, count in stage.held:
@@ -183,12 +185,12 @@ def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:
             rest[BOTH] = rest[BOTH] + part.rest[FORWARD] * (again * share)
             wire[BOTH] = wire[BOTH] + part.wire[FORWARD] * (again * share)
             kept = kept + job.how.recompute.kept_bytes(float(layers), part.whole, part.entry) * share
-            live = max(live, job.how.recompute.live_bytes(part.whole))
+            live = maximum(live, job.how.recompute.live_bytes(part.whole))
             until = until + part.until_weight * (count - again * share)
         else:
             kept, until = kept + count * part.kept, until + count * part.until_weight
-            live = max(live, part.whole - part.kept)
-    found = Chunk(stage, costs, rest, wire, kept, until, live, layers)
+            live = maximum(live, part.whole - part.kept)
+    found = Chunk(stage, costs, rest, wire, float(kept), float(until), float(live), layers)
     hides = job.stack.flags["ep_overlap"] and not job.schedule.PAIRS and float(wire[FORWARD].seconds) > 0.0
     return _hiding(found, float(job.device.multiprocessors)) if hides else found
 

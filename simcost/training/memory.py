@@ -72,12 +72,12 @@ def of_ranks(step: TrainStep) -> tuple[Memory, ...]:
     held = stages_of_ranks(job, step.chunks)
     states = _states(job, held)
     found = []
-    made = {key: _temporary(part.programs.forward) for key, part in step.parts.items()}
+    made = {key: float(temporary(part.programs.forward)) for key, part in step.parts.items()}
     for rank, (mine, own, runs) in enumerate(zip(held, states, timeline.by_rank(), strict=True)):
         live, at = peak(runs, step.chunks)
-        temporary = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
+        passing = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
         buffers = sum(_placeholders(job, one, step.parts) for one in mine.chunks) + _bucket(job, own)
-        found.append(Memory(rank, own, live, temporary, buffers, at, float(job.device.capacity), mine.stages))
+        found.append(Memory(rank, own, live, passing, buffers, at, float(job.device.capacity), mine.stages))
     return tuple(found)
 
 
@@ -139,7 +139,7 @@ def peak(runs: Sequence[Run], chunks: Sequence[Chunk]) -> tuple[float, float]:
     return max(((level, time) for time, level in _levels(runs, chunks)), default=(0.0, 0.0))
 
 
-def _temporary(program: Program) -> float:
+def temporary(program: Program) -> Num:
     """What one backward pass makes beside what is kept: the most that the gradient of one kernel has alive, the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
     most: Num = 0.0
     for call in calls(program):
@@ -153,7 +153,7 @@ def _temporary(program: Program) -> float:
         else:
             found = op.workspace_bytes() if op.peak == "vector" else 0.0
         most = maximum(most, found)
-    return float(most)
+    return most
 
 
 def _placeholders(job: Job, chunk: Chunk, parts: dict[str, Part]) -> float:

@@ -11,6 +11,7 @@ import math
 
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
+from simcost.num import Num
 from simcost.passes.saved import MODULES
 
 NONE, FULL, BLOCK = "none", "full", "block"
@@ -28,12 +29,12 @@ class Recompute:
         """Layers of a virtual stage of so many that run again whole."""
         return min(self.first, count) if self.every else 0.0
 
-    def kept_bytes(self, count: float, whole: float, entry: float) -> float:
+    def kept_bytes(self, count: float, whole: Num, entry: Num) -> Num:
         """What `count` layers of a virtual stage keep of a micro-batch: `whole`: one that keeps all; `entry`: the input of one. [B]"""
         again = self.layers(count)
         return (count - again) * whole + (math.ceil(again / self.every) * entry if again else 0.0)
 
-    def live_bytes(self, whole: float) -> float:
+    def live_bytes(self, whole: Num) -> Num:
         """What stays while layers between two kept inputs are run again and differentiated. [B]"""
         return self.every * whole
 

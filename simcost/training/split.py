@@ -143,6 +143,16 @@ _MODELS: dict[tuple[Any, ...], tuple[Device, Stacked]] = {}
 _KEPT = 16  # models: of devices, engines and coefficients
 
 
+class Seconds(Stacked):
+    """The same of times alone, without what they rest on: of many plans at once that is most of the work."""
+
+    def __call__(self, op: Op) -> Split:
+        cost = self._model(op) * self._factors.get(COEFFICIENT.get(kind(op), ""), 1.0)
+        return Split(
+            Cost(cost.compute_s + cost.memory_s + cost.wire_s, overhead_s=cost.overhead_s, light_s=cost.light_s)
+        )
+
+
 def stacked(device: Device, engine: str, factors: Mapping[str, float]) -> Stacked:
     """The cost model of a stack on a device. The same for the same device and coefficients, so that steps that run equal kernels price them once."""
     key = id(device), engine, tuple(sorted(factors.items()))

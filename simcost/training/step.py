@@ -15,7 +15,7 @@ from simcost import makespan, shared_layers
 from simcost.cost.cost import interval
 from simcost.frozen import frozen
 from simcost.makespan import PAIR, Timeline, Times
-from simcost.num import Z90, Num
+from simcost.num import Z90, Num, every, maximum, minimum
 from simcost.ops.collective import Collective
 from simcost.pipeline import Stage
 from simcost.program import Call, Program, Serial, price
@@ -82,9 +82,9 @@ def run(job: Job) -> TrainStep:
     model = stacked(job.device, job.engine, job.factors)
     parts = priced_parts(job)
     found = chunks(job, parts)
-    hop = _hop(job, model)
-    timeline, pairs = _timeline(job, found, hop, model)
-    path = _path(job, timeline, found, hop, pairs)
+    hopped = hop(job, model)
+    timeline, pairs = _timeline(job, found, hopped, model)
+    path = _path(job, timeline, found, hopped, pairs)
     held = stages_of_ranks(job, found)
     once = _once(job, held, model)
     gradients = _exposed_gradients(job, timeline, once, held)
@@ -99,7 +99,7 @@ def run(job: Job) -> TrainStep:
         cost = Split(replace(whole.cost, spread={f"stack {job.stack.name}": sigma * whole.seconds}), whole.kinds)
     else:
         cost = Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
-    return TrainStep(job, parts, found, timeline, path, hop, once, gradients, weights, update, cost)
+    return TrainStep(job, parts, found, timeline, path, hopped, once, gradients, weights, update, cost)
 
 
 def post_validates(job: Job) -> bool:
@@ -107,31 +107,37 @@ def post_validates(job: Job) -> bool:
     return bool(job.stack.flags["optimizer_post_validation"]) and bool(job.schedule.SPLITS) and not job.schedule.PAIRS
 
 
-def _hop(job: Job, model: Stacked) -> Split:
-    """One edge between neighbouring ranks: the residual stream of a micro-batch, cut over tp, and gathered again where every rank of the group needs all of it. The mean over edges, of which some leave a node and some carry more."""
-    plan, view = job.plan, job.view
-    if plan.pp == 1.0:
+def hop(job: Job, model: Stacked) -> Split:
+    """One edge between neighbouring ranks, the mean over edges, of which some carry more."""
+    if job.pp == 1:
         return NOTHING
     carried = shared_layers.hops(job.model, job.placed.stages, job.layers)
-    scaleup = job.device.scaleup
-    domain = 1.0 if scaleup is None or scaleup.domain is None else float(scaleup.domain)
-    far = min(float(plan.pp) - 1.0, float(job.device.nodes(plan.stage * plan.pp)) - 1.0)
+    found = NOTHING
+    for elements, count in Counter(float(each) for each in carried).items():
+        found = found + edge(job, model, elements) * (count / len(carried))
+    return found
 
-    def cost(stride: Num, elements: Num) -> Split:
-        width = view.activation.tensor_bytes(view.tokens * elements)
+
+def edge(job: Job, model: Stacked, elements: Num) -> Split:
+    """An edge that carries so many elements of a token of a micro-batch, cut over tp, and gathered again where every rank of the group needs all of it; nothing without a pipeline. The mean over edges, of which some leave a node."""
+    plan, view = job.plan, job.view
+    width = view.activation.tensor_bytes(view.tokens * elements)
+    scaleup = job.device.scaleup
+    domain = 1.0 if scaleup is None or scaleup.domain is None else scaleup.domain
+    edges = maximum(plan.pp - 1.0, 1.0)
+    far = minimum(edges, job.device.nodes(plan.stage * plan.pp) - 1.0) / edges
+
+    def cost(stride: Num) -> Split:
         parts: list[Program] = [Call(Collective("p2p", width / plan.tp, 2.0, stride), "send")]
         if not plan.shards_sequence:
             parts.append(Call(Collective("all_gather", width, plan.tp), "gather"))
         return price(Serial(tuple(parts)), model).cost.named(PIPELINE)
 
-    near_share = 1.0 - far / (float(plan.pp) - 1.0)
-    inside, outside = min(float(plan.stage), max(domain / 2.0, 1.0)), max(float(plan.stage), domain)
-    found = NOTHING
-    for elements, count in Counter(float(each) for each in carried).items():
-        near = cost(inside, elements) if near_share > 0.0 else NOTHING
-        away = cost(outside, elements) if far > 0.0 else NOTHING
-        found = found + (near * near_share + away * (1.0 - near_share)) * (count / len(carried))
-    return found
+    near = NOTHING if every(far == 1.0) else cost(minimum(plan.stage, maximum(domain / 2.0, 1.0)))
+    away = NOTHING if every(far == 0.0) else cost(maximum(plan.stage, domain))
+    return (near * (1.0 - far) + away * far) * (1.0 * (plan.pp > 1.0))
+
+
 
 
 Pairs = dict[tuple[int, int], Split]
