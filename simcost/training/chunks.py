@@ -96,7 +96,9 @@ def _part(job: Job, module: Module, model: Stacked) -> Part:
     forward = cost(found.forward, ahead)
     both = cost(found.both, again, after)
     costs = {FORWARD: forward, INPUT: cost(found.input, again), WEIGHT: cost(found.weight, after), BOTH: both}
-    rest, wire = _apart(found, model, alone)
+    rest, wire = _apart(
+        found, model, lambda name, others: cost(others, *{FORWARD: (ahead,), BOTH: (again, after)}[name])
+    )
     view = job.view
     names = job.how.recompute.modules if module.layer else ()
     whole, kept = kept_bytes(found.kept), kept_bytes(found.kept, names)
@@ -133,7 +135,7 @@ def _floor(job: Job) -> Callable[[Split, Program], Split]:
 
 
 def _apart(
-    found: Passes, model: Stacked, alone: Callable[[Program | None], Split]
+    found: Passes, model: Stacked, cost: Callable[[str, Program | None], Split]
 ) -> tuple[dict[str, Split], dict[str, Split]]:
     """(forward and both gradients without the exchange of tokens, that exchange as long as it takes beside other kernels)."""
     rest, wire = {FORWARD: NOTHING, BOTH: NOTHING}, {FORWARD: NOTHING, BOTH: NOTHING}
@@ -141,7 +143,7 @@ def _apart(
         if program is None:
             continue
         moves, others = parted(program, lambda call: isinstance(call.op, Exchange))
-        rest[name] = alone(others)
+        rest[name] = cost(name, others)
         if moves is not None:
             for call in calls(slowed(moves)):
                 wire[name] = wire[name] + model(call.op) * (call.repeat * call.slow)
