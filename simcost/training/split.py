@@ -133,24 +133,27 @@ class Stacked:
         if found is None:
             if len(self._known) >= MOST:
                 self._known.clear()
-            name = kind(op)
-            cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
-            found = self._known[key] = Split(cost, {name: cost.seconds})
+            found = self._known[key] = self._priced(op)
         return found
 
-
-_MODELS: dict[tuple[Any, ...], tuple[Device, Stacked]] = {}
-_KEPT = 16  # models: of devices, engines and coefficients
+    def _priced(self, op: Op) -> Split:
+        name = kind(op)
+        cost = self._model(op) * self._factors.get(COEFFICIENT.get(name, ""), 1.0)
+        return Split(cost, {name: cost.seconds})
 
 
 class Seconds(Stacked):
     """The same of times alone, without what they rest on: of many plans at once that is most of the work."""
 
-    def __call__(self, op: Op) -> Split:
-        cost = self._model(op) * self._factors.get(COEFFICIENT.get(kind(op), ""), 1.0)
+    def _priced(self, op: Op) -> Split:
+        cost = super()._priced(op).cost
         return Split(
             Cost(cost.compute_s + cost.memory_s + cost.wire_s, overhead_s=cost.overhead_s, light_s=cost.light_s)
         )
+
+
+_MODELS: dict[tuple[Any, ...], tuple[Device, Stacked]] = {}
+_KEPT = 16  # models: of devices, engines and coefficients
 
 
 def stacked(device: Device, engine: str, factors: Mapping[str, float]) -> Stacked:

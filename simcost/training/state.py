@@ -108,7 +108,8 @@ def by_part(
             found[key] = found[key] + _times(one, unit.count)
     if zero_stage == 3:
         for key in found:
-            more = _gathered(every, key == EXPERTS, precision, reshard, shares, sharding)
+            here = whole(every, key == EXPERTS, precision)
+            more = gathered(here, *partings(shares, key == EXPERTS), reshard, sharding)
             found[key] = found[key] + State(gathered=more)
     return found
 
@@ -172,11 +173,18 @@ def _width(kind: Dtype | None) -> float:
     return 0.0 if kind is None else kind.bits / 8.0
 
 
-def _gathered(
-    every: tuple[Unit, ...], experts: bool, precision: Precision, reshard: bool, shares: Shares, sharding: Sharding
-) -> Num:
-    """Whole weights of the layer that runs and of those gathered ahead, or of all where they stay until the backward
-    pass; and the largest layer's gradients before they are summed. Nothing where all of it stands whole anyway. [B]"""
+@frozen
+class Whole:
+    """Of all ranks' parts together: weights of the `largest` module and of all, and gradients of the largest before they are
+    summed. [B]"""
+
+    largest: Num
+    every: Num
+    gradients: Num
+
+
+def whole(every: tuple[Unit, ...], experts: bool, precision: Precision) -> Whole:
+    """What there is to gather of the experts of some modules, or of all else."""
     largest: Num = 0.0
     all_: Num = 0.0
     gradients: Num = 0.0
@@ -186,6 +194,17 @@ def _gathered(
         fresh = sum((each.part.count * _width(precision.activation) for each in mine if each.learns), 0.0)
         largest, gradients = maximum(largest, weights), maximum(gradients, fresh)
         all_ = all_ + unit.count * weights
-    index = int(experts)
-    whole = minimum(largest * (1.0 + sharding.prefetch), all_) if reshard else all_
-    return whole * shares.parted(experts) + gradients * (shares.gradients[index] > 1.0)
+    return Whole(largest, all_, gradients)
+
+
+def partings(shares: Shares, experts: bool) -> tuple[Num, Num]:
+    """(1 where a rank has a part of such weights, of such gradients), else 0."""
+    return shares.parted(experts), 1.0 * (shares.gradients[int(experts)] > 1.0)
+
+
+def gathered(of: Whole, parted: Num, summed: Num, reshard: bool, sharding: Sharding) -> Num:
+    """Whole weights of the layer that runs and of those gathered ahead, or of all where they stay until the backward
+    pass; and the largest layer's gradients before they are summed. `parted`, `summed`: 1 where a rank has a part of weights, of
+    gradients, and 0 where it has all of them anyway. [B]"""
+    weights = minimum(of.largest * (1.0 + sharding.prefetch), of.every) if reshard else of.every
+    return weights * parted + of.gradients * summed

@@ -1,0 +1,187 @@
+"""What one of each module of a model takes and keeps under every plan of a grid, and what it asks of a rank once a step: priced once where plans run the same kernels.
+
+Plans that differ in schedule, virtual stages or in layers that run again whole share their kernels, so that a grid has far fewer points than plans. Most likely to be wrong: see `training/chunks.py`; the
+optimizer's passes over a rank's parameters are priced module by module here, which starts them more often. Source: docs/theory/training-plans.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost.cost import calibrated
+from simcost.estimate.memo import key_of
+from simcost.frozen import frozen
+from simcost.lower import EMBEDDING, Module, modules
+from simcost.num import Array, Bools, Index, Num, maximum
+from simcost.pipeline import Stage
+from simcost.program import Program, price
+from simcost.training import communication, memory, state, zero
+from simcost.training.chunks import BOTH, FORWARD, INPUT, WEIGHT, Part, priced_parts
+from simcost.training.closed_form.grid import Asked, Grid, distinct
+from simcost.training.job import Job
+from simcost.training.parameters import units
+from simcost.training.split import Seconds
+from simcost.training.step import hop
+
+PASSES = (FORWARD, INPUT, WEIGHT, BOTH)
+REST, WIRE = "rest: ", "wire: "
+AGAIN, WHOLE, KEPT, ENTRY, UNTIL, TEMPORARY = "again", "whole", "kept", "entry", "until_weight", "temporary"
+SUMS, GATHERS, UPDATE = "sums", "gathers", "update"  # once a step
+STATE, GRADIENTS = "state", "gradients"
+PARTS = (state.DENSE, state.EXPERTS)  # of which each gathers weights of its own under ZeRO-3, and sums gradients
+GATHERED = ("largest", "every", "gradients")  # as `state.Whole` names it
+PARTED = ("parted", "summed")  # as `state.partings`
+TAIL = "tail"  # MTP modules and the head, which stand together on the last stage
+
+
+@frozen
+class Modules:
+    """`kernels` [modules, structures, points] by name: seconds of a pass of one module, or bytes; `hop` [points]; `structure`, `at` [plans]: where each plan stands. `once`: the same of the units `units` once a step, `once_at`.
+    A unit with a mark stands with the first and the last stage on one rank, where nothing is copied between ends. `placeholders`: by unit the matrices of which a rank has one of each shape, (shape, bytes [points])."""
+
+    keys: tuple[str, ...]
+    kernels: Mapping[str, Array]
+    hop: Array
+    structure: Index
+    at: Index
+    units: tuple[str, ...]
+    once: Mapping[str, Array]
+    once_at: Index
+    placeholders: Mapping[str, Mapping[Any, Array]]
+
+
+def priced(asked: Asked, grid: Grid) -> Modules:
+    """Of all plans of a grid, none of which breaks a rule."""
+    first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "micro_batch")])
+    points = grid.taken(first)
+    kinds, structure = distinct([grid.modules, 1.0 * (grid["zero_stage"] == 3)])
+    keys = tuple(module.key for module in modules(asked.model, True))
+    kernels = {name: np.zeros((len(keys), len(kinds), len(first))) for name in _READ}
+    hops = np.zeros(len(first))
+    model = _model(asked, grid)
+    for mine in _alike(points, [points["tp"] > 1]):
+        for column, kind in enumerate(kinds):  # of all points, so that structures share their kernels
+            row = grid.row(int(kind))
+            job = _job(asked, points.taken(mine), {name: row[name] for name in ("recompute", "zero_stage")})
+            parts = priced_parts(job, model)
+            for name, act in _READ.items():
+                for at_key, key in enumerate(keys):
+                    kernels[name][at_key, column, mine] = act(parts[key])
+        hops[mine] = hop(job, model).seconds
+    return Modules(keys, kernels, hops, structure, at, *_once(asked, grid, model))
+
+
+def _alike(points: Grid, columns: list[Any]) -> list[Index]:
+    """Points that run programs of one structure."""
+    _, at = distinct([np.asarray(column, np.float64) for column in columns])
+    return [np.flatnonzero(at == i) for i in range(int(at.max(initial=-1)) + 1)]
+
+
+def _job(asked: Asked, points: Grid, changed: Mapping[str, Any]) -> Job:
+    """The job of the first of some points, `changed`, with the sizes of all. Virtual stages and schedule are those of none."""
+    job = asked.job({**points.row(0), "vpp": 1, "schedule": "1f1b", **changed})
+    sizes: dict[str, Any] = {name: points[name] for name in ("tp", "cp", "ep", "pp")}
+    plan = replace(job.plan, **sizes, dp=asked.gpus / (points.stage * points["pp"]), gpus=None, vpp=1.0)
+    batch = points["micro_batch"] * plan.replicas * plan.copies
+    return replace(job, plan=plan, view=replace(job.view, plan=plan, phase=replace(job.view.phase, batch=batch)))
+
+
+def _model(asked: Asked, grid: Grid) -> Seconds:
+    """The cost model of all, which remembers kernels of arrays as long as a grid is priced."""
+    job = asked.job(grid.row(0))
+    return Seconds(calibrated.model(job.device, job.engine), job.factors)
+
+
+_READ: Mapping[str, Callable[[Part], Num]] = {
+    **{name: lambda part, name=name: part.costs[name].seconds for name in PASSES},  # type: ignore[misc]
+    **{REST + name: lambda part, name=name: part.rest[name].seconds for name in (FORWARD, BOTH)},  # type: ignore[misc]
+    **{WIRE + name: lambda part, name=name: part.wire[name].seconds for name in (FORWARD, BOTH)},  # type: ignore[misc]
+    AGAIN: lambda part: part.again.seconds,
+    **{name: lambda part, name=name: getattr(part, name) for name in (WHOLE, KEPT, ENTRY, UNTIL)},  # type: ignore[misc]
+    TEMPORARY: lambda part: memory.temporary(part.programs.forward),
+}  # fmt: skip
+
+
+def _once(
+    asked: Asked, grid: Grid, model: Seconds
+) -> tuple[tuple[str, ...], dict[str, Array], Index, dict[str, dict[Any, Array]]]:
+    """Sums, gathers, update and state of one of every unit, at the points in which they differ."""
+    first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "zero_stage")])
+    points = grid.taken(first)
+    stages = _units(asked)
+    names = SUMS, GATHERS, UPDATE, STATE, GRADIENTS, *(f"{of} {part}" for of in (*GATHERED, *PARTED) for part in PARTS)
+    found = {name: np.zeros((len(stages), len(first))) for name in names}
+    shapes: dict[str, dict[Any, Array]] = {name: {} for name in stages}
+    for mine in _alike(points, [points["tp"] > 1, points["zero_stage"]]):
+        job = _job(asked, points.taken(mine), {})
+        for row, (stage, ends) in enumerate(stages.values()):
+            for name, value in _of_unit(job, model, stage, ends).items():
+                found[name][row, mine] = value
+        for name, (stage, _) in stages.items():
+            for key, size in _shapes(job, stage).items():
+                shapes[name].setdefault(key, np.zeros(len(first)))[mine] = size
+    return tuple(stages), found, at, shapes
+
+
+def _units(asked: Asked) -> dict[str, tuple[Stage, bool]]:
+    """By name what stands together, and whether both ends do. The marked units come last."""
+    every = modules(asked.model, True)
+    tail = Stage(tuple((module.key, 1) for module in every if not module.layer and module.key != EMBEDDING))
+    plain = {module.key: Stage(((module.key, 1),)) for module in every if module.layer or module.key == EMBEDDING}
+    found = {name: (stage, False) for name, stage in (plain | {TAIL: tail}).items()}
+    return found | {f"{EMBEDDING}*": (plain[EMBEDDING], True), f"{TAIL}*": (tail, True)}
+
+
+def _of_unit(job: Job, model: Seconds, stage: Stage, ends: bool) -> dict[str, Num]:
+    r = job.recipe
+    given: dict[str, Any] = {"sharding": job.sharding, "trained": job.recipe.trained, "shares_ends": ends}
+    sent = communication.step_program(job.model, stage, job.plan, job.precision, r.zero_stage, **given)
+    steps = communication.optimizer_program(
+        job.model, stage, job.plan, job.precision, job.optimizer, r.zero_stage, **given
+    )
+    held = state.held(
+        job.model, stage, job.plan, job.precision, job.optimizer, r.zero_stage, reshard=r.reshard, **given
+    )
+    here = units(job.model, stage, job.plan, job.recipe.trained, ends)
+    shares = zero.shares(job.plan, r.zero_stage, job.sharding)
+    ours = {name: state.partings(shares, name == state.EXPERTS) if r.zero_stage == 3 else (0.0, 0.0) for name in PARTS}
+    there = {name: state.whole(here, name == state.EXPERTS, job.precision) for name in PARTS}
+
+    def seconds(program: Program | None) -> Num:
+        return 0.0 if program is None else price(program, model).cost.seconds
+
+    return {
+        SUMS: seconds(sent.gradients), GATHERS: seconds(sent.weights), UPDATE: seconds(steps),
+        STATE: held.total - held.gathered, GRADIENTS: held.gradients,
+        **{f"{of} {name}": getattr(there[name], of) for name in PARTS for of in GATHERED},
+        **{f"{of} {name}": part for name in PARTS for of, part in zip(PARTED, ours[name], strict=True)},
+    }  # fmt: skip
+
+
+def _shapes(job: Job, stage: Stage) -> dict[Any, Num]:
+    """As `memory._placeholders`: bytes of a matrix of each shape."""
+    if not job.stack.flags["dummy_weight_gradients"]:
+        return {}
+    blocks: dict[str, Module] = {module.key: module for module in modules(job.model, True)}
+    found: dict[Any, Num] = {}
+    for key, _ in stage.held:
+        for block in blocks[key].blocks:
+            for weight in block.weights(job.plan):
+                if weight.inner is not None and weight.role not in ("router", "embedding"):
+                    sides = tuple(
+                        np.broadcast_to(side, np.shape(job.plan.tp)).copy() for side in (weight.out, weight.inner)
+                    )
+                    found[key_of(sides)] = job.precision.activation.tensor_bytes(weight.out * weight.inner)
+    return found
+
+
+def largest(values: Array, present: Bools) -> Array:
+    """The greatest value [columns] of the rows that are `present`; 0 where none is."""
+    found: Num = 0.0
+    for row in np.flatnonzero(present):
+        found = maximum(found, values[row])
+    return np.broadcast_to(np.asarray(found, np.float64), values.shape[1:])

@@ -1,0 +1,102 @@
+"""Closed forms of many plans against the executor, plan by plan: memory is the same, time within a stated error."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from simcost import makespan
+from simcost.hardware import load as hardware
+from simcost.model import load
+from simcost.plan import Plan
+from simcost.schedules._order import Durations
+from simcost.training import memory, step
+from simcost.training.closed_form import in_flight
+from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
+from simcost.training.closed_form.steps import steps
+from simcost.training.job import Recipe, known_schedules
+
+RECOMPUTES = ("none", "layernorm+activation", "full")
+SCHEDULES = tuple(known_schedules())
+# Largest error of the time of a step that random plans showed, by schedule, and what tests allow: docs/theory/training-plans.md.
+ALLOWED = {"1f1b": 0.03, "gpipe": 0.03, "interleaved": 0.09, "zb-h1": 0.06, "zb-h2": 0.07, "zb-v": 0.07, "v-half": 0.2, "dualpipe": 0.15, "dualpipev": 0.15}  # fmt: skip
+
+
+def rows(gpus: int, batch: int, layers: int, sizes: Sequence[tuple[int, int, int, int]]) -> Iterator[tuple[int, ...]]:
+    """Plans of sizes (tp, cp, ep, pp) under every schedule that takes them."""
+    for (tp, cp, ep, pp), micro in itertools.product(sizes, (1, 2)):
+        m, left = divmod(batch, micro * gpus // (tp * cp * pp))
+        for at, name in enumerate(SCHEDULES):
+            module = known_schedules()[name]
+            vpp = module.PER_RANK or 2
+            if left or (pp == 1) != (name == "1f1b" and pp == 1) or pp * vpp > layers:
+                continue
+            if all(rule.holds for rule in module.rules(pp, m, vpp)):
+                for again, zero in itertools.product(range(len(RECOMPUTES)), (1, 3)):
+                    yield tp, cp, ep, pp, 1 if module.PER_RANK else vpp, at, micro, again, zero
+
+
+CASES: dict[str, tuple[str, str, int, int, dict[str, Any], list[tuple[int, int, int, int]]]] = {
+    "dense": ("llama-3.1-8b", "h100", 16, 64, {}, [(1, 1, 1, 1), (2, 1, 1, 4), (4, 1, 1, 2), (2, 2, 1, 2), (1, 1, 1, 8)]),
+    "experts": ("deepseek-v3", "h800", 128, 512, {"precision": "fp8-block"}, [(1, 1, 8, 8), (2, 1, 16, 4), (1, 1, 32, 4), (1, 2, 8, 8)]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=sorted(CASES))
+def case(request: pytest.FixtureRequest) -> tuple[Asked, Grid]:
+    """What is asked, and all plans of it."""
+    name, hw, gpus, batch, recipe, sizes = CASES[request.param]
+    model = load.load(name)
+    table = np.array(list(rows(gpus, batch, len(model.order), sizes)), np.float64)
+    asked = Asked(
+        model, hardware.load(hw), Plan(sequence_parallel="on"), Recipe(global_batch=batch, **recipe), float(gpus)
+    )
+    return asked, Grid(dict(zip(COLUMNS, table.T, strict=True)), SCHEDULES, RECOMPUTES)
+
+
+def test_plans_at_once_are_as_the_executor_runs_each(case: tuple[Asked, Grid]) -> None:
+    asked, grid = case
+    found = steps(asked, grid)
+    rng = np.random.default_rng(7)
+    mine = [rng.choice(np.flatnonzero(grid["schedule"] == at), 2, replace=False) for at in set(grid["schedule"])]
+    errors = []
+    for i in np.concatenate(mine):
+        row = grid.row(int(i))
+        one = step.run(asked.job(row))
+        assert found.memory[i] == pytest.approx(memory.worst(memory.of_ranks(one)).used, rel=1e-9), row
+        assert found.seconds[i] == pytest.approx(one.seconds, rel=ALLOWED[row["schedule"]]), row
+        errors.append(abs(found.seconds[i] / one.seconds - 1.0))
+    assert np.median(errors) < 0.025
+
+
+def test_plans_do_not_depend_on_what_stands_beside_them(case: tuple[Asked, Grid]) -> None:
+    asked, grid = case
+    some = np.arange(3, len(grid), 41)
+    few, all_ = steps(asked, grid.taken(some)), steps(asked, grid)
+    assert few.seconds == pytest.approx(all_.seconds[some], rel=1e-9)
+    assert few.memory == pytest.approx(all_.memory[some], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize(("pp", "microbatches"), [(2, 16), (4, 32), (4, 8), (6, 36)])
+def test_what_is_in_flight_follows_from_the_order_alone(name: str, pp: int, microbatches: int) -> None:
+    module = known_schedules()[name]
+    vpp = int(module.PER_RANK or 2)
+    orders = module.orders(pp, microbatches, vpp)
+    placed = module.placement(pp, microbatches, vpp)
+    one = [1.0] * placed.stages
+    run = makespan.run(orders, placed, makespan.Times(one, one, one))
+    for held, peak in zip(in_flight.states(name, pp, microbatches, vpp), run.peaks(), strict=True):
+        assert held.states[:, : len(held.stages)].sum(axis=1).max() == peak
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_closed_forms_are_lines_in_micro_batches(name: str) -> None:
+    """So that the steady state may be the busiest rank's, and the ends those of all."""
+    t = Durations(1.0, 1.1, 0.9, 2.5, 0.05)
+    at = [float(known_schedules()[name].closed_form(8.0, m, 2.0, t)) for m in (16.0, 24.0, 32.0)]
+    assert at[2] - at[1] == pytest.approx(at[1] - at[0], rel=1e-12)
