@@ -138,8 +138,6 @@ def edge(job: Job, model: Stacked, elements: Num) -> Split:
     return (near * (1.0 - far) + away * far) * (1.0 * (plan.pp > 1.0))
 
 
-
-
 Pairs = dict[tuple[int, int], Split]
 
 

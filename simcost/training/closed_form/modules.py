@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost import pipeline
 from simcost.cost import calibrated
 from simcost.estimate.memo import key_of
 from simcost.frozen import frozen
@@ -25,7 +26,7 @@ from simcost.training.closed_form.grid import Asked, Grid, distinct
 from simcost.training.job import Job
 from simcost.training.parameters import units
 from simcost.training.split import Seconds
-from simcost.training.step import hop
+from simcost.training.step import edge
 
 PASSES = (FORWARD, INPUT, WEIGHT, BOTH)
 REST, WIRE = "rest: ", "wire: "
@@ -35,12 +36,13 @@ STATE, GRADIENTS = "state", "gradients"
 PARTS = (state.DENSE, state.EXPERTS)  # of which each gathers weights of its own under ZeRO-3, and sums gradients
 GATHERED = ("largest", "every", "gradients")  # as `state.Whole` names it
 PARTED = ("parted", "summed")  # as `state.partings`
+COPY = "copy of "  # the stack whose block other stages use too
 TAIL = "tail"  # MTP modules and the head, which stand together on the last stage
 
 
 @frozen
 class Modules:
-    """`kernels` [modules, structures, points] by name: seconds of a pass of one module, or bytes; `hop` [points]; `structure`, `at` [plans]: where each plan stands. `once`: the same of the units `units` once a step, `once_at`.
+    """`kernels` [modules, structures, points] by name: seconds of a pass of one module, or bytes; `hop` [points]: an edge that carries one residual stream; `structure`, `at` [plans]: where each plan stands. `once`: the same of the units `units` once a step, `once_at`.
     A unit with a mark stands with the first and the last stage on one rank, where nothing is copied between ends. `placeholders`: by unit the matrices of which a rank has one of each shape, (shape, bytes [points])."""
 
     keys: tuple[str, ...]
@@ -71,7 +73,7 @@ def priced(asked: Asked, grid: Grid) -> Modules:
             for name, act in _READ.items():
                 for at_key, key in enumerate(keys):
                     kernels[name][at_key, column, mine] = act(parts[key])
-        hops[mine] = hop(job, model).seconds
+        hops[mine] = edge(job, model, asked.model.hidden_size).seconds
     return Modules(keys, kernels, hops, structure, at, *_once(asked, grid, model))
 
 
@@ -112,7 +114,7 @@ def _once(
     """Sums, gathers, update and state of one of every unit, at the points in which they differ."""
     first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "zero_stage")])
     points = grid.taken(first)
-    stages = _units(asked)
+    stages = _units(asked, int(points["pp"].max()))
     names = SUMS, GATHERS, UPDATE, STATE, GRADIENTS, *(f"{of} {part}" for of in (*GATHERED, *PARTED) for part in PARTS)
     found = {name: np.zeros((len(stages), len(first))) for name in names}
     shapes: dict[str, dict[Any, Array]] = {name: {} for name in stages}
@@ -127,13 +129,22 @@ def _once(
     return tuple(stages), found, at, shapes
 
 
-def _units(asked: Asked) -> dict[str, tuple[Stage, bool]]:
-    """By name what stands together, and whether both ends do. The marked units come last."""
+def _units(asked: Asked, ranks: int) -> dict[str, tuple[Stage, bool]]:
+    """By name what stands together, and whether both ends do; last the copies of blocks that stages share. `ranks`: the most of a pipeline, as far apart as whose ends those of all are taken."""
     every = modules(asked.model, True)
-    tail = Stage(tuple((module.key, 1) for module in every if not module.layer and module.key != EMBEDDING))
-    plain = {module.key: Stage(((module.key, 1),)) for module in every if module.layer or module.key == EMBEDDING}
-    found = {name: (stage, False) for name, stage in (plain | {TAIL: tail}).items()}
-    return found | {f"{EMBEDDING}*": (plain[EMBEDDING], True), f"{TAIL}*": (tail, True)}
+    parted = pipeline.stages(asked.model, max(ranks, 2), True)
+    ends = {
+        copied: tuple(one for one in parted[place].shared if one.stack is None)
+        for copied, place in ((False, 0), (True, -1))
+    }
+    first = Stage(((EMBEDDING, 1),), ends[False])
+    tail = Stage(tuple((module.key, 1) for module in every if not module.layer and module.key != EMBEDDING), ends[True])
+    found = {EMBEDDING: (first, False)} | {
+        module.key: (Stage(((module.key, 1),)), False) for module in every if module.layer
+    }
+    found |= {TAIL: (tail, False), f"{EMBEDDING}*": (first, True), f"{TAIL}*": (tail, True)}
+    lent = {one.stack: one for stage in parted for one in stage.shared if one.stack is not None and one.copied}
+    return found | {f"{COPY}{stack}": (Stage((), (one,)), False) for stack, one in lent.items()}
 
 
 def _of_unit(job: Job, model: Seconds, stage: Stage, ends: bool) -> dict[str, Num]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import pipeline
+from simcost import pipeline, shared_layers
 from simcost.frozen import frozen
 from simcost.lower import EMBEDDING, modules
 from simcost.num import Array, Bools, Index, maximum
@@ -66,6 +66,10 @@ class Group:
         self.vpp = int(schedule.PER_RANK or vpp)
         placed = schedule.placement(pp, 2 * pp, self.vpp)
         self.stages = pipeline.stages(job.model, placed.stages, True)
+        hops = [float(each) for each in shared_layers.hops(job.model, placed.stages)]
+        self.carried = (
+            sum(hops) / max(len(hops), 1) / float(job.model.hidden_size)
+        )  # an edge takes as long as what it carries
         self.held = [sorted({stage for stage in range(placed.stages) for m in (0, 2 * pp - 1) if placed.rank(stage, m) == rank}) for rank in range(pp)]  # fmt: skip
         kinds = list(dict.fromkeys(self.stages))
         self.kinds = kinds
@@ -86,7 +90,7 @@ class Group:
         x = {name: table[:, self.found.structure[mine], at] for name, table in self.found.kernels.items()}
         once = {name: table[:, once_at] for name, table in self.found.once.items()}
         chunks = self._chunks(x, [parse(name) for name in grid.recomputes], again)
-        hop = self.found.hop[at]
+        hop = self.found.hop[at] * self.carried
         seconds = self._path(chunks, hop, micro) + self._after(chunks, hop, once)
         return seconds, self._memory(chunks, once, once_at, micro, grid.taken(mine))
 
@@ -114,10 +118,20 @@ class Group:
             np.where(rerun[kind] > 0.0, every * largest(x[of.WHOLE], present[kind]), largest(x[of.WHOLE] - x[of.KEPT], present[kind]))
             for kind in range(len(self.kinds))
         ])  # fmt: skip
+        if self.job.stack.flags["ep_overlap"] and not self.schedule.PAIRS:
+            found |= self._hiding(found)
         found[of.TEMPORARY] = np.array(
             [largest(x[of.TEMPORARY], self.counts[kind] > 0) for kind in range(len(self.kinds))]
         )
         return found
+
+    def _hiding(self, chunks: Mapping[str, Array]) -> dict[str, Array]:
+        """As `chunks._hiding`."""
+        slow = float(without(HELD, float(self.job.device.multiprocessors)))
+        together = np.array([_pair(chunks, kind, kind, slow) for kind in range(len(self.kinds))])
+        alone = chunks[FORWARD] + chunks[BOTH]
+        hidden = (chunks[of.WIRE + FORWARD] > 0.0) * (together / np.maximum(alone, 1e-30) - 1.0)
+        return {name: chunks[name] * (1.0 + hidden) for name in (FORWARD, BOTH)}
 
     def _path(self, chunks: Mapping[str, Array], hop: Array, micro: Array) -> Array:
         """Seconds of all micro-batches."""
@@ -193,6 +207,9 @@ class Group:
         for key, count in self.stages[stage].held:
             if key.startswith("stack "):
                 found[self.found.units.index(key)] = count
+        for one in self.stages[stage].shared:
+            if one.stack is not None and one.copied:
+                found[self.found.units.index(f"{of.COPY}{one.stack}")] = 1.0
         first, last = stage == 0, stage == len(self.stages) - 1
         for there, name in ((first, EMBEDDING), (last, of.TAIL)):
             mark = "*" if ends and (name == of.TAIL or last) else ""
