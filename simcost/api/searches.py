@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from simcost import grammar, settings
 from simcost.api.arguments import (
@@ -30,11 +31,25 @@ def plans(
     model: Model, hw: str | Sequence[str], gpus: Count | Sequence[Count] | None = None, nodes: Count | None = None, phase: str = "decode",
     batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
-    engine: str | None = None,
+    engine: str | None = None, seq: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None, stack: str | None = None,
+    flops_convention: str | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
     a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
-    "50ms"); `cp`: split sequences too."""
+    "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
+    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`."""
+    of_training = {
+        "seq": seq,
+        "micro_batch": micro_batch,
+        "global_batch": global_batch,
+        "stack": stack,
+        "flops_convention": flops_convention,
+    }
+    if phase == "train":
+        of_serving = {"batch": batch, "context": context, "isl": isl, "tpot": tpot, "ttft": ttft}
+        _refuse(of_serving, phase)
+        return _train_plans(model, hw, gpus, nodes, metric, cp, sets_of(set, engine), price, of_training)
+    _refuse(of_training, phase)
     check_lengths(phase, context, isl)
     from simcost.search import objective
     from simcost.search import plans as scenario
@@ -63,6 +78,27 @@ def plans(
         else prefill_query(model, devices[0], None, isl, None, sets, None, price)
     )
     return scenario.result(query, clusters, wish)
+
+
+def _refuse(foreign: Mapping[str, Any], phase: str) -> None:
+    """Raises SpecError for what another phase reads."""
+    for name, value in foreign.items():
+        if value is not None:
+            raise SpecError(f"--{name.replace('_', '-')} means nothing to --phase {phase}: leave it out")
+
+
+def _train_plans(
+    model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, metric: str | None, cp: bool, sets: dict[str, Any], price: float | None, given: Mapping[str, Any],
+) -> Result:  # fmt: skip
+    from simcost.scenarios.train.question import asked
+    from simcost.search import train_plans as scenario
+
+    devices = several("--hw", [hardware.spelled(name) for name in ([hw] if isinstance(hw, str) else hw)])
+    clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes)) for name in devices]
+    sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
+    phase = {key: given[key] for key in ("micro_batch", "global_batch", "seq")}
+    question = asked(model, devices[0], phase, sets, given["stack"], price)
+    return scenario.result(question, clusters, cp, metric, given["flops_convention"] or "reference")
 
 
 @unboxes

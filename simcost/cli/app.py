@@ -17,6 +17,7 @@ from simcost.cli import (
     fast_parser,
     given_once,
     goals,
+    plans,
     scaling_laws,
     schedule,
     sweep,
@@ -179,40 +180,9 @@ def explain(
     return emit(result, format, output, strict, details)
 
 
-@app.command(epilog=o.KEYS, cls=Question, short_help="Every way to split a design over devices, best first.")
-def plans(
-    model: o.Model, hw: o.Hws, gpus: o.Counts = "", nodes: o.Nodes = None,
-    phase: o.Phase = "decode",
-    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies: only these are tried, 64,128,256; default the best as far as memory goes.")] = "",
-    context: o.OfDecode = None, isl: o.OfPrefill = None,
-    metric: o.Metric = None,
-    tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
-    ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
-    cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
-    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
-) -> int:  # fmt: skip
-    """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason."""
-    from simcost import api, grammar
-
-    tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
-    counts = grammar.words("--gpus", gpus) if gpus else []
-    result = api.plans(
-        model,
-        grammar.words("--hw", hw),
-        [grammar.whole("--gpus", count) for count in counts] or None,
-        nodes,
-        phase,
-        tried,
-        context,
-        isl,
-        metric,
-        tpot,
-        ttft,
-        cp,
-        grammar.assignments(set or [], engine),
-        price,
-    )
-    return emit(result, format, output, strict, details)
+app.command("plans", epilog=o.KEYS, cls=Question, short_help="Every way to split a design over devices, best first.")(
+    plans.plans
+)
 
 
 @app.command(epilog=o.KEYS, short_help="Where attention overtakes the MLP, by length.")

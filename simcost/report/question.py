@@ -99,6 +99,8 @@ def _ranked(given: Mapping[str, Any]) -> list[str]:
     """plans: the batches that were tried, and what was wished for."""
     if "metric" not in given:
         return []
+    if "batches" not in given:  # of training
+        return [f"ranked by {title(given['metric'])}"]
     tried = given["batches"]
     words = f"batches {tried[0]:,.0f} to {tried[-1]:,.0f}" if len(tried) > 1 else f"batch {tried[0]:,.0f}"
     words = "the best batch" if given.get("between_batches") else words

@@ -15,7 +15,7 @@ from simcost.result import Row, number
 from simcost.scenarios.train.question import of
 from simcost.training import memory, precision, step
 from simcost.training.job import Job, Recipe
-from simcost.training.passes import How
+from simcost.training.passes import How, of_layer
 
 _SELECTIVE = "layernorm+activation"
 _PAIRS = "dualpipev"
@@ -32,8 +32,7 @@ class Lever(NamedTuple):
 def levers(job: Job) -> Iterator[Lever]:
     """Changes that mean something to a job."""
     r, plan = job.recipe, job.plan
-    latent = any("mla_up_proj" in one.made_by for _, layer in _kept(job) for one in layer)
-    for again in ("none", _SELECTIVE, *(["mla_up_proj+layernorm+activation"] if latent else []), "full"):
+    for again in ("none", *selective(job), "full"):
         if set(again.split("+")) != set(r.recompute.split("+")):
             yield Lever(f"plan.recompute={again}", {}, {"recompute": again})
     if job.pp > 1:
@@ -62,11 +61,11 @@ def levers(job: Job) -> Iterator[Lever]:
         yield Lever(f"micro_batch={2 * r.micro_batch}", {}, {"micro_batch": 2 * r.micro_batch})
 
 
-def _kept(job: Job) -> Iterator[tuple[str, Any]]:
-    from simcost.training.passes import of_layer
-
-    for _, layer in job.model.stacks:
-        yield "", of_layer(layer, job.view, How(None)).kept
+def selective(job: Job) -> tuple[str, ...]:
+    """Recomputations of modules that keep much and take little, the one of most modules last."""
+    kept = (one for _, layer in job.model.stacks for one in of_layer(layer, job.view, How(None)).kept)
+    latent = any("mla_up_proj" in one.made_by for one in kept)
+    return (_SELECTIVE, *([f"mla_up_proj+{_SELECTIVE}"] if latent else []))
 
 
 def table(job: Job, before: step.TrainStep) -> list[Row]:

@@ -1,0 +1,37 @@
+"""The plans command: every way to split a design over devices, to serve it or to train it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+
+
+def plans(
+    model: o.Model, hw: o.Hws, gpus: o.Counts = "", nodes: o.Nodes = None,
+    phase: Annotated[str, typer.Option("--phase", help="decode, prefill or train.", autocompletion=o.starting(("decode", "prefill", "train")))] = "decode",
+    batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies: only these are tried, 64,128,256; default the best as far as memory goes.")] = "",
+    context: o.OfDecode = None, isl: o.OfPrefill = None,
+    metric: o.Metric = None,
+    tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
+    ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
+    seq: Annotated[str | None, o.count("seq", "train: ")] = None,
+    micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="train: only this number of sequences of a micro-batch; default 1, 2 and 4 are tried.")] = None,
+    global_batch: Annotated[str | None, typer.Option("--global-batch", metavar="<count>", help="train: sequences of a step, over all replicas; default 4 a GPU.")] = None,
+    stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
+    cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+) -> int:  # fmt: skip
+    """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason. With --phase train every way to train it: splits with their schedule, virtual stages, micro-batch, recomputation and ZeRO."""
+    from simcost import api, grammar
+
+    tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
+    counts = grammar.words("--gpus", gpus) if gpus else []
+    result = api.plans(
+        model, grammar.words("--hw", hw), [grammar.whole("--gpus", count) for count in counts] or None, nodes, phase, tried, context, isl, metric, tpot, ttft, cp,
+        grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
+    )  # fmt: skip
+    return emit(result, format, output, strict, details)
