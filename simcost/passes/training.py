@@ -77,7 +77,7 @@ def _mapped(program: Program, each: Callable[[Call], Program | None]) -> Program
         )
         return replace(program, options=options) if options else None
     parts = tuple(found for part in program.parts if (found := _mapped(part, each)) is not None)
-    if parts == program.parts:
+    if _same(parts, program.parts):
         return program
     if not isinstance(program, Serial):
         return replace(program, parts=parts) if len(parts) == len(program.parts) else Serial(parts) if parts else None
@@ -133,8 +133,13 @@ def _chosen(program: Program, modules: Collection[str]) -> Program | None:
     if not parts:
         return None
     if isinstance(program, Serial):
-        return replace(program, parts=parts, kernel=program.kernel if parts == program.parts else "")
+        return replace(program, parts=parts, kernel=program.kernel if _same(parts, program.parts) else "")
     return replace(program, parts=parts) if len(parts) == len(program.parts) else Serial(parts)
+
+
+def _same(parts: tuple[Program, ...], others: tuple[Program, ...]) -> bool:
+    """Whether nothing was changed: of arrays equality would be no answer."""
+    return len(parts) == len(others) and all(one is other for one, other in zip(parts, others, strict=True))
 
 
 def _module(call: Call) -> str:

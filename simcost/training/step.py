@@ -246,10 +246,11 @@ def _exposed_gradients(job: Job, timeline: Timeline, once: Sequence[Once], held:
     hides = bool(job.stack.flags["grad_overlap"])
     worst, latest = NOTHING, 0.0
     ends = [runs[-1].end for runs in timeline.by_rank()]
+    end = max(ends)
     for rank, (mine, of) in enumerate(zip(once, held, strict=True)):
         window = sum(float(one.costs[BOTH].seconds) for one in of.chunks)
         left = _exposed(mine.gradients, window, sum(one.layers for one in of.chunks), hides)
-        beyond = ends[rank] + float(left.seconds) - timeline.end_s
+        beyond = ends[rank] + float(left.seconds) - end
         if beyond > latest:
             latest, worst = beyond, left * (beyond / float(left.seconds))
     return worst
