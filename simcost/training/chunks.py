@@ -63,20 +63,28 @@ class Chunk:
     layers: int
 
 
-def priced_parts(job: Job, model: Stacked | None = None) -> dict[str, Part]:
-    """Every module of the model, one of it, by key. `model`: of costs, in place of the stack's own."""
+Alone = dict[int, tuple[Program, Split]]  # times of programs, whatever stands beside them, by their identity
+
+
+def priced_parts(
+    job: Job, model: Stacked | None = None, known: dict[str, tuple[Passes, Alone]] | None = None
+) -> dict[str, Part]:
+    """Every module of the model, one of it, by key. `model`: of costs, in place of the stack's own. `known`: by key the passes and their times of a job that differs in what data-parallel ranks send alone; it
+    learns those that it lacks."""
     model = model or stacked(job.device, job.engine, job.factors)
-    return {module.key: _part(job, module, model) for module in modules(job.model, True)}
+    known = {} if known is None else known
+    return {module.key: _part(job, module, model, known) for module in modules(job.model, True)}
 
 
-def _part(job: Job, module: Module, model: Stacked) -> Part:
-    found = of_layer(module.blocks, job.view, job.how, module.layer)
+def _part(job: Job, module: Module, model: Stacked, known: dict[str, tuple[Passes, Alone]]) -> Part:
+    if module.key not in known:
+        known[module.key] = of_layer(module.blocks, job.view, job.how, module.layer), {}
+    found, once = known[module.key]
     ahead, again, after = communication.layer_programs(
         module.blocks, job.plan, job.precision, job.recipe.zero_stage, job.recipe.reshard, sharding=job.sharding, trained=job.recipe.trained
     )  # fmt: skip
     overlapped = bool(job.stack.flags["param_overlap"])
     floor = _floor(job)
-    once: dict[int, tuple[Program, Split]] = {}  # a program's own time, whatever stands beside it
 
     def alone(program: Program | None) -> Split:
         if program is None:

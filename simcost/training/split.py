@@ -145,6 +145,15 @@ class Stacked:
 class Seconds(Stacked):
     """The same of times alone, without what they rest on: of many plans at once that is most of the work."""
 
+    def __init__(self, model: Callable[[Op], Cost], factors: Mapping[str, float]) -> None:
+        super().__init__(model, factors)
+        self._seen: dict[int, tuple[Op, Split]] = {}  # by identity: to compare arrays takes long
+
+    def __call__(self, op: Op) -> Split:
+        if id(op) not in self._seen:
+            self._seen[id(op)] = op, super().__call__(op)
+        return self._seen[id(op)][1]
+
     def _priced(self, op: Op) -> Split:
         cost = super()._priced(op).cost
         return Split(

@@ -15,7 +15,7 @@ from simcost.num import Array
 from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Op
 from simcost.training.job import known_schedules
 
-SETTLED = 4  # micro-batches a pipeline rank from which on a schedule repeats itself
+SETTLED = 3  # micro-batches a pipeline rank from which on a schedule repeats itself
 _KEPT, _UNTIL, _LIVE = 0, 1, 2
 
 
@@ -67,10 +67,14 @@ def _held(order: list[Op]) -> Held:
         if kind == INPUT:
             ends[i, many + own] = 1.0
     before = np.cumsum(starts + ends, axis=0) - ends
-    return Held(stages, _greatest(np.unique(before, axis=0)))
+    return Held(stages, _greatest(before))
 
 
 def _greatest(found: Array) -> Array:
-    """Those that no other one exceeds."""
-    exceeds = (found[:, None] <= found[None]).all(axis=-1)
-    return np.asarray(found[exceeds.sum(axis=1) == 1])
+    """Those that no other one exceeds: the one of the greatest sum is one of them, and what it exceeds is none."""
+    kept = []
+    while len(found):
+        most = found[np.argmax(found.sum(axis=1))]
+        kept.append(most)
+        found = found[(found > most).any(axis=1)]
+    return np.array(kept)

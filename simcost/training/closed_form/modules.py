@@ -66,10 +66,11 @@ def priced(asked: Asked, grid: Grid) -> Modules:
     hops = np.zeros(len(first))
     model = _model(asked, grid)
     for mine in _alike(points, [points["tp"] > 1]):
+        known: dict[Any, dict[str, Any]] = {}
         for column, kind in enumerate(kinds):  # of all points, so that structures share their kernels
             row = grid.row(int(kind))
             job = _job(asked, points.taken(mine), {name: row[name] for name in ("recompute", "zero_stage")})
-            parts = priced_parts(job, model)
+            parts = priced_parts(job, model, known.setdefault(job.how.recompute.modules, {}))
             for name, act in _READ.items():
                 for at_key, key in enumerate(keys):
                     kernels[name][at_key, column, mine] = act(parts[key])

@@ -221,10 +221,10 @@ class Group:
     ) -> Array:
         """Of the fullest rank."""
         units = self._units()
-        last = len(self.stages) - 1
         fixed = units @ once[of.STATE]
-        sizes = np.array([self._of_stage(stage, (last == 0)) for stage in range(last + 1)])
-        more = np.array([self._gathered(row, once) + self._placeholders(row > 0, at) for row in sizes])
+        only = len(self.stages) == 1
+        sizes = [self._of_stage(self.stages.index(stage), only) for stage in self.kinds]
+        more = np.array([self._gathered(row, once) + self._placeholders(row > 0, at) for row in sizes])[self.kind]
         passing = chunks[of.TEMPORARY][self.kind]
         buffers = np.array([more[held].sum(axis=0) for held in self.held]) + self._bucket(
             units @ once[of.GRADIENTS], plans
