@@ -105,6 +105,12 @@ _PLANS = (
     ("versus_best", "change", "", "of a row: its ranked metric over that of the best plan, less 1"),
     ("probability_behind", "probability", "", "of a row: the *probability of the difference*: that its ranked metric is worse than that of the best plan; null for the best itself"),
     ("best_or_tied", FLAG, "", "of a row: the best plan, or one tied with it"),
+    ("vpp", "count", "", "virtual stages that each pipeline rank holds, of schedules that take several; 1 for the others"),
+    ("micro_batch", "count", "", "sequences of a micro-batch of a replica"),
+    ("recompute", TEXT, "", "what backward passes run again"),
+    ("zero_stage", "count", "", "what data-parallel ranks share out: 1 the states of the optimizer, 3 weights and gradients too"),
+    ("priced_by", TEXT, "", "of a plan of training: the executor, or closed forms, which have no interval"),
+    ("seq", "count", "", "tokens of a sequence"),
     ("isl", "count", "", "new tokens of each prompt"),
     ("simcost", TEXT, "", "version of simcost that answered"),
 )  # fmt: skip

@@ -45,6 +45,8 @@ def plans(
         "stack": stack,
         "flops_convention": flops_convention,
     }
+    if phase not in (*settings.STEPS, "train"):
+        raise SpecError(f"--phase must be decode, prefill or train, not {phase!r}")
     if phase == "train":
         of_serving = {"batch": batch, "context": context, "isl": isl, "tpot": tpot, "ttft": ttft}
         _refuse(of_serving, phase)

@@ -1,6 +1,7 @@
 """Every way to train a design on a number of devices: splits, and for each what else a plan may be.
 
-Tensor parallelism stays within a node unless it is stated. Most likely to be wrong: what a stack can run; here every even split counts, and every schedule with every recomputation.
+Tensor parallelism stays within a node unless it is stated. Most likely to be wrong: what a stack can run; here every
+even split counts, and every schedule with every recomputation.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ POINTS = 2_000_000  # plans that are priced at once, at most
 
 @frozen
 class Space:
-    """`splits` [splits, 4]: tp, cp, ep, pp; `why` [splits]: the rule that one breaks, "" where it breaks none; `grid`: all plans of those; `split` [plans]: which one each is of."""
+    """`splits` [splits, 4]: tp, cp, ep, pp; `why` [splits]: the rule that one breaks, "" where it breaks none; `grid`:
+    all plans of those; `split` [plans]: which one each is of."""
 
     asked: Asked
     splits: Array
@@ -43,7 +45,8 @@ class Space:
 
 
 def space(asked: Asked, stated: Mapping[str, Any], cp: bool) -> Space:
-    """Every plan that breaks no rule. `stated`: columns that have one value. Raises SpecError for values that leave no split, and for too many."""
+    """Every plan that breaks no rule. `stated`: columns that have one value. Raises SpecError for values that leave no
+    split, and for too many."""
     table = _splits(asked, stated, cp)
     why = _broken(asked, table)
     good = np.array([not reason for reason in why])
@@ -67,10 +70,13 @@ def _splits(asked: Asked, stated: Mapping[str, Any], cp: bool) -> Array:
     found = [
         (t, c, e, p)
         for t, c, e, p in itertools.product(
-            sizes("tp", [n for n in every if n <= node]), sizes("cp", every if cp else [1]), sizes("ep", every if experts else [1]), sizes("pp", every)
+            sizes("tp", [n for n in every if n <= node]),
+            sizes("cp", every if cp else [1]),
+            sizes("ep", every if experts else [1]),
+            sizes("pp", every),
         )
         if (max(t * c, e) % (t * c) == 0 and max(t * c, e) % e == 0) and gpus % (max(t * c, e) * p) == 0
-    ]  # fmt: skip
+    ]
     if not found:
         raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
     if len(found) > MOST:
@@ -170,7 +176,8 @@ def _plans(asked: Asked, table: Array, good: Index, options: _Options) -> tuple[
     many = list(itertools.product(range(len(options.recomputes)), options.zero))
     if len(rows) * len(many) > POINTS:
         raise SpecError(
-            f"--gpus {asked.gpus:.0f}: {len(rows) * len(many):,} plans; at most {POINTS:,} (state a setting: --set plan.schedule=1f1b)"
+            f"--gpus {asked.gpus:.0f}: {len(rows) * len(many):,} plans; at most {POINTS:,} "
+            f"(state a setting: --set plan.schedule=1f1b)"
         )
     base = np.array(rows, np.float64).reshape(len(rows), 8)
     whole = np.concatenate(
@@ -192,8 +199,12 @@ def _refusal(asked: Asked, sizes: Array, options: _Options) -> str:
     """Why no plan of a split that breaks no rule runs: what the first one that was tried is refused for."""
     name, vpp = options.pipelines[0] if sizes[3] > 1 else ("1f1b", 1)
     row = dict(zip(SPLIT, sizes, strict=True)) | {
-        "vpp": vpp, "schedule": name, "micro_batch": options.micro_batches[0], "recompute": options.recomputes[0], "zero_stage": options.zero[0],
-    }  # fmt: skip
+        "vpp": vpp,
+        "schedule": name,
+        "micro_batch": options.micro_batches[0],
+        "recompute": options.recomputes[0],
+        "zero_stage": options.zero[0],
+    }
     try:
         asked.job(row)
     except SimcostError as refused:

@@ -25,7 +25,9 @@ COLUMNS = ("tp", "cp", "ep", "pp", "vpp", "schedule", "micro_batch", "recompute"
 
 @frozen
 class Asked:
-    """What all plans share: `fixed`: formats and exchanges of a plan, and whether sequence parallelism goes with tensor parallelism; `recipe`: all that no column states, with the global batch; `gpus`: of the cluster, which every plan fills."""
+    """What all plans share: `fixed`: formats and exchanges of a plan, and whether sequence parallelism goes with tensor
+    parallelism; `recipe`: all that no column states, with the global batch; `gpus`: of the cluster, which every plan
+    fills."""
 
     model: ModelSpec
     device: Device
@@ -39,8 +41,12 @@ class Asked:
         sizes: dict[str, Any] = {name: float(row[name]) for name in ("tp", "cp", "ep", "pp", "vpp")}
         plan = replace(self.fixed, **sizes, gpus=self.gpus, sequence_parallel=self.sequence_parallel(row["tp"] > 1))
         recipe = replace(
-            self.recipe, micro_batch=int(row["micro_batch"]), schedule=row["schedule"], recompute=row["recompute"], zero_stage=int(row["zero_stage"])
-        )  # fmt: skip
+            self.recipe,
+            micro_batch=int(row["micro_batch"]),
+            schedule=row["schedule"],
+            recompute=row["recompute"],
+            zero_stage=int(row["zero_stage"]),
+        )
         return build(self.model, self.device, plan, recipe, self.engine)
 
     def sequence_parallel(self, split: bool) -> str:
@@ -87,7 +93,8 @@ class Grid:
 
     @property
     def modules(self) -> Array:
-        """Of each plan a number for the modules that are recomputed: plans that recompute none of them, or whole layers, run the same programs."""
+        """Of each plan a number for the modules that are recomputed: plans that recompute none of them, or whole
+        layers, run the same programs."""
         kinds = [parse(name).modules for name in self.recomputes]
         return np.asarray(np.array([kinds.index(one) for one in kinds])[self["recompute"].astype(int)])
 

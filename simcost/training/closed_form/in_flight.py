@@ -1,7 +1,10 @@
-"""What a rank keeps at a time, in micro-batches of its virtual stages: from the order of its ops alone, since it runs them one after the other.
+"""What a rank keeps at a time, in micro-batches of its virtual stages: from the order of its ops alone, since it runs
+them one after the other.
 
-A rank's memory peaks at the start of one of its ops. What it keeps then is so many micro-batches of each virtual stage up to their input gradients, so many up to their weight gradients, and what a
-backward pass makes of one. Those states that no other one exceeds are all that a peak can be. Most likely to be wrong: schedules that let more micro-batches pile up after `SETTLED` rounds than before.
+A rank's memory peaks at the start of one of its ops. What it keeps then is so many micro-batches of each virtual stage
+up to their input gradients, so many up to their weight gradients, and what a
+backward pass makes of one. Those states that no other one exceeds are all that a peak can be. Most likely to be wrong:
+schedules that let more micro-batches pile up after `SETTLED` rounds than before.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ _KEPT, _UNTIL, _LIVE = 0, 1, 2
 
 @frozen
 class Held:
-    """Of one rank: its virtual `stages`, and the `states` [states, 3 * stages]: of each stage micro-batches that keep all, then those that wait for their weight gradients, then in whose backward pass the rank is."""
+    """Of one rank: its virtual `stages`, and the `states` [states, 3 * stages]: of each stage micro-batches that keep
+    all, then those that wait for their weight gradients, then in whose backward pass the rank is."""
 
     stages: tuple[int, ...]
     states: Array

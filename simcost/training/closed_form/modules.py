@@ -1,7 +1,10 @@
-"""What one of each module of a model takes and keeps under every plan of a grid, and what it asks of a rank once a step: priced once where plans run the same kernels.
+"""What one of each module of a model takes and keeps under every plan of a grid, and what it asks of a rank once a
+step: priced once where plans run the same kernels.
 
-Plans that differ in schedule, virtual stages or in layers that run again whole share their kernels, so that a grid has far fewer points than plans. Most likely to be wrong: see `training/chunks.py`; the
-optimizer's passes over a rank's parameters are priced module by module here, which starts them more often. Source: docs/theory/training-plans.md.
+Plans that differ in schedule, virtual stages or in layers that run again whole share their kernels, so that a grid has
+far fewer points than plans. Most likely to be wrong: see `training/chunks.py`; the
+optimizer's passes over a rank's parameters are priced module by module here, which starts them more often. Source:
+docs/theory/training-plans.md.
 """
 
 from __future__ import annotations
@@ -42,8 +45,11 @@ TAIL = "tail"  # MTP modules and the head, which stand together on the last stag
 
 @frozen
 class Modules:
-    """`kernels` [modules, structures, points] by name: seconds of a pass of one module, or bytes; `hop` [points]: an edge that carries one residual stream; `structure`, `at` [plans]: where each plan stands. `once`: the same of the units `units` once a step, `once_at`.
-    A unit with a mark stands with the first and the last stage on one rank, where nothing is copied between ends. `placeholders`: by unit the matrices of which a rank has one of each shape, (shape, bytes [points])."""
+    """`kernels` [modules, structures, points] by name: seconds of a pass of one module, or bytes; `hop` [points]: an
+    edge that carries one residual stream; `structure`, `at` [plans]: where each plan stands. `once`: the same of the
+    units `units` once a step, `once_at`.
+    A unit with a mark stands with the first and the last stage on one rank, where nothing is copied between ends.
+    `placeholders`: by unit the matrices of which a rank has one of each shape, (shape, bytes [points])."""
 
     keys: tuple[str, ...]
     kernels: Mapping[str, Array]
@@ -85,7 +91,8 @@ def _alike(points: Grid, columns: list[Any]) -> list[Index]:
 
 
 def _job(asked: Asked, points: Grid, changed: Mapping[str, Any]) -> Job:
-    """The job of the first of some points, `changed`, with the sizes of all. Virtual stages and schedule are those of none."""
+    """The job of the first of some points, `changed`, with the sizes of all. Virtual stages and schedule are those of
+    none."""
     job = asked.job({**points.row(0), "vpp": 1, "schedule": "1f1b", **changed})
     sizes: dict[str, Any] = {name: points[name] for name in ("tp", "cp", "ep", "pp")}
     plan = replace(job.plan, **sizes, dp=asked.gpus / (points.stage * points["pp"]), gpus=None, vpp=1.0)
@@ -106,7 +113,7 @@ _READ: Mapping[str, Callable[[Part], Num]] = {
     AGAIN: lambda part: part.again.seconds,
     **{name: lambda part, name=name: getattr(part, name) for name in (WHOLE, KEPT, ENTRY, UNTIL)},  # type: ignore[misc]
     TEMPORARY: lambda part: memory.temporary(part.programs.forward),
-}  # fmt: skip
+}
 
 
 def _once(
@@ -131,7 +138,8 @@ def _once(
 
 
 def _units(asked: Asked, ranks: int) -> dict[str, tuple[Stage, bool]]:
-    """By name what stands together, and whether both ends do; last the copies of blocks that stages share. `ranks`: the most of a pipeline, as far apart as whose ends those of all are taken."""
+    """By name what stands together, and whether both ends do; last the copies of blocks that stages share. `ranks`: the
+    most of a pipeline, as far apart as whose ends those of all are taken."""
     every = modules(asked.model, True)
     parted = pipeline.stages(asked.model, max(ranks, 2), True)
     ends = {
@@ -167,11 +175,14 @@ def _of_unit(job: Job, model: Seconds, stage: Stage, ends: bool) -> dict[str, Nu
         return 0.0 if program is None else price(program, model).cost.seconds
 
     return {
-        SUMS: seconds(sent.gradients), GATHERS: seconds(sent.weights), UPDATE: seconds(steps),
-        STATE: held.total - held.gathered, GRADIENTS: held.gradients,
+        SUMS: seconds(sent.gradients),
+        GATHERS: seconds(sent.weights),
+        UPDATE: seconds(steps),
+        STATE: held.total - held.gathered,
+        GRADIENTS: held.gradients,
         **{f"{of} {name}": getattr(there[name], of) for name in PARTS for of in GATHERED},
         **{f"{of} {name}": part for name in PARTS for of, part in zip(PARTED, ours[name], strict=True)},
-    }  # fmt: skip
+    }
 
 
 def _shapes(job: Job, stage: Stage) -> dict[Any, Num]:

@@ -2,8 +2,12 @@
 
     path = micro-batches · slope(busiest rank) + intercept(mean rank)
 
-of the schedule's closed form, a line in micro-batches: the busiest rank sets the steady state, all of them the way in and out. Sums of gradients, gathers of weights and the optimizer follow as in `training/step.py`, where the executor says when ranks
-start and end; here a rank ends later than the first one by the backward passes of the stages before it. Memory is exact but for rounding. Most likely to be wrong: pipelines of few micro-batches with uneven stages; the closed forms' own error
+of the schedule's closed form, a line in micro-batches: the busiest rank sets the steady state, all of them the way in
+and out. Sums of gradients, gathers of weights and the optimizer follow as in `training/step.py`, where the executor
+says when ranks
+start and end; here a rank ends later than the first one by the backward passes of the stages before it. Memory is exact
+but for rounding. Most likely to be wrong: pipelines of few micro-batches with uneven stages; the closed forms' own
+error
 (EXACT of each schedule). Source: docs/theory/training-plans.md, which states the error against the executor.
 """
 
@@ -70,7 +74,10 @@ class Group:
         self.carried = (
             sum(hops) / max(len(hops), 1) / float(job.model.hidden_size)
         )  # an edge takes as long as what it carries
-        self.held = [sorted({stage for stage in range(placed.stages) for m in (0, 2 * pp - 1) if placed.rank(stage, m) == rank}) for rank in range(pp)]  # fmt: skip
+        self.held = [
+            sorted({stage for stage in range(placed.stages) for m in (0, 2 * pp - 1) if placed.rank(stage, m) == rank})
+            for rank in range(pp)
+        ]
         kinds = list(dict.fromkeys(self.stages))
         self.kinds = kinds
         self.kind = np.array([kinds.index(stage) for stage in self.stages])
@@ -114,10 +121,16 @@ class Group:
         ends = (self.counts - self.of_layers) @ x[of.KEPT]
         found[of.KEPT] = ends + np.where(rerun > 0.0, some, self.of_layers @ x[of.KEPT])
         present = self.of_layers > 0
-        found["live"] = np.array([
-            np.where(rerun[kind] > 0.0, every * largest(x[of.WHOLE], present[kind]), largest(x[of.WHOLE] - x[of.KEPT], present[kind]))
-            for kind in range(len(self.kinds))
-        ])  # fmt: skip
+        found["live"] = np.array(
+            [
+                np.where(
+                    rerun[kind] > 0.0,
+                    every * largest(x[of.WHOLE], present[kind]),
+                    largest(x[of.WHOLE] - x[of.KEPT], present[kind]),
+                )
+                for kind in range(len(self.kinds))
+            ]
+        )
         if self.job.stack.flags["ep_overlap"] and not self.schedule.PAIRS:
             found |= self._hiding(found)
         found[of.TEMPORARY] = np.array(
