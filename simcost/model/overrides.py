@@ -13,6 +13,7 @@ from typing import Any
 from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import ALIASES, CANONICAL, MODELS, canonical, flatten, outer_keys
 from simcost.model import keys
+from simcost.model.classes import wrappers
 from simcost.model.classes.family import ignored, is_recorded, renamed
 from simcost.model.spec import from_config, known_keys
 
@@ -23,6 +24,7 @@ _APART = ("quantization_config", *keys.BESIDE)  # tables whose keys are not the 
 def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. Raises SpecError
     for a key that neither simcost nor the config knows, and NotModelled for a size of the config that its class does not read and that would count here, unless it is replaced."""
+    config = wrappers.typed(config)
     out = dict(config)
     family = str(flatten(config, where).get("model_type", "")) if overrides else ""
     for key, value in overrides.items():

@@ -24,8 +24,17 @@ from simcost.frozen import frozen
 from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys, shadowed
 from simcost.model import keys, layers, quant, rotary, tower, unknown_type
 from simcost.model import unused as unused_keys
-from simcost.model.classes import ties
-from simcost.model.classes.family import by_architecture, defaults, families, implied, superseded, uncounted, uncovered
+from simcost.model.classes import ties, wrappers
+from simcost.model.classes.family import (
+    by_architecture,
+    defaults,
+    families,
+    implied,
+    inside,
+    superseded,
+    uncounted,
+    uncovered,
+)
 from simcost.model.classes.family import words as family_words
 from simcost.model.classes.spellings import plain
 from simcost.model.layers import KINDS as KINDS
@@ -98,6 +107,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     key."""
     if not isinstance(config, Mapping):
         raise SpecError(f"{where}: a model config must be a JSON object")
+    config = wrappers.typed(config)
     flat, tied = ties.settled(flatten(ties.stated(config), where), where)
     flat = by_architecture(flat)
     family = str(flat.get("model_type", ""))
@@ -309,7 +319,8 @@ def _rotary(r: Reader) -> rotary.Tables:
 
 def _note_class(r: Reader, family: str) -> None:
     """Says which defaults of the class were used, and what of its weights is not counted."""
-    taken = {key: value for key, value in defaults(family).items() if key not in r.config and key in r.used}
+    of_class = inside(family) if WRAPPER in r.config else defaults(family)
+    taken = {key: value for key, value in of_class.items() if key not in r.config and key in r.used}
     if taken:
         said = ", ".join(f"{key} = {value}" for key, value in taken.items())
         r.note(f"class defaults of {family} used: {said}", Kind.ASSUMED)

@@ -16,15 +16,18 @@ from simcost import settings
 from simcost.hf import ALIASES, MODELS, canonical, flatten
 from simcost.model.classes.family import families
 from simcost.model.keys import SIZES
+from simcost.model.tower import rules
 from tests.oracles import classes
 
 PATH = Path(__file__).parents[2] / "simcost" / "model" / "classes" / "classes.toml"
 HEAD = """# Recorded from the classes of Hugging Face transformers 5.24.0 by `python -m tests.oracles.record`; by hand is families.toml.
 # ties_outside: of a type with a language model inside, what its outer table says by default of tied heads; absent where it does not decide.
-# reads: keys of simcost's readers that the class reads. defaults: what it takes where a file leaves the key out. A key that no class defaults stands in neither.
+# inner: the type that it gives the table of a language model that states none.
+# reads: keys of simcost's readers that the class reads. defaults: what it takes where a file leaves the key out; sizes: the same of what only a file with the model inside a wrapper
+# leaves out. A key that no class defaults stands in neither.
 
 """
-# A config without its sizes is no whole config: that is to be said, and no default to be taken.
+# A config without its sizes is no whole config: that is to be said, and no default to be taken but inside a wrapper, whose file leaves those of the class out.
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
 _KINDS = (settings.COUNT, settings.LENGTH, settings.FLAG, settings.LIST)
 _NEVER_READ = (
@@ -36,14 +39,17 @@ _OFF = ("use_sliding_window",)  # flags that are on where nothing is said
 
 def recorded() -> dict[str, dict[str, Any]]:
     """What is recorded of every family, and of every type with a language model inside, whose class can be asked."""
-    found = {}
-    for kind in sorted({*families(), *classes.CAUSAL, *classes.IMAGE_TEXT} & set(classes.CONFIG_MAPPING)):
+    found: dict[str, dict[str, Any]] = {}
+    kinds = {*families(), *classes.CAUSAL, *classes.IMAGE_TEXT, *rules()}
+    for kind in sorted(kinds & set(classes.CONFIG_MAPPING)):
         try:
             base = classes.config(kind)
-            if any(hasattr(base, name) for name in MODELS):
-                found[kind] = _ties(kind, base)
+            inner = {name: getattr(base, name).model_type for name in MODELS if getattr(base, name, None) is not None}
+            if inner:
+                found[kind] = {"inner": inner}
+                found[kind] |= _ties(kind, base) if kind in (*classes.CAUSAL, *classes.IMAGE_TEXT) else {}
             elif kind in families():
-                found[kind] = {"reads": _reads(kind, base), "defaults": _defaults(kind)}
+                found[kind] = {"reads": _reads(kind, base), **_defaults(kind)}
         except classes.Unbuildable as error:
             print(f"{kind}: {error}", file=sys.stderr)
     return found
@@ -94,7 +100,7 @@ def _changes(kind: str, spelled: list[str]) -> bool:
 
 
 def _defaults(family: str) -> dict[str, Any]:
-    """Defaults that are the same for other sizes."""
+    """Defaults that are the same for other sizes, and those of the sizes themselves."""
     base = classes.CONFIG_MAPPING[family]()
     stated = classes.table(base)
     one = _known(stated)
@@ -107,10 +113,10 @@ def _defaults(family: str) -> dict[str, Any]:
                 continue
             one = {name: value for name, value in one.items() if name == key or other.get(name) == value}
     kinds = {key: one_.kind for key, one_ in settings.of("model").items()}
+    said = {key: value for key, value in sorted(one.items()) if kinds[key] in _KINDS and _says(key, value)}
     return {
-        key: value
-        for key, value in sorted(one.items())
-        if key not in (*_SIZES, *_NEVER_READ) and kinds[key] in _KINDS and _says(key, value)
+        "defaults": {key: value for key, value in said.items() if key not in (*_SIZES, *_NEVER_READ)},
+        "sizes": {key: value for key, value in said.items() if key in _SIZES},
     }
 
 

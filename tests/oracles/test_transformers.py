@@ -6,6 +6,7 @@ changes of a kind a type sees (12; a quarter of it with a tower), 0 for all. Run
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import zlib
@@ -32,7 +33,7 @@ NEAR = 0.005
 TYPES = (*classes.CAUSAL, *classes.IMAGE_TEXT)
 CONTEXTS = (1, 1_000_000)
 # How many are exact or near at least, at the usual number of draws.
-FLOOR = {"types": 210, "drawn": 2700, "left out": 1900, "strange": 640, "cache": 325}
+FLOOR = {"types": 210, "saved": 120, "drawn": 2700, "left out": 1900, "strange": 640, "cache": 325}
 
 
 # What a repository's own code reads otherwise than the class, and simcost as that code: MPT's (mosaicml), and the span of Moshi's cache (kyutai, `context`).
@@ -117,6 +118,31 @@ def test_types(capsys: pytest.CaptureFixture[str]) -> None:
     found = told("types", rows, capsys)
     assert wrong(rows) == []
     assert found["exact"] + found["near"] >= FLOOR["types"]
+
+
+def test_saved(capsys: pytest.CaptureFixture[str]) -> None:
+    """The file that `save_pretrained` writes of every type with a language model inside, which leaves out what its class has by default; and the whole file without
+    the type of that model. Both as the file that says everything."""
+    rows = []
+    for kind in classes.IMAGE_TEXT:
+        try:
+            config = classes.config(kind)
+        except classes.Unbuildable:
+            continue
+        whole = classes.table(config)
+        inside = next((name for name in MODELS if isinstance(whole.get(name), dict)), None)
+        if inside is None or isinstance(read(kind, whole), str):
+            continue
+        rows.append(judged(kind, "saved", config, json.loads(config.to_json_string(use_diff=True))))
+        nameless = {**whole, inside: {key: value for key, value in whole[inside].items() if key != "model_type"}}
+        try:
+            rows.append(judged(kind, "without a type inside", classes.again(kind, nameless), nameless))
+        except classes.Unbuildable as error:
+            rows.append(Row(kind, "without a type inside", 0.0, None, str(error)))
+    found = told("saved", rows, capsys)
+    assert wrong(rows) == []
+    assert not found["refused"]
+    assert found["exact"] + found["near"] >= FLOOR["saved"]
 
 
 class Base(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.hf import WRAPPER
 from simcost.model.keys import on
 
 _TABLES = (
@@ -36,7 +37,7 @@ def families() -> dict[str, dict[str, Any]]:
 
 @cache
 def _classes() -> dict[str, dict[str, Any]]:
-    """classes.toml: model_type -> `reads`, the keys of the config that its class reads, and `defaults`."""
+    """classes.toml: model_type -> `reads`, the keys of the config that its class reads, `defaults`, `sizes`; of a wrapper `inner` and `ties_outside`."""
     return _table("classes.toml")
 
 
@@ -55,6 +56,18 @@ def words() -> frozenset[str]:
 def defaults(family: str) -> Mapping[str, Any]:
     """What the class takes where a file leaves a key out."""
     return {**_classes().get(family, {}).get("defaults", {}), **families().get(family, {}).get("defaults", {})}
+
+
+def inner_types(kind: str) -> Mapping[str, str]:
+    """The type that a multimodal class gives each table of a language model that states none."""
+    found: dict[str, str] = _classes().get(kind, {}).get("inner", {})
+    return found
+
+
+@cache
+def inside(family: str) -> Mapping[str, int]:
+    """The sizes that the class takes where a file leaves them out of the table of a nested model: those of `defaults` are of every config."""
+    return {**_classes().get(family, {}).get("sizes", {}), **defaults(family)}
 
 
 def filled(family: str) -> set[str]:
@@ -101,7 +114,8 @@ def implied(family: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """Facts of the family, the defaults of what `config` leaves out, and what its class derives of what is then there."""
     table = families().get(family, {})
     facts = {key: value for key, value in table.items() if key not in _TABLES}
-    facts |= {key: value for key, value in defaults(family).items() if key not in config}
+    taken = inside(family) if config.get(WRAPPER) is not None else defaults(family)
+    facts |= {key: value for key, value in taken.items() if key not in config}
     for key, rule in table.get("derived", {}).items():
         size = _derived(rule, {**facts, **config}) if key not in config else None
         facts |= {} if size is None else {key: size}
