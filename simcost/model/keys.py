@@ -41,9 +41,10 @@ SIZES = frozenset(
     "max_position_embeddings", "rotary_dim", "num_nextn_predict_layers", "num_mtp_modules",
 }  # fmt: skip
 
-# Tables of models beside the language model, whatever they state: a checkpoint holds their weights (`model/tower.py`).
+# Tables of models beside the language model, whatever they state, and names of such models: a checkpoint holds their weights (`model/tower.py`).
 BESIDE = (
     "vision_config", "audio_config", "talker_config", "token2wav_config", "code2wav_config", "audio_encoder_config", "depth_decoder_config", "vq_config",
+    "visual", "vision_tower", "audio_tower", "vision_encoder", "audio_encoder", "mm_vision_tower", "mm_audio_tower", "img_processor", "audio_processor",
 )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ from simcost.frozen import frozen
 from simcost.hf import MISSING, WRAPPER, Reader, flatten, outer_keys, shadowed
 from simcost.model import keys, layers, quant, rotary, tower, unknown_type
 from simcost.model import unused as unused_keys
-from simcost.model.classes import ties, wrappers
+from simcost.model.classes import heads, ties, wrappers
 from simcost.model.classes.family import (
     by_architecture,
     defaults,
@@ -110,6 +110,7 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     config = wrappers.typed(config)
     flat, tied = ties.settled(flatten(ties.stated(config), where), where)
     flat = by_architecture(flat)
+    flat, headed = heads.read(config, flat, where)
     family = str(flat.get("model_type", ""))
     refused = uncovered(family, flat)
     if refused:
@@ -123,6 +124,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
         raise NotModelled(f"{where}: not modelled yet: {early[0]} ({early[1]})")
     if tied:
         r.note(tied, Kind.ASSUMED)
+    if headed:
+        r.note(headed, Kind.SAID)
     for key, by in beaten.items():
         r.note(f"{key} has no effect: {by} is stated", Kind.UNUSED, *(() if r.has(key) else (key,)))
     for key in shadowed(config):

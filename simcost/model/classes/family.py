@@ -76,7 +76,14 @@ def filled(family: str) -> set[str]:
 
 
 # Files that name the type of another class, or one that is none: the architecture says which it is.
-_BY_ARCHITECTURE = {"Grok1ForCausalLM": ("grok-2", ("git", None)), "DeepseekV4ForCausalLM": ("deepseek_v4", ("deepseek_ref",))}  # fmt: skip
+# LLaVA's own classes (haotian-liu/LLaVA, llava/model/language_model) are the named one, with a tower and a projector beside it.
+_BY_ARCHITECTURE: dict[str, tuple[str, tuple[str | None, ...]]] = {
+    "Grok1ForCausalLM": ("grok-2", ("git", None)),
+    "DeepseekV4ForCausalLM": ("deepseek_v4", ("deepseek_ref",)),
+    "LlavaLlamaForCausalLM": ("llama", ("llava_llama", "llava")),
+    "LlavaMistralForCausalLM": ("mistral", ("llava_mistral", "llava")),
+    "LlavaQwenForCausalLM": ("qwen2", ("llava_qwen", "qwen2")),
+}
 
 
 def by_architecture(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ _KINDS: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"producer", "quantization"}), "the quantisation of a model: pass the directory, or its config.json"),
     (frozenset({"image_processor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"feature_extractor_type"}), "a processor's config: pass the model's config.json"),
+    (frozenset({"medusa_num_heads"}), "heads of speculative decoding (Medusa), beside a model: pass that model's config.json"),
+    (frozenset({"speculators_model_type"}), "a draft of speculative decoding, beside a model: pass that model's config.json"),
     (frozenset({"added_tokens_decoder"}), "a tokenizer's config: pass the model's config.json"),
     (frozenset({"added_tokens", "model", "pre_tokenizer"}), "a tokenizer: pass the model's config.json"),
 )  # fmt: skip
