@@ -121,7 +121,7 @@ def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
         from simcost.model.foreign import native
 
         return native.config(config, str(path))
-    other = other_files.of_table(config)
+    other = other_files.of_table(config, path)
     if other is not None:
         raise SpecError(f"{path}: this is {other}")
     try:

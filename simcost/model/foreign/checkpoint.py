@@ -1,26 +1,34 @@
-"""The checkpoint beside a config, as a check: the bytes that its index or its header states, against those that are counted here.
+"""The checkpoint beside a config, as a check: the bytes that its index or its headers state, against those that are counted here.
 
-No tensor is read. Most likely to be wrong: a checkpoint that keeps tensors which nothing loads. Sources: safetensors' format (8 bytes of length, a JSON
+No tensor is read, and no pickle is opened: of `pytorch_model.bin` the size on disk is taken, which is larger by the names of its tensors. Most likely to be wrong: a checkpoint that keeps tensors which nothing loads. Sources: safetensors' format (8 bytes of length, a JSON
 header with `data_offsets`), `model.safetensors.index.json` of transformers (`metadata.total_size` in bytes, `total_parameters`).
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
 from simcost.model import count
+from simcost.model.foreign.tensors import header_bytes, pickle_bytes
 from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.units import show
 
-INDICES, SINGLE = ("model.safetensors.index.json", "pytorch_model.bin.index.json"), "model.safetensors"
-_HEADER, _INDEX = 1 << 25, 1 << 27  # bytes that are read at most
+INDICES, SINGLE, PICKLE = (
+    ("model.safetensors.index.json", "pytorch_model.bin.index.json"),
+    "model.safetensors",
+    "pytorch_model.bin",
+)
+_PART = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")  # of a checkpoint whose index is not there
+_INDEX = 1 << 27  # bytes that are read at most
 _CLOSE = 0.005
 
 
@@ -28,7 +36,14 @@ def files(path: Path) -> list[Path]:
     """The files beside a config.json that say how large its checkpoint is."""
     if path.name != "config.json":
         return []
-    return [file for name in (*INDICES, SINGLE) if (file := path.parent / name).is_file()]
+    named = [file for name in (*INDICES, SINGLE) if (file := path.parent / name).is_file()]
+    if named:
+        return named[:1]
+    parts = sorted(file for file in path.parent.iterdir() if _PART.fullmatch(file.name))
+    if parts and len(parts) == int(parts[0].name[15:20]):
+        return parts
+    pickle = path.parent / PICKLE
+    return [pickle] if pickle.is_file() else []
 
 
 def compared(model: ModelSpec, path: Path) -> tuple[Note, ...]:
@@ -37,16 +52,20 @@ def compared(model: ModelSpec, path: Path) -> tuple[Note, ...]:
     if not found or not is_scalar(count.weight_bytes(model)):
         return ()
     try:
-        size, counted = _stated(found[0])
+        size, counted = _stated(found)
     except (SpecError, OSError) as error:
         return (Note(f"the size of the checkpoint is not checked: {error}", Kind.MISSING),)
-    return (_verdict(model, found[0].name, size, counted),)
+    name = found[0].name + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+    return (_verdict(model, name, size, counted),)
 
 
-def _stated(file: Path) -> tuple[float, bool]:
-    """(size, whether it is of parameters). Raises SpecError for a file that says none."""
-    if file.name == SINGLE:
-        return header_bytes(file), False
+def _stated(files: Sequence[Path]) -> tuple[float, bool]:
+    """(size, whether it is of parameters). Raises SpecError for files that say none."""
+    file = files[0]
+    if file.suffix == ".safetensors":
+        return sum(map(header_bytes, files)), False
+    if file.name == PICKLE:
+        return pickle_bytes(file), False
     if file.stat().st_size > _INDEX:
         raise SpecError(f"{file.name} is too large for an index")
     try:
@@ -59,38 +78,6 @@ def _stated(file: Path) -> tuple[float, bool]:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e18:
             return float(value), key == "total_parameters"
     raise SpecError(f"{file.name} has no metadata.total_size")
-
-
-def header(file: Path) -> dict[str, Any]:
-    """The header of a safetensors file: what it says of every tensor. Raises SpecError for anything else."""
-    size = file.stat().st_size
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
-        if length > min(_HEADER, size - 8):
-            raise SpecError(f"{file.name} has no header of safetensors (a pointer of Git LFS, or cut off)")
-        text = opened.read(length)
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise SpecError(f"{file.name} has no header of safetensors")
-    return {name: each for name, each in found.items() if name != "__metadata__"}
-
-
-def header_bytes(file: Path) -> float:
-    """Bytes of all tensors. Raises SpecError for a header that states them wrongly."""
-    total = 0
-    for name, each in header(file).items():
-        ends = each.get("data_offsets") if isinstance(each, dict) else None
-        if (
-            not isinstance(ends, list)
-            or [type(end) for end in ends] != [int, int]
-            or not 0 <= ends[0] <= ends[1] < 1 << 60
-        ):
-            raise SpecError(f"{file.name}: data_offsets of {name[:80]!r} are {str(ends)[:80]}")
-        total += ends[1] - ends[0]
-    return float(total)
 
 
 def _parts(model: ModelSpec, counted: bool) -> tuple[float, dict[str, float]]:

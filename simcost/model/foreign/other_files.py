@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.model.foreign import tensors
 
 ADAPTER = "adapter_config.json"
 # Side files with a quantisation -> the method that writes them.
@@ -20,7 +21,6 @@ QUANTISATION = {"hf_quant_config.json": "modelopt", "quantize_config.json": "gpt
 _AWQ = {"w_bit": "bits", "q_group_size": "group_size"}
 # Keys that only this kind of file has -> what it is, and what to pass.
 _KINDS: tuple[tuple[frozenset[str], str], ...] = (
-    (frozenset({"weight_map"}), "the index of a checkpoint: pass the directory, or its config.json"),
     (frozenset({"producer", "quantization"}), "the quantisation of a model: pass the directory, or its config.json"),
     (frozenset({"image_processor_type"}), "a processor's config: pass the model's config.json"),
     (frozenset({"feature_extractor_type"}), "a processor's config: pass the model's config.json"),
@@ -31,20 +31,17 @@ _KINDS: tuple[tuple[frozenset[str], str], ...] = (
 )  # fmt: skip
 GGUF, NATIVE = ".gguf", "params.json"
 NATIVE_KEYS = frozenset({"dim", "n_layers", "n_heads"})
-_MAGIC = {b"PK\x03\x04": "a PyTorch checkpoint"}
-_SUFFIXES = {
-    ".safetensors": "a safetensors file",
-    ".bin": "a PyTorch checkpoint",
-    ".pt": "a PyTorch checkpoint",
-    ".pth": "a PyTorch checkpoint",
-}
+_ZIP = b"PK\x03\x04"  # of a PyTorch checkpoint since 1.6
+_SAFE, _PICKLES, _INDEX = ".safetensors", (".bin", ".pt", ".pth", ".ckpt"), ".index.json"
 _PART = re.compile(r"(.+)-(\d{5})-of-(\d{5})")
 
 
-def of_table(config: Mapping[str, Any]) -> str | None:
-    """What a JSON object is where it is no model's config, and what to pass; None where it may be one."""
+def of_table(config: Mapping[str, Any], file: Path) -> str | None:
+    """What a JSON object from a file is where it is no model's config, and what to pass; None where it may be one."""
     if "peft_type" in config:
         return _adapter(config)
+    if "weight_map" in config and "model_type" not in config:
+        return tensors.of_index(file, config)
     if "num_hidden_layers" in config or "model_type" in config:
         return None
     return next((what for keys, what in _KINDS if keys <= set(config)), None)
@@ -57,16 +54,27 @@ def _adapter(config: Mapping[str, Any]) -> str:
 
 def of_binary(path: Path, start: bytes) -> str | None:
     """What a file that is no text is, by its first bytes or its suffix; None where it is not known."""
-    what = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), _SUFFIXES.get(path.suffix))
-    return what and f"{what}: pass the config.json of the model that it holds"
+    if path.suffix == _SAFE:
+        return tensors.of_safetensors([path])
+    return tensors.of_pytorch([path]) if path.suffix in _PICKLES or start.startswith(_ZIP) else None
 
 
 def of_folder(folder: Path) -> str | None:
     """What a directory without a model's file holds; None where it is not known."""
     if (folder / ADAPTER).is_file():
         return f"it holds {ADAPTER}, an adapter: pass its base model"
-    held = next((suffix for suffix in _SUFFIXES if any(folder.glob(f"*{suffix}"))), None)
-    return held and f"it holds {_SUFFIXES[held]}: pass the config.json of the model"
+    safe = sorted(folder.glob(f"*{_SAFE}"))
+    pickles = sorted(file for file in folder.iterdir() if file.suffix in _PICKLES)
+    if safe:
+        return f"it holds {tensors.of_safetensors(safe)}"
+    if pickles:
+        return f"it holds {tensors.of_pytorch(pickles)}"
+    index = next(iter(sorted(folder.glob(f"*{_INDEX}"))), None)
+    return (
+        None
+        if index is None
+        else f"it holds {index.name}, the index of a checkpoint: pass the config.json of the model"
+    )
 
 
 def in_place_of_config(folder: Path) -> Path | None:
