@@ -299,7 +299,9 @@ def _storage(r: Reader, held: quant.Held) -> tuple[Dtype, dict[str, Dtype], quan
         storage |= {role: each.dtype for role, each in quantisation.formats.items()}
         for note in quantisation.notes:
             r.note(note, note.kind, *note.about)
-    if r.has("expert_dtype"):
+    if r.has("expert_dtype") and quantisation is not None and quantisation.names_experts:
+        r.ineffective("expert_dtype", "quantization_config names the format of the experts")
+    elif r.has("expert_dtype"):
         named = r.text("expert_dtype")
         storage["experts"] = dtype("mxfp4" if named == "fp4" else named, f"{r.where}: 'expert_dtype'")
     return base, storage, quantisation

@@ -114,7 +114,10 @@ def quantisation(file: Path, table: Mapping[str, Any]) -> dict[str, Any]:
 
 def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> str | None:
     """The first key of formats that two quantisations state differently; None where they agree."""
-    keys = ("quant_method", "quant_algo", "bits", "group_size", "kv_cache_quant_algo")
+    keys: tuple[str, ...] = ("quant_method", "quant_algo", "bits", "group_size", "kv_cache_quant_algo")
+    keys = (
+        keys[1:] if "quant_algo" in one and "quant_algo" in other else keys
+    )  # ModelOpt's on top of another method's checkpoint
     stated = ((key, one.get(key), other.get(key)) for key in keys)
     return next((key for key, a, b in stated if None not in (a, b) and str(a).lower() != str(b).lower()), None)
 

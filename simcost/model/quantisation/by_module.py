@@ -27,7 +27,7 @@ from simcost.model.quantisation.formats import (
     refused,
     tabled,
 )
-from simcost.model.quantisation.methods import blocks
+from simcost.model.quantisation.methods import blocks, fp8
 from simcost.model.quantisation.stored import CONVERTED
 
 Table = Mapping[str, Any]
@@ -132,6 +132,24 @@ def modelopt(table: Table, where: str) -> Scheme:
         return Scheme(None)
     if str(algorithm).upper() != "MIXED_PRECISION":
         return Scheme(_algorithm(table, where))
+    return Scheme(None, rules=_by_layers(table, where))
+
+
+def on_fp8(table: Table, where: str) -> Scheme:
+    """ModelOpt on top of a checkpoint in fp8: the layers that it names in formats of their own, the others as they were. Its `ignore` speaks of its own groups, so those stay
+    in fp8. Source: nvidia/DeepSeek-V4-Flash-NVFP4 (experts alone are converted)."""
+    found = fp8(table, where)
+    if table.get("quantized_layers"):
+        return replace(found, rules=(*found.rules, *_by_layers(table, where)))
+    algorithm = table.get("moe_quant_algo")
+    own = {"experts": _algorithm({**table, "quant_algo": algorithm}, where)} if algorithm else {}
+    return replace(
+        found, own={**found.own, **own}, roles=(*found.roles, *(role for role in own if role not in found.roles))
+    )
+
+
+def _by_layers(table: Table, where: str) -> Rules:
+    """The format of each name of `quantized_layers`. Raises SpecError where there is none."""
     layers = mapping(table, "quantized_layers", where)
     if not layers:
         raise SpecError(f"{where}: '{named('quantized_layers')}' of MIXED_PRECISION is missing or empty")
@@ -143,7 +161,7 @@ def modelopt(table: Table, where: str) -> Scheme:
         if key not in known:
             known[key] = _algorithm(each, where)
         rules.append((name, known[key]))
-    return Scheme(None, rules=tuple(rules))
+    return tuple(rules)
 
 
 def _algorithm(table: Table, where: str) -> Format:

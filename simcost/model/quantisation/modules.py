@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from fnmatch import fnmatch
 from functools import cache
 
 from simcost.model.quantisation.stored import Held
-from simcost.num import is_scalar
+from simcost.num import every, is_scalar
 from simcost.sharding.shard import Weight
 
 Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that is a part of it
@@ -22,7 +23,7 @@ Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that i
 PARTS = {
     "qkv_proj": ("q_proj", "k_proj", "v_proj"), "qk_proj": ("q_proj", "k_proj"), "qkv_a_proj": ("q_a_proj", "kv_a_proj_with_mqa"), "gate_up_proj": ("gate_proj", "up_proj"),
     "experts_up": ("gate_proj", "up_proj"), "experts_down": ("down_proj",), "shared_up": ("gate_proj", "up_proj"), "shared_down": ("down_proj",),
-    "router": ("gate",), "shared_gate": ("shared_expert_gate",), "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"), "in_proj_ba": ("in_proj_b", "in_proj_a"),
+    "experts_up_alone": ("up_proj",), "shared_up_alone": ("up_proj",), "router": ("gate",), "shared_gate": ("shared_expert_gate",), "in_proj_qkvz": ("in_proj_qkv", "in_proj_z"), "in_proj_ba": ("in_proj_b", "in_proj_a"),
 }  # fmt: skip
 # Other names of a module, and names of a module that holds several parts.
 _ALIKE = {
@@ -70,6 +71,20 @@ _SIGNS = re.compile(r"[*?\[]")
 def parts(weight: Weight) -> tuple[str, ...]:
     """The modules of the checkpoint that a matrix is made of."""
     return PARTS.get(weight.name, (weight.name,))
+
+
+def without_gates(held: Held) -> Held:
+    """The matrices with those of experts that have no gate, as wide out as the next one is in, under a name that says so."""
+    return {role: {layer: tuple(_alone(w, each) for w in each) for layer, each in layers.items()} for role, layers in held.items()}  # fmt: skip
+
+
+def _alone(weight: Weight, beside: tuple[Weight, ...]) -> Weight:
+    if weight.name not in ("experts_up", "shared_up"):
+        return weight
+    down = next((w for w in beside if w.name == weight.name.replace("up", "down") and w.inner is not None), None)
+    if down is None or down.inner is None or not every(weight.out == down.inner):
+        return weight
+    return replace(weight, name=f"{weight.name}_alone")
 
 
 @cache
@@ -185,7 +200,7 @@ def _matches(pattern: str, path: str) -> bool:
     if _SIGNS.search(pattern):
         # A shell's pattern may also name what holds a module.
         return any(fnmatch(name, each) for name in (path, "model." + path) for each in (inner, inner + ".*", pattern))
-    whole, inside = path.split("."), inner.removeprefix("model.").split(".")
+    whole, inside = path.split("."), inner.removeprefix("model.").removeprefix("backbone.").split(".")
     return any(whole[i : i + len(inside)] == inside for i in range(len(whole) - len(inside) + 1))
 
 

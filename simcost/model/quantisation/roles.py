@@ -12,7 +12,7 @@ from dataclasses import replace
 from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
 from simcost.model.quantisation.formats import Format, Scheme, one_line, refused
-from simcost.model.quantisation.modules import Names, experts_apart, parts
+from simcost.model.quantisation.modules import Names, experts_apart, parts, without_gates
 from simcost.model.quantisation.stored import Held, Stored
 from simcost.num import ceil, is_scalar
 from simcost.provenance import Kind, Note
@@ -26,6 +26,7 @@ def by_role(
 ) -> tuple[dict[str, Stored], list[Note]]:
     """The formats of the roles that a scheme converts, with notes on roles whose modules differ and on exceptions that are not known. `excepted`: names that stay in
     the base format, whatever the rules say."""
+    held = without_gates(held)
     names, strange = Names(held), []
     chosen: dict[tuple[str, str, str, int], Format | None] = {}
     for role in scheme.roles:

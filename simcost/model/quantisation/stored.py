@@ -26,12 +26,14 @@ class Stored:
 
 @frozen
 class Quantisation:
-    """formats: of the roles that are converted, the others keep the base format; kv: the cache's format, None where nothing states one."""
+    """formats: of the roles that are converted, the others keep the base format; kv: the cache's format, None where nothing states one;
+    names_experts: whether single layers, or the experts, are named with a format of their own."""
 
     method: str
     formats: Mapping[str, Stored]
     kv: Dtype | None = None
     notes: tuple[Note, ...] = ()
+    names_experts: bool = False
 
     @property
     def roles(self) -> tuple[str, ...]:

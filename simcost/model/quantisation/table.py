@@ -94,7 +94,7 @@ def read(table: Any, where: str, held: Held, base: Dtype) -> Quantisation:
         about = tuple(f"quantization_config.{key}" for key in unread)
         text = f"quantization_config: no effect on formats: {', '.join(map(one_line, unread))}"
         notes.append(Note(text, Kind.UNUSED, about))
-    return Quantisation(method, formats, cache, tuple(notes))
+    return Quantisation(method, formats, cache, tuple(notes), _over(table) is not None)
 
 
 _SAID = ("lm_head", "dequantize")  # read here, beside what a method reads
@@ -122,10 +122,17 @@ def _scheme(table: Mapping[str, Any], method: str, where: str) -> Scheme:
         )
     tables = (key for key, value in table.items() if isinstance(value, Mapping) and value and key not in _TABLES)
     strange = next(tables, None) if method != "mlx" else None
-    over = next((key for key in ("quantized_layers", "moe_quant_algo") if table.get(key)), None)
+    over = _over(table)
+    if over and method == "fp8":
+        return by_module.on_fp8(table, where)
     if strange is not None or (over is not None and _READERS[method] is not by_module.modelopt):
         raise refused(where, f"quantization_config.{strange or over}: formats that differ by module")
     return _READERS[method](table, where)
+
+
+def _over(table: Mapping[str, Any]) -> str | None:
+    """The key by which ModelOpt names formats of single layers, or of the experts, beside those of the others."""
+    return next((key for key in ("quantized_layers", "moe_quant_algo") if table.get(key)), None)
 
 
 def _method(table: Mapping[str, Any]) -> str:
@@ -139,7 +146,8 @@ def _method(table: Mapping[str, Any]) -> str:
 def _excepted(table: Mapping[str, Any], where: str) -> list[str]:
     """Names of modules that stay in the base format."""
     found: list[str] = []
-    for key in _EXCEPTIONS:
+    own = ("ignore",) if _method(table) == "fp8" and _over(table) else ()  # of ModelOpt's groups, on top of fp8
+    for key in (key for key in _EXCEPTIONS if key not in own):
         names = table.get(key) or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise SpecError(f"{where}: 'quantization_config' exceptions must be a list of module names ('{key}')")

@@ -42,13 +42,18 @@ def matrix(role: str, name: str, copies: float = 1.0) -> Weight:
     return Weight(name, role, 4096.0, 4096.0, copies)
 
 
-# Eight layers, the first three dense, the others of 16 experts: every matrix is 4096 x 4096.
+def gated(role: str, name: str, copies: float = 1.0) -> Weight:
+    """A gate and an up-projection, with as many elements as a matrix."""
+    return Weight(name, role, 8192.0, 2048.0, copies)
+
+
+# Eight layers, the first three dense, the others of 16 experts: every matrix is 4096 x 4096, those of a gate and an up-projection as large.
 ATTENTION = (matrix("attention", "qkv_proj"), matrix("attention", "o_proj"))
 FFN = (matrix("ffn", "gate_up_proj"), matrix("ffn", "down_proj"))
 HELD: Held = {
     "attention": dict.fromkeys(range(8), ATTENTION), "ffn": dict.fromkeys(range(3), FFN),
-    "experts": dict.fromkeys(range(3, 8), (matrix("experts", "experts_up", 16.0), matrix("experts", "experts_down", 16.0))),
-    "shared_experts": dict.fromkeys(range(3, 8), (matrix("shared_experts", "shared_up"), matrix("shared_experts", "shared_down"))),
+    "experts": dict.fromkeys(range(3, 8), (gated("experts", "experts_up", 16.0), matrix("experts", "experts_down", 16.0))),
+    "shared_experts": dict.fromkeys(range(3, 8), (gated("shared_experts", "shared_up"), matrix("shared_experts", "shared_down"))),
     "router": dict.fromkeys(range(3, 8), (matrix("router", "router"),)), "embedding": {0: (matrix("embedding", "embed_tokens"),)},
     "head": {0: (matrix("head", "lm_head"),)}, "norm": {},
 }  # fmt: skip
@@ -249,6 +254,12 @@ BY_ROLE: list[tuple[dict[str, Any], dict[str, float]]] = [
      {"attention": 8.0, "ffn": 4.25, "experts": 4.25, "shared_experts": 4.25}),
     ({"quant_method": "torchao", "quant_type": {"default": {"_type": "FqnToConfig", "_data": {"fqn_to_config": {"_default": TORCHAO, "re:.*self_attn.*": None}}}}},
      {"ffn": 4.25, "experts": 4.25, "shared_experts": 4.25}),
+    # nvidia/DeepSeek-V4-Flash-NVFP4, config.json: what its groups ignore stays in fp8.
+    ({"quant_method": "fp8", "weight_block_size": [128, 128], "quant_algo": "MIXED_PRECISION", "moe_quant_algo": "NVFP4", "ignore": ["*.attn.*", "*.ffn.shared_experts.*", "head"],
+      "config_groups": {"group_0": {"targets": ["Linear"], "weights": {"num_bits": 4, "type": "float", "group_size": 16}}},
+      "quantized_layers": {f"layers.{i}.ffn.experts": {"quant_algo": "NVFP4", "group_size": 16} for i in range(3, 8)}},
+     {"attention": 8 + 32 / 128**2, "ffn": 8 + 32 / 128**2, "experts": 4.5, "shared_experts": 8 + 32 / 128**2}),
+    ({"quant_method": "fp8", "moe_quant_algo": "NVFP4"}, {"attention": 8.0, "ffn": 8.0, "experts": 4.5, "shared_experts": 8.0}),
     ({"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": {".*self_attn.*": {"bits": 16}, "model.layers.3.mlp.gate": {"bits": 16}}},
      {"ffn": 4 + 20 / 128, "experts": 4 + 20 / 128, "shared_experts": 4 + 20 / 128}),
     ({"quant_method": "gemma", "num_bits": 4, "module_quant_configs": {r"self_attn": {"num_bits": 8}}},
@@ -260,6 +271,20 @@ BY_ROLE: list[tuple[dict[str, Any], dict[str, float]]] = [
 def test_formats_that_differ_by_module_are_read_role_by_role(table: dict[str, Any], stored: dict[str, float]) -> None:
     one = found(table)
     assert {role: pytest.approx(bits(each.dtype)) for role, each in one.formats.items()} == stored
+
+
+def test_experts_without_a_gate_are_named_by_their_up_projection() -> None:
+    """nvidia/NVIDIA-Nemotron-3.5-Lightning-30B-A3B-NVFP4, hf_quant_config.json."""
+    alone = {
+        "experts": dict.fromkeys(
+            range(2), (matrix("experts", "experts_up", 4.0), matrix("experts", "experts_down", 4.0))
+        )
+    }
+    names = {f"backbone.layers.{i}.mixer.experts.{e}.{p}_proj": {"quant_algo": "W4A16_NVFP4", "group_size": 16} for i in range(2) for e in range(4) for p in ("up", "down")}  # fmt: skip
+    table = {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION", "quantized_layers": names}
+    one = read(table, "config.json", alone, dtype("bf16"))
+    assert one is not None
+    assert {role: bits(each.dtype) for role, each in one.formats.items()} == {"experts": pytest.approx(4.5)}
 
 
 def test_formats_that_differ_within_a_role_keep_their_bytes() -> None:
@@ -290,7 +315,7 @@ def test_parts_of_one_matrix_in_different_formats_are_refused() -> None:
 )
 def test_tables_that_a_method_does_not_read_are_refused(more: dict[str, Any]) -> None:
     with pytest.raises(NotModelled, match=r"formats that differ by module; --set model\.quantization_config=null"):
-        found({**DEEPSEEK, **more})
+        found({**GPTQ, **more})
 
 
 def test_exceptions_of_a_tower_are_no_exceptions_of_the_decoder() -> None:
