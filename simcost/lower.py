@@ -70,8 +70,13 @@ class Module:
 
     def forward(self, view: View) -> Program:
         """All of it, one after the other."""
-        if self.layer:
+        shares = view.shares.get(self.key, ())
+        if self.layer and not shares:
             return layer_program(self.blocks, view, self.name, self.count)
+        if self.layer:
+            own = [(self.count * one.part, replace(view, storage=one.storage, compute=one.compute)) for one in shares]
+            kind = self.name.rsplit(" x", 1)[0]
+            return Serial(tuple(layer_program(self.blocks, v, f"{kind} x{count:.3g}", count) for count, v in own))
         parts = tuple(block.program(view) for block in self.blocks)
         return parts[0] if len(parts) == 1 else Serial(parts, self.name)
 

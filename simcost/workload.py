@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from simcost import lower, shared_layers
 from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
@@ -25,7 +27,7 @@ from simcost.plan import Phase, Plan
 from simcost.provenance import Kind, Note
 from simcost.routing.router import check_layers
 from simcost.settings import CHOICES, checked, of
-from simcost.sharding.shard import ROLES, View
+from simcost.sharding.shard import ROLES, Share, View
 
 
 @frozen
@@ -82,15 +84,16 @@ def build(
     kv = _named(plan.kv_dtype, "kv_dtype") or (model.quantisation and model.quantisation.kv) or dtype("bf16")
     storage = lower.storage(model, plan)
     compute = {role: _compute(model, plan, device, role, storage[role], activation) for role in ROLES}
-    multiplied = {role: compute[role] for role in ROLES if role not in ("norm", "embedding")}
-    untimed = _uncomputable(device, activation, multiplied, storage)
+    shares = _shares(model, plan, device, activation, storage, compute)
+    formats = [(storage, compute), *((one.storage, one.compute) for each in shares.values() for one in each)]
+    untimed = next((why for kept, each in formats if (why := _uncomputable(device, activation, each, kept))), "")
     if untimed and timed:
         raise SpecError(untimed)
     # Kernels for a narrow cache quantise Q and compute in its format where the device can (FlashAttention 3, FlashMLA,
     # TensorRT-LLM); elsewhere they widen K and V.
     core = kv if kv.bits < activation.bits and kv.peak in device.peaks else activation
     about = About(model.family, lower.has_experts(model), model.has_tower)
-    view = View(plan, phase, activation, kv, storage, compute, core)
+    view = View(plan, phase, activation, kv, storage, compute, core, shares)
     found = Workload(
         model,
         device,
@@ -144,9 +147,63 @@ def _named(name: str | None, key: str) -> Dtype | None:
     return None if name is None else dtype(name, f"plan.{key}")
 
 
+def _shares(
+    model: ModelSpec,
+    plan: Plan,
+    device: Device,
+    activation: Dtype,
+    storage: Mapping[str, Dtype],
+    compute: Mapping[str, Dtype],
+) -> dict[str, tuple[Share, ...]]:
+    """The parts of every stack whose roles mix formats, each of whole layers: a stack of which a role has a quarter in bf16 has a quarter of its layers in bf16, whichever
+    matrices those are."""
+    found = {}
+    for index in range(len(model.stacks)) if plan.weight_dtype is None and model.quantisation is not None else ():
+        mixed = mixed_formats(model, index)
+        if not mixed:
+            continue
+        ends = sorted({end for parts in mixed.values() for end, _, _ in parts})
+        shares = []
+        for start, end in zip([0.0, *ends], ends, strict=False):
+            here = {
+                role: next((kind, own) for last, kind, own in parts if last >= end) for role, parts in mixed.items()
+            }
+            kept = {**storage, **{role: kind for role, (kind, _) in here.items()}}
+            each = {role: _of_part(plan, device, role, kind, own, activation) for role, (kind, own) in here.items()}
+            shares.append(Share(end - start, kept, {**compute, **each}))
+        found[f"stack {index}"] = tuple(shares)
+    return found
+
+
+def mixed_formats(model: ModelSpec, stack: int) -> dict[str, list[tuple[float, Dtype, Dtype | None]]]:
+    """Of every role of a stack that mixes formats over the model: (share of the elements up to and with this one, format, what it computes in)."""
+    found = {}
+    for role, stored in (model.quantisation.formats if model.quantisation else {}).items():
+        own: dict[tuple[str, float], tuple[float, Dtype, Dtype | None]] = {}
+        for layer, parts in stored.parts:
+            for part in parts if layer < len(model.order) and model.order[layer] == stack else ():
+                key = part.dtype.name, part.dtype.bits
+                own[key] = own.get(key, (0.0,))[0] + part.elements, part.dtype, part.compute
+        whole = sum(elements for elements, _, _ in own.values())
+        if whole:
+            ends = np.cumsum([elements for elements, _, _ in own.values()]) / whole
+            found[role] = [
+                (float(end), kind, compute) for end, (_, kind, compute) in zip(ends, own.values(), strict=True)
+            ]
+            found[role][-1] = 1.0, *found[role][-1][1:]
+    return found
+
+
+def _of_part(plan: Plan, device: Device, role: str, stored: Dtype, own: Dtype | None, activation: Dtype) -> Dtype:
+    """What a part of a role computes in: as asked for where it is no wider than that."""
+    wanted = _named(plan.compute_dtype, "compute_dtype")
+    if wanted is not None and role in CONVERTED and stored.bits <= wanted.bits:
+        return wanted
+    return _by_format(device, stored, own, False, activation)
+
+
 def _compute(model: ModelSpec, plan: Plan, device: Device, role: str, stored: Dtype, activation: Dtype) -> Dtype:
     wanted = _named(plan.compute_dtype, "compute_dtype")
-    narrow = stored.bits < 16
     if wanted is not None and role in CONVERTED:
         if stored.bits > wanted.bits:
             raise SpecError(
@@ -154,21 +211,27 @@ def _compute(model: ModelSpec, plan: Plan, device: Device, role: str, stored: Dt
                 f"set plan.weight_dtype={wanted.name} too"
             )
         return wanted
-    if not narrow:
-        return stored if stored.bits > activation.bits else activation
     chosen = plan.weight_dtype is not None
-    by_config = None if chosen or model.quantisation is None else model.quantisation.compute(role)
-    if by_config is not None:
-        return by_config
+    own = None if chosen or model.quantisation is None else model.quantisation.compute(role)
+    return _by_format(device, stored, own, chosen, activation)
+
+
+def _by_format(device: Device, stored: Dtype, own: Dtype | None, chosen: bool, activation: Dtype) -> Dtype:
+    """What weights of a format compute in. `own`: what their quantisation says; `chosen`: whether the plan chose the format."""
+    if stored.bits >= 16:
+        return stored if stored.bits > activation.bits else activation
+    if own is not None:
+        return own
     if stored.name == "mxfp4" and "mxfp8" in device.peaks:
         # vLLM, SGLang and TensorRT-LLM quantise the input of mxfp4 experts to mxfp8 where the arithmetic exists (Blackwell).
         return dtype("mxfp8")
     return stored if chosen and stored.name in ("fp8", "fp8_block", "int8", "nvfp4") else activation
 
 
-def _uncomputable(device: Device, activation: Dtype, compute: dict[str, Dtype], storage: dict[str, Dtype]) -> str:
+def _uncomputable(device: Device, activation: Dtype, compute: Mapping[str, Dtype], storage: Mapping[str, Dtype]) -> str:
     """Why a device cannot compute in these formats, with the way out; "" where it can."""
-    for role, kind in {"attention core": activation, **compute}.items():
+    multiplied = {role: kind for role, kind in compute.items() if role not in ("norm", "embedding")}
+    for role, kind in {"attention core": activation, **multiplied}.items():
         if not kind.peak or kind.peak not in device.peaks:
             packed = storage.get(role, kind)
             way = f"keep the weights in {packed.name} and compute wider: --set plan.compute_dtype=bf16"

@@ -6,7 +6,7 @@ A weight is declared once; parameters, bytes, shards and GEMMs all follow from i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import ClassVar, Protocol
 
 from simcost.dtypes import Dtype
@@ -63,8 +63,17 @@ class Weight:
 
 
 @frozen
+class Share:
+    """A part of a module's layers, from 0 to 1, whose weights are stored and computed in formats of their own, by role."""
+
+    part: float
+    storage: Mapping[str, Dtype]
+    compute: Mapping[str, Dtype]
+
+
+@frozen
 class View:
-    """One rank's view of one step."""
+    """One rank's view of one step. `shares`: of modules (`lower.Module.key`) that mix formats within a role, whose mean `storage` has."""
 
     plan: Plan
     phase: Phase
@@ -73,6 +82,7 @@ class View:
     storage: Mapping[str, Dtype]
     compute: Mapping[str, Dtype]
     core_compute: Dtype | None = None
+    shares: Mapping[str, tuple[Share, ...]] = field(default_factory=dict)
 
     @property
     def core(self) -> Dtype:

@@ -1,7 +1,7 @@
 """From formats of modules to one format a role, whose bytes are exact: where its modules differ, the bits of an element are their mean.
 
-Where modules of a role differ, times are those of the format that most elements have. Most likely to be wrong: those times, and the bytes of a pipeline stage whose
-layers are not like the others. Source: arithmetic; every module counts with its own scales (`dtypes.matrix_bytes`).
+Where modules of a role differ, the elements of each format are kept layer by layer, and each part is timed in its own. Most likely to be wrong: matrices of one layer that
+differ, of which each is timed by the layer's shares, and the bytes of a pipeline stage whose layers are not like the others. Source: arithmetic; every module counts with its own scales (`dtypes.matrix_bytes`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
 from simcost.model.quantisation.formats import Format, Scheme, one_line, refused
 from simcost.model.quantisation.modules import Names, experts_apart, parts, without_gates
-from simcost.model.quantisation.stored import Held, Stored
+from simcost.model.quantisation.stored import Held, Part, Stored
 from simcost.num import ceil, is_scalar
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import Weight
@@ -54,6 +54,8 @@ def by_role(
         cells = _cells(role, layers, chosen, where)
         if any(form is not None for _, form, _ in cells):
             found[role], said = _stored(role, cells, base, where)
+            if said:
+                found[role] = replace(found[role], parts=tuple(_by_layer(role, layers, chosen, base)))
             notes += said
     if strange:
         shown = ", ".join(one_line(name) for name in strange[:3]) + (
@@ -92,6 +94,24 @@ def _cells(
     return found
 
 
+def _by_layer(
+    role: str,
+    layers: Mapping[int, tuple[Weight, ...]],
+    chosen: Mapping[tuple[str, str, str, int], Format | None],
+    base: Dtype,
+) -> Iterator[tuple[int, tuple[Part, ...]]]:
+    """The elements of every format in each layer of a role."""
+    for layer, weights in layers.items():
+        forms = [(w, chosen.get((role, w.name, parts(w)[0], layer))) for w in weights]
+        held = (
+            (each, sum(float(w.count) for w, form in forms if form == each)) for each in _distinct(f for _, f in forms)
+        )
+        yield (
+            layer,
+            tuple(Part(n, base, None) if each is None else Part(n, each.dtype, each.compute) for each, n in held),
+        )
+
+
 def _stored(role: str, cells: list[Cell], base: Dtype, where: str) -> tuple[Stored, list[Note]]:
     forms = list(_distinct(form for _, form, _ in cells))
     first = forms[0]
@@ -113,7 +133,7 @@ def _stored(role: str, cells: list[Cell], base: Dtype, where: str) -> tuple[Stor
     listed = ", ".join(f"{share[i] / elements:.1%} in {_shown(each, base)}" for i, each in enumerate(forms))
     return stored, [
         Note(
-            f"quantization_config: {role.replace('_', ' ')}: {listed}: bytes are exact, times are those of {_shown(most, base)}",
+            f"quantization_config: {role.replace('_', ' ')}: {listed}: bytes are exact, each part is timed in its own",
             Kind.ASSUMED,
         )
     ]

@@ -17,11 +17,22 @@ Held = Mapping[str, Mapping[int, tuple[Weight, ...]]]  # role -> layer -> its ma
 
 
 @frozen
+class Part:
+    """Elements of a role in one format, and what its kernels compute in; None for the activations' format."""
+
+    elements: float
+    dtype: Dtype
+    compute: Dtype | None
+
+
+@frozen
 class Stored:
-    """The format of a role, and what its kernels compute in; None for the activations' format."""
+    """The format of a role, and what its kernels compute in; None for the activations' format. `parts`: of a role whose modules differ the formats of each
+    layer, whose mean `dtype` then is; () where all are alike."""
 
     dtype: Dtype
     compute: Dtype | None
+    parts: tuple[tuple[int, tuple[Part, ...]], ...] = ()
 
 
 @frozen

@@ -202,7 +202,7 @@ def test_layers_of_a_role_that_stay_wide_count_with_their_own_bytes() -> None:
     assert bits(one.formats["ffn"].dtype) == pytest.approx((5 * (8 + 32 / 128**2) + 16) / 6)
     assert one.formats["ffn"].compute == block_scaled(dtype("fp8_block"), 128, 128, 32)
     assert one.notes == (
-        "quantization_config: ffn: 83.3% in fp8_block, 16.7% in bf16: bytes are exact, times are those of fp8_block",
+        "quantization_config: ffn: 83.3% in fp8_block, 16.7% in bf16: bytes are exact, each part is timed in its own",
     )
     most = found({**DEEPSEEK, "ignore": ["re:.*layers.[02].mlp.(down|gate|up)_proj"]})
     assert bits(most.formats["ffn"].dtype) == pytest.approx((2 * 16 + 8 + 32 / 128**2) / 3)
@@ -296,7 +296,7 @@ def test_formats_that_differ_within_a_role_keep_their_bytes() -> None:
     # qkv_proj in 8 bits, o_proj in 4.5, each half of the elements here.
     assert bits(one.formats["attention"].dtype) == pytest.approx((8 + 4.5) / 2)
     assert [str(note) for note in one.notes] == [
-        "quantization_config: attention: 50.0% in fp8, 50.0% in nvfp4: bytes are exact, times are those of fp8"
+        "quantization_config: attention: 50.0% in fp8, 50.0% in nvfp4: bytes are exact, each part is timed in its own"
     ]
 
 
