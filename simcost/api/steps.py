@@ -59,6 +59,9 @@ def prefill(
     return phases.result(prefill_query(model, hw, batch, isl, past, sets, vary, price, images))
 
 
+_OF_IMAGES = tuple(("phase", key) for key in ("images", "image_height", "image_width"))  # of a prompt alone
+
+
 @unboxes
 def compare(
     models: Sequence[Model],
@@ -79,11 +82,13 @@ def compare(
     seq: Count | None = None,
     stack: str | None = None,
     flops_convention: str | None = None,
+    images: Count | None = None,
 ) -> Result:
     """Designs side by side, then the terms that differ, largest first: of a decode and a prefill step, or with `phase`="train" of a training step of
     `micro_batch`, `global_batch`, `seq` and `stack` as `train` takes them. `variants`: of the first model, each a text such as
     "attention=gqa:8,ffn=dense" or a mapping; hw=..., engine=... and plan.tp=... say where it runs, model=... whose variant it is. `prefill_batch`:
-    prompts at a time; default: one a replica of the attention and copy of the model."""
+    prompts at a time; default: one a replica of the attention and copy of the model. `images`: of each prompt, whose tokens are part of isl; a design without a tower that is
+    counted has a row with the reason."""
     from simcost.scenarios import compare as scenario
     from simcost.scenarios.variants import parsed
 
@@ -101,6 +106,13 @@ def compare(
     prompts = None if prefill_batch is None else settings.count("--prefill-batch", grammar.read("batch", prefill_batch))
     prompt = {"batch": prompts, "isl": either(isl, DEFAULTS["isl"]), "past": 0}
     both = {path: value for path, value in sets.items() if grammar.split(path) == ("phase", "routing")}
+    seen = {path: value for path, value in sets.items() if grammar.split(path) in _OF_IMAGES}
+    sets = {path: value for path, value in sets.items() if path not in seen}
+    if images is not None and any(grammar.split(path) == _OF_IMAGES[0] for path in seen):
+        raise SpecError(f"'images' is given twice: images={images!r}, and in set")
+    prompt |= {grammar.split(path)[1]: value for path, value in seen.items()} | (
+        {} if images is None else {"images": images}
+    )
     only = both | {path: value for path, value in sets.items() if grammar.split(path)[0] != "phase"}
     first = models[0] if models else ""
     question = decode_query(first, hw, batch, context, sets, None, price)

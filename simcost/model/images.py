@@ -12,7 +12,7 @@ from simcost.errors import NotModelled, SpecError
 from simcost.num import Num, every, is_scalar
 from simcost.plan import Check, Phase, Plan
 
-_SIDES = ("image_height", "image_width")
+SIDES = ("image_height", "image_width")
 
 
 def seeing(towers: Sequence[Tower]) -> Tower | None:
@@ -36,14 +36,14 @@ def required(name: str, towers: Sequence[Tower], uncounted: Sequence[str], phase
         raise SpecError(
             f"{stated[0]}: {name} makes every image {tower.side:.0f} x {tower.side:.0f} pixels: leave it out"
         )
-    if tower.side is None and len(stated) < len(_SIDES):
+    if tower.side is None and len(stated) < len(SIDES):
         raise SpecError(f"images: {name} keeps their size: state image_height and image_width, in pixels")
     return tower
 
 
 def sides(phase: Phase) -> list[str]:
     """The keys of the sides that a phase states."""
-    return [key for key in _SIDES if not every(getattr(phase, key) == 0.0)]
+    return [key for key in SIDES if not every(getattr(phase, key) == 0.0)]
 
 
 def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
@@ -54,7 +54,7 @@ def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
     found = tower.checks(plan)
     if tower.side is None:
         step = tower.patch * tower.multiple
-        for key in _SIDES:
+        for key in SIDES:
             whole = getattr(phase, key) % step == 0.0
             found.append(Check(whole, f"{key} must be a multiple of {step:.0f} pixels, the patches that make a token"))
     taken = phase.images * tokens(tower, phase)

@@ -11,7 +11,7 @@ from simcost.cost.cost import BASES, Cost, probability_less, tied
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
-from simcost.model import count
+from simcost.model import count, images
 from simcost.model.given import Name
 from simcost.num import Num
 from simcost.plan import Phase
@@ -100,16 +100,28 @@ def _inputs(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]],
     named: dict[str, Any] = {"models": [inputs.stated(name) for name in models]}
     if variants:
         named["variants"] = [one if isinstance(one, str) else dict(one) for one in variants]
-    return {**named, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"]}
+    seen = {key: prompt[key] for key in ("images", *images.SIDES) if prompt.get(key) is not None}
+    return {**named, **asked, "plan": plan, "isl": prompt.get("isl"), "prefill_batch": prompt["batch"], **seen}
 
 
 def _answers(w: Workload, prompt: Query) -> dict[str, steps.Step] | str:
     """Both steps of a design, or why it has none."""
     try:
-        same = with_arrays(prompt, {}, w.model)  # `iso` holds at one length, and a column is one design
+        same = with_arrays(
+            _without_sides(w, prompt), {}, w.model
+        )  # `iso` holds at one length, and a column is one design
         return {"decode": steps.checked(w), "prefill": steps.checked(_labelled(same, w.model.name))}
     except SimcostError as error:
         return str(error).removeprefix("plan: ")
+
+
+def _without_sides(w: Workload, prompt: Query) -> Query:
+    """The prompt of a design whose tower makes every image one size: sides are stated for the other designs."""
+    tower = images.seeing(w.model.towers)
+    if tower is None or tower.side is None:
+        return prompt
+    phase = {key: value for key, value in prompt.overrides.phase.items() if key not in images.SIDES}
+    return replace(prompt, overrides=replace(prompt.overrides, phase=phase))
 
 
 def _tables(designs: list[Row], terms: list[Row], shifts: list[Row]) -> dict[str, list[Row]]:

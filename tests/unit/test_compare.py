@@ -136,3 +136,30 @@ def test_every_time_says_how_far_it_is_behind_the_best_and_how_surely() -> None:
     assert "tpot versus best" in shown
     assert "> 99.9 %" in shown
     assert found.to_dict()["units"]["tpot_probability_slower"] == "fraction"
+
+
+VLM = {
+    "model_type": "mistral3", "multimodal_projector_bias": False, "spatial_merge_size": 2, "tie_word_embeddings": False, "torch_dtype": "bfloat16", "vision_feature_layer": -1,
+    "text_config": {"model_type": "mistral", "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 8, "num_key_value_heads": 8,
+                    "head_dim": 64, "vocab_size": 32000},
+    "vision_config": {"model_type": "pixtral", "hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 24, "patch_size": 14,
+                      "image_size": 1540, "head_dim": 64},
+}  # fmt: skip
+
+
+def test_images_pass_the_towers_of_all_designs_that_have_one() -> None:
+    sides = {"image_height": 448, "image_width": 448}
+    found = simcost.compare([VLM, "gemma-3-4b", "qwen3-8b"], "h100", isl=2048, images=2, set=sides)
+    own, fixed, none = found.tables["designs"]
+    assert own["ttft_s"] == simcost.prefill(VLM, "h100", isl=2048, images=2, set=sides).metrics["ttft_s"]
+    assert fixed["ttft_s"] == simcost.prefill("gemma-3-4b", "h100", isl=2048, images=2).metrics["ttft_s"]
+    assert "no tower for images" in str(none["reason"])
+    assert found.inputs["images"] == 2
+    without = simcost.compare([VLM, "gemma-3-4b"], "h100", isl=2048).tables["designs"]
+    assert [row["tpot_s"] for row in without] == [own["tpot_s"], fixed["tpot_s"]]
+    assert without[0]["ttft_s"] < own["ttft_s"]
+
+
+def test_images_are_given_once() -> None:
+    with pytest.raises(SpecError, match="'images' is given twice"):
+        simcost.compare(["gemma-3-4b"], "h100", images=2, set={"images": 1}, variants=["plan.tp=2"])
