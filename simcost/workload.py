@@ -27,7 +27,8 @@ from simcost.plan import Phase, Plan
 from simcost.provenance import Kind, Note
 from simcost.routing.router import check_layers
 from simcost.settings import CHOICES, checked, of
-from simcost.sharding.shard import ROLES, Share, View
+from simcost.sharding.shard import ROLES, View
+from simcost.sharding.share import Share
 
 
 @frozen

@@ -16,6 +16,7 @@ from simcost.ops.attention_core import Mask
 from simcost.plan import Check, Phase, Plan, busiest
 from simcost.program import Program
 from simcost.routing.router import Router, Routing
+from simcost.sharding.share import Share
 from simcost.sharding.shared import Sharing, Unshared
 
 BESIDE = "prompt "  # what the tags of kernels of a prompt beside a decode step begin with
@@ -60,15 +61,6 @@ class Weight:
         held = self.whole(storage[self.role])
         assert held.inner is not None
         return held.copies * storage[self.role].matrix_bytes(held.out, held.inner)
-
-
-@frozen
-class Share:
-    """A part of a module's layers, from 0 to 1, whose weights are stored and computed in formats of their own, by role."""
-
-    part: float
-    storage: Mapping[str, Dtype]
-    compute: Mapping[str, Dtype]
 
 
 @frozen
