@@ -33,7 +33,7 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
         if key in layers.declared("IGNORES"):
             irrelevant.append(key)
         else:
-            _one(r, key, known, key in outer)
+            _one(r, key, known, key in outer, built)
     return [key for key in sorted(irrelevant) if not isinstance(r.config[key], str) and key not in _SILENT]
 
 
@@ -46,10 +46,55 @@ def _written(r: Reader, built: list[Layer]) -> set[str]:
 
 _SILENT = ("architectures",)
 
+# Sizes of a kind of structure -> what has it. One that stands in a config none of whose layers has its kind says that the config, or this reader, leaves something out: the
+# count of the experts under a name that is not known, say.
+_EXPERTS = frozenset(
+    """
+    moe_intermediate_size n_shared_experts num_experts_per_tok shared_expert_intermediate_size shared_intermediate_size moe_latent_size n_group topk_group
+    decoder_sparse_step expert_layer_period first_k_dense_replace interleave_moe_layer_step mlp_layer_types moe_layer_end_index moe_layer_freq moe_layer_interval
+    moe_layers num_hash_layers mlp_only_layers expert_layer_offset moe_layer_start_index
+    """.split()  # noqa: SIM905 -- a table to read
+)
+_LATENT = frozenset(("kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"))
+_WINDOWS = frozenset(("swa_head_dim", "swa_v_head_dim", "swa_num_attention_heads", "swa_num_key_value_heads"))
+_PERIODS = frozenset(
+    """
+    decoder_sparse_step expert_layer_period interleave_moe_layer_step moe_layer_freq moe_layer_interval n_group topk_group
+    """.split()  # noqa: SIM905 -- a table to read
+)  # of which 1 is off: every layer, one group
 
-def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
+
+def _missing(r: Reader, key: str, built: list[Layer]) -> str:
+    """What a size is of that no layer has; "" where a layer has it, or where the config switches it off."""
+    value = r.config[key]
+    if not keys.on(value) or (key in _PERIODS and value == 1) or _all_dense(key, value):
+        return ""
+    if key in _EXPERTS and not any(b.router is not None for layer in built for b in layer):
+        counts = ("n_routed_experts", "num_experts_per_tok")
+        off = any(name in r.config and r.config[name] in (None, 0, 1, False) for name in counts)
+        return "" if off else "experts"
+    if key in _LATENT and not any(b.forms for layer in built for b in layer):
+        off = any(name in r.config and not r.config[name] for name in ("kv_lora_rank", "use_mla"))
+        return "" if off else "latent attention"
+    slides = any(b.mask is not None and b.mask.bounded for layer in built for b in layer)
+    if key in _WINDOWS or (key == "attention_chunk_size" and not slides):
+        return "layers with a window"
+    return ""
+
+
+def _all_dense(key: str, value: Any) -> bool:
+    """Whether a list of the FFNs of all layers says that none has experts."""
+    return key == "mlp_layer_types" and isinstance(value, list) and all(kind == "dense" for kind in value)
+
+
+def _one(r: Reader, key: str, known: set[str], outer: bool, built: list[Layer]) -> None:
     value = r.config[key]
     said = f"'{key}' = {_short(value)} has no effect here"
+    if lacking := _missing(r, key, built):
+        raise NotModelled(
+            f"{r.where}: not modelled: '{key}' = {_short(value)} is a size of {lacking}, and no layer here has it: what says so is missing, or has a name that nothing here reads"
+            f" (--set model.{key}=null leaves it out)"
+        )
     if key in known:
         r.note(said, Kind.UNUSED, key)
     elif outer and isinstance(value, Mapping) and value and key.endswith("_config"):

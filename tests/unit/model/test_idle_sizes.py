@@ -1,0 +1,53 @@
+"""A size of a structure that no layer has is refused: what says that there is one is missing, or has a name that nothing reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from simcost.errors import NotModelled
+from simcost.model.load import overridden
+from simcost.model.spec import ModelSpec, from_config
+
+LLAMA: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 100,
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+UNKNOWN = {**LLAMA, "model_type": "my_llama", "hidden_act": "silu"}
+
+
+def read(config: dict[str, Any]) -> ModelSpec:
+    return from_config(overridden(config, {}, "test"), "test", "test")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kind"),
+    [
+        ("n_shared_experts", 2, "experts"), ("num_experts_per_tok", 8, "experts"), ("moe_intermediate_size", 768, "experts"), ("first_k_dense_replace", 1, "experts"),
+        ("mlp_layer_types", ["dense", "sparse"], "experts"), ("moe_layer_freq", 2, "experts"), ("qk_nope_head_dim", 128, "latent attention"),
+        ("swa_num_attention_heads", 8, "layers with a window"), ("attention_chunk_size", 8192, "layers with a window"),
+    ],
+)  # fmt: skip
+def test_a_size_of_what_no_layer_has_is_refused(key: str, value: Any, kind: str) -> None:
+    with pytest.raises(
+        NotModelled, match=f"'{key}' = .*: the class of model_type 'llama' does not read it.*--set model.{key}=null"
+    ):
+        read({**LLAMA, key: value})
+    with pytest.raises(
+        NotModelled,
+        match=f"'{key}' = .* is a size of {kind}, and no layer here has it.*--set model.{key}=null|nothing here reads .*{key}",
+    ):
+        read({**UNKNOWN, key: value})
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"moe_layer_freq": 1}, {"n_group": 1, "topk_group": 1}, {"num_local_experts": 0, "num_experts_per_tok": 2}, {"num_experts": None, "moe_intermediate_size": 768},
+        {"kv_lora_rank": None, "qk_nope_head_dim": 128}, {"mlp_layer_types": ["dense", "dense"]}, {"mlp_only_layers": []}, {"max_window_layers": 28},
+        {"n_shared_experts": 0},
+    ],
+)  # fmt: skip
+def test_a_size_that_is_off_or_switched_off_changes_nothing(more: dict[str, Any]) -> None:
+    assert read({**LLAMA, **more}).stacks == read(LLAMA).stacks
