@@ -67,6 +67,9 @@ CLASSES = [
     ("qwen2_audio", 4096, "audio_config", "qwen2_audio_encoder", 642_215_936),
     ("step3p7", 4096, "vision_config", "step3p5_vision", 1_981_014_784),
     ("voxtral", 3072, "audio_config", "voxtral_encoder", 662_134_784),
+    ("hy_v4_vl", 6144, "vision_config", "hy_v4_vl_vision", 1_235_126_784),
+    ("lfm3_vl", 2048, "vision_config", "lfm3_vl_vision", 189_380_352),
+    ("molmo2", 3584, "vision_config", "molmo2_vision", 503_342_544),
 ]
 
 
@@ -74,9 +77,12 @@ CLASSES = [
 def test_defaults_of_a_class_give_its_parameters(
     wrapper: str, width: int, table: str, kind: str, published: int
 ) -> None:
-    resampler = {"perceiver_config": {"model_type": "idefics2_perceiver"}} if wrapper == "idefics2" else {}
+    beside = {
+        "idefics2": {"perceiver_config": {"model_type": "idefics2_perceiver"}},
+        "molmo2": {"adapter_config": {"model_type": "molmo2_adapter"}},
+    }
     inner = {"hidden_size": width, "intermediate_size": 14336}
-    config = {"model_type": wrapper, "text_config": inner, table: {"model_type": kind}, **resampler}
+    config = {"model_type": wrapper, "text_config": inner, table: {"model_type": kind}, **beside.get(wrapper, {})}
     assert parameters(config, float(width)) == published
     assert any("class defaults" in note for note in found(config, float(width)).notes)
 
