@@ -17,6 +17,7 @@ from simcost.files import folder
 from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.overrides import ASKED as ASKED
+from simcost.model.overrides import complete as complete
 from simcost.model.overrides import current as current
 from simcost.model.overrides import overridden as overridden
 from simcost.model.spec import ModelSpec, from_config
@@ -246,7 +247,7 @@ def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model by name, with overrides of config keys; as it stands it is compared with the checkpoint beside it. Raises SpecError for an unknown name or a
     malformed file, NotModelled for what is not modelled yet."""
     short, where, config = load_config(name)
-    found = from_config(overridden(config, overrides or {}, where), short, where)
+    found = complete(from_config(overridden(config, overrides or {}, where), short, where), config, where)
     path = None if overrides or isinstance(name, Given) else find(name)[1]
     if path is None or path.parent == _home():
         return found

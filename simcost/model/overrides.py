@@ -15,7 +15,7 @@ from simcost.hf import ALIASES, CANONICAL, MODELS, canonical, flatten, outer_key
 from simcost.model import keys
 from simcost.model.classes import wrappers
 from simcost.model.classes.family import ignored, is_recorded, renamed
-from simcost.model.spec import from_config, known_keys
+from simcost.model.spec import ModelSpec, from_config, known_keys
 
 ASKED = "_asked"  # of a config that a question made: keys that it set, which are asked for whatever the class reads
 _APART = ("quantization_config", *keys.BESIDE)  # tables whose keys are not the language model's
@@ -44,6 +44,13 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
     replaced = [*overrides, *(map(str, asked) if isinstance(asked, list) else ())]
     _check_read(config, {canonical(key) for key in replaced}, where)
     return out
+
+
+def complete(found: ModelSpec, config: Mapping[str, Any], where: str) -> ModelSpec:
+    """The model of a config, which is no design that a question made. Raises NotModelled for a size of a structure that no layer has."""
+    if found.idle and ASKED not in config:
+        raise NotModelled(f"{where}: not modelled: {found.idle[0]}")
+    return found
 
 
 def _check_read(config: Mapping[str, Any], replaced: set[str], where: str) -> None:

@@ -61,7 +61,7 @@ class Change:
 class ModelSpec:
     """A design. `stacks` = (how many layers, their blocks); `order` = the stack of each layer, first to last; `towers`: models beside it that its
     config determines; `uncounted`: those that it does not, each with the reason; `family`: model_type; `rotary_rows`: positions of every rotary table that they keep; `read`: config keys that
-    were used; `changes`: what swaps chose."""
+    were used; `changes`: what swaps chose; `idle`: sizes of a structure that no layer has, which a file may not state (`overrides.complete`)."""
 
     name: str
     hidden_size: Num
@@ -84,6 +84,7 @@ class ModelSpec:
     scalar_keys: frozenset[str] = field(default_factory=frozenset)
     read: frozenset[str] = field(default_factory=frozenset)
     changes: tuple[Change, ...] = ()
+    idle: tuple[str, ...] = ()
 
     @property
     def has_tower(self) -> bool:
@@ -245,7 +246,7 @@ def _spec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,
         str(r.config.get("model_type", "")), tables.rows,
-        tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used),
+        tuple(r.notes), tuple(unused), frozenset(r.scalar), frozenset(r.used), idle=tuple(unused_keys.idle_sizes(r, built)),
     )  # fmt: skip
 
 

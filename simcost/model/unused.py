@@ -11,7 +11,7 @@ from typing import Any
 from simcost.errors import NotModelled, nearest
 from simcost.hf import Reader
 from simcost.model import keys, layers
-from simcost.model.classes.family import defaults
+from simcost.model.classes.family import defaults, reads
 from simcost.model.layers import Layer
 from simcost.provenance import Kind
 
@@ -33,7 +33,7 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
         if key in layers.declared("IGNORES"):
             irrelevant.append(key)
         else:
-            _one(r, key, known, key in outer, built)
+            _one(r, key, known, key in outer)
     return [key for key in sorted(irrelevant) if not isinstance(r.config[key], str) and key not in _SILENT]
 
 
@@ -64,10 +64,27 @@ _PERIODS = frozenset(
 )  # of which 1 is off: every layer, one group
 
 
+def idle_sizes(r: Reader, built: list[Layer]) -> list[str]:
+    """What to say of each size of a structure that no layer has."""
+    stated = [key for key, value in r.config.items() if key not in r.used and value is not None]
+    lacking = ((key, _missing(r, key, built)) for key in sorted(stated))
+    return [
+        f"'{key}' = {_short(r.config[key])} is a size of {kind}, and no layer here has it: what says so is missing, or has a name that nothing here reads "
+        f"(--set model.{key}=null leaves it out)"
+        for key, kind in lacking
+        if kind
+    ]
+
+
 def _missing(r: Reader, key: str, built: list[Layer]) -> str:
-    """What a size is of that no layer has; "" where a layer has it, or where the config switches it off."""
+    """What a size is of that no layer has; "" where a layer has it, where the config switches it off, and for a key that the class writes into every config."""
     value = r.config[key]
-    if not keys.on(value) or (key in _PERIODS and value == 1) or _all_dense(key, value):
+    if (
+        key in reads(str(r.config.get("model_type")))
+        or not keys.on(value)
+        or (key in _PERIODS and value == 1)
+        or _all_dense(key, value)
+    ):
         return ""
     if key in _EXPERTS and not any(b.router is not None for layer in built for b in layer):
         counts = ("n_routed_experts", "num_experts_per_tok")
@@ -87,14 +104,9 @@ def _all_dense(key: str, value: Any) -> bool:
     return key == "mlp_layer_types" and isinstance(value, list) and all(kind == "dense" for kind in value)
 
 
-def _one(r: Reader, key: str, known: set[str], outer: bool, built: list[Layer]) -> None:
+def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
     value = r.config[key]
     said = f"'{key}' = {_short(value)} has no effect here"
-    if lacking := _missing(r, key, built):
-        raise NotModelled(
-            f"{r.where}: not modelled: '{key}' = {_short(value)} is a size of {lacking}, and no layer here has it: what says so is missing, or has a name that nothing here reads"
-            f" (--set model.{key}=null leaves it out)"
-        )
     if key in known:
         r.note(said, Kind.UNUSED, key)
     elif outer and isinstance(value, Mapping) and value and key.endswith("_config"):

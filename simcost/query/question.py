@@ -175,7 +175,7 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
         return (
             swaps.applied(changed, wishes, {}, question, short, where, _by_loss)
             if wishes
-            else from_config(changed, short, where)
+            else models.complete(from_config(changed, short, where), changed, where)
         )
     if wishes:
         return swaps.applied(config, wishes, stated, question, short, where, _by_loss)

@@ -170,11 +170,13 @@ def superseded(family: str, config: Mapping[str, Any]) -> dict[str, str]:
     return {key: by for key, by in table.items() if config.get(by) is not None and config.get(key) is not None}
 
 
+def reads(family: str) -> set[str]:
+    """The keys that the class of the family reads, or the repositories' own code; none for a family whose class is not recorded."""
+    return {*_classes().get(family, {}).get("reads", ()), *families().get(family, {}).get("reads", ())}
+
+
 def ignored(family: str, config: Mapping[str, Any], sizes: frozenset[str]) -> set[str]:
     """Keys of `sizes` that are on and that the class of the family does not read; none for a family whose class is not recorded."""
-    reads = _classes().get(family, {}).get("reads")
-    if reads is None:
+    if _classes().get(family, {}).get("reads") is None:
         return set()
-    table = families().get(family, {})
-    known = {*reads, *table.get("reads", ())}
-    return {key for key in sizes.intersection(config) if key not in known and on(config[key])}
+    return {key for key in sizes.intersection(config) if key not in reads(family) and on(config[key])}

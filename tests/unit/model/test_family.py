@@ -102,7 +102,8 @@ def test_a_size_that_the_class_does_not_read_is_refused_in_a_file_and_may_be_ask
 ) -> None:
     ours = "n_routed_experts" if key == "num_local_experts" else key
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({**LLAMA, key: 64, "num_experts_per_tok": 2}))
+    beside = {"num_experts_per_tok": 2} if key == "num_local_experts" else {}
+    file.write_text(json.dumps({**LLAMA, key: 64, **beside}))
     for question in (["show", "model", str(file)], ["decode", "--model", str(file), "--hw", "h200"]):
         assert run(question) == 2
         assert f"'{ours}' = 64: the class of model_type 'llama' does not read it" in capsys.readouterr().err
@@ -113,7 +114,7 @@ def test_a_size_that_the_class_does_not_read_is_refused_in_a_file_and_may_be_ask
 
 def test_a_size_that_the_class_does_not_read_and_that_changes_nothing_is_noted_alone(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
-    file.write_text(json.dumps({**LLAMA, "moe_layer_freq": 1, "num_experts_per_tok": 2}))
+    file.write_text(json.dumps({**LLAMA, "moe_layer_freq": 1, "max_window_layers": 2}))
     assert load.load(str(file)).stacks == spec().stacks
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simcost.errors import NotModelled
-from simcost.model.load import overridden
+from simcost.model.load import complete, overridden
 from simcost.model.spec import ModelSpec, from_config
 
 LLAMA: dict[str, Any] = {
@@ -18,7 +18,7 @@ UNKNOWN = {**LLAMA, "model_type": "my_llama", "hidden_act": "silu"}
 
 
 def read(config: dict[str, Any]) -> ModelSpec:
-    return from_config(overridden(config, {}, "test"), "test", "test")
+    return complete(from_config(overridden(config, {}, "test"), "test", "test"), config, "test")
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,26 @@ def read(config: dict[str, Any]) -> ModelSpec:
 )  # fmt: skip
 def test_a_size_of_what_no_layer_has_is_refused(key: str, value: Any, kind: str) -> None:
     with pytest.raises(
-        NotModelled, match=f"'{key}' = .*: the class of model_type 'llama' does not read it.*--set model.{key}=null"
+        NotModelled, match=f"'{key}' = .* is a size of {kind}, and no layer here has it.*--set model.{key}=null"
     ):
         read({**LLAMA, key: value})
-    with pytest.raises(
-        NotModelled,
-        match=f"'{key}' = .* is a size of {kind}, and no layer here has it.*--set model.{key}=null|nothing here reads .*{key}",
-    ):
+    with pytest.raises(NotModelled, match=f"'{key}' = .* is a size of {kind}|nothing here reads .*{key}"):
         read({**UNKNOWN, key: value})
+
+
+def test_a_key_that_its_class_writes_into_every_config_is_no_such_size() -> None:
+    """Step-3.7's class has heads of window layers whatever its layers are."""
+    config = {
+        **LLAMA,
+        "model_type": "step3p5",
+        "head_dim": 16,
+        "layer_types": ["full_attention"] * 2,
+        "moe_layers_enum": "",
+        "moe_num_experts": 0,
+    }
+    assert (
+        read({**config, "swa_num_attention_heads": 8}).stacks == read({**config, "swa_num_attention_heads": 16}).stacks
+    )
 
 
 @pytest.mark.parametrize(
