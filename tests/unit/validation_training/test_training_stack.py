@@ -17,6 +17,7 @@ version = "0.1.0"
 rows = "0123456789abcdef"
 n = 48
 error = 0.037
+half_width = 0.11
 """
 
 
@@ -49,7 +50,8 @@ def test_coefficients_belong_to_a_device(tmp_path: Path) -> None:
     assert found.name == "own"
     assert found.factors("a100") == {"kernels": 1.17, "communication": 0.9}
     assert found.factors("h100") == {}
-    assert (found.fitted["a100"].n, found.fitted["a100"].error) == (48, 0.037)
+    made = found.fitted["a100"]
+    assert (made.n, made.error, made.half_width) == (48, 0.037, 0.11)
 
 
 @pytest.mark.parametrize(("old", "new", "said"), [
@@ -64,6 +66,7 @@ def test_coefficients_belong_to_a_device(tmp_path: Path) -> None:
     ("{ kernels = 1.17, communication = 0.9 }", "{ }", "must be a table of 1 to 5 coefficients"),
     ("n = 48", "n = 0", "'coefficients.a100.n' must be a whole number above 0"),
     ('rows = "0123456789abcdef"\n', "", "'coefficients.a100.rows' is missing"),
+    ("half_width = 0.11", "half_width = -0.1", "half_width"),
 ])  # fmt: skip
 def test_a_fault_is_a_line_that_names_it(tmp_path: Path, old: str, new: str, said: str) -> None:
     with pytest.raises(SpecError, match=said) as fault:
