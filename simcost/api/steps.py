@@ -94,7 +94,7 @@ def compare(
 
     several = nodes is not None and any("hw" in parsed(one) for one in variants)
     sets = cluster(None if several else hw, sets_of(set, engine), gpus, nodes)
-    serving = {"batch": batch, "context": context, "isl": isl, "prefill-batch": prefill_batch}
+    serving = {"batch": batch, "context": context, "isl": isl, "prefill-batch": prefill_batch, "images": images}
     training = {"micro-batch": micro_batch, "global-batch": global_batch, "seq": seq, "stack": stack, "flops-convention": flops_convention}  # fmt: skip
     _of_one_phase(phase, serving, training)
     if phase == "train":

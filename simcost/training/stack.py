@@ -24,6 +24,9 @@ from simcost.frozen import frozen
 from simcost.hardware.toml import toml_table
 
 SCHEMA = 1
+LIBRARIES = (
+    "kernels",
+)  # cuBLAS, cuDNN and FlashAttention; experts, exchanges, losses and launches are a stack's own code
 STANDS_IN = "megatron-core-te"  # whose coefficients a stack without any takes
 LENT = 0.15  # sigma of the log by which coefficients of kernels differ between stacks and devices that have some
 MOST = 5  # coefficients of a device: with more a stack would learn its rows
@@ -121,12 +124,17 @@ class Stack:
         return replace(self, flags={**self.flags, **{key: value(key, text, where) for key, text in flags.items()}})
 
     def lent(self, devices: Sequence[str]) -> tuple[str, str, Fitted] | None:
-        """(stack, device, coefficients) that stand in where there are none of its own: of this stack on the first related device that has some, else of `STANDS_IN`."""
-        for name in (self.name, STANDS_IN):
-            one = self if name == self.name else load(name)
-            for hw in devices:
-                if hw in one.fitted:
-                    return name, hw, one.fitted[hw]
+        """(stack, device, coefficients) that stand in where there are none of its own: all of this stack's on the first related device that has some, else of `STANDS_IN` those of `LIBRARIES`, whose kernels every
+        stack runs."""
+        for hw in devices:
+            if hw in self.fitted:
+                return self.name, hw, self.fitted[hw]
+        other = load(STANDS_IN)
+        for hw in devices:
+            if hw in other.fitted:
+                found = other.fitted[hw]
+                shared = {name: factor for name, factor in found.factors.items() if name in LIBRARIES}
+                return other.name, hw, replace(found, factors=shared)
         return None
 
     def factors(self, hw: str) -> Mapping[str, float]:
