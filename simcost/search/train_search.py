@@ -32,6 +32,7 @@ from simcost.training.job import FILL
 BEST = 10  # splits that the executor prices
 NEAR = 0.1  # of the time of a split's best plan: those of other schedules are priced by the executor too
 WAYS = 3  # schedules of a split that the executor prices, at most
+_BILLION = 1_000_000_000.0  # tokens, of a price
 RANKS = {"tokens_per_s_per_gpu": 1, "mfu": 1, "step_s": -1, "usd_per_billion_tokens": -1}
 _COLUMNS = ("vpp", "schedule", "micro_batch", "recompute", "zero_stage")
 _FOLLOW = ("dp", "dp_attention", "etp")  # of the other sizes
@@ -74,7 +75,7 @@ class Searched:
             ),
         }
         if self.price is not None:
-            found["usd_per_billion_tokens"] = 1e9 / speed * self.price / 3600.0
+            found["usd_per_billion_tokens"] = _BILLION / speed * self.price / 3600.0
         return {name: number(value) for name, value in found.items()}
 
     def executed(self, i: int) -> tuple[dict[str, Any], Cost]:

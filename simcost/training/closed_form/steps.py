@@ -151,7 +151,8 @@ class Group:
         schedule = self.schedule
         blocking = 0.0 * hop if self.job.stack.flags["p2p_overlap"] or schedule.SPLITS else hop
         forward = chunks[FORWARD] + blocking
-        inputs = chunks[INPUT] if schedule.SPLITS else chunks[BOTH] - chunks[WEIGHT] + blocking
+        apart = schedule.SPLITS and not schedule.PAIRS  # DualPipe runs most gradients together
+        inputs = chunks[INPUT] if apart else chunks[BOTH] - chunks[WEIGHT] + blocking
         weight = chunks[WEIGHT]
         busy = self.passes * self.chunks @ (forward + inputs + weight)  # [ranks, plans], of a micro-batch
         pairs = self._pairs(chunks) if schedule.PAIRS else None
