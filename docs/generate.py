@@ -34,11 +34,14 @@ from simcost.units import symbol
 from simcost.validation import memory as memory_logs
 from simcost.validation import memory_fit
 from simcost.validation.kernels import BAR, reference
+from simcost.validation.training import page as training_page
+from simcost.validation.training import report as training_report
 
 PAGE = Path(__file__).parent / "cli.md"
 ROWS = Path(__file__).parent / "measurements.md"
 METRICS, SETTINGS, STRUCTURE = (PAGE.parent / f"{name}.md" for name in ("metrics", "settings", "structure"))
 MEMORY = PAGE.parent / "validation" / "memory.md"
+TRAINING = PAGE.parent / "validation" / "training.md"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
 TOUR = (  # (command, where its shown output ends)
@@ -449,7 +452,10 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
     parser.add_argument(
-        "--validation", nargs="*", metavar="DEVICE", help="pages of docs/validation (minutes): all, or of these devices"
+        "--validation",
+        nargs="*",
+        metavar="DEVICE",
+        help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps",
     )
     asked = parser.parse_args()
     if asked.validation is not None:
@@ -457,6 +463,10 @@ if __name__ == "__main__":
         if not asked.validation:
             (home / "kernels.md").write_text(published(), encoding="utf-8")
             (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
+        if not asked.validation or asked.validation == [TRAINING.stem]:
+            TRAINING.write_text(training_page.text(training_report.result()), encoding="utf-8")
+        if asked.validation == [TRAINING.stem]:
+            sys.exit(0)
         for name in asked.validation or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)
             (home / f"{name}.md").write_text(validation(name), encoding="utf-8")

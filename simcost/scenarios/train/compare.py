@@ -16,6 +16,7 @@ from simcost.errors import SimcostError, SpecError
 from simcost.frozen import frozen
 from simcost.model import count
 from simcost.model.given import Name
+from simcost.num import Num
 from simcost.provenance import Note
 from simcost.result import Result, Row, number
 from simcost.scenarios.inputs import dimensions, sizes, stated
@@ -158,11 +159,12 @@ def _refused(side: Side, reason: str) -> Row:
 
 def _kept(one: Trained) -> float:
     """Bytes that a rank keeps of a token in a layer for backward passes, the mean over layers; embedding and head are none. [B]"""
-    kept, layers = 0.0, 0
+    kept: Num = 0.0
+    layers = 0
     for chunk in one.step.chunks:
         ends = sum(n * one.step.parts[key].kept for key, n in chunk.stage.held if not one.step.parts[key].layer)
         kept, layers = kept + chunk.kept - ends, layers + chunk.layers
-    return kept / layers / (one.job.recipe.micro_batch * one.job.recipe.seq)
+    return float(kept) / layers / (one.job.recipe.micro_batch * one.job.recipe.seq)
 
 
 def _cached(one: Job) -> float:
