@@ -39,6 +39,7 @@ COEFFICIENTS = {
     "host": "launches that the device waits for",
 }
 ON, OFF = ("on", "true", "yes"), ("off", "false", "no")
+DEFAULTS = ("precision", "optimizer", "recompute", "zero_stage")
 _FITTED = ("factors", "command", "version", "rows", "n", "error", "half_width")
 
 
@@ -118,6 +119,7 @@ class Stack:
     flags: Mapping[str, Any]
     sources: Mapping[str, str]
     fitted: Mapping[str, Fitted] = field(default_factory=dict)
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     def changed(self, flags: Mapping[str, str], where: str = "flags") -> Stack:
         """With other flags, as texts. Raises SpecError for an unknown flag or value."""
@@ -176,7 +178,7 @@ def _shipped(path: Path) -> Stack:
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
     """The stack of a table. Raises SpecError, which names file and key."""
-    _keys(table, ("schema", "title", "flags"), ("coefficients",), where, "")
+    _keys(table, ("schema", "title", "flags"), ("coefficients", "defaults"), where, "")
     if table["schema"] != SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {SCHEMA}")
     if not isinstance(table["title"], str) or not table["title"].strip():
@@ -185,10 +187,19 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
     flags, sources = {}, {}
     for key, entry in table["flags"].items():
         flags[key], sources[key] = _flag(key, entry, where)
+    stated = table.get("defaults", {})
+    _keys(stated, (), DEFAULTS, where, "defaults.")
+    defaults = {}
+    for key, entry in stated.items():
+        said = "reason" if isinstance(entry, Mapping) and "reason" in entry else "source"
+        _keys(entry, ("value", said), (), where, f"defaults.{key}.")
+        defaults[key], sources[f"defaults.{key}"] = entry["value"], entry[said]
     fitted = table.get("coefficients", {})
     if not isinstance(fitted, Mapping):
         raise SpecError(f"{where}: 'coefficients' must be a table of devices")
-    return Stack(name, table["title"], flags, sources, {hw: _fitted(entry, where, hw) for hw, entry in fitted.items()})
+    return Stack(
+        name, table["title"], flags, sources, {hw: _fitted(entry, where, hw) for hw, entry in fitted.items()}, defaults
+    )
 
 
 def _flag(key: str, entry: Any, where: str) -> tuple[Any, str]:

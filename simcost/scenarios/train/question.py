@@ -16,6 +16,7 @@ from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.query import engine_of, make, model_of
 from simcost.routing.read import parse as routing
+from simcost.training import stack as stacks
 from simcost.training.job import STACK, Job, Recipe, build, known_schedules
 from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import parse as recompute
@@ -101,9 +102,12 @@ def recipe(q: Asked) -> Recipe:
     """The recipe of a question, its counts and words checked."""
     o = q.overrides
     known = settings.of("plan")
+    usual = stacks.load(q.stack).defaults
 
     def plan(key: str, default: Any) -> Any:
         value = o.plan.get(key)
+        if value is None:
+            value = usual.get(key)
         return default if value is None else settings.checked(known[key], value, f"plan.{key}")
 
     def phase(key: str) -> int | None:

@@ -91,6 +91,11 @@ def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ..
                 Kind.LIMIT,
             )
         )
+    device, formats = found.job.device, found.job.precision
+    narrow, wide = formats.forward.peak, formats.activation.peak
+    if narrow != wide:
+        times = float(device.peak(narrow)) / float(device.peak(wide))
+        notes.append(Note(f"mfu is over the {narrow} peak; over that of {wide}, as some reports state it, it is {times:.3g} times as much", Kind.SAID))  # fmt: skip
     notes.append(
         Note(
             "gradients without rows of their own take their forward kernels' time by the ratio of work",
