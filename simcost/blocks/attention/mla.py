@@ -233,17 +233,7 @@ class MLA(Plain):
             view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)", module=_UP
         )
         core = AttentionCore(
-            at.batch,
-            at.q_len,
-            at.past,
-            heads,
-            heads,
-            self.qk_head_dim,
-            self.v_head_dim,
-            at.mask,
-            act,
-            act,
-            act,
+            at.batch, at.q_len, at.past, heads, heads, self.qk_head_dim, self.v_head_dim, at.mask, act, act, act
         )
         return Serial((expand, self._core(view, core, whose)))
 
