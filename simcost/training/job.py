@@ -175,7 +175,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     zero.checked(plan, recipe.zero_stage, sharding)
     placed = scheduled.placement(int(plan.pp), micro, vpp)
     job = Job(
-        model, device, plan, view, _how(formats, parse(recipe.recompute), flags), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
+        model, device, plan, view, _how(formats, parse(recipe.recompute), flags, not recipe.trained.roles), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
         engine, _layers(recipe, model, placed, plan, notes),
     )  # fmt: skip
     return replace(job, notes=(*_said(job), *notes))
@@ -202,7 +202,7 @@ def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
     return replace(formats, reduced=reduced)
 
 
-def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> How:
+def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], frozen: bool) -> How:
     unfused, dropout = flags["attention"] != FLASH, bool(flags["dropout"])
     width = formats.activation.bits / 8.0
     # Of each score the softmax's output stays, and with dropout a mask and what it leaves (arXiv 2205.05198 §4.1: 5 B in 16 bits).
@@ -211,7 +211,14 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object]) -> H
     whole = formats.forward.bits < 16 and formats.forward.block[1] == 0  # one scale a tensor
     scans = 2.0 if whole and flags["fp8_scaling"] == "current" else 1.0
     return How(
-        formats.gradient, again, str(flags["attention"]), keeping, dropout, scans, bool(flags["tp_async_backward"])
+        formats.gradient,
+        again,
+        str(flags["attention"]),
+        keeping,
+        dropout,
+        scans,
+        bool(flags["tp_async_backward"]),
+        frozen,
     )
 
 
@@ -279,9 +286,9 @@ def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list
     ranks, pp = int(plan.replicas * plan.copies), int(plan.pp)
     each = recipe.micro_batch * ranks
     if recipe.global_batch is None:
-        micro = next(
-            m for m in range(FILL * pp, 16 * FILL * pp + 1) if all(rule.holds for rule in module.rules(pp, m, vpp))
-        )
+        counts = range(FILL * pp, 16 * FILL * pp + 1)
+        micro = next((m for m in counts if all(rule.holds for rule in module.rules(pp, m, vpp))), FILL * pp)
+        _require_rules(module, pp, micro, vpp, ranks)
         notes.append(
             Note(
                 f"global_batch = {each * micro:,}: {micro} micro-batches of a replica, {FILL} for each pipeline stage",
@@ -295,12 +302,17 @@ def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list
             f"global_batch = {recipe.global_batch:,} is no whole number of micro_batch x data-parallel ranks = {recipe.micro_batch} x {ranks}: nearest {' or '.join(f'{one:,}' for one in near)}"
         )
     micro = recipe.global_batch // each
+    _require_rules(module, pp, micro, vpp, ranks)
+    return recipe.global_batch, micro
+
+
+def _require_rules(module: ModuleType, pp: int, micro: int, vpp: int, ranks: int) -> None:
+    """Raises Infeasible with the first rule of a schedule that numbers break."""
     for rule in module.rules(pp, micro, vpp):
         if not rule.holds:
-            raise Infeasible(
-                f"{module.NAME}: {rule.says.replace('--microbatches', 'micro-batches of a replica')} (global_batch / (micro_batch x {ranks} data-parallel ranks))"
-            )
-    return recipe.global_batch, micro
+            said = rule.says.replace("--microbatches", "micro-batches of a replica")
+            of = f" (global_batch / (micro_batch x {ranks} data-parallel ranks))" if said != rule.says else ""
+            raise Infeasible(f"{module.NAME}: {said}{of}")
 
 
 def _said(job: Job) -> Iterator[Note]:

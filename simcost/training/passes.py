@@ -28,7 +28,7 @@ from simcost.training.recompute import Recompute
 
 @frozen
 class How:
-    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients."""
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients; `frozen`: no matrix of the model learns, so that none has a gradient: what adapters add is not in it."""
 
     sums: Dtype | None
     recompute: Recompute = Recompute()
@@ -37,6 +37,7 @@ class How:
     dropout: bool = False
     scans: float = 1.0
     hides_tensor_parallel: bool = True
+    frozen: bool = False
 
 
 @frozen
@@ -63,6 +64,7 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     modules = how.recompute.modules if layer else ()
     again = [found for name, part in named if (found := repeated(part, name, modules)) is not None] if modules else []
     inputs, weights = backward(whole, how.sums, (INPUT,)), backward(whole, how.sums, (WEIGHT,))
+    weights = None if how.frozen else weights
     first = Serial(tuple(again)) if again else None
     ahead = inputs if first is None else first if inputs is None else Serial((first, inputs))
     flash = named if how.attention == FLASH else [(name, forward(program)) for name, program in made]
@@ -72,7 +74,15 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
         kept = (*kept, Saved(masked * view.own_tokens * _width(blocks), "dropout masks"))
     forwards, inputs, weights, rerun = (with_second_copies(each, how.scans) for each in (whole, ahead, weights, first))
     assert forwards is not None
-    return Passes(forwards, inputs, weights, _both(inputs, weights, how), rerun, kept, _output_gradients(whole))
+    return Passes(
+        forwards,
+        inputs,
+        weights,
+        _both(inputs, weights, how),
+        rerun,
+        kept,
+        0.0 if how.frozen else _output_gradients(whole),
+    )
 
 
 def entry_bytes(blocks: tuple[Block, ...], view: View) -> Num:

@@ -44,7 +44,7 @@ def metrics(
     job, low_high = step.job, step.interval
     gpus = float(job.plan.devices)
     mtp = bool(job.model.mtp)
-    of_token = float(flops.flops_per_token(job.model, float(job.recipe.seq), convention, mtp))
+    of_token = model_flops(job, convention)
     peak = float(job.device.peak(job.precision.forward.peak))
     speed = job.tokens / step.seconds
     most = memory.worst(ranks)
@@ -70,6 +70,16 @@ def metrics(
     for name in BASES:
         found[f"share_{name}"] = number(float(getattr(step.cost.cost, f"{name}_s")) / step.seconds)
     return found
+
+
+def model_flops(job: Job, convention: str) -> float:
+    """Training FLOPs of a token by a convention; where no matrix of the model learns, without the products that make weight gradients. [FLOP]"""
+    seq, mtp = float(job.recipe.seq), bool(job.model.mtp)
+    whole = float(flops.flops_per_token(job.model, seq, convention, mtp))
+    if not job.how.frozen:
+        return whole
+    cores = float(flops.hardware_flops_per_token(job.model, seq, SELECTIVE, "reference", mtp)) - float(flops.flops_per_token(job.model, seq, "reference", mtp))  # fmt: skip
+    return 2.0 / 3.0 * whole + cores  # a core's two products of a backward pass are both of inputs
 
 
 def exposed(step: TrainStep) -> float:
