@@ -28,7 +28,7 @@ from simcost.training.chunks import BOTH, FORWARD, INPUT, WEIGHT, Part, priced_p
 from simcost.training.closed_form.grid import Asked, Grid, distinct
 from simcost.training.job import Job
 from simcost.training.parameters import units
-from simcost.training.split import Seconds
+from simcost.training.split import Seconds, Stacked, stacked
 from simcost.training.step import edge
 
 PASSES = (FORWARD, INPUT, WEIGHT, BOTH)
@@ -94,15 +94,19 @@ def _job(asked: Asked, points: Grid, changed: Mapping[str, Any]) -> Job:
     """The job of the first of some points, `changed`, with the sizes of all. Virtual stages and schedule are those of
     none."""
     job = asked.job({**points.row(0), "vpp": 1, "schedule": "1f1b", **changed})
-    sizes: dict[str, Any] = {name: points[name] for name in ("tp", "cp", "ep", "pp")}
-    plan = replace(job.plan, **sizes, dp=asked.gpus / (points.stage * points["pp"]), gpus=None, vpp=1.0)
-    batch = points["micro_batch"] * plan.replicas * plan.copies
+    # Numbers for a single point: kernels of plain numbers are remembered between questions.
+    one = (lambda column: float(column[0])) if len(points) == 1 else (lambda column: column)
+    sizes: dict[str, Any] = {name: one(points[name]) for name in ("tp", "cp", "ep", "pp")}
+    plan = replace(job.plan, **sizes, dp=one(asked.gpus / (points.stage * points["pp"])), gpus=None, vpp=1.0)
+    batch = one(points["micro_batch"]) * plan.replicas * plan.copies
     return replace(job, plan=plan, view=replace(job.view, plan=plan, phase=replace(job.view.phase, batch=batch)))
 
 
-def _model(asked: Asked, grid: Grid) -> Seconds:
-    """The cost model of all, which remembers kernels of arrays as long as a grid is priced."""
+def _model(asked: Asked, grid: Grid) -> Stacked:
+    """The cost model of all; of several plans one that remembers kernels of arrays as long as a grid is priced."""
     job = asked.job(grid.row(0))
+    if len(grid) == 1:
+        return stacked(job.device, job.engine, job.factors)
     return Seconds(calibrated.model(job.device, job.engine), job.factors)
 
 
@@ -117,7 +121,7 @@ _READ: Mapping[str, Callable[[Part], Num]] = {
 
 
 def _once(
-    asked: Asked, grid: Grid, model: Seconds
+    asked: Asked, grid: Grid, model: Stacked
 ) -> tuple[tuple[str, ...], dict[str, Array], Index, dict[str, dict[Any, Array]]]:
     """Sums, gathers, update and state of one of every unit, at the points in which they differ."""
     first, at = distinct([grid[name] for name in ("tp", "cp", "ep", "pp", "zero_stage")])
@@ -156,7 +160,7 @@ def _units(asked: Asked, ranks: int) -> dict[str, tuple[Stage, bool]]:
     return found | {f"{COPY}{stack}": (Stage((), (one,)), False) for stack, one in lent.items()}
 
 
-def _of_unit(job: Job, model: Seconds, stage: Stage, ends: bool) -> dict[str, Num]:
+def _of_unit(job: Job, model: Stacked, stage: Stage, ends: bool) -> dict[str, Num]:
     r = job.recipe
     given: dict[str, Any] = {"sharding": job.sharding, "trained": job.recipe.trained, "shares_ends": ends}
     sent = communication.step_program(job.model, stage, job.plan, job.precision, r.zero_stage, **given)

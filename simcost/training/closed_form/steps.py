@@ -258,10 +258,8 @@ class Group:
         few = np.minimum(micro, in_flight.SETTLED * self.pp) if self.schedule.NAME != gpipe.NAME else micro
         for number in set(few.tolist()):
             mine = np.flatnonzero(few == number)
-            here = each[..., mine]
-            for rank, held in enumerate(in_flight.states(self.schedule.NAME, self.pp, int(micro[mine[0]]), self.vpp)):
-                kept = here[:, self.kind[list(held.stages)]]
-                found[rank, mine] = (held.states @ kept.reshape(-1, len(mine))).max(axis=0)
+            states, first = self._states(int(micro[mine[0]]))
+            found[:, mine] = np.maximum.reduceat(states @ each[..., mine].reshape(-1, len(mine)), first, axis=0)
         return found
 
     def _gathered(self, sizes: Array, once: Mapping[str, Array]) -> Array:
@@ -273,6 +271,18 @@ class Group:
             parted, summed = (once[f"{name} {part}"][0] for name in of.PARTED)
             found = found + gathered(there, parted, summed, self.job.recipe.reshard, self.job.sharding)
         return found
+
+    def _states(self, micro: int) -> tuple[Array, list[int]]:
+        """(what every rank may keep at a time, by kinds of virtual stages [states, 3 * kinds], the first row of each
+        rank)."""
+        rows: list[Array] = []
+        first: list[int] = []
+        kinds = np.eye(len(self.kinds))[self.kind]
+        for held in in_flight.states(self.schedule.NAME, self.pp, micro, self.vpp):
+            first.append(sum(len(each) for each in rows))
+            found = held.states.reshape(len(held.states), 3, -1) @ kinds[list(held.stages)]
+            rows.append(found.reshape(len(found), -1))
+        return np.concatenate(rows), first
 
     def _placeholders(self, present: Bools, at: Index) -> Array:
         """As `memory._placeholders`."""
