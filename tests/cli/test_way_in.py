@@ -224,7 +224,7 @@ def test_one_file_serves_every_command(file: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(("text", "said"), [
     ("[plan]\ntpp = 8", "unknown path 'plan.tpp' (plan has tp, cp"), ("[plan]\ntp = 'x'", "plan.tp must be a whole number, not 'x'"), ("[plan]\ntp = true", "plan.tp must be a whole number, not True"),
-    ("[plan]\ntp = 2\ntensor_parallel_size = 4", "'plan.tp' is there twice"), ("[plann]\ntp = 2", "unknown table 'plann' (one of model, plan, phase, engine, hw); did you mean 'plan'?"),
+    ("[plan]\ntp = 2\ntensor_parallel_size = 4", "'plan.tp' is there twice"), ("[plann]\ntp = 2", "unknown table 'plann' (one of model, plan, phase, engine, hw, stack); did you mean 'plan'?"),
     ("plan = 8", "'plan' must be a table, not 8"), ("[plan", "not valid TOML"), ("[phase]\nbatch = '8k'", "batch: 'k' in '8k' may mean 1,000s or 1,024s"), ("[phase]\nbatch = 0", "batch = 0 is outside"),
     ("[plan]\nkv_dtype = 'fp9'", "plan.kv_dtype: unknown dtype 'fp9'"), ("[plan]\nkv_dtype = 8", "plan.kv_dtype must be a name, not 8"), ("[plan]\noverlap = 'some'", "plan.overlap must be one of none"),
     ("[engine]\nengine = 'vlm'", "engine must be one of"), ("[engine]\nmax_seqs = 8", "unknown path 'engine.max_seqs'"), ("[engine]\nmax_num_seqs = 'x'", "engine.max_num_seqs must be a whole number"),

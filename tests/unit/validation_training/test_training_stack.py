@@ -24,7 +24,8 @@ half_width = 0.11
 @pytest.mark.parametrize("name", stacks.names())
 def test_a_stack_says_each_flag_with_its_source(name: str) -> None:
     found = stacks.load(name)
-    assert set(found.flags) == set(found.sources) == set(stacks.FLAGS)
+    assert set(found.flags) == set(stacks.FLAGS)
+    assert set(found.sources) == {*stacks.FLAGS, *(f"defaults.{key}" for key in found.defaults)}
     assert all(len(source) > 5 for source in found.sources.values())
 
 
