@@ -236,9 +236,10 @@ def _goodput(job: Job, q: RunAsked) -> goodput.Goodput:
 
 
 def _checkpoint(job: Job) -> float:
-    """Weights and optimizer of the whole model, each once, however ranks share them. [B]"""
+    """Weights and optimizer of the whole model, each once, however ranks share them, without the copies that products read. [B]"""
     (whole,) = pipeline.stages(job.model, 1, True)
-    held = state.held(job.model, whole, Plan(), job.precision, job.optimizer, 0, trained=job.recipe.trained)
+    kept = replace(job.precision, copies=(), transposed=())
+    held = state.held(job.model, whole, Plan(), kept, job.optimizer, 0, trained=job.recipe.trained)
     return float(held.parameters + held.optimizer)
 
 
