@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+
 from simcost.errors import NotModelled, nearest
 from simcost.hf import Reader
 from simcost.model import keys, layers
@@ -76,22 +78,27 @@ def idle_sizes(r: Reader, built: list[Layer]) -> list[str]:
     ]
 
 
+def _off(value: Any) -> bool:
+    """Whether a number of experts means that there are none."""
+    return value is None or bool(np.all(np.asarray(value) <= 1))
+
+
 def _missing(r: Reader, key: str, built: list[Layer]) -> str:
     """What a size is of that no layer has; "" where a layer has it, where the config switches it off, and for a key that the class writes into every config."""
     value = r.config[key]
     if (
         key in reads(str(r.config.get("model_type")))
         or not keys.on(value)
-        or (key in _PERIODS and value == 1)
+        or (key in _PERIODS and np.all(np.asarray(value) == 1))
         or _all_dense(key, value)
     ):
         return ""
     if key in _EXPERTS and not any(b.router is not None for layer in built for b in layer):
         counts = ("n_routed_experts", "num_experts_per_tok")
-        off = any(name in r.config and r.config[name] in (None, 0, 1, False) for name in counts)
+        off = any(name in r.config and _off(r.config[name]) for name in counts)
         return "" if off else "experts"
     if key in _LATENT and not any(b.forms for layer in built for b in layer):
-        off = any(name in r.config and not r.config[name] for name in ("kv_lora_rank", "use_mla"))
+        off = any(name in r.config and not np.any(np.asarray(r.config[name])) for name in ("kv_lora_rank", "use_mla"))
         return "" if off else "latent attention"
     slides = any(b.mask is not None and b.mask.bounded for layer in built for b in layer)
     if key in _WINDOWS or (key == "attention_chunk_size" and not slides):

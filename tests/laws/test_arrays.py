@@ -19,6 +19,7 @@ from simcost.errors import SimcostError
 from simcost.hardware import load as hardware
 from simcost.ops.attention_core import Mask
 from simcost.ops.exchange import MODES
+from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm
 from simcost.ops.recurrent import RULES
 from simcost.ops.stream import Stream
@@ -69,6 +70,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["mask"] = draw(mask())
         elif field.name == "parts":
             found["parts"] = tuple((part, draw(arguments(part))) for part in (Stream, Gemm))
+        elif field.name == "forward":  # of a gradient: one op
+            found["forward"] = ((Fused, draw(arguments(Fused))),)
         elif field.name == "kind":
             found["kind"] = draw(st.sampled_from(["all_reduce", "all_gather", "all_to_all"]))
         elif field.name == "router":
@@ -116,7 +119,10 @@ def build(cls: type, values: dict[str, Any], at: int | None) -> Op:
             return value if at is None else float(value[at])
         return value
 
-    return cls(**{name: pick(value) for name, value in values.items()})  # type: ignore[no-any-return]
+    picked = {name: pick(value) for name, value in values.items()}
+    if "forward" in picked:
+        (picked["forward"],) = picked["forward"]
+    return cls(**picked)  # type: ignore[no-any-return]
 
 
 def same(array: Any, at: int, scalar: Any) -> bool:

@@ -358,7 +358,7 @@ def test_chunks_beside_a_transfer_save_no_more_than_the_transfer(name: str, deco
     for _, call, cost, weight in leaves(plain.priced):
         if isinstance(call.op, Collective) and call.op.kind in ("all_gather", "reduce_scatter"):
             hidden += float(cost.seconds) * weight
-    assert 0.0 <= plain.cost.seconds - cut.cost.seconds <= hidden * (1 + 1e-9)
+    assert -1e-12 * plain.cost.seconds <= plain.cost.seconds - cut.cost.seconds <= hidden * (1 + 1e-9)
     if decode and size == 256:  # every chunk reads all weights: nobody cuts
         assert cut.cost.seconds > 0.97 * plain.cost.seconds
 

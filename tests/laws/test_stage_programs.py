@@ -88,7 +88,8 @@ def test_gradients_of_stages_are_twice_the_products(name: str, pp: int) -> None:
     def products(program: Program | None) -> float:
         assert program is not None
         families = ("gemm", "grouped_gemm")
-        return sum(float(call.op.work().flops) * n for call, n in weighted(program) if call.op.family in families)
+        ops = ((op, n) for call, n in weighted(program) for op in getattr(call.op, "parts", (call.op,)))
+        return sum(float(op.work().flops) * n for op, n in ops if op.family in families)
 
     for each in programs(name, pp, training=True):
         forward = products(each.forward)
