@@ -55,8 +55,8 @@ def test_equal_kernels_are_asked_for_once_and_others_each(ops: list[Gemm], asked
 def test_kernels_of_arrays_inside_a_class_are_told_apart() -> None:
     once = memo.Once(Roofline(device()))
     wholes = [Fused("linear", (gemm(np.array([a, 2.0])), gemm(4.0))) for a in (1.0, 1.0, 3.0)]
-    assert memo._key(wholes[0]) == memo._key(wholes[1]) != memo._key(wholes[2])
-    assert memo._key(wholes[0]) != memo._key(Fused("experts", wholes[0].parts))
+    assert memo.key_of(wholes[0]) == memo.key_of(wholes[1]) != memo.key_of(wholes[2])
+    assert memo.key_of(wholes[0]) != memo.key_of(Fused("experts", wholes[0].parts))
     assert once(wholes[0]) is once(wholes[1])
 
 
