@@ -42,14 +42,16 @@ def adjoint(call: Call, sums: Dtype | None = None) -> tuple[tuple[Call, ...], tu
     return inputs, weights
 
 
-def backward(program: Program, sums: Dtype | None = None, of: tuple[str, ...] = (INPUT, WEIGHT)) -> Program | None:
+def backward(
+    program: Program, sums: Dtype | None = None, of: tuple[str, ...] = (INPUT, WEIGHT), whole: bool = True
+) -> Program | None:
     """The backward pass: last op first, its input's gradient before its weight's. What runs as one kernel, side by side or instead of
     something else does so here. `sums`: the format in which gradients of weights are added up over micro-batches, each read and written; None:
-    one pass, written in the activations' format. `of`: which gradients, so that schedules may run those of weights later. None where nothing
+    one pass, written in the activations' format. `of`: which gradients, so that schedules may run those of weights later. `whole`: gradients of the experts of a MoE are one kernel each, as their forward pass is timed; else those of its parts. None where nothing
     has such a gradient."""
 
     def each(part: Program) -> Program | None:
-        return backward(part, sums, of)
+        return backward(part, sums, of, whole)
 
     if isinstance(program, Call):
         inputs, weights = adjoint(program, sums)
@@ -60,7 +62,7 @@ def backward(program: Program, sums: Dtype | None = None, of: tuple[str, ...] = 
         return replace(program, options=options) if options else None
     if isinstance(program, Serial) and program.kernel == "linear":
         return _linear(program, sums, of)
-    if isinstance(program, Serial) and program.kernel == EXPERTS:
+    if whole and isinstance(program, Serial) and program.kernel == EXPERTS:
         return _experts(program, sums, of)
     if isinstance(program, Overlap):
         return _overlap(program, each)
