@@ -14,25 +14,16 @@ from simcost.num import Num, maximum
 from simcost.ops.work import Coords, Op, Work
 
 
-@frozen
-class Fused:
-    """`kernel` names the class ("linear", "experts"); `parts` in running order, each once."""
+class _Together:
+    """What several ops in running order answer as one."""
 
-    kernel: str
+    __slots__ = ()
     parts: tuple[Op, ...]
-    family: ClassVar[str] = "fused"
-    formula: ClassVar[str] = "sum of its parts"
-    source: ClassVar[str] = "the parts' own"
 
     @property
     def main(self) -> Op:
         """The part with the matrix products, which names the format."""
         return next((part for part in self.parts if part.peak != "vector"), self.parts[0])
-
-    @property
-    def gradient(self) -> str:
-        """The same as of the main part."""
-        return self.main.gradient
 
     @property
     def peak(self) -> str:
@@ -57,6 +48,22 @@ class Fused:
             most = maximum(most, part.workspace_bytes())
         return most
 
+
+@frozen
+class Fused(_Together):
+    """`kernel` names the class ("linear", "experts"); `parts` in running order, each once."""
+
+    kernel: str
+    parts: tuple[Op, ...]
+    family: ClassVar[str] = "fused"
+    formula: ClassVar[str] = "sum of its parts"
+    source: ClassVar[str] = "the parts' own"
+
+    @property
+    def gradient(self) -> str:
+        """The same as of the main part."""
+        return self.main.gradient
+
     def saved_bytes(self) -> Num:
         """Sum over the parts. [B]"""
         total: Num = 0.0
@@ -74,7 +81,7 @@ class Fused:
 
 
 @frozen
-class FusedGrad:
+class FusedGrad(_Together):
     """Gradients of several ops that run as one (the experts of a MoE): `parts` in running order, all of `gradient` INPUT or WEIGHT. `forward`: the class that is timed as a whole, whose time a cost model without rows
     of the gradients takes by the ratio of work."""
 
@@ -84,34 +91,6 @@ class FusedGrad:
     family: ClassVar[str] = "fused"
     formula: ClassVar[str] = "sum of its parts"
     source: ClassVar[str] = "the parts' own"
-
-    @property
-    def main(self) -> Op:
-        """The part with the matrix products, which names the format."""
-        return next((part for part in self.parts if part.peak != "vector"), self.parts[0])
-
-    @property
-    def peak(self) -> str:
-        """The same as of the main part."""
-        return self.main.peak
-
-    def work(self) -> Work:
-        """Sum over the parts."""
-        total = Work()
-        for part in self.parts:
-            total = total + part.work()
-        return total
-
-    def coords(self) -> Coords:
-        """Number of parts, and the coords of the main part."""
-        return {"parts": float(len(self.parts)), **self.main.coords()}
-
-    def workspace_bytes(self) -> Num:
-        """The largest of the parts: they run one after the other. [B]"""
-        most: Num = 0.0
-        for part in self.parts:
-            most = maximum(most, part.workspace_bytes())
-        return most
 
     def saved_bytes(self) -> Num:
         """Nothing. [B]"""
