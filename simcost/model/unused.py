@@ -5,7 +5,7 @@ Most likely to be wrong: a key whose name does not say that it is structure. Wha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,9 +78,15 @@ def idle_sizes(r: Reader, built: list[Layer]) -> list[str]:
     ]
 
 
+def _all(value: Any, holds: Callable[[float], bool]) -> bool:
+    """Whether every number of a value holds: one number, or a list of one a layer. What is no number does not."""
+    values = value if isinstance(value, list) else np.ravel(value).tolist()
+    return all(isinstance(one, int | float) and holds(one) for one in values)
+
+
 def _off(value: Any) -> bool:
     """Whether a number of experts means that there are none."""
-    return value is None or bool(np.all(np.asarray(value) <= 1))
+    return value is None or _all(value, lambda number: number <= 1)
 
 
 def _missing(r: Reader, key: str, built: list[Layer]) -> str:
@@ -89,7 +95,7 @@ def _missing(r: Reader, key: str, built: list[Layer]) -> str:
     if (
         key in reads(str(r.config.get("model_type")))
         or not keys.on(value)
-        or (key in _PERIODS and np.all(np.asarray(value) == 1))
+        or (key in _PERIODS and _all(value, lambda period: period == 1))
         or _all_dense(key, value)
     ):
         return ""
@@ -98,7 +104,7 @@ def _missing(r: Reader, key: str, built: list[Layer]) -> str:
         off = any(name in r.config and _off(r.config[name]) for name in counts)
         return "" if off else "experts"
     if key in _LATENT and not any(b.forms for layer in built for b in layer):
-        off = any(name in r.config and not np.any(np.asarray(r.config[name])) for name in ("kv_lora_rank", "use_mla"))
+        off = any(name in r.config and keys.is_off(r.config[name]) for name in ("kv_lora_rank", "use_mla"))
         return "" if off else "latent attention"
     slides = any(b.mask is not None and b.mask.bounded for layer in built for b in layer)
     if key in _WINDOWS or (key == "attention_chunk_size" and not slides):
