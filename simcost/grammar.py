@@ -17,7 +17,7 @@ from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
-from simcost.hardware.engine_terms import VERSION, known_settings, setting_of
+from simcost.hardware.engine_file import VERSION, known_settings, setting_of
 from simcost.plan import Plan
 from simcost.settings import ROOTS, STACK, Setting
 

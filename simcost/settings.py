@@ -140,14 +140,23 @@ PHASE = (
     _phase("routing", "how tokens choose experts: balanced, random, zipf:0.5, dirichlet:1, or tokens per expert as CSV, a line a layer", "random", kind=NAME, steps=(*STEPS, *TRAIN)),
 )  # fmt: skip
 
-# The settings of `[memory.settings]` in workloads/engines, which says what each engine calls them.
+# The settings of `[memory.settings]` and `[serving.settings]` in workloads/engines, which say what each engine calls them.
+_SERVING: dict[str, Any] = {"default": "by engine and release", "steps": ("serving",)}
 ENGINE = (
     Setting("engine", "engine", CHOICE, "whose kernels and memory; any: the middle of the engines, kernel by kernel; torch: our own measurements", "any", choices=("any", "vllm", "sglang", "trtllm", "torch")),
-    Setting("engine", "version", NAME, "release whose memory terms hold", "newest"),
+    Setting("engine", "version", NAME, "release whose terms of memory and serving hold", "newest"),
     Setting("engine", "share", "fraction", "part of the device's memory that the engine takes", "by engine and release"),
     Setting("engine", "tokens", LENGTH, "tokens of its largest step", "by engine and device"),
     Setting("engine", "sequences", COUNT, "requests of its largest step", "by engine and device"),
     Setting("engine", "block", COUNT, "tokens of a page of the cache", "by engine"),
+    Setting("engine", "stream_interval", COUNT, "tokens between two sends of a stream", **_SERVING),
+    Setting("engine", "prefix_cache", FLAG, "prompts found in the cache are not prefilled again", **_SERVING),
+    Setting("engine", "chunked", FLAG, "prompts are cut to the token budget of a step", **_SERVING),
+    Setting("engine", "mixed", FLAG, "a step holds prompts and decode", **_SERVING),
+    Setting("engine", "overlap", FLAG, "the host prepares a step while the one before it runs", **_SERVING),
+    Setting("engine", "reserved_output", "number", "how much of what running requests may still make admission keeps free", **_SERVING),
+    Setting("engine", "host_step", "seconds", "time of the host that a step shows", **_SERVING),
+    Setting("engine", "host_request", "seconds", "time of the host that a request adds before its first token", **_SERVING),
 )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ from simcost.blocks.tower.tower import Tower
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.hardware import engine_terms, engines, runs
+from simcost.hardware import engine_file, engine_terms, engines, runs
+from simcost.hardware.engine_file import VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.hardware.engine_terms import About
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.model import images
@@ -112,9 +112,18 @@ def build(
         *lower.padding(model, plan, storage),
         *shared_layers.notes(model, plan),
         *_device_notes(device),
+        *_serving_notes(settings or {}),
         *_image_notes(found, tower),
     )
     return replace(found, notes=notes)
+
+
+def _serving_notes(settings: Mapping[str, Any]) -> Iterator[Note]:
+    """Settings of an engine that a step has no use for."""
+    of_memory = {VERSION, *(name for engine in engines.names() for name in engine_file.setting_names(engine).values())}
+    for name in settings:
+        if name not in of_memory:
+            yield Note(f"engine.{name} has no effect on a step: simcost serve takes it", Kind.NO_EFFECT)
 
 
 def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:

@@ -33,22 +33,39 @@ KEPT = (
     "kept_bytes", "kept_token_bytes", "kept_sequence_bytes", "kept_rank_bytes", "kept_replica_bytes", "least", "least_above",
 )  # fmt: skip
 TERMS = (*NUMBERS, *BYTES, *FLAGS, *WORDS, *OTHERS)
-_SHARES = ("window_ratio", "tower_share")
+# Of the serving part.
+POLICIES = ("mixed", "prefill_first")
+SERVING_FLAGS = ("chunked", "prefix_cache", "overlap", "split_over_replicas")
+TIMES = ("host_step", "host_request")
+CHOICES = ("drafts", "moe_backends", "attention_backends")
+SERVING = (
+    "policy", *SERVING_FLAGS, *TIMES, *CHOICES, "stream_interval", "reserved_output", "sequences_with_drafts",
+)  # fmt: skip
+SERVING_OPTIONAL = ("sequences_with_drafts",)
+_SHARES = ("window_ratio", "tower_share", "reserved_output")
+_WORDS = {**WORDS, "policy": POLICIES}
 
 
-def check(at: str, name: str, term: Any) -> None:
+def check(at: str, name: str, term: Any, known: Sequence[str] = TERMS) -> None:
     """Raises SpecError for a term that is unknown, has no source, or holds what it cannot."""
-    if name not in TERMS:
-        raise SpecError(f"{at} is unknown{nearest(name, TERMS)}")
+    if name not in known:
+        raise SpecError(f"{at} is unknown{nearest(name, known)}")
     if not isinstance(term, Mapping) or not (term.get("source") or term.get("reason")):
         raise SpecError(f"{at} needs a source, or a reason")
     value = term.get("value")
-    if name in WORDS:
-        if value not in WORDS[name]:
-            raise SpecError(f"{at} must be one of {', '.join(WORDS[name])}, not {value!r}")
-    elif name in FLAGS:
-        if not isinstance(value, bool):
-            raise SpecError(f"{at} must be true or false, not {value!r}")
+    if name in _WORDS:
+        _word(value, _WORDS[name], at)
+        _word(term.get("chunked", value), _WORDS[name], at)
+    elif name in (*FLAGS, *SERVING_FLAGS):
+        for each in (value, *(term[key] for key in ("pipeline", "drafts", "replicas") if key in term)):
+            if not isinstance(each, bool):
+                raise SpecError(f"{at} must be true or false, not {each!r}")
+    elif name in TIMES:
+        for each in (value, term.get("serial", value)):
+            time_of(each, at)
+    elif name in CHOICES:
+        if not all(isinstance(each, str) for each in _list(value, at)):
+            raise SpecError(f"{at} must be a list of words, not {value!r}")
     elif name in BYTES:
         size_of(value, at)
         size_of(term.get("before_fp8", value), at)
@@ -56,6 +73,7 @@ def check(at: str, name: str, term: Any) -> None:
         _number(value, at, 0.0)
     elif name in _SHARES:
         _number(value, at, 0.0, 1.0)
+        _number(term.get("replicas", value), at, 0.0, 1.0)
     elif name == "mxfp4_multiples":
         for kind in ("mxfp8", "fp8", "otherwise"):
             for multiple in _list(term.get(kind), at, 2):
@@ -73,6 +91,29 @@ def size_of(text: Any, at: str) -> float:
     if not isinstance(text, str):
         raise SpecError(f"{at} must be a size with its unit ('0.5 GiB'), not {text!r}")
     return 0.0 if text == "0 B" else units.parse(text, "bytes", at)
+
+
+def time_of(text: Any, at: str) -> float:
+    """A time with its unit, which may be nothing. [s]"""
+    if not isinstance(text, str):
+        raise SpecError(f"{at} must be a time with its unit ('0.3 ms'), not {text!r}")
+    return 0.0 if text.split() in (["0", "s"], ["0s"]) else units.parse(text, "seconds", at)
+
+
+def check_words(at: str, said: Any) -> None:
+    """Raises SpecError for a setting whose name and words are not {name = text, words = {WORD = number}}."""
+    words = said.get("words") if isinstance(said, Mapping) else None
+    if not isinstance(said, Mapping) or not isinstance(said.get("name"), str) or set(said) - {"name", "words"}:
+        raise SpecError(f"{at} must be a name, or a table of 'name' and 'words'")
+    if not isinstance(words, Mapping) or not words:
+        raise SpecError(f"{at}: 'words' must be a table of words and numbers")
+    for value in words.values():
+        _number(value, at, 0.0, 1.0)
+
+
+def _word(value: Any, words: Sequence[str], at: str) -> None:
+    if value not in words:
+        raise SpecError(f"{at} must be one of {', '.join(words)}, not {value!r}")
 
 
 def _number(value: Any, at: str, least: float, most: float = math.inf) -> None:

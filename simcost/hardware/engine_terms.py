@@ -1,44 +1,28 @@
 """`workloads/engines/<name>.toml` -> the terms by which an engine shares out memory, by release, for a device and a plan.
 
-A term holds from a release on until a later one restates it. What a user sets goes by the engine's own name:
-`engine.gpu_memory_utilization` (vLLM), `engine.mem_fraction_static` (SGLang), `engine.free_gpu_memory_fraction` (TensorRT-LLM).
+What a user sets goes by the engine's own name: `engine.gpu_memory_utilization` (vLLM), `engine.mem_fraction_static` (SGLang), `engine.free_gpu_memory_fraction` (TensorRT-LLM).
 Most likely to be wrong: memory that no framework accounts for (NCCL, exchange buffers), which moves between releases and machines.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from simcost import units
-from simcost.errors import SpecError, nearest
-from simcost.frozen import frozen
-from simcost.hardware import engine_checks, engines
+from simcost.errors import SpecError
+from simcost.hardware import engine_checks, engine_file
 from simcost.hardware.engine_checks import size_of
+from simcost.hardware.engine_file import MEMORY, VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, maximum, where
 from simcost.plan import Plan
 
-OF_ANY = "vllm"  # whose terms stand for engine=any and engine=torch
 SHARE_OF_ANY = 0.9  # vLLM's default up to 0.19, and what most guides write
-SETTINGS = ("share", "tokens", "sequences", "block")
-VERSION = "version"
-_HEAD = ("version", "models")
-
-
-@frozen
-class About:
-    """What terms ask of a model: its `model_type`, whether it has routed experts, whether a vision tower."""
-
-    family: str = ""
-    experts: bool = False
-    tower: bool = False
 
 
 def terms(
@@ -47,11 +31,12 @@ def terms(
     """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`. Raises SpecError for
     what the engine has not, naming what it has."""
     about = about or About()
-    whose = OF_ANY if engine in (ANY, TORCH) else engine
-    names = setting_names(whose)
-    stated = _stated(engine, whose, names, settings)
-    version = str(stated.pop(VERSION, "")) or "newest"
-    found, sources = _at(whose, version, about)
+    whose = engine_file.whose(engine)
+    names = engine_file.setting_names(whose)
+    given = engine_file.stated(engine, MEMORY, settings)
+    version = str(given.pop(VERSION, "")) or "newest"
+    stated = {setting: _checked(setting, names[setting], value) for setting, value in given.items()}
+    found, sources = engine_file.at(whose, MEMORY, version, about)
     if engine in (ANY, TORCH) and "share" not in stated:
         found = {**found, "share": {"value": SHARE_OF_ANY}}
         sources = {**sources, "share": f"engine={engine}: vLLM's default up to 0.19"}
@@ -107,41 +92,8 @@ def terms(
     )
 
 
-def setting_names(engine: str) -> Mapping[str, str]:
-    """Setting -> what the engine calls it."""
-    return _file(engine)[0]
-
-
-def setting_of(name: str) -> str:
-    """The setting that engines call so, or `name` where none does."""
-    of = {said: setting for engine in engines.names() for setting, said in setting_names(engine).items()}
-    return of.get(name, name)
-
-
-def known_settings() -> tuple[str, ...]:
-    """Every name that some engine has, and `version`."""
-    return (VERSION, *dict.fromkeys(name for engine in engines.names() for name in setting_names(engine).values()))
-
-
-def _stated(asked: str, engine: str, names: Mapping[str, str], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Setting -> value, checked."""
-    by_name = {name: setting for setting, name in names.items()}
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name == VERSION:
-            found[VERSION] = _checked_version(value)
-            continue
-        if name not in by_name:
-            allowed = (VERSION, *by_name)
-            whose = (
-                engines.title(engine)
-                if asked == engine
-                else f"engine={asked} takes the settings of {engines.title(engine)}, which"
-            )
-            raise SpecError(f"{whose} has no engine.{name} (it has {', '.join(allowed)}){nearest(name, allowed)}")
-        setting = by_name[name]
-        found[setting] = _fraction(name, value) if setting == "share" else _count(name, value)
-    return found
+def _checked(setting: str, name: str, value: Any) -> float:
+    return _fraction(name, value) if setting == "share" else count(name, value)
 
 
 def _fraction(name: str, value: Any) -> float:
@@ -150,7 +102,8 @@ def _fraction(name: str, value: Any) -> float:
     return float(value)
 
 
-def _count(name: str, value: Any) -> float:
+def count(name: str, value: Any) -> float:
+    """A count of an engine's setting. Raises SpecError naming it."""
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
@@ -159,38 +112,6 @@ def _count(name: str, value: Any) -> float:
     ):
         raise SpecError(f"engine.{name} must be a whole number from 1 to 10,000,000, not {value!r}")
     return float(value)
-
-
-def _checked_version(value: Any) -> str:
-    text = str(value).lower().removeprefix("v")
-    if not re.match(r"\d", text):
-        raise SpecError(f"engine.version must begin with a number (0.19.0), not {value!r}")
-    return text
-
-
-def numbers(version: str) -> tuple[int, ...]:
-    """(0, 10, 1) of "0.10.1rc2": what releases are ordered by."""
-    found = []
-    for part in version.split("."):
-        digits = re.match(r"\d+", part)
-        if digits is None:
-            break
-        found.append(int(digits[0]))
-        if digits[0] != part:
-            break
-    return tuple(found)
-
-
-def _at(engine: str, version: str, about: About) -> tuple[dict[str, Any], dict[str, str]]:
-    """(terms, sources) of a release: of each term the latest that is not newer. An entry may be of dense models alone."""
-    found: dict[str, Any] = {}
-    for entry in _file(engine)[1]:
-        if entry.get("models") == "dense" and about.experts:
-            continue
-        if version == "newest" or numbers(entry["version"]) <= numbers(version):
-            found |= {name: term for name, term in entry.items() if name not in _HEAD}
-    sources = {name: str(term.get("source") or f"assumed: {term['reason']}") for name, term in found.items()}
-    return found, sources
 
 
 def _of_family(term: Mapping[str, Any], about: About) -> str:
@@ -263,32 +184,3 @@ def _mxfp4(term: Mapping[str, Any], device: Device) -> tuple[float, float]:
     which = "mxfp8" if "mxfp8" in device.peaks else "fp8" if "fp8" in device.peaks else "otherwise"
     hidden, intermediate = term[which]
     return float(hidden), float(intermediate)
-
-
-@cache
-def _file(engine: str) -> tuple[Mapping[str, str], tuple[Mapping[str, Any], ...]]:
-    """(names of settings, entries by release) of an engine, checked. Raises SpecError naming file and key."""
-    where_, memory = f"engines/{engine}.toml", engines.table(engine).get("memory")
-    if not isinstance(memory, Mapping) or not isinstance(memory.get("settings"), Mapping) or not memory.get("from"):
-        raise SpecError(f"{where_}: needs [memory.settings] and [[memory.from]]")
-    names = memory["settings"]
-    if set(names) != set(SETTINGS):
-        raise SpecError(f"{where_}: [memory.settings] must name {', '.join(SETTINGS)}")
-    entries = tuple(memory["from"])
-    seen: set[str] = set()
-    for entry in entries:
-        version = str(entry.get("version", ""))
-        if not numbers(version):
-            raise SpecError(f"{where_}: an entry of memory.from needs a version")
-        if entry.get("models", "dense") != "dense":
-            raise SpecError(f"{where_}: memory from {version}: models = {entry['models']!r} must be 'dense'")
-        for name, term in entry.items():
-            if name not in _HEAD:
-                engine_checks.check(f"{where_}: memory from {version}: '{name}'", name, term)
-        seen |= set(entry)
-    if [numbers(entry["version"]) for entry in entries] != sorted(numbers(entry["version"]) for entry in entries):
-        raise SpecError(f"{where_}: entries of memory.from must stand in the order of their versions")
-    missing = [name for name in engine_checks.TERMS if name not in entries[0] and name not in engine_checks.OPTIONAL]
-    if missing:
-        raise SpecError(f"{where_}: the first entry of memory.from misses {', '.join(missing)}")
-    return names, entries

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from simcost import settings, units
-from simcost.hardware import engine_terms, engines
+from simcost.hardware import engine_file, engines
 from simcost.result import Result, Row
 from simcost.settings import Setting
 
@@ -18,12 +18,24 @@ def result(roots: Sequence[str]) -> Result:
 
 
 def every(root: str) -> Iterator[Setting]:
-    """The settings of a root; those of an engine's memory by the name that each engine has for them."""
+    """The settings of a root; those of an engine by the name that each engine has for them."""
     known = settings.of(root)
-    yield from (one for one in known.values() if root != "engine" or one.key not in engine_terms.SETTINGS)
+    named = [setting for part in engine_file.SETTINGS.values() for setting in part]
+    yield from (one for one in known.values() if root != "engine" or one.key not in named)
     for engine in engines.names() if root == "engine" else ():
-        for setting, name in engine_terms.setting_names(engine).items():
-            yield known[setting]._replace(key=name, meaning=f"{engines.title(engine)}: {known[setting].meaning}")
+        for part in engine_file.SETTINGS:
+            for setting, name in engine_file.setting_names(engine, part).items():
+                if setting not in engine_file.OWN:
+                    yield _of_engine(known[setting], engine, name)
+
+
+def _of_engine(one: Setting, engine: str, name: str) -> Setting:
+    """A setting as an engine has it: its name, its words, and its sense where the name says the opposite."""
+    words = engine_file.scale(engine, one.key)
+    if words is not None:
+        one = one._replace(kind=settings.CHOICE, choices=tuple(words))
+    said = f"not: {one.meaning}" if name.startswith(engine_file.OPPOSITE) else one.meaning
+    return one._replace(key=name, meaning=f"{engines.title(engine)}: {said}")
 
 
 def _takes(one: Setting) -> str:

@@ -16,7 +16,7 @@ from simcost.errors import Infeasible, SimcostError, SpecError
 from simcost.estimate import feasible, memory
 from simcost.frozen import frozen
 from simcost.hardware import engines
-from simcost.hardware.engine_terms import numbers
+from simcost.hardware.engine_file import numbers
 from simcost.query import Query, make, workload
 from simcost.result import Result, Row
 from simcost.units import parse

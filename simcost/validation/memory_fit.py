@@ -15,7 +15,7 @@ import numpy as np
 from simcost import pipeline
 from simcost.estimate import memory, stages
 from simcost.frozen import frozen
-from simcost.hardware.engine_terms import numbers
+from simcost.hardware.engine_file import numbers
 from simcost.model import activations
 from simcost.num import Array
 from simcost.query import workload

@@ -22,7 +22,7 @@ from simcost.frozen import frozen
 from simcost.grammar import assignments
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
-from simcost.hardware.engine_terms import numbers, setting_names
+from simcost.hardware.engine_file import numbers, setting_names
 from simcost.model import load as models
 from simcost.units import parse
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from simcost.errors import SpecError
-from simcost.hardware import engine_checks, engine_terms, engines, load
+from simcost.hardware import engine_checks, engine_file, engine_terms, engines, load
+from simcost.hardware.engine_file import About, numbers
 from simcost.hardware.engine_memory import EngineMemory
-from simcost.hardware.engine_terms import About, numbers
 from simcost.plan import Plan
 
 GIB = 2.0**30
@@ -161,7 +161,7 @@ def test_a_broken_file_is_named(change: dict[str, Any], said: str, monkeypatch: 
     memory = {**engines.table("vllm")["memory"], **change}  # type: ignore[dict-item]
     monkeypatch.setattr(engines, "table", lambda name: {"memory": memory})
     with pytest.raises(SpecError, match=said):
-        engine_terms._file.__wrapped__("vllm")
+        engine_file._part.__wrapped__("vllm", "memory")
 
 
 @pytest.mark.parametrize(("name", "term", "said"), [

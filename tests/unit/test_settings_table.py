@@ -13,7 +13,7 @@ from simcost.cli import options
 from simcost.cli.app import run
 from simcost.errors import SpecError
 from simcost.estimate import unused_settings
-from simcost.hardware import engine_terms, engines
+from simcost.hardware import engine_file, engines
 from simcost.plan import Plan
 
 
@@ -91,7 +91,7 @@ def test_keys_names_every_key_of_every_engine() -> None:
     tables = simcost.keys().tables
     assert list(tables) == list(settings.ROOTS)
     named = {row["key"] for row in tables["engine"]}
-    assert {f"engine.{name}" for name in engine_terms.known_settings()} == named - {"engine"}
+    assert {f"engine.{name}" for name in engine_file.known_settings()} == named - {"engine"}
     assert set(next(one for one in settings.ENGINE if one.key == "engine").choices) == set(engines.choices())
     assert {row["key"] for row in simcost.keys("phase").rows} == set(grammar.PHASE)
 

@@ -10,7 +10,7 @@ from simcost import query, settings
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
 from simcost.estimate import step as steps
-from simcost.hardware import engine_terms, engines
+from simcost.hardware import engine_file, engines
 from simcost.hardware import load as hardware
 from simcost.ops.collective import Collective
 from simcost.ops.exchange import Exchange
@@ -187,9 +187,10 @@ def test_every_key_stands_once_with_a_meaning(root: str) -> None:
 def test_an_engine_s_settings_go_by_its_own_names() -> None:
     rows = {(row["key"], row["meaning"].split(":")[0]) for row in keys.result(["engine"]).tables["engine"]}
     for engine in engines.names():
-        for name in engine_terms.setting_names(engine).values():
-            assert (f"engine.{name}", engines.title(engine)) in rows
-    assert not {f"engine.{setting}" for setting in engine_terms.SETTINGS} & {
+        for part in engine_file.SETTINGS:
+            for name in set(engine_file.setting_names(engine, part).values()) - set(engine_file.OWN):
+                assert (f"engine.{name}", engines.title(engine)) in rows
+    assert not {f"engine.{setting}" for setting in engine_file.SETTINGS[engine_file.MEMORY]} & {
         key for key, title in rows if title not in {engines.title(engine) for engine in engines.names()}
     }
 
