@@ -467,6 +467,23 @@ _KEYS = (
     ("aliases", TEXT, "", "other spellings"),
 )
 
+_SERVE = (
+    ("concurrency", "count", "", "users who each send their next request when an answer ends"),
+    ("rate_per_s", "rate", "", "requests that come a second"),
+    ("queueing_s", "seconds", "less", "part of `ttft_s` before the prompt is touched"),
+    ("itl_s", "seconds", "less", "time between two steps that bring tokens of an answer: `tpot_s` × tokens a step, which speculative decoding makes more than 1"),
+    ("e2e_s", "seconds", "less", "from the request to the last token of its answer: `ttft_s` + (osl - 1) × `tpot_s`"),
+    ("requests_per_s", "rate", "more", "requests that are answered, of the whole fleet"),
+    ("output_tokens_per_s_low", "rate", "", "lower end of the 90 % interval of `output_tokens_per_s`; of an open loop the rate sets it"),
+    ("output_tokens_per_s_high", "rate", "", "upper end of it"),
+    ("running", NUMBER, "", "sequences that decode, of the whole fleet, on average"),
+    ("queued", NUMBER, "less", "requests before their first token, of the whole fleet, on average"),
+    ("kv_used_fraction", "fraction", "", "part of the pool of the cache that running sequences hold"),
+    ("utilisation", "fraction", "", "`requests_per_s` / `capacity_requests_per_s`"),
+    ("capacity_requests_per_s", "rate", "more", "most requests of these lengths that the fleet answers"),
+    ("usd_per_million_cached_tokens", "usd", "less", "price of a million prompt tokens from the prefix cache: what they add to attention of the new ones"),
+    ("limit", TEXT, "", "what keeps the fleet from more throughput at this load"),
+)  # fmt: skip
 _SCHEDULE = (
     ("schedule", TEXT, "", "name of a pipeline schedule"),
     ("makespan_s", "seconds", "less", "from the start to the end of the last pass; with `--no-barrier` the longest span of a rank, from its first pass to its last"),
@@ -637,6 +654,10 @@ SECTIONS = (
     ),
     _section("sensitivity", _SENSITIVITY, "Numbers are ranked by elasticity. Beside them the metric itself ([theory/sensitivity.md](theory/sensitivity.md))."),
     _section("show memory", _MEMORY),
+    _section(
+        "serve", _SERVE,
+        "Beside `ttft_s`, `tpot_s` (the first token left out), rates and prices, which stand for the load: TTFT with its queueing, prices at the utilisation that is reached.",
+    ),
     _section("schedule", _SCHEDULE),
     _section(
         "train", _TRAIN,

@@ -30,6 +30,7 @@ from simcost.api.catalogue import (
 )
 from simcost.api.pipelines import schedule
 from simcost.api.searches import plans, sensitivity, solve, sweep
+from simcost.api.serving import serve
 from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
@@ -51,6 +52,7 @@ __all__ = [
     "prefill",
     "schedule",
     "sensitivity",
+    "serve",
     "show_hardware",
     "show_memory",
     "show_model",
@@ -72,7 +74,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve,
 }  # fmt: skip
 
 

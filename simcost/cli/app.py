@@ -20,6 +20,7 @@ from simcost.cli import (
     plans,
     scaling_laws,
     schedule,
+    serve,
     sweep,
     train,
     validate,
@@ -213,6 +214,9 @@ app.command("schedule", short_help="Pipeline schedules from bare durations, draw
 app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step and run: time, MFU, memory, price.")(
     train.train
 )
+app.command(
+    "serve", epilog=o.KEYS, cls=Question, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
+)(serve.serve)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

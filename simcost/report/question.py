@@ -11,14 +11,20 @@ from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity", "train")
+COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity", "train", "serve")
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts", "vpp")
 _PHASE = (
+    "concurrency",
+    "rate",
     "batch",
     "prefill_batch",
     "context",
     "isl",
+    "osl",
+    "prefix_hit",
+    "drafts",
+    "acceptance",
     "images",
     "image_height",
     "image_width",
@@ -88,11 +94,20 @@ def _sizes(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
 
 def _phase(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
     found = [
-        f"{title(name)} {given[name]:,.0f}"
+        f"{title(name)} {_count(given[name])}"
         for name in _PHASE
         if name not in varied and given.get(name) is not None and not (name == "past" and not given[name])
     ]
     return found + ([f"routing {given['routing']}"] if "routing" in given and "routing" not in varied else [])
+
+
+def _count(value: Any) -> str:
+    """A number, several, or a distribution as it was written."""
+    if isinstance(value, list):
+        return "/".join(map(_count, value))
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
 
 
 def _ranked(given: Mapping[str, Any]) -> list[str]:

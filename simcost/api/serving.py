@@ -1,0 +1,47 @@
+"""Serving: a design under load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from simcost import grammar
+from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
+from simcost.result import Result
+
+
+@unboxes
+def serve(
+    model: Model, hw: str, isl: Count, osl: Count, concurrency: Count | Sequence[Count] | None = None, rate: float | str | Sequence[float | str] | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
+    prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
+) -> Result:  # fmt: skip
+    """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
+    "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
+    prompt that the prefix cache holds; `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. Raises SpecError
+    for what cannot be, Infeasible for a plan that breaks a rule."""
+    from simcost.scenarios.serve.question import asked
+    from simcost.scenarios.serve.result import result
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
+    rates = None if rate is None else [_rate(each) for each in _several(rate)]
+    return result(asked(model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price))
+
+
+def _several(value: Any) -> list[Any]:
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _rate(value: Any) -> Any:
+    """A rate as written: "20/s", "1200/min", or a number a second."""
+    if not isinstance(value, str):
+        return value
+    number, _, unit = value.partition("/")
+    per = {"": 1.0, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "hour": 3600.0}.get(unit.strip())
+    try:
+        return value if per is None else float(number) / per
+    except ValueError:
+        return value

@@ -1,0 +1,33 @@
+"""The serve command: a design under load."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import check, emit
+
+
+def serve(
+    model: o.Model, hw: o.Hw,
+    isl: Annotated[str, typer.Option("--isl", metavar="<lengths>", help="Tokens of a prompt: 1024, lognormal:1024:0.8 (mean, sigma of the log), uniform:256:4096, exponential:1024, file:lengths.csv.")],
+    osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer, as --isl.")],
+    concurrency: Annotated[str | None, typer.Option("--concurrency", metavar="<count>", help="Users who each send their next request when an answer ends: 64, or 1,4,16,64.")] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="Requests that come at random: 20/s, 900/min, or several.")] = None,
+    gpus: o.Gpus = None, nodes: o.Nodes = None,
+    prefix_hit: Annotated[float, typer.Option("--prefix-hit", help="Share of a prompt that the prefix cache holds: 0.56.")] = 0.0,
+    drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed a step, by the design's MTP module or by --draft-model.")] = 0,
+    acceptance: Annotated[float | None, typer.Option("--acceptance", help="Chance that a draft is taken once those before it are.")] = None,
+    draft_model: Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=o.model_names)] = None,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+) -> int:  # fmt: skip
+    """A design under load: TTFT, TPOT, throughput, what limits them and what tokens cost, at a concurrency or a rate."""
+    from simcost import api, grammar
+
+    check(format, output)
+    result = api.serve(
+        model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
+    )  # fmt: skip
+    return emit(result, format, output, strict, details)

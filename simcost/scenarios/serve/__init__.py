@@ -1,0 +1,1 @@
+"""serve: a design under load."""

@@ -1,0 +1,155 @@
+"""The numbers of a design under load: operating points of a fleet, their intervals, and what tokens cost.
+
+Most likely to be wrong: how far an engine and its release differ from the kernels that tables know, said as ENGINE. Source: docs/theory/serving.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from simcost.estimate.step import SPREAD
+from simcost.frozen import frozen
+from simcost.num import Z90, Num, exp, sqrt
+from simcost.scenarios.serve.replica import Replica
+from simcost.serving import loop
+from simcost.serving.point import Load, OperatingPoint
+
+# Sigma of the log by which engines differ from the kernels that tables know: between releases, systems, families and formats of one engine. Of the time between
+# tokens and of the time to the first one, whose waits depend on how requests come. docs/validation/serving.md counts what the intervals cover.
+ENGINE, ENGINE_FIRST = 0.12, 0.30
+
+
+@frozen
+class Traffic:
+    """What users ask of a fleet. isl, osl: mean tokens of prompts and answers; isl2, osl2: their second moments; hit: share of a prompt that the prefix cache
+    holds; `users` of a closed loop, or `rate` of an open one [1/s], whichever is not None; emitted: tokens of a step of a sequence."""
+
+    isl: Num
+    osl: Num
+    isl2: Num
+    osl2: Num
+    users: Num | None = None
+    rate: Num | None = None
+    hit: Num = 0.0
+    emitted: Num = 1.0
+
+
+@frozen
+class Answer:
+    """`point`: of one replica that serves anybody, of which there are `busy` among all `replicas` of the fleet, on `devices` in all. Errors: one standard deviation
+    of the log. usage: shares of a request's cost of its new prompt tokens, its cached ones, its answer."""
+
+    traffic: Traffic
+    load: Load
+    point: OperatingPoint
+    busy: Num
+    replicas: Num
+    devices: Num
+    tpot_error: Num
+    ttft_error: Num
+    usage: tuple[Num, Num, Num]
+
+    @property
+    def tokens_per_s(self) -> Num:
+        """Output tokens of the fleet. [1/s]"""
+        return self.point.requests_per_s * self.busy * self.traffic.osl
+
+
+def load_of(t: Traffic, admission: str = "prompt") -> tuple[Load, Num]:
+    """(what a request brings to a scheduler, tokens of the pool that it holds on average while it runs)."""
+    hit = np.floor(t.isl * t.hit)
+    # A running request that is looked at has, by its share of the time, an answer longer than the mean, and made half of it.
+    made = t.osl2 / (2.0 * t.osl)
+    spread = np.maximum(t.isl2 / (t.isl * t.isl) - 1.0, 0.0)
+    context = t.isl + made
+    load = Load(np.maximum(t.isl - hit, 1.0), t.osl, context, hit, spread, t.emitted)
+    return load, (t.isl + 2.0 * made if admission == "whole" else context)
+
+
+def answer(r: Replica, t: Traffic) -> Answer:
+    """The operating points of a fleet of such replicas. Elementwise."""
+    plan = r.workload.plan
+    replicas = plan.replicas * plan.copies
+    load, held = load_of(t, r.policy.admission)
+    load = replace(load, lag_s=r.lag(np.minimum(load.isl, r.policy.tokens), load.hit))
+    room = r.room(np.ceil(held))
+    if t.users is not None:
+        # With fewer users than replicas some of these stand idle, and those that work serve one user each.
+        busy = np.minimum(t.users, replicas)
+        point = loop.closed(r, r.policy, load, t.users / busy, room)
+    else:
+        assert t.rate is not None
+        busy = replicas
+        point = loop.open_loop(r, r.policy, load, t.rate / replicas, room)
+    past = load.hit + np.maximum(load.isl - point.chunk, 0.0) / 2.0
+    decode, chunk = r.table.deviation(point.running, load.context, point.chunk, past)
+    of_step = (point.decode_s * decode + point.prefill_s * chunk + point.host_s * SPREAD) / point.tpot_s
+    usage = _usage(r, load, point)
+    return Answer(
+        t,
+        load,
+        point,
+        busy,
+        replicas,
+        plan.devices,
+        sqrt(of_step**2 + ENGINE**2),
+        sqrt(chunk**2 + ENGINE_FIRST**2),
+        usage,
+    )
+
+
+def _usage(r: Replica, load: Load, point: OperatingPoint) -> tuple[Num, Num, Num]:
+    """Shares of a request's cost that its new prompt tokens, its cached ones and its answer take: by the time that each takes of the replica."""
+    bare = loop.prompt_seconds(r, r.policy, replace(load, hit=0.0), point.running)
+    cached = np.maximum(point.prompt_s - bare, 0.0)
+    out = load.osl * (point.decode_s + point.host_s) / np.maximum(point.running, 1.0)
+    whole = bare + cached + out
+    return bare / whole, cached / whole, out / whole
+
+
+def metrics(a: Answer, usd_per_hour: Num | None) -> dict[str, Num]:
+    """All metrics by name (`simcost.metrics`), in SI."""
+    p, t = a.point, a.traffic
+    wide, wide_first = exp(Z90 * a.tpot_error), exp(Z90 * a.ttft_error)
+    rest = np.maximum(t.osl - 1.0, 0.0)
+    requests = p.requests_per_s * a.busy
+    found: dict[str, Num] = {
+        "ttft_s": p.ttft_s,
+        "ttft_low_s": p.ttft_s / wide_first,
+        "ttft_high_s": p.ttft_s * wide_first,
+        "queueing_s": p.queueing_s,
+        "tpot_s": p.tpot_s,
+        "tpot_low_s": p.tpot_s / wide,
+        "tpot_high_s": p.tpot_s * wide,
+        "itl_s": p.tpot_s * t.emitted,
+        "e2e_s": p.ttft_s + rest * p.tpot_s,
+        "requests_per_s": requests,
+        "output_tokens_per_s": requests * t.osl,
+        "output_tokens_per_s_low": requests * t.osl,
+        "output_tokens_per_s_high": requests * t.osl,
+        "input_tokens_per_s": requests * t.isl,
+        "output_tokens_per_s_per_gpu": requests * t.osl / a.devices,
+        "output_tokens_per_s_per_user": 1.0 / p.tpot_s,
+        "running": p.running * a.busy,
+        "queued": p.waiting * a.busy,
+        "kv_used_fraction": p.kv_used_fraction,
+        "utilisation": p.utilisation * a.busy / a.replicas,
+        "capacity_requests_per_s": p.capacity_per_s * a.replicas,
+        "gpus": a.devices,
+    }
+    if t.users is not None:
+        for name, slower in (("low", 1.0), ("high", -1.0)):
+            longer = p.ttft_s * wide_first**slower + rest * p.tpot_s * wide**slower
+            found[f"output_tokens_per_s_{name}"] = t.users * t.osl / longer
+    if usd_per_hour is not None:
+        per_request = a.devices * usd_per_hour / 3600.0 / requests
+        prompt, cached, out = a.usage
+        hits = a.load.hit
+        found["usd_per_million_input_tokens"] = 1e6 * per_request * prompt / a.load.isl
+        found["usd_per_million_output_tokens"] = 1e6 * per_request * out / t.osl
+        found["usd_per_million_cached_tokens"] = np.where(
+            np.asarray(hits) > 0.0, 1e6 * per_request * cached / np.maximum(hits, 1.0), np.nan
+        )
+    return found

@@ -1,0 +1,142 @@
+"""What is asked of a design under load, as typed values: settings of the line or the API to a replica and its traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from simcost import settings
+from simcost.errors import SpecError
+from simcost.frozen import frozen
+from simcost.hardware.engine_file import About
+from simcost.hardware.engine_serving import ServingTerms, serving_terms
+from simcost.lower import has_experts
+from simcost.query import Query, make, model_of, settings_of, workload
+from simcost.scenarios.serve.answer import Traffic, load_of
+from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.serving.lengths import Lengths
+from simcost.serving.lengths_text import parse
+from simcost.serving.policy import Policy
+from simcost.serving.speculative import emitted
+from simcost.workload import Workload
+
+MOST_DRAFTS = 16
+_MOST_USERS, _MOST_RATE = 10_000_000, 1e7
+
+
+@frozen
+class Asked:
+    """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache; drafts: tokens
+    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each."""
+
+    query: Query
+    isl: Lengths
+    osl: Lengths
+    said: tuple[str, str]
+    loads: tuple[float, ...]
+    open: bool
+    hit: float
+    drafts: int
+    acceptance: float
+    draft: Query | None
+
+    @property
+    def traffic(self) -> Traffic:
+        """The traffic of all loads. [loads]"""
+        loads = np.asarray(self.loads)
+        return Traffic(
+            self.isl.mean, self.osl.mean, self.isl.second_moment, self.osl.second_moment, None if self.open else loads, loads if self.open else None,
+            self.hit, emitted(self.drafts, self.acceptance),
+        )  # fmt: skip
+
+
+def asked(
+    model: Any, hw: str, isl: Any, osl: Any, concurrency: Sequence[Any] | None, rate: Sequence[Any] | None, sets: Mapping[str, Any],
+    prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | None = None,
+) -> Asked:  # fmt: skip
+    """A checked question. Raises SpecError for a load that is not said once, for lengths, shares and counts that are none, and for drafts without a chance of
+    acceptance."""
+    if (concurrency is None) == (rate is None):
+        raise SpecError(
+            "say the load once: --concurrency (users who wait for their answers), or --rate (requests a second)"
+        )
+    said = str(isl), str(osl)
+    prompts, answers = parse(said[0], "--isl"), parse(said[1], "--osl")
+    loads = _loads(concurrency, rate)
+    hit = _share("--prefix-hit", prefix_hit, below_one=True)
+    if not (isinstance(drafts, int) and not isinstance(drafts, bool) and 0 <= drafts <= MOST_DRAFTS):
+        raise SpecError(f"--drafts = {drafts!r} must be a whole number from 0 to {MOST_DRAFTS}")
+    if (drafts > 0) != (acceptance is not None):
+        raise SpecError(
+            "--drafts needs --acceptance: the chance that a draft is taken"
+            if drafts
+            else "--acceptance is of drafts: say --drafts"
+        )
+    if draft_model is not None and not drafts:
+        raise SpecError("--draft-model proposes tokens: say how many a step with --drafts")
+    taken = 0.0 if acceptance is None else _share("--acceptance", acceptance)
+    phase = {"context": int(np.ceil(prompts.mean)), "batch": 1}
+    query = make(model, hw, True, phase, sets, {}, price)
+    draft = None if draft_model is None else make(draft_model, hw, True, phase, _own(sets), {}, None)
+    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft)
+
+
+def _own(sets: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that a draft model shares: all but those of the first model's config."""
+    return {path: value for path, value in sets.items() if not path.startswith("model.")}
+
+
+def _loads(concurrency: Sequence[Any] | None, rate: Sequence[Any] | None) -> tuple[float, ...]:
+    if concurrency is not None:
+        found = [float(settings.count("--concurrency", each)) for each in concurrency]
+        if max(found, default=0.0) > _MOST_USERS:
+            raise SpecError(f"--concurrency = {max(found):,.0f} must be at most {_MOST_USERS:,}")
+        return tuple(found)
+    assert rate is not None
+    for each in rate:
+        if isinstance(each, bool) or not isinstance(each, (int, float)) or not 0.0 < each <= _MOST_RATE:
+            raise SpecError(f"--rate = {each!r} must be requests a second, above 0 and at most {_MOST_RATE:,.0f}")
+    return tuple(float(each) for each in rate)
+
+
+def _share(option: str, value: Any, below_one: bool = False) -> float:
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not 0.0 <= value <= 1.0
+        or (below_one and value == 1.0)
+    ):
+        raise SpecError(f"{option} = {value!r} must be a share from 0 to {'below 1' if below_one else '1'}")
+    return float(value)
+
+
+def replica(q: Asked) -> tuple[Replica, ServingTerms]:
+    """The replica of a question, and its engine's terms. Raises SpecError and Infeasible for what cannot be."""
+    w = workload(q.query)
+    terms = terms_of(w, settings_of(q.query.overrides), q.drafts > 0)
+    policy = policy_of(terms)
+    draft = None if q.draft is None else model_of(q.draft)
+    return build(w, policy, _bounds(q, policy, w), draft, q.drafts), terms
+
+
+def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTerms:
+    """The serving terms of a workload's engine. `stated`: settings by the engine's own names."""
+    about = About(w.model.family, has_experts(w.model), w.model.has_tower)
+    return serving_terms(w.engine, stated, w.device, w.plan, about, drafts)
+
+
+def policy_of(terms: ServingTerms) -> Policy:
+    """How an engine of these terms batches."""
+    tokens, sequences, host = (float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s))
+    return Policy(terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission)
+
+
+def _bounds(q: Asked, policy: Policy, w: Workload) -> Bounds:
+    """What the tables of a question must cover."""
+    replicas = float(np.asarray(w.plan.replicas * w.plan.copies))
+    users = np.inf if q.open else max(np.ceil(max(q.loads) / replicas), 1.0)
+    load, _ = load_of(q.traffic)
+    prompts = q.isl.mean * (64.0 if q.open else min(users, 64.0))
+    return Bounds(min(policy.sequences, users), 2.0 * float(load.context), min(policy.tokens, prompts), q.isl.mean)

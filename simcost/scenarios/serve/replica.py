@@ -1,0 +1,100 @@
+"""What `serving` is given for a plan: step times of one attention replica, the room of its pool, and the engine's policy.
+
+Most likely to be wrong: drafts of speculative decoding, which engines overlap with sampling. Source: docs/theory/serving.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from simcost.errors import SpecError
+from simcost.estimate import feasible, memory, step_table
+from simcost.estimate.step_table import StepTable
+from simcost.frozen import frozen
+from simcost.model.spec import ModelSpec
+from simcost.num import Num, is_scalar, maximum, plain
+from simcost.plan import Phase
+from simcost.serving.point import Room
+from simcost.serving.policy import Policy
+from simcost.workload import Workload
+
+
+@frozen
+class Bounds:
+    """The largest numbers that a table of step times must cover: sequences of a replica, tokens of a context, of a chunk, and before a chunk."""
+
+    batch: float
+    context: float
+    chunk: float
+    past: float
+
+
+@frozen
+class Replica:
+    """One attention replica, or [plans, 1] of them. policy: how its scheduler batches, its tokens those of all micro-batches of a pipeline, each of which takes `chunk`
+    at most; `drafts`: tokens that a step verifies beside its own; `draft`: times of the model that proposes them, one a pass."""
+
+    workload: Workload
+    policy: Policy
+    chunk: Num
+    table: StepTable
+    draft: StepTable | None = None
+    drafts: float = 0.0
+
+    def __call__(self, batch: Num, context: Num, tokens: Num, past: Num) -> Num:
+        """As `serving.step_times.StepTimes`: a draft model passes prompts too. [s]"""
+        if is_scalar(tokens) and tokens == 0.0:
+            seconds = self.table(batch, context, 0.0, 0.0)
+            return seconds if self.draft is None else seconds + self.drafts * self.draft(batch, context, 0.0, 0.0)
+        chunks = maximum(tokens / self.chunk, 1.0)
+        alone = self(batch, context, 0.0, 0.0)
+        each = self.table(batch, context, tokens / chunks, past) - self.table(batch, context, 0.0, 0.0)
+        if self.draft is not None:
+            each = each + self.draft(0.0, context, tokens / chunks, past) * (np.asarray(tokens) > 0.0)
+        return alone + chunks * each
+
+    def lag(self, tokens: Num, past: Num) -> Num:
+        """Seconds from the first pipeline stage to the last beyond those on the slowest, of a chunk. [s]"""
+        return maximum(self.table.prompt(tokens, past) - self.table(0.0, 1.0, tokens, past), 0.0)
+
+    def room(self, held: Num) -> Room:
+        """How many sequences of a replica may run that each hold `held` tokens of its pool on average."""
+        w = self.workload
+        each = w.plan.replicas * w.plan.copies
+        pools = memory.max_batch(memory.kept(_decoding(w, held)))
+        return Room(plain(pools / each), self.policy.sequences)
+
+
+def build(w: Workload, policy: Policy, bounds: Bounds, draft: ModelSpec | None = None, drafts: int = 0) -> Replica:
+    """The replica of a workload's plan, checked. Raises SpecError and Infeasible for a plan that cannot run."""
+    w = _decoding(w, 1.0)
+    feasible.require(w)
+    table = step_table.table(w, bounds.batch, bounds.context, bounds.chunk, bounds.past, drafts)
+    own = None
+    if drafts:
+        own = step_table.table(
+            replace(w, model=draft or draft_of(w.model)), bounds.batch, bounds.context, bounds.chunk, bounds.past
+        )
+    whole = replace(policy, tokens=float(policy.tokens * np.max(w.plan.pp)))
+    return Replica(w, whole, policy.tokens, table, own, float(drafts))
+
+
+def draft_of(model: ModelSpec) -> ModelSpec:
+    """The model of one MTP module: its joining projection and layer, between the embedding and the head that it shares. Raises SpecError for a design
+    without one."""
+    if not model.mtp:
+        raise SpecError(
+            f"{model.name} has no MTP module (num_nextn_predict_layers): speculative decoding needs a draft model"
+        )
+    module = model.mtp[0]
+    return replace(model, stacks=((1, (module.join, *module.layer)),), order=(0,), mtp=(), towers=(), uncounted=())
+
+
+def _decoding(w: Workload, context: Num) -> Workload:
+    """The workload as a decode step of one sequence a replica."""
+    phase = Phase(
+        w.plan.replicas * w.plan.copies, 1.0, context, microbatches=w.plan.pp, routing=w.phase.routing, decode=True
+    )
+    return replace(w, phase=phase, view=replace(w.view, phase=phase))

@@ -1,0 +1,156 @@
+"""The Result of a design under load: one operating point, or a row for each of several loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost.estimate import step as steps
+from simcost.hardware.engine_serving import ServingTerms
+from simcost.num import Num
+from simcost.plan import Phase
+from simcost.provenance import Kind, Note
+from simcost.result import Result, Row, number
+from simcost.scenarios import notes
+from simcost.scenarios.inputs import inputs, stated
+from simcost.scenarios.serve.answer import Answer, answer, metrics
+from simcost.scenarios.serve.question import Asked, replica
+from simcost.scenarios.serve.replica import Replica
+from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES
+from simcost.units import show
+
+
+def result(q: Asked) -> Result:
+    """The answer. Raises SpecError and Infeasible."""
+    r, terms = replica(q)
+    found = answer(r, q.traffic)
+    usd = q.query.price(r.workload.device)
+    columns = metrics(found, None if usd is None else float(usd))
+    words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]
+    one = len(q.loads) == 1
+    rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
+    step = _step(r, found)
+    fits = bool(np.all(np.isfinite(found.point.ttft_s)))
+    head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
+    head.pop("load", None)
+    return Result(
+        "serve", _inputs(q, r, terms), head, {} if one else {"loads": rows},
+        (*_notes(q, r, terms), *notes.warnings(q.query, step.workload)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
+    )  # fmt: skip
+
+
+def _row(q: Asked, columns: dict[str, Num], words: list[str], i: int) -> Row:
+    name = "rate_per_s" if q.open else "concurrency"
+    row: Row = {name: number(q.loads[i])}
+    for key, value in columns.items():
+        row[key] = number(np.broadcast_to(np.asarray(value, np.float64), (len(q.loads),))[i])
+    return {
+        key: value for key, value in row.items() if not (key == "usd_per_million_cached_tokens" and value is None)
+    } | {"limit": words[i]}
+
+
+def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
+    """What keeps the fleet from more throughput, in words."""
+    code = int(np.broadcast_to(a.point.limit, (len(q.loads),))[i])
+    names = r.workload.memory.names
+    if code == KV_CACHE:
+        return "KV cache: no room for more sequences"
+    if code == SEQUENCES:
+        return f"max sequences: {names['sequences']} = {r.policy.sequences:,.0f} per replica"
+    if code == PREFILL:
+        return f"prefill: prompts fill the token budget of every step ({names['tokens']} = {r.policy.tokens:,.0f})"
+    assert code == LOAD
+    return "load: everything asked is served" if q.open else "load: all users are served at once"
+
+
+def _step(r: Replica, a: Answer) -> steps.Step:
+    """A decode step at the first operating point, whose kernels stand for the answer's."""
+    running = float(np.ravel(a.point.running)[0])
+    w, plan = r.workload, r.workload.plan
+    batch = max(round(running), 1) * plan.replicas * plan.copies
+    phase = Phase(
+        batch, 1.0, float(np.ravel(a.load.context)[0]), microbatches=plan.pp, routing=w.phase.routing, decode=True
+    )
+    return steps.run(replace(w, phase=phase, view=replace(w.view, phase=phase)), checked=True)
+
+
+def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
+    base = inputs(q.query, r.workload)
+    for name in ("context", "batch"):
+        base.pop(name, None)
+    load = "rate" if q.open else "concurrency"
+    values = [number(each) for each in q.loads]
+    more: dict[str, Any] = {
+        load: values[0] if len(values) == 1 else values,
+        "isl": _said(q.said[0]),
+        "osl": _said(q.said[1]),
+    }
+    if q.hit:
+        more["prefix_hit"] = q.hit
+    if q.drafts:
+        more |= {"drafts": q.drafts, "acceptance": q.acceptance}
+        if q.draft is not None:
+            more["draft_model"] = stated(q.draft.model)
+    return {"model": base.pop("model"), "hw": base.pop("hw"), **more, **base}
+
+
+def _said(text: str) -> int | str:
+    """A number as one."""
+    return int(text) if text.isdecimal() else text
+
+
+def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
+    policy = r.policy
+    title = terms.engine
+    found = [
+        Note(
+            f"{title} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens a step, at most {policy.sequences:,.0f} sequences per replica, "
+            f"host {show(policy.host_step_s, 'seconds')} a step ({terms.sources['host_step']})",
+            Kind.ORIGIN,
+        ),
+        Note(
+            "steady state of a mean field: bursts, and requests that start together, are seen by --events", Kind.SCOPE
+        ),
+    ]
+    if q.hit:
+        found.append(
+            Note(
+                "every request holds its cached prefix in the pool for itself: shared prefixes leave more room",
+                Kind.ASSUMED,
+            )
+        )
+    return found
+
+
+def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> str:
+    said = []
+    count = len(q.loads)
+
+    def of(name: str, i: int) -> float:
+        return float(np.broadcast_to(np.asarray(columns[name]), (count,))[i])
+
+    over = [i for i in range(count) if not np.isfinite(of("ttft_s", i))]
+    if count > 1:
+        best = max(range(count), key=lambda i: of("output_tokens_per_s", i))
+        what = f"{count} loads: at most {of('output_tokens_per_s', best):,.0f} output tokens/s ({_load(q, best)})"
+        return what if not over else f"{what}; beyond capacity from {_load(q, over[0])}"
+    if over:
+        capacity = of("capacity_requests_per_s", 0)
+        return (
+            f"beyond capacity: {q.loads[0]:,.4g} requests/s come, {capacity:,.4g} can be served ({words[0]}); "
+            f"{q.loads[0] - capacity:,.4g} requests/s pile up"
+        )
+    for name, text in (("ttft", "TTFT"), ("tpot", "TPOT")):
+        low, high = (show(of(f"{name}_{end}_s", 0), "seconds") for end in ("low", "high"))
+        said.append(f"{text} {show(of(f'{name}_s', 0), 'seconds')} ({low} to {high})")
+    said.append(
+        f"{of('output_tokens_per_s', 0):,.0f} output tokens/s, {of('output_tokens_per_s_per_gpu', 0):,.0f} per GPU"
+    )
+    said.append(f"{of('utilisation', 0):.0%} of capacity")
+    return f"{', '.join(said)}; limit: {words[0]}"
+
+
+def _load(q: Asked, i: int) -> str:
+    return f"{q.loads[i]:,.4g} requests/s" if q.open else f"concurrency {q.loads[i]:,.0f}"

@@ -1,0 +1,118 @@
+"""Lengths as people write them: "1024", "lognormal:1024:0.8", "uniform:128:2048", "exponential:512", "file:lengths.csv".
+
+A file has a column named as the option (`isl`, `osl`) or `tokens`, or one column alone, with or without a name; `weight` says how often a line
+counts. Most likely to be wrong: a file of prompts with a chat template's tokens left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from simcost.errors import SpecError, nearest
+from simcost.serving import lengths
+from simcost.serving.lengths import Lengths
+
+FORMS = "write 1024, lognormal:MEAN:SIGMA, uniform:LEAST:MOST, exponential:MEAN or file:PATH.csv"
+_KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Lengths]]] = {
+    "lognormal": (("MEAN", "SIGMA"), lengths.lognormal),
+    "uniform": (("LEAST", "MOST"), lengths.uniform),
+    "exponential": (("MEAN",), lengths.exponential),
+}
+_TOKENS, _WEIGHT = "tokens", "weight"
+
+
+def parse(text: str, option: str) -> Lengths:
+    """The lengths of a text; `option`: what the user set, "--isl" or "isl", which names the column of a file. Raises SpecError, which names the
+    option, the text and what may stand there."""
+    kind, _, rest = text.strip().partition(":")
+    said = f"{option} {text}"
+    if kind == "file":
+        return _of_file(Path(rest), said, option.lstrip("-"))
+    number = _number(kind)
+    if number is not None and not rest:
+        return _made(said, lengths.constant, [number])
+    if kind not in _KINDS:
+        raise SpecError(f"{said}: unknown length ({FORMS}){nearest(kind, [*_KINDS, 'file'])}")
+    names, make = _KINDS[kind]
+    numbers = [_number(part) for part in rest.split(":")]
+    if len(numbers) != len(names) or None in numbers:
+        raise SpecError(f"{said}: write {kind}:{':'.join(names)} with plain numbers")
+    return _made(said, make, [each for each in numbers if each is not None])
+
+
+def _made(said: str, make: Callable[..., Lengths], numbers: list[float]) -> Lengths:
+    try:
+        return make(*numbers)
+    except SpecError as error:
+        raise SpecError(f"{said}: {error}") from None
+
+
+def _number(text: str) -> float | None:
+    """A plain number; None for anything else."""
+    try:
+        value = float(text.replace("_", "x"))  # float() reads 1_024, which nobody writes in a CSV or an option
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _of_file(path: Path, said: str, wanted: str) -> Lengths:
+    """The lines of a file as a distribution."""
+    try:
+        rows = [
+            row
+            for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
+            if any(cell.strip() for cell in row)
+        ]
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{said}: {path}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from None
+    if not rows:
+        raise SpecError(f"{said}: {path}: no lengths")
+    names = [cell.strip() for cell in rows[0]]
+    headless = len(names) == 1 and _number(names[0]) is not None
+    column, weight = (0, None) if headless else _columns(names, f"{said}: {path}", wanted)
+    first = 1 if headless else 2
+    values, weights = [], []
+    for line, row in enumerate(rows if headless else rows[1:], start=first):
+        where = f"{said}: {path}, row {line}"
+        if len(row) != len(names):
+            raise SpecError(f"{where}: {len(row)} cells, not {len(names)}")
+        values.append(_cell(row[column], where, whole=True))
+        weights.append(1.0 if weight is None else _cell(row[weight], where, whole=False))
+    if not values or not any(weights):
+        raise SpecError(f"{said}: {path}: {'no lengths' if not values else 'all weights are 0'}")
+    return lengths.weighted(np.asarray(values), np.asarray(weights))
+
+
+def _columns(names: list[str], where: str, wanted: str) -> tuple[int, int | None]:
+    """Places of the lengths and of the weights."""
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise SpecError(f"{where}: column {doubled[0]!r} stands twice")
+    weight = names.index(_WEIGHT) if _WEIGHT in names else None
+    others = [name for name in names if name != _WEIGHT]
+    for name in (wanted, _TOKENS):
+        if name in others:
+            return names.index(name), weight
+    raise SpecError(
+        f"{where}: no column {wanted!r} or {_TOKENS!r} (columns: {', '.join(names)}){nearest(wanted, others)}"
+    )
+
+
+def _cell(text: str, where: str, whole: bool) -> float:
+    """A number of a file: a whole length, or a weight of at least 0."""
+    value = _number(text.strip())
+    if value is None or (whole and not (1.0 <= value <= lengths.MOST_TOKENS and value == math.floor(value))):
+        raise SpecError(
+            f"{where}: {text.strip()!r} is no whole number from 1 to {lengths.MOST_TOKENS:,}"
+            if whole
+            else f"{where}: {text.strip()!r} is no weight"
+        )
+    if value < 0.0:
+        raise SpecError(f"{where}: weight {text.strip()} is below 0")
+    return value
