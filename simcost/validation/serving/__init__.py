@@ -1,0 +1,1 @@
+"""Predicted serving against measured serving."""
