@@ -1,6 +1,6 @@
 """The numbers of a design under load: operating points of a fleet, their intervals, and what tokens cost.
 
-Most likely to be wrong: how far an engine and its release differ from the kernels that tables know, said as ENGINE. Source: docs/theory/serving.md.
+Most likely to be wrong: how far an engine and its release differ from the kernels that tables know, which its kernels' errors stand for. Source: docs/theory/serving.md.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import numpy as np
 
 from simcost.estimate.step import SPREAD
 from simcost.frozen import frozen
-from simcost.num import Z90, Num, exp, sqrt
+from simcost.num import Z90, Mask, Num, exp, maximum, sqrt
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving import loop
 from simcost.serving.point import Load, OperatingPoint
 
-# Sigma of the log by which engines differ from the kernels that tables know: between releases, systems, families and formats of one engine. Of the time between
-# tokens and of the time to the first one, whose waits depend on how requests come. docs/validation/serving.md counts what the intervals cover.
-ENGINE, ENGINE_FIRST = 0.12, 0.30
+# Sigma of the log of the time to the first token beyond that of its kernels: waits depend on how requests come. The time between tokens has no such term: what releases
+# of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`). docs/validation/serving.md counts what both intervals cover.
+FIRST = 0.30
 
 
 @frozen
@@ -39,7 +39,8 @@ class Traffic:
 @frozen
 class Answer:
     """`point`: of one replica that serves anybody, of which there are `busy` among all `replicas` of the fleet, on `devices` in all. Errors: one standard deviation
-    of the log. usage: shares of a request's cost of its new prompt tokens, its cached ones, its answer."""
+    of the log. usage: shares of a request's cost of its new prompt tokens, its cached ones, its answer; fits: whether the pool
+    holds a request."""
 
     traffic: Traffic
     load: Load
@@ -50,6 +51,7 @@ class Answer:
     tpot_error: Num
     ttft_error: Num
     usage: tuple[Num, Num, Num]
+    fits: Mask
 
     @property
     def tokens_per_s(self) -> Num:
@@ -75,6 +77,7 @@ def answer(r: Replica, t: Traffic) -> Answer:
     load, held = load_of(t, r.policy.admission)
     load = replace(load, lag_s=r.lag(np.minimum(load.isl, r.policy.tokens), load.hit))
     room = r.room(np.ceil(held))
+    room = replace(room, kv=maximum(room.kv, 1e-6))
     if t.users is not None:
         # With fewer users than replicas some of these stand idle, and those that work serve one user each.
         busy = np.minimum(t.users, replicas)
@@ -94,9 +97,10 @@ def answer(r: Replica, t: Traffic) -> Answer:
         busy,
         replicas,
         plan.devices,
-        sqrt(of_step**2 + ENGINE**2),
-        sqrt(chunk**2 + ENGINE_FIRST**2),
+        of_step,
+        sqrt(chunk**2 + FIRST**2),
         usage,
+        room.kv >= 1.0,
     )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from simcost.errors import SpecError
 from simcost.estimate import feasible, memory, step_table
+from simcost.estimate.memory import Kept
 from simcost.estimate.step_table import StepTable
 from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
@@ -59,11 +60,15 @@ class Replica:
         """Seconds from the first pipeline stage to the last beyond those on the slowest, of a chunk. [s]"""
         return maximum(self.table.prompt(tokens, past) - self.table(0.0, 1.0, tokens, past), 0.0)
 
+    def kept(self, context: Num) -> Kept:
+        """The memory of a sequence of so many tokens a replica."""
+        return memory.kept(_decoding(self.workload, context))
+
     def room(self, held: Num) -> Room:
         """How many sequences of a replica may run that each hold `held` tokens of its pool on average."""
         w = self.workload
         each = w.plan.replicas * w.plan.copies
-        pools = memory.max_batch(memory.kept(_decoding(w, held)))
+        pools = memory.max_batch(self.kept(held))
         return Room(plain(pools / each), self.policy.sequences)
 
 

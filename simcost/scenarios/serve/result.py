@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from simcost.errors import Infeasible
 from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.num import Num
 from simcost.plan import Phase
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
-from simcost.scenarios import notes
+from simcost.scenarios import fitting, notes
 from simcost.scenarios.inputs import inputs, stated
 from simcost.scenarios.serve.answer import Answer, answer, metrics
 from simcost.scenarios.serve.question import Asked, replica
@@ -26,6 +27,10 @@ def result(q: Asked) -> Result:
     """The answer. Raises SpecError and Infeasible."""
     r, terms = replica(q)
     found = answer(r, q.traffic)
+    if not np.all(found.fits):
+        raise Infeasible(
+            f"the pool of the cache holds no request of {q.isl.mean + q.osl.mean:,.0f} tokens: {fitting.verdict(r.kept(q.isl.mean + q.osl.mean), timed=False)[0]}"
+        )
     usd = q.query.price(r.workload.device)
     columns = metrics(found, None if usd is None else float(usd))
     words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]

@@ -6,23 +6,21 @@ Most likely to be wrong: how many drafts are taken, one number for each draft le
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from simcost.validation.serving.point import Prediction, ServingPoint
 
 from simcost.errors import SimcostError
 from simcost.num import Array
 from simcost.query import make, settings_of, workload
-from simcost.scenarios.serve.answer import Answer, Traffic, answer, metrics
+from simcost.scenarios.serve.answer import Traffic, answer, metrics
 from simcost.scenarios.serve.question import policy_of, terms_of
 from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.validation.serving.point import Prediction, ServingPoint
 
 # Tokens of a step with so many drafts of an MTP module, measured on DeepSeek-R1 and V3 served by three engines (docs/validation/serving.md).
 EMITTED = {1: 1.84, 2: 2.2, 3: 2.46}
-
-Configure = Callable[[ServingPoint], ServingPoint]
 
 
 def predict(points: Sequence[ServingPoint]) -> list[Prediction]:
@@ -61,8 +59,16 @@ def _group(points: list[ServingPoint]) -> list[Prediction]:
     except SimcostError as error:
         return [Prediction(reason=str(error))] * len(points)
     found = {name: np.broadcast_to(np.asarray(v, np.float64), (len(points),)) for name, v in metrics(a, None).items()}
-    names = ("ttft_s", "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s")
-    return [Prediction(**{name: float(found[name][i]) for name in names}) for i in range(len(points))]
+    fits = np.broadcast_to(a.fits, (len(points),))
+
+    def at(i: int) -> Prediction:
+        if not fits[i]:
+            return Prediction(reason="does not fit: the pool of the cache holds no request")
+        names = ("ttft_s", "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s")
+        ttft, tpot, low, high, rate = (float(found[name][i]) for name in names)
+        return Prediction(ttft, tpot, low, high, rate)
+
+    return [at(i) for i in range(len(points))]
 
 
 def replica(points: Sequence[ServingPoint], sets: Mapping[str, Any] | None = None) -> Replica:
@@ -99,6 +105,3 @@ def traffic(points: Sequence[ServingPoint]) -> Traffic:
 def _relative_variance(shortest: float) -> float:
     """Variance over the squared mean of lengths that are uniform from `shortest` of the longest to it."""
     return ((1.0 - shortest) / (1.0 + shortest)) ** 2 / 3.0
-
-
-__all__ = ["Answer", "grouped", "predict", "replica", "traffic"]
