@@ -98,7 +98,7 @@ def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room)
         first, _ = first_token(running, alone + extra)
         return running / (r.steps * (alone + extra)) * first - (users - running)
 
-    running = _root(missing, np.minimum(users, most))
+    running = root(missing, np.minimum(users, most))
     alone, extra = r.held_up(running, others)
     step = alone + extra
     rate = running / (r.steps * step)
@@ -119,7 +119,7 @@ def open_loop(times: StepTimes, policy: Policy, load: Load, rate: Num, room: Roo
         alone, extra = r.held_up(running, 1.0)
         return running / (r.steps * (alone + extra)) - rate
 
-    running = _root(spare, most)
+    running = root(spare, most)
     alone, extra = r.held_up(running, 1.0)
     step = alone + extra
     reached = running / (r.steps * step)
@@ -153,7 +153,7 @@ def _most(r: _Replica, room: Room) -> tuple[Num, Num]:
     return np.maximum(np.minimum(sequences, fed), 1e-9), np.where(fed < sequences, PREFILL, limit)
 
 
-def _root(rising: Callable[[Num], Num], most: Num) -> Array:
+def root(rising: Callable[[Num], Num], most: Num) -> Array:
     """Where a rising function of the sequences that run passes 0; `most` where it does not."""
     high = np.asarray(most, np.float64) + 0.0
     low = _LEAST * high

@@ -1,0 +1,149 @@
+"""Prefill and decode on pools of their own: prompts wait for a prefill replica, their caches are sent, decode is never held up.
+
+Each pool is a fleet of replicas that share the load evenly. Most likely to be wrong: caches are sent when a prompt is done; engines that send layer by layer hide a part of
+it. Sources: DistServe (Zhong et al. 2024, arXiv 2401.09670); Sakasegawa 1977 for the wait of many servers; arrivals in a closed loop see one user less (Reiser
+and Lavenberg 1980).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.frozen import frozen
+from simcost.num import Num
+from simcost.serving.loop import prompt_seconds, root
+from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
+from simcost.serving.policy import Policy
+from simcost.serving.step_times import StepTimes
+
+
+@frozen
+class Pool:
+    """Replicas of one phase: times of one, its policy, how many there are."""
+
+    times: StepTimes
+    policy: Policy
+    replicas: Num
+
+
+@frozen
+class Pools:
+    """transfer_s: from the end of a prompt's prefill to its cache on a decode replica [s]; room: of a decode replica."""
+
+    prefill: Pool
+    decode: Pool
+    transfer_s: Num
+    room: Room
+
+    def prompt(self, load: Load) -> Num:
+        """Seconds that a prompt takes of a prefill replica. [s]"""
+        policy = self.prefill.policy
+        alone = Policy(
+            "prefill_first",
+            policy.tokens,
+            policy.sequences,
+            policy.stream_interval,
+            policy.host_step_s,
+            policy.host_request_s,
+        )
+        return prompt_seconds(self.prefill.times, alone, load, 1e-9)
+
+    def step(self, load: Load, running: Num) -> Num:
+        """Seconds of a decode step at so many sequences of the whole pool. [s]"""
+        d = self.decode
+        return d.times(np.maximum(running / d.replicas, 1e-9), load.context, 0.0, 0.0) + d.policy.host_step_s
+
+    def most(self) -> Num:
+        """Sequences that the decode pool runs at most."""
+        return np.maximum(np.minimum(self.room.kv, self.room.sequences), 1e-9) * self.decode.replicas
+
+
+def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
+    """The operating points of `users` who each send their next request when an answer ends, of all replicas together. Elementwise."""
+    steps = _steps(load)
+    prompt, most = p.prompt(load), p.most()
+    others = np.maximum(users - 1.0, 0.0) / users
+
+    def first(running: Num, rate: Num) -> Num:
+        """Seconds to the first token: behind those that stand before the prefill pool."""
+        there = np.maximum((users - running - rate * p.transfer_s) * others, 0.0) / p.prefill.replicas
+        return prompt * (1.0 + np.maximum(there - np.minimum(there, 1.0), 0.0)) + _fixed(p, load)
+
+    def missing(running: Num) -> Num:
+        rate = running / (steps * p.step(load, running))
+        return rate * first(running, rate) - (users - running)
+
+    running = root(missing, np.minimum(users, most))
+    step = p.step(load, running)
+    rate = running / (steps * step)
+    full = (running >= most * (1.0 - 1e-6)) & (users > most)
+    ttft = np.where(full, (users - running) / rate, first(running, rate))
+    busy = rate * prompt / p.prefill.replicas
+    code = np.where(full, _held_by(p), np.where(busy > _FILLED, PREFILL, LOAD))
+    return _point(
+        p, load, ttft, np.maximum(ttft - prompt - _fixed(p, load), 0.0), step, running, users - running, rate, code
+    )
+
+
+def open_loop(p: Pools, load: Load, rate: Num) -> OperatingPoint:
+    """The same at `rate` requests a second that come at random (Poisson). A rate beyond the capacity of a pool has an infinite TTFT. Elementwise."""
+    steps, prompt, most = _steps(load), p.prompt(load), p.most()
+    fed = p.prefill.replicas / prompt
+    reach = np.minimum(rate, fed)
+    running = root(lambda n: n / (steps * p.step(load, n)) - reach, most)
+    step = p.step(load, running)
+    reached = running / (steps * step)
+    over = reached < rate * (1.0 - 1e-7)
+    half = (1.0 + load.isl_cv2) / 2.0  # arrivals at random, prompts that vary so much
+    wait = half * _wait(reached / fed, p.prefill.replicas, prompt) + _wait(running / most, most, steps * step)
+    ttft = np.where(over, np.inf, prompt + _fixed(p, load) + wait)
+    waiting = np.where(over, np.inf, reached * ttft)
+    code = np.where(over, np.where(fed < rate, PREFILL, _held_by(p)), LOAD)
+    return _point(p, load, ttft, np.where(over, np.inf, wait), step, running, waiting, reached, code)
+
+
+_FILLED = 0.9  # part of the time that prefill replicas are busy from which they are said to set the pace
+
+
+def _steps(load: Load) -> Num:
+    return np.maximum((load.osl - 1.0) / load.emitted, 1e-9)
+
+
+def _fixed(p: Pools, load: Load) -> Num:
+    """What no load changes of the time to the first token. [s]"""
+    return load.lag_s + p.transfer_s + p.prefill.policy.host_request_s
+
+
+def _held_by(p: Pools) -> Num:
+    return np.where(np.asarray(p.room.kv < p.room.sequences), KV_CACHE, SEQUENCES)
+
+
+def _wait(busy: Num, servers: Num, service: Num) -> Num:
+    """Mean wait for one of many servers, arrivals and services at random (Sakasegawa). [s]"""
+    busy = np.minimum(busy, 1.0 - 1e-9)
+    return service / servers * busy ** (np.sqrt(2.0 * (servers + 1.0)) - 1.0) / (1.0 - busy)
+
+
+def _point(
+    p: Pools, load: Load, ttft: Num, queueing: Num, step: Num, running: Num, waiting: Num, rate: Num, code: Num
+) -> OperatingPoint:
+    most, prompt = p.most(), p.prompt(load)
+    capacity = np.minimum(p.prefill.replicas / prompt, most / (_steps(load) * p.step(load, most)))
+    host = p.decode.policy.host_step_s
+    return OperatingPoint(
+        ttft_s=ttft,
+        queueing_s=queueing,
+        tpot_s=step / load.emitted,
+        running=running,
+        waiting=waiting,
+        kv_used_fraction=np.minimum(running / (p.room.kv * p.decode.replicas), 1.0),
+        utilisation=np.minimum(rate / capacity, 1.0),
+        requests_per_s=rate,
+        capacity_per_s=np.maximum(capacity, rate),
+        limit=np.asarray(code, np.int64),
+        decode_s=(step - host) / load.emitted,
+        prefill_s=0.0 * step,
+        host_s=host / load.emitted,
+        prompt_s=prompt,
+        chunk=np.minimum(load.isl, p.prefill.policy.tokens),
+    )
