@@ -482,6 +482,7 @@ _SERVE = (
     ("utilisation", "fraction", "", "`requests_per_s` / `capacity_requests_per_s`"),
     ("capacity_requests_per_s", "rate", "more", "most requests of these lengths that the fleet answers"),
     ("usd_per_million_cached_tokens", "usd", "less", "price of a million prompt tokens from the prefix cache: what they add to attention of the new ones"),
+    ("kv_transfer_s", "seconds", "less", "disaggregated: from the end of a prefill to the cache of the prompt on its decode ranks"),
     ("limit", TEXT, "", "what keeps the fleet from more throughput at this load"),
 )  # fmt: skip
 _SCHEDULE = (

@@ -15,10 +15,12 @@ def serve(
     model: Model, hw: str, isl: Count, osl: Count, concurrency: Count | Sequence[Count] | None = None, rate: float | str | Sequence[float | str] | None = None,
     gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
+    prefill_pool: str | None = None, decode_pool: str | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
-    prompt that the prefix cache holds; `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. Raises SpecError
+    prompt that the prefix cache holds; `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
+    `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.question import asked
     from simcost.scenarios.serve.result import result
@@ -26,7 +28,24 @@ def serve(
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
     rates = None if rate is None else [_rate(each) for each in _several(rate)]
-    return result(asked(model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price))
+    return result(
+        asked(
+            model,
+            hw,
+            isl,
+            osl,
+            users,
+            rates,
+            sets,
+            prefix_hit,
+            drafts,
+            acceptance,
+            draft_model,
+            price,
+            prefill_pool,
+            decode_pool,
+        )
+    )
 
 
 def _several(value: Any) -> list[Any]:

@@ -21,6 +21,8 @@ def serve(
     drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed a step, by the design's MTP module or by --draft-model.")] = 0,
     acceptance: Annotated[float | None, typer.Option("--acceptance", help="Chance that a draft is taken once those before it are.")] = None,
     draft_model: Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=o.model_names)] = None,
+    prefill_pool: Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")] = None,
+    decode_pool: Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")] = None,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput, what limits them and what tokens cost, at a concurrency or a rate."""
@@ -29,5 +31,6 @@ def serve(
     check(format, output)
     result = api.serve(
         model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
+        prefill_pool, decode_pool,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

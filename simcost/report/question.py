@@ -22,6 +22,8 @@ _PHASE = (
     "context",
     "isl",
     "osl",
+    "prefill_pool",
+    "decode_pool",
     "prefix_hit",
     "drafts",
     "acceptance",

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from simcost import settings
-from simcost.errors import SpecError
+from simcost import grammar, settings
+from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.lower import has_experts
 from simcost.query import Query, make, model_of, settings_of, workload
 from simcost.scenarios.serve.answer import Traffic, load_of
+from simcost.scenarios.serve.pools import Fleet
 from simcost.scenarios.serve.replica import Bounds, Replica, build
 from simcost.serving.lengths import Lengths
 from simcost.serving.lengths_text import parse
@@ -22,14 +24,24 @@ from simcost.serving.policy import Policy
 from simcost.serving.speculative import emitted
 from simcost.workload import Workload
 
-MOST_DRAFTS = 16
+MOST_DRAFTS, MOST_INSTANCES = 16, 100_000
+_SIZES = ("tp", "cp", "pp", "ep", "dp_attention", "etp", "redundant_experts")
 _MOST_USERS, _MOST_RATE = 10_000_000, 1e7
+
+
+@frozen
+class PoolAsked:
+    """Instances of one phase, and what their plans set: "4:tp=8,ep=8"."""
+
+    said: str
+    instances: int
+    sets: Mapping[str, Any]
 
 
 @frozen
 class Asked:
     """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache; drafts: tokens
-    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each."""
+    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both."""
 
     query: Query
     isl: Lengths
@@ -41,6 +53,7 @@ class Asked:
     drafts: int
     acceptance: float
     draft: Query | None
+    pools: tuple[PoolAsked, PoolAsked] | None = None
 
     @property
     def traffic(self) -> Traffic:
@@ -55,6 +68,7 @@ class Asked:
 def asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Sequence[Any] | None, rate: Sequence[Any] | None, sets: Mapping[str, Any],
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | None = None,
+    prefill_pool: Any = None, decode_pool: Any = None,
 ) -> Asked:  # fmt: skip
     """A checked question. Raises SpecError for a load that is not said once, for lengths, shares and counts that are none, and for drafts without a chance of
     acceptance."""
@@ -80,7 +94,35 @@ def asked(
     phase = {"context": int(np.ceil(prompts.mean)), "batch": 1}
     query = make(model, hw, True, phase, sets, {}, price)
     draft = None if draft_model is None else make(draft_model, hw, True, phase, _own(sets), {}, None)
-    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft)
+    if (prefill_pool is None) != (decode_pool is None):
+        raise SpecError(
+            "--prefill-pool and --decode-pool stand together: each names instances of one phase, as in 4:tp=8,ep=8"
+        )
+    pools = None
+    if prefill_pool is not None:
+        if any(grammar.full(path) in ("plan.gpus", "plan.dp") for path in sets):
+            raise SpecError(
+                "--gpus and --dp say nothing beside pools: --prefill-pool and --decode-pool count their instances"
+            )
+        pools = _pool("--prefill-pool", prefill_pool), _pool("--decode-pool", decode_pool)
+    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft, pools)
+
+
+def _pool(option: str, said: Any) -> PoolAsked:
+    """Raises SpecError for a text that is no number of instances with the sizes of a plan."""
+    how = f"{option} {said}: write how many instances and the sizes of each, as in 4:tp=8,ep=8"
+    count, colon, sizes = str(said).partition(":")
+    if not colon or not count.strip().isdecimal() or not 1 <= int(count) <= MOST_INSTANCES:
+        raise SpecError(how)
+    stated = grammar.assignments(
+        [f"plan.{each.strip().removeprefix('plan.')}" for each in sizes.split(",") if each.strip()], None
+    )
+    wrong = [path for path in stated if path not in {f"plan.{size}" for size in _SIZES}]
+    if wrong:
+        raise SpecError(
+            f"{option}: '{wrong[0]}' is no size of an instance ({', '.join(_SIZES)}){nearest(wrong[0].removeprefix('plan.'), _SIZES)}"
+        )
+    return PoolAsked(str(said), int(count), stated)
 
 
 def _own(sets: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,13 +154,24 @@ def _share(option: str, value: Any, below_one: bool = False) -> float:
     return float(value)
 
 
-def replica(q: Asked) -> tuple[Replica, ServingTerms]:
-    """The replica of a question, and its engine's terms. Raises SpecError and Infeasible for what cannot be."""
+def fleet(q: Asked) -> tuple[Fleet, ServingTerms]:
+    """The pools of a question, and the terms of their engine. Raises SpecError and Infeasible for what cannot be."""
+    assert q.pools is not None
+    made = []
+    for pool in q.pools:
+        of_pool = replace(q.query, overrides=q.query.overrides.merged(dict(pool.sets)))
+        made.append(replica(replace(q, query=of_pool, pools=None), pool.instances))
+    (prefill, _), (decode, terms) = made
+    return Fleet(prefill, decode, float(q.pools[0].instances), float(q.pools[1].instances)), terms
+
+
+def replica(q: Asked, instances: int = 1) -> tuple[Replica, ServingTerms]:
+    """The replica of a question that so many instances share, and its engine's terms. Raises SpecError and Infeasible for what cannot be."""
     w = workload(q.query)
     terms = terms_of(w, settings_of(q.query.overrides), q.drafts > 0)
     policy = policy_of(terms)
     draft = None if q.draft is None else model_of(q.draft)
-    return build(w, policy, _bounds(q, policy, w), draft, q.drafts), terms
+    return build(w, policy, _bounds(q, policy, w, instances), draft, q.drafts), terms
 
 
 def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTerms:
@@ -133,9 +186,9 @@ def policy_of(terms: ServingTerms) -> Policy:
     return Policy(terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission)
 
 
-def _bounds(q: Asked, policy: Policy, w: Workload) -> Bounds:
+def _bounds(q: Asked, policy: Policy, w: Workload, instances: int) -> Bounds:
     """What the tables of a question must cover."""
-    replicas = float(np.asarray(w.plan.replicas * w.plan.copies))
+    replicas = instances * float(np.asarray(w.plan.replicas * w.plan.copies))
     users = np.inf if q.open else max(np.ceil(max(q.loads) / replicas), 1.0)
     load, _ = load_of(q.traffic)
     prompts = q.isl.mean * (64.0 if q.open else min(users, 64.0))

@@ -17,7 +17,9 @@ from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, notes
 from simcost.scenarios.inputs import inputs, stated
 from simcost.scenarios.serve.answer import Answer, answer, metrics
-from simcost.scenarios.serve.question import Asked, replica
+from simcost.scenarios.serve.pools import Fleet, transfer_s
+from simcost.scenarios.serve.pools import answer as answer_pools
+from simcost.scenarios.serve.question import Asked, fleet, replica
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES
 from simcost.units import show
@@ -25,8 +27,13 @@ from simcost.units import show
 
 def result(q: Asked) -> Result:
     """The answer. Raises SpecError and Infeasible."""
-    r, terms = replica(q)
-    found = answer(r, q.traffic)
+    pools: Fleet | None = None
+    if q.pools is None:
+        r, terms = replica(q)
+        found = answer(r, q.traffic)
+    else:
+        pools, terms = fleet(q)
+        r, found = pools.decode, answer_pools(pools, q.traffic)
     if not np.all(found.fits):
         raise Infeasible(
             f"the pool of the cache holds no request of {q.isl.mean + q.osl.mean:,.0f} tokens: {fitting.verdict(r.kept(q.isl.mean + q.osl.mean), timed=False)[0]}"
@@ -36,10 +43,11 @@ def result(q: Asked) -> Result:
     words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]
     one = len(q.loads) == 1
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
-    step = _step(r, found)
+    step = _step(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
-    head.pop("load", None)
+    if pools is not None:
+        head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, {} if one else {"loads": rows},
         (*_notes(q, r, terms), *notes.warnings(q.query, step.workload)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
@@ -64,15 +72,19 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
         return "KV cache: no room for more sequences"
     if code == SEQUENCES:
         return f"max sequences: {names['sequences']} = {r.policy.sequences:,.0f} per replica"
+    if code == PREFILL and q.pools is not None:
+        return "prefill pool: its replicas are busy all the time"
     if code == PREFILL:
         return f"prefill: prompts fill the token budget of every step ({names['tokens']} = {r.policy.tokens:,.0f})"
     assert code == LOAD
     return "load: everything asked is served" if q.open else "load: all users are served at once"
 
 
-def _step(r: Replica, a: Answer) -> steps.Step:
+def _step(q: Asked, r: Replica, a: Answer) -> steps.Step:
     """A decode step at the first operating point, whose kernels stand for the answer's."""
     running = float(np.ravel(a.point.running)[0])
+    if q.pools is not None:
+        running = running / (q.pools[1].instances * float(np.asarray(r.workload.plan.replicas)))
     w, plan = r.workload, r.workload.plan
     batch = max(round(running), 1) * plan.replicas * plan.copies
     phase = Phase(
@@ -92,6 +104,9 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
         "isl": _said(q.said[0]),
         "osl": _said(q.said[1]),
     }
+    if q.pools is not None:
+        more |= {"prefill_pool": q.pools[0].said, "decode_pool": q.pools[1].said}
+        base.pop("plan", None)
     if q.hit:
         more["prefix_hit"] = q.hit
     if q.drafts:
