@@ -1,7 +1,8 @@
 """`workloads/engines/<name>.toml`, read by release: a term holds from a release on until a later one restates it.
 
-A file has two parts of the same form: `memory` (`engine_terms`) and `serving` (`engine_serving`). `[<part>.settings]` says what the engine calls
-what a user may set, `[[<part>.from]]` holds the terms. Most likely to be wrong: a term whose default moved in a release that no entry names.
+A file has two parts of the same form: `memory` (`engine_terms`) and `serving` (`engine_serving`). `[<part>.settings]`
+says what the engine calls what a user may set, `[[<part>.from]]` holds the terms. Most likely to be wrong: a term
+whose default moved in a release that no entry names.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ def whose(engine: str) -> str:
 
 
 def at(engine: str, part: str, version: str, about: About) -> tuple[dict[str, Any], dict[str, str]]:
-    """(terms, sources) of a release ("newest": all entries): of each term the latest that is not newer. An entry may be of dense models alone."""
+    """(terms, sources) of a release ("newest": all entries): of each term the latest that is not newer. An entry may
+    be of dense models alone."""
     found: dict[str, Any] = {}
     for entry in _part(engine, part)[1]:
         if entry.get("models") == "dense" and about.experts:
@@ -71,7 +73,8 @@ def setting_names(engine: str, part: str = MEMORY) -> Mapping[str, str]:
 
 
 def scale(engine: str, setting: str) -> Mapping[str, float] | None:
-    """Word -> number of a setting of the serving part that takes words; None of one that takes a number or true and false."""
+    """Word -> number of a setting of the serving part that takes words; None of one that takes a number or true and
+    false."""
     said = _part(engine, SERVING)[0].get(setting)
     return said.get("words") if isinstance(said, Mapping) else None
 
@@ -90,8 +93,8 @@ def known_settings() -> tuple[str, ...]:
 
 
 def stated(asked: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """{setting: value as it was given} of the settings of one part, and `version`, checked. Raises SpecError for a name that the engine has in no
-    part."""
+    """{setting: value as it was given} of the settings of one part, and `version`, checked. Raises SpecError for a
+    name that the engine has in no part."""
     engine = whose(asked)
     of = {each: {name: setting for setting, name in setting_names(engine, each).items()} for each in SETTINGS}
     found: dict[str, Any] = {}
@@ -138,7 +141,8 @@ def _name(said: Any) -> str:
 
 @cache
 def _part(engine: str, part: str) -> tuple[Mapping[str, Any], tuple[Mapping[str, Any], ...]]:
-    """(names of settings, entries by release) of a part of an engine's file, checked. Raises SpecError naming file and key."""
+    """(names of settings, entries by release) of a part of an engine's file, checked. Raises SpecError naming file
+    and key."""
     file, table = f"engines/{engine}.toml", engines.table(engine).get(part)
     if not isinstance(table, Mapping) or not isinstance(table.get("settings"), Mapping) or not table.get("from"):
         raise SpecError(f"{file}: needs [{part}.settings] and [[{part}.from]]")

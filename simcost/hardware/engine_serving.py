@@ -1,8 +1,10 @@
-"""`workloads/engines/<name>.toml` -> how an engine batches and what its host takes, by release, for a device and a plan.
+"""`workloads/engines/<name>.toml` -> how an engine batches and what its host takes, by release, for a device and a
+plan.
 
-What a user sets goes by the engine's own name: `engine.stream_interval`, `engine.enable_mixed_chunk` (SGLang), `engine.async_scheduling` (vLLM);
-`engine.host_step` and `engine.host_request` stand for all. The token budget and the most sequences are the memory terms' (`engine_terms`).
-Most likely to be wrong: the host's times, which are priors by order of magnitude.
+What a user sets goes by the engine's own name: `engine.stream_interval`, `engine.enable_mixed_chunk` (SGLang),
+`engine.async_scheduling` (vLLM); `engine.host_step` and `engine.host_request` stand for all. The token budget and the
+most sequences are the memory terms' (`engine_terms`). Most likely to be wrong: the host's times, which are priors by
+order of magnitude.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from simcost.frozen import frozen
 from simcost.hardware import engine_file, engine_terms
 from simcost.hardware.engine_checks import time_of
 from simcost.hardware.engine_file import OPPOSITE, OWN, SERVING, VERSION, About
+from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH, title
 from simcost.hardware.profile import Device
 from simcost.num import Mask, Num, floor, maximum, minimum, where
@@ -27,12 +30,14 @@ LARGEST_FACTOR = 100.0
 
 @frozen
 class ServingTerms:
-    """How one attention replica of an engine is served. policy: "mixed" (decode and prompts in one step) or "prefill_first"; tokens: budget of a step;
-    sequences: that run at once; chunked: whether prompts are cut to the budget; reserved_output: part of what running requests may still make that
-    admission keeps free; prefix_cache: whether prompts found in the cache are not prefilled again; stream_interval: tokens between two sends of a
-    stream, the first is sent at once; overlap: whether the host prepares a step while the one before it runs, so that a new request waits one step
-    more; host_step_s: of the host that a step shows [s]; host_request_s: that a request adds before its first token [s]; drafts, moe_backends,
-    attention_backends: what its options take; names: what it calls the settings; sources: where each term is from; stated: what the user set."""
+    """How one attention replica of an engine is served. policy: "mixed" (decode and prompts in one step) or
+    "prefill_first"; tokens: budget of a step; sequences: that run at once; chunked: whether prompts are cut to the
+    budget; reserved_output: part of what running requests may still make that admission keeps free; prefix_cache:
+    whether prompts found in the cache are not prefilled again; stream_interval: tokens between two sends of a stream,
+    the first is sent at once; overlap: whether the host prepares a step while the one before it runs, so that a new
+    request waits one step more; host_step_s: of the host that a step shows [s]; host_request_s: that a request adds
+    before its first token [s]; drafts, moe_backends, attention_backends: what its options take; names: what it calls
+    the settings; sources: where each term is from; stated: what the user set."""
 
     engine: str
     version: str
@@ -67,8 +72,8 @@ def serving_terms(
     about: About | None = None,
     drafts: bool = False,
 ) -> ServingTerms:
-    """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`; `drafts`: with speculative
-    decoding. Raises SpecError for what the engine has not, naming what it has."""
+    """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`;
+    `drafts`: with speculative decoding. Raises SpecError for what the engine has not, naming what it has."""
     about = about or About()
     whose = engine_file.whose(engine)
     names = engine_file.setting_names(whose, SERVING)
@@ -87,9 +92,7 @@ def serving_terms(
         version=version,
         policy=_policy(found["policy"], stated.get("mixed"), chunked),
         tokens=maximum(floor(memory.tokens / ranks), 1.0),
-        sequences=maximum(
-            floor(_sequences(found, memory.sequences, "sequences" in memory.stated, drafts) / ranks), 1.0
-        ),
+        sequences=_sequences(found, memory, drafts, ranks),
         chunked=chunked,
         reserved_output=_reserved(whose, found["reserved_output"], stated.get("reserved_output"), plan),
         prefix_cache=bool(stated.get("prefix_cache", found["prefix_cache"]["value"])),
@@ -112,11 +115,15 @@ def _policy(term: Mapping[str, Any], mixed: bool | None, chunked: bool) -> str:
     return str(term["chunked"] if chunked and "chunked" in term else term["value"])
 
 
-def _sequences(found: Mapping[str, Any], most: Num, stated: bool, drafts: bool) -> Num:
-    """The most sequences; speculative decoding lowers the default of some engines."""
-    if stated or not drafts or "sequences_with_drafts" not in found:
+def _sequences(found: Mapping[str, Any], memory: EngineMemory, drafts: bool, ranks: Num) -> Num:
+    """The most sequences of a replica: what is stated, or what some engines take with speculative decoding, is of all
+    `ranks` that share a budget; the default is of each."""
+    most = memory.sequences
+    if "sequences" not in memory.stated and not (drafts and "sequences_with_drafts" in found):
         return most
-    return minimum(most, float(found["sequences_with_drafts"]["value"]))
+    if "sequences" not in memory.stated:
+        most = minimum(most, float(found["sequences_with_drafts"]["value"]))
+    return maximum(floor(most / ranks), 1.0)
 
 
 def _flag(term: Mapping[str, Any], plan: Plan, drafts: bool) -> Mask:
@@ -136,7 +143,8 @@ def _host(term: Mapping[str, Any], overlap: Mask) -> Num:
 
 
 def _reserved(engine: str, term: Mapping[str, Any], stated: float | None, plan: Plan) -> Num:
-    """The part of what may still be made that admission keeps free. Words stand for a value, a factor scales the default up to all."""
+    """The part of what may still be made that admission keeps free. Words stand for a value, a factor scales the
+    default up to all."""
     if stated is not None and engine_file.scale(engine, "reserved_output") is not None:
         return stated
     default = where(plan.replicas > 1.0, float(term.get("replicas", term["value"])), float(term["value"]))

@@ -1,7 +1,9 @@
-"""`workloads/engines/<name>.toml` -> the terms by which an engine shares out memory, by release, for a device and a plan.
+"""`workloads/engines/<name>.toml` -> the terms by which an engine shares out memory, by release, for a device and a
+plan.
 
-What a user sets goes by the engine's own name: `engine.gpu_memory_utilization` (vLLM), `engine.mem_fraction_static` (SGLang), `engine.free_gpu_memory_fraction` (TensorRT-LLM).
-Most likely to be wrong: memory that no framework accounts for (NCCL, exchange buffers), which moves between releases and machines.
+What a user sets goes by the engine's own name: `engine.gpu_memory_utilization` (vLLM), `engine.mem_fraction_static`
+(SGLang), `engine.free_gpu_memory_fraction` (TensorRT-LLM). Most likely to be wrong: memory that no framework accounts
+for (NCCL, exchange buffers), which moves between releases and machines.
 """
 
 from __future__ import annotations
@@ -28,8 +30,8 @@ SHARE_OF_ANY = 0.9  # vLLM's default up to 0.19, and what most guides write
 def terms(
     engine: str, settings: Mapping[str, Any], device: Device, plan: Plan, about: About | None = None
 ) -> EngineMemory:
-    """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`. Raises SpecError for
-    what the engine has not, naming what it has."""
+    """The terms of an engine for a device, a plan and a model. `settings`: by the engine's own names, and `version`.
+    Raises SpecError for what the engine has not, naming what it has."""
     about = about or About()
     whose = engine_file.whose(engine)
     names = engine_file.setting_names(whose)
@@ -125,7 +127,8 @@ def _of_device(term: Mapping[str, Any], device: Device) -> str:
 
 
 def _sized(term: Mapping[str, Any], device: Device, plan: Plan) -> Num:
-    """The value of a term that depends on how much memory a device has, and on whether a group is of four ranks and more."""
+    """The value of a term that depends on how much memory a device has, and on whether a group is of four ranks and
+    more."""
     if "tiers" not in term:
         return float(term["value"])
     tiers = [
@@ -141,7 +144,8 @@ def _sized(term: Mapping[str, Any], device: Device, plan: Plan) -> Num:
 
 
 def _share(term: Mapping[str, Any], device: Device, plan: Plan, tokens: Num, graphs: Num) -> Num:
-    """The default share: a number, one for the ranks of a group, or what a reserve leaves (SGLang, rounded as it rounds)."""
+    """The default share: a number, one for the ranks of a group, or what a reserve leaves (SGLang, rounded as it
+    rounds)."""
     ranks = plan.tp * plan.pp
     if "value" in term:
         return float(term["value"])

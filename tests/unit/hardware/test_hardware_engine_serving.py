@@ -1,4 +1,5 @@
-"""Serving terms of engines: by release, by plan, by the engine's own names. Values: the sources that workloads/engines names."""
+"""Serving terms of engines: by release, by plan, by the engine's own names. Values: the sources that
+workloads/engines names."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ def terms(engine: str, plan: Plan | None = None, drafts: bool = False, **setting
         ("vllm", "0.8.0", "mixed", True, True, False),
         ("vllm", "0.13.0", "mixed", True, True, False),
         ("vllm", "0.14.0", "mixed", True, True, True),
-        ("sglang", "0.3.6", "prefill_first", True, True, False),
+        ("sglang", "0.3.5", "prefill_first", True, True, False),
         ("sglang", "0.5.9", "prefill_first", True, True, True),
         ("trtllm", "0.18.2", "mixed", False, True, False),
         ("trtllm", "1.2.1", "mixed", False, True, True),
@@ -53,6 +54,7 @@ def test_replicas_share_the_budget_of_sglang_alone() -> None:
     plan = Plan(dp_attention=np.asarray([1.0, 8.0]))
     assert list(np.asarray(terms("sglang", plan).tokens)) == [8192.0, 1024.0]
     assert list(np.asarray(terms("sglang", plan, max_running_requests=100).sequences)) == [100.0, 12.0]
+    assert terms("sglang", Plan(dp_attention=8.0)).sequences == terms("sglang").sequences  # the default is a rank's
     for engine in ("vllm", "trtllm"):
         assert np.all(np.asarray(terms(engine, plan).tokens) == 8192.0)
 
@@ -61,7 +63,7 @@ def test_what_stands_beside_the_overlap_of_the_host() -> None:
     deep, drafts = Plan(pp=2.0), True
     assert [terms("vllm", deep, version=v).overlap for v in ("0.14", "0.15")] == [False, True]
     assert [terms("sglang", drafts=drafts, version=v).overlap for v in ("0.5.9", "0.5.12")] == [False, True]
-    assert [terms("sglang", Plan(dp_attention=2.0), version=v).overlap for v in ("0.4.3", "0.4.10")] == [False, True]
+    assert [terms("sglang", Plan(dp_attention=2.0), version=v).overlap for v in ("0.4.2", "0.4.3")] == [False, True]
     many = terms("sglang", Plan(pp=np.asarray([1.0, 2.0])))
     assert list(np.asarray(many.overlap)) == [True, False]
     assert list(np.asarray(many.host_step_s)) == [terms("sglang").host_step_s, terms("sglang", deep).host_step_s]
