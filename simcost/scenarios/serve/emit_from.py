@@ -1,0 +1,101 @@
+"""What a priced design asks of a server: the deployment of a workload, for an engine's launch command.
+
+Most likely to be wrong: the GPUs of one machine, which no profile states; 8 stand here, 4 in a rack of NVL72.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost import lower
+from simcost.dtypes import dtype
+from simcost.errors import SpecError
+from simcost.hardware import engine_terms
+from simcost.hardware.engine_file import About
+from simcost.hardware.engine_serving import serving_terms
+from simcost.hardware.engines import ANY, title
+from simcost.model import load
+from simcost.scenarios.serve.emit import Deployment
+from simcost.workload import Workload
+
+NODE = 8  # HGX and DGX boards, and the servers of AMD's and of PCIe devices
+TRAY = 4  # a compute tray of GB200 NVL72 and GB300 NVL72: NVIDIA's data sheets
+
+
+def deployment(
+    engine: str,
+    w: Workload,
+    settings: Mapping[str, Any],
+    length: float,
+    checkpoint: str = "",
+    prefix_cache: bool | None = None,
+    drafts: int = 0,
+    draft_checkpoint: str = "",
+) -> Deployment:
+    """What a server of an engine is to hold for a workload. settings: by the names of the engine that the workload
+    asks for; length: tokens of the longest request with its answer; checkpoint: what the engine loads, the model's
+    first repository where it is not said; prefix_cache: as the engine's default where it is not said. Raises
+    SpecError for settings of another engine, and for a model without a repository."""
+    if w.engine not in (engine, ANY) or (settings and w.engine != engine):
+        raise SpecError(
+            f"a launch command of {title(engine)} needs its own settings: ask with engine={engine}, not {w.engine}"
+        )
+    about = About(w.model.family, lower.has_experts(w.model), w.model.has_tower)
+    terms = serving_terms(engine, settings, w.device, w.plan, about, drafts > 0)
+    memory = engine_terms.terms(engine, settings, w.device, w.plan, about)
+    return Deployment(
+        model=checkpoint or repository(w.model.name),
+        plan=w.plan,
+        tokens=float(np.asarray(terms.tokens)),
+        sequences=float(np.asarray(terms.sequences)),
+        length=length,
+        share=float(np.asarray(memory.share)),
+        experts=_experts(w),
+        prefix_cache=terms.prefix_cache if prefix_cache is None else prefix_cache,
+        chunked=terms.chunked,
+        drafts=drafts,
+        draft_model=draft_checkpoint,
+        settings=settings,
+        per_node=per_node(w),
+        **_formats(w),
+    )
+
+
+def repository(name: str) -> str:
+    """The first Hugging Face repository that sources.csv lists for a model. Raises SpecError where it lists none."""
+    for repo, of in load.repositories().items():
+        if of == name:
+            return repo
+    raise SpecError(f"{name}: no repository is known; say the checkpoint that the engine loads")
+
+
+def per_node(w: Workload) -> int:
+    """GPUs of one machine: a board's, or a tray's in a rack."""
+    domain = None if w.device.scaleup is None else w.device.scaleup.domain
+    return TRAY if domain is not None and float(np.asarray(domain)) > 2 * NODE else NODE
+
+
+def _experts(w: Workload) -> int:
+    """Routed experts of a layer, the most of any."""
+    held = [float(np.asarray(block.router.experts)) for _, block in w.model.blocks() if block.router is not None]
+    return int(max(held, default=0.0))
+
+
+def _formats(w: Workload) -> dict[str, str]:
+    """Formats that a plan states and the checkpoint has not."""
+    plan, model = w.plan, w.model
+    own = lower.storage(model, replace(plan, weight_dtype=None))
+    converted = plan.weight_dtype is not None and lower.storage(model, plan) != own
+    cached = (model.quantisation and model.quantisation.kv) or dtype("bf16")
+    return {
+        "weights": dtype(plan.weight_dtype).name if converted and plan.weight_dtype is not None else "",
+        "kv": w.view.kv.name if plan.kv_dtype is not None and w.view.kv != cached else "",
+        "activation": w.view.activation.name
+        if plan.activation_dtype is not None and w.view.activation != model.base
+        else "",
+        "state": "" if plan.state_dtype is None else dtype(plan.state_dtype).name,
+    }
