@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves, docs/metrics.md, docs/settings.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
+"""Writes docs/cli.md from the commands themselves, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
 (numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
 `simcost calibrate report` of every measured device, which takes minutes."""
 
@@ -16,6 +16,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
+import engines
 import structure
 import typer
 
@@ -39,7 +40,9 @@ from simcost.validation.training import report as training_report
 
 PAGE = Path(__file__).parent / "cli.md"
 ROWS = Path(__file__).parent / "measurements.md"
-METRICS, SETTINGS, STRUCTURE = (PAGE.parent / f"{name}.md" for name in ("metrics", "settings", "structure"))
+METRICS, SETTINGS, STRUCTURE, ENGINES = (
+    PAGE.parent / f"{name}.md" for name in ("metrics", "settings", "structure", "engines")
+)
 MEMORY = PAGE.parent / "validation" / "memory.md"
 TRAINING = PAGE.parent / "validation" / "training.md"
 GIB = 2**30
@@ -476,6 +479,7 @@ if __name__ == "__main__":
         STRUCTURE: structure.page(),
         METRICS: metrics_page(),
         SETTINGS: settings_page(),
+        ENGINES: engines.page(),
         ROWS: measurements(),
         README: readme(),
         MEMORY: memory(),
