@@ -20,6 +20,7 @@ from simcost.frozen import frozen
 from simcost.hf import Reader
 from simcost.num import Num, maximum, where
 from simcost.ops.attention_core import AttentionCore, Mask
+from simcost.ops.collective import Collective
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
@@ -153,12 +154,15 @@ class GQA(Plain):
 
     def _projections(self, view: View) -> tuple[Program, ...]:
         """Queries, keys and values of this rank's heads in one product, and their norms."""
-        h, kv = self.heads(view.plan)
-        act = view.activation
+        (h, kv), act = self.heads(view.plan), view.activation
         qkv = linear(view, self._weight(view, "qkv_proj"), view.tokens)
         if self.qk_norm == "none":
             return (qkv,)
-        return qkv, Call(Stream("norm", view.tokens * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm")
+        norm = Call(Stream("norm", view.tokens * (h + kv) * self.head_dim, 1.0, 1.0, 4.0, act, act), "qk_norm")
+        if self.qk_norm != "full":
+            return qkv, norm
+        # A norm over all heads needs the squares of the other ranks: two fp32 sums a token (vLLM minimax_m2.py, MiniMaxText01RMSNormTP.forward_qk).
+        return qkv, Call(Collective("all_reduce", 8.0 * view.tokens, view.plan.tp), "qk_norm all-reduce"), norm
 
     def _gated(self, view: View) -> tuple[Program, ...]:
         """The sigmoid of the gate times the output of the core, where there is a gate; before it the norm of each head's output, where there is one."""

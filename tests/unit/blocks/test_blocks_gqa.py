@@ -70,6 +70,16 @@ def test_a_norm_a_head_is_whole_on_every_rank() -> None:
     assert shapes(biased.weights(Plan()))["qk_norm"] == (512,)
 
 
+def test_a_norm_over_all_heads_joins_the_squares_of_all_ranks() -> None:
+    """Two sums of squares a token, in fp32: MiniMax-M2's per_layer norm; a norm of each head needs no other rank."""
+    split = view(5.0, 1.0, 100.0, Plan(tp=4.0))
+    sums = [
+        moves(GQA(3072.0, 48.0, 8.0, 128.0, 128.0, qk_norm=norm).program(split)).get("qk_norm all-reduce")
+        for norm in ("full", "head", "weightless", "none")
+    ]
+    assert sums == [("all_reduce", 40.0, 4.0, 1.0), None, None, None]
+
+
 def test_a_prefill_by_hand() -> None:
     """Two prompts of 100 tokens behind 50 on two ranks of 16 heads."""
     program = LLAMA.program(view(2.0, 100.0, 50.0, Plan(tp=2.0)))
