@@ -1,1 +1,1 @@
-"""Serving: engines under load. Step times come from outside; nothing here knows a kernel or a model."""
+"""Serving: what a scheduler makes of requests, given how long its steps take. It knows no ops and no model."""

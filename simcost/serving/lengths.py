@@ -1,9 +1,10 @@
 """How many tokens prompts and answers have: one number or a distribution, with moments, quantiles and draws.
 
-A length is a whole number from 1 up. `exponential` is the geometric distribution, its form on whole numbers. `lognormal`: lengths below 1 count
-as 1 and the median is lowered so that the mean stays; draws are rounded up or down at random, which keeps the mean. Draws are stratified: one
-from each of n equal parts of the distribution, in random order, so that few requests have the right mean too.
-Most likely to be wrong: prompts and answers are drawn apart, though those of real traffic go together.
+A length is a whole number from 1 up. `exponential` is the geometric distribution, its form on whole numbers.
+`lognormal`: lengths below 1 count as 1 and the median is lowered so that the mean stays; draws are rounded up or down
+at random, which keeps the mean. Draws are stratified: one from each of n equal parts of the distribution, in random
+order, so that few requests have the right mean too. Most likely to be wrong: prompts and answers are drawn apart,
+though those of real traffic go together.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ _BELOW_ONE = 1.0 - 2.0**-53
 
 
 class Lengths(Protocol):
-    """A distribution of tokens. Moments are of whole lengths [tokens, tokens^2]; of `LogNormal` before rounding, which adds at most 1/4 to the second."""
+    """A distribution of tokens. Moments are of whole lengths [tokens, tokens^2]; of `LogNormal` before rounding, which
+    adds at most 1/4 to the second."""
 
     @property
     def mean(self) -> float:
@@ -44,10 +46,12 @@ class Lengths(Protocol):
         """The tokens that a share u of requests does not exceed, elementwise; 0 <= u <= 1."""
 
     def samples(self, rng: Generator, n: int) -> Ints:
-        """n whole lengths in random order, one from each of n equal parts; the same generator state gives the same lengths."""
+        """n whole lengths in random order, one from each of n equal parts; the same generator state gives the same
+        lengths."""
 
     def cap(self, most: float) -> Lengths:
-        """The same with every length above `most` cut to it, as a maximum of new tokens does. Raises SpecError below 1."""
+        """The same with every length above `most` cut to it, as a maximum of new tokens does. Raises SpecError below
+        1."""
 
 
 @frozen
@@ -137,7 +141,8 @@ class Uniform:
 
 @frozen
 class Geometric:
-    """P(n) = (1 - r) r^(n-1) from 1 up, r = 1 - 1/mean: an exponential of whole tokens; `most`: longer ones are cut to it."""
+    """P(n) = (1 - r) r^(n-1) from 1 up, r = 1 - 1/mean: an exponential of whole tokens; `most`: longer ones are cut to
+    it."""
 
     uncapped_mean: float
     most: float = math.inf
@@ -228,7 +233,8 @@ class LogNormal:
 
 
 def constant(tokens: float) -> Discrete:
-    """One length; between two whole numbers, both in the shares that give the mean. Raises SpecError outside 1 to MOST_TOKENS."""
+    """One length; between two whole numbers, both in the shares that give the mean. Raises SpecError outside 1 to
+    MOST_TOKENS."""
     _within("length", tokens, 1.0, MOST_TOKENS)
     below = math.floor(tokens)
     part = tokens - below
@@ -253,12 +259,13 @@ def exponential(mean: float) -> Lengths:
 
 
 def lognormal(mean: float, sigma: float) -> Lengths:
-    """Lengths of a mean of tokens (not of its logarithm) and a sigma of the natural logarithm. Raises SpecError outside 1 to MOST_TOKENS and 0 to 5."""
+    """Lengths of a mean of tokens (not of its logarithm) and a sigma of the natural logarithm. Raises SpecError outside
+    1 to MOST_TOKENS and 0 to 5."""
     _within("MEAN", mean, 1.0, MOST_TOKENS)
     _within("SIGMA", sigma, 0.0, _MOST_SIGMA)
     if sigma == 0.0 or mean == 1.0:
         return constant(mean)
-    # With lengths below 1 counted as 1 the mean rises; it grows with mu, so halving finds the mu that gives the mean asked for.
+    # Lengths below 1 that count as 1 raise the mean; it grows with mu, so halving finds the mu of the mean asked for.
     high = math.log(mean) - sigma**2 / 2.0
     low = high
     while LogNormal(low, sigma).mean > mean:

@@ -1,7 +1,8 @@
-"""Lengths as people write them: "1024", "lognormal:1024:0.8", "uniform:128:2048", "exponential:512", "file:lengths.csv".
+"""Lengths as people write them: "1024", "lognormal:1024:0.8", "uniform:128:2048", "exponential:512",
+"file:lengths.csv".
 
-A file has a column named as the option (`isl`, `osl`) or `tokens`, or one column alone, with or without a name; `weight` says how often a line
-counts. Most likely to be wrong: a file of prompts with a chat template's tokens left out.
+A file has one column of whole numbers, or a column named as the option (`isl`, `osl`) or `tokens`; a column `weight`
+says how often a row counts. Most likely to be wrong: a file of prompts with a chat template's tokens left out.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ _TOKENS, _WEIGHT = "tokens", "weight"
 
 
 def parse(text: str, option: str) -> Lengths:
-    """The lengths of a text; `option`: what the user set, "--isl" or "isl", which names the column of a file. Raises SpecError, which names the
-    option, the text and what may stand there."""
+    """The lengths of a text; `option`: what the user set, "--isl" or "isl", which names the column of a file. Raises
+    SpecError, which names the option, the text and what may stand there."""
     kind, _, rest = text.strip().partition(":")
     said = f"{option} {text}"
     if kind == "file":
