@@ -1,4 +1,9 @@
-"""How an engine batches: what one scheduler may put into a step, and what its host costs."""
+"""How an engine's scheduler batches: numbers that its launch options set. Loaded by the engine profiles; `policies/`
+says what a step takes.
+
+Most likely to be wrong: `admission` of engines that reserve a share of an answer that changes as they run (SGLang: 0.7
+at the start, 0.1 after 600 steps without a preemption), which stand between the two words.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +12,19 @@ from simcost.frozen import frozen
 
 @frozen
 class Policy:
-    """name: of a module of `serving/policies`; tokens: budget of one step of one scheduler; sequences: the most that run at a time;
-    stream_interval: tokens between two outputs that a client sees; host_step_s: the host's work on a step that the device waits for [s];
-    host_request_s: what a request costs outside the steps, before its first token [s]; admission: whether a request waits for room for its
-    "prompt" or for its "whole" length."""
+    """A scheduler of one attention replica. `name`: a file of `policies/`. `tokens`: token budget of a step.
+    `sequences`: most running sequences. `stream_interval`: tokens that are made before the first is sent, and between
+    sends. [s] `host_step_s`: the engine's own time a step; `host_request_s`: what tokenising, detokenising and HTTP add
+    to a request before it is queued.
 
-    name: str = "mixed"
-    tokens: float = 8192.0
-    sequences: float = 256.0
-    stream_interval: float = 1.0
-    host_step_s: float = 0.0
-    host_request_s: float = 0.0
+    `admission`: "prompt": a request is admitted when its prompt fits the pool, and the newest is preempted and computed
+    anew when the pool runs out (vLLM; SGLang comes to it as its ratio decays); "whole": when its prompt and answer fit,
+    so that nobody is preempted (TensorRT-LLM's GUARANTEED_NO_EVICT). The default is what two of three engines do."""
+
+    name: str
+    tokens: float
+    sequences: float
+    stream_interval: float
+    host_step_s: float
+    host_request_s: float
     admission: str = "prompt"
