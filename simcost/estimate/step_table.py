@@ -76,8 +76,9 @@ class StepTable:
 
 
 def _between(xs: Array, ys: Array, table: Array, plan: int | Index, x: Num, y: Num) -> Num:
-    """Bilinear between the points of a plan's grid; on its last slope beyond its end, at its first point before it."""
-    x, y = np.maximum(x, xs[0]), np.maximum(y, ys[0])
+    """Bilinear between the points of a plan's grid; on its last slope beyond its end. Before it at its first point, of a past on its first slope: less than nothing
+    before a chunk says that it is several prompts."""
+    x, y = np.maximum(x, xs[0]), np.maximum(y, ys[0]) if ys[0] > 0.0 else np.asarray(y, np.float64)
     i, j = _cell(xs, x), _cell(ys, y)
     u, v = (x - xs[i]) / (xs[i + 1] - xs[i]), (y - ys[j]) / (ys[j + 1] - ys[j])
     wide = len(ys)
@@ -88,7 +89,7 @@ def _between(xs: Array, ys: Array, table: Array, plan: int | Index, x: Num, y: N
 
 
 def _cell(points: Array, value: Num) -> Index:
-    return np.asarray(np.minimum(np.searchsorted(points, value, side="right") - 1, len(points) - 2))
+    return np.asarray(np.clip(np.searchsorted(points, value, side="right") - 1, 0, len(points) - 2))
 
 
 def table(w: Workload, batch: float, context: float, tokens: float, past: float, drafts: float = 0.0) -> StepTable:

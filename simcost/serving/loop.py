@@ -54,8 +54,9 @@ class _Replica:
         return tokens / size, size
 
     def with_chunk(self, running: Num, size: Num) -> Num:
-        """Seconds of a step that takes a chunk. [s]"""
-        past = self.load.hit + np.maximum(self.load.isl - size, 0.0) / 2.0
+        """Seconds of a step that takes a chunk. [s] A part of a prompt stands behind half of the rest on average. Several prompts attend each to
+        itself: as many pairs of tokens as one prompt with less before it, less than nothing where they are short."""
+        past = self.load.hit + (self.load.isl - size) / 2.0
         rows = running if self.mixed else 0.0 * running
         return self.times(rows, self.load.context, size, past) + self.policy.host_step_s
 
@@ -79,8 +80,9 @@ class _Replica:
         steps, size = self.chunk(running, 1.0 + ahead)
         whole = steps * self.with_chunk(running, size)
         own_steps = self.chunk(running, 1.0)[0]
-        wait = step / 2.0 + np.maximum(1.0 - np.maximum(own_steps, 1.0) / steps, 0.0) * whole * (steps > 1.0)
-        return step / 2.0 + whole + self.load.lag_s + self.policy.host_request_s, wait
+        missed = (0.5 + self.policy.overlap) * step  # the rest of the step that runs, and one that is prepared already
+        wait = missed + np.maximum(1.0 - np.maximum(own_steps, 1.0) / steps, 0.0) * whole * (steps > 1.0)
+        return missed + whole + self.load.lag_s + self.policy.host_request_s, wait
 
 
 def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room) -> OperatingPoint:

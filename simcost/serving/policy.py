@@ -17,6 +17,8 @@ class Policy:
     sends. [s] `host_step_s`: the engine's own time a step; `host_request_s`: what tokenising, detokenising and HTTP add
     to a request before it is queued.
 
+    `overlap`: 1 where the host prepares a step while the one before it runs, which a new request cannot join: it waits a step more, else 0.
+
     `admission`: "prompt": a request is admitted when its prompt fits the pool, and the newest is preempted and computed
     anew when the pool runs out (vLLM; SGLang comes to it as its ratio decays); "whole": when its prompt and answer fit,
     so that nobody is preempted (TensorRT-LLM's GUARANTEED_NO_EVICT). The default is what two of three engines do."""
@@ -28,3 +30,4 @@ class Policy:
     host_step_s: float
     host_request_s: float
     admission: str = "prompt"
+    overlap: float = 0.0

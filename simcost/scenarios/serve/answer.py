@@ -86,7 +86,7 @@ def answer(r: Replica, t: Traffic) -> Answer:
         assert t.rate is not None
         busy = replicas
         point = loop.open_loop(r, r.policy, load, t.rate / replicas, room)
-    past = load.hit + np.maximum(load.isl - point.chunk, 0.0) / 2.0
+    past = maximum(load.hit + (load.isl - point.chunk) / 2.0, 0.0)
     decode, chunk = r.table.deviation(point.running, load.context, point.chunk, past)
     of_step = (point.decode_s * decode + point.prefill_s * chunk + point.host_s * SPREAD) / point.tpot_s
     usage = _usage(r, load, point)

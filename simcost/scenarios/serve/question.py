@@ -182,8 +182,12 @@ def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTer
 
 def policy_of(terms: ServingTerms) -> Policy:
     """How an engine of these terms batches."""
-    tokens, sequences, host = (float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s))
-    return Policy(terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission)
+    tokens, sequences, host, overlap = (
+        float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
+    )
+    return Policy(
+        terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap,
+    )  # fmt: skip
 
 
 def _bounds(q: Asked, policy: Policy, w: Workload, instances: int) -> Bounds:

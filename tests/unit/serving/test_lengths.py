@@ -38,11 +38,11 @@ def geometric_sums(mean: float, most: float) -> tuple[float, float]:
 @pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("cap", [math.inf, 700.0, 3.0])
 def test_moments_are_those_of_the_quantiles(text: str, cap: float) -> None:
-    """The area under the quantiles and under their squares, at a million points."""
+    """The area under the quantiles and under their squares, at 200,000 points."""
     one = parse(text, "--isl").cap(cap)
-    at = one.quantile((np.arange(10**6) + 0.5) / 10**6)
+    at = one.quantile((np.arange(200_000) + 0.5) / 200_000)
     assert float(np.mean(at)) == pytest.approx(one.mean, rel=2e-3)
-    assert float(np.mean(at**2)) == pytest.approx(one.second_moment, rel=0.02)
+    assert float(np.mean(at**2)) == pytest.approx(one.second_moment, rel=0.04)  # of a heavy tail
     assert np.all(np.diff(at) >= 0.0)
     assert at[0] >= 1.0
     assert at[-1] <= min(cap, one.longest)

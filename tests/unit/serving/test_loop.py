@@ -13,7 +13,7 @@ from simcost.serving.point import KV_CACHE, LIMITS, LOAD, PREFILL, SEQUENCES, Lo
 from simcost.serving.policy import Policy
 
 WIDE = Room(1e9, 1e9)
-POLICIES = [Policy("mixed", 4096.0, 1e9), Policy("prefill_first", 4096.0, 1e9)]
+POLICIES = [Policy(name, 4096.0, 1e9, 1.0, 0.0, 0.0) for name in ("mixed", "prefill_first")]
 
 
 def times(batch: Num, context: Num, tokens: Num, past: Num) -> Num:
