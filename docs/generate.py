@@ -35,6 +35,8 @@ from simcost.units import symbol
 from simcost.validation import memory as memory_logs
 from simcost.validation import memory_fit
 from simcost.validation.kernels import BAR, reference
+from simcost.validation.serving import page as serving_page
+from simcost.validation.serving import report as serving_report
 from simcost.validation.training import page as training_page
 from simcost.validation.training import report as training_report
 
@@ -45,6 +47,7 @@ METRICS, SETTINGS, STRUCTURE, ENGINES = (
 )
 MEMORY = PAGE.parent / "validation" / "memory.md"
 TRAINING = PAGE.parent / "validation" / "training.md"
+SERVING = PAGE.parent / "validation" / "serving.md"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
 TOUR = (  # (command, where its shown output ends)
@@ -451,6 +454,13 @@ def stand_ins() -> str:
     return "\n".join([*lines, ""])
 
 
+def serving(peer: str | None) -> None:
+    """Writes the page of served models with its pictures."""
+    sample = serving_report.sample_of(None)
+    said = serving_report.answers(sample, serving_report.shipped(peer))
+    serving_page.write(serving_report.result(sample, said), said, SERVING.parent)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing; exit code 1 where a page is out of date")
@@ -458,8 +468,9 @@ if __name__ == "__main__":
         "--validation",
         nargs="*",
         metavar="DEVICE",
-        help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps",
+        help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps; `serving`: of served models",
     )
+    parser.add_argument("--peer", metavar="PYTHON", help="a Python that has aiconfigurator, for `serving`")
     asked = parser.parse_args()
     if asked.validation is not None:
         home = PAGE.parent / "validation"
@@ -468,7 +479,9 @@ if __name__ == "__main__":
             (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
         if not asked.validation or asked.validation == [TRAINING.stem]:
             TRAINING.write_text(training_page.text(training_report.result()), encoding="utf-8")
-        if asked.validation == [TRAINING.stem]:
+        if not asked.validation or asked.validation == [SERVING.stem]:
+            serving(asked.peer)
+        if asked.validation in ([TRAINING.stem], [SERVING.stem]):
             sys.exit(0)
         for name in asked.validation or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)

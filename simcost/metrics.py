@@ -348,6 +348,21 @@ _VALIDATE_TRAINING = (
     ("error_left_out", "fraction", "", "median of |predicted / measured - 1| of rows that made no coefficient"),
     ("hash", TEXT, "", "of the rows that made the coefficients"),
 )  # fmt: skip
+_VALIDATE_SERVING = (
+    ("answer", TEXT, "", "the predictor: unfitted or fitted, or another's name"),
+    ("answers", TEXT, "", "all predictors"),
+    ("slice", TEXT, "", "what the rows share: their family, engine, device or format, or why they stand apart"),
+    ("stated", "count", "", "rows that ask a question"),
+    ("answered", "fraction", "", "share of them that the predictor answers"),
+    ("within_fifth", "fraction", "", "share whose error is at most 20 %"),
+    ("spearman", NUMBER, "", "rank correlation of predicted and measured over the loads of a sweep, median of the sweeps"),
+    ("sweeps", "count", "", "sweeps of at least six loads"),
+    ("ttft_bias", "fraction", "", "`bias` of TTFT"),
+    ("format", TEXT, "", "format of the served checkpoint's weights"),
+    ("osl", "count", "", "output tokens of each request"),
+    ("concurrency", "count", "", "requests in flight"),
+    ("rule", TEXT, "", "rule by which rows are read, of `workloads/validation/serving/rules.toml`"),
+)  # fmt: skip
 _VALIDATE = (
     ("logs", "count", "", "start-up logs judged"),
     ("left_out", "count", "", "logs that could not be judged"),
@@ -676,6 +691,7 @@ SECTIONS = (
     _section("scores of validate and calibrate", _SCORES),
     _section("validate blocks, validate memory, calibrate memory", _VALIDATE),
     _section("validate training", _VALIDATE_TRAINING),
+    _section("validate serving", _VALIDATE_SERVING),
     _section("calibrate", _CALIBRATE),
 )  # fmt: skip
 _EXACT = {metric.name: metric for section in SECTIONS for metric in section.metrics if "*" not in metric.name}

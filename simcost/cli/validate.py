@@ -79,3 +79,22 @@ def training(
 
     format = check(format, output)
     return emit(result(tuple(sources or ()), None, folder, write), format, output)
+
+
+@app.command("serving")
+def serving(
+    rows: Annotated[Path | None, typer.Argument(help="Rows with the columns of aiconfigurator-core's silicon_sample.csv; default: those of the installed package (extra validate).")] = None,
+    peer: Annotated[str | None, typer.Option("--peer", help="A Python that has aiconfigurator, whose predictions stand beside; default: this one, where it has.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
+    """Measured serving of vLLM, SGLang and TensorRT-LLM: TTFT, TPOT and throughput by slice, beside what AIConfigurator says of the same rows."""
+    from simcost.validation.serving import picture, report
+
+    format = check(format, output)
+    sample = report.sample_of(rows)
+    said = report.answers(sample, report.shipped(peer))
+    if plot:
+        name, first = next(iter(said.items()))
+        picture.draw(first, plot, name)
+    return emit(report.result(sample, said), format, output)

@@ -45,3 +45,34 @@ def grouped(
     for row in rows:
         groups.setdefault(key(row), []).append(row)
     return [{**dict(zip(names, found, strict=True)), **summed(members)} for found, members in groups.items()]
+
+
+FULL = ("n", "median_abs_error", "mean_abs_error", "p90_abs_error", "bias", "coverage", "median_half_width")
+NEAR = 0.20  # a prediction within this share of the measurement is near
+
+
+def full(rows: Sequence[Row]) -> dict[str, Any]:
+    """`summary` with the mean of |error| and the median half-width of the intervals; rows have `half_width` too."""
+    found = summary(rows)
+    mean = float(np.mean([abs(row["error"]) for row in rows])) if rows else None
+    width = float(np.median([row["half_width"] for row in rows])) if rows else None
+    return {name: {**found, "mean_abs_error": mean, "median_half_width": width}[name] for name in FULL}
+
+
+def near(rows: Sequence[Row]) -> float | None:
+    """Share of rows whose error is at most `NEAR`; None without rows."""
+    return float(np.mean([abs(row["error"]) <= NEAR for row in rows])) if rows else None
+
+
+def spearman(first: Sequence[float], second: Sequence[float]) -> float | None:
+    """Rank correlation of two lists, ties at their mean rank; None where one of them does not vary."""
+    one, other = _ranks(np.asarray(first, float)), _ranks(np.asarray(second, float))
+    if np.ptp(one) == 0.0 or np.ptp(other) == 0.0:
+        return None
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _ranks(values: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    _, where, times = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(times)
+    return np.asarray((last - (times - 1) / 2.0)[where], float)

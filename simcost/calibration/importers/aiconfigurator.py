@@ -38,17 +38,17 @@ _FORMATS = {
 _CACHES = {"bfloat16": "bf16", "fp8": "fp8"}
 
 
-def version() -> str:
-    """Version of the installed package. Raises SpecError when it is missing."""
+def version(extra: str = "import") -> str:
+    """Version of the installed package. Raises SpecError when it is missing, naming the extra that has it."""
     try:
         return importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        raise SpecError(f"the package {PACKAGE} is not installed: pip install 'simcost[import]'") from None
+        raise SpecError(f"the package {PACKAGE} is not installed: pip install 'simcost[{extra}]'") from None
 
 
-def home() -> Path:
-    """The data folder of the installed package, found without importing it. Raises SpecError when there is none."""
-    version()
+def home(extra: str = "import") -> Path:
+    """The data folder of the installed package, found without importing it. Raises SpecError when there is none, as `version`."""
+    version(extra)
     spec = importlib.util.find_spec("aiconfigurator_core")
     if spec is None or not spec.submodule_search_locations:
         raise SpecError(f"{PACKAGE} is installed but has no data folder")

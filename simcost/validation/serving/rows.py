@@ -22,12 +22,16 @@ from simcost.frozen import frozen
 from simcost.validation.serving import rules as rule_files
 from simcost.validation.serving.lines import POOLS, lines
 from simcost.validation.serving.point import Pool, ServingPoint
-from simcost.validation.serving.rules import UNSTATED, Rules, found
+from simcost.validation.serving.rules import UNSTATED, Facts, Rules, found
 
 SAMPLE = "silicon_sample.csv"
 AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
 _MODES = {"agg": AGGREGATED, "disagg": DISAGGREGATED}
 _SAME = ("engine", "precision", "concurrency", "gemm")  # what copies of one measurement agree on
+_STATED = (
+    "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl", "osl",
+    "concurrency",
+)  # fmt: skip
 _RELEASE = re.compile(r"\d")
 
 
@@ -35,7 +39,7 @@ _RELEASE = re.compile(r"\d")
 class Row:
     """One measurement. id: of its first copy; ids: of all copies; point: None where no question can be made of it, and
     `why` says why; family, format: as the rules name them; apart: kind of a row that is not judged, "" of the others;
-    why: the reason; ttft_apart: why its TTFT is not judged; used: names of the rules that decided, by section."""
+    why: the reason; ttft_apart: why its TTFT is not judged; used: names of the rules that decided, by section; facts: what the file states and the rules found, for further rules."""
 
     id: str
     ids: tuple[str, ...]
@@ -59,6 +63,7 @@ class Row:
     why: str
     ttft_apart: str
     used: Mapping[str, str]
+    facts: Facts
 
     @property
     def speculative(self) -> bool:
@@ -86,9 +91,9 @@ class Sample:
 
 def shipped_path() -> Path:
     """The file in the installed package. Raises SpecError where there is none."""
-    path = importer.home().parent / SAMPLE
+    path = importer.home("validate").parent / SAMPLE
     if not path.is_file():
-        raise SpecError(f"{importer.PACKAGE} {importer.version()} has no {SAMPLE}: pip install 'simcost[validate]'")
+        raise SpecError(f"{importer.PACKAGE} {importer.version()} has no {SAMPLE}")
     return path
 
 
@@ -109,43 +114,42 @@ def read(path: Path, rules: Rules) -> Sample:
 
 
 def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
-    facts = _facts(copies, file)
+    first, facts = copies[0], _facts(copies, file)
     used: dict[str, str] = {}
 
     def decided(section: str) -> Mapping[str, Any]:
         rule = found(rules, section, facts)
         if rule is None:
+            if section in ("model", "checkpoint", "cache", "lengths"):
+                raise SpecError(f"{file}: {first['id']} ({first['path']}) has no rule of [[{section}]]")
             return {}
         used[section] = rule.name
         return rule.gives
 
     model = decided("model")
-    if not model:
-        raise SpecError(f"{file}: model_path '{copies[0]['path']}' has no rule in rules.toml [[model]]")
-    facts["model"] = (model["model"],)
+    facts |= {"model": (model["model"],), "family": (model["family"],)}
     checkpoint = decided("checkpoint")
-    if not checkpoint:
-        raise SpecError(f"{file}: {copies[0]['id']} has no rule in rules.toml [[checkpoint]]")
+    facts["format"] = (checkpoint["format"],)
     sets = {**checkpoint.get("set", {}), "plan.kv_dtype": decided("cache")["kv_dtype"]}
-    pools, missing = _pools(copies, facts, rules, used)
-    if not missing and copies[0]["mode"] == "agg":
-        facts |= {key: (value,) for key, value in pools[0].items()}
+    plans, missing = _plans(copies, facts, rules, used)
+    missing = missing or ("the load is not stated" if first["concurrency"] == "" else "")
+    if len(plans) == 1:
+        facts |= {key: (value,) for key, value in plans[0].items()}
     version = decided("version").get("version", _release(facts["version"]))
     lengths, tokens = decided("lengths"), decided("speculative").get("tokens", 0)
-    apart = found(rules, "apart", facts)
-    ttft = found(rules, "ttft", facts)
+    apart, ttft = (found(rules, section, facts) for section in ("apart", "ttft"))
     used |= {rule.section: rule.name for rule in (apart, ttft) if rule}
     kind, why = (apart.gives["kind"], apart.why) if apart else (UNSTATED if missing else "", missing)
-    point = (
-        None if kind == UNSTATED else _point(copies[0], facts, model["model"], version, sets, pools, lengths, tokens)
-    )
-    first = copies[0]
+    point = None
+    if kind != UNSTATED and not missing:
+        point = _point(first, model["model"], version, sets, plans, lengths, tokens)
     return Row(
         id=first["id"], ids=tuple(each["id"] for each in copies), point=point, mode=_MODES[first["mode"]],
         family=model["family"], model=model["model"], engine=first["engine"], version=version,
-        hw=importer.SYSTEMS[first["system"]], format=checkpoint["format"], ttft_s=first["ttft"] / 1e3, tpot_s=first["tpot"] / 1e3,
-        isl=first["isl"], osl=first["osl"], concurrency=first["concurrency"] or 0.0, image=max(facts["image"]), day=max(facts["day"]),
-        sources=tuple(facts["source"]), apart=kind, why=why, ttft_apart=ttft.why if ttft else "", used=used,
+        hw=importer.SYSTEMS[first["system"]], format=checkpoint["format"], ttft_s=first["ttft"] / 1e3,
+        tpot_s=first["tpot"] / 1e3, isl=first["isl"], osl=first["osl"], concurrency=first["concurrency"] or 0.0,
+        image=max(facts["image"]), day=max(facts["day"]), sources=tuple(facts["source"]), apart=kind, why=why,
+        ttft_apart=ttft.why if ttft else "", used=used, facts=facts,
     )  # fmt: skip
 
 
@@ -157,22 +161,7 @@ def _facts(copies: Sequence[Mapping[str, Any]], file: str) -> dict[str, tuple[An
                 f"{file}: copies of one measurement differ in {key}: {', '.join(each['id'] for each in copies)}"
             )
     facts: dict[str, tuple[Any, ...]] = {}
-    for key in (
-        "path",
-        "engine",
-        "version",
-        "image",
-        "day",
-        "config",
-        "source",
-        "system",
-        "precision",
-        "gemm",
-        "mode",
-        "isl",
-        "osl",
-        "concurrency",
-    ):
+    for key in _STATED:
         values = tuple(dict.fromkeys(each[key] for each in copies))
         facts[key] = tuple(value for value in values if value != "") or ("",)
     stated = any(None not in pool[1:2] for each in copies for pool in each["pools"])
@@ -185,7 +174,7 @@ def _release(versions: Sequence[str]) -> str:
     return next((one for one in versions if _RELEASE.match(one)), "")
 
 
-def _pools(
+def _plans(
     copies: Sequence[Mapping[str, Any]], facts: Mapping[str, Sequence[Any]], rules: Rules, used: dict[str, str]
 ) -> tuple[list[dict[str, int]], str]:
     """(plans of one instance, of prefill and decode where they are apart; "" or why there are none)."""
@@ -227,21 +216,18 @@ def _plan(
 
 
 def _point(
-    first: Mapping[str, Any], facts: Mapping[str, Sequence[Any]], model: str, version: str, sets: Mapping[str, Any],
-    plans: Sequence[Mapping[str, int]], lengths: Mapping[str, Any], tokens: int,
+    first: Mapping[str, Any], model: str, version: str, sets: Mapping[str, Any], plans: Sequence[Mapping[str, int]],
+    lengths: Mapping[str, Any], tokens: int,
 ) -> ServingPoint:  # fmt: skip
     mean = (1.0 + lengths["shortest"]) / 2.0
-    concurrency = float(facts["concurrency"][0] or 0.0)
     made = [{f"plan.{key}": value for key, value in plan.items() if value > 1 or key == "tp"} for plan in plans]
     pools: list[Pool | None] = [None, None]
     if len(made) > 1:
-        pools = [
-            Pool(float(pool[1]), each, float(pool[0] or 0.0)) for pool, each in zip(first["pools"], made, strict=True)
-        ]
+        pools = [Pool(pool[1], each, pool[0] or 0.0) for pool, each in zip(first["pools"], made, strict=True)]
     return ServingPoint(
         model=model, hw=importer.SYSTEMS[first["system"]], engine=first["engine"], version=version,
-        sets={**sets, **(made[0] if len(made) == 1 else {})}, concurrency=concurrency, isl=first["isl"] * mean,
-        osl=first["osl"] * mean, shortest=lengths["shortest"], requests=lengths["per_request"] * concurrency,
+        sets={**sets, **(made[0] if len(made) == 1 else {})}, concurrency=first["concurrency"], isl=first["isl"] * mean,
+        osl=first["osl"] * mean, shortest=lengths["shortest"], requests=lengths["per_request"] * first["concurrency"],
         speculative=tokens, prefill=pools[0], decode=pools[1],
     )  # fmt: skip
 

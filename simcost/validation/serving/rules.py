@@ -33,13 +33,15 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
     "speculative": {"tokens": int},
     "apart": {"kind": str},
     "ttft": {},
+    "peer": {"path": str, "modes": dict},
+    "story": {},
 }
-_MAY_LACK = ("set",)
+_MAY_LACK = ("set", "modes")
 _WORDS = {("model", "family"): FAMILIES, ("apart", "kind"): KINDS}
 # What a measurement has for a match: columns of the file, parts of its note, and what earlier sections decided.
 KEYS = (
     "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl", "osl",
-    "concurrency", "columns", "pools", "model", "tp", "ep", "dp_attention",
+    "concurrency", "columns", "pools", "model", "family", "format", "tp", "ep", "dp_attention",
 )  # fmt: skip
 
 Facts = Mapping[str, Sequence[Any]]
@@ -72,6 +74,12 @@ def home() -> Path:
 def shipped() -> Rules:
     """The rules that ship."""
     return read(home() / "rules.toml")
+
+
+@cache
+def stories() -> tuple[Rule, ...]:
+    """Stories of rows that predictions miss, by rules that say of which."""
+    return read(home() / "stories.toml")["story"]
 
 
 def read(path: Path) -> Rules:

@@ -11,10 +11,9 @@ from typing import Any
 
 from simcost.frozen import frozen
 from simcost.result import Row as Cells
-from simcost.validation.score import COVERAGE
+from simcost.validation.bar_lines import covers, line
 
 STEP, DENSE, MEMORY, UNFITTED = "step", "step, dense", "memory", "step, nothing of its own fitted"
-AROUND = 0.05  # of the coverage that intervals promise
 WIDE = 4.0  # half-widths of intervals over median errors
 VTRAIN = "vTrain 14.7 % (VIA-Research/vTrain, README), Calculon 15.4 % (run on the same rows)"
 
@@ -57,7 +56,7 @@ def table(figures: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[Cells]:
         value = figures.get((bar.name, bar.what), {}).get(bar.measure)
         if value is not None:
             found.append(
-                _line(
+                line(
                     bar.name,
                     bar.what,
                     bar.measure,
@@ -80,24 +79,8 @@ def _intervals(name: str, what: str, of: Mapping[str, Any]) -> list[Cells]:
     if covered is None or width is None or median is None:
         return []
     if of["n"] == 1:  # a share of one row is 0 or 1
-        return [_line(name, what, "coverage", covered, "the truth inside", covered == 1.0)]
-    low, high = COVERAGE - AROUND, COVERAGE + AROUND
+        return [line(name, what, "coverage", covered, "the truth inside", covered == 1.0)]
     return [
-        _line(name, what, "coverage", covered, f"{low:.0%} to {high:.0%}", low <= covered <= high),
-        _line(name, what, "median_half_width", width, f"at most {WIDE:.0f} median errors", width <= WIDE * median),
+        covers(name, what, covered),
+        line(name, what, "median_half_width", width, f"at most {WIDE:.0f} median errors", width <= WIDE * median),
     ]
-
-
-def _line(
-    name: str, what: str, measure: str, value: float, bar: str, passes: bool, peers: str = "", aim: bool = False
-) -> Cells:
-    return {
-        "rows_of": name,
-        "what": what,
-        "measure": measure,
-        "value": value,
-        "bar": bar,
-        "passes": bool(passes),
-        "aim": aim,
-        "peers": peers,
-    }

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from simcost.result import Result
-from simcost.result import Row as Cells
 from simcost.training.stack import MOST
+from simcost.validation.page_cells import Cell, counts, of, part, passes, rates, table, words
 from simcost.validation.training import bars, rows
 from simcost.validation.training.split import FEW, MOST_OF_FEW
 
@@ -30,161 +29,114 @@ Fine-tuning stands apart too, and rows that vTrain simulated judge nothing.
 def text(result: Result) -> str:
     """The page of a report, in Markdown."""
     intro = _INTRO.format(verdict=result.verdict, most=MOST, few=FEW, most_of_few=MOST_OF_FEW, drift=rows.DRIFT)
-    parts = [intro, *(_part(result, *one) for one in _PARTS if result.tables.get(one[1])), _sources()]
+    parts = [intro, *(part(result, *one) for one in _PARTS if result.tables.get(one[1])), _sources()]
     return "\n".join(parts)
-
-
-def _percent(row: Cells, *keys: str) -> str:
-    if any(row.get(key) is None for key in keys):
-        return ""
-    return " / ".join(f"{row[key] * 100:.1f}" for key in keys)
-
-
-def _number(row: Cells, key: str) -> str:
-    return "" if row.get(key) is None else f"{row[key]:,.3g}"
-
-
-def _words(row: Cells, key: str) -> str:
-    return str("" if row.get(key) is None else row[key]).replace("|", "/")
-
-
-def _of(key: str) -> Callable[[Cells], str]:
-    return lambda row: _words(row, key)
-
-
-def _rates(*keys: str) -> Callable[[Cells], str]:
-    return lambda row: _percent(row, *keys)
-
-
-def _counts(key: str) -> Callable[[Cells], str]:
-    return lambda row: _number(row, key)
-
-
-def _passes(row: Cells) -> str:
-    return (
-        "" if row.get("passes") is None else ("yes" if row["passes"] else "no, an aim" if row.get("aim") else "**no**")
-    )
 
 
 _COLD = ("cold_median_abs_error", "cold_mean_abs_error", "cold_p90_abs_error")
 _FIGURES = ("median_abs_error", "mean_abs_error", "p90_abs_error")
 # Title, table, {column: cell}.
-_PARTS: tuple[tuple[str, str, Mapping[str, Callable[[Cells], str]]], ...] = (
+_PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
     (
         "By source (median / mean / P90)",
         "by source",
         {
-            "rows of": _of("rows_of"),
-            "device": _of("hw"),
-            "group": _of("group"),
-            "n": _of("cold_n"),
-            "cold": _rates(*_COLD),
-            "bias": _rates("cold_bias"),
-            "n left": _of("n"),
-            "fitted": _rates(*_FIGURES),
-            "bias fitted": _rates("bias"),
-            "covered": _rates("coverage"),
-            "half-width": _rates("median_half_width"),
+            "rows of": of("rows_of"),
+            "device": of("hw"),
+            "group": of("group"),
+            "n": of("cold_n"),
+            "cold": rates(*_COLD),
+            "bias": rates("cold_bias"),
+            "n left": of("n"),
+            "fitted": rates(*_FIGURES),
+            "bias fitted": rates("bias"),
+            "covered": rates("coverage"),
+            "half-width": rates("median_half_width"),
         },
     ),
     (
         "Bars",
         "bars",
         {
-            "rows of": _of("rows_of"),
-            "what": _of("what"),
-            "measure": lambda row: _words(row, "measure").replace("_", " "),
-            "value": _rates("value"),
-            "bar": _of("bar"),
-            "passes": _passes,
-            "peers": _of("peers"),
+            "rows of": of("rows_of"),
+            "what": of("what"),
+            "measure": lambda row: words(row, "measure").replace("_", " "),
+            "value": rates("value"),
+            "bar": of("bar"),
+            "passes": passes,
+            "peers": of("peers"),
         },
     ),
     (
         "Memory, nothing fitted (median / mean / P90)",
         "memory",
         {
-            "rows of": _of("rows_of"),
-            "plans": _of("n"),
-            "error": _rates(*_FIGURES),
-            "bias": _rates("bias"),
+            "rows of": of("rows_of"),
+            "plans": of("n"),
+            "error": rates(*_FIGURES),
+            "bias": rates("bias"),
         },
     ),
     (
         "Bubbles: a line through steps over micro-batches",
         "bubbles",
         {
-            "model": _of("model"),
-            "schedule": _of("schedule"),
-            "ranks": _of("pp"),
-            "error of a micro-batch": _rates("micro_batch_error"),
-            "bubble, micro-batches": _counts("bubble_micro_batches"),
-            "predicted": _counts("predicted_bubble_micro_batches"),
-            "off": _counts("off_micro_batches"),
-            "passes": _passes,
+            "model": of("model"),
+            "schedule": of("schedule"),
+            "ranks": of("pp"),
+            "error of a micro-batch": rates("micro_batch_error"),
+            "bubble, micro-batches": counts("bubble_micro_batches"),
+            "predicted": counts("predicted_bubble_micro_batches"),
+            "off": counts("off_micro_batches"),
+            "passes": passes,
         },
     ),
     (
         "Coefficients",
         "coefficients",
         {
-            "rows of": _of("rows_of"),
-            "device": _of("hw"),
-            "stack": _of("stack"),
-            "split": _of("split"),
-            "made by": _of("n_fitted"),
-            "judged": _of("n_judged"),
-            "factors": _of("factors"),
-            "error left out": _rates("error_left_out"),
-            "rows": _of("hash"),
+            "rows of": of("rows_of"),
+            "device": of("hw"),
+            "stack": of("stack"),
+            "split": of("split"),
+            "made by": of("n_fitted"),
+            "judged": of("n_judged"),
+            "factors": of("factors"),
+            "error left out": rates("error_left_out"),
+            "rows": of("hash"),
         },
     ),
     (
         "Worst rows",
         "worst",
         {
-            "row": _of("id"),
-            "model": _of("model"),
+            "row": of("id"),
+            "model": of("model"),
             "device": lambda row: f"{row['gpus']:,} x {row['hw']}",
-            "measured, s": _counts("step_s"),
-            "predicted, s": _counts("predicted_s"),
-            "error": _rates("error"),
-            "story": _of("story"),
+            "measured, s": counts("step_s"),
+            "predicted, s": counts("predicted_s"),
+            "error": rates("error"),
+            "story": of("story"),
         },
     ),
     (
         "Rows apart (median / mean / P90)",
         "apart",
         {
-            "rows of": _of("rows_of"),
-            "group": _of("group"),
-            "n": _of("n"),
-            "error": _rates(*_FIGURES),
-            "bias": _rates("bias"),
+            "rows of": of("rows_of"),
+            "group": of("group"),
+            "n": of("n"),
+            "error": rates(*_FIGURES),
+            "bias": rates("bias"),
         },
     ),
-    ("Left out", "left out", {"row": _of("id"), "model": _of("model"), "reason": _of("reason")}),
+    ("Left out", "left out", {"row": of("id"), "model": of("model"), "reason": of("reason")}),
 )
-
-
-def _part(result: Result, title: str, name: str, columns: Mapping[str, Callable[[Cells], str]]) -> str:
-    return "\n".join(
-        [
-            f"## {title}",
-            "",
-            *_table(list(columns), [[cell(row) for cell in columns.values()] for row in result.tables[name]]),
-            "",
-        ]
-    )
-
-
-def _table(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> list[str]:
-    return [f"| {' | '.join(each)} |" for each in (heads, ["---"] * len(heads), *lines)]
 
 
 def _sources() -> str:
     lines = [[one.name, one.title, one.reference, one.note] for one in rows.sources(rows.home())]
     shown = ", ".join(sorted({bar.peers for bar in bars.BARS if bar.peers}))
     return "\n".join(
-        ["## Sources", "", *_table(["rows of", "what", "source", "note"], lines), "", f"Peers: {shown}.", ""]
+        ["## Sources", "", *table(["rows of", "what", "source", "note"], lines), "", f"Peers: {shown}.", ""]
     )

@@ -21,6 +21,7 @@ from simcost.provenance import VERSION
 from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.training.question import Prediction, Predictor, Question
+from simcost.validation import bar_lines
 from simcost.validation.training import bars, bubbles, rows, score
 from simcost.validation.training import write as into
 from simcost.validation.training.judge import APART, COUNTING, JUDGED, Fit, Scored, memory_errors, scored, shipped
@@ -48,13 +49,7 @@ def result(
     written = into.write(fits, f"simcost validate training {' '.join(names)} --write", VERSION) if write else []
     figures = of_names(scores)
     tables = _tables(scores, fits, figures)
-    missed = [
-        f"{row['rows_of']} ({row['what']}, {row['measure']})"
-        for row in tables["bars"]
-        if not row["passes"] and not row["aim"]
-    ]
     counted = [one for one in scores if one.row.group in COUNTING]
-    said = f"{len(tables['bars'])} bars, {len(missed)} missed" + (f": {', '.join(missed)}" if missed else "")
     return Result(
         "validate training",
         {"sources": ", ".join(names) or "all"},
@@ -62,8 +57,8 @@ def result(
         {name: table for name, table in tables.items() if table},
         tuple(f"{path.name}: coefficients written" for path in written),
         tuple(dict.fromkeys(row.source.reference for row in chosen)),
-        said,
-        not missed,
+        bar_lines.said(tables["bars"]),
+        not bar_lines.missed(tables["bars"]),
     )
 
 

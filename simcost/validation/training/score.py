@@ -5,16 +5,11 @@ Most likely to be wrong: a source's rows are of one machine, so that its coverag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-
 from simcost.result import Row as Cells
 from simcost.training.question import Prediction
 from simcost.validation import score
 
-FIGURES = ("n", "median_abs_error", "mean_abs_error", "p90_abs_error", "bias", "coverage", "median_half_width")
+FIGURES = score.FULL
 
 
 def judged(predicted: Prediction, measured_s: float) -> Cells:
@@ -27,10 +22,4 @@ def judged(predicted: Prediction, measured_s: float) -> Cells:
     }
 
 
-def summary(rows: Sequence[Cells]) -> dict[str, Any]:
-    """n, median, mean and 90 % quantile of |error|, median error, share covered, and the median half-width; rows are
-    of `judged`."""
-    found = score.summary(rows)
-    mean = float(np.mean([abs(row["error"]) for row in rows])) if rows else None
-    width = float(np.median([row["half_width"] for row in rows])) if rows else None
-    return {name: {**found, "mean_abs_error": mean, "median_half_width": width}[name] for name in FIGURES}
+summary = score.full
