@@ -7,6 +7,7 @@ from typing import Any
 
 from simcost import grammar
 from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
+from simcost.errors import SpecError
 from simcost.result import Result
 
 
@@ -16,36 +17,32 @@ def serve(
     gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
     prefill_pool: str | None = None, decode_pool: str | None = None,
+    events: bool = False, requests: Count | None = None, seed: int | None = None, warmup: float | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
     prompt that the prefix cache holds; `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
-    `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. Raises SpecError
+    `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
+    request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed`, whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
-    from simcost.scenarios.serve.question import asked
+    from simcost.scenarios.serve.question import Simulation, asked
     from simcost.scenarios.serve.result import result
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
     rates = None if rate is None else [_rate(each) for each in _several(rate)]
+    stated = [
+        f"--{name}" for name, value in (("requests", requests), ("seed", seed), ("warmup", warmup)) if value is not None
+    ]
+    if stated and not events:
+        raise SpecError(f"{stated[0]} is of a run request by request: say --events")
+    count = None if requests is None else grammar.read("phase.batch", requests)
+    run = Simulation(count, 1 if seed is None else seed, 0.1 if warmup is None else warmup)
     return result(
         asked(
-            model,
-            hw,
-            isl,
-            osl,
-            users,
-            rates,
-            sets,
-            prefix_hit,
-            drafts,
-            acceptance,
-            draft_model,
-            price,
-            prefill_pool,
-            decode_pool,
+            model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run if events else None,
         )
-    )
+    )  # fmt: skip
 
 
 def _several(value: Any) -> list[Any]:

@@ -23,6 +23,10 @@ def serve(
     draft_model: Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=o.model_names)] = None,
     prefill_pool: Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")] = None,
     decode_pool: Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")] = None,
+    events: Annotated[bool, typer.Option("--events", help="Also request by request: P50, P90 and P99, with bursts and finite runs.")] = False,
+    requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 a user, 1,000 a replica at a rate.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="--events: of its draws; default 1.")] = None,
+    warmup: Annotated[float | None, typer.Option("--warmup", help="--events: share of the requests left out at the start; default 0.1.")] = None,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput, what limits them and what tokens cost, at a concurrency or a rate."""
@@ -31,6 +35,6 @@ def serve(
     check(format, output)
     result = api.serve(
         model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
-        prefill_pool, decode_pool,
+        prefill_pool, decode_pool, events, requests, seed, warmup,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

@@ -39,9 +39,19 @@ class PoolAsked:
 
 
 @frozen
+class Simulation:
+    """A run request by request: `requests` of the whole fleet, None: as benchmarks send; `seed` of its draws; `warmup`: share of the requests that figures leave out at the start."""
+
+    requests: int | None = None
+    seed: int = 1
+    warmup: float = 0.1
+
+
+@frozen
 class Asked:
     """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache; drafts: tokens
-    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both."""
+    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both;
+    events: the run that is simulated, None: the mean field answers alone."""
 
     query: Query
     isl: Lengths
@@ -54,6 +64,12 @@ class Asked:
     acceptance: float
     draft: Query | None
     pools: tuple[PoolAsked, PoolAsked] | None = None
+    events: Simulation | None = None
+
+    @property
+    def emitted(self) -> float:
+        """Tokens that a sequence makes in a step."""
+        return float(emitted(self.drafts, self.acceptance))
 
     @property
     def traffic(self) -> Traffic:
@@ -61,14 +77,14 @@ class Asked:
         loads = np.asarray(self.loads)
         return Traffic(
             self.isl.mean, self.osl.mean, self.isl.second_moment, self.osl.second_moment, None if self.open else loads, loads if self.open else None,
-            self.hit, emitted(self.drafts, self.acceptance),
+            self.hit, self.emitted,
         )  # fmt: skip
 
 
 def asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Sequence[Any] | None, rate: Sequence[Any] | None, sets: Mapping[str, Any],
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | None = None,
-    prefill_pool: Any = None, decode_pool: Any = None,
+    prefill_pool: Any = None, decode_pool: Any = None, events: Simulation | None = None,
 ) -> Asked:  # fmt: skip
     """A checked question. Raises SpecError for a load that is not said once, for lengths, shares and counts that are none, and for drafts without a chance of
     acceptance."""
@@ -99,13 +115,25 @@ def asked(
             "--prefill-pool and --decode-pool stand together: each names instances of one phase, as in 4:tp=8,ep=8"
         )
     pools = None
+    if events is not None:
+        _checked(events, prefill_pool is not None)
     if prefill_pool is not None:
         if any(grammar.full(path) in ("plan.gpus", "plan.dp") for path in sets):
             raise SpecError(
                 "--gpus and --dp say nothing beside pools: --prefill-pool and --decode-pool count their instances"
             )
         pools = _pool("--prefill-pool", prefill_pool), _pool("--decode-pool", decode_pool)
-    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft, pools)
+    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft, pools, events)
+
+
+def _checked(events: Simulation, pools: bool) -> None:
+    """Raises SpecError for a run that cannot be."""
+    if pools:
+        raise SpecError("--events runs instances that prefill and decode: leave out --prefill-pool and --decode-pool")
+    for option, value, least in (("--requests", events.requests, 1), ("--seed", events.seed, 0)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise SpecError(f"{option} = {value!r} must be a whole number of at least {least}")
+    _share("--warmup", events.warmup, below_one=True)
 
 
 def _pool(option: str, said: Any) -> PoolAsked:

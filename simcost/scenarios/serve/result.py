@@ -16,12 +16,14 @@ from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, notes
 from simcost.scenarios.inputs import inputs, stated
+from simcost.scenarios.serve import simulated
 from simcost.scenarios.serve.answer import Answer, answer, metrics
 from simcost.scenarios.serve.pools import Fleet, transfer_s
 from simcost.scenarios.serve.pools import answer as answer_pools
 from simcost.scenarios.serve.question import Asked, fleet, replica
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES
+from simcost.serving.summary import Summary, summary
 from simcost.units import show
 
 
@@ -43,15 +45,30 @@ def result(q: Asked) -> Result:
     words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]
     one = len(q.loads) == 1
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
+    tables: dict[str, list[Row]] = {} if one else {"loads": rows}
+    if q.events is not None:
+        runs = [_simulated(q, r, load) for load in q.loads]
+        for row, run in zip(rows, runs, strict=True):
+            row |= simulated.columns(run, q.emitted)
+        if one:
+            tables["request by request"] = list(simulated.table(runs[0], q.emitted))
     step = _step(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
     if pools is not None:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
-        "serve", _inputs(q, r, terms), head, {} if one else {"loads": rows},
+        "serve", _inputs(q, r, terms), head, tables,
         (*_notes(q, r, terms), *notes.warnings(q.query, step.workload)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
     )  # fmt: skip
+
+
+def _simulated(q: Asked, r: Replica, load: float) -> Summary:
+    """Figures of a run at one load, its start left out."""
+    assert q.events is not None
+    users, rate = (None, load) if q.open else (load, None)
+    trace = simulated.run(r, q.isl, q.osl, users, rate, q.events.requests, q.events.seed, q.hit, q.emitted)
+    return summary(trace, int(q.events.warmup * len(trace.isl)))
 
 
 def _row(q: Asked, columns: dict[str, Num], words: list[str], i: int) -> Row:
@@ -107,6 +124,10 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
     if q.pools is not None:
         more |= {"prefill_pool": q.pools[0].said, "decode_pool": q.pools[1].said}
         base.pop("plan", None)
+    if q.events is not None:
+        more |= {"events": True, "seed": q.events.seed, "warmup": q.events.warmup}
+        if q.events.requests is not None:
+            more["requests"] = q.events.requests
     if q.hit:
         more["prefix_hit"] = q.hit
     if q.drafts:

@@ -1,0 +1,79 @@
+"""A load request by request, through one replica that stands for all: what `serve --events` and the judges of serving ask.
+
+Most likely to be wrong: replicas of a fleet that get unlike shares of the load. Source: docs/theory/serving-events.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from simcost.errors import SpecError
+from simcost.result import Row
+from simcost.scenarios.serve.answer import Traffic, load_of
+from simcost.scenarios.serve.replica import Replica
+from simcost.serving import events
+from simcost.serving.arrivals import Arrivals, Closed, Open
+from simcost.serving.lengths import Lengths
+from simcost.serving.speculative import InSteps
+from simcost.serving.summary import Spread, Summary
+from simcost.serving.trace import Trace
+
+WAVES = 10  # requests of each user of a closed loop, where nobody says how many: what public benchmarks send
+LEAST, MOST = 1_000, 1_000_000  # requests of a run of an open loop, and of any
+FIGURES = ("ttft", "tpot", "itl", "e2e", "queueing")
+SHARES = ("p50", "p90", "p99")
+
+
+def run(
+    r: Replica, isl: Lengths, osl: Lengths, users: float | None, rate: float | None, requests: int | None, seed: int, hit: float, emitted: float
+) -> Trace:  # fmt: skip
+    """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the whole fleet. Raises SpecError for a number
+    of requests out of range, and for a request that the pool cannot hold."""
+    replicas = float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies))
+    arrivals: Arrivals
+    if users is not None:
+        mine = max(round(users / replicas), 1)
+        arrivals = Closed(mine)
+        count = max(round((WAVES * users if requests is None else requests) / replicas), mine)
+    else:
+        assert rate is not None
+        mine, arrivals = int(min(r.policy.sequences, 64)), Open(rate / replicas)
+        count = max(round(LEAST if requests is None else requests / replicas), 1)
+    if count > MOST:
+        raise SpecError(f"{count:,} requests of one replica: at most {MOST:,} (--requests)")
+    t = Traffic(isl.mean, osl.mean, isl.second_moment, osl.second_moment, hit=hit, emitted=emitted)
+    load, held = load_of(t, r.policy.admission)
+    pool = float(np.asarray(r.room(np.ceil(held)).kv)) * float(held)
+    # The host has prepared one step already, which a new request cannot join.
+    step = float(np.asarray(r(min(float(mine), r.policy.sequences), load.context, 0.0, 0.0))) + r.policy.host_step_s
+    policy = replace(r.policy, host_request_s=r.policy.host_request_s + r.policy.overlap * step)
+    return events.simulate(
+        r, policy, arrivals, isl, InSteps(osl, emitted) if emitted > 1.0 else osl, count, pool, seed, prefix_hit=hit
+    )
+
+
+def columns(found: Summary, emitted: float) -> Row:
+    """Percentiles by name: "ttft_p99_s". TPOT of a step that makes several tokens is a part of it."""
+    return {
+        f"{name}_{share}_s": getattr(spread, share) for name, spread in _spreads(found, emitted) for share in SHARES
+    }
+
+
+def table(found: Summary, emitted: float) -> Sequence[Row]:
+    """A row a figure."""
+    return [
+        {"figure": name, "mean_s": spread.mean, **{f"{share}_s": getattr(spread, share) for share in SHARES}}
+        for name, spread in _spreads(found, emitted)
+    ]
+
+
+def _spreads(found: Summary, emitted: float) -> list[tuple[str, Spread]]:
+    every = [(name, getattr(found, f"{name}_s")) for name in FIGURES]
+    part = {"tpot": 1.0 / emitted}
+    return [
+        (name, Spread(*(getattr(one, field) * part.get(name, 1.0) for field in ("mean", *SHARES))))
+        for name, one in every
+    ]
