@@ -350,9 +350,9 @@ _VALIDATE_TRAINING = (
 )  # fmt: skip
 _VALIDATE_SERVING = (
     ("answer", TEXT, "", "the predictor: unfitted or fitted, or another's name"),
-    ("answers", TEXT, "", "all predictors"),
+    ("predictors", TEXT, "", "all of them"),
     ("slice", TEXT, "", "what the rows share: their family, engine, device or format, or why they stand apart"),
-    ("stated", "count", "", "rows that ask a question"),
+    ("asked", "count", "", "rows that ask a question"),
     ("answered", "fraction", "", "share of them that the predictor answers"),
     ("within_fifth", "fraction", "", "share whose error is at most 20 %"),
     ("spearman", NUMBER, "", "rank correlation of predicted and measured over the loads of a sweep, median of the sweeps"),

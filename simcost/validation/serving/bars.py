@@ -60,8 +60,26 @@ def table(tables: Mapping[str, Sequence[Cells]]) -> list[Cells]:
         if value is None:
             continue
         said = f"at least {bar.limit:g}" if bar.least else f"at most {bar.limit:.1%}"
-        peers = "" if bar.peer is None else f"{PEER}: {bar.peer:g}" if bar.least else f"{PEER}: {bar.peer:.1%}"
         passes = value >= bar.limit if bar.least else value <= bar.limit
-        found.append(line(bar.rows_of, f"{bar.what}, {bar.answer}", bar.measure, value, said, passes, peers, bar.aim))
+        found.append(
+            line(
+                bar.rows_of, f"{bar.what}, {bar.answer}", bar.measure, value, said, passes, _peers(bar, lines), bar.aim
+            )
+        )
     share = lines.get((UNFITTED, TPOT, JUDGED), {}).get("coverage")
     return found if share is None else [*found, covers(JUDGED, f"{TPOT}, {UNFITTED}", share)]
+
+
+def _peers(bar: Bar, lines: Mapping[tuple[str, str, str], Cells]) -> str:
+    """What other predictors reach in this report, else what the study states."""
+    own = (UNFITTED, FITTED, FITTED_EVENTS)
+    found = {
+        name: value
+        for (name, what, part), row in lines.items()
+        if (what, part) == (bar.what, bar.rows_of) and name not in own and (value := row.get(bar.measure)) is not None
+    }
+    if not found and bar.peer is not None:
+        found = {f"{PEER}, on a study's rows": bar.peer}
+    return ", ".join(
+        f"{name}: {value:.3f}" if bar.measure == "spearman" else f"{name}: {value:.1%}" for name, value in found.items()
+    )

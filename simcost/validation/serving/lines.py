@@ -14,10 +14,12 @@ from typing import Any
 
 from simcost.calibration.importers.aiconfigurator import SYSTEMS
 from simcost.errors import SpecError, nearest
+from simcost.units import parse
 
 PLAN = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 POOLS = ("prefill", "decode")
 POOL = ("batch_size", "num_workers", *PLAN)
+MILLISECOND = parse("1 ms", "seconds")
 MODES, ENGINES = ("agg", "disagg"), ("vllm", "sglang", "trtllm")
 COLUMNS = (
     "id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl", "osl",

@@ -12,6 +12,7 @@ from simcost.result import Row as Cells
 from simcost.validation.page_cells import Cell, counts, of, part, passes, percent, rates, words
 from simcost.validation.score import NEAR
 from simcost.validation.serving import picture
+from simcost.validation.serving.lines import MILLISECOND
 from simcost.validation.serving.score import SWEEP, TPOT, WHAT, Answered
 
 _INTRO = """# Served models
@@ -46,7 +47,7 @@ def text(result: Result, pictures: Mapping[str, str]) -> str:
 
 
 def _milliseconds(key: str) -> Cell:
-    return lambda row: "" if row.get(key) is None else f"{row[key] * 1e3:,.1f}"
+    return lambda row: "" if row.get(key) is None else f"{row[key] / MILLISECOND:,.1f}"
 
 
 def _value(row: Cells) -> str:
@@ -62,7 +63,7 @@ def _slices(what: str) -> tuple[str, str, Mapping[str, Cell]]:
             "predictor": of("answer"),
             "slice": of("slice"),
             "rows of": of("rows_of"),
-            "rows": counts("stated"),
+            "rows": counts("asked"),
             "n": counts("n"),
             "answered": rates("answered"),
             "error": rates(*_FIGURES),
@@ -111,6 +112,6 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
         },
     ),
     ("Not answered", "not answered", {"predictor": of("answer"), "reason": of("reason"), "rows": counts("rows")}),
-    ("Rows", "rows", {"what": of("what"), "rows": lambda row: f"{row['rows']:,}"}),
+    ("Rows", "counted", {"what": of("what"), "rows": lambda row: f"{row['rows']:,}"}),
     ("Rules", "rules", {"section": of("kind"), "rule": of("rule"), "rows": lambda row: f"{row['rows']:,}", "why": of("why")}),
 )  # fmt: skip

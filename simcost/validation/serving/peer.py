@@ -19,6 +19,7 @@ from simcost.calibration import store
 from simcost.calibration.importers.aiconfigurator import SYSTEMS
 from simcost.errors import SpecError
 from simcost.validation.serving import rules, score
+from simcost.validation.serving.lines import MILLISECOND
 from simcost.validation.serving.point import Prediction
 from simcost.validation.serving.rows import AGGREGATED, Row
 
@@ -59,8 +60,10 @@ def predict(rows: Sequence[Row], python: str = sys.executable) -> list[Predictio
 def question(row: Row) -> dict[str, Any] | str:
     """Arguments of `cli_estimate`; or why it is not asked."""
     rule = rules.found(rules.shipped(), "peer", row.facts)
-    if row.point is None or row.mode != AGGREGATED or rule is None:
+    if row.point is None or row.mode != AGGREGATED:
         return "AIConfigurator is asked for aggregated rows alone"
+    if rule is None:
+        return "no rule of [[peer]] names its checkpoint"
     if row.point.speculative:
         return "it wants the accepted tokens of speculative decoding, which no row states"
     tp, dp, ep = (int(row.point.sets.get(f"plan.{key}", 1)) for key in ("tp", "dp_attention", "ep"))
@@ -99,6 +102,6 @@ def _prediction(row: Row, answer: Mapping[str, Any]) -> Prediction:
     if "error" in answer:
         return Prediction(reason=str(answer["error"]))
     assert row.point is not None
-    ttft, tpot = answer["ttft_ms"] / 1e3, answer["tpot_ms"] / 1e3
+    ttft, tpot = answer["ttft_ms"] * MILLISECOND, answer["tpot_ms"] * MILLISECOND
     rate = score.loop_rate(row.point.concurrency, row.point.osl, ttft, tpot)
     return Prediction(ttft, tpot, tpot, tpot, rate)

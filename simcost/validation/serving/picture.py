@@ -7,6 +7,7 @@ from pathlib import Path
 
 from simcost.report.plot import pyplot, save
 from simcost.validation.score import NEAR
+from simcost.validation.serving.lines import MILLISECOND
 from simcost.validation.serving.rules import FAMILIES
 from simcost.validation.serving.score import TPOT, Answered, pair
 
@@ -24,7 +25,12 @@ def draw(answers: Sequence[Answered], path: Path, title: str) -> None:
             if both:
                 said, measured = zip(*both, strict=True)
                 panel.loglog(
-                    [1e3 * x for x in measured], [1e3 * y for y in said], ".", color=colour, markersize=3, label=engine
+                    [x / MILLISECOND for x in measured],
+                    [y / MILLISECOND for y in said],
+                    ".",
+                    color=colour,
+                    markersize=3,
+                    label=engine,
                 )
         ends = (1.0, 200.0)
         panel.plot(ends, ends, color="black", linewidth=0.8)

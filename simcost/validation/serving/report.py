@@ -87,7 +87,7 @@ def result(sample: Sample, said: Mapping[str, list[Answered]]) -> Result:
         "worst": worst(judged),
         "configurations": configurations(judged),
         "not answered": _refused(said),
-        "rows": [{"what": what, "rows": n} for what, n in files.counted(sample)],
+        "counted": [{"what": what, "rows": n} for what, n in files.counted(sample)],
         "rules": [
             {"kind": rule.section, "rule": rule.name, "rows": n, "why": rule.why}
             for rule, n in rules.counts(rules.shipped(), sample.decided)
@@ -96,7 +96,7 @@ def result(sample: Sample, said: Mapping[str, list[Answered]]) -> Result:
     }
     return Result(
         "validate serving",
-        {"rows": sample.path.name, "answers": ", ".join(said)},
+        {"rows": sample.path.name, "predictors": ", ".join(said)},
         {"rows": len(sample.rows), "judged": len(judged), "refused": sum(not one.answered for one in judged)},
         {name: table for name, table in every.items() if table},
         (),

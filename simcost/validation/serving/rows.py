@@ -20,7 +20,7 @@ from simcost.calibration.importers import aiconfigurator as importer
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.validation.serving import rules as rule_files
-from simcost.validation.serving.lines import POOLS, lines
+from simcost.validation.serving.lines import MILLISECOND, POOLS, lines
 from simcost.validation.serving.point import Pool, ServingPoint
 from simcost.validation.serving.rules import UNSTATED, Facts, Rules, found
 
@@ -146,8 +146,8 @@ def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
     return Row(
         id=first["id"], ids=tuple(each["id"] for each in copies), point=point, mode=_MODES[first["mode"]],
         family=model["family"], model=model["model"], engine=first["engine"], version=version,
-        hw=importer.SYSTEMS[first["system"]], format=checkpoint["format"], ttft_s=first["ttft"] / 1e3,
-        tpot_s=first["tpot"] / 1e3, isl=first["isl"], osl=first["osl"], concurrency=first["concurrency"] or 0.0,
+        hw=importer.SYSTEMS[first["system"]], format=checkpoint["format"], ttft_s=first["ttft"] * MILLISECOND,
+        tpot_s=first["tpot"] * MILLISECOND, isl=first["isl"], osl=first["osl"], concurrency=first["concurrency"] or 0.0,
         image=max(facts["image"]), day=max(facts["day"]), sources=tuple(facts["source"]), apart=kind, why=why,
         ttft_apart=ttft.why if ttft else "", used=used, facts=facts,
     )  # fmt: skip

@@ -161,7 +161,7 @@ def table(name: str, answers: Sequence[Answered], what: str) -> list[Cells]:
             "answer": name,
             "slice": dimension,
             "rows_of": part,
-            "stated": len(own),
+            "asked": len(own),
             "answered": sum(one.answered for one in own) / len(own),
             **figures(own, what),
         }
