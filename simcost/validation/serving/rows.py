@@ -62,7 +62,7 @@ class Row:
     apart: str
     why: str
     ttft_apart: str
-    used: Mapping[str, str]
+    used: Mapping[str, tuple[str, ...]]
     facts: Facts
 
     @property
@@ -86,7 +86,7 @@ class Sample:
 
     def decided(self, section: str, name: str) -> int:
         """Measurements that a rule decided."""
-        return sum(row.used.get(section) == name for row in self.rows)
+        return sum(name in row.used.get(section, ()) for row in self.rows)
 
 
 def shipped_path() -> Path:
@@ -115,7 +115,7 @@ def read(path: Path, rules: Rules) -> Sample:
 
 def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
     first, facts = copies[0], _facts(copies, file)
-    used: dict[str, str] = {}
+    used: dict[str, tuple[str, ...]] = {}
 
     def decided(section: str) -> Mapping[str, Any]:
         rule = found(rules, section, facts)
@@ -123,7 +123,7 @@ def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
             if section in ("model", "checkpoint", "cache", "lengths"):
                 raise SpecError(f"{file}: {first['id']} ({first['path']}) has no rule of [[{section}]]")
             return {}
-        used[section] = rule.name
+        used[section] = (rule.name,)
         return rule.gives
 
     model = decided("model")
@@ -138,7 +138,7 @@ def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
     version = decided("version").get("version", _release(facts["version"]))
     lengths, tokens = decided("lengths"), decided("speculative").get("tokens", 0)
     apart, ttft = (found(rules, section, facts) for section in ("apart", "ttft"))
-    used |= {rule.section: rule.name for rule in (apart, ttft) if rule}
+    used |= {rule.section: (rule.name,) for rule in (apart, ttft) if rule}
     kind, why = (apart.gives["kind"], apart.why) if apart else (UNSTATED if missing else "", missing)
     point = None
     if kind != UNSTATED and not missing:
@@ -175,7 +175,10 @@ def _release(versions: Sequence[str]) -> str:
 
 
 def _plans(
-    copies: Sequence[Mapping[str, Any]], facts: Mapping[str, Sequence[Any]], rules: Rules, used: dict[str, str]
+    copies: Sequence[Mapping[str, Any]],
+    facts: Mapping[str, Sequence[Any]],
+    rules: Rules,
+    used: dict[str, tuple[str, ...]],
 ) -> tuple[list[dict[str, int]], str]:
     """(plans of one instance, of prefill and decode where they are apart; "" or why there are none)."""
     aggregated = copies[0]["mode"] == "agg"
@@ -188,7 +191,8 @@ def _plans(
             for each in copies
             if part is None or each["pools"][part][1] is not None
         )
-        read = [_plan(columns, facts, rules, used) for columns in spelled]
+        of_pool = facts if part is None else {**facts, "pool": (POOLS[part],)}
+        read = [_plan(columns, of_pool, rules, used) for columns in spelled]
         if any(isinstance(each, str) for each in read):
             return [], next(each for each in read if isinstance(each, str))
         if any(each != read[0] for each in read):
@@ -198,14 +202,15 @@ def _plans(
 
 
 def _plan(
-    columns: Sequence[float | None], facts: Mapping[str, Sequence[Any]], rules: Rules, used: dict[str, str]
+    columns: Sequence[float | None], facts: Mapping[str, Sequence[Any]], rules: Rules, used: dict[str, tuple[str, ...]]
 ) -> dict[str, int] | str:
     """tp, ep, dp_attention and pp of five columns; or why there is none."""
     tp, pp, dp, moe_tp, moe_ep = (int(value) if value else 0 for value in columns)
     spelled = f"{tp},{dp},{moe_tp},{moe_ep}"
     if rule := found(rules, "plan", {**facts, "columns": (spelled,)}):
-        used["plan"] = rule.name
-        return {**rule.gives, "pp": max(pp, 1)}
+        used["plan"] = tuple(dict.fromkeys((*used.get("plan", ()), rule.name)))
+        sizes = {key: tp if size == rule_files.COLUMN else size for key, size in rule.gives.items()}
+        return {**sizes, "pp": max(pp, 1)}
     moe = max(moe_tp, 1) * max(moe_ep, 1)
     dp = dp or max(moe // max(tp, 1), 1)  # some files leave it empty, and MoE columns then say it
     if not tp:

@@ -11,7 +11,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
-from servingkit import PATH, sample, truth
+from servingkit import JUDGED, PATH, sample, truth
 
 from simcost import metrics
 from simcost.cli.app import run
@@ -33,7 +33,7 @@ def line(answers: Sequence[Answered], what: str, name: str = "all") -> dict[str,
 @pytest.mark.parametrize("what", WHAT)
 def test_the_truth_has_no_error_and_the_right_order(what: str) -> None:
     found = line(answered(truth()), what)
-    assert found["asked"] == 32
+    assert found["asked"] == JUDGED
     assert found["answered"] == 1.0
     assert found["p90_abs_error"] == pytest.approx(0.0, abs=1e-12)
     assert found["within_fifth"] == 1.0
@@ -78,9 +78,9 @@ def test_slices_part_the_judged_rows() -> None:
     answers = answered(truth())
     table = score.table("it", answers, TPOT)
     for dimension in ("family", "engine", "hw", "format"):
-        assert sum(row["asked"] for row in table if row["slice"] == dimension) == 32
+        assert sum(row["asked"] for row in table if row["slice"] == dimension) == JUDGED
     asked = {row["rows_of"]: row["asked"] for row in table if row["slice"] in ("rows", "apart")}
-    assert asked == {"all": 32, "speculative": 7, "disaggregated": 1, "contradictory": 8, "suspect": 3}
+    assert asked == {"all": JUDGED, "speculative": 7, "disaggregated": 6, "contradictory": 8, "suspect": 3}
     drafted = {row["rows_of"]: row["asked"] for row in table if row["slice"] == "drafted"}
     assert sum(drafted.values()) == 7
     assert set(drafted) == {"1", "2", "3"}
@@ -89,8 +89,8 @@ def test_slices_part_the_judged_rows() -> None:
 def test_a_ttft_that_no_running_server_has_is_not_judged() -> None:
     apart = {one.row.id for one in answered(truth()) if one.row.judged and one.row.ttft_apart}
     assert apart
-    assert line(answered(truth()), TTFT)["n"] == 32 - len(apart) == line(answered(truth()), RATE)["n"]
-    assert line(answered(truth()), TPOT)["n"] == 32
+    assert line(answered(truth()), TTFT)["n"] == JUDGED - len(apart) == line(answered(truth()), RATE)["n"]
+    assert line(answered(truth()), TPOT)["n"] == JUDGED
 
 
 def refusing(points: Sequence[ServingPoint]) -> list[Prediction]:
@@ -107,7 +107,7 @@ def test_refusals_are_counted_with_their_reasons() -> None:
     assert found.metrics["refused"] == refused > 0
     assert found.tables["not answered"] == [{"answer": bars.UNFITTED, "reason": "no MLA here", "rows": refused}]
     whole = next(row for row in found.tables[TPOT] if row["rows_of"] == "all")
-    assert (whole["n"], whole["answered"]) == (32 - refused, (32 - refused) / 32)
+    assert (whole["n"], whole["answered"]) == (JUDGED - refused, (JUDGED - refused) / JUDGED)
 
 
 def test_bars_pass_and_fail() -> None:
@@ -183,7 +183,7 @@ def test_the_command_prints_the_report(
     monkeypatch.setattr(peer, "version", lambda python="": "")
     assert run(["validate", "serving", str(PATH), "--format", "json", "--plot", str(tmp_path / "a.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["metrics"]["judged"] == 32
+    assert found["metrics"]["judged"] == JUDGED
     assert next(row for row in found["rows"] if row["table"] == "TPOT")["median_abs_error"] == pytest.approx(
         0.0, abs=1e-12
     )
