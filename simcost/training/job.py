@@ -264,7 +264,7 @@ def _layers(
 ) -> tuple[int, ...] | None:
     """Layers of every virtual stage; None: as even as can be. Raises Infeasible where there are fewer layers than virtual stages, beside those of the embedding and the head."""
     layers, parts = len(model.order), placed.stages
-    if recipe.stages != "even":
+    if recipe.stages not in (placement.EVEN, placement.TIME):  # those by time wait for times (`balance.py`)
         return placement.parse(recipe.stages, layers, parts, pp=int(plan.pp))
     if parts <= layers:
         return None
@@ -272,11 +272,9 @@ def _layers(
         raise Infeasible(
             f"plan: {parts} virtual stages must not exceed the {layers} layers of {model.name}, and two for embedding and head"
         )
-    notes.append(
-        Note(
-            f"{parts} virtual stages of {layers} layers: embedding and head stand in the place of a layer", Kind.ASSUMED
-        )
-    )
+    if recipe.stages == placement.EVEN:
+        said = f"{parts} virtual stages of {layers} layers: embedding and head stand in the place of a layer"
+        notes.append(Note(said, Kind.ASSUMED))
     ends = parts - layers
     return (0 if ends > 1 else 1, *(1,) * (parts - 2), 0)
 

@@ -13,6 +13,7 @@ from simcost.errors import SimcostError
 from simcost.plan import Plan
 from simcost.result import Row, number
 from simcost.scenarios.train.question import of
+from simcost.sharding.placement import TIME
 from simcost.training import memory, precision, step
 from simcost.training.job import Job, Recipe
 from simcost.training.passes import How, of_layer
@@ -42,6 +43,8 @@ def levers(job: Job) -> Iterator[Lever]:
         for vpp in (2, 4):
             if (job.schedule.NAME, job.vpp) != ("interleaved", vpp) and job.pp * vpp <= len(job.model.order):
                 yield Lever(f"plan.vpp={vpp}", {"vpp": float(vpp)}, {"schedule": "interleaved"})
+        if r.stages != TIME:
+            yield Lever(f"plan.stages={TIME}", {}, {"stages": TIME})
     for name in ("bf16", "fp8-block", "mxfp8"):
         if (
             name != r.precision

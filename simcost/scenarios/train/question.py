@@ -17,6 +17,7 @@ from simcost.plan import Plan
 from simcost.query import engine_of, make, model_of
 from simcost.routing.read import parse as routing
 from simcost.training import stack as stacks
+from simcost.training.balance import balanced
 from simcost.training.job import STACK, Job, Recipe, build, known_schedules
 from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import parse as recompute
@@ -82,7 +83,7 @@ def job(q: Asked) -> Job:
 
 def of(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: str = engines.ANY) -> Job:
     """The job of resolved parts, and GPUs that the plan fills. Raises SpecError and Infeasible."""
-    return build(model, device, filled(plan), recipe, engine)
+    return balanced(build(model, device, filled(plan), recipe, engine))
 
 
 def filled(plan: Plan) -> Plan:
@@ -121,7 +122,7 @@ def recipe(q: Asked) -> Recipe:
     assert micro is not None
     return Recipe(
         micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
-        str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")), None if group is None else int(group),
+        str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")).strip(), None if group is None else int(group),
         ALL if rank is None else Trained(roles=(), lora_rank=float(rank)), {key: _text(value) for key, value in o.stack.items()},
         routing=routing(str(o.phase.get("routing", "random"))),
     )  # fmt: skip
