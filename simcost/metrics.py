@@ -534,6 +534,7 @@ _TRAIN = (
     ("flops_per_s_per_gpu", "flops_per_s", "more", "`training_flops_per_token` × `tokens_per_s_per_gpu`"),
     ("exposed_communication", "fraction", "less", "part of the step in which the busiest rank runs nothing but communication, waits for other ranks not counted"),
     ("memory_peak_bytes", "memory", "less", "memory of a GPU at the worst moment of the step, of the fullest rank: `memory_allocated_bytes`, the allocator's slack and the runtime"),
+    ("host_memory_bytes", "memory", "less", "memory of the host that a GPU fills: a moving average of the weights that `plan.ema=host` keeps there"),
     ("memory_allocated_bytes", "memory", "less", "what PyTorch has given out then (`max_memory_allocated`)"),
     ("memory_capacity_bytes", "memory", "", "memory of a GPU"),
     ("global_batch", "count", "", "sequences of a step"),

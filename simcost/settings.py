@@ -115,6 +115,8 @@ TRAINING = (
     _plan("reshard", CHOICE, "with zero_stage=3: weights that were gathered are let go after the forward pass", "on", choices=SWITCH, source="PyTorch FSDP2, reshard_after_forward", **_TRAIN),
     _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, or a file (workloads/precisions)", "bf16", **_TRAIN),
     _plan("optimizer", NAME, "adamw, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
+    _plan("frozen", NAME, "parts that do not learn, joined by +: attention, ffn, experts, shared_experts, router, embedding, head, norm", "none", **_TRAIN),
+    _plan("ema", CHOICE, "a moving average of the weights in fp32: device, beside the optimizer's states; host, in the host's memory, sent beside the next step", "off", choices=("off", "device", "host"), source="DeepSeek-V3, arXiv 2412.19437 §3.2.3", **_TRAIN),
     _plan("lora_rank", COUNT, "adapters of this rank learn beside every linear layer, and nothing else does", "none: all weights learn", source="LoRA, arXiv 2106.09685", **_TRAIN),
 )  # fmt: skip
 

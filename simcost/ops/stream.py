@@ -13,7 +13,8 @@ from simcost.frozen import frozen
 from simcost.num import Num
 from simcost.ops.work import INPUT, Coords, Op, Work
 
-_NOT_LEARNT = ("cache write", "quantise", "sample")  # a cast's gradient is the gradient itself
+# A cast's gradient, and each of a sum's, is the gradient itself.
+_NOT_LEARNT = ("cache write", "quantise", "sample", "adapter sum")
 _KEEPS_NOTHING = (*_NOT_LEARNT, "residual", "rope")  # their gradients need no input: a sum, a rotation by known angles
 
 

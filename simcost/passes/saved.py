@@ -8,7 +8,7 @@ tensors. Most likely to be wrong: frameworks that keep a tensor twice, or views 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from simcost.dtypes import Dtype
@@ -28,6 +28,7 @@ from simcost.sharding.shard import Block
 LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED = (
     "layernorm", "core_attn", "activation", "mla_up_proj", "mlp", "moe", "shared_experts",
 )  # fmt: skip
+DOWN, UP = "adapter down", "adapter up"  # the two products of an adapter (LoRA)
 MODULES = (LAYERNORM, CORE, ACTIVATION, MLA_UP, MLP, MOE, SHARED)
 
 
@@ -80,6 +81,7 @@ class _Walk:
     block: tuple[str, ...] = ()
     expands: bool = False
     keeping: Keeping = AS_THEY_ARE
+    frozen: Collection[int] = ()
 
     def enter(self, module: str) -> None:
         """A block begins: what came before is what it reads."""
@@ -123,9 +125,12 @@ class _Walk:
         self.found.append(Saved(bytes_ / tensor.parts, what, tuple(name for name in made_by if name), experts, True))
 
 
-def saved(blocks: Iterable[tuple[str, Program]], keeping: Keeping = AS_THEY_ARE) -> tuple[Saved, ...]:
-    """What a layer keeps of a micro-batch, of its blocks' forward programs in running order, each with the name by which a plan recomputes it: LAYERNORM, MLP, MOE or "". A choice counts as its last option."""
-    walk = _Walk(keeping=keeping)
+def saved(
+    blocks: Iterable[tuple[str, Program]], keeping: Keeping = AS_THEY_ARE, frozen: Collection[int] = ()
+) -> tuple[Saved, ...]:
+    """What a layer keeps of a micro-batch, of its blocks' forward programs in running order, each with the name by which a plan recomputes it: LAYERNORM, MLP, MOE or "". A choice counts as its last option. `frozen`: identities of
+    products whose weights do not learn, so that no gradient reads their input."""
+    walk = _Walk(keeping=keeping, frozen=frozen)
     for module, program in blocks:
         walk.enter("" if module == LAYERNORM else module)
         for call, inside in _calls(program, 1.0, walk):
@@ -171,7 +176,9 @@ def _calls(program: Program, repeat: Num, walk: _Walk) -> Iterator[tuple[Call, N
 def _visit(walk: _Walk, call: Call, repeat: Num, module: str) -> None:
     """What one kernel keeps, and what it hands on."""
     op = call.op
-    if isinstance(op, (Gemm, GroupedGemm)):
+    if call.module in (DOWN, UP):
+        _adapter(walk, call, repeat)
+    elif isinstance(op, (Gemm, GroupedGemm)):
         _product(walk, op, call, repeat)
     elif isinstance(op, AttentionCore):
         _core(walk, op, repeat)
@@ -186,9 +193,23 @@ def _visit(walk: _Walk, call: Call, repeat: Num, module: str) -> None:
 def _product(walk: _Walk, op: Gemm | GroupedGemm, call: Call, repeat: Num) -> None:
     grouped = isinstance(op, GroupedGemm)
     size = op.rows * op.k if isinstance(op, GroupedGemm) else op.batch * op.m * op.k
-    walk.keep(walk.reads(size), op.saved_bytes() * repeat, f"{call.tag} input", grouped)
+    if id(call) not in walk.frozen:
+        walk.keep(walk.reads(size), op.saved_bytes() * repeat, f"{call.tag} input", grouped)
     walk.expands = walk.expands or call.module == MLA_UP
     walk.put(op.rows * op.n if isinstance(op, GroupedGemm) else op.batch * op.m * op.n, call.module)
+
+
+def _adapter(walk: _Walk, call: Call, repeat: Num) -> None:
+    """It reads what the product that comes next reads, keeps that and its own result of low rank, and adds to what that product puts out."""
+    op = call.op
+    if not isinstance(op, (Gemm, GroupedGemm)):
+        return
+    grouped = isinstance(op, GroupedGemm)
+    if call.module == UP:
+        walk.save(op.saved_bytes() * repeat, f"{call.tag} input", experts=grouped)
+        return
+    size = op.rows * op.k if isinstance(op, GroupedGemm) else op.batch * op.m * op.k
+    walk.keep(walk.reads(size), op.saved_bytes() * repeat, f"{call.tag} input", grouped)
 
 
 def _core(walk: _Walk, op: AttentionCore, repeat: Num) -> None:

@@ -27,9 +27,9 @@ from simcost.registry import discover
 from simcost.routing.router import Routing
 from simcost.schedules._order import Placement
 from simcost.sharding import placement
-from simcost.sharding.shard import View
+from simcost.sharding.shard import ROLES, View
 from simcost.training import optimizer, precision, stack, zero
-from simcost.training.optimizer import Optimizer
+from simcost.training.optimizer import EMA, Average, Optimizer
 from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
 from simcost.training.precision import Precision
@@ -46,7 +46,7 @@ _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybr
 @frozen
 class Recipe:
     """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `stages`: layers of every virtual stage, as `plan.stages` says them; `group`: ranks that ZeRO shares over
-    (None: the stack's); `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
+    (None: the stack's); `ema`: of `optimizer.EMA`; `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
 
     micro_batch: int = 1
     global_batch: int | None = None
@@ -61,6 +61,7 @@ class Recipe:
     stages: str = "even"
     group: int | None = None
     trained: Trained = ALL
+    ema: str = "off"
     flags: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, float] | None = None
     routing: Routing = Routing()
@@ -120,6 +121,11 @@ class Job:
         return {} if self.fitted is None else self.fitted.factors
 
     @property
+    def average(self) -> Average | None:
+        """The moving average of the weights; None where there is none."""
+        return EMA[self.recipe.ema]
+
+    @property
     def pp(self) -> int:
         """Pipeline ranks."""
         return int(self.plan.pp)
@@ -175,7 +181,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     zero.checked(plan, recipe.zero_stage, sharding)
     placed = scheduled.placement(int(plan.pp), micro, vpp)
     job = Job(
-        model, device, plan, view, _how(formats, parse(recipe.recompute), flags, not recipe.trained.roles), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
+        model, device, plan, view, _how(formats, parse(recipe.recompute), flags, _trained(recipe.trained, model)), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
         engine, _layers(recipe, model, placed, plan, notes),
     )  # fmt: skip
     return replace(job, notes=(*_said(job), *notes))
@@ -202,7 +208,7 @@ def _with_flags(formats: Precision, flags: Mapping[str, object]) -> Precision:
     return replace(formats, reduced=reduced)
 
 
-def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], frozen: bool) -> How:
+def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], trained: Trained) -> How:
     unfused, dropout = flags["attention"] != FLASH, bool(flags["dropout"])
     width = formats.activation.bits / 8.0
     # Of each score the softmax's output stays, and with dropout a mask and what it leaves (arXiv 2205.05198 §4.1: 5 B in 16 bits).
@@ -218,8 +224,16 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], froz
         dropout,
         scans,
         bool(flags["tp_async_backward"]),
-        frozen,
+        trained,
     )
+
+
+def _trained(trained: Trained, model: ModelSpec) -> Trained:
+    """With the head as the table that it shares, where it has none of its own."""
+    if not model.head.tied or ("head" in trained.roles) == ("embedding" in trained.roles):
+        return trained
+    roles = tuple(role for role in ROLES if role in trained.roles and role != "head")
+    return replace(trained, roles=(*roles, "head") if "embedding" in roles else roles)
 
 
 def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:

@@ -98,7 +98,7 @@ def _states(job: Job, held: Sequence[Held]) -> list[State]:
             if key not in known:
                 known[key] = state.held(
                     job.model, one.stage, job.plan, job.precision, job.optimizer, job.recipe.zero_stage, reshard=job.recipe.reshard, sharding=job.sharding,
-                    trained=job.recipe.trained, shares_ends=key[1],
+                    trained=job.recipe.trained, average=job.average, shares_ends=key[1],
                 )  # fmt: skip
             total = total + known[key]
         found.append(total)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from functools import cache
 
-from simcost.dtypes import Dtype
+from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.sharding.shard import Weight
@@ -58,6 +58,19 @@ class Orthogonal:
     iterations: float
     product: Dtype
     tensor_parallel: str
+
+
+@frozen
+class Average:
+    """A moving average of the weights in the format `kind` (EMA), which no product reads. `on_host`: it stands in the
+    host's memory, to which each rank that holds a weight sends its part of the master weights once a step, beside the
+    next one (DeepSeek-V3, arXiv 2412.19437 §3.2.3); else beside the optimizer's states, and is shared out as they are."""
+
+    kind: Dtype
+    on_host: bool
+
+
+EMA = {"off": None, "device": Average(dtype("fp32"), False), "host": Average(dtype("fp32"), True)}
 
 
 @frozen

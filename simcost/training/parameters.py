@@ -116,6 +116,22 @@ def _adapters(part: Weight, whole: Weight, trained: Trained) -> Iterator[Paramet
         yield Parameter(halves[0], halves[1], True, adapter=True)
 
 
+def frozen_share(model: ModelSpec, trained: Trained) -> float:
+    """Of the matrix products of a token, without attention cores, those whose weights do not learn. A tied head counts
+    as the table."""
+    frozen = every_product = 0.0
+    table = "embedding" if model.head.tied else "head"
+    products: list[tuple[Num, str]] = [(model.head.vocab_size * model.head.hidden_size, table)]
+    for repeat, block in model.blocks():
+        for one in block.weights(_WHOLE):
+            if one.inner is not None and one.role not in ("embedding", "head"):
+                products.append((repeat * one.count * one.active * one.uses, one.role))
+    for count, role in products:
+        every_product += float(count)
+        frozen += float(count) if role not in trained.roles else 0.0
+    return frozen / every_product
+
+
 def total(found: tuple[Unit, ...], learns: bool | None = None) -> Num:
     """Parameters of all units; `learns`: those that do, or do not."""
     count: Num = 0.0

@@ -16,19 +16,20 @@ from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import INPUT, WEIGHT
-from simcost.passes import ring_exchange
+from simcost.passes import learning, ring_exchange
 from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
 from simcost.passes.saved import CORE, Keeping, Saved, module_of, saved
 from simcost.passes.training import FLASH, forward, repeated, with_second_copies
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls, runs
 from simcost.sharding.shard import Block, View
+from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import Recompute
 
 
 @frozen
 class How:
-    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients; `frozen`: no matrix of the model learns, so that none has a gradient: what adapters add is not in it."""
+    """How a stack trains a layer. `sums`: the format in which gradients of weights add up over micro-batches; `attention`: FLASH or UNFUSED; `dropout`: of attention scores and of each sublayer's output, with a mask of a byte an element; `scans`: passes of a cast over its input; `hides_tensor_parallel`: whether sums of input gradients run beside weight gradients; `trained`: which weights have gradients, and the adapters beside the others."""
 
     sums: Dtype | None
     recompute: Recompute = Recompute()
@@ -37,7 +38,7 @@ class How:
     dropout: bool = False
     scans: float = 1.0
     hides_tensor_parallel: bool = True
-    frozen: bool = False
+    trained: Trained = ALL
 
 
 @frozen
@@ -58,17 +59,27 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
     """The passes of the blocks of a layer. `layer`: whether plans recompute it (embedding and head never)."""
     made = [(module_of(block), block.program(view)) for block in blocks]
     named = [(name, forward(program, how.attention, how.dropout)) for name, program in made]
+    flash = named if how.attention == FLASH else [(name, forward(program)) for name, program in made]
     ring = view.plan.overlap == "tensor_parallel"
     parts = [ring_exchange.overlapped(part, view.plan.tp) for _, part in named] if ring else [part for _, part in named]
+    learning_parts: tuple[Program, ...] = tuple(parts)
+    frozen: frozenset[int] = frozenset()
+    joined: list[Call] = []
+    if how.trained != ALL:
+        one = _Learning.of(blocks, view, how.trained, parts, named, flash)
+        parts, named, learning_parts, flash, frozen = one.parts, one.named, one.learning, one.kept, one.frozen
+        joined = learning.input_sums(one.adapters, view.activation)
     whole = Serial(tuple(parts))
     modules = how.recompute.modules if layer else ()
     again = [found for name, part in named if (found := repeated(part, name, modules)) is not None] if modules else []
-    inputs, weights = backward(whole, how.sums, (INPUT,)), backward(whole, how.sums, (WEIGHT,))
-    weights = None if how.frozen else weights
+    learnt = Serial(learning_parts) if learning_parts else None
+    inputs = backward(whole, how.sums, (INPUT,))
+    if joined and inputs is not None:
+        inputs = Serial((inputs, *joined))
+    weights = None if learnt is None else backward(learnt, how.sums, (WEIGHT,))
     first = Serial(tuple(again)) if again else None
     ahead = inputs if first is None else first if inputs is None else Serial((first, inputs))
-    flash = named if how.attention == FLASH else [(name, forward(program)) for name, program in made]
-    kept = saved(flash, how.keeping)
+    kept = saved(flash, how.keeping, frozen)
     if how.dropout:
         masked = sum(1.0 for block in blocks if block.kind in ("attention", "ffn"))
         kept = (*kept, Saved(masked * view.own_tokens * _width(blocks), "dropout masks"))
@@ -81,8 +92,46 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
         _both(inputs, weights, how),
         rerun,
         kept,
-        0.0 if how.frozen else _output_gradients(whole),
+        0.0 if learnt is None else _output_gradients(learnt),
     )
+
+
+@frozen
+class _Learning:
+    """The blocks of a layer of which not all weights learn. `parts`: what runs, adapters behind each block; `named`: the same by name and without overlaps; `learning`: what has gradients of weights; `kept`: by name with adapters
+    before the products that they stand beside; `frozen`: identities of products in it that keep no input; `adapters`: their kernels."""
+
+    parts: list[Program]
+    named: list[tuple[str, Program]]
+    learning: tuple[Program, ...]
+    kept: list[tuple[str, Program]]
+    frozen: frozenset[int]
+    adapters: list[Call]
+
+    @staticmethod
+    def of(
+        blocks: tuple[Block, ...], view: View, trained: Trained, parts: list[Program],
+        named: list[tuple[str, Program]], flash: list[tuple[str, Program]],
+    ) -> _Learning:  # fmt: skip
+        found = _Learning([], [], (), [], frozenset(), [])
+        learning_parts: list[Program] = []
+        still: set[int] = set()
+        for block, part, (name, apart), (_, alone) in zip(blocks, parts, named, flash, strict=True):
+            learns = learning.learner(block, view.plan, trained.roles)
+            beside: Program = alone
+            more: list[Call] = []
+            if trained.lora_rank is not None:
+                adapted = learning.learner(block, view.plan, trained.lora_roles)
+                beside = learning.with_adapters(alone, adapted, trained.lora_rank, view.activation)
+                more = learning.of_adapters(beside)
+            found.adapters.extend(more)
+            found.parts.append(Serial((part, *more)) if more else part)
+            found.named.append((name, Serial((apart, *more)) if more else apart))
+            found.kept.append((name, beside))
+            still |= {id(call) for call, inside in learning.products(alone) if not learns(call, inside)}
+            own = learning.kept(part, learns)
+            learning_parts += [each for each in (own, *more) if each is not None]
+        return replace(found, learning=tuple(learning_parts), frozen=frozenset(still))
 
 
 def entry_bytes(blocks: tuple[Block, ...], view: View) -> Num:

@@ -1,5 +1,5 @@
 """What training keeps on a rank from step to step: weights, gradients, states of the optimizer; what ZeRO and FSDP
-gather for a while; and on the host a moving average of the weights.
+gather for a while; and a moving average of the weights, beside the states or on the host.
 
     bytes = P·(kept + copies)/s_3 + P·gradient/s_2 + P·(master + states + main gradient)/s_1
 
@@ -19,7 +19,7 @@ from simcost.num import Num, maximum, minimum
 from simcost.pipeline import Stage
 from simcost.plan import Plan
 from simcost.training import zero
-from simcost.training.optimizer import Optimizer
+from simcost.training.optimizer import Average, Optimizer
 from simcost.training.parameters import ALL, Parameter, Trained, Unit, units
 from simcost.training.precision import Precision, stored_bytes
 from simcost.training.zero import Sharding, Shares
@@ -30,7 +30,7 @@ DENSE, EXPERTS = "dense", "experts"
 @frozen
 class State:
     """Bytes of one rank. `parameters`: weights as they are kept, and copies that products read; `gradients`;
-    `optimizer`: master weights, states, and its copy of the gradients; `gathered`: whole weights and gradients of the
+    `optimizer`: master weights, states, its copy of the gradients, and an average that stands beside them; `gathered`: whole weights and gradients of the
     layers that a rank has gathered at a time, under ZeRO-3; `host`: in the host's memory; `host_traffic`: over its link
     once a step. All [B]"""
 
@@ -68,7 +68,7 @@ def held(
     reshard: bool = True,
     sharding: Sharding = zero.DEFAULT,
     trained: Trained = ALL,
-    average: Dtype | None = None,
+    average: Average | None = None,
     shares_ends: bool = False,
 ) -> State:
     """The state of a rank of a stage: `by_part`, dense weights and experts together. Raises SpecError and Infeasible as
@@ -91,12 +91,11 @@ def by_part(
     reshard: bool = True,
     sharding: Sharding = zero.DEFAULT,
     trained: Trained = ALL,
-    average: Dtype | None = None,
+    average: Average | None = None,
     shares_ends: bool = False,
 ) -> dict[str, State]:
     """The state of a rank by "dense" and "experts". `reshard`: weights that ZeRO-3 gathers are let go after the forward
-    pass of their layer. `average`: the format of a moving average of the weights on the host, of which each rank that
-    holds a weight has a part, and to which that part of the master weights goes once a step; None: there is none.
+    pass of their layer. `average`: a moving average of the weights; None: there is none.
     `shares_ends`: the rank holds the first stage too. Raises SpecError and Infeasible as `zero.shares`."""
     shares = zero.shares(plan, zero_stage, sharding)
     found = {DENSE: State(), EXPERTS: State()}
@@ -127,7 +126,7 @@ def _of(
     optimizer: Optimizer,
     shares: Shares,
     sharding: Sharding,
-    average: Dtype | None,
+    average: Average | None,
 ) -> State:
     """What one weight adds to a rank."""
     index, count = int(each.is_expert), each.part.count
@@ -138,14 +137,15 @@ def _of(
     own = sharding.fsdp and precision.master is not None  # the part that is kept is the master weight itself
     kept = count * master if own else kept_bytes(each, precision)
     states = optimizer.rule_of(each.part).state_bytes + _width(precision.main_gradient) + (0.0 if own else master)
-    averaged = 0.0 if average is None else _width(average)
-    sent = 0.0 if average is None else master or _width(precision.kept(each.part))
+    averaged = 0.0 if average is None else _width(average.kind)
+    beside, away = (0.0, averaged) if average is not None and average.on_host else (averaged, 0.0)
+    sent = (master or _width(precision.kept(each.part))) if away else 0.0
     return State(
         kept / of_weights + _copies(each, precision, shares),
         count * _width(precision.gradient) / of_gradients,
-        count * states / of_optimizer,
+        count * (states + beside) / of_optimizer,
         0.0,
-        count * averaged / shares.copies[index],
+        count * away / shares.copies[index],
         count * sent / shares.copies[index],
     )
 

@@ -212,7 +212,7 @@ def _once(job: Job, held: Sequence[Held], model: Stacked) -> tuple[Once, ...]:
             )  # fmt: skip
             update = communication.optimizer_program(
                 job.model, stage, job.plan, job.precision, job.optimizer, job.recipe.zero_stage, sharding=job.sharding, trained=job.recipe.trained,
-                shares_ends=shares_ends,
+                average=job.average, shares_ends=shares_ends,
             )  # fmt: skip
             sums, gathers = (
                 NOTHING if one is None else price(one, model).cost.named(DATA) for one in (sent.gradients, sent.weights)

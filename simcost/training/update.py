@@ -22,13 +22,14 @@ from simcost.sharding import copies
 from simcost.sharding.shard import Weight
 from simcost.training import zero
 from simcost.training.casts import weight_casts
-from simcost.training.optimizer import DUPLICATED, Optimizer, Orthogonal, Rule
+from simcost.training.optimizer import DUPLICATED, Average, Optimizer, Orthogonal, Rule
 from simcost.training.parameters import ALL, Parameter, Trained, units
 from simcost.training.precision import Precision
 from simcost.training.zero import Sharding, Shares
 
 _UNIT = dtype("fp32")  # bytes of tensors in several formats are stated in tensors of this one
 _NORM = 2.0  # FLOPs of an element: its square, the sum
+_AVERAGE = 3.0  # d·average + (1 - d)·weight
 _UNSCALE = 2.0  # its product with the inverse of the scale, and whether it is finite
 
 
@@ -55,11 +56,12 @@ def optimizer_program(
     *,
     sharding: Sharding = zero.DEFAULT,
     trained: Trained = ALL,
+    average: Average | None = None,
     shares_ends: bool = False,
 ) -> Serial:
     """The step on one rank of a stage, once its gradients are summed: a copy of the gradients and their unscaling where
-    the precision has one, their norm, the clip, the update of the rank's part, and casts to the copies that it keeps of
-    weights. Raises as `zero.shares`."""
+    the precision has one, their norm, the clip, the update of the rank's part, that of an average beside it, and casts to
+    the copies that it keeps of weights. Raises as `zero.shares`."""
     shares = zero.shares(plan, zero_stage, sharding)
     held = units(model, stage, plan, trained, shares_ends)
     found = [Stepped(each, unit.count) for unit in held for each in unit.parameters if each.learns]
@@ -72,6 +74,8 @@ def optimizer_program(
             mine = [one for one in found if _is_matrix(one, optimizer) and one.parameter.is_expert == experts]
             if mine:
                 parts.append(_orthogonalised(mine, plan, optimizer.matrices, shares, sharding))
+    if average is not None and not average.on_host:
+        after.append(_averaged(found, precision, average, shares))
     return Serial((*parts, *after, *weight_casts(held, precision, shares)), "optimizer")
 
 
@@ -133,6 +137,16 @@ def _updates(
         else:
             after.append(_pass(rule.kernel, elements, gradient + states + master, states + written, rule.flops))
     return before, after
+
+
+def _averaged(found: list[Stepped], precision: Precision, average: Average, shares: Shares) -> Call:
+    """The average moves towards the new weights: both are read, the average is written."""
+    elements: Num = 0.0
+    for one in found:
+        elements = elements + _part(one, shares)
+    size = average.kind.bits / 8.0
+    weight = (precision.master or precision.wide_weight).bits / 8.0
+    return _pass("moving average", elements, weight + size, size, _AVERAGE)
 
 
 def _pass(what: str, elements: Num, read: float, written: float, flops: float) -> Call:

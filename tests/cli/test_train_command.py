@@ -150,7 +150,18 @@ def test_a_file_of_settings(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
 def test_keys_say_which_are_of_a_training_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["keys", "plan", "--format", "json"]) == 0
     rows = {row["key"]: row["needs"] for row in json.loads(capsys.readouterr().out)["rows"]}
-    for key in ("schedule", "stages", "recompute", "zero_stage", "zero_group", "precision", "optimizer", "lora_rank"):
+    for key in (
+        "schedule",
+        "stages",
+        "recompute",
+        "zero_stage",
+        "zero_group",
+        "precision",
+        "optimizer",
+        "lora_rank",
+        "frozen",
+        "ema",
+    ):
         assert "a step of train" in rows[f"plan.{key}"]
     assert "train" not in rows["plan.tp"]
 

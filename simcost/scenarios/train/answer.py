@@ -16,6 +16,7 @@ from simcost.training.chunks import FORWARD as OF_FORWARD
 from simcost.training.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
+from simcost.training.parameters import frozen_share
 from simcost.training.split import BUBBLE, DATA, OPTIMIZER, PIPELINE, Split
 from simcost.training.step import TrainStep, stages_of_ranks
 
@@ -56,6 +57,9 @@ def metrics(
         hardware = float(
             flops.hardware_flops_per_token(job.model, float(job.recipe.seq), recomputed(job), convention, mtp)
         )
+        hardware -= (
+            float(flops.flops_per_token(job.model, float(job.recipe.seq), convention, mtp)) - of_token
+        )  # what is frozen
         found["hfu"] = number(flops.hfu(hardware, speed, gpus, peak))
     found |= {
         "tokens_per_s_per_gpu": number(speed / gpus), "flops_per_s_per_gpu": number(of_token * speed / gpus), "bubble_fraction": number(step.bubble),
@@ -65,6 +69,8 @@ def metrics(
         "gpus": number(gpus), "global_batch": job.global_batch, "micro_batches": job.microbatches, "tokens_per_step": job.tokens,
         "training_flops_per_token": number(of_token),
     }  # fmt: skip
+    if host := max(float(one.state.host) for one in ranks):
+        found["host_memory_bytes"] = number(host)
     if usd_per_hour is not None:
         found["usd_per_billion_tokens"] = number(_BILLION / speed * gpus * usd_per_hour / 3600.0)
     for name in BASES:
@@ -73,13 +79,14 @@ def metrics(
 
 
 def model_flops(job: Job, convention: str) -> float:
-    """Training FLOPs of a token by a convention; where no matrix of the model learns, without the products that make weight gradients. [FLOP]"""
+    """Training FLOPs of a token by a convention, without the products that make gradients of frozen weights. [FLOP]"""
     seq, mtp = float(job.recipe.seq), bool(job.model.mtp)
     whole = float(flops.flops_per_token(job.model, seq, convention, mtp))
-    if not job.how.frozen:
+    frozen = frozen_share(job.model, job.how.trained)
+    if frozen == 0.0:
         return whole
     cores = float(flops.hardware_flops_per_token(job.model, seq, SELECTIVE, "reference", mtp)) - float(flops.flops_per_token(job.model, seq, "reference", mtp))  # fmt: skip
-    return 2.0 / 3.0 * whole + cores  # a core's two products of a backward pass are both of inputs
+    return whole - frozen * (whole / 3.0 - cores)  # a core's two products of a backward pass are both of inputs
 
 
 def exposed(step: TrainStep) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from simcost import grammar, settings
-from simcost.errors import Infeasible, SpecError
+from simcost.errors import Infeasible, SpecError, nearest
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
@@ -16,6 +16,7 @@ from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.query import engine_of, make, model_of
 from simcost.routing.read import parse as routing
+from simcost.sharding.shard import ROLES
 from simcost.training import stack as stacks
 from simcost.training.balance import balanced
 from simcost.training.job import STACK, Job, Recipe, build, known_schedules
@@ -123,9 +124,30 @@ def recipe(q: Asked) -> Recipe:
     return Recipe(
         micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
         str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")).strip(), None if group is None else int(group),
-        ALL if rank is None else Trained(roles=(), lora_rank=float(rank)), {key: _text(value) for key, value in o.stack.items()},
+        _trained(plan("frozen", None), rank), str(plan("ema", "off")), {key: _text(value) for key, value in o.stack.items()},
         routing=routing(str(o.phase.get("routing", "random"))),
     )  # fmt: skip
+
+
+def _trained(frozen: str | None, rank: Any) -> Trained:
+    """What learns: of roles that are named all others, of a rank of adapters these alone. Raises SpecError for a role that is none, and for both at once."""
+    if rank is not None:
+        if frozen is not None:
+            raise SpecError(f"plan.frozen={frozen}: plan.lora_rank freezes all weights of the model already")
+        return Trained(roles=(), lora_rank=float(rank))
+    if frozen is None:
+        return ALL
+    named = [word.strip() for word in frozen.split("+")]
+    able = [role for role in ROLES if role != "tower"]
+    for word in named:
+        if word not in able:
+            raise SpecError(
+                f"plan.frozen={frozen}: '{word}' is none of {', '.join(able)}{nearest(word, able)}; several are joined by +"
+            )
+    left = tuple(role for role in ROLES if role not in named)
+    if not set(left) & set(able):
+        raise SpecError(f"plan.frozen={frozen}: nothing learns")
+    return Trained(roles=left)
 
 
 def _text(value: Any) -> str:

@@ -239,8 +239,8 @@ def _checkpoint(job: Job) -> float:
     """Weights and optimizer of the whole model, each once, however ranks share them, without the copies that products read. [B]"""
     (whole,) = pipeline.stages(job.model, 1, True)
     kept = replace(job.precision, copies=(), transposed=())
-    held = state.held(job.model, whole, Plan(), kept, job.optimizer, 0, trained=job.recipe.trained)
-    return float(held.parameters + held.optimizer)
+    held = state.held(job.model, whole, Plan(), kept, job.optimizer, 0, trained=job.recipe.trained, average=job.average)
+    return float(held.parameters + held.optimizer + held.host)
 
 
 def _said(q: RunAsked, kept: goodput.Goodput, job: Job) -> Note:

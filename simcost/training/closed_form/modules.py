@@ -165,10 +165,18 @@ def _of_unit(job: Job, model: Stacked, stage: Stage, ends: bool) -> dict[str, Nu
     given: dict[str, Any] = {"sharding": job.sharding, "trained": job.recipe.trained, "shares_ends": ends}
     sent = communication.step_program(job.model, stage, job.plan, job.precision, r.zero_stage, **given)
     steps = communication.optimizer_program(
-        job.model, stage, job.plan, job.precision, job.optimizer, r.zero_stage, **given
+        job.model, stage, job.plan, job.precision, job.optimizer, r.zero_stage, average=job.average, **given
     )
     held = state.held(
-        job.model, stage, job.plan, job.precision, job.optimizer, r.zero_stage, reshard=r.reshard, **given
+        job.model,
+        stage,
+        job.plan,
+        job.precision,
+        job.optimizer,
+        r.zero_stage,
+        reshard=r.reshard,
+        average=job.average,
+        **given,
     )
     here = units(job.model, stage, job.plan, job.recipe.trained, ends)
     shares = zero.shares(job.plan, r.zero_stage, job.sharding)

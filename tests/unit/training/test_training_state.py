@@ -14,6 +14,7 @@ from simcost.model import load
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 from simcost.training import optimizer, precision, state
+from simcost.training.optimizer import EMA, Average
 from simcost.training.parameters import Trained, total, units
 from simcost.training.precision import Precision
 from simcost.training.state import DENSE, EXPERTS, State
@@ -164,10 +165,21 @@ def test_an_average_on_the_host_is_shared_by_all_that_hold_the_weights() -> None
     (stage,) = pipeline.stages(LLAMA, 1, True)
     count = float(total(units(LLAMA, stage, Plan())))
     for zero_stage in (0, 1):
-        plain, found = (held(LLAMA, Plan(dp=8.0), BF16, zero_stage, average=kind) for kind in (None, dtype("bf16")))
+        plain, found = (
+            held(LLAMA, Plan(dp=8.0), BF16, zero_stage, average=one) for one in (None, Average(dtype("bf16"), True))
+        )
         assert (plain.host, plain.host_traffic) == (0.0, 0.0)
         assert (found.host, found.host_traffic) == (pytest.approx(2.0 * count / 8), pytest.approx(4.0 * count / 8))
         assert found.total == plain.total
+
+
+def test_an_average_beside_the_states_is_shared_out_as_they_are() -> None:
+    (stage,) = pipeline.stages(LLAMA, 1, True)
+    count = float(total(units(LLAMA, stage, Plan())))
+    for zero_stage, ranks in ((0, 1.0), (1, 8.0)):
+        plain, found = (held(LLAMA, Plan(dp=8.0), BF16, zero_stage, average=EMA[name]) for name in ("off", "device"))
+        assert float(found.optimizer - plain.optimizer) == pytest.approx(4.0 * count / ranks)
+        assert (found.host, found.host_traffic) == (0.0, 0.0)
 
 
 def test_adapters_alone_have_gradients_and_states() -> None:

@@ -20,7 +20,7 @@ from simcost.plan import Plan
 from simcost.program import Call, Program, Serial, price
 from simcost.training import optimizer, precision
 from simcost.training.communication import optimizer_program
-from simcost.training.optimizer import DUPLICATED
+from simcost.training.optimizer import DUPLICATED, EMA
 from simcost.training.parameters import Trained
 from simcost.training.zero import Sharding
 
@@ -159,6 +159,15 @@ def test_frozen_weights_are_not_stepped() -> None:
     found = program(LLAMA, Plan(), "mxfp8", "adamw", 0, trained=Trained(roles=("head",)))
     assert work(found, "adamw fused").flops == pytest.approx(12.0 * 128256 * 4096)
     assert casts(found) == []
+
+
+def test_an_average_is_read_and_written_with_the_new_weights() -> None:
+    """8 B read and 4 B written a parameter in fp32, of the rank's part; nothing where the host averages."""
+    for zero_stage, ranks in ((0, 1.0), (1, 8.0)):
+        found = work(program(LLAMA, Plan(dp=8.0), "bf16", "adamw", zero_stage, average=EMA["device"]), "moving average")
+        assert (found.bytes_read, found.bytes_written) == (pytest.approx(8.0 * COUNT / ranks), pytest.approx(4.0 * COUNT / ranks))  # fmt: skip
+    plain, away = (program(LLAMA, Plan(dp=8.0), "bf16", "adamw", 1, average=EMA[name]) for name in ("off", "host"))
+    assert work(plain) == work(away)
 
 
 # ---- Muon ------------------------------------------------------------------------------------------------------------------
