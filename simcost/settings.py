@@ -113,7 +113,7 @@ TRAINING = (
     _plan("zero_stage", COUNT, "what data-parallel ranks share out: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too (FSDP)", "1", least=0, aliases=("zero",), source="ZeRO, arXiv 1910.02054", **_TRAIN),
     _plan("zero_group", COUNT, "ranks that share one set of parts (HSDP)", "all that hold the same weights", source="PyTorch FSDP2, fully_shard", **_TRAIN),
     _plan("reshard", CHOICE, "with zero_stage=3: weights that were gathered are let go after the forward pass", "on", choices=SWITCH, source="PyTorch FSDP2, reshard_after_forward", **_TRAIN),
-    _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, or a file (workloads/precisions)", "bf16", **_TRAIN),
+    _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, nvfp4, or a file (workloads/precisions)", "bf16", **_TRAIN),
     _plan("optimizer", NAME, "adamw, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
     _plan("frozen", NAME, "parts that do not learn, joined by +: attention, ffn, experts, shared_experts, router, embedding, head, norm", "none", **_TRAIN),
     _plan("ema", CHOICE, "a moving average of the weights in fp32: device, beside the optimizer's states; host, in the host's memory, sent beside the next step", "off", choices=("off", "device", "host"), source="DeepSeek-V3, arXiv 2412.19437 §3.2.3", **_TRAIN),

@@ -61,12 +61,13 @@ def copied(
             count = count + each.part.count * of(each.is_expert)
     if not kinds or every(count == 0.0):
         return []
-    return [cast(count, precision.weight, kinds[0], float(len(kinds)), "weights for products")]
+    reads = 2.0 if precision.tensor_scale else 1.0
+    return [cast(count, precision.weight, kinds[0], float(len(kinds)), "weights for products", reads)]
 
 
-def cast(elements: Num, x: Dtype, out: Dtype, writes: float, of: str) -> Call:
+def cast(elements: Num, x: Dtype, out: Dtype, writes: float, of: str, reads: float = 1.0) -> Call:
     """A cast to a narrower format, which finds scales where that has any; a copy between equal ones, which lies
     otherwise."""
     narrower = out.bits < 16 and out.bits < x.bits
     what, flops = ("quantise", _SCALED) if narrower else ("copy", 0.0)
-    return Call(Stream(what, elements, 1.0, writes, flops, x, out), f"cast {of}" if narrower else f"copy {of}")
+    return Call(Stream(what, elements, reads, writes, flops, x, out), f"cast {of}" if narrower else f"copy {of}")

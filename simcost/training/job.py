@@ -215,7 +215,7 @@ def _how(formats: Precision, again: Recompute, flags: Mapping[str, object], trai
     scores = width + (1.0 + width if dropout else 0.0)
     keeping = Keeping(scores if unfused else 0.0, formats.saved_core_output_bits, formats.saved_activation_input)
     whole = formats.forward.bits < 16 and formats.forward.block[1] == 0  # one scale a tensor
-    scans = 2.0 if whole and flags["fp8_scaling"] == "current" else 1.0
+    scans = 2.0 if formats.tensor_scale or (whole and flags["fp8_scaling"] == "current") else 1.0
     return How(
         formats.gradient,
         again,

@@ -37,7 +37,11 @@ _NEEDED: Mapping[str, terms.Reader] = {
     "loss_scaling": flag,
     "saved": format_of,
 }
-_OPTIONAL: Mapping[str, terms.Reader] = {"saved_core_output_bits": number, "saved_activation_input": format_of}
+_OPTIONAL: Mapping[str, terms.Reader] = {
+    "saved_core_output_bits": number,
+    "saved_activation_input": format_of,
+    "tensor_scale": flag,
+}
 
 
 @frozen
@@ -50,7 +54,8 @@ class Precision:
     `loss_scaling`: gradients are unscaled and searched for infinities before the step. Linear layers of narrow roles
     keep their inputs for the backward pass as `saved`; `saved_core_output_bits` of an element where the output of the
     attention core is kept otherwise; `saved_activation_input`: what the FFN's activation function keeps, whose output
-    is then computed again."""
+    is then computed again. `tensor_scale`: beside the scales of blocks one of the whole tensor, which is read once more
+    to find it."""
 
     name: str
     title: str
@@ -72,6 +77,7 @@ class Precision:
     saved: Dtype
     saved_core_output_bits: float | None = None
     saved_activation_input: Dtype | None = None
+    tensor_scale: bool = False
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def is_narrow(self, weight: Weight) -> bool:

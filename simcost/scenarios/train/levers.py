@@ -45,7 +45,7 @@ def levers(job: Job) -> Iterator[Lever]:
                 yield Lever(f"plan.vpp={vpp}", {"vpp": float(vpp)}, {"schedule": "interleaved"})
         if r.stages != TIME:
             yield Lever(f"plan.stages={TIME}", {}, {"stages": TIME})
-    for name in ("bf16", "fp8-block", "mxfp8"):
+    for name in ("bf16", "fp8-block", "mxfp8", "nvfp4"):
         if (
             name != r.precision
             and precision.load(name).forward.peak in job.device.peaks

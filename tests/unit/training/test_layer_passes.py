@@ -14,6 +14,7 @@ from simcost.ops.collective import Collective
 from simcost.ops.fused import FusedGrad
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm, GroupedWeightGrad
+from simcost.ops.stream import Stream
 from simcost.plan import Plan
 from simcost.program import Call, Program, calls, price, runs
 from simcost.training.passes import entry_bytes, parted
@@ -64,6 +65,18 @@ def test_the_input_of_a_layer_is_the_residual_stream() -> None:
     for plan, ranks in ((Plan(), 1.0), (Plan(tp=8.0), 1.0), (Plan(tp=8.0, sequence_parallel="on"), 8.0)):
         one = job("llama-3-70b", plan, micro_batch=2)
         assert entry_bytes(one.model.stacks[-1][1], one.view) == 2.0 * 8192.0 * 2 * SEQ / ranks
+
+
+@pytest.mark.parametrize(("name", "reads"), [("mxfp8", 1.0), ("nvfp4", 2.0)])
+def test_a_scale_of_the_whole_tensor_takes_a_pass_of_its_own(name: str, reads: float) -> None:
+    """Casts of activations and of gradients: each element in bf16 as often as `reads`, two copies written."""
+    found = passes(job("llama-3-8b", hw="b200", precision=name))
+    d, qkv, f = 4096.0, 6144.0, 14336.0
+    for program, elements in ((found.forward, 3 * d + f), (found.input, qkv + 2 * d + 2 * f)):
+        casts = [(c.op, float(n)) for c, n in runs(program) if isinstance(c.op, Stream) and c.op.what == "quantise"]  # type: ignore[arg-type]
+        assert sum(op.reads * float(op.elements) * n for op, n in casts) == reads * SEQ * elements
+        assert sum(op.writes * float(op.elements) * n for op, n in casts) == 2.0 * SEQ * elements
+        assert {op.out.name for op, _ in casts} == {name}
 
 
 def test_sums_of_input_gradients_hide_beside_weight_gradients() -> None:

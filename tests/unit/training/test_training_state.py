@@ -107,7 +107,9 @@ SHARED = [("llama-3.1-8b", Plan(tp=2.0, pp=2.0, cp=2.0, dp=4.0)), ("deepseek-v3"
 
 
 @pytest.mark.parametrize(
-    "kind", [BF16, FP16, precision.load("fp8-tensor"), precision.load("mxfp8")], ids=lambda kind: kind.name
+    "kind",
+    [BF16, FP16, precision.load("fp8-tensor"), precision.load("mxfp8"), precision.load("nvfp4")],
+    ids=lambda kind: kind.name,
 )
 @pytest.mark.parametrize(("name", "plan"), SHARED)
 def test_a_further_stage_never_keeps_more(name: str, plan: Plan, kind: Precision) -> None:

@@ -142,6 +142,7 @@ INNER = 6144 * 4096 + 4096 * 4096 + 3 * 14336 * 4096
         ("fp8-row", []),
         ("fp8-tensor", [("fp8", "fp8", 1.0, 32.0 * INNER)]),
         ("mxfp8", [("bf16", "mxfp8", 2.0, 32.0 * INNER)]),
+        ("nvfp4", [("bf16", "nvfp4", 2.0, 32.0 * INNER)]),
     ],
 )
 @pytest.mark.parametrize("zero_stage", [0, 1])
