@@ -114,6 +114,7 @@ TRAINING = (
     _plan("zero_group", COUNT, "ranks that share one set of parts (HSDP)", "all that hold the same weights", source="PyTorch FSDP2, fully_shard", **_TRAIN),
     _plan("reshard", CHOICE, "with zero_stage=3: weights that were gathered are let go after the forward pass", "on", choices=SWITCH, source="PyTorch FSDP2, reshard_after_forward", **_TRAIN),
     _plan("precision", NAME, "formats of training: bf16, fp16, fp32, fp8-tensor, fp8-row, fp8-block, mxfp8, nvfp4, or a file (workloads/precisions)", "bf16", **_TRAIN),
+    _plan("loss", NAME, "the loss over the vocabulary: plain (in fp32), fused, or without logits that stay: chunked, chunked:8 (a few tokens at a time, with their gradients), cut (logits are computed again)", "the stack's: plain or fused", source="Megatron Core; Liger, arXiv 2410.10989; Cut Cross Entropy, arXiv 2411.09009", **_TRAIN),
     _plan("optimizer", NAME, "adamw, adamw-bf16-moments, muon, sgd, or a file (workloads/optimizers)", "adamw", **_TRAIN),
     _plan("frozen", NAME, "parts that do not learn, joined by +: attention, ffn, experts, shared_experts, router, embedding, head, norm", "none", **_TRAIN),
     _plan("ema", CHOICE, "a moving average of the weights in fp32: device, beside the optimizer's states; host, in the host's memory, sent beside the next step", "off", choices=("off", "device", "host"), source="DeepSeek-V3, arXiv 2412.19437 §3.2.3", **_TRAIN),

@@ -18,6 +18,7 @@ from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Z90
+from simcost.ops import cross_entropy
 from simcost.ops.cross_entropy import FUSED, PLAIN
 from simcost.passes.saved import Keeping
 from simcost.passes.training import FLASH
@@ -46,7 +47,7 @@ _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybr
 @frozen
 class Recipe:
     """What a step asks beside model, device and sizes of the plan. `schedule`: "" for 1f1b, or the one that vpp asks for; `stages`: layers of every virtual stage, as `plan.stages` says them; `group`: ranks that ZeRO shares over
-    (None: the stack's); `ema`: of `optimizer.EMA`; `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
+    (None: the stack's); `ema`: of `optimizer.EMA`; `loss`: of `ops/cross_entropy.py`, "" for the stack's; `flags`: of the stack, changed; `factors`: coefficients in place of the stack's own, by name."""
 
     micro_batch: int = 1
     global_batch: int | None = None
@@ -62,6 +63,7 @@ class Recipe:
     group: int | None = None
     trained: Trained = ALL
     ema: str = "off"
+    loss: str = ""
     flags: Mapping[str, str] = field(default_factory=dict)
     factors: Mapping[str, float] | None = None
     routing: Routing = Routing()
@@ -167,7 +169,8 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     require(lower.checks(model, replace(plan, vpp=1.0)))
     scheduled, vpp = _schedule(recipe, plan, notes)
     batch, micro = _batch(plan, recipe, scheduled, vpp, notes)
-    loss = FUSED if flags["fused_cross_entropy"] else PLAIN
+    loss = recipe.loss or (FUSED if flags["fused_cross_entropy"] else PLAIN)
+    cross_entropy.named(loss)
     phase = Phase(
         float(recipe.micro_batch * plan.replicas * plan.copies), float(recipe.seq), 0.0, float(recipe.seq), routing=recipe.routing, loss=loss
     )  # fmt: skip

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from simcost.frozen import frozen
 from simcost.lower import modules
 from simcost.makespan import Run, Timeline
-from simcost.num import Num, maximum
-from simcost.ops.cross_entropy import FUSED, CrossEntropy
+from simcost.num import Num, every, maximum
+from simcost.ops.cross_entropy import CUT, CrossEntropy
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.program import Program, calls
@@ -142,12 +142,13 @@ def peak(runs: Sequence[Run], chunks: Sequence[Chunk]) -> tuple[float, float]:
 def temporary(program: Program) -> Num:
     """What one backward pass makes beside what is kept: the most that the gradient of one kernel has alive, the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
     most: Num = 0.0
+    unwritten = [each.op.vocabulary for each in calls(program) if isinstance(each.op, CrossEntropy) and each.op.method == CUT]  # fmt: skip
     for call in calls(program):
         op = call.op
-        if isinstance(
-            op, CrossEntropy
-        ):  # what the loss has beside the tensor that stays: fused, the gradient of the logits
-            found = op.saved_bytes() if op.method == FUSED else op.workspace_bytes() - op.saved_bytes()
+        if isinstance(op, CrossEntropy):
+            found = op.beside_bytes()
+        elif isinstance(op, Gemm) and any(every(op.n == size) for size in unwritten):  # logits that stay on the chip
+            found = op.saved_bytes()
         elif isinstance(op, (Gemm, GroupedGemm)):
             found = op.workspace_bytes()
         else:

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from simcost.frozen import frozen
 from simcost.num import Num, ceil
+from simcost.ops import cross_entropy
 from simcost.ops.collective import Collective
-from simcost.ops.cross_entropy import CrossEntropy
+from simcost.ops.cross_entropy import CHUNKED, CrossEntropy
 from simcost.ops.gather import Gather
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan
@@ -130,11 +131,16 @@ class Head(Plain):
         )
 
     def _loss(self, view: View) -> tuple[Program, ...]:
-        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number a token each."""
-        part = ceil(self.vocab_size / view.plan.tp)
+        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number a token each. Of a loss in chunks the product runs once for each."""
+        part, table, rows = ceil(self.vocab_size / view.plan.tp), self._table(view.plan), view.tokens
+        method, chunks = cross_entropy.named(view.phase.loss)
+        at_once = cross_entropy.chunk(rows, part, self.hidden_size, chunks) if method == CHUNKED else 0.0
+        product: Program = linear(view, table, rows)
+        if method == CHUNKED:
+            product = Serial((linear(view, table, at_once),), repeat=rows / at_once)
         return (
             *enter(view, self.hidden_size),
-            linear(view, self._table(view.plan), view.tokens),
-            Call(CrossEntropy(view.tokens, part, view.activation, view.phase.loss), "cross entropy"),
+            product,
+            Call(CrossEntropy(rows, part, view.activation, method, "", self.hidden_size, at_once), "cross entropy"),
             Call(Collective("all_reduce", 12.0 * view.tokens, view.plan.tp), "join loss"),
         )

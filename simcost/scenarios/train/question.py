@@ -124,7 +124,7 @@ def recipe(q: Asked) -> Recipe:
     return Recipe(
         micro, phase("global_batch"), seq, str(plan("schedule", "")), str(plan("recompute", "none")), int(plan("zero_stage", 1)), plan("reshard", "on") == "on",
         str(plan("precision", "bf16")), str(plan("optimizer", "adamw")), q.stack, str(o.plan.get("stages", "even")).strip(), None if group is None else int(group),
-        _trained(plan("frozen", None), rank), str(plan("ema", "off")), {key: _text(value) for key, value in o.stack.items()},
+        _trained(plan("frozen", None), rank), str(plan("ema", "off")), str(plan("loss", "")), {key: _text(value) for key, value in o.stack.items()},
         routing=routing(str(o.phase.get("routing", "random"))),
     )  # fmt: skip
 

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simcost.dtypes import dtype
-from simcost.ops.cross_entropy import FUSED, PLAIN, CrossEntropy
+from simcost.errors import SpecError
+from simcost.ops.cross_entropy import CHUNKED, CUT, FUSED, PLAIN, CrossEntropy, chunk, named
+from simcost.ops.gemm import Gemm
 
 BF16 = dtype("bf16")
 SIZES = st.integers(1, 10**6).map(float)
@@ -56,3 +58,42 @@ def test_it_has_no_weight_and_one_gradient() -> None:
     (gradient,) = op.input_grad()
     assert gradient.coords()["op"] == "fused cross entropy backward"
     assert op.coords()["op"] == "fused cross entropy"
+
+
+def test_without_logits_a_table_or_a_number_a_token_stays() -> None:
+    """Liger keeps the gradients that it has made, of the table V·h in 16 bits; the cut loss a sum of exponentials."""
+    tokens, vocabulary, width = 8192.0, 128256.0, 4096.0
+    at_once = chunk(tokens, vocabulary, width)
+    chunked = CrossEntropy(tokens, vocabulary, BF16, CHUNKED, "", width, at_once)
+    cut = CrossEntropy(tokens, vocabulary, BF16, CUT, "", width)
+    fused = CrossEntropy(tokens, vocabulary, BF16, FUSED)
+    assert chunked.saved_bytes() == 2.0 * vocabulary * width
+    assert chunked.beside_bytes() == 2.0 * at_once * vocabulary
+    assert (cut.saved_bytes(), cut.beside_bytes()) == (4.0 * tokens, 0.0)
+    assert chunked.work() == fused.work()
+    assert cut.work().bytes < fused.work().bytes / 1e4
+
+
+def test_liger_cuts_tokens_such_that_logits_are_about_as_large_as_the_input() -> None:
+    """ops/fused_linear_cross_entropy.py: the vocabulary over the width, rounded up, is into how many parts the tokens
+    go, whose size is a power of 2."""
+    assert chunk(8192.0, 128256.0, 4096.0) == 256.0  # 32 parts
+    assert chunk(8192.0, 32000.0, 4096.0) == 1024.0  # 8
+    assert chunk(6000.0, 32000.0, 4096.0) == 1024.0  # 750, up to the next power of 2
+    assert chunk(8192.0, 2048.0, 4096.0) == 8192.0
+    assert chunk(8192.0, 128256.0, 4096.0, 8) == 1024.0
+
+
+def test_a_cut_loss_multiplies_once_more() -> None:
+    """arXiv 2411.09009 §4.3: the backward pass computes the logits again."""
+    product, gradient = CrossEntropy(10.0, 100.0, BF16, CUT, "", 8.0).input_grad()
+    assert isinstance(product, Gemm)
+    assert product.work().flops == 2.0 * 10 * 100 * 8
+    assert (type(gradient), gradient.weight_grad()) == (CrossEntropy, ())
+
+
+def test_methods_by_name() -> None:
+    assert [named(text) for text in ("plain", "cut", "chunked", "chunked:8")] == [("plain", 0), ("cut", 0), ("chunked", 0), ("chunked", 8)]  # fmt: skip
+    for text in ("chunkd", "fused:8", "chunked:0", "chunked:x", ""):
+        with pytest.raises(SpecError, match=f"plan.loss={text}: one of plain, fused, chunked, cut"):
+            named(text)

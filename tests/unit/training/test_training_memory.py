@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from trainkit import job, kept_per_token, small
+from trainkit import SEQ, job, kept_per_token, small
 
 from simcost.plan import Plan
 from simcost.scenarios.train.answer import ranks_table
@@ -101,3 +101,18 @@ def test_the_curve_ends_where_it_began() -> None:
             highest = max(level for _, level in levels)
             assert levels[-1][1] == pytest.approx(0.0, abs=1e-6 * highest)
             assert min(level for _, level in levels) >= -1e-6 * highest
+
+
+def test_losses_in_parts_keep_no_logits() -> None:
+    """Of 2 x 4,096 tokens of Llama-3-8B, beside the residual stream and the product's input: fused, logits in 16 bits;
+    plain, in fp32; chunked, the gradient of the table; cut, 4 B a token."""
+    tokens = 2.0 * SEQ
+    kept, beside, seconds = {}, {}, {}
+    for loss in ("plain", "fused", "chunked", "cut"):
+        one = step.run(job("llama-3-8b", Plan(gpus=8.0), micro_batch=2, recompute="full", loss=loss))
+        head = one.parts["head"]
+        kept[loss] = float(head.kept) - 2.0 * 2.0 * tokens * 4096
+        beside[loss], seconds[loss] = float(memory.temporary(head.programs.forward)), one.seconds
+    assert kept == {"plain": 4.0 * tokens * 128256, "fused": 2.0 * tokens * 128256, "chunked": 2.0 * 128256 * 4096, "cut": 4.0 * tokens}  # fmt: skip
+    assert beside["plain"] > beside["fused"] > 7.0 * beside["chunked"] == 7.0 * beside["cut"]  # of these the norm's
+    assert seconds["cut"] > seconds["fused"]  # a product more
