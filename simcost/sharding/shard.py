@@ -28,7 +28,7 @@ class Weight:
     """`copies` matrices [out, inner], or vectors when `inner` is None (norms, biases: never quantised).
     `active` = share of the copies that one token uses. `padded`: equal parts of `out` (positive) or of `inner` (negative) that
     engines pad to whole blocks of a format's scales each, where the plan cuts them; 0: a part of a block is refused. `uses`: how often a token passes it, of weights that
-    several layers share and the first one holds."""
+    several layers share and the first one holds. `parts`: widths of the matrices that it joins along `out`, in the order in which code that joins none multiplies by them; (): it joins none."""
 
     name: str
     role: str
@@ -38,6 +38,7 @@ class Weight:
     active: Num = 1.0
     padded: Num = 0.0
     uses: Num = 1.0
+    parts: tuple[Num, ...] = ()
 
     @property
     def count(self) -> Num:

@@ -109,7 +109,7 @@ def _part(job: Job, module: Module, model: Stacked, known: dict[str, tuple[Passe
     )
     view = job.view
     names = job.how.recompute.modules if module.layer else ()
-    whole, kept = kept_bytes(found.kept), kept_bytes(found.kept, names)
+    whole, kept = kept_bytes(found.kept), found.stays(names)
     entry = entry_bytes(module.blocks, view) if module.layer else 0.0
     until = found.gradients + sum(
         one.bytes for one in found.kept if one.product and not set(names).intersection(one.made_by)

@@ -16,10 +16,11 @@ from simcost.ops.collective import Collective
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.ops.work import INPUT, WEIGHT
-from simcost.passes import learning, ring_exchange
+from simcost.passes import learning, operators, ring_exchange
 from simcost.passes.backward import backward
 from simcost.passes.contention import HELD
-from simcost.passes.saved import CORE, Keeping, Saved, module_of, saved
+from simcost.passes.operators import OPERATORS
+from simcost.passes.saved import CORE, Keeping, Saved, kept_bytes, module_of, saved
 from simcost.passes.training import FLASH, forward, repeated, with_second_copies
 from simcost.program import Call, Choice, Overlap, Program, Serial, calls, runs
 from simcost.sharding.shard import Block, View
@@ -44,7 +45,8 @@ class How:
 @frozen
 class Passes:
     """Of one layer and micro-batch. `again`: what the backward pass runs again first, as a part of `input`; `both`: gradients of inputs and weights together. `kept`: tensors that stay without any recomputation;
-    `gradients`: bytes of the products' output gradients, which stay until the weight gradients run."""
+    `gradients`: bytes of the products' output gradients, which stay until the weight gradients run; `listed`: what stays where a list of operators
+    says so."""
 
     forward: Program
     input: Program | None
@@ -53,6 +55,11 @@ class Passes:
     again: Program | None
     kept: tuple[Saved, ...]
     gradients: Num
+    listed: tuple[Saved, ...] | None = None
+
+    def stays(self, modules: tuple[str, ...]) -> Num:
+        """What stays where so many modules are recomputed. [B]"""
+        return kept_bytes(self.kept, modules) if self.listed is None else kept_bytes(self.listed)
 
 
 def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True) -> Passes:
@@ -71,7 +78,12 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
         joined = learning.input_sums(one.adapters, view.activation)
     whole = Serial(tuple(parts))
     modules = how.recompute.modules if layer else ()
-    again = [found for name, part in named if (found := repeated(part, name, modules)) is not None] if modules else []
+    stays, again = None, []
+    if OPERATORS in modules:
+        stays, rerun = operators.parted(blocks, named, view.plan, entry_bytes(blocks, view))
+        again = [] if rerun is None else [rerun]
+    elif modules:
+        again = [found for name, part in named if (found := repeated(part, name, modules)) is not None]
     learnt = Serial(learning_parts) if learning_parts else None
     inputs = backward(whole, how.sums, (INPUT,))
     if joined and inputs is not None:
@@ -93,6 +105,7 @@ def of_layer(blocks: tuple[Block, ...], view: View, how: How, layer: bool = True
         rerun,
         kept,
         0.0 if learnt is None else _output_gradients(learnt),
+        stays,
     )
 
 

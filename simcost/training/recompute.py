@@ -1,8 +1,8 @@
 """What of a stage's forward passes runs again before its backward passes: `plan.recompute`.
 
 `none`; `full`: every layer keeps its input alone; `full:4`: of every four layers the first one's input stays (Megatron Core, `recompute_method uniform`); `block:4`: four layers of each virtual stage, the others keep
-everything (`recompute_method block`); or modules joined by "+", as in `layernorm+mla_up_proj` (`recompute_modules`). Source: NVIDIA Megatron Core, arguments `recompute_granularity`, `recompute_method`,
-`recompute_num_layers`, `recompute_modules`.
+everything (`recompute_method block`); or modules joined by "+", as in `layernorm+mla_up_proj` (`recompute_modules`); `op`: all but what a list of operators puts out (`passes/operators.py`). Sources: NVIDIA Megatron Core, arguments `recompute_granularity`,
+`recompute_method`, `recompute_num_layers`, `recompute_modules`; torchtitan, `selective_ac_option`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.num import Num
+from simcost.passes.operators import OPERATORS
 from simcost.passes.saved import MODULES
 
 NONE, FULL, BLOCK = "none", "full", "block"
@@ -19,7 +20,7 @@ NONE, FULL, BLOCK = "none", "full", "block"
 
 @frozen
 class Recompute:
-    """`modules` of every layer; or whole layers: `every` so many keep one input between them, of all layers or of the first `first` of a virtual stage. `every` = 0: no whole layers."""
+    """`modules` of every layer, or OPERATORS alone; or whole layers: `every` so many keep one input between them, of all layers or of the first `first` of a virtual stage. `every` = 0: no whole layers."""
 
     modules: tuple[str, ...] = ()
     every: int = 0
@@ -51,10 +52,12 @@ def parse(text: str) -> Recompute:
             )
         layers = int(number or 1)
         return Recompute(every=layers) if word == FULL else Recompute(every=1, first=float(layers))
+    if text == OPERATORS:
+        return Recompute((OPERATORS,))
     names = text.split("+")
     for name in names:
         if name not in MODULES:
-            known = (NONE, FULL, "full:4", "block:4", *MODULES)
+            known = (NONE, FULL, "full:4", "block:4", OPERATORS, *MODULES)
             raise SpecError(
                 f"plan.recompute={text}: '{name}' is none of {', '.join(known)}{nearest(name, known)}; modules are joined by +"
             )

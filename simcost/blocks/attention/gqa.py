@@ -105,7 +105,7 @@ class GQA(Plain):
         d, qk, v = self.hidden_size, self.head_dim, self.v_head_dim
         width = h * (qk + self._gate) + kv * (qk + v)
         found = [
-            Weight("qkv_proj", "attention", width, d),
+            Weight("qkv_proj", "attention", width, d, parts=(h * (qk + self._gate), kv * qk, kv * v)),
             Weight("o_proj", "attention", d, h * v),
         ]
         if self.qkv_bias:

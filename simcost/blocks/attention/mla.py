@@ -123,7 +123,11 @@ class MLA(Plain):
             found.append(Weight("kv_a_proj", "attention", self.latent, d))
         else:
             # One product of both, as vLLM (`fused_qkv_a_proj`) and SGLang run them.
-            found.append(Weight("qkv_a_proj", "attention", self.q_lora_rank + self.latent, d))
+            found.append(
+                Weight(
+                    "qkv_a_proj", "attention", self.q_lora_rank + self.latent, d, parts=(self.q_lora_rank, self.latent)
+                )
+            )
             gated = self.output_gate == "latent"
             width = self.qk_head_dim + (self.v_head_dim if gated else 0.0)
             found.append(Weight("q_b_proj", "attention", h * width, self.q_lora_rank * (2.0 if gated else 1.0)))

@@ -43,7 +43,13 @@ class Dense(Plain):
         f = self.intermediate_size / plan.tp
         up = f * (2.0 if self.gated else 1.0)
         found = [
-            Weight("gate_up_proj" if self.gated else "up_proj", "ffn", up, self.hidden_size),
+            Weight(
+                "gate_up_proj" if self.gated else "up_proj",
+                "ffn",
+                up,
+                self.hidden_size,
+                parts=(f, f) if self.gated else (),
+            ),  # fmt: skip
             Weight("down_proj", "ffn", self.hidden_size, f),
         ]
         if self.bias:

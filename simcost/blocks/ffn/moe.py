@@ -104,7 +104,8 @@ class MoE(Plain):
             found.append(Weight("latent_norm", "norm", r))
         if self.has_shared:
             s = self.shared_width / plan.tp
-            found.append(Weight("shared_up", "shared_experts", s * (2.0 if self.gated else 1.0), d))
+            halves = (s, s) if self.gated else ()
+            found.append(Weight("shared_up", "shared_experts", s * (2.0 if self.gated else 1.0), d, parts=halves))
             found.append(Weight("shared_down", "shared_experts", d, s))
         if self.expert_bias:
             found.append(Weight("expert_bias", "experts", up + r, None, held, share))

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from simcost.errors import SimcostError
 from simcost.ops.cross_entropy import CHUNKED, FUSED, PLAIN, named
+from simcost.passes.operators import OPERATORS
 from simcost.plan import Plan
 from simcost.result import Row, number
 from simcost.scenarios.train.question import of
@@ -34,7 +35,7 @@ class Lever(NamedTuple):
 def levers(job: Job) -> Iterator[Lever]:
     """Changes that mean something to a job."""
     r, plan = job.recipe, job.plan
-    for again in ("none", *selective(job), "full"):
+    for again in ("none", *selective(job), OPERATORS, "full"):
         if set(again.split("+")) != set(r.recompute.split("+")):
             yield Lever(f"plan.recompute={again}", {}, {"recompute": again})
     if job.pp > 1:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from simcost import grammar
-from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.plan import Plan
@@ -19,7 +18,6 @@ from simcost.training.split import COEFFICIENT
 from simcost.training.step import TrainStep
 
 REST = "rest"  # terms that no coefficient multiplies
-_OP_LIST = "op"  # torchtitan's list of operators whose results stay: products every other one, cores, and sums
 
 
 def job_of(q: Question, factors: Mapping[str, float] | None = None) -> Job:
@@ -39,13 +37,11 @@ def job_of(q: Question, factors: Mapping[str, float] | None = None) -> Job:
 
 
 def _recompute(text: str) -> str:
-    """As `plan.recompute` says it. Raises SpecError for what is not modelled."""
+    """As `plan.recompute` says it."""
     kind, _, rest = text.partition(":")
     if kind != "selective":
         return text
     names = ["activation" if name == "moe_act" else name for name in rest.split("+")]
-    if _OP_LIST in names:
-        raise SpecError(f"recompute={text}: torchtitan's list of operators is not modelled")
     return "+".join(dict.fromkeys(names))
 
 

@@ -140,3 +140,45 @@ def test_coefficients_multiply_their_kinds() -> None:
     )
     for kind, factor in (("matrix products", 1.5), ("attention cores", 1.5), ("elementwise", 2.0)):
         assert float(fitted.kinds[kind]) == pytest.approx(factor * float(cold.kinds[kind]), rel=1e-9)
+
+
+def listed(name: str, plan: Plan = Plan()) -> dict[str, float]:  # noqa: B008 -- frozen
+    """What torchtitan's list keeps of a token of a layer. [B]"""
+    found = passes(job(name, plan, recompute="op")).listed
+    assert found is not None
+    kept: dict[str, float] = {}
+    for one in found:
+        kept[one.what] = kept.get(one.what, 0.0) + float(one.bytes) / SEQ
+    return kept
+
+
+def test_every_other_product_stays_on_torchtitans_list() -> None:
+    """Of Llama wq, wv, w1 and w2 (torchtitan, llama3: save_mm_modules), beside the core's output with a number a head
+    and the layer's input; wk, wo and w3 run again."""
+    assert listed("llama-3-8b") == {
+        "input of the layer": 2.0 * 4096,
+        "qkv_proj output": 2.0 * (4096 + 1024),
+        "core output": 2.0 * 4096 + 4.0 * 32,
+        "gate_up_proj output": 2.0 * 14336,
+        "down_proj output": 2.0 * 4096,
+    }
+    again = passes(job("llama-3-8b", recompute="op")).again
+    assert products(again) == 2.0 * SEQ * 4096 * (1024 + 4096 + 14336)
+
+
+def test_scattered_sums_and_exchanges_stay_on_the_list_and_routers_do_not_count() -> None:
+    cut = listed("llama-3-8b", Plan(tp=8.0, sequence_parallel="on"))
+    assert cut["reduce-scatter output"] == 2 * 2.0 * 4096 / 8
+    moe = listed("deepseek-v3", Plan(ep=64.0, gpus=64.0))
+    # In order: q_a, kv_a, q_b, kv_b, o, and of the shared expert gate, up, down; the router's and grouped products apart.
+    assert {
+        name: moe[name] for name in ("qkv_a_proj output", "q_b_proj output", "o_proj output", "shared_up output")
+    } == {
+        "qkv_a_proj output": 2.0 * 1536,
+        "q_b_proj output": 2.0 * 128 * 192,
+        "o_proj output": 2.0 * 7168,
+        "shared_up output": 2.0 * 2048,
+    }
+    assert moe["combine output"] == 2.0 * 8 * 7168
+    assert "shared_down output" not in moe
+    assert not {"router output", "experts_up output", "qkv_b_proj output"} & set(moe)
