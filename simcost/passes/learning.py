@@ -1,8 +1,12 @@
-"""Which products of a layer make gradients of weights, where parts of a model are frozen; and the products of adapters (LoRA) beside frozen ones.
+"""Which products of a layer make gradients of weights, where parts of a model are frozen; and the products of
+adapters (LoRA) beside frozen ones.
 
-An adapter of rank r beside a matrix [out, inner] multiplies what the matrix multiplies by [r, inner], the result by [out, r], and is added to what the matrix puts out. Of tensor-parallel ranks each has the part that its
-matrix needs, so that nothing more travels: parts of sums are added to parts of sums. A frozen product keeps no input; the adapter keeps that of its matrix in the activations' format, and its own of rank r. Most likely to be
-wrong: kernels that fuse the sum, or the adapters of several matrices that read one tensor; dropout of the adapter's input. Source: LoRA (arXiv 2106.09685 §4.1); Hugging Face PEFT `tuners/lora/layer.py`.
+An adapter of rank r beside a matrix [out, inner] multiplies what the matrix multiplies by [r, inner], the result by
+[out, r], and is added to what the matrix puts out. Of tensor-parallel ranks each has the part that its matrix needs,
+so that nothing more travels: parts of sums are added to parts of sums. A frozen product keeps no input; the adapter
+keeps that of its matrix in the activations' format, and its own of rank r. Most likely to be wrong: kernels that fuse
+the sum, or the adapters of several matrices that read one tensor; dropout of the adapter's input. Source: LoRA (arXiv
+2106.09685 §4.1); Hugging Face PEFT `tuners/lora/layer.py`.
 """
 
 from __future__ import annotations
@@ -26,7 +30,8 @@ Learns = Callable[[Call, tuple[str, ...]], bool]  # a product, the parts of a bl
 
 
 def learner(block: Block, plan: Plan, roles: tuple[str, ...]) -> Learns:
-    """Whether a product of a block multiplies weights of such roles. Raises SpecError where roles of a block of which one alone learns cannot be told apart."""
+    """Whether a product of a block multiplies weights of such roles. Raises SpecError where roles of a block of which
+    one alone learns cannot be told apart."""
     weights = [one for one in block.weights(plan) if one.inner is not None]
     own = {one.role for one in weights} or {block.kind}  # a head without a table of its own
 
@@ -44,8 +49,9 @@ def learner(block: Block, plan: Plan, roles: tuple[str, ...]) -> Learns:
         if len(fits) > 1 and SHARED in inside:
             fits &= {SHARED}
         if len({role in roles for role in fits}) != 1:
+            mixed = ", ".join(sorted(own))
             raise SpecError(
-                f"plan.frozen: a product of {type(block).__name__} is of no single role: freeze all of {', '.join(sorted(own))}"
+                f"plan.frozen: a product of {type(block).__name__} is of no single role: freeze all of {mixed}"
             )
         return next(iter(fits)) in roles
 

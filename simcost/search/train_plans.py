@@ -20,7 +20,7 @@ from simcost.result import Result, Row, number
 from simcost.scenarios.inputs import stated
 from simcost.scenarios.train.question import Asked as Question
 from simcost.search.train_search import BEST, RANKS, SHOWN, Candidate, Searched, fitting, least, ranked, searched
-from simcost.training.job import FILL
+from simcost.training.batch import FILL
 from simcost.units import show
 
 EXECUTOR, CLOSED = "executor", "closed form"

@@ -25,9 +25,9 @@ from simcost.scenarios.train.question import Asked as Question
 from simcost.scenarios.train.question import recipe
 from simcost.search.train_space import SPLIT, Space, space
 from simcost.training import flops, memory, step
+from simcost.training.batch import FILL
 from simcost.training.closed_form.grid import Asked
 from simcost.training.closed_form.steps import Steps, steps
-from simcost.training.job import FILL
 
 BEST = 10  # splits that the executor prices
 NEAR = 0.1  # of the time of a split's best plan: those of other schedules are priced by the executor too

@@ -29,7 +29,7 @@ from simcost.routing.router import Routing
 from simcost.schedules._order import Placement
 from simcost.sharding import placement
 from simcost.sharding.shard import ROLES, View
-from simcost.training import optimizer, precision, stack, zero
+from simcost.training import batch, optimizer, precision, stack, zero
 from simcost.training.optimizer import EMA, Average, Optimizer
 from simcost.training.parameters import ALL, Trained
 from simcost.training.passes import How
@@ -39,7 +39,6 @@ from simcost.training.stack import LENT, Fitted, Stack
 from simcost.training.zero import Sharding
 
 VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
-FILL = 4  # micro-batches of a replica for each pipeline stage where nobody states a batch
 STACK = "megatron-core-te"
 _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybridep": "normal"}
 
@@ -168,14 +167,13 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     # Virtual stages have a rule of their own: the first and the last may hold no layer, but the embedding and the head alone.
     require(lower.checks(model, replace(plan, vpp=1.0)))
     scheduled, vpp = _schedule(recipe, plan, notes)
-    batch, micro = _batch(plan, recipe, scheduled, vpp, notes)
+    sequences, micro = batch.cut(plan, recipe.micro_batch, recipe.global_batch, scheduled, vpp, notes)
     loss = recipe.loss or (FUSED if flags["fused_cross_entropy"] else PLAIN)
     cross_entropy.named(loss)
     phase = Phase(
         float(recipe.micro_batch * plan.replicas * plan.copies), float(recipe.seq), 0.0, float(recipe.seq), routing=recipe.routing, loss=loss
     )  # fmt: skip
-    storage = {role: formats.storage()[role] for role in formats.storage()}
-    view = View(plan, phase, formats.activation, formats.activation, storage, formats.compute(), formats.core)
+    view = View(plan, phase, formats.activation, formats.activation, formats.storage(), formats.compute(), formats.core)
     group = recipe.group or int(flags["zero_group"]) or None
     sharding = Sharding(
         fsdp=recipe.zero_stage == 3 and how_stack.name not in ("deepspeed",),
@@ -184,7 +182,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     zero.checked(plan, recipe.zero_stage, sharding)
     placed = scheduled.placement(int(plan.pp), micro, vpp)
     job = Job(
-        model, device, plan, view, _how(formats, parse(recipe.recompute), flags, _trained(recipe.trained, model)), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, batch,
+        model, device, plan, view, _how(formats, parse(recipe.recompute), flags, _trained(recipe.trained, model)), formats, step, how_stack, sharding, recipe, scheduled, vpp, placed, micro, sequences,
         engine, _layers(recipe, model, placed, plan, notes),
     )  # fmt: skip
     return replace(job, notes=(*_said(job), *notes))
@@ -294,40 +292,6 @@ def _layers(
         notes.append(Note(said, Kind.ASSUMED))
     ends = parts - layers
     return (0 if ends > 1 else 1, *(1,) * (parts - 2), 0)
-
-
-def _batch(plan: Plan, recipe: Recipe, module: ModuleType, vpp: int, notes: list[Note]) -> tuple[int, int]:
-    """(sequences of a step, micro-batches of a replica). Raises Infeasible for a batch that cannot be cut, and for a number of micro-batches that the schedule refuses."""
-    ranks, pp = int(plan.replicas * plan.copies), int(plan.pp)
-    each = recipe.micro_batch * ranks
-    if recipe.global_batch is None:
-        counts = range(FILL * pp, 16 * FILL * pp + 1)
-        micro = next((m for m in counts if all(rule.holds for rule in module.rules(pp, m, vpp))), FILL * pp)
-        _require_rules(module, pp, micro, vpp, ranks)
-        notes.append(
-            Note(
-                f"global_batch = {each * micro:,}: {micro} micro-batches of a replica, {FILL} for each pipeline stage",
-                Kind.ASSUMED,
-            )
-        )
-        return each * micro, micro
-    if recipe.global_batch % each:
-        near = sorted({max(recipe.global_batch // each, 1) * each, -(-recipe.global_batch // each) * each})
-        raise Infeasible(
-            f"global_batch = {recipe.global_batch:,} is no whole number of micro_batch x data-parallel ranks = {recipe.micro_batch} x {ranks}: nearest {' or '.join(f'{one:,}' for one in near)}"
-        )
-    micro = recipe.global_batch // each
-    _require_rules(module, pp, micro, vpp, ranks)
-    return recipe.global_batch, micro
-
-
-def _require_rules(module: ModuleType, pp: int, micro: int, vpp: int, ranks: int) -> None:
-    """Raises Infeasible with the first rule of a schedule that numbers break."""
-    for rule in module.rules(pp, micro, vpp):
-        if not rule.holds:
-            said = rule.says.replace("--microbatches", "micro-batches of a replica")
-            of = f" (global_batch / (micro_batch x {ranks} data-parallel ranks))" if said != rule.says else ""
-            raise Infeasible(f"{module.NAME}: {said}{of}")
 
 
 def _said(job: Job) -> Iterator[Note]:

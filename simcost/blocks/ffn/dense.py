@@ -41,15 +41,9 @@ class Dense(Plain):
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
         """The up projection (with the gate) cut by its outputs, down_proj cut by its inputs; the bias of down_proj is whole on every rank."""
         f = self.intermediate_size / plan.tp
-        up = f * (2.0 if self.gated else 1.0)
+        up, name = (2.0 * f, "gate_up_proj") if self.gated else (f, "up_proj")
         found = [
-            Weight(
-                "gate_up_proj" if self.gated else "up_proj",
-                "ffn",
-                up,
-                self.hidden_size,
-                parts=(f, f) if self.gated else (),
-            ),  # fmt: skip
+            Weight(name, "ffn", up, self.hidden_size, parts=(f, f) if self.gated else ()),
             Weight("down_proj", "ffn", self.hidden_size, f),
         ]
         if self.bias:

@@ -13,7 +13,7 @@ from simcost.scenarios.train.exposed import WIRES, hop_waits, key, pass_cost
 from simcost.training import flops, memory
 from simcost.training.chunks import BOTH, NOTHING
 from simcost.training.chunks import FORWARD as OF_FORWARD
-from simcost.training.conventions import FULL, NONE, SELECTIVE, Convention
+from simcost.training.flops.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.parameters import frozen_share

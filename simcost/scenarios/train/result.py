@@ -14,7 +14,7 @@ from simcost.scenarios.train.answer import counts, goes, metrics, ranks_table
 from simcost.scenarios.train.question import Asked, job
 from simcost.scenarios.train.run import RunAsked, checked
 from simcost.training import memory, step
-from simcost.training.conventions import Convention
+from simcost.training.flops.conventions import Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.step import TrainStep

@@ -11,7 +11,8 @@ from trainkit import job
 from simcost.errors import Infeasible, SimcostError, SpecError
 from simcost.plan import Plan
 from simcost.scenarios.train.question import filled
-from simcost.training.job import FILL, STACK, VPP, Job, known_schedules
+from simcost.training.batch import FILL
+from simcost.training.job import STACK, VPP, Job, known_schedules
 
 PIPELINE = Plan(pp=4.0)
 

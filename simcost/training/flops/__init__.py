@@ -10,7 +10,7 @@ from simcost.errors import SpecError, nearest
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
-from simcost.training.conventions import ALIASES, CONVENTIONS, FULL, NONE, SELECTIVE, Convention, Forward
+from simcost.training.flops.conventions import ALIASES, CONVENTIONS, FULL, NONE, SELECTIVE, Convention, Forward
 
 RECOMPUTE = (NONE, SELECTIVE, FULL)
 
