@@ -12,11 +12,21 @@ from typing import ClassVar
 
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
-from simcost.num import Num, where
+from simcost.num import Num, ceil, maximum, minimum, where
 from simcost.ops.work import Coords, Op, Work
 from simcost.routing.load import busiest_rank, most_visited, visited
 from simcost.routing.router import Router, Routing
 
+# DeepEP `csrc/config.hpp`, get_nvl_buffer_size_hint and get_rdma_buffer_size_hint: GPUs that NVLink joins; channels, two
+# multiprocessors each; beside a row its source (8 B), and room for 128 choices (8 B), weights and scales (4 B each).
+_PEERS, _CHANNELS, _PER_ROW = 8.0, 10.0, 8.0 + 128.0 * (8.0 + 4.0 + 4.0)
+# `deep_ep/buffer.py`, get_dispatch_config: ranks -> (rows received over NVLink at a time, rows sent to another node at
+# a time, of which 128 that are received are a whole number). Numbers of ranks between take those of the next.
+_FAR = 128.0
+_CHUNKS = {
+    8.0: (256.0, 6.0), 16.0: (288.0, 20.0), 32.0: (288.0, 32.0), 64.0: (288.0, 28.0), 128.0: (560.0, 32.0),
+    144.0: (720.0, 12.0), 160.0: (720.0, 12.0),
+}  # fmt: skip
 MODES = ("normal", "low_latency", "nccl", "nvlink")
 
 
@@ -64,6 +74,26 @@ class Exchange:
             "group": self.group,
         }
 
+    def buffer_bytes(self) -> Num:
+        """What DeepEP's normal kernels hold on a rank as long as it runs, outside PyTorch's allocator; of the other
+        modes nothing: NCCL's buffers are of its channels, whatever it sends. [B]"""
+        if self.mode != "normal":
+            return 0.0
+        near = minimum(self.group, _PEERS)
+        nodes = where(self.group > _PEERS, self.group / _PEERS, 0.0)
+        known = sorted(_CHUNKS)
+        received, sent_far = (
+            where(self.group <= known[0], _CHUNKS[known[0]][part], _CHUNKS[known[-1]][part]) for part in (0, 1)
+        )
+        for ranks in reversed(known[:-1]):
+            received = where(self.group <= ranks, _CHUNKS[ranks][0], received)
+            sent_far = where(self.group <= ranks, _CHUNKS[ranks][1], sent_far)
+        row = self.width_bytes + _PER_ROW
+        inside = _CHANNELS * near * (received * row + 4.0 * (2.0 * maximum(nodes, 1.0) + 3.0))
+        far = ceil(_FAR / sent_far) * sent_far
+        away = _CHANNELS * nodes * 2.0 * (far * (row + 16.0) + 72.0) + 2.0**20
+        return (inside + where(nodes > 0.0, away, 0.0)) * (self.group > 1.0)
+
     def rows(self) -> Num:
         """Of the busiest rank: one a token and expert."""
         share = self.all_tokens * self.router.top_k / self.group
@@ -88,6 +118,12 @@ class Exchange:
             fixed = self.padded * self.tokens * (self.copies(self.group) if once else self.router.top_k)
             slots = where(self.padded > 0.0, fixed, came)
         return slots * self.width_bytes * (1.0 * (self.group > 1.0))
+
+    def sent_bytes(self) -> Num:
+        """What a rank sends as it stands in memory: a row a token and expert, or one a token where the kernels copy. [B]"""
+        once = self.mode in ("normal", "nvlink")
+        rows = self.tokens * (1.0 if once else self.router.top_k) * where(self.padded > 0.0, self.padded, 1.0)
+        return rows * self.width_bytes * (1.0 * (self.group > 1.0))
 
     def saved_bytes(self) -> Num:
         """Nothing. [B]"""

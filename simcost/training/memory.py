@@ -3,7 +3,7 @@
     weights, gradients, optimizer (state.py) + activations of every micro-batch in flight + what a backward pass makes for a while + buffers; and outside what PyTorch allocates its slack and the runtime.
 
 Activations follow the timeline: a chunk's tensors stay from the start of its forward to the end of its input gradient; those that weight gradients need, and gradients of outputs, to the end of these. Most likely to be
-wrong: what an allocator keeps in pieces; buffers of exchanges. Sources: docs/theory/training-memory.md.
+wrong: what an allocator keeps in pieces; buffers of NCCL, which are a part of the runtime. Sources: docs/theory/training-memory.md.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from simcost.lower import modules
 from simcost.makespan import Run, Timeline
 from simcost.num import Num, every, maximum
 from simcost.ops.cross_entropy import CUT, CrossEntropy
+from simcost.ops.exchange import Exchange
 from simcost.ops.gemm import Gemm
 from simcost.ops.grouped_gemm import GroupedGemm
 from simcost.program import Program, calls
@@ -34,7 +35,7 @@ SLACK, SLACK_SPREAD = 0.06, 0.04
 @frozen
 class Memory:
     """Of one rank, at its worst moment. [B] `state`: weights, gradients and optimizer; `activations`: tensors that stay for backward passes; `temporary`: what one pass makes for a while; `buffers`: of gradients on their way and placeholders;
-    `peak_s`: when. `allocated`: what PyTorch has given out; `used`: what the device shows, with its spread."""
+    `exchanges`: buffers of a library that carries tokens to experts, outside PyTorch's allocator; `peak_s`: when. `allocated`: what PyTorch has given out; `used`: what the device shows, with its spread."""
 
     rank: int
     state: State
@@ -44,6 +45,7 @@ class Memory:
     peak_s: float
     capacity: float
     stages: tuple[int, ...] = ()
+    exchanges: float = 0.0
 
     @property
     def allocated(self) -> float:
@@ -52,8 +54,8 @@ class Memory:
 
     @property
     def used(self) -> float:
-        """With the allocator's slack and the runtime. [B]"""
-        return self.allocated * (1.0 + SLACK) + RUNTIME_BYTES
+        """With the allocator's slack, the runtime and buffers of exchanges. [B]"""
+        return self.allocated * (1.0 + SLACK) + RUNTIME_BYTES + self.exchanges
 
     @property
     def spread(self) -> float:
@@ -73,11 +75,13 @@ def of_ranks(step: TrainStep) -> tuple[Memory, ...]:
     states = _states(job, held)
     found = []
     made = {key: float(temporary(part.programs.forward)) for key, part in step.parts.items()}
+    sent = {key: float(exchange_bytes(part.programs.forward)) for key, part in step.parts.items()}
     for rank, (mine, own, runs) in enumerate(zip(held, states, timeline.by_rank(), strict=True)):
         live, at = peak(runs, step.chunks)
         passing = max((made[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
         buffers = sum(_placeholders(job, one, step.parts) for one in mine.chunks) + _bucket(job, own)
-        found.append(Memory(rank, own, live, passing, buffers, at, float(job.device.capacity), mine.stages))
+        moved = max((sent[key] for one in mine.chunks for key, count in one.stage.held if count), default=0.0)
+        found.append(Memory(rank, own, live, passing, buffers, at, float(job.device.capacity), mine.stages, moved))
     return tuple(found)
 
 
@@ -140,7 +144,7 @@ def peak(runs: Sequence[Run], chunks: Sequence[Chunk]) -> tuple[float, float]:
 
 
 def temporary(program: Program) -> Num:
-    """What one backward pass makes beside what is kept: the most that the gradient of one kernel has alive, the gradients of what it put out and of what it read; of a loss what it has beside the logits that are kept. [B]"""
+    """What one backward pass makes beside what is kept: the most that the gradient of one kernel has alive, the gradients of what it put out and of what it read; of an exchange rows as they leave and as they come; of a loss what it has beside the logits that are kept. [B]"""
     most: Num = 0.0
     unwritten = [each.op.vocabulary for each in calls(program) if isinstance(each.op, CrossEntropy) and each.op.method == CUT]  # fmt: skip
     for call in calls(program):
@@ -151,9 +155,20 @@ def temporary(program: Program) -> Num:
             found = op.saved_bytes()
         elif isinstance(op, (Gemm, GroupedGemm)):
             found = op.workspace_bytes()
+        elif isinstance(op, Exchange):
+            found = op.workspace_bytes() + op.sent_bytes()
         else:
             found = op.workspace_bytes() if op.peak == "vector" else 0.0
         most = maximum(most, found)
+    return most
+
+
+def exchange_bytes(program: Program) -> Num:
+    """Buffers of the library that carries tokens to experts, one set for all layers. [B]"""
+    most: Num = 0.0
+    for call in calls(program):
+        if isinstance(call.op, Exchange):
+            most = maximum(most, call.op.buffer_bytes())
     return most
 
 

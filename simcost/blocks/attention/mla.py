@@ -211,14 +211,13 @@ class MLA(Plain):
         return down, q_norm, linear(view, self._weight(view, "q_b_proj"), rows, module=_UP), kv_norm
 
     def _core(self, view: View, core: AttentionCore, whose: str) -> Program:
-        """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine."""
+        """Rope of the queries, rope and write of the tokens' latents, and the core: one call of an engine. Between context-parallel ranks latents travel; in training, which has no cache, keys and values of all heads."""
         rows, act, heads = view.tokens, view.activation, self.num_attention_heads / view.plan.tp
         rope = self._rotated(view, whose)
         latents = cp.copies(view.plan, 1.0) * self.latent
         write = Call(Stream("cache write", rows * latents, 1.0, 1.0, 3.0, act, view.kv), f"{whose}latent rope + write")
-        wire = cp.Wire(
-            act.tensor_bytes(heads * core.d_qk), view.kv.tensor_bytes(latents), act.tensor_bytes(heads * core.d_v)
-        )
+        moved = act.tensor_bytes(heads * (core.d_qk + core.d_v)) if view.phase.loss else view.kv.tensor_bytes(latents)
+        wire = cp.Wire(act.tensor_bytes(heads * core.d_qk), moved, act.tensor_bytes(heads * core.d_v))
         return cp.around(view, Serial((*rope, write, Call(core, f"{whose}core")), kernel="attention"), wire, self.mask)
 
     def _rotated(self, view: View, whose: str) -> tuple[Program, ...]:
@@ -232,10 +231,11 @@ class MLA(Plain):
         at, act = cp.at(view, self.mask), view.activation
         heads = self.num_attention_heads / view.plan.tp / at.head_parts
         up = self._weight(view, "kv_b_proj")
-        mine = replace(up, out=up.out / at.head_parts)
-        expand = linear(
-            view, mine, at.batch * at.mask.keys(at.q_len, at.past), f"{whose}kv_b_proj (expand)", module=_UP
-        )
+        if view.phase.loss:  # a rank expands its own tokens (Megatron Core, get_query_key_value_tensors)
+            mine, rows = up, view.tokens
+        else:  # all that its heads see, cached ones too
+            mine, rows = replace(up, out=up.out / at.head_parts), at.batch * at.mask.keys(at.q_len, at.past)
+        expand = linear(view, mine, rows, f"{whose}kv_b_proj (expand)", module=_UP)
         core = AttentionCore(
             at.batch, at.q_len, at.past, heads, heads, self.qk_head_dim, self.v_head_dim, at.mask, act, act, act
         )

@@ -33,7 +33,15 @@ from simcost.training.step import edge
 
 PASSES = (FORWARD, INPUT, WEIGHT, BOTH)
 REST, WIRE = "rest: ", "wire: "
-AGAIN, WHOLE, KEPT, ENTRY, UNTIL, TEMPORARY = "again", "whole", "kept", "entry", "until_weight", "temporary"
+AGAIN, WHOLE, KEPT, ENTRY, UNTIL, TEMPORARY, MOVED = (
+    "again",
+    "whole",
+    "kept",
+    "entry",
+    "until_weight",
+    "temporary",
+    "moved",
+)
 SUMS, GATHERS, UPDATE = "sums", "gathers", "update"  # once a step
 STATE, GRADIENTS = "state", "gradients"
 PARTS = (state.DENSE, state.EXPERTS)  # of which each gathers weights of its own under ZeRO-3, and sums gradients
@@ -117,6 +125,7 @@ _READ: Mapping[str, Callable[[Part], Num]] = {
     AGAIN: lambda part: part.again.seconds,
     **{name: lambda part, name=name: getattr(part, name) for name in (WHOLE, KEPT, ENTRY, UNTIL)},  # type: ignore[misc]
     TEMPORARY: lambda part: memory.temporary(part.programs.forward),
+    MOVED: lambda part: memory.exchange_bytes(part.programs.forward),
 }
 
 

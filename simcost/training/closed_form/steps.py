@@ -133,9 +133,8 @@ class Group:
         )
         if self.job.stack.flags["ep_overlap"] and not self.schedule.PAIRS:
             found |= self._hiding(found)
-        found[of.TEMPORARY] = np.array(
-            [largest(x[of.TEMPORARY], self.counts[kind] > 0) for kind in range(len(self.kinds))]
-        )
+        for name in (of.TEMPORARY, of.MOVED):
+            found[name] = np.array([largest(x[name], self.counts[kind] > 0) for kind in range(len(self.kinds))])
         return found
 
     def _hiding(self, chunks: Mapping[str, Array]) -> dict[str, Array]:
@@ -239,17 +238,15 @@ class Group:
         only = len(self.stages) == 1
         sizes = [self._of_stage(self.stages.index(stage), only) for stage in self.kinds]
         more = np.array([self._gathered(row, once) + self._placeholders(row > 0, at) for row in sizes])[self.kind]
-        passing = chunks[of.TEMPORARY][self.kind]
+        passing, moved = (
+            np.array([chunks[name][self.kind][held].max(axis=0) for held in self.held])
+            for name in (of.TEMPORARY, of.MOVED)
+        )
         buffers = np.array([more[held].sum(axis=0) for held in self.held]) + self._bucket(
             units @ once[of.GRADIENTS], plans
         )
-        held = (
-            fixed
-            + buffers
-            + np.array([passing[held].max(axis=0) for held in self.held])
-            + self._activations(chunks, micro)
-        )
-        return np.asarray((held * (1.0 + SLACK) + RUNTIME_BYTES).max(axis=0))
+        held = fixed + buffers + passing + self._activations(chunks, micro)
+        return np.asarray((held * (1.0 + SLACK) + RUNTIME_BYTES + moved).max(axis=0))
 
     def _activations(self, chunks: Mapping[str, Array], micro: Array) -> Array:
         """The most that a rank keeps for backward passes [ranks, plans]."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from trainkit import ATTENTION, FFN, SEQ, job, kept_per_token, passes
 
+from simcost.ops.gemm import Gemm
 from simcost.passes.saved import MODULES, Saved, kept_bytes
 from simcost.plan import Plan
+from simcost.program import calls, runs
 from simcost.routing.read import parse as routing
 
 SOME = ["llama-3-8b", "deepseek-v3", "mixtral-8x7b", "qwen3-30b-a3b", "gpt3-175b", "gemma-2-9b", "qwen3-next-80b-a3b", "zamba2-7b"]  # fmt: skip
@@ -121,3 +123,25 @@ def test_gradients_of_outputs_wait_in_the_format_in_which_products_multiply() ->
     )
     router = 2.0 * 256.0 * SEQ
     assert narrow - router == pytest.approx((plain - router) * (1.0 + 4.0 / 128.0) / 2.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["ring", "all_gather", "ulysses"])
+@pytest.mark.parametrize("name", ["deepseek-v3", "llama-3-8b"])
+def test_context_parallel_ranks_keep_what_their_own_tokens_make(name: str, method: str) -> None:
+    """MLA expands the tokens of a rank, not the latents that it gathers: four ranks keep and multiply as much as one, and
+    send keys and values of all heads (Megatron Core, multi_latent_attention.py)."""
+    alone = passes(job(name), ATTENTION)
+    cut = passes(job(name, Plan(cp=4.0, gpus=4.0, cp_method=method)), ATTENTION)
+    assert 4.0 * kept_bytes(cut.kept) == kept_bytes(alone.kept)
+    flops = [
+        sum(
+            float(call.op.work().flops) * float(times) for call, times in runs(one.forward) if isinstance(call.op, Gemm)
+        )
+        for one in (cut, alone)
+    ]
+    assert 4.0 * flops[0] == flops[1]
+    if method != "ulysses":
+        gathers = [call.op for call in calls(cut.forward) if getattr(call.op, "kind", "") == "all_gather"]
+        (sent,) = [op for op in gathers if op.group > 1.0]  # type: ignore[attr-defined]
+        per_token = {"deepseek-v3": 128 * (192 + 128) * 2.0, "llama-3-8b": 8 * 2 * 128 * 2.0}[name]
+        assert sent.payload == SEQ * per_token  # type: ignore[attr-defined]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from trainkit import SEQ, job, kept_per_token, small
 
@@ -116,3 +118,18 @@ def test_losses_in_parts_keep_no_logits() -> None:
     assert kept == {"plain": 4.0 * tokens * 128256, "fused": 2.0 * tokens * 128256, "chunked": 2.0 * 128256 * 4096, "cut": 4.0 * tokens}  # fmt: skip
     assert beside["plain"] > beside["fused"] > 7.0 * beside["chunked"] == 7.0 * beside["cut"]  # of these the norm's
     assert seconds["cut"] > seconds["fused"]  # a product more
+
+
+def test_buffers_of_deepep_stand_outside_the_allocator() -> None:
+    """0.75 GB on 64 ranks of DeepSeek-V3, once for all layers of a rank; NCCL's are a part of the runtime."""
+    plan = Plan(ep=64.0, pp=2.0, gpus=128.0)
+    found = {}
+    for mode in ("normal", "nccl"):
+        one = step.run(
+            job("deepseek-v3", replace(plan, all_to_all=mode), hw="h800", recompute="full", global_batch=512)
+        )
+        found[mode] = memory.of_ranks(one)
+    for mine in found["normal"]:
+        assert mine.exchanges == pytest.approx(746.3e6, rel=1e-3)
+        assert mine.used == pytest.approx(mine.allocated * (1.0 + SLACK) + RUNTIME_BYTES + mine.exchanges)
+    assert {mine.exchanges for mine in found["nccl"]} == {0.0}
