@@ -160,11 +160,17 @@ def _apart(
 
 def pair(one: Chunk, other: Chunk, multiprocessors: float) -> Split:
     """A forward of `one` chunk beside both gradients of the `other`, whose exchanges hide behind each other's kernels: DualPipe's overlap."""
+    rest, wire = side_by_side(one, other, multiprocessors)
+    return rest if float(wire.seconds) == 0.0 else rest.beside(wire)
+
+
+def side_by_side(one: Chunk, other: Chunk, multiprocessors: float) -> tuple[Split, Split]:
+    """(what computes in a pair, its exchanges), each as long as it takes beside the other."""
     rest, wire = one.rest[FORWARD] + other.rest[BOTH], one.wire[FORWARD] + other.wire[BOTH]
     if float(wire.seconds) == 0.0:
-        return rest
+        return rest, wire
     slow = float(without(HELD, multiprocessors))
-    return rest.slowed(longer(rest.seconds, wire.seconds, slow)).beside(wire)
+    return rest.slowed(longer(rest.seconds, wire.seconds, slow)), wire
 
 
 def chunk(job: Job, stage: Stage, parts: Mapping[str, Part]) -> Chunk:

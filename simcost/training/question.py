@@ -53,11 +53,16 @@ class Question:
         return self.global_batch // (self.micro_batch * self.dp)
 
 
+# What a rank does: a forward, gradients (of inputs, or both), gradients of weights, a forward beside gradients, waits,
+# and what follows once a step.
+PARTS = FORWARD, BACKWARD, WEIGHT, BOTH, BUBBLE, OPTIMIZER = ("F", "B", "W", "FB", "bubble", "optimizer")
+
+
 @frozen
 class Prediction:
     """step_s with its 90 % interval [s]; memory_bytes: of the worst rank; terms: seconds of the step by the names of
     `stack.COEFFICIENTS`, and whatever else is not fitted; memory_by_stage: of each pipeline stage, where it is known
-    [B]."""
+    [B]; parts: by PARTS the mean over ranks, where it is known [s]."""
 
     step_s: float
     low: float
@@ -65,6 +70,7 @@ class Prediction:
     memory_bytes: float
     terms: Mapping[str, float] = field(default_factory=dict)
     memory_by_stage: tuple[float, ...] = ()
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 # A step and coefficients by name (missing: 1; None: those that ship with its stack, or stand in for them) -> the prediction. Raises SimcostError for what it cannot predict.

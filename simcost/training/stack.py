@@ -177,19 +177,23 @@ def _shipped(path: Path) -> Stack:
 
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
-    """The stack of a table. Raises SpecError, which names file and key."""
-    _keys(table, ("schema", "title", "flags"), ("coefficients", "defaults"), where, "")
+    """The stack of a table; of one that names a `base`, with its flags and defaults, and without its coefficients. Raises SpecError, which names file and key."""
+    base = _base(table["base"], where) if "base" in table else None
+    needed = ("title", "flags") if base is None else ("title", "base")
+    _keys(table, ("schema", *needed), ("flags", "base", "coefficients", "defaults"), where, "")
     if table["schema"] != SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {SCHEMA}")
     if not isinstance(table["title"], str) or not table["title"].strip():
         raise SpecError(f"{where}: 'title' must be a text, not {table['title']!r}")
-    _keys(table["flags"], tuple(FLAGS), (), where, "flags.")
-    flags, sources = {}, {}
-    for key, entry in table["flags"].items():
+    own = table.get("flags", {})
+    _keys(own, tuple(FLAGS) if base is None else (), tuple(FLAGS), where, "flags.")
+    flags, sources, defaults = (
+        ({}, {}, {}) if base is None else (dict(base.flags), dict(base.sources), dict(base.defaults))
+    )
+    for key, entry in own.items():
         flags[key], sources[key] = _flag(key, entry, where)
     stated = table.get("defaults", {})
     _keys(stated, (), DEFAULTS, where, "defaults.")
-    defaults = {}
     for key, entry in stated.items():
         said = "reason" if isinstance(entry, Mapping) and "reason" in entry else "source"
         _keys(entry, ("value", said), (), where, f"defaults.{key}.")
@@ -200,6 +204,13 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
     return Stack(
         name, table["title"], flags, sources, {hw: _fitted(entry, where, hw) for hw, entry in fitted.items()}, defaults
     )
+
+
+def _base(name: Any, where: str) -> Stack:
+    """The stack whose flags another has. Raises SpecError for one that does not ship."""
+    if name not in names():
+        raise SpecError(f"{where}: 'base' = {name!r} is none of {', '.join(names())}{nearest(str(name), names())}")
+    return load(name)
 
 
 def _flag(key: str, entry: Any, where: str) -> tuple[Any, str]:

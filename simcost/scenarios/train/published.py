@@ -11,9 +11,13 @@ from simcost import grammar
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.plan import Plan
+from simcost.schedules._order import BACKWARD as BACKWARD_PASS
+from simcost.schedules._order import FORWARD as F
+from simcost.schedules._order import INPUT
+from simcost.schedules._order import WEIGHT as W
 from simcost.training import memory, step
 from simcost.training.job import Job, Recipe, build
-from simcost.training.question import Prediction, Question
+from simcost.training.question import BACKWARD, BOTH, BUBBLE, FORWARD, OPTIMIZER, PARTS, WEIGHT, Prediction, Question
 from simcost.training.split import COEFFICIENT
 from simcost.training.step import TrainStep
 
@@ -52,8 +56,27 @@ def predict(q: Question, factors: Mapping[str, float] | None = None) -> Predicti
     low, high = found.interval
     terms = _terms(found)
     return Prediction(
-        found.seconds, low, high, memory.worst(ranks).allocated, terms, tuple(one.allocated for one in ranks)
+        found.seconds,
+        low,
+        high,
+        memory.worst(ranks).allocated,
+        terms,
+        tuple(one.allocated for one in ranks),
+        _parts(found),
     )
+
+
+def _parts(found: TrainStep) -> dict[str, float]:
+    """Seconds of a step by what ranks do, the mean over them."""
+    names = {F: FORWARD, INPUT: BACKWARD, BACKWARD_PASS: BACKWARD, W: WEIGHT}
+    parts = dict.fromkeys(PARTS, 0.0)
+    ranks = found.timeline.by_rank()
+    for run in (run for runs in ranks for run in runs):
+        name = BOTH if run.op.beside is not None else names[run.op.kind]
+        parts[name] += (run.end - run.start) / len(ranks)
+    parts[BUBBLE] = found.timeline.end_s - sum(parts.values())
+    parts[OPTIMIZER] = found.seconds - found.timeline.end_s
+    return parts
 
 
 def _terms(found: TrainStep) -> dict[str, float]:

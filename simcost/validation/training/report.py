@@ -22,7 +22,7 @@ from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.training.question import Prediction, Predictor, Question
 from simcost.validation import bar_lines
-from simcost.validation.training import bars, bubbles, rows, score
+from simcost.validation.training import bars, bubbles, parts, rows, score, trace
 from simcost.validation.training import write as into
 from simcost.validation.training.judge import APART, COUNTING, JUDGED, Fit, Scored, memory_errors, scored, shipped
 
@@ -46,6 +46,8 @@ def result(
             raise SpecError(f"no source '{name}' (sources: {', '.join(known)}){nearest(name, known)}")
     chosen = [row for row in every if not names or row.source.name in names]
     scores, fits = scored(chosen, predict or shipped())
+    stacks = {row.question.stack for row in chosen}
+    fits = [*fits, *(trace.fitted(one) for one in trace.every() if one.stack in stacks)]
     written = into.write(fits, f"simcost validate training {' '.join(names)} --write", VERSION) if write else []
     figures = of_names(scores)
     tables = _tables(scores, fits, figures)
@@ -71,6 +73,7 @@ def _tables(
         "bars": bars.table(figures),
         "memory": _memory(scores),
         "bubbles": bubbles.table([one.row for one in scores if one.row.source.name == "zerobubble"], steps),
+        "parts": parts.table(scores),
         "coefficients": [_coefficients(one) for one in fits],
         "worst": _worst(scores),
         "apart": _apart(scores),

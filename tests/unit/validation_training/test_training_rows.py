@@ -42,7 +42,7 @@ def test_the_files_hold_what_was_carried() -> None:
         count[row.source.name] += 1
     assert dict(count) == {
         "vtrain-multi": 76, "vtrain-single": 1008, "simumax": 44, "korthikanti": 8, "zerobubble": 48, "nemo2407": 18, "megatron-bridge": 211,
-        "deepseek-v3": 2, "mpt": 216, "bloom": 110, "torchtitan": 42, "internevo": 70, "megatron24": 9, "llama3": 2,
+        "deepseek-v3": 2, "deepseek-v3-trace": 1, "mpt": 216, "bloom": 110, "torchtitan": 42, "internevo": 70, "megatron24": 9, "llama3": 2,
     }  # fmt: skip
     assert {row.group for row in EVERY} == set(rows.GROUPS)
     assert all(row.group == "simulated" for row in EVERY if row.source.name == "vtrain-single")

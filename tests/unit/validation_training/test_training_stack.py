@@ -55,6 +55,20 @@ def test_coefficients_belong_to_a_device(tmp_path: Path) -> None:
     assert (made.n, made.error, made.half_width) == (48, 0.037, 0.11)
 
 
+def test_a_stack_may_have_the_flags_of_another(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = 'schema = 1\ntitle = "own"\nbase = "hai-llm"\n[flags]\ndispatcher = { value = "alltoall", reason = "a trial" }\n'
+    path.write_text(text, encoding="utf-8")
+    base, found = stacks.load("hai-llm"), stacks.load(str(path))
+    assert found.flags == {**base.flags, "dispatcher": "alltoall"}
+    assert found.sources == {**base.sources, "dispatcher": "a trial"}
+    assert (found.defaults, found.fitted) == (base.defaults, {})
+    for wrong in ('"hai-lm"', "3"):
+        path.write_text(text.replace('"hai-llm"', wrong), encoding="utf-8")
+        with pytest.raises(SpecError, match=r"own.toml: 'base' = .* is none of hai-llm, "):
+            stacks.load(str(path))
+
+
 @pytest.mark.parametrize(("old", "new", "said"), [
     ("schema = 1", "schema = 2", "'schema' = 2, and this version reads 1"),
     ("attention =", "atention =", "unknown key 'flags.atention'.*did you mean 'attention'"),
