@@ -8,25 +8,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from dataclasses import fields
+from typing import Protocol
 
 import numpy as np
 
 from simcost import lower, settings
+from simcost.model.spec import ModelSpec
 from simcost.num import Mask, every
 from simcost.passes.contention import STREAM, in_turn
-from simcost.plan import Plan
+from simcost.plan import Phase, Plan
 from simcost.provenance import Kind, Note
-from simcost.workload import Workload
+from simcost.sharding.shard import View
 
-Why = Callable[[Workload], str]
+
+class Asked(Protocol):
+    """What is looked at: a workload, or a training step."""
+
+    @property
+    def model(self) -> ModelSpec: ...
+
+    @property
+    def plan(self) -> Plan: ...
+
+    @property
+    def view(self) -> View: ...
+
+    @property
+    def phase(self) -> Phase: ...
+
+
+Why = Callable[[Asked], str]
 _DEFAULTS = {field.name: field.default for field in fields(Plan)}
 
 
-def _experts(w: Workload) -> str:
+def _experts(w: Asked) -> str:
     return "" if lower.has_experts(w.model) else f"{w.model.name} has no experts"
 
 
-def _travels(w: Workload) -> str:
+def _travels(w: Asked) -> str:
     """Tokens that are the same on all ranks of a stage need no exchange."""
     if no := _experts(w):
         return no
@@ -34,14 +53,14 @@ def _travels(w: Workload) -> str:
     return "no token travels to its experts with these tp, cp, dp_attention and ep" if every(still) else ""
 
 
-def _exchanges(w: Workload) -> str:
+def _exchanges(w: Asked) -> str:
     """The exchange of one-rank expert groups is there too: it gathers the tokens for slices of experts."""
     if no := _experts(w):
         return no
     return "all ranks of a stage have the same tokens: nothing travels" if every(w.plan.exchanges == 0.0) else ""
 
 
-def _shared(w: Workload) -> str:
+def _shared(w: Asked) -> str:
     """Beside an exchange, or beside the routed experts of few tokens."""
     if not any(block.has_shared for _, block in w.model.blocks()):
         return _experts(w) or f"{w.model.name} has no shared experts"
@@ -49,17 +68,17 @@ def _shared(w: Workload) -> str:
     return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 
-def _mla(w: Workload) -> str:
+def _mla(w: Asked) -> str:
     return "" if any(block.forms for _, block in w.model.blocks()) else f"{w.model.name} has no MLA"
 
 
-def _recurrent(w: Workload) -> str:
+def _recurrent(w: Asked) -> str:
     kept = [block for _, block in w.model.blocks() if block.mask is None]
     held = any(np.any(np.asarray(block.state_elements(1.0, w.plan)) > 0.0) for block in kept)
     return "" if held else f"{w.model.name} has no recurrent states"
 
 
-def _packed(w: Workload) -> str:
+def _packed(w: Asked) -> str:
     narrow = any(w.view.storage[role].bits < w.view.compute[role].bits for role in w.view.storage)
     return "" if narrow else "no weights are narrower than the format they are computed in"
 
@@ -68,7 +87,7 @@ def _split(name: str) -> Why:
     return lambda w: f"plan.{name} is 1" if every(getattr(w.plan, name) == 1.0) else ""
 
 
-def _gathers(w: Workload) -> str:
+def _gathers(w: Asked) -> str:
     decode = every(np.asarray(w.phase.q_len) == 1.0)
     return _split("cp")(w) or ("decode passes queries on, not keys, as ring does" if decode else "")
 
@@ -80,7 +99,7 @@ _REASONS: dict[str, Why] = {
 
 
 # Where a need holds, elementwise.
-_HOLDS: dict[str, Callable[[Workload], Mask]] = {
+_HOLDS: dict[str, Callable[[Asked], Mask]] = {
     "exchanges": lambda w: lower.has_experts(w.model) & (np.asarray(w.plan.exchanges) > 0.0),
     "shared": lambda w: (
         any(block.has_shared for _, block in w.model.blocks()) & ~np.asarray(in_turn(w.plan, w.view.tokens))
@@ -89,7 +108,7 @@ _HOLDS: dict[str, Callable[[Workload], Mask]] = {
 }
 
 
-def has_needs(w: Workload, key: str, value: str) -> Mask:
+def has_needs(w: Asked, key: str, value: str) -> Mask:
     """Where a workload has what a value of a plan's choice needs to change anything, elementwise; True for what needs nothing."""
     found: Mask = True
     for only, need in settings.of("plan")[key].needs:
@@ -98,7 +117,7 @@ def has_needs(w: Workload, key: str, value: str) -> Mask:
     return found
 
 
-def notes(w: Workload, stated: Collection[str]) -> list[Note]:
+def notes(w: Asked, stated: Collection[str]) -> list[Note]:
     """One line a setting among those that were `stated` (by key) which has no effect; none for a default."""
     found = []
     for one in settings.PLAN:

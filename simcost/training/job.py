@@ -163,7 +163,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     how_stack = stack.load(recipe.stack).changed(recipe.flags)
     flags = how_stack.flags
     formats = _with_flags(formats, flags)
-    plan = _plan(plan, flags, notes)
+    plan = _plan(plan, flags, model)
     # Virtual stages have a rule of their own: the first and the last may hold no layer, but the embedding and the head alone.
     require(lower.checks(model, replace(plan, vpp=1.0)))
     scheduled, vpp = _schedule(recipe, plan, notes)
@@ -237,7 +237,7 @@ def _trained(trained: Trained, model: ModelSpec) -> Trained:
     return replace(trained, roles=(*roles, "head") if "embedding" in roles else roles)
 
 
-def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
+def _plan(plan: Plan, flags: Mapping[str, object], model: ModelSpec) -> Plan:
     """The plan with what a stack decides and the plan leaves open."""
     changes: dict[str, object] = {"mla_form": "expanded"}  # training never absorbs
     if plan.mla_form == "absorbed":
@@ -248,7 +248,8 @@ def _plan(plan: Plan, flags: Mapping[str, object], notes: list[Note]) -> Plan:
         )
     if plan.all_to_all == "auto":
         changes["all_to_all"] = _EXCHANGES[str(flags["dispatcher"])]
-    if plan.overlap == "none" and flags["tp_overlap"] and plan.shards_sequence and plan.tp > 1.0:
+    free = plan.overlap == "none" or (plan.overlap == "shared_experts" and not lower.has_experts(model))
+    if free and flags["tp_overlap"] and plan.shards_sequence and plan.tp > 1.0:
         changes["overlap"] = "tensor_parallel"
     return replace(plan, **changes)  # type: ignore[arg-type]
 

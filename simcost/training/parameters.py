@@ -45,6 +45,11 @@ class Trained:
         if not self.roles and self.lora_rank is None:
             raise SpecError("nothing learns: state roles, or a lora_rank")
 
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Roles whose weights do not learn."""
+        return tuple(role for role in ROLES if role not in self.roles)
+
 
 ALL = Trained()
 

@@ -9,7 +9,7 @@ from simcost.provenance import Kind, Note
 from simcost.query import engine_of, settings_of
 from simcost.result import Result, Row
 from simcost.scenarios.inputs import sizes, stated
-from simcost.scenarios.train import levers, run
+from simcost.scenarios.train import levers, run, unused
 from simcost.scenarios.train.answer import counts, goes, metrics, ranks_table
 from simcost.scenarios.train.question import Asked, job
 from simcost.scenarios.train.run import RunAsked, checked
@@ -40,7 +40,13 @@ def result(
     values |= figures
     tables |= more
     most = memory.worst(ranks)
-    notes = (*(Note(line) for line in q.said), *asked.notes, *said, *_notes(found, most, tables.get("levers", [])))
+    notes = (
+        *(Note(line) for line in q.said),
+        *asked.notes,
+        *said,
+        *unused.notes(q, found),
+        *_notes(found, most, tables.get("levers", [])),
+    )
     inputs = _inputs(q, asked, counted, of_run, with_levers)
     answer = Result(
         "train", inputs, values, tables, notes, _references(asked, counted), _verdict(found, values, most), bool(values["fits"])
