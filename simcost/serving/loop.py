@@ -24,6 +24,7 @@ _LEAST, _CLOSE, _TRIES = (
     80,
 )  # of the search for the sequences that run: start and tolerance, in parts of them
 _FILLED = 0.9  # share of the token budget of all steps from which prompts are said to set the pace
+_MANY = 1e7  # prompts ahead: a queue that no engine keeps
 _TURNS = 60  # of the wait of an open loop, whose slope is below 1
 
 
@@ -129,7 +130,7 @@ def open_loop(times: StepTimes, policy: Policy, load: Load, rate: Num, room: Roo
     ahead: Num = 0.0 * running
     for _ in range(_TURNS):
         first, wait = r.first_token(running, step, ahead)
-        ahead = np.minimum(_ahead(reached * first * (1.0 + load.isl_cv2) / 2.0, running / r.steps), 1e6)
+        ahead = np.minimum(_ahead(reached * first * (1.0 + load.isl_cv2) / 2.0, running / r.steps), _MANY)
     load_of_room = np.minimum(running / most, 1.0 - 1e-9)
     queued = r.steps * step / most * load_of_room ** (np.sqrt(2.0 * (most + 1.0)) - 1.0) / (1.0 - load_of_room)
     wait, first = wait + queued, first + queued

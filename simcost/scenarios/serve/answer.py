@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from simcost.cost import price
 from simcost.estimate.step import SPREAD
 from simcost.frozen import frozen
 from simcost.num import Z90, Mask, Num, exp, maximum, sqrt
@@ -148,12 +149,14 @@ def metrics(a: Answer, usd_per_hour: Num | None) -> dict[str, Num]:
             longer = p.ttft_s * wide_first**slower + rest * p.tpot_s * wide**slower
             found[f"output_tokens_per_s_{name}"] = t.users * t.osl / longer
     if usd_per_hour is not None:
-        per_request = a.devices * usd_per_hour / 3600.0 / requests
         prompt, cached, out = a.usage
         hits = a.load.hit
-        found["usd_per_million_input_tokens"] = 1e6 * per_request * prompt / a.load.isl
-        found["usd_per_million_output_tokens"] = 1e6 * per_request * out / t.osl
-        found["usd_per_million_cached_tokens"] = np.where(
-            np.asarray(hits) > 0.0, 1e6 * per_request * cached / np.maximum(hits, 1.0), np.nan
-        )
+
+        def usd(share: Num, tokens: Num) -> Num:
+            return price.usd_per_million(share / requests, tokens, a.devices, usd_per_hour)
+
+        found["usd_per_million_input_tokens"] = usd(prompt, a.load.isl)
+        found["usd_per_million_output_tokens"] = usd(out, t.osl)
+        none = np.asarray(hits) <= 0.0
+        found["usd_per_million_cached_tokens"] = np.where(none, np.nan, usd(cached, maximum(hits, 1.0)))
     return found

@@ -14,7 +14,12 @@ from simcost.validation.bar_lines import covers, line
 from simcost.validation.serving.rows import DISAGGREGATED
 from simcost.validation.serving.score import JUDGED, SPECULATIVE, TPOT, TTFT
 
-UNFITTED, FITTED, FITTED_EVENTS = "unfitted", "fitted, family held out", "fitted, family held out, events"
+UNFITTED, EVENTS, FITTED, FITTED_EVENTS = (
+    "unfitted",
+    "unfitted, events",
+    "fitted, family held out",
+    "fitted, family held out, events",
+)
 PEER = "AIConfigurator 0.12"
 
 

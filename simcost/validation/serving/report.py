@@ -6,7 +6,6 @@ Most likely to be wrong: a slice of few rows, which are often one sweep; n stand
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -19,9 +18,11 @@ from simcost.errors import SpecError
 from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.validation import bar_lines
-from simcost.validation.serving import bars, peer, rules, score
+from simcost.validation.serving import bars, fit, peer, rules, score
 from simcost.validation.serving import rows as files
-from simcost.validation.serving.point import Predict, Prediction
+from simcost.validation.serving.point import Predict, Prediction, ServingPoint
+from simcost.validation.serving.predict import predict
+from simcost.validation.serving.predict_events import predict_events
 from simcost.validation.serving.rows import Row, Sample
 from simcost.validation.serving.score import TPOT, TTFT, WHAT, Answered
 
@@ -34,7 +35,13 @@ _PLAN = ("tp", "ep", "dp_attention", "pp")
 def shipped(python: str | None = None) -> dict[str, Answer]:
     """simcost's predictor, and AIConfigurator where `python` (default: this one) has it. Raises SpecError where a named
     Python has none."""
-    found = {bars.UNFITTED: of(_predictor())}
+    mean_field, by_events = once(predict), once(predict_events)
+    found = {
+        bars.UNFITTED: of(mean_field),
+        bars.EVENTS: of(by_events),
+        bars.FITTED: fit.held_out(mean_field),
+        bars.FITTED_EVENTS: fit.held_out(by_events),
+    }
     version = peer.version(python or sys.executable)
     if python and not version:
         raise SpecError(f"{python} has no aiconfigurator: pip install aiconfigurator")
@@ -43,15 +50,17 @@ def shipped(python: str | None = None) -> dict[str, Answer]:
     return found
 
 
-def _predictor() -> Predict:
-    try:
-        module = importlib.import_module("simcost.validation.serving.predict")
-    except ModuleNotFoundError as fault:
-        if fault.name != "simcost.validation.serving.predict":
-            raise
-        raise SpecError("validate serving is not available yet: simcost predicts no serving") from None
-    predict: Predict = module.predict
-    return predict
+def once(predict: Predict) -> Predict:
+    """A predictor that is asked once for the same points."""
+    known: dict[tuple[int, ...], list[Prediction]] = {}
+
+    def answer(points: Sequence[ServingPoint]) -> list[Prediction]:
+        key = tuple(map(id, points))
+        if key not in known:
+            known[key] = predict(points)
+        return known[key]
+
+    return answer
 
 
 def of(predict: Predict) -> Answer:

@@ -95,11 +95,11 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
         "Parts of a step, mean over ranks",
         "parts",
         {
-            "row": _of("id"),
-            "part": _of("part"),
-            "measured, s": _counts("measured_s"),
-            "predicted, s": _counts("predicted_s"),
-            "off, s": _counts("off_s"),
+            "row": of("id"),
+            "part": of("part"),
+            "measured, s": counts("measured_s"),
+            "predicted, s": counts("predicted_s"),
+            "off, s": counts("off_s"),
         },
     ),
     (
