@@ -1,7 +1,7 @@
 """Rows of `silicon_sample.csv` as they stand: cells checked, numbers read, the parts of a source's note by name.
 
-Most likely to be wrong: a column that the package renames; a missing one is an error. Source: `systems/silicon_sample.csv`
-of aiconfigurator-core 0.12 (ai-dynamo/aiconfigurator, Apache-2.0).
+Most likely to be wrong: a column that the package renames; a missing one is an error. Source:
+`systems/silicon_sample.csv` of aiconfigurator-core 0.12 (ai-dynamo/aiconfigurator, Apache-2.0).
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from simcost.units import parse
 PLAN = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
 POOLS = ("prefill", "decode")
 POOL = ("batch_size", "num_workers", *PLAN)
+_NEEDED = {"isl": "isl", "osl": "osl", "ttft": "silicon_ttft_ms", "tpot": "silicon_tpot_ms"}
 MILLISECOND = parse("1 ms", "seconds")
 MODES, ENGINES = ("agg", "disagg"), ("vllm", "sglang", "trtllm")
 COLUMNS = (
-    "id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl", "osl",
-    "gemm_quant_mode", "moe_quant_mode", "batch_size", *PLAN, *(f"{pool}_{name}" for pool in POOLS for name in POOL),
+    "id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode", "isl",
+    "osl", "gemm_quant_mode", "moe_quant_mode", "batch_size", *PLAN,
+    *(f"{pool}_{name}" for pool in POOLS for name in POOL),
     "silicon_ttft_ms", "silicon_tpot_ms",
 )  # fmt: skip
 
@@ -56,15 +58,15 @@ def _line(cells: Mapping[str, str], at: str) -> dict[str, Any]:
         if value not in words:
             raise SpecError(f"{at}: {name} = {value!r} is none of {', '.join(words)}{nearest(value, words)}")
     note = _note(cells["silicon_data_source"])
-    needed = {short: _number(cells[name], at, name) for short, name in (("isl", "isl"), ("osl", "osl"), ("ttft", "silicon_ttft_ms"), ("tpot", "silicon_tpot_ms"))}  # fmt: skip
+    needed = {short: _number(cells[name], at, name) for short, name in _NEEDED.items()}
     if missing := [name for name, value in needed.items() if not value]:
         raise SpecError(f"{at}: {missing[0]} is empty or 0")
     concurrency = _number(note.get("silicon_concurrency", ""), at, "silicon_concurrency")
     return {
         "id": cells["id"], "mode": mode, "engine": engine, "system": system, "version": cells["backend_version"],
         "path": cells["model_path"], "precision": cells["precision"], "gemm": cells["gemm_quant_mode"], **needed,
-        "concurrency": "" if concurrency is None else concurrency, "source": _source(note), "image": note.get("image", ""),
-        "day": note.get("measured", "")[:10], "config": note.get("config_id", ""),
+        "concurrency": "" if concurrency is None else concurrency, "source": _source(note),
+        "image": note.get("image", ""), "day": note.get("measured", "")[:10], "config": note.get("config_id", ""),
         "plan": tuple(_number(cells[name], at, name) for name in PLAN),
         "pools": tuple(tuple(_number(cells[f"{pool}_{name}"], at, name) for name in POOL) for pool in POOLS),
     }  # fmt: skip

@@ -1,9 +1,9 @@
 """AIConfigurator on the same rows: the package `aiconfigurator` as another predictor, where a Python has it.
 
-It is asked for the checkpoint that was served, from its own list, with the same plan, load and mean lengths, and its
-newest database of the system and engine. Answers are kept in the cache, since it takes minutes. Throughput follows from
-its TTFT and TPOT by the closed loop. Most likely to be wrong: formats where its list has no such checkpoint. Source:
-ai-dynamo/aiconfigurator 0.12 (Apache-2.0), `cli_estimate`.
+It is asked for the checkpoint that was served, from its own list, with the same plan, load and mean lengths, and
+its newest database of the system and engine. Answers are kept in the cache, since it takes minutes. Throughput
+follows from its TTFT and TPOT by the closed loop. Most likely to be wrong: formats where its list has no such
+checkpoint. Source: ai-dynamo/aiconfigurator 0.12 (Apache-2.0), `cli_estimate`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ def version(python: str = sys.executable) -> str:
 
 
 def predict(rows: Sequence[Row], python: str = sys.executable) -> list[Prediction]:
-    """What it says of rows, kept ones without asking. Raises SpecError where that Python does not have it, or it stops."""
+    """What it says of rows, kept ones without asking. Raises SpecError where that Python does not have it, or it
+    stops."""
     release = version(python)
     if not release:
         raise SpecError(f"aiconfigurator is not installed for {python}: pip install aiconfigurator")
@@ -69,9 +70,9 @@ def question(row: Row) -> dict[str, Any] | str:
     tp, dp, ep = (int(row.point.sets.get(f"plan.{key}", 1)) for key in ("tp", "dp_attention", "ep"))
     moe = {} if row.family == "dense" else {"moe_ep_size": ep, "moe_tp_size": tp * dp // ep}
     return {
-        "model_path": rule.gives["path"], "system_name": _NAMES[row.hw], "backend_name": row.engine, "isl": round(row.point.isl),
-        "osl": round(row.point.osl), "batch_size": max(round(row.point.concurrency / dp), 1), "tp_size": tp,
-        "attention_dp_size": dp, **moe, **rule.gives.get("modes", {}),
+        "model_path": rule.gives["path"], "system_name": _NAMES[row.hw], "backend_name": row.engine,
+        "isl": round(row.point.isl), "osl": round(row.point.osl), "batch_size": max(round(row.point.concurrency / dp), 1),
+        "tp_size": tp, "attention_dp_size": dp, **moe, **rule.gives.get("modes", {}),
     }  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """What a measured operating point of serving asks of a predictor, and what a predictor answers.
 
-Most likely to be wrong: a load that a benchmark's file calls by another name than it ran. Source: definitions in docs/glossary.md.
+Most likely to be wrong: a load that a benchmark's file calls by another name than it ran. Source: definitions in
+docs/glossary.md.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from simcost.frozen import frozen
 
 @frozen
 class Pool:
-    """Instances of one phase of disaggregated serving. instances: how many; sets: `plan.*` of one; batch: sequences that
-    one runs at most, over its attention replicas, 0 where nobody states it."""
+    """Instances of one phase of disaggregated serving. instances: how many; sets: `plan.*` of one; batch:
+    sequences that one runs at most, over its attention replicas, 0 where nobody states it."""
 
     instances: float
     sets: Mapping[str, Any]
@@ -26,11 +27,12 @@ class Pool:
 class ServingPoint:
     """One closed loop on one instance, or on two pools.
 
-    model: a name of the zoo or a config; hw: name of a profile; engine: vllm, sglang, trtllm or any; version: of the engine, ""
-    where nobody states it; sets: what the question sets, by path (`plan.tp`, `model.quantization_config`); concurrency: requests in
-    flight, over all attention replicas [1]; isl, osl: mean tokens of a prompt and of an answer; shortest: the least length over
-    the longest, lengths between are uniform, 1: all alike; requests: that the benchmark sends in all, 0 where nobody
-    states it; prefix_hit: share of prompts that is cached, 0 to 1; speculative: tokens drafted a step; prefill, decode: pools of
+    model: a name of the zoo or a config; hw: name of a profile; engine: vllm, sglang, trtllm or any; version: of
+    the engine, "" where nobody states it; sets: what the question sets, by path (`plan.tp`,
+    `model.quantization_config`); concurrency: requests in flight, over all attention replicas [1]; isl, osl:
+    mean tokens of a prompt and of an answer; shortest: the least length over the longest, lengths between are
+    uniform, 1: all alike; requests: that the benchmark sends in all, 0 where nobody states it; prefix_hit: share
+    of prompts that is cached, 0 to 1; speculative: tokens drafted a step; prefill, decode: pools of
     disaggregated serving, whose plans stand in place of `sets`."""
 
     model: str | Mapping[str, Any]
@@ -58,8 +60,8 @@ class ServingPoint:
 
 @frozen
 class Prediction:
-    """Mean time to the first token and per output token after it [s], ends of TPOT's 90 % interval [s], and output tokens a
-    second over all devices [1/s]; or the reason why there is none, with numbers that are nan."""
+    """Mean time to the first token and per output token after it [s], ends of TPOT's 90 % interval [s], and
+    output tokens a second over all devices [1/s]; or the reason why there is none, with numbers that are nan."""
 
     ttft_s: float = field(default=float("nan"))
     tpot_s: float = field(default=float("nan"))

@@ -1,10 +1,11 @@
-"""The silicon sample of aiconfigurator-core: measured serving, each measurement once, as a point with what was measured.
+"""The silicon sample of aiconfigurator-core: measured serving, each measurement once, as a point with what was
+measured.
 
-`systems/silicon_sample.csv` of the package (ai-dynamo/aiconfigurator, Apache-2.0) joins dumps of InferenceX and runs of its
-own. The same measurement stands in up to four of them: rows with one TTFT and TPOT (to 0.01 ms, to which some files
-round), lengths, system and mode are copies. What columns mean, what they leave out, and which rows contradict
-themselves is data: `rules.toml`. Nothing is dropped: a row is judged, apart with a reason, or left without a point
-with a reason. Most likely to be wrong: launch flags that a script of another month states.
+`systems/silicon_sample.csv` of the package (ai-dynamo/aiconfigurator, Apache-2.0) joins dumps of InferenceX and
+runs of its own. The same measurement stands in up to four of them: rows with one TTFT and TPOT (to 0.01 ms, to
+which some files round), lengths, system and mode are copies. What columns mean, what they leave out, and which
+rows contradict themselves is data: `rules.toml`. Nothing is dropped: a row is judged, apart with a reason, or
+left without a point with a reason. Most likely to be wrong: launch flags that a script of another month states.
 """
 
 from __future__ import annotations
@@ -29,17 +30,18 @@ AGGREGATED, DISAGGREGATED = "aggregated", "disaggregated"
 _MODES = {"agg": AGGREGATED, "disagg": DISAGGREGATED}
 _SAME = ("engine", "precision", "concurrency", "gemm")  # what copies of one measurement agree on
 _STATED = (
-    "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl", "osl",
-    "concurrency",
+    "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl",
+    "osl", "concurrency",
 )  # fmt: skip
 _RELEASE = re.compile(r"\d")
 
 
 @frozen
 class Row:
-    """One measurement. id: of its first copy; ids: of all copies; point: None where no question can be made of it, and
-    `why` says why; family, format: as the rules name them; apart: kind of a row that is not judged, "" of the others;
-    why: the reason; ttft_apart: why its TTFT is not judged; used: names of the rules that decided, by section; facts: what the file states and the rules found, for further rules."""
+    """One measurement. id: of its first copy; ids: of all copies; point: None where no question can be made of
+    it, and `why` says why; family, format: as the rules name them; apart: kind of a row that is not judged, ""
+    of the others; why: the reason; ttft_apart: why its TTFT is not judged; used: names of the rules that
+    decided, by section; facts: what the file states and the rules found, for further rules."""
 
     id: str
     ids: tuple[str, ...]

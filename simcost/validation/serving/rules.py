@@ -1,8 +1,8 @@
 """`workloads/validation/serving/rules.toml`: how rows of the silicon sample are read, as rules with reasons.
 
-A rule has a name, a match, what it gives and why. A match holds where each of its keys fits one of the values that a
-measurement has for it: copies of one measurement in several files may state several. Most likely to be wrong: a rule
-whose evidence is that times agree.
+A rule has a name, a match, what it gives and why. A match holds where each of its keys fits one of the values
+that a measurement has for it: copies of one measurement in several files may state several. Most likely to be
+wrong: a rule whose evidence is that times agree.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
 COLUMN = "tp"  # as a size of a plan: what the column tp_size says
 _MAY_LACK = ("set", "modes")
 _WORDS = {("model", "family"): FAMILIES, ("apart", "kind"): KINDS}
-# What a measurement has for a match: columns of the file, parts of its note, and what earlier sections decided. `pools`: stated
-# or unstated; `pool`: of which a plan is, prefill or decode.
+# What a measurement has for a match: columns of the file, parts of its note, and what earlier sections decided.
+# `pools`: stated or unstated; `pool`: of which a plan is, prefill or decode.
 KEYS = (
-    "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl", "osl",
-    "concurrency", "columns", "pools", "pool", "model", "family", "format", "tp", "ep", "dp_attention",
+    "path", "engine", "version", "image", "day", "config", "source", "system", "precision", "gemm", "mode", "isl",
+    "osl", "concurrency", "columns", "pools", "pool", "model", "family", "format", "tp", "ep", "dp_attention",
 )  # fmt: skip
 
 Facts = Mapping[str, Sequence[Any]]

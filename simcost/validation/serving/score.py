@@ -1,7 +1,9 @@
-"""How good predicted serving is: errors of TPOT, TTFT and throughput, by slice of the rows, and order within sweeps.
+"""How good predicted serving is: errors of TPOT, TTFT and throughput, by slice of the rows, and order within
+sweeps.
 
-Throughput is not measured but follows from the closed loop: requests in flight, over the time that one takes. Most
-likely to be wrong: that a short benchmark's mean is the steady state's. Source: definitions in docs/glossary.md.
+Throughput is not measured but follows from the closed loop: requests in flight, over the time that one takes.
+Most likely to be wrong: that a short benchmark's mean is the steady state's. Source: definitions in
+docs/glossary.md.
 """
 
 from __future__ import annotations
@@ -45,12 +47,14 @@ class Answered:
 
 
 def loop_rate(concurrency: float, osl: float, ttft_s: float, tpot_s: float) -> float:
-    """Output tokens a second of a closed loop: `concurrency` requests, each of which takes TTFT and osl - 1 tokens. [1/s]"""
+    """Output tokens a second of a closed loop: `concurrency` requests, each of which takes TTFT and osl - 1
+    tokens. [1/s]"""
     return concurrency * osl / (ttft_s + tpot_s * (osl - 1.0))
 
 
 def pair(one: Answered, what: str) -> tuple[float, float] | None:
-    """(predicted, measured) of TPOT [s], TTFT [s] or RATE [1/s]; None where a row's TTFT is not judged, or nobody says it."""
+    """(predicted, measured) of TPOT [s], TTFT [s] or RATE [1/s]; None where a row's TTFT is not judged, or
+    nobody says it."""
     row, said = one.row, one.said
     if what != TPOT and row.ttft_apart:
         return None
@@ -83,8 +87,8 @@ def errors(answers: Sequence[Answered], what: str) -> list[Cells]:
 
 
 def figures(answers: Sequence[Answered], what: str) -> dict[str, Any]:
-    """`FIGURES` of answers: those of `score.full`, the share within a fifth, and the median rank correlation over the
-    sweeps of at least `SWEEP` rows, with how many there are."""
+    """`FIGURES` of answers: those of `score.full`, the share within a fifth, and the median rank correlation
+    over the sweeps of at least `SWEEP` rows, with how many there are."""
     cells = errors(answers, what)
     order = [value for sweep in sweeps(answers) if (value := _order(sweep, what)) is not None]
     found = score.full(cells) | {

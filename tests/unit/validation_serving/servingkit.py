@@ -1,5 +1,5 @@
-"""Rows of silicon_sample.csv of aiconfigurator-core 0.12.0 (Apache-2.0), chosen so that every rule decides one, and ways to
-change them; predictors that are no model of anything.
+"""Rows of silicon_sample.csv of aiconfigurator-core 0.12.0 (Apache-2.0), chosen so that every rule decides one, and
+ways to change them; predictors that are no model of anything.
 
 Of `silicon_data_source` the folders of the machine that joined the files are cut.
 """
