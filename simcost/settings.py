@@ -159,6 +159,7 @@ ENGINE = (
     Setting("engine", "overlap", FLAG, "the host prepares a step while the one before it runs", **_SERVING),
     Setting("engine", "reserved_output", "number", "how much of what running requests may still make admission keeps free", **_SERVING),
     Setting("engine", "host_step", "seconds", "time of the host that a step shows", **_SERVING),
+    Setting("engine", "host_token", "seconds", "time of the host that each token of a prompt adds before the first token", **_SERVING),
     Setting("engine", "host_request", "seconds", "time of the host that a request adds before its first token", **_SERVING),
 )  # fmt: skip
 

@@ -36,7 +36,7 @@ TERMS = (*NUMBERS, *BYTES, *FLAGS, *WORDS, *OTHERS)
 # Of the serving part.
 POLICIES = ("mixed", "prefill_first")
 SERVING_FLAGS = ("chunked", "prefix_cache", "overlap", "split_over_replicas")
-TIMES = ("host_step", "host_request")
+TIMES = ("host_step", "host_request", "host_token")
 CHOICES = ("drafts", "moe_backends", "attention_backends")
 SERVING = (
     "policy", *SERVING_FLAGS, *TIMES, *CHOICES, "stream_interval", "reserved_output", "sequences_with_drafts",

@@ -25,7 +25,7 @@ SETTINGS = {
     MEMORY: ("share", "tokens", "sequences", "block"),
     SERVING: ("stream_interval", "prefix_cache", "chunked", "mixed", "overlap", "reserved_output"),
 }
-OWN = ("host_step", "host_request")  # no engine has an option for them: the same name stands for all
+OWN = ("host_step", "host_request", "host_token")  # no engine has an option for them: the same name stands for all
 OPPOSITE = "disable_"  # names of flags that begin with it say the opposite
 _TERMS = {
     MEMORY: (engine_checks.TERMS, engine_checks.OPTIONAL),

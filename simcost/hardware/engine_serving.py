@@ -35,7 +35,7 @@ class ServingTerms:
     budget; reserved_output: part of what running requests may still make that admission keeps free; prefix_cache:
     whether prompts found in the cache are not prefilled again; stream_interval: tokens between two sends of a stream,
     the first is sent at once; overlap: whether the host prepares a step while the one before it runs, so that a new
-    request waits one step more; host_step_s: of the host that a step shows [s]; host_request_s: that a request adds
+    request waits one step more; host_step_s: of the host that a step shows [s]; host_request_s, host_token_s: that a request and each of its prompt tokens add
     before its first token [s]; drafts, moe_backends, attention_backends: what its options take; names: what it calls
     the settings; sources: where each term is from; stated: what the user set."""
 
@@ -51,6 +51,7 @@ class ServingTerms:
     overlap: Mask
     host_step_s: Num
     host_request_s: float
+    host_token_s: float
     drafts: tuple[str, ...]
     moe_backends: tuple[str, ...]
     attention_backends: tuple[str, ...]
@@ -100,6 +101,7 @@ def serving_terms(
         overlap=overlap,
         host_step_s=stated.get("host_step", _host(found["host_step"], overlap)),
         host_request_s=float(stated.get("host_request", time_of(found["host_request"]["value"], "host_request"))),
+        host_token_s=float(stated.get("host_token", time_of(found["host_token"]["value"], "host_token"))),
         drafts=tuple(found["drafts"]["value"]),
         moe_backends=tuple(found["moe_backends"]["value"]),
         attention_backends=tuple(found["attention_backends"]["value"]),

@@ -111,7 +111,8 @@ def _steps(load: Load) -> Num:
 
 def _fixed(p: Pools, load: Load) -> Num:
     """What no load changes of the time to the first token. [s]"""
-    return load.lag_s + p.transfer_s + p.prefill.policy.host_request_s
+    policy = p.prefill.policy
+    return load.lag_s + p.transfer_s + policy.host_request_s + policy.host_token_s * (load.isl + load.hit)
 
 
 def _held_by(p: Pools) -> Num:

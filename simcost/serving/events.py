@@ -22,7 +22,15 @@ from simcost.serving.step_table import Extent, StepTable, StepTimes
 from simcost.serving.trace import Trace
 
 ADMISSIONS = ("prompt", "whole")
-_LEAST = {"tokens": 1.0, "sequences": 1.0, "stream_interval": 1.0, "host_step_s": 0.0, "host_request_s": 0.0}
+_LEAST = {
+    "tokens": 1.0,
+    "sequences": 1.0,
+    "stream_interval": 1.0,
+    "host_step_s": 0.0,
+    "host_request_s": 0.0,
+    "host_token_s": 0.0,
+    "overlap": 0.0,
+}
 _ISL, _OSL = 1, 2  # streams of random numbers; that of arrivals is 0
 
 
@@ -71,7 +79,10 @@ def simulate(
     # At least one token of a prompt is computed, for its logits.
     cached = np.minimum(np.floor(prefix_hit * prompts), prompts - 1).astype(np.int64)
     sent = sending.times(arrivals, requests, seed)
-    run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent)
+    # A step is prepared while another runs: a new request waits for one more, as long as those of a full replica.
+    prepared = float(np.asarray(times(float(sequences), extent.typical, 0.0, 0.0))) + policy.host_step_s
+    delay = policy.overlap * prepared
+    run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay)
     run.longest_jump = longest_jump
     run.run()
     return run.trace(prompts, answers)

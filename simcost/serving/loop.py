@@ -24,6 +24,7 @@ _LEAST, _CLOSE, _TRIES = (
     80,
 )  # of the search for the sequences that run: start and tolerance, in parts of them
 _FILLED = 0.9  # share of the token budget of all steps from which prompts are said to set the pace
+_BUSIEST = 0.99  # of a front end: beyond it only the queue of the engine is modelled
 _MANY = 1e7  # prompts ahead: a queue that no engine keeps
 _TURNS = 60  # of the wait of an open loop, whose slope is below 1
 
@@ -83,7 +84,15 @@ class _Replica:
         own_steps = self.chunk(running, 1.0)[0]
         missed = (0.5 + self.policy.overlap) * step  # the rest of the step that runs, and one that is prepared already
         wait = missed + np.maximum(1.0 - np.maximum(own_steps, 1.0) / steps, 0.0) * whole * (steps > 1.0)
-        return missed + whole + self.load.lag_s + self.policy.host_request_s, wait
+        front = self.front_end(running / (self.steps * step))
+        return front + missed + whole + self.load.lag_s, front + wait
+
+    def front_end(self, rate: Num) -> Num:
+        """Seconds from a request to the scheduler's queue at so many a second: one process takes them in turn (M/D/1)."""
+        prompt = self.load.isl + self.load.hit
+        each = self.policy.host_request_s + self.policy.host_token_s * prompt
+        busy = np.minimum(rate * each, _BUSIEST)
+        return each * (1.0 + busy / (2.0 * (1.0 - busy)))
 
 
 def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room) -> OperatingPoint:

@@ -14,8 +14,8 @@ from simcost.frozen import frozen
 class Policy:
     """A scheduler of one attention replica. `name`: a file of `policies/`. `tokens`: token budget of a step.
     `sequences`: most running sequences. `stream_interval`: tokens that are made before the first is sent, and between
-    sends. [s] `host_step_s`: the engine's own time a step; `host_request_s`: what tokenising, detokenising and HTTP add
-    to a request before it is queued.
+    sends. [s] `host_step_s`: the engine's own time a step; `host_request_s` and `host_token_s`: what HTTP, the chat template and tokenising take
+    of a request and of each of its prompt tokens, in one process that takes requests in turn.
 
     `overlap`: 1 where the host prepares a step while the one before it runs, which a new request cannot join: it waits a step more, else 0.
 
@@ -31,3 +31,4 @@ class Policy:
     host_request_s: float
     admission: str = "prompt"
     overlap: float = 0.0
+    host_token_s: float = 0.0

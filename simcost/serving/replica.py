@@ -29,8 +29,8 @@ class Replica:
     starts to decode, so steps between such counts need no look at sequences."""
 
     __slots__ = (
-        "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "done", "early", "ends",
-        "first", "grows", "host", "interval", "isl", "last", "line", "log", "longest_jump", "made", "most_running",
+        "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "delay", "done", "early", "ends",
+        "first", "free", "front", "grows", "interval", "isl", "last", "line", "log", "longest_jump", "made", "most_running",
         "now", "osl", "partial", "paused", "plane", "pool", "preemptions", "print_at", "printed", "prompt_tokens",
         "ready", "recomputed", "running", "shares", "size", "stalls", "steps_done", "taken", "todo", "used", "waiting",
     )  # fmt: skip
@@ -46,13 +46,14 @@ class Replica:
         osl: Ints,
         cached: Ints,
         sent: Array,
+        delay: float = 0.0,
     ) -> None:
         requests = len(isl)
         self.line, self.plane = table.line, table.plane
         self.prompt_tokens, self.shares = module.prompt_tokens, module.shares_step
         self.budget, self.most_running, self.pool = table.extent.tokens, sequences, pool
         self.grows = policy.admission == "prompt"
-        self.host, self.interval = policy.host_request_s, math.ceil(min(policy.stream_interval, int(np.max(osl))))
+        self.interval = math.ceil(min(policy.stream_interval, int(np.max(osl))))
         self.longest_jump = math.inf
         self.isl: list[int] = isl.tolist()
         self.osl: list[int] = osl.tolist()
@@ -61,7 +62,12 @@ class Replica:
         self.todo: list[int] = (isl - cached).tolist()  # prompt tokens to compute
         self.made = [0] * requests  # answer tokens before a preemption
         self.arrival: list[float] = sent.tolist()
-        self.ready: list[float] = (sent + self.host).tolist()
+        # One process takes requests in turn: HTTP, chat template, tokens.
+        self.front: list[float] = (policy.host_request_s + policy.host_token_s * isl).tolist()
+        self.free, self.delay = 0.0, delay  # when it has passed on all that came; what all wait besides
+        self.ready: list[float] = []
+        for at in self.arrival:
+            self.pass_on(at)
         self.admitted, self.first, self.last = ([-1.0] * requests for _ in range(3))
         # When the first token is sent: in the step of a prompt, or at the end of a decode step, by its number.
         self.printed, self.print_at = [-1.0] * requests, [0] * requests
@@ -95,6 +101,11 @@ class Replica:
                 continue
             if ends and ends[0] == self.steps_done:
                 self.finish()
+
+    def pass_on(self, at: float) -> None:
+        """The next request, sent at that time, goes through the front end to the queue."""
+        self.free = max(self.free, at) + self.front[len(self.ready)]
+        self.ready.append(self.free + self.delay)
 
     def take(self) -> None:
         """Requests that have come into the queue."""
@@ -243,7 +254,7 @@ class Replica:
             del self.running[i]
             if len(self.ready) < requests:
                 self.arrival.append(now)
-                self.ready.append(now + self.host)
+                self.pass_on(now)
         self.used -= freed
         self.context -= freed
         self.batch -= len(over)

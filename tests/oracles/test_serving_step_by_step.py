@@ -49,6 +49,7 @@ class Plain:
     requests: list[Request]
     users: int  # 0: requests come by themselves
     now: float = 0.0
+    passed: float = 0.0  # when the front end has passed on all that came
     preemptions: int = 0
     running_s: float = 0.0
     queued_s: float = 0.0
@@ -146,8 +147,13 @@ class Plain:
         """A user whose answer has come sends the next request."""
         for each in self.requests:
             if self.users and math.isinf(each.ready):
-                each.arrival, each.ready = self.now, self.now + self.policy.host_request_s
+                self.arrive(each, self.now)
                 return
+
+    def arrive(self, each: Request, at: float) -> None:
+        """A request goes through the front end, which takes them in turn."""
+        self.passed = max(self.passed, at) + self.policy.host_request_s + self.policy.host_token_s * each.isl
+        each.arrival, each.ready = at, self.passed
 
 
 def step_times(batch, context, tokens, past):  # type: ignore[no-untyped-def]
@@ -163,10 +169,12 @@ def flat_times(batch, context, tokens, past):  # type: ignore[no-untyped-def]
 def plainly(trace: Trace, policy: Policy, users: int, hit: float, times) -> Plain:  # type: ignore[no-untyped-def]
     """The same requests by hand."""
     requests = []
-    for i, (isl, osl) in enumerate(zip(trace.isl.tolist(), trace.osl.tolist(), strict=True)):
-        at = (0.0 if i < users else math.inf) if users else float(trace.arrival[i])
-        requests.append(Request(isl, osl, min(int(hit * isl), isl - 1), at, at + policy.host_request_s))
+    for isl, osl in zip(trace.isl.tolist(), trace.osl.tolist(), strict=True):
+        requests.append(Request(isl, osl, min(int(hit * isl), isl - 1), math.inf, math.inf))
     plain = Plain(policy, trace.pool_tokens, requests, users)
+    for i, each in enumerate(requests):
+        if not users or i < users:
+            plain.arrive(each, 0.0 if users else float(trace.arrival[i]))
     while any(len(each.tokens) < each.osl for each in requests):
         plain.step(times)
     return plain
@@ -183,6 +191,7 @@ def cases(draw: st.DrawFn) -> tuple:  # type: ignore[type-arg]
         draw(st.sampled_from([0.0, 3e-4])),
         draw(st.sampled_from([0.0, 2e-3])),
         draw(st.sampled_from(["prompt", "whole"])),
+        host_token_s=draw(st.sampled_from([0.0, 3e-5])),
     )
     least = draw(st.integers(1, 40))
     isl = lengths.uniform(least, least + draw(st.integers(0, 40)))

@@ -214,7 +214,7 @@ def policy_of(terms: ServingTerms) -> Policy:
         float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
     )
     return Policy(
-        terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap,
+        terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap, terms.host_token_s,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ Most likely to be wrong: replicas of a fleet that get unlike shares of the load.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
@@ -45,13 +44,10 @@ def run(
     if count > MOST:
         raise SpecError(f"{count:,} requests of one replica: at most {MOST:,} (--requests)")
     t = Traffic(isl.mean, osl.mean, isl.second_moment, osl.second_moment, hit=hit, emitted=emitted)
-    load, held = load_of(t, r.policy.admission)
+    _, held = load_of(t, r.policy.admission)
     pool = float(np.asarray(r.room(np.ceil(held)).kv)) * float(held)
-    # The host has prepared one step already, which a new request cannot join.
-    step = float(np.asarray(r(min(float(mine), r.policy.sequences), load.context, 0.0, 0.0))) + r.policy.host_step_s
-    policy = replace(r.policy, host_request_s=r.policy.host_request_s + r.policy.overlap * step)
     return events.simulate(
-        r, policy, arrivals, isl, InSteps(osl, emitted) if emitted > 1.0 else osl, count, pool, seed, prefix_hit=hit
+        r, r.policy, arrivals, isl, InSteps(osl, emitted) if emitted > 1.0 else osl, count, pool, seed, prefix_hit=hit
     )
 
 

@@ -14,11 +14,12 @@ from simcost.validation.bar_lines import covers, line
 from simcost.validation.serving.rows import DISAGGREGATED
 from simcost.validation.serving.score import JUDGED, SPECULATIVE, TPOT, TTFT
 
-UNFITTED, EVENTS, FITTED, FITTED_EVENTS = (
+UNFITTED, EVENTS, FITTED, FITTED_EVENTS, PROFILES = (
     "unfitted",
     "unfitted, events",
     "fitted, family held out",
     "fitted, family held out, events",
+    "engines' profiles, events",
 )
 PEER = "AIConfigurator 0.12"
 

@@ -1,7 +1,8 @@
-"""Two coefficients of an engine for its time to the first token, fitted with the judged family left out.
+"""Two coefficients of an engine for its front end, fitted with the judged family left out.
 
-TTFT = FIRST + FACTOR × predicted. FIRST [s] stands for what a request costs before its prompt (client, HTTP, chat template, tokens), FACTOR for prompts of a real run. TPOT stays as predicted: fitted
-coefficients did not help families that were held out. Most likely to be wrong: a run whose client is another one than those fitted. Source: least mean of |log(predicted / measured)|.
+A request passes the front end (HTTP, chat template, tokens) in turn with the others: seconds a request, and seconds a token of its prompt. With C users who start together and W requests
+each, the wait is (C - 1) / 2 requests in one of W. TPOT stays as predicted. Most likely to be wrong: a client of another kind than those fitted. Source: least mean of |log(predicted /
+measured)| of the time to the first token.
 """
 
 from __future__ import annotations
@@ -13,50 +14,89 @@ import numpy as np
 
 from simcost.frozen import frozen
 from simcost.num import Array, Bools
+from simcost.scenarios.serve.simulated import WAVES
 from simcost.validation.serving.point import Predict, Prediction
+from simcost.validation.serving.predict import FrontEnd
 from simcost.validation.serving.rows import Row
 
-_FIRST = np.concatenate([[0.0], np.geomspace(1e-3, 1.0, 61)])  # [s]
-_FACTOR = np.geomspace(0.4, 4.0, 60)
+# What stands where nothing is fitted: the order of an HTTP request with two hops between processes, and of a fast tokeniser.
+PRIORS, NONE = FrontEnd(3e-3, 1e-6), FrontEnd(0.0, 0.0)
+_REQUEST = np.concatenate([[0.0], np.geomspace(1e-3, 0.5, 64)])  # [s]
+_TOKEN = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 64)])  # [s]
 
 
 @frozen
 class Coefficients:
-    """Of an engine, from `rows` rows: first [s], factor."""
+    """Of an engine, from `rows` rows: seconds a request, seconds a token of its prompt; `error`: median of |predicted / measured - 1| on those rows."""
 
-    first: float
-    factor: float
+    request_s: float
+    token_s: float
     rows: int
+    error: float
+
+    def added(self, isl: Array, turns: Array) -> Array:
+        """What a request's first token is later. [s]"""
+        return (self.request_s + self.token_s * isl) * turns
 
 
-def coefficients(predicted: Array, measured: Array) -> Coefficients:
-    """Those with the least mean of |log(predicted / measured)|, of a grid. [s]"""
-    best, found = np.inf, Coefficients(0.0, 1.0, len(predicted))
+def coefficients(predicted: Array, measured: Array, isl: Array, turns: Array) -> Coefficients:
+    """Those with the least mean of |log(predicted / measured)|, of a grid. predicted: without a front end [s]; turns: requests that one waits for on average, itself included."""
+    best, found = np.inf, (0.0, 0.0)
     target = np.log(measured)[None, :]
-    for factor in _FACTOR:
-        errors = np.abs(np.log(_FIRST[:, None] + factor * predicted[None, :]) - target).mean(axis=1)
+    for token in _TOKEN:
+        each = (_REQUEST[:, None] + token * isl[None, :]) * turns[None, :]
+        errors = np.abs(np.log(predicted[None, :] + each) - target).mean(axis=1)
         at = int(np.argmin(errors))
         if errors[at] < best:
-            best, found = float(errors[at]), Coefficients(float(_FIRST[at]), float(factor), len(predicted))
-    return found
+            best, found = float(errors[at]), (float(_REQUEST[at]), float(token))
+    made = predicted + (found[0] + found[1] * isl) * turns
+    return Coefficients(*found, len(predicted), float(np.median(np.abs(made / measured - 1.0))))
+
+
+@frozen
+class _Numbers:
+    """Columns of rows, and which of them coefficients are fitted to."""
+
+    ttft: Array
+    measured: Array
+    isl: Array
+    turns: Array
+    use: Bools
+
+    def fitted(self, which: Bools) -> Coefficients:
+        at = which & self.use
+        return coefficients(self.ttft[at], self.measured[at], self.isl[at], self.turns[at])
+
+
+def _numbers(rows: Sequence[Row], base: Sequence[Prediction]) -> _Numbers:
+    points = [row.point for row in rows if row.point is not None]
+    ttft, measured = np.asarray([one.ttft_s for one in base]), np.asarray([row.ttft_s for row in rows])
+    users = np.maximum(np.nan_to_num([p.concurrency for p in points], nan=1.0), 1.0)
+    waves = np.asarray([p.requests / u if p.requests else float(WAVES) for p, u in zip(points, users, strict=True)])
+    use = np.asarray([row.judged and not row.ttft_apart for row in rows]) & np.isfinite(ttft) & (measured > 0.0)
+    turns = 1.0 + (users - 1.0) / (2.0 * np.maximum(waves, 1.0))
+    return _Numbers(ttft, measured, np.asarray([p.isl for p in points]), turns, use)
 
 
 def held_out(predict: Predict) -> Callable[[Sequence[Row]], list[Prediction]]:
-    """A predictor of rows whose TTFT has the coefficients of the same engine's other families. Rows of an engine with one family stay as predicted."""
+    """A predictor of rows whose front end has the coefficients of the same engine's other families. `predict`: without one."""
 
     def answer(rows: Sequence[Row]) -> list[Prediction]:
         base = predict([row.point for row in rows if row.point is not None])
-        ttft, measured = (np.asarray([each.ttft_s for each in every]) for every in (base, rows))
-        fitted: Bools = np.asarray([row.judged and not row.ttft_apart for row in rows])
-        fitted &= np.isfinite(ttft) & (measured > 0.0)
+        n = _numbers(rows, base)
         engines, families = np.asarray([row.engine for row in rows]), np.asarray([row.family for row in rows])
-        found = ttft.copy()
+        found = n.ttft.copy()
         for engine, family in sorted({(row.engine, row.family) for row in rows}):
-            others = fitted & (engines == engine) & (families != family)
-            mine = (engines == engine) & (families == family)
-            if others.any():
-                of = coefficients(ttft[others], measured[others])
-                found[mine] = of.first + of.factor * ttft[mine]
+            others, mine = (engines == engine) & (families != family), (engines == engine) & (families == family)
+            if (others & n.use).any():
+                found[mine] += n.fitted(others).added(n.isl[mine], n.turns[mine])
         return [replace(one, ttft_s=float(value)) for one, value in zip(base, found, strict=True)]
 
     return answer
+
+
+def of_engines(rows: Sequence[Row], predict: Predict) -> dict[str, Coefficients]:
+    """The coefficients of every engine, from all its rows: what the engines' profiles hold."""
+    n = _numbers(rows, predict([row.point for row in rows if row.point is not None]))
+    engines = np.asarray([row.engine for row in rows])
+    return {name: n.fitted(engines == name) for name in sorted(set(engines.tolist()))}

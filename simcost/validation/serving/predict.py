@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from simcost.errors import SimcostError
+from simcost.frozen import frozen
 from simcost.num import Array
 from simcost.query import make, settings_of, workload
 from simcost.scenarios.serve import pools
@@ -25,13 +27,21 @@ from simcost.validation.serving.point import Pool, Prediction, ServingPoint
 EMITTED = {1: 1.84, 2: 2.2, 3: 2.46}
 
 
-def predict(points: Sequence[ServingPoint]) -> list[Prediction]:
-    """The mean field's answers, one a point, with a reason where there is none."""
-    found: list[Prediction | None] = [None] * len(points)
+@frozen
+class FrontEnd:
+    """What a request, and each token of its prompt, takes before the scheduler's queue. [s]"""
+
+    request_s: float
+    token_s: float
+
+
+def predict(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
+    """The mean field's answers, one a point, with a reason where there is none. `front`: in place of the one of the engines' profiles."""
+    found: list[Prediction] = [Prediction()] * len(points)
     for places in grouped(points):
-        for place, one in zip(places, _group([points[i] for i in places]), strict=True):
+        for place, one in zip(places, _group([points[i] for i in places], front), strict=True):
             found[place] = one
-    return [one for one in found if one is not None]
+    return found
 
 
 def grouped(points: Sequence[ServingPoint]) -> list[list[int]]:
@@ -55,9 +65,9 @@ def _pool(pool: Pool | None) -> Any:
     return None if pool is None else [pool.instances, dict(pool.sets)]
 
 
-def _group(points: list[ServingPoint]) -> list[Prediction]:
+def _group(points: list[ServingPoint], front: FrontEnd | None) -> list[Prediction]:
     try:
-        a = answered(points)
+        a = answered(points, front)
     except SimcostError as error:
         return [Prediction(reason=str(error))] * len(points)
     found = {name: np.broadcast_to(np.asarray(v, np.float64), (len(points),)) for name, v in metrics(a, None).items()}
@@ -75,33 +85,42 @@ def _group(points: list[ServingPoint]) -> list[Prediction]:
     return [at(i) for i in range(len(points))]
 
 
-def answered(points: Sequence[ServingPoint]) -> Answer:
+def answered(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> Answer:
     """The mean field's answer to points of one configuration. Raises SpecError and Infeasible."""
     first = points[0]
     if first.prefill is None or first.decode is None:
-        return answer(replica(points), traffic(points))
-    prefill, decode = (replica(points, pool.sets, pool.instances) for pool in (first.prefill, first.decode))
+        return answer(replica(points, front), traffic(points))
+    prefill, decode = (replica(points, front, pool) for pool in (first.prefill, first.decode))
     return pools.answer(Fleet(prefill, decode, first.prefill.instances, first.decode.instances), traffic(points))
 
 
-def replica(points: Sequence[ServingPoint], sets: Mapping[str, Any] | None = None, instances: float = 1.0) -> Replica:
-    """The replica that points of one configuration ask, of one of two pools where `sets` are its. Raises SpecError and Infeasible."""
+def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool: Pool | None = None) -> Replica:
+    """The replica that points of one configuration ask, or of one of their two pools. Raises SpecError and Infeasible."""
     p = points[0]
-    stated = {**dict(p.sets if sets is None else sets), "engine": p.engine}
-    if p.version:
-        stated["engine.version"] = p.version
-    longest = max(each.isl + each.osl for each in points)
+    sets, instances = (p.sets, 1.0) if pool is None else (pool.sets, pool.instances)
+    stated = {**dict(sets), "engine": p.engine, **({"engine.version": p.version} if p.version else {})}
+    longest, prompt, users = (
+        max(each) for each in zip(*((q.isl + q.osl, q.isl, q.concurrency) for q in points), strict=True)
+    )
+    key = json.dumps([_key(p), stated, longest, prompt, users, instances], sort_keys=True, default=str)
+    found = _known.get(key) or _built(p, stated, longest, prompt, users / instances)
+    if len(_known) < _MOST:
+        _known[key] = found
+    if front is None:
+        return found
+    return replace(found, policy=replace(found.policy, host_request_s=front.request_s, host_token_s=front.token_s))
+
+
+_known: dict[str, Replica] = {}  # several answers are asked of the same points
+_MOST = 2_000
+
+
+def _built(p: ServingPoint, stated: Mapping[str, Any], longest: float, prompt: float, users: float) -> Replica:
     query = make(p.model, p.hw, True, {"context": int(np.ceil(longest)), "batch": 1}, stated, {}, None)
     w = workload(query)
     policy = policy_of(terms_of(w, settings_of(query.overrides), p.speculative > 0))
-    users = max(each.concurrency for each in points) / (instances * float(np.asarray(w.plan.replicas * w.plan.copies)))
-    prompt = max(each.isl for each in points)
-    most = Bounds(
-        min(policy.sequences, max(np.ceil(users), 1.0)),
-        longest,
-        min(policy.tokens, prompt * max(np.ceil(users), 1.0)),
-        prompt,
-    )
+    mine = max(float(np.ceil(users / float(np.asarray(w.plan.replicas * w.plan.copies)))), 1.0)
+    most = Bounds(min(policy.sequences, mine), longest, min(policy.tokens, prompt * mine), prompt)
     return build(w, policy, most, None, p.speculative)
 
 

@@ -15,26 +15,26 @@ from simcost.scenarios.serve.answer import answer, metrics
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.lengths import Lengths, constant, uniform
 from simcost.validation.serving.point import Prediction, ServingPoint
-from simcost.validation.serving.predict import EMITTED, grouped, predict, replica, traffic
+from simcost.validation.serving.predict import EMITTED, FrontEnd, grouped, predict, replica, traffic
 
 SEED = 1
 
 
-def predict_events(points: Sequence[ServingPoint]) -> list[Prediction]:
-    """The event path's answers, one a point; of pools the mean field's. Intervals are as wide as the mean field's."""
+def predict_events(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
+    """The event path's answers, one a point; of pools the mean field's. Intervals are as wide as the mean field's. `front`: as `predict.predict`."""
     found: list[Prediction] = [Prediction()] * len(points)
     for places in grouped(points):
         mine = [points[i] for i in places]
-        for place, one in zip(places, _group(mine), strict=True):
+        for place, one in zip(places, _group(mine, front), strict=True):
             found[place] = one
     return found
 
 
-def _group(points: list[ServingPoint]) -> Sequence[Prediction]:
+def _group(points: list[ServingPoint], front: FrontEnd | None) -> Sequence[Prediction]:
     if points[0].prefill is not None:
-        return predict(points)
+        return predict(points, front)
     try:
-        r = replica(points)
+        r = replica(points, front)
         a = answer(r, traffic(points))
     except SimcostError as error:
         return [Prediction(reason=str(error))] * len(points)

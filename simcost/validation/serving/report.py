@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from simcost.result import Row as Cells
 from simcost.validation import bar_lines
 from simcost.validation.serving import bars, fit, peer, rules, score
 from simcost.validation.serving import rows as files
-from simcost.validation.serving.point import Predict, Prediction, ServingPoint
+from simcost.validation.serving.point import Predict, Prediction
 from simcost.validation.serving.predict import predict
 from simcost.validation.serving.predict_events import predict_events
 from simcost.validation.serving.rows import Row, Sample
@@ -35,12 +36,12 @@ _PLAN = ("tp", "ep", "dp_attention", "pp")
 def shipped(python: str | None = None) -> dict[str, Answer]:
     """simcost's predictor, and AIConfigurator where `python` (default: this one) has it. Raises SpecError where a named
     Python has none."""
-    mean_field, by_events = once(predict), once(predict_events)
     found = {
-        bars.UNFITTED: of(mean_field),
-        bars.EVENTS: of(by_events),
-        bars.FITTED: fit.held_out(mean_field),
-        bars.FITTED_EVENTS: fit.held_out(by_events),
+        bars.UNFITTED: of(partial(predict, front=fit.PRIORS)),
+        bars.EVENTS: of(partial(predict_events, front=fit.PRIORS)),
+        bars.FITTED: fit.held_out(partial(predict, front=fit.NONE)),
+        bars.FITTED_EVENTS: fit.held_out(partial(predict_events, front=fit.NONE)),
+        bars.PROFILES: of(predict_events),
     }
     version = peer.version(python or sys.executable)
     if python and not version:
@@ -48,19 +49,6 @@ def shipped(python: str | None = None) -> dict[str, Answer]:
     if version:
         found[f"AIConfigurator {version}"] = lambda rows: peer.predict(rows, python or sys.executable)
     return found
-
-
-def once(predict: Predict) -> Predict:
-    """A predictor that is asked once for the same points."""
-    known: dict[tuple[int, ...], list[Prediction]] = {}
-
-    def answer(points: Sequence[ServingPoint]) -> list[Prediction]:
-        key = tuple(map(id, points))
-        if key not in known:
-            known[key] = predict(points)
-        return known[key]
-
-    return answer
 
 
 def of(predict: Predict) -> Answer:

@@ -114,13 +114,23 @@ def test_a_stream_interval_delays_the_first_token_that_is_sent() -> None:
     assert short.printed.tolist() == short.last_token.tolist()
 
 
-def test_host_times() -> None:
-    slow = Policy("mixed", 512.0, 64.0, 1.0, 5e-4, 2e-3)
-    trace, bare = run(slow, requests=4), run(requests=4)
-    assert trace.first_token[:2] == pytest.approx(bare.first_token[:2] + 2e-3 + 5e-4)
-    assert trace.last_token[:2] == pytest.approx(bare.last_token[:2] + 2e-3 + 11 * 5e-4)
-    assert trace.arrival[2:] == pytest.approx(trace.last_token[:2])
-    assert trace.queued[2:] - trace.arrival[2:] == pytest.approx([2e-3, 2e-3])
+def test_a_front_end_takes_requests_in_turn() -> None:
+    """2 ms a request and 10 us a token of its prompt: two that come at once stand 2 ms and a prompt's tokens apart."""
+    slow = Policy("mixed", 512.0, 64.0, 1.0, 0.0, 2e-3, host_token_s=1e-5)
+    trace = run(slow, requests=4)
+    each = 2e-3 + 1e-5 * trace.isl[0]
+    assert trace.queued[:2] == pytest.approx([each, 2.0 * each])
+    alone, bare = run(slow, arrivals.Closed(1), requests=1), run(MIXED, arrivals.Closed(1), requests=1)
+    assert alone.first_token[0] == pytest.approx(bare.first_token[0] + each)
+
+
+def test_a_step_that_is_prepared_delays_a_request_by_one() -> None:
+    ahead = Policy("mixed", 512.0, 64.0, 1.0, 5e-4, 0.0, overlap=1.0)
+    plain = Policy("mixed", 512.0, 64.0, 1.0, 5e-4, 0.0)
+    late, soon = (run(policy, arrivals.Closed(1), requests=1) for policy in (ahead, plain))
+    gap = late.first_token[0] - soon.first_token[0]
+    typical = late.isl[0] + late.osl[0] / 2.0
+    assert gap == pytest.approx(float(step_times(1.0, typical, 0.0, 0.0)) + 5e-4)
 
 
 def test_the_newest_is_preempted_and_computed_anew() -> None:
