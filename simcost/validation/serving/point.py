@@ -24,6 +24,18 @@ class Pool:
 
 
 @frozen
+class Launch:
+    """What a server was started with, where its script is known; 0: not stated, the engine's default holds. tokens: of
+    a step at most, of one attention replica; sequences: that run at most; share: of the device's memory that the
+    engine takes, in the engine's own meaning; stream: tokens between two outputs of a request."""
+
+    tokens: float = 0.0
+    sequences: float = 0.0
+    share: float = 0.0
+    stream: float = 0.0
+
+
+@frozen
 class ServingPoint:
     """One closed loop on one instance, or on two pools.
 
@@ -33,7 +45,7 @@ class ServingPoint:
     mean tokens of a prompt and of an answer; shortest: the least length over the longest, lengths between are
     uniform, 1: all alike; requests: that the benchmark sends in all, 0 where nobody states it; prefix_hit: share
     of prompts that is cached, 0 to 1; speculative: tokens drafted a step; prefill, decode: pools of
-    disaggregated serving, whose plans stand in place of `sets`."""
+    disaggregated serving, whose plans stand in place of `sets`; launch: flags of the server, where they are known."""
 
     model: str | Mapping[str, Any]
     hw: str
@@ -49,6 +61,7 @@ class ServingPoint:
     speculative: int = 0
     prefill: Pool | None = None
     decode: Pool | None = None
+    launch: Launch = field(default=Launch())
 
     @property
     def gpus(self) -> float:

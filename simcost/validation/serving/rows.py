@@ -22,7 +22,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.validation.serving import rules as rule_files
 from simcost.validation.serving.lines import MILLISECOND, POOLS, lines
-from simcost.validation.serving.point import Pool, ServingPoint
+from simcost.validation.serving.point import Launch, Pool, ServingPoint
 from simcost.validation.serving.rules import UNSTATED, Facts, Rules, found
 
 SAMPLE = "silicon_sample.csv"
@@ -139,12 +139,13 @@ def _row(copies: Sequence[Mapping[str, Any]], rules: Rules, file: str) -> Row:
         facts |= {key: (value,) for key, value in plans[0].items()}
     version = decided("version").get("version", _release(facts["version"]))
     lengths, tokens = decided("lengths"), decided("speculative").get("tokens", 0)
+    launch = _launch(decided("launch"), first)
     apart, ttft = (found(rules, section, facts) for section in ("apart", "ttft"))
     used |= {rule.section: (rule.name,) for rule in (apart, ttft) if rule}
     kind, why = (apart.gives["kind"], apart.why) if apart else (UNSTATED if missing else "", missing)
     point = None
     if kind != UNSTATED and not missing:
-        point = _point(first, model["model"], version, sets, plans, lengths, tokens)
+        point = _point(first, model["model"], version, sets, plans, lengths, tokens, launch)
     return Row(
         id=first["id"], ids=tuple(each["id"] for each in copies), point=point, mode=_MODES[first["mode"]],
         family=model["family"], model=model["model"], engine=first["engine"], version=version,
@@ -222,9 +223,16 @@ def _plan(
     return {"tp": tp, "ep": max(moe_ep, 1), "dp_attention": dp, "pp": max(pp, 1)}
 
 
+def _launch(flags: Mapping[str, Any], first: Mapping[str, Any]) -> Launch:
+    """Flags of a rule as numbers of a row, whose nominal lengths the scripts take."""
+    of = {key: first[key] or 0.0 for key in ("isl", "osl", "concurrency")}
+    tokens, sequences = (rule_files.size(flags.get(key, {}), of) for key in ("tokens", "sequences"))
+    return Launch(tokens, sequences, float(flags.get("share", 0.0)), float(flags.get("stream", 0)))
+
+
 def _point(
     first: Mapping[str, Any], model: str, version: str, sets: Mapping[str, Any], plans: Sequence[Mapping[str, int]],
-    lengths: Mapping[str, Any], tokens: int,
+    lengths: Mapping[str, Any], tokens: int, launch: Launch,
 ) -> ServingPoint:  # fmt: skip
     mean = (1.0 + lengths["shortest"]) / 2.0
     made = [{f"plan.{key}": value for key, value in plan.items() if value > 1 or key == "tp"} for plan in plans]
@@ -235,7 +243,7 @@ def _point(
         model=model, hw=importer.SYSTEMS[first["system"]], engine=first["engine"], version=version,
         sets={**sets, **(made[0] if len(made) == 1 else {})}, concurrency=first["concurrency"], isl=first["isl"] * mean,
         osl=first["osl"] * mean, shortest=lengths["shortest"], requests=lengths["per_request"] * first["concurrency"],
-        speculative=tokens, prefill=pools[0], decode=pools[1],
+        speculative=tokens, prefill=pools[0], decode=pools[1], launch=launch,
     )  # fmt: skip
 
 

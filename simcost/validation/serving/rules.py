@@ -30,14 +30,16 @@ SECTIONS: Mapping[str, Mapping[str, type]] = {
     "plan": {"tp": int, "ep": int, "dp_attention": int},
     "version": {"version": str},
     "lengths": {"shortest": float, "per_request": int},
+    "launch": {"tokens": dict, "sequences": dict, "share": float, "stream": int},
     "speculative": {"tokens": int},
     "apart": {"kind": str},
     "ttft": {},
     "peer": {"path": str, "modes": dict},
     "story": {},
 }
+SIZES = ("isl", "osl", "concurrency", "plus", "least")  # terms of a size of a launch
 COLUMN = "tp"  # as a size of a plan: what the column tp_size says
-_MAY_LACK = ("set", "modes")
+_MAY_LACK = ("set", "modes", "sequences", "share", "stream", "launch.tokens")
 _WORDS = {("model", "family"): FAMILIES, ("apart", "kind"): KINDS}
 # What a measurement has for a match: columns of the file, parts of its note, and what earlier sections decided.
 # `pools`: stated or unstated; `pool`: of which a plan is, prefill or decode.
@@ -123,15 +125,25 @@ def _rule(file: str, section: str, table: dict[str, Any]) -> Rule:
         if key not in asked:
             raise SpecError(f"{at}: unknown key '{key}' (keys: {', '.join(asked) or 'none'}){nearest(key, asked)}")
     for key, kind in asked.items():
-        if key not in table and key in _MAY_LACK:
+        if key not in table and {key, f"{section}.{key}"} & {*_MAY_LACK}:
             continue
         value = table.get(key)
         if type(value) is not kind and (section, value) != ("plan", COLUMN):
             raise SpecError(f"{at}: {key} = {value!r} must be of type {kind.__name__}")
+        if section == "launch" and isinstance(value, dict):
+            _check_size(value, f"{at}: {key}")
         words = _WORDS.get((section, key))
         if words and value not in words:
             raise SpecError(f"{at}: {key} = {value!r} is none of {', '.join(words)}{nearest(str(value), words)}")
     return Rule(section, name, match, table, why)
+
+
+def _check_size(form: Mapping[str, Any], at: str) -> None:
+    for key, value in form.items():
+        if key not in SIZES:
+            raise SpecError(f"{at} has no '{key}' ({', '.join(SIZES)}){nearest(key, SIZES)}")
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
+            raise SpecError(f"{at}: {key} = {value!r} must be a number, 0 or more")
 
 
 def _fits(want: Any, value: Any) -> bool:
@@ -143,6 +155,12 @@ def _fits(want: Any, value: Any) -> bool:
     if isinstance(want, str) and isinstance(value, str):
         return fnmatchcase(value, want)
     return bool(want == value)
+
+
+def size(form: Mapping[str, Any], of: Mapping[str, float]) -> float:
+    """A size of a launch: what `plus` says and so many times each of `of`, at least `least`."""
+    terms = (float(form.get(key, 0)) * value for key, value in of.items())
+    return max(float(form.get("plus", 0)) + sum(terms), float(form.get("least", 0)))
 
 
 def counts(rules: Rules, used: Callable[[str, str], int]) -> list[tuple[Rule, int]]:

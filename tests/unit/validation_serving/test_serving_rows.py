@@ -10,6 +10,7 @@ from servingkit import JUDGED, line_of, lines, read, sample, written
 
 from simcost.errors import SpecError
 from simcost.validation.serving import rows, rules
+from simcost.validation.serving.point import Launch
 from simcost.validation.serving.rows import DISAGGREGATED
 from simcost.validation.serving.rules import CONTRADICTORY, SUSPECT, UNSTATED
 
@@ -24,10 +25,10 @@ def plan(row: rows.Row) -> tuple[int, int, int]:
 
 def test_every_line_is_somewhere() -> None:
     found = dict(rows.counted(sample()))
-    assert found["rows of the file"] == 58 == sum(len(row.ids) for row in sample().rows)
-    assert found["distinct measurements"] == 55 == found["aggregated"] + found["disaggregated"]
+    assert found["rows of the file"] == 60 == sum(len(row.ids) for row in sample().rows)
+    assert found["distinct measurements"] == 59 == found["aggregated"] + found["disaggregated"]
     apart = Counter((row.mode, row.apart) for row in sample().rows)
-    assert apart["aggregated", UNSTATED] == 3
+    assert apart["aggregated", UNSTATED] == 2
     assert apart["aggregated", CONTRADICTORY] == 8
     assert apart["aggregated", SUSPECT] == 3
     assert apart[DISAGGREGATED, UNSTATED] == 2
@@ -256,6 +257,36 @@ def test_malformed_rules_are_refused(tmp_path: Path, text: str, said: str) -> No
     with pytest.raises(SpecError) as caught:
         rules.read(path)
     assert said in str(caught.value)
+
+
+LAUNCH = '[[launch]]\nname = "a"\nmatch = {}\ntokens = { isl = 2, plus = 64, least = 8192 }\nwhy = "w"\n'
+
+
+def test_sizes_of_a_launch_are_sums(tmp_path: Path) -> None:
+    path = tmp_path / "rules.toml"
+    path.write_text("schema = 1\n" + LAUNCH, encoding="utf-8")
+    (rule,) = rules.read(path)["launch"]
+    assert rules.size(rule.gives["tokens"], {"isl": 5000.0, "concurrency": 8.0}) == 10064.0
+    assert rules.size(rule.gives["tokens"], {"isl": 1000.0, "concurrency": 8.0}) == 8192.0
+    for odd, said in (
+        ("isi = 2", "tokens has no 'isi'"),
+        ('isl = "2"', "tokens: isl = '2' must be a number, 0 or more"),
+    ):
+        path.write_text("schema = 1\n" + LAUNCH.replace("isl = 2", odd), encoding="utf-8")
+        with pytest.raises(SpecError) as caught:
+            rules.read(path)
+        assert said in str(caught.value)
+
+
+def test_flags_of_a_launch_are_those_of_its_script() -> None:
+    own = next(row for row in sample().rows if row.used.get("launch") == ("DeepSeek fp4, TensorRT-LLM",) and row.point)
+    assert own.point is not None
+    launch = own.point.launch
+    assert launch.tokens == max(own.isl + own.concurrency + 64, 8192)
+    assert (launch.sequences, launch.share, launch.stream) == (512.0, 0.8, 10.0)
+    silent = next(row for row in sample().rows if row.used["lengths"] == ("nominal",) and row.point)
+    assert silent.point is not None
+    assert silent.point.launch == Launch()
 
 
 def test_a_match_takes_patterns_lists_and_ranges(tmp_path: Path) -> None:
