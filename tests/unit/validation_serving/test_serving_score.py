@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,11 +177,9 @@ def test_pages_and_pictures(tmp_path: Path) -> None:
 def test_the_command_prints_the_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    module = ModuleType("simcost.validation.serving.predict")
-    module.predict = truth()  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(peer, "version", lambda python="": "")
-    assert run(["validate", "serving", str(PATH), "--format", "json", "--plot", str(tmp_path / "a.svg")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "shipped", lambda python=None: {bars.UNFITTED: report.of(truth())})
+        assert run(["validate", "serving", str(PATH), "--format", "json", "--plot", str(tmp_path / "a.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"]["judged"] == JUDGED
     assert next(row for row in found["rows"] if row["table"] == "TPOT")["median_abs_error"] == pytest.approx(
