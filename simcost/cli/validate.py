@@ -89,11 +89,13 @@ def serving(
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured serving of vLLM, SGLang and TensorRT-LLM: TTFT, TPOT and throughput by slice, beside what AIConfigurator says of the same rows."""
+    from simcost.cli.progress import measured_out
     from simcost.validation.serving import picture, report
 
     format = check(format, output)
     sample = report.sample_of(rows)
-    said = report.answers(sample, report.shipped(peer))
+    with measured_out() as progress:
+        said = report.answers(sample, report.shipped(peer, progress))
     if plot:
         name, first = next(iter(said.items()))
         picture.draw(first, plot, name)

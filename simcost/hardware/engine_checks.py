@@ -61,7 +61,7 @@ def check(at: str, name: str, term: Any, known: Sequence[str] = TERMS) -> None:
             if not isinstance(each, bool):
                 raise SpecError(f"{at} must be true or false, not {each!r}")
     elif name in TIMES:
-        for each in (value, term.get("serial", value)):
+        for each in (value, term.get("serial", value), term.get("prior", value)):
             time_of(each, at)
     elif name in CHOICES:
         if not all(isinstance(each, str) for each in _list(value, at)):

@@ -100,8 +100,8 @@ def serving_terms(
         stream_interval=float(stated.get("stream_interval", found["stream_interval"]["value"])),
         overlap=overlap,
         host_step_s=stated.get("host_step", _host(found["host_step"], overlap)),
-        host_request_s=float(stated.get("host_request", time_of(found["host_request"]["value"], "host_request"))),
-        host_token_s=float(stated.get("host_token", time_of(found["host_token"]["value"], "host_token"))),
+        host_request_s=_front_end("host_request", engine, stated, found),
+        host_token_s=_front_end("host_token", engine, stated, found),
         drafts=tuple(found["drafts"]["value"]),
         moe_backends=tuple(found["moe_backends"]["value"]),
         attention_backends=tuple(found["attention_backends"]["value"]),
@@ -142,6 +142,13 @@ def _host(term: Mapping[str, Any], overlap: Mask) -> Num:
     """Time of the host that a step shows. [s]"""
     hidden = time_of(term["value"], "host_step")
     return where(overlap, hidden, time_of(term.get("serial", term["value"]), "host_step"))
+
+
+def _front_end(name: str, engine: str, stated: Mapping[str, Any], found: Mapping[str, Any]) -> float:
+    """A time of the front end: as stated, as fitted to the engine, and for no engine in particular as before the fit. [s]"""
+    term = found[name]
+    own = term["value"] if engine not in (ANY, TORCH) else term.get("prior", term["value"])
+    return float(stated.get(name, time_of(own, name)))
 
 
 def _reserved(engine: str, term: Mapping[str, Any], stated: float | None, plan: Plan) -> Num:

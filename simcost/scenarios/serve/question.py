@@ -213,6 +213,8 @@ def policy_of(terms: ServingTerms) -> Policy:
     tokens, sequences, host, overlap = (
         float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
     )
+    # A step holds a token of every sequence: engines lower the number of sequences to the budget.
+    sequences = min(sequences, tokens)
     return Policy(
         terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap, terms.host_token_s,
     )  # fmt: skip

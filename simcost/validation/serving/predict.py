@@ -14,8 +14,11 @@ import numpy as np
 
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
+from simcost.hardware import engines
+from simcost.hardware.engine_file import setting_names
+from simcost.model.spec import ModelSpec
 from simcost.num import Array
-from simcost.query import make, settings_of, workload
+from simcost.query import make, model_of, settings_of, with_arrays
 from simcost.scenarios.serve import pools
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, metrics
 from simcost.scenarios.serve.pools import Fleet
@@ -55,7 +58,7 @@ def grouped(points: Sequence[ServingPoint]) -> list[list[int]]:
 def _key(p: ServingPoint) -> str:
     model = p.model if isinstance(p.model, str) else json.dumps(p.model, sort_keys=True)
     return json.dumps(
-        [model, p.hw, p.engine, p.version, dict(p.sets), p.speculative, _pool(p.prefill), _pool(p.decode)],
+        [model, p.hw, p.engine, p.version, dict(p.sets), _flags(p), p.speculative, _pool(p.prefill), _pool(p.decode)],
         sort_keys=True,
         default=str,
     )
@@ -98,7 +101,7 @@ def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool:
     """The replica that points of one configuration ask, or of one of their two pools. Raises SpecError and Infeasible."""
     p = points[0]
     sets, instances = (p.sets, 1.0) if pool is None else (pool.sets, pool.instances)
-    stated = {**dict(sets), "engine": p.engine, **({"engine.version": p.version} if p.version else {})}
+    stated = {**dict(sets), "engine": p.engine, **({"engine.version": p.version} if p.version else {}), **_flags(p)}
     longest, prompt, users = (
         max(each) for each in zip(*((q.isl + q.osl, q.isl, q.concurrency) for q in points), strict=True)
     )
@@ -111,13 +114,28 @@ def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool:
     return replace(found, policy=replace(found.policy, host_request_s=front.request_s, host_token_s=front.token_s))
 
 
+def _flags(p: ServingPoint) -> dict[str, Any]:
+    """Settings that a server was launched with, by the engine's own names."""
+    if p.engine not in engines.names():
+        return {}
+    names = setting_names(p.engine)
+    known = {"tokens": p.launch.tokens, "sequences": p.launch.sequences, "share": p.launch.share}
+    return {
+        f"engine.{names[key]}": value if key == "share" else int(value) for key, value in known.items() if value > 0.0
+    }
+
+
 _known: dict[str, Replica] = {}  # several answers are asked of the same points
+_models: dict[str, ModelSpec] = {}  # a quantisation that is stated takes longer to read than a table to price
 _MOST = 2_000
 
 
 def _built(p: ServingPoint, stated: Mapping[str, Any], longest: float, prompt: float, users: float) -> Replica:
     query = make(p.model, p.hw, True, {"context": int(np.ceil(longest)), "batch": 1}, stated, {}, None)
-    w = workload(query)
+    named = json.dumps([p.model, query.overrides.model], sort_keys=True, default=str)
+    if named not in _models:
+        _models[named] = model_of(query)
+    w = with_arrays(query, {}, _models[named])
     policy = policy_of(terms_of(w, settings_of(query.overrides), p.speculative > 0))
     mine = max(float(np.ceil(users / float(np.asarray(w.plan.replicas * w.plan.copies)))), 1.0)
     most = Bounds(min(policy.sequences, mine), longest, min(policy.tokens, prompt * mine), prompt)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from simcost.errors import SpecError
+from simcost.pool import Progress, quiet
 from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.validation import bar_lines
 from simcost.validation.serving import bars, fit, peer, rules, score
 from simcost.validation.serving import rows as files
+from simcost.validation.serving.answers import BARE, BARE_EVENTS, Every
 from simcost.validation.serving.point import Predict, Prediction
-from simcost.validation.serving.predict import predict
-from simcost.validation.serving.predict_events import predict_events
 from simcost.validation.serving.rows import Row, Sample
 from simcost.validation.serving.score import TPOT, TTFT, WHAT, Answered
 
@@ -33,15 +32,16 @@ LEAST = 4  # rows of a configuration whose bias is listed
 _PLAN = ("tp", "ep", "dp_attention", "pp")
 
 
-def shipped(python: str | None = None) -> dict[str, Answer]:
+def shipped(python: str | None = None, progress: Progress = quiet) -> dict[str, Answer]:
     """simcost's predictor, and AIConfigurator where `python` (default: this one) has it. Raises SpecError where a named
     Python has none."""
+    every = Every(progress)
     found = {
-        bars.UNFITTED: of(partial(predict, front=fit.PRIORS)),
-        bars.EVENTS: of(partial(predict_events, front=fit.PRIORS)),
-        bars.FITTED: fit.held_out(partial(predict, front=fit.NONE)),
-        bars.FITTED_EVENTS: fit.held_out(partial(predict_events, front=fit.NONE)),
-        bars.PROFILES: of(predict_events),
+        bars.UNFITTED: of(every.of(bars.UNFITTED)),
+        bars.EVENTS: of(every.of(bars.EVENTS)),
+        bars.FITTED: fit.held_out(every.of(BARE)),
+        bars.FITTED_EVENTS: fit.held_out(every.of(BARE_EVENTS)),
+        bars.PROFILES: of(every.of(bars.PROFILES)),
     }
     version = peer.version(python or sys.executable)
     if python and not version:

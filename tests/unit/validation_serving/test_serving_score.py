@@ -178,7 +178,7 @@ def test_the_command_prints_the_report(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(report, "shipped", lambda python=None: {bars.UNFITTED: report.of(truth())})
+        patch.setattr(report, "shipped", lambda python=None, progress=None: {bars.UNFITTED: report.of(truth())})
         assert run(["validate", "serving", str(PATH), "--format", "json", "--plot", str(tmp_path / "a.svg")]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["metrics"]["judged"] == JUDGED
