@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from simcost.dtypes import dtype
-from simcost.model import count, load
+from simcost.model import count, flops, load
 from simcost.plan import Plan
 from simcost.routing.load import distinct_ranks
 
@@ -58,7 +58,7 @@ def test_cache_of_a_token_equals_the_reference(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", cases("training_flops.csv"))
 def test_training_flops_equal_each_published_convention(row: dict[str, str]) -> None:
     seq = float(row["locator"].removeprefix("seq="))
-    agree(float(count.training_flops(load.load(row["model"]), seq)[row["quantity"]]), row)
+    agree(float(flops.flops_per_token(load.load(row["model"]), seq, row["quantity"])), row)
 
 
 @pytest.mark.parametrize("row", cases("routing.csv"))

@@ -122,7 +122,7 @@ def stacks(incomplete: str) -> list[str]:
 
 def conventions(incomplete: str) -> list[str]:
     """Conventions of training FLOPs for shell completion."""
-    from simcost.training.flops import conventions as known
+    from simcost.model.flops import conventions as known
 
     return [name for name in known() if name.startswith(incomplete)]
 

@@ -69,8 +69,7 @@ def of(model: ModelSpec, sequence: Num) -> Counts:
     """The counts of a model; `sequence` [tokens] is the length at which `model_flops` counts attention. Raises SpecError for MoE layers that differ."""
     found = count.parameters(model)
     active, plain = found["params_active_all"], found["params_active_no_embedding_no_head"]
-    head = found["params_active_no_embedding"] - plain
-    flops = count.training_flops(model, sequence)["torchtitan"] - 6.0 * head
+    flops = 6.0 * plain + _cores(model, sequence)
     router: Num = 0.0
     for n, block in model.blocks():
         for weight in block.weights(Plan()):
@@ -78,6 +77,16 @@ def of(model: ModelSpec, sequence: Num) -> Counts:
                 router = router + n * weight.count
     shape, notes = _experts(model)
     return Counts(found["params_language"], active, active - plain, router, **shape, model_flops=flops, notes=notes)
+
+
+def _cores(model: ModelSpec, sequence: Num) -> Num:
+    """FLOPs of a token, forward and backward, of attention cores over all pairs of a sequence, as laws count compute,
+    and of cores that are none over pairs. [FLOP]"""
+    total: Num = 0.0
+    for n, block in model.blocks():
+        other = 3.0 * block.core_flops(sequence, 0.0) / sequence if block.mask is None else 0.0
+        total = total + n * (6.0 * sequence * block.core_width + other)
+    return total
 
 
 def _experts(model: ModelSpec) -> tuple[Mapping[str, Any], tuple[str, ...]]:

@@ -9,10 +9,10 @@ import numpy as np
 
 from simcost.calibration import coverage
 from simcost.dtypes import Dtype, dtype
-from simcost.errors import SpecError
+from simcost.errors import NotModelled, SpecError
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
-from simcost.model import count
+from simcost.model import count, flops
 from simcost.model import load as models
 from simcost.model import notes as model_notes
 from simcost.model.spec import ModelSpec
@@ -113,7 +113,7 @@ def _maybe(value: Any) -> Any:
 
 
 def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float = 4096.0) -> Result:
-    """Exact counts of a model, its layers, and training FLOPs a token in each convention at length `isl`."""
+    """Exact counts of a model, its layers, and training FLOPs a token at length `isl` in each convention that defines it."""
     from simcost import grammar
 
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
@@ -150,10 +150,7 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
         for tower in model.towers
     ]  # fmt: skip
     kept = _kept(model, cache)
-    training: list[Row] = [
-        {"convention": key, "training_flops_per_token": number(value)}
-        for key, value in count.training_flops(model, isl).items()
-    ]
+    training = [row for name in flops.conventions() if (row := _training(model, isl, name))]
     asked = query.overrides.model
     said = [
         *model_notes.of(model, asked),
@@ -170,6 +167,17 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
         _headline(model),
         dimensions=dimensions(model),
     )  # fmt: skip
+
+
+def _training(model: ModelSpec, isl: Num, convention: str) -> Row | None:
+    """A convention's FLOPs of a token; None where it does not define the model."""
+    try:
+        return {
+            "convention": convention,
+            "training_flops_per_token": number(flops.flops_per_token(model, isl, convention)),
+        }
+    except NotModelled:
+        return None
 
 
 def _kept(model: ModelSpec, cache: Dtype) -> list[Row]:

@@ -17,6 +17,7 @@ from simcost.cost.cost import Cost
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.model import flops
 from simcost.num import Index
 from simcost.query import engine_of, make, model_of
 from simcost.result import number
@@ -24,7 +25,7 @@ from simcost.scenarios.train.answer import metrics
 from simcost.scenarios.train.question import Asked as Question
 from simcost.scenarios.train.question import recipe
 from simcost.search.train_space import SPLIT, Space, space
-from simcost.training import flops, memory, step
+from simcost.training import memory, step
 from simcost.training.batch import FILL
 from simcost.training.closed_form.grid import Asked
 from simcost.training.closed_form.steps import Steps, steps

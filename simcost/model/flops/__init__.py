@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from simcost.errors import SpecError, nearest
 from simcost.hardware.profile import Device
+from simcost.model.flops.conventions import ALIASES, CONVENTIONS, FULL, NONE, SELECTIVE, Convention, Forward
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
-from simcost.training.flops.conventions import ALIASES, CONVENTIONS, FULL, NONE, SELECTIVE, Convention, Forward
 
 RECOMPUTE = (NONE, SELECTIVE, FULL)
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 
 from simcost.cost.cost import BASES
+from simcost.model import flops
+from simcost.model.flops.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.result import Row, number
 from simcost.scenarios.train.exposed import WIRES, hop_waits, key, pass_cost
-from simcost.training import flops, memory
+from simcost.training import memory
 from simcost.training.chunks import BOTH, NOTHING
 from simcost.training.chunks import FORWARD as OF_FORWARD
-from simcost.training.flops.conventions import FULL, NONE, SELECTIVE, Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.parameters import frozen_share

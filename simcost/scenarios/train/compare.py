@@ -14,7 +14,7 @@ from simcost.cost.cost import Cost, probability_less, tied
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError, SpecError
 from simcost.frozen import frozen
-from simcost.model import count
+from simcost.model import count, flops
 from simcost.model.given import Name
 from simcost.num import Num
 from simcost.provenance import Note
@@ -23,7 +23,7 @@ from simcost.scenarios.inputs import dimensions, sizes, stated
 from simcost.scenarios.train.answer import counts, goes, metrics
 from simcost.scenarios.train.question import Asked, asked, job
 from simcost.scenarios.variants import Side, sides
-from simcost.training import flops, memory, step
+from simcost.training import memory, step
 from simcost.training.job import Job
 from simcost.training.step import TrainStep
 from simcost.units import show

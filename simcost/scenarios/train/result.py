@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.model.flops.conventions import Convention
 from simcost.provenance import Kind, Note
 from simcost.query import engine_of, settings_of
 from simcost.result import Result, Row
@@ -14,7 +15,6 @@ from simcost.scenarios.train.answer import counts, goes, metrics, ranks_table
 from simcost.scenarios.train.question import Asked, job
 from simcost.scenarios.train.run import RunAsked, checked
 from simcost.training import memory, step
-from simcost.training.flops.conventions import Convention
 from simcost.training.job import Job
 from simcost.training.memory import Memory
 from simcost.training.step import TrainStep

@@ -15,6 +15,7 @@ from simcost.blocks.attention.mamba import Mamba
 from simcost.blocks.attention.shared_transformer import Joint, SharedAttention, SharedFFN
 from simcost.errors import NotModelled, SpecError
 from simcost.model import count
+from simcost.model.flops import flops_per_token
 from simcost.model.spec import ModelSpec, from_config
 from simcost.plan import Plan
 from simcost.sharding.shard import Block
@@ -72,7 +73,7 @@ def test_flops_are_of_every_use_and_active_parameters_of_one() -> None:
     norms = 2.0 * (128 + 64)  # of the second block: vectors, which a product has not
     assert flops[0] - flops[1] == pytest.approx(norms, rel=1e-9)
     assert count.parameters(two)["params_active_all"] == count.parameters(two)["params_total"]
-    assert count.training_flops(two, 64.0)["reference"] > count.training_flops(two, 64.0)["6N_active_no_embedding"]
+    assert flops_per_token(two, 64.0) > flops_per_token(two, 64.0, "6n-no-embedding")
 
 
 def test_adapters_and_heads_are_cut() -> None:

@@ -9,6 +9,7 @@ from toykit import LAYER, PARAMETERS, design
 
 from simcost.dtypes import dtype
 from simcost.model import count
+from simcost.model.flops import flops_per_token
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
 
@@ -126,21 +127,21 @@ def test_ffn_flops_are_two_for_every_active_matrix_parameter() -> None:
     assert count.ffn_flops_per_token(moe()) == 2 * L * (TOP_K * 3 * H * F + H * EXPERTS)
 
 
-@pytest.mark.parametrize("seq", [1, 4096])
-def test_training_flops_of_a_token_under_each_convention(seq: int) -> None:
-    found = count.training_flops(design(), float(seq))
-    square = 6 * seq * L * HEADS * 2 * HEAD  # of a core over all pairs, forward and backward
+@pytest.mark.parametrize("seq", [1.0, 4096.0])
+def test_training_flops_of_a_token(seq: float) -> None:
+    """6N and three forward cores: over all pairs, or over those of the mask."""
+    square = 6 * seq * L * HEADS * 2 * HEAD
+    rest = 6 * (PARAMETERS - V * H)
+    found = {name: flops_per_token(design(), seq, name) for name in ("reference", "palm", "6n", "6n-no-embedding")}
     assert found == {
-        "reference": 6 * (PARAMETERS - V * H) + square / 2, "6N_active": 6 * PARAMETERS,
-        "6N_active_no_embedding": 6 * (PARAMETERS - V * H), "torchtitan": 6 * (PARAMETERS - V * H) + square,
-        "megatron_no_mtp": 6 * (PARAMETERS - V * H) + square / 2, "megatron_mtp": 6 * (PARAMETERS - V * H) + square / 2,
-        "verl": 6 * PARAMETERS + square / 2,
+        "reference": rest + square * (seq + 1) / (2 * seq), "palm": rest + square, "6n": 6 * PARAMETERS, "6n-no-embedding": rest,
     }  # fmt: skip
 
 
 def test_megatron_leaves_the_router_out() -> None:
-    found = count.training_flops(moe(), 128.0)
-    assert found["reference"] - found["megatron_no_mtp"] == 6 * L * H * EXPERTS
+    found = {name: flops_per_token(moe(), 128.0, name) for name in ("simumax", "megatron")}
+    square = 6 * 128 * L * HEADS * 2 * HEAD
+    assert found["simumax"] - found["megatron"] == 6 * L * H * EXPERTS + square / 2
 
 
 def test_a_module_that_predicts_ahead_is_a_layer_with_two_norms_and_a_matrix_of_its_own() -> None:
@@ -149,7 +150,7 @@ def test_a_module_that_predicts_ahead_is_a_layer_with_two_norms_and_a_matrix_of_
     matrix, norms = 2 * H * H, 3 * H
     assert found["params_total"] == PARAMETERS
     assert found["params_mtp"] == 2 * (LAYER + matrix + norms)
-    flops = count.training_flops(model, seq)
+    flops = {name: flops_per_token(model, seq, name) for name in ("megatron", "megatron-mtp")}
     square = 6 * seq * HEADS * 2 * HEAD
     each = 6 * (ATTENTION + 3 * H * F + matrix + V * H) + square / 2
-    assert flops["megatron_mtp"] - flops["megatron_no_mtp"] == pytest.approx(2 * each)
+    assert flops["megatron-mtp"] - flops["megatron"] == pytest.approx(2 * each)

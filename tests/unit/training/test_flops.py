@@ -9,10 +9,9 @@ import pytest
 
 from simcost.errors import NotModelled, SpecError
 from simcost.hardware import load as devices
-from simcost.model import count, load
+from simcost.model import count, flops, load
 from simcost.model.spec import ModelSpec
 from simcost.plan import Plan
-from simcost.training import flops
 
 
 @cache

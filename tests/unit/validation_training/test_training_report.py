@@ -17,7 +17,7 @@ from simcost import metrics
 from simcost.cli.app import run
 from simcost.errors import Infeasible, SpecError
 from simcost.model import load as models
-from simcost.model.count import training_flops
+from simcost.model.flops import flops_per_token
 from simcost.training import stack as stacks
 from simcost.training.question import Prediction, Question
 from simcost.validation.training import bars, bubbles, judge, page, report, rows
@@ -30,7 +30,7 @@ TRUE = {"kernels": 1.2, "communication": 1.5}
 
 @cache
 def _flops(model: str, sets: tuple[tuple[str, object], ...], seq: int) -> float:
-    return float(training_flops(models.load(model, dict(sets)), seq)["reference"])
+    return float(flops_per_token(models.load(model, dict(sets)), seq))
 
 
 def predict(asked: Question, factors: Mapping[str, float] | None) -> Prediction:

@@ -12,7 +12,8 @@ import pytest
 
 from simcost.errors import SpecError
 from simcost.model import load as models
-from simcost.model.count import parameters, training_flops
+from simcost.model.count import parameters
+from simcost.model.flops import flops_per_token
 from simcost.validation.training import rows
 
 HOME = rows.home()
@@ -77,7 +78,7 @@ def test_models_without_a_printed_count_have_the_printed_flops(id: str, flops: f
     spec = models.load(
         row.question.model, {key.removeprefix("model."): value for key, value in row.question.sets.items()}
     )
-    assert float(training_flops(spec, row.question.seq)["torchtitan"]) == pytest.approx(flops, rel=0.005)
+    assert float(flops_per_token(spec, row.question.seq, "torchtitan")) == pytest.approx(flops, rel=0.005)
 
 
 def test_every_model_of_a_row_loads() -> None:
