@@ -25,7 +25,7 @@ from simcost.scenarios.train.answer import metrics
 from simcost.scenarios.train.question import Asked as Question
 from simcost.scenarios.train.question import recipe
 from simcost.search.train_space import SPLIT, Space, space
-from simcost.training import memory, step
+from simcost.training import memory, precision, step
 from simcost.training.batch import FILL
 from simcost.training.closed_form.grid import Asked
 from simcost.training.closed_form.steps import Steps, steps
@@ -121,9 +121,8 @@ def searched(q: Question, label: str, gpus: int, cp: bool, convention: str) -> S
         fixed = replace(fixed, sequence_parallel="on")
     asked_recipe = recipe(q)
     batch = asked_recipe.global_batch or FILL * gpus
-    asked = Asked(
-        model_of(serving), device, fixed, replace(asked_recipe, global_batch=batch), float(gpus), engine_of(o)
-    )
+    model, _ = precision.parted(model_of(serving), precision.load(asked_recipe.precision))
+    asked = Asked(model, device, fixed, replace(asked_recipe, global_batch=batch), float(gpus), engine_of(o))
     there = space(asked, columns, cp)
     priced = steps(asked, there.grid) if len(there.grid) else Steps(np.zeros(0), np.zeros(0))
     price = device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour

@@ -32,7 +32,7 @@ def weight_casts(units: Iterable[Unit], precision: Precision, shares: Shares) ->
     found: list[Call] = []
     for unit in units:
         learnt = tuple(each for each in unit.parameters if each.learns)
-        for call in copied(learnt, precision, (*precision.copies, *precision.transposed), shares.whole):
+        for call in copied(learnt, precision.of(unit.key), (*precision.copies, *precision.transposed), shares.whole):
             found.append(Call(call.op, call.tag, float(unit.count)))
     return found
 

@@ -78,10 +78,10 @@ def priced_parts(
 
 def _part(job: Job, module: Module, model: Stacked, known: dict[str, tuple[Passes, Alone]]) -> Part:
     if module.key not in known:
-        known[module.key] = of_layer(module.blocks, job.view, job.how, module.layer), {}
+        known[module.key] = of_layer(module.blocks, job.view_of(module.key), job.how_of(module.key), module.layer), {}
     found, once = known[module.key]
     ahead, again, after = communication.layer_programs(
-        module.blocks, job.plan, job.precision, job.recipe.zero_stage, job.recipe.reshard, sharding=job.sharding, trained=job.recipe.trained
+        module.blocks, job.plan, job.precision.of(module.key), job.recipe.zero_stage, job.recipe.reshard, sharding=job.sharding, trained=job.recipe.trained
     )  # fmt: skip
     overlapped = bool(job.stack.flags["param_overlap"])
     floor = _floor(job)

@@ -69,7 +69,7 @@ def step_program(
             each_sum = summed(*_gradients(learnt, precision), plan, zero.group(zero_stage, sharding))
             sums.insert(0, Serial((each_sum,), repeat=float(unit.count)))
         if zero_stage in (1, 2):
-            new = gathered(*_weights(learnt, precision), plan, sharding.group)
+            new = gathered(*_weights(learnt, precision.of(unit.key)), plan, sharding.group)
             gathers.append(Serial((new,), repeat=float(unit.count)))
     width = precision.reduced.bits / 8.0
     replicated = Collective("all_reduce", width * whole, where(plan.shards_sequence, plan.tp, 1.0))

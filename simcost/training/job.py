@@ -121,6 +121,19 @@ class Job:
             return self.recipe.factors
         return {} if self.fitted is None else self.fitted.factors
 
+    def view_of(self, key: str) -> View:
+        """What a module sees (`lower.Module.key`): a wide layer none but wide formats."""
+        if key not in self.precision.wide_keys:
+            return self.view
+        formats = self.precision.of(key)
+        return replace(self.view, storage=formats.storage(), compute=formats.compute())
+
+    def how_of(self, key: str) -> How:
+        """How a module is trained: a wide layer keeps its tensors as they are."""
+        if key not in self.precision.wide_keys:
+            return self.how
+        return replace(self.how, keeping=replace(self.how.keeping, core_bits=None, activation=None))
+
     @property
     def average(self) -> Average | None:
         """The moving average of the weights; None where there is none."""
@@ -162,7 +175,7 @@ def build(model: ModelSpec, device: Device, plan: Plan, recipe: Recipe, engine: 
     formats, step = _formats(device, recipe, notes)
     how_stack = stack.load(recipe.stack).changed(recipe.flags)
     flags = how_stack.flags
-    formats = _with_flags(formats, flags)
+    model, formats = precision.parted(model, _with_flags(formats, flags))
     plan = _plan(plan, flags, model)
     # Virtual stages have a rule of their own: the first and the last may hold no layer, but the embedding and the head alone.
     require(lower.checks(model, replace(plan, vpp=1.0)))

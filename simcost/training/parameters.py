@@ -15,6 +15,7 @@ from dataclasses import replace
 from simcost import pipeline
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
+from simcost.lower import modules
 from simcost.model.spec import ModelSpec
 from simcost.num import Num, every
 from simcost.passes.backward import EXPERTS
@@ -77,10 +78,12 @@ class Parameter:
 
 @frozen
 class Unit:
-    """`count` equal modules, each with these parameters: a layer, an end, an MTP module, copies of shared blocks."""
+    """`count` equal modules, each with these parameters: a layer, an end, an MTP module, copies of shared blocks. `key`:
+    of the module (`lower.Module`), "" of copies."""
 
     count: int
     parameters: tuple[Parameter, ...]
+    key: str = ""
 
 
 def units(
@@ -89,7 +92,12 @@ def units(
     """The parameters of a rank of a stage in running order, MTP modules included. `shares_ends`: the rank holds the
     first stage too (DualPipe), so that the last needs no copy of its table."""
     stage = replace(stage, shared=shared(stage, shares_ends))
-    return tuple(Unit(count, of_blocks(blocks, plan, trained)) for count, blocks in pipeline.units(model, stage, True))
+    keys = [module.key for module in modules(model, True) if stage.count(module.key)]
+    found = pipeline.units(model, stage, True)
+    keys += [""] * (len(found) - len(keys))
+    return tuple(
+        Unit(count, of_blocks(blocks, plan, trained), key) for (count, blocks), key in zip(found, keys, strict=True)
+    )
 
 
 def shared(stage: Stage, shares_ends: bool = False) -> tuple[Shared, ...]:

@@ -1,19 +1,20 @@
 """`workloads/precisions/<name>.toml` -> in which formats a training stack computes, and what it keeps of weights,
 gradients and activations.
 
-Most likely to be wrong: layers that a recipe leaves wide (Megatron Bridge keeps the first and the last in bf16 with
-tensor-wise scales), which count as the others here; whether low-precision weights are kept or made anew each step,
+Most likely to be wrong: first layers that a recipe leaves wide (Megatron Bridge keeps the first and the last in bf16
+with tensor-wise scales), which count as the others here; whether low-precision weights are kept or made anew each step,
 which releases change. Source: each term of a file has its own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from functools import cache
 
 from simcost.dtypes import Dtype
 from simcost.frozen import frozen
+from simcost.model.spec import ModelSpec
 from simcost.num import Num
 from simcost.sharding.shard import ROLES, Weight
 from simcost.training import terms
@@ -41,6 +42,7 @@ _OPTIONAL: Mapping[str, terms.Reader] = {
     "saved_core_output_bits": number,
     "saved_activation_input": format_of,
     "tensor_scale": flag,
+    "wide_last_share": number,
 }
 
 
@@ -55,7 +57,8 @@ class Precision:
     keep their inputs for the backward pass as `saved`; `saved_core_output_bits` of an element where the output of the
     attention core is kept otherwise; `saved_activation_input`: what the FFN's activation function keeps, whose output
     is then computed again. `tensor_scale`: beside the scales of blocks one of the whole tensor, which is read once more
-    to find it."""
+    to find it. `wide_last_share`: of the layers the last ones have no narrow roles; `wide_keys`: of these in a model
+    (`parted`)."""
 
     name: str
     title: str
@@ -78,7 +81,13 @@ class Precision:
     saved_core_output_bits: float | None = None
     saved_activation_input: Dtype | None = None
     tensor_scale: bool = False
+    wide_last_share: float = 0.0
+    wide_keys: frozenset[str] = frozenset()
     sources: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    def of(self, key: str) -> Precision:
+        """The formats of a module (`lower.Module.key`): those of wide layers where it is one."""
+        return replace(self, narrow=(), tensor_scale=False) if key in self.wide_keys else self
 
     def is_narrow(self, weight: Weight) -> bool:
         """Whether a weight is a matrix of a narrow role."""
@@ -109,6 +118,21 @@ class Precision:
     def compute(self) -> dict[str, Dtype]:
         """Role -> the format of its products in the forward pass (`View.compute`)."""
         return {each: self.forward if each in self.narrow else self.activation for each in ROLES}
+
+
+def parted(model: ModelSpec, formats: Precision) -> tuple[ModelSpec, Precision]:
+    """(the model with its wide layers as stacks of their own, the precision that knows them); both as they are where
+    none are wide. Of a share of the layers the whole number that is nearest."""
+    wide = round(formats.wide_last_share * len(model.order))
+    if not wide:
+        return model, formats
+    ahead, last = model.order[:-wide], model.order[-wide:]
+    found = [(kind, False) for kind in dict.fromkeys(ahead)] + [(kind, True) for kind in dict.fromkeys(last)]
+    place = {each: index for index, each in enumerate(found)}
+    order = (*(place[kind, False] for kind in ahead), *(place[kind, True] for kind in last))
+    stacks = tuple((order.count(index), model.stacks[kind][1]) for index, (kind, _) in enumerate(found))
+    keys = frozenset(f"stack {index}" for index, (_, is_wide) in enumerate(found) if is_wide)
+    return replace(model, stacks=stacks, order=order), replace(formats, wide_keys=keys)
 
 
 def stored_bytes(weight: Weight, kind: Dtype) -> Num:

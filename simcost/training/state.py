@@ -102,7 +102,7 @@ def by_part(
     every = units(model, stage, plan, trained, shares_ends)
     for unit in every:
         for each in unit.parameters:
-            one = _of(each, precision, optimizer, shares, sharding, average)
+            one = _of(each, precision.of(unit.key), optimizer, shares, sharding, average)
             key = EXPERTS if each.is_expert else DENSE
             found[key] = found[key] + _times(one, unit.count)
     if zero_stage == 3:
@@ -190,7 +190,8 @@ def whole(every: tuple[Unit, ...], experts: bool, precision: Precision) -> Whole
     gradients: Num = 0.0
     for unit in every:
         mine = [each for each in unit.parameters if each.is_expert == experts]
-        weights = sum((kept_bytes(each, precision) + copied_bytes(each, precision) for each in mine), 0.0)
+        own = precision.of(unit.key)
+        weights = sum((kept_bytes(each, own) + copied_bytes(each, own) for each in mine), 0.0)
         fresh = sum((each.part.count * _width(precision.activation) for each in mine if each.learns), 0.0)
         largest, gradients = maximum(largest, weights), maximum(gradients, fresh)
         all_ = all_ + unit.count * weights

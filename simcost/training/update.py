@@ -35,10 +35,11 @@ _UNSCALE = 2.0  # its product with the inverse of the scale, and whether it is f
 
 @frozen
 class Stepped:
-    """A weight that learns, of a module that stands `times` on the rank."""
+    """A weight that learns, of a module that stands `times` on the rank; `kept`: the format in which it is."""
 
     parameter: Parameter
     times: int
+    kept: Dtype
 
     @property
     def elements(self) -> Num:
@@ -64,7 +65,12 @@ def optimizer_program(
     the copies that it keeps of weights. Raises as `zero.shares`."""
     shares = zero.shares(plan, zero_stage, sharding)
     held = units(model, stage, plan, trained, shares_ends)
-    found = [Stepped(each, unit.count) for unit in held for each in unit.parameters if each.learns]
+    found = [
+        Stepped(each, unit.count, precision.wide_weight if each.adapter else precision.of(unit.key).kept(each.part))
+        for unit in held
+        for each in unit.parameters
+        if each.learns
+    ]
     parts: list[Program] = [*_gradient_passes(found, plan, precision, optimizer, shares, zero_stage)]
     own = sharding.fsdp and precision.master is not None
     before, after = _updates(found, precision, optimizer, shares, own)
@@ -119,8 +125,7 @@ def _updates(
     counts: dict[tuple[Rule, bool, Dtype], Num] = {}
     for one in found:
         each = one.parameter
-        kept = precision.wide_weight if each.adapter else precision.kept(each.part)
-        key = (optimizer.rule_of(each.part), optimizer.is_matrix(each.part), kept)
+        key = (optimizer.rule_of(each.part), optimizer.is_matrix(each.part), one.kept)
         counts[key] = counts.get(key, 0.0) + _part(one, shares)
     before: list[Program] = []
     after: list[Program] = []

@@ -14,7 +14,7 @@ from simcost.hardware import load as hardware
 from simcost.model import load
 from simcost.plan import Plan
 from simcost.schedules._order import Durations
-from simcost.training import memory, step
+from simcost.training import memory, precision, step
 from simcost.training.closed_form import in_flight
 from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
 from simcost.training.closed_form.steps import steps
@@ -68,6 +68,14 @@ CASES: dict[str, tuple[str, str, int, int, dict[str, Any], list[tuple[int, int, 
         {"precision": "fp8-block"},
         [(1, 1, 8, 8), (2, 1, 16, 4), (1, 1, 32, 4), (1, 2, 8, 8)],
     ),
+    "wide layers": (
+        "llama-3-8b",
+        "b200",
+        8,
+        32,
+        {"precision": "nvfp4-last-bf16"},
+        [(2, 1, 1, 4), (1, 1, 1, 8), (2, 1, 1, 2)],
+    ),
 }
 
 
@@ -75,7 +83,7 @@ CASES: dict[str, tuple[str, str, int, int, dict[str, Any], list[tuple[int, int, 
 def case(request: pytest.FixtureRequest) -> tuple[Asked, Grid]:
     """What is asked, and all plans of it."""
     name, hw, gpus, batch, recipe, sizes = CASES[request.param]
-    model = load.load(name)
+    model, _ = precision.parted(load.load(name), precision.load(recipe.get("precision", "bf16")))
     table = np.array(list(rows(gpus, batch, len(model.order), sizes)), np.float64)
     asked = Asked(
         model, hardware.load(hw), Plan(sequence_parallel="on"), Recipe(global_batch=batch, **recipe), float(gpus)

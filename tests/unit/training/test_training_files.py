@@ -19,7 +19,17 @@ LOAD: dict[str, Callable[[str], Any]] = {"precisions": precision.load, "optimize
 
 
 def test_what_a_user_may_name() -> None:
-    assert precision.names() == ["bf16", "fp16", "fp32", "fp8-block", "fp8-row", "fp8-tensor", "mxfp8", "nvfp4"]
+    assert precision.names() == [
+        "bf16",
+        "fp16",
+        "fp32",
+        "fp8-block",
+        "fp8-row",
+        "fp8-tensor",
+        "mxfp8",
+        "nvfp4",
+        "nvfp4-last-bf16",
+    ]
     assert optimizer.names() == ["adamw", "adamw-bf16-moments", "muon", "sgd"]
     for kind, names in (("precisions", precision.names()), ("optimizers", optimizer.names())):
         for name in names:
@@ -117,7 +127,7 @@ def test_a_file_without_a_key_is_refused(kind: str, tmp_path: Path) -> None:
         lines = path.read_text(encoding="utf-8").splitlines()
         for at, line in enumerate(lines):
             key = line.partition(" =")[0]
-            if "{ value" not in line or key.startswith(("saved_", "tensor_scale")):
+            if "{ value" not in line or key.startswith(("saved_", "tensor_scale", "wide_")):
                 continue
             home = tmp_path / f"{path.stem}-{at}"
             home.mkdir()
