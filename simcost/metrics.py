@@ -360,7 +360,6 @@ _VALIDATE_SERVING = (
     ("ttft_bias", "fraction", "", "`bias` of TTFT"),
     ("format", TEXT, "", "format of the served checkpoint's weights"),
     ("osl", "count", "", "output tokens of each request"),
-    ("concurrency", "count", "", "requests in flight"),
     ("rule", TEXT, "", "rule by which rows are read, of `workloads/validation/serving/rules.toml`"),
 )  # fmt: skip
 _VALIDATE = (
@@ -486,10 +485,10 @@ _SERVE = (
     ("concurrency", "count", "", "users who each send their next request when an answer ends"),
     ("rate_per_s", "rate", "", "requests that come a second"),
     ("queueing_s", "seconds", "less", "part of `ttft_s` before the prompt is touched"),
-    ("itl_s", "seconds", "less", "time between two steps that bring tokens of an answer: `tpot_s` × tokens a step, which speculative decoding makes more than 1"),
+    ("itl_s", "seconds", "less", "time between two steps that bring tokens of an answer: `tpot_s` × tokens a step, which speculative decoding makes more than 1; absent, as `tpot_s`, where an answer is one token"),
     ("e2e_s", "seconds", "less", "from the request to the last token of its answer: `ttft_s` + (osl - 1) × `tpot_s`"),
     ("requests_per_s", "rate", "more", "requests that are answered, of the whole fleet"),
-    ("output_tokens_per_s_low", "rate", "", "lower end of the 90 % interval of `output_tokens_per_s`; of an open loop the rate sets it"),
+    ("output_tokens_per_s_low", "rate", "", "lower end of the 90 % interval of `output_tokens_per_s`; at a rate what comes, as far as the fleet can serve it"),
     ("output_tokens_per_s_high", "rate", "", "upper end of it"),
     ("running", NUMBER, "", "sequences that decode, of the whole fleet, on average"),
     ("queued", NUMBER, "less", "requests before their first token, of the whole fleet, on average"),

@@ -62,27 +62,26 @@ def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     """The operating points of `users` who each send their next request when an answer ends, of all replicas together. Elementwise."""
     steps = _steps(load)
     prompt, most = p.prompt(load), p.most()
+    service = prompt + _fixed(p, load)
     others = np.maximum(users - 1.0, 0.0) / users
 
-    def first(running: Num, rate: Num) -> Num:
-        """Seconds to the first token: behind those that stand before the prefill pool."""
+    def wait(running: Num, rate: Num) -> Num:
+        """Seconds behind those that stand before the prefill pool."""
         there = np.maximum((users - running - rate * p.transfer_s) * others, 0.0) / p.prefill.replicas
-        return prompt * (1.0 + np.maximum(there - np.minimum(there, 1.0), 0.0)) + _fixed(p, load)
+        return prompt * np.maximum(there - 1.0, 0.0)
 
     def missing(running: Num) -> Num:
         rate = running / (steps * p.step(load, running))
-        return rate * first(running, rate) - (users - running)
+        return rate * (wait(running, rate) + service) - (users - running)
 
     running = root(missing, np.minimum(users, most))
     step = p.step(load, running)
     rate = running / (steps * step)
     full = (running >= most * (1.0 - 1e-6)) & (users > most)
-    ttft = np.where(full, (users - running) / rate, first(running, rate))
+    queueing = np.where(full, np.maximum((users - running) / rate - service, 0.0), wait(running, rate))
     busy = rate * prompt / p.prefill.replicas
     code = np.where(full, _held_by(p), np.where(busy > _FILLED, PREFILL, LOAD))
-    return _point(
-        p, load, ttft, np.maximum(ttft - prompt - _fixed(p, load), 0.0), step, running, users - running, rate, code
-    )
+    return _point(p, load, service + queueing, queueing, step, running, users - running, rate, code)
 
 
 def open_loop(p: Pools, load: Load, rate: Num) -> OperatingPoint:

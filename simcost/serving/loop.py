@@ -192,12 +192,15 @@ def root(rising: Callable[[Num], Num], most: Num) -> Array:
 def _point(
     r: _Replica, room: Room, first: tuple[Num, Num], parts: tuple[Num, Num], running: Num, waiting: Num, rate: Num, limit: Num,
 ) -> OperatingPoint:  # fmt: skip
-    most, _ = _most(r, room)
+    most, near = _most(r, room)
     alone, extra = r.held_up(most, 1.0)
+    capacity = most / (r.steps * (alone + extra))
     if r.mixed:  # a queue of prompts may stand where nearly every step is full of them
         filled = running / r.steps * r.load.isl / r.budget(running)
         limit = np.where((np.asarray(limit) == LOAD) & (filled > _FILLED), PREFILL, limit)
-    capacity = most / (r.steps * (alone + extra))
+    # More users would find next to nothing left: what holds them up is the next limit, or prompts where that is far.
+    full = (np.asarray(limit) == LOAD) & (rate > _FILLED * capacity)
+    limit = np.where(full, np.where(running > _FILLED * most, near, PREFILL), limit)
     host = r.policy.host_step_s
     tokens = r.load.emitted
     prompt, chunk = r.prompt(running)

@@ -119,35 +119,40 @@ def metrics(a: Answer, usd_per_hour: Num | None) -> dict[str, Num]:
     p, t = a.point, a.traffic
     wide, wide_first = exp(Z90 * a.tpot_error), exp(Z90 * a.ttft_error)
     rest = np.maximum(t.osl - 1.0, 0.0)
+    tpot = np.where(rest > 0.0, p.tpot_s, np.nan)  # an answer of one token has no time between two
     requests = p.requests_per_s * a.busy
     found: dict[str, Num] = {
         "ttft_s": p.ttft_s,
         "ttft_low_s": p.ttft_s / wide_first,
         "ttft_high_s": p.ttft_s * wide_first,
         "queueing_s": p.queueing_s,
-        "tpot_s": p.tpot_s,
-        "tpot_low_s": p.tpot_s / wide,
-        "tpot_high_s": p.tpot_s * wide,
-        "itl_s": p.tpot_s * t.emitted,
+        "tpot_s": tpot,
+        "tpot_low_s": tpot / wide,
+        "tpot_high_s": tpot * wide,
+        "itl_s": tpot * t.emitted,
         "e2e_s": p.ttft_s + rest * p.tpot_s,
         "requests_per_s": requests,
         "output_tokens_per_s": requests * t.osl,
-        "output_tokens_per_s_low": requests * t.osl,
-        "output_tokens_per_s_high": requests * t.osl,
+        "output_tokens_per_s_low": 0.0,
+        "output_tokens_per_s_high": 0.0,
         "input_tokens_per_s": requests * t.isl,
         "output_tokens_per_s_per_gpu": requests * t.osl / a.devices,
-        "output_tokens_per_s_per_user": 1.0 / p.tpot_s,
-        "running": p.running * a.busy,
+        "output_tokens_per_s_per_user": 1.0 / tpot,
+        "running": np.where(rest > 0.0, p.running * a.busy, 0.0),
         "queued": p.waiting * a.busy,
         "kv_used_fraction": p.kv_used_fraction,
         "utilisation": p.utilisation * a.busy / a.replicas,
         "capacity_requests_per_s": p.capacity_per_s * a.replicas,
         "gpus": a.devices,
     }
-    if t.users is not None:
-        for name, slower in (("low", 1.0), ("high", -1.0)):
+    for name, slower in (("low", 1.0), ("high", -1.0)):
+        if t.users is not None:
             longer = p.ttft_s * wide_first**slower + rest * p.tpot_s * wide**slower
-            found[f"output_tokens_per_s_{name}"] = t.users * t.osl / longer
+            served = t.users / longer
+        else:  # what comes, as far as the fleet can serve it
+            assert t.rate is not None
+            served = np.minimum(t.rate, p.capacity_per_s * a.replicas / wide**slower)
+        found[f"output_tokens_per_s_{name}"] = served * t.osl
     if usd_per_hour is not None:
         prompt, cached, out = a.usage
         hits = a.load.hit

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost import grammar, settings
+from simcost import grammar, settings, units
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware.engine_file import About
@@ -93,7 +93,7 @@ def asked(
             "say the load once: --concurrency (users who wait for their answers), or --rate (requests a second)"
         )
     said = str(isl), str(osl)
-    prompts, answers = parse(said[0], "--isl"), parse(said[1], "--osl")
+    prompts, answers = _lengths("--isl", said[0]), _lengths("--osl", said[1])
     loads = _loads(concurrency, rate)
     hit = _share("--prefix-hit", prefix_hit, below_one=True)
     if not (isinstance(drafts, int) and not isinstance(drafts, bool) and 0 <= drafts <= MOST_DRAFTS):
@@ -151,6 +151,17 @@ def _pool(option: str, said: Any) -> PoolAsked:
             f"{option}: '{wrong[0]}' is no size of an instance ({', '.join(_SIZES)}){nearest(wrong[0].removeprefix('plan.'), _SIZES)}"
         )
     return PoolAsked(str(said), int(count), stated)
+
+
+def _lengths(option: str, said: str) -> Lengths:
+    """A length or a distribution, whose numbers are written as those of a context: 8k is 8,192."""
+    if said.strip().startswith("file:"):
+        return parse(said, option)
+    plain = [
+        units.whole(part.strip(), option, length=True) if part.strip()[-1:].isalpha() else part
+        for part in said.split(":")
+    ]
+    return parse(":".join(map(str, plain)), option)
 
 
 def _own(sets: Mapping[str, Any]) -> dict[str, Any]:

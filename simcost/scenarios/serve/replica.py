@@ -91,7 +91,7 @@ def draft_of(model: ModelSpec) -> ModelSpec:
     without one."""
     if not model.mtp:
         raise SpecError(
-            f"{model.name} has no MTP module (num_nextn_predict_layers): speculative decoding needs a draft model"
+            f"{model.name} has no MTP module (num_nextn_predict_layers): speculative decoding needs a draft model (--draft-model)"
         )
     module = model.mtp[0]
     return replace(model, stacks=((1, (module.join, *module.layer)),), order=(0,), mtp=(), towers=(), uncounted=())

@@ -22,6 +22,7 @@ from simcost.scenarios.serve.pools import Fleet, transfer_s
 from simcost.scenarios.serve.pools import answer as answer_pools
 from simcost.scenarios.serve.question import Asked, fleet, replica
 from simcost.scenarios.serve.replica import Replica
+from simcost.serving.lengths import Lengths
 from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES
 from simcost.serving.summary import Summary, summary
 from simcost.units import show
@@ -37,8 +38,9 @@ def result(q: Asked) -> Result:
         pools, terms = fleet(q)
         r, found = pools.decode, answer_pools(pools, q.traffic)
     if not np.all(found.fits):
+        longest = q.isl.mean + q.osl.mean
         raise Infeasible(
-            f"the pool of the cache holds no request of {q.isl.mean + q.osl.mean:,.0f} tokens: {fitting.verdict(r.kept(q.isl.mean + q.osl.mean), timed=False)[0]}"
+            f"no room for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
         )
     usd = q.query.price(r.workload.device)
     columns = metrics(found, None if usd is None else float(usd))
@@ -86,15 +88,15 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
     code = int(np.broadcast_to(a.point.limit, (len(q.loads),))[i])
     names = r.workload.memory.names
     if code == KV_CACHE:
-        return "KV cache: no room for more sequences"
+        return "KV cache (no room for more sequences)"
     if code == SEQUENCES:
-        return f"max sequences: {names['sequences']} = {r.policy.sequences:,.0f} per replica"
+        return f"max sequences ({names['sequences']} = {r.policy.sequences:,.0f} per replica)"
     if code == PREFILL and q.pools is not None:
-        return "prefill pool: its replicas are busy all the time"
+        return "prefill pool (its replicas are busy all the time)"
     if code == PREFILL:
-        return f"prefill: prompts fill the token budget of every step ({names['tokens']} = {r.policy.tokens:,.0f})"
+        return f"prefill (prompts fill the steps; {names['tokens']} = {r.policy.tokens:,.0f})"
     assert code == LOAD
-    return "load: everything asked is served" if q.open else "load: all users are served at once"
+    return "load (everything asked is served)" if q.open else "load (all users are served at once)"
 
 
 def _step(q: Asked, r: Replica, a: Answer) -> steps.Step:
@@ -118,8 +120,8 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
     values = [number(each) for each in q.loads]
     more: dict[str, Any] = {
         load: values[0] if len(values) == 1 else values,
-        "isl": _said(q.said[0]),
-        "osl": _said(q.said[1]),
+        "isl": _said(q.said[0], q.isl),
+        "osl": _said(q.said[1], q.osl),
     }
     if q.pools is not None:
         more |= {"prefill_pool": q.pools[0].said, "decode_pool": q.pools[1].said}
@@ -137,9 +139,9 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
     return {"model": base.pop("model"), "hw": base.pop("hw"), **more, **base}
 
 
-def _said(text: str) -> int | str:
-    """A number as one."""
-    return int(text) if text.isdecimal() else text
+def _said(text: str, lengths: Lengths) -> Any:
+    """A number as one, a distribution as it was written."""
+    return text if ":" in text else number(lengths.mean)
 
 
 def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
@@ -180,17 +182,20 @@ def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> 
     if over:
         capacity = of("capacity_requests_per_s", 0)
         return (
-            f"beyond capacity: {q.loads[0]:,.4g} requests/s come, {capacity:,.4g} can be served ({words[0]}); "
-            f"{q.loads[0] - capacity:,.4g} requests/s pile up"
+            f"beyond capacity: {q.loads[0]:,.4g} requests/s come, {capacity:,.4g} can be served, "
+            f"{q.loads[0] - capacity:,.4g} pile up; limit: {words[0]}"
         )
-    for name, text in (("ttft", "TTFT"), ("tpot", "TPOT")):
+    for name, text in (("ttft", "TTFT"), ("tpot", "TPOT"))[: 2 if q.osl.mean > 1.0 else 1]:
         low, high = (show(of(f"{name}_{end}_s", 0), "seconds") for end in ("low", "high"))
         said.append(f"{text} {show(of(f'{name}_s', 0), 'seconds')} ({low} to {high})")
-    said.append(
-        f"{of('output_tokens_per_s', 0):,.0f} output tokens/s, {of('output_tokens_per_s_per_gpu', 0):,.0f} per GPU"
-    )
-    said.append(f"{of('utilisation', 0):.0%} of capacity")
+    whole, each = (_rate(of(f"output_tokens_per_s{of_what}", 0)) for of_what in ("", "_per_gpu"))
+    said.append(f"{whole} output tokens/s, {each} per GPU")
+    said.append(f"{show(of('utilisation', 0), 'fraction')} of capacity")
     return f"{', '.join(said)}; limit: {words[0]}"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:,.3g}"
 
 
 def _load(q: Asked, i: int) -> str:
