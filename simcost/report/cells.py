@@ -31,7 +31,7 @@ def cell(name: str, value: Any) -> str:
         return f"{value:.4g}"
     if name.startswith("elasticity"):
         return f"{value:+.3f}"
-    if value == int(value):
+    if value == int(value) or abs(value) >= 10_000.0:
         return f"{value:,.0f}"
     return f"{value:,.4g}"
 

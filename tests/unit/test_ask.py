@@ -51,6 +51,11 @@ QUESTIONS: dict[str, Any] = {
         set={"plan.ep": 8, "plan.pp": 2, "plan.recompute": "mla_up_proj", "stack.cuda_graphs": "none", "model.num_hidden_layers": 24, "routing": "zipf:0.5"},
     ),
     "train by default": lambda: simcost.train(SHORT, "h100", gpus=8, set={"plan.tp": 2}),
+    "serve": lambda: simcost.serve("llama-3.1-8b", "h100", "1k", "exponential:300", concurrency=[4, 16], engine="vllm", prefix_hit=0.3, price=3),
+    "serve in pools": lambda: simcost.serve("llama-3.1-8b", "h100", 1024, 512, rate="5/s", engine="sglang", prefill_pool="1:tp=1", decode_pool="2:tp=2"),
+    "serve by events": lambda: simcost.serve(
+        "deepseek-v3", "h200", 1024, 64, concurrency=16, set={"plan.tp": 8}, drafts=1, acceptance=0.85, events=True, requests=64, seed=3
+    ),
     "a mapping": lambda: simcost.decode(SHORT, "h200", set={"model.head_dim": 64}),
     "mappings": lambda: simcost.compare([CONFIG, SHORT, "llama-3.1-8b"], "h200"),
 }  # fmt: skip

@@ -14,7 +14,7 @@ from simcost.num import Num
 from simcost.plan import Phase
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
-from simcost.scenarios import fitting, notes
+from simcost.scenarios import fitting, memory_notes, notes
 from simcost.scenarios.inputs import inputs, stated
 from simcost.scenarios.serve import simulated
 from simcost.scenarios.serve.answer import Answer, answer, metrics
@@ -61,7 +61,7 @@ def result(q: Asked) -> Result:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, tables,
-        (*_notes(q, r, terms), *notes.warnings(q.query, step.workload)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
+        (*_notes(q, r, terms), *_warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
     )  # fmt: skip
 
 
@@ -157,6 +157,11 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             "steady state of a mean field: bursts, and requests that start together, are seen by --events", Kind.SCOPE
         ),
     ]
+    if q.drafts:
+        whose = "the MTP module" if q.draft is None else "the draft model"
+        found.append(
+            Note(f"weights and cache of {whose} are not taken off the pool: a little fewer sequences fit", Kind.ASSUMED)
+        )
     if q.hit:
         found.append(
             Note(
@@ -165,6 +170,12 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             )
         )
     return found
+
+
+def _warnings(q: Asked, step: steps.Step) -> list[Note]:
+    """Notes of a decode step; where the design's MTP module proposes tokens, not that nobody runs it."""
+    idle = memory_notes.mtp(step.workload.model) if q.drafts and q.draft is None else []
+    return [note for note in notes.warnings(q.query, step.workload) if note not in idle]
 
 
 def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> str:
