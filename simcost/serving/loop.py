@@ -198,9 +198,10 @@ def _point(
     if r.mixed:  # a queue of prompts may stand where nearly every step is full of them
         filled = running / r.steps * r.load.isl / r.budget(running)
         limit = np.where((np.asarray(limit) == LOAD) & (filled > _FILLED), PREFILL, limit)
-    # More users would find next to nothing left: what holds them up is the next limit, or prompts where that is far.
+    # More users would find next to nothing left: the next limit is near, or prompts take most of the time.
     full = (np.asarray(limit) == LOAD) & (rate > _FILLED * capacity)
-    limit = np.where(full, np.where(running > _FILLED * most, near, PREFILL), limit)
+    prompts = np.where(parts[1] > parts[0], PREFILL, limit)
+    limit = np.where(full, np.where(running > _FILLED * most, near, prompts), limit)
     host = r.policy.host_step_s
     tokens = r.load.emitted
     prompt, chunk = r.prompt(running)

@@ -94,7 +94,7 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
     if code == PREFILL and q.pools is not None:
         return "prefill pool (its replicas are busy all the time)"
     if code == PREFILL:
-        return f"prefill (prompts fill the steps; {names['tokens']} = {r.policy.tokens:,.0f})"
+        return f"prefill (prompts take most of the time; {names['tokens']} = {r.policy.tokens:,.0f})"
     assert code == LOAD
     return "load (everything asked is served)" if q.open else "load (all users are served at once)"
 
