@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar, settings, units
-from simcost.errors import SpecError, nearest
+from simcost.errors import Infeasible, SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
+from simcost.hardware.engines import title
 from simcost.lower import has_experts
 from simcost.query import Query, make, model_of, settings_of, workload
 from simcost.scenarios.serve.answer import Traffic, load_of
@@ -209,8 +210,21 @@ def replica(q: Asked, instances: int = 1) -> tuple[Replica, ServingTerms]:
     w = workload(q.query)
     terms = terms_of(w, settings_of(q.query.overrides), q.drafts > 0)
     policy = policy_of(terms)
+    _taken(q, w, terms, policy)
     draft = None if q.draft is None else model_of(q.draft)
     return build(w, policy, _bounds(q, policy, w, instances), draft, q.drafts), terms
+
+
+def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:
+    """Raises Infeasible for prompts that an engine without chunks would refuse."""
+    prompt = float(load_of(q.traffic)[0].isl)
+    if terms.chunked or prompt <= policy.tokens:
+        return
+    option = f"engine.{w.memory.names['tokens']}"
+    raise Infeasible(
+        f"{title(terms.engine)} {terms.version} takes prompts whole, {policy.tokens:,.0f} tokens a step ({option}), and refuses those of {prompt:,.0f}: raise it, or turn chunks on "
+        "(engine.enable_chunked_prefill=true)"
+    )
 
 
 def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTerms:
