@@ -187,14 +187,15 @@ def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> 
 
     over = [i for i in range(count) if not np.isfinite(of("ttft_s", i))]
     if count > 1:
-        best = max(range(count), key=lambda i: of("output_tokens_per_s", i))
+        done = [of("output_tokens_per_s", i) for i in range(count)]
+        best = next(i for i in range(count) if done[i] >= max(done) * (1.0 - 1e-6))
         what = f"{count} loads: at most {of('output_tokens_per_s', best):,.0f} output tokens/s ({_load(q, best)})"
         return what if not over else f"{what}; beyond capacity from {_load(q, over[0])}"
     if over:
         capacity = of("capacity_requests_per_s", 0)
         return (
-            f"beyond capacity: {q.loads[0]:,.4g} requests/s come, {capacity:,.4g} can be served, "
-            f"{q.loads[0] - capacity:,.4g} pile up; limit: {words[0]}"
+            f"beyond capacity: {_rate(q.loads[0])} requests/s come, {_rate(capacity)} can be served, "
+            f"{_rate(q.loads[0] - capacity)} pile up; limit: {words[0]}"
         )
     for name, text in (("ttft", "TTFT"), ("tpot", "TPOT"))[: 2 if q.osl.mean > 1.0 else 1]:
         low, high = (show(of(f"{name}_{end}_s", 0), "seconds") for end in ("low", "high"))
@@ -210,4 +211,4 @@ def _rate(value: float) -> str:
 
 
 def _load(q: Asked, i: int) -> str:
-    return f"{q.loads[i]:,.4g} requests/s" if q.open else f"concurrency {q.loads[i]:,.0f}"
+    return f"{_rate(q.loads[i])} requests/s" if q.open else f"concurrency {q.loads[i]:,.0f}"

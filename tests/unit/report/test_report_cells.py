@@ -15,7 +15,7 @@ from simcost.report.cells import cell, span, title, with_intervals
     ("memory_capacity_bytes_per_gpu", 80 * 2**30, "80 GiB"), ("bytes", 1.5e6, "1.5 MB"), ("params_total", 671.03e9, "671.03 B"),
     ("usd_per_million_output_tokens", 0.5, "$0.50"), ("usd_per_million_output_tokens", 123.4, "$123"),
     ("memory_bytes_per_s", 3.35e12, "3.35 TB/s"), ("op", "gemm", "gemm"), ("op", "", ""), ("numbers", (1, 2), "1, 2"),
-    ("a.name.that.is.no.metric", 12345.678, "1.235e+04"), ("plan.tp", 16, "16"), ("plan.tp", 0.25, "0.25"),
+    ("a.name.that.is.no.metric", 12345.678, "12,346"), ("plan.tp", 16, "16"), ("plan.tp", 0.25, "0.25"),
     ("value", 1979e12, "1.979e+15"), ("value", 8.0, "8"),
 ])  # fmt: skip
 def test_a_value_is_shown_in_the_unit_of_its_name(name: str, value: Any, shown: str) -> None:

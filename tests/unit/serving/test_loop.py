@@ -116,3 +116,11 @@ def test_drafts_that_are_taken_shorten_an_answer() -> None:
     drafted = at(closed(times, POLICIES[0], replace(load(), emitted=2.5), 32.0, WIDE), 0)
     assert drafted["decode_s"] == pytest.approx(plain["decode_s"] / 2.5, rel=0.02)
     assert plain["requests_per_s"] < drafted["requests_per_s"] < 2.5 * plain["requests_per_s"]
+
+
+def test_a_load_that_leaves_little_of_the_capacity_is_held_by_what_is_near() -> None:
+    near = closed(times, POLICIES[0], load(), np.array([40.0, 99.0]), Room(100.0, 1e9))
+    assert [LIMITS[code] for code in near.limit] == ["load", "kv cache"]
+    assert near.running[1] < 100.0
+    prompts = closed(times, POLICIES[1], load(osl=2.0), 64.0, WIDE)  # one step after each prompt of 51 ms
+    assert LIMITS[int(prompts.limit)] == "prefill"
