@@ -112,6 +112,14 @@ _PLANS = (
     ("priced_by", TEXT, "", "of a plan of training: the executor, or closed forms, which have no interval"),
     ("seq", "count", "", "tokens of a sequence"),
     ("isl", "count", "", "new tokens of each prompt"),
+    ("mode", TEXT, "", "of a fleet: aggregated, where every instance prefills and decodes, or disaggregated, where pools of instances do either"),
+    ("instances", "count", "", "of an aggregated fleet: how many instances it has, each with a scheduler for every replica of its attention"),
+    ("prefill_pool", TEXT, "", "of a disaggregated fleet: instances that prefill and their sizes, as `serve --prefill-pool` takes them"),
+    ("decode_pool", TEXT, "", "the same of instances that decode"),
+    ("fleet_usd_per_hour", "usd", "less", "price of all GPUs of a fleet for an hour"),
+    ("usd_per_thousand_requests", "usd", "less", "price of a thousand requests at the utilisation that is reached"),
+    ("batch_per_replica", NUMBER, "", "sequences that one replica of the attention decodes, on average"),
+    ("within_limits_requests_per_s", "rate", "more", "the most requests that a fleet answers within the limits on `ttft_s` and `tpot_s`"),
     ("simcost", TEXT, "", "version of simcost that answered"),
 )  # fmt: skip
 _COMPARE = (
@@ -666,7 +674,7 @@ SECTIONS = (
         "A row is a plan at its best batch and overlap: its sizes, its metrics with the intervals of the ranked one and of the time, or its `reason`. Only metrics "
         "with a better side rank plans; `*_low` and `*_high` are the ends of the 90 % interval of the one that ranks. Batches are the best of all within memory and "
         "limits, to a 64th or one sequence a replica; of large clusters the best 64 splits are, and the others to a quarter of a power of two under a limit "
-        "(decision 0020).",
+        "(decision 0020). Rows of `--phase serve` are fleets, with the metrics of `serve` at the load that they carry; `pareto` holds what no other plan and load of a device and mode beats.",
     ),
     _section("sizes of a plan", _PLAN),
     _section("tables of explain", _EXPLAIN),

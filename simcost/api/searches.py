@@ -21,6 +21,7 @@ from simcost.api.arguments import (
     step_query,
     unboxes,
 )
+from simcost.api.serving import serve_plans
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.result import Result
@@ -32,12 +33,14 @@ def plans(
     batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
     tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
     engine: str | None = None, seq: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None, stack: str | None = None,
-    flops_convention: str | None = None,
+    flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
     a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
     "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
-    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`."""
+    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests a second ("20/s") of `isl` and `osl` tokens within
+    `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache; `gpus`: the most that there are."""
+    of_serving = {"osl": osl, "rate": rate, "slo": slo, "prefix_hit": prefix_hit}
     of_training = {
         "seq": seq,
         "micro_batch": micro_batch,
@@ -45,11 +48,15 @@ def plans(
         "stack": stack,
         "flops_convention": flops_convention,
     }
-    if phase not in (*settings.STEPS, "train"):
-        raise SpecError(f"--phase must be decode, prefill or train, not {phase!r}")
+    if phase not in (*settings.STEPS, "train", "serve"):
+        raise SpecError(f"--phase must be decode, prefill, train or serve, not {phase!r}")
+    if phase == "serve":
+        _refuse({**of_training, "batch": batch, "context": context}, phase)
+        limits = {"ttft": ttft, "tpot": tpot}
+        return serve_plans(model, hw, gpus, nodes, isl, limits, metric, cp, sets_of(set, engine), price, of_serving)
+    _refuse(of_serving, phase)
     if phase == "train":
-        of_serving = {"batch": batch, "context": context, "isl": isl, "tpot": tpot, "ttft": ttft}
-        _refuse(of_serving, phase)
+        _refuse({"batch": batch, "context": context, "isl": isl, "tpot": tpot, "ttft": ttft}, phase)
         return _train_plans(model, hw, gpus, nodes, metric, cp, sets_of(set, engine), price, of_training)
     _refuse(of_training, phase)
     check_lengths(phase, context, isl)

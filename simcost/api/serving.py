@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from simcost import grammar
-from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
-from simcost.errors import SpecError
+from simcost.api.arguments import Count, Model, Sets, cluster, counts_of, sets_of, several, unboxes
+from simcost.errors import SpecError, nearest
+from simcost.hardware import load as hardware
 from simcost.result import Result
 
 
@@ -61,3 +62,48 @@ def _rate(value: Any) -> Any:
         return value if per is None else float(number) / per
     except ValueError:
         return value
+
+
+def serve_plans(
+    model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, isl: Any, limits: Mapping[str, Any], metric: str | None, cp: bool, sets: dict[str, Any],
+    price: float | None, given: Mapping[str, Any],
+) -> Result:  # fmt: skip
+    """`plans` of phase "serve". limits: "ttft" and "tpot", None where not given; given: osl, rate, slo, prefix_hit. Raises SpecError and Infeasible."""
+    from simcost.search import serve_plans as scenario
+    from simcost.search.serve_load import Limits
+
+    for name, value in (("isl", isl), ("osl", given["osl"])):
+        if value is None:
+            raise SpecError(f"--phase serve needs --{name}: tokens of {'a prompt' if name == 'isl' else 'an answer'}")
+    devices = several("--hw", [hardware.spelled(name) for name in ([hw] if isinstance(hw, str) else hw)])
+    stated = gpus is not None or nodes is not None or any(grammar.full(path) == "plan.gpus" for path in sets)
+    clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes) if stated else None) for name in devices]
+    sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
+    rate = None if given["rate"] is None else _one_rate(_rate(given["rate"]))
+    kept = Limits(**{f"{name}_s": value for name, value in _limits(limits, given["slo"]).items()})
+    hit = 0.0 if given["prefix_hit"] is None else given["prefix_hit"]
+    question = scenario.Question(model, isl, given["osl"], rate, kept, sets, hit, price, metric, cp)
+    return scenario.result(question, clusters)
+
+
+def _one_rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
+        raise SpecError(f"--rate = {value!r} must be requests a second, above 0: 20/s, 900/min")
+    return float(value)
+
+
+def _limits(given: Mapping[str, Any], slo: Any) -> dict[str, float]:
+    """Seconds of every limit that is stated, by --ttft and --tpot or by --slo. Raises SpecError for one that is stated twice, and for what is none."""
+    from simcost.search.objective import limit
+
+    found = {name: limit(f"--{name}", value) for name, value in given.items() if value is not None}
+    for part in [] if slo is None else str(slo).split(","):
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not equals or name not in given:
+            raise SpecError(f"--slo {slo}: write ttft=2s,tpot=50ms{nearest(name, given)}")
+        if name in found:
+            raise SpecError(
+                f"the limit on {name} is given twice: --slo {slo}, and {'again' if given[name] is None else f'--{name} {given[name]}'}"
+            )
+        found[name] = limit(f"--slo {name}", value)
+    return found

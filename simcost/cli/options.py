@@ -191,7 +191,7 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="What to rank by: usd, tpot, mfu or a whole name; default tokens a second and GPU.",
+        help="What to rank by: usd, tpot, mfu or a whole name; default tokens a second and GPU; serve: usd, gpus or throughput, default usd of a rate.",
         autocompletion=starting(metrics.ranking()),
     ),
 ]
@@ -225,7 +225,7 @@ Nodes = Annotated[
     typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains) of the profile."),
 ]
 Counts = Annotated[
-    str, typer.Option("--gpus", metavar="<count>", help="Devices to use, all of them: 8, or each of 1,2,4,8.")
+    str, typer.Option("--gpus", metavar="<count>", help="Devices to use, all of them: 8, or each of 1,2,4,8; serve: that there are, default as many as it takes.")
 ]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[

@@ -1,20 +1,26 @@
-"""The plans command: every way to split a design over devices, to serve it or to train it."""
+"""The plans command: every way to split a design over devices, for a step, for a load, or to train it."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simcost.cli import options as o
-from simcost.cli.output import emit
+from simcost.cli.output import check, emit
 
 
 def plans(
     model: o.Model, hw: o.Hws, gpus: o.Counts = "", nodes: o.Nodes = None,
-    phase: Annotated[str, typer.Option("--phase", help="decode, prefill or train.", autocompletion=o.starting(("decode", "prefill", "train")))] = "decode",
+    phase: Annotated[str, typer.Option("--phase", help="decode, prefill, train, or serve: fleets for a load.", autocompletion=o.starting(("decode", "prefill", "train", "serve")))] = "decode",
     batch: Annotated[str, typer.Option("--batch", help="Sequences over all copies: only these are tried, 64,128,256; default the best as far as memory goes.")] = "",
-    context: o.OfDecode = None, isl: o.OfPrefill = None,
+    context: o.OfDecode = None,
+    isl: Annotated[str | None, typer.Option("--isl", metavar="<count>", help="prefill: new tokens of each prompt, default 4,096; serve: tokens of a prompt, or lengths as simcost serve takes them.")] = None,
+    osl: Annotated[str | None, typer.Option("--osl", metavar="<lengths>", help="serve: tokens of an answer.")] = None,
+    rate: Annotated[str | None, typer.Option("--rate", help="serve: requests that come at random, 20/s or 900/min; default as many as a GPU can take.")] = None,
+    slo: Annotated[str | None, typer.Option("--slo", help="serve: both limits at once, ttft=2s,tpot=50ms.")] = None,
+    prefix_hit: Annotated[float | None, typer.Option("--prefix-hit", help="serve: share of a prompt that the prefix cache holds.")] = None,
     metric: o.Metric = None,
     tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans with at most so long an output token: 50ms, or 0.05 in seconds.")] = None,
     ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans with at most so long to the first token: 2s, or 2 in seconds.")] = None,
@@ -22,16 +28,25 @@ def plans(
     micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="train: only this number of sequences of a micro-batch; default 1, 2 and 4 are tried.")] = None,
     global_batch: Annotated[str | None, typer.Option("--global-batch", metavar="<count>", help="train: sequences of a step, over all replicas; default 4 a GPU.")] = None,
     stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="serve: also draw tokens/s a GPU against tokens/s a user to this .png, .svg or .html (extra 'plot').")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason. With --phase train every way to train it: splits with their schedule, virtual stages, micro-batch, recomputation and ZeRO."""
+    """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason. With --phase serve how many GPUs a load needs within limits, and which plan they run. With --phase train every way to train it: splits with their schedule, virtual stages, micro-batch, recomputation and ZeRO."""
     from simcost import api, grammar
 
+    check(format, output)
+    if plot is not None:
+        from simcost.report import serving_front
+
+        serving_front.checked(plot, phase)
     tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
     counts = grammar.words("--gpus", gpus) if gpus else []
     result = api.plans(
         model, grammar.words("--hw", hw), [grammar.whole("--gpus", count) for count in counts] or None, nodes, phase, tried, context, isl, metric, tpot, ttft, cp,
         grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
+        osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit,
     )  # fmt: skip
+    if plot is not None:
+        serving_front.draw(result, plot)
     return emit(result, format, output, strict, details)

@@ -108,11 +108,13 @@ def _launches(op: Op) -> float:
 
 
 def _which(w: Workload) -> tuple[Index, Index] | None:
-    """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches] or [plans, batches]; None elsewhere, and
-    where all differ."""
+    """(the first plan of every kind, which kind each is) for plans [plans, 1] at batches [1, batches] or [plans, batches]; None elsewhere,
+    where plans have lengths of their own, and where all differ."""
     count, batch = np.shape(w.plan.tp), np.asarray(w.phase.batch)
     if w.phase.beside or len(count) != 2 or count[1] != 1 or batch.ndim != 2 or len(batch) not in (1, count[0]):
         return None
+    if any(np.ndim(value) == 2 and len(np.asarray(value)) > 1 for value in (w.phase.q_len, w.phase.past)):
+        return None  # lengths of their own
     told = [np.broadcast_to(np.asarray(value, np.float64), count) for value in _told(w)]
     told += [batch] if len(batch) > 1 else []
     kinds = np.column_stack(told)

@@ -23,6 +23,7 @@ BATCHES = (
 )  # fmt: skip
 CONTEXTS = (1, 256, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072, 262144, 524288, 1048576, 4194304, 16777216)
 CHUNKS = (1, 16, 64, 128, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192, 12288, 16384, 32768, 65536, 131072, 1048576)
+_BESIDE = float(CONTEXTS[1])  # of the decode beside a chunk, at which what they share is priced
 PASTS = (0, 1024, 4096, 16384, 65536, 262144, 1048576, 16777216)
 
 
@@ -48,13 +49,16 @@ class StepTable:
 
     def __call__(self, batch: Num, context: Num, tokens: Num, past: Num) -> Num:
         """As `serving.step_times.StepTimes`. [s]"""
-        alone = self._of_decode(self.decode, batch, context)
+        alone = where(np.asarray(batch) > 0.0, self._of_decode(self.decode, batch, context), 0.0)
         if is_scalar(tokens) and tokens == 0.0:
-            return where(np.asarray(batch) > 0.0, alone, 0.0)
+            return alone
+        return alone + self.beside(batch, tokens, past)
+
+    def beside(self, batch: Num, tokens: Num, past: Num) -> Num:
+        """What a chunk adds to a decode step of so many sequences: its own time less what they share. [s]"""
         chunk = self._of_chunk(self.chunk, tokens, past)
         saved = _between(self.batches, self.chunks, self.shared, self.plan, batch, tokens)
-        some, new = np.asarray(batch) > 0.0, np.asarray(tokens) > 0.0
-        return where(some & new, alone + chunk - saved, where(new, chunk, where(some, alone, 0.0)))
+        return where(np.asarray(tokens) > 0.0, chunk - where(np.asarray(batch) > 0.0, saved, 0.0), 0.0)
 
     def of(self, plan: int | Index) -> StepTable:
         """The same table, asked of other plans."""
@@ -92,13 +96,16 @@ def _cell(points: Array, value: Num) -> Index:
     return np.asarray(np.clip(np.searchsorted(points, value, side="right") - 1, 0, len(points) - 2))
 
 
-def table(w: Workload, batch: float, context: float, tokens: float, past: float, drafts: float = 0.0) -> StepTable:
-    """The table up to a batch of one replica, a context, a chunk and a past; each sequence of a decode step brings 1 + `drafts` rows. One copy of the design is
-    priced. Sizes of the plan are numbers, or [plans, 1] arrays."""
+def table(
+    w: Workload, batch: float, context: float, tokens: float, past: float, drafts: float = 0.0, least_context: float = 1.0, least_tokens: float = 1.0,
+) -> StepTable:  # fmt: skip
+    """The table up to a batch of one replica, a context, a chunk and a past, from the least context and chunk that are asked; each sequence of a decode step brings
+    1 + `drafts` rows. One copy of the design is priced. Sizes of the plan are numbers, or [plans, 1] arrays."""
     plan = replace(w.plan, dp=1.0, gpus=None)
     w = replace(w, plan=plan, view=replace(w.view, plan=plan))
-    batches, contexts = _axis(BATCHES, batch), _axis(CONTEXTS, context)
-    chunks, pasts = _axis(CHUNKS, tokens), _axis(PASTS, past)
+    batches, contexts = _axis(BATCHES, batch), _axis(CONTEXTS, context, least_context, _BESIDE)
+    chunks, pasts = _axis(CHUNKS, tokens, least_tokens), _axis(PASTS, past)
+    base = int(np.searchsorted(contexts, _BESIDE))
     ranks, pp = plan.replicas * 1.0, plan.pp
     rows, routing = 1.0 + drafts, w.phase.routing
     size, seen = _product(batches, contexts)
@@ -108,7 +115,7 @@ def table(w: Workload, batch: float, context: float, tokens: float, past: float,
     size, new = _product(batches, chunks)
     # A chunk is in one micro-batch of a pipeline. Priced is a chunk in each.
     beside = (Tokens(ranks * pp, new, pasts[0]),)
-    mixed = _priced(w, Phase(size * ranks, rows, contexts[1], rows, pp, routing, decode=True, beside=beside))
+    mixed = _priced(w, Phase(size * ranks, rows, _BESIDE, rows, pp, routing, decode=True, beside=beside))
     alone = _grid(_seconds(decode, decode.cost.seconds), batches, contexts)
     prompt = _grid(_seconds(chunk, chunk.slowest.seconds), chunks, pasts)
     both = _grid(_seconds(mixed, mixed.cost.seconds), batches, chunks)
@@ -120,7 +127,7 @@ def table(w: Workload, batch: float, context: float, tokens: float, past: float,
         decode=alone,
         chunk=prompt,
         through=_grid(_seconds(chunk, chunk.cost.seconds), chunks, pasts),
-        shared=(alone[:, :, 1:2] - both) / np.reshape(pp, (-1, 1, 1)) + prompt[:, None, :, 0],
+        shared=(alone[:, :, base : base + 1] - both) / np.reshape(pp, (-1, 1, 1)) + prompt[:, None, :, 0],
         decode_error=_grid(decode.cost.deviation / decode.cost.seconds, batches, contexts),
         chunk_error=_grid(chunk.cost.deviation / chunk.cost.seconds, chunks, pasts),
     )
@@ -135,11 +142,12 @@ def _seconds(step: steps.Step, seconds: Num) -> Num:
     return seconds - step.host.seconds
 
 
-def _axis(points: Sequence[int], most: float) -> Array:
-    """The points of an axis up to the first that is not below `most`; at least three."""
+def _axis(points: Sequence[int], most: float, least: float = 0.0, also: float | None = None) -> Array:
+    """The points of an axis from the last that is not above `least` up to the first that is not below `most`, at least three up to there; and `also`."""
     found = [float(p) for p in points]
-    last = next((i for i, p in enumerate(found) if p >= most), len(found) - 1)
-    return np.asarray(found[: max(last, 2) + 1])
+    last = max(next((i for i, p in enumerate(found) if p >= most), len(found) - 1), 2)
+    first = max((i for i, p in enumerate(found[:last]) if p <= least), default=0)
+    return np.asarray(sorted({*found[first : last + 1], *([] if also is None else [also])}))
 
 
 def _product(first: Array, second: Array) -> tuple[Array, Array]:

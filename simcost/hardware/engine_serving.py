@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from simcost import units
 from simcost.errors import SpecError
 from simcost.frozen import frozen
@@ -21,7 +23,7 @@ from simcost.hardware.engine_file import OPPOSITE, OWN, SERVING, VERSION, About
 from simcost.hardware.engine_memory import EngineMemory
 from simcost.hardware.engines import ANY, TORCH, title
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num, floor, maximum, minimum, where
+from simcost.num import Mask, Num, every, floor, maximum, minimum, where
 from simcost.plan import Plan
 
 FLAGS = ("prefix_cache", "chunked", "mixed", "overlap")
@@ -62,7 +64,7 @@ class ServingTerms:
     @property
     def admission(self) -> str:
         """ "whole" where a request is admitted with room for all that it may make, else "prompt"."""
-        return "whole" if isinstance(self.reserved_output, float) and self.reserved_output == 1.0 else "prompt"
+        return "whole" if every(np.asarray(self.reserved_output) == 1.0) else "prompt"
 
 
 def serving_terms(

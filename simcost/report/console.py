@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost.provenance import kind_of
-from simcost.report import columns, curves, fronts, plans, question, refusals, serving, step, training, turned
+from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, serving, step, training, turned
 from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -97,6 +97,7 @@ _LEVEL = (
     "scaling",
     serving.LOADS,
     *plans.TABLES[1:],
+    fleets.FRONT,
 )  # fmt: skip -- however few their rows
 _WITHOUT_METRICS = (
     "compare",
@@ -169,6 +170,14 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bo
     """A table, or those that one is shown as."""
     if command == "calibrate report" and name in ("curves", "parameters"):
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
+    if name == fleets.FRONT:
+        heading = "output tokens/s per GPU by tokens/s per user"
+        word = Text(
+            "within the limit on TTFT; pools: disaggregated; --format csv names the plans of the front", style="dim"
+        )
+        return [_table(name, fleets.front(rows), width, details, heading=heading), word]
+    if name in plans.TABLES and fleets.are(rows) and not any(row.get("feasible") for row in rows):
+        return refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])
     return [_table(name, rows, width, details), *refusals.said(name, rows[: _MOST_OF.get(name, _MOST)])]
 
 
@@ -238,11 +247,12 @@ def _table(
     most = _MOST_OF.get(name, _MOST)
     same = plans.same(rows) if name == "plans" else _same(name, rows)
     rows = training.ranks(rows) if name == training.TABLE else serving.loads(rows) if name == serving.LOADS else rows
+    rows = fleets.running(rows) if name in plans.TABLES else rows
     shown = plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(row) for row in rows[:most]]
     if name == "sweep":
         shown = [refusals.with_shortage(row) for row in shown]
     names = [n for n in _ordered(name, shown) if n not in same]
-    level = name in _LEVEL and not (name == training.TABLE and len(shown) == 1)
+    level = (name in _LEVEL or fleets.are(rows)) and not (name == training.TABLE and len(shown) == 1)
     if not heading and not level and (name == "designs" or (len(shown) <= 5 and len(names) > 8)):
         return Group(*turned.turned(name, shown, names, width, details))
     kept = columns.fitting(names, shown, width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from simcost.report import fleets
 from simcost.report.cells import cell, with_intervals
 from simcost.result import Row
 
@@ -17,6 +18,11 @@ _CHOSEN = ("overlap", "sequence_parallel")
 
 def shown(rows: Sequence[Row]) -> list[Row]:
     """Rows without what goes without saying, intervals as text."""
+    if fleets.are(rows):
+        return [
+            with_intervals({name: row[name] for name in fleets.ordered(row) if name != "hw" or _several(rows)})
+            for row in map(_marked, rows)
+        ]
     alike = (name for name in ("hw", "gpus") if len({row.get(name) for row in rows}) == 1)
     hidden = {*_SAID, *_FOLLOWS, *same(rows), *alike}
     return [
@@ -44,9 +50,15 @@ def _ordered(row: Row) -> list[str]:
     return [*names[:ranked], *(name for name in (*_BESIDE, *ends, *_CHOSEN) if name in row), *rest]
 
 
+def _several(rows: Sequence[Row]) -> bool:
+    return len({row.get("hw") for row in rows}) > 1
+
+
 def same(rows: Sequence[Row]) -> Row:
     """Sizes that are 1 in every plan, as without --cp or without experts, and what all that run have chosen: a column each would say
     nothing."""
+    if fleets.are(rows):  # whose plans are said in words
+        return {}
     found: Row = {name: 1 for name in _SIZES if {row[name] for row in rows if name in row} == {1}}
     for name in _CHOSEN:
         values = {row[name] for row in rows if name in row}

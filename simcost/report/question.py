@@ -116,12 +116,12 @@ def _ranked(given: Mapping[str, Any]) -> list[str]:
     """plans: the batches that were tried, and what was wished for."""
     if "metric" not in given:
         return []
-    if "batches" not in given:  # of training
-        return [f"ranked by {title(given['metric'])}"]
+    limits = [f"{title(name)} at most {cell(name, most)}" for name, most in given.get("limits", {}).items()]
+    if "batches" not in given:  # of training, and of fleets
+        return [*limits, f"ranked by {title(given['metric'])}"]
     tried = given["batches"]
     words = f"batches {tried[0]:,.0f} to {tried[-1]:,.0f}" if len(tried) > 1 else f"batch {tried[0]:,.0f}"
     words = "the best batch" if given.get("between_batches") else words
-    limits = [f"{title(name)} at most {cell(name, most)}" for name, most in given.get("limits", {}).items()]
     return [words, *limits, f"ranked by {title(given['metric'])}"]
 
 

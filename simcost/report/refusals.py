@@ -8,7 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from simcost.report import plans, training
+from simcost.report import fleets, plans, training
 from simcost.report.cells import cell
 from simcost.result import SHORT, Row
 
@@ -22,6 +22,8 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
     if name in plans.TABLES:  # what every row has is said above
         same = {key for key in ("hw", "gpus") if len({row.get(key) for row in asked}) == 1}
         asked = [{key: value for key, value in row.items() if key not in same} for row in asked]
+    if fleets.are(rows):
+        asked = [fleets.named(row) for row in rows]
     groups: dict[str, list[Row]] = {}
     for row, labels in zip(rows, asked, strict=True):
         if row.get("reason") and not row.get("feasible"):
@@ -64,6 +66,8 @@ def _label(name: str, asked: Row) -> str:
         return cell("design", asked["design"])
     if name == training.LEVERS:
         return str(asked["change"])
+    if "plan" in asked and name in plans.TABLES:
+        return ", ".join(str(value) for value in asked.values())
     if name in plans.TABLES:  # a size of 1 goes without saying
         asked = {key: value for key, value in asked.items() if value != 1} or asked
     return " ".join(f"{key}={cell(key, value)}" for key, value in asked.items())

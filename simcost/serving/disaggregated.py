@@ -62,7 +62,7 @@ def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     """The operating points of `users` who each send their next request when an answer ends, of all replicas together. Elementwise."""
     steps = _steps(load)
     prompt, most = p.prompt(load), p.most()
-    service = prompt + _fixed(p, load)
+    service = prompt + fixed_s(p, load)
     others = np.maximum(users - 1.0, 0.0) / users
 
     def wait(running: Num, rate: Num) -> Num:
@@ -94,8 +94,8 @@ def open_loop(p: Pools, load: Load, rate: Num) -> OperatingPoint:
     reached = running / (steps * step)
     over = reached < rate * (1.0 - 1e-7)
     half = (1.0 + load.isl_cv2) / 2.0  # arrivals at random, prompts that vary so much
-    wait = half * _wait(reached / fed, p.prefill.replicas, prompt) + _wait(running / most, most, steps * step)
-    ttft = np.where(over, np.inf, prompt + _fixed(p, load) + wait)
+    wait = half * wait_s(reached / fed, p.prefill.replicas, prompt) + wait_s(running / most, most, steps * step)
+    ttft = np.where(over, np.inf, prompt + fixed_s(p, load) + wait)
     waiting = np.where(over, np.inf, reached * ttft)
     code = np.where(over, np.where(fed < rate, PREFILL, _held_by(p)), LOAD)
     return _point(p, load, ttft, np.where(over, np.inf, wait), step, running, waiting, reached, code)
@@ -108,7 +108,7 @@ def _steps(load: Load) -> Num:
     return np.maximum((load.osl - 1.0) / load.emitted, 1e-9)
 
 
-def _fixed(p: Pools, load: Load) -> Num:
+def fixed_s(p: Pools, load: Load) -> Num:
     """What no load changes of the time to the first token. [s]"""
     policy = p.prefill.policy
     return load.lag_s + p.transfer_s + policy.host_request_s + policy.host_token_s * (load.isl + load.hit)
@@ -118,8 +118,8 @@ def _held_by(p: Pools) -> Num:
     return np.where(np.asarray(p.room.kv < p.room.sequences), KV_CACHE, SEQUENCES)
 
 
-def _wait(busy: Num, servers: Num, service: Num) -> Num:
-    """Mean wait for one of many servers, arrivals and services at random (Sakasegawa). [s]"""
+def wait_s(busy: Num, servers: Num, service: Num) -> Num:
+    """Mean wait for one of many servers of which a part is `busy`, arrivals and services at random (Sakasegawa). [s]"""
     busy = np.minimum(busy, 1.0 - 1e-9)
     return service / servers * busy ** (np.sqrt(2.0 * (servers + 1.0)) - 1.0) / (1.0 - busy)
 

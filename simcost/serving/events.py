@@ -75,13 +75,13 @@ def simulate(
         typical=float(np.mean(prompts) + np.mean(answers) / 2.0),
         most=float(most),
     )
-    table = StepTable(times, extent, policy.host_step_s, module.shares_step)
+    table = StepTable(times, extent, float(policy.host_step_s), module.shares_step)
     # At least one token of a prompt is computed, for its logits.
     cached = np.minimum(np.floor(prefix_hit * prompts), prompts - 1).astype(np.int64)
     sent = sending.times(arrivals, requests, seed)
     # A step is prepared while another runs: a new request waits for one more, as long as those of a full replica.
     prepared = float(np.asarray(times(float(sequences), extent.typical, 0.0, 0.0))) + policy.host_step_s
-    delay = policy.overlap * prepared
+    delay = float(policy.overlap * prepared)
     run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay)
     run.longest_jump = longest_jump
     run.run()

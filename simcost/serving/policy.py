@@ -8,6 +8,7 @@ at the start, 0.1 after 600 steps without a preemption), which stand between the
 from __future__ import annotations
 
 from simcost.frozen import frozen
+from simcost.num import Num
 
 
 @frozen
@@ -15,7 +16,7 @@ class Policy:
     """A scheduler of one attention replica. `name`: a file of `policies/`. `tokens`: token budget of a step.
     `sequences`: most running sequences. `stream_interval`: tokens that are made before the first is sent, and between
     sends. [s] `host_step_s`: the engine's own time a step; `host_request_s` and `host_token_s`: what HTTP, the chat template and tokenising take
-    of a request and of each of its prompt tokens, in one process that takes requests in turn.
+    of a request and of each of its prompt tokens, in one process that takes requests in turn. Numbers are of one plan, or [plans, 1] arrays.
 
     `overlap`: 1 where the host prepares a step while the one before it runs, which a new request cannot join: it waits a step more, else 0.
 
@@ -24,11 +25,11 @@ class Policy:
     so that nobody is preempted (TensorRT-LLM's GUARANTEED_NO_EVICT). The default is what two of three engines do."""
 
     name: str
-    tokens: float
-    sequences: float
+    tokens: Num
+    sequences: Num
     stream_interval: float
-    host_step_s: float
+    host_step_s: Num
     host_request_s: float
     admission: str = "prompt"
-    overlap: float = 0.0
+    overlap: Num = 0.0
     host_token_s: float = 0.0

@@ -36,6 +36,9 @@ QUESTIONS: dict[str, Any] = {
     "explain prefill": lambda: simcost.explain("deepseek-v3", "h200", "prefill", isl=512, past=16, set=SETS, order="execution"),
     "plans": lambda: simcost.plans("mixtral-8x7b", "h200", 8, tpot="50ms", cp=True),
     "plans prefill": lambda: simcost.plans("mixtral-8x7b", "h200", 4, phase="prefill", isl=1000, ttft=2, batch=[1, 8], price=2, metric="ttft_s"),
+    "plans serve": lambda: simcost.plans(
+        "llama-3.1-8b", ["h100", "h200"], [1, 2], phase="serve", isl="lognormal:1024:0.8", osl=256, slo="ttft=1s,tpot=30ms", prefix_hit=0.3, engine="vllm", price=2,
+    ),
     "show memory": lambda: simcost.show_memory("deepseek-v3", "h200", 64, set=SETS),
     "show model": lambda: simcost.show_model("deepseek-v3", {"model.kv_lora_rank": 256}, 1000),
     "show hardware": lambda: simcost.show_hardware("h200", {"hw.memory.bandwidth": "x2"}),

@@ -67,6 +67,7 @@ def test_every_command_prints_known_names() -> None:
     results = [
         simcost.decode(models[0], "h200", set=plan, prefill_tokens=512), simcost.prefill(models[0], "h200", set=plan),
         simcost.explain(models[0], "h200", set=plan), simcost.compare(models, "h200", set=plan), simcost.plans(models[1], "h200", gpus=4, batch=[8]),
+        simcost.plans("llama-3.1-8b", "h200", gpus=1, phase="serve", isl=512, osl=64, rate=1),
         simcost.crossover(models[0]), simcost.show_model(models[0]), simcost.show_hardware("h200"), simcost.show_memory(models[0], "h200", set=plan),
         simcost.sensitivity(models[0], "h200", set=plan), simcost.solve(models[0], "h200", "batch", "tpot=20ms", set=plan),
         simcost.solve(models[0], "h200", "hw.memory.bandwidth", "tpot=1ms", set=plan), simcost.solve(models[0], "h200", "plan.ep", "tpot=34.5ms", batch=64, set=plan),

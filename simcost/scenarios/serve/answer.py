@@ -15,7 +15,7 @@ from simcost.frozen import frozen
 from simcost.num import Z90, Mask, Num, exp, maximum, sqrt
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving import loop
-from simcost.serving.point import Load, OperatingPoint
+from simcost.serving.point import Load, OperatingPoint, Room
 
 # Sigma of the log of the time to the first token beyond that of its kernels: waits depend on how requests come. The time between tokens has no such term: what releases
 # of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`). docs/validation/serving.md counts what both intervals cover.
@@ -71,14 +71,19 @@ def load_of(t: Traffic, admission: str = "prompt") -> tuple[Load, Num]:
     return load, (t.isl + 2.0 * made if admission == "whole" else context)
 
 
+def brought(r: Replica, t: Traffic) -> tuple[Load, Room]:
+    """(what a request brings to a replica, how many may run there)."""
+    load, held = load_of(t, r.policy.admission)
+    room = r.room(np.ceil(held))
+    lag = r.lag(np.minimum(load.isl, r.chunk), load.hit)
+    return replace(load, lag_s=lag), replace(room, kv=maximum(room.kv, 1e-6))
+
+
 def answer(r: Replica, t: Traffic) -> Answer:
     """The operating points of a fleet of such replicas. Elementwise."""
     plan = r.workload.plan
     replicas = plan.replicas * plan.copies
-    load, held = load_of(t, r.policy.admission)
-    load = replace(load, lag_s=r.lag(np.minimum(load.isl, r.policy.tokens), load.hit))
-    room = r.room(np.ceil(held))
-    room = replace(room, kv=maximum(room.kv, 1e-6))
+    load, room = brought(r, t)
     if t.users is not None:
         # With fewer users than replicas some of these stand idle, and those that work serve one user each.
         busy = np.minimum(t.users, replicas)

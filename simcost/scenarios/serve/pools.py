@@ -17,6 +17,7 @@ from simcost.scenarios.serve.answer import FIRST, Answer, Traffic, load_of
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving import disaggregated
 from simcost.serving.disaggregated import Pool, Pools
+from simcost.serving.point import Load
 
 _SENT = 0.5  # sigma of the log of the time to send a cache: libraries reach a half to nearly all of a link
 
@@ -36,10 +37,10 @@ class Fleet:
         return self.prefill.workload.plan.devices * self.prefills + self.decode.workload.plan.devices * self.decodes
 
 
-def answer(f: Fleet, t: Traffic) -> Answer:
-    """The operating points of a fleet of pools. Elementwise. Raises SpecError for devices without a network."""
+def joined(f: Fleet, t: Traffic) -> tuple[Pools, Load]:
+    """(the pools of a fleet, what a request brings to them). Raises SpecError for devices without a network."""
     load, held = load_of(t, f.decode.policy.admission)
-    load = replace(load, lag_s=f.prefill.lag(np.minimum(load.isl, f.prefill.policy.tokens), load.hit))
+    load = replace(load, lag_s=f.prefill.lag(np.minimum(load.isl, f.prefill.chunk), load.hit))
     room = f.decode.room(np.ceil(held))
     sent = transfer_s(f, t.isl)
     p = Pools(
@@ -48,6 +49,13 @@ def answer(f: Fleet, t: Traffic) -> Answer:
         sent,
         replace(room, kv=maximum(room.kv, 1e-6)),
     )
+    return p, load
+
+
+def answer(f: Fleet, t: Traffic) -> Answer:
+    """The operating points of a fleet of pools. Elementwise. Raises SpecError for devices without a network."""
+    p, load = joined(f, t)
+    room, sent = p.room, p.transfer_s
     if t.users is not None:
         point = disaggregated.closed(p, load, t.users)
     else:

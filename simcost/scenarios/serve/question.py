@@ -15,6 +15,7 @@ from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.hardware.engines import title
 from simcost.lower import has_experts
+from simcost.num import num
 from simcost.query import Query, make, model_of, settings_of, workload
 from simcost.scenarios.serve.answer import Traffic, load_of
 from simcost.scenarios.serve.pools import Fleet
@@ -236,7 +237,7 @@ def terms_of(w: Workload, stated: Mapping[str, Any], drafts: bool) -> ServingTer
 def policy_of(terms: ServingTerms) -> Policy:
     """How an engine of these terms batches."""
     tokens, sequences, host, overlap = (
-        float(np.asarray(each)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
+        num(np.asarray(each, np.float64)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
     )
     # A step holds a token of every sequence: engines lower the number of sequences to the budget.
     sequences = min(sequences, tokens)
@@ -251,4 +252,5 @@ def _bounds(q: Asked, policy: Policy, w: Workload, instances: int) -> Bounds:
     users = np.inf if q.open else max(np.ceil(max(q.loads) / replicas), 1.0)
     load, _ = load_of(q.traffic)
     prompts = q.isl.mean * (64.0 if q.open else min(users, 64.0))
-    return Bounds(min(policy.sequences, users), 2.0 * float(load.context), min(policy.tokens, prompts), q.isl.mean)
+    tokens, sequences = float(policy.tokens), float(policy.sequences)
+    return Bounds(min(sequences, users), 2.0 * float(load.context), min(tokens, prompts), q.isl.mean)

@@ -24,12 +24,20 @@ from simcost.workload import Workload
 
 @frozen
 class Bounds:
-    """The largest numbers that a table of step times must cover: sequences of a replica, tokens of a context, of a chunk, and before a chunk."""
+    """The largest numbers that a table of step times must cover: sequences of a replica, tokens of a context, of a chunk, and before a chunk; and the least of a context
+    and of a chunk, below which nothing is asked."""
 
-    batch: float
-    context: float
-    chunk: float
-    past: float
+    batch: Num
+    context: Num
+    chunk: Num
+    past: Num
+    least_context: float = 1.0
+    least_chunk: float = 1.0
+
+    def table(self, w: Workload, drafts: float = 0.0) -> StepTable:
+        """The table of a workload that covers them."""
+        batch, context, chunk, past = (float(each) for each in (self.batch, self.context, self.chunk, self.past))
+        return step_table.table(w, batch, context, chunk, past, drafts, self.least_context, self.least_chunk)
 
 
 @frozen
@@ -51,7 +59,7 @@ class Replica:
             return seconds if self.draft is None else seconds + self.drafts * self.draft(batch, context, 0.0, 0.0)
         chunks = maximum(tokens / self.chunk, 1.0)
         alone = self(batch, context, 0.0, 0.0)
-        each = self.table(batch, context, tokens / chunks, past) - self.table(batch, context, 0.0, 0.0)
+        each = self.table.beside(batch, tokens / chunks, past)
         if self.draft is not None:
             each = each + self.draft(0.0, context, tokens / chunks, past) * (np.asarray(tokens) > 0.0)
         return alone + chunks * each
@@ -74,16 +82,28 @@ class Replica:
 
 def build(w: Workload, policy: Policy, bounds: Bounds, draft: ModelSpec | None = None, drafts: int = 0) -> Replica:
     """The replica of a workload's plan, checked. Raises SpecError and Infeasible for a plan that cannot run."""
+    feasible.require(_decoding(w, 1.0))
+    return stacked(w, policy, bounds, draft, drafts)
+
+
+def stacked(w: Workload, policy: Policy, bounds: Bounds, draft: ModelSpec | None = None, drafts: int = 0) -> Replica:
+    """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a rule. Raises SpecError for drafts that cannot be
+    made."""
     w = _decoding(w, 1.0)
-    feasible.require(w)
-    table = step_table.table(w, bounds.batch, bounds.context, bounds.chunk, bounds.past, drafts)
+    table = bounds.table(w, drafts)
     own = None
     if drafts:
-        own = step_table.table(
-            replace(w, model=draft or draft_of(w.model)), bounds.batch, bounds.context, bounds.chunk, bounds.past
-        )
-    whole = replace(policy, tokens=float(policy.tokens * np.max(w.plan.pp)))
-    return Replica(w, whole, policy.tokens, table, own, float(drafts))
+        own = bounds.table(replace(w, model=draft or draft_of(w.model)))
+    if not is_scalar(w.plan.tp):  # every plan asks its own times
+        plans = np.arange(len(table.decode))[:, None]
+        table, own = table.of(plans), None if own is None else own.of(plans)
+    return of_table(w, policy, table, own, drafts)
+
+
+def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | None = None, drafts: int = 0) -> Replica:
+    """The replicas of plans whose steps are timed already."""
+    whole = replace(policy, tokens=plain(policy.tokens * w.plan.pp))
+    return Replica(w, whole, policy.tokens, table, draft, float(drafts))
 
 
 def draft_of(model: ModelSpec) -> ModelSpec:

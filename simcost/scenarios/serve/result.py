@@ -150,7 +150,7 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
     found = [
         Note(
             f"{title} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens a step, at most {policy.sequences:,.0f} sequences per replica, "
-            f"host {show(policy.host_step_s, 'seconds')} a step ({terms.sources['host_step']})",
+            f"host {show(float(policy.host_step_s), 'seconds')} a step ({terms.sources['host_step']})",
             Kind.ORIGIN,
         ),
         Note(

@@ -131,7 +131,7 @@ def test_names_of_plans_are_known(found: Result) -> None:
         ({"gpus": None}, "say how many devices there are"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"metric": "usd_per_billion_tokens", "hw": "h100-pcie"}, "has no price with a source"),
-        ({"phase": "trian"}, "--phase must be decode, prefill or train"),
+        ({"phase": "trian"}, "--phase must be decode, prefill, train or serve"),
         ({"phase": "decode"}, "--global-batch means nothing to --phase decode"),
     ],
 )
