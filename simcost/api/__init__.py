@@ -30,7 +30,7 @@ from simcost.api.catalogue import (
 )
 from simcost.api.pipelines import schedule
 from simcost.api.searches import plans, sensitivity, solve, sweep
-from simcost.api.serving import serve
+from simcost.api.serving import launch, serve
 from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
@@ -43,6 +43,7 @@ __all__ = [
     "decode",
     "explain",
     "keys",
+    "launch",
     "list_engines",
     "list_hardware",
     "list_models",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simcost import grammar
 from simcost.api.arguments import Count, Model, Sets, cluster, counts_of, sets_of, several, unboxes
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
 from simcost.result import Result
+
+if TYPE_CHECKING:
+    from simcost.scenarios.serve.question import Asked
 
 
 @unboxes
@@ -26,23 +29,52 @@ def serve(
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
     request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed`, whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
-    from simcost.scenarios.serve.question import Simulation, asked
     from simcost.scenarios.serve.result import result
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
-    users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
-    rates = None if rate is None else [_rate(each) for each in _several(rate)]
     stated = [
         f"--{name}" for name, value in (("requests", requests), ("seed", seed), ("warmup", warmup)) if value is not None
     ]
     if stated and not events:
         raise SpecError(f"{stated[0]} is of a run request by request: say --events")
-    count = None if requests is None else grammar.read("phase.batch", requests)
-    run = Simulation(count, 1 if seed is None else seed, 0.1 if warmup is None else warmup)
+    run = (requests, seed, warmup) if events else None
     return result(
-        asked(
-            model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run if events else None,
-        )
+        _asked(model, hw, isl, osl, concurrency, rate, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run)
+    )  # fmt: skip
+
+
+def launch(
+    emit: str, model: Model, hw: str, isl: Count, osl: Count, concurrency: Count | None = None, rate: float | str | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, prefix_hit: float = 0.0, drafts: int = 0,
+    acceptance: float | None = None, draft_model: Model | None = None, prefill_pool: str | None = None, decode_pool: str | None = None,
+) -> str:  # fmt: skip
+    """The commands by which the engine `emit` (vllm, sglang, trtllm) serves what `serve` is asked: a shell script, with the files of options that it needs. Raises as
+    `serve` does, and Infeasible for a plan that the engine cannot run."""
+    from simcost.scenarios.serve.emit_from import emitted
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    load = 1 if concurrency is None and rate is None else concurrency  # no option of a server follows from it
+    return emitted(
+        _asked(model, hw, isl, osl, load, rate, sets, prefix_hit, drafts, acceptance, draft_model, None, prefill_pool, decode_pool, None), emit
+    ).text  # fmt: skip
+
+
+def _asked(
+    model: Any, hw: str, isl: Any, osl: Any, concurrency: Any, rate: Any, sets: dict[str, Any], prefix_hit: float, drafts: int, acceptance: float | None, draft_model: Any,
+    price: float | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None,
+) -> Asked:  # fmt: skip
+    """The question of options. run: requests, seed and warm-up of a run request by request."""
+    from simcost.scenarios.serve.question import Simulation, asked
+
+    users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
+    rates = None if rate is None else [_rate(each) for each in _several(rate)]
+    simulation = None
+    if run is not None:
+        requests, seed, warmup = run
+        count = None if requests is None else grammar.read("phase.batch", requests)
+        simulation = Simulation(count, 1 if seed is None else seed, 0.1 if warmup is None else warmup)
+    return asked(
+        model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, simulation
     )  # fmt: skip
 
 

@@ -225,7 +225,12 @@ Nodes = Annotated[
     typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains) of the profile."),
 ]
 Counts = Annotated[
-    str, typer.Option("--gpus", metavar="<count>", help="Devices to use, all of them: 8, or each of 1,2,4,8; serve: that there are, default as many as it takes.")
+    str,
+    typer.Option(
+        "--gpus",
+        metavar="<count>",
+        help="Devices to use, all of them: 8, or each of 1,2,4,8; serve: that there are, default as many as it takes.",
+    ),
 ]
 Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
 Format = Annotated[

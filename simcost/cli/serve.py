@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
 from simcost.cli import options as o
-from simcost.cli.output import check, emit
+from simcost.cli.output import check, emit, write
+from simcost.errors import SpecError
 
 
 def serve(
@@ -27,11 +29,21 @@ def serve(
     requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 a user, 1,000 a replica at a rate.")] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="--events: of its draws; default 1.")] = None,
     warmup: Annotated[float | None, typer.Option("--warmup", help="--events: share of the requests left out at the start; default 0.1.")] = None,
+    emit_for: Annotated[str | None, typer.Option("--emit", metavar="<engine>", help="Print the launch command of the plan instead: vllm, sglang, trtllm.", autocompletion=o.starting(("vllm", "sglang", "trtllm")))] = None,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput, what limits them and what tokens cost, at a concurrency or a rate."""
     from simcost import api, grammar
 
+    if emit_for is not None:
+        if format:
+            raise SpecError("--emit prints a shell script: --format does not apply")
+        sets = grammar.assignments(set or [], engine)
+        text = api.launch(
+            emit_for, model, hw, isl, osl, concurrency, rate, gpus, nodes, sets, None, prefix_hit, drafts, acceptance, draft_model, prefill_pool, decode_pool
+        )  # fmt: skip
+        sys.stdout.write(text) if output is None else write(output, text)
+        return 0
     check(format, output)
     result = api.serve(
         model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,

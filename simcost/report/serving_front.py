@@ -69,7 +69,9 @@ def _figure(plt: Any, result: Result, rows: list[Row]) -> Any:
                 _name(axes, mine, colour, mode)
     limits = result.inputs["limits"]
     if "tpot_s" in limits:
-        axes.axvline(1.0 / limits["tpot_s"], color="grey", linestyle=":", label=f"TPOT {show(limits['tpot_s'], 'seconds')}")
+        axes.axvline(
+            1.0 / limits["tpot_s"], color="grey", linestyle=":", label=f"TPOT {show(limits['tpot_s'], 'seconds')}"
+        )
     within = f", TTFT at most {show(limits['ttft_s'], 'seconds')}" if "ttft_s" in limits else ""
     lengths = f"isl {result.inputs['isl']}, osl {result.inputs['osl']}"
     axes.set(

@@ -127,7 +127,7 @@ def aggregated(of: Line, wanted: Wanted) -> Fleets:
     few = np.flatnonzero((most > 0.0) & (copies > there))
     reasons = [
         (space.sizes(int(space.good[i])), _too_few(of, wanted, int(i), float(there[i])))
-        for i in few[np.argsort(-(there * most)[few], kind="stable")]
+        for i in few[np.argsort(-(there[few] * most[few]), kind="stable")]
     ]
     reasons += [
         (space.sizes(int(space.good[i])), _late(of, wanted.limits, int(i))) for i in np.flatnonzero(most <= 0.0)

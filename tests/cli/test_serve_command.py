@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -138,3 +139,51 @@ def test_what_cannot_be_is_one_line(capsys: pytest.CaptureFixture[str], more: li
     (line,) = [line for line in seen.err.strip().splitlines() if "fitting curves" not in line]
     assert line.startswith("simcost: ")
     assert said in line
+
+
+def test_emit_prints_the_launch_command_of_the_plan(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    line = ["serve", "--model", "llama-3.1-70b", "--hw", "h100", "--tp", "4", "--isl", "1024", "--osl", "512", "--emit"]
+    assert run([*line, "vllm"]) == 0
+    said = capsys.readouterr().out
+    assert "vllm serve meta-llama/Llama-3.1-70B" in said
+    assert "--tensor-parallel-size 4" in said
+    assert "--max-model-len 1536" in said
+    assert run([*line, "sglang", "-o", str(tmp_path / "serve.sh")]) == 0
+    assert "--tp-size 4" in (tmp_path / "serve.sh").read_text(encoding="utf-8")
+    pools = [
+        "serve",
+        "--model",
+        "deepseek-v3",
+        "--hw",
+        "h200",
+        "--isl",
+        "2000",
+        "--osl",
+        "400",
+        "--prefill-pool",
+        "2:tp=8",
+        "--decode-pool",
+        "1:dp_attention=16,ep=16",
+        "--emit",
+        "sglang",
+    ]
+    assert run(pools) == 0
+    said = capsys.readouterr().out
+    assert "--disaggregation-mode prefill" in said
+    assert "sglang_router" in said
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--emit", "tgi"], "tgi"),
+        (["--emit", "torch"], "--emit must be one of sglang, trtllm, vllm"),
+        (["--emit", "vllm", "--format", "json"], "--format does not apply"),
+        (["--emit", "vllm", "--cp", "2"], "cp"),
+    ],
+)
+def test_emit_refuses_in_one_line(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["serve", "--model", "llama-3.1-8b", "--hw", "h100", "--isl", "1024", "--osl", "512", *more]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1

@@ -14,14 +14,19 @@ import numpy as np
 from simcost import lower
 from simcost.dtypes import dtype
 from simcost.errors import SpecError
-from simcost.hardware import engine_terms
+from simcost.hardware import engine_terms, engines
 from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import serving_terms
 from simcost.hardware.engines import ANY, title
 from simcost.model import load
-from simcost.scenarios.serve.emit import Deployment
+from simcost.query import Query, model_of, settings_of, workload
+from simcost.scenarios.serve.emit import Deployment, emit, emit_pools
+from simcost.scenarios.serve.emit_text import Emitted
+from simcost.scenarios.serve.question import Asked, policy_of, terms_of
+from simcost.scenarios.serve.replica import Bounds, build
 from simcost.workload import Workload
 
+_LONGEST = 0.9999  # share of requests that a server must take
 NODE = 8  # HGX and DGX boards, and the servers of AMD's and of PCIe devices
 TRAY = 4  # a compute tray of GB200 NVL72 and GB300 NVL72: NVIDIA's data sheets
 
@@ -63,6 +68,32 @@ def deployment(
         per_node=per_node(w),
         **_formats(w),
     )
+
+
+def emitted(q: Asked, engine: str) -> Emitted:
+    """The launch commands of an engine for a question. Raises SpecError and Infeasible as `serve` does, and for what the engine cannot run."""
+    if engines.checked(engine) not in engines.names():
+        raise SpecError(f"--emit must be one of {', '.join(engines.names())}, not {engine!r}")
+    engine = engines.checked(engine)
+    longest = sum(int(np.ceil(float(np.ravel(each.quantile(np.asarray([_LONGEST])))[0]))) for each in (q.isl, q.osl))
+    checkpoint = "" if q.draft is None else repository(model_of(q.draft).name)
+
+    def of(query: Query) -> Deployment:
+        w = workload(query)
+        build(
+            w, policy_of(terms_of(w, settings_of(query.overrides), q.drafts > 0)), Bounds(1.0, 1.0, 1.0, 0.0)
+        )  # refuses plans that cannot run
+        return deployment(
+            engine, w, settings_of(query.overrides), longest, "", True if q.hit else None, q.drafts, checkpoint
+        )
+
+    if q.pools is None:
+        return emit(engine, of(q.query))
+    prefill, decode = (
+        of(replace(q.query, overrides=q.query.overrides.merged({**pool.sets, "plan.dp": pool.instances})))
+        for pool in q.pools
+    )
+    return emit_pools(engine, prefill, decode)
 
 
 def repository(name: str) -> str:

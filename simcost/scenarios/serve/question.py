@@ -15,7 +15,7 @@ from simcost.hardware.engine_file import About
 from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.hardware.engines import title
 from simcost.lower import has_experts
-from simcost.num import num
+from simcost.num import minimum, num
 from simcost.query import Query, make, model_of, settings_of, workload
 from simcost.scenarios.serve.answer import Traffic, load_of
 from simcost.scenarios.serve.pools import Fleet
@@ -240,7 +240,7 @@ def policy_of(terms: ServingTerms) -> Policy:
         num(np.asarray(each, np.float64)) for each in (terms.tokens, terms.sequences, terms.host_step_s, terms.overlap)
     )
     # A step holds a token of every sequence: engines lower the number of sequences to the budget.
-    sequences = min(sequences, tokens)
+    sequences = minimum(sequences, tokens)
     return Policy(
         terms.policy, tokens, sequences, terms.stream_interval, host, terms.host_request_s, terms.admission, overlap, terms.host_token_s,
     )  # fmt: skip
