@@ -14,7 +14,7 @@ from simcost.errors import SpecError
 
 def serve(
     model: o.Model, hw: o.Hw,
-    isl: Annotated[str, typer.Option("--isl", metavar="<lengths>", help="Tokens of a prompt: 1024, lognormal:1024:0.8 (mean, sigma of the log), uniform:256:4096, exponential:1024, file:lengths.csv.")],
+    isl: Annotated[str, typer.Option("--isl", metavar="<lengths>", help="Tokens of a prompt: 1024, 8k (8,192), lognormal:1024:0.8 (mean, sigma of the log), uniform:256:4096, exponential:1024, file:lengths.csv.")],
     osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer, as --isl.")],
     concurrency: Annotated[str | None, typer.Option("--concurrency", metavar="<count>", help="Users who each send their next request when an answer ends: 64, or 1,4,16,64.")] = None,
     rate: Annotated[str | None, typer.Option("--rate", help="Requests that come at random: 20/s, 900/min, or several.")] = None,
