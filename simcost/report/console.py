@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from simcost.provenance import kind_of
-from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, serving, step, training, turned
+from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.cells import cell, title, with_intervals
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -74,7 +74,7 @@ _FIRST = {
         "gpus", "fits", "micro_batches", "step_s", "step_low_s", "tokens_per_s_per_gpu", "efficiency", "run_s", "run_gpu_hours", "run_usd", "memory_peak_bytes",
     ),
     "terms": ("term", "spread_s"),
-    serving.LOADS: serving.COLUMNS,
+    fleets.LOADS: fleets.OF_LOADS,
 }  # fmt: skip
 _IN_DETAILS = (
     ("explain", "tables"),
@@ -95,7 +95,7 @@ _LEVEL = (
     training.LEVERS,
     "batch ramp",
     "scaling",
-    serving.LOADS,
+    fleets.LOADS,
     *plans.TABLES[1:],
     fleets.FRONT,
 )  # fmt: skip -- however few their rows
@@ -137,8 +137,8 @@ def show(result: Result, console: Console, details: bool = False) -> None:
             parts += [Text("the run", style="bold"), _pairs(with_intervals(of_run))]
     elif result.command == "serve":
         parts.append(Text(""))
-        if serving.LOADS not in result.tables:
-            for heading, values in serving.groups(result.metrics, details):
+        if fleets.LOADS not in result.tables:
+            for heading, values in fleets.groups(result.metrics, details):
                 parts += [Text(heading, style="bold"), _pairs(with_intervals(values))]
     elif result.metrics and result.command not in _WITHOUT_METRICS:
         told = () if details or not result.verdict else _TOLD
@@ -246,7 +246,7 @@ def _table(
     """`rest`: a line on rows that were left out before."""
     most = _MOST_OF.get(name, _MOST)
     same = plans.same(rows) if name == "plans" else _same(name, rows)
-    rows = training.ranks(rows) if name == training.TABLE else serving.loads(rows) if name == serving.LOADS else rows
+    rows = training.ranks(rows) if name == training.TABLE else fleets.loads(rows) if name == fleets.LOADS else rows
     rows = fleets.running(rows) if name in plans.TABLES else rows
     shown = plans.shown(rows[:most]) if name in plans.TABLES else [with_intervals(row) for row in rows[:most]]
     if name == "sweep":

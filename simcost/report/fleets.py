@@ -1,4 +1,5 @@
-"""Fleets of `plans --phase serve` for people: what decides between them first, plans in words, and the fronts of all devices beside each other."""
+"""Serving for people. Of `serve`: what a request waits for, what the fleet does, what tokens cost. Of `plans --phase serve`: what decides between fleets first, plans in
+words, and the fronts of all devices beside each other."""
 
 from __future__ import annotations
 
@@ -16,6 +17,19 @@ _COLUMNS = (
 _RANKED = ("fleet_usd_per_hour", "gpus", "output_tokens_per_s_per_gpu", "usd_per_thousand_requests")
 _X, _Y = "output_tokens_per_s_per_user", "output_tokens_per_s_per_gpu"
 _SPEEDS = (5, 10, 15, 20, 30, 40, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1200)  # tokens a second of a user
+LOADS = "loads"
+# Columns of the table of loads in the order of their worth; what does not fit stands in files.
+OF_LOADS = (
+    "concurrency", "rate_per_s", "ttft_s", "ttft_low_s", "tpot_s", "tpot_low_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "limit",
+    "output_tokens_per_s_per_user", "kv_used_fraction", "usd_per_million_output_tokens", "usd_per_million_input_tokens", "queueing_s",
+)  # fmt: skip
+_ABOVE = ("concurrency", "rate_per_s", "gpus")  # by the line above the numbers
+_GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("a request", ("ttft", "queueing", "kv_transfer", "tpot", "itl", "e2e", "output_tokens_per_s_per_user")),
+    ("the fleet", ("",)),  # all that no other group names
+    ("price at this load", ("usd_",)),
+)
+_PERCENTILES = ("_p50_s", "_p90_s", "_p99_s")
 
 
 def are(rows: Sequence[Row]) -> bool:
@@ -54,3 +68,43 @@ def front(rows: Sequence[Row]) -> list[Row]:
         if any(value != "-" for name, value in line.items() if name != "tokens_per_s_per_user"):
             found.append(line)
     return found
+
+
+def groups(metrics: Row, details: bool) -> list[tuple[str, Row]]:
+    """(heading, its numbers), in the order of `_GROUPS`. Without `details` not what the page says elsewhere: the load, percentiles that have a table, an ITL
+    that is the TPOT, an interval of no width."""
+    left = {name: value for name, value in metrics.items() if details or not _elsewhere(name, metrics)}
+    found: list[tuple[str, Row]] = []
+    for heading, starts in _GROUPS:
+        others = tuple(start for other, each in _GROUPS if other != heading for start in each if start)
+        mine = [
+            name
+            for start in starts
+            for name in left
+            if (name.startswith(start) if start else not name.startswith(others))
+        ]
+        found.append((heading, {name: left[name] for name in dict.fromkeys(mine)}))
+    return [(heading, rows) for heading, rows in found if rows]
+
+
+def loads(rows: Sequence[Row]) -> list[Row]:
+    """Rows of the table of loads, of a limit its name alone, percentiles last."""
+    return [
+        {**dict(sorted(row.items(), key=lambda pair: pair[0].endswith(_PERCENTILES))), "limit": _limit(row["limit"])}
+        for row in rows
+    ]
+
+
+def _limit(limit: str) -> str:
+    """ "KV cache" of "KV cache (no room for more sequences)"."""
+    return limit.partition(" (")[0]
+
+
+def _elsewhere(name: str, metrics: Row) -> bool:
+    if name in _ABOVE or name.endswith(_PERCENTILES):
+        return True
+    if name == "itl_s":
+        return bool(metrics[name] == metrics.get("tpot_s"))
+    if name.startswith("output_tokens_per_s_") and name.endswith(("_low", "_high")):
+        return bool(metrics["output_tokens_per_s_low"] == metrics["output_tokens_per_s_high"])
+    return False

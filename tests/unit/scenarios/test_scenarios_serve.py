@@ -65,13 +65,14 @@ def test_half_the_load_costs_twice_as_much_a_request() -> None:
 
 
 def test_one_user_has_the_times_of_a_decode_step_and_of_a_prefill() -> None:
-    found = simcost.serve(**ASK, engine="sglang", concurrency=1).metrics
+    sets = {"plan.tp": 1, "engine.host_request": "3 ms", "engine.host_token": "1 us"}
+    found = simcost.serve(**{**ASK, "set": sets}, engine="sglang", concurrency=1).metrics
     decode = simcost.decode("llama-3.1-8b", "h100", batch=1, context=1280, engine="sglang").metrics["tpot_s"]
     prefill = simcost.prefill("llama-3.1-8b", "h100", isl=1024, batch=1, engine="sglang").metrics["ttft_s"]
     # Both add 0.3 ms of the host: a single step the device's, serving the engine's.
     assert found["tpot_s"] == pytest.approx(decode, rel=0.01)
     step = found["tpot_s"]
-    front = 3e-3 + 1024 * 1e-6  # engine.host_request, and of each token
+    front = 3e-3 + 1024 * 1e-6
     # Half a step of the one that runs, and the next one, which is prepared already.
     assert found["ttft_s"] == pytest.approx(prefill + 1.5 * step + front, abs=1e-3)
     alone = simcost.serve(**ASK, engine="sglang", rate=1e-3).metrics
