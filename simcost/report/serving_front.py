@@ -1,4 +1,5 @@
-"""The picture of `plans --phase serve`: output tokens a second and GPU against output tokens a second and user, a colour a device, solid where every instance does both,
+"""The picture of `plans --phase serve`: output tokens a second and GPU against output tokens a second and user, a
+colour a device, solid where every instance does both,
 dashed where pools do either (extra `plot`)."""
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ def checked(path: Path, phase: str) -> None:
 
 
 def draw(result: Result, path: Path) -> None:
-    """The fronts of a result, by the file's suffix. Raises SpecError where there is nothing to draw, or it cannot be written."""
+    """The fronts of a result, by the file's suffix. Raises SpecError where there is nothing to draw, or it cannot be
+    written."""
     rows = result.tables.get("pareto", [])
     if not rows:
         raise SpecError("--plot: no plan keeps the limit on TTFT, there is nothing to draw")
@@ -75,8 +77,12 @@ def _figure(plt: Any, result: Result, rows: list[Row]) -> Any:
     within = f", TTFT at most {show(limits['ttft_s'], 'seconds')}" if "ttft_s" in limits else ""
     lengths = f"isl {result.inputs['isl']}, osl {result.inputs['osl']}"
     axes.set(
-        xscale="log", yscale="log", xlabel="output tokens/s per user", ylabel="output tokens/s per GPU", title=f"{_model(rows, result)}: {lengths}{within}",
-    )  # fmt: skip
+        xscale="log",
+        yscale="log",
+        xlabel="output tokens/s per user",
+        ylabel="output tokens/s per GPU",
+        title=f"{_model(rows, result)}: {lengths}{within}",
+    )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))
     axes.grid(True, which="major", alpha=0.3)
@@ -96,16 +102,26 @@ def _name(axes: Any, rows: list[Row], colour: Any, mode: str) -> None:
     for i in changes[::step]:
         plan = rows[i]["plan"] if above else rows[i]["plan"].replace(" + ", "\n+ ")
         axes.annotate(
-            plan, (rows[i][_X], rows[i][_Y]), xytext=(4, 4 if above else -4), textcoords="offset points", fontsize=6, color=colour, va="bottom" if above else "top",
-        )  # fmt: skip
+            plan,
+            (rows[i][_X], rows[i][_Y]),
+            xytext=(4, 4 if above else -4),
+            textcoords="offset points",
+            fontsize=6,
+            color=colour,
+            va="bottom" if above else "top",
+        )
 
 
 def _page(picture: str, result: Result) -> str:
     """One file that stands alone: the picture, and the answer as the terminal shows it."""
     inner = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", picture[picture.index("<svg") :], count=1)
-    style = "body{font-family:sans-serif;margin:2em auto;max-width:90em;padding:0 1em}svg{width:100%;height:auto}pre{overflow-x:auto;line-height:1.25}"
+    style = (
+        "body{font-family:sans-serif;margin:2em auto;max-width:90em;padding:0 1em}"
+        "svg{width:100%;height:auto}pre{overflow-x:auto;line-height:1.25}"
+    )
     title = html.escape(f"simcost plans: {result.verdict}")
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>{style}</style></head>\n'
-        f"<body><h1>Fleets for a load</h1>\n{inner}\n<pre>{html.escape(as_console(result, 120, True))}</pre></body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f"<style>{style}</style></head>\n<body><h1>Fleets for a load</h1>\n{inner}\n"
+        f"<pre>{html.escape(as_console(result, 120, True))}</pre></body></html>\n"
     )

@@ -1,6 +1,8 @@
-"""Fleets of one device whose instances all prefill and decode: of every plan the fewest instances that carry a rate, or what an instance takes.
+"""Fleets of one device whose instances all prefill and decode: of every plan the fewest instances that carry a rate,
+or what an instance takes.
 
-How sure the order is: the step's error times how much more load a plan takes when its steps are shorter, by trial. Most likely to be wrong: that elasticity where
+How sure the order is: the step's error times how much more load a plan takes when its steps are shorter, by trial.
+Most likely to be wrong: that elasticity where
 a limit is nearly out of reach.
 """
 
@@ -20,7 +22,7 @@ from simcost.plan import Phase
 from simcost.result import Row
 from simcost.scenarios.serve.answer import Answer, answer, brought, metrics
 from simcost.scenarios.serve.replica import Replica
-from simcost.search.serve_load import Found, Limits, largest
+from simcost.search.serve_load import Found, Limits, largest, per_second
 from simcost.search.serve_space import Space, taken, timed
 from simcost.serving.loop import open_loop
 from simcost.serving.point import KV_CACHE, LIMITS, LOAD, PREFILL, Load, OperatingPoint, Room
@@ -36,8 +38,10 @@ _MORE = np.array([-1.0, 0.0, 1.0, 2.0])  # instances beside the number that a di
 
 @frozen
 class Fleets:
-    """Fleets of one device and mode that keep the limits, [fleets]. sizes: what their instances are; devices: GPUs of all; takes: requests a second that they take at most within
-    the limits; values: metrics; binds: what keeps them from more; cost: whose error their order has; reasons: of plans without a fleet, with their sizes;
+    """Fleets of one device and mode that keep the limits, [fleets]. sizes: what their instances are; devices: GPUs of
+    all; takes: requests a second that they take at most within
+    the limits; values: metrics; binds: what keeps them from more; cost: whose error their order has; reasons: of
+    plans without a fleet, with their sizes;
     most: the largest rate that all of --gpus take, with the plan that takes it."""
 
     label: str
@@ -54,7 +58,8 @@ class Fleets:
 
 @frozen
 class Wanted:
-    """limits: of mean times; rate: requests a second, None for as many as can be; gpus: that there are, None for as many as it takes; usd: price of a GPU hour."""
+    """limits: of mean times; rate: requests a second, None for as many as can be; gpus: that there are, None for as
+    many as it takes; usd: price of a GPU hour."""
 
     limits: Limits
     rate: float | None
@@ -76,7 +81,8 @@ class Slowed:
 
 @frozen
 class Line:
-    """All plans of a device under load. `at`: points at requests a second of one instance of each, [plans, loads]; slower: the same of longer steps; capacity:
+    """All plans of a device under load. `at`: points at requests a second of one instance of each, [plans, loads];
+    slower: the same of longer steps; capacity:
     requests a second of an instance at most, [plans]; found: their largest loads."""
 
     space: Space
@@ -151,12 +157,22 @@ def aggregated(of: Line, wanted: Wanted) -> Fleets:
     sizes = [{"instances": int(n), **space.sizes(int(space.good[i]))} for i, n in zip(rows, many, strict=True)]
     bound = [binds(of.found.beyond, int(i), wanted.limits, BUDGET) for i in rows]
     return Fleets(
-        space.label, AGGREGATED, sizes, many * each[rows], takes, values, bound, stretched(cost, by).on(space.label), reasons, capacity,
-    )  # fmt: skip
+        space.label,
+        AGGREGATED,
+        sizes,
+        many * each[rows],
+        takes,
+        values,
+        bound,
+        stretched(cost, by).on(space.label),
+        reasons,
+        capacity,
+    )
 
 
 def numbers(found: Answer, usd: float | None, batch: Num, count: int) -> dict[str, Array]:
-    """Metrics of fleets by name, with what they cost. `batch`: sequences of a replica that decodes; usd: price of a GPU hour. [fleets]"""
+    """Metrics of fleets by name, with what they cost. `batch`: sequences of a replica that decodes; usd: price of a
+    GPU hour. [fleets]"""
     known = {name: column(value, count) for name, value in metrics(found, usd).items()}
     known["batch_per_replica"] = column(batch, count)
     if usd is not None:
@@ -218,7 +234,8 @@ def words(sizes: Row) -> str:
 
 
 def binds(beyond: OperatingPoint, i: int, limits: Limits, prefill: str) -> str:
-    """What keeps an instance from more load: a limit, or what is full. `prefill`: what is where prompts set the pace."""
+    """What keeps an instance from more load: a limit, or what is full. `prefill`: what is where prompts set the
+    pace."""
 
     def of(name: str) -> float:
         value = np.asarray(getattr(beyond, name), np.float64)
@@ -236,7 +253,8 @@ def _too_few(of: Line, wanted: Wanted, i: int, there: float) -> str:
     """Why the GPUs that there are do not do."""
     if there < 1.0:
         return f"an instance has {of.space.devices[i]:,.0f} GPUs"
-    return f"{wanted.gpus:,} GPUs take {there * float(of.found.most[i]):,.4g} requests/s, {wanted.rate:,.4g} come"
+    takes = per_second(there * float(of.found.most[i]))
+    return f"{wanted.gpus:,} GPUs take {takes} requests/s, {per_second(wanted.rate or 0.0)} come"
 
 
 def _late(of: Line, limits: Limits, i: int) -> str:

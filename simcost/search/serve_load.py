@@ -1,6 +1,7 @@
 """The largest load that every plan takes within its limits, by trial at many loads of all plans at once.
 
-Most likely to be wrong: a time that falls as load rises, where prompts share a chunk; the search stops at the first load that breaks a limit.
+Most likely to be wrong: a time that falls as load rises, where prompts share a chunk; the search stops at the first
+load that breaks a limit.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ At = Callable[[Array], OperatingPoint]  # points of plans at requests a second o
 
 @frozen
 class Found:
-    """`most` [plans]: requests a second that each takes within the limits, 0 where none is; `rate`, `points` [plans, loads]: what was tried first; `least`: points
+    """`most` [plans]: requests a second that each takes within the limits, 0 where none is; `rate`, `points` [plans,
+    loads]: what was tried first; `least`: points
     without load; `beyond`: points just above `most`. [plans, 1]"""
 
     most: Array
@@ -74,3 +76,8 @@ def _narrowed(loads: Array, kept: Bools) -> tuple[Array, Array]:
     first = np.where(kept.all(axis=1), kept.shape[1], kept.argmin(axis=1))
     rows, wide = np.arange(len(loads)), np.column_stack([np.zeros(len(loads)), loads, np.full(len(loads), np.inf)])
     return wide[rows, first] * 1.0, wide[rows, first + 1] * 1.0
+
+
+def per_second(rate: float) -> str:
+    """ "1,000,000" or "13.99" requests a second."""
+    return f"{rate:,.0f}" if rate >= 10_000 else f"{rate:,.4g}"

@@ -1,4 +1,5 @@
-"""The front of output tokens a second and GPU against output tokens a second and user: of every device and mode, over all plans and loads that keep the limit on the time to
+"""The front of output tokens a second and GPU against output tokens a second and user: of every device and mode, over
+all plans and loads that keep the limit on the time to
 the first token.
 
 Most likely to be wrong: pools of the front have at most 16 instances, so that other ratios lie between its points.
@@ -104,13 +105,20 @@ def disaggregated(of: Line, wanted: Wanted, both: Sides) -> list[Row]:
 
 def _row(of: Line, mode: str, plan: str, user: float, gpu: float, ttft: float, running: float) -> Row:
     return {
-        "hw": of.space.label, "mode": mode, "plan": plan, X: number(user), Y: number(gpu), "ttft_s": number(ttft), "tpot_s": number(1.0 / user),
+        "hw": of.space.label,
+        "mode": mode,
+        "plan": plan,
+        X: number(user),
+        Y: number(gpu),
+        "ttft_s": number(ttft),
+        "tpot_s": number(1.0 / user),
         "running": number(running),
-    }  # fmt: skip
+    }
 
 
 def front(x: Array, y: Array) -> Index:
-    """Points that no other beats in both, more being better, the fastest first, and so far apart that a picture shows them."""
+    """Points that no other beats in both, more being better, the fastest first, and so far apart that a picture shows
+    them."""
     order = np.lexsort((-y, -x))
     order = order[y[order] > 0.0]
     kept: list[int] = []

@@ -1,7 +1,10 @@
-"""plans --phase serve: how many GPUs a load needs within limits on TTFT and TPOT, of one device or of several, and which plan they run.
+"""plans --phase serve: how many GPUs a load needs within limits on TTFT and TPOT, of one device or of several, and
+which plan they run.
 
-A row is a plan with as many instances as carry the load, or, without a load, at the largest one that it takes; beside these the best fleet of a device whose prefill and decode run on pools of
-their own. Most likely to be wrong: limits hold for means of a steady state; percentiles of bursts are seen by events alone.
+A row is a plan with as many instances as carry the load, or, without a load, at the largest one that it takes; beside
+these the best fleet of a device whose prefill and decode run on pools of
+their own. Most likely to be wrong: limits hold for means of a steady state; percentiles of bursts are seen by events
+alone.
 """
 
 from __future__ import annotations
@@ -25,9 +28,22 @@ from simcost.search.serve_rows import Told
 from simcost.search.serve_space import Space, built, space
 
 _BEST = (
-    "gpus", "fleet_usd_per_hour", "ttft_s", "ttft_low_s", "ttft_high_s", "tpot_s", "tpot_low_s", "tpot_high_s", "batch_per_replica", "requests_per_s", "within_limits_requests_per_s",
-    "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "usd_per_million_output_tokens",
-)  # fmt: skip
+    "gpus",
+    "fleet_usd_per_hour",
+    "ttft_s",
+    "ttft_low_s",
+    "ttft_high_s",
+    "tpot_s",
+    "tpot_low_s",
+    "tpot_high_s",
+    "batch_per_replica",
+    "requests_per_s",
+    "within_limits_requests_per_s",
+    "output_tokens_per_s",
+    "output_tokens_per_s_per_gpu",
+    "utilisation",
+    "usd_per_million_output_tokens",
+)
 
 
 @frozen
@@ -40,7 +56,8 @@ class Cluster:
 
 @frozen
 class Question:
-    """What is asked of every device. rate: requests a second, None for as many as can be; limits: of mean times; metric: what ranks, None for the default."""
+    """What is asked of every device. rate: requests a second, None for as many as can be; limits: of mean times;
+    metric: what ranks, None for the default."""
 
     model: Any
     isl: Any
@@ -70,7 +87,8 @@ class _Searched:
 
 
 def result(q: Question, clusters: Sequence[Cluster]) -> Result:
-    """All fleets, best first. Raises SpecError where no device can be asked, Infeasible where no plan keeps the limits."""
+    """All fleets, best first. Raises SpecError where no device can be asked, Infeasible where no plan keeps the
+    limits."""
     labels = _labels(q, clusters)
     spaces: list[Space] = []
     refused: list[Row] = []
@@ -105,10 +123,17 @@ def result(q: Question, clusters: Sequence[Cluster]) -> Result:
     tables |= {"plans": table, "pareto": [row for each in found for row in each.front]}
     first = spaces[0]
     return Result(
-        "plans", _inputs(q, clusters, metric, first), _counted(spaces, running), tables, tuple(dict.fromkeys(_notes(q, spaces))),
+        "plans",
+        _inputs(q, clusters, metric, first),
+        _counted(spaces, running),
+        tables,
+        tuple(dict.fromkeys(_notes(q, spaces))),
         tuple(dict.fromkeys(line for each in spaces for line in notes.references(_workload(each)))),
-        serve_rows.verdict(told, running, q.limits) if running else serve_unmet.beyond(q.rate or 0.0, fleets, counts, q.limits), bool(running),
-    )  # fmt: skip
+        serve_rows.verdict(told, running, q.limits)
+        if running
+        else serve_unmet.beyond(q.rate or 0.0, fleets, counts, q.limits),
+        bool(running),
+    )
 
 
 def _searched(q: Question, each: Space, price: float | None, gpus: tuple[int, ...] | None) -> _Searched:
@@ -136,7 +161,8 @@ def _searched(q: Question, each: Space, price: float | None, gpus: tuple[int, ..
 
 
 def _labels(q: Question, clusters: Sequence[Cluster]) -> list[str]:
-    """One unique name a device: its own, where two share it what was typed. Raises SpecError for a device that is not known."""
+    """One unique name a device: its own, where two share it what was typed. Raises SpecError for a device that is not
+    known."""
     names = [hardware.load(cluster.hw).name for cluster in clusters]
     return [cluster.hw if names.count(name) > 1 else name for name, cluster in zip(names, clusters, strict=True)]
 
@@ -194,21 +220,35 @@ def _inputs(q: Question, clusters: Sequence[Cluster], metric: str, first: Space)
         if value < float("inf")
     }
     return {
-        "model": base.pop("model"), "hw": names[0] if len(names) == 1 else names,
-        **({"gpus": counts[0] if len(counts) == 1 else counts} if counts else {}), "phase": "serve",
-        **({} if q.rate is None else {"rate": q.rate}), "isl": isl, "osl": osl, **({"prefix_hit": q.prefix_hit} if q.prefix_hit else {}),
-        "limits": limits, "metric": metric, "cp": q.cp, **base,
-    }  # fmt: skip
+        "model": base.pop("model"),
+        "hw": names[0] if len(names) == 1 else names,
+        **({"gpus": counts[0] if len(counts) == 1 else counts} if counts else {}),
+        "phase": "serve",
+        **({} if q.rate is None else {"rate": q.rate}),
+        "isl": isl,
+        "osl": osl,
+        **({"prefix_hit": q.prefix_hit} if q.prefix_hit else {}),
+        "limits": limits,
+        "metric": metric,
+        "cp": q.cp,
+        **base,
+    }
 
 
 def _notes(q: Question, spaces: Sequence[Space]) -> list[Note]:
     found = [
-        Note("limits hold for means of a steady state with requests at random: bursts and percentiles are seen by serve --events", Kind.SCOPE),
         Note(
-            "an instance's experts are whole on its ranks or cut over all of them; --set plan.ep asks for what is between", Kind.SCOPE,
+            "limits hold for means of a steady state with requests at random: serve --events sees bursts and percentiles",
+            Kind.SCOPE,
         ),
-        Note("pools: caches are sent when a prompt is done, over the network of a device, or within a rack", Kind.ASSUMED),
-    ]  # fmt: skip
+        Note(
+            "experts are whole on the ranks of an instance or cut over all of them; --set plan.ep asks for what is between",
+            Kind.SCOPE,
+        ),
+        Note(
+            "pools: caches are sent when a prompt is done, over the network of a device, or within a rack", Kind.ASSUMED
+        ),
+    ]
     if q.limits.ttft_s == float("inf"):
         found.insert(
             0,

@@ -1,7 +1,9 @@
 """The best fleet of one device whose prefill and decode run on pools of their own, and the front of such fleets.
 
-The plans that prefill most prompts a GPU within the time to the first token, and those that decode most tokens a GPU within the time between tokens, are joined in whole
-numbers of instances. Most likely to be wrong: that the best few of either pool hold the best pair. Source: DistServe (Zhong et al. 2024, arXiv 2401.09670).
+The plans that prefill most prompts a GPU within the time to the first token, and those that decode most tokens a GPU
+within the time between tokens, are joined in whole
+numbers of instances. Most likely to be wrong: that the best few of either pool hold the best pair. Source: DistServe
+(Zhong et al. 2024, arXiv 2401.09670).
 """
 
 from __future__ import annotations
@@ -49,8 +51,10 @@ _RATIOS = 4  # of instances of a pair that are tried without a rate
 
 @frozen
 class Sides:
-    """What an instance of every plan does of one phase within its limit. prefills, decodes: requests a second, 0 where it keeps none; prompts: of a prefill instance that is busy all the
-    time. levels [plans, levels]: requests a second of a decode instance, and `tpot_s` there. pools, load: of one instance of every plan in both roles."""
+    """What an instance of every plan does of one phase within its limit. prefills, decodes: requests a second, 0
+    where it keeps none; prompts: of a prefill instance that is busy all the
+    time. levels [plans, levels]: requests a second of a decode instance, and `tpot_s` there. pools, load: of one
+    instance of every plan in both roles."""
 
     prefills: Array
     prompts: Array
@@ -97,7 +101,7 @@ def sides(of: Line, limits: Limits) -> Sides:
 def disaggregated(of: Line, wanted: Wanted, both: Sides) -> Fleets:
     """The best fleet of two pools, or why there is none."""
     each = of.space.devices
-    prefill, decode = _best(both.prefills / each), _best(both.decodes / each)
+    prefill, decode = (_best(done, each, wanted.rate) for done in (both.prefills, both.decodes))
     if not (len(prefill) and len(decode)):
         late = "prefills in time for the limit on TTFT" if not len(prefill) else "decodes within the limit on TPOT"
         return without(of, f"pools: no plan {late}")
@@ -161,10 +165,13 @@ class Tried:
         return lambda rate: open_loop(p, load, rate)
 
 
-def _best(worth: Array) -> Index:
-    """The best few that are worth anything."""
-    order = np.argsort(-worth, kind="stable")[:BEST]
-    return np.asarray(order[worth[order] > 0.0])
+def _best(done: Array, each: Array, rate: float | None) -> Index:
+    """The few plans that take fewest GPUs for a rate, in whole instances; of equal ones, and without a rate, those
+    that do most for a GPU. done: requests a second of an
+    instance, 0 where it has none to give."""
+    able = np.flatnonzero(done > 0.0)
+    need = 0.0 * able if rate is None else np.ceil(rate / done[able]) * each[able]
+    return np.asarray(able[np.lexsort((-done[able] / each[able], need))[:BEST]])
 
 
 def _grid(pairs: Array, rate: float, prefills: Array, decodes: Array) -> Tried:
@@ -185,7 +192,8 @@ def _counts(low: Array, high: Array) -> Array:
 
 
 def _for_rate(both: Sides, pairs: Array, rate: float) -> Tried:
-    """As many decode instances as carry a rate, or one more, and from as many prefill instances as never rest to as many as wait for no other instance."""
+    """As many decode instances as carry a rate, or one more, and from as many prefill instances as never rest to as
+    many as wait for no other instance."""
     least, most = np.maximum(np.ceil(rate / both.prompts[pairs[:, 0]]), 1.0), np.ceil(rate / both.prefills[pairs[:, 0]])
     decodes = np.maximum(np.ceil(rate / both.decodes[pairs[:, 1]]), 1.0)
     return _grid(pairs, rate, _counts(least, most + 1.0), decodes[:, None] + np.array([0.0, 1.0]))
@@ -226,9 +234,12 @@ def _in_ratio(both: Sides, each: Array, pairs: Array, gpus: int | None) -> Tried
     rows, taken = np.arange(len(pairs))[:, None], order
     times = copies[rows, taken]
     found = Tried(
-        np.repeat(pairs[:, 0], order.shape[1]).astype(np.intp), np.repeat(pairs[:, 1], order.shape[1]).astype(np.intp), (prefills[taken] * times).ravel(), (decodes[taken] * times).ravel(),
+        np.repeat(pairs[:, 0], order.shape[1]).astype(np.intp),
+        np.repeat(pairs[:, 1], order.shape[1]).astype(np.intp),
+        (prefills[taken] * times).ravel(),
+        (decodes[taken] * times).ravel(),
         done[rows, taken].ravel(),
-    )  # fmt: skip
+    )
     return found.of(np.flatnonzero(found.rate > 0.0))
 
 
@@ -257,9 +268,17 @@ def _fleet(of: Line, wanted: Wanted, both: Sides, one: Tried, gpus: Array) -> Fl
         cost = _cost(f, found.point, found.load.context, found.load.hit)
     values = numbers(found, wanted.usd, found.point.running / (replicas(f.decode) * f.decodes), 1)
     return Fleets(
-        space.label, DISAGGREGATED, [sizes_of(of, one, 0)], gpus, most.most, values, [binds(most.beyond, 0, wanted.limits, POOL)],
-        stretched(cost, by).on(space.label), [], (0.0, ""),
-    )  # fmt: skip
+        space.label,
+        DISAGGREGATED,
+        [sizes_of(of, one, 0)],
+        gpus,
+        most.most,
+        values,
+        [binds(most.beyond, 0, wanted.limits, POOL)],
+        stretched(cost, by).on(space.label),
+        [],
+        (0.0, ""),
+    )
 
 
 def sizes_of(of: Line, tried: Tried, i: int) -> Row:

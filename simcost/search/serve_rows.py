@@ -1,4 +1,5 @@
-"""Fleets as rows: what each is, how far it lies behind the best and how surely, and its numbers; and the best of them in a sentence."""
+"""Fleets as rows: what each is, how far it lies behind the best and how surely, and its numbers; and the best of them
+in a sentence."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from simcost.num import Array, Num
 from simcost.provenance import VERSION
 from simcost.result import Row, number
 from simcost.search.serve_fleets import AGGREGATED, Fleets, words
-from simcost.search.serve_load import Limits
+from simcost.search.serve_load import Limits, per_second
 from simcost.search.serve_pools import words_of
 from simcost.search.serve_space import Space
 from simcost.units import show
@@ -23,10 +24,27 @@ USD, GPUS, THROUGHPUT, EACH = "fleet_usd_per_hour", "gpus", "output_tokens_per_s
 _RANKS = {"usd": USD, "gpus": GPUS, "throughput": THROUGHPUT}
 # Beside what ranks: numbers of a row, in order.
 _SHOWN = (
-    USD, "ttft_s", "ttft_low_s", "ttft_high_s", "tpot_s", "tpot_low_s", "tpot_high_s", "batch_per_replica", "utilisation", THROUGHPUT, "usd_per_million_output_tokens",
-    "usd_per_million_input_tokens", EACH, "running", "queued", "kv_used_fraction", "requests_per_s", "within_limits_requests_per_s", "output_tokens_per_s",
+    USD,
+    "ttft_s",
+    "ttft_low_s",
+    "ttft_high_s",
+    "tpot_s",
+    "tpot_low_s",
+    "tpot_high_s",
+    "batch_per_replica",
+    "utilisation",
+    THROUGHPUT,
+    "usd_per_million_output_tokens",
+    "usd_per_million_input_tokens",
+    EACH,
+    "running",
+    "queued",
+    "kv_used_fraction",
+    "requests_per_s",
+    "within_limits_requests_per_s",
+    "output_tokens_per_s",
     "output_tokens_per_s_per_user",
-)  # fmt: skip
+)
 
 
 @frozen
@@ -135,7 +153,7 @@ def verdict(t: Told, rows: Sequence[Row], limits: Limits) -> str:
     """The best fleet in a sentence, and the best of the other mode."""
     top = rows[0]
     within = f" within {limits.words}" if limits.words else ""
-    what = f"{t.rate:,.4g} requests/s{within} take" if t.rate is not None else f"most for a GPU{within}:"
+    what = f"{per_second(t.rate)} requests/s{within} take" if t.rate is not None else f"most for a GPU{within}:"
     said = [f"{what} {top['gpus']:,} x {top['hw']} as {top['plan']}"]
     said.append(f"{', '.join(_money(t, top))}")
     times = [f"{name.upper()} {show(float(top[f'{name}_s']), 'seconds', 3)}" for name in ("ttft", "tpot")]
@@ -155,5 +173,8 @@ def _money(t: Told, row: Row) -> list[str]:
     """What a fleet costs, or does."""
     found = [f"${row[USD]:,.2f}/h"] if row.get(USD) is not None else []
     if t.rate is None:
-        found = [f"{row['requests_per_s']:,.4g} requests/s, {row[THROUGHPUT]:,.0f} output tokens/s per GPU", *found]
+        found = [
+            f"{per_second(row['requests_per_s'])} requests/s, {row[THROUGHPUT]:,.0f} output tokens/s per GPU",
+            *found,
+        ]
     return found or [f"{row[THROUGHPUT]:,.0f} output tokens/s per GPU"]

@@ -1,6 +1,8 @@
-"""Every way to split one serving instance of a device: replicas of all plans that can serve, one after the other, and why the others cannot.
+"""Every way to split one serving instance of a device: replicas of all plans that can serve, one after the other, and
+why the others cannot.
 
-An instance has as many devices as --gpus can be cut into, or up to two nodes (a rack: up to all of it). Experts are spread whole over all ranks of a stage, or cut
+An instance has as many devices as --gpus can be cut into, or up to two nodes (a rack: up to all of it). Experts are
+spread whole over all ranks of a stage, or cut
 over all of them, as engines do. Most likely to be wrong: what a real engine supports; here any even split counts.
 """
 
@@ -34,7 +36,8 @@ NODES = 16  # GPUs of an instance at most where --gpus is left out and no rack j
 
 @frozen
 class Space:
-    """Plans of one device. `label`: its name among others; `table` [plans, sizes] of one instance each, dp = 1; `why` [plans]: what keeps a plan from serving, ""
+    """Plans of one device. `label`: its name among others; `table` [plans, sizes] of one instance each, dp = 1; `why`
+    [plans]: what keeps a plan from serving, ""
     for those that can; `good`: these; `replicas`: of these, [good, 1], None where there are none."""
 
     asked: Asked
@@ -58,7 +61,8 @@ class Space:
         return np.asarray(self.table[self.good, SIZES.index("dp_attention")], np.float64)
 
     def sizes(self, plan: int) -> Row:
-        """What an instance of a plan of the table is, by numbers. Slices of experts go without saying where there are none."""
+        """What an instance of a plan of the table is, by numbers. Slices of experts go without saying where there are
+        none."""
         hidden = ("dp", "etp") if not np.any(self.table[:, SIZES.index("ep")] > 1.0) else ("dp",)
         return {name: int(size) for name, size in zip(SIZES, self.table[plan], strict=True) if name not in hidden}
 
@@ -125,7 +129,8 @@ def _replicas(q: Asked, w: Workload, room: float) -> Replica:
     terms = terms_of(w, settings_of(q.query.overrides), False)
     if len(np.unique(np.asarray(terms.reserved_output) == 1.0)) > 1:
         raise SpecError(
-            "requests are admitted for their whole length by some plans and for their prompt by others: ask them apart (--set plan.dp_attention=1)"
+            "requests are admitted for their whole length by some plans and for their prompt by others: "
+            "ask them apart (--set plan.dp_attention=1)"
         )
     policy = policy_of(terms)
     load, _ = load_of(q.traffic, policy.admission)
@@ -184,7 +189,8 @@ def _pinned(stated: dict[str, float]) -> int:
 
 
 def sizes(device: Device, gpus: Sequence[int] | None, pinned: int = 1) -> list[int]:
-    """Devices of an instance: what divides one of `gpus`; else powers of two up to two nodes, of a rack up to all of it, and multiples of what is `pinned`."""
+    """Devices of an instance: what divides one of `gpus`; else powers of two up to two nodes, of a rack up to all of
+    it, and multiples of what is `pinned`."""
     if gpus:
         return sorted({size for count in gpus for size in divisors(count)})
     link = device.scaleup

@@ -1,4 +1,5 @@
-"""What is said where no fleet serves: which limit fails and the nearest value that holds, or how much the GPUs that there are can take."""
+"""What is said where no fleet serves: which limit fails and the nearest value that holds, or how much the GPUs that
+there are can take."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from simcost.num import Array
 from simcost.search.serve_fleets import Fleets, Line, column, words
-from simcost.search.serve_load import Limits
+from simcost.search.serve_load import Limits, per_second
 from simcost.search.serve_space import Space
 from simcost.units import show
 
@@ -30,7 +31,8 @@ def nearest(lines: Sequence[Line], spaces: Sequence[Space], limits: Limits) -> s
     at = int(both[ttft[both].argmin()])
     if ttft[at] > limits.ttft_s:
         return (
-            f"no plan on {devices} keeps both --ttft {show(limits.ttft_s, 'seconds')} and --tpot {show(limits.tpot_s, 'seconds')}: with this TPOT the nearest TTFT is "
+            f"no plan on {devices} keeps both --ttft {show(limits.ttft_s, 'seconds')} and "
+            f"--tpot {show(limits.tpot_s, 'seconds')}: with this TPOT the nearest TTFT is "
             f"{show(float(ttft[at]), 'seconds')} ({named[at]}), without load"
         )
     return f"no plan on {devices} keeps {limits.words} at any load"
@@ -40,7 +42,8 @@ def _one(option: str, values: Array, most: float, named: Sequence[str], devices:
     at = int(values.argmin())
     name = option.removeprefix("--").upper()
     return (
-        f"{option} {show(most, 'seconds')}: no plan on {devices} has such a {name} even without load; the nearest is {show(float(values[at]), 'seconds')} "
+        f"{option} {show(most, 'seconds')}: no plan on {devices} has such a {name} even without load; "
+        f"the nearest is {show(float(values[at]), 'seconds')} "
         f"({named[at]}): ask for {option} {_rounded(float(values[at]))} or more"
     )
 
@@ -63,4 +66,7 @@ def beyond(rate: float, fleets: Sequence[Fleets], counts: Mapping[str, tuple[int
     takes, plan = best.most
     gpus = max(counts[best.label] or (0,))
     within = f" within {limits.words}" if limits.words else ""
-    return f"beyond capacity: {rate:,.4g} requests/s come, {gpus:,} x {best.label} take at most {takes:,.4g}{within} ({plan}); {rate - takes:,.4g} requests/s would wait"
+    return (
+        f"beyond capacity: {per_second(rate)} requests/s come, {gpus:,} x {best.label} take at most "
+        f"{per_second(takes)}{within} ({plan}); {per_second(rate - takes)} requests/s would wait"
+    )

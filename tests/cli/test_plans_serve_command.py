@@ -62,7 +62,7 @@ def test_files_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--batch", "8"], "--batch means nothing to --phase serve"),
         (["--isl", "many"], "--isl"),
     ],
-)  # fmt: skip
+)
 def test_refusals_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     ask = ASK if "--isl" not in words else [word for word in ASK if word not in ("--isl", "1024")]
     assert run([*ask, "--hw", "h100", *words]) == 2

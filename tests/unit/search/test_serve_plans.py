@@ -1,4 +1,5 @@
-"""plans --phase serve: laws of fleets that keep limits, the same numbers as `serve`, and what is said where none serves."""
+"""plans --phase serve: laws of fleets that keep limits, the same numbers as `serve`, and what is said where none
+serves."""
 
 from __future__ import annotations
 
@@ -167,7 +168,7 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason() -> None:
         ({"set": {"plan.dp": 2}}, "plan.dp is how many instances there are"),
         ({"prefix_hit": 1.5}, "--prefix-hit"),
     ],
-)  # fmt: skip
+)
 def test_what_is_refused(given: dict[str, Any], said: str) -> None:
     words = {"phase": "serve", "isl": ISL, "osl": OSL, "rate": 5, "gpus": 1, **given}
     with pytest.raises(SpecError) as error:
