@@ -458,7 +458,8 @@ def serving(peer: str | None) -> None:
     """Writes the page of served models with its pictures."""
     sample = serving_report.sample_of(None)
     said = serving_report.answers(sample, serving_report.shipped(peer))
-    serving_page.write(serving_report.result(sample, said), said, SERVING.parent)
+    others = serving_report.published_figures()
+    serving_page.write(serving_report.result(sample, said, others), said, SERVING.parent)
 
 
 if __name__ == "__main__":

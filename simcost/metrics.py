@@ -369,6 +369,15 @@ _VALIDATE_SERVING = (
     ("format", TEXT, "", "format of the served checkpoint's weights"),
     ("osl", "count", "", "output tokens of each request"),
     ("rule", TEXT, "", "rule by which rows are read, of `workloads/validation/serving/rules.toml`"),
+    ("load", TEXT, "", "kind of load: max is more requests than fit, batch 1 one sequence; or the load itself"),
+    ("quantity", TEXT, "", "what a figure is of: ttft, tpot, output or input (tokens a second)"),
+    ("measured_tokens_per_s", "rate", "", "tokens a second as measured"),
+    ("predicted_tokens_per_s", "rate", "", "the same as predicted"),
+    ("reference", TEXT, "", "where a source is"),
+    ("reported", "count", "", "rows that other measurements contradict"),
+    ("apart", "count", "", "rows that judge nothing"),
+    ("speculative", "count", "", "rows with drafts"),
+    ("unpriced", "count", "", "rows of a model or a device that is not here"),
 )  # fmt: skip
 _VALIDATE = (
     ("logs", "count", "", "start-up logs judged"),

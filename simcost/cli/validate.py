@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 
 from simcost.cli import options as o
 from simcost.cli.output import check, emit
+from simcost.cli.question import Question
+from simcost.errors import SpecError
 
 app = typer.Typer(no_args_is_help=True, help="Score predictions against measurements.", rich_markup_mode=None)
 
@@ -81,22 +84,46 @@ def training(
     return emit(result(tuple(sources or ()), None, folder, write), format, output)
 
 
-@app.command("serving")
+@app.command("serving", cls=Question)
 def serving(
-    rows: Annotated[Path | None, typer.Argument(help="Rows with the columns of aiconfigurator-core's silicon_sample.csv; default: those of the installed package (extra validate).")] = None,
+    rows: Annotated[Path | None, typer.Argument(help="A benchmark of yours: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
+    sample: Annotated[bool, typer.Option("--sample/--no-sample", help="Judge by the silicon sample.")] = True,
+    published: Annotated[bool, typer.Option("--published/--no-published", help="Judge by published rows that ship too.")] = True,
     peer: Annotated[str | None, typer.Option("--peer", help="A Python that has aiconfigurator, whose predictions stand beside; default: this one, where it has.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
-    format: o.Format = "", output: o.Out = None,
+    model: Annotated[str, typer.Option("--model", help="Your benchmark: the design, where the file does not say.", autocompletion=o.model_names)] = "",
+    hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not say.", autocompletion=o.hardware_names)] = "",
+    engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Measured serving of vLLM, SGLang and TensorRT-LLM: TTFT, TPOT and throughput by slice, beside what AIConfigurator says of the same rows."""
+    """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
+    from simcost import grammar
     from simcost.cli.progress import measured_out
-    from simcost.validation.serving import picture, report
+    from simcost.validation.serving import own, own_report, picture, report
+    from simcost.validation.serving.lines import is_sample
 
     format = check(format, output)
-    sample = report.sample_of(rows)
+    given = own.Given(model, hw, grammar.assignments(set or [], engine))
+    if rows is not None and not is_sample(own.header(rows)):
+        _unused("of your own benchmark", {"--no-sample": not sample, "--peer": peer, "--plot": plot})
+        return emit(own_report.result(rows, given), format, output)
+    _unused("without a benchmark of yours", {"--model": model, "--hw": hw, "--set": given.sets})
+    if not sample:
+        if not published:
+            raise SpecError("--no-sample --no-published leaves nothing to judge")
+        _unused("without the sample", {"ROWS": rows, "--peer": peer, "--plot": plot})
+        return emit(report.published_alone(), format, output)
+    read = report.sample_of(rows)
     with measured_out() as progress:
-        said = report.answers(sample, report.shipped(peer, progress))
+        said = report.answers(read, report.shipped(peer, progress))
     if plot:
         name, first = next(iter(said.items()))
         picture.draw(first, plot, name)
-    return emit(report.result(sample, said), format, output)
+    others = report.published_figures() if published and rows is None else ()
+    return emit(report.result(read, said, others), format, output)
+
+
+def _unused(where: str, given: Mapping[str, object]) -> None:
+    """Raises SpecError for an option that means nothing."""
+    for name, value in given.items():
+        if value:
+            raise SpecError(f"{name} means nothing {where}")

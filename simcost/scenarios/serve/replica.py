@@ -80,17 +80,31 @@ class Replica:
         return Room(plain(pools / each), self.policy.sequences)
 
 
-def build(w: Workload, policy: Policy, bounds: Bounds, draft: ModelSpec | None = None, drafts: int = 0) -> Replica:
-    """The replica of a workload's plan, checked. Raises SpecError and Infeasible for a plan that cannot run."""
+def build(
+    w: Workload,
+    policy: Policy,
+    bounds: Bounds,
+    draft: ModelSpec | None = None,
+    drafts: int = 0,
+    table: StepTable | None = None,
+) -> Replica:
+    """The replica of a workload's plan, checked. `table`: its step times where they are known. Raises SpecError and Infeasible for a plan that cannot run."""
     feasible.require(_decoding(w, 1.0))
-    return stacked(w, policy, bounds, draft, drafts)
+    return stacked(w, policy, bounds, draft, drafts, table)
 
 
-def stacked(w: Workload, policy: Policy, bounds: Bounds, draft: ModelSpec | None = None, drafts: int = 0) -> Replica:
+def stacked(
+    w: Workload,
+    policy: Policy,
+    bounds: Bounds,
+    draft: ModelSpec | None = None,
+    drafts: int = 0,
+    table: StepTable | None = None,
+) -> Replica:
     """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a rule. Raises SpecError for drafts that cannot be
     made."""
     w = _decoding(w, 1.0)
-    table = bounds.table(w, drafts)
+    table = table or bounds.table(w, drafts)
     own = None
     if drafts:
         own = bounds.table(replace(w, model=draft or draft_of(w.model)))
@@ -104,6 +118,11 @@ def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | N
     """The replicas of plans whose steps are timed already."""
     whole = replace(policy, tokens=plain(policy.tokens * w.plan.pp))
     return Replica(w, whole, policy.tokens, table, draft, float(drafts))
+
+
+def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> StepTable:
+    """The step times of one replica up to some bounds."""
+    return bounds.table(_decoding(w, 1.0), drafts)
 
 
 def draft_of(model: ModelSpec) -> ModelSpec:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,11 @@ COLUMNS = (
     *(f"{pool}_{name}" for pool in POOLS for name in POOL),
     "silicon_ttft_ms", "silicon_tpot_ms",
 )  # fmt: skip
+
+
+def is_sample(columns: Sequence[str]) -> bool:
+    """Whether a file with these columns is meant as a sample of silicon: it has its measured ones."""
+    return {"silicon_ttft_ms", "silicon_tpot_ms"} <= set(columns)
 
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:

@@ -27,6 +27,12 @@ known, without speculative decoding, and not apart; slices of it follow, then ro
 each of them answers. Errors are of predicted / measured, in per cent: median / mean / P90; *within*: share within
 {near:.0%}; *Spearman*: median over sweeps of at least {sweep} loads. Output tokens/s/GPU follow from TTFT and TPOT
 by the closed loop, measured and predicted alike.
+
+*Published rows* are figures that others measured and printed (`workloads/validation/serving/published`, with a locator
+each): maximum throughput is a run of all its requests at once, request by request; closed loops too; static batches
+and single users are a prefill and its decode steps. Nothing is fitted to them. Engine limits are the page's, or by the
+rule of its benchmark; two things were set with the errors in sight: A100 PCIe cards have no NVLink bridges, and experts
+of `trt100` run on all GPUs with attention in parallel over requests.
 """
 _FIGURES = ("median_abs_error", "mean_abs_error", "p90_abs_error")
 
@@ -80,6 +86,27 @@ def _slices(what: str) -> tuple[str, str, Mapping[str, Cell]]:
     )
 
 
+def _figure(of_which: str) -> Cell:
+    """A time in ms, or tokens a second."""
+
+    def cell(row: Cells) -> str:
+        seconds, rate = row.get(f"{of_which}_s"), row.get(f"{of_which}_tokens_per_s")
+        return f"{seconds / MILLISECOND:,.1f} ms" if seconds is not None else f"{rate:,.0f}/s"
+
+    return cell
+
+
+_FIGURES_OF_LOADS: Mapping[str, Cell] = {
+    "load": of("load"),
+    "quantity": of("quantity"),
+    "n": counts("n"),
+    "answered": rates("answered"),
+    "error": rates(*_FIGURES),
+    "bias": rates("bias"),
+    "within": rates("within_fifth"),
+    "covered": rates("coverage"),
+    "half-width": rates("median_half_width"),
+}
 _ABOUT = {key: of(key) for key in ("model", "hw", "engine", "version", "format", "plan")}
 # Title, table, {column: cell}.
 _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
@@ -124,6 +151,37 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
         },
     ),
     ("Not answered", "not answered", {"predictor": of("answer"), "reason": of("reason"), "rows": counts("rows")}),
+    ("Published rows", "published", {"source": of("source"), **_FIGURES_OF_LOADS, "aim": of("bar"), "holds": passes}),
+    ("Published rows, by load", "published, by load", _FIGURES_OF_LOADS),
+    (
+        "Published figures that are missed most",
+        "published, worst",
+        {
+            "row": of("id"),
+            **{name: of(name) for name in ("model", "device", "stack", "load", "quantity")},
+            "measured": _figure("measured"),
+            "predicted": _figure("predicted"),
+            "error": rates("error"),
+            "story": of("story"),
+        },
+    ),
+    (
+        "Published rows that judge nothing",
+        "published, apart",
+        {"group": of("group"), "source": of("source"), **_FIGURES_OF_LOADS},
+    ),
+    (
+        "Published sources",
+        "published, rows",
+        {
+            "source": of("source"),
+            "reference": of("reference"),
+            "rows": counts("rows"),
+            **{group: counts(group) for group in ("judged", "reported", "speculative", "apart", "unpriced")},
+        },
+    ),
+    ("Published rows without a prediction", "published, not answered", {"source": of("source"), "n": counts("n"), "why": of("why")}),
+    ("Why published rows judge nothing", "published, not judged", {"source": of("source"), "group": of("group"), "rows": counts("rows"), "why": of("why")}),
     ("Rows", "counted", {"what": of("what"), "rows": _rows}),
     ("Rules", "rules", {"section": of("kind"), "rule": of("rule"), "rows": _rows, "why": of("why")}),
 )  # fmt: skip

@@ -6,11 +6,14 @@ docs/glossary.md.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
 from simcost.frozen import frozen
+
+OFFLINE = 3000.0  # requests of an offline load: what TensorRT-LLM's performance pages send of middle lengths
 
 
 @frozen
@@ -37,15 +40,17 @@ class Launch:
 
 @frozen
 class ServingPoint:
-    """One closed loop on one instance, or on two pools.
+    """One load on one instance, or on two pools: a closed loop, an open one, or an offline run.
 
     model: a name of the zoo or a config; hw: name of a profile; engine: vllm, sglang, trtllm or any; version: of
     the engine, "" where nobody states it; sets: what the question sets, by path (`plan.tp`,
-    `model.quantization_config`); concurrency: requests in flight, over all attention replicas [1]; isl, osl:
-    mean tokens of a prompt and of an answer; shortest: the least length over the longest, lengths between are
-    uniform, 1: all alike; requests: that the benchmark sends in all, 0 where nobody states it; prefix_hit: share
-    of prompts that is cached, 0 to 1; speculative: tokens drafted a step; prefill, decode: pools of
-    disaggregated serving, whose plans stand in place of `sets`; launch: flags of the server, where they are known."""
+    `model.quantization_config`); concurrency: requests in flight, over all attention replicas [1], inf: an offline
+    load, whose requests are all sent at once; isl, osl: mean tokens of a prompt and of an answer; shortest: the
+    least length over the longest, lengths between are uniform, 1: all alike; requests: that the benchmark sends in
+    all, 0 where nobody states it; prefix_hit: share of prompts that is cached, 0 to 1; speculative: tokens drafted
+    a step; prefill, decode: pools of disaggregated serving, whose plans stand in place of `sets`; launch: flags of
+    the server, where they are known; rate: requests a second that come at random whatever the answers do [1/s], 0
+    of other loads."""
 
     model: str | Mapping[str, Any]
     hw: str
@@ -62,6 +67,15 @@ class ServingPoint:
     prefill: Pool | None = None
     decode: Pool | None = None
     launch: Launch = field(default=Launch())
+    rate: float = 0.0
+
+    @property
+    def users(self) -> float:
+        """Requests in flight: of an offline load all that it sends, `OFFLINE` where nobody states how many; of an
+        open one as many as run."""
+        if self.rate or math.isfinite(self.concurrency):
+            return math.inf if self.rate else self.concurrency
+        return self.requests or OFFLINE
 
     @property
     def gpus(self) -> float:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
 
 from simcost.errors import SimcostError
+from simcost.estimate.step_table import StepTable
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware.engine_file import setting_names
@@ -23,8 +25,10 @@ from simcost.scenarios.serve import pools
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, metrics
 from simcost.scenarios.serve.pools import Fleet
 from simcost.scenarios.serve.question import policy_of, terms_of
-from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of
+from simcost.serving.policy import Policy
 from simcost.validation.serving.point import Pool, Prediction, ServingPoint
+from simcost.workload import Workload
 
 # Tokens of a step with so many drafts of an MTP module, measured on DeepSeek-R1 and V3 served by three engines (docs/validation/serving.md).
 EMITTED = {1: 1.84, 2: 2.2, 3: 2.46}
@@ -47,18 +51,31 @@ def predict(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> li
     return found
 
 
-def grouped(points: Sequence[ServingPoint]) -> list[list[int]]:
-    """Places of points that share a configuration."""
+def grouped(points: Sequence[ServingPoint], family: bool = False) -> list[list[int]]:
+    """Places of points that share a configuration; of a family too, which shares all but settings of the engine: those
+    are of its memory and its scheduler, and no step's time hangs on them."""
     groups: dict[str, list[int]] = {}
     for i, p in enumerate(points):
-        groups.setdefault(_key(p), []).append(i)
+        groups.setdefault(_key(p, family), []).append(i)
     return list(groups.values())
 
 
-def _key(p: ServingPoint) -> str:
+def _key(p: ServingPoint, family: bool = False) -> str:
     model = p.model if isinstance(p.model, str) else json.dumps(p.model, sort_keys=True)
+    sets = {path: value for path, value in p.sets.items() if not (family and path.startswith("engine."))}
     return json.dumps(
-        [model, p.hw, p.engine, p.version, dict(p.sets), _flags(p), p.speculative, _pool(p.prefill), _pool(p.decode)],
+        [
+            model,
+            p.hw,
+            p.engine,
+            p.version,
+            sets,
+            {} if family else _flags(p),
+            p.speculative,
+            _pool(p.prefill),
+            _pool(p.decode),
+            p.rate > 0.0,
+        ],
         sort_keys=True,
         default=str,
     )
@@ -77,7 +94,7 @@ def _group(points: list[ServingPoint], front: FrontEnd | None) -> list[Predictio
     fits = np.broadcast_to(a.fits, (len(points),))
 
     def at(i: int) -> Prediction:
-        if not points[i].concurrency >= 1.0:
+        if not points[i].users >= 1.0:
             return Prediction(reason="its concurrency is not stated")
         if not fits[i]:
             return Prediction(reason="does not fit: the pool of the cache holds no request")
@@ -99,14 +116,9 @@ def answered(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> A
 
 def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool: Pool | None = None) -> Replica:
     """The replica that points of one configuration ask, or of one of their two pools. Raises SpecError and Infeasible."""
-    p = points[0]
-    sets, instances = (p.sets, 1.0) if pool is None else (pool.sets, pool.instances)
-    stated = {**dict(sets), "engine": p.engine, **({"engine.version": p.version} if p.version else {}), **_flags(p)}
-    longest, prompt, users = (
-        max(each) for each in zip(*((q.isl + q.osl, q.isl, q.concurrency) for q in points), strict=True)
-    )
-    key = json.dumps([_key(p), stated, longest, prompt, users, instances], sort_keys=True, default=str)
-    found = _known.get(key) or _built(p, stated, longest, prompt, users / instances)
+    want = _want(points, pool)
+    key = json.dumps([_key(points[0]), want.stated, want.longest, want.prompt, want.users], sort_keys=True, default=str)
+    found = _known.get(key) or _built(points[0], want)
     if len(_known) < _MOST:
         _known[key] = found
     if front is None:
@@ -125,21 +137,65 @@ def _flags(p: ServingPoint) -> dict[str, Any]:
     }
 
 
+def share(groups: Sequence[Sequence[ServingPoint]]) -> None:
+    """Prices step times once for groups of a family. A group that cannot be asked is left out: it says its reason when
+    it is asked."""
+    found = []
+    for points in groups:
+        try:
+            found.append(_asked(points[0], _want(points, None)))
+        except SimcostError:
+            continue
+    if len(found) < 2:
+        return
+    widest = Bounds(*(max(each) for each in zip(*(astuple(bounds) for _, _, bounds in found), strict=True)))
+    with suppress(SimcostError):
+        _tables[_key(groups[0][0], True)] = widest, steps_of(found[0][0], widest, groups[0][0].speculative)
+
+
 _known: dict[str, Replica] = {}  # several answers are asked of the same points
+_tables: dict[str, tuple[Bounds, StepTable]] = {}  # of families, and what they cover
 _models: dict[str, ModelSpec] = {}  # a quantisation that is stated takes longer to read than a table to price
 _MOST = 2_000
 
 
-def _built(p: ServingPoint, stated: Mapping[str, Any], longest: float, prompt: float, users: float) -> Replica:
-    query = make(p.model, p.hw, True, {"context": int(np.ceil(longest)), "batch": 1}, stated, {}, None)
+@frozen
+class _Want:
+    """What points of one configuration ask at most: tokens of a request and of a prompt, users of an instance."""
+
+    stated: Mapping[str, Any]
+    longest: float
+    prompt: float
+    users: float
+
+
+def _want(points: Sequence[ServingPoint], pool: Pool | None) -> _Want:
+    p = points[0]
+    sets, instances = (p.sets, 1.0) if pool is None else (pool.sets, pool.instances)
+    stated = {**dict(sets), "engine": p.engine, **({"engine.version": p.version} if p.version else {}), **_flags(p)}
+    longest, prompt, users = (
+        max(each) for each in zip(*((q.isl + q.osl, q.isl, q.users) for q in points), strict=True)
+    )
+    return _Want(stated, longest, prompt, users / instances)
+
+
+def _asked(p: ServingPoint, want: _Want) -> tuple[Workload, Policy, Bounds]:
+    query = make(p.model, p.hw, True, {"context": int(np.ceil(want.longest)), "batch": 1}, want.stated, {}, None)
     named = json.dumps([p.model, query.overrides.model], sort_keys=True, default=str)
     if named not in _models:
         _models[named] = model_of(query)
     w = with_arrays(query, {}, _models[named])
     policy = policy_of(terms_of(w, settings_of(query.overrides), p.speculative > 0))
-    mine = max(float(np.ceil(users / float(np.asarray(w.plan.replicas * w.plan.copies)))), 1.0)
-    most = Bounds(min(policy.sequences, mine), longest, min(policy.tokens, prompt * mine), prompt)
-    return build(w, policy, most, None, p.speculative)
+    mine = max(float(np.ceil(want.users / float(np.asarray(w.plan.replicas * w.plan.copies)))), 1.0)
+    most = Bounds(min(policy.sequences, mine), want.longest, min(policy.tokens, want.prompt * mine), want.prompt)
+    return w, policy, most
+
+
+def _built(p: ServingPoint, want: _Want) -> Replica:
+    w, policy, most = _asked(p, want)
+    covered, table = _tables.get(_key(p, True), (None, None))
+    wide = covered is not None and all(x <= y for x, y in zip(astuple(most), astuple(covered), strict=True))
+    return build(w, policy, most, None, p.speculative, table if wide else None)
 
 
 def traffic(points: Sequence[ServingPoint]) -> Traffic:
@@ -147,9 +203,10 @@ def traffic(points: Sequence[ServingPoint]) -> Traffic:
     isl, osl = (np.asarray([getattr(p, name) for p in points]) for name in ("isl", "osl"))
     spread = np.asarray([_relative_variance(p.shortest) for p in points])
     emitted = EMITTED[points[0].speculative] if points[0].speculative else 1.0
-    users = np.asarray([p.concurrency for p in points])
+    users = None if points[0].rate else np.asarray([p.users for p in points])
+    rate = np.asarray([p.rate for p in points]) if points[0].rate else None
     hit: Array = np.asarray([p.prefix_hit for p in points])
-    return Traffic(isl, osl, isl * isl * (1.0 + spread), osl * osl * (1.0 + spread), users, None, hit, emitted)
+    return Traffic(isl, osl, isl * isl * (1.0 + spread), osl * osl * (1.0 + spread), users, rate, hit, emitted)
 
 
 def _relative_variance(shortest: float) -> float:

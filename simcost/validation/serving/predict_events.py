@@ -15,7 +15,7 @@ from simcost.scenarios.serve.answer import answer, metrics
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.lengths import Lengths, constant, uniform
 from simcost.validation.serving.point import Prediction, ServingPoint
-from simcost.validation.serving.predict import EMITTED, FrontEnd, grouped, predict, replica, traffic
+from simcost.validation.serving.predict import EMITTED, FrontEnd, grouped, predict, replica, share, traffic
 
 SEED = 1
 
@@ -23,6 +23,10 @@ SEED = 1
 def predict_events(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
     """The event path's answers, one a point; of pools the mean field's. Intervals are as wide as the mean field's. `front`: as `predict.predict`."""
     found: list[Prediction] = [Prediction()] * len(points)
+    for family in grouped(points, family=True):
+        members = [points[i] for i in family]
+        if members[0].prefill is None:
+            share([[members[i] for i in own] for own in grouped(members)])
     for places in grouped(points):
         mine = [points[i] for i in places]
         for place, one in zip(places, _group(mine, front), strict=True):
@@ -48,7 +52,7 @@ def _each(
     points: Sequence[ServingPoint], r: Replica, fits: Sequence[bool], high: Sequence[float]
 ) -> Iterator[Prediction]:
     for p, fit, wide in zip(points, fits, high, strict=True):
-        if not p.concurrency >= 1.0:
+        if not p.users >= 1.0:
             yield Prediction(reason="its concurrency is not stated")
         elif not fit:
             yield Prediction(reason="does not fit: the pool of the cache holds no request")
@@ -65,8 +69,8 @@ def _run(p: ServingPoint, r: Replica, wide: float) -> Prediction:
             r,
             _lengths(p.isl, p.shortest),
             _lengths(p.osl, p.shortest),
-            p.concurrency,
-            None,
+            None if p.rate else p.users,
+            p.rate or None,
             requests,
             SEED,
             p.prefix_hit,
@@ -77,7 +81,7 @@ def _run(p: ServingPoint, r: Replica, wide: float) -> Prediction:
     more = trace.osl > 1
     tpot = float(np.mean((trace.last_token[more] - trace.printed[more]) / ((trace.osl[more] - 1) * emitted)))
     made = float(np.sum(1.0 + (trace.osl - 1) * emitted)) / float(np.max(trace.last_token))
-    busy = min(float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies)), p.concurrency)
+    busy = min(float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies)), p.users)
     return Prediction(float(np.mean(trace.printed - trace.arrival)), tpot, tpot / wide, tpot * wide, made * busy)
 
 

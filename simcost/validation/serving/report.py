@@ -19,10 +19,12 @@ from simcost.pool import Progress, quiet
 from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.validation import bar_lines
-from simcost.validation.serving import bars, fit, peer, rules, score
+from simcost.validation.serving import bars, fit, peer, published, published_score, rules, score
 from simcost.validation.serving import rows as files
 from simcost.validation.serving.answers import BARE, BARE_EVENTS, Every
 from simcost.validation.serving.point import Predict, Prediction
+from simcost.validation.serving.predict_events import predict_events
+from simcost.validation.serving.published_score import Scored
 from simcost.validation.serving.rows import Row, Sample
 from simcost.validation.serving.score import TPOT, TTFT, WHAT, Answered
 
@@ -70,14 +72,14 @@ def sample_of(path: Path | None) -> Sample:
     return files.shipped() if path is None else files.read(path, rules.shipped())
 
 
-def result(sample: Sample, said: Mapping[str, list[Answered]]) -> Result:
-    """The report on what predictors say; the first is judged by the bars."""
+def result(sample: Sample, said: Mapping[str, list[Answered]], others: Sequence[Scored] = ()) -> Result:
+    """The report on what predictors say; the first is judged by the bars. others: figures of published rows."""
     tables: dict[str, list[Cells]] = {
         what: [row for name, own in said.items() for row in score.table(name, own, what)] for what in WHAT
     }
     first = next(iter(said.values()))
     judged = [one for one in first if one.row.judged]
-    lines = bars.table(tables)
+    lines = [*bars.table(tables), *published_score.bars(others)]
     every = {
         "bars": lines,
         **tables,
@@ -90,6 +92,7 @@ def result(sample: Sample, said: Mapping[str, list[Answered]]) -> Result:
             for rule, n in rules.counts(rules.shipped(), sample.decided)
             if n
         ],
+        **(published_score.tables(others) if others else {}),
     }
     return Result(
         "validate serving",
@@ -98,6 +101,34 @@ def result(sample: Sample, said: Mapping[str, list[Answered]]) -> Result:
         {name: table for name, table in every.items() if table},
         (),
         (f"{files.SAMPLE} of aiconfigurator-core (ai-dynamo/aiconfigurator, Apache-2.0)",),
+        bar_lines.said(lines),
+        not bar_lines.missed(lines),
+    )
+
+
+def published_figures() -> list[Scored]:
+    """Figures of the published rows that ship beside predictions, runs request by request where a scheduler shapes them."""
+    return published_score.scored(published.every(), predict_events)
+
+
+def published_alone() -> Result:
+    """The report on published rows alone."""
+    others = published_figures()
+    lines = published_score.bars(others)
+    judged = [one for one in others if one.row.group == "judged"]
+    metrics = {
+        "rows": len(published.every()),
+        "judged": len(judged),
+        "refused": sum(not one.figure.answered for one in judged),
+    }
+    tables = {"bars": lines, **published_score.tables(others)}
+    return Result(
+        "validate serving",
+        {"rows": "published"},
+        metrics,
+        tables,
+        (),
+        (),
         bar_lines.said(lines),
         not bar_lines.missed(lines),
     )
