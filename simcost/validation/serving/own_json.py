@@ -57,12 +57,13 @@ def _cells(run: Any, at: str) -> dict[str, str]:
     completed, prompts, answers = (_number(run, name, at) for name in NEEDED)
     limit, rate = run.get("max_concurrency"), _rate(run.get("request_rate", "inf"), at)
     backend = str(run.get("backend") or run.get("endpoint_type") or "").partition("-")[0]
+    requests = f"{_number(run, 'num_prompts' if 'num_prompts' in run else 'completed', at):.0f}"
     cells = {
         "model": str(run.get("model_id") or ""),
         "engine": backend if backend in engines.names() else "",
-        "concurrency": str(limit) if limit is not None else "" if math.isfinite(rate) else "inf",
+        "concurrency": str(limit) if limit is not None else "" if math.isfinite(rate) else requests,
         "rate": f"{rate!r}" if math.isfinite(rate) else "",
-        "requests": f"{_number(run, 'num_prompts' if 'num_prompts' in run else 'completed', at):g}",
+        "requests": requests,
         "isl": repr(prompts / completed),
         "osl": repr(answers / completed),
     }

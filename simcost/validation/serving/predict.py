@@ -42,6 +42,14 @@ class FrontEnd:
     token_s: float
 
 
+NO_SERVER = FrontEnd(0.0, 0.0)
+
+
+def offline(p: ServingPoint) -> bool:
+    """Whether all requests are there at once, with no server in front that takes them in turn."""
+    return p.concurrency == np.inf and not p.rate
+
+
 def predict(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
     """The mean field's answers, one a point, with a reason where there is none. `front`: in place of the one of the engines' profiles."""
     found: list[Prediction] = [Prediction()] * len(points)
@@ -75,6 +83,7 @@ def _key(p: ServingPoint, family: bool = False) -> str:
             _pool(p.prefill),
             _pool(p.decode),
             p.rate > 0.0,
+            offline(p),
         ],
         sort_keys=True,
         default=str,
@@ -116,6 +125,7 @@ def answered(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> A
 
 def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool: Pool | None = None) -> Replica:
     """The replica that points of one configuration ask, or of one of their two pools. Raises SpecError and Infeasible."""
+    front = NO_SERVER if offline(points[0]) else front
     want = _want(points, pool)
     key = json.dumps([_key(points[0]), want.stated, want.longest, want.prompt, want.users], sort_keys=True, default=str)
     found = _known.get(key) or _built(points[0], want)

@@ -1,4 +1,4 @@
-"""Offline, open and closed loads are answered request by request, alike whether configurations share their step times."""
+"""Offline, open and closed loads request by request, alike whether configurations share their step times or not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from simcost.validation.serving import predict as mean_field
 from simcost.validation.serving.point import OFFLINE, ServingPoint
-from simcost.validation.serving.predict import grouped, predict
+from simcost.validation.serving.predict import NO_SERVER, grouped, predict
 from simcost.validation.serving.predict_events import predict_events
 
 # A device without tables, whose answers no curve has to be fitted for.
@@ -24,9 +24,11 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mean_field, "_tables", {})
 
 
-def test_an_offline_run_is_a_closed_loop_of_all_its_requests() -> None:
-    offline, closed = predict_events([POINT, replace(POINT, concurrency=300.0)])
-    assert offline == closed
+def test_an_offline_run_is_a_closed_loop_of_all_its_requests_without_a_server() -> None:
+    (offline,) = predict_events([POINT])
+    bare, served = (predict_events([replace(POINT, concurrency=300.0)], front)[0] for front in (NO_SERVER, None))
+    assert offline == bare
+    assert served.output_tokens_per_s < offline.output_tokens_per_s
     # Everybody waits but those that run: no batch of eight is as fast, and no fewer requests wait as long.
     eight = predict_events([replace(POINT, concurrency=8.0)])[0]
     assert offline.output_tokens_per_s > 2.0 * eight.output_tokens_per_s
