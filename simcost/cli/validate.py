@@ -98,14 +98,14 @@ def serving(
     """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
     from simcost import grammar
     from simcost.cli.progress import measured_out
-    from simcost.validation.serving import own, own_report, picture, report
+    from simcost.validation.serving import own, picture, report
     from simcost.validation.serving.lines import is_sample
 
     format = check(format, output)
     given = own.Given(model, hw, grammar.assignments(set or [], engine))
     if rows is not None and not is_sample(own.header(rows)):
         _unused("of your own benchmark", {"--no-sample": not sample, "--peer": peer, "--plot": plot})
-        return emit(own_report.result(rows, given), format, output)
+        return emit(own.result(rows, given), format, output)
     _unused("without a benchmark of yours", {"--model": model, "--hw": hw, "--set": given.sets})
     if not sample:
         if not published:

@@ -21,8 +21,8 @@ Range = tuple[float, float, float]  # estimate, and the ends of its 90 % interva
 
 @frozen
 class Figure:
-    """A figure of a row. quantity: of QUANTITIES; low, high: ends of the 90 % interval, nan where none is given; predicted: nan
-    where there is none, for `reason`."""
+    """A figure of a row. quantity: of QUANTITIES; low, high: ends of the 90 % interval, nan where none is given;
+    predicted: nan where there is none, for `reason`."""
 
     row: str
     quantity: str

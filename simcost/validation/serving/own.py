@@ -1,7 +1,8 @@
-"""A user's own benchmark of serving as questions: a CSV with the columns below, or what vLLM's and SGLang's benchmarks write.
+"""A user's own benchmark of serving beside predictions: a CSV with the columns below, or what vLLM's and SGLang's
+benchmarks write.
 
-A row states the design, the plan and the load, and at least one measured figure. What a row leaves empty, an option of the
-command states for all. Most likely to be wrong: a file that names a load by another word than it ran.
+A row states the design, the plan and the load, and at least one measured figure. What a row leaves empty, an option
+of the command states for all. Most likely to be wrong: a file that names a load by another word than it ran.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,15 @@ from simcost import grammar
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware import engines
+from simcost.result import Result
+from simcost.result import Row as Cells
+from simcost.validation.serving import figures as parts
 from simcost.validation.serving import own_json
+from simcost.validation.serving.figures import Figure
 from simcost.validation.serving.lines import MILLISECOND
-from simcost.validation.serving.point import ServingPoint
+from simcost.validation.serving.point import Predict, ServingPoint
 from simcost.validation.serving.predict import EMITTED
+from simcost.validation.serving.predict_events import predict_events
 
 SIZES = ("tp", "pp", "ep", "dp_attention")
 FORMATS = ("weight_dtype", "kv_dtype")
@@ -38,7 +44,7 @@ COLUMNS: Mapping[str, str] = {
     "version": "release of the engine",
     **dict.fromkeys(SIZES, "as plan.<name>; default 1"),
     **dict.fromkeys(FORMATS, "as plan.<name>; default: the checkpoint's"),
-    "concurrency": "users who each send their next request when an answer ends; inf: all requests at once",
+    "concurrency": "users who each send their next request when an answer ends; inf: all at once, without a server",
     "rate": "requests a second that come at random; instead of concurrency",
     "requests": "requests of the run; default 10 a user, 1,000 at a rate, 3,000 at once",
     "isl": "mean tokens of a prompt",
@@ -67,8 +73,8 @@ class OwnRow:
 
 @frozen
 class Given:
-    """What options state for rows that do not: a model, a device, and settings by path, the engine and its version among
-    them. The model's name and the engine of a JSON file only stand in for them."""
+    """What options state for rows that do not: a model, a device, and settings by path, the engine and its version
+    among them. The model's name and the engine of a JSON file only stand in for them."""
 
     model: str = ""
     hw: str = ""
@@ -76,8 +82,8 @@ class Given:
 
 
 def read(path: Path, given: Given) -> list[OwnRow]:
-    """The runs of a file: JSON or JSON lines where it begins with a brace or bracket, else CSV. Raises SpecError naming file,
-    line and column of what is malformed."""
+    """The runs of a file: JSON or JSON lines where it begins with a brace or bracket, else CSV. Raises SpecError naming
+    file, line and column of what is malformed."""
     text = _text(path)
     if text.lstrip()[:1] in ("{", "["):
         stated = {"model": given.model, "engine": given.sets.get("engine", "")}
@@ -116,7 +122,8 @@ def _lines(text: str, file: str) -> list[tuple[str, dict[str, str]]]:
     for name in names:
         if name not in COLUMNS and not name.startswith(SET):
             raise SpecError(
-                f"{file}: column {name!r} is unknown (any of {', '.join(COLUMNS)}, or {SET}<path>){nearest(name, COLUMNS)}"
+                f"{file}: column {name!r} is unknown "
+                f"(any of {', '.join(COLUMNS)}, or {SET}<path>){nearest(name, COLUMNS)}"
             )
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"{file}: column {doubled[0]!r} stands there twice")
@@ -220,3 +227,59 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
+
+
+def result(path: Path, given: Given, predict: Predict = predict_events) -> Result:
+    """The report on a file. It passes where a run has an answer. Raises SpecError as `read`."""
+    rows = read(path, given)
+    scores = scored(rows, predict)
+    every = [one for _, figures in scores for one in figures]
+    answered = sum(any(one.answered for one in figures) for _, figures in scores)
+    tables = {"errors": errors(every)} | {
+        name: [
+            {**_about(row), **parts.cells(one)} for row, figures in scores for one in figures if one.quantity == name
+        ]
+        for name in parts.QUANTITIES
+    }
+    return Result(
+        "validate serving",
+        {"rows": path.name},
+        {"rows": len(rows), "refused": len(rows) - answered},
+        {name: table for name, table in tables.items() if table},
+        (),
+        (),
+        f"{answered} of {len(rows)} runs answered",
+        answered > 0,
+    )
+
+
+def scored(rows: Sequence[OwnRow], predict: Predict) -> list[tuple[OwnRow, list[Figure]]]:
+    """Each row with its measured figures beside what is predicted."""
+    points = [row.point for row in rows if row.point is not None]
+    said = iter(predict(points))
+    found = []
+    for row in rows:
+        if row.point is None:
+            ranges, why = {}, row.reason
+        else:
+            one = next(said)
+            ranges, why = parts.ranges(one), one.reason or "an answer of one token has no time between tokens"
+        found.append((row, [parts.of(row.id, name, value, ranges, why) for name, value in row.measured.items()]))
+    return found
+
+
+def errors(every: Sequence[Figure]) -> list[Cells]:
+    """A line for each quantity."""
+    quantities = dict.fromkeys(one.quantity for one in every)
+    return [{"quantity": name, **parts.figures([one for one in every if one.quantity == name])} for name in quantities]
+
+
+def _about(row: OwnRow) -> Cells:
+    point = row.point
+    if point is None:
+        return {"id": row.id}
+    model = point.model if isinstance(point.model, str) else ""
+    return {
+        "id": row.id, "model": model, "hw": point.hw, "engine": f"{point.engine} {point.version}".strip(),
+        "load": row.load, "isl": point.isl, "osl": point.osl,
+    }  # fmt: skip

@@ -35,8 +35,8 @@ class Scored:
 
 
 def tables(scores: Sequence[Scored]) -> dict[str, list[Cells]]:
-    """The report by title: errors by source and by kind, those of rows that are reported apart, the worst, why others have no
-    figure, and what became of all rows."""
+    """The report by title: errors by source and by kind, those of rows that are reported apart, the worst, why others
+    have no figure, and what became of all rows."""
     rows = published.every()
     others = [group for group in published.GROUPS if group != "judged"]
     found = {
@@ -142,7 +142,8 @@ def story(row: Row) -> str:
 
 @cache
 def stories() -> tuple[Mapping[str, str], ...]:
-    """Rows of stories.csv: what a row's cells must be, "" for any, and why such rows are missed. The first that matches holds."""
+    """Rows of stories.csv: what a row's cells must be, "" for any, and why such rows are missed. The first that matches
+    holds."""
     columns = ("source", "model", "device", "stack", "weights", "load", "why")
     return tuple(csv_table(published.home() / "stories.csv", columns))
 

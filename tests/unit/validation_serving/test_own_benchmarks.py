@@ -13,7 +13,7 @@ import pytest
 from simcost import metrics
 from simcost.cli.app import run
 from simcost.errors import SpecError
-from simcost.validation.serving import own, own_report
+from simcost.validation.serving import own
 from simcost.validation.serving.own import COLUMNS, Given
 from simcost.validation.serving.point import Prediction, ServingPoint
 
@@ -77,7 +77,7 @@ def test_results_of_vllm_and_sglang(tmp_path: Path) -> None:
     assert first.point is not None
     assert second.point is not None
     assert (first.id, first.load, first.point.rate, first.point.engine) == ("b.jsonl:1", "8/s", 8.0, "sglang")
-    assert (second.load, second.point.users, second.point.isl) == ("offline", 100.0, 512.0)
+    assert (second.load, second.point.users, second.point.isl) == ("100 users", 100.0, 512.0)
     named = own.read(written(tmp_path, json.dumps([SGLANG]), "c.json"), Given("llama-2-7b", "h100", {"engine": "vllm"}))
     assert named[0].point is not None
     assert (named[0].id, named[0].point.model, named[0].point.engine) == ("c.json, run 1", "llama-2-7b", "vllm")
@@ -124,7 +124,7 @@ def test_the_report_counts_errors_and_keeps_rows_that_cannot_be_predicted(tmp_pa
         return [Prediction(0.12, 0.017, 0.008, 0.02, 900.0), Prediction(reason="no such model")]
 
     path = written(tmp_path, f"{HEAD}\n{ROW}\n{ROW}\n")
-    result = own_report.result(path, Given(), predict)
+    result = own.result(path, Given(), predict)
     assert result.metrics == {"rows": 2, "refused": 1}
     assert result.verdict == "1 of 2 runs answered"
     found = {line["quantity"]: line for line in result.tables["errors"]}
