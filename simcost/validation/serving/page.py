@@ -31,8 +31,8 @@ by the closed loop, measured and predicted alike.
 *Published rows* are figures that others measured and printed (`workloads/validation/serving/published`, with a locator
 each): maximum throughput is a run of all its requests at once, request by request; closed loops too; static batches
 and single users are a prefill and its decode steps. Nothing is fitted to them. Engine limits are the page's, or by the
-rule of its benchmark; two things were set with the errors in sight: A100 PCIe cards have no NVLink bridges, and experts
-of `trt100` run on all GPUs with attention in parallel over requests.
+rule of its benchmark. Set with the errors in sight: A100 PCIe cards have no NVLink bridges, of which the page names none,
+and an offline run has no server in front. Assumed: experts of `trt100` run on all GPUs, attention in parallel over requests.
 """
 _FIGURES = ("median_abs_error", "mean_abs_error", "p90_abs_error")
 
