@@ -93,7 +93,8 @@ def answer(r: Replica, t: Traffic) -> Answer:
         busy = replicas
         point = loop.open_loop(r, r.policy, load, t.rate / replicas, room)
     past = maximum(load.hit + (load.isl - point.chunk) / 2.0, 0.0)
-    decode, chunk = r.table.deviation(point.running, load.context, point.chunk, past)
+    size = np.minimum(point.chunk, r.chunk)  # of one micro-batch of a pipeline
+    decode, chunk = r.table.deviation(point.running, load.context, size, past)
     of_step = (point.decode_s * decode + point.prefill_s * chunk + point.host_s * SPREAD) / point.tpot_s
     usage = _usage(r, load, point)
     return Answer(
