@@ -1,6 +1,6 @@
 """Settings of a plan that change nothing for this design or these groups: a note each, with the reason. Never an error.
 
-`settings.py` says which key (and value) needs what; here stands whether a workload has it. A sweep gets the note where no point of it is
+`simcost/settings` says which key (and value) needs what; here stands whether a workload has it. A sweep gets the note where no point of it is
 touched. Source: where blocks, `lower.py` and `estimate/stages.py` read the field.
 """
 

@@ -1,6 +1,6 @@
 """What a plan may do besides its split: overlaps, and sequence parallelism. The search tries those that --set leaves open.
 
-`settings.py` says which overlap needs what; where a plan has none of it the overlap is not tried. Most likely to be wrong: that an engine
+`simcost/settings` says which overlap needs what; where a plan has none of it the overlap is not tried. Most likely to be wrong: that an engine
 has every overlap for every model and split.
 """
 

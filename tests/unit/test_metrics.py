@@ -1,4 +1,4 @@
-"""Every printed name stands in metrics.py once, with a unit that its name says, and with a sentence."""
+"""Every printed name stands in simcost/metrics once, with a unit that its name says, and with a sentence."""
 
 from __future__ import annotations
 
