@@ -68,7 +68,7 @@ def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     def wait(running: Num, rate: Num) -> Num:
         """Seconds behind those that stand before the prefill pool."""
         there = np.maximum((users - running - rate * p.transfer_s) * others, 0.0) / p.prefill.replicas
-        return prompt * np.maximum(there - 1.0, 0.0)
+        return prompt * np.maximum(there - np.minimum(there, 1.0) / 2.0, 0.0)  # the one at work is half done
 
     def missing(running: Num) -> Num:
         rate = running / (steps * p.step(load, running))

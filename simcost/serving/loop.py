@@ -66,16 +66,17 @@ class _Replica:
         """Seconds of a decode step. [s]"""
         return self.times(running, self.load.context, 0.0, 0.0) + self.policy.host_step_s
 
-    def prompt(self, running: Num) -> tuple[Num, Num]:
-        """(seconds that one prompt takes of the replica, tokens of the steps that take it)."""
+    def prompt(self, running: Num, alone: Num) -> tuple[Num, Num]:
+        """(seconds that one prompt takes of the replica, tokens of the steps that take it). `alone`: of a decode step [s]."""
         together = np.maximum(1.0, running / self.steps)  # prompts that come in a step
         steps, size = self.chunk(running, together)
-        extra = self.with_chunk(running, size) - (self.alone(running) if self.mixed else 0.0)
+        extra = self.with_chunk(running, size) - (alone if self.mixed else 0.0)
         return np.maximum(extra, 0.0) * steps / together, size
 
     def held_up(self, running: Num, others: Num) -> tuple[Num, Num]:
         """(seconds of a decode step, seconds that prompts of others add to it on average). `others`: share of the arrivals that are others'."""
-        return self.alone(running), others * running / self.steps * self.prompt(running)[0]
+        alone = self.alone(running)
+        return alone, others * running / self.steps * self.prompt(running, alone)[0]
 
     def first_token(self, running: Num, step: Num, ahead: Num) -> tuple[Num, Num]:
         """(TTFT, of which before the prompt is touched) behind `ahead` prompts. [s]"""
@@ -204,7 +205,7 @@ def _point(
     limit = np.where(full, np.where(running > _FILLED * most, near, prompts), limit)
     host = r.policy.host_step_s
     tokens = r.load.emitted
-    prompt, chunk = r.prompt(running)
+    prompt, chunk = r.prompt(running, parts[0])
     return OperatingPoint(
         ttft_s=first[0],
         queueing_s=first[1],
@@ -226,4 +227,5 @@ def _point(
 
 def prompt_seconds(times: StepTimes, policy: Policy, load: Load, running: Num) -> Num:
     """What one prompt takes of a replica that runs so many sequences. [s]"""
-    return _Replica(times, policy, load).prompt(running)[0]
+    r = _Replica(times, policy, load)
+    return r.prompt(running, r.alone(running))[0]

@@ -17,8 +17,8 @@ from simcost.scenarios.serve.replica import Replica
 from simcost.serving import loop
 from simcost.serving.point import Load, OperatingPoint, Room
 
-# Sigma of the log of the time to the first token beyond that of its kernels: waits depend on how requests come. The time between tokens has no such term: what releases
-# of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`). docs/validation/serving.md counts what both intervals cover.
+# Sigma of the log of the time to the first token beyond that of its kernels, assumed: waits depend on how requests come. The time between tokens has no such term: what
+# releases of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`); docs/validation/serving.md counts what its intervals cover.
 FIRST = 0.30
 
 
