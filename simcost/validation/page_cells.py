@@ -10,6 +10,9 @@ from simcost.result import Result, Row
 Cell = Callable[[Row], str]
 
 
+_WHOLE = 1000.0  # from here numbers have no fraction
+
+
 def percent(row: Row, *keys: str) -> str:
     """Fractions in per cent, parted by strokes; empty where one is missing."""
     if any(row.get(key) is None for key in keys):
@@ -18,8 +21,10 @@ def percent(row: Row, *keys: str) -> str:
 
 
 def number(row: Row, key: str) -> str:
-    """A number of three digits, empty where there is none."""
-    return "" if row.get(key) is None else f"{row[key]:,.3g}"
+    """A number of three digits, a large one whole; empty where there is none."""
+    if row.get(key) is None:
+        return ""
+    return f"{row[key]:,.0f}" if abs(row[key]) >= _WHOLE else f"{row[key]:.3g}"
 
 
 def words(row: Row, key: str) -> str:
