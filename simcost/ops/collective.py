@@ -23,13 +23,15 @@ class Collective:
     """`payload` bytes: the reduced tensor (all_reduce), the gathered tensor (all_gather), the one to be scattered
     (reduce_scatter), what one rank sends to *other* ranks (all_to_all), to the next one (p2p: `group` is 2 where something
     moves). A group of one moves nothing. `stride`: ranks between neighbours of the group, 1 when they are adjacent. `again`: what is gathered is the input of a product, of which a rank keeps its part
-    alone, so that the weight's gradient needs it gathered once more."""
+    alone, so that the weight's gradient needs it gathered once more. `shares`: what its ranks share out, a layer's width (tensor parallelism)
+    or a sequence (context parallelism): tables name time by it."""
 
     kind: Kind
     payload: Num
     group: Num
     stride: Num = 1.0
     again: bool = False
+    shares: Literal["width", "sequence"] = "width"
     family: ClassVar[str] = "collective"
     gradient: ClassVar[str] = ""
     formula: ClassVar[str] = "ring all-reduce 2(n-1)/n·S, all-gather (n-1)/n·S, All2All remote bytes"
@@ -59,7 +61,7 @@ class Collective:
     def input_grad(self) -> tuple[Op, ...]:
         """One collective with the same payload: all-gather and reduce-scatter change places, every other kind stays."""
         adjoint: dict[Kind, Kind] = {"all_gather": "reduce_scatter", "reduce_scatter": "all_gather"}
-        return (Collective(adjoint.get(self.kind, self.kind), self.payload, self.group, self.stride),)
+        return (replace(self, kind=adjoint.get(self.kind, self.kind), again=False),)
 
     def weight_grad(self, sums: Dtype | None = None) -> tuple[Op, ...]:
         """The same gather once more where the product behind it needs its input `again` (Megatron Core, sequence parallelism), else none: it has no weight."""

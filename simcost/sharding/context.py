@@ -14,7 +14,7 @@ from dataclasses import replace
 from simcost.frozen import frozen
 from simcost.num import Num, every, floor, maximum, where
 from simcost.ops.attention_core import Mask
-from simcost.ops.collective import RING, Collective
+from simcost.ops.collective import RING, Collective, Kind
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
 from simcost.sharding.shard import View
@@ -82,6 +82,11 @@ def checks(plan: Plan, heads: Num) -> list[Check]:
     return [divides(heads, plan.tp * plan.cp, "num_attention_heads (ulysses splits them over tp·cp)")]
 
 
+def _shared(kind: Kind, payload: Num, ranks: Num, stride: Num) -> Collective:
+    """A collective of ranks that share a sequence."""
+    return Collective(kind, payload, ranks, stride, shares="sequence")
+
+
 def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:
     """The core with the collectives that context parallelism needs; the core alone where cp is 1."""
     phase, cp, stride = view.phase, view.plan.cp, view.plan.tp
@@ -90,17 +95,17 @@ def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:
     rows = view.batch * phase.q_len
     if view.plan.cp_method == "ulysses":
         share = rows / cp * (cp - 1.0) / cp
-        there = Call(Collective("all_to_all", share * (wire.q + wire.kv), cp, stride), "heads for tokens")
-        back = Call(Collective("all_to_all", share * wire.o, cp, stride), "tokens for heads")
+        there = Call(_shared("all_to_all", share * (wire.q + wire.kv), cp, stride), "heads for tokens")
+        back = Call(_shared("all_to_all", share * wire.o, cp, stride), "tokens for heads")
         return Serial((there, core, back))
     prefill, decode = where(phase.q_len > 1.0, cp, 1.0), where(phase.q_len > 1.0, 1.0, cp)
     keys = Call(
-        Collective("all_gather", view.batch * mask.keys(phase.q_len, phase.past) * wire.kv, prefill, stride),
+        _shared("all_gather", view.batch * mask.keys(phase.q_len, phase.past) * wire.kv, prefill, stride),
         "keys and values",
     )
-    queries = Call(Collective("all_gather", rows * wire.q, decode, stride), "queries")
+    queries = Call(_shared("all_gather", rows * wire.q, decode, stride), "queries")
     # Each partial output comes with a log-sum-exp a head, small beside it, and is added in the activations' format.
-    outputs = Call(Collective("reduce_scatter", rows * wire.o, decode, stride), "partial outputs")
+    outputs = Call(_shared("reduce_scatter", rows * wire.o, decode, stride), "partial outputs")
     inner: Program = (
         Overlap((core, keys), "ring", (0.0, RING)) if view.plan.cp_method == "ring" else Serial((keys, core))
     )

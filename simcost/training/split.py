@@ -50,7 +50,7 @@ def kind(op: Op) -> str:
     if isinstance(op, Collective):
         if op.kind == "p2p":
             return PIPELINE
-        return TENSOR if isinstance(op.stride, float) and op.stride == 1.0 else CONTEXT
+        return CONTEXT if op.shares == "sequence" else TENSOR
     for of, name in (
         (AttentionCore, ATTENTION),
         ((GroupedGemm, GroupedWeightGrad), EXPERTS),

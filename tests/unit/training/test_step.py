@@ -120,3 +120,12 @@ def test_more_copies_take_no_longer_for_their_part_and_sum_more() -> None:
     assert float(one.exposed_gradients.seconds) == 0.0
     assert float(two.exposed_gradients.seconds) > 0.0
     assert float(two.update.seconds) < float(one.update.seconds)  # ZeRO-1 shares the optimizer's step out
+
+
+@pytest.mark.parametrize("method", ["all_gather", "ulysses"])
+def test_what_ranks_of_a_sequence_exchange_is_context_parallel_without_tensor_parallelism(method):
+    sets = {"plan.cp": 8, "plan.tp": 1, "plan.cp_method": method}
+    found = simcost.train("llama-3.1-8b", "h100", gpus=16, seq=65536, set=sets, levers=False)
+    parts = {row["part"] for row in found.tables["where the step goes"]}
+    assert "context parallel" in parts
+    assert "tensor parallel" not in parts
