@@ -178,7 +178,7 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
         return _with_prefix(value, "FLOP/s", digits)
     if dimension == "seconds":
         for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-            if abs(value) >= scale:
+            if abs(value) >= scale or not value:
                 return f"{value / scale:.{digits}g} {unit}"
         return f"{value * 1e9:.3g} ns"
     if dimension == "duration":  # of a run: longer than a step

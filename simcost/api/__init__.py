@@ -29,6 +29,7 @@ from simcost.api.catalogue import (
     show_scaling_law,
 )
 from simcost.api.pipelines import schedule
+from simcost.api.recipes import recipe
 from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.serving import launch, serve
 from simcost.api.steps import compare, crossover, decode, explain, prefill
@@ -51,6 +52,7 @@ __all__ = [
     "loss",
     "plans",
     "prefill",
+    "recipe",
     "schedule",
     "sensitivity",
     "serve",
@@ -75,7 +77,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe,
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from simcost.cli import (
     given_once,
     goals,
     plans,
+    recipe,
     scaling_laws,
     schedule,
     serve,
@@ -217,6 +218,7 @@ app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step an
 app.command(
     "serve", epilog=o.KEYS, cls=Question, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
 )(serve.serve)
+app.command("recipe", short_help="Stages from pre-training to RL: GPU hours, $, days.")(recipe.recipe)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

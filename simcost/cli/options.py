@@ -25,6 +25,13 @@ def hardware_names(incomplete: str) -> list[str]:
     return [name for name in names() if name.startswith(incomplete)]
 
 
+def recipe_names(incomplete: str) -> list[str]:
+    """Names of recipes for shell completion."""
+    from simcost.scenarios.recipe.file import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def hardware_lists(incomplete: str) -> list[str]:
     """The same after the last comma of several."""
     before, comma, last = incomplete.rpartition(",")

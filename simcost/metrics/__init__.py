@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from simcost.metrics import facts, judged, steps, training
+from simcost.metrics import facts, judged, recipes, steps, training
 from simcost.metrics._words import FLAG as FLAG
 from simcost.metrics._words import NUMBER as NUMBER
 from simcost.metrics._words import TEXT as TEXT
@@ -55,6 +55,10 @@ SECTIONS = (
     ),
     section("train: the run", training.TRAIN_RUN),
     section("compare --phase train", training.TRAIN_COMPARE, "Beside them the metrics of `train`; parts of memory are those of the fullest rank."),
+    section(
+        "recipe", recipes.RECIPE,
+        "Intervals hold those of the model and the ranges of assumptions; in all they are added as if they moved together ([theory/recipe.md](theory/recipe.md)).",
+    ),
     section("show hardware, list hardware, list engines", facts.HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     section(
         "loss, list scaling-laws, show scaling-law", facts.LAWS,

@@ -1,0 +1,42 @@
+"""Recipes: what a row of training stages costs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from simcost import grammar
+from simcost.api.arguments import Count, Sets, sets_of, unboxes
+from simcost.api.serving import serve
+from simcost.api.training import train
+from simcost.result import Result
+
+_OPTION = "--timeline"
+
+
+@unboxes
+def recipe(
+    recipe: str, hw: str | None = None, gpus: Count | None = None, set: Sets | None = None, price: float | None = None,
+    timeline: str | Path | None = None,
+) -> Result:  # fmt: skip
+    """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `timeline`: a
+    picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for what is none, Infeasible for a stage that cannot run."""
+    from simcost.scenarios.recipe.result import result
+
+    if timeline is not None:
+        from simcost.report import timeline as draw
+
+        draw.checked(Path(timeline), _OPTION)
+    count: Any = None if gpus is None else grammar.read("plan.gpus", gpus)
+    found, stages = result(recipe, hw, count, sets_of(set), price, {"train": train, "serve": serve})
+    if timeline is not None:
+        from simcost.report.figures import spans
+
+        rows = [
+            spans.Span(
+                one.stage.name, one.stage.command, f"{one.cost.gpu_hours:,.0f} GPU hours", one.start_s, one.end_s
+            )
+            for one in stages
+        ]
+        spans.write(Path(timeline), rows, found.verdict, found, _OPTION)
+    return found

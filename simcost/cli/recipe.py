@@ -1,0 +1,28 @@
+"""The recipe command: training stages in a row."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import check, emit
+
+
+def recipe(
+    name: Annotated[str, typer.Argument(help="A recipe that ships, or recipe.toml.", autocompletion=o.recipe_names)],
+    hw: Annotated[str | None, typer.Option("--hw", help="Device of all stages, instead of the recipe's own.", autocompletion=o.hardware_names)] = None,
+    gpus: o.Gpus = None, price: o.Price = None,
+    set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage: rl.steps=4000, pre-training.plan.pp=8.")] = None,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
+    format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+) -> int:  # fmt: skip
+    """What a recipe of training costs: GPU hours, $ and days of its stages, beside what was published, and what its assumptions are worth."""
+    from simcost import api
+    from simcost.scenarios.recipe.change import stated
+
+    check(format, output)
+    result = api.recipe(name, hw, gpus, stated(set or []), price, timeline)
+    return emit(result, format, output, strict, details)

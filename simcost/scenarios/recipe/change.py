@@ -1,0 +1,57 @@
+"""A recipe as somebody asks for it: on another cluster, with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from simcost import grammar, units
+from simcost.errors import SpecError, nearest
+from simcost.scenarios.recipe.file import Recipe, Stage, Value
+
+_SAID = "stated in the question"
+_HOW = "write <stage>.<key>=<value>, for example pre-training.plan.pp=8"
+
+
+def stated(texts: Iterable[str]) -> dict[str, Any]:
+    """{"<stage>.<key>": value} of texts with an equals sign. Raises SpecError for what has none, and for a key that is set twice."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        path, equals, value = (part.strip() for part in text.partition("="))
+        if not equals or not value or "." not in path:
+            raise SpecError(f"--set {text}: {_HOW}")
+        if path in found:
+            raise SpecError(f"--set {text}: '{path}' is set twice")
+        key = path.partition(".")[2]
+        found[path] = grammar.parsed(grammar.full(key), value) if "." in key else _plain(path, value)
+    return found
+
+
+def _plain(path: str, text: str) -> Any:
+    """A number such as 1000, 8k or 14.8T, or the text itself."""
+    for read in (int, float, lambda each: units.parse(each, "tokens", path)):
+        try:
+            return read(text)
+        except (ValueError, SpecError):
+            continue
+    return text
+
+
+def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any]) -> Recipe:
+    """`every`: values of all stages (hw, gpus), None where nothing is said. `sets`: "<stage>.<key>" to a value. Raises SpecError for a stage that is none."""
+    known = [stage.name for stage in recipe.stages]
+    own: dict[str, dict[str, Value]] = {name: {} for name in known}
+    for path, value in sets.items():
+        stage, dot, key = path.partition(".")
+        if stage not in own or not dot or not key:
+            raise SpecError(
+                f"--set {path}: {_HOW}; stages of {recipe.where}: {', '.join(known)}{nearest(stage, known)}"
+            )
+        own[stage][key] = Value(value, source=_SAID)
+    shared = {key: Value(value, source=_SAID) for key, value in every.items() if value is not None}
+    return replace(recipe, stages=tuple(_stage(stage, {**shared, **own[stage.name]}) for stage in recipe.stages))
+
+
+def _stage(stage: Stage, values: Mapping[str, Value]) -> Stage:
+    return replace(stage, ask={**stage.ask, **values})
