@@ -28,6 +28,7 @@ from simcost.api.catalogue import (
     show_model,
     show_scaling_law,
 )
+from simcost.api.learning import rl
 from simcost.api.pipelines import schedule
 from simcost.api.recipes import recipe
 from simcost.api.searches import plans, sensitivity, solve, sweep
@@ -53,6 +54,7 @@ __all__ = [
     "plans",
     "prefill",
     "recipe",
+    "rl",
     "schedule",
     "sensitivity",
     "serve",
@@ -77,7 +79,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl,
 }  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from simcost.cli import (
     goals,
     plans,
     recipe,
+    rl,
     scaling_laws,
     schedule,
     serve,
@@ -219,6 +220,7 @@ app.command(
     "serve", epilog=o.KEYS, cls=Question, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
 )(serve.serve)
 app.command("recipe", short_help="Stages from pre-training to RL: GPU hours, $, days.")(recipe.recipe)
+app.command("rl", epilog=o.KEYS, cls=Question, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

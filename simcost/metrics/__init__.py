@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from simcost.metrics import facts, judged, recipes, steps, training
+from simcost.metrics import facts, judged, learning, recipes, steps, training
 from simcost.metrics._words import FLAG as FLAG
 from simcost.metrics._words import NUMBER as NUMBER
 from simcost.metrics._words import TEXT as TEXT
@@ -58,6 +58,9 @@ SECTIONS = (
     section(
         "recipe", recipes.RECIPE,
         "Intervals hold those of the model and the ranges of assumptions; in all they are added as if they moved together ([theory/recipe.md](theory/recipe.md)).",
+        "rl", learning.RL,
+        "Beside `step_s` with its interval, `tokens_per_step`, `tokens_per_s_per_gpu`, `memory_peak_bytes`, `fits` and `gpus`. Times are of one step; rows of `phases` are those of a "
+        "whole rollout where several steps share one ([theory/rl-step.md](theory/rl-step.md)).",
     ),
     section("show hardware, list hardware, list engines", facts.HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     section(

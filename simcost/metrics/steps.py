@@ -112,7 +112,7 @@ COMPARE: Rows = (
     ("term", TEXT, "", "what the designs do in common, or a term of memory"),
     ("*_s", "seconds", "", "time of the term in the design of that name"),
     ("spread_s", "seconds", "", "largest less smallest time of a term"),
-    ("phase", TEXT, "", "prefill or decode"),
+    ("phase", TEXT, "", "prefill or decode; of reinforcement learning a phase of the step"),
     ("kernels", TEXT, "", "a group of kernels"),
     ("uncalibrated_s", "seconds", "", "its time by the roofline alone"),
     ("calibrated_s", "seconds", "", "its time by measured rows"),

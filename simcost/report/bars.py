@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from simcost.scenarios.schedule import Drawn
@@ -37,7 +38,7 @@ class Levels(NamedTuple):
 
 
 class Chart(NamedTuple):
-    """One schedule: its bars, how many ranks it has, and a line over it; of a training step also the memory of each rank, what each holds, and the capacity. [B]"""
+    """One schedule: its bars, how many ranks it has, and a line over it; of a training step also the memory of each rank, what each holds, and the capacity. [B] `kinds`: colour and words of each kind of bar, and `rows`: a name of each row, where they are no passes of a pipeline."""
 
     name: str
     title: str
@@ -46,6 +47,8 @@ class Chart(NamedTuple):
     memory: Sequence[Levels] = ()
     holds: Sequence[str] = ()
     capacity: float = 0.0
+    kinds: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    rows: Sequence[str] = ()
 
 
 def chart(drawn: Drawn) -> Chart:

@@ -49,6 +49,13 @@ def kind_of(bar: str) -> str:
     return _KINDS.get(bar, bar)
 
 
+def kinds_of(charts: Sequence[Chart]) -> dict[str, tuple[str, str]]:
+    """Colour and words of every kind of bar: the charts' own, or those of a pipeline."""
+    own = {name: one for chart in charts for name, one in chart.kinds.items()}
+    idle = {IDLE: (COLOURS[IDLE], "waits")}
+    return {**own, **idle} if own else {name: (colour, WORDS[name]) for name, colour in COLOURS.items()}
+
+
 def figure(plt: Any, charts: Sequence[Chart]) -> Any:
     """All charts below each other, on one axis of time, each with its memory where it has one."""
     from matplotlib.patches import Patch
@@ -67,7 +74,8 @@ def figure(plt: Any, charts: Sequence[Chart]) -> Any:
     axes[-1, 0].set_xlabel("time [s]")
     drawn = {IDLE, *(kind_of(bar.kind) for chart in charts for bar in chart.bars)}
     drawn |= {name for chart in charts for bar in chart.bars for name, _ in bar.wires}
-    shown = [Patch(facecolor=COLOURS[name], label=WORDS[name]) for name in COLOURS if name in drawn]
+    known = kinds_of(charts)
+    shown = [Patch(facecolor=colour, label=words) for name, (colour, words) in known.items() if name in drawn]
     found.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5), frameon=False)
     return found
 
@@ -100,15 +108,18 @@ def _passes(axis: Any, chart: Chart, last: float) -> None:
             coloured.setdefault(name, []).append((bar.start, bar.end, above, bottom))
             bottom = above
     many = sum(map(len, coloured.values())) > _VECTORS
-    for name in (IDLE, *COLOURS):
+    known = kinds_of([chart])
+    for name in (IDLE, *known):
         if name in coloured:
-            _area(axis, coloured.pop(name), COLOURS[name], edge)
+            _area(axis, coloured.pop(name), known[name][0], edge)
     _image(axis, many)
     for bar in chart.bars if labelled else ():
         if bar.end - bar.start > last * 0.006 and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
             middle = sum(_rows(bar)) / 2.0
             axis.text((bar.start + bar.end) / 2.0, middle, str(bar.microbatch), ha="center", va="center", fontsize=6 if bar.half else 7, color=_INK)  # fmt: skip
     axis.set(xlim=(0.0, last), ylim=(chart.ranks - 0.5, -0.5), yticks=range(0, chart.ranks, max(chart.ranks // 8, 1)), ylabel="rank")  # fmt: skip
+    if chart.rows:
+        axis.set(yticks=range(chart.ranks), yticklabels=list(chart.rows), ylabel="")
     axis.set_title(chart.title, loc="left", fontsize=10)
 
 

@@ -55,7 +55,9 @@ def _page(picture: str, charts: Sequence[Chart], result: Result) -> str:
     """One file that stands alone: the picture, and the answer as the terminal shows it."""
     inner = re.sub(r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r"\1", picture[picture.index("<svg") :], count=1)
     names = html.escape(", ".join(chart.name for chart in charts))
-    heading = "A training step" if result.command == "train" else "Pipeline schedules"
+    heading = {"train": "A training step", "rl": "A step of reinforcement learning"}.get(
+        result.command, "Pipeline schedules"
+    )
     style = "body{font-family:sans-serif;margin:2em auto;max-width:90em;padding:0 1em}svg{width:100%;height:auto}pre{overflow-x:auto;line-height:1.25}"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>simcost {html.escape(result.command)}: {names}</title><style>{style}</style></head>\n'

@@ -30,8 +30,10 @@ def _of_schedule(chart: Chart, process: int) -> Iterator[Event]:
     """A process, and a thread a rank; the second pass of a pair, which overlaps the first, has a thread of its own."""
     yield _named("process_name", process, 0, chart.name)
     for rank in range(chart.ranks):
-        yield _named("thread_name", process, rank, f"rank {rank}")
-    for bar in _in_order(chart.bars):
+        yield _named("thread_name", process, rank, chart.rows[rank] if chart.rows else f"rank {rank}")
+    for bar in _in_order(chart.bars) if chart.kinds else ():
+        yield _span(chart.kinds[bar.kind][1], "phase", process, bar.rank, bar.start, bar.end)
+    for bar in () if chart.kinds else _in_order(chart.bars):
         yield _slice(bar, process, bar.rank if bar.half < 2 else chart.ranks + bar.rank)
 
 

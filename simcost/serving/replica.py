@@ -32,7 +32,8 @@ class Replica:
         "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "delay", "done", "early", "ends",
         "first", "free", "front", "grows", "interval", "isl", "last", "line", "log", "longest_jump", "made", "most_running",
         "now", "osl", "partial", "paused", "plane", "pool", "preemptions", "print_at", "printed", "prompt_tokens",
-        "ready", "recomputed", "running", "shares", "size", "stalls", "steps_done", "taken", "todo", "used", "waiting",
+        "ready", "recomputed", "running", "shared", "shares", "size", "stalls", "steps_done", "taken", "todo", "used",
+        "waiting",
     )  # fmt: skip
 
     def __init__(
@@ -47,7 +48,9 @@ class Replica:
         cached: Ints,
         sent: Array,
         delay: float = 0.0,
+        shared: Ints | None = None,
     ) -> None:
+        """`shared`: tokens of each prompt whose KV other requests hold for it."""
         requests = len(isl)
         self.line, self.plane = table.line, table.plane
         self.prompt_tokens, self.shares = module.prompt_tokens, module.shares_step
@@ -59,6 +62,7 @@ class Replica:
         self.osl: list[int] = osl.tolist()
         self.cached: list[int] = cached.tolist()
         self.size: list[int] = (isl + osl - 1).tolist()  # the last token's KV is never written
+        self.shared: list[int] = [0] * requests if shared is None else shared.tolist()
         self.todo: list[int] = (isl - cached).tolist()  # prompt tokens to compute
         self.made = [0] * requests  # answer tokens before a preemption
         self.arrival: list[float] = sent.tolist()
@@ -84,10 +88,11 @@ class Replica:
         self.stalls: list[float] = []
         self.preemptions = self.recomputed = 0
 
-    def run(self) -> None:
-        """Until the last answer ends."""
-        requests, ready, ends, waiting = len(self.isl), self.ready, self.ends, self.waiting
-        while self.done < requests:
+    def run(self, stop: int | None = None) -> None:
+        """Until the last answer ends, or the first `stop` have."""
+        ready, ends, waiting = self.ready, self.ends, self.waiting
+        last = len(self.isl) if stop is None else min(stop, len(self.isl))
+        while self.done < last:
             if self.taken < len(ready) and ready[self.taken] <= self.now:
                 self.take()
             if self.shares and self.grows and self.pool - self.used < self.batch:
@@ -122,7 +127,7 @@ class Replica:
         if not self.waiting or running >= self.most_running:
             return -1
         i = self.waiting[0]
-        need = self.isl[i] + self.made[i] if self.grows else self.size[i]
+        need = (self.isl[i] + self.made[i] if self.grows else self.size[i]) - self.shared[i]
         if running and need + (running if self.grows else 0) > self.pool - self.used:
             return -1
         self.waiting.popleft()
@@ -247,16 +252,17 @@ class Replica:
         """Answers that end at this step; in a closed loop their users send the next request."""
         over = self.by_end.pop(heappop(self.ends))
         now, requests = self.now, len(self.isl)
-        freed = 0
+        freed = seen = 0
         for i in over:
             self.last[i] = now
-            freed += self.size[i]
+            seen += self.size[i]
+            freed += self.size[i] - self.shared[i]
             del self.running[i]
             if len(self.ready) < requests:
                 self.arrival.append(now)
                 self.pass_on(now)
         self.used -= freed
-        self.context -= freed
+        self.context -= seen
         self.batch -= len(over)
         self.done += len(over)
 
@@ -277,7 +283,7 @@ class Replica:
                 self.context -= held
                 self.batch -= 1
                 self.recomputed += held - self.cached[i]
-            self.used -= held
+            self.used -= held - self.shared[i]
             self.todo[i] = self.isl[i] + self.made[i] - self.cached[i]
             self.waiting.appendleft(i)
             self.preemptions += 1

@@ -93,13 +93,30 @@ def run(job: Job) -> TrainStep:
     if post_validates(job):
         path = path * (max(timeline.span_s()) / timeline.end_s)
     whole = path + gradients + weights + update
-    fitted = job.fitted
-    if fitted is not None:  # what the stack's own rows were missed by, in place of what kernels are missed by alone
-        sigma = fitted.half_width / Z90
-        cost = Split(replace(whole.cost, spread={f"stack {job.stack.name}": sigma * whole.seconds}), whole.kinds)
-    else:
-        cost = Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
+    cost = unsure(job, whole)
     return TrainStep(job, parts, found, timeline, path, hopped, once, gradients, weights, update, cost)
+
+
+def unsure(job: Job, whole: Split) -> Split:
+    """The time of passes of a job with what its kernels in a step are missed by: what the stack's own rows were missed by where it has coefficients, in place of what kernels are missed by alone."""
+    fitted = job.fitted
+    if fitted is None:
+        return Split(whole.cost.unsure(TOGETHER, SPREAD), whole.kinds)
+    spread = {f"stack {job.stack.name}": fitted.half_width / Z90 * whole.seconds}
+    return Split(replace(whole.cost, spread=spread), whole.kinds)
+
+
+def forward(step: TrainStep, micro_batches: int) -> Split:
+    """The forward passes of so many micro-batches alone, through the pipeline: as log-probs are computed. The slowest rank sets the pace, the others are passed once."""
+    job = step.job
+    held = stages_of_ranks(job, step.chunks)
+    through = NOTHING
+    for one in step.chunks:
+        through = through + one.costs[FORWARD]
+    ranks = [sum((one.costs[FORWARD] for one in rank.chunks), NOTHING) for rank in held]
+    slowest = max(ranks, key=lambda one: float(one.seconds))
+    hops = step.hop * float(job.placed.stages - 1)
+    return unsure(job, through + hops + slowest * float(max(micro_batches - 1, 0)))
 
 
 def post_validates(job: Job) -> bool:

@@ -95,7 +95,7 @@ def asked(
             "say the load once: --concurrency (users who wait for their answers), or --rate (requests a second)"
         )
     said = str(isl), str(osl)
-    prompts, answers = _lengths("--isl", said[0]), _lengths("--osl", said[1])
+    prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])
     loads = _loads(concurrency, rate)
     hit = _share("--prefix-hit", prefix_hit, below_one=True)
     if not (isinstance(drafts, int) and not isinstance(drafts, bool) and 0 <= drafts <= MOST_DRAFTS):
@@ -155,7 +155,7 @@ def _pool(option: str, said: Any) -> PoolAsked:
     return PoolAsked(str(said), int(count), stated)
 
 
-def _lengths(option: str, said: str) -> Lengths:
+def lengths_of(option: str, said: str) -> Lengths:
     """A length or a distribution, whose numbers are written as those of a context: 8k is 8,192."""
     if said.strip().startswith("file:"):
         return parse(said, option)

@@ -1,0 +1,69 @@
+"""The rl command: a step of reinforcement learning, and the run that it is one of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import check, emit
+
+
+def algorithms(incomplete: str) -> list[str]:
+    """Algorithms for shell completion."""
+    from simcost.learning.algorithm import known
+
+    return [name for name in known() if name.startswith(incomplete)]
+
+
+def rl(
+    model: o.Model, hw: o.Hw,
+    prompts: Annotated[str, typer.Option("--prompts", metavar="<count>", help="Prompts of a step.")],
+    samples: Annotated[str, typer.Option("--samples", metavar="<count>", help="Answers of a prompt.")],
+    isl: Annotated[str, typer.Option("--isl", metavar="<lengths>", help="Tokens of a prompt: 1024, 8k (8,192), lognormal:1024:0.8 (mean, sigma of the log), uniform:256:4096, exponential:1024, file:lengths.csv.")],
+    osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer, as --isl; of an agent, of each turn.")],
+    gpus: o.Gpus = None, nodes: o.Nodes = None,
+    max_osl: Annotated[str | None, typer.Option("--max-osl", metavar="<count>", help="Longest answer: longer ones are cut to it.")] = None,
+    algorithm: Annotated[str, typer.Option("--algorithm", help="grpo, ppo, dpo, rloo or dapo.", autocompletion=algorithms)] = "grpo",
+    placement: Annotated[str, typer.Option("--placement", help="colocated, or disaggregated:N with N of the GPUs for the rollout.", autocompletion=o.starting(("colocated", "disaggregated:")))] = "colocated",
+    asynchrony: Annotated[str, typer.Option("--async", help="off, partial (unfinished answers go on in the next step), one-step, or full:N with N steps that an answer may be old.", autocompletion=o.starting(("off", "partial", "one-step", "full:")))] = "off",
+    rollout: Annotated[str | None, typer.Option("--rollout", metavar="<sizes>", help="Plan of the engine: tp=8,ep=8,weight_dtype=fp8; default the smallest that fits.")] = None,
+    train: Annotated[str | None, typer.Option("--train", metavar="<sizes>", help="Plan of the trainer: ep=8,pp=4,recompute=full; default the smallest that fits.")] = None,
+    epochs: Annotated[str, typer.Option("--epochs", metavar="<count>", help="Times that answers are trained on.")] = "1",
+    minibatches: Annotated[str, typer.Option("--minibatches", metavar="<count>", help="Updates of an epoch.")] = "1",
+    rollout_batch: Annotated[str | None, typer.Option("--rollout-batch", metavar="<count>", help="Answers of one rollout that several steps train on; with --async partial or full answers in flight.")] = None,
+    reward: Annotated[str | None, typer.Option("--reward", metavar="<time:workers>", help="Rules or a sandbox on CPUs: 0.5s:64 is half a second an answer on each of 64 workers.")] = None,
+    reward_model: Annotated[str | None, typer.Option("--reward-model", help="Model that scores every answer in a prefill pass.", autocompletion=o.model_names)] = None,
+    kl: Annotated[bool | None, typer.Option("--kl/--no-kl", help="Whether a reference model is asked; default as the algorithm does.")] = None,
+    reference_every: Annotated[str | None, typer.Option("--reference-every", metavar="<count>", help="Steps after which the policy becomes the reference.")] = None,
+    routing_replay: Annotated[bool, typer.Option("--routing-replay/--no-routing-replay", help="The trainer routes as the engine did: bytes stored and sent.")] = False,
+    turns: Annotated[str, typer.Option("--turns", metavar="<count>", help="Answers of an agent's trajectory, a tool between two of them.")] = "1",
+    tool_wait: Annotated[str | None, typer.Option("--tool-wait", metavar="<time>", help="Time of a tool: 2s, exponential:2s, lognormal:2s:1, uniform:1s:4s.")] = None,
+    tool_tokens: Annotated[str | None, typer.Option("--tool-tokens", metavar="<lengths>", help="Tokens that a tool adds to the context, as --isl.")] = None,
+    drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding of the rollout by the design's MTP module: tokens proposed a step.")] = 0,
+    acceptance: Annotated[float | None, typer.Option("--acceptance", help="Chance that a draft is taken once those before it are.")] = None,
+    kept: Annotated[float | None, typer.Option("--kept", help="dapo: share of prompts that its filter keeps.")] = None,
+    offload: Annotated[str | None, typer.Option("--offload", help="Colocated: what leaves the GPUs between phases: auto, none, engine, optimizer, all.", autocompletion=o.starting(("auto", "none", "engine", "optimizer", "all")))] = None,
+    sync: Annotated[str | None, typer.Option("--sync", help="How weights go to the engine: gather, broadcast, reshard.", autocompletion=o.starting(("gather", "broadcast", "reshard")))] = None,
+    steps: Annotated[str | None, typer.Option("--steps", metavar="<count>", help="Also the run of so many steps.")] = None,
+    stack: o.Stack = None,
+    framework: Annotated[str | None, typer.Option("--framework", help="Host times of a framework (workloads/rl-stacks), or a file; default plain.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the draws of lengths.")] = 1,
+    timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
+    levers: Annotated[bool, typer.Option("--levers/--no-levers", help="What single changes would do to the step.")] = True,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+) -> int:  # fmt: skip
+    """A step of reinforcement learning, phase by phase: rollout, rewards, log-probs, update, weight transfer; who waits, what levers change."""
+    from simcost import api, grammar
+
+    check(format, output)
+    result = api.rl(
+        model, hw, gpus, nodes, prompts=prompts, samples=samples, isl=isl, osl=osl, max_osl=max_osl, algorithm=algorithm, placement=placement,
+        asynchrony=asynchrony, rollout=rollout, train=train, set=grammar.assignments(set or [], engine), stack=stack, framework=framework, price=price,
+        steps=steps, epochs=epochs, minibatches=minibatches, rollout_batch=rollout_batch, reward=reward, reward_model=reward_model,
+        reference_every=reference_every, kl=kl, routing_replay=routing_replay, turns=turns, tool_wait=tool_wait, tool_tokens=tool_tokens, drafts=drafts,
+        acceptance=acceptance, kept=kept, offload=offload, sync=sync, seed=seed, levers=levers, timeline=timeline,
+    )  # fmt: skip
+    return emit(result, format, output, strict, details)

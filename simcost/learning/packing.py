@@ -1,0 +1,52 @@
+"""Answers as the trainer takes them: whole sequences dealt over data-parallel ranks such that tokens are even, and packed into micro-batches.
+
+A micro-batch is as long as the longest sequence may be, which one must hold in any case. It is priced as equal
+sequences of the length that a token of the batch sees on average, sum L²/sum L, so that attention's work is that of the
+real lengths. Most likely to be wrong: trainers that pad instead of packing. Sources: verl
+`utils/seqlen_balancing.py`; NeMo-RL `sequence packing` guide.
+"""
+
+from __future__ import annotations
+
+import heapq
+
+import numpy as np
+
+from simcost.frozen import frozen
+from simcost.num import Array, Ints
+
+
+@frozen
+class Packed:
+    """One minibatch on its slowest rank. `micro_batch` sequences of `seq` tokens, `micro_batches` of them; `tokens`: of
+    all ranks; `imbalance`: tokens of the slowest rank over the mean; `idle`: ranks without a sequence."""
+
+    micro_batch: int
+    seq: int
+    micro_batches: int
+    tokens: float
+    imbalance: float
+    idle: int
+
+
+def packed(lengths: Ints, ranks: int, minibatches: int, longest: int) -> Packed:
+    """The sequences of a step in `minibatches` parts over `ranks` data-parallel ranks; `longest`: tokens of the longest
+    sequence that may come."""
+    total = float(np.sum(lengths))
+    parts = np.array_split(lengths, min(minibatches, len(lengths)))
+    slowest = float(np.mean([np.max(dealt(part, ranks)) for part in parts]))
+    mean = total / len(parts) / ranks
+    seen = float(np.sum(lengths.astype(np.float64) ** 2)) / total
+    count = max(int(np.ceil(slowest / max(longest, 1) - 1e-9)), 1)
+    micro = max(round(slowest / count / seen), 1)
+    seq = max(round(slowest / count / micro), 1)
+    return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0))
+
+
+def dealt(lengths: Ints, ranks: int) -> Array:
+    """Tokens of each rank, the longest sequence to the emptiest rank in turn. [ranks]"""
+    heap = [(0.0, rank) for rank in range(ranks)]
+    for length in sorted(lengths.tolist(), reverse=True):
+        tokens, rank = heap[0]
+        heapq.heapreplace(heap, (tokens + length, rank))
+    return np.asarray([tokens for tokens, _ in heap])

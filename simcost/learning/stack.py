@@ -1,0 +1,82 @@
+"""`workloads/rl-stacks/<name>.toml`: what a framework of reinforcement learning adds to its passes, as numbers with a source or a reason.
+
+Most likely to be wrong: all of them: they are orders of magnitude from how such a framework works, and fitted on no
+row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from simcost.errors import SpecError, nearest
+from simcost.files import folder
+from simcost.frozen import frozen
+from simcost.hardware.toml import toml_table
+
+SCHEMA = 1
+TERMS = ("host_phase_s", "host_answer_s", "host_tensor_s", "host_spread", "host_link_share")
+
+
+@frozen
+class Framework:
+    """Times of the host [s]: of a phase, of each answer of a step, of each tensor that is sent; `host_spread`: sigma of
+    their log; `host_link_share`: of the link to the host's memory that copies reach. `says`: source or reason of
+    each."""
+
+    name: str
+    title: str
+    host_phase_s: float
+    host_answer_s: float
+    host_tensor_s: float
+    host_spread: float
+    host_link_share: float
+    says: Mapping[str, str]
+
+
+def names() -> list[str]:
+    """Those that ship."""
+    return sorted(path.stem for path in (folder("workloads") / "rl-stacks").glob("*.toml"))
+
+
+def load(name: str) -> Framework:
+    """A framework by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
+    path = folder("workloads") / "rl-stacks" / f"{name}.toml"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise SpecError(f"--framework {name}: unknown (one of {', '.join(names())}, or a file){nearest(name, names())}")
+    return _read(path)
+
+
+@cache
+def _read(path: Path) -> Framework:
+    return read(toml_table(path), path.stem, str(path))
+
+
+def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
+    """The framework of a table. Raises SpecError, which names file and key."""
+    known = ("schema", "title", *TERMS)
+    for key in table:
+        if key not in known:
+            raise SpecError(f"{where}: unknown key '{key}' (known: {', '.join(known)}){nearest(key, known)}")
+    for key in known:
+        if key not in table:
+            raise SpecError(f"{where}: '{key}' is missing")
+    if table["schema"] != SCHEMA:
+        raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {SCHEMA}")
+    values, says = {}, {}
+    for key in TERMS:
+        entry = table[key]
+        said = entry.get("source", entry.get("reason")) if isinstance(entry, Mapping) else None
+        if not isinstance(said, str) or not said.strip() or "value" not in entry:
+            raise SpecError(f"{where}: '{key}' must be {{ value = ..., reason = ... }}, or source = ...")
+        value = entry["value"]
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < float("inf"):
+            raise SpecError(f"{where}: '{key}.value' = {value!r} must be a number, not negative")
+        values[key], says[key] = float(value), said
+    if not 0.0 < values["host_link_share"] <= 1.0:
+        raise SpecError(f"{where}: 'host_link_share.value' = {values['host_link_share']:g} must be in (0, 1]")
+    return Framework(name=name, title=str(table["title"]), says=says, **values)

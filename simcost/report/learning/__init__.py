@@ -1,0 +1,1 @@
+"""Pictures and tables of a step of reinforcement learning."""

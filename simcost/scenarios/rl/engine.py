@@ -1,0 +1,104 @@
+"""The engine of a rollout: replicas of a serving plan, their step times, and the pool that is left beside what a trainer keeps on the same GPUs.
+
+Most likely to be wrong: an engine's settings, which frameworks choose for throughput. Source: docs/theory/serving.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from simcost import grammar
+from simcost.errors import Infeasible
+from simcost.frozen import frozen
+from simcost.hardware.engine_serving import ServingTerms
+from simcost.learning import memory as phases_memory
+from simcost.learning import rollout
+from simcost.query import Query, make, settings_of, workload
+from simcost.scenarios.rl.question import Asked
+from simcost.scenarios.serve.question import policy_of, terms_of
+from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.serving.speculative import emitted
+from simcost.units import show
+from simcost.workload import Workload
+
+
+@frozen
+class Served:
+    """A priced engine. `context`: tokens that a running answer has seen on average; `token_bytes`: of the fullest rank's
+    cache for each of them [B]; `held`: memory of the fullest rank."""
+
+    query: Query
+    replica: Replica
+    terms: ServingTerms
+    replicas: int
+    held: phases_memory.Engine
+    context: float
+    token_bytes: float
+
+    @property
+    def workload(self) -> Workload:
+        """What the plan runs."""
+        return self.replica.workload
+
+    @property
+    def gpus(self) -> int:
+        """That the copies of the plan use."""
+        return int(float(np.asarray(self.workload.plan.devices)))
+
+    def pool(self, resident: float) -> float:
+        """KV tokens of a replica beside so many bytes of a trainer."""
+        return max(self.held.left(resident), 0.0) / self.token_bytes
+
+    def engine(self, resident: float, q: Asked) -> rollout.Engine:
+        """As rollouts take it. Raises Infeasible where no pool is left."""
+        pool = self.pool(resident)
+        if pool < self.context:
+            short = self.context * self.token_bytes - self.held.left(resident)
+            raise Infeasible(
+                f"rollout: no room for a cache: {show(short, 'memory')} short a GPU beside what else stays there"
+            )
+        made = float(emitted(q.drafts, q.acceptance))
+        return rollout.Engine(self.replica, self.replica.policy, pool, self.replicas, made)
+
+    def sigma(self, running: float) -> float:
+        """One standard deviation of the log of a decode step at so many sequences of a replica."""
+        return float(self.replica.table.deviation(running, self.context, 1.0, 0.0)[0])
+
+
+def query_of(q: Asked, plan: Mapping[str, Any], gpus: int) -> Query:
+    """The decode question of the engine."""
+    context = int(np.ceil(q.isl.mean + q.osl.mean))
+    sets = {**q.both, **q.serving, **plan, "plan.gpus": gpus}
+    return make(q.model, q.hw, True, {"context": context, "batch": 1}, sets, {}, q.usd_per_hour)
+
+
+def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float, answers: int) -> Served:
+    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt; `answers`: in flight. Raises
+    SpecError and Infeasible for what cannot be."""
+    query = query_of(q, plan, gpus)
+    w = workload(query)
+    terms = terms_of(w, settings_of(query.overrides), q.drafts > 0)
+    policy = policy_of(terms)
+    replicas = int(float(np.asarray(w.plan.replicas * w.plan.copies)))
+    each = max(-(-answers // replicas), 1)
+    bounds = Bounds(min(float(policy.sequences), each), most, min(float(policy.tokens), each * most), most)
+    try:
+        found = build(w, policy, bounds, None, q.drafts)
+    except Infeasible as refused:
+        raise Infeasible(f"rollout: {str(refused).removeprefix('plan: ')}") from None
+    context = q.isl.mean + q.osl.second_moment / (2.0 * q.osl.mean)
+    kept = found.kept(float(np.ceil(context)))
+    m = kept.memory
+    other = float(m.activations + m.non_torch + m.graphs)
+    held = phases_memory.Engine(float(m.weights), other, float(m.reserve), float(m.pool))
+    size = float(np.asarray(kept.held.sequence(kept.workload, np.ceil(context)))) / float(np.ceil(context))
+    return Served(query, replace(found), terms, replicas, held, context, size)
+
+
+def plan_words(sets: Mapping[str, Any]) -> str:
+    """Sizes and formats as an option takes them."""
+    return ",".join(f"{grammar.full(path).removeprefix('plan.')}={value}" for path, value in sets.items()) or "tp=1"

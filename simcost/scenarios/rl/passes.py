@@ -1,0 +1,90 @@
+"""The trainer's passes: answers packed into micro-batches, forward passes alone, and updates, all of one plan.
+
+Most likely to be wrong: see `training/step.py`. Source: docs/theory/rl-step.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from simcost import grammar
+from simcost.errors import Infeasible
+from simcost.frozen import frozen
+from simcost.learning import memory as phases_memory
+from simcost.learning.packing import Packed, packed
+from simcost.num import Ints
+from simcost.scenarios.rl.question import Asked
+from simcost.scenarios.train.question import asked, job
+from simcost.training import memory, step
+from simcost.training.job import Job
+from simcost.training.memory import RUNTIME_BYTES, Memory
+from simcost.training.split import Split
+from simcost.training.step import TrainStep
+
+
+@frozen
+class Trained:
+    """A priced trainer. `minibatch`: one update; `passes`: micro-batches of all answers of a rollout on the slowest
+    rank; `peak`: memory of the fullest rank where a micro-batch is the longest sequence."""
+
+    update: TrainStep
+    minibatch: Packed
+    passes: int
+    peak: Memory
+
+    @property
+    def job(self) -> Job:
+        """What is trained."""
+        return self.update.job
+
+    def forward(self) -> Split:
+        """Log-probs of all answers of a rollout."""
+        return step.forward(self.update, self.passes)
+
+    @property
+    def held(self) -> phases_memory.Trainer:
+        """Memory of the fullest rank by what may leave it."""
+        one, s = self.peak, self.peak.state
+        parameters, gradients, optimizer = float(s.parameters), float(s.gradients), float(s.optimizer)
+        passing = one.used - parameters - gradients - optimizer - RUNTIME_BYTES
+        return phases_memory.Trainer(parameters, gradients, optimizer, passing, RUNTIME_BYTES)
+
+
+def ranks_of(plan: Mapping[str, Any], gpus: int) -> int:
+    """Data-parallel ranks of a plan. Raises Infeasible where copies do not fill the GPUs."""
+    sets = {grammar.split(path)[1]: value for path, value in plan.items()}
+    made = grammar.plan_of({**sets, "gpus": gpus})
+    unit = float(np.asarray(made.stage * made.pp))
+    if gpus % unit or gpus < unit:
+        raise Infeasible(f"trainer: {gpus:,} GPUs are no whole number of copies of tp·cp·pp and ep = {unit:,.0f} GPUs")
+    return int(gpus / float(np.asarray(made.tp * made.cp * made.pp)))
+
+
+def trained(q: Asked, plan: Mapping[str, Any], gpus: int, lengths: Ints, longest: int) -> Trained:
+    """The trainer on so many GPUs. `lengths`: of all answers of a rollout with their prompts; `longest`: that may come.
+    Raises SpecError and Infeasible for what cannot be."""
+    ranks = ranks_of(plan, gpus)
+    parts = q.minibatches * q.rounds
+    batch = packed(lengths, ranks, parts, longest)
+    whole = packed(lengths, ranks, 1, longest)
+    update = step.run(job_of(q, plan, gpus, batch.micro_batch, batch.seq, batch.micro_batches * ranks))
+    fullest = memory.worst(memory.of_ranks(update))
+    if batch.micro_batch * batch.seq < longest:
+        peak = step.run(job_of(q, plan, gpus, 1, longest, batch.micro_batches * ranks))
+        fullest = max(fullest, memory.worst(memory.of_ranks(peak)), key=lambda one: one.used)
+    tokens = batch.micro_batch * batch.seq
+    passes = max(round(whole.tokens / ranks * whole.imbalance / tokens), 1)
+    return Trained(update, batch, passes, fullest)
+
+
+def job_of(q: Asked, plan: Mapping[str, Any], gpus: int, micro: int, seq: int, cuts: int) -> Job:
+    """One update of `cuts` micro-batches of all ranks. Raises SpecError and Infeasible with the side that is refused."""
+    phase = {"micro_batch": micro, "global_batch": micro * cuts, "seq": seq}
+    sets = {**q.both, **q.training, **plan, "plan.gpus": gpus}
+    try:
+        return job(asked(q.model, q.hw, phase, sets, q.stack, q.usd_per_hour))
+    except Infeasible as refused:
+        raise Infeasible(f"trainer: {str(refused).removeprefix('plan: ')}") from None

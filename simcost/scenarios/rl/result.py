@@ -1,0 +1,161 @@
+"""The Result of a step of reinforcement learning, and of the run that it is one of.
+
+Most likely to be wrong: see `step.py`. Source: docs/theory/rl-step.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simcost.cost.cost import interval
+from simcost.learning import algorithm, phases, rollout
+from simcost.learning import stack as frameworks
+from simcost.provenance import Kind, Note
+from simcost.result import Result, Row, number
+from simcost.scenarios.inputs import stated
+from simcost.scenarios.rl import memory_table
+from simcost.scenarios.rl.engine import plan_words
+from simcost.scenarios.rl.question import Asked
+from simcost.scenarios.rl.step import Step, run
+from simcost.units import show
+
+_HOUR = 3600.0
+_NAMES = {
+    phases.GENERATE: "rollout_s", phases.REWARD: "reward_s", phases.OLD: "old_logprob_s", phases.REFERENCE: "reference_s", phases.CRITIC: "critic_s",
+    phases.UPDATE: "update_s", phases.SYNC: "sync_s", phases.OFFLOAD: "offload_s", phases.HOST: "host_s", phases.ADVANTAGE: "advantage_s",
+}  # fmt: skip
+
+
+def result(q: Asked, levers: bool = True) -> tuple[Result, Step]:
+    """The answer, and the priced step that pictures draw. Raises SpecError and Infeasible."""
+    found = run(q)
+    values = metrics(found)
+    tables: dict[str, list[Row]] = {"phases": phases_table(found), "memory by phase": memory_table.rows(found)}
+    answer = Result(
+        "rl", _inputs(q, found, levers), values, tables, tuple(_notes(found)), _references(found), _verdict(found, values), bool(values["fits"])
+    )  # fmt: skip
+    return answer, found
+
+
+def metrics(found: Step) -> dict[str, Any]:
+    """Metrics of a step by name, in SI."""
+    q, both, line = found.asked, found.sides, found.timeline
+    low, high = interval(found.cost)
+    times = {name: number(line.of(phase) / found.rounds) for phase, name in _NAMES.items()}
+    tokens = float(np.mean(both.lengths)) * q.step_answers
+    made = both.rollout
+    hours = found.seconds * q.gpus / _HOUR
+    values: dict[str, Any] = {
+        "step_s": number(found.seconds), "step_low_s": number(float(low)), "step_high_s": number(float(high)), **times,
+        "wait_s": number(max(line.waits.values()) / found.rounds), "tokens_per_step": number(tokens),
+        "tokens_per_s_per_gpu": number(tokens / found.seconds / q.gpus), "tokens_per_gpu_hour": number(tokens / hours),
+        "gpu_hours_per_step": number(hours), "mean_osl": number(q.osl.mean),
+        "longest_osl": number(float(q.osl.longest) if made is None else made.longest),
+        "capped_fraction": number(0.0 if q.max_osl is None else rollout.capped_share(q.uncapped, float(q.max_osl))),
+        "memory_peak_bytes": number(memory_table.peak(found)), "fits": True, "gpus": q.gpus,
+    }  # fmt: skip
+    usd = q.usd_per_hour if q.usd_per_hour is not None else both.trainer.job.device.usd_per_hour
+    if usd is not None:
+        values["usd_per_step"] = number(hours * float(usd))
+    if q.steps is not None:
+        values |= {
+            "steps": q.steps,
+            "gpu_hours": number(hours * q.steps),
+            "days": number(found.seconds * q.steps / 86400.0),
+        }
+        if usd is not None:
+            values["usd"] = number(hours * float(usd) * q.steps)
+    return values
+
+
+def phases_table(found: Step) -> list[Row]:
+    """A row a phase, in order of time; of a rollout that several steps share the whole cycle."""
+    rows = []
+    for one in sorted(found.timeline.placed, key=lambda each: each.start):
+        low, high = one.phase.interval
+        rows.append({
+            "phase": one.phase.name, "pool": one.phase.pool, "start_s": number(one.start), "end_s": number(one.end),
+            "time_s": number(one.phase.seconds), "low_s": number(low), "high_s": number(high),
+            "share": number(one.phase.seconds / found.timeline.seconds), "rests_on": one.phase.rests,
+        })  # fmt: skip
+    return rows
+
+
+def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
+    """All that was asked, and what was found of what was not."""
+    given: dict[str, Any] = {
+        "model": stated(q.model), "hw": q.hw, "gpus": q.gpus, "prompts": q.prompts, "samples": q.samples, "isl": q.said["isl"], "osl": q.said["osl"],
+        "max_osl": q.max_osl, "algorithm": q.algorithm, "placement": q.said["placement"], "asynchrony": q.said["async"],
+        **{side: plan_words(plan) for side, plan in found.sides.plans.items()},
+        "epochs": q.epochs, "minibatches": q.minibatches, "rollout_batch": q.answers, "kl": q.reference, "routing_replay": q.replay,
+        "seed": q.seed, "offload": found.sides.level, "sync": found.way, "stack": q.stack, "framework": q.framework, "steps": q.steps,
+        "levers": levers, "usd_per_hour": q.usd_per_hour,
+        "set": {**q.both, **q.serving, **q.training},
+    }  # fmt: skip
+    if q.judges is not None:
+        given["reward"] = f"{q.judges.seconds:g}s:{q.judges.workers}"
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _notes(found: Step) -> list[Note]:
+    q, both = found.asked, found.sides
+    notes = [
+        Note(
+            f"--{side} {plan_words(both.plans[side])}: the smallest plan that fits, as nobody stated one", Kind.ASSUMED
+        )
+        for side in both.found
+    ]
+    host = frameworks.load(q.framework)
+    notes.append(
+        Note(f"framework {host.name}: {host.title}; its host times are assumed (workloads/rl-stacks)", Kind.ASSUMED)
+    )
+    if found.rounds > 1:
+        notes.append(
+            Note(
+                f"a rollout of {q.answers:,} answers serves {found.rounds} steps: phases are those of all of them together",
+                Kind.SAID,
+            )
+        )
+    one = algorithm.load(q.algorithm)
+    if one.GENERATES and not algorithm.needs_old(one, q.updates * q.rounds, q.mode != "off"):
+        notes.append(Note("no old log-probs: one update of fresh answers, or an algorithm without a ratio", Kind.SAID))
+    if both.engine is not None:
+        if both.rollout is not None and both.rollout.preempted:
+            notes.append(
+                Note(
+                    f"{both.rollout.preempted:,} sequences of the simulated replicas were preempted: the pool is short",
+                    Kind.LIMIT,
+                )
+            )
+        if q.judges is None and q.reward_model is None:
+            notes.append(
+                Note(
+                    "rewards take no time: rules that end within the host's own (--reward, --reward-model)",
+                    Kind.ASSUMED,
+                )
+            )
+    imbalance = both.trainer.minibatch.imbalance
+    if imbalance > 1.05:
+        notes.append(
+            Note(
+                f"the slowest trainer rank has {imbalance:.2f} times the mean of tokens: few sequences a rank",
+                Kind.SAID,
+            )
+        )
+    return [*notes, *both.trainer.job.notes]
+
+
+def _references(found: Step) -> tuple[str, ...]:
+    one = algorithm.load(found.asked.algorithm)
+    job = found.sides.trainer.job
+    return (f"algorithm {one.NAME}: {one.SOURCE}", f"stack {job.stack.name}: {job.stack.title}")
+
+
+def _verdict(found: Step, values: dict[str, Any]) -> str:
+    said = f"a step takes {show(found.seconds, 'seconds')} ({show(float(values['step_low_s']), 'seconds')} to {show(float(values['step_high_s']), 'seconds')})"
+    most = max(found.timeline.placed, key=lambda one: one.phase.seconds).phase
+    share = most.seconds / found.timeline.seconds
+    speed = f"{float(values['tokens_per_s_per_gpu']):,.0f} tokens/s per GPU"
+    return f"{said}: {most.name} {share:.0%}, {speed}"

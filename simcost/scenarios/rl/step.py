@@ -1,0 +1,165 @@
+"""A step of reinforcement learning, phase by phase: what each rests on, when it runs, and who waits meanwhile.
+
+Times of a rollout that several steps share are those of the whole cycle; `Step.rounds` says how many steps it holds.
+Most likely to be wrong: what the host does between phases. Source: docs/theory/rl-step.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from simcost.cost.cost import Cost
+from simcost.frozen import frozen
+from simcost.learning import algorithm, phases, reward, weights
+from simcost.learning import stack as frameworks
+from simcost.learning.phases import ALL, CPU, NOTHING, ROLLOUT, TRAINER, Phase, Timeline
+from simcost.learning.stack import Framework
+from simcost.model import count
+from simcost.plan import Plan
+from simcost.scenarios.rl.host_link import host_bandwidth
+from simcost.scenarios.rl.question import FULL, OFF, ONE_STEP, PARTIAL, Asked
+from simcost.scenarios.rl.reward_model import scored
+from simcost.scenarios.rl.sides import Sides, sides
+
+KERNELS, DRAWS, LINKS, HOST = "engine kernels", "draws of lengths", "links of a transfer", "host assumed"
+
+
+@frozen
+class Step:
+    """A priced step. `timeline`: of a cycle of `rounds` steps; `way`: how weights go."""
+
+    asked: Asked
+    sides: Sides
+    timeline: Timeline
+    rounds: int
+    way: str
+
+    @property
+    def cost(self) -> Cost:
+        """Of one step."""
+        return self.timeline.cost * (1.0 / self.rounds)
+
+    @property
+    def seconds(self) -> float:
+        """Of one step. [s]"""
+        return self.timeline.seconds / self.rounds
+
+
+def run(q: Asked) -> Step:
+    """Prices a step. Raises SpecError and Infeasible for what cannot be."""
+    return of_sides(q, sides(q))
+
+
+def of_sides(q: Asked, both: Sides) -> Step:
+    """The step of sides that are priced already."""
+    host = frameworks.load(q.framework)
+    way = q.sync or (weights.GATHER if q.colocated else weights.BROADCAST)
+    made, learnt = list(rollout_phases(q, both, host)), list(trainer_phases(q, both, host))
+    sent = list(sync_phases(q, both, host, way))
+    if q.mode in (OFF, PARTIAL):
+        pools = (ALL,) if q.colocated else (ROLLOUT, TRAINER)
+        line = phases.serial([*made, *learnt, *sent], pools)
+    else:
+        line = phases.beside(made, learnt, sent)
+    return Step(q, both, line, q.rounds, way)
+
+
+def host_s(host: Framework, seconds: float) -> Cost:
+    """Time of the host, as uncertain as its framework says."""
+    return Cost(overhead_s=seconds, spread={HOST: host.host_spread * seconds})
+
+
+def rollout_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
+    """From prompts to rewards."""
+    made, engine = both.rollout, both.engine
+    if made is None or engine is None:
+        return
+    pool = ALL if q.colocated else ROLLOUT
+    sigma = engine.sigma(max(made.running, 1.0))
+    cost = Cost(memory_s=made.seconds, spread={KERNELS: sigma * made.seconds, DRAWS: made.deviation})
+    yield Phase(
+        phases.GENERATE,
+        pool,
+        cost,
+        f"{engine.replicas} replicas request by request, {engine.terms.engine} {engine.terms.version}",
+    )
+    if q.judges is not None:
+        left = reward.exposed(q.judges, made.ends)
+        yield Phase(phases.REWARD, CPU, Cost(overhead_s=left), f"{q.judges.workers} workers that begin as answers end")
+    if q.reward_model is not None:
+        yield Phase(phases.REWARD, pool, scored(q, both.lengths, both.longest), "prefill passes of the reward model")
+    between = host_s(host, host.host_phase_s + host.host_answer_s * q.answers)
+    yield Phase(phases.HOST, pool, between, "assumed: answers collected and batched")
+
+
+def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
+    """From answers to new weights."""
+    one = algorithm.load(q.algorithm)
+    pool = ALL if q.colocated else TRAINER
+    stack = both.trainer.job.stack.name
+    moved = both.trainer_memory.moved(both.level)
+    if moved:
+        yield Phase(
+            phases.OFFLOAD, pool, _copied(q, host, 2.0 * moved), f"states to the host and back, level {both.level}"
+        )
+    forward = both.trainer.forward().cost
+    if one.GENERATES and algorithm.needs_old(one, q.updates * q.rounds, q.mode != OFF):
+        yield Phase(phases.OLD, pool, forward, f"forward passes, stack {stack}")
+    if q.reference:
+        swap = _copied(q, host, 2.0 * both.trainer.held.parameters)
+        yield Phase(
+            phases.REFERENCE, pool, forward + swap, f"forward passes, stack {stack}; weights from the host and back"
+        )
+    if one.CRITIC:
+        yield Phase(phases.CRITIC, pool, forward, f"forward passes of the critic, stack {stack}")
+    yield Phase(phases.ADVANTAGE, pool, _advantage(q, both, host), "token by token on the host")
+    updates = float(q.updates * q.rounds)
+    update = both.trainer.update.cost.cost * updates
+    if one.CRITIC:
+        yield Phase(phases.CRITIC, pool, update, f"updates of the critic, stack {stack}")
+    yield Phase(phases.UPDATE, pool, update, f"{updates:.0f} updates, stack {stack}")
+
+
+def _advantage(q: Asked, both: Sides, host: Framework) -> Cost:
+    """Five passes over a number of each token, and a phase of the host."""
+    device = both.trainer.job.device
+    size = 5.0 * 4.0 * float(np.sum(both.lengths))
+    return Cost(memory_s=size / float(device.bandwidth)) + host_s(host, host.host_phase_s)
+
+
+def _copied(q: Asked, host: Framework, size: float) -> Cost:
+    """Bytes over a GPU's link to its host."""
+    seconds = size / (host_bandwidth(q) * host.host_link_share)
+    return Cost(wire_s=seconds, spread={LINKS: weights.SPREAD * seconds})
+
+
+def sync_phases(q: Asked, both: Sides, host: Framework, way: str) -> Iterator[Phase]:
+    """New weights in the engine."""
+    if both.engine is None:
+        return
+    sent = sent_of(q, both)
+    seconds = weights.seconds(way, sent, both.engine.workload.device)
+    cost = Cost(wire_s=seconds, spread={LINKS: weights.SPREAD * seconds})
+    tensors = host.host_tensor_s * (0.0 if way == weights.RESHARD else sent.tensors)
+    yield Phase(
+        phases.SYNC,
+        ALL,
+        cost + host_s(host, host.host_phase_s + tensors),
+        f"{way} over links, tensors one by one by the host",
+    )
+
+
+def sent_of(q: Asked, both: Sides) -> weights.Sent:
+    """What a transfer of all weights moves, in the trainer's format, or the engine's where that is narrower."""
+    assert both.engine is not None
+    w = both.engine.workload
+    stored = float(count.weight_bytes(w.model, Plan(), w.view.storage))
+    part = both.engine.held.weights
+    tensors = sum(times * float(one.copies) for times, block in w.model.blocks() for one in block.weights(Plan()))
+    gpus = q.gpus if q.colocated else q.engine_gpus + 1
+    return weights.Sent(stored, part, tensors, gpus, not q.colocated)
+
+
+__all__ = ["FULL", "NOTHING", "ONE_STEP", "Step", "of_sides", "run"]
