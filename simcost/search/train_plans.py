@@ -183,7 +183,8 @@ def _notes(q: Question, found: Sequence[Searched]) -> Iterator[Note]:
             Kind.ASSUMED,
         )
     yield Note(
-        f"plans are of precision {recipe_.precision}, optimizer {recipe_.optimizer}, stack {recipe_.stack}; "
+        f"plans are of precision {recipe_.precision}, optimizer {recipe_.optimizer}, stack {recipe_.stack}, "
+        f"plan.sequence_parallel={q.overrides.plan.get('sequence_parallel', 'on where tp is above 1')}; "
         f"rows beyond the best {BEST} are priced by closed forms, without an interval",
         Kind.ASSUMED,
     )
