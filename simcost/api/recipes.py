@@ -7,6 +7,7 @@ from typing import Any
 
 from simcost import grammar
 from simcost.api.arguments import Count, Sets, sets_of, unboxes
+from simcost.api.learning import rl
 from simcost.api.serving import serve
 from simcost.api.training import train
 from simcost.result import Result
@@ -28,7 +29,7 @@ def recipe(
 
         draw.checked(Path(timeline), _OPTION)
     count: Any = None if gpus is None else grammar.read("plan.gpus", gpus)
-    found, stages = result(recipe, hw, count, sets_of(set), price, {"train": train, "serve": serve})
+    found, stages = result(recipe, hw, count, sets_of(set), price, {"train": train, "serve": serve, "rl": rl})
     if timeline is not None:
         from simcost.report.figures import spans
 

@@ -58,6 +58,8 @@ SECTIONS = (
     section(
         "recipe", recipes.RECIPE,
         "Intervals hold those of the model and the ranges of assumptions; in all they are added as if they moved together ([theory/recipe.md](theory/recipe.md)).",
+    ),
+    section(
         "rl", learning.RL,
         "Beside `step_s` with its interval, `tokens_per_step`, `tokens_per_s_per_gpu`, `memory_peak_bytes`, `fits` and `gpus`. Times are of one step; rows of `phases` are those of a "
         "whole rollout where several steps share one ([theory/rl-step.md](theory/rl-step.md)).",

@@ -5,10 +5,8 @@ from __future__ import annotations
 from simcost.metrics._words import NUMBER, TEXT, Rows
 
 RECIPE: Rows = (
-    ("gpu_hours", "gpu_hours", "less", "GPUs × time of all stages, or of one"),
     ("gpu_hours_low", "gpu_hours", "less", "lower end of its 90 % interval"),
     ("gpu_hours_high", "gpu_hours", "less", "upper end of its 90 % interval"),
-    ("usd", "usd", "less", "GPU hours × price per hour; absent without a price"),
     ("usd_low", "usd", "less", "lower end of its 90 % interval"),
     ("usd_high", "usd", "less", "upper end of its 90 % interval"),
     ("wall_s", "duration", "less", "from the start of the first stage to the end of the last"),
@@ -16,7 +14,7 @@ RECIPE: Rows = (
     ("command", TEXT, "", "the command that prices it"),
     ("share_of_gpu_hours", "fraction", "", "part of the recipe's GPU hours"),
     ("stage_s", "duration", "less", "time that a stage takes"),
-    ("start_s", "duration", "", "when it starts: its parents have ended"),
+    ("stage_start_s", "duration", "", "when it starts: its parents have ended"),
     ("says", TEXT, "", "the rate on which its time rests"),
     ("published_what", TEXT, "", "what a source prints"),
     ("published_gpu_hours", "gpu_hours", "", "GPU hours that it prints"),

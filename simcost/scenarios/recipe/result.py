@@ -56,7 +56,7 @@ def _row(stage: Priced, stages: Sequence[Priced], price: float | None) -> Row:
     row: Row = {
         "recipe_stage": stage.stage.name, "command": stage.stage.command, "hw": stage.hw, "gpus": number(stage.cost.gpus),
         "gpu_hours": number(hours), "gpu_hours_low": number(stage.low_s * scale), "gpu_hours_high": number(stage.high_s * scale),
-        "share_of_gpu_hours": number(hours / whole), "stage_s": number(stage.cost.seconds), "start_s": number(stage.start_s), "fits": stage.cost.fits, "says": stage.cost.said,
+        "share_of_gpu_hours": number(hours / whole), "stage_s": number(stage.cost.seconds), "stage_start_s": number(stage.start_s), "fits": stage.cost.fits, "says": stage.cost.said,
     }  # fmt: skip
     return row if price is None else {**row, "usd": number(hours * price)}
 
