@@ -18,9 +18,10 @@ _OPTION = "--timeline"
 @unboxes
 def recipe(
     recipe: str, hw: str | None = None, gpus: Count | None = None, set: Sets | None = None, price: float | None = None,
-    timeline: str | Path | None = None,
+    ranges: bool = True, timeline: str | Path | None = None,
 ) -> Result:  # fmt: skip
-    """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `timeline`: a
+    """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `ranges`: what
+    assumptions are worth at their ends, which takes most of the time. `timeline`: a
     picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for what is none, Infeasible for a stage that cannot run."""
     from simcost.scenarios.recipe.result import result
 
@@ -29,7 +30,7 @@ def recipe(
 
         draw.checked(Path(timeline), _OPTION)
     count: Any = None if gpus is None else grammar.read("plan.gpus", gpus)
-    found, stages = result(recipe, hw, count, sets_of(set), price, {"train": train, "serve": serve, "rl": rl})
+    found, stages = result(recipe, hw, count, sets_of(set), price, ranges, {"train": train, "serve": serve, "rl": rl})
     if timeline is not None:
         from simcost.report.figures import spans
 

@@ -15,7 +15,8 @@ def recipe(
     name: Annotated[str, typer.Argument(help="A recipe that ships, or recipe.toml.", autocompletion=o.recipe_names)],
     hw: Annotated[str | None, typer.Option("--hw", help="Device of all stages, instead of the recipe's own.", autocompletion=o.hardware_names)] = None,
     gpus: o.Gpus = None, price: o.Price = None,
-    set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage: rl.steps=4000, pre-training.plan.pp=8.")] = None,
+    set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage, or of all that have it: rl.steps=4000, '*.plan.ep=16'.")] = None,
+    ranges: Annotated[bool, typer.Option("--ranges/--no-ranges", help="Price assumptions at both ends of their ranges.")] = True,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
@@ -24,5 +25,5 @@ def recipe(
     from simcost.scenarios.recipe.change import stated
 
     check(format, output)
-    result = api.recipe(name, hw, gpus, stated(set or []), price, timeline)
+    result = api.recipe(name, hw, gpus, stated(set or []), price, ranges, timeline)
     return emit(result, format, output, strict, details)

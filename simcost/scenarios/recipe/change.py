@@ -10,6 +10,7 @@ from simcost import grammar, units
 from simcost.errors import SpecError, nearest
 from simcost.scenarios.recipe.file import Recipe, Stage, Value
 
+EVERY = "*"
 _SAID = "stated in the question"
 _HOW = "write <stage>.<key>=<value>, for example pre-training.plan.pp=8"
 
@@ -39,11 +40,16 @@ def _plain(path: str, text: str) -> Any:
 
 
 def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any]) -> Recipe:
-    """`every`: values of all stages (hw, gpus), None where nothing is said. `sets`: "<stage>.<key>" to a value. Raises SpecError for a stage that is none."""
+    """`every`: values of all stages (hw, gpus), None where nothing is said. `sets`: "<stage>.<key>" to a value; of the stage "*" to one of all stages that have the key, behind which a
+    stage's own stands. Raises SpecError for a stage that is none, and for a key that no stage has."""
     known = [stage.name for stage in recipe.stages]
     own: dict[str, dict[str, Value]] = {name: {} for name in known}
-    for path, value in sets.items():
+    for path, value in sorted(sets.items(), key=lambda each: not each[0].startswith(EVERY)):
         stage, dot, key = path.partition(".")
+        if stage == EVERY and key:
+            for name in _with(recipe, key):
+                own[name][key] = Value(value, source=_SAID)
+            continue
         if stage not in own or not dot or not key:
             raise SpecError(
                 f"--set {path}: {_HOW}; stages of {recipe.where}: {', '.join(known)}{nearest(stage, known)}"
@@ -51,6 +57,15 @@ def changed(recipe: Recipe, every: Mapping[str, Any], sets: Mapping[str, Any]) -
         own[stage][key] = Value(value, source=_SAID)
     shared = {key: Value(value, source=_SAID) for key, value in every.items() if value is not None}
     return replace(recipe, stages=tuple(_stage(stage, {**shared, **own[stage.name]}) for stage in recipe.stages))
+
+
+def _with(recipe: Recipe, key: str) -> list[str]:
+    """Stages that have a key. Raises SpecError for none."""
+    found = [stage.name for stage in recipe.stages if key in stage.ask]
+    if not found:
+        known = sorted({one for stage in recipe.stages for one in stage.ask})
+        raise SpecError(f"--set {EVERY}.{key}: no stage of {recipe.where} has '{key}'{nearest(key, known)}")
+    return found
 
 
 def _stage(stage: Stage, values: Mapping[str, Value]) -> Stage:

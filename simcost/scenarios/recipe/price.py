@@ -54,23 +54,23 @@ class Priced:
         return self.start_s + self.cost.seconds
 
 
-def priced(recipe: Recipe, commands: Commands) -> tuple[Priced, ...]:
-    """All stages, each behind its parents. Raises SpecError and Infeasible, which name the stage."""
+def priced(recipe: Recipe, commands: Commands, ranges: bool = True) -> tuple[Priced, ...]:
+    """All stages, each behind its parents; `ranges`: assumptions are priced at their ends too. Raises SpecError and Infeasible, which name the stage."""
     found: dict[str, Priced] = {}
     for stage in recipe.stages:
         start = max((found[parent].end_s for parent in stage.after), default=0.0)
         try:
-            found[stage.name] = _stage(stage, start, commands)
+            found[stage.name] = _stage(stage, start, commands, ranges)
         except SimcostError as error:
             raise type(error)(f"{recipe.where}: stage '{stage.name}': {error}") from None
     return tuple(found.values())
 
 
-def _stage(stage: Stage, start: float, commands: Commands) -> Priced:
+def _stage(stage: Stage, start: float, commands: Commands, ranges: bool) -> Priced:
     values = {key: value.value for key, value in stage.ask.items()}
     module = discover(OWN)[stage.command]
     answer, cost = _asked(module, values, commands)
-    effects = tuple(_effects(stage, module, values, cost, commands))
+    effects = tuple(_effects(stage, module, values, cost, commands)) if ranges else ()
     offsets = {"low": [math.log(cost.low_s / cost.seconds)], "high": [math.log(cost.high_s / cost.seconds)]}
     for effect in effects:
         ends = [math.log(end / cost.gpu_hours) for end in (effect.low, effect.high)]

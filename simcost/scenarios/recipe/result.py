@@ -9,29 +9,30 @@ from simcost.hardware import load as hardware
 from simcost.provenance import Kind, Note, kind_of
 from simcost.result import Result, Row, number
 from simcost.scenarios.recipe.change import changed
-from simcost.scenarios.recipe.file import Recipe, load
+from simcost.scenarios.recipe.file import Published, Recipe, load
 from simcost.scenarios.recipe.price import Commands, Effect, Priced, priced
 from simcost.units import show
 
 
 def result(
-    name: str, hw: str | None, gpus: Any, sets: Mapping[str, Any], price: float | None, commands: Commands
+    name: str, hw: str | None, gpus: Any, sets: Mapping[str, Any], price: float | None, ranges: bool, commands: Commands
 ) -> tuple[Result, tuple[Priced, ...]]:
     """The answer, and the priced stages that pictures draw. `commands`: functions of the API by name. Raises SpecError and Infeasible."""
     shipped = load(name)
     recipe = changed(shipped, {"hw": hw, "gpus": gpus}, sets)
-    stages = priced(recipe, commands)
+    stages = priced(recipe, commands, ranges)
     prices = {stage.stage.name: _price(recipe, shipped, stage, price) for stage in stages}
     rows = [_row(stage, stages, prices[stage.stage.name]) for stage in stages]
     values = _metrics(stages, prices)
     tables: dict[str, Sequence[Row]] = {"stages": rows}
-    if published := [_published(one, recipe, stages) for one in range(len(recipe.published))]:
+    own = {stage.name: stage.ask["hw"].value for stage in shipped.stages if "hw" in stage.ask}
+    if published := [_published(one, stages, own) for one in recipe.published]:
         tables["beside what is published"] = published
     if assumed := _assumptions(stages):
         tables["assumptions"] = sorted(assumed, key=lambda row: -abs(row["hours_at_most"] - row["hours_at_least"]))
     inputs = {
         "recipe": name, **({} if hw is None else {"hw": hw}), **({} if gpus is None else {"gpus": gpus}), "set": dict(sets),
-        **({} if price is None else {"usd_per_hour": price}),
+        **({} if price is None else {"usd_per_hour": price}), "ranges": ranges,
     }  # fmt: skip
     answer = Result(
         "recipe", inputs, values, tables, tuple(_notes(recipe, stages, prices)), (recipe.source,), _verdict(recipe, values, stages), bool(values["fits"])
@@ -78,15 +79,17 @@ def _metrics(stages: Sequence[Priced], prices: Mapping[str, float | None]) -> di
     return found
 
 
-def _published(index: int, recipe: Recipe, stages: Sequence[Priced]) -> Row:
-    one = recipe.published[index]
+def _published(one: Published, stages: Sequence[Priced], own: Mapping[str, Any]) -> Row:
+    """A printed figure beside ours. `own`: device of each stage in the recipe; on another one nothing is judged."""
     mine = [each for each in stages if each.stage.name in one.stages]
     hours = sum(each.cost.gpu_hours for each in mine)
     low, high = (sum(getattr(each, f"{end}_s") * each.cost.gpus / 3600.0 for each in mine) for end in ("low", "high"))
-    return {
+    row: Row = {
         "published_what": one.title, "published_gpu_hours": number(one.gpu_hours), "gpu_hours": number(hours), "gpu_hours_low": number(low), "gpu_hours_high": number(high),
-        "error": number(hours / one.gpu_hours - 1.0), "covered": bool(low <= one.gpu_hours <= high), "source": one.source,
     }  # fmt: skip
+    if all(each.hw == own.get(each.stage.name) for each in mine):
+        row |= {"error": number(hours / one.gpu_hours - 1.0), "covered": bool(low <= one.gpu_hours <= high)}
+    return {**row, "source": one.source}
 
 
 def _assumptions(stages: Sequence[Priced]) -> list[Row]:
@@ -123,6 +126,10 @@ def _notes(recipe: Recipe, stages: Sequence[Priced], prices: Mapping[str, float 
     unknown = sorted({each.hw for each in stages if prices[each.stage.name] is None})
     if unknown:
         found.append(Note(f"{', '.join(unknown)}: no price with a source; give one with --price", Kind.MISSING))
+    if not any(each.effects for each in stages) and any(
+        value.low is not None for each in stages for value in each.stage.ask.values()
+    ):
+        found.append(Note("ranges of assumptions are left out: intervals are those of the model alone", Kind.SCOPE))
     return found + [Note(f"{_whose(names, stages)}{text}", kind) for (text, kind), names in said.items()]
 
 

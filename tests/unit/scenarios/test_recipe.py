@@ -144,6 +144,33 @@ def test_a_wrong_setting_names_its_stage(key, value, message, table):
     assert message in str(said.value)
 
 
+def test_a_star_sets_a_key_of_all_stages_that_have_it_and_a_stage_its_own(table):
+    from simcost.scenarios.recipe.change import changed
+
+    recipe = file.read(table, "small", "small.toml")
+    found = changed(recipe, {}, {"first.global_batch": 128, "*.global_batch": 256, "*.gpus": 16})
+    asked = {stage.name: {key: value.value for key, value in stage.ask.items()} for stage in found.stages}
+    assert [asked[name].get("global_batch") for name in ("first", "second", "answers")] == [128, 256, None]
+    assert {each["gpus"] for each in asked.values()} == {16}
+    with pytest.raises(SpecError, match=r"no stage of small\.toml has 'gpu'; did you mean 'gpus'"):
+        changed(recipe, {}, {"*.gpu": 16})
+
+
+def test_on_another_device_nothing_is_judged(tmp_path):
+    printed = tmp_path / "printed.toml"
+    one = SMALL[: SMALL.index("[stages.second]")].replace(
+        "[defaults]", 'usd_per_hour = { value = 2.0, source = "a" }\n[defaults]'
+    )
+    printed.write_text(one + '[[published]]\ntitle = "a"\nstages = ["first"]\ngpu_hours = 5\nsource = "a"\n')
+    own, other = (simcost.recipe(str(printed), hw=hw, ranges=False) for hw in (None, "h200"))
+    assert {"error", "covered"} <= set(own.tables["beside what is published"][0])
+    assert not {"error", "covered"} & set(other.tables["beside what is published"][0])
+    assert own.metrics["usd"] == pytest.approx(
+        2.0 * own.metrics["gpu_hours"]
+    )  # the recipe's own price is of its own device
+    assert other.metrics["usd"] > 3.0 * other.metrics["gpu_hours"]
+
+
 @pytest.mark.parametrize("name", file.names())
 def test_shipped_recipes_are_read_and_every_value_rests_on_something(name):
     recipe = file.load(name)
