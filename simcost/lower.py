@@ -140,7 +140,10 @@ def _tiles(block: Block, plan: Plan, formats: Mapping[str, Dtype]) -> Iterator[C
     """A scale stands for a whole tile of a matrix, so a rank's part of it is whole tiles. Formats with scales along one row
     are left out: engines pad those (gpt-oss: 2880 columns over 8 ranks), and parts of experts. Products of several matrices count
     as one."""
-    for part, whole in zip(block.weights(plan), block.weights(Plan()), strict=True):
+    parts = block.weights(plan)
+    if all(formats[part.role].block[0] <= 1 for part in parts):
+        return
+    for part, whole in zip(parts, block.weights(Plan()), strict=True):
         kind = formats[part.role]
         part = part.whole(kind)
         if part.inner is None or whole.inner is None or kind.block[0] <= 1:

@@ -33,7 +33,7 @@ def found(built: Built, w: Workload) -> dict[str, int] | None:
     may be arrays; `w`: under any plan, for its model and device."""
     domain = w.device.scaleup.domain if w.device.scaleup is not None else None
     node = float(np.max(np.asarray(domain))) if domain is not None else 1.0
-    experts, contexts = lower.has_experts(w.model), float(np.max(np.asarray(w.plan.cp))) > 1.0
+    experts, contexts = lower.has_experts(w.model), over_contexts(w)
 
     def best(counts: Iterable[int]) -> list[float]:
         table = np.array([row for n in counts for row in splits(n, experts, contexts)], np.float64)
@@ -41,6 +41,11 @@ def found(built: Built, w: Workload) -> dict[str, int] | None:
 
     row = best(range(1, 17)) or best(range(17, _EACH + 1)) or _beyond(best)
     return {name: int(size) for name, size in zip(SIZES, row, strict=True) if size > 1.0} if row else None
+
+
+def over_contexts(w: Workload) -> bool:
+    """Whether plans that split contexts are tried: where the question's own does."""
+    return float(np.max(np.asarray(w.plan.cp))) > 1.0
 
 
 def _beyond(best: Callable[[Iterable[int]], list[float]]) -> list[float]:

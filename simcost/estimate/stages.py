@@ -218,31 +218,6 @@ class Held:
         return (paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)) * self.batches
 
 
-def each(w: Workload, pp: int) -> list[tuple[Stage, Held]]:
-    """Every kind of stage of a pipeline of `pp`, with what a rank of it holds."""
-
-    def bytes_of(*blocks: Block) -> Loaded:
-        return loaded.of_blocks(blocks, w.plan, w.view.storage, w.view.activation, w.memory)
-
-    first, last = bytes_of(w.model.embedding), bytes_of(w.model.head)
-    layers = [bytes_of(*layer) for _, layer in w.model.stacks]
-    found = []
-    for index, stage in pipeline.kinds(w.model, pp):
-        held = loaded.rotary(w.model)
-        if stage.first:
-            held = held + first + loaded.tower(w.model, w.plan)
-        if stage.last:
-            held = held + last
-        for n, layer in zip(stage.layers, layers, strict=True):
-            held = held + layer * float(n)
-        if copied := pipeline.copies(w.model, stage):  # shared blocks, and the table of a tied head
-            held = held + bytes_of(*copied)
-        stream = 1.0 if w.phase.decode else float(pp - index)
-        counts = tuple(float(n) for n in stage.layers)
-        found.append((stage, Held(held, counts, float(index), 1.0 * stage.last, stream)))
-    return found
-
-
 @frozen
 class Rank:
     """A rank of one kind of stage, of a pipeline of `pp`."""
@@ -253,17 +228,43 @@ class Rank:
 
 
 def ranks(w: Workload) -> tuple[Rank, ...]:
-    """One of every kind of stage, of every number of stages that occurs."""
-    return tuple(Rank(pp, stage, held) for pp in sizes(w) for stage, held in each(w, pp))
+    """One of every kind of stage, of every number of stages that occurs, with what it holds."""
+
+    def bytes_of(*blocks: Block) -> Loaded:
+        return loaded.of_blocks(blocks, w.plan, w.view.storage, w.view.activation, w.memory)
+
+    tables, tower = loaded.rotary(w.model), loaded.tower(w.model, w.plan)
+    first, last = bytes_of(w.model.embedding), bytes_of(w.model.head)
+    layers = [bytes_of(*layer) for _, layer in w.model.stacks]
+    found = []
+    for deep, (index, stage) in ((pp, each) for pp in sizes(w) for each in pipeline.kinds(w.model, pp)):
+        held = tables
+        if stage.first:
+            held = held + first + tower
+        if stage.last:
+            held = held + last
+        for n, layer in zip(stage.layers, layers, strict=True):
+            held = held + layer * float(n)
+        if copied := pipeline.copies(w.model, stage):  # shared blocks, and the table of a tied head
+            held = held + bytes_of(*copied)
+        stream = 1.0 if w.phase.decode else float(deep - index)
+        counts = tuple(float(n) for n in stage.layers)
+        found.append(Rank(deep, stage, Held(held, counts, float(index), 1.0 * stage.last, stream)))
+    return tuple(found)
 
 
 def fullest(w: Workload, found: tuple[Rank, ...], short: Callable[[Held], Num]) -> Held:
     """In every plan the rank for which `short` [B] is largest: it lacks most bytes, or has the fewest to spare."""
 
-    def more(one: Held, other: Held) -> Held:
-        return _choose(np.asarray(short(other) > short(one)), other, one)
+    def most(here: list[Held]) -> Held:
+        one, least = here[0], short(here[0]) if len(here) > 1 else 0.0
+        for other in here[1:]:
+            lacks = short(other)
+            mask = np.asarray(lacks > least)
+            one, least = _choose(mask, other, one), where(mask, lacks, least)
+        return one
 
-    return _by_size(w, found, lambda here: functools.reduce(more, here), _choose)
+    return _by_size(w, found, most, _choose)
 
 
 def least(w: Workload, found: tuple[Rank, ...], of: Callable[[Held], Num]) -> Num:

@@ -77,10 +77,11 @@ def read(name: str) -> tuple[str, dict[str, Any]]:
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     """The device of a profile, by name or path. `overrides`: dotted path -> value with unit, or "x1.5". Raises SpecError naming
     file, key and value."""
-    home = find(name)
-    if not overrides and folder("hwprofiles") in home.parents:
-        return shipped(home.parent.name)
-    return _loaded(name, overrides or {})
+    home, stated = find(name), overrides or {}
+    only = stated.get("measurements")
+    if folder("hwprofiles") in home.parents and stated.keys() <= {"measurements"} and isinstance(only, str | None):
+        return shipped(home.parent.name, only)
+    return _loaded(name, stated)
 
 
 def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
@@ -134,9 +135,9 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
 
 
 @cache
-def shipped(name: str) -> Device:
-    """The device of a shipped profile without overrides, read once."""
-    return _loaded(name, {})
+def shipped(name: str, measurements: str | None = None) -> Device:
+    """The device of a shipped profile without overrides, or with those rows alone, read once."""
+    return _loaded(name, {} if measurements is None else {"measurements": measurements})
 
 
 def _measurements(home: Path, tables: Mapping[str, Any], only: Any, where: str) -> tuple[tuple[str, ...], str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from types import ModuleType
 
 from simcost.blocks import _filter, _layer_kinds
@@ -35,7 +36,12 @@ def modules() -> list[ModuleType]:
 
 def declared(name: str) -> frozenset[str]:
     """Everything that the plug-ins declare under a module constant."""
-    return frozenset(word for module in modules() for word in getattr(module, name, ()))
+    return _declared(name, tuple(modules()))
+
+
+@cache
+def _declared(name: str, plugins: tuple[ModuleType, ...]) -> frozenset[str]:
+    return frozenset(word for module in plugins for word in getattr(module, name, ()))
 
 
 def handled() -> frozenset[str]:

@@ -60,14 +60,23 @@ def of_blocks(
     blocks: Iterable[Block], plan: Plan, storage: Mapping[str, Dtype], base: Dtype, engine: EngineMemory
 ) -> Loaded:
     """Blocks of one layer, or of an end, on one rank of `plan`; `base`: the format of what is derived from weights."""
-    found = Loaded()
+    checkpoint: Num = 0.0
+    absorbed: Num = 0.0
+    allocator: Num = 0.0
+    padding: dict[str, Num] = {"vocabulary": 0.0, "experts": 0.0}
     for block in blocks:
         weights = block.weights(plan)
         width = next((weight.inner for weight in weights if weight.name == "experts_down"), None)
         for weight in weights:
-            found = found + _one(weight, plan, storage, engine, width)
-        found = found + Loaded(absorbed=base.tensor_bytes(block.absorbed_elements(plan, engine.absorbed == "merged")))
-    return found
+            plain = weight.stored_bytes(storage)
+            held = _padded(weight, plan, storage, engine, width)
+            full = plain if held is weight else held.stored_bytes(storage)
+            checkpoint, allocator = checkpoint + plain, allocator + _rounding(full)
+            if held is not weight:
+                of = "experts" if weight.role == "experts" else "vocabulary"
+                padding[of] = padding[of] + (full - plain)
+        absorbed = absorbed + base.tensor_bytes(block.absorbed_elements(plan, engine.absorbed == "merged"))
+    return Loaded(checkpoint, absorbed=absorbed, allocator=allocator, **padding)
 
 
 def rotary(model: ModelSpec) -> Loaded:
@@ -89,15 +98,6 @@ def tower(model: ModelSpec, plan: Plan) -> Loaded:
 def _is_rotary(model: ModelSpec) -> bool:
     """Learned positions take the place of rotary ones."""
     return not np.any(np.asarray(model.embedding.positions) > 0.0)
-
-
-def _one(weight: Weight, plan: Plan, storage: Mapping[str, Dtype], engine: EngineMemory, width: Num | None) -> Loaded:
-    plain = weight.stored_bytes(storage)
-    held = _padded(weight, plan, storage, engine, width)
-    full = held.stored_bytes(storage)
-    padding = "experts" if weight.role == "experts" else "vocabulary"
-    found = Loaded(checkpoint=plain, allocator=_rounding(full))
-    return found if held is weight else replace(found, **{padding: full - plain})
 
 
 def _padded(

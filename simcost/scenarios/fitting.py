@@ -18,7 +18,7 @@ import numpy as np
 from simcost import pipeline
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError
-from simcost.estimate import feasible, memory, smallest_plan, stages
+from simcost.estimate import feasible, memo, memory, smallest_plan, stages
 from simcost.estimate.memory import Kept
 from simcost.query import Query, settled, workload
 from simcost.scenarios import memory_notes
@@ -93,6 +93,31 @@ def smallest(query: Query, w: Workload) -> str:
     """ "the smallest plan that fits has 12 GPUs: tp=4, pp=3"; `w`: any workload of the question's model and device."""
     rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
     bare = replace(query, overrides=replace(query.overrides, plan=rest))
+    key = _without_split(bare, w)
+    if key not in _KNOWN:
+        if len(_KNOWN) >= _KEPT:
+            _KNOWN.clear()
+        _KNOWN[key] = w, _smallest(bare, w)
+    return _KNOWN[key][1]
+
+
+# What was answered of late, beside the workload that it was worked out with: questions of one program often differ in their split alone.
+_KNOWN: dict[Any, tuple[Workload, str]] = {}
+_KEPT = 64
+
+
+def _without_split(bare: Query, w: Workload) -> Any:
+    """All that the smallest plan rests on: the model and the device, which live as long as the answer is kept, and what the question states."""
+    stated = (("phase", bare.overrides.phase), ("plan", bare.overrides.plan), ("engine", bare.overrides.engine))
+    each = tuple(
+        (of, path, memo.key_of(value) if isinstance(value, np.ndarray) else repr(value))
+        for of, table in stated
+        for path, value in table.items()
+    )
+    return id(w.model), id(w.device), bare.decode, smallest_plan.over_contexts(w), each
+
+
+def _smallest(bare: Query, w: Workload) -> str:
     sizes = smallest_plan.found(lambda sizes: workload(_under(bare, sizes)), w)
     if sizes is None or _asked(_under(bare, sizes), {}) is None:
         return f"no plan of up to {smallest_plan.MOST:,} GPUs that was tried fits"

@@ -196,7 +196,8 @@ def test_a_stream_of_prompts_keeps_the_caches_of_all_batches_behind_a_stage(name
     """Throughput of a prefill counts a batch in every stage: the first stage keeps pp caches until the last is done."""
     w = workload(make(name, "b200", False, {"batch": 16, "isl": 4096}, {"plan.pp": 4}, {}, None))
     one = workload(make(name, "b200", True, {"batch": 16, "context": 4096}, {"plan.pp": 4}, {}, None))
-    for (stage, prompts), (_, tokens) in zip(stages.each(w, 4), stages.each(one, 4), strict=True):
+    for with_prompts, alone in zip(stages.ranks(w), stages.ranks(one), strict=True):
+        stage, prompts, tokens = with_prompts.stage, with_prompts.held, alone.held
         assert prompts.sequence(w, 4096.0) == pytest.approx((4.0 - prompts.stage) * tokens.sequence(one, 4096.0)), stage
     kept = memory.kept(w)
     assert kept.memory.cache == pytest.approx(16.0 * kept.held.sequence(w, 4096.0))

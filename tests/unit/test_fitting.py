@@ -13,6 +13,7 @@ from simcost.errors import SpecError
 from simcost.hardware import load
 from simcost.hardware.load import names
 from simcost.model.load import load_config
+from simcost.scenarios import fitting
 
 
 def advised(model: str, hw: str, sets: dict[str, Any], **phase: int) -> dict[str, str]:
@@ -49,6 +50,33 @@ def test_every_change_fits_and_less_does_not(model: str, hw: str, sets: dict[str
         elif path.startswith("engine."):
             now = simcost.decode(model, hw, set=sets, **phase).inputs["engine_settings"][path.removeprefix("engine.")]
             assert 2 * value > now or not fits(model, hw, {**sets, path: 2 * value}, **phase)
+
+
+def test_what_was_answered_before_moves_no_verdict() -> None:
+    """The smallest plan is kept for questions that differ in their split alone: all others are worked out anew, whatever came before."""
+    base: dict[str, Any] = {"batch": 300, "context": 8192}
+    asked: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+        (model, {**base, **phase}, sets)
+        for model in ("llama-3.1-70b", "mixtral-8x22b")
+        for phase in ({}, {"batch": 600}, {"context": 16_384})
+        for sets in (
+            {}, {"plan.tp": 2}, {"plan.pp": 2}, {"plan.cp": 2}, {"plan.kv_dtype": "fp8"}, {"plan.cuda_graph": "off"}, {"engine": "sglang"},
+            {"engine": "vllm", "engine.gpu_memory_utilization": 0.5}, {"hw.memory.capacity": "x0.6"}, {"hw.measurements": "none"},
+            {"model.num_hidden_layers": "x2"},
+        )
+    ]  # fmt: skip
+
+    def verdict(model: str, phase: dict[str, Any], sets: dict[str, Any]) -> str:
+        return simcost.show_memory(model, "h100", set=sets, **phase).verdict
+
+    alone = []
+    for question in asked:
+        fitting._KNOWN.clear()
+        alone.append(verdict(*question))
+    assert len({said.split("; the smallest plan")[1] for said in alone if "; the smallest plan" in said}) > 5
+    fitting._KNOWN.clear()
+    assert [verdict(*question) for question in reversed(asked)] == alone[::-1]
+    assert len(fitting._KNOWN) < len(asked)
 
 
 def test_what_no_single_change_mends_is_said() -> None:

@@ -42,6 +42,29 @@ def test_extremes_and_choices_of_two_scalars_are_python_floats(a: float, b: floa
         assert found == want
 
 
+ODD = [0.0, -0.0, 0.5, -0.5, 1.0 - 2.0**-53, 2.0**52 - 0.5, 0.5 - 2.0**52, 5e-324, 1e300, -1e300, math.inf, -math.inf, math.nan]  # fmt: skip
+ANY = st.sampled_from(ODD) | st.floats()
+
+
+@given(ANY, ANY, st.booleans())
+def test_scalars_have_the_bits_of_arrays(a: float, b: float, mask: bool) -> None:
+    """And of what NumPy itself says of two scalars; of two zeros as well."""
+    one, other = np.array([a]), np.array([b])
+    for act, numpys, scalars, arrays in (
+        (num.minimum, np.minimum, (a, b), (one, other)),
+        (num.maximum, np.maximum, (a, b), (one, other)),
+        (num.ceil, np.ceil, (a,), (one,)),
+        (num.floor, np.floor, (a,), (one,)),
+        (num.where, np.where, (mask, a, b), (np.array([mask]), one, other)),
+        (num.where, np.where, (np.bool_(mask), a, b), (np.array([mask]), one, other)),
+    ):
+        found: Any = act(*scalars)  # type: ignore[operator]
+        assert type(found) is float
+        bits = np.float64(found).tobytes()
+        assert bits == np.float64(numpys(*scalars)).tobytes()  # type: ignore[operator]
+        assert bits == np.asarray(act(*arrays)).tobytes()  # type: ignore[operator]
+
+
 def test_extremes_and_choices_broadcast_point_by_point() -> None:
     column, row = np.array([[1.0], [5.0]]), np.array([2.0, 4.0, 6.0])
     assert num.minimum(column, row).tolist() == [[1, 1, 1], [2, 4, 5]]

@@ -100,20 +100,23 @@ def test_chunks_after_each_other_take_no_less_than_the_slowest_stage_and_no_more
 
 @pytest.mark.parametrize("tied", [False, True])
 def test_the_ends_stand_on_the_first_and_on_the_last_stage(tmp_path: Path, tied: bool) -> None:
-    found = stages.each(workload(tmp_path, sets={"plan.pp": 4}, config={"tie_word_embeddings": tied}), 4)
-    bytes_ = [held.loaded.checkpoint for _, held in found]
+    found = [
+        rank.held
+        for rank in stages.ranks(workload(tmp_path, sets={"plan.pp": 4}, config={"tie_word_embeddings": tied}))
+    ]
+    bytes_ = [held.loaded.checkpoint for held in found]
     table = 2 * V * H
     assert bytes_ == [2 * LAYER + table, 2 * LAYER, 2 * LAYER + table + 2 * H]
-    assert [held.samples for _, held in found] == [0.0, 0.0, 1.0]
-    assert [held.stage for _, held in found] == [0.0, 1.0, 3.0]
+    assert [held.samples for held in found] == [0.0, 0.0, 1.0]
+    assert [held.stage for held in found] == [0.0, 1.0, 3.0]
 
 
 @pytest.mark.parametrize(("decode", "batches"), [(True, [1, 1, 1]), (False, [4, 3, 1])])
 def test_a_stream_of_prompts_leaves_its_caches_on_the_first_stages(
     tmp_path: Path, decode: bool, batches: list[int]
 ) -> None:
-    found = stages.each(workload(tmp_path, decode, {"plan.pp": 4}), 4)
-    assert [held.batches for _, held in found] == batches
+    found = stages.ranks(workload(tmp_path, decode, {"plan.pp": 4}))
+    assert [rank.held.batches for rank in found] == batches
 
 
 def test_the_fullest_rank_is_the_one_that_is_short_of_most(tmp_path: Path) -> None:
