@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 
 class SimcostError(Exception):
@@ -38,8 +39,14 @@ def say(text: str, about: str = "slow work") -> None:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A suggestion clause for an unknown name: '; nearest: x' or ''."""
-    close = difflib.get_close_matches(name, sorted(set(known) - {name}), n=1, cutoff=_ALIKE)
-    return f"; did you mean '{close[0]}'?" if close else ""
+    close = _closest(name, frozenset(known))
+    return f"; did you mean '{close}'?" if close else ""
+
+
+@lru_cache(maxsize=256)
+def _closest(name: str, known: frozenset[str]) -> str:
+    """Kept: designs of one config have the same unknown keys, and a look among a thousand words takes as long as reading a model."""
+    return next(iter(difflib.get_close_matches(name, sorted(known - {name}), n=1, cutoff=_ALIKE)), "")
 
 
 # Share of letters in common: 'fp9' and 'fp8' have 0.67, 'foo_bar' and 'o_bias' 0.62, 'nothing' and 'ring-1t' 0.43. A wrong
