@@ -44,6 +44,12 @@ def test_a_fit_does_not_depend_on_the_number_of_threads() -> None:
 
 def test_the_number_of_threads_is_what_it_was() -> None:
     before = [threads() for threads, _ in _libraries()]
-    with one_thread():
-        assert all(threads() == 1 for threads, _ in _libraries())
-    assert [threads() for threads, _ in _libraries()] == before
+    try:
+        for _, set_to in _libraries():
+            set_to(2)
+        with one_thread():
+            assert all(threads() == 1 for threads, _ in _libraries())
+        assert all(threads() == 2 for threads, _ in _libraries())
+    finally:
+        for (_, set_to), count in zip(_libraries(), before, strict=True):
+            set_to(count)
