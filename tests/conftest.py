@@ -1,17 +1,12 @@
-"""Each process of the suite computes on one thread, as the command line does, collects garbage seldom, and fails no property for a slow machine."""
+"""Each process of the suite computes on one thread, as the command line does, and collects garbage seldom."""
 
 import gc
 import os
-
-from hypothesis import settings
 
 # Before NumPy and torch start: several workers share the cores, and threads that wait for each other spin.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 gc.set_threshold(50_000, 20, 20)  # as `simcost.cli` does
-
-settings.register_profile("any machine", deadline=None)
-settings.load_profile("any machine")
 
 
 def pytest_collection_finish() -> None:

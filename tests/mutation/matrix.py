@@ -110,8 +110,7 @@ class Base:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = dict(config)
         self.spec = read(config)
-        inner = next((config[name] for name in hf.MODELS if isinstance(config.get(name), Mapping)), config)
-        self.family = str(inner.get("model_type", config.get("model_type", "")))
+        self.family = family(config)
 
     @cached_property
     def content(self) -> list[Any]:
@@ -150,6 +149,12 @@ def settled(found: Mapping[Verdict, Any]) -> Verdict:
     """One verdict of all changes of a value. One that passes in silence is no fault where another moves or is named: limits saturate, and a 2 is as true as a 1."""
     order = (Verdict.DENIED, Verdict.ASTRAY, Verdict.MOVED, Verdict.NAMED, Verdict.SILENT, Verdict.REFUSED)
     return next(verdict for verdict in order if verdict in found)
+
+
+def family(config: Mapping[str, Any]) -> str:
+    """The type of the language model of a config."""
+    inner = next((config[name] for name in hf.MODELS if isinstance(config.get(name), Mapping)), config)
+    return str(inner.get("model_type", config.get("model_type", "")))
 
 
 def read(config: Mapping[str, Any]) -> ModelSpec:

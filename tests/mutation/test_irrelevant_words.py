@@ -14,7 +14,7 @@ import simcost
 from simcost import hf, settings
 from simcost.errors import SimcostError
 from simcost.model import keys, layers, load
-from tests.mutation.matrix import Base, Verdict
+from tests.mutation.matrix import Base, Verdict, family
 
 EVERY = os.environ.get("SIMCOST_MUTATIONS") == "all"
 VALUES = (True, False, 3, 0.5)
@@ -28,7 +28,7 @@ def kinds() -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for name in load.names():
         config = load.load_config(name)[2]
-        found.setdefault((str(config.get("model_type")), Base(config).family), name)
+        found.setdefault((str(config.get("model_type")), family(config)), name)
     return found
 
 
