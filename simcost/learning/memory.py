@@ -48,11 +48,12 @@ class Trainer:
 
 @frozen
 class Engine:
-    """Bytes of the fullest engine rank. `other`: activations, CUDA graphs, runtime; `reserve`: what the engine leaves
-    of the device; `pool`: for caches, where nothing else stands beside it. [B]"""
+    """Bytes of the fullest engine rank. `activations`; `stays`: CUDA graphs and what lies outside PyTorch, which no
+    sleep frees; `reserve`: what the engine leaves of the device; `pool`: for caches, where nothing else stands beside it. [B]"""
 
     weights: float
-    other: float
+    activations: float
+    stays: float
     reserve: float
     pool: float
 
@@ -61,8 +62,8 @@ class Engine:
         return self.pool - max(resident - self.reserve, 0.0)
 
     def asleep(self, level: str) -> float:
-        """What stays while the trainer runs: weights at level none, and the runtime that no sleep frees. [B]"""
-        return self.weights if level == NONE else 0.0
+        """What stays while the trainer runs, its weights at level none alone. [B]"""
+        return self.stays + (self.weights if level == NONE else 0.0)
 
 
 def level_named(name: str) -> str:

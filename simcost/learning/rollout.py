@@ -8,7 +8,9 @@ together; a router that evens out work while answers run. Source: docs/theory/rl
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 
@@ -60,13 +62,59 @@ class Answers:
         """Tokens of prompt and answer."""
         return self.isl + self.osl
 
+    def run(self, engine: Engine, times: StepTable, stop: int | None = None) -> Trace:
+        """Through one replica, all sent at once; `stop`: until so many have ended. Raises SpecError for an answer that
+        the pool cannot hold."""
+        own, shared = with_prefixes(self)
+        osl = np.ceil(own.osl / engine.emitted).astype(np.int64)
+        checked(int(np.max(own.isl + osl)) - 1, engine)
+        sent = np.zeros(len(own))
+        one = Replica(
+            times, plug_in(engine.policy), engine.policy, times.extent.batch, engine.pool_tokens, own.isl, osl, own.cached, sent, shared=shared
+        )  # fmt: skip
+        one.run(stop)
+        return one.trace(own.isl, osl)
+
+
+class Batch(Protocol):
+    """What a rollout generates: answers, or trajectories of several turns."""
+
+    @property
+    def isl(self) -> Ints:
+        """Tokens of each prompt."""
+
+    @property
+    def osl(self) -> Ints:
+        """Tokens that are made of each."""
+
+    @property
+    def lengths(self) -> Ints:
+        """Tokens of each in all."""
+
+    def __len__(self) -> int: ...
+
+    def of(self, chosen: Ints) -> Batch:
+        """Some of them."""
+
+    def run(self, engine: Engine, times: StepTable, stop: int | None = None) -> Trace:
+        """Through one replica."""
+
+
+def checked(longest: int, engine: Engine) -> None:
+    """Raises SpecError for a sequence that the pool cannot hold alone."""
+    if longest > engine.pool_tokens:
+        raise SpecError(
+            f"an answer of {longest:,} tokens with its prompt does not fit the KV pool of {engine.pool_tokens:,.0f} tokens"
+        )
+
 
 @frozen
 class Rollout:
     """What a rollout takes. `seconds`: the mean wall over seeds, `deviation` one standard deviation of it [s]; `ends`:
     when answers end, of all replicas, ascending [s]; `running`: sequences of a replica on average; `half_s`: when half
     of the answers have ended [s]; `tokens`: of answers, the mean; `longest`: tokens of the longest answer, the mean
-    over seeds; `preempted`: sequences that gave their KV back; `recomputed`: tokens that were computed again."""
+    over seeds; `preempted`: sequences that gave their KV back; `recomputed`: tokens that were computed again; `busy`:
+    part of the time in which a replica runs anything; `hit`: part of the prompts' tokens that were in the cache."""
 
     seconds: float
     deviation: float
@@ -77,6 +125,8 @@ class Rollout:
     longest: float
     preempted: int
     recomputed: int
+    busy: float = 1.0
+    hit: float = 0.0
 
 
 def drawn(isl: Lengths, osl: Lengths, prompts: int, samples: int, seed: int) -> Answers:
@@ -103,109 +153,85 @@ def with_prefixes(mine: Answers) -> tuple[Answers, Ints]:
     prompts, first, counts = np.unique(mine.prompt, return_index=True, return_counts=True)
     owner = np.zeros(len(mine), bool)
     owner[first] = True
-    cached = np.where(
-        owner, mine.cached, np.maximum(mine.cached, mine.isl - 1)
-    )  # one token is computed, for its logits
+    known = np.maximum(mine.cached, mine.isl - 1)  # one token is computed, for its logits
     several = counts[np.searchsorted(prompts, mine.prompt)]
-    return Answers(mine.isl, mine.osl, cached, mine.prompt), mine.isl - np.ceil(mine.isl / several).astype(np.int64)
+    shared = mine.isl - np.ceil(mine.isl / several).astype(np.int64)
+    return Answers(mine.isl, mine.osl, np.where(owner, mine.cached, known), mine.prompt), shared
 
 
-def table(engine: Engine, answers: Answers, each: int) -> StepTable:
-    """Step times of one replica for all that a rollout asks; `each`: answers of one replica."""
-    most = float(np.max(answers.lengths)) - 1.0
+def table(engine: Engine, draws: Sequence[Batch], each: int) -> StepTable:
+    """Step times of one replica for all that some draws ask; `each`: sequences of one replica."""
+    lengths, isl = (np.concatenate([getattr(one, name) for one in draws]) for name in ("lengths", "isl"))
+    most = max(float(np.max(lengths)) - 1.0, 1.0)
     sequences = max(int(min(engine.policy.sequences, each, engine.pool_tokens)), 1)
     extent = Extent(
         batch=sequences,
         tokens=int(min(engine.policy.tokens, sequences * most)),
-        least=float(np.min(answers.isl)),
-        typical=float(np.mean(answers.isl) + np.mean(answers.osl) / 2.0),
-        most=max(most, 1.0),
+        least=float(np.min(isl)),
+        typical=float(np.mean(isl) + np.mean(lengths - isl) / 2.0),
+        most=most,
     )
     return StepTable(engine.times, extent, float(engine.policy.host_step_s), plug_in(engine.policy).shares_step)
 
 
-def replica(engine: Engine, times: StepTable, mine: Answers, stop: int | None = None) -> Trace:
-    """One replica's share, all sent at once; `stop`: until so many have ended. Raises SpecError for an answer that the
-    pool cannot hold."""
-    own, shared = with_prefixes(mine)
-    osl = np.ceil(own.osl / engine.emitted).astype(np.int64)
-    longest = int(np.max(own.isl + osl)) - 1
-    if longest > engine.pool_tokens:
-        raise SpecError(
-            f"an answer of {longest:,} tokens with its prompt does not fit the KV pool of {engine.pool_tokens:,.0f} tokens"
-        )
-    run = Replica(
-        times,
-        plug_in(engine.policy),
-        engine.policy,
-        times.extent.batch,
-        engine.pool_tokens,
-        own.isl,
-        osl,
-        own.cached,
-        np.zeros(len(own)),
-        shared=shared,
-    )
-    run.run() if stop is None else run.run(stop)
-    return run.trace(own.isl, osl)
+def burst(engine: Engine, draw: Callable[[int], Batch], seed: int, seeds: int = SEEDS) -> Rollout:
+    """A whole batch, from the start to the end of the longest; `draw`: the batch of a seed. Raises SpecError as
+    `Answers.run`."""
+    draws = [draw(seed + i) for i in range(seeds)]
+    shares = dealt(len(draws[0]), engine.replicas)
+    times = table(engine, draws, max(map(len, shares)))
+    found = [of_draw(engine, times, one, shares) for one in draws]
+    return mean(found, np.asarray([one.seconds for one in found]))
 
 
-def burst(
-    engine: Engine, isl: Lengths, osl: Lengths, prompts: int, samples: int, seed: int, seeds: int = SEEDS
-) -> Rollout:
-    """All answers of a batch, from the start to the end of the longest. Raises SpecError as `replica`."""
-    draws = [drawn(isl, osl, prompts, samples, seed + i) for i in range(seeds)]
-    whole = Answers(
-        *(np.concatenate([getattr(one, name) for one in draws]) for name in ("isl", "osl", "cached", "prompt"))
-    )
-    shares = dealt(prompts * samples, engine.replicas)
-    times = table(engine, whole, max(map(len, shares)))
-    found = [_of_draw(engine, times, one, shares) for one in draws]
-    walls = np.asarray([one.seconds for one in found])
-    return Rollout(
-        float(np.mean(walls)),
-        float(np.std(walls, ddof=1)) if seeds > 1 else 0.0,
-        found[0].ends * (float(np.mean(walls)) / max(found[0].seconds, 1e-30)),
-        float(np.mean([one.running for one in found])),
-        float(np.mean([one.half_s for one in found])),
-        float(np.mean([one.tokens for one in found])),
-        float(np.mean([one.longest for one in found])),
-        sum(one.preempted for one in found),
-        sum(one.recomputed for one in found),
+def mean(found: Sequence[Rollout], walls: Array) -> Rollout:
+    """The mean of several, with the spread of their walls; ends are those of the first, stretched to it."""
+
+    def of(name: str) -> float:
+        return float(np.mean([getattr(one, name) for one in found]))
+
+    wall = float(np.mean(walls))
+    return replace(
+        found[0],
+        seconds=wall,
+        deviation=float(np.std(walls, ddof=1)) if len(walls) > 1 else 0.0,
+        ends=found[0].ends * (wall / max(found[0].seconds, 1e-30)),
+        **{name: of(name) for name in ("running", "half_s", "tokens", "longest", "busy", "hit")},
+        preempted=sum(one.preempted for one in found),
+        recomputed=sum(one.recomputed for one in found),
     )
 
 
-def chosen(answers: Answers, shares: list[Ints]) -> tuple[list[int], list[int]]:
+def chosen(answers: Batch, shares: Sequence[Ints]) -> tuple[list[int], list[int]]:
     """(replicas that may be the slowest, some of the others, which stand for the rest); all, where there are few."""
     if len(shares) <= SIMULATED:
         return list(range(len(shares))), []
-    longest = [int(np.max(answers.osl[share])) for share in shares]
-    most = [int(np.sum(answers.osl[share])) for share in shares]
     extreme: list[int] = []
-    for scores in (longest, most):
-        order = sorted(range(len(shares)), key=lambda at, of=scores: -of[at])  # type: ignore[misc]
+    for score in (np.max, np.sum):  # the longest answer, the most tokens
+        scores = np.asarray([float(score(answers.osl[share])) for share in shares])
+        order = np.argsort(-scores, kind="stable").tolist()
         extreme += [at for at in order if at not in extreme][: SIMULATED // 4]
     rest = [at for at in range(len(shares)) if at not in extreme]
     return extreme, rest[: SIMULATED - len(extreme)]
 
 
-def _of_draw(engine: Engine, times: StepTable, answers: Answers, shares: list[Ints]) -> Rollout:
+def of_draw(engine: Engine, times: StepTable, answers: Batch, shares: Sequence[Ints]) -> Rollout:
     """One draw of lengths."""
     extreme, others = chosen(answers, shares)
-    traces = {at: replica(engine, times, answers.of(shares[at])) for at in (*extreme, *others)}
-    walls = [float(np.max(trace.last_token)) for trace in traces.values()]
-    ends = np.concatenate([traces[at].last_token for at in extreme])
+    traces = {at: answers.of(shares[at]).run(engine, times) for at in (*extreme, *others)}
+    wall = max(float(np.max(trace.last_token)) for trace in traces.values())
+    # Of trajectories the last turn, which stands last.
+    over = {at: trace.last_token[-len(shares[at]) :] for at, trace in traces.items()}
+    ends = np.concatenate([over[at] for at in extreme])
     if others:
-        rest = np.sort(np.concatenate([traces[at].last_token for at in others]))
+        rest = np.sort(np.concatenate([over[at] for at in others]))
         left = len(answers) - len(ends)
-        ends = np.concatenate(
-            [ends, rest[np.minimum((np.arange(left) + 0.5) / left * len(rest), len(rest) - 1).astype(int)]]
-        )
+        ends = np.concatenate([ends, rest[((np.arange(left) + 0.5) / left * len(rest)).astype(np.int64)]])
     steps = [trace.steps for trace in traces.values()]
     busy = sum(float(np.sum(each.seconds)) for each in steps)
     ends = np.sort(ends)
     return Rollout(
-        max(walls),
+        wall,
         0.0,
         ends,
         sum(float(np.sum(each.seconds * each.running)) for each in steps) / max(busy, 1e-30),
@@ -214,13 +240,27 @@ def _of_draw(engine: Engine, times: StepTable, answers: Answers, shares: list[In
         float(np.max(answers.osl)),
         sum(trace.preemptions for trace in traces.values()),
         sum(trace.recomputed for trace in traces.values()),
+        busy / (wall * len(traces)),
+        hit_share(traces.values()),
     )
 
 
+def hit_share(traces: Iterable[Trace]) -> float:
+    """Part of the prompts' tokens, those of later turns with their context, that were in the cache."""
+    asked = computed = 0.0
+    for trace in traces:
+        asked += float(np.sum(trace.isl))
+        computed += float(np.sum(trace.steps.tokens)) - trace.recomputed
+    return max(1.0 - computed / asked, 0.0) if asked else 0.0
+
+
 def capped_share(osl: Lengths, most: float) -> float:
-    """Part of answers that a cap cuts: those whose length is the cap or would be longer."""
+    """Part of answers that a cap cuts: those that are as long as it, or would be longer."""
     low, high = 0.0, 1.0
     for _ in range(50):
         middle = (low + high) / 2.0
         low, high = (low, middle) if float(osl.quantile(np.asarray([middle]))[0]) >= most else (middle, high)
-    return 0.0 if math.isinf(most) else 1.0 - high if high < 1.0 - 1e-9 else 0.0
+    return 1.0 - high if high < 1.0 - _NOISE else 0.0
+
+
+_NOISE = 1e-9

@@ -251,20 +251,24 @@ class Replica:
     def finish(self) -> None:
         """Answers that end at this step; in a closed loop their users send the next request."""
         over = self.by_end.pop(heappop(self.ends))
-        now, requests = self.now, len(self.isl)
+        now = self.now
         freed = seen = 0
         for i in over:
             self.last[i] = now
             seen += self.size[i]
             freed += self.size[i] - self.shared[i]
             del self.running[i]
-            if len(self.ready) < requests:
-                self.arrival.append(now)
-                self.pass_on(now)
+            self.follow(i)
         self.used -= freed
         self.context -= seen
         self.batch -= len(over)
         self.done += len(over)
+
+    def follow(self, i: int) -> None:
+        """The answer of request i has ended: in a closed loop its user sends the next one."""
+        if len(self.ready) < len(self.isl):
+            self.arrival.append(self.now)
+            self.pass_on(self.now)
 
     def preempt(self) -> None:
         """The newest give their KV back and wait in front, until the next step of the others fits."""

@@ -6,7 +6,6 @@ Most likely to be wrong: an engine's settings, which frameworks choose for throu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,11 @@ from simcost.hardware.engine_serving import ServingTerms
 from simcost.learning import memory as phases_memory
 from simcost.learning import rollout
 from simcost.query import Query, make, settings_of, workload
+from simcost.scenarios.rl.known import Known, key, once
 from simcost.scenarios.rl.question import Asked
+from simcost.scenarios.rl.replay_table import routed
 from simcost.scenarios.serve.question import policy_of, terms_of
-from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of
 from simcost.serving.speculative import emitted
 from simcost.units import show
 from simcost.workload import Workload
@@ -76,27 +77,40 @@ def query_of(q: Asked, plan: Mapping[str, Any], gpus: int) -> Query:
     return make(q.model, q.hw, True, {"context": context, "batch": 1}, sets, {}, q.usd_per_hour)
 
 
-def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float, answers: int) -> Served:
-    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt; `answers`: in flight. Raises
+def mean_context(q: Asked) -> float:
+    """Tokens that a running answer has seen on average: one that is looked at is longer than the mean, and half done; of an
+    agent also half of the turns and tools before."""
+    context = q.isl.mean + q.osl.second_moment / (2.0 * q.osl.mean)
+    return context if q.tools is None else context + (q.tools.turns - 1) / 2.0 * (q.osl.mean + q.tools.tokens.mean)
+
+
+def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float, known: Known) -> Served:
+    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt; `known`: what other questions found. Raises
     SpecError and Infeasible for what cannot be."""
     query = query_of(q, plan, gpus)
     w = workload(query)
     terms = terms_of(w, settings_of(query.overrides), q.drafts > 0)
     policy = policy_of(terms)
     replicas = int(float(np.asarray(w.plan.replicas * w.plan.copies)))
-    each = max(-(-answers // replicas), 1)
-    bounds = Bounds(min(float(policy.sequences), each), most, min(float(policy.tokens), each * most), most)
+    bounds = Bounds(float(policy.sequences), most, float(policy.tokens), most)
     try:
-        found = build(w, policy, bounds, None, q.drafts)
+        table = once(
+            known,
+            ("steps", *key(q, "model", "hw", "both", "serving", "drafts"), str(dict(plan)), most),
+            lambda: steps_of(w, bounds, q.drafts),
+        )
+        found = build(w, policy, bounds, None, q.drafts, table)
     except Infeasible as refused:
         raise Infeasible(f"rollout: {str(refused).removeprefix('plan: ')}") from None
-    context = q.isl.mean + q.osl.second_moment / (2.0 * q.osl.mean)
+    context = mean_context(q)
     kept = found.kept(float(np.ceil(context)))
     m = kept.memory
-    other = float(m.activations + m.non_torch + m.graphs)
-    held = phases_memory.Engine(float(m.weights), other, float(m.reserve), float(m.pool))
+    stays = float(m.non_torch + m.graphs)
+    held = phases_memory.Engine(float(m.weights), float(m.activations), stays, float(m.reserve), float(m.pool))
     size = float(np.asarray(kept.held.sequence(kept.workload, np.ceil(context)))) / float(np.ceil(context))
-    return Served(query, replace(found), terms, replicas, held, context, size)
+    if q.replay:
+        size += routed(w.model).token_bytes
+    return Served(query, found, terms, replicas, held, context, size)
 
 
 def plan_words(sets: Mapping[str, Any]) -> str:

@@ -1,19 +1,50 @@
-"""The rollout of a question: one batch to the end of its longest answer, or rounds of an engine that never runs dry.
+"""The rollout of a question: a batch to the end of its longest answer, or rounds of an engine that never runs dry.
 
-Most likely to be wrong: see `rl/rollout.py`. Source: docs/theory/rl-step.md.
+Most likely to be wrong: see `learning/rollout.py`, `learning/rounds.py`. Source: docs/theory/rl-step.md.
 """
 
 from __future__ import annotations
 
 import math
 
-from simcost.learning import rollout
-from simcost.learning.rollout import Rollout
-from simcost.scenarios.rl.engine import Served
-from simcost.scenarios.rl.question import Asked
+import numpy as np
+
+from simcost.learning import rollout, rounds, turns
+from simcost.learning.rollout import Batch, Engine, Rollout
+from simcost.num import Array
+from simcost.scenarios.rl.question import FULL, PARTIAL, TICK, Asked
 
 
-def generated(q: Asked, served: Served, engine: rollout.Engine) -> Rollout:
+def drawn(q: Asked, seed: int, answers: int) -> Batch:
+    """What is generated of so many answers, by a seed."""
+    prompts = math.ceil(answers / q.samples)
+    tools = q.tools
+    if tools is None:
+        return rollout.drawn(q.isl, q.osl, prompts, q.samples, seed)
+
+    def waits(u: Array) -> Array:
+        assert tools is not None
+        wait = tools.wait
+        return np.full(u.shape, wait) if isinstance(wait, float) else wait.quantile(u) * TICK
+
+    return turns.drawn(q.isl, q.osl, tools.tokens, waits, tools.turns, prompts, q.samples, seed)
+
+
+def trained_on(q: Asked) -> int:
+    """Answers that are trained on between two rollouts, or rounds of one."""
+    return q.step_answers * q.rounds
+
+
+def in_flight(q: Asked) -> int:
+    """Answers that the engine holds at a time."""
+    many = q.answers * (q.staleness + 1) if q.mode == FULL and q.answers == q.step_answers else q.answers
+    return math.ceil(many / q.kept)
+
+
+def generated(q: Asked, engine: Engine) -> Rollout:
     """Raises SpecError for an answer that the pool cannot hold."""
-    prompts = math.ceil(q.answers / q.samples / q.kept)
-    return rollout.burst(engine, q.isl, q.osl, prompts, q.samples, q.seed)
+    if q.mode in (PARTIAL, FULL):
+        ends = math.ceil(q.step_answers / q.kept)
+        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed)
+    answers = math.ceil(trained_on(q) / q.kept)
+    return rollout.burst(engine, lambda seed: drawn(q, seed, answers), q.seed)

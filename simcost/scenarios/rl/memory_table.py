@@ -26,13 +26,14 @@ def rows(found: Step) -> list[Row]:
             parameter_bytes=held.parameters if q.colocated and not level_all else 0.0,
             gradient_bytes=held.gradients if q.colocated and not level_all else 0.0,
             optimizer_bytes=held.optimizer if q.colocated and both.level in ("none", "engine") else 0.0,
-            other_bytes=e.other + (held.runtime if q.colocated else 0.0),
+            other_bytes=e.activations + e.stays + (held.runtime if q.colocated else 0.0),
         ))  # fmt: skip
+    asleep = both.engine.held if both.engine is not None and q.colocated else None
     made.append(_row(
         phases.UPDATE, phases.ALL if q.colocated else phases.TRAINER, capacity,
-        engine_weight_bytes=0.0 if both.engine is None or not q.colocated else both.engine.held.asleep(both.level),
+        engine_weight_bytes=asleep.weights if asleep is not None and both.level == "none" else 0.0,
         kv_pool_bytes=0.0, parameter_bytes=held.parameters, gradient_bytes=held.gradients, optimizer_bytes=held.optimizer,
-        other_bytes=held.passing + held.runtime,
+        other_bytes=held.passing + held.runtime + (0.0 if asleep is None else asleep.stays),
     ))  # fmt: skip
     return made
 

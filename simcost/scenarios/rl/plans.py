@@ -17,7 +17,6 @@ from simcost.errors import Infeasible, SimcostError
 from simcost.hardware import load as hardware
 from simcost.query import model_of
 from simcost.scenarios.rl.engine import Served, query_of
-from simcost.scenarios.rl.passes import Trained
 from simcost.scenarios.rl.question import Asked
 
 Plan = dict[str, Any]
@@ -97,8 +96,3 @@ def engine_fits(one: Served) -> bool:
     """Whether weights leave room for caches."""
     capacity = float(np.asarray(one.workload.device.capacity))
     return one.held.weights <= FULL * capacity and one.held.pool > one.context * one.token_bytes
-
-
-def trainer_fits(one: Trained) -> bool:
-    """Whether its worst moment fits."""
-    return one.peak.short <= 0.0

@@ -245,6 +245,11 @@ def asked(
     mode, staleness = mode_of(given["asynchrony"], rollout_gpus == 0)
     if not one.GENERATES and (mode != OFF or rollout_gpus):
         raise SpecError(f"--algorithm {one.NAME} generates nothing: leave out --async and --placement")
+    tools = tools_of(given["turns"], given["tool_wait"], given["tool_tokens"])
+    if tools is not None and mode in (PARTIAL, FULL):
+        raise SpecError(f"--turns {tools.turns}: trajectories of several turns run whole: --async off or one-step")
+    if not one.GENERATES and (tools is not None or given["drafts"] or given["rollout"] is not None):
+        raise SpecError(f"--algorithm {one.NAME} generates nothing: leave out --rollout, --turns and --drafts")
     both, serving, training = parted(sets)
     price = given["price"]
     if price is not None and not 0 < price < 1e6:
@@ -262,7 +267,7 @@ def asked(
         judges=judges_of(given["reward"]), reward_model=None if given["reward_model"] is None else models.spelled(given["reward_model"]),
         reference=bool(one.REFERENCE) if kl is None else bool(kl),
         reference_every=None if given["reference_every"] is None else whole("--reference-every", given["reference_every"], 1, MOST_ANSWERS),
-        replay=bool(given["routing_replay"]), tools=tools_of(given["turns"], given["tool_wait"], given["tool_tokens"]),
+        replay=bool(given["routing_replay"]), tools=tools,
         seed=whole("--seed", given["seed"], 0, 2**31), offload=memory.level_named(given["offload"] or memory.AUTO),
         sync=None if given["sync"] is None else weights.named(given["sync"]), **_drafts(given["drafts"], given["acceptance"]),
         kept=_kept(given["kept"], bool(one.FILTERS), str(one.NAME)),

@@ -13,14 +13,16 @@ import numpy as np
 
 from simcost.errors import Infeasible
 from simcost.frozen import frozen
-from simcost.learning import algorithm, memory, rollout
+from simcost.learning import algorithm, memory
 from simcost.learning.rollout import Rollout
-from simcost.scenarios.rl import plans
+from simcost.num import Ints
+from simcost.scenarios.rl import plans, shortage
 from simcost.scenarios.rl.engine import Served, served
-from simcost.scenarios.rl.generate import generated
+from simcost.scenarios.rl.generate import drawn, generated, in_flight, trained_on
+from simcost.scenarios.rl.known import Known, key, once
 from simcost.scenarios.rl.passes import Trained, trained
+from simcost.scenarios.rl.plans import Plan
 from simcost.scenarios.rl.question import Asked
-from simcost.units import show
 
 
 @frozen
@@ -37,85 +39,98 @@ class Sides:
     plans: Mapping[str, Mapping[str, Any]]
     found: tuple[str, ...]
     longest: int
-    lengths: np.ndarray
+    lengths: Ints
 
 
-def sides(q: Asked) -> Sides:
+def sides(q: Asked, known: Known) -> Sides:
     """Raises SpecError and Infeasible for what cannot run, or does not fit, with the term that is short."""
-    drawn = rollout.drawn(q.isl, q.osl, max(q.answers // q.samples, 1), q.samples, q.seed)
-    lengths = drawn.lengths + _tool_tokens(q)
+    lengths = once(known, ("lengths", *_lengths_key(q)), lambda: drawn(q, q.seed, trained_on(q)).lengths)
     longest = _longest(q, int(np.max(lengths)))
-    found = []
-    if q.train is None:
-        found.append("train")
-        train, trainer = plans.smallest(
-            plans.trainers(q, q.trainer_gpus), lambda plan: trained(q, plan, q.trainer_gpus, lengths, longest), plans.trainer_fits, "trainer",
-        )  # fmt: skip
-    else:
-        train, trainer = dict(q.train), trained(q, q.train, q.trainer_gpus, lengths, longest)
-    held = _with_critic(q, trainer.held)
-    if not algorithm.load(q.algorithm).GENERATES:
-        _checked(held.used, float(trainer.job.device.capacity), "trainer")
-        return Sides(None, None, trainer, held, memory.NONE, {"train": train}, tuple(found), longest, lengths)
-    answers = in_flight(q)
-    if q.rollout is None:
-        found.append("rollout")
-        serve, engine = plans.smallest(
-            plans.engines(q, q.engine_gpus), lambda plan: served(q, plan, q.engine_gpus, longest, answers), plans.engine_fits, "rollout",
-        )  # fmt: skip
-    else:
-        serve, engine = dict(q.rollout), served(q, q.rollout, q.engine_gpus, longest, answers)
-    level = _level(q, held, engine, answers)
+    engine, serve = None, None
+    if algorithm.load(q.algorithm).GENERATES:
+        serve, engine = _engine(q, longest, known)
+    asleep = engine.held.asleep(_stated(q)) if engine is not None and q.colocated else 0.0
+    train, trainer = _trainer(q, lengths, longest, asleep, known)
+    held = with_critic(q, trainer.held)
+    found = tuple(side for side in ("rollout", "train") if getattr(q, side) is None and (side == "train" or engine))
+    if engine is None or serve is None:
+        return Sides(None, None, trainer, held, memory.NONE, {"train": train}, found, longest, lengths)
+    level = _level(q, held, engine)
     resident = held.resident(level) if q.colocated else 0.0
-    made = generated(q, engine, engine.engine(resident, q))
-    _checked(
-        held.used + (engine.held.asleep(level) if q.colocated else 0.0), float(trainer.job.device.capacity), "trainer"
+    rolled = (
+        "rollout",
+        *_lengths_key(q),
+        *key(q, "mode", "staleness", "serving", "drafts", "acceptance", "kept", "replay"),
     )
-    return Sides(
-        engine, made, trainer, held, level, {"rollout": serve, "train": train}, tuple(found), longest, lengths
-    )  # fmt: skip
+    made = once(known, (*rolled, str(serve), q.engine_gpus, resident), lambda: generated(q, engine.engine(resident, q)))
+    plans_ = {"rollout": serve, "train": train}
+    return Sides(engine, made, trainer, held, level, plans_, found, longest, lengths)
 
 
-def in_flight(q: Asked) -> int:
-    """Answers that the engine holds at a time."""
-    many = q.answers * (q.staleness + 1) if q.mode == "full" and q.answers == q.step_answers else q.answers
-    return math.ceil(many / q.kept)
+def _lengths_key(q: Asked) -> tuple[str, ...]:
+    return key(q, "model", "hw", "both", "isl", "osl", "prompts", "samples", "answers", "mode", "tools", "seed")
 
 
-def _tool_tokens(q: Asked) -> int:
-    """Tokens that tools add to a trajectory beyond its own answers, the mean."""
-    return 0 if q.tools is None else round((q.tools.turns - 1) * (q.tools.tokens.mean + q.osl.mean))
+def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:
+    """The engine as stated, or the smallest."""
+    if q.rollout is not None:
+        return dict(q.rollout), served(q, q.rollout, q.engine_gpus, longest, known)
+
+    def found() -> tuple[Plan, Served]:
+        return plans.smallest(
+            plans.engines(q, q.engine_gpus), lambda plan: served(q, plan, q.engine_gpus, longest, known), plans.engine_fits, "rollout"
+        )  # fmt: skip
+
+    return once(known, ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay")), found)
 
 
-def _longest(q: Asked, drawn: int) -> int:
+def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known) -> tuple[Plan, Trained]:
+    """The trainer as stated, or the smallest. Raises Infeasible where it does not fit, with what would."""
+    of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches"))
+
+    def priced(plan: Mapping[str, Any]) -> Trained:
+        return once(known, (*of, str(dict(plan))), lambda: trained(q, plan, q.trainer_gpus, lengths, longest))
+
+    def fits(one: Trained) -> bool:
+        return with_critic(q, one.held).used + asleep <= float(one.job.device.capacity)
+
+    if q.train is None:
+        return once(
+            known,
+            (*of, q.algorithm, asleep),
+            lambda: plans.smallest(plans.trainers(q, q.trainer_gpus), priced, fits, "trainer"),
+        )
+    one = priced(q.train)
+    if not fits(one):
+        raise Infeasible(shortage.said(q, one, with_critic(q, one.held), asleep, priced, fits))
+    return dict(q.train), one
+
+
+def _longest(q: Asked, most_drawn: int) -> int:
     """Tokens of the longest sequence that may come: by the ends of the distributions, or the longest that was drawn."""
     turns = 1 if q.tools is None else q.tools.turns
     most = q.isl.longest + turns * q.osl.longest + (0.0 if q.tools is None else (turns - 1) * q.tools.tokens.longest)
-    return int(most) if most < 2.0 * drawn else drawn
+    return int(most) if most < 2.0 * most_drawn else most_drawn
 
 
-def _with_critic(q: Asked, held: memory.Trainer) -> memory.Trainer:
+def with_critic(q: Asked, held: memory.Trainer) -> memory.Trainer:
     """A critic of the policy's size doubles what stays from step to step."""
     if not algorithm.load(q.algorithm).CRITIC:
         return held
     return memory.Trainer(2.0 * held.parameters, 2.0 * held.gradients, 2.0 * held.optimizer, held.passing, held.runtime)
 
 
-def _level(q: Asked, held: memory.Trainer, engine: Served, answers: int) -> str:
+def _stated(q: Asked) -> str:
+    """The level that a question states, else the first that a search may come to."""
+    return memory.ENGINE if q.offload == memory.AUTO else q.offload
+
+
+def _level(q: Asked, held: memory.Trainer, engine: Served) -> str:
     """What leaves the GPUs, as stated or as little as leaves room for all answers at once."""
     if not q.colocated:
         return memory.NONE
     if q.offload != memory.AUTO:
         return q.offload
-    each = min(float(engine.replica.policy.sequences), math.ceil(answers / engine.replicas))
+    each = min(float(engine.replica.policy.sequences), math.ceil(in_flight(q) / engine.replicas))
     wanted = each * engine.context * engine.token_bytes
     return memory.level_for(held, engine.held, float(engine.workload.device.capacity), wanted)
-
-
-def _checked(used: float, capacity: float, side: str) -> None:
-    """Raises Infeasible where a side does not fit."""
-    if used > capacity:
-        raise Infeasible(
-            f"{side}: {show(used - capacity, 'memory')} short a GPU ({show(used, 'memory')} of {show(capacity, 'memory')}): "
-            "more ranks for a copy (--train pp, ep, tp), recompute=full, or --offload engine"
-        )

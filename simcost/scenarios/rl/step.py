@@ -19,6 +19,7 @@ from simcost.learning.stack import Framework
 from simcost.model import count
 from simcost.plan import Plan
 from simcost.scenarios.rl.host_link import host_bandwidth
+from simcost.scenarios.rl.known import Known
 from simcost.scenarios.rl.question import FULL, OFF, ONE_STEP, PARTIAL, Asked
 from simcost.scenarios.rl.reward_model import scored
 from simcost.scenarios.rl.sides import Sides, sides
@@ -47,9 +48,9 @@ class Step:
         return self.timeline.seconds / self.rounds
 
 
-def run(q: Asked) -> Step:
-    """Prices a step. Raises SpecError and Infeasible for what cannot be."""
-    return of_sides(q, sides(q))
+def run(q: Asked, known: Known | None = None) -> Step:
+    """Prices a step; `known`: what related questions found. Raises SpecError and Infeasible for what cannot be."""
+    return of_sides(q, sides(q, {} if known is None else known))
 
 
 def of_sides(q: Asked, both: Sides) -> Step:
