@@ -14,9 +14,9 @@ from simcost.frozen import frozen
 
 ALL, ROLLOUT, TRAINER, CPU = "all GPUs", "rollout", "trainer", "CPUs"
 (
-    GENERATE, REWARD, OFFLOAD, OLD, REFERENCE, CRITIC, ADVANTAGE, UPDATE, SYNC, HOST,
+    GENERATE, REWARD, OFFLOAD, OLD, REFERENCE, CRITIC, ADVANTAGE, UPDATE, SYNC, HOST, REPLAY,
 ) = (
-    "rollout", "reward", "offload", "old log-probs", "reference", "critic", "advantage", "update", "weight sync", "host",
+    "rollout", "reward", "offload", "old log-probs", "reference", "critic", "advantage", "update", "weight sync", "host", "routing replay",
 )  # fmt: skip
 NOTHING = Cost()
 

@@ -17,6 +17,7 @@ from simcost.frozen import frozen
 from simcost.hardware.toml import toml_table
 
 SCHEMA = 1
+NEEDED, ALWAYS = OLD = ("needed", "always")
 TERMS = ("host_phase_s", "host_answer_s", "host_tensor_s", "host_spread", "host_link_share")
 
 
@@ -24,7 +25,7 @@ TERMS = ("host_phase_s", "host_answer_s", "host_tensor_s", "host_spread", "host_
 class Framework:
     """Times of the host [s]: of a phase, of each answer of a step, of each tensor that is sent; `host_spread`: sigma of
     their log; `host_link_share`: of the link to the host's memory that copies reach. `says`: source or reason of
-    each."""
+    each. `old_log_probs`: "always", or "needed": left out where one update follows fresh answers."""
 
     name: str
     title: str
@@ -34,6 +35,7 @@ class Framework:
     host_spread: float
     host_link_share: float
     says: Mapping[str, str]
+    old_log_probs: str = NEEDED
 
 
 def names() -> list[str]:
@@ -58,7 +60,7 @@ def _read(path: Path) -> Framework:
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
     """The framework of a table. Raises SpecError, which names file and key."""
-    known = ("schema", "title", *TERMS)
+    known = ("schema", "title", *TERMS, "old_log_probs")
     for key in table:
         if key not in known:
             raise SpecError(f"{where}: unknown key '{key}' (known: {', '.join(known)}){nearest(key, known)}")
@@ -68,15 +70,21 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
     if table["schema"] != SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {SCHEMA}")
     values, says = {}, {}
-    for key in TERMS:
+    for key in (*TERMS, "old_log_probs"):
         entry = table[key]
         said = entry.get("source", entry.get("reason")) if isinstance(entry, Mapping) else None
         if not isinstance(said, str) or not said.strip() or "value" not in entry:
             raise SpecError(f"{where}: '{key}' must be {{ value = ..., reason = ... }}, or source = ...")
-        value = entry["value"]
+        value, says[key] = entry["value"], said
+        if key not in TERMS:
+            if value not in OLD:
+                raise SpecError(f"{where}: '{key}.value' = {value!r} must be one of {', '.join(OLD)}")
+            continue
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < float("inf"):
             raise SpecError(f"{where}: '{key}.value' = {value!r} must be a number, not negative")
-        values[key], says[key] = float(value), said
+        values[key] = float(value)
     if not 0.0 < values["host_link_share"] <= 1.0:
         raise SpecError(f"{where}: 'host_link_share.value' = {values['host_link_share']:g} must be in (0, 1]")
-    return Framework(name=name, title=str(table["title"]), says=says, **values)
+    return Framework(
+        name=name, title=str(table["title"]), says=says, old_log_probs=table["old_log_probs"]["value"], **values
+    )

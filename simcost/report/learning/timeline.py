@@ -12,7 +12,7 @@ from simcost.scenarios.rl.step import Step
 KINDS = {
     phases.GENERATE: ("#56B4E9", "rollout"), phases.REWARD: ("#CC79A7", "reward"), phases.HOST: ("#999999", "host"), phases.OFFLOAD: ("#F0E442", "states to the host and back"),
     phases.OLD: ("#009E73", "old log-probs"), phases.REFERENCE: ("#44AA99", "reference"), phases.CRITIC: ("#882255", "critic"),
-    phases.ADVANTAGE: ("#000000", "advantage"), phases.UPDATE: ("#E69F00", "update"), phases.SYNC: ("#0072B2", "weight sync"),
+    phases.ADVANTAGE: ("#000000", "advantage"), phases.UPDATE: ("#E69F00", "update"), phases.SYNC: ("#0072B2", "weight sync"), phases.REPLAY: ("#AA4499", "routing masks"),
 }  # fmt: skip
 
 

@@ -39,7 +39,7 @@ class Tools:
 
 @frozen
 class Asked:
-    """A question. `rollout_gpus`: of the pool that answers, 0 where all GPUs do everything; `both`, `serving`,
+    """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0 where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
     found; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
 
@@ -255,10 +255,12 @@ def asked(
     if price is not None and not 0 < price < 1e6:
         raise SpecError(f"--price = {price} must be USD per device and hour, above 0")
     kl = given["kl"]
+    if given["reference_every"] is not None and not (bool(one.REFERENCE) if kl is None else kl):
+        raise SpecError("--reference-every is of a reference, which is not asked here (--kl)")
     return Asked(
         model=models.spelled(model), hw=hardware.spelled(hw), gpus=gpus, prompts=asked_prompts, samples=asked_samples,
         isl=prompt, osl=answer if most is None else answer.cap(most), uncapped=answer, max_osl=most,
-        said={"isl": str(isl), "osl": str(osl), "placement": str(given["placement"]), "async": str(given["asynchrony"])},
+        said={"isl": str(isl), "osl": str(osl), **{name: value for name, value in given.items() if value is not None}},
         algorithm=str(one.NAME), rollout_gpus=rollout_gpus, mode=mode, staleness=staleness,
         rollout=sizes("--rollout", given["rollout"]), train=sizes("--train", given["train"]), both=both, serving=serving,
         training=training, stack=given["stack"], framework=frameworks.load(given["framework"] or FRAMEWORK).name,

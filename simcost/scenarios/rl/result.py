@@ -15,24 +15,33 @@ from simcost.learning import stack as frameworks
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios.inputs import stated
-from simcost.scenarios.rl import memory_table
+from simcost.scenarios.rl import memory_table, replay_table, split
 from simcost.scenarios.rl.engine import plan_words
+from simcost.scenarios.rl.known import Known
+from simcost.scenarios.rl.levers import table as lever_rows
 from simcost.scenarios.rl.question import Asked
-from simcost.scenarios.rl.step import Step, run
+from simcost.scenarios.rl.step import Step, asks_old, run
 from simcost.units import show
 
 _HOUR = 3600.0
 _NAMES = {
     phases.GENERATE: "rollout_s", phases.REWARD: "reward_s", phases.OLD: "old_logprob_s", phases.REFERENCE: "reference_s", phases.CRITIC: "critic_s",
-    phases.UPDATE: "update_s", phases.SYNC: "sync_s", phases.OFFLOAD: "offload_s", phases.HOST: "host_s", phases.ADVANTAGE: "advantage_s",
+    phases.UPDATE: "update_s", phases.SYNC: "sync_s", phases.OFFLOAD: "offload_s", phases.HOST: "host_s", phases.ADVANTAGE: "advantage_s", phases.REPLAY: "replay_s",
 }  # fmt: skip
 
 
 def result(q: Asked, levers: bool = True) -> tuple[Result, Step]:
     """The answer, and the priced step that pictures draw. Raises SpecError and Infeasible."""
-    found = run(q)
+    known: Known = {}
+    found = run(q, known)
     values = metrics(found)
     tables: dict[str, list[Row]] = {"phases": phases_table(found), "memory by phase": memory_table.rows(found)}
+    if q.replay:
+        tables["routing replay"] = _replay(found)
+    if levers:
+        if not q.colocated:
+            tables["split"] = split.table(found, known)
+        tables["levers"] = lever_rows(found, known)
     answer = Result(
         "rl", _inputs(q, found, levers), values, tables, tuple(_notes(found)), _references(found), _verdict(found, values), bool(values["fits"])
     )  # fmt: skip
@@ -49,7 +58,7 @@ def metrics(found: Step) -> dict[str, Any]:
     hours = found.seconds * q.gpus / _HOUR
     values: dict[str, Any] = {
         "step_s": number(found.seconds), "step_low_s": number(float(low)), "step_high_s": number(float(high)), **times,
-        "wait_s": number(max(line.waits.values()) / found.rounds), "tokens_per_step": number(tokens),
+        "wait_s": number(found.wait_s), "staleness_updates": number(found.staleness), "tokens_per_step": number(tokens),
         "tokens_per_s_per_gpu": number(tokens / found.seconds / q.gpus), "tokens_per_gpu_hour": number(tokens / hours),
         "gpu_hours_per_step": number(hours), "mean_osl": number(q.osl.mean),
         "longest_osl": number(float(q.osl.longest) if made is None else made.longest),
@@ -59,6 +68,12 @@ def metrics(found: Step) -> dict[str, Any]:
     usd = q.usd_per_hour if q.usd_per_hour is not None else both.trainer.job.device.usd_per_hour
     if usd is not None:
         values["usd_per_step"] = number(hours * float(usd))
+    if made is not None:
+        values |= {
+            "rollout_busy_fraction": number(made.busy),
+            "rollout_half_s": number(made.half_s / found.rounds),
+            "prefix_hit": number(made.hit),
+        }
     if q.steps is not None:
         values |= {
             "steps": q.steps,
@@ -83,19 +98,29 @@ def phases_table(found: Step) -> list[Row]:
     return rows
 
 
+def _replay(found: Step) -> list[Row]:
+    """What the routing masks take and save."""
+    both = found.sides
+    assert both.engine is not None
+    resident = both.trainer_memory.resident(both.level) if found.asked.colocated else 0.0
+    kept = both.engine.replica.kept(float(np.ceil(both.engine.context)))
+    bytes_ = both.engine.token_bytes - replay_table.routed(kept.workload.model).token_bytes
+    return replay_table.rows(
+        both.trainer.update, both.lengths, both.trainer.passes, bytes_, both.engine.pool(resident), found.timeline.of(phases.REPLAY)
+    )  # fmt: skip
+
+
 def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
     """All that was asked, and what was found of what was not."""
     given: dict[str, Any] = {
-        "model": stated(q.model), "hw": q.hw, "gpus": q.gpus, "prompts": q.prompts, "samples": q.samples, "isl": q.said["isl"], "osl": q.said["osl"],
-        "max_osl": q.max_osl, "algorithm": q.algorithm, "placement": q.said["placement"], "asynchrony": q.said["async"],
+        "model": stated(q.model), "hw": q.hw, "gpus": q.gpus, "prompts": q.prompts, "samples": q.samples, "max_osl": q.max_osl, **q.said,
         **{side: plan_words(plan) for side, plan in found.sides.plans.items()},
-        "epochs": q.epochs, "minibatches": q.minibatches, "rollout_batch": q.answers, "kl": q.reference, "routing_replay": q.replay,
-        "seed": q.seed, "offload": found.sides.level, "sync": found.way, "stack": q.stack, "framework": q.framework, "steps": q.steps,
-        "levers": levers, "usd_per_hour": q.usd_per_hour,
+        "kl": q.reference, "offload": found.sides.level, "sync": found.way, "framework": q.framework, "levers": levers, "usd_per_hour": q.usd_per_hour,
         "set": {**q.both, **q.serving, **q.training},
     }  # fmt: skip
-    if q.judges is not None:
-        given["reward"] = f"{q.judges.seconds:g}s:{q.judges.workers}"
+    given.pop("price", None)
+    if q.reward_model is not None:
+        given["reward_model"] = stated(q.reward_model)
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -119,7 +144,7 @@ def _notes(found: Step) -> list[Note]:
             )
         )
     one = algorithm.load(q.algorithm)
-    if one.GENERATES and not algorithm.needs_old(one, q.updates * q.rounds, q.mode != "off"):
+    if one.GENERATES and not asks_old(q, host):
         notes.append(Note("no old log-probs: one update of fresh answers, or an algorithm without a ratio", Kind.SAID))
     if both.engine is not None:
         if both.rollout is not None and both.rollout.preempted:

@@ -14,13 +14,15 @@ from simcost.cost.cost import Cost
 from simcost.frozen import frozen
 from simcost.learning import algorithm, phases, reward, weights
 from simcost.learning import stack as frameworks
-from simcost.learning.phases import ALL, CPU, NOTHING, ROLLOUT, TRAINER, Phase, Timeline
+from simcost.learning.phases import ALL, CPU, ROLLOUT, TRAINER, Phase, Timeline
 from simcost.learning.stack import Framework
 from simcost.model import count
 from simcost.plan import Plan
+from simcost.scenarios.rl.generate import in_flight
 from simcost.scenarios.rl.host_link import host_bandwidth
 from simcost.scenarios.rl.known import Known
 from simcost.scenarios.rl.question import FULL, OFF, ONE_STEP, PARTIAL, Asked
+from simcost.scenarios.rl.replay_table import bytes_of
 from simcost.scenarios.rl.reward_model import scored
 from simcost.scenarios.rl.sides import Sides, sides
 
@@ -46,6 +48,23 @@ class Step:
     def seconds(self) -> float:
         """Of one step. [s]"""
         return self.timeline.seconds / self.rounds
+
+    @property
+    def wait_s(self) -> float:
+        """What the pool that waits longer stands idle in a step. [s]"""
+        return max(self.timeline.waits.values()) / self.rounds
+
+    @property
+    def staleness(self) -> float:
+        """Updates between the policy that began an answer and the one that learns from it, on average: answers in
+        flight over those of a step (Little's law), less the step itself where both sides take turns."""
+        q = self.asked
+        if q.mode == ONE_STEP:
+            return 1.0
+        if q.mode == OFF:
+            return (q.rounds * q.updates - 1) / 2.0
+        steps = in_flight(q) * q.kept / q.step_answers
+        return steps if q.mode == FULL else max(steps - 1.0, 0.0)
 
 
 def run(q: Asked, known: Known | None = None) -> Step:
@@ -95,6 +114,13 @@ def rollout_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
     yield Phase(phases.HOST, pool, between, "assumed: answers collected and batched")
 
 
+def asks_old(q: Asked, host: Framework) -> bool:
+    """Whether old log-probs are computed: where the ratio may differ from 1, or the framework always does."""
+    one = algorithm.load(q.algorithm)
+    needed = algorithm.needs_old(one, q.updates * q.rounds, q.mode != OFF)
+    return bool(one.GENERATES) and (needed or (bool(one.CLIPS) and host.old_log_probs == frameworks.ALWAYS))
+
+
 def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
     """From answers to new weights."""
     one = algorithm.load(q.algorithm)
@@ -105,11 +131,19 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
         yield Phase(
             phases.OFFLOAD, pool, _copied(q, host, 2.0 * moved), f"states to the host and back, level {both.level}"
         )
+    if q.replay:
+        yield Phase(
+            phases.REPLAY,
+            pool,
+            Cost(wire_s=replayed_s(q, both, host)),
+            "routing masks to the trainer, over the hosts' links",
+        )
     forward = both.trainer.forward().cost
-    if one.GENERATES and algorithm.needs_old(one, q.updates * q.rounds, q.mode != OFF):
+    if asks_old(q, host):
         yield Phase(phases.OLD, pool, forward, f"forward passes, stack {stack}")
     if q.reference:
-        swap = _copied(q, host, 2.0 * both.trainer.held.parameters)
+        renewed = 0.0 if q.reference_every is None else 1.0 / q.reference_every
+        swap = _copied(q, host, (2.0 + renewed) * both.trainer.held.parameters)
         yield Phase(
             phases.REFERENCE, pool, forward + swap, f"forward passes, stack {stack}; weights from the host and back"
         )
@@ -121,6 +155,13 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
     if one.CRITIC:
         yield Phase(phases.CRITIC, pool, update, f"updates of the critic, stack {stack}")
     yield Phase(phases.UPDATE, pool, update, f"{updates:.0f} updates, stack {stack}")
+
+
+def replayed_s(q: Asked, both: Sides, host: Framework) -> float:
+    """Routing masks from the engine's GPUs to their hosts, and from the hosts to the trainer's. [s]"""
+    size = bytes_of(both.trainer.job.model, both.lengths)
+    link = host_bandwidth(q) * host.host_link_share
+    return size / link * (1.0 / q.engine_gpus + 1.0 / q.trainer_gpus)
 
 
 def _advantage(q: Asked, both: Sides, host: Framework) -> Cost:
@@ -161,6 +202,3 @@ def sent_of(q: Asked, both: Sides) -> weights.Sent:
     tensors = sum(times * float(one.copies) for times, block in w.model.blocks() for one in block.weights(Plan()))
     gpus = q.gpus if q.colocated else q.engine_gpus + 1
     return weights.Sent(stored, part, tensors, gpus, not q.colocated)
-
-
-__all__ = ["FULL", "NOTHING", "ONE_STEP", "Step", "of_sides", "run"]
