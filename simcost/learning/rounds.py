@@ -1,5 +1,8 @@
 """Rollouts of an engine that never runs dry: so many answers are in flight, a step takes those that end, the others go on in the next one.
 
+Where both sides take turns a round starts with all of them and nothing joins it; where they run at once a new answer
+starts when one ends (`refill`).
+
 Between two steps weights change, so that the cache of what goes on is computed anew. Answers in flight at a random
 moment are longer than the mean and in part done; the first round starts from such ones. Most likely to be wrong:
 engines that keep the old cache and mix policies. Sources: arXiv 2509.18521 (APRIL), arXiv 2505.24298 (AReaL), Kimi
@@ -18,6 +21,7 @@ from simcost.serving.step_table import StepTable
 from simcost.serving.trace import Trace
 
 WARM, COUNTED = 2, 6  # rounds of one replica
+_RARE = 1e-9
 _NO_PROMPT = -1  # of an answer that goes on: it shares no prompt
 
 
@@ -29,19 +33,31 @@ class Flying:
     made: Ints
 
 
-def steady(engine: Engine, isl: Lengths, osl: Lengths, samples: int, ends: int, in_flight: int, seed: int) -> Rollout:
+def steady(
+    engine: Engine, isl: Lengths, osl: Lengths, samples: int, ends: int, in_flight: int, seed: int, refill: bool = False
+) -> Rollout:
     """One step's worth of `ends` answers while `in_flight` are under way, both of all replicas. Raises SpecError for an
     answer that the pool cannot hold."""
     each = max(round(in_flight / engine.replicas), 1)
     mine = max(round(ends / engine.replicas), 1)
     scale = ends / engine.replicas / mine
     rng = np.random.default_rng([seed, 4])
+    isl, osl = _bounded(isl), _bounded(osl)
     flying = _under_way(isl, osl, each, rng)
-    times = table(engine, [_longest(isl, osl, each, samples, rng, flying)], each)
+    old = flying.answers
+    bound = Answers(
+        np.append(old.isl, int(isl.longest)),
+        np.append(old.osl, int(osl.longest)),
+        np.append(old.cached, 0),
+        np.append(old.prompt, 0),
+    )
+    times = table(engine, [bound], each)
+    many = each + (mine if refill else 0)  # those beyond `each` wait for a place
+    flying = _refilled(flying, isl, osl, samples, many, rng)
     found: list[Rollout] = []
     for at in range(WARM + COUNTED):
         done, flying = _round(engine, times, flying, mine)
-        flying = _refilled(flying, isl, osl, samples, each, rng)
+        flying = _refilled(flying, isl, osl, samples, many, rng)
         if at >= WARM:
             found.append(done)
     walls = np.asarray([one.seconds for one in found]) * scale
@@ -68,13 +84,9 @@ def _under_way(isl: Lengths, osl: Lengths, count: int, rng: np.random.Generator)
     return Flying(Answers(asked, length, zeros, np.full(count, _NO_PROMPT)), made)
 
 
-def _longest(isl: Lengths, osl: Lengths, count: int, samples: int, rng: np.random.Generator, flying: Flying) -> Answers:
-    """Answers of which the longest bounds what rounds can ask."""
-    more = _fresh(isl, osl, samples, 4 * (WARM + COUNTED) * count, np.random.default_rng(rng.integers(2**31)))
-    top = int(min(osl.longest, 2.0 * max(int(np.max(more.osl)), int(np.max(flying.answers.osl)))))
-    asked = np.append(more.isl, int(np.max(np.append(more.isl, flying.answers.isl))))
-    made = np.append(more.osl, top)
-    return Answers(asked, made, np.zeros_like(asked), np.arange(len(asked)))
+def _bounded(of: Lengths) -> Lengths:
+    """The same without the billionth part that is longest: tables of step times need an end."""
+    return of.cap(float(np.ceil(of.quantile(np.asarray([1.0 - _RARE]))[0])) + 1.0)
 
 
 def _fresh(isl: Lengths, osl: Lengths, samples: int, count: int, rng: np.random.Generator) -> Answers:

@@ -17,7 +17,7 @@ from simcost.hardware.engine_serving import ServingTerms
 from simcost.learning import memory as phases_memory
 from simcost.learning import rollout
 from simcost.query import Query, make, settings_of, workload
-from simcost.scenarios.rl.known import Known, key, once
+from simcost.scenarios.rl.known import Known, key
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.replay_table import routed
 from simcost.scenarios.serve.question import policy_of, terms_of
@@ -77,6 +77,10 @@ def query_of(q: Asked, plan: Mapping[str, Any], gpus: int) -> Query:
     return make(q.model, q.hw, True, {"context": context, "batch": 1}, sets, {}, q.usd_per_hour)
 
 
+_STEPS: Known = {}  # step times of engines: questions of one program are about few
+_KEPT = 32
+
+
 def mean_context(q: Asked) -> float:
     """Tokens that a running answer has seen on average: one that is looked at is longer than the mean, and half done; of an
     agent also half of the turns and tools before."""
@@ -84,22 +88,24 @@ def mean_context(q: Asked) -> float:
     return context if q.tools is None else context + (q.tools.turns - 1) / 2.0 * (q.osl.mean + q.tools.tokens.mean)
 
 
-def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float, known: Known) -> Served:
-    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt; `known`: what other questions found. Raises
+def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float) -> Served:
+    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt. Raises
     SpecError and Infeasible for what cannot be."""
     query = query_of(q, plan, gpus)
     w = workload(query)
     terms = terms_of(w, settings_of(query.overrides), q.drafts > 0)
     policy = policy_of(terms)
     replicas = int(float(np.asarray(w.plan.replicas * w.plan.copies)))
-    bounds = Bounds(float(policy.sequences), most, float(policy.tokens), most)
+    bounds = Bounds(
+        float(policy.sequences), 2.0 ** np.ceil(np.log2(most)), float(policy.tokens), 2.0 ** np.ceil(np.log2(most))
+    )
+    of = (*key(q, "model", "hw", "both", "serving", "drafts"), str(dict(plan)), bounds.context)
     try:
-        table = once(
-            known,
-            ("steps", *key(q, "model", "hw", "both", "serving", "drafts"), str(dict(plan)), most),
-            lambda: steps_of(w, bounds, q.drafts),
-        )
-        found = build(w, policy, bounds, None, q.drafts, table)
+        if of not in _STEPS:
+            if len(_STEPS) >= _KEPT:
+                _STEPS.clear()
+            _STEPS[of] = steps_of(w, bounds, q.drafts)
+        found = build(w, policy, bounds, None, q.drafts, _STEPS[of])
     except Infeasible as refused:
         raise Infeasible(f"rollout: {str(refused).removeprefix('plan: ')}") from None
     context = mean_context(q)

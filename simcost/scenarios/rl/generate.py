@@ -45,6 +45,6 @@ def generated(q: Asked, engine: Engine) -> Rollout:
     """Raises SpecError for an answer that the pool cannot hold."""
     if q.mode in (PARTIAL, FULL):
         ends = math.ceil(q.step_answers / q.kept)
-        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed)
+        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed, q.mode == FULL)
     answers = math.ceil(trained_on(q) / q.kept)
     return rollout.burst(engine, lambda seed: drawn(q, seed, answers), q.seed)

@@ -24,7 +24,7 @@ def scored(q: Asked, lengths: Ints, longest: int) -> Cost:
     judge = replace(q, model=q.reward_model, drafts=0)
     _, one = plans.smallest(
         plans.engines(judge, q.engine_gpus),
-        lambda plan: served(judge, plan, q.engine_gpus, longest, {}),
+        lambda plan: served(judge, plan, q.engine_gpus, longest),
         plans.engine_fits,
         "reward model",
     )

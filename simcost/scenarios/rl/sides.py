@@ -74,11 +74,11 @@ def _lengths_key(q: Asked) -> tuple[str, ...]:
 def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:
     """The engine as stated, or the smallest."""
     if q.rollout is not None:
-        return dict(q.rollout), served(q, q.rollout, q.engine_gpus, longest, known)
+        return dict(q.rollout), served(q, q.rollout, q.engine_gpus, longest)
 
     def found() -> tuple[Plan, Served]:
         return plans.smallest(
-            plans.engines(q, q.engine_gpus), lambda plan: served(q, plan, q.engine_gpus, longest, known), plans.engine_fits, "rollout"
+            plans.engines(q, q.engine_gpus), lambda plan: served(q, plan, q.engine_gpus, longest), plans.engine_fits, "rollout"
         )  # fmt: skip
 
     return once(known, ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay")), found)

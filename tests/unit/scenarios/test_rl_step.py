@@ -1,0 +1,184 @@
+"""A step of reinforcement learning as a whole: laws of its phases, what options change, what is refused."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from simcost import api
+from simcost.errors import SpecError
+
+BASE = {
+    "prompts": 32, "samples": 8, "isl": 256, "osl": "lognormal:1000:0.6", "max_osl": 4096, "minibatches": 4, "rollout": "tp=1", "train": "tp=1,recompute=full", "levers": False,
+}  # fmt: skip
+
+
+def ask(model="llama-3.1-8b", gpus=16, **changes):
+    return api.rl(model, "h100", gpus, **{**BASE, **changes})
+
+
+@pytest.fixture(scope="module")
+def colocated():
+    return ask()
+
+
+def phase(result, name):
+    return sum(row["time_s"] for row in result.tables["phases"] if row["phase"] == name)
+
+
+def test_phases_add_up_to_the_step(colocated) -> None:
+    rows, m = colocated.tables["phases"], colocated.metrics
+    assert sum(row["time_s"] for row in rows) == pytest.approx(m["step_s"])
+    assert rows[-1]["end_s"] == pytest.approx(m["step_s"])
+    assert all(after["start_s"] == pytest.approx(before["end_s"]) for before, after in itertools.pairwise(rows))
+    assert m["step_low_s"] < m["step_s"] < m["step_high_s"]
+    assert m["gpu_hours_per_step"] == pytest.approx(m["step_s"] * 16 / 3600)
+    assert m["tokens_per_s_per_gpu"] == pytest.approx(m["tokens_per_step"] / m["step_s"] / 16)
+
+
+def test_an_update_is_a_training_step_of_the_same_sequences() -> None:
+    equal = ask(osl=1000, max_osl=None)
+    one = api.train("llama-3.1-8b", "h100", 16, global_batch=64, seq=1256, set={"plan.recompute": "full"}, levers=False)
+    assert phase(equal, "update") == pytest.approx(4 * one.metrics["step_s"])
+    assert equal.metrics["tokens_per_step"] == 256 * 1256
+
+
+def test_every_answer_is_generated_and_trained(colocated) -> None:
+    m = colocated.metrics
+    assert m["tokens_per_step"] == pytest.approx(256 * (256 + m["mean_osl"]), rel=0.12)
+    assert m["longest_osl"] <= 4096
+    assert 0.0 < m["capped_fraction"] < 0.05
+
+
+def test_a_step_without_reference_lacks_that_phase_alone(colocated) -> None:
+    one = ask(kl=False)
+    assert one.metrics["reference_s"] == 0
+    assert colocated.metrics["step_s"] - one.metrics["step_s"] == pytest.approx(colocated.metrics["reference_s"])
+
+
+def test_old_log_probs_are_left_out_on_policy(colocated) -> None:
+    assert ask(minibatches=1).metrics["old_logprob_s"] == 0
+    assert ask(minibatches=1, framework="verl").metrics["old_logprob_s"] > 0
+    assert colocated.metrics["old_logprob_s"] > 0
+    assert ask(minibatches=1, rollout_batch=4096).metrics["old_logprob_s"] > 0
+
+
+def test_ppo_trains_a_critic_beside(colocated) -> None:
+    one = ask(algorithm="ppo", train="tp=2,recompute=full,sequence_parallel=on")
+    m = one.metrics
+    assert m["critic_s"] == pytest.approx(m["update_s"] + m["old_logprob_s"], rel=1e-6)
+    assert m["memory_peak_bytes"] > 0
+
+
+def test_dapo_generates_what_it_throws_away(colocated) -> None:
+    assert ask(algorithm="dapo", kept=0.5).metrics["rollout_s"] > 1.05 * colocated.metrics["rollout_s"]
+
+
+def test_dpo_generates_nothing() -> None:
+    one = ask(algorithm="dpo", samples=2, prompts=512, rollout=None)
+    assert one.metrics["rollout_s"] == one.metrics["sync_s"] == 0
+    assert {row["phase"] for row in one.tables["phases"]} == {"reference", "advantage", "update"}
+
+
+def test_pools_wait_for_each_other_or_run_at_once() -> None:
+    turn, ahead = (
+        ask(placement="disaggregated:8", train="tp=2,recompute=full", asynchrony=each) for each in ("off", "one-step")
+    )
+    sides = [
+        sum(row["time_s"] for row in ahead.tables["phases"] if row["pool"] == pool) for pool in ("rollout", "trainer")
+    ]
+    assert ahead.metrics["step_s"] == pytest.approx(max(sides) + ahead.metrics["sync_s"])
+    assert ahead.metrics["wait_s"] == pytest.approx(max(sides) - min(sides))
+    assert turn.metrics["step_s"] == pytest.approx(sum(sides) + turn.metrics["sync_s"])
+    assert (turn.metrics["staleness_updates"], ahead.metrics["staleness_updates"]) == (1.5, 1.0)
+
+
+def test_partial_rollouts_cut_the_tail(colocated) -> None:
+    assert ask(asynchrony="partial").metrics["rollout_s"] < colocated.metrics["rollout_s"]
+
+
+def test_a_longer_tail_takes_longer_at_the_same_mean(colocated) -> None:
+    even, long = (ask(osl=each, max_osl=None).metrics for each in (1000, "lognormal:1000:1.0"))
+    assert even["rollout_s"] < colocated.metrics["rollout_s"] < long["rollout_s"]
+
+
+def test_rewards_extend_the_step_by_what_is_left(colocated) -> None:
+    few = ask(reward="4s:16")
+    assert few.metrics["reward_s"] == pytest.approx(4 * 256 / 16 - colocated.metrics["rollout_s"], rel=0.25)
+    assert few.metrics["step_s"] == pytest.approx(colocated.metrics["step_s"] + few.metrics["reward_s"])
+
+
+def test_turns_wait_for_tools() -> None:
+    quick, slow = (
+        ask(osl=250, max_osl=None, turns=3, tool_tokens=64, tool_wait=each).metrics for each in ("1ms", "30s")
+    )
+    assert slow["rollout_s"] == pytest.approx(quick["rollout_s"] + 2 * 30.0, rel=0.15)
+    assert slow["rollout_busy_fraction"] < 0.5 < quick["rollout_busy_fraction"]
+    assert quick["prefix_hit"] > 0.8
+
+
+def test_a_run_is_its_steps(colocated) -> None:
+    m = ask(steps=100, price=2.0).metrics
+    assert m["gpu_hours"] == pytest.approx(100 * colocated.metrics["gpu_hours_per_step"])
+    assert m["usd"] == pytest.approx(2.0 * m["gpu_hours"])
+    assert m["days"] == pytest.approx(100 * m["step_s"] / 86400)
+
+
+def test_levers_and_splits_are_steps_of_their_own() -> None:
+    one = ask(placement="disaggregated:8", asynchrony="one-step", train="tp=2,recompute=full", levers=True)
+    rows = {row["change"]: row for row in one.tables["levers"]}
+    other = ask(placement="disaggregated:8", asynchrony="one-step", train="tp=2,recompute=full", kl=False)
+    assert rows["--no-kl"]["step_s"] == pytest.approx(other.metrics["step_s"])
+    (same,) = (row for row in one.tables["split"] if row["rollout_gpus"] == 8)
+    assert same["step_s"] == pytest.approx(one.metrics["step_s"])
+    assert all(row["rollout_gpus"] + row["trainer_gpus"] == 16 for row in one.tables["split"])
+
+
+def test_asked_again_it_answers_the_same(colocated) -> None:
+    assert api.ask("rl", colocated.inputs).metrics == colocated.metrics
+    assert ask(seed=2).metrics["rollout_s"] != colocated.metrics["rollout_s"]
+
+
+def test_routing_replay_stores_and_sends() -> None:
+    one = ask("qwen3-30b-a3b", 32, train="ep=8,recompute=full", rollout="tp=2", routing_replay=True)
+    (row,) = one.tables["routing replay"]
+    assert row["mask_bytes_per_token"] == 384
+    assert row["mask_step_bytes"] == pytest.approx(384 * (one.metrics["tokens_per_step"] - 32 * 8))
+    assert 0 < one.metrics["replay_s"] == pytest.approx(row["mask_sent_s"])
+    assert row["choice_share"] < 0.05
+    with pytest.raises(SpecError, match="has experts"):
+        ask(routing_replay=True)
+
+
+def test_a_timeline_holds_every_phase(tmp_path) -> None:
+    path = tmp_path / "step.trace.json"
+    one = ask(timeline=path)
+    events = json.loads(path.read_text(encoding="utf-8"))["traceEvents"]
+    shown = {event["name"] for event in events if event["ph"] == "X"}
+    assert {"rollout", "update", "weight sync"} <= shown
+    assert sum(event["dur"] for event in events if event["ph"] == "X") == pytest.approx(
+        one.metrics["step_s"] * 1e6, rel=1e-6
+    )
+
+
+@pytest.mark.parametrize(("changes", "said"), [
+    ({"placement": "disaggregated:16"}, "no GPU is left for the trainer"),
+    ({"asynchrony": "one-step"}, "needs pools"),
+    ({"asynchrony": "ful"}, "did you mean 'full'"),
+    ({"rollout_batch": 1500}, "whole multiple"),
+    ({"turns": 2}, "--tool-tokens"),
+    ({"set": {"plan.tp": 2}}, "say --rollout tp=2 or --train tp=2"),
+    ({"train": "tp=1,dp=4"}, "follows from --gpus"),
+    ({"rollout": "tp"}, "write sizes"),
+    ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
+    ({"reference_every": 400, "kl": False}, "of a reference"),
+    ({"train": "tp=1"}, "nearest change that fits: --train recompute=full"),
+    ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "run whole"),
+])  # fmt: skip
+def test_what_cannot_be_is_one_line(changes, said) -> None:
+    with pytest.raises(SpecError) as refused:
+        ask(**changes)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
