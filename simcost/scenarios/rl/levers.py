@@ -21,6 +21,7 @@ from simcost.scenarios.rl.step import Step, run
 
 _ACCEPTED = 0.8  # chance of a draft in the lever of drafts, which its words say
 _STALE = 2
+_SHARED = 4  # steps that share a rollout in its lever
 
 
 def table(found: Step, known: Known) -> list[Row]:
@@ -61,6 +62,7 @@ def _of_order(q: Asked) -> Iterator[tuple[str, Asked]]:
     step = q.step_answers
     if q.mode == OFF and q.tools is None and q.rounds == 1:
         yield "--async partial", replace(q, mode=PARTIAL, answers=OVERSAMPLED * step)
+        yield f"--rollout-batch {_SHARED * step}", replace(q, answers=_SHARED * step)
     if q.colocated:
         half = q.gpus // 2
         if half and q.tools is None and q.rounds == 1:

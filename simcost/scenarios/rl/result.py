@@ -63,7 +63,7 @@ def metrics(found: Step) -> dict[str, Any]:
         "gpu_hours_per_step": number(hours), "mean_osl": number(q.osl.mean),
         "longest_osl": number(float(q.osl.longest) if made is None else made.longest),
         "capped_fraction": number(0.0 if q.max_osl is None else rollout.capped_share(q.uncapped, float(q.max_osl))),
-        "memory_peak_bytes": number(memory_table.peak(found)), "fits": True, "gpus": q.gpus,
+        "memory_peak_bytes": number(memory_table.peak(found)), "fits": not both.short, "gpus": q.gpus,
     }  # fmt: skip
     usd = q.usd_per_hour if q.usd_per_hour is not None else both.trainer.job.device.usd_per_hour
     if usd is not None:
@@ -132,6 +132,8 @@ def _notes(found: Step) -> list[Note]:
         )
         for side in both.found
     ]
+    if both.short:
+        notes.append(Note(both.short, Kind.LIMIT))
     host = frameworks.load(q.framework)
     notes.append(
         Note(f"framework {host.name}: {host.title}; its host times are assumed (workloads/rl-stacks)", Kind.ASSUMED)

@@ -15,7 +15,7 @@ from simcost.errors import Infeasible
 from simcost.frozen import frozen
 from simcost.learning import algorithm, memory
 from simcost.learning.rollout import Rollout
-from simcost.num import Ints
+from simcost.num import Z90, Ints
 from simcost.scenarios.rl import plans, shortage
 from simcost.scenarios.rl.engine import Served, served
 from simcost.scenarios.rl.generate import drawn, generated, in_flight, trained_on
@@ -29,7 +29,7 @@ from simcost.scenarios.rl.question import Asked
 class Sides:
     """`engine`, `rollout`: None where nothing is generated; `level`: what leaves the GPUs between phases; `plans`: of
     each side as it runs, and `found`: which of them nobody stated; `longest`: tokens of the longest sequence that may
-    come."""
+    come; `short`: what of memory is missing, "" where nothing is."""
 
     engine: Served | None
     rollout: Rollout | None
@@ -40,6 +40,7 @@ class Sides:
     found: tuple[str, ...]
     longest: int
     lengths: Ints
+    short: str = ""
 
 
 def sides(q: Asked, known: Known) -> Sides:
@@ -50,11 +51,11 @@ def sides(q: Asked, known: Known) -> Sides:
     if algorithm.load(q.algorithm).GENERATES:
         serve, engine = _engine(q, longest, known)
     asleep = engine.held.asleep(_stated(q)) if engine is not None and q.colocated else 0.0
-    train, trainer = _trainer(q, lengths, longest, asleep, known)
+    train, trainer, short = _trainer(q, lengths, longest, asleep, known)
     held = with_critic(q, trainer.held)
     found = tuple(side for side in ("rollout", "train") if getattr(q, side) is None and (side == "train" or engine))
     if engine is None or serve is None:
-        return Sides(None, None, trainer, held, memory.NONE, {"train": train}, found, longest, lengths)
+        return Sides(None, None, trainer, held, memory.NONE, {"train": train}, found, longest, lengths, short)
     level = _level(q, held, engine)
     resident = held.resident(level) if q.colocated else 0.0
     rolled = (
@@ -64,7 +65,7 @@ def sides(q: Asked, known: Known) -> Sides:
     )
     made = once(known, (*rolled, str(serve), q.engine_gpus, resident), lambda: generated(q, engine.engine(resident, q)))
     plans_ = {"rollout": serve, "train": train}
-    return Sides(engine, made, trainer, held, level, plans_, found, longest, lengths)
+    return Sides(engine, made, trainer, held, level, plans_, found, longest, lengths, short)
 
 
 def _lengths_key(q: Asked) -> tuple[str, ...]:
@@ -84,8 +85,9 @@ def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:
     return once(known, ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay")), found)
 
 
-def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known) -> tuple[Plan, Trained]:
-    """The trainer as stated, or the smallest. Raises Infeasible where it does not fit, with what would."""
+def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known) -> tuple[Plan, Trained, str]:
+    """The trainer as stated, or the smallest; and what it lacks, as far as memory's own interval may hide. Raises Infeasible
+    where it lacks more, with what would fit."""
     of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches"))
 
     def priced(plan: Mapping[str, Any]) -> Trained:
@@ -95,15 +97,16 @@ def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known)
         return with_critic(q, one.held).used + asleep <= float(one.job.device.capacity)
 
     if q.train is None:
-        return once(
-            known,
-            (*of, q.algorithm, asleep),
-            lambda: plans.smallest(plans.trainers(q, q.trainer_gpus), priced, fits, "trainer"),
-        )
+        plan, one = once(known, (*of, q.algorithm, asleep), lambda: plans.trainer(q, q.trainer_gpus, priced, fits))
+        return plan, one, ""
     one = priced(q.train)
     if not fits(one):
-        raise Infeasible(shortage.said(q, one, with_critic(q, one.held), asleep, priced, fits))
-    return dict(q.train), one
+        held = with_critic(q, one.held)
+        text = shortage.said(q, one, held, asleep, priced, fits)
+        if held.used + asleep - float(one.job.device.capacity) > Z90 * one.peak.spread:
+            raise Infeasible(text)
+        return dict(q.train), one, f"{text} (within the 90 % interval of memory)"
+    return dict(q.train), one, ""
 
 
 def _longest(q: Asked, most_drawn: int) -> int:
