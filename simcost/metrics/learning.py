@@ -37,6 +37,8 @@ RL: Rows = (
     ("rollout_side_s", "seconds", "less", "time that the rollout's GPUs work in a step, rewards with it"),
     ("trainer_side_s", "seconds", "less", "time that the trainer's GPUs work in a step, without the transfer of weights"),
     ("moe_layers", "count", "", "layers with routed experts"),
+    ("experts_per_token", "count", "", "experts that a token chooses in a layer"),
+    ("routed_experts", "count", "", "experts of which it chooses"),
     ("index_bytes", "bytes", "", "bytes of an expert's number"),
     ("mask_bytes_per_token", "bytes", "less", "routing of a token in all layers: layers × experts per token × `index_bytes`"),
     ("mask_over_kv", "fraction", "less", "`mask_bytes_per_token` over what a GPU's cache keeps of a token"),

@@ -59,6 +59,13 @@ QUESTIONS: dict[str, Any] = {
     "serve by events": lambda: simcost.serve(
         "deepseek-v3", "h200", 1024, 64, concurrency=16, set={"plan.tp": 8}, drafts=1, acceptance=0.85, events=True, requests=64, seed=3
     ),
+    "rl": lambda: simcost.rl(
+        "qwen3-30b-a3b", "h100", 32, prompts=16, samples=8, isl="256", osl="lognormal:1000:0.6", max_osl="2k", minibatches=2, reward="0.5s:16", asynchrony="partial",
+        rollout="tp=2", train={"ep": 8, "recompute": "full"}, set={"model.num_hidden_layers": 24, "engine": "vllm"}, framework="verl", steps=5, price=3, levers=False,
+    ),
+    "rl of agents": lambda: simcost.rl(
+        SHORT, "h100", nodes=1, prompts=4, samples=2, isl=64, osl=32, turns=2, tool_tokens=16, tool_wait="exponential:1s", kl=False, levers=False
+    ),
     "a mapping": lambda: simcost.decode(SHORT, "h200", set={"model.head_dim": 64}),
     "mappings": lambda: simcost.compare([CONFIG, SHORT, "llama-3.1-8b"], "h200"),
 }  # fmt: skip

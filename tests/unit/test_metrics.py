@@ -72,6 +72,10 @@ def test_every_command_prints_known_names() -> None:
         simcost.sensitivity(models[0], "h200", set=plan), simcost.solve(models[0], "h200", "batch", "tpot=20ms", set=plan),
         simcost.solve(models[0], "h200", "hw.memory.bandwidth", "tpot=1ms", set=plan), simcost.solve(models[0], "h200", "plan.ep", "tpot=34.5ms", batch=64, set=plan),
         simcost.train("llama-3-8b", "h100", gpus=8, set={"plan.tp": 2, "plan.pp": 2}, tokens=1e12, price=2),
+        simcost.rl(
+            "qwen3-30b-a3b", "h100", 32, prompts=16, samples=8, isl=256, osl=1000, placement="disaggregated:16", asynchrony="one-step", routing_replay=True, steps=10,
+            rollout="tp=2", train="ep=16,recompute=full", price=2,
+        ),
         simcost.list_models(), simcost.list_hardware(), simcost.list_engines(), simcost.list_scaling_laws(),
         simcost.show_scaling_law("krajewski-2024"), simcost.loss(models[1], "1T", range="published"), simcost.loss("llama-3.1-8b", 1e11), simcost.loss(training_flops=1e20), doctor.doctored("l40s", "gemm"), memory.result(), kernels.reference("h800"),
     ]  # fmt: skip

@@ -114,8 +114,8 @@ def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
     """All that was asked, and what was found of what was not."""
     given: dict[str, Any] = {
         "model": stated(q.model), "hw": q.hw, "gpus": q.gpus, "prompts": q.prompts, "samples": q.samples, "max_osl": q.max_osl, **q.said,
-        **{side: plan_words(plan) for side, plan in found.sides.plans.items()},
-        "kl": q.reference, "offload": found.sides.level, "sync": found.way, "framework": q.framework, "levers": levers, "usd_per_hour": q.usd_per_hour,
+        "kl": q.reference, "levers": levers, "usd_per_hour": q.usd_per_hour,
+        "plan": {**{side: plan_words(plan) for side, plan in found.sides.plans.items()}, "offload": found.sides.level, "sync": found.way},
         "set": {**q.both, **q.serving, **q.training},
     }  # fmt: skip
     given.pop("price", None)

@@ -119,6 +119,13 @@ def test_turns_wait_for_tools() -> None:
     assert quick["prefix_hit"] > 0.8
 
 
+def test_memory_that_is_short_within_its_interval_is_a_note() -> None:
+    one = ask(train="tp=1")
+    assert not one.fits
+    assert not one.metrics["fits"]
+    assert any("nearest change that fits: --train recompute=full" in note for note in one.warnings)
+
+
 def test_a_run_is_its_steps(colocated) -> None:
     m = ask(steps=100, price=2.0).metrics
     assert m["gpu_hours"] == pytest.approx(100 * colocated.metrics["gpu_hours_per_step"])
@@ -174,7 +181,7 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
     ({"rollout": "tp"}, "write sizes"),
     ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
     ({"reference_every": 400, "kl": False}, "of a reference"),
-    ({"train": "tp=1"}, "nearest change that fits: --train recompute=full"),
+    ({"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None}, "nearest change that fits: --train recompute=full"),
     ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "run whole"),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_line(changes, said) -> None:
