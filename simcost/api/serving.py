@@ -67,7 +67,7 @@ def _asked(
     from simcost.scenarios.serve.question import Simulation, asked
 
     users = None if concurrency is None else [grammar.read("phase.batch", each) for each in _several(concurrency)]
-    rates = None if rate is None else [_rate(each) for each in _several(rate)]
+    rates = None if rate is None else [rate_of(each) for each in _several(rate)]
     simulation = None
     if run is not None:
         requests, seed, warmup = run
@@ -84,8 +84,8 @@ def _several(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _rate(value: Any) -> Any:
-    """A rate as written: "20/s", "1200/min", or a number a second."""
+def rate_of(value: Any) -> Any:
+    """A rate as written: "20/s", "1200/min", or a number a second; what is none of these stays as it is."""
     if not isinstance(value, str):
         return value
     number, _, unit = value.partition("/")
@@ -111,7 +111,7 @@ def serve_plans(
     stated = gpus is not None or nodes is not None or any(grammar.full(path) == "plan.gpus" for path in sets)
     clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes) if stated else None) for name in devices]
     sets = {path: value for path, value in sets.items() if grammar.full(path) != "plan.gpus"}
-    rate = None if given["rate"] is None else _one_rate(_rate(given["rate"]))
+    rate = None if given["rate"] is None else _one_rate(rate_of(given["rate"]))
     kept = Limits(**{f"{name}_s": value for name, value in _limits(limits, given["slo"]).items()})
     hit = 0.0 if given["prefix_hit"] is None else given["prefix_hit"]
     question = scenario.Question(model, isl, given["osl"], rate, kept, sets, hit, price, metric, cp)

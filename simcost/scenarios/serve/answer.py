@@ -25,7 +25,8 @@ FIRST = 0.30
 @frozen
 class Traffic:
     """What users ask of a fleet. isl, osl: mean tokens of prompts and answers; isl2, osl2: their second moments; hit: share of a prompt that the prefix cache
-    holds; `users` of a closed loop, or `rate` of an open one [1/s], whichever is not None; emitted: tokens of a step of a sequence."""
+    holds; `users` of a closed loop, or `rate` of an open one [1/s], whichever is not None; emitted: tokens of a step of a sequence; together: requests that hold one
+    prompt in the pool between them, as several answers to one query do."""
 
     isl: Num
     osl: Num
@@ -35,6 +36,7 @@ class Traffic:
     rate: Num | None = None
     hit: Num = 0.0
     emitted: Num = 1.0
+    together: Num = 1.0
 
 
 @frozen
@@ -68,7 +70,8 @@ def load_of(t: Traffic, admission: str = "prompt") -> tuple[Load, Num]:
     spread = np.maximum(t.isl2 / (t.isl * t.isl) - 1.0, 0.0)
     context = t.isl + made
     load = Load(np.maximum(t.isl - hit, 1.0), t.osl, context, hit, spread, t.emitted)
-    return load, (t.isl + 2.0 * made if admission == "whole" else context)
+    kept = t.isl / t.together
+    return load, kept + (2.0 * made if admission == "whole" else made)
 
 
 def brought(r: Replica, t: Traffic) -> tuple[Load, Room]:

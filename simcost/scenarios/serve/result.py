@@ -54,7 +54,7 @@ def result(q: Asked) -> Result:
             row |= simulated.columns(run, q.emitted)
         if one:
             tables["request by request"] = list(simulated.table(runs[0], q.emitted))
-    step = _step(q, r, found)
+    step = step_of(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
     if pools is not None:
@@ -99,7 +99,7 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
     return "load (everything asked is served)" if q.open else "load (all users are served at once)"
 
 
-def _step(q: Asked, r: Replica, a: Answer) -> steps.Step:
+def step_of(q: Asked, r: Replica, a: Answer) -> steps.Step:
     """A decode step at the first operating point, whose kernels stand for the answer's."""
     running = float(np.ravel(a.point.running)[0])
     if q.pools is not None:
