@@ -37,6 +37,7 @@ __all__ = [
     "show_scaling_law",
     "solve",
     "sweep",
+    "think",
     "train",
 ]
 
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
         show_scaling_law,
         solve,
         sweep,
+        think,
         train,
     )
 

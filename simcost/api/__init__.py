@@ -34,6 +34,7 @@ from simcost.api.recipes import recipe
 from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.serving import launch, serve
 from simcost.api.steps import compare, crossover, decode, explain, prefill
+from simcost.api.thinking import think
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
 from simcost.result import Result, printers
@@ -64,6 +65,7 @@ __all__ = [
     "show_scaling_law",
     "solve",
     "sweep",
+    "think",
     "train",
 ]
 
@@ -79,7 +81,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl, "think": think,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from simcost.cli import (
     schedule,
     serve,
     sweep,
+    think,
     train,
     validate,
 )
@@ -221,6 +222,9 @@ app.command(
 )(serve.serve)
 app.command("recipe", short_help="Stages from pre-training to RL: GPU hours, $, days.")(recipe.recipe)
 app.command("rl", epilog=o.KEYS, cls=Question, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
+app.command("think", epilog=o.KEYS, cls=Question, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
+    think.think
+)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from simcost.metrics import facts, judged, learning, recipes, steps, training
+from simcost.metrics import facts, judged, learning, recipes, steps, thinking, training
 from simcost.metrics._words import FLAG as FLAG
 from simcost.metrics._words import NUMBER as NUMBER
 from simcost.metrics._words import TEXT as TEXT
@@ -46,6 +46,10 @@ SECTIONS = (
     section(
         "serve", steps.SERVE,
         "Beside `ttft_s`, `tpot_s` (the first token left out), rates and prices, which stand for the load: TTFT with its queueing, prices at the utilisation that is reached.",
+    ),
+    section(
+        "think", thinking.THINK,
+        "A row is a budget or a level, with `tpot_s` and `utilisation` of the load. P50 and P95 are over queries ([theory/thinking.md](theory/thinking.md)).",
     ),
     section("schedule", training.SCHEDULE),
     section(

@@ -74,6 +74,7 @@ _FIRST = {
         "gpus", "fits", "micro_batches", "step_s", "step_low_s", "tokens_per_s_per_gpu", "efficiency", "run_s", "run_gpu_hours", "run_usd", "memory_peak_bytes",
     ),
     "terms": ("term", "spread_s"),
+    **dict.fromkeys(fleets.BUDGETS, fleets.OF_BUDGETS),
     fleets.LOADS: fleets.OF_LOADS,
 }  # fmt: skip
 _IN_DETAILS = (
@@ -96,6 +97,9 @@ _LEVEL = (
     "batch ramp",
     "scaling",
     fleets.LOADS,
+    *fleets.BUDGETS,
+    "a thousand tokens more",
+    "train or think",
     *plans.TABLES[1:],
     fleets.FRONT,
 )  # fmt: skip -- however few their rows

@@ -23,6 +23,11 @@ OF_LOADS = (
     "concurrency", "rate_per_s", "ttft_s", "ttft_low_s", "tpot_s", "tpot_low_s", "output_tokens_per_s", "output_tokens_per_s_per_gpu", "utilisation", "limit",
     "output_tokens_per_s_per_user", "kv_used_fraction", "usd_per_million_output_tokens", "usd_per_million_input_tokens", "queueing_s",
 )  # fmt: skip
+BUDGETS = ("answers", "larger model")  # of think
+OF_BUDGETS = (
+    "budget", "level", "tokens_per_query", "tokens_per_query_p95", "capped_fraction", "latency_s", "latency_p95_s", "usd_per_query", "usd_per_query_p95", "accuracy",
+    "usd_per_solved_query", "utilisation", "latency_low_s", "tokens_per_query_p50", "latency_p50_s", "usd_per_query_p50", "joules_per_query_assumed",
+)  # fmt: skip
 _ABOVE = ("concurrency", "rate_per_s", "gpus")  # by the line above the numbers
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a request", ("ttft", "queueing", "kv_transfer", "tpot", "itl", "e2e", "output_tokens_per_s_per_user")),

@@ -11,7 +11,19 @@ from simcost.model.given import given as config_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
-COMMANDS = ("decode", "prefill", "sweep", "compare", "explain", "plans", "show memory", "sensitivity", "train", "serve")
+COMMANDS = (
+    "decode",
+    "prefill",
+    "sweep",
+    "compare",
+    "explain",
+    "plans",
+    "show memory",
+    "sensitivity",
+    "train",
+    "serve",
+    "think",
+)
 _DEVICES = ("tp", "cp", "dp_attention", "pp", "dp")
 _SIZES = (*_DEVICES, "ep", "redundant_experts", "vpp")
 _PHASE = (
@@ -25,6 +37,7 @@ _PHASE = (
     "prefill_pool",
     "decode_pool",
     "prefix_hit",
+    "parallel",
     "drafts",
     "acceptance",
     "images",
@@ -48,9 +61,9 @@ _FORMATS = {
 
 def asked(result: Result) -> str:
     """ "deepseek-v3 on 8 x h200: tp=8, batch 1, context 4,096, weights fp8_block, ..."; "" for other commands."""
-    if result.command not in COMMANDS:
-        return ""
     given = result.inputs
+    if result.command not in COMMANDS or ("hw" not in given and "vary" not in given):
+        return ""
     varied = given.get("vary", {})
     parts = [*_sizes(given, varied), *_phase(given, varied), *_ranked(given), *_formats(given), *_engine(given)]
     parts += _terms(given) if result.command == "show memory" else []

@@ -17,7 +17,7 @@ from simcost.validation import kernels, memory
 REPLAY = Path(__file__).resolve().parents[1] / "replay" / "queries" / "queries.jsonl"
 EVERY = [one for section in metrics.SECTIONS for one in section.metrics]
 ENDINGS = {
-    "_tokens_per_s": "rate", "_tokens_per_s_per_gpu": "rate", "_tokens_per_s_per_user": "rate", "requests_per_s": "rate", "rate_per_s": "rate", "_flops_per_s": "flops_per_s", "_bytes_per_s": "bytes_per_s",
+    "_tokens_per_s": "rate", "_tokens_per_s_per_gpu": "rate", "_tokens_per_s_per_user": "rate", "requests_per_s": "rate", "queries_per_s": "rate", "rate_per_s": "rate", "_flops_per_s": "flops_per_s", "_bytes_per_s": "bytes_per_s",
     "_bytes_per_gpu": "memory", "_error": "fraction", "_share": "fraction", "_coverage": "fraction", "_bias": "fraction",
 }  # fmt: skip
 

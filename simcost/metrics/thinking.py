@@ -1,0 +1,48 @@
+"""Names of thinking budgets."""
+
+from __future__ import annotations
+
+from simcost.metrics._words import NUMBER, TEXT, Rows
+
+THINK: Rows = (
+    ("budget", "count", "", "cap on the tokens of an answer, thinking included"),
+    ("level", TEXT, "", "level of thinking of published lengths"),
+    ("tokens_per_query", "count", "less", "tokens of all answers to a query, thinking included: their mean"),
+    ("tokens_per_query_p50", "count", "less", "what half of the queries do not exceed"),
+    ("tokens_per_query_p95", "count", "less", "what 95 % of the queries do not exceed"),
+    ("tokens_per_query_p95_least", "count", "", "the same at the end of the assumed spreads where it is least"),
+    ("tokens_per_query_p95_most", "count", "", "the same at the other end"),
+    ("capped_fraction", "fraction", "less", "part of the answers that the cap cuts"),
+    ("latency_s", "seconds", "less", "from the query to the last token of the longest answer: its mean"),
+    ("latency_low_s", "seconds", "", "lower end of the 90 % interval of the mean"),
+    ("latency_high_s", "seconds", "", "upper end of it"),
+    ("latency_p50_s", "seconds", "less", "what half of the queries do not exceed"),
+    ("latency_p95_s", "seconds", "less", "what 95 % of the queries do not exceed"),
+    ("usd_per_query", "usd", "less", "price of a query, at the utilisation that is reached or by the price list: its mean; absent without a price"),
+    ("usd_per_query_p50", "usd", "less", "what half of the queries do not exceed"),
+    ("usd_per_query_p95", "usd", "less", "what 95 % of the queries do not exceed"),
+    ("joules_per_query_assumed", "joules", "less", "energy of a query, every device at TDP all the time: an upper end, assumed"),
+    ("joules_per_query_p50_assumed", "joules", "less", "what half of the queries do not exceed"),
+    ("joules_per_query_p95_assumed", "joules", "less", "what 95 % of the queries do not exceed"),
+    ("accuracy", "fraction", "more", "part of the queries that are solved"),
+    ("usd_per_solved_query", "usd", "less", "`usd_per_query` / `accuracy`"),
+    ("joules_per_solved_query_assumed", "joules", "less", "`joules_per_query_assumed` / `accuracy`"),
+    ("queries_per_s", "rate", "more", "queries that are answered, of the whole fleet"),
+    ("cheapest_solved_at", TEXT, "", "the row with the least `usd_per_solved_query`"),
+    ("larger_buys_more_beyond", TEXT, "", "the first row at which a dollar of the larger model brings more accuracy than one of a thousand more tokens"),
+    ("next_row", TEXT, "", "the budget or level that the thousand tokens lead to"),
+    ("accuracy_per_thousand_tokens", NUMBER, "more", "accuracy that a thousand tokens more bring, on the way to the next row"),
+    ("usd_per_thousand_tokens", "usd", "less", "what they cost"),
+    ("accuracy_per_usd", NUMBER, "more", "accuracy a dollar of more tokens"),
+    ("larger_accuracy_per_usd", NUMBER, "more", "accuracy a dollar of moving to the larger model, at its best row; null where it is not more accurate, or costs nothing more"),
+    ("larger_at", TEXT, "", "that row"),
+    ("buys_more", TEXT, "", "which of both brings more accuracy a dollar"),
+    ("tokens_to_equal_loss", "tokens", "", "training tokens after which the law expects the loss of the larger model"),
+    ("extra_training_tokens", "tokens", "less", "those beyond the tokens that the model was trained on"),
+    ("extra_gpu_hours", "gpu_hours", "less", "GPU-hours that they take"),
+    ("extra_training_usd", "usd", "less", "what they cost"),
+    ("usd_per_query_trained", "usd", "less", "least price of a query at which the model trained longer solves as many"),
+    ("break_even_queries", NUMBER, "less", "queries after which longer training has paid; null where it saves nothing"),
+    ("break_even_queries_least", NUMBER, "less", "the least of all laws"),
+    ("break_even_queries_most", NUMBER, "", "the most of all laws"),
+)  # fmt: skip
