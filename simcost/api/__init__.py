@@ -28,6 +28,7 @@ from simcost.api.catalogue import (
     show_model,
     show_scaling_law,
 )
+from simcost.api.distilling import distill
 from simcost.api.learning import rl
 from simcost.api.pipelines import schedule
 from simcost.api.recipes import recipe
@@ -44,6 +45,7 @@ __all__ = [
     "compare",
     "crossover",
     "decode",
+    "distill",
     "explain",
     "keys",
     "launch",
@@ -81,7 +83,7 @@ printers[:] = [_printed]
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
-    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl, "think": think,
+    "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl, "think": think, "distill": distill,
 }  # fmt: skip
 
 

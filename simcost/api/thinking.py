@@ -64,12 +64,12 @@ def think(
         "model": versus, "said": Said(osl=versus_osl, of=versus_lengths_of), "plan": versus_plan, "price_list": versus_usd_per_million, "accuracy": versus_accuracy,
     }  # fmt: skip
     longer = {
-        "tokens": _tokens("--pretrain-tokens", pretrain_tokens), "larger_tokens": _tokens("--versus-tokens", versus_tokens), "train": train, "law": law, "extent": law_range,
+        "tokens": tokens_of("--pretrain-tokens", pretrain_tokens), "larger_tokens": tokens_of("--versus-tokens", versus_tokens), "train": train, "law": law, "extent": law_range,
     }  # fmt: skip
     return result(asked(model, where, said, parallel, usd_per_million, accuracy, other, longer, run, stated))
 
 
-def _tokens(option: str, value: Any) -> float | None:
+def tokens_of(option: str, value: Any) -> float | None:
     """Training tokens: a number, or "15T". Raises SpecError."""
     if value is None:
         return None

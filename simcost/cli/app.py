@@ -14,6 +14,7 @@ import typer
 from simcost.cli import (
     calibrate,
     compare,
+    distill,
     fast_parser,
     given_once,
     goals,
@@ -224,6 +225,9 @@ app.command("recipe", short_help="Stages from pre-training to RL: GPU hours, $, 
 app.command("rl", epilog=o.KEYS, cls=Question, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
 app.command("think", epilog=o.KEYS, cls=Question, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
     think.think
+)
+app.command("distill", epilog=o.KEYS, cls=Question, short_help="Teach a small model by a large one: what is cheapest.")(
+    distill.distill
 )
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 

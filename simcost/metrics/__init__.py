@@ -51,6 +51,10 @@ SECTIONS = (
         "think", thinking.THINK,
         "A row is a budget or a level, with `tpot_s` and `utilisation` of the load. P50 and P95 are over queries ([theory/thinking.md](theory/thinking.md)).",
     ),
+    section(
+        "distill", thinking.DISTILL,
+        "Rows of `variants` train on the same tokens ([theory/distillation.md](theory/distillation.md)).",
+    ),
     section("schedule", training.SCHEDULE),
     section(
         "train", training.TRAIN,

@@ -1,4 +1,4 @@
-"""Names of thinking budgets."""
+"""Names of thinking budgets and of distillation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ THINK: Rows = (
     ("tokens_per_query_p95", "count", "less", "what 95 % of the queries do not exceed"),
     ("tokens_per_query_p95_least", "count", "", "the same at the end of the assumed spreads where it is least"),
     ("tokens_per_query_p95_most", "count", "", "the same at the other end"),
-    ("capped_fraction", "fraction", "less", "part of the answers that the cap cuts"),
+    ("cut_fraction", "fraction", "less", "part of the answers that the cap cuts"),
     ("latency_s", "seconds", "less", "from the query to the last token of the longest answer: its mean"),
     ("latency_low_s", "seconds", "", "lower end of the 90 % interval of the mean"),
     ("latency_high_s", "seconds", "", "upper end of it"),
@@ -45,4 +45,30 @@ THINK: Rows = (
     ("break_even_queries", NUMBER, "less", "queries after which longer training has paid; null where it saves nothing"),
     ("break_even_queries_least", NUMBER, "less", "the least of all laws"),
     ("break_even_queries_most", NUMBER, "", "the most of all laws"),
+)  # fmt: skip
+
+DISTILL: Rows = (
+    ("trained_tokens", "tokens", "", "tokens that the student trains on, all epochs together"),
+    ("cheapest", TEXT, "", "the variant with the least `total_usd`, of GPU-hours where a price is unknown"),
+    ("teacher_gpus_per_student_gpu", NUMBER, "", "GPUs of the teacher that keep a training GPU of the student fed with logits"),
+    ("variant", TEXT, "", "how the student learns from the teacher"),
+    ("total_usd", "usd", "less", "price of GPUs, storage and network; absent without a price"),
+    ("total_gpu_hours", "gpu_hours", "less", "GPU-hours of all parts"),
+    ("total_gpu_hours_low", "gpu_hours", "less", "lower end of their 90 % interval"),
+    ("total_gpu_hours_high", "gpu_hours", "less", "upper end of it"),
+    ("writing_gpu_hours", "gpu_hours", "less", "of the teacher that writes texts"),
+    ("rollout_gpu_hours", "gpu_hours", "less", "of the student that writes texts"),
+    ("teacher_gpu_hours", "gpu_hours", "less", "of the teacher's forward passes"),
+    ("training_gpu_hours", "gpu_hours", "less", "of the student's training"),
+    ("handed_bytes_per_token", "bytes", "less", "what the teacher hands over of a token: its id, logits with their ids, or hidden states"),
+    ("network_bytes", "bytes", "less", "all bytes that are sent, with what is written and read back of a store"),
+    ("stored_bytes", "bytes", "less", "what is kept"),
+    ("storage_usd", "usd", "less", "its price"),
+    ("network_usd", "usd", "less", "price of the bytes that are sent"),
+    ("read_bytes_per_s_per_gpu", "bytes_per_s", "", "what a GPU that trains takes in of the teacher"),
+    ("duration_s", "duration", "less", "all parts on the GPUs that train"),
+    ("times_cheapest", NUMBER, "less", "price over that of the cheapest variant"),
+    ("part_of_distillation", TEXT, "", "who does what"),
+    ("tokens_per_s_per_gpu_low", "rate", "", "lower end of the 90 % interval of `tokens_per_s_per_gpu`"),
+    ("tokens_per_s_per_gpu_high", "rate", "", "upper end of it"),
 )  # fmt: skip

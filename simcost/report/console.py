@@ -74,6 +74,10 @@ _FIRST = {
         "gpus", "fits", "micro_batches", "step_s", "step_low_s", "tokens_per_s_per_gpu", "efficiency", "run_s", "run_gpu_hours", "run_usd", "memory_peak_bytes",
     ),
     "terms": ("term", "spread_s"),
+    "variants": (
+        "variant", "total_usd", "total_gpu_hours", "total_gpu_hours_low", "times_cheapest", "writing_gpu_hours", "rollout_gpu_hours", "teacher_gpu_hours",
+        "training_gpu_hours", "handed_bytes_per_token", "stored_bytes", "storage_usd", "network_bytes",
+    ),
     **dict.fromkeys(fleets.BUDGETS, fleets.OF_BUDGETS),
     fleets.LOADS: fleets.OF_LOADS,
 }  # fmt: skip
@@ -100,6 +104,7 @@ _LEVEL = (
     *fleets.BUDGETS,
     "a thousand tokens more",
     "train or think",
+    "variants",
     *plans.TABLES[1:],
     fleets.FRONT,
 )  # fmt: skip -- however few their rows

@@ -25,7 +25,7 @@ OF_LOADS = (
 )  # fmt: skip
 BUDGETS = ("answers", "larger model")  # of think
 OF_BUDGETS = (
-    "budget", "level", "tokens_per_query", "tokens_per_query_p95", "capped_fraction", "latency_s", "latency_p95_s", "usd_per_query", "usd_per_query_p95", "accuracy",
+    "budget", "level", "tokens_per_query", "tokens_per_query_p95", "cut_fraction", "latency_s", "latency_p95_s", "usd_per_query", "usd_per_query_p95", "accuracy",
     "usd_per_solved_query", "utilisation", "latency_low_s", "tokens_per_query_p50", "latency_p50_s", "usd_per_query_p50", "joules_per_query_assumed",
 )  # fmt: skip
 _ABOVE = ("concurrency", "rate_per_s", "gpus")  # by the line above the numbers

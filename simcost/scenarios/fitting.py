@@ -91,8 +91,7 @@ def advice(query: Query, kept: Kept) -> str:
 
 def smallest(query: Query, w: Workload) -> str:
     """ "the smallest plan that fits has 12 GPUs: tp=4, pp=3"; `w`: any workload of the question's model and device."""
-    rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
-    bare = replace(query, overrides=replace(query.overrides, plan=rest))
+    bare = _bare(query)
     key = _without_split(bare, w)
     if key not in _KNOWN:
         if len(_KNOWN) >= _KEPT:
@@ -118,12 +117,25 @@ def _without_split(bare: Query, w: Workload) -> Any:
 
 
 def _smallest(bare: Query, w: Workload) -> str:
-    sizes = smallest_plan.found(lambda sizes: workload(_under(bare, sizes)), w)
-    if sizes is None or _asked(_under(bare, sizes), {}) is None:
+    sizes = smallest_sizes(bare, w)
+    if sizes is None:
         return f"no plan of up to {smallest_plan.MOST:,} GPUs that was tried fits"
     devices = float(np.asarray(workload(_under(bare, sizes)).plan.devices))
     named = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "tp=1"
     return f"the smallest plan that fits has {devices:,.0f} GPU{'s' * (devices > 1.0)}: {named}"
+
+
+def smallest_sizes(query: Query, w: Workload) -> dict[str, int] | None:
+    """Sizes that are not 1 of the plan with the fewest GPUs; None where none that was tried fits."""
+    bare = _bare(query)
+    sizes = smallest_plan.found(lambda sizes: workload(_under(bare, sizes)), w)
+    return None if sizes is None or _asked(_under(bare, sizes), {}) is None else sizes
+
+
+def _bare(query: Query) -> Query:
+    """The question without the sizes of its plan."""
+    rest = {k: v for k, v in query.overrides.plan.items() if k not in (*smallest_plan.SIZES, *smallest_plan.OTHERS)}
+    return replace(query, overrides=replace(query.overrides, plan=rest))
 
 
 def _under(query: Query, sizes: dict[str, Any]) -> Query:

@@ -9,7 +9,19 @@ import pytest
 
 from simcost.cli.app import run
 
-ASK = ["think", "--model", "gpt-oss-20b", "--isl", "500", "--levels", "low,medium,high", "--benchmark", "AIME 2025", "--usd-per-million", "0.05:0.2"]
+ASK = [
+    "think",
+    "--model",
+    "gpt-oss-20b",
+    "--isl",
+    "500",
+    "--levels",
+    "low,medium,high",
+    "--benchmark",
+    "AIME 2025",
+    "--usd-per-million",
+    "0.05:0.2",
+]
 
 
 def test_levels_are_rows_and_say_what_they_rest_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +35,21 @@ def test_levels_are_rows_and_say_what_they_rest_on(capsys: pytest.CaptureFixture
 def test_json_is_in_si_and_null_where_nothing_is_known(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "shares.csv"
     path.write_text("budget,accuracy\n4k,0.5\n8k,0.6\n", encoding="utf-8")
-    ask = ["think", "--model", "gpt-oss-20b", "--hw", "h100", "--isl", "500", "--osl", "lognormal:9000:0.5", "--budget", "1k,4k,8k", "--concurrency", "8"]
+    ask = [
+        "think",
+        "--model",
+        "gpt-oss-20b",
+        "--hw",
+        "h100",
+        "--isl",
+        "500",
+        "--osl",
+        "lognormal:9000:0.5",
+        "--budget",
+        "1k,4k,8k",
+        "--concurrency",
+        "8",
+    ]
     assert run([*ask, "--accuracy", str(path), "--format", "json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["budget"] for row in found["rows"]] == [1024, 4096, 8192]

@@ -76,6 +76,7 @@ def test_every_command_prints_known_names() -> None:
             "qwen3-30b-a3b", "h100", 32, prompts=16, samples=8, isl=256, osl=1000, placement="disaggregated:16", asynchrony="one-step", routing_replay=True, steps=10,
             rollout="tp=2", train="ep=16,recompute=full", price=2,
         ),
+        simcost.think("llama-3.1-8b", "h100", isl=100, osl="lognormal:900:0.5", budget="512,1k", concurrency=4), simcost.distill("qwen3-8b", "qwen3-0.6b", "h100", 100, 400, 1000, gpus=8),
         simcost.list_models(), simcost.list_hardware(), simcost.list_engines(), simcost.list_scaling_laws(),
         simcost.show_scaling_law("krajewski-2024"), simcost.loss(models[1], "1T", range="published"), simcost.loss("llama-3.1-8b", 1e11), simcost.loss(training_flops=1e20), doctor.doctored("l40s", "gemm"), memory.result(), kernels.reference("h800"),
     ]  # fmt: skip

@@ -96,7 +96,7 @@ def columns(s: Side) -> dict[str, Array]:
             "tokens_per_query_p95_least": np.minimum(low, high),
             "tokens_per_query_p95_most": np.maximum(low, high),
         }
-    found["capped_fraction"] = np.array([each.share for each in s.question.answers.lengths])
+    found["cut_fraction"] = np.array([each.share for each in s.question.answers.lengths])
     if s.latency is not None:
         middle, low, high = s.latency
         found |= {

@@ -26,7 +26,7 @@ def test_one_answer_costs_what_serve_says() -> None:
     assert found["tpot_s"] == pytest.approx(served["tpot_s"], rel=1e-6)
     of_tokens = 512 * served["usd_per_million_input_tokens"] + 2000 * served["usd_per_million_output_tokens"]
     assert found["usd_per_query"] == pytest.approx(of_tokens / 1e6, rel=1e-6)
-    assert found["capped_fraction"] == 0.0
+    assert found["cut_fraction"] == 0.0
 
 
 def test_the_fleet_is_paid_by_its_queries() -> None:

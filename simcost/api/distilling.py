@@ -1,0 +1,65 @@
+"""Distillation: a small model that learns from a large one, way by way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost import grammar, settings
+from simcost.api.arguments import Count, Model, Sets, cluster, sets_of, unboxes
+from simcost.api.thinking import tokens_of
+from simcost.errors import SpecError
+from simcost.result import Result
+
+Quantity = float | str
+
+
+@unboxes
+def distill(
+    teacher: Model, student: Model, hw: str, isl: Count, osl: Count, samples: Count | None = None, tokens: Quantity | None = None, epochs: float = 1.0,
+    kept: float = 1.0, texts: str = "given", student_osl: Count | None = None, top_k: Count = 256, layers: Count = 1, cross_tokenizer: bool = False,
+    gpus: Count | None = None, nodes: Count | None = None, seq: Count | None = None, global_batch: Count | None = None, micro_batch: Count | None = None,
+    teacher_hw: str | None = None, teacher_plan: str | None = None, rollout_plan: str | None = None, set: Sets | None = None, engine: str | None = None,
+    stack: str | None = None, price: float | None = None, teacher_price: float | None = None,
+    storage_price: float | None = None, storage_months: float = 1.0, network_price: float = 0.0,
+) -> Result:  # fmt: skip
+    """A student that learns from a teacher on `samples` of a prompt and an answer (or so many `tokens` an epoch), `epochs` times: by its texts (`kept`: share of them that stays
+    after selection), its logits (inside the step, or `top_k` of a token or all of them stored), hidden states of `layers` layers, or by scores of what the student writes itself
+    (`student_osl`: where its answers have another length). Prices GPU-hours, USD, bytes kept and sent. The student trains on `gpus` or `nodes` of `hw` by `set`; `teacher_plan`,
+    `rollout_plan`: "tp=8,ep=8" of those who write, the smallest that fits where None. `texts`: "given", or "teacher" where logits and features are of texts that it writes too.
+    `storage_price`: USD a GB and month, `network_price` a GB that is sent. Raises SpecError for what is not said, Infeasible for what cannot run."""
+    from simcost.scenarios import sizes
+    from simcost.scenarios.distill.question import Asked, amount, storage
+    from simcost.scenarios.distill.result import result
+    from simcost.scenarios.serve.question import lengths_of
+
+    sets = cluster(hw, sets_of(set, engine), gpus, nodes)
+    if "plan.gpus" not in sets:
+        raise SpecError("say how many GPUs train the student: --gpus or --nodes")
+    prompt, answer = lengths_of("--isl", str(isl)), lengths_of("--osl", str(osl))
+    own = answer if student_osl is None else lengths_of("--student-osl", str(student_osl))
+    shared = {path: value for path, value in sets.items() if path == "engine" or path.startswith("hw.")}
+    ours = {path: value for path, value in sets.items() if path.startswith("model.")}
+    of_teacher = {
+        **({} if teacher_hw else shared),
+        **({"engine": engine} if engine else {}),
+        **sizes.read("--teacher-plan", teacher_plan),
+    }
+    of_rollout = {**shared, **ours, **sizes.read("--rollout-plan", rollout_plan)}
+    much = amount(
+        None if samples is None else grammar.read("phase.batch", samples), tokens_of("--tokens", tokens), prompt.mean, answer.mean, epochs, kept, texts
+    )  # fmt: skip
+    given = {
+        "teacher": teacher, "student": student, "hw": hw, "isl": isl, "osl": osl, "samples": samples, "tokens": tokens, "epochs": epochs, "kept": kept, "texts": texts,
+        "student_osl": student_osl, "top_k": top_k, "layers": layers, "cross_tokenizer": cross_tokenizer or None, "seq": seq, "global_batch": global_batch,
+        "micro_batch": micro_batch, "teacher_hw": teacher_hw, "teacher_plan": teacher_plan, "rollout_plan": rollout_plan, "stack": stack, "price": price,
+        "teacher_price": teacher_price, "storage_price": storage_price, "storage_months": storage_months, "network_price": network_price, "set": dict(sets),
+    }  # fmt: skip
+    return result(Asked(
+        teacher, student, hw, teacher_hw or hw, isl, answer, own, much, {"micro_batch": micro_batch, "global_batch": global_batch, "seq": seq}, sets, of_teacher, of_rollout,
+        stack, price, price if teacher_price is None and teacher_hw is None else teacher_price, _count("--top-k", top_k), _count("--layers", layers), cross_tokenizer,
+        storage(storage_price, storage_months, network_price), {name: value for name, value in given.items() if value is not None},
+    ))  # fmt: skip
+
+
+def _count(option: str, value: Any) -> int:
+    return int(settings.count(option, grammar.read("phase.batch", value)))

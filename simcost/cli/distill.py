@@ -1,0 +1,46 @@
+"""The distill command: what it costs to teach a small model by a large one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import check, emit
+
+
+def distill(
+    teacher: Annotated[str, typer.Option("--teacher", help=o.MODEL, autocompletion=o.model_names)],
+    student: Annotated[str, typer.Option("--student", help=o.MODEL, autocompletion=o.model_names)],
+    hw: o.Hw,
+    isl: Annotated[str, typer.Option("--isl", metavar="<lengths>", help="Tokens of a prompt, a number or a distribution as of serve.")],
+    osl: Annotated[str, typer.Option("--osl", metavar="<lengths>", help="Tokens of an answer of the teacher.")],
+    samples: Annotated[str | None, typer.Option("--samples", metavar="<count>", help="Prompts with their answers that are trained on; or --tokens.")] = None,
+    tokens: Annotated[str | None, typer.Option("--tokens", help="Tokens of an epoch instead: 4.3B.")] = None,
+    epochs: Annotated[float, typer.Option("--epochs", help="Times that each sample is trained on.")] = 1.0,
+    kept: Annotated[float, typer.Option("--kept", help="Share of the teacher's answers that stays after selection.")] = 1.0,
+    texts: Annotated[str, typer.Option("--texts", help="Texts of logits and hidden states: given, or teacher, which writes them.", autocompletion=o.starting(("given", "teacher")))] = "given",
+    student_osl: Annotated[str | None, typer.Option("--student-osl", metavar="<lengths>", help="Tokens of an answer of the student, where they differ.")] = None,
+    top_k: Annotated[str, typer.Option("--top-k", metavar="<count>", help="Logits of a token that are stored or sent.")] = "256",
+    layers: Annotated[str, typer.Option("--layers", metavar="<count>", help="Layers of which hidden states are matched.")] = "1",
+    cross_tokenizer: Annotated[bool, typer.Option("--cross-tokenizer", help="There is a map between vocabularies that differ.")] = False,
+    gpus: o.Gpus = None, nodes: o.Nodes = None, seq: o.Seq = None, global_batch: o.GlobalBatch = None, micro_batch: o.MicroBatch = None,
+    teacher_hw: Annotated[str | None, typer.Option("--teacher-hw", help="Where the teacher writes and reads; default --hw.", autocompletion=o.hardware_names)] = None,
+    teacher_plan: Annotated[str | None, typer.Option("--teacher-plan", help="Its plan: tp=8,ep=8; default the smallest that fits.")] = None,
+    rollout_plan: Annotated[str | None, typer.Option("--rollout-plan", help="Plan of the student that writes: tp=2; default the smallest that fits.")] = None,
+    storage_price: Annotated[float | None, typer.Option("--storage-price", help="USD a GB and month; default 0.023, a list price.")] = None,
+    storage_months: Annotated[float, typer.Option("--storage-months", help="Months that bytes are kept.")] = 1.0,
+    network_price: Annotated[float, typer.Option("--network-price", help="USD a GB that is sent.")] = 0.0,
+    teacher_price: Annotated[float | None, typer.Option("--teacher-price", help="USD per device and hour of the teacher; default --price, of another --teacher-hw its profile's.")] = None,
+    engine: o.Engine = None, stack: o.Stack = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+) -> int:  # fmt: skip
+    """A small model that learns from a large one: by its texts, its logits, its hidden states, or its scores of what the student writes; which is cheapest."""
+    from simcost import api, grammar
+
+    check(format, output)
+    result = api.distill(
+        teacher, student, hw, isl, osl, samples, tokens, epochs, kept, texts, student_osl, top_k, layers, cross_tokenizer, gpus, nodes, seq, global_batch, micro_batch,
+        teacher_hw, teacher_plan, rollout_plan, grammar.assignments(set or []), engine, stack, price, teacher_price, storage_price, storage_months, network_price,
+    )  # fmt: skip
+    return emit(result, format, output, strict, details)

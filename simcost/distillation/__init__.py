@@ -1,0 +1,1 @@
+"""Ways to teach a small model by a large one: what each computes, keeps and sends."""

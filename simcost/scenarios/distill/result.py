@@ -1,0 +1,232 @@
+"""The Result of a distillation: a row a variant with GPU-hours, USD, bytes kept and sent; the rates behind them.
+
+Most likely to be wrong: that all variants need as many tokens. They do not teach alike; the user compares them at the tokens that each needs. Source:
+docs/theory/distillation.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simcost.distillation import payload, variants
+from simcost.distillation.variants import Cost, Payload, Rates
+from simcost.model.spec import ModelSpec
+from simcost.provenance import Kind, Note
+from simcost.query import Query, model_of
+from simcost.result import Result, Row, number
+from simcost.scenarios.distill import rates
+from simcost.scenarios.distill.question import STORAGE_USD, Asked
+from simcost.scenarios.distill.rates import Rate
+from simcost.units import show
+
+VARIANTS, PARTS = "variants", "rates"
+_HOUR = 3600.0
+_PADDED = 0.01  # vocabularies of one tokenizer differ by padding, by less than this part
+
+
+class Parts(NamedTuple):
+    """Rates of all parts, the training run behind the last, and what its plan was found to be."""
+
+    writes: Rate
+    rolls: Rate
+    reads: Rate
+    trains: Rate
+    run: Result
+    plan: str
+
+    @property
+    def gpus(self) -> float:
+        """Of the training."""
+        return float(self.run.metrics["gpus"])
+
+
+def result(q: Asked) -> Result:
+    """The answer. Raises SpecError and Infeasible."""
+    teacher, student = (model_of(Query(each, "", True)) for each in (q.teacher, q.student))
+    parts = _parts(q)
+    sizes = Payload(
+        payload.text_bytes(), payload.logits_bytes(float(np.asarray(teacher.vocab_size))), payload.top_k_bytes(q.top_k),
+        payload.hidden_bytes(float(np.asarray(teacher.hidden_size)), q.layers),
+    )  # fmt: skip
+    middle, least, most = (
+        variants.costs(q.amount, _rates(q, parts, teacher, student, end), sizes) for end in ("per_gpu", "high", "low")
+    )
+    why = _unlike(teacher, student, q.maps)
+    table = [_row(q, parts, name, (cost, least[name], most[name]), why) for name, cost in middle.items()]
+    best = _ranked(table)
+    head: dict[str, Any] = {
+        "trained_tokens": number(q.amount.trained), "cheapest": best["variant"], "total_usd": best.get("total_usd"), "total_gpu_hours": best["total_gpu_hours"],
+        "teacher_gpus_per_student_gpu": number(parts.trains.per_gpu / parts.reads.per_gpu), "gpus": number(parts.gpus),
+    }  # fmt: skip
+    head = {name: value for name, value in head.items() if value is not None}
+    return Result("distill", dict(q.stated), head, {VARIANTS: table, PARTS: _part_rows(parts)}, _notes(q, parts, teacher, student, why), parts.run.references, _verdict(q, table, best))  # fmt: skip
+
+
+def _parts(q: Asked) -> Parts:
+    isl, osl = q.isl, q.osl
+    whole = q.amount.prompt + q.amount.answer
+    writes = rates.writing("teacher writes", q.teacher, q.teacher_hw, isl, osl, q.teacher_sets, q.teacher_price)
+    rolls = rates.writing("student writes", q.student, q.hw, isl, q.student_osl, q.rollout_sets, q.price)
+    reads = rates.reading("teacher reads", q.teacher, q.teacher_hw, whole, q.teacher_sets, q.teacher_price)
+    run, plan = rates.trained(q.student, q.hw, q.phase, q.sets, q.stack, q.price, q.amount.trained)
+    m = run.metrics
+    step, low, high = (float(m[name]) for name in ("step_s", "step_low_s", "step_high_s"))
+    hours = float(m["run_gpu_hours"])
+    speed = float(m["run_tokens"]) / hours / _HOUR
+    usd = float(m["run_usd"]) / hours if "run_usd" in m else None
+    sizes = (
+        ", ".join(
+            f"{key}={run.inputs['plan'][key]}"
+            for key in ("tp", "pp", "ep", "dp")
+            if run.inputs["plan"].get(key) not in (None, 1)
+        )
+        or "tp=1"
+    )
+    trains = Rate(
+        "student trains",
+        stated_name(q.student),
+        q.hw,
+        sizes,
+        float(m["gpus"]),
+        speed,
+        speed * step / high,
+        speed * step / low,
+        usd,
+        bool(plan),
+    )
+    return Parts(writes, rolls, reads, trains, run, plan)
+
+
+def stated_name(model: Any) -> str:
+    """A model's name; of a config that was handed over, that it was."""
+    return model.rpartition("/")[2] if isinstance(model, str) else "the config"
+
+
+def _rates(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, end: str) -> Rates:
+    """Rates at the middle or an end of their intervals. Projections run at the speed of the rest of the step."""
+    writes, rolls, reads, trains = (float(getattr(each, end)) for each in parts[:4])
+    of_token = float(parts.run.metrics["training_flops_per_token"])
+    more = float(
+        payload.projection_flops(
+            float(np.asarray(teacher.hidden_size)), float(np.asarray(student.hidden_size)), q.layers
+        )
+    )
+    return Rates(writes, rolls, reads, trains, trains / (1.0 + more / of_token))
+
+
+def _row(q: Asked, parts: Parts, name: str, costs: tuple[Cost, Cost, Cost], unlike: str) -> Row:
+    """A variant; costs at the middle and both ends of the rates. A part without a price leaves the whole without one."""
+    cost, least, most = costs
+    hours = {
+        part: float(getattr(cost, field)) / _HOUR
+        for part, field in (
+            ("writing", "writing"),
+            ("rollout", "rolling"),
+            ("teacher", "reading"),
+            ("training", "training"),
+        )
+    }
+    of_teacher, of_student = parts.writes.usd_per_hour, parts.trains.usd_per_hour
+    kept = float(cost.kept_bytes) * q.storage.usd_per_byte
+    sent = float(cost.sent_bytes) * q.storage.sent_usd_per_byte
+    usd = None
+    if of_teacher is not None and of_student is not None:
+        usd = (
+            (hours["writing"] + hours["teacher"]) * of_teacher
+            + (hours["rollout"] + hours["training"]) * of_student
+            + kept
+            + sent
+        )
+    whole = float(cost.gpu_s) / _HOUR
+    row: Row = {
+        "variant": name, "feasible": not (unlike and name in variants.TOKEN_BY_TOKEN), "total_usd": None if usd is None else number(usd), "total_gpu_hours": number(whole), "total_gpu_hours_low": number(float(least.gpu_s) / _HOUR),
+        "total_gpu_hours_high": number(float(most.gpu_s) / _HOUR), **{f"{part}_gpu_hours": number(each) for part, each in hours.items()},
+        "handed_bytes_per_token": number(cost.token_bytes), "stored_bytes": number(cost.kept_bytes), "storage_usd": number(kept), "network_bytes": number(cost.sent_bytes),
+        "network_usd": number(sent), "read_bytes_per_s_per_gpu": number(float(cost.token_bytes) * parts.trains.per_gpu), "duration_s": number(float(cost.gpu_s) / parts.gpus),
+    }  # fmt: skip
+    if usd is None:
+        row.pop("total_usd")
+    return row if row["feasible"] else {**row, "reason": unlike}
+
+
+def _ranked(table: list[Row]) -> Row:
+    """The cheapest variant that can be; by GPU-hours where a price is unknown. Every row says by how much it is dearer."""
+    able = [row for row in table if row["feasible"]]
+    by = "total_usd" if all("total_usd" in row for row in able) else "total_gpu_hours"
+    best = min(able, key=lambda row: float(row[by]))
+    for row in able:
+        row["times_cheapest"] = number(float(row[by]) / float(best[by]))
+    return best
+
+
+def _unlike(teacher: ModelSpec, student: ModelSpec, maps: bool) -> str:
+    """Why a student cannot follow its teacher token by token; "" where it can."""
+    large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
+    if maps or abs(large - small) <= _PADDED * max(large, small):
+        return ""
+    return f"vocabularies differ ({large:,.0f} and {small:,.0f}): what is handed over token by token needs a map between tokenizers (--cross-tokenizer)"
+
+
+def _part_rows(parts: Parts) -> list[Row]:
+    return [
+        {
+            "part_of_distillation": each.what, "model": each.model, "hw": each.hw, "gpus": number(each.gpus), "plan": each.plan, "tokens_per_s_per_gpu": number(each.per_gpu),
+            "tokens_per_s_per_gpu_low": number(each.low), "tokens_per_s_per_gpu_high": number(each.high),
+        }
+        for each in parts[:4]
+    ]  # fmt: skip
+
+
+def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: str) -> tuple[Note, ...]:
+    found = [
+        Note(
+            "all variants train on as many tokens: how many each needs for one quality is not priced, and differs",
+            Kind.ASSUMED,
+        )
+    ]
+    if not q.amount.written:
+        found.append(
+            Note(
+                "--texts given: logits and features are of texts that are there; --texts teacher has the teacher write them",
+                Kind.ASSUMED,
+            )
+        )
+    if not q.storage.stated:
+        found.append(Note(f"storage ${STORAGE_USD} a GB and month, {q.storage.months:g} of them (--storage-price, --storage-months): list price of Amazon S3 Standard", Kind.ASSUMED))  # fmt: skip
+    if q.storage.sent_usd_per_byte == 0.0:
+        found.append(Note("bytes that are sent stay inside a site and cost nothing (--network-price)", Kind.ASSUMED))
+    guessed = [f"{each.what}: {each.gpus:g} x {each.hw}, {each.plan}" for each in parts[:3] if each.assumed]
+    if guessed:
+        found.append(
+            Note(
+                f"plans that nobody states are the smallest that hold 32 sequences: {'; '.join(guessed)}", Kind.ASSUMED
+            )
+        )
+    if parts.plan:
+        found.append(Note(f"the training plan is the first that fits of those tried: {parts.plan}", Kind.ASSUMED))
+    large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
+    if not why and large != small:
+        found.append(Note(f"vocabularies of {large:,.0f} and {small:,.0f} count as one tokenizer, padded otherwise" if not q.maps else "a map between the tokenizers is the user's, and costs nothing here", Kind.ASSUMED))  # fmt: skip
+    if not parts.run.fits:
+        found.append(Note(f"training: {parts.run.verdict}", Kind.LIMIT))
+    found.append(
+        Note("the last answers of a run, which leave GPUs idle, are left out: small for many samples", Kind.SCOPE)
+    )
+    found.append(
+        Note("teacher and student share GPUs such that neither waits, wherever both work at a time", Kind.SCOPE)
+    )
+    return tuple(found)
+
+
+def _verdict(q: Asked, table: list[Row], best: Row) -> str:
+    price = f"${float(best['total_usd']):,.0f}, " if "total_usd" in best else ""
+    text = f"{show(float(q.amount.trained), 'tokens')} trained tokens: cheapest is {best['variant']}, {price}{float(best['total_gpu_hours']):,.0f} GPU-hours"
+    others = sorted(
+        (row for row in table if row is not best and row["feasible"]), key=lambda row: float(row["times_cheapest"])
+    )
+    if others:
+        text += "; " + ", ".join(f"{row['variant']} {float(row['times_cheapest']):.3g} times" for row in others)
+    refused = [row["variant"] for row in table if not row["feasible"]]
+    return f"{text}; not without a map: {', '.join(refused)}" if refused else text

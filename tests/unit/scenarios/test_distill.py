@@ -1,0 +1,106 @@
+"""Distillation: against `serve` and `train` of the same question, published anchors, prices, refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import simcost
+from simcost import metrics
+from simcost.errors import Infeasible, SpecError
+
+ASK: dict[str, Any] = {
+    "teacher": "qwen3-8b", "student": "qwen3-0.6b", "hw": "h100", "isl": 200, "osl": 800, "samples": 100_000, "gpus": 8, "set": {"plan.tp": 1}, "price": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def found() -> simcost.api.Result:
+    return simcost.distill(**ASK)
+
+
+def rows(found: simcost.api.Result) -> dict[str, dict[str, Any]]:
+    return {row["variant"]: row for row in found.tables["variants"]}
+
+
+def test_parts_are_those_of_train_and_serve(found: simcost.api.Result) -> None:
+    data = rows(found)["data"]
+    run = simcost.train("qwen3-0.6b", "h100", gpus=8, set={"plan.tp": 1}, tokens=1e8, levers=False, price=2).metrics
+    assert data["training_gpu_hours"] == pytest.approx(run["run_gpu_hours"], rel=0.01)
+    speed = max(
+        simcost.serve("qwen3-8b", "h100", 200, 800, concurrency=2**power).metrics["output_tokens_per_s_per_gpu"]
+        for power in (7, 8, 9, 10)
+    )
+    assert data["writing_gpu_hours"] == pytest.approx(8e7 / speed / 3600, rel=0.02)
+
+
+def test_hours_and_money_add_up(found: simcost.api.Result) -> None:
+    for row in rows(found).values():
+        parts = sum(row[f"{part}_gpu_hours"] for part in ("writing", "rollout", "teacher", "training"))
+        assert row["total_gpu_hours"] == pytest.approx(parts)
+        assert row["total_usd"] == pytest.approx(2 * parts + row["storage_usd"] + row["network_usd"])
+        assert row["total_gpu_hours_low"] < row["total_gpu_hours"] < row["total_gpu_hours_high"]
+        assert row["duration_s"] == pytest.approx(parts / 8 * 3600)
+    assert rows(found)["logits stored, all"]["storage_usd"] == pytest.approx(1e8 * (2 * 151_936 + 4) / 1e9 * 0.023)
+    cheapest = min(rows(found).values(), key=lambda row: row["total_usd"])
+    assert found.metrics["cheapest"] == cheapest["variant"]
+    assert cheapest["times_cheapest"] == 1
+
+
+def test_every_name_is_known_and_the_question_can_be_asked_again(found: simcost.api.Result) -> None:
+    assert all(metrics.find(name) for table in found.tables.values() for row in table for name in row)
+    assert all(metrics.find(name) for name in found.metrics)
+    assert simcost.ask(found.command, found.inputs).metrics == found.metrics
+
+
+def test_a_store_costs_by_month_and_a_network_by_byte() -> None:
+    kept = rows(simcost.distill(**ASK, storage_price=0.1, storage_months=3, network_price=0.01))["logits stored, top-k"]
+    assert kept["storage_usd"] == pytest.approx(1e8 * 1540 / 1e9 * 0.3)
+    assert kept["network_usd"] == pytest.approx(2 * 1e8 * 1540 / 1e9 * 0.01)
+
+
+def test_selection_and_epochs() -> None:
+    once = rows(simcost.distill(**ASK))
+    often = rows(simcost.distill(**{**ASK, "epochs": 2, "kept": 0.25, "tokens": 1e8, "samples": None}))
+    assert often["data"]["writing_gpu_hours"] == pytest.approx(4 * once["data"]["writing_gpu_hours"])
+    assert often["data"]["training_gpu_hours"] == pytest.approx(2 * once["data"]["training_gpu_hours"], rel=0.01)
+    assert often["logits stored, top-k"]["teacher_gpu_hours"] == pytest.approx(
+        once["logits online"]["teacher_gpu_hours"]
+    )
+
+
+def test_other_tokenizers_follow_texts_alone() -> None:
+    ask = {**ASK, "teacher": "llama-3.1-8b"}
+    apart = simcost.distill(**ask)
+    assert [name for name, row in rows(apart).items() if row["feasible"]] == ["data"]
+    assert "vocabularies differ (128,256 and 151,936)" in rows(apart)["on-policy"]["reason"]
+    assert all(row["feasible"] for row in rows(simcost.distill(**ask, cross_tokenizer=True)).values())
+
+
+def test_the_training_of_r1s_32b_student_is_near_its_arithmetic() -> None:
+    """804,745 samples of 5,355.3 tokens, two epochs (arXiv 2501.12948 supplement): 6 N FLOPs a token are 1.18 K H800-hours at 400 TFLOP/s, recomputation and attention beside."""
+    params = simcost.show_model("qwen2.5-32b").metrics["params_total"]
+    arithmetic = 6 * params * 804_745 * 5355.3 * 2 / 400e12 / 3600
+    assert arithmetic == pytest.approx(1180, rel=0.01)
+    run = simcost.train("qwen2.5-32b", "h800", gpus=64, seq=8192, global_batch=256, tokens=804_745 * 5355.3 * 2, set={"plan.tp": 8, "plan.pp": 2}, levers=False).metrics  # fmt: skip
+    assert run["run_gpu_hours_low"] < arithmetic < run["run_gpu_hours_high"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"samples": None}, "--samples"), ({"tokens": 1e9}, "once: --samples"), ({"gpus": None}, "--gpus or --nodes"), ({"texts": "techer"}, "did you mean 'teacher'"),
+        ({"kept": 0}, "--kept"), ({"kept": 2}, "at most 1"), ({"epochs": -1}, "--epochs"), ({"top_k": 0}, "--top-k"), ({"layers": "x"}, "--layers"), ({"tokens": 10, "samples": None}, "not one sample"),
+        ({"storage_price": -1}, "--storage-price"), ({"teacher_plan": "tpp=8"}, "--teacher-plan tpp=8"), ({"teacher": "qwen3-8bb"}, "qwen3-8b"), ({"osl": "lognormal:3"}, "lognormal:MEAN:SIGMA"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_asked_is_one_line(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(SpecError, match=words) as refused:
+        simcost.distill(**{**ASK, **changes})
+    assert "\n" not in str(refused.value)
+
+
+def test_a_teacher_that_does_not_fit_its_plan() -> None:
+    with pytest.raises(Infeasible, match="no room"):
+        simcost.distill(**{**ASK, "teacher": "qwen3-235b-a22b", "teacher_plan": "tp=1"})
