@@ -221,8 +221,8 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
 
 
 def _verdict(q: Asked, table: list[Row], best: Row) -> str:
-    price = f"${float(best['total_usd']):,.0f}, " if "total_usd" in best else ""
-    text = f"{show(float(q.amount.trained), 'tokens')} trained tokens: cheapest is {best['variant']}, {price}{float(best['total_gpu_hours']):,.0f} GPU-hours"
+    price = f"{show(float(best['total_usd']), 'usd')}, " if "total_usd" in best else ""
+    text = f"{show(float(q.amount.trained), 'tokens')} trained tokens: cheapest is {best['variant']}, {price}{_hours(float(best['total_gpu_hours']))} GPU-hours"
     others = sorted(
         (row for row in table if row is not best and row["feasible"]), key=lambda row: float(row["times_cheapest"])
     )
@@ -230,3 +230,7 @@ def _verdict(q: Asked, table: list[Row], best: Row) -> str:
         text += "; " + ", ".join(f"{row['variant']} {float(row['times_cheapest']):.3g} times" for row in others)
     refused = [row["variant"] for row in table if not row["feasible"]]
     return f"{text}; not without a map: {', '.join(refused)}" if refused else text
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
