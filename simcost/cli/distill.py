@@ -33,6 +33,7 @@ def distill(
     storage_months: Annotated[float, typer.Option("--storage-months", help="Months that bytes are kept.")] = 1.0,
     network_price: Annotated[float, typer.Option("--network-price", help="USD a GB that is sent.")] = 0.0,
     teacher_price: Annotated[float | None, typer.Option("--teacher-price", help="USD per device and hour of the teacher; default --price, of another --teacher-hw its profile's.")] = None,
+    rl: Annotated[str | None, typer.Option("--rl", help="Reinforcement learning of the student beside it: steps=200,prompts=128,samples=16, max_osl where answers are cut.")] = None,
     engine: o.Engine = None, stack: o.Stack = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A small model that learns from a large one: by its texts, its logits, its hidden states, or its scores of what the student writes; which is cheapest."""
@@ -41,6 +42,6 @@ def distill(
     check(format, output)
     result = api.distill(
         teacher, student, hw, isl, osl, samples, tokens, epochs, kept, texts, student_osl, top_k, layers, cross_tokenizer, gpus, nodes, seq, global_batch, micro_batch,
-        teacher_hw, teacher_plan, rollout_plan, grammar.assignments(set or []), engine, stack, price, teacher_price, storage_price, storage_months, network_price,
+        teacher_hw, teacher_plan, rollout_plan, grammar.assignments(set or []), engine, stack, price, teacher_price, storage_price, storage_months, network_price, rl,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

@@ -11,8 +11,8 @@ from __future__ import annotations
 from simcost.frozen import frozen
 from simcost.num import Num
 
-DATA, ONLINE, TOP_K, FULL, FEATURE, ON_POLICY = (
-    "data", "logits online", "logits stored, top-k", "logits stored, all", "feature", "on-policy",
+DATA, ONLINE, TOP_K, FULL, FEATURE, ON_POLICY, RL = (
+    "data", "logits online", "logits stored, top-k", "logits stored, all", "feature", "on-policy", "rl",
 )  # fmt: skip
 TOKEN_BY_TOKEN = (ONLINE, TOP_K, FULL, FEATURE, ON_POLICY)  # both models read the same tokens
 

@@ -30,7 +30,7 @@ class Storage:
 @frozen
 class Asked:
     """A question. sets: of the student's training; teacher_sets, rollout_sets: of the plans that write and read; top_k: logits that are kept of a token; layers: hidden states
-    that are matched; maps: whether there is a map between tokenizers that differ."""
+    that are matched; maps: whether there is a map between tokenizers that differ; rl: a run of reinforcement learning beside it, its figures by name, None where none is asked for."""
 
     teacher: Any
     student: Any
@@ -51,6 +51,7 @@ class Asked:
     layers: int
     maps: bool
     storage: Storage
+    rl: Mapping[str, Any] | None
     stated: Mapping[str, Any]
 
 

@@ -6,6 +6,7 @@ docs/theory/distillation.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,6 +56,8 @@ def result(q: Asked) -> Result:
     )
     why = _unlike(teacher, student, q.maps)
     table = [_row(q, parts, name, (cost, least[name], most[name]), why) for name, cost in middle.items()]
+    if q.rl is not None:
+        table.append(_of_rl(q, q.rl, parts))
     best = _ranked(table)
     head: dict[str, Any] = {
         "trained_tokens": number(q.amount.trained), "cheapest": best["variant"], "total_usd": best.get("total_usd"), "total_gpu_hours": best["total_gpu_hours"],
@@ -151,6 +154,15 @@ def _row(q: Asked, parts: Parts, name: str, costs: tuple[Cost, Cost, Cost], unli
     return row if row["feasible"] else {**row, "reason": unlike}
 
 
+def _of_rl(q: Asked, rl: Mapping[str, Any], parts: Parts) -> Row:
+    """Reinforcement learning of the student, as `rl` prices it."""
+    hours = float(rl["gpu_hours"])
+    spread = (float(rl[name]) / float(rl["step_s"]) for name in ("step_low_s", "step_high_s"))
+    low, high = (hours * each for each in spread)
+    row: Row = {"variant": variants.RL, "feasible": True, "total_gpu_hours": number(hours), "total_gpu_hours_low": number(low), "total_gpu_hours_high": number(high), "duration_s": number(hours * _HOUR / parts.gpus)}  # fmt: skip
+    return {**row, "total_usd": number(rl["usd"])} if rl.get("usd") is not None else row
+
+
 def _ranked(table: list[Row]) -> Row:
     """The cheapest variant that can be; by GPU-hours where a price is unknown. Every row says by how much it is dearer."""
     able = [row for row in table if row["feasible"]]
@@ -209,6 +221,10 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
     large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
     if not why and large != small:
         found.append(Note(f"vocabularies of {large:,.0f} and {small:,.0f} count as one tokenizer, padded otherwise" if not q.maps else "a map between the tokenizers is the user's, and costs nothing here", Kind.ASSUMED))  # fmt: skip
+    if q.rl is not None:
+        trained = float(q.rl["tokens_per_step"]) * float(q.rl["steps"])
+        found.append(Note(f"rl: {q.rl['steps']} steps of {q.rl['prompts']} x {q.rl['samples']} answers, {show(trained, 'tokens')} trained tokens where the other rows have {show(q.amount.trained, 'tokens')}", Kind.ASSUMED))  # fmt: skip
+        found += q.rl["notes"]
     if not parts.run.fits:
         found.append(Note(f"training: {parts.run.verdict}", Kind.LIMIT))
     found.append(

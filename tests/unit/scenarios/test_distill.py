@@ -70,6 +70,25 @@ def test_selection_and_epochs() -> None:
     )
 
 
+def test_reinforcement_learning_stands_beside_it() -> None:
+    said = "steps=10,prompts=32,samples=8"
+    both = simcost.distill(**ASK, rl=said)
+    alone = simcost.rl(
+        "qwen3-0.6b", "h100", gpus=8, isl=200, osl=800, steps=10, prompts=32, samples=8, train={"plan.tp": 1}, price=2, levers=False
+    ).metrics  # fmt: skip
+    row = rows(both)["rl"]
+    assert (row["total_gpu_hours"], row["total_usd"]) == (alone["gpu_hours"], alone["usd"])
+    assert row["total_gpu_hours_low"] < row["total_gpu_hours"] < row["total_gpu_hours_high"]
+    assert any("rl: 10 steps of 32 x 8 answers" in note for note in both.warnings)
+    for wrong, words in (
+        ("steps=10", "say prompts, samples"),
+        ("step=10,prompts=1,samples=1", "did you mean 'steps'"),
+        ("steps=1,steps=2,prompts=1", "twice"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            simcost.distill(**ASK, rl=wrong)
+
+
 def test_other_tokenizers_follow_texts_alone() -> None:
     ask = {**ASK, "teacher": "llama-3.1-8b"}
     apart = simcost.distill(**ask)
