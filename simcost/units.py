@@ -206,6 +206,8 @@ def show(value: float, dimension: str, digits: int = 4) -> str:
     if dimension == "probability":  # never said to be certain
         return "> 99.9 %" if value > 0.999 else f"{value * 100:.1f} %" if value > 0.99 else f"{value * 100:.0f} %"
     if dimension == "usd":
+        if 0.0 < value < 0.0001:
+            return f"${value:.{1 - math.floor(math.log10(value))}f}"
         return f"${value:,.0f}" if value >= 100 else f"${value:,.2f}" if value >= 0.0995 else f"${value:.2g}"
     if dimension == "hertz":
         return _with_prefix(value, "Hz", digits)

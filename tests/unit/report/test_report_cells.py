@@ -13,7 +13,7 @@ from simcost.report.cells import cell, span, title, with_intervals
     ("tpot_s", 0.0123456, "12.35 ms"), ("tpot_s", 2e-6, "2 us"), ("tpot_s", None, "-"), ("fits", True, "yes"), ("fits", False, "no"),
     ("gpus", 1024, "1,024"), ("gpus", 8.0, "8"), ("mfu", 0.125, "12.5 %"), ("flops_per_token", 1.5e10, "15 GFLOP"),
     ("memory_capacity_bytes_per_gpu", 80 * 2**30, "80 GiB"), ("bytes", 1.5e6, "1.5 MB"), ("params_total", 671.03e9, "671.03 B"),
-    ("usd_per_million_output_tokens", 0.5, "$0.50"), ("usd_per_million_output_tokens", 123.4, "$123"),
+    ("usd_per_million_output_tokens", 0.5, "$0.50"), ("usd_per_query", 0.00095, "$0.00095"), ("usd_per_query", 9.94e-05, "$0.000099"), ("usd_per_million_output_tokens", 123.4, "$123"),
     ("memory_bytes_per_s", 3.35e12, "3.35 TB/s"), ("op", "gemm", "gemm"), ("op", "", ""), ("numbers", (1, 2), "1, 2"),
     ("a.name.that.is.no.metric", 12345.678, "12,346"), ("plan.tp", 16, "16"), ("plan.tp", 0.25, "0.25"),
     ("value", 1979e12, "1.979e+15"), ("value", 8.0, "8"),
