@@ -16,6 +16,7 @@ from simcost.frozen import frozen
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.learning import memory as phases_memory
 from simcost.learning import rollout
+from simcost.num import Num, maximum
 from simcost.query import Query, make, settings_of, workload
 from simcost.scenarios.rl.known import Known, key
 from simcost.scenarios.rl.question import Asked
@@ -25,6 +26,19 @@ from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of
 from simcost.serving.speculative import emitted
 from simcost.units import show
 from simcost.workload import Workload
+
+
+@frozen
+class Stretched:
+    """Step times whose context is counted in steps of `tokens` each beyond its first `start` tokens."""
+
+    times: Replica
+    start: float
+    tokens: float
+
+    def __call__(self, batch: Num, context: Num, tokens: Num, past: Num) -> Num:
+        """As `serving.step_times.StepTimes`. [s]"""
+        return self.times(batch, context + maximum(context - self.start, 0.0) * (self.tokens - 1.0), tokens, past)
 
 
 @frozen
@@ -63,7 +77,12 @@ class Served:
                 f"rollout: no room for a cache: {show(short, 'memory')} short a GPU beside what else stays there"
             )
         made = float(emitted(q.drafts, q.acceptance))
-        return rollout.Engine(self.replica, self.replica.policy, pool, self.replicas, made)
+        if made == 1.0:
+            return rollout.Engine(self.replica, self.replica.policy, pool, self.replicas)
+        # Answers are counted in steps: each brings several tokens to the context, and takes room for as many.
+        steps = q.isl.mean + (self.context - q.isl.mean) / made
+        times = Stretched(self.replica, q.isl.mean, made)
+        return rollout.Engine(times, self.replica.policy, pool * steps / self.context, self.replicas, made)
 
     def sigma(self, running: float) -> float:
         """One standard deviation of the log of a decode step at so many sequences of a replica."""

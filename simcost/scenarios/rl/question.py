@@ -250,6 +250,11 @@ def asked(
         raise SpecError(f"--turns {tools.turns}: trajectories of several turns run whole: --async off or one-step")
     if not one.GENERATES and (tools is not None or given["drafts"] or given["rollout"] is not None):
         raise SpecError(f"--algorithm {one.NAME} generates nothing: leave out --rollout, --turns and --drafts")
+    for name in ("reward", "reward_model", "rollout_batch", "sync", "offload"):
+        if not one.GENERATES and given[name] is not None:
+            raise SpecError(f"--algorithm {one.NAME} generates nothing: leave out --{name.replace('_', '-')}")
+    if rollout_gpus and given["offload"] is not None:
+        raise SpecError(f"--offload {given['offload']}: nothing moves between pools (it is of --placement colocated)")
     both, serving, training = parted(sets)
     price = given["price"]
     if price is not None and not 0 < price < 1e6:

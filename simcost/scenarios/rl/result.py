@@ -42,8 +42,17 @@ def result(q: Asked, levers: bool = True) -> tuple[Result, Step]:
         if not q.colocated:
             tables["split"] = split.table(found, known)
         tables["levers"] = lever_rows(found, known)
+    notes = _notes(found)
+    if (near := split.best(tables.get("split", []))) is not None and near["rollout_gpus"] != q.rollout_gpus:
+        notes.insert(
+            0,
+            Note(
+                f"--placement disaggregated:{near['rollout_gpus']} is faster: a step of {show(float(near['step_s']), 'seconds')}",
+                Kind.SAID,
+            ),
+        )
     answer = Result(
-        "rl", _inputs(q, found, levers), values, tables, tuple(_notes(found)), _references(found), _verdict(found, values), bool(values["fits"])
+        "rl", _inputs(q, found, levers), values, tables, tuple(notes), _references(found), _verdict(found, values), bool(values["fits"])
     )  # fmt: skip
     return answer, found
 
@@ -149,6 +158,10 @@ def _notes(found: Step) -> list[Note]:
     if one.GENERATES and not asks_old(q, host):
         notes.append(Note("no old log-probs: one update of fresh answers, or an algorithm without a ratio", Kind.SAID))
     if both.engine is not None:
+        if idle := q.engine_gpus - both.engine.gpus:
+            notes.append(
+                Note(f"{idle:,} GPUs of the rollout idle: no whole copy of its plan fits on them", Kind.CHANGED)
+            )
         if both.rollout is not None and both.rollout.preempted:
             notes.append(
                 Note(

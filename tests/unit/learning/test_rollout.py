@@ -11,7 +11,9 @@ from simcost.errors import SpecError
 from simcost.learning import rollout, rounds, turns
 from simcost.learning.rollout import Answers, Engine
 from simcost.serving import lengths
+from simcost.serving.events import plug_in
 from simcost.serving.policy import Policy
+from simcost.serving.replica import Replica
 
 STEP, TOKEN = 0.01, 1e-5
 ONE = lengths.constant(1)
@@ -90,6 +92,20 @@ def test_a_shared_prefix_stands_in_the_pool_once() -> None:
     waves = {len(each): each.run(one, rollout.table(one, [each], 16)).steps for each in (alone, shared)}[16]
     assert waves.batch.max() == 16  # 1,000 + 16 x 99 tokens fit; of prompts of their own two do
     assert alone.run(one, rollout.table(one, [alone], 16)).steps.batch.max() == 2
+
+
+@pytest.mark.parametrize("pool", [1e9, 1500.0])
+def test_a_shared_prefix_is_given_back_in_full(pool) -> None:
+    """Whether or not sequences were preempted on the way."""
+    one = engine(pool=pool)
+    own, shared = rollout.with_prefixes(rollout.drawn(lengths.constant(400), lengths.uniform(50, 400), 2, 4, 1))
+    times = rollout.table(one, [own], 8)
+    run = Replica(
+        times, plug_in(one.policy), one.policy, 8, pool, own.isl, own.osl, own.cached, np.zeros(8), shared=shared
+    )
+    run.run()
+    assert (run.used, run.context, run.batch, run.done) == (0, 0, 0, 8)
+    assert (run.preemptions > 0) == (pool < 1e9)
 
 
 def test_speculative_steps_make_several_tokens() -> None:
