@@ -1,7 +1,10 @@
 """New weights from the trainer to the engine: bytes that each GPU must receive, by format and by the way they go.
 
-    gather     every GPU gathers every tensor whole and keeps its part: S/(node's network) + S/(scale-up link)
-    broadcast  one trainer rank sends every tensor to all engines: S/(one network link) + S/(scale-up link)
+    gather     every GPU gathers every tensor whole and keeps its part. Where a copy of the trainer stands in a node:
+               S/(scale-up link). Where stages or experts stand on other nodes a GPU's group has a member a node, and
+               each GPU receives all over its own network link: S/(network link). Where ZeRO-3 shards over all GPUs one
+               ring takes all links of a node: S/(its network links) + S/(scale-up link)
+    broadcast  one trainer rank sends every tensor to all engines: S/(one network link), or S/(scale-up link) in a node
     reshard    every GPU receives its own part alone: W/(network link), W its part of the engine's weights
 
 Most likely to be wrong: how far a framework is from the links' rates; a host that handles tensors one by one adds its
@@ -21,14 +24,16 @@ SPREAD = 0.5  # sigma of the log: libraries reach a half to nearly all of a link
 
 @frozen
 class Sent:
-    """What a transfer moves. `model`: bytes of all weights in the format that is sent; `part`: of an engine rank's
-    own; `tensors`: how many one by one; `gpus`: that take part; `apart`: trainer and engine are different GPUs. [B]"""
+    """What a transfer moves. `model`: bytes of all weights in the format that is sent; `part`: of an engine rank's own;
+    `tensors`: how many one by one; `gpus`: that take part; `copy`: GPUs of one copy of the trainer; `sharded`: whether
+    ZeRO-3 shards weights over all of them. [B]"""
 
     model: float
     part: float
     tensors: float
     gpus: int
-    apart: bool
+    copy: int
+    sharded: bool = False
 
 
 def named(way: str) -> str:
@@ -51,17 +56,15 @@ def rates(device: Device) -> tuple[float, float, float]:
 
 def seconds(way: str, sent: Sent, device: Device) -> float:
     """Time on links. [s]"""
-    if sent.gpus <= 1:
-        return sent.part / float(device.bandwidth)
+    held = sent.part / float(device.bandwidth)  # what stands on the GPU already is copied
+    if sent.gpus <= 1 or (way == GATHER and sent.copy <= 1 and not sent.sharded):
+        return held
     inside, network, node = rates(device)
     one_node = sent.gpus <= node
     if way == RESHARD:
         return sent.part / (inside if one_node else network)
-    if one_node:
+    if one_node or (way == GATHER and sent.copy <= node and not sent.sharded):
         return sent.model / inside
-    links = 1.0 if way == BROADCAST else min(node, float(sent.gpus))
-    return (
-        max(sent.model / (network * links), sent.model / inside)
-        if way == BROADCAST
-        else (sent.model / (network * links) + sent.model / inside)
-    )
+    if way == GATHER and sent.sharded:
+        return sent.model / (network * node) + sent.model / inside
+    return sent.model / min(network, inside)

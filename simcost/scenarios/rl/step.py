@@ -201,4 +201,6 @@ def sent_of(q: Asked, both: Sides) -> weights.Sent:
     part = both.engine.held.weights
     tensors = sum(times * float(one.copies) for times, block in w.model.blocks() for one in block.weights(Plan()))
     gpus = q.gpus if q.colocated else q.engine_gpus + 1
-    return weights.Sent(stored, part, tensors, gpus, not q.colocated)
+    job = both.trainer.job
+    copy = int(float(np.asarray(job.plan.stage * job.plan.pp)))
+    return weights.Sent(stored, part, tensors, gpus, copy, job.recipe.zero_stage == 3)

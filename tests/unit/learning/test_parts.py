@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -70,12 +72,16 @@ def test_ways_of_weights() -> None:
     h100 = hardware.load("h100")
     inside, network, node = weights.rates(h100)
     assert (inside, network, node) == (450e9 * 0.75, 50e9 * 0.8, 8.0)
-    sent = weights.Sent(640e9, 20e9, 1000.0, 64, True)
+    sent = weights.Sent(640e9, 20e9, 1000.0, 64, copy=64)
     assert weights.seconds("reshard", sent, h100) == pytest.approx(20e9 / network)
     assert weights.seconds("broadcast", sent, h100) == pytest.approx(640e9 / network)
-    assert weights.seconds("gather", sent, h100) == pytest.approx(640e9 / (8 * network) + 640e9 / inside)
-    near = weights.Sent(16e9, 16e9, 300.0, 8, False)
-    assert weights.seconds("gather", near, h100) == pytest.approx(16e9 / inside)
+    assert weights.seconds("gather", sent, h100) == pytest.approx(640e9 / network)  # each GPU over its own link
+    ring = replace(sent, sharded=True)
+    assert weights.seconds("gather", ring, h100) == pytest.approx(640e9 / (8 * network) + 640e9 / inside)
+    assert weights.seconds("gather", replace(sent, copy=8), h100) == pytest.approx(640e9 / inside)
+    assert weights.seconds("gather", replace(sent, copy=1), h100) == pytest.approx(20e9 / h100.bandwidth)
+    near = weights.Sent(16e9, 16e9, 300.0, 8, copy=4)
+    assert weights.seconds("broadcast", near, h100) == pytest.approx(16e9 / inside)
 
 
 def part(name, pool, seconds):
