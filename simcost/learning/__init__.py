@@ -1,1 +1,2 @@
-"""One step of reinforcement learning as pure arithmetic: rollout, rewards, packing, phases, weight transfer, routing replay."""
+"""One step of reinforcement learning as pure arithmetic: rollout, rewards, packing, phases, weight transfer, routing
+replay."""

@@ -1,4 +1,5 @@
-"""Memory of a GPU phase by phase: where policy, trainer and engine share GPUs the most of all phases counts; on pools of their own each pool has its sum.
+"""Memory of a GPU phase by phase: where policy, trainer and engine share GPUs the most of all phases counts; on pools
+of their own each pool has its sum.
 
 Between phases states move to the host's memory and back, by levels: `none`: nothing moves, the engine frees its cache
 alone; `engine`: its weights are dropped too, since a transfer brings new ones; `optimizer`: the optimizer's states
@@ -49,7 +50,8 @@ class Trainer:
 @frozen
 class Engine:
     """Bytes of the fullest engine rank. `activations`; `stays`: CUDA graphs and what lies outside PyTorch, which no
-    sleep frees; `reserve`: what the engine leaves of the device; `pool`: for caches, where nothing else stands beside it. [B]"""
+    sleep frees; `reserve`: what the engine leaves of the device; `pool`: for caches, where nothing else stands
+    beside it. [B]"""
 
     weights: float
     activations: float

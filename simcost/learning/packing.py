@@ -1,8 +1,9 @@
-"""Answers as the trainer takes them: whole sequences dealt over data-parallel ranks such that tokens are even, and packed into micro-batches.
+"""Answers as the trainer takes them: whole sequences dealt over data-parallel ranks such that tokens are even, and
+packed into micro-batches.
 
 A micro-batch is as long as the longest sequence may be, which one must hold in any case. It is priced as equal
-sequences of the length that a token of the batch sees on average, sum L²/sum L, so that attention's work is that of the
-real lengths. Most likely to be wrong: trainers that pad instead of packing. Sources: verl
+sequences of the length that a token of the batch sees on average, sum L²/sum L, so that attention's work is that of
+the real lengths. Most likely to be wrong: trainers that pad instead of packing. Sources: verl
 `utils/seqlen_balancing.py`; NeMo-RL `sequence packing` guide.
 """
 

@@ -1,4 +1,5 @@
-"""Phases of a step in time: one after the other on the same GPUs, or on two pools beside each other; who waits, and for how long.
+"""Phases of a step in time: one after the other on the same GPUs, or on two pools beside each other; who waits, and for
+how long.
 
 Most likely to be wrong: phases that a framework overlaps in part, such as log-probs of the first answers while the last
 still run. Source: docs/theory/rl-step.md.
@@ -14,10 +15,30 @@ from simcost.frozen import frozen
 
 ALL, ROLLOUT, TRAINER, CPU = "all GPUs", "rollout", "trainer", "CPUs"
 (
-    GENERATE, REWARD, OFFLOAD, OLD, REFERENCE, CRITIC, ADVANTAGE, UPDATE, SYNC, HOST, REPLAY,
+    GENERATE,
+    REWARD,
+    OFFLOAD,
+    OLD,
+    REFERENCE,
+    CRITIC,
+    ADVANTAGE,
+    UPDATE,
+    SYNC,
+    HOST,
+    REPLAY,
 ) = (
-    "rollout", "reward", "offload", "old log-probs", "reference", "critic", "advantage", "update", "weight sync", "host", "routing replay",
-)  # fmt: skip
+    "rollout",
+    "reward",
+    "offload",
+    "old log-probs",
+    "reference",
+    "critic",
+    "advantage",
+    "update",
+    "weight sync",
+    "host",
+    "routing replay",
+)
 NOTHING = Cost()
 
 

@@ -1,4 +1,5 @@
-"""Rollout routing replay: the experts that the engine chose, kept token by token and layer by layer, sent with the samples and used again by the trainer.
+"""Rollout routing replay: the experts that the engine chose, kept token by token and layer by layer, sent with the
+samples and used again by the trainer.
 
     bytes = (tokens - 1) · MoE layers · k · width, width 1 up to 256 experts, else 2
 

@@ -1,4 +1,5 @@
-"""Rewards that CPUs compute: rules, tests in a sandbox, one answer after the other on each of several workers, while the rollout goes on.
+"""Rewards that CPUs compute: rules, tests in a sandbox, one answer after the other on each of several workers, while
+the rollout goes on.
 
 Most likely to be wrong: verdicts whose time depends on the answer. Source: queue of the first worker that is free.
 """

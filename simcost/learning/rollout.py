@@ -1,4 +1,5 @@
-"""A rollout: prompts times samples dealt over replicas of an engine, each run event by event; its wall is the longest answer of the slowest replica.
+"""A rollout: prompts times samples dealt over replicas of an engine, each run event by event; its wall is the longest
+answer of the slowest replica.
 
 Replicas are alike and share nothing, so that each runs alone; of many those with the longest answers and the most
 tokens run, which set the wall, and some others, which stand for the rest. Lengths are drawn apart from each other, once
@@ -70,8 +71,17 @@ class Answers:
         checked(int(np.max(own.isl + osl)) - 1, engine)
         sent = np.zeros(len(own))
         one = Replica(
-            times, plug_in(engine.policy), engine.policy, times.extent.batch, engine.pool_tokens, own.isl, osl, own.cached, sent, shared=shared
-        )  # fmt: skip
+            times,
+            plug_in(engine.policy),
+            engine.policy,
+            times.extent.batch,
+            engine.pool_tokens,
+            own.isl,
+            osl,
+            own.cached,
+            sent,
+            shared=shared,
+        )
         one.run(stop)
         return one.trace(own.isl, osl)
 
@@ -104,7 +114,7 @@ def checked(longest: int, engine: Engine) -> None:
     """Raises SpecError for a sequence that the pool cannot hold alone."""
     if longest > engine.pool_tokens:
         raise SpecError(
-            f"an answer of {longest:,} tokens with its prompt does not fit the KV pool of {engine.pool_tokens:,.0f} tokens"
+            f"an answer of {longest:,} tokens with its prompt does not fit the pool of {engine.pool_tokens:,.0f} KV tokens"
         )
 
 

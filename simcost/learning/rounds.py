@@ -1,4 +1,5 @@
-"""Rollouts of an engine that never runs dry: so many answers are in flight, a step takes those that end, the others go on in the next one.
+"""Rollouts of an engine that never runs dry: so many answers are in flight, a step takes those that end, the others go
+on in the next one.
 
 Where both sides take turns a round starts with all of them and nothing joins it; where they run at once a new answer
 starts when one ends (`refill`).
@@ -70,8 +71,18 @@ def steady(
 
 def _with(one: Rollout, ends: Array, deviation: float, tokens: float) -> Rollout:
     return Rollout(
-        one.seconds, deviation, ends, one.running, one.seconds / 2.0, tokens, one.longest, one.preempted, one.recomputed, one.busy, one.hit
-    )  # fmt: skip
+        one.seconds,
+        deviation,
+        ends,
+        one.running,
+        one.seconds / 2.0,
+        tokens,
+        one.longest,
+        one.preempted,
+        one.recomputed,
+        one.busy,
+        one.hit,
+    )
 
 
 def _under_way(isl: Lengths, osl: Lengths, count: int, rng: np.random.Generator) -> Flying:
@@ -120,9 +131,18 @@ def _round(engine: Engine, times: StepTable, flying: Flying, ends: int) -> tuple
     ended = ~on
     steps = trace.steps
     rolled = Rollout(
-        end, 0.0, np.sort(trace.last_token[ended]), float(np.sum(steps.seconds * steps.running) / np.sum(steps.seconds)), end / 2.0,
-        float(np.sum(old.osl[ended])), float(np.max(old.osl[ended])), trace.preemptions, trace.recomputed, float(np.sum(steps.seconds)) / end, hit_share([trace]),
-    )  # fmt: skip
+        end,
+        0.0,
+        np.sort(trace.last_token[ended]),
+        float(np.sum(steps.seconds * steps.running) / np.sum(steps.seconds)),
+        end / 2.0,
+        float(np.sum(old.osl[ended])),
+        float(np.max(old.osl[ended])),
+        trace.preemptions,
+        trace.recomputed,
+        float(np.sum(steps.seconds)) / end,
+        hit_share([trace]),
+    )
     left = np.minimum(made + more, old.osl - 1)
     return rolled, Flying(old.of(np.flatnonzero(on)), left[on])
 

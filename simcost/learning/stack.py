@@ -1,4 +1,5 @@
-"""`workloads/rl-stacks/<name>.toml`: what a framework of reinforcement learning adds to its passes, as numbers with a source or a reason.
+"""`workloads/rl-stacks/<name>.toml`: what a framework of reinforcement learning adds to its passes, as numbers with a
+source or a reason.
 
 Most likely to be wrong: all of them: they are orders of magnitude from how such a framework works, and fitted on no
 row.

@@ -79,8 +79,17 @@ class Agents(Replica):
     ) -> None:
         policy = engine.policy
         super().__init__(
-            times, plug_in(policy), policy, times.extent.batch, engine.pool_tokens, isl, osl, cached, np.zeros(n), shared=shared
-        )  # fmt: skip
+            times,
+            plug_in(policy),
+            policy,
+            times.extent.batch,
+            engine.pool_tokens,
+            isl,
+            osl,
+            cached,
+            np.zeros(n),
+            shared=shared,
+        )
         self.n, self.waits, self.prompts, self.answers = n, waits.tolist(), isl, osl
         self.order = list(range(n))  # requests by the time at which they come
         self.idle: dict[int, int] = {}  # next turn -> tokens that wait for it in the cache, oldest first
@@ -128,8 +137,15 @@ class Agents(Replica):
 
 
 def drawn(
-    isl: Lengths, osl: Lengths, tools: Lengths, waits: Callable[[Array], Array], turns: int, prompts: int, samples: int, seed: int
-) -> Trajectories:  # fmt: skip
+    isl: Lengths,
+    osl: Lengths,
+    tools: Lengths,
+    waits: Callable[[Array], Array],
+    turns: int,
+    prompts: int,
+    samples: int,
+    seed: int,
+) -> Trajectories:
     """Trajectories of every prompt, each length and wait drawn alone; `waits`: seconds of a share u of tools."""
     rng = np.random.default_rng([seed, 5])
     n = prompts * samples

@@ -11,7 +11,7 @@ from simcost.cli.app import run
 LINE = (
     "rl --model llama-3.1-8b --hw h100 --gpus 16 --prompts 16 --samples 8 --isl 256 --osl lognormal:1k:0.6 --max-osl 4k --minibatches 2 "
     "--rollout tp=1 --train recompute=full --no-levers"
-)  # fmt: skip
+)
 
 
 def test_it_prints_phases_and_memory(capsys) -> None:
@@ -45,11 +45,19 @@ def test_a_picture(tmp_path) -> None:
     assert "all GPUs" in text
 
 
-@pytest.mark.parametrize(("more", "said"), [
-    (["--placement", "disaggregated"], "write colocated, or disaggregated:N"), (["--async", "full:x"], "full:N"), (["--reward", "1s"], "0.5s:64"),
-    (["--algorithm", "grop"], "did you mean 'grpo'"), (["--kept", "0.5"], "which grpo does not"), (["--set", "plan.ep=8"], "say --rollout ep=8"),
-    (["--offload", "engine", "--placement", "disaggregated:8"], "nothing moves between pools"), (["--tool-wait", "1s"], "are of turns"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["--placement", "disaggregated"], "write colocated, or disaggregated:N"),
+        (["--async", "full:x"], "full:N"),
+        (["--reward", "1s"], "0.5s:64"),
+        (["--algorithm", "grop"], "did you mean 'grpo'"),
+        (["--kept", "0.5"], "which grpo does not"),
+        (["--set", "plan.ep=8"], "say --rollout ep=8"),
+        (["--offload", "engine", "--placement", "disaggregated:8"], "nothing moves between pools"),
+        (["--tool-wait", "1s"], "are of turns"),
+    ],
+)
 def test_refusals_are_one_line(more, said, capsys) -> None:
     assert run([*LINE.split(), *more]) == 2
     err = capsys.readouterr().err

@@ -1,4 +1,5 @@
-"""The engine of a rollout: replicas of a serving plan, their step times, and the pool that is left beside what a trainer keeps on the same GPUs.
+"""The engine of a rollout: replicas of a serving plan, their step times, and the pool that is left beside what a
+trainer keeps on the same GPUs.
 
 Most likely to be wrong: an engine's settings, which frameworks choose for throughput. Source: docs/theory/serving.md.
 """
@@ -43,7 +44,8 @@ class Stretched:
 
 @frozen
 class Served:
-    """A priced engine. `context`: tokens that a running answer has seen on average; `token_bytes`: of the fullest rank's
+    """A priced engine. `context`: tokens that a running answer has seen on average; `token_bytes`: of the fullest
+    rank's
     cache for each of them [B]; `held`: memory of the fullest rank."""
 
     query: Query
@@ -101,7 +103,8 @@ _KEPT = 32
 
 
 def mean_context(q: Asked) -> float:
-    """Tokens that a running answer has seen on average: one that is looked at is longer than the mean, and half done; of an
+    """Tokens that a running answer has seen on average: one that is looked at is longer than the mean, and half
+    done; of an
     agent also half of the turns and tools before."""
     context = q.isl.mean + q.osl.second_moment / (2.0 * q.osl.mean)
     return context if q.tools is None else context + (q.tools.turns - 1) / 2.0 * (q.osl.mean + q.tools.tokens.mean)

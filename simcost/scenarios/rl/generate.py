@@ -12,7 +12,8 @@ import numpy as np
 from simcost.learning import rollout, rounds, turns
 from simcost.learning.rollout import Batch, Engine, Rollout
 from simcost.num import Array
-from simcost.scenarios.rl.question import FULL, PARTIAL, TICK, Asked
+from simcost.scenarios.rl.question import Asked
+from simcost.scenarios.rl.words import FULL, PARTIAL, TICK
 
 
 def drawn(q: Asked, seed: int, answers: int) -> Batch:

@@ -16,8 +16,9 @@ from simcost.learning import weights
 from simcost.result import Row, number
 from simcost.scenarios.rl import memory_table
 from simcost.scenarios.rl.known import Known
-from simcost.scenarios.rl.question import FULL, OFF, ONE_STEP, OVERSAMPLED, PARTIAL, Asked
+from simcost.scenarios.rl.question import OVERSAMPLED, Asked
 from simcost.scenarios.rl.step import Step, run
+from simcost.scenarios.rl.words import FULL, OFF, ONE_STEP, PARTIAL
 
 _ACCEPTED = 0.8  # chance of a draft in the lever of drafts, which its words say
 _STALE = 2
@@ -33,10 +34,16 @@ def table(found: Step, known: Known) -> list[Row]:
         except SimcostError as refused:
             rows.append({"change": said, "feasible": False, "reason": str(refused)})
             continue
-        rows.append({
-            "change": said, "feasible": True, "step_s": number(after.seconds), "change_of_step": number(after.seconds / found.seconds - 1.0),
-            "wait_s": number(after.wait_s), "memory_peak_bytes": number(memory_table.peak(after)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "change": said,
+                "feasible": True,
+                "step_s": number(after.seconds),
+                "change_of_step": number(after.seconds / found.seconds - 1.0),
+                "wait_s": number(after.wait_s),
+                "memory_peak_bytes": number(memory_table.peak(after)),
+            }
+        )
     return sorted(rows, key=lambda row: (not row["feasible"], row.get("step_s", 0.0)))
 
 
@@ -52,7 +59,12 @@ def levers(found: Step) -> Iterator[tuple[str, Asked]]:
 def stated(found: Step) -> Asked:
     """The question with its plans as they run."""
     plans = found.sides.plans
-    return replace(found.asked, train=plans["train"], rollout=plans.get("rollout"), offload=found.sides.level if found.asked.offload != "auto" else "auto")  # fmt: skip
+    return replace(
+        found.asked,
+        train=plans["train"],
+        rollout=plans.get("rollout"),
+        offload=found.sides.level if found.asked.offload != "auto" else "auto",
+    )
 
 
 def _of_order(q: Asked) -> Iterator[tuple[str, Asked]]:

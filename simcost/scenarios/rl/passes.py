@@ -59,7 +59,7 @@ def ranks_of(plan: Mapping[str, Any], gpus: int) -> int:
     made = grammar.plan_of({**sets, "gpus": gpus})
     unit = float(np.asarray(made.stage * made.pp))
     if gpus % unit or gpus < unit:
-        raise Infeasible(f"trainer: {gpus:,} GPUs are no whole number of copies of tp·cp·pp and ep = {unit:,.0f} GPUs")
+        raise Infeasible(f"trainer: {gpus:,} GPUs are no whole number of copies of its plan, {unit:,.0f} GPUs each")
     return int(gpus / float(np.asarray(made.tp * made.cp * made.pp)))
 
 
@@ -81,7 +81,8 @@ def trained(q: Asked, plan: Mapping[str, Any], gpus: int, lengths: Ints, longest
 
 
 def job_of(q: Asked, plan: Mapping[str, Any], gpus: int, micro: int, seq: int, cuts: int) -> Job:
-    """One update of `cuts` micro-batches of all ranks. Raises SpecError and Infeasible with the side that is refused."""
+    """One update of `cuts` micro-batches of all ranks. Raises SpecError and Infeasible with the side that is
+    refused."""
     phase = {"micro_batch": micro, "global_batch": micro * cuts, "seq": seq}
     sets = {**q.both, **q.training, **plan, "plan.gpus": gpus}
     try:

@@ -55,7 +55,8 @@ def engines(q: Asked, gpus: int) -> Iterator[Plan]:
 
 
 def shapes(q: Asked, gpus: int) -> Iterator[Plan]:
-    """Copies of 1, 2, 4, ... GPUs that fill a pool and could hold their weights and gradients: experts spread over a node
+    """Copies of 1, 2, 4, ... GPUs that fill a pool and could hold their weights and gradients: experts spread over
+    a node
     or more and stages of them, or tensor-parallel and stages."""
     query = query_of(q, {}, gpus)
     model, node = model_of(query), node_of(q)

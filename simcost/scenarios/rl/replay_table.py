@@ -1,6 +1,8 @@
-"""Rollout routing replay in numbers: what the engine's choices take beside the cache, on the way and in the trainer, and the choice that they save.
+"""Rollout routing replay in numbers: what the engine's choices take beside the cache, on the way and in the trainer,
+and the choice that they save.
 
-Most likely to be wrong: engines that send ids as text, or keep four bytes of each. Source: docs/theory/routing-replay.md.
+Most likely to be wrong: engines that send ids as text, or keep four bytes of each. Source:
+docs/theory/routing-replay.md.
 """
 
 from __future__ import annotations
@@ -41,12 +43,17 @@ def saved_s(step: TrainStep, passes: int) -> float:
     job = step.job
     price = stacked(job.device, job.engine, job.factors)
     choice = {
-        key: sum(float(price(call.op).seconds) * times for call, times in runs(part.programs.forward) if isinstance(call.op, Choice))
+        key: sum(
+            float(price(call.op).seconds) * times
+            for call, times in runs(part.programs.forward)
+            if isinstance(call.op, Choice)
+        )
         for key, part in step.parts.items()
-    }  # fmt: skip
+    }
     ranks = [
-        sum(choice[key] * count for one in rank.chunks for key, count in one.stage.held) for rank in stages_of_ranks(job, step.chunks)
-    ]  # fmt: skip
+        sum(choice[key] * count for one in rank.chunks for key, count in one.stage.held)
+        for rank in stages_of_ranks(job, step.chunks)
+    ]
     return float(max(ranks)) * passes
 
 
@@ -58,9 +65,18 @@ def rows(step: TrainStep, lengths: Ints, passes: int, kv_bytes: float, pool_toke
         for rank in stages_of_ranks(step.job, step.chunks)
     )
     saved = saved_s(step, passes)
-    return [{
-        "moe_layers": one.layers, "experts_per_token": one.top_k, "routed_experts": one.experts, "index_bytes": one.width,
-        "mask_bytes_per_token": one.token_bytes, "mask_over_kv": number(one.token_bytes / kv_bytes),
-        "mask_pool_bytes": number(one.token_bytes * pool_tokens), "mask_step_bytes": number(bytes_of(step.job.model, lengths)),
-        "mask_sent_s": number(sent_s), "choice_s": number(saved), "choice_share": number(saved / (forward * passes)),
-    }]  # fmt: skip
+    return [
+        {
+            "moe_layers": one.layers,
+            "experts_per_token": one.top_k,
+            "routed_experts": one.experts,
+            "index_bytes": one.width,
+            "mask_bytes_per_token": one.token_bytes,
+            "mask_over_kv": number(one.token_bytes / kv_bytes),
+            "mask_pool_bytes": number(one.token_bytes * pool_tokens),
+            "mask_step_bytes": number(bytes_of(step.job.model, lengths)),
+            "mask_sent_s": number(sent_s),
+            "choice_s": number(saved),
+            "choice_share": number(saved / (forward * passes)),
+        }
+    ]

@@ -25,9 +25,18 @@ from simcost.units import show
 
 _HOUR = 3600.0
 _NAMES = {
-    phases.GENERATE: "rollout_s", phases.REWARD: "reward_s", phases.OLD: "old_logprob_s", phases.REFERENCE: "reference_s", phases.CRITIC: "critic_s",
-    phases.UPDATE: "update_s", phases.SYNC: "sync_s", phases.OFFLOAD: "offload_s", phases.HOST: "host_s", phases.ADVANTAGE: "advantage_s", phases.REPLAY: "replay_s",
-}  # fmt: skip
+    phases.GENERATE: "rollout_s",
+    phases.REWARD: "reward_s",
+    phases.OLD: "old_logprob_s",
+    phases.REFERENCE: "reference_s",
+    phases.CRITIC: "critic_s",
+    phases.UPDATE: "update_s",
+    phases.SYNC: "sync_s",
+    phases.OFFLOAD: "offload_s",
+    phases.HOST: "host_s",
+    phases.ADVANTAGE: "advantage_s",
+    phases.REPLAY: "replay_s",
+}
 
 
 def result(q: Asked, levers: bool = True) -> tuple[Result, Step]:
@@ -47,13 +56,20 @@ def result(q: Asked, levers: bool = True) -> tuple[Result, Step]:
         notes.insert(
             0,
             Note(
-                f"--placement disaggregated:{near['rollout_gpus']} is faster: a step of {show(float(near['step_s']), 'seconds')}",
+                f"--placement disaggregated:{near['rollout_gpus']} is faster: {show(float(near['step_s']), 'seconds')}",
                 Kind.SAID,
             ),
         )
     answer = Result(
-        "rl", _inputs(q, found, levers), values, tables, tuple(notes), _references(found), _verdict(found, values), bool(values["fits"])
-    )  # fmt: skip
+        "rl",
+        _inputs(q, found, levers),
+        values,
+        tables,
+        tuple(notes),
+        _references(found),
+        _verdict(found, values),
+        bool(values["fits"]),
+    )
     return answer, found
 
 
@@ -66,14 +82,23 @@ def metrics(found: Step) -> dict[str, Any]:
     made = both.rollout
     hours = found.seconds * q.gpus / _HOUR
     values: dict[str, Any] = {
-        "step_s": number(found.seconds), "step_low_s": number(float(low)), "step_high_s": number(float(high)), **times,
-        "wait_s": number(found.wait_s), "staleness_updates": number(found.staleness), "tokens_per_step": number(tokens),
-        "tokens_per_s_per_gpu": number(tokens / found.seconds / q.gpus), "tokens_per_gpu_hour": number(tokens / hours),
-        "gpu_hours_per_step": number(hours), "mean_osl": number(q.osl.mean),
+        "step_s": number(found.seconds),
+        "step_low_s": number(float(low)),
+        "step_high_s": number(float(high)),
+        **times,
+        "wait_s": number(found.wait_s),
+        "staleness_updates": number(found.staleness),
+        "tokens_per_step": number(tokens),
+        "tokens_per_s_per_gpu": number(tokens / found.seconds / q.gpus),
+        "tokens_per_gpu_hour": number(tokens / hours),
+        "gpu_hours_per_step": number(hours),
+        "mean_osl": number(q.osl.mean),
         "longest_osl": number(float(q.osl.longest) if made is None else made.longest),
         "capped_fraction": number(0.0 if q.max_osl is None else rollout.capped_share(q.uncapped, float(q.max_osl))),
-        "memory_peak_bytes": number(memory_table.peak(found)), "fits": not both.short, "gpus": q.gpus,
-    }  # fmt: skip
+        "memory_peak_bytes": number(memory_table.peak(found)),
+        "fits": not both.short,
+        "gpus": q.gpus,
+    }
     usd = q.usd_per_hour if q.usd_per_hour is not None else both.trainer.job.device.usd_per_hour
     if usd is not None:
         values["usd_per_step"] = number(hours * float(usd))
@@ -99,11 +124,19 @@ def phases_table(found: Step) -> list[Row]:
     rows = []
     for one in sorted(found.timeline.placed, key=lambda each: each.start):
         low, high = one.phase.interval
-        rows.append({
-            "phase": one.phase.name, "pool": one.phase.pool, "start_s": number(one.start), "end_s": number(one.end),
-            "time_s": number(one.phase.seconds), "low_s": number(low), "high_s": number(high),
-            "share": number(one.phase.seconds / found.timeline.seconds), "rests_on": one.phase.rests,
-        })  # fmt: skip
+        rows.append(
+            {
+                "phase": one.phase.name,
+                "pool": one.phase.pool,
+                "start_s": number(one.start),
+                "end_s": number(one.end),
+                "time_s": number(one.phase.seconds),
+                "low_s": number(low),
+                "high_s": number(high),
+                "share": number(one.phase.seconds / found.timeline.seconds),
+                "rests_on": one.phase.rests,
+            }
+        )
     return rows
 
 
@@ -115,18 +148,35 @@ def _replay(found: Step) -> list[Row]:
     kept = both.engine.replica.kept(float(np.ceil(both.engine.context)))
     bytes_ = both.engine.token_bytes - replay_table.routed(kept.workload.model).token_bytes
     return replay_table.rows(
-        both.trainer.update, both.lengths, both.trainer.passes, bytes_, both.engine.pool(resident), found.timeline.of(phases.REPLAY)
-    )  # fmt: skip
+        both.trainer.update,
+        both.lengths,
+        both.trainer.passes,
+        bytes_,
+        both.engine.pool(resident),
+        found.timeline.of(phases.REPLAY),
+    )
 
 
 def _inputs(q: Asked, found: Step, levers: bool) -> dict[str, Any]:
     """All that was asked, and what was found of what was not."""
     given: dict[str, Any] = {
-        "model": stated(q.model), "hw": q.hw, "gpus": q.gpus, "prompts": q.prompts, "samples": q.samples, "max_osl": q.max_osl, **q.said,
-        "kl": q.reference, "levers": levers, "usd_per_hour": q.usd_per_hour,
-        "plan": {**{side: plan_words(plan) for side, plan in found.sides.plans.items()}, "offload": found.sides.level, "sync": found.way},
+        "model": stated(q.model),
+        "hw": q.hw,
+        "gpus": q.gpus,
+        "prompts": q.prompts,
+        "samples": q.samples,
+        "max_osl": q.max_osl,
+        **q.said,
+        "kl": q.reference,
+        "levers": levers,
+        "usd_per_hour": q.usd_per_hour,
+        "plan": {
+            **{side: plan_words(plan) for side, plan in found.sides.plans.items()},
+            "offload": found.sides.level,
+            "sync": found.way,
+        },
         "set": {**q.both, **q.serving, **q.training},
-    }  # fmt: skip
+    }
     given.pop("price", None)
     if q.reward_model is not None:
         given["reward_model"] = stated(q.reward_model)
@@ -150,7 +200,7 @@ def _notes(found: Step) -> list[Note]:
     if found.rounds > 1:
         notes.append(
             Note(
-                f"a rollout of {q.answers:,} answers serves {found.rounds} steps: phases are those of all of them together",
+                f"a rollout of {q.answers:,} answers serves {found.rounds} steps: phases are those of all together",
                 Kind.SAID,
             )
         )
@@ -194,7 +244,8 @@ def _references(found: Step) -> tuple[str, ...]:
 
 
 def _verdict(found: Step, values: dict[str, Any]) -> str:
-    said = f"a step takes {show(found.seconds, 'seconds')} ({show(float(values['step_low_s']), 'seconds')} to {show(float(values['step_high_s']), 'seconds')})"
+    low, high = (show(float(values[f"step_{end}_s"]), "seconds") for end in ("low", "high"))
+    said = f"a step takes {show(found.seconds, 'seconds')} ({low} to {high})"
     most = max(found.timeline.placed, key=lambda one: one.phase.seconds).phase
     share = most.seconds / found.timeline.seconds
     speed = f"{float(values['tokens_per_s_per_gpu']):,.0f} tokens/s per GPU"

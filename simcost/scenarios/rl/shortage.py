@@ -19,8 +19,13 @@ _WORDS = {"passing": "activations and buffers"}
 
 
 def said(
-    q: Asked, one: Trained, held: memory.Trainer, asleep: float, priced: Callable[[Mapping[str, Any]], Trained], fits: Callable[[Trained], bool],
-) -> str:  # fmt: skip
+    q: Asked,
+    one: Trained,
+    held: memory.Trainer,
+    asleep: float,
+    priced: Callable[[Mapping[str, Any]], Trained],
+    fits: Callable[[Trained], bool],
+) -> str:
     """One line: what is short, what takes most, what would fit."""
     capacity = float(one.job.device.capacity)
     used = held.used + asleep
@@ -30,11 +35,14 @@ def said(
     )
     beside = f", {show(asleep, 'memory')} of the engine beside it" if asleep else ""
     text = (
-        f"trainer: {show(used - capacity, 'memory')} short a GPU (needs {show(used, 'memory')} of {show(capacity, 'memory')}{beside}); "
+        f"trainer: {show(used - capacity, 'memory')} short a GPU "
+        f"(needs {show(used, 'memory')} of {show(capacity, 'memory')}{beside}); "
         f"most of it {_WORDS.get(name, name)}, {show(size, 'memory')}"
     )
     near = next((change for change, plan in changes(q, one) if _holds(plan, priced, fits)), None)
-    return f"{text}; {'nearest change that fits: --train ' + near if near else 'no single change of its plan that was tried fits'}"
+    if near is None:
+        return f"{text}; no single change of its plan that was tried fits"
+    return f"{text}; nearest change that fits: --train {near}"
 
 
 def changes(q: Asked, one: Trained) -> Iterator[tuple[str, Mapping[str, Any]]]:

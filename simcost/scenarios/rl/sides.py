@@ -1,4 +1,5 @@
-"""Both sides of a step, priced: the engine with its rollout, the trainer with its passes, and what they share of memory.
+"""Both sides of a step, priced: the engine with its rollout, the trainer with its passes, and what they share of
+memory.
 
 Most likely to be wrong: what a sleeping side keeps on its GPUs. Source: docs/theory/rl-step.md.
 """
@@ -79,14 +80,18 @@ def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:
 
     def found() -> tuple[Plan, Served]:
         return plans.smallest(
-            plans.engines(q, q.engine_gpus), lambda plan: served(q, plan, q.engine_gpus, longest), plans.engine_fits, "rollout"
-        )  # fmt: skip
+            plans.engines(q, q.engine_gpus),
+            lambda plan: served(q, plan, q.engine_gpus, longest),
+            plans.engine_fits,
+            "rollout",
+        )
 
     return once(known, ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay")), found)
 
 
 def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known) -> tuple[Plan, Trained, str]:
-    """The trainer as stated, or the smallest; and what it lacks, as far as memory's own interval may hide. Raises Infeasible
+    """The trainer as stated, or the smallest; and what it lacks, as far as memory's own interval may hide. Raises
+    Infeasible
     where it lacks more, with what would fit."""
     of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches"))
 

@@ -17,8 +17,8 @@ from simcost.learning.phases import CPU, ROLLOUT, TRAINER
 from simcost.result import Row, number
 from simcost.scenarios.rl.known import Known
 from simcost.scenarios.rl.levers import stated
-from simcost.scenarios.rl.question import OFF, PARTIAL
 from simcost.scenarios.rl.step import Step, run
+from simcost.scenarios.rl.words import OFF, PARTIAL
 
 TRIED = 5  # splits beside the asked one
 
@@ -59,10 +59,17 @@ def table(found: Step, known: Known) -> list[Row]:
         except SimcostError as refused:
             rows.append({**row, "feasible": False, "reason": str(refused)})
             continue
-        rows.append({
-            **row, "feasible": True, "rollout_side_s": number(busy(one, ROLLOUT)), "trainer_side_s": number(busy(one, TRAINER)),
-            "wait_s": number(one.wait_s), "step_s": number(one.seconds), "change_of_step": number(one.seconds / found.seconds - 1.0),
-        })  # fmt: skip
+        rows.append(
+            {
+                **row,
+                "feasible": True,
+                "rollout_side_s": number(busy(one, ROLLOUT)),
+                "trainer_side_s": number(busy(one, TRAINER)),
+                "wait_s": number(one.wait_s),
+                "step_s": number(one.seconds),
+                "change_of_step": number(one.seconds / found.seconds - 1.0),
+            }
+        )
     return rows
 
 

@@ -21,10 +21,11 @@ from simcost.plan import Plan
 from simcost.scenarios.rl.generate import in_flight
 from simcost.scenarios.rl.host_link import host_bandwidth
 from simcost.scenarios.rl.known import Known
-from simcost.scenarios.rl.question import FULL, OFF, ONE_STEP, PARTIAL, Asked
+from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.replay_table import bytes_of
 from simcost.scenarios.rl.reward_model import scored
 from simcost.scenarios.rl.sides import Sides, sides
+from simcost.scenarios.rl.words import FULL, OFF, ONE_STEP, PARTIAL
 
 KERNELS, DRAWS, LINKS, HOST = "engine kernels", "draws of lengths", "links of a transfer", "host assumed"
 

@@ -113,9 +113,16 @@ def test_states_leave_by_levels() -> None:
     assert memory.level_for(held, engine, 128.0, 1e9) == "all"
 
 
-@pytest.mark.parametrize(("name", "updates", "stale", "needed"), [
-    ("grpo", 1, False, False), ("grpo", 4, False, True), ("grpo", 1, True, True), ("rloo", 1, True, False), ("dpo", 1, False, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "updates", "stale", "needed"),
+    [
+        ("grpo", 1, False, False),
+        ("grpo", 4, False, True),
+        ("grpo", 1, True, True),
+        ("rloo", 1, True, False),
+        ("dpo", 1, False, False),
+    ],
+)
 def test_old_log_probs_where_the_ratio_may_differ(name, updates, stale, needed) -> None:
     assert algorithm.needs_old(algorithm.load(name), updates, stale) is needed
 

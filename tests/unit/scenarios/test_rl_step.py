@@ -11,8 +11,16 @@ from simcost import api
 from simcost.errors import SpecError
 
 BASE = {
-    "prompts": 32, "samples": 8, "isl": 256, "osl": "lognormal:1000:0.6", "max_osl": 4096, "minibatches": 4, "rollout": "tp=1", "train": "tp=1,recompute=full", "levers": False,
-}  # fmt: skip
+    "prompts": 32,
+    "samples": 8,
+    "isl": 256,
+    "osl": "lognormal:1000:0.6",
+    "max_osl": 4096,
+    "minibatches": 4,
+    "rollout": "tp=1",
+    "train": "tp=1,recompute=full",
+    "levers": False,
+}
 
 
 def ask(model="llama-3.1-8b", gpus=16, **changes):
@@ -170,20 +178,26 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
     )
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"placement": "disaggregated:16"}, "no GPU is left for the trainer"),
-    ({"asynchrony": "one-step"}, "needs pools"),
-    ({"asynchrony": "ful"}, "did you mean 'full'"),
-    ({"rollout_batch": 1500}, "whole multiple"),
-    ({"turns": 2}, "--tool-tokens"),
-    ({"set": {"plan.tp": 2}}, "say --rollout tp=2 or --train tp=2"),
-    ({"train": "tp=1,dp=4"}, "follows from --gpus"),
-    ({"rollout": "tp"}, "write sizes"),
-    ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
-    ({"reference_every": 400, "kl": False}, "of a reference"),
-    ({"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None}, "nearest change that fits: --train recompute=full"),
-    ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "run whole"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"placement": "disaggregated:16"}, "no GPU is left for the trainer"),
+        ({"asynchrony": "one-step"}, "needs pools"),
+        ({"asynchrony": "ful"}, "did you mean 'full'"),
+        ({"rollout_batch": 1500}, "whole multiple"),
+        ({"turns": 2}, "--tool-tokens"),
+        ({"set": {"plan.tp": 2}}, "say --rollout tp=2 or --train tp=2"),
+        ({"train": "tp=1,dp=4"}, "follows from --gpus"),
+        ({"rollout": "tp"}, "write sizes"),
+        ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
+        ({"reference_every": 400, "kl": False}, "of a reference"),
+        (
+            {"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None},
+            "nearest change that fits: --train recompute=full",
+        ),
+        ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "run whole"),
+    ],
+)
 def test_what_cannot_be_is_one_line(changes, said) -> None:
     with pytest.raises(SpecError) as refused:
         ask(**changes)
