@@ -9,7 +9,7 @@ from simcost.calibration.curves.sites import site_key
 from simcost.calibration.family import Family, Labels
 from simcost.calibration.rows import Rows
 from simcost.calibration.score import Score, joined, scored
-from simcost.calibration.split import SHARE, folds
+from simcost.calibration.split import SHARE, folds, largest
 from simcost.calibration.store import fitted, row_terms
 from simcost.calibration.thinning import thinned
 from simcost.frozen import frozen
@@ -34,6 +34,11 @@ class Judgement:
     unseen: Score | None
 
 
+def is_thin(rows: Rows) -> bool:
+    """Whether rows are too few to be judged, or of so few shapes that all are held out together."""
+    return len(rows) < LEAST or len(np.unique(folds(rows.numbers))) < 2
+
+
 def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgement:
     """Scores a kind on rows that the fit did not see: on a fifth of the shapes (on all five fifths, one by one, with few rows),
     on the largest sixth, and on unseen shapes."""
@@ -49,7 +54,8 @@ def judged(family: Family, rows: Rows, labels: Labels, device: Device) -> Judgem
     if len(rows) >= LEAST:
         terms, _ = row_terms(family, rows, labels, device)
         size = np.asarray(terms.compute_s + terms.memory_s + terms.serial_s, np.float64)
-        beyond = _without(family, rows, labels, device, np.flatnonzero(size > np.quantile(size, 5.0 / 6.0)))
+        above = np.flatnonzero(largest(size))
+        beyond = _without(family, rows, labels, device, above) if len(above) else None
     sixty = None
     if len(rows) >= FEW:
         _, points = row_terms(family, rows, labels, device)

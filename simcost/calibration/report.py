@@ -8,7 +8,7 @@ from pathlib import Path
 from simcost.calibration import rows as tables
 from simcost.calibration import store
 from simcost.calibration.family import Labels, families, kind
-from simcost.calibration.held_out import LEAST, Judgement, judged
+from simcost.calibration.held_out import Judgement, is_thin, judged
 from simcost.calibration.rows import Rows, Run
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
@@ -19,7 +19,7 @@ _LAST: dict[Hashable, list[Judged]] = {}  # a report and its figure ask for the 
 
 @frozen
 class Judged:
-    """One kind of a run; `verdict` None where the rows are too few."""
+    """One kind of a run; `verdict` None where the rows, or their shapes, are too few."""
 
     run: Run
     family: str
@@ -52,7 +52,7 @@ def judgements(
 
 def _judged(hw: str, family: str, path: Path) -> tuple[Labels, Rows, Judgement | None]:
     labels, rows = tables.kernels(path, families()[family])
-    if len(rows) < LEAST:
+    if is_thin(rows):
         return labels, rows, None
     with store.naming(path):
         return labels, rows, judged(families()[family], rows, labels, hardware.load(hw))

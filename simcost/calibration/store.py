@@ -232,7 +232,7 @@ def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
         terms, points = row_terms(family, rows, labels, device)
         found = curves.fit(terms, points, rows.seconds, _ladders(family, rows, labels, device))
     if found is None or not found.sound:
-        raise SpecError("no curve fits these rows: a number is out of all proportion")
+        raise SpecError("no curve fits these rows: their shapes are too few, or a number is out of all proportion")
     return found
 
 

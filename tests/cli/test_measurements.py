@@ -104,7 +104,7 @@ def test_too_few_rows_are_passed_over_aloud(mine: Path, capsys: pytest.CaptureFi
     assert f"{rows}: passed over: fewer than 10 rows" in said
     assert app.run(["calibrate", "report", str(mine)]) == 2
     said = line(capsys)
-    assert "run gemm/bf16-bf16-bf16: 4 rows, fewer than the 20" in said
+    assert "run gemm/bf16-bf16-bf16: 4 rows: a judgement needs 20 rows" in said
     assert "None" not in said
 
 
@@ -126,7 +126,7 @@ def test_many_thin_kinds_are_one_line(mine: Path, capsys: pytest.CaptureFixture[
         (home / f"{name}.csv").write_text(few)
     assert app.run(["calibrate", "report", str(mine)]) == 2
     said = line(capsys)
-    assert "nothing to judge: 5 kinds have fewer than the 20 rows that a judgement needs: run gemm/" in said
+    assert "nothing to judge: 5 kinds have fewer than the 20 rows, of several shapes, that a judgement needs: run gemm/" in said
     assert said.rstrip().endswith("and 2 more")
 
 

@@ -21,6 +21,7 @@ from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
 from simcost.calibration.form import Form, Terms
 from simcost.calibration.ladders import Ladder
+from simcost.calibration.split import largest
 from simcost.frozen import frozen
 from simcost.num import Z90, Array, Bools, Ints, Num
 
@@ -107,9 +108,12 @@ def _faded(distance: Array, here: Array, elsewhere: Num) -> Array:
 
 
 def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) -> Curve:
-    """A curve through rows: terms, points and seconds are arrays [rows]. Along `ladders` its times do not fall."""
+    """A curve through rows: terms, points and seconds are arrays [rows]. Along `ladders` its times do not fall. Raises LinAlgError where the
+    form has no time for a row."""
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
+    if not np.isfinite(rest).all():
+        raise np.linalg.LinAlgError("times or sizes out of all proportion")
     lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
     surface, errors = residuals.fit(at.features, rest, lengths, ratio)
     if ladders:
@@ -122,7 +126,7 @@ def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) ->
     site = _conformal(np.abs(site_errors[at_site]) / expected[at_site]) if at_site.any() else 0.0
     size = _size(terms)
     wide = _conformal(np.abs(rest))
-    outer = _outer(terms, at, seconds, size, lengths, ratio) if len(seconds) >= _FEW else wide
+    outer = _outer(terms, at, seconds, size, lengths, ratio, wide) if len(seconds) >= _FEW else wide
     return Curve(form, surface, table, wide, scale, site, outer, float(size.max()), len(seconds))
 
 
@@ -147,9 +151,11 @@ def _size(terms: Terms) -> Array:
     return np.asarray(np.log(np.maximum(terms.compute_s + terms.memory_s + terms.serial_s, 1e-15)), np.float64)
 
 
-def _outer(terms: Terms, at: At, seconds: Array, size: Array, lengths: Array, ratio: float) -> float:
-    """How wrong a curve is beyond its rows: fitted to the smaller five sixths, judged on the largest."""
-    small = size <= np.quantile(size, 5.0 / 6.0)
+def _outer(terms: Terms, at: At, seconds: Array, size: Array, lengths: Array, ratio: float, wide: float) -> float:
+    """How wrong a curve is beyond its rows: fitted to the smaller five sixths, judged on the largest; `wide` where all are of one size."""
+    small = ~largest(size)
+    if small.all():
+        return wide
     inner, rest = terms.take(small), terms.take(~small)
     form = forms.fit(inner, seconds[small])
     left = np.log(seconds[small] / np.asarray(form.seconds(inner)))

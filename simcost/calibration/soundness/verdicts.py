@@ -133,10 +133,10 @@ def _no_gain(table: Evidence, tables: Tables) -> Iterable[str]:
 
 
 def _slow_start(table: Evidence, tables: Tables) -> Iterable[str]:
-    if on_wire(table.family):
+    if on_wire(table.family) or not len(table):
         return
     start = _start(table)
-    others = [_start(one) for one in tables.rivals(table)]
+    others = [_start(one) for one in tables.rivals(table) if len(one)]
     if others and start > START * min(others) and start > START_LEAST:
         yield f"starts at {start / _US:.0f} us, another table at {min(others) / _US:.0f}"
 

@@ -42,7 +42,7 @@ def report(
         family_named(family)
     every = judgements(hw, runs, family, workers, progress)
     judged = [(one, one.verdict) for one in every if one.verdict is not None]
-    thin = [f"{one.run.name} {one.family}/{one.which}: {len(one.rows)} rows" for one in every if one.verdict is None]
+    thin = [f"{one.run.name} {one.family}/{one.which}: {_rows(one)}" for one in every if one.verdict is None]
     if not judged:
         nothing = f"nothing to judge: {_thin(thin)}" if thin else f"no rows{_of(family)} (has {_present(runs)})"
         raise SpecError(f"{device.where}: {nothing}")
@@ -70,14 +70,16 @@ def report(
     )  # fmt: skip
 
 
+def _rows(one: Judged) -> str:
+    return f"{len(one.rows)} rows{'' if len(one.rows) < LEAST else ' of too few shapes'}"
+
+
 def _thin(kinds: list[str]) -> str:
     """Kinds that are not judged, in one line however many they are."""
     if len(kinds) == 1:
-        return f"{kinds[0]}, fewer than the {LEAST} that a judgement needs"
+        return f"{kinds[0]}: a judgement needs {LEAST} rows, of several shapes"
     more = f" and {len(kinds) - _NAMED} more" if len(kinds) > _NAMED else ""
-    return (
-        f"{len(kinds)} kinds have fewer than the {LEAST} rows that a judgement needs: {', '.join(kinds[:_NAMED])}{more}"
-    )
+    return f"{len(kinds)} kinds have fewer than the {LEAST} rows, of several shapes, that a judgement needs: {', '.join(kinds[:_NAMED])}{more}"
 
 
 def _families(judged: Sequence[tuple[Judged, Judgement]]) -> list[Row]:
