@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import re
+import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
 
 class SimcostError(Exception):
     """One clear line for the user; the command line exits with 2."""
+
+    def __str__(self) -> str:
+        return line(super().__str__())
 
 
 class SpecError(SimcostError):
@@ -34,7 +39,67 @@ listeners: list[Callable[[str, str], None]] = []
 def say(text: str, about: str = "slow work") -> None:
     """Tell whoever listens; one line about a thing is enough."""
     for tell in listeners:
-        tell(text, about)
+        tell(line(text), about)
+
+
+def plain(text: str) -> str:
+    """A text without what drives a terminal or turns the order of reading: control characters (ANSI and OSC sequences begin with one), marks
+    of direction, of no width and of no assigned meaning, halves of characters, and ends of lines become escapes, spaces of all kinds a space.
+    Source: Unicode's general categories, by `str.isprintable`."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    return " " if unicodedata.category(character) == "Zs" else character.encode("unicode_escape").decode("ascii")
+
+
+ECHOED = 80  # characters of a value in a message
+_PATH = 300  # of a word, which may be a path: names of files have up to 255
+_MESSAGE = 2000
+_READ = 4_000  # characters of a message that are looked at: its head and its end
+_OPENS = re.compile(r"(?<!\w)['\"]|[\[{]")
+_QUOTED = {"'": re.compile(r"(?<!\\)'(?!\w)"), '"': re.compile(r'(?<!\\)"(?!\w)')}
+_BRACKET = re.compile(r"[\[\]{}]")
+
+
+def prose(text: str) -> str:
+    """A note, a verdict or a message as one line of plain text; no word of it is longer than a path."""
+    shown = text if text.isprintable() else plain(" ".join(text.split()))
+    return shown if len(shown) <= _PATH else " ".join(_cut(word, _PATH) for word in shown.split(" "))
+
+
+def line(message: str) -> str:
+    """An error's message as `prose`, in which what it echoes, in quotes or brackets, has at most `ECHOED` characters."""
+    text = prose(_cut(message, _READ))
+    if len(text) <= ECHOED:
+        return text
+    parts, at = [], 0
+    while (opens := _OPENS.search(text, at)) is not None:
+        end = _closed(text, opens.start())
+        parts += [text[at : opens.start()], _cut(text[opens.start() : end], ECHOED)]
+        at = end
+    return _cut("".join([*parts, text[at:]]), _MESSAGE)
+
+
+def _closed(text: str, start: int) -> int:
+    """Where what opens at `start` is closed; the next place where it never is."""
+    if text[start] in _QUOTED:
+        closes = _QUOTED[text[start]].search(text, start + 1)
+        return start + 1 if closes is None else closes.end()
+    depth = 0
+    for bracket in _BRACKET.finditer(text, start):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth == 0:
+            return bracket.end()
+    return start + 1
+
+
+def _cut(text: str, most: int) -> str:
+    """A text of at most `most` characters, with three dots in the place of its middle."""
+    tail = most // 4
+    return text if len(text) <= most else f"{text[: most - tail - 3]}...{text[-tail:]}"
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

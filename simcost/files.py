@@ -1,11 +1,10 @@
-"""Where the shipped data lives, files and folders that stand whole or as they were, and tables with the columns that they must have.
+"""Where the shipped data lives, and files and folders that stand whole or as they were.
 
 What is new is written beside its place and moved there at the end. Most likely to be wrong: a file system without atomic rename.
 """
 
 from __future__ import annotations
 
-import csv
 import os
 import shutil
 from collections.abc import Iterator
@@ -67,19 +66,3 @@ def folder_in_place_of(home: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(part, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def csv_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV with a header; the first is on line 2. Raises SpecError for other columns, and for a row with more or fewer cells."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    table = csv.DictReader(text.splitlines())
-    if tuple(table.fieldnames or ()) != columns:
-        raise SpecError(f"{path}: columns must be {','.join(columns)}")
-    found = list(table)
-    for number, row in enumerate(found, start=2):
-        if None in row or None in row.values():
-            raise SpecError(f"{path}:{number}: not as many cells as the header")
-    return found

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -20,6 +19,7 @@ from simcost.hardware import load as hardware
 from simcost.hardware.engine_file import VERSION, known_settings, setting_of
 from simcost.plan import Plan
 from simcost.settings import ROOTS, STACK, Setting
+from simcost.texts import NoJSON, json_value
 
 PHASE = tuple(settings.of("phase"))
 _ENGINE = "engine"
@@ -164,7 +164,7 @@ def words(option: str, text: str) -> list[str]:
 def whole(option: str, text: str) -> int:
     """A whole number of a command line. Raises SpecError naming the option."""
     value = read("plan.gpus", text)
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
         raise SpecError(f"{option} {text}: must be a whole number, or several such as 1,2,4,8")
     return int(value)
 
@@ -174,15 +174,12 @@ def parsed(path: str, text: str) -> Any:
     root, key = split(path)
     if root == "hw" or (root == _ENGINE and key == VERSION):
         return text.strip("\"'")
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        value = text.strip("\"'")
     if path in NAMES:
         return text.strip("\"'")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise SpecError(f"{path}={text}: must be finite")
-    return value
+    try:
+        return json_value(text, f"{path}={text}")
+    except NoJSON:
+        return text.strip("\"'")
 
 
 def read(path: str, value: Any) -> Any:

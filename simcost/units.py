@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from simcost import texts
 from simcost.errors import UnitError, nearest
 
 _SI = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
@@ -109,8 +110,8 @@ def respelled(text: str, dimension: str, bits: bool = False) -> str:
 def whole(text: str, where: str, length: bool) -> float | str:
     """The number of a count such as "64", "4Ki", "1.5k"; what is no number stays text. `length`: of tokens, where k and K mean 1,024 as in the
     "128K" of models' contexts. Raises UnitError for k and M of other counts, which may mean either."""
-    if text.isdecimal():
-        return int(text)
+    if (count := texts.whole(text)) is not None:
+        return count
     match = re.fullmatch(_COUNT, text.strip())  # most counts are digits: no run needs the pattern before
     if not match:
         return text
@@ -120,8 +121,9 @@ def whole(text: str, where: str, length: bool) -> float | str:
         raise UnitError(
             f"{where}: '{match[2]}' in {text!r} may mean 1,000s or 1,024s: write {match[1]}{unit}i for {binary:,.0f}, or {decimal:.0f}"
         )
-    if not unit and match[1].replace("_", "").lstrip("+-").isdecimal():
-        return int(match[1].replace("_", ""))
+    digits = match[1].replace("_", "")
+    if not unit and (count := texts.whole(digits.lstrip("+-"))) is not None:
+        return -count if digits.startswith("-") else count
     found = value * (_KILOS[unit[:1] + "i"] if unit else 1.0)
     return int(found) if found == found // 1 else found
 

@@ -20,6 +20,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.num import Array, Index
+from simcost.texts import number, text
 
 EXTRA = ("p20_s", "p80_s", "samples", "dirty")
 _EXTRA = Column("what a run adds", "", zero=True, whole=False)
@@ -42,21 +43,12 @@ class Rows:
 
 def read(path: Path, family: Family) -> Rows:
     """The rows of a file. Raises SpecError naming file, line and column."""
-    return parsed(_text(path), family, str(path))
+    return parsed(text(path), family, str(path))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
-
-
-def parsed(text: str, family: Family, where: str) -> Rows:
+def parsed(whole: str, family: Family, where: str) -> Rows:
     """The rows of a file's text. Raises SpecError naming `where`, line and column."""
-    lines = text.split("\n")
+    lines = whole.split("\n")
     if lines[-1] != "":
         raise SpecError(f"{where}:{len(lines)}: the last row is cut off; delete it, or measure again with --resume")
     header = lines[0].split(",")
@@ -65,7 +57,7 @@ def parsed(text: str, family: Family, where: str) -> Rows:
         raise SpecError(f"{where}: columns must be {','.join(needed)}[,{','.join(EXTRA)}], not {lines[0]!r}")
     body = lines[1:-1]
     cells = ",".join(body).split(",") if body else []
-    if any(line.count(",") != len(header) - 1 for line in body):
+    if "_" in "".join(cells) or any(line.count(",") != len(header) - 1 for line in body):
         raise _located(body, header, where)
     try:
         table = np.array(cells, dtype=np.float64).reshape(len(body), len(header))
@@ -119,15 +111,15 @@ def shown(numbers: Mapping[str, Array], at: int) -> str:
 
 
 def _located(body: list[str], header: list[str], where: str) -> SpecError:
-    for number, line in enumerate(body, start=2):
+    for at, line in enumerate(body, start=2):
         cells = line.split(",")
         if len(cells) != len(header):
-            return SpecError(f"{where}:{number}: {len(cells)} cells, the header has {len(header)}")
+            return SpecError(f"{where}:{at}: {len(cells)} cells, the header has {len(header)}")
         for name, cell in zip(header, cells, strict=True):
             try:
-                float(cell)
+                number(cell)
             except ValueError:
-                return SpecError(f"{where}:{number}: {name} = {cell!r} is not a number")
+                return SpecError(f"{where}:{at}: {name} = {cell!r} is not a number")
     return SpecError(f"{where}: not a table of numbers")
 
 

@@ -22,10 +22,11 @@ from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.calibration.speed_of_light import row_light
 from simcost.errors import SpecError
-from simcost.files import csv_table, folder
+from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
+from simcost.texts import csv_table
 
 PICKS = ("family", "kind", "engine", "tables", "how")
 VERDICTS = (

@@ -327,7 +327,9 @@ def _hinted(message: str) -> str:
 
 
 def _fail(message: str, code: int = 2) -> int:
-    sys.stderr.write(f"simcost: {' '.join(message.split())}\n")
+    from simcost.errors import line
+
+    sys.stderr.write(f"simcost: {line(message)}\n")
     return code
 
 

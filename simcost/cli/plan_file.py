@@ -10,7 +10,7 @@ from typing import Any
 from simcost import dtypes, grammar, settings, units
 from simcost.errors import SpecError, nearest
 from simcost.hardware import load as hardware
-from simcost.hardware.toml import toml_table
+from simcost.texts import json_value, text, toml_table
 
 _TABLES = (*settings.ROOTS, settings.STACK)
 
@@ -41,27 +41,9 @@ def _tables(path: Path) -> dict[str, Any]:
         return toml_table(path)
     if path.suffix.lower() != ".json":
         raise SpecError(f"{path}: a file of settings ends in .toml or .json")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise SpecError(f"{path}: not valid JSON: {error}") from None
-    except SpecError as error:
-        raise SpecError(f"{path}: {error}") from None
+    found = json_value(text(path), str(path))
     if not isinstance(found, dict):
         raise SpecError(f"{path}: a file of settings holds tables, not {type(found).__name__}")
-    return found
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; of two equal keys the reader would take the last."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise SpecError(f"'{next(key for key in keys if keys.count(key) > 1)}' is there twice")
     return found
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,8 @@ from simcost import units
 from simcost.cli import options as o
 from simcost.cli.output import check, emit
 from simcost.errors import SpecError, nearest
+from simcost.texts import csv_dicts, text
+from simcost.texts import number as plain_number
 
 _COLUMNS = ("stage", "F", "B", "W")
 _TIME = "in seconds, or with a unit: 12ms"
@@ -66,13 +67,8 @@ def _seconds(option: str, text: str) -> float:
 
 def _table(path: Path) -> list[tuple[float, float, float]]:
     """F, B and W of every virtual stage, in their order. Raises SpecError, which names file, line and column."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            lines = list(reader)
-            columns = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SpecError(f"--stage-times {path}: {getattr(error, 'strerror', None) or error}") from None
+    where = f"--stage-times {path}"
+    columns, lines = csv_dicts(text(path, where), where)
     for column in columns:
         if column not in _COLUMNS:
             raise SpecError(f"{path}: column {column!r} is none of {', '.join(_COLUMNS)}{nearest(str(column), _COLUMNS)}")  # fmt: skip
@@ -80,7 +76,7 @@ def _table(path: Path) -> list[tuple[float, float, float]]:
     if missing:
         raise SpecError(f"{path}: missing column {missing[0]!r} (columns: {', '.join(_COLUMNS)})")
     found: dict[int, tuple[float, float, float]] = {}
-    for number, line in enumerate(lines, 2):
+    for number, line in lines:
         stage = _number(path, number, "stage", line)
         if stage != len(found):
             raise SpecError(f"{path}, line {number}: stage must be {len(found)}, in order from 0, not {stage:g}")
@@ -91,8 +87,8 @@ def _table(path: Path) -> list[tuple[float, float, float]]:
     return list(found.values())
 
 
-def _number(path: Path, number: int, column: str, line: dict[str, str | None]) -> float:
+def _number(path: Path, number: int, column: str, line: dict[str, str]) -> float:
     try:
-        return float(line[column] or "")
+        return plain_number(line[column])
     except ValueError:
         raise SpecError(f"{path}, line {number}: '{column}' must be a number, not {line[column]!r}") from None

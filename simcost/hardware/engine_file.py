@@ -16,6 +16,7 @@ from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware import engine_checks, engines
 from simcost.hardware.engines import ANY, TORCH
+from simcost.texts import whole
 
 OF_ANY = "vllm"  # whose terms stand for engine=any and engine=torch
 MEMORY, SERVING = "memory", "serving"
@@ -117,7 +118,7 @@ def stated(asked: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any]
 def checked_version(value: Any) -> str:
     """A release as text. Raises SpecError where it does not begin with a number."""
     text = str(value).lower().removeprefix("v")
-    if not re.match(r"\d", text):
+    if not re.match(r"\d{1,9}(?!\d)", text):
         raise SpecError(f"engine.version must begin with a number (0.19.0), not {value!r}")
     return text
 
@@ -127,7 +128,7 @@ def numbers(version: str) -> tuple[int, ...]:
     found = []
     for part in version.split("."):
         digits = re.match(r"\d+", part)
-        if digits is None:
+        if digits is None or whole(digits[0]) is None:
             break
         found.append(int(digits[0]))
         if digits[0] != part:

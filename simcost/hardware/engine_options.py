@@ -18,7 +18,7 @@ from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.hardware import engines
-from simcost.hardware.toml import toml_table
+from simcost.texts import NoJSON, json_value, toml_table
 
 SCHEMA = 1
 KINDS = ("count", "fraction", "number", "flag", "json", "text")
@@ -117,8 +117,8 @@ def _flag(value: Any, where: str) -> bool:
 
 def _json(value: Any, where: str) -> str:
     try:
-        return json.dumps(json.loads(str(value)))
-    except ValueError:
+        return json.dumps(json_value(str(value), where))
+    except NoJSON:
         raise SpecError(f"{where} must be JSON, not {value!r}") from None
 
 

@@ -11,12 +11,12 @@ from functools import cache
 
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 
 ANY, TORCH = "any", "torch"
 LIBRARIES = ("nccl", "deepep", "nvlink")  # whatever engine calls them, the kernels are the same
 SCHEMA = 1
-_VERSION = re.compile(r"(\d+(?:\.\d+)*)(?:\.?(rc|post)(\d+))?")
+_VERSION = re.compile(r"(\d{1,9}(?:\.\d{1,9})*)(?:\.?(rc|post)(\d{1,9}))?")
 _PARTS = 6  # numbers of the longest version, padded with zeros
 
 

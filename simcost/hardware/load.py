@@ -14,7 +14,7 @@ import numpy as np
 
 from simcost import settings, units
 from simcost.dtypes import names as dtype_names
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError, nearest, plain
 from simcost.files import folder
 from simcost.hardware import runs
 from simcost.hardware.names import find as find
@@ -22,8 +22,8 @@ from simcost.hardware.names import names as names
 from simcost.hardware.names import reading as reading
 from simcost.hardware.names import spelled as spelled
 from simcost.hardware.profile import Device, Link
-from simcost.hardware.toml import toml_table
 from simcost.num import Num
+from simcost.texts import toml_table
 
 ASSUMED = tuple(key.removeprefix("assumed.") for key in settings.of("hw") if key.startswith("assumed."))
 _NEEDS_LINK = {
@@ -52,6 +52,9 @@ _TOP = (
     "assumed",
     "measurements",
 )
+
+
+_OF_A_FACT = ("value", "source", "reason", "note", "assumed", "low", "high")
 
 
 def respelled(path: str, value: str) -> str:
@@ -214,6 +217,9 @@ def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[st
             raise SpecError(
                 f"{where}: '{path}' must be {{ value = ..., {'reason' if path.startswith('assumed') else 'source'} = ... }}"
             )
+        for key in entry:
+            if key not in _OF_A_FACT:
+                raise SpecError(f"{where}: unknown key '{path}.{key}'{nearest(key, _OF_A_FACT)}")
     return found
 
 
@@ -272,8 +278,8 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise SpecError(f"{where}: 'notes' must be a list of strings")
     return Device(
-        name,
-        str(tables.get("title", name)),
+        plain(name),
+        plain(tables.get("title", name)),
         {key[5:]: value for key, value in facts.items() if key.startswith("peak.")},
         facts["memory.capacity"],
         facts["memory.bandwidth"],

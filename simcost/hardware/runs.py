@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 
 SCHEMA = 1
 KINDS = ("measured", "imported")  # in the order in which they answer
@@ -65,7 +65,7 @@ def _above(home: Path) -> dict[str, Any]:
     """What stands above the tables of a record: a tenth of it."""
     try:
         return tomllib.loads((home / "run.toml").read_text(encoding="utf-8").partition("\n[")[0])
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return record(home)
 
 

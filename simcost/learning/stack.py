@@ -15,7 +15,7 @@ from typing import Any
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
+from simcost.texts import exists, toml_table
 
 SCHEMA = 1
 NEEDED, ALWAYS = OLD = ("needed", "always")
@@ -47,9 +47,9 @@ def names() -> list[str]:
 def load(name: str) -> Framework:
     """A framework by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = folder("workloads") / "rl-stacks" / f"{name}.toml"
-    if not path.is_file():
+    if not exists(path):
         path = Path(name)
-    if not path.is_file():
+    if not exists(path):
         raise SpecError(f"--framework {name}: unknown (one of {', '.join(names())}, or a file){nearest(name, names())}")
     return _read(path)
 

@@ -10,8 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from simcost.errors import SpecError
+from simcost.errors import SpecError, prose
 from simcost.frozen import frozen
+from simcost.texts import json_value
 
 _UNNAMED = "config"
 
@@ -39,10 +40,12 @@ Name: TypeAlias = str | Given  # what a question calls its model
 def given(config: Mapping[str, Any]) -> Given:
     """A config by its content, under its `_name_or_path`, else "config". Raises SpecError for what JSON cannot hold."""
     name = config.get("_name_or_path")
-    name = name if isinstance(name, str) and name else _UNNAMED
+    name = prose(name) if isinstance(name, str) and name else _UNNAMED
     if not all(isinstance(key, str) for key in config):
         raise SpecError(f"{name}: a model config must map names to values")
     try:
-        return Given(name, json.dumps(config, allow_nan=False))
+        text = json.dumps(config, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError(f"{name}: a model config must hold what JSON can: {error}") from None
+    json_value(text, name)
+    return Given(name, text)

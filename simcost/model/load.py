@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from simcost.errors import NotModelled, SpecError, nearest
+from simcost.errors import NotModelled, SpecError, nearest, plain
 from simcost.files import folder
 from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
@@ -21,6 +20,7 @@ from simcost.model.overrides import complete as complete
 from simcost.model.overrides import current as current
 from simcost.model.overrides import overridden as overridden
 from simcost.model.spec import ModelSpec, from_config
+from simcost.texts import exists, json_value, text
 
 
 def _home() -> Path:
@@ -57,9 +57,9 @@ def _bare(name: str) -> str:
 def of_name(name: str) -> str | None:
     """The zoo name that a model's name or repository stands for, in any case; None for a path that exists, and for what is not known. Raises
     SpecError for a name that may be several."""
-    if "/" not in name and (_home() / f"{name.lower()}.json").is_file():
+    if "/" not in name and exists(_home() / f"{name.lower()}.json"):
         return name.lower()
-    if Path(name).exists():
+    if exists(name):
         return None
     found = _called().get(_bare(name), ())
     if len(found) > 1:
@@ -171,7 +171,6 @@ def _gguf(path: Path) -> dict[str, Any]:
 
 
 _TENSORS_APART = 0.001
-_CONFIG = 1 << 27  # bytes of the largest JSON that is read
 
 
 def _table(path: Path) -> dict[str, Any]:
@@ -179,34 +178,14 @@ def _table(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             what = other_files.of_binary(path, file.read(4))
-        if what is None and path.stat().st_size > _CONFIG:
-            what = f"no config: it is larger than {_CONFIG >> 20} MiB"
-        if what is not None:
-            raise SpecError(f"{path}: this is {what}")
-        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise SpecError(f"{path}: not a UTF-8 text file") from None
-    try:
-        config = json.loads(text, object_pairs_hook=partial(_once, path))
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{path}: not valid JSON: {error.msg} (line {error.lineno}, column {error.colno})") from None
-    except RecursionError:
-        raise SpecError(f"{path}: nested too deeply") from None
+    if what is not None:
+        raise SpecError(f"{path}: this is {what}")
+    config = json_value(text(path), str(path), finite=False)  # transformers writes Infinity: Mamba 2's time_step_limit
     if not isinstance(config, dict):
         raise SpecError(f"{path}: a model config must be a JSON object, not {type(config).__name__}")
     return config
-
-
-def _once(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object. Raises SpecError for a key that it states twice: parsers keep the last one in silence."""
-    table = dict(pairs)
-    if len(table) < len(pairs):
-        stated = [key for key, _ in pairs]
-        twice = next(key for key in table if stated.count(key) > 1)
-        raise SpecError(f"{path}: '{twice}' is stated twice in one object")
-    return table
 
 
 _OF_A_FOLDER = ("config.json", other_files.NATIVE)  # files that are called as their folder is
@@ -222,13 +201,13 @@ def find(name: str) -> tuple[str, Path]:
     from simcost.model.foreign import hub
 
     path = Path(name)
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         home = hub.snapshot(path)
         path = home / "config.json"
         path = path if path.is_file() else other_files.in_place_of_config(home) or path
-    if path.is_file():
-        return (hub.name(path.parent.resolve()) if path.name in _OF_A_FOLDER else path.stem), path
-    if Path(name).is_dir():
+    if exists(path) and path.is_file():
+        return plain(hub.name(path.parent.resolve()) if path.name in _OF_A_FOLDER else path.stem), path
+    if exists(name) and Path(name).is_dir():
         what = other_files.of_folder(Path(name))
         raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")
     alike = nearest(name, [*names(), *repositories()])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from simcost.errors import SpecError, nearest
 from simcost.routing.router import Routing
+from simcost.texts import csv_rows, number, text
 
 KINDS = ("balanced", "random", "zipf", "dirichlet")
 
@@ -34,32 +34,27 @@ def parse(text: str) -> Routing:
 def measured(path: Path) -> Routing:
     """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column, both
     from 1."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, row) for row in reader if row]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    lines = csv_rows(text(path), str(path))
     if not lines:
         raise SpecError(f"{path}: no tokens per expert (one line a layer, one number an expert)")
     first, head = lines[0]
     found = []
-    for number, cells in lines:
+    for at, cells in lines:
         if len(cells) != len(head):
-            raise SpecError(f"{path}:{number}: {len(cells)} experts, line {first} has {len(head)}")
-        values = [_cell(cell, f"{path}:{number}, expert {column}") for column, cell in enumerate(cells, start=1)]
+            raise SpecError(f"{path}:{at}: {len(cells)} experts, line {first} has {len(head)}")
+        values = [_cell(cell, f"{path}:{at}, expert {column}") for column, cell in enumerate(cells, start=1)]
         total = sum(values)
         if total <= 0:
-            raise SpecError(f"{path}:{number}: no expert has a token")
+            raise SpecError(f"{path}:{at}: no expert has a token")
         found.append(tuple(value / total for value in values))
-    return Routing("measured", 0.0, tuple(found), tuple(f"{path}:{number}" for number, _ in lines))
+    return Routing("measured", 0.0, tuple(found), tuple(f"{path}:{at}" for at, _ in lines))
 
 
-def _cell(text: str, where_: str) -> float:
+def _cell(cell: str, where_: str) -> float:
     try:
-        value = float(text)
+        value = number(cell)
     except ValueError:
-        raise SpecError(f"{where_}: {text!r} is not a number of tokens") from None
+        raise SpecError(f"{where_}: {cell!r} is not a number of tokens") from None
     if not 0 <= value < float("inf"):
-        raise SpecError(f"{where_}: {text!r} must be a number of tokens, 0 or more")
+        raise SpecError(f"{where_}: {cell!r} must be a number of tokens, 0 or more")
     return value

@@ -11,10 +11,10 @@ from typing import Any
 
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
-from simcost.hardware.toml import toml_table
 from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import FITTED, PUBLISHED, VERIFIED, Coefficient, Compute, Law, Params, Range
 from simcost.scaling_laws.ranges import VARIABLES
+from simcost.texts import exists, toml_table
 
 CERTAINTIES = (VERIFIED, "incomplete", "remembered")
 _COUNTS = ("total", "active", "flops")
@@ -53,10 +53,10 @@ def every() -> list[Law]:
 def load(name: str) -> Law:
     """A law by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = home() / f"{name.lower()}.toml"
-    if path.is_file():
+    if exists(path):
         return _shipped(path)
     path = Path(name)
-    if not path.is_file():
+    if not exists(path):
         raise SpecError(
             f"unknown scaling law '{name}' (neither a name of 'simcost list scaling-laws' nor a file){nearest(name, names())}"
         )

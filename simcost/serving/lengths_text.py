@@ -7,16 +7,16 @@ says how often a row counts. Most likely to be wrong: a file of prompts with a c
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError, nearest, say
 from simcost.serving import lengths
 from simcost.serving.lengths import Lengths
+from simcost.texts import csv_rows, number, text
 
 FORMS = "write 1024, lognormal:MEAN:SIGMA, uniform:LEAST:MOST, exponential:MEAN or file:PATH.csv"
 _KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Lengths]]] = {
@@ -24,7 +24,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], Callable[..., Lengths]]] = {
     "uniform": (("LEAST", "MOST"), lengths.uniform),
     "exponential": (("MEAN",), lengths.exponential),
 }
-_TOKENS, _WEIGHT = "tokens", "weight"
+_TOKENS, _WEIGHT, _LENGTHS = "tokens", "weight", ("isl", "osl")
 
 
 def parse(text: str, option: str) -> Lengths:
@@ -34,9 +34,9 @@ def parse(text: str, option: str) -> Lengths:
     said = f"{option} {text}"
     if kind == "file":
         return _of_file(Path(rest), said, option.lstrip("-"))
-    number = _number(kind)
-    if number is not None and not rest:
-        return _made(said, lengths.constant, [number])
+    plain = _number(kind)
+    if plain is not None and not rest:
+        return _made(said, lengths.constant, [plain])
     if kind not in _KINDS:
         raise SpecError(f"{said}: unknown length ({FORMS}){nearest(kind, [*_KINDS, 'file'])}")
     names, make = _KINDS[kind]
@@ -56,7 +56,7 @@ def _made(said: str, make: Callable[..., Lengths], numbers: list[float]) -> Leng
 def _number(text: str) -> float | None:
     """A plain number; None for anything else."""
     try:
-        value = float(text.replace("_", "x"))  # float() reads 1_024, which nobody writes in a CSV or an option
+        value = number(text)
     except ValueError:
         return None
     return value if math.isfinite(value) else None
@@ -64,29 +64,22 @@ def _number(text: str) -> float | None:
 
 def _of_file(path: Path, said: str, wanted: str) -> Lengths:
     """The lines of a file as a distribution."""
-    try:
-        rows = [
-            row
-            for row in csv.reader(path.read_text(encoding="utf-8-sig").splitlines())
-            if any(cell.strip() for cell in row)
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{said}: {path}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from None
+    where = f"{said}: {path}"
+    rows = [(at, cells) for at, cells in csv_rows(text(path, where), where) if any(cell.strip() for cell in cells)]
     if not rows:
-        raise SpecError(f"{said}: {path}: no lengths")
-    names = [cell.strip() for cell in rows[0]]
+        raise SpecError(f"{where}: no lengths")
+    names = [cell.strip() for cell in rows[0][1]]
     headless = len(names) == 1 and _number(names[0]) is not None
-    column, weight = (0, None) if headless else _columns(names, f"{said}: {path}", wanted)
-    first = 1 if headless else 2
+    column, weight = (0, None) if headless else _columns(names, where, wanted)
     values, weights = [], []
-    for line, row in enumerate(rows if headless else rows[1:], start=first):
-        where = f"{said}: {path}, row {line}"
+    for line, row in rows if headless else rows[1:]:
+        at = f"{where}, row {line}"
         if len(row) != len(names):
-            raise SpecError(f"{where}: {len(row)} cells, not {len(names)}")
-        values.append(_cell(row[column], where, whole=True))
-        weights.append(1.0 if weight is None else _cell(row[weight], where, whole=False))
+            raise SpecError(f"{at}: {len(row)} cells, not {len(names)}")
+        values.append(_cell(row[column], at, whole=True))
+        weights.append(1.0 if weight is None else _cell(row[weight], at, whole=False))
     if not values or not any(weights):
-        raise SpecError(f"{said}: {path}: {'no lengths' if not values else 'all weights are 0'}")
+        raise SpecError(f"{where}: {'no lengths' if not values else 'all weights are 0'}")
     return lengths.weighted(np.asarray(values), np.asarray(weights))
 
 
@@ -99,6 +92,9 @@ def _columns(names: list[str], where: str, wanted: str) -> tuple[int, int | None
     others = [name for name in names if name != _WEIGHT]
     for name in (wanted, _TOKENS):
         if name in others:
+            unread = [one for one in others if one not in (name, *_LENGTHS)]
+            if unread:
+                say(f"{where}: columns that are not read: {', '.join(unread)}", where)
             return names.index(name), weight
     raise SpecError(
         f"{where}: no column {wanted!r} or {_TOKENS!r} (columns: {', '.join(names)}){nearest(wanted, others)}"

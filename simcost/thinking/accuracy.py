@@ -8,7 +8,6 @@ be wrong: shares of a benchmark that is not the user's traffic.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from pathlib import Path
@@ -19,6 +18,7 @@ from simcost import units
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.num import Array
+from simcost.texts import csv_rows, text
 from simcost.thinking.parallel import BEST, SINGLE, Parallel
 
 BUDGET, LEVEL = "budget", "level"
@@ -65,17 +65,14 @@ def columns_of(how: Parallel) -> tuple[str, ...]:
 def read(path: str, how: Parallel, option: str = "--accuracy") -> Accuracy:
     """The shares of a file for a way to answer. Raises SpecError, which names the file, the line and what is wrong."""
     where = f"{option} {path}"
-    try:
-        rows = list(csv.reader(Path(path).read_text(encoding="utf-8-sig").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{where}: {getattr(error, 'strerror', None) or 'no text in UTF-8'}") from None
-    rows = [[cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)]
+    read_ = csv_rows(text(Path(path), where), where)
+    rows = [(at, [cell.strip() for cell in row]) for at, row in read_ if any(cell.strip() for cell in row)]
     if len(rows) < 2:
         raise SpecError(f"{where}: a header and at least one row, as in budget,accuracy")
-    head = rows[0]
+    head = rows[0][1]
     key, column = _columns(head, how, where)
     found: dict[float | str, float] = {}
-    for line, row in enumerate(rows[1:], start=2):
+    for line, row in rows[1:]:
         if len(row) != len(head):
             raise SpecError(f"{where}, row {line}: {len(row)} cells, not {len(head)}")
         of = row[head.index(key)]

@@ -15,6 +15,7 @@ from simcost import files
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.num import Z90
+from simcost.texts import csv_table
 
 ANSWER, SAMPLE = "answer", "training sample"
 _CERTAINTIES = ("published", "derived", "unsure", "claim")
@@ -76,7 +77,7 @@ class Row:
 def rows() -> tuple[Row, ...]:
     """All rows. Raises SpecError for one that is malformed, naming its line."""
     path = files.folder("workloads") / "lengths" / "lengths.csv"
-    return tuple(_row(row, f"{path.name}:{line}") for line, row in enumerate(files.csv_table(path, _COLUMNS), start=2))
+    return tuple(_row(row, f"{path.name}:{line}") for line, row in enumerate(csv_table(path, _COLUMNS), start=2))
 
 
 def _row(row: dict[str, str], where: str) -> Row:

@@ -21,7 +21,7 @@ import numpy as np
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
+from simcost.texts import exists, toml_table, whole
 
 SCHEMA = 1
 LIBRARIES = (
@@ -163,10 +163,10 @@ def names() -> list[str]:
 def load(name: str) -> Stack:
     """A stack by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = home() / f"{name.lower()}.toml"
-    if path.is_file():
+    if exists(path):
         return _shipped(path)
     path = Path(name)
-    if not path.is_file():
+    if not exists(path):
         raise SpecError(f"unknown stack '{name}' (stacks: {', '.join(names())}, or a file){nearest(name, names())}")
     return read(toml_table(path), path.stem, str(path))
 
@@ -230,8 +230,8 @@ def value(key: str, text: str, where: str) -> Any:
     kind, _, choices = FLAGS[key]
     if kind is bool and text.lower() in (*ON, *OFF):
         return text.lower() in ON
-    if kind is int and text.isdecimal():
-        return int(text)
+    if kind is int and (count := whole(text)) is not None:
+        return count
     if kind is str and text and (not choices or text in choices):
         return text
     raise SpecError(f"{where}: {key} = {text!r} must be {_takes(key)}{nearest(text, choices)}")

@@ -16,8 +16,8 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
 from simcost.sharding.shard import ROLES
+from simcost.texts import exists, toml_table
 
 SCHEMA = 1
 NONE = "none"
@@ -45,9 +45,9 @@ def file(kind: str, name: str) -> File:
     """A file of a kind, by name or by path. Raises SpecError for an unknown name, and where the head is not as it must
     be."""
     path = folder("workloads") / kind / f"{name.lower()}.toml"
-    if not path.is_file():
+    if not exists(path):
         path = Path(name)
-    if not path.is_file():
+    if not exists(path):
         known = names(kind)
         raise SpecError(f"unknown {kind[:-1]} '{name}' (one of {', '.join(known)}, or a file){nearest(name, known)}")
     table = toml_table(path)

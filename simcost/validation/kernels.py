@@ -37,12 +37,13 @@ from simcost.calibration.family import families
 from simcost.cost import calibrated
 from simcost.cost.cost import basis, interval
 from simcost.errors import SpecError, nearest
-from simcost.files import csv_table, folder
+from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.ops.work import Op
 from simcost.result import Result, Row
+from simcost.texts import csv_table
 from simcost.validation import seen_rows
 from simcost.validation.score import COVERAGE, error, grouped, summary
 

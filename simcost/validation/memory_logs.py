@@ -8,7 +8,6 @@ that are then the engine's defaults. Source: the column `source`.
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping
@@ -24,6 +23,7 @@ from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.hardware.engine_file import numbers, setting_names
 from simcost.model import load as models
+from simcost.texts import csv_dicts, exists, text
 from simcost.units import parse
 
 STAND_IN = "rtx-4090"  # for a GPU without a profile whose total a log prints: PCIe, no NVLink
@@ -93,20 +93,13 @@ class Unread:
 def read(path: Path | None = None) -> tuple[list[Log | Unread], list[str]]:
     """(all rows of a file, default the shipped one; notes on columns that are not read). Raises SpecError naming file, line and column."""
     where = path or folder("workloads") / "validation" / "memory.csv"
-    try:
-        with where.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            rows, columns = list(table), table.fieldnames or []
-    except OSError as error:
-        raise SpecError(f"{where}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise SpecError(f"{where}: not a CSV file in UTF-8") from None
+    columns, rows = csv_dicts(text(where), str(where))
     unread = [name for name in columns if name not in (*_ASKED, *_MORE)]
     notes = [f"{where}: column '{name}' is not read{nearest(name, (*_ASKED, *_MORE))}" for name in unread]
     missing = [name for name in _ASKED if name not in columns]
     if missing:
         raise SpecError(f"{where}: missing columns {', '.join(missing)}")
-    return [_at(row, f"{where}:{number}") for number, row in enumerate(rows, 2)], notes
+    return [_at(row, f"{where}:{number}") for number, row in rows], notes
 
 
 def _at(row: Mapping[str, str], at: str) -> Log | Unread:
@@ -218,7 +211,7 @@ def model_of(text: str) -> str | None:
     known = {repository.lower(): name for repository, name in models.repositories().items()}
     if plain.lower() in known:
         return known[plain.lower()]
-    if Path(plain).exists() or plain.lower() in models.names():
+    if exists(plain) or plain.lower() in models.names():
         return plain
     bare = {_bare(repository): name for repository, name in models.repositories().items()} | {
         _bare(n): n for n in models.names()

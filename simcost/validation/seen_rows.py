@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from simcost.files import csv_table, folder
+from simcost.files import folder
 from simcost.frozen import frozen
+from simcost.texts import csv_table
 
 COLUMNS = ("source", "hw", "op", "kernel", "numbers", "reason")
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
+from simcost.texts import content
 from simcost.units import parse
 
 _SIZE = r"(-?\d+(?:\.\d+)?)\s*G(?:i?B)"
@@ -89,10 +90,7 @@ _SGLANG_SETTINGS = {
 def read(path: Path) -> Startup:
     """What an engine's start-up log says of itself and its memory. Raises SpecError for a file that cannot be read, and for one
     in which no engine prints its memory."""
-    try:
-        text = _text(path.read_bytes())
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
+    text = _text(content(path))
     if re.search(r"Load weight begin|ServerArgs\(|KV Cache is allocated", text):
         found = Startup("sglang", _all(text, _SGLANG_SETTINGS, str), _printed(text, _SGLANG_SIZES, _SGLANG_COUNTS))
     else:

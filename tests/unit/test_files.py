@@ -1,4 +1,4 @@
-"""Files and folders stand whole or as they were; tables have the columns that they must have."""
+"""Files and folders stand whole or as they were."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simcost.errors import SpecError
-from simcost.files import csv_table, folder_in_place_of, write_whole
+from simcost.files import folder_in_place_of, write_whole
 
 
 def test_a_file_takes_the_place_of_another(tmp_path: Path) -> None:
@@ -32,21 +32,3 @@ def test_a_folder_takes_the_place_of_another_or_leaves_it(tmp_path: Path) -> Non
         (new / "d").write_text("two")
     assert [one.name for one in home.iterdir()] == ["d"]
     assert list(tmp_path.iterdir()) == [home]
-
-
-@pytest.mark.parametrize(("text", "said"), [
-    ("a,c\n", "columns must be a,b"), ("a,b\n1,2\n3\n", ":3: not as many cells"), ("a,b\n1,2,3\n", ":2: not as many cells"),
-])  # fmt: skip
-def test_what_is_wrong_with_a_table_is_one_line(tmp_path: Path, text: str, said: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(text)
-    with pytest.raises(SpecError, match=said):
-        csv_table(path, ("a", "b"))
-    with pytest.raises(SpecError, match=r"gone\.csv: No such file"):
-        csv_table(tmp_path / "gone.csv", ("a", "b"))
-
-
-def test_rows_of_a_table(tmp_path: Path) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text("a,b\n1,\n")
-    assert csv_table(path, ("a", "b")) == [{"a": "1", "b": ""}]

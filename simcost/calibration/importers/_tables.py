@@ -37,8 +37,10 @@ def plain_table(path: Path, needed: tuple[str, ...]) -> Any:
 
     try:
         frame = pd.read_parquet(path)
-    except (OSError, ValueError, ImportError) as error:
-        raise SpecError(f"{path}: {str(error).splitlines()[0]}") from None
+    except (
+        Exception
+    ) as error:  # pyarrow and fastparquet raise errors of their own, and MemoryError for sizes that a header makes up
+        raise SpecError(f"{path}: cannot be read: {str(error).strip() or type(error).__name__}") from None
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")
@@ -62,7 +64,10 @@ def candidate(
 ) -> Candidate:
     """One kind from a frame; `columns`: the family's numbers of a frame; `bad`: left-out rows; `variant`: of every row of one;
     `library`: whose kernels they are, where it is not the engine in the table's path."""
-    rows, kinds = _rows(frame, columns, variant)
+    try:
+        rows, kinds = _rows(frame, columns, variant)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise SpecError(f"{_where(path)}: no table of numbers: {error}") from None
     kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
     excluded = _rows(bad, columns, variant)[0] if bad is not None and len(bad) else None
     engine, version = path.parts[-3:-1]

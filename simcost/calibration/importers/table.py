@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,23 +18,22 @@ from simcost.calibration.rows import EXTRA, no_kernel, shown
 from simcost.dtypes import dtype
 from simcost.errors import SpecError, nearest
 from simcost.num import Array
+from simcost.texts import csv_dicts, number, text
 
 
 def candidates(path: Path, name: str) -> Iterator[Candidate]:
     """One candidate a kind. Raises SpecError naming file, line and column."""
     family = family_named(name)
     kinds: dict[tuple[str, ...], list[tuple[int, list[float]]]] = {}
-    for number, row in _read(path, family):
-        labels = tuple(_label(family, label, row[label], f"{path}:{number}") for label in family.LABELS)
-        values = [_number(row[column], column, f"{path}:{number}") for column in (*family.NUMBERS, "seconds")]
-        kinds.setdefault(labels, []).append((number, values))
+    for at, row in _read(path, family):
+        labels = tuple(_label(family, label, row[label], f"{path}:{at}") for label in family.LABELS)
+        values = [_number(row[column], column, f"{path}:{at}") for column in (*family.NUMBERS, "seconds")]
+        kinds.setdefault(labels, []).append((at, values))
     if not kinds:
         raise SpecError(f"{path}: no rows")
     for labels, rows in kinds.items():
         found = dict(zip(family.LABELS, labels, strict=True))
-        yield _candidate(
-            path, name, found, [number for number, _ in rows], np.asarray([v for _, v in rows], np.float64)
-        )
+        yield _candidate(path, name, found, [at for at, _ in rows], np.asarray([v for _, v in rows], np.float64))
 
 
 def _candidate(path: Path, name: str, labels: dict[str, str], lines: list[int], table: Array) -> Candidate:
@@ -55,55 +52,42 @@ def _candidate(path: Path, name: str, labels: dict[str, str], lines: list[int], 
     return Candidate(name, labels, numbers, cells["seconds"], path.name, (), {})
 
 
-def _read(path: Path, family: Family) -> Iterator[tuple[int, dict[str, str]]]:
+def _read(path: Path, family: Family) -> list[tuple[int, dict[str, str]]]:
     needed = [*family.NUMBERS, *family.LABELS, "seconds"]
-    try:
-        reader = csv.DictReader(io.StringIO(_whole(path), newline=""))
-        header = list(reader.fieldnames or [])
-        for column in needed:
-            if column not in header:
-                raise SpecError(f"{path}: no column '{column}' (needs {', '.join(needed)}){nearest(column, header)}")
-        for column in header:
-            if column not in needed and column not in EXTRA:
-                raise SpecError(f"{path}: unknown column '{column}'{nearest(column, [*needed, *EXTRA])}")
-        for row in reader:
-            if None in row or None in row.values():
-                raise SpecError(f"{path}:{reader.line_num}: not as many cells as the header")
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise SpecError(f"{path}: not a CSV text file: {error}") from None
+    header, rows = csv_dicts(_whole(path), str(path))
+    for column in needed:
+        if column not in header:
+            raise SpecError(f"{path}: no column '{column}' (needs {', '.join(needed)}){nearest(column, header)}")
+    for column in header:
+        if column not in needed and column not in EXTRA:
+            raise SpecError(f"{path}: unknown column '{column}'{nearest(column, [*needed, *EXTRA])}")
+    return rows
 
 
 def _whole(path: Path) -> str:
     """The file's text. A last line without its end may be half a line, and half a number is a number: 1.2 of 1.2e-05."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            text = file.read()
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise SpecError(f"{path}: not a CSV text file: {error}") from None
-    if text and not text.endswith(("\n", "\r")):
+    found = text(path)
+    if found and not found.endswith(("\n", "\r")):
         raise SpecError(
-            f"{path}:{len(text.splitlines())}: the last line has no end, so it may be cut off: delete it, or end it with a "
+            f"{path}:{len(found.splitlines())}: the last line has no end, so it may be cut off: delete it, or end it with a "
             "newline if it is whole"
         )
-    return text
+    return found
 
 
-def _number(text: str, column: str, where: str) -> float:
+def _number(cell: str, column: str, where: str) -> float:
     try:
-        return float(text)
+        return number(cell)
     except ValueError:
-        raise SpecError(f"{where}: {column} = {text!r} is not a number") from None
+        raise SpecError(f"{where}: {column} = {cell!r} is not a number") from None
 
 
-def _label(family: Family, name: str, text: str, where: str) -> str:
+def _label(family: Family, name: str, cell: str, where: str) -> str:
     """A label as rows of ours write it: number formats by their own name, not by torch's."""
     word = family.WORDS[name]
     if word.values is None:
-        return dtype(text, f"{where}: {name}").name
-    why = word.fault(text)
+        return dtype(cell, f"{where}: {name}").name
+    why = word.fault(cell)
     if why:
-        raise SpecError(f"{where}: {name} = {text!r} {why}")
-    return text
+        raise SpecError(f"{where}: {name} = {cell!r} {why}")
+    return cell

@@ -6,7 +6,6 @@ header with `data_offsets`), `model.safetensors.index.json` of transformers (`me
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from itertools import combinations
@@ -20,6 +19,7 @@ from simcost.model.spec import ModelSpec
 from simcost.num import is_scalar
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
+from simcost.texts import json_value, text
 from simcost.units import show
 
 INDICES, SINGLE, PICKLE = (
@@ -28,7 +28,6 @@ INDICES, SINGLE, PICKLE = (
     "pytorch_model.bin",
 )
 _PART = re.compile(r"model-\d{5}-of-(\d{5})\.safetensors")  # of a checkpoint whose index is not there
-_INDEX = 1 << 27  # bytes that are read at most
 _CLOSE = 0.005
 
 
@@ -66,12 +65,7 @@ def _stated(files: Sequence[Path]) -> tuple[float, bool]:
         return sum(map(header_bytes, files)), False
     if file.name == PICKLE:
         return pickle_bytes(file), False
-    if file.stat().st_size > _INDEX:
-        raise SpecError(f"{file.name} is too large for an index")
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        raise SpecError(f"{file.name} is no JSON object") from None
+    index = json_value(text(file, file.name), file.name)
     metadata = index.get("metadata") if isinstance(index, dict) else None
     for key in ("total_size", "total_parameters"):
         value = metadata.get(key) if isinstance(metadata, dict) else None

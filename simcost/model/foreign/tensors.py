@@ -8,7 +8,6 @@ hold several weights each. Sources: safetensors' format (8 bytes of length, a JS
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError
+from simcost.texts import json_value
 from simcost.units import show
 
 PASS = "pass the config.json of the model that it holds"
@@ -36,8 +36,8 @@ def header(file: Path) -> dict[str, Any]:
             raise SpecError(f"{file.name} has no header of safetensors (a pointer of Git LFS, or cut off)")
         text = opened.read(length)
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+        found = json_value(text, file.name)
+    except SpecError:
         found = None
     if not isinstance(found, dict):
         raise SpecError(f"{file.name} has no header of safetensors")

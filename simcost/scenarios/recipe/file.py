@@ -12,8 +12,8 @@ from typing import Any
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
 from simcost.registry import discover
+from simcost.texts import exists, toml_table
 
 SCHEMA = 1
 OWN = "simcost.scenarios.recipe.commands"
@@ -83,10 +83,10 @@ def _home() -> Path:
 def load(name: str) -> Recipe:
     """A recipe by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = _home() / f"{name.lower()}.toml"
-    shipped = path.is_file()
+    shipped = exists(path)
     if not shipped:
         path = Path(name)
-    if not path.is_file():
+    if not exists(path):
         raise SpecError(f"unknown recipe '{name}' (recipes: {', '.join(names())}, or a file){nearest(name, names())}")
     return read(toml_table(path), path.stem, path.name if shipped else str(path))
 

@@ -6,7 +6,6 @@ Most likely to be wrong: a column that the package renames; a missing one is an 
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from simcost.calibration.importers.aiconfigurator import SYSTEMS
 from simcost.errors import SpecError, nearest
+from simcost.texts import csv_dicts, text
 from simcost.units import parse
 
 PLAN = ("tp_size", "pp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size")
@@ -37,19 +37,10 @@ def is_sample(columns: Sequence[str]) -> bool:
 
 def lines(path: Path) -> Iterator[dict[str, Any]]:
     """Rows of the file by short names. Raises SpecError naming file, line and column."""
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            read, columns = list(table), table.fieldnames or []
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise SpecError(f"{path}: not a CSV file in UTF-8") from None
+    columns, read = csv_dicts(text(path), path.name)
     if missing := [name for name in COLUMNS if name not in columns]:
         raise SpecError(f"{path.name}: missing columns {', '.join(missing)}")
-    for number, line in enumerate(read, 2):
-        if None in line or None in line.values():
-            raise SpecError(f"{path.name}:{number}: not as many cells as the header")
+    for number, line in read:
         yield _line(line, f"{path.name}:{number}")
 
 

@@ -7,8 +7,6 @@ of the command states for all. Most likely to be wrong: a file that names a load
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
@@ -21,6 +19,8 @@ from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.result import Result
 from simcost.result import Row as Cells
+from simcost.texts import csv_dicts, csv_rows, number, text
+from simcost.texts import whole as count_of
 from simcost.validation.serving import figures as parts
 from simcost.validation.serving import own_json
 from simcost.validation.serving.figures import Figure
@@ -84,15 +84,15 @@ class Given:
 def read(path: Path, given: Given) -> list[OwnRow]:
     """The runs of a file: JSON or JSON lines where it begins with a brace or bracket, else CSV. Raises SpecError naming
     file, line and column of what is malformed."""
-    text = _text(path)
-    if text.lstrip()[:1] in ("{", "["):
+    whole = text(path)
+    if whole.lstrip()[:1] in ("{", "["):
         stated = {"model": given.model, "engine": given.sets.get("engine", "")}
         found = [
             _row({name: cell for name, cell in line.items() if not stated.get(name)}, at, given, why)
-            for at, line, why in own_json.lines(text, path.name)
+            for at, line, why in own_json.lines(whole, path.name)
         ]
     else:
-        found = [_row(line, at, given, "") for at, line in _lines(text, path.name)]
+        found = [_row(line, at, given, "") for at, line in _lines(whole, path.name)]
     if not found:
         raise SpecError(f"{path}: holds no run")
     return found
@@ -100,25 +100,16 @@ def read(path: Path, given: Given) -> list[OwnRow]:
 
 def header(path: Path) -> tuple[str, ...]:
     """Names of a CSV's columns; none of what is JSON. Raises SpecError for a file that cannot be read."""
-    text = _text(path)
-    return () if text.lstrip()[:1] in ("{", "[") else tuple(next(csv.reader(io.StringIO(text)), ()))
+    found = text(path)
+    if found.lstrip()[:1] in ("{", "["):
+        return ()
+    rows = csv_rows(found, path.name)
+    return tuple(rows[0][1]) if rows else ()
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: {getattr(error, 'strerror', None) or 'not a text in UTF-8'}") from None
-
-
-def _lines(text: str, file: str) -> list[tuple[str, dict[str, str]]]:
-    try:
-        table = csv.DictReader(io.StringIO(text), strict=True)
-        names = [name.strip() for name in table.fieldnames or ()]
-        table.fieldnames = names
-        rows = [(table.line_num, row) for row in table]
-    except csv.Error as error:
-        raise SpecError(f"{file}: no CSV file: {error}") from None
+def _lines(whole: str, file: str) -> list[tuple[str, dict[str, str]]]:
+    stated, rows = csv_dicts(whole, file)
+    names = [name.strip() for name in stated]
     for name in names:
         if name not in COLUMNS and not name.startswith(SET):
             raise SpecError(
@@ -127,10 +118,7 @@ def _lines(text: str, file: str) -> list[tuple[str, dict[str, str]]]:
             )
     if doubled := sorted({name for name in names if names.count(name) > 1}):
         raise SpecError(f"{file}: column {doubled[0]!r} stands there twice")
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise SpecError(f"{file}:{line}: not as many cells as the header")
-    return [(f"{file}:{line}", {name: cell.strip() for name, cell in row.items()}) for line, row in rows]
+    return [(f"{file}:{line}", {name.strip(): cell.strip() for name, cell in row.items()}) for line, row in rows]
 
 
 def _row(cells: Mapping[str, str], at: str, given: Given, why: str) -> OwnRow:
@@ -180,7 +168,7 @@ def _sets(cells: Mapping[str, str], at: str) -> dict[str, Any]:
     stated = [f"plan.{name}={cells[name]}" for name in (*SIZES, *FORMATS) if cells.get(name)]
     stated += [f"{name.removeprefix(SET)}={value}" for name, value in cells.items() if name.startswith(SET) and value]
     for name in SIZES:
-        if cells.get(name) and not (cells[name].isdecimal() and int(cells[name])):
+        if cells.get(name) and not count_of(cells[name]):
             raise SpecError(f"{at}: {name} = {cells[name]!r} must be a whole number above 0")
     try:
         return grammar.assignments(stated)
@@ -222,9 +210,9 @@ def _number(cell: Mapping[str, str], column: str, at: str, most: float | None = 
     return value
 
 
-def _float(text: str) -> float:
+def _float(cell: str) -> float:
     try:
-        return float(text)
+        return number(cell)
     except ValueError:
         return math.nan
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from simcost.errors import SpecError
 from simcost.hardware import engines
+from simcost.texts import NoJSON, json_value
 
 NEEDED = ("completed", "total_input_tokens", "total_output_tokens")
 FIGURES = {"mean_ttft_ms": "ttft_ms", "mean_tpot_ms": "tpot_ms", "output_throughput": "output_tokens_per_s"}
@@ -32,23 +33,16 @@ def lines(text: str, file: str) -> list[tuple[str, dict[str, str], str]]:
 
 def _runs(text: str, file: str) -> Iterator[tuple[str, Any]]:
     try:
-        whole = json.loads(text)
-    except json.JSONDecodeError:
-        for number, line in enumerate(text.splitlines(), start=1):
+        whole = json_value(text, file, finite=False)
+    except NoJSON:
+        for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
-                yield f"{file}:{number}", _parsed(line, f"{file}:{number}")
+                yield f"{file}:{number}", json_value(line, f"{file}:{number}", finite=False)
         return
     if isinstance(whole, list):
         yield from ((f"{file}, run {number}", run) for number, run in enumerate(whole, start=1))
     else:
         yield file, whole
-
-
-def _parsed(line: str, at: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        raise SpecError(f"{at}: no JSON: {error.msg} at column {error.colno}") from None
 
 
 def _cells(run: Any, at: str) -> dict[str, str]:

@@ -29,12 +29,13 @@ from typing import Any
 
 from simcost import grammar
 from simcost.errors import SpecError, nearest
-from simcost.files import csv_table, folder
+from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.result import Row as Cells
+from simcost.texts import csv_table
 from simcost.validation.serving.figures import QUANTITIES
 from simcost.validation.serving.point import ServingPoint
 

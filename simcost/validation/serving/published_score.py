@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from simcost.files import csv_table
 from simcost.frozen import frozen
 from simcost.result import Row as Cells
+from simcost.texts import csv_table
 from simcost.validation import bar_lines
 from simcost.validation.serving import figures as parts
 from simcost.validation.serving import published, static

@@ -108,6 +108,8 @@ def shipped() -> Sample:
 def read(path: Path, rules: Rules) -> Sample:
     """All measurements of a file. Raises SpecError naming file, line and column."""
     every = list(lines(path))
+    if not every:
+        raise SpecError(f"{path}: holds no row")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for line in every:
         key = (round(line["ttft"], 2), round(line["tpot"], 2), line["isl"], line["osl"], line["system"], line["mode"])

@@ -16,7 +16,7 @@ from typing import Any
 from simcost.errors import SpecError, nearest
 from simcost.files import folder
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 
 SCHEMA = 1
 FAMILIES = ("dense", "GQA-MoE", "MLA", "hybrid/sparse")

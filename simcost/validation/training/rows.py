@@ -17,7 +17,6 @@ the source's note names.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -31,6 +30,7 @@ from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.model import load as models
 from simcost.scenarios.schedule import known as schedules
+from simcost.texts import csv_dicts, text
 from simcost.training import stack as stacks
 from simcost.training.question import Question
 
@@ -175,14 +175,7 @@ def named_models(where: Path) -> dict[str, Model]:
 
 
 def _table(path: Path, needed: tuple[str, ...], more: tuple[str, ...]) -> Iterable[tuple[int, dict[str, str]]]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            lines, columns = list(table), table.fieldnames or []
-    except OSError as error:
-        raise SpecError(f"{path}: {error.strerror or error}") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise SpecError(f"{path}: not a CSV file in UTF-8") from None
+    columns, lines = csv_dicts(text(path), str(path))
     for name in columns:
         if name not in (*needed, *more):
             raise SpecError(
@@ -190,13 +183,9 @@ def _table(path: Path, needed: tuple[str, ...], more: tuple[str, ...]) -> Iterab
                 f"{nearest(name, (*needed, *more))}"
             )
     missing = [name for name in needed if name not in columns]
-    if missing or len(set(columns)) < len(columns):
-        raise SpecError(
-            f"{path.name}: missing columns {', '.join(missing)}" if missing else f"{path.name}: a column is there twice"
-        )
-    for number, line in enumerate(lines, 2):
-        if None in line or None in line.values():
-            raise SpecError(f"{path.name}:{number}: not as many cells as the header")
+    if missing:
+        raise SpecError(f"{path.name}: missing columns {', '.join(missing)}")
+    for number, line in lines:
         yield number, {**dict.fromkeys((*needed, *more), ""), **line}
 
 

@@ -108,7 +108,7 @@ def test_a_rate_under_a_limit_of_concurrency_is_a_row_with_its_reason(tmp_path: 
         (f"{HEAD},prefix_hit\n{ROW},1\n", "mine.csv:2: prefix_hit = '1' must be a share"),
         (f"{HEAD},shortest\n{ROW},2\n", "mine.csv:2: shortest = '2' must be a number above 0, at most 1"),
         (f"{HEAD}\n", "holds no run"),
-        ('{"completed": 4', "mine.csv:1: no JSON"),
+        ('{"completed": 4', "mine.csv:1: not valid JSON"),
         ("[3]", "mine.csv, run 1: a run must be a JSON object"),
         (json.dumps({**VLLM, "completed": 0}), "mine.csv: completed = 0 must be a number above 0"),
         (json.dumps({**VLLM, "request_rate": "fast"}), "mine.csv: request_rate = 'fast' must be"),

@@ -9,7 +9,7 @@ import pytest
 
 from simcost import units
 from simcost.files import folder
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 from simcost.validation.serving import fit
 
 
