@@ -7,8 +7,9 @@ from dataclasses import field
 from typing import Any, overload
 
 from simcost import metrics, units
+from simcost.errors import prose
 from simcost.frozen import frozen
-from simcost.provenance import kind_of
+from simcost.provenance import Note, kind_of
 
 SCHEMA_VERSION = 1
 SHORT = "memory_short_bytes_per_gpu"
@@ -76,6 +77,11 @@ class Columns(Sequence[Row]):
         return f"short by {units.show(float(self.values[SHORT][index]), 'memory')} per GPU"
 
 
+def _note(note: str) -> str:
+    shown = prose(note)
+    return note if shown == note else note.worded(shown) if isinstance(note, Note) else shown
+
+
 @frozen
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
@@ -91,6 +97,12 @@ class Result:
     verdict: str = ""
     fits: bool = True
     dimensions: tuple[Row, ...] = ()
+
+    def __post_init__(self) -> None:
+        """What is prose is one line of plain text each, wherever it is printed."""
+        object.__setattr__(self, "verdict", prose(self.verdict))
+        object.__setattr__(self, "warnings", tuple(map(_note, self.warnings)))
+        object.__setattr__(self, "references", tuple(map(prose, self.references)))
 
     def __repr__(self) -> str:
         tables = ", ".join(f"{name} ({len(rows)} rows)" for name, rows in self.tables.items())

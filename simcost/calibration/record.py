@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from simcost.texts import toml_text
+
 
 def to_toml(record: dict[str, Any]) -> str:
     """A record of strings, numbers, lists of strings and tables of them as TOML."""
@@ -26,5 +28,4 @@ def _value(value: Any) -> str:
         return repr(value)
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_value(item) for item in value) + "]"
-    text = str(value).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{text}"'
+    return toml_text(str(value))

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TextIO
 
+from simcost.errors import plain, prose
+
 if TYPE_CHECKING:
     from rich.progress import Progress
 
@@ -62,7 +64,7 @@ class Spaced:
             return
         if not at_once:
             self._last = self.now()
-        self.stream.write(f"simcost: {text}\n")
+        self.stream.write(f"simcost: {prose(text)}\n")
         self.stream.flush()
 
 
@@ -77,7 +79,7 @@ def _bar(count: str) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn(count + "{task.fields[left]}")
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), TextColumn(count + "{task.fields[left]}")
     return Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True)
 
 
@@ -91,7 +93,7 @@ def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable
 
         def tell(done: float, total: float, what: str) -> None:
             left = f"{(now() - start) / done * (total - done):.0f} s left" if done else ""
-            bar.update(task, completed=done, total=total or 1.0, description=what[:60], left=left)
+            bar.update(task, completed=done, total=total or 1.0, description=plain(what)[:60], left=left)
             if spaced is not None:
                 spaced.say(f"{done / (total or 1.0):.0%} {what}" + (f", {left}" if left else ""))
 
@@ -108,7 +110,9 @@ def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> 
             for event in events:
                 left = "" if event.eta_s is None else f"{event.eta_s:.0f} s left"
                 words = " ".join(word for word in (event.family, event.what) if word)
-                bar.update(task, completed=event.done, total=max(event.total, 1), description=words[:60], left=left)
+                bar.update(
+                    task, completed=event.done, total=max(event.total, 1), description=plain(words)[:60], left=left
+                )
                 if spaced is not None:
                     spaced.say(_words(event))
                 note = f"{event.what}: {event.note}" if event.what else event.note
@@ -127,7 +131,9 @@ def told(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[
 
     def tell(event: Step) -> None:
         if stream.isatty():
-            stream.write(f"\r\033[K{event.done}/{event.total} {event.what}" if event.done < event.total else "\r\033[K")
+            stream.write(
+                f"\r\033[K{event.done}/{event.total} {plain(event.what)}" if event.done < event.total else "\r\033[K"
+            )
             stream.flush()
         else:
             spaced.say(_words(event))

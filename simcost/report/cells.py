@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from simcost import metrics
+from simcost.errors import plain
 from simcost.result import Row
 from simcost.units import parse as quantity
 from simcost.units import show
@@ -13,15 +15,17 @@ _PLAIN = (metrics.NUMBER, metrics.TEXT, metrics.FLAG, "count")
 
 
 def cell(name: str, value: Any) -> str:
-    """Text of one value for people, by the unit in its name."""
+    """Text of one value for people, by the unit in its name; nothing in it drives a terminal or ends a line."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return value
+        return plain(value)
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value))
+        return plain(", ".join(map(str, value)))
+    if isinstance(value, dict):
+        return plain(json.dumps(value, ensure_ascii=False))
     dimension = metrics.unit(name)
     if dimension == "rate":
         return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"
@@ -96,7 +100,7 @@ def title(name: str) -> str:
         if metrics.unit(name) != "rate" and words.endswith(suffix) and words != suffix:
             words = words[: -len(suffix)]
             break
-    words = words.replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
+    words = plain(words).replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
     before, space, last = words.rpartition(" ")
     return f"{before}{space}low–high (90 %)" if last == "low" else words
 

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console, Group, JustifyMethod, RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from simcost.provenance import kind_of
 from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.cells import cell, title, with_intervals
+from simcost.report.columns import Table, text
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
 
@@ -135,20 +134,20 @@ def show(result: Result, console: Console, details: bool = False) -> None:
     parts: list[RenderableType] = []
     if result.verdict:
         style = "bold green" if result.fits else "bold red"
-        parts.append(Text(f"simcost {result.command}: {result.verdict}", style=style))
+        parts.append(text(f"simcost {result.command}: {result.verdict}", style=style))
     if asked := question.asked(result):
-        parts.append(Text(asked))
+        parts.append(text(asked))
     if result.command == "compare":
-        parts.append(Text(""))
+        parts.append(text(""))
     if result.command == "train":
         parts.append(_pairs(with_intervals(training.headline(result.metrics, details))))
         if of_run := training.run(result.metrics):
-            parts += [Text("the run", style="bold"), _pairs(with_intervals(of_run))]
+            parts += [text("the run", style="bold"), _pairs(with_intervals(of_run))]
     elif result.command == "serve":
-        parts.append(Text(""))
+        parts.append(text(""))
         if fleets.LOADS not in result.tables:
             for heading, values in fleets.groups(result.metrics, details):
-                parts += [Text(heading, style="bold"), _pairs(with_intervals(values))]
+                parts += [text(heading, style="bold"), _pairs(with_intervals(values))]
     elif result.metrics and result.command not in _WITHOUT_METRICS:
         told = () if details or not result.verdict else _TOLD
         parts.append(_pairs(with_intervals({k: v for k, v in result.metrics.items() if k not in told})))
@@ -171,7 +170,7 @@ def show(result: Result, console: Console, details: bool = False) -> None:
         result.warnings, details, [*(f"table '{name}'" for name in left), *_undone(result.dimensions, details)]
     )
     if result.references and result.command in ("decode", "prefill", "compare", "explain"):
-        parts.append(Text("rests on: " + "; ".join(result.references), style="dim"))
+        parts.append(text("rests on: " + "; ".join(result.references), style="dim"))
     console.print(Group(*parts))
 
 
@@ -181,7 +180,7 @@ def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bo
         return curves.errors(rows, width) if name == "curves" else curves.parameters(rows, width)
     if name == fleets.FRONT:
         heading = "output tokens/s per GPU by tokens/s per user"
-        word = Text(
+        word = text(
             "within the limit on TTFT; pools: disaggregated; --format csv names the plans of the front", style="dim"
         )
         return [_table(name, fleets.front(rows), width, details, heading=heading), word]
@@ -196,8 +195,8 @@ def _front(result: Result, width: int) -> list[RenderableType]:
     found: list[RenderableType] = [_table("front", points, width, heading=fronts.heading(result))] if points else []
     return [
         *found,
-        *(Text(line, style="dim") for line in fronts.refused(result)),
-        Text("all points: --format csv", style="dim"),
+        *(text(line, style="dim") for line in fronts.refused(result)),
+        text("all points: --format csv", style="dim"),
     ]
 
 
@@ -210,9 +209,9 @@ def _dimensions(result: Result, width: int, details: bool) -> list[RenderableTyp
     found: list[RenderableType] = []
     for one in told(result, details):
         found += (
-            [_table("dimensions", one.rows, width, heading=one.heading)] if one.rows else [Text(one.heading, "bold")]
+            [_table("dimensions", one.rows, width, heading=one.heading)] if one.rows else [text(one.heading, "bold")]
         )
-        found += [Text(line, "dim") for line in (*one.lines, *([""] if one.lines else []))]
+        found += [text(line, "dim") for line in (*one.lines, *([""] if one.lines else []))]
     return found
 
 
@@ -224,11 +223,11 @@ def _undone(rows: Sequence[Row], details: bool) -> list[str]:
 def _notes(lines: Sequence[str], details: bool, left: Sequence[str]) -> list[RenderableType]:
     """Those without which a number would be another one; of the others, and of all else that is `left` out, a line."""
     shown = [line for line in lines if details or not kind_of(line).detail]
-    found: list[RenderableType] = [Text(f"note: {line}", style="dim") for line in shown]
+    found: list[RenderableType] = [text(f"note: {line}", style="dim") for line in shown]
     rest = len(lines) - len(shown)
     more = [f"{rest} {'note that moves' if rest == 1 else 'notes that move'} no number"] if rest else []
     more += left
-    return [*found, Text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
+    return [*found, text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
 
 
 def _pairs(values: Row, justify: JustifyMethod = "right") -> Table:
@@ -268,10 +267,10 @@ def _table(
     table = Table(title=heading or name, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
     widths = columns.widths(kept, shown, width)
     for n in kept:
-        text = not n.endswith(("low_s", "_low")) and any(isinstance(row.get(n), str) for row in shown)
+        of_words = not n.endswith(("low_s", "_low")) and any(isinstance(row.get(n), str) for row in shown)
         table.add_column(
             columns.heading(n, shown),
-            justify="left" if text else "right",
+            justify="left" if of_words else "right",
             min_width=widths[n],
             max_width=max(widths[n], columns.head_width(n, shown)),
             overflow="fold",
@@ -282,14 +281,14 @@ def _table(
         table.add_row(*(cell(n, row.get(n)) for n in kept))
     lines: list[RenderableType] = [table]
     if same:
-        lines.append(Text(f"the same in every row: {', '.join(f'{n}={v}' for n, v in same.items())}", style="dim"))
+        lines.append(text(f"the same in every row: {', '.join(f'{n}={v}' for n, v in same.items())}", style="dim"))
     if len(kept) < len(names):
-        lines.append(Text(columns.left_out([n for n in names if n not in kept]), style="dim"))
+        lines.append(text(columns.left_out([n for n in names if n not in kept]), style="dim"))
     if len(rows) > most:
-        lines.append(Text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
+        lines.append(text(f"... {len(rows) - most} more rows: --format csv shows them all", style="dim"))
     if rest:
-        lines.append(Text(rest, style="dim"))
-    return Group(*lines, *([Text("")] if len(lines) > 1 else []))
+        lines.append(text(rest, style="dim"))
+    return Group(*lines, *([text("")] if len(lines) > 1 else []))
 
 
 def _ordered(name: str, rows: Sequence[Row]) -> list[str]:
@@ -318,10 +317,10 @@ def _same(name: str, rows: Sequence[Row]) -> Row:
 
 
 def _bars(rows: Sequence[Row]) -> RenderableType:
-    lines = [Text("share of attention in attention + FFN FLOPs", style="bold")]
+    lines = [text("share of attention in attention + FFN FLOPs", style="bold")]
     for row in rows:
         filled = round(40 * float(row["attention_share"]))
-        line = Text(f"{int(row['length']):>9,} ")
+        line = text(f"{int(row['length']):>9,} ")
         line.append("█" * filled, style="magenta")
         line.append("░" * (40 - filled), style="blue")
         line.append(f" {float(row['attention_share']):.0%}")

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from simcost.report.cells import cell
+from simcost.report.columns import Table, text
 from simcost.result import Row
 
 _ERRORS = {
@@ -38,7 +37,7 @@ def errors(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
     found: list[RenderableType] = []
     for run in runs:
         found += _table(f"curves of {run}", [row for row in rows if row["run"] == run], _ERRORS, width)
-    return [*found, Text(_LEGEND, style="dim")]
+    return [*found, text(_LEGEND, style="dim")]
 
 
 def parameters(rows: Sequence[Row], width: int = 120) -> list[RenderableType]:
@@ -68,8 +67,8 @@ def _table(heading: str, rows: Sequence[Row], columns: dict[str, str], width: in
     for row in rows:
         table.add_row(_wrapped(str(row["curve"]), room), *(cell(name, row.get(name)) for name in kept))
     dropped = ", ".join(" ".join(columns[name].split()) for name in columns if name not in kept)
-    said = Text(f"not shown at this width (--format csv has them): {dropped}\n", style="dim")
-    return [table, *([said] if dropped else [])]
+    said = [text(f"not shown at this width (--format csv has them): {dropped}", style="dim"), text("")]
+    return [table, *(said if dropped else [])]
 
 
 def _fitting(rows: Sequence[Row], columns: dict[str, str], width: int, used: int) -> tuple[list[str], int]:
@@ -88,7 +87,7 @@ def _fitting(rows: Sequence[Row], columns: dict[str, str], width: int, used: int
 def _need(name: str, columns: dict[str, str], rows: Sequence[Row]) -> int:
     """The least width of a column; words may stand below each other."""
     cells = [cell(name, row.get(name)) for row in rows]
-    parts = [part for text in cells for part in text.split()] if name in _WORDS else cells
+    parts = [part for words in cells for part in words.split()] if name in _WORDS else cells
     return max(map(len, [*parts, *columns[name].splitlines()]))
 
 

@@ -6,8 +6,6 @@ have none left; tests hold them apart for protanopes, deuteranopes and tritanope
 
 from __future__ import annotations
 
-import io
-import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -78,16 +76,6 @@ def figure(plt: Any, charts: Sequence[Chart]) -> Any:
     shown = [Patch(facecolor=colour, label=words) for name, (colour, words) in known.items() if name in drawn]
     found.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5), frameon=False)
     return found
-
-
-def svg(plt: Any, found: Any) -> str:
-    """The picture as text, closed; positions to a hundredth of a point."""
-    buffer = io.StringIO()
-    try:
-        found.savefig(buffer, format="svg", dpi=150)
-    finally:
-        plt.close(found)
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
 
 
 def _heights(chart: Chart) -> list[float]:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import SpecError, plain
 from simcost.files import in_place_of
 from simcost.report.cells import cell, title
 from simcost.result import Result
@@ -20,15 +25,35 @@ def pyplot(path: Path, option: str = "--plot", suffixes: tuple[str, ...] = (".pn
     if path.suffix not in suffixes:
         raise SpecError(f"{option} {path}: the name must end in {' or '.join(suffixes)}")
     matplotlib.use("Agg")
+    matplotlib.rcParams["text.parse_math"] = False  # a name with a dollar in it is no formula
     import matplotlib.pyplot as plt
 
     return plt
 
 
+def svg(plt: Any, figure: Any) -> str:
+    """A picture as the text of an SVG file, closed; positions to a hundredth of a point."""
+    buffer = io.StringIO()
+    try:
+        with _quiet():
+            figure.savefig(buffer, format="svg", dpi=150)
+    finally:
+        plt.close(figure)
+    return re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Letters that the font does not have are boxes in a picture, and a name that leaves no room runs out of it: no warnings at the terminal."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing|constrained_layout not applied")
+        yield
+
+
 def save(plt: Any, figure: Any, path: Path, option: str = "--plot") -> None:
     """Whole or not at all."""
     try:
-        with in_place_of(path) as part:
+        with in_place_of(path) as part, _quiet():
             figure.savefig(part, dpi=150)
     except OSError as error:
         raise SpecError(f"{option} {path}: {error.strerror or error}") from None
@@ -53,7 +78,9 @@ def crossover(result: Result, path: Path) -> None:
         left.annotate(
             f"{meet:,} tokens", (meet, left.get_ylim()[0]), rotation=90, va="bottom", ha="right", color="grey"
         )
-    left.set(xlabel="prefill length [tokens]", ylabel="FLOP a token", title=f"{result.inputs['model']}: prefill work")
+    left.set(
+        xlabel="prefill length [tokens]", ylabel="FLOP a token", title=f"{plain(result.inputs['model'])}: prefill work"
+    )
     left.yaxis.set_major_formatter(EngFormatter())
     left.legend()
     right.loglog([row["batch"] for row in reads], [row["context"] for row in reads], "o-")
@@ -102,11 +129,12 @@ def tornado(result: Result, path: Path) -> None:
     )
     widest = 2.0 * max(abs(end) for end in shown)
     axis.set_xlim(-widest, widest)  # a wider interval runs out of the picture
-    axis.set_yticks(y, [f"{row['number']} = {row['now']}{' (tied)' if row['tied'] else ''}" for row in rows])
+    axis.set_yticks(y, [plain(f"{row['number']} = {row['now']}{' (tied)' if row['tied'] else ''}") for row in rows])
     axis.axvline(0.0, color="black", linewidth=0.8)
     name = short(result.inputs["elasticity_of"])
     axis.set(
-        xlabel=f"change of {name} [%]", title=f"{result.inputs['model']} on {result.inputs['hw']}: what moves {name}"
+        xlabel=f"change of {name} [%]",
+        title=plain(f"{result.inputs['model']} on {result.inputs['hw']}: what moves {name}"),
     )
     axis.grid(True, axis="x", alpha=0.3)
     axis.legend(loc="lower right", fontsize=8)
@@ -184,7 +212,7 @@ def design_map(result: Result, path: Path) -> None:
             [row[y] for row in mine],
             s=16,
             alpha=0.7,
-            label=f"{first} = {value:,}" if isinstance(value, int) else str(value),
+            label=f"{plain(first)} = {value:,}" if isinstance(value, int) else plain(str(value)),
         )
     front = sorted((row[x], row[y]) for row in priced if row["pareto"])
     axes.plot(

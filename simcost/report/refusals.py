@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 from rich.padding import Padding
-from rich.text import Text
 
 from simcost.report import fleets, plans, training
 from simcost.report.cells import cell
+from simcost.report.columns import text
 from simcost.result import SHORT, Row
 
 _REASONS = 12  # files hold them all
@@ -30,12 +30,12 @@ def said(name: str, rows: Sequence[Row]) -> list[RenderableType]:
             groups.setdefault(str(row["reason"]), []).append(labels)
     if not groups:
         return []
-    found: list[RenderableType] = [Text("cannot run:", style="bold")]
+    found: list[RenderableType] = [text("cannot run:", style="bold")]
     for reason, group in list(groups.items())[:_REASONS]:
-        found.append(Padding(Text(f"{_named(name, group, asked)}: {reason}"), (0, 0, 0, 2)))
+        found.append(Padding(text(f"{_named(name, group, asked)}: {reason}"), (0, 0, 0, 2)))
     if len(groups) > _REASONS:
-        found.append(Text(f"... {len(groups) - _REASONS} more reasons: --format csv has them", style="dim"))
-    return [*found, Text("")]
+        found.append(text(f"... {len(groups) - _REASONS} more reasons: --format csv has them", style="dim"))
+    return [*found, text("")]
 
 
 def with_shortage(row: Row) -> Row:

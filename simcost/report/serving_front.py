@@ -5,14 +5,13 @@ dashed where pools do either (extra `plot`)."""
 from __future__ import annotations
 
 import html
-import io
 import re
 from pathlib import Path
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import SpecError, plain
 from simcost.files import write_whole
-from simcost.report.plot import pyplot, save
+from simcost.report.plot import pyplot, save, svg
 from simcost.report.text import as_console
 from simcost.result import Result, Row
 from simcost.units import show
@@ -43,10 +42,7 @@ def draw(result: Result, path: Path) -> None:
     if path.suffix == ".png":
         save(plt, figure, path)
         return
-    picture = io.StringIO()
-    figure.savefig(picture, format="svg")
-    plt.close(figure)
-    text = picture.getvalue()
+    text = svg(plt, figure)
     write_whole(path, _page(text, result) if path.suffix == ".html" else text, f"--plot {path}")
 
 
@@ -66,7 +62,7 @@ def _figure(plt: Any, result: Result, rows: list[Row]) -> Any:
                     marker="o",
                     markersize=3,
                     color=colour,
-                    label=f"{device}, {mode}",
+                    label=plain(f"{device}, {mode}"),
                 )
                 _name(axes, mine, colour, mode)
     limits = result.inputs["limits"]
@@ -81,7 +77,7 @@ def _figure(plt: Any, result: Result, rows: list[Row]) -> Any:
         yscale="log",
         xlabel="output tokens/s per user",
         ylabel="output tokens/s per GPU",
-        title=f"{_model(rows, result)}: {lengths}{within}",
+        title=plain(f"{_model(rows, result)}: {lengths}{within}"),
     )
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(plt.FuncFormatter(lambda value, _: f"{value:g}"))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from simcost.errors import plain
 from simcost.report import identity, question
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
+from simcost.texts import number
 
 
 def as_console(result: Result, width: int = 140, details: bool = False) -> str:
@@ -26,7 +29,14 @@ def as_console(result: Result, width: int = 140, details: bool = False) -> str:
 
 def as_json(result: Result) -> str:
     """The whole result as indented JSON, in SI units. Raises ValueError for a number that JSON does not have."""
-    return json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _visible(json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _visible(document: str) -> str:
+    """A JSON document in which what drives a terminal is written as JSON's escapes: it reads back to the same."""
+    if all(line.isprintable() for line in document.split("\n")):
+        return document
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in document)
 
 
 def as_csv(result: Result) -> str:
@@ -35,39 +45,77 @@ def as_csv(result: Result) -> str:
     rows = [{**named, **row} for row in (result.rows if result.tables and result.rows else [result.metrics])]
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
-    writer = csv.DictWriter(out, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows([{k: "" if v is None else v for k, v in row.items()} for row in rows])
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(_csv, names))
+    writer.writerows([_csv(row.get(name)) for name in names] for row in rows)
     return out.getvalue()
+
+
+_FORMULA = tuple(
+    "=+-@＝＋－＠"
+)  # what a spreadsheet takes for the start of one; tabs and ends of lines are escapes by then
+
+
+def _csv(value: Any) -> Any:
+    """A cell of CSV: of a text that a spreadsheet would compute, an apostrophe makes a text. Source: OWASP, "CSV Injection"."""
+    if value is None:
+        return ""
+    if isinstance(value, (dict, list, tuple)):
+        value = str(value)
+    if not isinstance(value, str):
+        return value
+    shown = plain(value)
+    return f"'{shown}" if len(shown) > 1 and shown.startswith(_FORMULA) and not _is_number(shown) else shown
+
+
+def _is_number(shown: str) -> bool:
+    try:
+        number(shown)
+    except ValueError:
+        return False
+    return True
 
 
 def as_markdown(result: Result) -> str:
     """A report in markdown: headings, tables and lists."""
     parts = [f"# simcost {result.command}", ""]
-    parts += [f"**{result.verdict}**", ""] if result.verdict else []
+    parts += [f"**{_words(result.verdict)}**", ""] if result.verdict else []
     if asked := question.asked(result):
-        parts += [asked, ""]
+        parts += [_line(asked), ""]
     parts += (
         ["| metric | value |", "|---|---|"]
-        + [f"| {title(k)} | {_safe(cell(k, v))} |" for k, v in with_intervals(result.metrics).items()]
+        + [f"| {_words(title(k))} | {_words(cell(k, v))} |" for k, v in with_intervals(result.metrics).items()]
         + [""]
     )
     for name, rows in result.tables.items():
-        parts += [f"## {name}", "", *_table(rows), ""]
+        parts += [f"## {_words(name)}", "", *_table(rows), ""]
     if result.dimensions:
         parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
     for heading, lines in (("Notes", result.warnings), ("References", result.references)):
         if lines:
-            parts += [f"## {heading}", "", *(f"- {line}" for line in lines), ""]
+            parts += [f"## {heading}", "", *(f"- {_line(line)}" for line in lines), ""]
     return "\n".join(parts)
 
 
 def _table(rows: Sequence[Row]) -> list[str]:
     rows = [with_intervals(row) for row in rows]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    lines = ["| " + " | ".join(title(n) for n in names) + " |", "|" + "---|" * len(names)]
-    return lines + ["| " + " | ".join(_safe(cell(n, row.get(n))) for n in names) + " |" for row in rows]
+    lines = ["| " + " | ".join(_words(title(n)) for n in names) + " |", "|" + "---|" * len(names)]
+    return lines + ["| " + " | ".join(_words(cell(n, row.get(n))) for n in names) + " |" for row in rows]
 
 
-def _safe(text: Any) -> str:
-    return str(text).replace("|", "\\|").replace("\n", " ")
+# Of GitHub's markdown: escapes, code, emphasis (between letters an underline is none), HTML, entities, ends of cells, links, what is struck out.
+_MARKS = re.compile(r"[\\`*<|]|&(?=[#\w]+;)|\](?=[(\[:])|(?<![^\W_])_|_(?![^\W_])|~~")
+
+
+def _words(words: str) -> str:
+    """A text inside a line of markdown, as words alone."""
+    return _MARKS.sub(r"\\\g<0>", plain(words))
+
+
+def _line(words: str) -> str:
+    """A text that is a line of markdown."""
+    shown = _words(words)
+    digits = len(shown) - len(shown.lstrip("0123456789"))
+    block = shown[:1] in tuple("#>+=-") or (digits > 0 and shown[digits : digits + 1] in (".", ")"))
+    return f"{shown[:digits]}\\{shown[digits:]}" if block else shown

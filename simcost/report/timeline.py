@@ -11,7 +11,7 @@ from pathlib import Path
 from simcost.errors import SpecError
 from simcost.files import write_whole
 from simcost.report.bars import Chart
-from simcost.report.plot import pyplot, save
+from simcost.report.plot import pyplot, save, svg
 from simcost.report.text import as_console
 from simcost.result import Result
 
@@ -47,7 +47,7 @@ def write(path: Path, charts: Sequence[Chart], result: Result, option: str = "-o
     if path.suffix == ".png":
         save(plt, figure, path, option)
         return
-    picture = gantt.svg(plt, figure)
+    picture = svg(plt, figure)
     write_whole(path, _page(picture, charts, result) if path.suffix == ".html" else picture, f"{option} {path}")
 
 

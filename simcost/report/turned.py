@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import RenderableType
-from rich.table import Table
-from rich.text import Text
 
 from simcost import metrics
 from simcost.report.cells import cell, title
-from simcost.report.columns import body, folded
+from simcost.report.columns import Table, body, folded, text
 from simcost.result import SHORT, Row
 
 _LEAST = 12  # characters of a column
@@ -38,8 +36,8 @@ def turned(name: str, rows: Sequence[Row], names: Sequence[str], width: int, det
         found.append(table)
         start += count
     if len(shown) < len(asked):
-        found.append(Text(f"{len(asked) - len(shown)} more numbers of each: --details", style="dim"))
-    return [*found, Text("")]
+        found.append(text(f"{len(asked) - len(shown)} more numbers of each: --details", style="dim"))
+    return [*found, text("")]
 
 
 def _heads(heads: list[str], names: Sequence[str], rows: Sequence[Row], room: int) -> list[str]:
@@ -93,5 +91,5 @@ HEADLINES = (*(n for name in metrics.headlines() if name != _LAST for n in _besi
 
 
 def _head(name: str, first: str, row: Row) -> str:
-    text = cell(first, row.get(first))
-    return f"{first}={text}" if name == "sweep" else text
+    shown = cell(first, row.get(first))
+    return f"{first}={shown}" if name == "sweep" else shown

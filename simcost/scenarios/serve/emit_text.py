@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simcost.errors import prose
 from simcost.frozen import frozen
 
 HEAD = "HEAD_ADDRESS"  # stands for the address of the first node
@@ -52,7 +53,7 @@ class Emitted:
             lines += _script(launch)
         if self.router:
             lines += ["", "# the router", *_here(self.router_file), shlex.join(self.router)]
-        return "\n".join([*lines, *(f"# {note}" for note in self.notes), ""])
+        return "\n".join([*lines, *(f"# {prose(note)}" for note in self.notes), ""])
 
 
 def plain(value: Any) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from simcost.errors import SpecError
 from simcost.files import write_whole
+from simcost.texts import toml_text
 from simcost.training import stack as stacks
 from simcost.training.stack import Fitted, Stack
 from simcost.validation.training.judge import Fit
@@ -59,5 +60,9 @@ def _text(text: str, stack: Stack, own: Mapping[str, Fitted]) -> str:
 def _table(hw: str, one: Fitted) -> str:
     factors = ", ".join(f"{name} = {factor:.4f}" for name, factor in one.factors.items())
     said = {"command": one.command, "version": one.version, "rows": one.rows}
-    lines = [f"{_HEAD}{hw}]", f"factors = {{ {factors} }}", *(f'{key} = "{text}"' for key, text in said.items())]
+    lines = [
+        f"{_HEAD}{hw}]",
+        f"factors = {{ {factors} }}",
+        *(f"{key} = {toml_text(text)}" for key, text in said.items()),
+    ]
     return "\n".join([*lines, f"n = {one.n}", f"error = {one.error:.4f}", f"half_width = {one.half_width:.4f}"])

@@ -44,7 +44,7 @@ def test_csv_has_every_column_once_and_nothing_where_a_row_has_none() -> None:
     found = read(as_csv(result()))
     assert found == [
         {"op": "gemm", "time_s": "0.5", "share": "0.25", "bytes": ""},
-        {"op": "a|b\nc", "time_s": "", "share": "", "bytes": "1000000.0"},
+        {"op": "a|b\\nc", "time_s": "", "share": "", "bytes": "1000000.0"},
     ]
     assert as_csv(result()).splitlines()[0] == "op,time_s,share,bytes"
 
@@ -73,7 +73,7 @@ def test_markdown_has_headings_values_notes_and_references() -> None:
 
 def test_a_cell_of_markdown_breaks_no_table() -> None:
     lines = [line for line in as_markdown(result()).splitlines() if line.startswith("| ")]
-    assert r"| a\|b c | - | - | 1 MB |" in lines
+    assert r"| a\|b\\nc | - | - | 1 MB |" in lines
     table = lines[-3:]
     assert [line.replace(r"\|", "").count("|") for line in table] == [5, 5, 5]
 
