@@ -39,7 +39,8 @@ def svg(plt: Any, figure: Any) -> str:
             figure.savefig(buffer, format="svg", dpi=150)
     finally:
         plt.close(figure)
-    return re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
+    picture = re.sub(r"(\d\.\d\d)\d+", r"\1", buffer.getvalue())
+    return "\n".join(map(plain, picture.split("\n")))  # XML has no control characters
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from simcost import units
+from simcost.errors import plain
 from simcost.files import write_whole
-from simcost.report.gantt import svg
-from simcost.report.plot import pyplot, save
+from simcost.report.plot import pyplot, save, svg
 from simcost.report.text import as_console
 from simcost.report.timeline import PICTURES, TRACE
 from simcost.result import Result
@@ -42,6 +42,8 @@ class Span(NamedTuple):
 
 def write(path: Path, spans: Sequence[Span], title: str, result: Result, option: str) -> None:
     """A trace, or a picture by the file's suffix. Raises SpecError where it cannot be written, and without matplotlib for a picture."""
+    title = plain(title)
+    spans = [Span(plain(one.row), plain(one.kind), plain(one.text), one.start, one.end) for one in spans]
     if path.name.endswith(TRACE):
         write_whole(path, json.dumps(trace(spans, title), separators=(",", ":")), f"{option} {path}")
         return

@@ -10,7 +10,7 @@ from simcost.errors import SpecError
 from simcost.files import folder
 from simcost.hardware import engine_file, engine_options, engines
 from simcost.hardware.engine_options import load
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 
 
 @pytest.mark.parametrize("engine", engines.names())

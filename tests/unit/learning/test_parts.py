@@ -11,10 +11,10 @@ from simcost.cost.cost import Cost
 from simcost.errors import SpecError
 from simcost.files import folder
 from simcost.hardware import load as hardware
-from simcost.hardware.toml import toml_table
 from simcost.learning import algorithm, memory, packing, phases, replay, reward, stack, weights
 from simcost.model import load as models
 from simcost.scenarios.rl.replay_table import routed
+from simcost.texts import toml_table
 
 
 @pytest.mark.parametrize(("ranks", "parts"), [(1, 1), (8, 1), (8, 4), (64, 2)])
