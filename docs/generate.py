@@ -28,6 +28,7 @@ from simcost.calibration.held_out import LEAST
 from simcost.calibration.rows import EXTRA
 from simcost.cli.app import app, run
 from simcost.dtypes import names as formats
+from simcost.files import write_whole
 from simcost.hardware import load as hardware
 from simcost.scenarios.calibrate.report import report
 from simcost.scenarios.calibrate.transfer import transfer
@@ -476,17 +477,17 @@ if __name__ == "__main__":
     if asked.validation is not None:
         home = PAGE.parent / "validation"
         if not asked.validation:
-            (home / "kernels.md").write_text(published(), encoding="utf-8")
-            (home / "stand-ins.md").write_text(stand_ins(), encoding="utf-8")
+            write_whole(home / "kernels.md", published())
+            write_whole(home / "stand-ins.md", stand_ins())
         if not asked.validation or asked.validation == [TRAINING.stem]:
-            TRAINING.write_text(training_page.text(training_report.result()), encoding="utf-8")
+            write_whole(TRAINING, training_page.text(training_report.result()))
         if not asked.validation or asked.validation == [SERVING.stem]:
             serving(asked.peer)
         if asked.validation in ([TRAINING.stem], [SERVING.stem]):
             sys.exit(0)
         for name in asked.validation or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)
-            (home / f"{name}.md").write_text(validation(name), encoding="utf-8")
+            write_whole(home / f"{name}.md", validation(name))
         sys.exit(0)
     pages = {
         PAGE: page(),
@@ -507,4 +508,4 @@ if __name__ == "__main__":
         sys.exit(f"out of date: {', '.join(stale)}: run python docs/generate.py" if stale else 0)
     for path, text in pages.items():
         if path.name in stale:
-            path.write_text(text, encoding="utf-8")
+            write_whole(path, text)

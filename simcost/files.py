@@ -1,12 +1,17 @@
-"""Where the shipped data lives, and files and folders that stand whole or as they were.
+"""Where the shipped data lives, files and folders that stand whole or as they were, and whether a file changed.
 
-What is new is written beside its place and moved there at the end. Most likely to be wrong: a file system without atomic rename.
+What is new is written beside its place and moved there at the end; only regular files are replaced. Most likely to be wrong: a file system
+without atomic rename.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
+import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +19,10 @@ from pathlib import Path
 from simcost.errors import SpecError
 
 _PACKAGE = Path(__file__).resolve().parent
+_LINKS = 40  # symbolic links in a row that Linux follows
+_LEFT_S = 3600.0  # after which nobody is writing to a part any longer
+_JUST_NS = 2_000_000_000  # the coarsest clock of a file system in use, FAT's
+_HASHED = 1 << 24  # bytes of the largest file whose bytes are looked at: a config, not a checkpoint
 
 
 def folder(name: str) -> Path:
@@ -22,26 +31,184 @@ def folder(name: str) -> Path:
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
-@contextmanager
-def in_place_of(path: Path) -> Iterator[Path]:
-    """A file to write, with the suffix of `path`; when all went well it takes its place, else it is gone and the old one stands."""
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+def put(path: Path, data: bytes) -> None:
+    """Bytes as the content of a path; they are on the disk when this returns. A regular file, also one that a symbolic link leads to, is replaced whole
+    or not at all, and keeps its mode and owner; a FIFO, a device or an open descriptor (/dev/fd/3) is written to. Raises OSError."""
+    target, there = _target(path)
+    if isinstance(target, int):
+        _pour(os.dup(target), data)
+    elif there is not None and not stat.S_ISREG(there.st_mode):
+        _pour(os.open(target, os.O_WRONLY | os.O_NOCTTY), data)
+    else:
+        part = _beside(target, "part")
+        try:
+            _pour(_new(part, there), data, last=True)
+            part.replace(target)
+            _settled(target.parent)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            _sweep(target, ".part")
+
+
+def probe(path: Path) -> None:
+    """Raises OSError where `put` would, as far as that shows before there is anything to write."""
+    target, there = _target(path)
+    if isinstance(target, int):
+        os.fstat(target)
+    elif there is None or stat.S_ISREG(there.st_mode):
+        part = _beside(target, "part")
+        os.close(_new(part, there))
+        part.unlink()
+
+
+def _target(path: Path) -> tuple[Path | int, os.stat_result | None]:
+    """(where bytes for a path go: an open descriptor, or the path that is no link; what is there now). Raises OSError for a place that takes none."""
+    descriptor = _descriptor(path)
+    if descriptor is not None:
+        return descriptor, None
     try:
-        yield part
-        part.replace(path)
+        there = os.stat(path)
+    except FileNotFoundError:
+        return Path(os.path.realpath(path)), None
+    if stat.S_ISDIR(there.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if stat.S_ISBLK(there.st_mode):  # whoever may write there would lose a file system
+        raise OSError(errno.EINVAL, "a disk, which holds no text", str(path))
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+    return Path(os.path.realpath(path)), there
+
+
+def _descriptor(path: Path) -> int | None:
+    """The open descriptor that a path stands for (/dev/stdout, /dev/fd/3); None for any other. To open such a path anew would write over what others wrote to it."""
+    homes = ("/dev/fd", os.path.realpath("/dev/fd"))
+    for _ in range(_LINKS):
+        if path.name.isdecimal() and os.path.realpath(path.parent) in homes:
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = path.parent / os.readlink(path)
+    return None
+
+
+def _beside(path: Path, what: str) -> Path:
+    """A name that nobody can guess, beside a path, of a length that every folder takes."""
+    return path.with_name(f"{_ours(path)}{os.urandom(8).hex()}.{what}")
+
+
+def _ours(path: Path) -> str:
+    """How the names begin of what is written for a path."""
+    return f".simcost-{zlib.crc32(os.fsencode(path.name)):08x}-"
+
+
+def _new(part: Path, there: os.stat_result | None) -> int:
+    """A descriptor of a new file with the mode and owner of the one that it will replace; of one that replaces none, as the umask says."""
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if there is None else 0o600)
+    if there is not None:
+        with suppress(OSError):  # it stays ours where it cannot be given away
+            os.fchown(handle, there.st_uid, there.st_gid)
+        with suppress(OSError):  # some disks have no modes
+            os.fchmod(handle, stat.S_IMODE(there.st_mode) & 0o777)
+    return handle
+
+
+def _pour(handle: int, data: bytes, last: bool = False) -> None:
+    """All bytes into a descriptor, which is then closed; `last`: onto the disk."""
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+        if last:
+            os.fsync(handle)
     finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        os.close(handle)
 
 
-def write_whole(path: Path, text: str, said: str = "") -> None:
-    """A file in place of another, its folder made. Raises SpecError, which names `said` or the path; the old one then still stands."""
+def _settled(folder: Path) -> None:
+    """The names of a folder onto the disk, where its file system can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _sweep(path: Path, *suffixes: str) -> None:
+    """Removes what a killed process left beside a path; what is younger than an hour may still be in use."""
+    ours = _ours(path)
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            if not (entry.name.startswith(ours) and entry.name.endswith(suffixes)):
+                continue
+            with suppress(OSError):
+                if time.time() - entry.stat(follow_symlinks=False).st_ctime > _LEFT_S:
+                    shutil.rmtree(entry.path) if entry.is_dir(follow_symlinks=False) else os.unlink(entry.path)
+
+
+def write_whole(path: Path, text: str | bytes, said: str = "", make: bool = True) -> None:
+    """Text or bytes as the content of a path, as `put`; `make`: its folder too, where there is none. Raises SpecError, which names `said` or the
+    path; what stood there then still stands."""
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "backslashreplace")  # a name may be no text
+    with _in_a_line(path, said):
+        if make:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        put(path, data)
+
+
+def check(path: Path, said: str = "") -> None:
+    """Raises SpecError where `write_whole` would, as far as that shows before the work."""
+    with _in_a_line(path, said):
+        probe(path)
+
+
+@contextmanager
+def _in_a_line(path: Path, said: str) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with in_place_of(path) as part:
-            part.write_text(text, encoding="utf-8")
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise SpecError(f"{said or path}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def state(path: Path | str) -> tuple[int, ...]:
+    """What tells the content of a file from all that it was and will be: which file of the disk it is, its size, when it changed. Of one that
+    changed just now, whose next change may bear the same time, a hash of its bytes too. Raises SpecError."""
+    try:
+        return _state(path)
     except OSError as error:
-        raise SpecError(f"{said or path}: {error.strerror or error}") from None
+        raise SpecError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+def _state(path: Path | str) -> tuple[int, ...]:
+    found = os.stat(path)
+    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    old = abs(time.time_ns() - found.st_ctime_ns) > _JUST_NS
+    return key if old or found.st_size > _HASHED else (*key, hash(Path(path).read_bytes()))
+
+
+def is_file(path: Path) -> bool:
+    """Whether a path leads to a regular file. Raises SpecError for one that cannot be looked at: in a closed folder, or too long."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_dir(path: Path) -> bool:
+    """Whether a path leads to a folder. Raises SpecError as `is_file`."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def exists(path: Path) -> bool:
+    """Whether a path leads to anything. Raises SpecError as `is_file`."""
+    return _mode(path) != 0
+
+
+def _mode(path: Path) -> int:
+    try:
+        return os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file, it holds a NUL
+        return 0
+    except OSError as error:
+        raise SpecError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def data_rows(path: Path) -> int:
@@ -52,7 +219,7 @@ def data_rows(path: Path) -> int:
 @contextmanager
 def folder_in_place_of(home: Path) -> Iterator[Path]:
     """A new folder to fill; when all went well it replaces `home`, with all that stood there. Raises SpecError; the old one then still stands."""
-    part, old = (home.with_name(f".{home.name}.{os.getpid()}.{what}") for what in ("part", "old"))
+    part, old = _beside(home, "part"), _beside(home, "old")
     try:
         part.mkdir(parents=True)
         yield part
@@ -65,4 +232,6 @@ def folder_in_place_of(home: Path) -> Iterator[Path]:
         raise SpecError(f"{home}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+        if home.exists():  # else `old` is all that there is
+            shutil.rmtree(old, ignore_errors=True)
+            _sweep(home, ".part", ".old")

@@ -9,17 +9,15 @@ Where no engine is named every distinct table that engines would pick has a voic
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
+from simcost.calibration import kept, tables
 from simcost.calibration import rows as files
-from simcost.calibration import tables
 from simcost.calibration.curves import curve as curves
 from simcost.calibration.curves.curve import Curve
 from simcost.calibration.curves.one_thread import one_thread
@@ -29,12 +27,11 @@ from simcost.calibration.ladders import Ladder, ladders
 from simcost.calibration.rows import Rows
 from simcost.calibration.speed_of_light import on_wire
 from simcost.errors import SpecError, say
-from simcost.files import in_place_of
 from simcost.frozen import frozen
 from simcost.hardware import runs
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
-from simcost.num import Array, Num
+from simcost.num import Num
 from simcost.provenance import Basis
 
 _VERSION = b"31"  # of the fitting code: raise it when the same rows give another curve
@@ -282,28 +279,32 @@ _MEMORY: dict[str, Curve] = {}
 def _load(digest: str, name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
     if digest in _MEMORY:
         return _MEMORY[digest]
-    kept = folder() / f"{digest}.npy"
-    try:
-        found = _unpacked(kept)
-    except (OSError, ValueError, IndexError):
+    found = _kept(digest)
+    if found is None:
         found = _fitted(name, labels, device, sources)
-        _keep(kept, curves.pack(found))
+        kept.write(digest, curves.pack(found))
     _MEMORY[digest] = found
     return found
 
 
-def _unpacked(path: Path) -> Curve:
-    """A curve out of the cache. Raises ValueError for one that holds no numbers."""
-    found = curves.unpack(np.load(path))
-    if not found.sound:
-        raise ValueError("not numbers")
-    return found
+def _kept(digest: str) -> Curve | None:
+    """A curve out of the cache; None where it has none that is all numbers."""
+    values = kept.read(digest)
+    if values is None:
+        return None
+    with suppress(ValueError, IndexError, OverflowError):
+        found = curves.unpack(values)
+        if found.sound:
+            return found
+    kept.spoilt(digest)
+    return None
 
 
 def _fitted(name: str, labels: Labels, device: Device, sources: list[tuple[Device | None, Path]]) -> Curve:
     """A curve through the rows of some files. Raises SpecError when they make none."""
     rows, parts, table = tables.joined(name, labels, device, sources)
-    say(f"fitting curves of {device.name} on first use (kept in {folder()})")
+    home = kept.folder()
+    say(f"fitting curves of {device.name} {'in each process' if home is None else f'on first use (kept in {home})'}")
     with naming(sources[0][1]):
         found = fitted(families()[name], rows, labels, device)
     return replace(found, parts=parts, table=table) if len(sources) > 1 else found
@@ -316,22 +317,3 @@ def naming(path: Path) -> Iterator[None]:
         yield
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from None
-
-
-@cache
-def folder() -> Path:
-    """Folder of kept curves: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost. Read once in the process."""
-    stated = os.environ.get("SIMCOST_CACHE")
-    if stated:
-        return Path(stated)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "simcost"
-
-
-def _keep(path: Path, values: Array) -> None:
-    """Atomically; a cache that cannot be written is no error, only slower next time."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with in_place_of(path) as part, part.open("wb") as file:
-            np.save(file, values)
-    except OSError:
-        return

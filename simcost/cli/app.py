@@ -24,6 +24,7 @@ from simcost.cli import (
     scaling_laws,
     schedule,
     serve,
+    streams,
     sweep,
     think,
     train,
@@ -245,7 +246,7 @@ def keys(
         from simcost.cli.output import write
 
         text = json.dumps(settings.schema(settings.groups(groups or ())), indent=2) + "\n"
-        sys.stdout.write(text) if output is None else write(output, text)
+        write(output, text)
         return 0
     from simcost import api
 
@@ -255,11 +256,12 @@ def keys(
 def main(argv: list[str] | None = None) -> None:
     """Run; every error that a user can cause is one line on stderr and exit code 2."""
     gc.set_threshold(_COLLECTED)
+    streams.prepare()
     code = run(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or the interpreter complains again at exit
         code = code or (0 if isinstance(error, BrokenPipeError) else _fail(f"cannot write: {error.strerror or error}"))
     if threading.active_count() == 1 and "multiprocessing" not in sys.modules:
         sys.stderr.flush()
@@ -297,13 +299,19 @@ def run(argv: list[str]) -> int:
         return _fail(str(error))
     except BrokenPipeError:
         return 0
+    except SystemExit as error:  # Typer ends the process itself when nobody reads on
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0
+        raise
     except OSError as error:
-        return _fail(f"cannot write: {error.strerror or error}")
+        return _fail(streams.refused(error))
     except KeyboardInterrupt:
         return _fail("interrupted", _INTERRUPTED)
     except Exception as error:
         # Typer brings click's errors from click itself or from its own copy, by version: known by what they can do.
         if type(error).__name__ == "Abort":
+            if isinstance(error.__cause__, EOFError):  # click takes it for a closed terminal
+                raise error.__cause__ from None
             return _fail("interrupted", _INTERRUPTED)
         if not hasattr(error, "format_message"):
             raise

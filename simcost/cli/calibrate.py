@@ -73,11 +73,13 @@ def report(
     from simcost.validation import laws
 
     format = check(format, output)
+    if plot:
+        from simcost.report.plot import calibration_figure, ready
+
+        ready(Path(plot))
     with measured_out() as tell:
         result = scenario.report(hw, family, pool.cores(), tell, None if family else laws.table(hw))
     if plot:
-        from simcost.report.plot import calibration_figure
-
         calibration_figure(hw, family, Path(plot))
     return emit(result, format, output)
 

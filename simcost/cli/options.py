@@ -248,7 +248,10 @@ Format = Annotated[
         autocompletion=starting(("console", "csv", "markdown", "json")),
     ),
 ]
-Out = Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file instead of the terminal.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", help="Write to this file, in the format of its suffix or of --format; - is stdout."),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 when the design does not fit.")]
 Order = Annotated[
     str,

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from simcost import files
+from simcost.cli import streams
 from simcost.errors import SpecError, nearest
-from simcost.files import in_place_of
 from simcost.result import Result
 
 FORMATS = ("console", "csv", "markdown", "json")
 _SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
-
+_PLAIN = ("", ".txt")  # suffixes of text in any format, of the console where none is stated
 
 _noted: list[str] = []  # of the command that runs: how its line was read
 
@@ -31,15 +32,15 @@ def noting(lines: list[str]) -> Iterator[None]:
 
 
 def emit(result: Result, style: str, out: Path | None, strict: bool = False, details: bool = False) -> int:
-    """Prints a result, or writes it to `out`. Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
+    """Prints a result, or writes it to `out` ("-": prints it). Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
     has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
-    style = chosen(style, out)
+    style, out = chosen(style, out), None if out == streams.STDOUT else out
     result = replace(result, warnings=(*_noted, *result.warnings)) if _noted else result
     text = render(result, style, out, details)
     if out is not None:
         write(out, text)
     else:
-        sys.stdout.write(text)
+        streams.out(text)
     if style == "csv":
         sys.stderr.writelines(f"simcost: note: {' '.join(line.split())}\n" for line in result.warnings)
     if strict and not result.fits:
@@ -49,13 +50,17 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False, det
 
 
 def chosen(style: str, out: Path | None) -> str:
-    """The format: as stated, else by the file's suffix, else console. Raises SpecError for one that is none, and where the
-    suffix says another."""
+    """The format: as stated, else by the file's suffix, else console. Raises SpecError for one that is none, where the suffix says
+    another, and where it says nothing and none is stated."""
     if style and style not in FORMATS:
         raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
     implied = "" if out is None else _SUFFIXES.get(out.suffix.lower(), "")
     if style and implied and style != implied:
         raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means {implied}")
+    if out is not None and not style and not implied and out.suffix.lower() not in _PLAIN:
+        raise SpecError(
+            f"-o {out}: the suffix {out.suffix} says nothing: write --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))}"
+        )
     return style or implied or "console"
 
 
@@ -63,21 +68,9 @@ def check(style: str, out: Path | None = None) -> str:
     """The format, as `chosen`. Raises SpecError as it does, and for a file that cannot be written: before minutes of work, not
     after."""
     style = chosen(style, out)
-    if out is not None:
-        import tempfile
-
-        _named(out)
-        try:
-            tempfile.TemporaryFile(dir=out.parent).close()
-        except OSError as error:
-            raise SpecError(f"-o {out}: {error.strerror or error}") from None
+    if out is not None and out != streams.STDOUT:
+        files.check(out, f"-o {out}")
     return style
-
-
-def _named(path: Path) -> None:
-    """Raises SpecError for a path that names no file."""
-    if not path.name or path.is_dir():
-        raise SpecError(f"-o '{path}': not a file name")
 
 
 def report_name(style: str) -> str:
@@ -108,12 +101,9 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
     return {"json": text.as_json, "csv": text.as_csv, "markdown": text.as_markdown}[style](result)
 
 
-def write(path: Path, text: str) -> None:
-    """Writes a file whole or not at all: a temporary file beside the target takes its place at the end. Raises SpecError where it
-    cannot."""
-    _named(path)
-    try:
-        with in_place_of(path) as part:
-            part.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecError(f"-o {path}: {error.strerror or error}") from None
+def write(path: Path | None, text: str) -> None:
+    """Text to a file, whole or not at all, or to stdout for None and "-". Raises SpecError where it cannot."""
+    if path is None or path == streams.STDOUT:
+        streams.out(text)
+    else:
+        files.write_whole(path, text, f"-o {path}", make=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -42,7 +41,7 @@ def serve(
         text = api.launch(
             emit_for, model, hw, isl, osl, concurrency, rate, gpus, nodes, sets, None, prefix_hit, drafts, acceptance, draft_model, prefill_pool, decode_pool
         )  # fmt: skip
-        sys.stdout.write(text) if output is None else write(output, text)
+        write(output, text)
         return 0
     check(format, output)
     result = api.serve(

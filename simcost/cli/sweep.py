@@ -22,13 +22,15 @@ def sweep(
     """A map of designs: heads, ranks, experts, widths and whatever else is varied; and the front of two metrics."""
     from simcost import api, grammar
 
+    if plot:
+        from simcost.report import plot as draw
+
+        draw.ready(Path(plot))
     wanted = grammar.words("--pareto", pareto) if pareto else None
     result = api.sweep(
         model, hw, phase, grammar.axes(vary or []), wanted, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
         prefill_tokens=prefill_tokens, prefill_past=prefill_past,
     )  # fmt: skip
     if plot:
-        from simcost.report import plot as draw
-
         draw.design_map(result, Path(plot))
     return emit(result, format, output, strict, details)

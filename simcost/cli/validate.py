@@ -98,6 +98,7 @@ def serving(
     """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
     from simcost import grammar
     from simcost.cli.progress import measured_out
+    from simcost.report.plot import ready
     from simcost.validation.serving import own, picture, report
     from simcost.validation.serving.lines import is_sample
 
@@ -112,6 +113,8 @@ def serving(
             raise SpecError("--no-sample --no-published leaves nothing to judge")
         _unused("without the sample", {"ROWS": rows, "--peer": peer, "--plot": plot})
         return emit(report.published_alone(), format, output)
+    if plot:
+        ready(plot)
     read = report.sample_of(rows)
     with measured_out() as progress:
         said = report.answers(read, report.shipped(peer, progress))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, plain
-from simcost.files import in_place_of
+from simcost.files import check, write_whole
 from simcost.report.cells import cell, title
 from simcost.result import Result
 
@@ -29,6 +29,12 @@ def pyplot(path: Path, option: str = "--plot", suffixes: tuple[str, ...] = (".pn
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def ready(path: Path) -> None:
+    """Raises SpecError, before the work, for a picture that cannot be drawn or written."""
+    pyplot(path)
+    check(path, f"--plot {path}")
 
 
 def svg(plt: Any, figure: Any) -> str:
@@ -53,13 +59,13 @@ def _quiet() -> Iterator[None]:
 
 def save(plt: Any, figure: Any, path: Path, option: str = "--plot") -> None:
     """Whole or not at all."""
+    picture = io.BytesIO()
     try:
-        with in_place_of(path) as part, _quiet():
-            figure.savefig(part, dpi=150)
-    except OSError as error:
-        raise SpecError(f"{option} {path}: {error.strerror or error}") from None
+        with _quiet():
+            figure.savefig(picture, format=path.suffix[1:], dpi=150)
     finally:
         plt.close(figure)
+    write_whole(path, picture.getvalue(), f"{option} {path}", make=False)
 
 
 def crossover(result: Result, path: Path) -> None:

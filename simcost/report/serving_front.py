@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, plain
-from simcost.files import write_whole
+from simcost.files import check, is_dir, write_whole
 from simcost.report.plot import pyplot, save, svg
 from simcost.report.text import as_console
 from simcost.result import Result, Row
@@ -27,8 +27,9 @@ def checked(path: Path, phase: str) -> None:
     if phase != "serve":
         raise SpecError(f"--plot means nothing to --phase {phase}: leave it out")
     pyplot(path, suffixes=_PICTURES)
-    if not path.parent.is_dir():
+    if not is_dir(path.parent):
         raise SpecError(f"--plot {path}: no such folder")
+    check(path, f"--plot {path}")
 
 
 def draw(result: Result, path: Path) -> None:

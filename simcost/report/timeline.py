@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from simcost.errors import SpecError
-from simcost.files import write_whole
+from simcost.files import check, is_dir, write_whole
 from simcost.report.bars import Chart
 from simcost.report.plot import pyplot, save, svg
 from simcost.report.text import as_console
@@ -29,8 +29,9 @@ def checked(path: Path, option: str = "-o") -> None:
         raise SpecError(f"{option} {path}: the name must end in .png, .svg, .html or {TRACE}")
     if path.suffix in PICTURES:
         pyplot(path, option, PICTURES)
-    if not path.parent.is_dir():
+    if not is_dir(path.parent):
         raise SpecError(f"{option} {path}: no such folder")
+    check(path, f"{option} {path}")
 
 
 def write(path: Path, charts: Sequence[Chart], result: Result, option: str = "-o") -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from simcost.calibration import store
+from simcost.calibration import kept, store
 from simcost.calibration.family import families
 from simcost.calibration.record import to_toml
 from simcost.cli import app
@@ -41,12 +41,10 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Each test in a folder and with a cache of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIMCOST_CACHE", str(tmp_path / "cache"))
-    store.folder.cache_clear()
-    hardware._parsed.cache_clear()
+    kept.folder.cache_clear()
     write(lines())
     yield
-    store.folder.cache_clear()
-    hardware._parsed.cache_clear()
+    kept.folder.cache_clear()
 
 
 def imported(**changed: str) -> int:
@@ -122,7 +120,6 @@ def test_a_run_that_another_answers_before_says_so(capsys: Any) -> None:
     assert "gemm/bf16-bf16-bf16: a answers first" in out(capsys)
     profile = Path("rows/profile.toml")
     profile.write_text(profile.read_text() + '\n[measurements]\nuse = ["a"]\n')
-    hardware._parsed.cache_clear()
     assert imported(run="rows/measurements/b") == 0
     assert "'measurements.use' leaves b out" in out(capsys)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from simcost.calibration import store
+from simcost.calibration import kept, store
 from simcost.cli import app
 from simcost.errors import SpecError
 from simcost.files import folder
@@ -34,13 +34,13 @@ def add(home: Path, name: str, kind: str = "imported", rows: str = HEAD + ROWS) 
 def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A profile with one run."""
     monkeypatch.setenv("SIMCOST_CACHE", str(tmp_path / "cache"))
-    store.folder.cache_clear()
+    kept.folder.cache_clear()
     home = tmp_path / "mine"
     home.mkdir()
     shutil.copy(SHIPPED / "profile.toml", home)
     add(home, "run")
     yield home
-    store.folder.cache_clear()
+    kept.folder.cache_clear()
 
 
 def query(home: Path) -> int:
@@ -92,7 +92,6 @@ def test_a_run_that_is_not_asked_stands_in_no_way(mine: Path) -> None:
     assert len(hardware.load(str(mine), {"measurements": "good"}).measurements) == 1
     text = (mine / "profile.toml").read_text()
     (mine / "profile.toml").write_text(text + '\n[measurements]\nuse = ["good"]\n')
-    hardware._parsed.cache_clear()
     assert len(hardware.load(str(mine)).measurements) == 1
 
 
@@ -143,10 +142,8 @@ def test_own_runs_answer_before_imported_ones_unless_the_profile_says(mine: Path
     assert [Path(run).name for run in hardware.load(str(mine)).measurements] == ["own", "zoo", "a", "run"]
     text = (mine / "profile.toml").read_text()
     (mine / "profile.toml").write_text(text + '\n[measurements]\nuse = ["run", "own"]\n')
-    hardware._parsed.cache_clear()
     assert [Path(run).name for run in hardware.load(str(mine)).measurements] == ["run", "own"]
     (mine / "profile.toml").write_text(text + '\n[measurements]\nuse = "run"\n')
-    hardware._parsed.cache_clear()
     with pytest.raises(SpecError, match="must be a list"):
         hardware.load(str(mine))
 
@@ -170,10 +167,8 @@ def test_a_machine_that_drifted_while_it_was_measured_widens_every_answer(mine: 
     record = mine / "measurements" / "run" / "run.toml"
     assert drift() == 0.0  # imported: its record cannot say
     record.write_text(RECORD.format("measured") + "sentinel_drift = 0.08\n[kinds]\n")
-    hardware._parsed.cache_clear()
     assert drift() == pytest.approx(0.08 / 1.2816)
     add(mine, "in-situ", "measured")  # no sentinel of its own: the machine is the same
-    hardware._parsed.cache_clear()
     assert drift() == pytest.approx(0.08 / 1.2816)
     record.write_text(RECORD.format("measured") + "sentinel_drift = true\n")
     with pytest.raises(SpecError, match=r"run/run.toml: sentinel_drift = True must be a number"):

@@ -11,7 +11,6 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.errors import SpecError
 from simcost.measure.machine.environment import same
-from simcost.measure.points import folder as folders
 from simcost.measure.points.folder import Folder, header
 from simcost.measure.points.point import Point, kind_of
 from simcost.measure.timing.cpu import Timing
@@ -160,10 +159,10 @@ def test_bytes_that_are_no_text_are_one_line_when_a_run_is_resumed(run):
 def test_a_record_that_cannot_be_replaced_stays_as_it_was(run, monkeypatch):
     before = run.record_file.read_text()
 
-    def full(self, *args, **kwargs):
+    def full(handle, data):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(folders.Path, "write_text", full)
+    monkeypatch.setattr(os, "write", full)
     with pytest.raises(SpecError, match="No space"):
         run.write_record({"schema": 1, "kind": "measured", "title": "other"})
     monkeypatch.undo()

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from simcost.calibration import store
+from simcost.calibration import kept
 from simcost.errors import SpecError
 from simcost.estimate.layer import BlockSpec, Listed, adjoints, fused, listed, random_blocks
 from simcost.hardware import load as hardware
@@ -49,10 +49,10 @@ collective_latency = { value = "2 us", reason = "test" }
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SIMCOST_CACHE", str(tmp_path / "cache"))
-    store.folder.cache_clear()
+    kept.folder.cache_clear()
     (tmp_path / "profile.toml").write_text(PROFILE, encoding="utf-8")
     yield tmp_path
-    store.folder.cache_clear()
+    kept.folder.cache_clear()
 
 
 def true_seconds(op, noise: np.random.Generator | None) -> float:

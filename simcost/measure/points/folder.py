@@ -18,7 +18,7 @@ from simcost.calibration import rows as tables
 from simcost.calibration.family import families
 from simcost.calibration.record import to_toml
 from simcost.errors import SpecError
-from simcost.files import in_place_of
+from simcost.files import put
 from simcost.measure.points.point import Kind, Point
 from simcost.measure.timing.cpu import Timing, merged
 
@@ -167,8 +167,7 @@ def append(path: Path, text: str) -> None:
 def replace(path: Path, text: str) -> None:
     """A whole file in place of another. Raises SpecError; the old one then still stands."""
     try:
-        with in_place_of(path) as part:
-            part.write_text(text, encoding="utf-8")
+        put(path, text.encode())
     except OSError as error:
         raise fault(path, error) from None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from simcost.calibration.rows import load_run
 from simcost.errors import SpecError
-from simcost.files import data_rows
+from simcost.files import data_rows, write_whole
 from simcost.frozen import frozen
 from simcost.measure.session.event import Event
 from simcost.model.spec import ModelSpec
@@ -97,9 +97,9 @@ def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Itera
         yield Event(0, 1, "host", "rates of this processor")
         try:
             job.out.mkdir(parents=True, exist_ok=True)  # a place that cannot be written is said at once
-            profile.write_text(profile_text(job.threads), encoding="utf-8")
         except OSError as error:
             raise SpecError(f"{profile}: {error.strerror or error}") from None
+        write_whole(profile, profile_text(job.threads))
     blocks, notes = choice.blocks(job.mode, job.seed, models)
     if job.families or not blocks:
         return

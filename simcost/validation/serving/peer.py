@@ -15,9 +15,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcost.calibration import store
+from simcost.calibration import kept
 from simcost.calibration.importers.aiconfigurator import SYSTEMS
-from simcost.errors import SpecError
+from simcost.errors import SpecError, say
+from simcost.files import write_whole
 from simcost.validation.serving import rules, score
 from simcost.validation.serving.lines import MILLISECOND
 from simcost.validation.serving.point import Prediction
@@ -42,16 +43,20 @@ def predict(rows: Sequence[Row], python: str = sys.executable) -> list[Predictio
     release = version(python)
     if not release:
         raise SpecError(f"aiconfigurator is not installed for {python}: pip install aiconfigurator")
-    kept = store.folder() / f"aiconfigurator-{release}.jsonl"
-    known = _kept(kept)
+    home = kept.folder()
+    place = None if home is None else home / f"aiconfigurator-{release}.jsonl"
+    known = {} if place is None else _kept(place)
     asked = [question(row) for row in rows]
     texts = ["" if isinstance(one, str) else json.dumps(one, sort_keys=True) for one in asked]
     missing = list(dict.fromkeys(text for text in texts if text and text not in known))
     if missing:
         known |= dict(zip(missing, _ask(missing, python), strict=True))
-        kept.parent.mkdir(parents=True, exist_ok=True)
         lines = (json.dumps({"asked": text, "answer": answer}) + "\n" for text, answer in known.items())
-        kept.write_text("".join(lines), encoding="utf-8")
+        if place is not None:
+            try:
+                write_whole(place, "".join(lines))
+            except SpecError as error:
+                say(f"{error}; answers are not kept", "kept answers")
     return [
         Prediction(reason=one) if isinstance(one, str) else _prediction(row, known[text])
         for row, one, text in zip(rows, asked, texts, strict=True)
@@ -94,9 +99,17 @@ def _ask(texts: Sequence[str], python: str) -> list[dict[str, Any]]:
 def _kept(path: Path) -> dict[str, dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError:
+        return {str(one["asked"]): _answered(one["answer"]) for one in map(json.loads, lines)}
+    except FileNotFoundError:
         return {}
-    return {one["asked"]: one["answer"] for one in map(json.loads, lines)}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        say(f"{path}: not as simcost wrote it; all is asked again")
+        return {}
+
+
+def _answered(answer: dict[str, Any]) -> dict[str, Any]:
+    """What was answered. Raises ValueError, TypeError or KeyError for what no answer looks like."""
+    return answer if "error" in answer else {key: float(answer[key]) for key in ("ttft_ms", "tpot_ms")}
 
 
 def _prediction(row: Row, answer: Mapping[str, Any]) -> Prediction:

@@ -1,0 +1,118 @@
+"""Curves kept between processes, in the user's cache folder: numbers alone, behind a checksum, in a folder that nobody else writes to.
+
+A file that is cut off, foreign or changed is none: its curve is fitted again. A folder that others may write to is not used, because whoever writes
+a curve there sets answers; without any folder curves are fitted in every process. Most likely to be wrong: a folder above the
+cache that others may write to, which is not looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from simcost.errors import say
+from simcost.files import put
+from simcost.num import Array
+
+_HEAD = b"simcost curve 1\n"  # raise the number when the bytes below it mean something else
+_SUM = 16  # bytes of the checksum
+_LARGEST = 1 << 26  # bytes of a file that is read; the largest curve has a hundredth
+_TRUSTED = 0  # who may set any answer as it is: root
+_INSTEAD = "SIMCOST_CACHE=FOLDER names another"
+
+
+@cache
+def folder() -> Path | None:
+    """Folder of kept curves: SIMCOST_CACHE, XDG_CACHE_HOME/simcost or ~/.cache/simcost, read once in the process; None, which is said, where
+    there is none, or where others may write to it."""
+    stated, base = os.environ.get("SIMCOST_CACHE"), os.environ.get("XDG_CACHE_HOME", "")
+    if stated:
+        found = Path(os.path.abspath(stated))
+    elif os.path.isabs(base):  # its specification leaves out what is not
+        found = Path(base) / "simcost"
+    else:
+        try:
+            found = Path.home() / ".cache" / "simcost"
+        except RuntimeError:
+            say(f"curves are not kept: no HOME, and no entry of this user to take it from; {_INSTEAD}")
+            return None
+    why = _unsafe(found)
+    if why:
+        say(f"curves are not kept, {found} {why}: {_INSTEAD}")
+    return None if why else found
+
+
+def _unsafe(found: Path) -> str:
+    """Why a folder is not to be trusted; "" for one that is, or that is not there yet."""
+    try:
+        there = os.stat(found)
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read ({error.strerror or error})"
+    if not stat.S_ISDIR(there.st_mode):
+        return "is no folder"
+    if hasattr(os, "geteuid") and there.st_uid not in (os.geteuid(), _TRUSTED):
+        return "belongs to another user"
+    return "may be written to by everybody" if there.st_mode & stat.S_IWOTH else ""
+
+
+def read(name: str) -> Array | None:
+    """The numbers that were kept under a name; None where there are none, which is said of a file that is not as it was written."""
+    home = folder()
+    if home is None:
+        return None
+    path = home / f"{name}.curve"
+    try:
+        data = _bytes(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        _bad(path, error.strerror or str(error))
+        return None
+    head, body = data[: len(_HEAD) + _SUM], data[len(_HEAD) + _SUM :]
+    if head != _HEAD + _checksum(body) or len(body) % 8:
+        _bad(path, "cut off, or not as simcost wrote it")
+        return None
+    return np.frombuffer(body, "<f8").astype(np.float64)
+
+
+def spoilt(name: str) -> None:
+    """Says that what was kept under a name is no curve."""
+    _bad(Path(f"{folder()}") / f"{name}.curve", "no curve")
+
+
+def _bad(path: Path, why: str) -> None:
+    say(f"{path}: {why}; the curve is fitted again")
+
+
+def _bytes(path: Path) -> bytes:
+    """Raises OSError; a FIFO or a giant of the same name is refused, not waited for."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(handle, "rb") as file:
+        there = os.fstat(handle)
+        if not stat.S_ISREG(there.st_mode) or there.st_size > _LARGEST:
+            raise OSError(None, "no file of a curve")
+        return file.read()
+
+
+def _checksum(body: bytes) -> bytes:
+    return hashlib.blake2b(body, digest_size=_SUM).digest()
+
+
+def write(name: str, values: Array) -> None:
+    """Keeps numbers under a name. A cache that cannot be written is no error, only slower next time: a line says so."""
+    home = folder()
+    if home is None:
+        return
+    body = np.asarray(values, "<f8").tobytes()
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        put(home / f"{name}.curve", _HEAD + _checksum(body) + body)
+    except OSError as error:
+        say(f"{home}: {error.strerror or error}; curves are not kept, {_INSTEAD}", "kept curves")

@@ -1,0 +1,172 @@
+"""The cache of curves: what is not as it was written is made again, in a folder that nobody else writes to; without one answers still come."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import pwd
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simcost import errors
+from simcost.calibration import kept, store
+from simcost.calibration import rows as tables
+from simcost.calibration.curves import curve as curves
+from simcost.calibration.family import families
+from simcost.hardware import load as hardware
+
+H200, GEMM = hardware.load("h200"), families()["gemm"]
+BF16 = {"x": "bf16", "w": "bf16", "compute": "bf16"}
+VALUES = np.array([1.5, np.pi, -0.0, np.inf])
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr(errors, "listeners", [lambda text, about: found.append(text)])
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of its own, not there yet."""
+    monkeypatch.setenv("SIMCOST_CACHE", str(tmp_path / "cache"))
+    kept.folder.cache_clear()
+    yield tmp_path / "cache"
+    kept.folder.cache_clear()
+
+
+@pytest.fixture
+def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], curves.Curve]:
+    """A curve of few rows, as a new process would ask for it."""
+    path = tmp_path / "bf16-bf16-bf16.csv"
+    shapes = [(2**i, 128 * (1 + i % 3), 256 * (1 + i % 5)) for i in range(12)]
+    path.write_text(
+        "batch,m,n,k,seconds\n" + "".join(f"1,{m},{n},{k},{1e-5 + m * n * k * 3e-15}\n" for m, n, k in shapes)
+    )
+    assert len(tables.read(path, GEMM)) == 12
+
+    def ask() -> curves.Curve:
+        monkeypatch.setattr(store, "_MEMORY", {})
+        return store.load(path, "gemm", BF16, H200)
+
+    return ask
+
+
+def test_numbers_come_back_bit_by_bit(home: Path, told: list[str]) -> None:
+    assert kept.read("a") is None
+    kept.write("a", VALUES)
+    found = kept.read("a")
+    assert found is not None
+    assert found.tobytes() == VALUES.tobytes()
+    assert [one.name for one in home.iterdir()] == ["a.curve"]
+    assert home.stat().st_mode & 0o077 == 0
+    assert not told
+
+
+def spoilt(data: bytes) -> dict[str, bytes]:
+    return {
+        "empty": b"", "cut off": data[:-1], "half": data[: len(data) // 2], "a bit flipped": data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+        "longer": data + b"\0" * 8, "foreign": b"not a curve", "a pickle": pickle.dumps(os.getcwd), "another version": data.replace(b"curve 1", b"curve 0"),
+        "an npy": b"\x93NUMPY\x01\x00v\x00{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(128) + b"\n",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("which", spoilt(b"curve 1" * 9))
+def test_a_file_that_is_not_as_it_was_written_is_made_again_with_one_line(
+    which: str, home: Path, load: Callable[[], curves.Curve], told: list[str]
+) -> None:
+    whole = load()
+    (file,) = home.glob("*.curve")
+    file.write_bytes(spoilt(file.read_bytes())[which])
+    told.clear()
+    assert load().wide == whole.wide
+    assert told[0] == f"{file}: cut off, or not as simcost wrote it; the curve is fitted again"
+    told.clear()
+    assert load().wide == whole.wide
+    assert not told  # it is whole again
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.zeros(13), np.full(40, np.nan), np.full(13, 1e300)])
+def test_numbers_that_are_no_curve_are_made_again(
+    values: np.ndarray, home: Path, load: Callable[[], curves.Curve], told: list[str]
+) -> None:
+    whole = load()
+    (file,) = home.glob("*.curve")
+    kept.write(file.stem, values)
+    told.clear()
+    assert load().wide == whole.wide
+    assert told[0] == f"{file}: no curve; the curve is fitted again"
+
+
+def test_a_fifo_and_a_giant_are_not_waited_for(home: Path, told: list[str]) -> None:
+    home.mkdir()
+    os.mkfifo(home / "a.curve")
+    (home / "b.curve").touch()
+    os.truncate(home / "b.curve", 1 << 40)
+    assert (kept.read("a"), kept.read("b")) == (None, None)
+    assert [line.partition(": ")[2] for line in told] == ["no file of a curve; the curve is fitted again"] * 2
+
+
+def test_a_full_disk_is_one_line_and_the_answer_comes(
+    home: Path, load: Callable[[], curves.Curve], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert load().rows == 12
+    assert told[1:] == [f"{home}: No space left on device; curves are not kept, SIMCOST_CACHE=FOLDER names another"]
+    assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize(("make", "why"), [
+    (lambda home: home.chmod(0o777), "may be written to by everybody"),
+    (lambda home: (home.rmdir(), home.write_text("in the way")), "is no folder"),
+    (lambda home: (home.rmdir(), home.symlink_to(home)), r"cannot be read \(Too many levels of symbolic links\)"),
+])  # fmt: skip
+def test_a_folder_that_is_not_ours_alone_is_not_used_and_said(
+    make: Callable[[Path], object], why: str, home: Path, load: Callable[[], curves.Curve], told: list[str]
+) -> None:
+    home.mkdir()
+    make(home)
+    assert load().rows == 12
+    assert told[0] == f"curves are not kept, {home} {why.replace(chr(92), '')}: SIMCOST_CACHE=FOLDER names another"
+    assert not home.is_dir() or not list(home.iterdir())
+
+
+def test_another_users_folder_is_not_used(home: Path, told: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    home.mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: home.stat().st_uid + 1)
+    monkeypatch.setattr(kept, "_TRUSTED", -1)
+    assert kept.folder() is None
+    assert "belongs to another user" in told[0]
+
+
+def test_without_home_and_without_an_entry_curves_are_not_kept(
+    home: Path, load: Callable[[], curves.Curve], told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    for name in ("SIMCOST_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert load().rows == 12
+    assert told[0].startswith("curves are not kept: no HOME, and no entry of this user")
+
+
+def test_a_relative_folder_of_the_specification_is_passed_over(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XDG Base Directory Specification 0.8: relative paths are invalid."""
+    monkeypatch.delenv("SIMCOST_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for base, found in (("here", ".cache/simcost"), (str(tmp_path / "x"), "x/simcost")):
+        monkeypatch.setenv("XDG_CACHE_HOME", base)
+        kept.folder.cache_clear()
+        assert kept.folder() == tmp_path / found
