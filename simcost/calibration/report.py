@@ -10,6 +10,7 @@ from simcost.calibration import store
 from simcost.calibration.family import Labels, families, kind
 from simcost.calibration.held_out import Judgement, is_thin, judged
 from simcost.calibration.rows import Rows, Run
+from simcost.files import state
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.pool import Piece, Progress, mapped, quiet
@@ -38,7 +39,7 @@ def judgements(
         hw,
         repr(hardware.load(hw)),
         repr(runs),
-        *((path, path.stat().st_mtime_ns, path.stat().st_size) for _, _, path in found),
+        *((path, state(path)) for _, _, path in found),
     )
     if key not in _LAST:
         pieces = [Piece((hw, name, path), f"{name} {path.stem}", _rows(path)) for _, name, path in found]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from simcost.calibration.parts import part_of
 from simcost.calibration.rows import Rows, Run, load_run, row_file
 from simcost.calibration.speed_of_light import row_light
 from simcost.errors import SpecError
-from simcost.files import folder
+from simcost.files import folder, state
 from simcost.frozen import frozen
 from simcost.hardware.engines import ANY, TORCH
 from simcost.hardware.profile import Device
@@ -87,11 +87,16 @@ class Apart:
     sibling: tuple[float, float]
 
 
-@cache
 def picks(home: Path) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
     """(family, kind) -> picks of the table folder `home`. Raises SpecError for a file with other columns, and for a line without
     a table."""
     path = home / "picks.csv"
+    return _picks(path, state(path))
+
+
+@lru_cache(maxsize=64)
+def _picks(path: Path, content: tuple[int, ...]) -> Mapping[tuple[str, str], tuple[PickedTables, ...]]:
+    """`content`: what tells it from what the file was before."""
     found: dict[tuple[str, str], list[PickedTables]] = {}
     for number, row in enumerate(csv_table(path, PICKS), start=2):
         pick = PickedTables(row["engine"], tuple(row["tables"].split()), row["how"])

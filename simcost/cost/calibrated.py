@@ -23,6 +23,7 @@ from simcost.cost.kernel import Roofline
 from simcost.cost.measured_links import OnLinks
 from simcost.cost.speed_of_light import light_parts, light_seconds
 from simcost.cost.transfer import carried, without_rest
+from simcost.hardware import runs
 from simcost.hardware.engines import ANY
 from simcost.hardware.profile import Device
 from simcost.num import Array, Mask, Num, maximum, minimum, plain, sqrt, where
@@ -38,16 +39,17 @@ BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table 
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 MOST = 20_000  # kernels that a device's cost model remembers between questions
-_STORES: dict[tuple[str, tuple[str, ...], str], Store] = {}
+_STORES: dict[tuple[str, tuple[str, ...], str], tuple[object, Store]] = {}
 
 
 def store(device: Device) -> Store:
-    """The curves of a device, and of its sibling; fitted at the profile's own rates, whatever an override says."""
+    """The curves of a device, and of its sibling; fitted at the profile's own rates, whatever an override says, and anew where its files changed."""
     key = (device.home, device.measurements, device.tables)
-    if key not in _STORES:
+    content = runs.content(device.home, (*device.measurements, device.tables)) if device.home else ()
+    if key not in _STORES or _STORES[key][0] != content:
         sibling = None if device.sibling is None else store(device.sibling)
-        _STORES[key] = Store(device.base or device, sibling)
-    return _STORES[key]
+        _STORES[key] = content, Store(device.base or device, sibling)
+    return _STORES[key][1]
 
 
 class Calibrated(OnLinks):

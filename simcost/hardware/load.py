@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from simcost import settings, units
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest, plain
-from simcost.files import folder
+from simcost.files import folder, state
 from simcost.hardware import runs
 from simcost.hardware.names import find as find
 from simcost.hardware.names import names as names
@@ -65,8 +65,9 @@ def respelled(path: str, value: str) -> str:
     return units.respelled(value, kind.kind, bits=path.startswith("links."))
 
 
-@cache
-def _parsed(path: Path) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _parsed(path: Path, content: tuple[int, ...]) -> dict[str, Any]:
+    """`content`: what tells it from what the file was before."""
     return toml_table(path)
 
 
@@ -74,7 +75,7 @@ def read(name: str) -> tuple[str, dict[str, Any]]:
     """(where, tables) of a profile as written, the tables a copy. Raises SpecError for one that is missing or no TOML."""
     path = find(name)
     where = f"{path.parent.name}/profile.toml" if folder("hwprofiles") in path.parents else str(path)
-    return where, copy.deepcopy(_parsed(path))
+    return where, copy.deepcopy(_parsed(path, state(path)))
 
 
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:

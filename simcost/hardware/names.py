@@ -7,15 +7,15 @@ that has no profile here, whose name says less than that of one that has.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from functools import cache
 from pathlib import Path
 
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import exists, folder, is_dir, is_file
 from simcost.frozen import frozen
-from simcost.texts import exists
 
 Words = frozenset[str]
 _WORD, _MEMORY = r"[a-z0-9.]+", r"\b(\d+)[ -]?gi?b?\b"  # "80 GB", "80G"
@@ -39,7 +39,7 @@ def names() -> list[str]:
 
 def shipped(name: str) -> bool:
     """Whether it is the name of a shipped profile, in any case."""
-    return "/" not in name and exists(folder("hwprofiles") / name.lower() / "profile.toml")
+    return "/" not in name and os.path.isfile(folder("hwprofiles") / name.lower() / "profile.toml")
 
 
 def of(name: str) -> str | None:
@@ -61,11 +61,11 @@ def find(name: str) -> Path:
     """Path of a shipped profile by name or alias, or of a given profile.toml or its directory. Raises SpecError naming the nearest, or the
     profiles that a name may stand for."""
     path = Path(name)
-    path = path / "profile.toml" if exists(path) and path.is_dir() else path
-    known = None if exists(path) and not shipped(name) else of(name)
+    path = path / "profile.toml" if is_dir(path) else path
+    known = None if is_file(path) and not shipped(name) else of(name)
     if known is not None:
         return folder("hwprofiles") / known / "profile.toml"
-    if exists(path):
+    if is_file(path):
         return path
     raise SpecError(
         f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name.lower(), names())}"
@@ -74,7 +74,7 @@ def find(name: str) -> Path:
 
 def spelled(name: str) -> str:
     """A device as answers name it: as it was asked for, a shipped one by the name of its profile. Raises SpecError for a name that may be several."""
-    return name if exists(name) and not shipped(name) else of(name) or name
+    return name if exists(Path(name)) and not shipped(name) else of(name) or name
 
 
 def reading(name: str) -> list[str]:

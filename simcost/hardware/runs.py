@@ -7,12 +7,15 @@ only `calibrate report` sees.
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
+from simcost.files import folder, state
 from simcost.texts import toml_table
 
 SCHEMA = 1
@@ -73,6 +76,15 @@ def tables(profile: Path) -> str:
     """The folder of engines' tables beside a profile.toml; "" where there is none."""
     home = profile.parent / TABLES
     return str(home) if (home / "picks.csv").is_file() else ""
+
+
+def content(profile: str, homes: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """What tells a profile.toml and the rows in some folders from what they were; () for a profile that ships, which is read once. Raises SpecError."""
+    if folder("hwprofiles") in Path(profile).parents:
+        return ()
+    walked = ((at, name) for home in homes for at, _, names in os.walk(home) for name in names)
+    rows = sorted(f"{at}{os.sep}{name}" for at, name in walked if name.endswith((".csv", ".toml")))
+    return tuple(state(path) for path in (profile, *rows))
 
 
 def beside(profile: Path) -> dict[str, Path]:

@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from simcost.errors import NotModelled, SpecError, nearest, plain
-from simcost.files import folder
+from simcost.files import exists, folder, is_dir, is_file, state
 from simcost.model.foreign import other_files
 from simcost.model.given import Given, Name, given
 from simcost.model.overrides import ASKED as ASKED
@@ -20,7 +20,7 @@ from simcost.model.overrides import complete as complete
 from simcost.model.overrides import current as current
 from simcost.model.overrides import overridden as overridden
 from simcost.model.spec import ModelSpec, from_config
-from simcost.texts import exists, json_value, text
+from simcost.texts import json_value, text
 
 
 def _home() -> Path:
@@ -57,9 +57,9 @@ def _bare(name: str) -> str:
 def of_name(name: str) -> str | None:
     """The zoo name that a model's name or repository stands for, in any case; None for a path that exists, and for what is not known. Raises
     SpecError for a name that may be several."""
-    if "/" not in name and exists(_home() / f"{name.lower()}.json"):
+    if "/" not in name and os.path.isfile(_home() / f"{name.lower()}.json"):
         return name.lower()
-    if exists(name):
+    if exists(Path(name)):
         return None
     found = _called().get(_bare(name), ())
     if len(found) > 1:
@@ -89,32 +89,34 @@ class Identity(NamedTuple):
 
     name: Name
     path: str
-    changed: int
+    changed: tuple[tuple[int, ...], ...]
 
 
 def identity(name: Name) -> Identity:
     """Raises SpecError for a name that stands for none."""
     if isinstance(name, Given):
-        return Identity(name, "", 0)
+        return Identity(name, "", ())
     _, path = find(name)
     return Identity(name, os.path.abspath(path), _changed(path))
 
 
-def _changed(path: Path) -> int:
-    """When a file that does not ship, or one that is read with it, last changed."""
+def _changed(path: Path) -> tuple[tuple[int, ...], ...]:
+    """What tells the content of a file that does not ship, and of those that are read with it, from what it was."""
     if path.parent == _home():
-        return 0
+        return ()
     from simcost.model.foreign import checkpoint
 
-    return max(file.stat().st_mtime_ns for file in (path, *other_files.beside(path), *checkpoint.files(path)))
+    return tuple(
+        state(file) for file in (path, *other_files.beside(path), *other_files.parts(path), *checkpoint.files(path))
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
-    return _read_once(Path(os.path.abspath(path)), path, _changed(path))
+    return _read_once(path, _changed(path))
 
 
-@cache
-def _read_once(absolute: Path, path: Path, changed: int) -> dict[str, Any]:
+@lru_cache(maxsize=256)
+def _read_once(path: Path, changed: tuple[tuple[int, ...], ...]) -> dict[str, Any]:
     if _is_gguf(path):
         return _gguf(path)
     config = _table(path)
@@ -196,18 +198,18 @@ def find(name: str) -> tuple[str, Path]:
     SpecError naming the nearest."""
     short = of_name(name)
     shipped = _home() / f"{short}.json"
-    if short and shipped.is_file():
+    if short and os.path.isfile(shipped):
         return short, shipped
     from simcost.model.foreign import hub
 
     path = Path(name)
-    if exists(path) and path.is_dir():
+    if is_dir(path):
         home = hub.snapshot(path)
         path = home / "config.json"
         path = path if path.is_file() else other_files.in_place_of_config(home) or path
-    if exists(path) and path.is_file():
+    if is_file(path):
         return plain(hub.name(path.parent.resolve()) if path.name in _OF_A_FOLDER else path.stem), path
-    if exists(name) and Path(name).is_dir():
+    if is_dir(Path(name)):
         what = other_files.of_folder(Path(name))
         raise SpecError(f"{name}: no config.json in this directory{f'; {what}' if what else ''}")
     alike = nearest(name, [*names(), *repositories()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import folder, is_file
 from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import FITTED, PUBLISHED, VERIFIED, Coefficient, Compute, Law, Params, Range
 from simcost.scaling_laws.ranges import VARIABLES
-from simcost.texts import exists, toml_table
+from simcost.texts import toml_table
 
 CERTAINTIES = (VERIFIED, "incomplete", "remembered")
 _COUNTS = ("total", "active", "flops")
@@ -53,10 +54,10 @@ def every() -> list[Law]:
 def load(name: str) -> Law:
     """A law by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = home() / f"{name.lower()}.toml"
-    if exists(path):
+    if os.path.isfile(path):
         return _shipped(path)
     path = Path(name)
-    if not exists(path):
+    if not is_file(path):
         raise SpecError(
             f"unknown scaling law '{name}' (neither a name of 'simcost list scaling-laws' nor a file){nearest(name, names())}"
         )

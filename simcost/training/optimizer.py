@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
+from simcost.files import state
 from simcost.frozen import frozen
 from simcost.sharding.shard import Weight
 from simcost.training import terms
@@ -100,10 +102,16 @@ def names() -> list[str]:
     return terms.names("optimizers")
 
 
-@cache
 def load(name: str) -> Optimizer:
     """An optimizer by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
-    file = terms.file("optimizers", name)
+    path = terms.find("optimizers", name)
+    return _read(path, state(path))
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, content: tuple[int, ...]) -> Optimizer:
+    """`content`: what tells it from what the file was before."""
+    file = terms.file("optimizers", path)
     known = (*_TABLES, "matrices")
     for key in file.table:
         if key not in known:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, replace
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 
 from simcost.dtypes import Dtype
+from simcost.files import state
 from simcost.frozen import frozen
 from simcost.model.spec import ModelSpec
 from simcost.num import Num
@@ -149,9 +151,15 @@ def names() -> list[str]:
     return terms.names("precisions")
 
 
-@cache
 def load(name: str) -> Precision:
     """A precision by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
-    file = terms.file("precisions", name)
+    path = terms.find("precisions", name)
+    return _read(path, state(path))
+
+
+@lru_cache(maxsize=64)
+def _read(path: Path, content: tuple[int, ...]) -> Precision:
+    """`content`: what tells it from what the file was before."""
+    file = terms.file("precisions", path)
     values, sources = terms.read(file.table, _NEEDED, _OPTIONAL, file.where)
     return Precision(file.name, file.title, sources=sources, **values)

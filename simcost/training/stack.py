@@ -10,6 +10,7 @@ wrong: a flag that a release changed without a line in its notes.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from functools import cache
@@ -19,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import folder, is_file
 from simcost.frozen import frozen
-from simcost.texts import exists, toml_table, whole
+from simcost.texts import toml_table, whole
 
 SCHEMA = 1
 LIBRARIES = (
@@ -163,10 +164,10 @@ def names() -> list[str]:
 def load(name: str) -> Stack:
     """A stack by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = home() / f"{name.lower()}.toml"
-    if exists(path):
+    if os.path.isfile(path):
         return _shipped(path)
     path = Path(name)
-    if not exists(path):
+    if not is_file(path):
         raise SpecError(f"unknown stack '{name}' (stacks: {', '.join(names())}, or a file){nearest(name, names())}")
     return read(toml_table(path), path.stem, str(path))
 

@@ -8,16 +8,17 @@ the paper that it is of.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from simcost.dtypes import Dtype, dtype
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import folder, is_file
 from simcost.frozen import frozen
 from simcost.sharding.shard import ROLES
-from simcost.texts import exists, toml_table
+from simcost.texts import toml_table
 
 SCHEMA = 1
 NONE = "none"
@@ -41,15 +42,19 @@ class File:
     where: str
 
 
-def file(kind: str, name: str) -> File:
-    """A file of a kind, by name or by path. Raises SpecError for an unknown name, and where the head is not as it must
-    be."""
+def find(kind: str, name: str) -> Path:
+    """A file of a kind, by name or by path. Raises SpecError for an unknown name."""
     path = folder("workloads") / kind / f"{name.lower()}.toml"
-    if not exists(path):
+    if not os.path.isfile(path):
         path = Path(name)
-    if not exists(path):
+    if not is_file(path):
         known = names(kind)
         raise SpecError(f"unknown {kind[:-1]} '{name}' (one of {', '.join(known)}, or a file){nearest(name, known)}")
+    return path
+
+
+def file(kind: str, path: Path) -> File:
+    """A file of a kind, read. Raises SpecError where the head is not as it must be."""
     table = toml_table(path)
     where = f"{kind}/{path.name}"
     if table.get("schema") != SCHEMA or table.get("name") != path.stem or not isinstance(table.get("title"), str):

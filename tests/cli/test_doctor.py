@@ -14,7 +14,6 @@ from simcost.calibration import tables as shipped
 from simcost.calibration.family import families
 from simcost.cli.app import run
 from simcost.files import folder
-from simcost.hardware import load as hardware
 
 HOME = folder("hwprofiles") / "h200"
 HEAD = "batch,m,n,k,x,w,compute,seconds\n"
@@ -118,7 +117,6 @@ def test_runs_beside_a_profile_are_held_against_the_tables_that_ship_for_its_dev
     lines = [line.rpartition(",") for line in table()[1:]]
     path.write_text("batch,m,n,k,seconds\n" + "".join(f"{shape},{5 * float(s):.4g}\n" for shape, _, s in lines))
     (path.parents[1] / "run.toml").write_text('schema = 1\nkind = "measured"\ntitle = "mine"\n')
-    hardware._parsed.cache_clear()
     code, (found,), _, _ = findings(["calibrate", "doctor", str(home), "--strict"], capsys)
     assert code == 3
     assert (found["of"], found["best"]) == ("slow", "vllm 0.24.0")

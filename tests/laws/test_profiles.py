@@ -32,7 +32,6 @@ def toml(value: Any) -> str:
 def write(folder: Path, tables: dict[str, Any]) -> str:
     path = folder / "profile.toml"
     path.write_text("\n".join(f'"{k}" = {toml(v)}' for k, v in tables.items()) + "\n", encoding="utf-8")
-    hardware._parsed.cache_clear()
     return str(path)
 
 

@@ -80,7 +80,6 @@ def test_tables_picks_and_verdicts_are_written_and_every_verdict_is_told(
     run = load_run(home / "vllm" / "0.24.0")
     assert (run.record["engine"], run.record["engine_version"], run.record["kind"]) == ("vllm", "0.24.0", "imported")
     assert not (home / "vllm" / "0.9.1").exists()  # nothing names it
-    tables.picks.cache_clear()
     assert {pick.engine for pick in tables.picks(home)["collective", "all_reduce-custom"]} == {
         "sglang",
         "trtllm",

@@ -24,7 +24,6 @@ ROW = "gemm,bf16-bf16-bf16,{},{},own\n"
 
 def folder(tmp_path: Path, *lines: str) -> Path:
     (tmp_path / "picks.csv").write_text(HEAD + "".join(lines))
-    tables.picks.cache_clear()
     return tmp_path
 
 
@@ -35,7 +34,6 @@ def folder(tmp_path: Path, *lines: str) -> Path:
 ])  # fmt: skip
 def test_a_bad_table_of_picks_is_one_line(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "picks.csv").write_text(text)
-    tables.picks.cache_clear()
     with pytest.raises(SpecError, match=said) as error:
         tables.picks(tmp_path)
     assert str(tmp_path) in str(error.value)
@@ -43,7 +41,6 @@ def test_a_bad_table_of_picks_is_one_line(text: str, said: str, tmp_path: Path) 
 
 
 def test_picks_that_are_missing_or_no_text_are_one_line(tmp_path: Path) -> None:
-    tables.picks.cache_clear()
     with pytest.raises(SpecError, match=r"picks.csv: No such file"):
         tables.picks(tmp_path)
     (tmp_path / "picks.csv").write_bytes(b"\xff\xfe\x00")

@@ -7,6 +7,7 @@ native checkpoints (params.json).
 
 from __future__ import annotations
 
+import glob
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -91,6 +92,12 @@ def in_place_of_config(folder: Path) -> Path | None:
             f"{folder}: it holds {len(firsts)} GGUF files: pass one of {shown}{'' if len(firsts) <= 5 else ' and others'}"
         )
     return firsts[0] if firsts else None
+
+
+def parts(path: Path) -> list[Path]:
+    """The other parts of a GGUF file that is one of several."""
+    found = _PART.fullmatch(path.stem) if path.suffix == GGUF else None
+    return sorted(set(path.parent.glob(f"{glob.escape(found[1])}-*-of-{found[3]}{GGUF}")) - {path}) if found else []
 
 
 def beside(path: Path) -> list[Path]:

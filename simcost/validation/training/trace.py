@@ -60,7 +60,7 @@ class Trace:
 
 def load(name: str) -> Trace:
     """A trace by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
-    file = terms.file("traces", name)
+    file = terms.file("traces", terms.find("traces", name))
     values, _ = terms.read(file.table, _TERMS, {}, file.where)
     return Trace(file.name, **values)
 
