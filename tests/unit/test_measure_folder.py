@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -12,6 +15,7 @@ from simcost.calibration.family import families
 from simcost.errors import SpecError
 from simcost.measure.machine.environment import same
 from simcost.measure.points.folder import Folder, header
+from simcost.measure.points.hold import hold, undisturbed
 from simcost.measure.points.point import Point, kind_of
 from simcost.measure.timing.cpu import Timing
 
@@ -168,6 +172,65 @@ def test_a_record_that_cannot_be_replaced_stays_as_it_was(run, monkeypatch):
     monkeypatch.undo()
     assert run.record_file.read_text() == before
     assert [p.name for p in run.home.iterdir()] == ["run.toml"]
+
+
+ENDLESS = """
+import itertools, sys
+from pathlib import Path
+from simcost.measure.points.folder import Folder
+from simcost.measure.points.point import Point, kind_of
+from simcost.measure.timing.cpu import Timing
+run = Folder(Path(sys.argv[1]))
+run.begin()
+run.write_record({"schema": 1, "kind": "measured", "title": "t"})
+for m in itertools.count(1):
+    run.append(Point(kind_of("gemm", x="bf16", w="bf16", compute="bf16"), (1.0, float(m), 256.0, 512.0)), Timing(m * 1e-6, m * 1e-6, m * 1e-6, 5, 0.0))
+    print(m, flush=True)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_killed_loses_no_row_and_keeps_others_out_until_then(tmp_path, how):
+    home = tmp_path / "run"
+    command = [sys.executable, "-c", ENDLESS, str(home)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            said = [process.stdout.readline() for _ in range(3)]
+            with pytest.raises(SpecError, match=r"run: another run is writing to it: wait for its end"):
+                Folder(home).resume()
+            with pytest.raises(SpecError, match=r"exists \(--resume goes on with it\)"):
+                Folder(home).begin()
+        finally:
+            process.send_signal(how)
+        said += process.stdout.readlines()
+    again = Folder(home)
+    again.resume()
+    rows = tables.read(again.file(GEMM), FAMILY)
+    assert set(rows.numbers["m"]) >= {float(line) for line in said if line.endswith("\n")}
+    assert list(rows.seconds) == pytest.approx([m * 1e-6 for m in rows.numbers["m"]])
+    again.append(point(1e6), timing(1e-3))
+    assert again.has(point(1e6))
+
+
+def test_a_folder_is_free_when_its_run_has_ended(tmp_path):
+    folder = Folder(tmp_path / "run")
+    folder.begin()
+    assert hold(tmp_path / "run") is folder._hold  # within a process all share it
+    del folder
+    ask = "import sys; from pathlib import Path; from simcost.measure.points.hold import hold; hold(Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", ask, str(tmp_path / "run")], check=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_what_belongs_together_is_written(number):
+    before, heard, done = signal.signal(number, lambda got, _: heard.append(got)), [], []
+    try:
+        with undisturbed():
+            os.kill(os.getpid(), number)
+            done.append(list(heard))
+        assert (done, heard) == ([[]], [number])
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_folder_with_something_in_it_is_refused(run, tmp_path):

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +37,7 @@ from simcost.measure.session.quality import judged, looks, quality, together
 from simcost.measure.torch_layers import build, time_cuda
 
 ROOT = Path(__file__).parents[2]
+HUNG_S = 900.0  # a process that takes longer hangs, however many others use the machine
 
 
 def done(home, **more) -> list[Event]:
@@ -53,8 +55,15 @@ def rows(home) -> dict[str, int]:
     return found
 
 
-def test_a_quick_run_writes_rows_that_load_and_says_who_measured(tmp_path):
-    home = tmp_path / "run"
+def test_a_quick_run_writes_rows_that_load_and_says_who_measured(tmp_path, monkeypatch):
+    home, real, clock = tmp_path / "run", Visits.time, [0.0]
+
+    def visited(self, point):
+        clock[0] += 0.4  # s, whoever else uses the machine
+        return real(self, point)
+
+    monkeypatch.setattr(Visits, "time", visited)
+    monkeypatch.setattr(kernels.time, "monotonic", lambda: clock[0])
     events = done(home, budget_s=6.0, formats=["bf16"])
     record = tables.load_run(home).record
     assert record["kind"] == "measured"
@@ -66,7 +75,7 @@ def test_a_quick_run_writes_rows_that_load_and_says_who_measured(tmp_path):
     assert record["rates"]["bytes_per_s"] > 1e8
     assert record["launch"]["eager_s"] > 0
     found = rows(home)
-    assert sum(found.values()) >= 10  # a busy machine; an idle one makes ten times as many
+    assert 10 <= sum(found.values()) <= 16  # 6 s of visits of 0.4 s; some may be more than one of a point
     assert {name: kind["rows"] for name, kind in record["kinds"].items() if "dropped" not in kind} == found
     assert all(kind["kernels"] for name, kind in record["kinds"].items() if kind["rows"])
     assert not [name for name, kind in record["kinds"].items() if "dropped" in kind]
@@ -262,7 +271,8 @@ def test_a_processor_has_no_rates_of_formats_that_it_lacks(tmp_path):
     }  # fmt: skip
 
 
-def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys):
+def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(kernels.time, "monotonic", time.process_time)  # its shares of time, whoever else uses the machine
     assert __main__.main(["--out", str(tmp_path), "--dry"]) == 0
     text = (tmp_path / "report.md").read_text()
     assert text.strip() in capsys.readouterr().out
@@ -314,7 +324,7 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
                "-m", "simcost.measure.session.collectives", "--out", str(out), "--mode", "standard", "--most", "16 kB"]  # fmt: skip
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HUNG_S)
     assert found.returncode == 0, found.stderr[-2000:]
     assert rows(home) == {
         "collective/all_gather-gloo": 11, "collective/all_reduce-gloo": 11, "collective/all_to_all-gloo": 11,
@@ -330,7 +340,7 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     assert device.measurements == (str(home),)
     answer = decode("qwen3-8b", str(out), batch=2, context=64, set={"plan.tp": 2}).metrics
     assert answer["share_transferred"] > 0  # gloo's rows, where the query asks for NCCL's
-    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HUNG_S)
     assert "were measured here before; add to them with --resume, or name another folder" in again.stderr
 
 
@@ -349,13 +359,13 @@ def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
 
 def test_collectives_stop_at_their_budget_and_go_on_where_they_stopped(tmp_path):
     out, home = tmp_path / "rows", tmp_path / "rows" / "measurements" / "collectives"
-    assert [one.wait(120) for one in ranks(out, "--budget", "0.2s")] == [0, 0]
+    assert [one.wait(HUNG_S) for one in ranks(out, "--budget", "0.2s")] == [0, 0]
     first = {path: path.read_text().splitlines() for path in home.glob("*/*.csv")}
     record = tables.load_run(home).record
     assert record["state"] == "budget reached"
     assert 0 < sum(len(lines) - 1 for lines in first.values()) < 5 * 11
     assert record["quality"] in ("good", "noisy", "poor")
-    assert [one.wait(120) for one in ranks(out, "--resume")] == [0, 0]
+    assert [one.wait(HUNG_S) for one in ranks(out, "--resume")] == [0, 0]
     assert sum(rows(home).values()) == 5 * len(collectives.sizes(12, 4e3))
     for path, lines in first.items():
         assert set(lines) <= set(path.read_text().splitlines())  # nothing was measured twice
@@ -374,8 +384,8 @@ def test_a_rank_that_leaves_is_one_line_of_the_first_and_costs_no_row(tmp_path, 
     second.send_signal(signal_)
     if signal_ == signal.SIGINT:
         first.send_signal(signal_)  # a terminal tells both
-        assert second.communicate(timeout=120)[1] == ""
-    said = first.communicate(timeout=120)[1]
+        assert second.communicate(timeout=HUNG_S)[1] == ""
+    said = first.communicate(timeout=HUNG_S)[1]
     assert first.returncode == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1

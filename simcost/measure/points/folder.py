@@ -19,6 +19,7 @@ from simcost.calibration.family import families
 from simcost.calibration.record import to_toml
 from simcost.errors import SpecError
 from simcost.files import put
+from simcost.measure.points.hold import Hold, hold
 from simcost.measure.points.point import Kind, Point
 from simcost.measure.timing.cpu import Timing, merged
 
@@ -43,6 +44,7 @@ class Folder:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        self._hold: Hold | None = None
         self._seen: dict[Kind, set[str]] = {}
 
     @property
@@ -51,7 +53,8 @@ class Folder:
         return self.home / "run.toml"
 
     def begin(self) -> None:
-        """Makes the folder, or takes an empty one. Raises SpecError for one with something in it, or one that cannot be made."""
+        """Makes the folder, or takes an empty one. Raises SpecError for one with something in it, one that cannot be made, and one that another
+        process writes to."""
         if self.home.exists() and (not self.home.is_dir() or any(self.home.iterdir())):
             how = "--resume goes on with it" if self.record_file.is_file() else "it is not a measurement run"
             raise SpecError(f"{self.home}: exists ({how}); choose another folder")
@@ -59,11 +62,13 @@ class Folder:
             self.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise SpecError(f"{self.home}: {error.strerror or error}") from None
+        self._hold = hold(self.home)
 
     def resume(self) -> tuple[dict[str, Any], list[str]]:
         """(the record on disk, notes on repairs). Drops rows that were cut off and merges visits. Raises SpecError where there is
-        no record of a measured run."""
+        no record of a measured run, and where another process writes to it."""
         run = tables.load_run(self.home)
+        self._hold = hold(self.home)
         if run.record["kind"] != "measured":
             raise SpecError(f"{self.record_file}: rows of kind {run.record['kind']!r} cannot be added to")
         notes = [note for path in sorted(self.home.glob("*/*.csv")) if (note := _mended(path))]

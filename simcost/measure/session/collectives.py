@@ -29,6 +29,7 @@ from simcost.measure.kernels.collective import Exchange, kind, point
 from simcost.measure.machine.target import one_line
 from simcost.measure.machine.torch import need_torch
 from simcost.measure.points.folder import Folder
+from simcost.measure.points.hold import undisturbed
 from simcost.measure.session import link_profile, session
 from simcost.measure.session.event import Event
 from simcost.measure.session.quality import quality, sound
@@ -125,7 +126,7 @@ class _Run:
         started = time.monotonic()
         try:
             for done, (what, size) in enumerate(todo, start=1):
-                if self._told(self._over(started)):
+                if self._told(done > 1 and self._over(started)):  # any budget has room for one
                     ended = "budget reached"
                     yield Event(done - 1, len(todo), "", "", 0.0, "the time budget is spent")
                     break
@@ -141,8 +142,9 @@ class _Run:
             self._look()
         finally:
             if self.rank == 0:
-                self.folder.merge()
-                self.folder.write_record(self._record(ended))
+                with undisturbed():
+                    self.folder.merge()
+                    self.folder.write_record(self._record(ended))
 
     def _agreed(self) -> list[tuple[str, float]]:
         """What is still to measure, in the order of rank 0, which looks at the disk; or why it cannot go on."""
@@ -286,6 +288,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
     given = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
+    os.environ.setdefault(
+        "TORCH_CPP_LOG_LEVEL", "ERROR"
+    )  # a rank that leaves is said in one line, not by every library
     try:
         most = None if given.most is None else parse(given.most, "bytes", "--most")
         asked = Asked(given.mode, most, session.seconds(given.budget), given.resume)

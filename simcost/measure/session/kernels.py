@@ -27,6 +27,7 @@ from simcost.measure.machine.target import Target
 from simcost.measure.machine.torch import need_torch
 from simcost.measure.points import anchors, kinds
 from simcost.measure.points.folder import Folder
+from simcost.measure.points.hold import undisturbed
 from simcost.measure.points.point import Kind, Point, interleaved
 from simcost.measure.sampling.target import find
 from simcost.measure.session.event import Event
@@ -151,8 +152,9 @@ def _run(job: _Job) -> Iterator[Event]:
     finally:
         if ended != "stopped":
             sentinel.look()  # nobody is told any more: its times are in the record, or are missing there
-        job.folder.merge()
-        job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
+        with undisturbed():
+            job.folder.merge()
+            job.folder.write_record(_record(job, stamp, visits, sentinel, plan.left_out, extra, ended))
         bench.release()
     yield Event(len(todo), len(todo), "", "", 0.0, f"{ended}: {job.folder.home}")
 

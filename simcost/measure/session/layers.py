@@ -17,6 +17,7 @@ from simcost.estimate.layer import BlockSpec, random_blocks
 from simcost.measure.machine.allocator import steady_allocator
 from simcost.measure.machine.target import answers, one_line
 from simcost.measure.machine.torch import need_torch
+from simcost.measure.points.hold import undisturbed
 from simcost.measure.sampling.target import find
 from simcost.measure.session.event import Event
 from simcost.measure.session.layers_record import EVERY, Log
@@ -159,7 +160,8 @@ def measure_in_situ(
     finally:
         if ended != "stopped" and taken:
             log.look()
-        log.write(ended)
+        with undisturbed():
+            log.write(ended)
 
 
 def _said(found: Sequence[BlockTime], rows: int) -> str:

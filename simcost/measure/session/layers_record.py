@@ -17,6 +17,7 @@ from simcost.files import data_rows
 from simcost.measure.machine import environment
 from simcost.measure.machine.target import Target
 from simcost.measure.points.folder import fault, replace
+from simcost.measure.points.hold import Hold, hold
 from simcost.measure.session.quality import NOISY_DIRTY, judged, looks
 from simcost.measure.torch_layers.rows import read_blocks
 
@@ -33,6 +34,7 @@ class Log:
         self.out, self.target = out, target
         self.here = {**environment.record(target), **asked}
         self.left_out: list[str] = []
+        self._hold: Hold | None = None
         self.before: dict[str, Any] = {}
         if self.path.is_file():
             self.before = dict(load_run(out).record)
@@ -62,6 +64,7 @@ class Log:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise fault(self.path, error) from None
+        self._hold = hold(self.out)
         blocks = read_blocks(self.out)
         dirty = [float(row["dirty"]) for row in blocks]
         share = sum(dirty) / len(dirty) if dirty else 0.0

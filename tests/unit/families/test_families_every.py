@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from familykit import KINDS, Labels, every_kind, numbers
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simcost.calibration.columns import label_fault
@@ -18,7 +18,7 @@ from simcost.num import every
 from simcost.ops.fused import Fused
 from simcost.ops.work import INPUT, WEIGHT, Op
 
-EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=12, deadline=None, derandomize=True)
 EACH = pytest.mark.parametrize(
     ("name", "labels"), list(every_kind()), ids=lambda v: v if isinstance(v, str) else kind(v)
 )
