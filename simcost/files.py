@@ -218,18 +218,20 @@ def data_rows(path: Path) -> int:
 
 @contextmanager
 def folder_in_place_of(home: Path) -> Iterator[Path]:
-    """A new folder to fill; when all went well it replaces `home`, with all that stood there. Raises SpecError; the old one then still stands."""
+    """A new folder to fill; when all went well it replaces `home`, or the folder that it leads to, with all that stood there, and has its mode. Raises SpecError; the old one then still stands."""
+    said, home = home, Path(os.path.realpath(home))
     part, old = _beside(home, "part"), _beside(home, "old")
     try:
         part.mkdir(parents=True)
         yield part
         if home.exists():
+            part.chmod(stat.S_IMODE(home.stat().st_mode))
             home.replace(old)
         part.replace(home)
     except OSError as error:
         if old.exists() and not home.exists():
             old.replace(home)
-        raise SpecError(f"{home}: {error.strerror or error}") from None
+        raise SpecError(f"{said}: {error.strerror or error}") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
         if home.exists():  # else `old` is all that there is

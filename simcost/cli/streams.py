@@ -23,6 +23,7 @@ _MARKS = {
     "§": "sec. ", "µ": "u", "°": " deg ", "•": "*", "█": "#", "▓": "#", "▒": ":", "░": ".", "▀": '"', "▄": "_", "‘": "'", "’": "'", "“": '"', "”": '"',
     "\u00a0": " ",
 }  # fmt: skip
+_OF_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EBADF)
 _LINES = {**dict.fromkeys("─━┄┅┈┉╌╍═╴╶╸╺", "-"), **dict.fromkeys("│┃┆┇┊┋╎╏║╵╷╹╻", "|")}
 
 
@@ -54,9 +55,11 @@ def out(text: str) -> None:
 
 
 def refused(error: OSError) -> str:
-    """A line about an error of the system that no reader of a file put into words: writers do."""
+    """A line about an error of the system that no reader of a file put into words: writers of files do."""
     why = error.strerror or str(error)
-    return f"cannot write: {why}" if error.filename is None else f"cannot read {error.filename}: {why}"
+    if error.filename is not None:
+        return f"cannot read {error.filename}: {why}"
+    return f"cannot write: {why}" if error.errno in _OF_WRITING else f"cannot read or write: {why}"
 
 
 class _Closed(io.TextIOBase):

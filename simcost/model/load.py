@@ -106,9 +106,11 @@ def _changed(path: Path) -> tuple[tuple[int, ...], ...]:
         return ()
     from simcost.model.foreign import checkpoint
 
-    return tuple(
-        state(file) for file in (path, *other_files.beside(path), *other_files.parts(path), *checkpoint.files(path))
-    )
+    try:
+        more = (*other_files.beside(path), *other_files.parts(path), *checkpoint.files(path))
+    except OSError as error:
+        raise SpecError(f"cannot read {error.filename or path.parent}: {error.strerror or error}") from None
+    return tuple(state(file) for file in (path, *more))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -81,7 +82,8 @@ def test_who_reads_no_further_ends_it_without_a_word() -> None:
 
 def test_a_reader_s_error_names_the_file_and_a_writer_s_does_not() -> None:
     assert streams.refused(PermissionError(13, "Permission denied", "a/config.json")) == "cannot read a/config.json: Permission denied"  # fmt: skip
-    assert streams.refused(OSError(28, "No space left on device")) == "cannot write: No space left on device"
+    assert streams.refused(OSError(errno.ENOSPC, "No space left on device")) == "cannot write: No space left on device"
+    assert streams.refused(OSError(errno.EIO, "Input/output error")) == "cannot read or write: Input/output error"
 
 
 def test_a_file_in_a_closed_folder_is_said_as_reading(

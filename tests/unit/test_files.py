@@ -39,6 +39,16 @@ def test_a_folder_takes_the_place_of_another_or_leaves_it(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [home]
 
 
+def test_a_folder_keeps_its_mode_and_its_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far").chmod(0o700)
+    (tmp_path / "link").symlink_to("far")
+    with folder_in_place_of(tmp_path / "link") as new:
+        (new / "a").write_text("one")
+    assert (tmp_path / "link").is_symlink()
+    assert (names(tmp_path / "far"), stat.S_IMODE((tmp_path / "far").stat().st_mode)) == (["a"], 0o700)
+
+
 def names(folder: Path) -> list[str]:
     return sorted(one.name for one in folder.iterdir())
 
