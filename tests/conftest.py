@@ -3,14 +3,16 @@ the machine: neither for an example that takes long nor for one that is slow to 
 
 import gc
 import os
-
-from hypothesis import HealthCheck, settings
+from contextlib import suppress
 
 # Before NumPy and torch start: several workers share the cores, and threads that wait for each other spin.
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
+with suppress(ImportError):  # the environment of Triton has no hypothesis
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("any machine")
 gc.set_threshold(50_000, 20, 20)  # as `simcost.cli` does
 
 

@@ -7,15 +7,16 @@ row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import folder, is_file, state
 from simcost.frozen import frozen
-from simcost.texts import exists, toml_table
+from simcost.texts import toml_table
 
 SCHEMA = 1
 NEEDED, ALWAYS = OLD = ("needed", "always")
@@ -47,15 +48,16 @@ def names() -> list[str]:
 def load(name: str) -> Framework:
     """A framework by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = folder("workloads") / "rl-stacks" / f"{name}.toml"
-    if not exists(path):
+    if not os.path.isfile(path):
         path = Path(name)
-    if not exists(path):
+    if not is_file(path):
         raise SpecError(f"--framework {name}: unknown (one of {', '.join(names())}, or a file){nearest(name, names())}")
-    return _read(path)
+    return _read(path, state(path))
 
 
-@cache
-def _read(path: Path) -> Framework:
+@lru_cache(maxsize=64)
+def _read(path: Path, content: tuple[int, ...]) -> Framework:
+    """`content`: what tells it from what the file was before."""
     return read(toml_table(path), path.stem, str(path))
 
 

@@ -12,6 +12,7 @@ import pytest
 import simcost
 from simcost.calibration import tables
 from simcost.files import folder
+from simcost.learning import stack as frameworks
 from simcost.scaling_laws import load as laws
 from simcost.training import optimizer, precision, stack
 
@@ -66,6 +67,7 @@ CASES: dict[str, tuple[Callable[[Path], object], str, str, str, Callable[[], obj
     "optimizer": (copied("optimizers", "adamw.toml"), "adamw.toml", "AdamW", "AdamX", lambda: optimizer.load("./adamw.toml").title),
     "precision": (copied("precisions", "bf16.toml"), "bf16.toml", "BF16 with", "BF61 with", lambda: precision.load("./bf16.toml").title),
     "stack": (copied("stacks", "torchtitan.toml"), "torchtitan.toml", "torchtitan", "torchtitin", lambda: stack.load("./torchtitan.toml").title),
+    "framework": (copied("rl-stacks", "verl.toml"), "verl.toml", "verl, whose", "vorl, whose", lambda: frameworks.load("./verl.toml").title),
     "scaling law": (copied("scaling_laws", "krajewski-2024.toml"), "krajewski-2024.toml", "Krajewski", "Krajewsky", lambda: laws.load("./krajewski-2024.toml").title),
     "routing": (
         lambda home: (home / "r.csv").write_text(("9," * 4 + "1,1,1,1\n") * 32), "r.csv", "9,9,9,9,1,1,1,1", "1,1,1,1,1,1,1,1",

@@ -5,15 +5,16 @@ Most likely to be wrong: what reports leave out, plans and lengths above all; th
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simcost.errors import SpecError, nearest
-from simcost.files import folder
+from simcost.files import folder, is_file
 from simcost.frozen import frozen
 from simcost.registry import discover
-from simcost.texts import exists, toml_table
+from simcost.texts import toml_table
 
 SCHEMA = 1
 OWN = "simcost.scenarios.recipe.commands"
@@ -83,10 +84,10 @@ def _home() -> Path:
 def load(name: str) -> Recipe:
     """A recipe by name, or by the path of a file. Raises SpecError for an unknown name and a malformed file."""
     path = _home() / f"{name.lower()}.toml"
-    shipped = exists(path)
+    shipped = os.path.isfile(path)
     if not shipped:
         path = Path(name)
-    if not exists(path):
+    if not is_file(path):
         raise SpecError(f"unknown recipe '{name}' (recipes: {', '.join(names())}, or a file){nearest(name, names())}")
     return read(toml_table(path), path.stem, path.name if shipped else str(path))
 
