@@ -177,7 +177,7 @@ def state(path: Path | str) -> tuple[int, ...]:
     try:
         return _state(path)
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror or error}") from None
+        raise SpecError(f"reading {path}: {error.strerror or error}") from None
 
 
 def _state(path: Path | str) -> tuple[int, ...]:
@@ -208,7 +208,7 @@ def _mode(path: Path) -> int:
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: no name of a file, it holds a NUL
         return 0
     except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror or error}") from None
+        raise SpecError(f"reading {path}: {error.strerror or error}") from None
 
 
 def data_rows(path: Path) -> int:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from simcost import streams
 from simcost.cli import (
     calibrate,
     compare,
@@ -24,7 +25,6 @@ from simcost.cli import (
     scaling_laws,
     schedule,
     serve,
-    streams,
     sweep,
     think,
     train,
@@ -275,12 +275,14 @@ _COLLECTED = 100_000  # objects between two searches for circles: a query makes 
 
 def _once() -> Callable[[str, str], None]:
     """A listener that writes the first line it hears about a thing to stderr: one word about slow work, not one a curve."""
+    from simcost.errors import line
+
     heard: set[str] = set()
 
     def tell(text: str, about: str) -> None:
         if about not in heard:
             heard.add(about)
-            sys.stderr.write(f"simcost: {text}\n")
+            sys.stderr.write(f"simcost: {line(text)}\n")
             sys.stderr.flush()
 
     return tell

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from simcost import files
-from simcost.cli import streams
+from simcost import files, streams
 from simcost.errors import SpecError, nearest
 from simcost.result import Result
 

@@ -109,7 +109,7 @@ def _changed(path: Path) -> tuple[tuple[int, ...], ...]:
     try:
         more = (*other_files.beside(path), *other_files.parts(path), *checkpoint.files(path))
     except OSError as error:
-        raise SpecError(f"cannot read {error.filename or path.parent}: {error.strerror or error}") from None
+        raise SpecError(f"reading {error.filename or path.parent}: {error.strerror or error}") from None
     return tuple(state(file) for file in (path, *more))
 
 

@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 
-from simcost.cli import streams
+from simcost import streams
 from simcost.cli.app import run
 from simcost.errors import SpecError
 from simcost.model import load as models
@@ -68,7 +68,7 @@ def test_a_stdout_that_is_not_utf_8_takes_ascii() -> None:
     assert "----" in out
     assert "\\u" not in out
     text = json.dumps({"ä": "· × 😀 ─ │ ┼"}, ensure_ascii=False)
-    with_marks = "import sys; from simcost.cli import streams; streams.prepare(); sys.stdout.write(sys.argv[1])"
+    with_marks = "import sys; from simcost import streams; streams.prepare(); sys.stdout.write(sys.argv[1])"
     done = subprocess.run([sys.executable, "-c", with_marks, text], capture_output=True, cwd=ROOT, check=True, env={**os.environ, **env})  # fmt: skip
     assert json.loads(done.stdout.decode("ascii")) == {"ä": ". x 😀 - | +"}
 
@@ -81,7 +81,7 @@ def test_who_reads_no_further_ends_it_without_a_word() -> None:
 
 
 def test_a_reader_s_error_names_the_file_and_a_writer_s_does_not() -> None:
-    assert streams.refused(PermissionError(13, "Permission denied", "a/config.json")) == "cannot read a/config.json: Permission denied"  # fmt: skip
+    assert streams.refused(PermissionError(13, "Permission denied", "a/config.json")) == "reading a/config.json: Permission denied"  # fmt: skip
     assert streams.refused(OSError(errno.ENOSPC, "No space left on device")) == "cannot write: No space left on device"
     assert streams.refused(OSError(errno.EIO, "Input/output error")) == "cannot read or write: Input/output error"
 
@@ -100,7 +100,7 @@ def test_a_file_in_a_closed_folder_is_said_as_reading(
 
     monkeypatch.setattr(os, "stat", shut)  # root may look into any folder
     assert run(["show", "model", path]) == 2
-    assert capsys.readouterr().err == f"simcost: cannot read {path}: Permission denied\n"
+    assert capsys.readouterr().err == f"simcost: reading {path}: Permission denied\n"
 
 
 @pytest.mark.parametrize("line", [

@@ -187,18 +187,18 @@ def test_the_state_of_a_file_tells_every_change(tmp_path: Path) -> None:
         seen.append(state(path))
     assert len(set(seen)) == 3
     assert state(path) == seen[-1]
-    with pytest.raises(SpecError, match=r"cannot read .*gone: No such file"):
+    with pytest.raises(SpecError, match=r"reading .*gone: No such file"):
         state(tmp_path / "gone")
 
 
 def test_a_place_that_cannot_be_looked_at_is_said_as_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (is_file(tmp_path), is_dir(tmp_path), is_file(tmp_path / "no"), is_file(Path("a\0b"))) == (False, True, False, False)  # fmt: skip
-    with pytest.raises(SpecError, match=r"cannot read x*: File name too long"):
+    with pytest.raises(SpecError, match=r"^reading x+"):
         is_file(Path("x" * 300))
 
     def closed(path: Path) -> os.stat_result:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
     monkeypatch.setattr(os, "stat", closed)
-    with pytest.raises(SpecError, match=r"cannot read closed/config.json: Permission denied"):
+    with pytest.raises(SpecError, match=r"reading closed/config.json: Permission denied"):
         is_file(Path("closed/config.json"))

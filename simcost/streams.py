@@ -58,7 +58,7 @@ def refused(error: OSError) -> str:
     """A line about an error of the system that no reader of a file put into words: writers of files do."""
     why = error.strerror or str(error)
     if error.filename is not None:
-        return f"cannot read {error.filename}: {why}"
+        return f"reading {error.filename}: {why}"
     return f"cannot write: {why}" if error.errno in _OF_WRITING else f"cannot read or write: {why}"
 
 
