@@ -125,7 +125,10 @@ def test_many_thin_kinds_are_one_line(mine: Path, capsys: pytest.CaptureFixture[
         (home / f"{name}.csv").write_text(few)
     assert app.run(["calibrate", "report", str(mine)]) == 2
     said = line(capsys)
-    assert "nothing to judge: 5 kinds have fewer than the 20 rows, of several shapes, that a judgement needs: run gemm/" in said
+    assert (
+        "nothing to judge: 5 kinds have fewer than the 20 rows, of several shapes, that a judgement needs: run gemm/"
+        in said
+    )
     assert said.rstrip().endswith("and 2 more")
 
 

@@ -272,7 +272,9 @@ def test_a_processor_has_no_rates_of_formats_that_it_lacks(tmp_path):
 
 
 def test_the_one_call_of_a_gpu_run_works_dry(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(kernels.time, "monotonic", time.process_time)  # its shares of time, whoever else uses the machine
+    monkeypatch.setattr(
+        kernels.time, "monotonic", time.process_time
+    )  # its shares of time, whoever else uses the machine
     assert __main__.main(["--out", str(tmp_path), "--dry"]) == 0
     text = (tmp_path / "report.md").read_text()
     assert text.strip() in capsys.readouterr().out
