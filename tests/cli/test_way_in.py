@@ -244,7 +244,7 @@ def test_a_file_that_is_wrong_is_one_line_with_file_and_key(
 
 
 @pytest.mark.parametrize(("name", "text", "said"), [
-    ("bad.json", "{", "not valid JSON"), ("bad.json", "[]", "holds tables, not list"), ("bad.json", '{"plan": {"tp": 1, "tp": 2}}', "'tp' is there twice"), ("bad.yaml", "", "ends in .toml or .json"),
+    ("bad.json", "{", "not valid JSON"), ("bad.json", "[]", "holds tables, not list"), ("bad.json", '{"plan": {"tp": 1, "tp": 2}}', "'tp' is stated twice in one object"), ("bad.yaml", "", "ends in .toml or .json"),
     ("none.toml", None, "No such file"), ("none.json", None, "No such file"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_one_line(
