@@ -36,7 +36,7 @@ from simcost.search.serve_fleets import (
 )
 from simcost.search.serve_load import Limits, largest
 from simcost.search.serve_space import taken, timed
-from simcost.serving.disaggregated import Pool, Pools, fixed_s, open_loop, wait_s
+from simcost.serving.disaggregated import Pool, Pools, fixed_s, open_loop
 from simcost.serving.loop import root
 from simcost.serving.point import Load, OperatingPoint, Room
 
@@ -70,10 +70,8 @@ def sides(of: Line, limits: Limits) -> Sides:
     count = len(of.space.devices)
     p, load = joined(Fleet(of.replicas, of.replicas, 1.0, 1.0), of.space.asked.traffic)
     servers = of.space.alike[:, None]
-    prompt = np.broadcast_to(p.prompt(load), (count, 1))
-    half = (1.0 + load.isl_cv2) / 2.0
-    first = prompt + fixed_s(p, load) + half * wait_s(_BUSY, servers, prompt)
-    prompts = (servers / prompt)[:, 0]
+    prompts = column(servers / p.turn(load), count)
+    first = sum(p.first(load, _BUSY * prompts[:, None])) + fixed_s(p, load)
     busy = np.where(first <= limits.ttft_s, _BUSY, 0.0).max(axis=1)
     most = np.broadcast_to(np.minimum(p.room.kv, p.room.sequences), (count, 1))
     steps = np.maximum((load.osl - 1.0) / load.emitted, 1e-9)

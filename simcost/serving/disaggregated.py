@@ -11,7 +11,7 @@ import numpy as np
 
 from simcost.frozen import frozen
 from simcost.num import Num
-from simcost.serving.loop import prompt_seconds, root
+from simcost.serving.loop import prompts_alone, root
 from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
 from simcost.serving.policy import Policy
 from simcost.serving.step_times import StepTimes
@@ -35,18 +35,39 @@ class Pools:
     transfer_s: Num
     room: Room
 
-    def prompt(self, load: Load) -> Num:
-        """Seconds that a prompt takes of a prefill replica. [s]"""
+    def prompts(self, load: Load, together: Num) -> Num:
+        """Seconds that so many prompts, taken together, take of a prefill replica. [s]"""
+        return prompts_alone(self.prefill.times, self.prefill.policy, load, together)
+
+    def packed(self, load: Load) -> Num:
+        """Prompts that one step takes at most: as many as the token budget and the number of sequences allow, at least one."""
         policy = self.prefill.policy
-        alone = Policy(
-            "prefill_first",
-            policy.tokens,
-            policy.sequences,
-            policy.stream_interval,
-            policy.host_step_s,
-            policy.host_request_s,
-        )
-        return prompt_seconds(self.prefill.times, alone, load, 1e-9)
+        return np.maximum(np.minimum(policy.tokens / load.isl, policy.sequences), 1.0)
+
+    def turn(self, load: Load) -> Num:
+        """Seconds of a busy prefill replica for each prompt, in steps that are full. [s]"""
+        most = self.packed(load)
+        return self.prompts(load, most) / most
+
+    def first(self, load: Load, rate: Num) -> tuple[Num, Num]:
+        """(seconds of the step that takes a prompt, seconds before it) at `rate` prompts a second that come at random, below capacity. A step takes what came
+        during the one before: `came` on average, one at least. A prompt sees longer steps than the average: its own has it and `came` others."""
+        count, most, full = self.prefill.replicas, self.packed(load), self.turn(load)
+        each = rate / count
+
+        def step(prompts: Num) -> Num:
+            return self.prompts(load, np.clip(prompts, 1.0, most))
+
+        def of_a_step(came: Num) -> Num:
+            return np.clip(came + np.exp(-came), 1.0, most)
+
+        came = root(lambda n: n - each * step(of_a_step(n)), most)
+        working, seen = np.minimum(each * step(of_a_step(came)) / of_a_step(came), 1.0), step(1.0 + came)
+        half = (1.0 + load.isl_cv2) / 2.0  # arrivals at random, prompts that vary so much
+        # The rest of the steps at work until one of them ends, and a queue where more come than a step takes.
+        rest = seen / count * working ** (np.sqrt(2.0 * (count + 1.0)) - 1.0)
+        busy = each * full
+        return (1.0 - working) * step(1.0) + working * seen, half * (rest + busy**most * wait_s(busy, count, full))
 
     def step(self, load: Load, running: Num) -> Num:
         """Seconds of a decode step at so many sequences of the whole pool. [s]"""
@@ -61,40 +82,41 @@ class Pools:
 def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     """The operating points of `users` who each send their next request when an answer ends, of all replicas together. Elementwise."""
     steps = _steps(load)
-    prompt, most = p.prompt(load), p.most()
-    service = prompt + fixed_s(p, load)
+    most = p.most()
+    service = p.prompts(load, 1.0) + fixed_s(p, load)
     others = np.maximum(users - 1.0, 0.0) / users
 
-    def wait(running: Num, rate: Num) -> Num:
-        """Seconds behind those that stand before the prefill pool."""
+    def first(running: Num, rate: Num) -> Num:
+        """Seconds to the first token, with those that stand before the prefill pool."""
         there = np.maximum((users - running - rate * p.transfer_s) * others, 0.0) / p.prefill.replicas
-        return prompt * np.maximum(there - np.minimum(there, 1.0) / 2.0, 0.0)  # the one at work is half done
+        ahead = np.maximum(there - np.minimum(there, 1.0) / 2.0, 0.0)  # the one at work is half done
+        return p.prompts(load, 1.0 + ahead) + fixed_s(p, load)
 
     def missing(running: Num) -> Num:
         rate = running / (steps * p.step(load, running))
-        return rate * (wait(running, rate) + service) - (users - running)
+        return rate * first(running, rate) - (users - running)
 
     running = root(missing, np.minimum(users, most))
     step = p.step(load, running)
     rate = running / (steps * step)
     full = (running >= most * (1.0 - 1e-6)) & (users > most)
-    queueing = np.where(full, np.maximum((users - running) / rate - service, 0.0), wait(running, rate))
-    busy = rate * prompt / p.prefill.replicas
+    ttft = np.where(full, np.maximum((users - running) / rate, service), first(running, rate))
+    busy = rate * p.turn(load) / p.prefill.replicas
     code = np.where(full, _held_by(p), np.where(busy > _FILLED, PREFILL, LOAD))
-    return _point(p, load, service + queueing, queueing, step, running, users - running, rate, code)
+    return _point(p, load, ttft, ttft - service, step, running, users - running, rate, code)
 
 
 def open_loop(p: Pools, load: Load, rate: Num) -> OperatingPoint:
     """The same at `rate` requests a second that come at random (Poisson). A rate beyond the capacity of a pool has an infinite TTFT. Elementwise."""
-    steps, prompt, most = _steps(load), p.prompt(load), p.most()
-    fed = p.prefill.replicas / prompt
+    steps, most = _steps(load), p.most()
+    fed = p.prefill.replicas / p.turn(load)
     reach = np.minimum(rate, fed)
     running = root(lambda n: n / (steps * p.step(load, n)) - reach, most)
     step = p.step(load, running)
     reached = running / (steps * step)
     over = reached < rate * (1.0 - 1e-7)
-    half = (1.0 + load.isl_cv2) / 2.0  # arrivals at random, prompts that vary so much
-    wait = half * wait_s(reached / fed, p.prefill.replicas, prompt) + wait_s(running / most, most, steps * step)
+    prompt, wait = p.first(load, np.minimum(reached, (1.0 - 1e-9) * fed))
+    wait = wait + wait_s(running / most, most, steps * step)
     ttft = np.where(over, np.inf, prompt + fixed_s(p, load) + wait)
     waiting = np.where(over, np.inf, reached * ttft)
     code = np.where(over, np.where(fed < rate, PREFILL, _held_by(p)), LOAD)
@@ -127,7 +149,7 @@ def wait_s(busy: Num, servers: Num, service: Num) -> Num:
 def _point(
     p: Pools, load: Load, ttft: Num, queueing: Num, step: Num, running: Num, waiting: Num, rate: Num, code: Num
 ) -> OperatingPoint:
-    most, prompt = p.most(), p.prompt(load)
+    most, prompt = p.most(), p.turn(load)
     capacity = np.minimum(p.prefill.replicas / prompt, most / (_steps(load) * p.step(load, most)))
     host = p.decode.policy.host_step_s
     return OperatingPoint(

@@ -9,6 +9,7 @@ Little 1961; arrivals in a closed loop see one user less (Reiser and Lavenberg 1
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -229,3 +230,10 @@ def prompt_seconds(times: StepTimes, policy: Policy, load: Load, running: Num) -
     """What one prompt takes of a replica that runs so many sequences. [s]"""
     r = _Replica(times, policy, load)
     return r.prompt(running, r.alone(running))[0]
+
+
+def prompts_alone(times: StepTimes, policy: Policy, load: Load, prompts: Num) -> Num:
+    """What so many prompts, taken together up to the token budget, take of a replica that does nothing else. [s]"""
+    r = _Replica(times, replace(policy, name="prefill_first"), load)
+    steps, size = r.chunk(0.0, prompts)
+    return steps * r.with_chunk(0.0, size)

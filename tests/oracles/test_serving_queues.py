@@ -1,7 +1,7 @@
 """The event path against queues with closed forms: step times are chosen so that a replica is an M/M/1, an M/D/1, an
 M/G/1 or a processor-sharing queue.
 
-Bands are statistical: four standard errors of independent runs, and what whole tokens add. Sources: Kleinrock, Queueing
+Bands are statistical: four standard errors of independent runs, and what whole tokens add. A prefill pool's closed form is an approximation, held against the event path. Sources: Kleinrock, Queueing
 Systems I (Pollaczek-Khinchine, M/M/1) and II (processor sharing: the mean depends on the mean service alone); Little,
 Operations Research 9 (1961).
 """
@@ -9,13 +9,16 @@ Operations Research 9 (1961).
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from simcost.serving import arrivals, lengths
+from simcost.serving.disaggregated import Pool, Pools, open_loop
 from simcost.serving.events import simulate
 from simcost.serving.lengths import Lengths
+from simcost.serving.point import Load, Room
 from simcost.serving.policy import Policy
 from simcost.serving.step_table import StepTimes
 from simcost.serving.summary import Summary, summary
@@ -118,3 +121,25 @@ def test_littles_law(policy: str, sent: arrivals.Arrivals) -> None:
         assert steady.running == pytest.approx(16.0, rel=0.02)
     else:
         assert steady.requests_per_s == pytest.approx(sent.rate, rel=0.05)
+
+
+def starting_together(batch, context, tokens, past):  # type: ignore[no-untyped-def]
+    """A start that all prompts of a step share, and their tokens. [s]"""
+    return 30e-3 + 1e-5 * tokens + 0.0 * past
+
+
+@pytest.mark.parametrize("budget", [1024.0, 4096.0, 8192.0])
+def test_a_prefill_pool_takes_prompts_together_as_the_event_path_does(budget: float) -> None:
+    policy = Policy("prefill_first", budget, 256.0, 1.0, 3e-4, 0.0)
+    pool = Pool(starting_together, policy, 1.0)
+    pools = Pools(pool, replace(pool, replicas=100.0), 0.0, Room(kv=1e4, sequences=1e4))
+    load = Load(isl=1024.0, osl=2.0, context=1025.0)
+    capacity = budget / 1024.0 / (30.3e-3 + 1e-5 * budget)
+    for share in (0.1, 0.5, 0.8):
+        mean_field = open_loop(pools, load, share * capacity)
+        assert mean_field.capacity_per_s == pytest.approx(capacity)
+        sent = arrivals.Open(share * capacity)
+        one = lengths.constant(1)
+        trace = simulate(starting_together, policy, sent, lengths.constant(1024), one, 6000, math.inf, 1)
+        followed = float(np.mean((trace.first_token - trace.arrival)[600:]))
+        assert float(mean_field.ttft_s) == pytest.approx(followed, rel=0.05), share
