@@ -21,11 +21,11 @@ def serve(
     gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
     prefill_pool: str | None = None, decode_pool: str | None = None,
-    events: bool = False, requests: Count | None = None, seed: int | None = None, warmup: float | None = None,
+    events: bool = False, requests: Count | None = None, seed: int | None = None, warmup: float | None = None, prefix_from: str | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
-    prompt that the prefix cache holds; `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
+    prompt that the prefix cache holds, in the GPUs' pool, or by `prefix_from` in the host's memory ("host", "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
     request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed`, whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
@@ -39,7 +39,7 @@ def serve(
         raise SpecError(f"{stated[0]} is of a run request by request: say --events")
     run = (requests, seed, warmup) if events else None
     return result(
-        _asked(model, hw, isl, osl, concurrency, rate, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run)
+        _asked(model, hw, isl, osl, concurrency, rate, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run, prefix_from)
     )  # fmt: skip
 
 
@@ -61,7 +61,7 @@ def launch(
 
 def _asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Any, rate: Any, sets: dict[str, Any], prefix_hit: float, drafts: int, acceptance: float | None, draft_model: Any,
-    price: float | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None,
+    price: float | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None, prefix_from: str | None = None,
 ) -> Asked:  # fmt: skip
     """The question of options. run: requests, seed and warm-up of a run request by request."""
     from simcost.scenarios.serve.question import Simulation, asked
@@ -74,7 +74,7 @@ def _asked(
         count = None if requests is None else grammar.read("phase.batch", requests)
         simulation = Simulation(count, 1 if seed is None else seed, 0.1 if warmup is None else warmup)
     return asked(
-        model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, simulation
+        model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, simulation, prefix_from
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ def serve(
     rate: Annotated[str | None, typer.Option("--rate", help="Requests that come at random: 20/s, 900/min, or several.")] = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefix_hit: Annotated[float, typer.Option("--prefix-hit", help="Share of a prompt that the prefix cache holds: 0.56.")] = 0.0,
+    prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="Where those are: pool (of the GPUs, the default), host or host:512GB (the host's memory, for each GPU), recompute (nowhere: computed again).")] = None,
     drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed a step, by the design's MTP module or by --draft-model.")] = 0,
     acceptance: Annotated[float | None, typer.Option("--acceptance", help="Chance that a draft is taken once those before it are.")] = None,
     draft_model: Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=o.model_names)] = None,
@@ -37,6 +38,8 @@ def serve(
     if emit_for is not None:
         if format:
             raise SpecError("--emit prints a shell script: --format does not apply")
+        if prefix_from is not None:
+            raise SpecError("--emit prints no options of a cache in the host's memory: leave out --prefix-from")
         sets = grammar.assignments(set or [], engine)
         text = api.launch(
             emit_for, model, hw, isl, osl, concurrency, rate, gpus, nodes, sets, None, prefix_hit, drafts, acceptance, draft_model, prefill_pool, decode_pool
@@ -46,6 +49,6 @@ def serve(
     check(format, output)
     result = api.serve(
         model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
-        prefill_pool, decode_pool, events, requests, seed, warmup,
+        prefill_pool, decode_pool, events, requests, seed, warmup, prefix_from,
     )  # fmt: skip
     return emit(result, format, output, strict, details)

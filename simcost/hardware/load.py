@@ -31,6 +31,7 @@ _NEEDS_LINK = {
     "hop_latency": "scaleup",
     "scaleout_efficiency": "scaleout",
     "scaleout_hop_latency": "scaleout",
+    "host_efficiency": "host",
 }
 SCHEMA = 1
 _FLAGS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
@@ -294,6 +295,7 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
         tuple(str(note) for note in notes),
         facts.get("compute.l2"),
         sm_count=facts.get("compute.sm_count"),
+        host=facts.get("links.host.bandwidth"),
         capacity_assumed=_assumed_capacity(tables, facts, where),
     )
 

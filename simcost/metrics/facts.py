@@ -49,7 +49,6 @@ HARDWARE: Rows = (
     ("links_*_bandwidth", "bytes_per_s", "", "bandwidth of a device's links, one direction"),
     ("links_scaleup_domain", "count", "", "devices of a scale-up domain"),
     ("links_scaleup_reduces", FLAG, "", "1: switches reduce"),
-    ("links_pcie_generation", "count", "", "generation of PCIe"),
     ("compute_sm_count", "count", "", "multiprocessors"),
     ("compute_boost_clock", "hertz", "", "boost clock"),
     ("compute_l2", "bytes", "", "size of the L2 cache"),

@@ -26,12 +26,14 @@ SUPERSEDED = (
     "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
     "assumed.scaleout_hop_latency",
 )  # fmt: skip
+HOST = "acts on cached prefixes that come from the host's memory alone (simcost serve --prefix-from host)"
 _SPEEDS = "kernels run by hw.peak.<format> and hw.memory.bandwidth"
 _RECORDED = {
     "compute.sm_count": f"acts on exchanges and overlaps alone: {_SPEEDS}",
     "compute.boost_clock": f"has no effect: {_SPEEDS}",
     "compute.l2": "acts on the speed of light alone",
-    "links.pcie.generation": "has no effect: links.scaleup.bandwidth says what a link passes",
+    "links.host.bandwidth": HOST,
+    "assumed.host_efficiency": HOST,
 }
 
 
@@ -91,7 +93,7 @@ def _off_rows(query: Query, device: Device) -> list[Note]:
         if path in SUPERSEDED:
             text = f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
             found.append(Note(text, Kind.NO_EFFECT))
-        elif root in ("peak", "links") or path == "memory.bandwidth":
+        elif path not in _RECORDED and (root in ("peak", "links") or path == "memory.bandwidth"):
             text = f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
             found.append(Note(text, Kind.TRANSFERRED))
     return found

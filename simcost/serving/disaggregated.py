@@ -11,8 +11,8 @@ import numpy as np
 
 from simcost.frozen import frozen
 from simcost.num import Num
-from simcost.serving.loop import prompts_alone, root
-from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
+from simcost.serving.loop import in_turn, prompts_alone, root
+from simcost.serving.point import HOST_LINK, KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
 from simcost.serving.policy import Policy
 from simcost.serving.step_times import StepTimes
 
@@ -44,15 +44,19 @@ class Pools:
         policy = self.prefill.policy
         return np.maximum(np.minimum(policy.tokens / load.isl, policy.sequences), 1.0)
 
-    def turn(self, load: Load) -> Num:
-        """Seconds of a busy prefill replica for each prompt, in steps that are full. [s]"""
+    def full(self, load: Load) -> Num:
+        """Seconds of a prefill replica for each prompt in steps that are full. [s]"""
         most = self.packed(load)
         return self.prompts(load, most) / most
 
+    def turn(self, load: Load) -> Num:
+        """Seconds between two prompts of a prefill replica that is busy, or whose link to the host is. [s]"""
+        return np.maximum(self.full(load), load.link_s)
+
     def first(self, load: Load, rate: Num) -> tuple[Num, Num]:
-        """(seconds of the step that takes a prompt, seconds before it) at `rate` prompts a second that come at random, below capacity. A step takes what came
+        """(seconds of the step that takes a prompt, with the load of its prefix; seconds that it waits) at `rate` prompts a second that come at random, below capacity. A step takes what came
         during the one before: `came` on average, one at least. A prompt sees longer steps than the average: its own has it and `came` others."""
-        count, most, full = self.prefill.replicas, self.packed(load), self.turn(load)
+        count, most, full = self.prefill.replicas, self.packed(load), self.full(load)
         each = rate / count
 
         def step(prompts: Num) -> Num:
@@ -67,7 +71,8 @@ class Pools:
         # The rest of the steps at work until one of them ends, and a queue where more come than a step takes.
         rest = seen / count * working ** (np.sqrt(2.0 * (count + 1.0)) - 1.0)
         busy = each * full
-        return (1.0 - working) * step(1.0) + working * seen, half * (rest + busy**most * wait_s(busy, count, full))
+        waited = half * (rest + busy**most * wait_s(busy, count, full)) + in_turn(load.link_s, each) - load.link_s
+        return load.link_s + (1.0 - working) * step(1.0) + working * seen, waited
 
     def step(self, load: Load, running: Num) -> Num:
         """Seconds of a decode step at so many sequences of the whole pool. [s]"""
@@ -83,14 +88,15 @@ def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     """The operating points of `users` who each send their next request when an answer ends, of all replicas together. Elementwise."""
     steps = _steps(load)
     most = p.most()
-    service = p.prompts(load, 1.0) + fixed_s(p, load)
+    service = load.link_s + p.prompts(load, 1.0) + fixed_s(p, load)
     others = np.maximum(users - 1.0, 0.0) / users
 
     def first(running: Num, rate: Num) -> Num:
         """Seconds to the first token, with those that stand before the prefill pool."""
         there = np.maximum((users - running - rate * p.transfer_s) * others, 0.0) / p.prefill.replicas
         ahead = np.maximum(there - np.minimum(there, 1.0) / 2.0, 0.0)  # the one at work is half done
-        return p.prompts(load, 1.0 + ahead) + fixed_s(p, load)
+        through = p.prompts(load, 1.0 + ahead) + load.link_s
+        return np.maximum(through, (1.0 + ahead) * load.link_s + p.prompts(load, 1.0)) + fixed_s(p, load)
 
     def missing(running: Num) -> Num:
         rate = running / (steps * p.step(load, running))
@@ -102,7 +108,7 @@ def closed(p: Pools, load: Load, users: Num) -> OperatingPoint:
     full = (running >= most * (1.0 - 1e-6)) & (users > most)
     ttft = np.where(full, np.maximum((users - running) / rate, service), first(running, rate))
     busy = rate * p.turn(load) / p.prefill.replicas
-    code = np.where(full, _held_by(p), np.where(busy > _FILLED, PREFILL, LOAD))
+    code = np.where(full, _held_by(p), np.where(busy > _FILLED, _fed_by(p, load), LOAD))
     return _point(p, load, ttft, ttft - service, step, running, users - running, rate, code)
 
 
@@ -119,7 +125,7 @@ def open_loop(p: Pools, load: Load, rate: Num) -> OperatingPoint:
     wait = wait + wait_s(running / most, most, steps * step)
     ttft = np.where(over, np.inf, prompt + fixed_s(p, load) + wait)
     waiting = np.where(over, np.inf, reached * ttft)
-    code = np.where(over, np.where(fed < rate, PREFILL, _held_by(p)), LOAD)
+    code = np.where(over, np.where(fed < rate, _fed_by(p, load), _held_by(p)), LOAD)
     return _point(p, load, ttft, np.where(over, np.inf, wait), step, running, waiting, reached, code)
 
 
@@ -138,6 +144,10 @@ def fixed_s(p: Pools, load: Load) -> Num:
 
 def _held_by(p: Pools) -> Num:
     return np.where(np.asarray(p.room.kv < p.room.sequences), KV_CACHE, SEQUENCES)
+
+
+def _fed_by(p: Pools, load: Load) -> Num:
+    return np.where(load.link_s > p.full(load), HOST_LINK, PREFILL)
 
 
 def wait_s(busy: Num, servers: Num, service: Num) -> Num:

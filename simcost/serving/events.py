@@ -45,18 +45,20 @@ def simulate(
     seed: int,
     *,
     prefix_hit: float = 0.0,
+    link_token_s: float = 0.0,
     longest_jump: float = math.inf,
 ) -> Trace:
     """`requests` requests through one replica. `times(batch, context, tokens, past)` [s]: of a step in which `batch`
     sequences decode after `context` tokens on average and `tokens` of prompts follow `past` cached ones; without the
     host's time, which the policy adds. `pool_tokens`: KV tokens that fit; `prefix_hit`: share of each prompt whose KV
-    is there already; `longest_jump`: most steps at once (1: one by one, for checks).
+    is there already; `link_token_s`: what each of its tokens takes of a link to the host's memory [s]; `longest_jump`: most steps at once (1: one by one, for checks).
 
     The same arguments give the same bytes. Raises SpecError for settings out of range, and for a request that the pool
     cannot hold alone."""
     _within("requests", requests, 1, math.inf, whole=True)
     _within("seed", seed, 0, math.inf, whole=True)
     _within("prefix_hit", prefix_hit, 0.0, 1.0)
+    _within("link_token_s", link_token_s, 0.0, math.inf)
     _within("longest_jump", longest_jump, 1.0, math.inf)
     module = plug_in(policy)
     prompts, answers = (
@@ -82,7 +84,7 @@ def simulate(
     # A step is prepared while another runs: a new request waits for one more, as long as those of a full replica.
     prepared = float(np.asarray(times(float(sequences), extent.typical, 0.0, 0.0))) + policy.host_step_s
     delay = float(policy.overlap * prepared)
-    run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay)
+    run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay, link_token_s)
     run.longest_jump = longest_jump
     run.run()
     return run.trace(prompts, answers)

@@ -2,7 +2,7 @@
 
 Unknown is how many sequences run. Their decode takes a step with its share of prompts: every request that ends is replaced by one whose prompt takes part in steps of
 the others ("mixed"), or holds them up ("prefill_first"). Little's law closes it: users are running, or before their first token. Prompts that wait are taken together up
-to the token budget. Most likely to be wrong: requests that start together stay bunched for many answers, which `events` sees and no steady state does. Sources:
+to the token budget; cached tokens that are in the host's memory come first, over a link that takes requests in turn. Most likely to be wrong: requests that start together stay bunched for many answers, which `events` sees and no steady state does. Sources:
 Little 1961; arrivals in a closed loop see one user less (Reiser and Lavenberg 1980); Sakasegawa 1977 for the wait of many servers.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from simcost.frozen import frozen
 from simcost.num import Array, Num
-from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
+from simcost.serving.point import HOST_LINK, KV_CACHE, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
 from simcost.serving.policy import Policy
 from simcost.serving.step_times import StepTimes
 
@@ -80,28 +80,27 @@ class _Replica:
         return alone, others * running / self.steps * self.prompt(running, alone)[0]
 
     def first_token(self, running: Num, step: Num, ahead: Num) -> tuple[Num, Num]:
-        """(TTFT, of which before the prompt is touched) behind `ahead` prompts. [s]"""
+        """(TTFT, of which before the prompt is touched, its load from the host apart) behind `ahead` prompts. [s]"""
         steps, size = self.chunk(running, 1.0 + ahead)
         whole = steps * self.with_chunk(running, size)
         own_steps = self.chunk(running, 1.0)[0]
         missed = (0.5 + self.policy.overlap) * step  # the rest of the step that runs, and one that is prepared already
         wait = missed + np.maximum(1.0 - np.maximum(own_steps, 1.0) / steps, 0.0) * whole * (steps > 1.0)
-        front = self.front_end(running / (self.steps * step))
-        return front + missed + whole + self.load.lag_s, front + wait
+        front = self.before(running / (self.steps * step))
+        return front + missed + whole + self.load.lag_s, front + wait - self.load.link_s
 
-    def front_end(self, rate: Num) -> Num:
-        """Seconds from a request to the scheduler's queue at so many a second: one process takes them in turn (M/D/1)."""
+    def before(self, rate: Num) -> Num:
+        """Seconds from a request to the scheduler's queue at so many a second: through the front end, which is one process, and over the link to the host."""
         prompt = self.load.isl + self.load.hit
-        each = self.policy.host_request_s + self.policy.host_token_s * prompt
-        busy = np.minimum(rate * each, _BUSIEST)
-        return each * (1.0 + busy / (2.0 * (1.0 - busy)))
+        front = self.policy.host_request_s + self.policy.host_token_s * prompt
+        return in_turn(front, rate) + in_turn(self.load.link_s, rate)
 
 
 def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room) -> OperatingPoint:
     """The operating points of `users` who each send their next request when an answer ends. Elementwise."""
     r = _Replica(times, policy, load)
     others = np.maximum(users - 1.0, 0.0) / users
-    most, limit = _most(r, room)
+    most, limit = _most(r, room, others)
 
     def first_token(running: Num, step: Num) -> tuple[Num, Num]:
         return r.first_token(running, step, _ahead((users - running) * others, running / r.steps))
@@ -127,7 +126,8 @@ def closed(times: StepTimes, policy: Policy, load: Load, users: Num, room: Room)
 def open_loop(times: StepTimes, policy: Policy, load: Load, rate: Num, room: Room) -> OperatingPoint:
     """The operating points at `rate` requests a second that come at random (Poisson). A rate beyond the capacity has an infinite TTFT. Elementwise."""
     r = _Replica(times, policy, load)
-    most, limit = _most(r, room)
+    seats, _ = _seats(r, room)
+    most, limit = _most(r, room, 1.0)
 
     def spare(running: Num) -> Num:
         alone, extra = r.held_up(running, 1.0)
@@ -142,8 +142,8 @@ def open_loop(times: StepTimes, policy: Policy, load: Load, rate: Num, room: Roo
     for _ in range(_TURNS):
         first, wait = r.first_token(running, step, ahead)
         ahead = np.minimum(_ahead(reached * first * (1.0 + load.isl_cv2) / 2.0, running / r.steps), _MANY)
-    load_of_room = np.minimum(running / most, 1.0 - 1e-9)
-    queued = r.steps * step / most * load_of_room ** (np.sqrt(2.0 * (most + 1.0)) - 1.0) / (1.0 - load_of_room)
+    taken = np.minimum(running / seats, 1.0 - 1e-9)
+    queued = r.steps * step / seats * taken ** (np.sqrt(2.0 * (seats + 1.0)) - 1.0) / (1.0 - taken)
     wait, first = wait + queued, first + queued
     wait, first = np.where(over, np.inf, wait), np.where(over, np.inf, first)
     waiting = np.where(over, np.inf, reached * first)
@@ -155,7 +155,27 @@ def _ahead(before: Num, arrivals: Num) -> Num:
     return np.maximum(before - np.minimum(arrivals, 1.0) / 2.0, 0.0)
 
 
-def _most(r: _Replica, room: Room) -> tuple[Num, Num]:
+def in_turn(each: Num, rate: Num) -> Num:
+    """Seconds of a request at what takes one after the other, `each` [s] of its time, at `rate` a second (M/D/1)."""
+    busy = np.minimum(rate * each, _BUSIEST)
+    return each * (1.0 + busy / (2.0 * (1.0 - busy)))
+
+
+def _most(r: _Replica, room: Room, others: Num) -> tuple[Num, Num]:
+    """(the most sequences that can run, what sets it): those that have seats, or as many as the link to the host feeds. `others`: as `held_up`."""
+    seats, limit = _seats(r, room)
+    if not np.any(np.asarray(r.load.link_s) > 0.0):
+        return seats, limit
+
+    def behind(running: Num) -> Num:
+        alone, extra = r.held_up(running, others)
+        return running * r.load.link_s / (r.steps * (alone + extra)) - 1.0
+
+    fed = root(behind, seats)
+    return fed, np.where(fed < seats * (1.0 - 1e-9), HOST_LINK, limit)
+
+
+def _seats(r: _Replica, room: Room) -> tuple[Num, Num]:
     """(the most sequences that can run, what sets it): the pool, the engine's setting, or, where prompts share steps with decode, as many as
     the token budget replaces."""
     sequences = np.minimum(room.kv, room.sequences)
@@ -194,7 +214,7 @@ def root(rising: Callable[[Num], Num], most: Num) -> Array:
 def _point(
     r: _Replica, room: Room, first: tuple[Num, Num], parts: tuple[Num, Num], running: Num, waiting: Num, rate: Num, limit: Num,
 ) -> OperatingPoint:  # fmt: skip
-    most, near = _most(r, room)
+    most, near = _most(r, room, 1.0)
     alone, extra = r.held_up(most, 1.0)
     capacity = most / (r.steps * (alone + extra))
     if r.mixed:  # a queue of prompts may stand where nearly every step is full of them

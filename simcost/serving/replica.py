@@ -30,7 +30,7 @@ class Replica:
 
     __slots__ = (
         "admitted", "arrival", "batch", "budget", "by_end", "cached", "context", "delay", "done", "early", "ends",
-        "first", "free", "front", "grows", "interval", "isl", "last", "line", "log", "longest_jump", "made", "most_running",
+        "first", "free", "front", "grows", "interval", "isl", "last", "line", "link", "linked", "log", "longest_jump", "made", "most_running",
         "now", "osl", "partial", "paused", "plane", "pool", "preemptions", "print_at", "printed", "prompt_tokens",
         "ready", "recomputed", "running", "shared", "shares", "size", "stalls", "steps_done", "taken", "todo", "used",
         "waiting",
@@ -49,6 +49,7 @@ class Replica:
         sent: Array,
         delay: float = 0.0,
         shared: Ints | None = None,
+        link_token_s: float = 0.0,
     ) -> None:
         """`shared`: tokens of each prompt whose KV other requests hold for it."""
         requests = len(isl)
@@ -69,6 +70,9 @@ class Replica:
         # One process takes requests in turn: HTTP, chat template, tokens.
         self.front: list[float] = (policy.host_request_s + policy.host_token_s * isl).tolist()
         self.free, self.delay = 0.0, delay  # when it has passed on all that came; what all wait besides
+        # Then their cached tokens come from the host's memory, if they are there: over a link, in turn too.
+        self.link: list[float] = (link_token_s * cached).tolist()
+        self.linked = 0.0
         self.ready: list[float] = []
         for at in self.arrival:
             self.pass_on(at)
@@ -108,9 +112,11 @@ class Replica:
                 self.finish()
 
     def pass_on(self, at: float) -> None:
-        """The next request, sent at that time, goes through the front end to the queue."""
-        self.free = max(self.free, at) + self.front[len(self.ready)]
-        self.ready.append(self.free + self.delay)
+        """The next request, sent at that time, goes through the front end, and its prefix over the link, to the queue."""
+        n = len(self.ready)
+        self.free = max(self.free, at) + self.front[n]
+        self.linked = max(self.linked, self.free) + self.link[n]
+        self.ready.append(self.linked + self.delay)
 
     def take(self) -> None:
         """Requests that have come into the queue."""

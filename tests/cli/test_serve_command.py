@@ -115,6 +115,11 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", "--osl", "file:nowhere.csv"], "nowhere.csv: No such file or directory"),
     (["--concurrency", "4", "--engine", "vlm"], "did you mean 'vllm'?"),
     (["--concurrency", "4", "--prefix-hit", "1"], "--prefix-hit = 1.0 must be a share from 0 to below 1"),
+    (["--concurrency", "4", "--prefix-from", "host"], "says where hits of the prefix cache are: say --prefix-hit"),
+    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "hots"], "did you mean 'host'?"),
+    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "pool:1GB"], "only the host's memory has a size"),
+    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host:0GB"], "must be finite and greater than 0"),
+    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host", "--hw", "gaudi2"], "--set hw.links.host.bandwidth=64GB/s"),
     (["--concurrency", "4", "--acceptance", "0.5"], "--acceptance is of drafts: say --drafts"),
     (["--concurrency", "4", "--drafts", "2"], "--drafts needs --acceptance"),
     (["--concurrency", "4", "--drafts", "2", "--acceptance", "0.5"], "needs a draft model (--draft-model)"),
@@ -180,6 +185,7 @@ def test_emit_prints_the_launch_command_of_the_plan(capsys: pytest.CaptureFixtur
         (["--emit", "torch"], "--emit must be one of sglang, trtllm, vllm"),
         (["--emit", "vllm", "--format", "json"], "--format does not apply"),
         (["--emit", "vllm", "--cp", "2"], "cp"),
+        (["--emit", "vllm", "--prefix-hit", "0.5", "--prefix-from", "host"], "leave out --prefix-from"),
     ],
 )
 def test_emit_refuses_in_one_line(more: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -72,6 +72,8 @@ def test_links_are_slower_than_memory_and_nics_than_links(name: str) -> None:
             assert device.scaleout <= device.scaleup.bandwidth
     if device.scaleout is not None:
         assert device.scaleout < device.bandwidth
+    if device.host is not None:
+        assert 1e10 <= device.host < device.bandwidth
 
 
 @EACH

@@ -25,8 +25,8 @@ FIRST = 0.30
 @frozen
 class Traffic:
     """What users ask of a fleet. isl, osl: mean tokens of prompts and answers; isl2, osl2: their second moments; hit: share of a prompt that the prefix cache
-    holds; `users` of a closed loop, or `rate` of an open one [1/s], whichever is not None; emitted: tokens of a step of a sequence; together: requests that hold one
-    prompt in the pool between them, as several answers to one query do."""
+    holds; `host`: in the memory of the host, not in the pool; `users` of a closed loop, or `rate` of an open one [1/s], whichever is not None; emitted: tokens of a step of a
+    sequence; together: requests that hold one prompt in the pool between them, as several answers to one query do."""
 
     isl: Num
     osl: Num
@@ -37,13 +37,14 @@ class Traffic:
     hit: Num = 0.0
     emitted: Num = 1.0
     together: Num = 1.0
+    host: bool = False
 
 
 @frozen
 class Answer:
     """`point`: of one replica that serves anybody, of which there are `busy` among all `replicas` of the fleet, on `devices` in all. Errors: one standard deviation
     of the log. usage: shares of a request's cost of its new prompt tokens, its cached ones, its answer; fits: whether the pool
-    holds a request."""
+    holds a request; spare: tokens of the pools of all replicas that compute prompts that no running request holds; prompt_replicas: how many these are."""
 
     traffic: Traffic
     load: Load
@@ -55,6 +56,8 @@ class Answer:
     ttft_error: Num
     usage: tuple[Num, Num, Num]
     fits: Mask
+    spare: Num = 0.0
+    prompt_replicas: Num = 1.0
 
     @property
     def tokens_per_s(self) -> Num:
@@ -78,8 +81,13 @@ def brought(r: Replica, t: Traffic) -> tuple[Load, Room]:
     """(what a request brings to a replica, how many may run there)."""
     load, held = load_of(t, r.policy.admission)
     room = r.room(np.ceil(held))
+    return brought_to(r, load, t), replace(room, kv=maximum(room.kv, 1e-6))
+
+
+def brought_to(r: Replica, load: Load, t: Traffic) -> Load:
+    """What requests bring to the replica that computes their prompts: with the time on its stages, and on its link. Raises SpecError for a link that is not known."""
     lag = r.lag(np.minimum(load.isl, r.chunk), load.hit)
-    return replace(load, lag_s=lag), replace(room, kv=maximum(room.kv, 1e-6))
+    return replace(load, lag_s=lag, link_s=r.link_s(load.hit) if t.host else 0.0)
 
 
 def answer(r: Replica, t: Traffic) -> Answer:
@@ -100,6 +108,7 @@ def answer(r: Replica, t: Traffic) -> Answer:
     decode, chunk = r.table.deviation(point.running, load.context, size, past)
     of_step = (point.decode_s * decode + point.prefill_s * chunk + point.host_s * SPREAD) / point.tpot_s
     usage = _usage(r, load, point)
+    _, held = load_of(t, r.policy.admission)
     return Answer(
         t,
         load,
@@ -111,6 +120,8 @@ def answer(r: Replica, t: Traffic) -> Answer:
         sqrt(chunk**2 + FIRST**2),
         usage,
         room.kv >= 1.0,
+        (room.kv * replicas - point.running * busy) * held,
+        replicas,
     )
 
 

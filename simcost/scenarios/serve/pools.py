@@ -13,7 +13,7 @@ from simcost.errors import SpecError
 from simcost.estimate.step import SPREAD
 from simcost.frozen import frozen
 from simcost.num import Num, maximum, sqrt, where
-from simcost.scenarios.serve.answer import FIRST, Answer, Traffic, load_of
+from simcost.scenarios.serve.answer import FIRST, Answer, Traffic, brought_to, load_of
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving import disaggregated
 from simcost.serving.disaggregated import Pool, Pools
@@ -40,7 +40,7 @@ class Fleet:
 def joined(f: Fleet, t: Traffic) -> tuple[Pools, Load]:
     """(the pools of a fleet, what a request brings to them). Raises SpecError for devices without a network."""
     load, held = load_of(t, f.decode.policy.admission)
-    load = replace(load, lag_s=f.prefill.lag(np.minimum(load.isl, f.prefill.chunk), load.hit))
+    load = brought_to(f.prefill, load, t)
     room = f.decode.room(np.ceil(held))
     sent = transfer_s(f, t.isl)
     p = Pools(
@@ -67,9 +67,12 @@ def answer(f: Fleet, t: Traffic) -> Answer:
     of_step = (point.decode_s * decode + point.host_s * SPREAD) / point.tpot_s
     first = sqrt(chunk**2 + FIRST**2 + (_SENT * sent / maximum(point.ttft_s, 1e-30)) ** 2)
     spent = _shares(f)
+    _, held = load_of(t)
+    prompts = replicas(f.prefill) * f.prefills
+    spare = f.prefill.room(np.ceil(held)).kv * held * prompts
     return Answer(
-        t, load, point, 1.0, 1.0, f.devices, of_step, first, (spent, 0.0 * spent, 1.0 - spent), room.kv >= 1.0
-    )
+        t, load, point, 1.0, 1.0, f.devices, of_step, first, (spent, 0.0 * spent, 1.0 - spent), room.kv >= 1.0, spare, prompts
+    )  # fmt: skip
 
 
 def replicas(r: Replica) -> Num:
@@ -90,9 +93,7 @@ def transfer_s(f: Fleet, tokens: Num) -> Num:
         scaleup, out = w.device.scaleup, w.device.scaleout
         if out is None and (scaleup is None or not np.all(scaleup.rack)):
             raise SpecError(f"{w.device.where}: no network (links.scaleout): caches cannot be sent between pools")
-        kept = r.kept(tokens)
-        size = kept.held.sequence(kept.workload, tokens) / maximum(kept.held.batches, 1.0)
         wire = out if scaleup is None else where(scaleup.rack, scaleup.bandwidth, 0.0 if out is None else out)
         assert wire is not None
-        times.append(size / wire)
+        times.append(r.rank_bytes(tokens) / wire)
     return maximum(*times)

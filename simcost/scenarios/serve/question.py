@@ -17,8 +17,10 @@ from simcost.hardware.engines import title
 from simcost.lower import has_experts
 from simcost.num import minimum, num
 from simcost.query import Query, make, model_of, settings_of, workload
+from simcost.scenarios.serve import prefix as prefixes
 from simcost.scenarios.serve.answer import Traffic, load_of
 from simcost.scenarios.serve.pools import Fleet
+from simcost.scenarios.serve.prefix import Prefix
 from simcost.scenarios.serve.replica import Bounds, Replica, build
 from simcost.serving.lengths import Lengths
 from simcost.serving.lengths_text import parse
@@ -51,7 +53,7 @@ class Simulation:
 
 @frozen
 class Asked:
-    """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache; drafts: tokens
+    """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache, which `prefix` says where it is; drafts: tokens
     that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both;
     events: the run that is simulated, None: the mean field answers alone."""
 
@@ -67,6 +69,7 @@ class Asked:
     draft: Query | None
     pools: tuple[PoolAsked, PoolAsked] | None = None
     events: Simulation | None = None
+    prefix: Prefix = Prefix()
 
     @property
     def emitted(self) -> float:
@@ -79,14 +82,14 @@ class Asked:
         loads = np.asarray(self.loads)
         return Traffic(
             self.isl.mean, self.osl.mean, self.isl.second_moment, self.osl.second_moment, None if self.open else loads, loads if self.open else None,
-            self.hit, self.emitted,
+            0.0 if self.prefix.tier == prefixes.RECOMPUTE else self.hit, self.emitted, self.prefix.tier == prefixes.HOST,
         )  # fmt: skip
 
 
 def asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Sequence[Any] | None, rate: Sequence[Any] | None, sets: Mapping[str, Any],
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | None = None,
-    prefill_pool: Any = None, decode_pool: Any = None, events: Simulation | None = None,
+    prefill_pool: Any = None, decode_pool: Any = None, events: Simulation | None = None, prefix_from: Any = None,
 ) -> Asked:  # fmt: skip
     """A checked question. Raises SpecError for a load that is not said once, for lengths, shares and counts that are none, and for drafts without a chance of
     acceptance."""
@@ -125,7 +128,21 @@ def asked(
                 "--gpus and --dp say nothing beside pools: --prefill-pool and --decode-pool count their instances"
             )
         pools = _pool("--prefill-pool", prefill_pool), _pool("--decode-pool", decode_pool)
-    return Asked(query, prompts, answers, said, loads, rate is not None, hit, drafts, taken, draft, pools, events)
+    return Asked(
+        query,
+        prompts,
+        answers,
+        said,
+        loads,
+        rate is not None,
+        hit,
+        drafts,
+        taken,
+        draft,
+        pools,
+        events,
+        prefixes.parse(prefix_from, hit),
+    )
 
 
 def _checked(events: Simulation, pools: bool) -> None:

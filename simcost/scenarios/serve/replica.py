@@ -72,6 +72,20 @@ class Replica:
         """The memory of a sequence of so many tokens a replica."""
         return memory.kept(_decoding(self.workload, context))
 
+    def rank_bytes(self, tokens: Num) -> Num:
+        """The cache of a sequence of so many tokens on the rank that holds most of it. [B]"""
+        kept = self.kept(tokens)
+        return kept.held.sequence(kept.workload, tokens) / maximum(kept.held.batches, 1.0)
+
+    def link_s(self, tokens: Num) -> Num:
+        """Seconds from the host's memory to the ranks of so many cached tokens: each rank loads what it holds. Raises SpecError for a device of which no link is known."""
+        device = self.workload.device
+        if device.host is None:
+            raise SpecError(
+                f"{device.where}: no link to the host's memory (links.host): state it with --set hw.links.host.bandwidth=64GB/s --set hw.assumed.host_efficiency=0.8"
+            )
+        return self.rank_bytes(tokens) / (device.host * device.assumption("host_efficiency"))
+
     def room(self, held: Num) -> Room:
         """How many sequences of a replica may run that each hold `held` tokens of its pool on average."""
         w = self.workload

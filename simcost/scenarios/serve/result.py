@@ -16,6 +16,7 @@ from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, memory_notes, notes
 from simcost.scenarios.inputs import inputs, stated
+from simcost.scenarios.serve import prefix as prefixes
 from simcost.scenarios.serve import simulated
 from simcost.scenarios.serve.answer import Answer, answer, metrics
 from simcost.scenarios.serve.pools import Fleet, transfer_s
@@ -23,7 +24,7 @@ from simcost.scenarios.serve.pools import answer as answer_pools
 from simcost.scenarios.serve.question import Asked, fleet, replica
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.lengths import Lengths
-from simcost.serving.point import KV_CACHE, LOAD, PREFILL, SEQUENCES
+from simcost.serving.point import HOST_LINK, KV_CACHE, LOAD, PREFILL, SEQUENCES
 from simcost.serving.summary import Summary, summary
 from simcost.units import show
 
@@ -44,6 +45,9 @@ def result(q: Asked) -> Result:
         )
     usd = q.query.price(r.workload.device)
     columns = metrics(found, None if usd is None else float(usd))
+    prompts = r if pools is None else pools.prefill
+    if q.traffic.hit:
+        columns |= prefixes.columns(q.prefix, prompts, found)
     words = [_limit(q, r, terms, found, i) for i in range(len(q.loads))]
     one = len(q.loads) == 1
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
@@ -61,7 +65,7 @@ def result(q: Asked) -> Result:
         head["kv_transfer_s"] = number(transfer_s(pools, q.isl.mean))
     return Result(
         "serve", _inputs(q, r, terms), head, tables,
-        (*_notes(q, r, terms), *_warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
+        (*_notes(q, r, terms), *(prefixes.notes(q.prefix, prompts, found) if q.traffic.hit else ()), *_warnings(q, step)), notes.references(step.workload, step), _verdict(q, found, columns, words), fits,
     )  # fmt: skip
 
 
@@ -69,7 +73,10 @@ def _simulated(q: Asked, r: Replica, load: float) -> Summary:
     """Figures of a run at one load, its start left out."""
     assert q.events is not None
     users, rate = (None, load) if q.open else (load, None)
-    trace = simulated.run(r, q.isl, q.osl, users, rate, q.events.requests, q.events.seed, q.hit, q.emitted)
+    t = q.traffic
+    trace = simulated.run(
+        r, q.isl, q.osl, users, rate, q.events.requests, q.events.seed, float(t.hit), q.emitted, t.host
+    )
     return summary(trace, int(q.events.warmup * len(trace.isl)))
 
 
@@ -91,6 +98,8 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
         return "KV cache (no room for more sequences)"
     if code == SEQUENCES:
         return f"max sequences ({names['sequences']} = {r.policy.sequences:,.0f} per replica)"
+    if code == HOST_LINK:
+        return "host link (cached prefixes fill it; hw.links.host.bandwidth)"
     if code == PREFILL and q.pools is not None:
         return "prefill pool (its replicas are busy all the time)"
     if code == PREFILL:
@@ -132,6 +141,9 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
             more["requests"] = q.events.requests
     if q.hit:
         more["prefix_hit"] = q.hit
+        if q.prefix.tier != prefixes.POOL:
+            size = "" if q.prefix.bytes is None else f":{show(q.prefix.bytes, 'bytes')}"
+            more["prefix_from"] = f"{q.prefix.tier}{size}"
     if q.drafts:
         more |= {"drafts": q.drafts, "acceptance": q.acceptance}
         if q.draft is not None:
@@ -162,20 +174,14 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
         found.append(
             Note(f"weights and cache of {whose} are not taken off the pool: a little fewer sequences fit", Kind.ASSUMED)
         )
-    if q.hit:
-        found.append(
-            Note(
-                "every request holds its cached prefix in the pool for itself: shared prefixes leave more room",
-                Kind.ASSUMED,
-            )
-        )
     return found
 
 
 def _warnings(q: Asked, step: steps.Step) -> list[Note]:
     """Notes of a decode step; where the design's MTP module proposes tokens, not that nobody runs it."""
     idle = memory_notes.mtp(step.workload.model) if q.drafts and q.draft is None else []
-    return [note for note in notes.warnings(q.query, step.workload) if note not in idle]
+    found = [note for note in notes.warnings(q.query, step.workload) if note not in idle]
+    return [note for note in found if not (q.prefix.tier == prefixes.HOST and note.endswith(notes.HOST))]
 
 
 def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> str:

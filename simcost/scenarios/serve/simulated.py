@@ -27,9 +27,9 @@ SHARES = ("p50", "p90", "p99")
 
 
 def run(
-    r: Replica, isl: Lengths, osl: Lengths, users: float | None, rate: float | None, requests: int | None, seed: int, hit: float, emitted: float
+    r: Replica, isl: Lengths, osl: Lengths, users: float | None, rate: float | None, requests: int | None, seed: int, hit: float, emitted: float, host: bool = False,
 ) -> Trace:  # fmt: skip
-    """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the whole fleet. Raises SpecError for a number
+    """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the whole fleet; `host`: cached tokens come from the host's memory. Raises SpecError for a number
     of requests out of range, and for a request that the pool cannot hold."""
     replicas = float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies))
     arrivals: Arrivals
@@ -46,9 +46,10 @@ def run(
     t = Traffic(isl.mean, osl.mean, isl.second_moment, osl.second_moment, hit=hit, emitted=emitted)
     _, held = load_of(t, r.policy.admission)
     pool = float(np.asarray(r.room(np.ceil(held)).kv)) * float(held)
-    return events.simulate(
-        r, r.policy, arrivals, isl, InSteps(osl, emitted) if emitted > 1.0 else osl, count, pool, seed, prefix_hit=hit
-    )
+    cached = isl.mean * hit
+    link = float(np.asarray(r.link_s(np.ceil(cached)))) / np.ceil(cached) if host else 0.0
+    steps = InSteps(osl, emitted) if emitted > 1.0 else osl
+    return events.simulate(r, r.policy, arrivals, isl, steps, count, pool, seed, prefix_hit=hit, link_token_s=link)
 
 
 def columns(found: Summary, emitted: float) -> Row:

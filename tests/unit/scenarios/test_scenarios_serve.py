@@ -141,3 +141,39 @@ def test_long_answers_stand_longer_in_the_pool() -> None:
     # The one that is looked at is twice as long, and half done: 1,024 + 512 tokens against 1,024 + 256.
     seats = [m["running"] / m["kv_used_fraction"] for m in (equal, mixed)]
     assert seats[0] / seats[1] == pytest.approx(1536 / 1280, rel=0.01)
+
+
+def test_a_prefix_comes_from_the_host_at_the_rate_of_its_link() -> None:
+    ask: dict[str, Any] = {"engine": "vllm", "prefix_hit": 0.5, "concurrency": 8}
+    pool, host = asked(**ask).metrics, asked(**ask, prefix_from="host:100GB").metrics
+    # 32 layers of 8 KV heads of 128, keys and values in bf16: 131,072 B a token, over 0.8 of PCIe 5's 64 GB/s.
+    assert host["prefix_load_s"] == pytest.approx(512 * 131_072 / (0.8 * 64e9))
+    assert host["prefix_tier_tokens"] == 100e9 // 131_072
+    assert 0.0 < host["ttft_s"] - pool["ttft_s"] < 2.0 * host["prefix_load_s"]
+    assert "prefix_load_s" not in pool
+    assert pool["prefix_recompute_s"] == pytest.approx(host["prefix_recompute_s"])
+    sets = {"plan.tp": 1, "hw.links.host.bandwidth": "128 GB/s"}
+    twice = simcost.serve(**{**ASK, **ask, "set": sets}, prefix_from="host")
+    assert twice.metrics["prefix_load_s"] == pytest.approx(host["prefix_load_s"] / 2.0)
+    assert "prefix_tier_tokens" not in twice.metrics
+    assert not any("acts on cached prefixes" in note for note in twice.warnings)
+
+
+def test_a_prefix_that_is_dropped_is_computed_as_a_prompt_without_hits() -> None:
+    dropped = asked(prefix_hit=0.5, prefix_from="recompute", concurrency=8).metrics
+    assert dropped == asked(concurrency=8).metrics
+
+
+def test_a_prefill_pool_loads_prefixes_too() -> None:
+    pools = {"prefill_pool": "1:tp=1", "decode_pool": "4:tp=1", "prefix_hit": 0.97, "engine": "vllm"}
+    load = simcost.serve("llama-2-7b", "h100", 4000, 64, rate=1e3, **pools, prefix_from="host:50GB").metrics
+    assert load["limit"].startswith("host link")
+    assert load["capacity_requests_per_s"] == pytest.approx(1.0 / load["prefix_load_s"])
+
+
+def test_the_event_path_loads_prefixes_as_the_mean_field_does() -> None:
+    ask: dict[str, Any] = {"prefix_hit": 0.9, "rate": 2.0, "events": True, "requests": 400, "osl": 32}
+    found = {tier: asked(**ask, prefix_from=tier).tables["request by request"] for tier in ("pool", "host")}
+    mean = {tier: next(row for row in rows if row["figure"] == "ttft")["mean_s"] for tier, rows in found.items()}
+    load = asked(**ask, prefix_from="host").metrics["prefix_load_s"]
+    assert mean["host"] - mean["pool"] == pytest.approx(load, rel=0.2)

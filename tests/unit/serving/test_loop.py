@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from simcost.num import Num
+from simcost.serving import arrivals, lengths
+from simcost.serving.events import simulate
 from simcost.serving.loop import closed, open_loop
-from simcost.serving.point import KV_CACHE, LIMITS, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
+from simcost.serving.point import HOST_LINK, KV_CACHE, LIMITS, LOAD, PREFILL, SEQUENCES, Load, OperatingPoint, Room
 from simcost.serving.policy import Policy
 
 WIDE = Room(1e9, 1e9)
@@ -124,3 +126,33 @@ def test_a_load_that_leaves_little_of_the_capacity_is_held_by_what_is_near() -> 
     assert near.running[1] < 100.0
     prompts = closed(times, POLICIES[1], load(osl=2.0), 64.0, WIDE)  # one step after each prompt of 51 ms
     assert LIMITS[int(prompts.limit)] == "prefill"
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name)
+def test_a_link_to_the_host_adds_its_time_and_feeds_no_more_than_it_passes(policy: Policy) -> None:
+    bare, slow = load(), replace(load(), link_s=0.2)
+    one = closed(times, policy, slow, 1.0, WIDE)
+    assert float(one.ttft_s - closed(times, policy, bare, 1.0, WIDE).ttft_s) == pytest.approx(0.2, rel=0.02)
+    many = closed(times, policy, slow, np.array([400.0, 800.0]), WIDE)
+    assert np.allclose(many.requests_per_s, 1.0 / 0.2, rtol=1e-6)
+    assert np.all(many.limit == HOST_LINK)
+    assert np.allclose(many.requests_per_s * (many.ttft_s + 511.0 * many.tpot_s), [400.0, 800.0])
+    rates = open_loop(times, policy, slow, np.array([1.0, 4.9, 5.1]), WIDE)
+    assert np.allclose(rates.capacity_per_s, 5.0, rtol=1e-6)
+    assert list(np.isfinite(rates.ttft_s)) == [True, True, False]
+    assert rates.limit[2] == HOST_LINK
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.name)
+def test_loads_from_the_host_take_as_long_as_the_event_path_says(policy: Policy) -> None:
+    policy, cached = replace(policy, sequences=256.0), 512.0
+    brought = replace(load(isl=512.0, osl=64.0), hit=cached, link_s=0.1)
+    for rate in (2.0, 7.0):
+        trace = simulate(
+            times, policy, arrivals.Open(rate), lengths.constant(1024), lengths.constant(64), 4000, 1e9, 1,
+            prefix_hit=0.5, link_token_s=0.1 / cached,
+        )  # fmt: skip
+        at_queue = float(np.mean((trace.queued - trace.arrival)[400:]))
+        without = open_loop(times, policy, replace(brought, link_s=0.0), rate, WIDE)
+        more = float(open_loop(times, policy, brought, rate, WIDE).ttft_s - without.ttft_s)
+        assert more == pytest.approx(at_queue, rel=0.1), rate
