@@ -34,7 +34,8 @@ from simcost.sharding.share import Share
 @frozen
 class Workload:
     """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel; `memory`: how
-    it shares out a GPU's memory; `untimed`: why no kernel of it can be priced, "" where they can."""
+    it shares out a GPU's memory; `untimed`: why no kernel of it can be priced, "" where they can; `draft`: what proposes tokens to it, None without speculation.
+    """
 
     model: ModelSpec
     device: Device
@@ -45,6 +46,7 @@ class Workload:
     engine: str
     memory: EngineMemory
     untimed: str = ""
+    draft: Draft | None = None
 
     def formats(self) -> dict[str, str]:
         """The resolved formats of weights, arithmetic, cache and activations, by the plan's keys, for people."""
@@ -55,6 +57,15 @@ class Workload:
             "kv_dtype": self.view.kv.name,
             "activation_dtype": self.view.activation.name,
         }
+
+
+@frozen
+class Draft:
+    """What proposes tokens beside a design, on the ranks that sample: `modules` of it are held with a cache each; `shared`: embedding and head are the design's own, as of an MTP module."""
+
+    workload: Workload
+    modules: float = 1.0
+    shared: bool = False
 
 
 def _summary(table: Mapping[str, Dtype], experts: bool) -> str:

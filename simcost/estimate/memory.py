@@ -15,7 +15,7 @@ from simcost.cost import memory as shares
 from simcost.cost.memory import Memory
 from simcost.estimate import stages
 from simcost.frozen import frozen
-from simcost.model import activations, cache
+from simcost.model import activations
 from simcost.model.activations import Peak
 from simcost.num import Num, ceil, every, floor, maximum, minimum, where
 from simcost.plan import busiest
@@ -100,7 +100,7 @@ def pool_tokens(kept: Kept) -> Num:
     w = kept.workload
 
     def tokens(held: stages.Held) -> Num:
-        each = maximum(cache.token_bytes(held.kinds(w), w.memory) * held.batches, 1e-30)
+        each = maximum(held.token_bytes(w), 1e-30)
         found = floor(maximum(at_start(w, held, kept.peak).pool, 0.0) / each)
         return where(each > 1e-30, found, math.nan)
 

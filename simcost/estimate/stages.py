@@ -10,7 +10,7 @@ prompts the slowest stage sets the throughput. Every hop sends the residual stre
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -26,7 +26,7 @@ from simcost.pipeline import Stage
 from simcost.plan import busiest
 from simcost.program import Call, Priced, Serial, longer, without
 from simcost.sharding.shard import Block
-from simcost.workload import Workload
+from simcost.workload import Draft, Workload
 
 
 def sizes(w: Workload) -> list[int]:
@@ -215,7 +215,30 @@ class Held:
         """Bytes of its pool for one sequence of `context` tokens, times the batches it keeps. [B] kinds: its own, where they are
         at hand."""
         paged = cache.request_bytes(self.kinds(w) if kinds is None else kinds, context, w.memory)
-        return (paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)) * self.batches
+        whole = paged + cache.fixed_bytes(w.model, w.plan, self.layers, context, w.view.kv)
+        if w.draft is not None:
+            whole = whole + self.samples * _alone(w.draft).sequence(w.draft.workload, context) * w.draft.modules
+        return whole * self.batches
+
+    def token_bytes(self, w: Workload) -> Num:
+        """Bytes of its pool for every token that an engine's log counts. [B]"""
+        each = cache.token_bytes(self.kinds(w), w.memory)
+        if w.draft is not None:
+            each = each + self.samples * _alone(w.draft).token_bytes(w.draft.workload) * w.draft.modules
+        return each * self.batches
+
+
+def _alone(draft: Draft) -> Held:
+    """What a rank holds of a draft model: all its layers, whatever the pipeline of the design; without what it shares."""
+    v = draft.workload
+
+    def bytes_of(blocks: Iterable[Block]) -> Loaded:
+        return loaded.of_blocks(blocks, v.plan, v.view.storage, v.view.activation, v.memory)
+
+    own = Loaded() if draft.shared else loaded.rotary(v.model) + bytes_of((v.model.embedding, v.model.head))
+    layers = sum((bytes_of(layer) * float(n) for n, layer in v.model.stacks), Loaded())
+    counts = tuple(float(n) for n, _ in v.model.stacks)
+    return Held(own + layers * draft.modules, counts, 0.0, 0.0, 1.0)
 
 
 @frozen
@@ -235,6 +258,8 @@ def ranks(w: Workload) -> tuple[Rank, ...]:
 
     tables, tower = loaded.rotary(w.model), loaded.tower(w.model, w.plan)
     first, last = bytes_of(w.model.embedding), bytes_of(w.model.head)
+    if w.draft is not None:
+        last = last + _alone(w.draft).loaded
     layers = [bytes_of(*layer) for _, layer in w.model.stacks]
     found = []
     for deep, (index, stage) in ((pp, each) for pp in sizes(w) for each in pipeline.kinds(w.model, pp)):

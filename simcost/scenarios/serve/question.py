@@ -16,12 +16,12 @@ from simcost.hardware.engine_serving import ServingTerms, serving_terms
 from simcost.hardware.engines import title
 from simcost.lower import has_experts
 from simcost.num import minimum, num
-from simcost.query import Query, make, model_of, settings_of, workload
+from simcost.query import Query, make, settings_of, workload
 from simcost.scenarios.serve import prefix as prefixes
 from simcost.scenarios.serve.answer import Traffic, load_of
 from simcost.scenarios.serve.pools import Fleet
 from simcost.scenarios.serve.prefix import Prefix
-from simcost.scenarios.serve.replica import Bounds, Replica, build
+from simcost.scenarios.serve.replica import Bounds, Replica, build, with_drafts
 from simcost.serving.lengths import Lengths
 from simcost.serving.lengths_text import parse
 from simcost.serving.policy import Policy
@@ -217,8 +217,8 @@ def fleet(q: Asked) -> tuple[Fleet, ServingTerms]:
     assert q.pools is not None
     made = []
     for pool in q.pools:
-        of_pool = replace(q.query, overrides=q.query.overrides.merged(dict(pool.sets)))
-        made.append(replica(replace(q, query=of_pool, pools=None), pool.instances))
+        draft = None if q.draft is None else _with(q.draft, pool.sets)
+        made.append(replica(replace(q, query=_with(q.query, pool.sets), draft=draft, pools=None), pool.instances))
     (prefill, _), (decode, terms) = made
     return Fleet(prefill, decode, float(q.pools[0].instances), float(q.pools[1].instances)), terms
 
@@ -229,8 +229,14 @@ def replica(q: Asked, instances: int = 1) -> tuple[Replica, ServingTerms]:
     terms = terms_of(w, settings_of(q.query.overrides), q.drafts > 0)
     policy = policy_of(terms)
     _taken(q, w, terms, policy)
-    draft = None if q.draft is None else model_of(q.draft)
-    return build(w, policy, _bounds(q, policy, w, instances), draft, q.drafts), terms
+    if q.drafts:
+        w = with_drafts(w, None if q.draft is None else workload(q.draft))
+    return build(w, policy, _bounds(q, policy, w, instances), q.drafts), terms
+
+
+def _with(query: Query, sets: Mapping[str, Any]) -> Query:
+    """A question with more settings."""
+    return replace(query, overrides=query.overrides.merged(dict(sets)))
 
 
 def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:

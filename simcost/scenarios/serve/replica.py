@@ -19,7 +19,7 @@ from simcost.num import Num, is_scalar, maximum, plain
 from simcost.plan import Phase
 from simcost.serving.point import Room
 from simcost.serving.policy import Policy
-from simcost.workload import Workload
+from simcost.workload import Draft, Workload
 
 
 @frozen
@@ -94,38 +94,22 @@ class Replica:
         return Room(plain(pools / each), self.policy.sequences)
 
 
-def build(
-    w: Workload,
-    policy: Policy,
-    bounds: Bounds,
-    draft: ModelSpec | None = None,
-    drafts: int = 0,
-    table: StepTable | None = None,
-) -> Replica:
-    """The replica of a workload's plan, checked. `table`: its step times where they are known. Raises SpecError and Infeasible for a plan that cannot run."""
-    feasible.require(_decoding(w, 1.0))
-    return stacked(w, policy, bounds, draft, drafts, table)
-
-
-def stacked(
-    w: Workload,
-    policy: Policy,
-    bounds: Bounds,
-    draft: ModelSpec | None = None,
-    drafts: int = 0,
-    table: StepTable | None = None,
-) -> Replica:
-    """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a rule. Raises SpecError for drafts that cannot be
-    made."""
+def build(w: Workload, policy: Policy, bounds: Bounds, drafts: int = 0, table: StepTable | None = None) -> Replica:
+    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `table`: its step times where they are known. Raises SpecError and
+    Infeasible for a plan that cannot run."""
     w = _decoding(w, 1.0)
-    table = table or bounds.table(w, drafts)
-    own = None
-    if drafts:
-        own = bounds.table(replace(w, model=draft or draft_of(w.model)))
+    feasible.require(w)
+    own = None if w.draft is None else bounds.table(w.draft.workload)
+    return of_table(w, policy, table or bounds.table(w, drafts), own, drafts)
+
+
+def stacked(w: Workload, policy: Policy, bounds: Bounds) -> Replica:
+    """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a rule."""
+    w = _decoding(w, 1.0)
+    table = bounds.table(w)
     if not is_scalar(w.plan.tp):  # every plan asks its own times
-        plans = np.arange(len(table.decode))[:, None]
-        table, own = table.of(plans), None if own is None else own.of(plans)
-    return of_table(w, policy, table, own, drafts)
+        table = table.of(np.arange(len(table.decode))[:, None])
+    return of_table(w, policy, table)
 
 
 def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | None = None, drafts: int = 0) -> Replica:
@@ -137,6 +121,14 @@ def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | N
 def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> StepTable:
     """The step times of one replica up to some bounds."""
     return bounds.table(_decoding(w, 1.0), drafts)
+
+
+def with_drafts(w: Workload, own: Workload | None = None) -> Workload:
+    """A workload to which a model of its `own` proposes tokens, or the design's MTP modules. Raises SpecError for a design without them."""
+    if own is not None:
+        return replace(w, draft=Draft(own))
+    module = replace(w, model=draft_of(w.model))
+    return replace(w, draft=Draft(module, float(len(w.model.mtp)), shared=True))
 
 
 def draft_of(model: ModelSpec) -> ModelSpec:

@@ -170,11 +170,22 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
         ),
     ]
     if q.drafts:
-        whose = "the MTP module" if q.draft is None else "the draft model"
-        found.append(
-            Note(f"weights and cache of {whose} are not taken off the pool: a little fewer sequences fit", Kind.ASSUMED)
-        )
+        found.append(_draft_note(r))
     return found
+
+
+def _draft_note(r: Replica) -> Note:
+    """What the proposer takes of memory."""
+    assert r.workload.draft is not None
+    draft, bare = r.workload.draft, replace(r, workload=replace(r.workload, draft=None))
+    tokens = 4096.0
+    weights = r.kept(tokens).memory.weights - bare.kept(tokens).memory.weights
+    each = (r.rank_bytes(tokens) - bare.rank_bytes(tokens)) / tokens
+    whose = f"{draft.modules:,.0f} MTP module{'s' * (draft.modules > 1.0)}" if draft.shared else "the draft model"
+    return Note(
+        f"{whose} of {r.workload.model.name}: {show(float(weights), 'memory')} of weights on a GPU and {float(each):,.0f} B a token of the pool are taken off it",
+        Kind.SAID,
+    )
 
 
 def _warnings(q: Asked, step: steps.Step) -> list[Note]:

@@ -25,7 +25,7 @@ from simcost.scenarios.serve import pools
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, metrics
 from simcost.scenarios.serve.pools import Fleet
 from simcost.scenarios.serve.question import policy_of, terms_of
-from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of
+from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of, with_drafts
 from simcost.serving.policy import Policy
 from simcost.validation.serving.point import Pool, Prediction, ServingPoint
 from simcost.workload import Workload
@@ -206,7 +206,9 @@ def _built(p: ServingPoint, want: _Want) -> Replica:
     w, policy, most = _asked(p, want)
     covered, table = _tables.get(_key(p, True), (None, None))
     wide = covered is not None and all(x <= y for x, y in zip(astuple(most), astuple(covered), strict=True))
-    return build(w, policy, most, None, p.speculative, table if wide else None)
+    if p.speculative:
+        w = with_drafts(w)
+    return build(w, policy, most, p.speculative, table if wide else None)
 
 
 def traffic(points: Sequence[ServingPoint]) -> Traffic:

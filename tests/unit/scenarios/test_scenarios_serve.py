@@ -8,7 +8,12 @@ from typing import Any
 import pytest
 
 import simcost
+from simcost.estimate import memory
+from simcost.query import make, workload
 from simcost.result import Result
+from simcost.scenarios.serve.replica import Replica, with_drafts
+from simcost.serving.policy import Policy
+from simcost.workload import Workload
 
 ENGINES = ("vllm", "sglang", "trtllm", "any")
 ASK: dict[str, Any] = {"model": "llama-3.1-8b", "hw": "h100", "isl": 1024, "osl": 512, "set": {"plan.tp": 1}}
@@ -177,3 +182,31 @@ def test_the_event_path_loads_prefixes_as_the_mean_field_does() -> None:
     mean = {tier: next(row for row in rows if row["figure"] == "ttft")["mean_s"] for tier, rows in found.items()}
     load = asked(**ask, prefix_from="host").metrics["prefix_load_s"]
     assert mean["host"] - mean["pool"] == pytest.approx(load, rel=0.2)
+
+
+def serving(model: str) -> Workload:
+    return workload(make(model, "h100", True, {"context": 1024, "batch": 1}, {"engine": "vllm"}, {}, None))
+
+
+@pytest.mark.parametrize("draft", ["llama-3.1-8b", "llama-3.2-1b"])
+def test_the_pool_is_what_weights_of_design_and_draft_leave(draft: str) -> None:
+    w, model = serving("llama-3.1-8b"), serving(draft)
+    policy = Policy("mixed", 8192.0, 4096.0, 1.0, 0.0, 0.0)
+    bare, both, own = (Replica(v, policy, 8192.0, None) for v in (w, with_drafts(w, model), model))  # type: ignore[arg-type]
+    kept, alone = both.kept(1024.0), bare.kept(1024.0)
+    more = own.kept(1024.0).memory.weights
+    assert kept.memory.weights == pytest.approx(alone.memory.weights + more)
+    assert kept.memory.pool == pytest.approx(alone.memory.pool - more)
+    assert both.rank_bytes(1024.0) == bare.rank_bytes(1024.0) + own.rank_bytes(1024.0)
+    assert memory.pool_tokens(kept) == kept.memory.pool * 1024 // both.rank_bytes(1024.0)
+    assert both.room(1024.0).kv == kept.memory.pool // both.rank_bytes(1025.0)  # with the token that is made
+
+
+def test_drafts_leave_room_for_fewer_sequences_and_the_limit_says_so() -> None:
+    ask: dict[str, Any] = {"engine": "vllm", "concurrency": 2000, "set": {"plan.tp": 1, "engine.max_num_seqs": 1000}}
+    plain = simcost.serve(**{**ASK, **ask})
+    drafted = simcost.serve(**{**ASK, **ask}, drafts=2, acceptance=0.5, draft_model="llama-3.2-1b")
+    assert plain.metrics["limit"].startswith("KV cache")
+    assert drafted.metrics["limit"].startswith("KV cache")
+    # 16 layers of 8 heads of 64 beside 32 of 8 of 128: a quarter more a token, and 2.5 GB of weights.
+    assert drafted.metrics["running"] < plain.metrics["running"] / 1.25
