@@ -5,6 +5,7 @@ Most likely to be wrong: drafts of speculative decoding, which engines overlap w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -94,13 +95,22 @@ class Replica:
         return Room(plain(pools / each), self.policy.sequences)
 
 
-def build(w: Workload, policy: Policy, bounds: Bounds, drafts: int = 0, table: StepTable | None = None) -> Replica:
-    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `table`: its step times where they are known. Raises SpecError and
-    Infeasible for a plan that cannot run."""
+Steps = tuple[StepTable, StepTable | None]  # of a design, and of what drafts
+
+
+def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> Steps:
+    """The step times of one replica up to some bounds."""
+    return bounds.table(w, drafts), None if w.draft is None else bounds.table(w.draft.workload)
+
+
+def build(
+    w: Workload, policy: Policy, bounds: Bounds, drafts: int = 0, steps: Callable[[Workload, Bounds, int], Steps] = steps_of
+) -> Replica:  # fmt: skip
+    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `steps`: prices them. Raises SpecError and Infeasible for a plan
+    that cannot run."""
     w = _decoding(w, 1.0)
     feasible.require(w)
-    own = None if w.draft is None else bounds.table(w.draft.workload)
-    return of_table(w, policy, table or bounds.table(w, drafts), own, drafts)
+    return of_table(w, policy, *steps(w, bounds, drafts), drafts)
 
 
 def stacked(w: Workload, policy: Policy, bounds: Bounds) -> Replica:
@@ -116,11 +126,6 @@ def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | N
     """The replicas of plans whose steps are timed already."""
     whole = replace(policy, tokens=plain(policy.tokens * w.plan.pp))
     return Replica(w, whole, policy.tokens, table, draft, float(drafts))
-
-
-def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> StepTable:
-    """The step times of one replica up to some bounds."""
-    return bounds.table(_decoding(w, 1.0), drafts)
 
 
 def with_drafts(w: Workload, own: Workload | None = None) -> Workload:

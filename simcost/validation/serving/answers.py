@@ -46,8 +46,11 @@ class Every:
 
 def every(points: Sequence[ServingPoint], progress: Progress = quiet) -> dict[str, list[Prediction]]:
     """What each of ANSWERS says of points."""
-    groups = grouped(points)
-    dealt = [[i for group in groups[n::_PIECES] for i in group] for n in range(_PIECES)]
+    dealt: list[list[int]] = [[]]
+    for group in grouped(points):  # neighbours share a model, a device and its curves, and tables
+        if len(dealt[-1]) >= len(points) / _PIECES:
+            dealt.append([])
+        dealt[-1] += group
     dealt = [places for places in dealt if places]
     pieces = [Piece(([points[i] for i in places],), f"{len(places)} rows", 100.0 * len(places)) for places in dealt]
     alone = multiprocessing.current_process().daemon or multiprocessing.parent_process() is not None

@@ -6,7 +6,7 @@ Most likely to be wrong: how many drafts are taken, one number for each draft le
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
 from typing import Any
@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from simcost.errors import SimcostError
-from simcost.estimate.step_table import StepTable
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware.engine_file import setting_names
@@ -25,7 +24,7 @@ from simcost.scenarios.serve import pools
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, metrics
 from simcost.scenarios.serve.pools import Fleet
 from simcost.scenarios.serve.question import policy_of, terms_of
-from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of, with_drafts
+from simcost.scenarios.serve.replica import Bounds, Replica, Steps, build, steps_of, with_drafts
 from simcost.serving.policy import Policy
 from simcost.validation.serving.point import Pool, Prediction, ServingPoint
 from simcost.workload import Workload
@@ -53,33 +52,41 @@ def offline(p: ServingPoint) -> bool:
 
 def predict(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
     """The mean field's answers, one a point, with a reason where there is none. `front`: in place of the one of the engines' profiles."""
+    return by_group(points, lambda group: _group(group, front))
+
+
+def by_group(
+    points: Sequence[ServingPoint], answer: Callable[[list[ServingPoint]], Sequence[Prediction]]
+) -> list[Prediction]:
+    """What `answer` says of the points of each configuration, in the order of all."""
     found: list[Prediction] = [Prediction()] * len(points)
-    for places in grouped(points):
-        for place, one in zip(places, _group([points[i] for i in places], front), strict=True):
-            found[place] = one
+    groups = grouped(points)
+    for own in groups:
+        _announce([points[i] for i in own])
+    for own in groups:
+        for i, one in zip(own, answer([points[i] for i in own]), strict=True):
+            found[i] = one
     return found
 
 
-def grouped(points: Sequence[ServingPoint], family: bool = False) -> list[list[int]]:
-    """Places of points that share a configuration; of a family too, which shares all but settings of the engine: those
-    are of its memory and its scheduler, and no step's time hangs on them."""
+def grouped(points: Sequence[ServingPoint]) -> list[list[int]]:
+    """Places of points that share a configuration; those of one model, device, engine and plan stand together."""
     groups: dict[str, list[int]] = {}
     for i, p in enumerate(points):
-        groups.setdefault(_key(p, family), []).append(i)
-    return list(groups.values())
+        groups.setdefault(_key(p), []).append(i)
+    return [groups[key] for key in sorted(groups)]
 
 
-def _key(p: ServingPoint, family: bool = False) -> str:
+def _key(p: ServingPoint) -> str:
     model = p.model if isinstance(p.model, str) else json.dumps(p.model, sort_keys=True)
-    sets = {path: value for path, value in p.sets.items() if not (family and path.startswith("engine."))}
     return json.dumps(
         [
             model,
             p.hw,
             p.engine,
             p.version,
-            sets,
-            {} if family else _flags(p),
+            dict(p.sets),
+            _flags(p),
             p.speculative,
             _pool(p.prefill),
             _pool(p.decode),
@@ -127,9 +134,9 @@ def answered(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> A
 def replica(points: Sequence[ServingPoint], front: FrontEnd | None = None, pool: Pool | None = None) -> Replica:
     """The replica that points of one configuration ask, or of one of their two pools. Raises SpecError and Infeasible."""
     front = NO_SERVER if offline(points[0]) else front
-    want = _want(points, pool)
-    key = json.dumps([_key(points[0]), want.stated, want.longest, want.prompt, want.users], sort_keys=True, default=str)
-    found = _known.get(key) or _built(points[0], want)
+    p, want = points[0], _want(points, pool)
+    key = want.key(p)
+    found = _known.get(key) or _built(p, want)
     if len(_known) < _MOST:
         _known[key] = found
     if front is None:
@@ -148,24 +155,26 @@ def _flags(p: ServingPoint) -> dict[str, Any]:
     }
 
 
-def share(groups: Sequence[Sequence[ServingPoint]]) -> None:
-    """Prices step times once for groups of a family. A group that cannot be asked is left out: it says its reason when
-    it is asked."""
-    found = []
-    for points in groups:
-        try:
-            found.append(_asked(points[0], _want(points, None)))
-        except SimcostError:
-            continue
-    if len(found) < 2:
-        return
-    widest = Bounds(*(max(each) for each in zip(*(astuple(bounds) for _, _, bounds in found), strict=True)))
-    with suppress(SimcostError):
-        _tables[_key(groups[0][0], True)] = widest, steps_of(found[0][0], widest, groups[0][0].speculative)
+def _announce(points: Sequence[ServingPoint]) -> None:
+    """Says how much of a table the points of one configuration ask. Settings of the engine are of its memory and its scheduler: no step's time hangs on
+    them, so that one table answers all of a plan. Points that cannot be asked say their reason when they are."""
+    p = points[0]
+    for pool in (None,) if p.prefill is None else (p.prefill, p.decode):
+        want = _want(points, pool)
+        if want.key(p) not in _known:
+            with suppress(SimcostError):
+                _, _, bounds = _asked(p, want)
+                name = want.steps(p)
+                _widest[name] = _both(_widest.get(name, bounds), bounds)
+
+
+def _both(one: Bounds, other: Bounds) -> Bounds:
+    return Bounds(*map(max, astuple(one), astuple(other)))
 
 
 _known: dict[str, Replica] = {}  # several answers are asked of the same points
-_tables: dict[str, tuple[Bounds, StepTable]] = {}  # of families, and what they cover
+_widest: dict[str, Bounds] = {}  # what is asked of tables
+_tables: dict[str, tuple[Bounds, Steps]] = {}  # and what those that are priced cover
 _models: dict[str, ModelSpec] = {}  # a quantisation that is stated takes longer to read than a table to price
 _MOST = 2_000
 
@@ -178,6 +187,20 @@ class _Want:
     longest: float
     prompt: float
     users: float
+
+    def steps(self, p: ServingPoint) -> str:
+        """What tells whose step times are asked."""
+        plan = {
+            path: value
+            for path, value in self.stated.items()
+            if not path.startswith("engine.") or path == "engine.version"
+        }
+        return json.dumps([p.model, p.hw, plan, p.speculative], sort_keys=True, default=str)
+
+    def key(self, p: ServingPoint) -> str:
+        """What tells whose replica is asked."""
+        asked = [p.model, p.hw, self.stated, p.speculative, self.longest, self.prompt, self.users]
+        return json.dumps(asked, sort_keys=True, default=str)
 
 
 def _want(points: Sequence[ServingPoint], pool: Pool | None) -> _Want:
@@ -204,11 +227,17 @@ def _asked(p: ServingPoint, want: _Want) -> tuple[Workload, Policy, Bounds]:
 
 def _built(p: ServingPoint, want: _Want) -> Replica:
     w, policy, most = _asked(p, want)
-    covered, table = _tables.get(_key(p, True), (None, None))
-    wide = covered is not None and all(x <= y for x, y in zip(astuple(most), astuple(covered), strict=True))
     if p.speculative:
         w = with_drafts(w)
-    return build(w, policy, most, p.speculative, table if wide else None)
+    name = want.steps(p)
+
+    def steps(w: Workload, bounds: Bounds, drafts: int) -> Steps:
+        wide = _both(_widest.get(name, bounds), bounds)
+        if name not in _tables or _both(_tables[name][0], bounds) != _tables[name][0]:
+            _tables[name] = wide, steps_of(w, wide, drafts)
+        return _tables[name][1]
+
+    return build(w, policy, most, p.speculative, steps)
 
 
 def traffic(points: Sequence[ServingPoint]) -> Traffic:

@@ -15,23 +15,14 @@ from simcost.scenarios.serve.answer import answer, metrics
 from simcost.scenarios.serve.replica import Replica
 from simcost.serving.lengths import Lengths, constant, uniform
 from simcost.validation.serving.point import Prediction, ServingPoint
-from simcost.validation.serving.predict import EMITTED, FrontEnd, grouped, predict, replica, share, traffic
+from simcost.validation.serving.predict import EMITTED, FrontEnd, by_group, predict, replica, traffic
 
 SEED = 1
 
 
 def predict_events(points: Sequence[ServingPoint], front: FrontEnd | None = None) -> list[Prediction]:
     """The event path's answers, one a point; of pools the mean field's. Intervals are as wide as the mean field's. `front`: as `predict.predict`."""
-    found: list[Prediction] = [Prediction()] * len(points)
-    for family in grouped(points, family=True):
-        members = [points[i] for i in family]
-        if members[0].prefill is None:
-            share([[members[i] for i in own] for own in grouped(members)])
-    for places in grouped(points):
-        mine = [points[i] for i in places]
-        for place, one in zip(places, _group(mine, front), strict=True):
-            found[place] = one
-    return found
+    return by_group(points, lambda group: _group(group, front))
 
 
 def _group(points: list[ServingPoint], front: FrontEnd | None) -> Sequence[Prediction]:
