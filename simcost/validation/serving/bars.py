@@ -58,7 +58,7 @@ BARS = (
 
 
 def table(tables: Mapping[str, Sequence[Cells]]) -> list[Cells]:
-    """A line for each bar whose slice was predicted, and one for the intervals; tables: of `score.table`, by what."""
+    """A line for each bar whose slice was predicted, and one for the intervals of each time; tables: of `score.table`, by what."""
     lines = {(row["answer"], what, row["rows_of"]): row for what, rows in tables.items() for row in rows}
     found: list[Cells] = []
     for bar in BARS:
@@ -72,8 +72,11 @@ def table(tables: Mapping[str, Sequence[Cells]]) -> list[Cells]:
                 bar.rows_of, f"{bar.what}, {bar.answer}", bar.measure, value, said, passes, _peers(bar, lines), bar.aim
             )
         )
-    share = lines.get((UNFITTED, TPOT, JUDGED), {}).get("coverage")
-    return found if share is None else [*found, covers(JUDGED, f"{TPOT}, {UNFITTED}", share)]
+    for what in (TPOT, TTFT):
+        share = lines.get((UNFITTED, what, JUDGED), {}).get("coverage")
+        if share is not None:
+            found.append(covers(JUDGED, f"{what}, {UNFITTED}", share))
+    return found
 
 
 def _peers(bar: Bar, lines: Mapping[tuple[str, str, str], Cells]) -> str:

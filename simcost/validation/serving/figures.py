@@ -55,10 +55,10 @@ def of(row: str, quantity: str, measured: float, ranges: Mapping[str, Range], re
 
 
 def ranges(one: Prediction) -> dict[str, Range]:
-    """What a prediction says by quantity. Tokens/s have the interval of TPOT, which they hang on; TTFT has none."""
+    """What a prediction says by quantity. Tokens/s have the interval of TPOT, which they hang on."""
     low, high = one.tpot_low_s / one.tpot_s, one.tpot_high_s / one.tpot_s
     values = {
-        "ttft": (one.ttft_s, math.nan, math.nan),
+        "ttft": (one.ttft_s, one.ttft_low_s, one.ttft_high_s),
         "tpot": (one.tpot_s, one.tpot_low_s, one.tpot_high_s),
         "output": (one.output_tokens_per_s, one.output_tokens_per_s / high, one.output_tokens_per_s / low),
     }

@@ -90,9 +90,15 @@ def held_out(predict: Predict) -> Callable[[Sequence[Row]], list[Prediction]]:
             others, mine = (engines == engine) & (families != family), (engines == engine) & (families == family)
             if (others & n.use).any():
                 found[mine] += n.fitted(others).added(n.isl[mine], n.turns[mine])
-        return [replace(one, ttft_s=float(value)) for one, value in zip(base, found, strict=True)]
+        return [_later(one, float(value)) for one, value in zip(base, found, strict=True)]
 
     return answer
+
+
+def _later(one: Prediction, ttft_s: float) -> Prediction:
+    """With another time to the first token, whose interval is as wide in parts of it."""
+    low, high = (end * (ttft_s / one.ttft_s) for end in (one.ttft_low_s, one.ttft_high_s))
+    return replace(one, ttft_s=ttft_s, ttft_low_s=low, ttft_high_s=high)
 
 
 def of_engines(rows: Sequence[Row], predict: Predict) -> dict[str, Coefficients]:

@@ -13,7 +13,7 @@ from simcost.validation.page_cells import Cell, counts, of, part, passes, percen
 from simcost.validation.score import NEAR
 from simcost.validation.serving import picture
 from simcost.validation.serving.lines import MILLISECOND
-from simcost.validation.serving.score import SWEEP, TPOT, WHAT, Answered
+from simcost.validation.serving.score import RATE, SWEEP, WHAT, Answered
 
 _INTRO = """# Served models
 
@@ -66,7 +66,7 @@ def _rows(row: Cells) -> str:
 
 
 def _slices(what: str) -> tuple[str, str, Mapping[str, Cell]]:
-    interval = {"covered": rates("coverage"), "half-width": rates("median_half_width")} if what == TPOT else {}
+    interval = {"covered": rates("coverage"), "half-width": rates("median_half_width")} if what != RATE else {}
     return (
         what,
         what,

@@ -87,7 +87,7 @@ class ServingPoint:
 
 @frozen
 class Prediction:
-    """Mean time to the first token and per output token after it [s], ends of TPOT's 90 % interval [s], and
+    """Mean time to the first token and per output token after it [s], ends of their 90 % intervals [s], and
     output tokens a second over all devices [1/s]; or the reason why there is none, with numbers that are nan."""
 
     ttft_s: float = field(default=float("nan"))
@@ -95,6 +95,8 @@ class Prediction:
     tpot_low_s: float = field(default=float("nan"))
     tpot_high_s: float = field(default=float("nan"))
     output_tokens_per_s: float = field(default=float("nan"))
+    ttft_low_s: float = field(default=float("nan"))
+    ttft_high_s: float = field(default=float("nan"))
     reason: str = ""
 
 

@@ -115,9 +115,9 @@ def _group(points: list[ServingPoint], front: FrontEnd | None) -> list[Predictio
             return Prediction(reason="its concurrency is not stated")
         if not fits[i]:
             return Prediction(reason="does not fit: the pool of the cache holds no request")
-        names = ("ttft_s", "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s")
-        ttft, tpot, low, high, rate = (float(found[name][i]) for name in names)
-        return Prediction(ttft, tpot, low, high, rate)
+        names = ("ttft_s", "tpot_s", "tpot_low_s", "tpot_high_s", "output_tokens_per_s", "ttft_low_s", "ttft_high_s")
+        ttft, tpot, low, high, rate, *first = (float(found[name][i]) for name in names)
+        return Prediction(ttft, tpot, low, high, rate, first[0], first[1])
 
     return [at(i) for i in range(len(points))]
 

@@ -35,12 +35,15 @@ def _group(points: list[ServingPoint], front: FrontEnd | None) -> Sequence[Predi
         return [Prediction(reason=str(error))] * len(points)
     fits = np.broadcast_to(a.fits, (len(points),))
     shape = metrics(a, None)
-    high = np.broadcast_to(np.asarray(shape["tpot_high_s"]) / np.asarray(shape["tpot_s"]), (len(points),))
-    return list(_each(points, r, fits.tolist(), high.tolist()))
+    tpot, ttft = (
+        np.broadcast_to(np.asarray(shape[f"{name}_high_s"]) / np.asarray(shape[f"{name}_s"]), (len(points),)).tolist()
+        for name in ("tpot", "ttft")
+    )
+    return list(_each(points, r, fits.tolist(), list(zip(tpot, ttft, strict=True))))
 
 
 def _each(
-    points: Sequence[ServingPoint], r: Replica, fits: Sequence[bool], high: Sequence[float]
+    points: Sequence[ServingPoint], r: Replica, fits: Sequence[bool], high: Sequence[tuple[float, float]]
 ) -> Iterator[Prediction]:
     for p, fit, wide in zip(points, fits, high, strict=True):
         if not p.users >= 1.0:
@@ -51,8 +54,8 @@ def _each(
             yield _run(p, r, wide)
 
 
-def _run(p: ServingPoint, r: Replica, wide: float) -> Prediction:
-    """One run of a benchmark on one replica, which serves its share of the users."""
+def _run(p: ServingPoint, r: Replica, wide: tuple[float, float]) -> Prediction:
+    """One run of a benchmark on one replica, which serves its share of the users. wide: the upper ends of the intervals of TPOT and of TTFT, in parts of them."""
     emitted = EMITTED[p.speculative] if p.speculative else 1.0
     requests = round(p.requests) or None
     try:
@@ -73,7 +76,8 @@ def _run(p: ServingPoint, r: Replica, wide: float) -> Prediction:
     tpot = float(np.mean((trace.last_token[more] - trace.printed[more]) / ((trace.osl[more] - 1) * emitted)))
     made = float(np.sum(1.0 + (trace.osl - 1) * emitted)) / float(np.max(trace.last_token))
     busy = min(float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies)), p.users)
-    return Prediction(float(np.mean(trace.printed - trace.arrival)), tpot, tpot / wide, tpot * wide, made * busy)
+    ttft, (each, first) = float(np.mean(trace.printed - trace.arrival)), wide
+    return Prediction(ttft, tpot, tpot / each, tpot * each, made * busy, ttft / first, ttft * first)
 
 
 def _lengths(mean: float, shortest: float) -> Lengths:

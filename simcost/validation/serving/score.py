@@ -69,13 +69,15 @@ def pair(one: Answered, what: str) -> tuple[float, float] | None:
 
 
 def errors(answers: Sequence[Answered], what: str) -> list[Cells]:
-    """error, covered and half_width of every answer; only TPOT has an interval."""
+    """error, covered and half_width of every answer; tokens/s have no interval."""
     found = []
     for one in answers:
         both = pair(one, what) if one.answered else None
         if both is None:
             continue
-        low, high = (one.said.tpot_low_s, one.said.tpot_high_s) if what == TPOT else (both[0], both[0])
+        said = one.said
+        ends = {TPOT: (said.tpot_low_s, said.tpot_high_s), TTFT: (said.ttft_low_s, said.ttft_high_s)}
+        low, high = ends.get(what, (both[0], both[0]))
         found.append(
             {
                 "error": score.error(*both),
@@ -96,7 +98,7 @@ def figures(answers: Sequence[Answered], what: str) -> dict[str, Any]:
         "spearman": float(np.median(order)) if order else None,
         "sweeps": len(order),
     }
-    if what != TPOT or not any(row["half_width"] > 0.0 for row in cells):
+    if not any(row["half_width"] > 0.0 for row in cells):
         found |= {"coverage": None, "median_half_width": None}
     return {name: found[name] for name in FIGURES}
 

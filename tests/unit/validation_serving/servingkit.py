@@ -60,7 +60,8 @@ def truth(factor: Callable[[Row], float] = lambda row: 1.0, width: float = 0.1) 
             row = known[repr(point)]
             tpot, ttft = factor(row) * row.tpot_s, factor(row) * row.ttft_s
             rate = score.loop_rate(point.concurrency, point.osl, ttft, tpot)
-            found.append(Prediction(ttft, tpot, tpot * (1 - width), tpot * (1 + width), rate))
+            low, high = 1.0 - width, 1.0 + width
+            found.append(Prediction(ttft, tpot, tpot * low, tpot * high, rate, ttft * low, ttft * high))
         return found
 
     return predict

@@ -22,6 +22,7 @@ POINT = ServingPoint(
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mean_field, "_known", {})
     monkeypatch.setattr(mean_field, "_tables", {})
+    monkeypatch.setattr(mean_field, "_widest", {})
 
 
 def test_an_offline_run_is_a_closed_loop_of_all_its_requests_without_a_server() -> None:
@@ -34,6 +35,7 @@ def test_an_offline_run_is_a_closed_loop_of_all_its_requests_without_a_server() 
     assert offline.output_tokens_per_s > 2.0 * eight.output_tokens_per_s
     assert offline.ttft_s > 5.0 * eight.ttft_s
     assert offline.tpot_low_s < offline.tpot_s < offline.tpot_high_s
+    assert offline.ttft_low_s < offline.ttft_s < offline.ttft_high_s
 
 
 def test_an_offline_run_without_a_number_of_requests_has_the_default() -> None:
@@ -58,19 +60,31 @@ def test_an_open_load_far_below_its_capacity_makes_what_is_asked() -> None:
     assert events[0].tpot_s == pytest.approx(field[0].tpot_s, rel=0.1)
 
 
-def test_settings_of_the_engine_part_configurations_and_not_families() -> None:
+def test_settings_of_the_engine_part_configurations_that_share_step_times() -> None:
     few = replace(POINT, sets={**POINT.sets, "engine.max_batch_size": 16})
     other = replace(POINT, sets={**POINT.sets, "plan.cuda_graph": "off"})
-    assert grouped([POINT, few, other, POINT]) == [[0, 3], [1], [2]]
-    assert grouped([POINT, few, other, POINT], family=True) == [[0, 1, 3], [2]]
+    assert sorted(grouped([POINT, few, other, POINT])) == [[0, 3], [1], [2]]
     together = predict_events([POINT, few])
-    assert mean_field._tables
-    mean_field._known.clear()
-    mean_field._tables.clear()
-    alone = [predict_events([one])[0] for one in (POINT, few)]
-    assert not mean_field._tables
+    assert len(mean_field._tables) == 1
+    predict_events([other])
+    assert len(mean_field._tables) == 2
+    alone = []
+    for one in (POINT, few):
+        for known in (mean_field._known, mean_field._tables, mean_field._widest):
+            known.clear()
+        alone += predict_events([one])
     assert [one.output_tokens_per_s for one in together] == pytest.approx([one.output_tokens_per_s for one in alone])
     assert together[1].output_tokens_per_s < together[0].output_tokens_per_s
+
+
+def test_a_table_grows_with_what_is_asked_later() -> None:
+    first = predict([replace(POINT, concurrency=4.0)])[0]
+    longer = replace(POINT, isl=1024.0, concurrency=64.0)
+    after, again = predict([longer])[0], predict([replace(POINT, concurrency=4.0)])[0]
+    assert again == first
+    for known in (mean_field._known, mean_field._tables, mean_field._widest):
+        known.clear()
+    assert predict([longer])[0] == after
 
 
 def test_what_cannot_be_asked_leaves_its_family_alone() -> None:
