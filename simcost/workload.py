@@ -34,7 +34,8 @@ from simcost.sharding.share import Share
 @frozen
 class Workload:
     """Everything one question needs. `engine`: whose kernels run; "any" for the middle of engines, kernel by kernel; `memory`: how
-    it shares out a GPU's memory; `untimed`: why no kernel of it can be priced, "" where they can; `draft`: what proposes tokens to it, None without speculation.
+    it shares out a GPU's memory; `untimed`: why no kernel of it can be priced, "" where they can; `draft`: what
+    proposes tokens to it, None without speculation.
     """
 
     model: ModelSpec
@@ -61,7 +62,8 @@ class Workload:
 
 @frozen
 class Draft:
-    """What proposes tokens beside a design, on the ranks that sample: `modules` of it are held with a cache each; `shared`: embedding and head are the design's own, as of an MTP module."""
+    """What proposes tokens beside a design, on the ranks that sample: `modules` of it are held with a cache each;
+    `shared`: embedding and head are the design's own, as of an MTP module."""
 
     workload: Workload
     modules: float = 1.0

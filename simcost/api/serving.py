@@ -25,7 +25,9 @@ def serve(
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
-    prompt that the prefix cache holds, in the GPUs' pool, or by `prefix_from` in the host's memory ("host", "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed a step, by the design's MTP module or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
+    prompt that the prefix cache holds, in the GPUs' pool, or by `prefix_from` in the host's memory ("host",
+    "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed a step, by the design's MTP module
+    or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
     request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed`, whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""

@@ -229,7 +229,8 @@ class Held:
 
 
 def _alone(draft: Draft) -> Held:
-    """What a rank holds of a draft model: all its layers, whatever the pipeline of the design; without what it shares."""
+    """What a rank holds of a draft model: all its layers, whatever the pipeline of the design; without what it
+    shares."""
     v = draft.workload
 
     def bytes_of(blocks: Iterable[Block]) -> Loaded:

@@ -42,7 +42,8 @@ class Link:
 class Device:
     """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. `shipped`: reads a shipped
-    profile by name, for tables that another device lends; l2 [B]; sm_count: multiprocessors; host: link to the memory of the host, one direction [B/s]; home: the profile's file; measurements: folders of
+    profile by name, for tables that another device lends; l2 [B]; sm_count: multiprocessors; host: link to the memory
+    of the host, one direction [B/s]; home: the profile's file; measurements: folders of
     measured rows, best first; tables: the folder of engines' tables, "" where there is none; base: the device as its profile states it, when
     overrides changed it; sibling: the device whose rows stand in for missing ones, and sigma of the log of its error here;
     capacity_assumed: why the capacity is no logged one, "" where it is."""

@@ -40,7 +40,8 @@ class Pools:
         return prompts_alone(self.prefill.times, self.prefill.policy, load, together)
 
     def packed(self, load: Load) -> Num:
-        """Prompts that one step takes at most: as many as the token budget and the number of sequences allow, at least one."""
+        """Prompts that one step takes at most: as many as the token budget and the number of sequences allow, at
+        least one."""
         policy = self.prefill.policy
         return np.maximum(np.minimum(policy.tokens / load.isl, policy.sequences), 1.0)
 
@@ -54,8 +55,10 @@ class Pools:
         return np.maximum(self.full(load), load.link_s)
 
     def first(self, load: Load, rate: Num) -> tuple[Num, Num]:
-        """(seconds of the step that takes a prompt, with the load of its prefix; seconds that it waits) at `rate` prompts a second that come at random, below capacity. A step takes what came
-        during the one before: `came` on average, one at least. A prompt sees longer steps than the average: its own has it and `came` others."""
+        """(seconds of the step that takes a prompt, with the load of its prefix; seconds that it waits) at `rate`
+        prompts a second that come at random, below capacity. A step takes what came
+        during the one before: `came` on average, one at least. A prompt sees longer steps than the average: its own
+        has it and `came` others."""
         count, most, full = self.prefill.replicas, self.packed(load), self.full(load)
         each = rate / count
 

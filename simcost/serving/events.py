@@ -51,7 +51,8 @@ def simulate(
     """`requests` requests through one replica. `times(batch, context, tokens, past)` [s]: of a step in which `batch`
     sequences decode after `context` tokens on average and `tokens` of prompts follow `past` cached ones; without the
     host's time, which the policy adds. `pool_tokens`: KV tokens that fit; `prefix_hit`: share of each prompt whose KV
-    is there already; `link_token_s`: what each of its tokens takes of a link to the host's memory [s]; `longest_jump`: most steps at once (1: one by one, for checks).
+    is there already; `link_token_s`: what each of its tokens takes of a link to the host's memory [s];
+    `longest_jump`: most steps at once (1: one by one, for checks).
 
     The same arguments give the same bytes. Raises SpecError for settings out of range, and for a request that the pool
     cannot hold alone."""

@@ -2,7 +2,9 @@
 
 Unknown is how many sequences run. Their decode takes a step with its share of prompts: every request that ends is replaced by one whose prompt takes part in steps of
 the others ("mixed"), or holds them up ("prefill_first"). Little's law closes it: users are running, or before their first token. Prompts that wait are taken together up
-to the token budget; cached tokens that are in the host's memory come first, over a link that takes requests in turn. Most likely to be wrong: requests that start together stay bunched for many answers, which `events` sees and no steady state does. Sources:
+to the token budget; cached tokens that are in the host's memory come first, over a link that takes requests in turn.
+Most likely to be wrong: requests that start together stay bunched for many answers, which `events` sees and no steady
+state does. Sources:
 Little 1961; arrivals in a closed loop see one user less (Reiser and Lavenberg 1980); Sakasegawa 1977 for the wait of many servers.
 """
 
@@ -90,7 +92,8 @@ class _Replica:
         return front + missed + whole + self.load.lag_s, front + wait - self.load.link_s
 
     def before(self, rate: Num) -> Num:
-        """Seconds from a request to the scheduler's queue at so many a second: through the front end, which is one process, and over the link to the host."""
+        """Seconds from a request to the scheduler's queue at so many a second: through the front end, which is one
+        process, and over the link to the host."""
         prompt = self.load.isl + self.load.hit
         front = self.policy.host_request_s + self.policy.host_token_s * prompt
         return in_turn(front, rate) + in_turn(self.load.link_s, rate)
@@ -162,7 +165,8 @@ def in_turn(each: Num, rate: Num) -> Num:
 
 
 def _most(r: _Replica, room: Room, others: Num) -> tuple[Num, Num]:
-    """(the most sequences that can run, what sets it): those that have seats, or as many as the link to the host feeds. `others`: as `held_up`."""
+    """(the most sequences that can run, what sets it): those that have seats, or as many as the link to the host
+    feeds. `others`: as `held_up`."""
     seats, limit = _seats(r, room)
     if not np.any(np.asarray(r.load.link_s) > 0.0):
         return seats, limit

@@ -15,7 +15,8 @@ class Load:
     """What requests bring to one scheduler. isl: new tokens of a prompt on average, those of the prefix cache left out; hit: tokens of a prompt that the prefix cache
     holds; osl: tokens of an answer on average; context: cached tokens of a running request on average; held: tokens of the KV pool that one takes, reserved
     ones included; isl_cv2: squared coefficient of variation of isl; emitted: tokens that a sequence makes in a step (1, more with speculative decoding);
-    lag_s: what a prompt takes from the first pipeline stage to the last beyond its time on one [s]; link_s: what the tokens of the prefix cache take of the
+    lag_s: what a prompt takes from the first pipeline stage to the last beyond its time on one [s]; link_s: what the
+    tokens of the prefix cache take of the
     link to the host's memory, 0 where they are in the pool [s]."""
 
     isl: Num

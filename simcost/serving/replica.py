@@ -112,7 +112,8 @@ class Replica:
                 self.finish()
 
     def pass_on(self, at: float) -> None:
-        """The next request, sent at that time, goes through the front end, and its prefix over the link, to the queue."""
+        """The next request, sent at that time, goes through the front end, and its prefix over the link, to the
+        queue."""
         n = len(self.ready)
         self.free = max(self.free, at) + self.front[n]
         self.linked = max(self.linked, self.free) + self.link[n]

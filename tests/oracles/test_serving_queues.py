@@ -1,7 +1,8 @@
 """The event path against queues with closed forms: step times are chosen so that a replica is an M/M/1, an M/D/1, an
 M/G/1 or a processor-sharing queue.
 
-Bands are statistical: four standard errors of independent runs, and what whole tokens add. A prefill pool's closed form is an approximation, held against the event path. Sources: Kleinrock, Queueing
+Bands are statistical: four standard errors of independent runs, and what whole tokens add. A prefill pool's closed
+form is an approximation, held against the event path. Sources: Kleinrock, Queueing
 Systems I (Pollaczek-Khinchine, M/M/1) and II (processor sharing: the mean depends on the mean service alone); Little,
 Operations Research 9 (1961).
 """

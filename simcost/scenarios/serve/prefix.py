@@ -1,6 +1,8 @@
-"""Where the prefix cache keeps what it hits, and what that takes: in the GPUs' own pool, or in the memory of the host, from which it is loaded; or dropped, and computed again.
+"""Where the prefix cache keeps what it hits, and what that takes: in the GPUs' own pool, or in the memory of the
+host, from which it is loaded; or dropped, and computed again.
 
-Most likely to be wrong: GPUs that share their way to the host (a PCIe switch with two of them under it), which have a part of the link each. Source: docs/theory/serving.md.
+Most likely to be wrong: GPUs that share their way to the host (a PCIe switch with two of them under it), which have a
+part of the link each. Source: docs/theory/serving.md.
 """
 
 from __future__ import annotations

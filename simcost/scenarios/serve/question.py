@@ -53,7 +53,9 @@ class Simulation:
 
 @frozen
 class Asked:
-    """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or requests a second of an open one (`open`); hit: share of a prompt in the prefix cache, which `prefix` says where it is; drafts: tokens
+    """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or
+    requests a second of an open one (`open`); hit: share of a prompt in the prefix cache, which `prefix` says where
+    it is; drafts: tokens
     that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both;
     events: the run that is simulated, None: the mean field answers alone."""
 

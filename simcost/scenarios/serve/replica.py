@@ -79,7 +79,8 @@ class Replica:
         return kept.held.sequence(kept.workload, tokens) / maximum(kept.held.batches, 1.0)
 
     def link_s(self, tokens: Num) -> Num:
-        """Seconds from the host's memory to the ranks of so many cached tokens: each rank loads what it holds. Raises SpecError for a device of which no link is known."""
+        """Seconds from the host's memory to the ranks of so many cached tokens: each rank loads what it holds. Raises
+        SpecError for a device of which no link is known."""
         device = self.workload.device
         if device.host is None:
             raise SpecError(
@@ -106,7 +107,8 @@ def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> Steps:
 def build(
     w: Workload, policy: Policy, bounds: Bounds, drafts: int = 0, steps: Callable[[Workload, Bounds, int], Steps] = steps_of
 ) -> Replica:  # fmt: skip
-    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `steps`: prices them. Raises SpecError and Infeasible for a plan
+    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `steps`: prices them.
+    Raises SpecError and Infeasible for a plan
     that cannot run."""
     w = _decoding(w, 1.0)
     feasible.require(w)
@@ -114,7 +116,8 @@ def build(
 
 
 def stacked(w: Workload, policy: Policy, bounds: Bounds) -> Replica:
-    """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a rule."""
+    """The replicas of a workload's plans, whose sizes are numbers or [plans, 1] arrays, and none of which breaks a
+    rule."""
     w = _decoding(w, 1.0)
     table = bounds.table(w)
     if not is_scalar(w.plan.tp):  # every plan asks its own times
@@ -129,7 +132,8 @@ def of_table(w: Workload, policy: Policy, table: StepTable, draft: StepTable | N
 
 
 def with_drafts(w: Workload, own: Workload | None = None) -> Workload:
-    """A workload to which a model of its `own` proposes tokens, or the design's MTP modules. Raises SpecError for a design without them."""
+    """A workload to which a model of its `own` proposes tokens, or the design's MTP modules. Raises SpecError for a
+    design without them."""
     if own is not None:
         return replace(w, draft=Draft(own))
     module = replace(w, model=draft_of(w.model))

@@ -29,7 +29,8 @@ SHARES = ("p50", "p90", "p99")
 def run(
     r: Replica, isl: Lengths, osl: Lengths, users: float | None, rate: float | None, requests: int | None, seed: int, hit: float, emitted: float, host: bool = False,
 ) -> Trace:  # fmt: skip
-    """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the whole fleet; `host`: cached tokens come from the host's memory. Raises SpecError for a number
+    """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the
+    whole fleet; `host`: cached tokens come from the host's memory. Raises SpecError for a number
     of requests out of range, and for a request that the pool cannot hold."""
     replicas = float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies))
     arrivals: Arrivals

@@ -58,7 +58,8 @@ BARS = (
 
 
 def table(tables: Mapping[str, Sequence[Cells]]) -> list[Cells]:
-    """A line for each bar whose slice was predicted, and one for the intervals of each time; tables: of `score.table`, by what."""
+    """A line for each bar whose slice was predicted, and one for the intervals of each time; tables: of
+    `score.table`, by what."""
     lines = {(row["answer"], what, row["rows_of"]): row for what, rows in tables.items() for row in rows}
     found: list[Cells] = []
     for bar in BARS:

@@ -30,8 +30,10 @@ from simcost.validation.serving.point import Pool, Prediction, ServingPoint
 from simcost.workload import Workload
 
 # Tokens of a step with so many drafts of an MTP module. Of one and of three: DeepSeek-R1 and V3 of the silicon sample against rows without drafts, so that drafted rows
-# do not judge them. Of two: vLLM pull request 41044, DeepSeek-V4 with num_speculative_tokens = 2 on random prompts of 1,024 tokens at concurrency 1, 4 and 8, acceptance by
-# position 0.769 + 0.381, 0.757 + 0.355, 0.786 + 0.358: 2.15, 2.11, 2.14. The 24 rows that it answers are of R1 and say that it is too many for them (docs/validation/serving.md);
+# do not judge them. Of two: vLLM pull request 41044, DeepSeek-V4 with num_speculative_tokens = 2 on random prompts of
+# 1,024 tokens at concurrency 1, 4 and 8, acceptance by
+# position 0.769 + 0.381, 0.757 + 0.355, 0.786 + 0.358: 2.15, 2.11, 2.14. The 24 rows that it answers are of R1 and
+# say that it is too many for them (docs/validation/serving.md);
 # they do not set it.
 EMITTED = {1: 1.84, 2: 2.14, 3: 2.46}
 
@@ -158,7 +160,8 @@ def _flags(p: ServingPoint) -> dict[str, Any]:
 
 
 def _announce(points: Sequence[ServingPoint]) -> None:
-    """Says how much of a table the points of one configuration ask. Settings of the engine are of its memory and its scheduler: no step's time hangs on
+    """Says how much of a table the points of one configuration ask. Settings of the engine are of its memory and its
+    scheduler: no step's time hangs on
     them, so that one table answers all of a plan. Points that cannot be asked say their reason when they are."""
     p = points[0]
     for pool in (None,) if p.prefill is None else (p.prefill, p.decode):

@@ -55,7 +55,8 @@ def _each(
 
 
 def _run(p: ServingPoint, r: Replica, wide: tuple[float, float]) -> Prediction:
-    """One run of a benchmark on one replica, which serves its share of the users. wide: the upper ends of the intervals of TPOT and of TTFT, in parts of them."""
+    """One run of a benchmark on one replica, which serves its share of the users. wide: the upper ends of the
+    intervals of TPOT and of TTFT, in parts of them."""
     emitted = EMITTED[p.speculative] if p.speculative else 1.0
     requests = round(p.requests) or None
     try:
