@@ -20,14 +20,13 @@ from simcost.texts import toml_table
 
 SCHEMA = 1
 NEEDED, ALWAYS = OLD = ("needed", "always")
-TERMS = ("host_phase_s", "host_answer_s", "host_tensor_s", "host_spread", "host_link_share")
+TERMS = ("host_phase_s", "host_answer_s", "host_tensor_s", "host_spread")
 
 
 @frozen
 class Framework:
     """Times of the host [s]: of a phase, of each answer of a step, of each tensor that is sent; `host_spread`: sigma of
-    their log; `host_link_share`: of the link to the host's memory that copies reach. `says`: source or reason of
-    each. `old_log_probs`: "always", or "needed": left out where one update follows fresh answers."""
+    their log. `says`: source or reason of each. `old_log_probs`: "always", or "needed": left out where one update follows fresh answers."""
 
     name: str
     title: str
@@ -35,7 +34,6 @@ class Framework:
     host_answer_s: float
     host_tensor_s: float
     host_spread: float
-    host_link_share: float
     says: Mapping[str, str]
     old_log_probs: str = NEEDED
 
@@ -86,8 +84,6 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 <= value < float("inf"):
             raise SpecError(f"{where}: '{key}.value' = {value!r} must be a number, not negative")
         values[key] = float(value)
-    if not 0.0 < values["host_link_share"] <= 1.0:
-        raise SpecError(f"{where}: 'host_link_share.value' = {values['host_link_share']:g} must be in (0, 1]")
     return Framework(
         name=name, title=str(table["title"]), says=says, old_log_probs=table["old_log_probs"]["value"], **values
     )

@@ -85,7 +85,9 @@ def simulate(
     # A step is prepared while another runs: a new request waits for one more, as long as those of a full replica.
     prepared = float(np.asarray(times(float(sequences), extent.typical, 0.0, 0.0))) + policy.host_step_s
     delay = float(policy.overlap * prepared)
-    run = Replica(table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay, link_token_s=link_token_s)
+    run = Replica(
+        table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay, link_token_s=link_token_s
+    )
     run.longest_jump = longest_jump
     run.run()
     return run.trace(prompts, answers)

@@ -23,7 +23,7 @@ from simcost.scenarios.rl.known import Known, key
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.replay_table import routed
 from simcost.scenarios.serve.question import policy_of, terms_of
-from simcost.scenarios.serve.replica import Bounds, Replica, build, steps_of
+from simcost.scenarios.serve.replica import Bounds, Replica, Steps, build, steps_of, with_drafts
 from simcost.serving.speculative import emitted
 from simcost.units import show
 from simcost.workload import Workload
@@ -122,12 +122,17 @@ def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float) -> Served:
         float(policy.sequences), 2.0 ** np.ceil(np.log2(most)), float(policy.tokens), 2.0 ** np.ceil(np.log2(most))
     )
     of = (*key(q, "model", "hw", "both", "serving", "drafts"), str(dict(plan)), bounds.context)
-    try:
+
+    def steps(w: Workload, bounds: Bounds, drafts: int) -> Steps:
         if of not in _STEPS:
             if len(_STEPS) >= _KEPT:
                 _STEPS.clear()
-            _STEPS[of] = steps_of(w, bounds, q.drafts)
-        found = build(w, policy, bounds, None, q.drafts, _STEPS[of])
+            _STEPS[of] = steps_of(w, bounds, drafts)
+        found: Steps = _STEPS[of]
+        return found
+
+    try:
+        found = build(with_drafts(w) if q.drafts else w, policy, bounds, q.drafts, steps)
     except Infeasible as refused:
         raise Infeasible(f"rollout: {str(refused).removeprefix('plan: ')}") from None
     context = mean_context(q)

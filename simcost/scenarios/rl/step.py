@@ -19,7 +19,7 @@ from simcost.learning.stack import Framework
 from simcost.model import count
 from simcost.plan import Plan
 from simcost.scenarios.rl.generate import in_flight
-from simcost.scenarios.rl.host_link import host_bandwidth
+from simcost.scenarios.rl.host_link import host_rate
 from simcost.scenarios.rl.known import Known
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.rl.replay_table import bytes_of
@@ -130,13 +130,13 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
     moved = both.trainer_memory.moved(both.level)
     if moved:
         yield Phase(
-            phases.OFFLOAD, pool, _copied(q, host, 2.0 * moved), f"states to the host and back, level {both.level}"
+            phases.OFFLOAD, pool, _copied(both, 2.0 * moved), f"states to the host and back, level {both.level}"
         )
     if q.replay:
         yield Phase(
             phases.REPLAY,
             pool,
-            Cost(wire_s=replayed_s(q, both, host)),
+            Cost(wire_s=replayed_s(q, both)),
             "routing masks to the trainer, over the hosts' links",
         )
     forward = both.trainer.forward().cost
@@ -144,7 +144,7 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
         yield Phase(phases.OLD, pool, forward, f"forward passes, stack {stack}")
     if q.reference:
         renewed = 0.0 if q.reference_every is None else 1.0 / q.reference_every
-        swap = _copied(q, host, (2.0 + renewed) * both.trainer.held.parameters)
+        swap = _copied(both, (2.0 + renewed) * both.trainer.held.parameters)
         yield Phase(
             phases.REFERENCE, pool, forward + swap, f"forward passes, stack {stack}; weights from the host and back"
         )
@@ -158,11 +158,10 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
     yield Phase(phases.UPDATE, pool, update, f"{updates:.0f} updates, stack {stack}")
 
 
-def replayed_s(q: Asked, both: Sides, host: Framework) -> float:
+def replayed_s(q: Asked, both: Sides) -> float:
     """Routing masks from the engine's GPUs to their hosts, and from the hosts to the trainer's. [s]"""
     size = bytes_of(both.trainer.job.model, both.lengths)
-    link = host_bandwidth(q) * host.host_link_share
-    return size / link * (1.0 / q.engine_gpus + 1.0 / q.trainer_gpus)
+    return size / host_rate(both.trainer.job.device) * (1.0 / q.engine_gpus + 1.0 / q.trainer_gpus)
 
 
 def _advantage(q: Asked, both: Sides, host: Framework) -> Cost:
@@ -172,9 +171,9 @@ def _advantage(q: Asked, both: Sides, host: Framework) -> Cost:
     return Cost(memory_s=size / float(device.bandwidth)) + host_s(host, host.host_phase_s)
 
 
-def _copied(q: Asked, host: Framework, size: float) -> Cost:
+def _copied(both: Sides, size: float) -> Cost:
     """Bytes over a GPU's link to its host."""
-    seconds = size / (host_bandwidth(q) * host.host_link_share)
+    seconds = size / host_rate(both.trainer.job.device)
     return Cost(wire_s=seconds, spread={LINKS: weights.SPREAD * seconds})
 
 
