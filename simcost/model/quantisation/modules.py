@@ -10,11 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from fnmatch import fnmatch
 from functools import cache
 
+import numpy as np
+
+from simcost.model.quantisation.patterns import Paths, Steps, expression, placeholder, shell
 from simcost.model.quantisation.stored import Held
-from simcost.num import every, is_scalar
+from simcost.num import Bools, every, is_scalar
 from simcost.sharding.shard import Weight
 
 Part = tuple[str, str, str]  # role, matrix, the module of the checkpoint that is a part of it
@@ -64,6 +66,8 @@ _DECODER = re.compile(
     r"^.*?(?=\blayers\.)|^.*?\.(?=lm_head|embed_tokens)"
 )  # what wrappers put before the decoder's modules
 _MLX = "switch_mlp"
+_BEFORE = ("model.", "", "language_model.model.", "model.language_model.", "backbone.")  # a path in a checkpoint
+_OF_SHELLS = 2  # the first so many, behind which a shell's patterns are matched
 _SHAPE = re.compile(r"\blayers\.([^.]*)")
 _SIGNS = re.compile(r"[*?\[]")
 
@@ -115,6 +119,9 @@ class Names:
             (role, name, p) for (role, name), w in matrices.items() for p in parts(w)
         )
         self._known: dict[tuple[str, int | None], tuple[Part, ...]] = {}
+        self._steps = Steps()
+        self._by_name = _by_name((part, _paths(part[0], part[2])) for part in self.modules)
+        self._apart = cache(self._paths_of)
 
     def fits(self, pattern: str) -> Iterator[tuple[Part, frozenset[int]]]:
         """The modules that a pattern fits, with the layers in which it does."""
@@ -131,7 +138,10 @@ class Names:
     def outside(self, pattern: str) -> bool:
         """Whether a pattern that fits no module names one beside those that quantisation converts: a tower, a norm, multi-token prediction, a table that is tied, a router or
         experts where the design has none."""
-        if any(_matches(pattern, path) for role, part in _ELSEWHERE for path in _paths(role, part)):
+        if _is_pattern(pattern):
+            if _matching(pattern, _elsewhere(), self._steps).any():
+                return True
+        elif _plain(pattern) in _named_elsewhere():
             return True
         number = _LAYER.search(pattern)
         beyond = number is not None and int(number[1]) >= self.layers
@@ -155,14 +165,25 @@ class Names:
 
     def _known_as(self, pattern: str, layer: int | None) -> tuple[Part, ...]:
         pattern = pattern if pattern.startswith("re:") else _EXPERT.sub("experts.1", pattern)
+        if not _is_pattern(pattern):
+            return self._by_name.get(_plain(pattern), ())
         key = pattern, layer
         if key not in self._known:
-            self._known[key] = tuple(
-                part
-                for part in self.modules
-                if any(_matches(pattern, _at(path, layer)) for path in _paths(part[0], part[2]))
-            )
+            owners, paths = self._apart(None if layer is None else len(str(layer)))
+            hits = _matching(pattern, paths if layer is None else paths.numbered(layer), self._steps)
+            fitting = {owners[i] for i in np.flatnonzero(hits).tolist()}
+            self._known[key] = tuple(part for i, part in enumerate(self.modules) if i in fitting)
         return self._known[key]
+
+    def _paths_of(self, digits: int | None) -> tuple[list[int], Paths]:
+        """(the module of each path, the paths) that patterns are matched against, of a layer whose number has so many digits."""
+        number = "layers.1" if digits is None else f"layers.{placeholder(digits)}"
+        found = [
+            (i, path.replace("layers.1", number, 1))
+            for i, (role, _, part) in enumerate(self.modules)
+            for path in _for_patterns(_paths(role, part))
+        ]
+        return [i for i, _ in found], Paths([path for _, path in found])
 
 
 def experts_apart(patterns: Iterable[tuple[str, object]], held: Held) -> str | None:
@@ -183,30 +204,52 @@ def experts_apart(patterns: Iterable[tuple[str, object]], held: Held) -> str | N
     )
 
 
-def _at(path: str, layer: int | None) -> str:
-    return path if layer is None else path.replace("layers.1", f"layers.{layer}", 1)
+def _is_pattern(pattern: str) -> bool:
+    return pattern.startswith("re:") or _SIGNS.search(pattern) is not None
 
 
-def _matches(pattern: str, path: str) -> bool:
-    if _MLX in path and (pattern.startswith("re:") or _SIGNS.search(pattern)):
-        return False  # MLX writes whole names; a pattern of others must not fit its names by chance
-    if pattern.startswith("re:"):
-        found = _compiled(pattern[3:])
-        return found is not None and any(
-            found.match(before + path)
-            for before in ("model.", "", "language_model.model.", "model.language_model.", "backbone.")
-        )
-    inner = _DECODER.sub("", pattern).removesuffix(".weight")
-    if _SIGNS.search(pattern):
-        # A shell's pattern may also name what holds a module.
-        return any(fnmatch(name, each) for name in (path, "model." + path) for each in (inner, inner + ".*", pattern))
-    whole, inside = path.split("."), inner.removeprefix("model.").removeprefix("backbone.").split(".")
-    return any(whole[i : i + len(inside)] == inside for i in range(len(whole) - len(inside) + 1))
+def _plain(name: str) -> str:
+    """A name as it stands in the decoder."""
+    return _inner(name).removeprefix("model.").removeprefix("backbone.")
+
+
+def _inner(name: str) -> str:
+    return _DECODER.sub("", name).removesuffix(".weight")
+
+
+def _by_name(paths: Iterable[tuple[Part, Iterable[str]]]) -> dict[str, tuple[Part, ...]]:
+    """The modules that each name fits: that of a path, of a part of it or of what holds it."""
+    found: dict[str, dict[Part, None]] = {}
+    for part, each in paths:
+        for path in each:
+            words = path.split(".")
+            for first in range(len(words)):
+                for last in range(first, len(words)):
+                    found.setdefault(".".join(words[first : last + 1]), {})[part] = None
+    return {name: tuple(parts) for name, parts in found.items()}
+
+
+def _for_patterns(paths: Iterable[str]) -> Iterator[str]:
+    """Paths behind all that may stand before them. MLX writes whole names: a pattern of others must not fit its names by chance."""
+    for path in paths:
+        yield from () if _MLX in path else (before + path for before in _BEFORE)
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str] | None:
-    try:
-        return re.compile(pattern)
-    except (re.error, OverflowError, RecursionError):
-        return None
+def _elsewhere() -> Paths:
+    return Paths([path for role, part in _ELSEWHERE for path in _for_patterns(_paths(role, part))])
+
+
+@cache
+def _named_elsewhere() -> frozenset[str]:
+    return frozenset(_by_name(((role, part, part), _paths(role, part)) for role, part in _ELSEWHERE))
+
+
+def _matching(pattern: str, paths: Paths, steps: Steps) -> Bools:
+    """Which paths a pattern fits; a shell's pattern may also name what holds a module. Raises Refused."""
+    if pattern.startswith("re:"):
+        return expression(pattern[3:], paths, steps)
+    inner = _inner(pattern)
+    signs = dict.fromkeys((inner, inner + ".*", pattern))
+    plain = np.arange(len(paths.paths)) % len(_BEFORE) < _OF_SHELLS
+    return np.asarray(plain & np.logical_or.reduce([shell(each, paths, steps) for each in signs]), bool)

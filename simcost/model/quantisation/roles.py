@@ -13,6 +13,7 @@ from simcost.dtypes import Dtype
 from simcost.errors import NotModelled
 from simcost.model.quantisation.formats import Format, Scheme, one_line, refused
 from simcost.model.quantisation.modules import Names, experts_apart, parts, without_gates
+from simcost.model.quantisation.patterns import Refused
 from simcost.model.quantisation.stored import Held, Part, Stored
 from simcost.num import ceil, is_scalar
 from simcost.provenance import Kind, Note
@@ -32,14 +33,18 @@ def by_role(
     for role in scheme.roles:
         for layer, weights in held.get(role, {}).items():
             chosen |= {(role, w.name, part, layer): scheme.of(role) for w in weights for part in parts(w)}
-    rules = [*reversed(scheme.rules), *((name, None) for name in excepted)]
+    rules = [*reversed(scheme.rules), *((name, None) for name in dict.fromkeys(excepted))]
     apart = experts_apart(rules, held)
     if apart is not None:
         raise refused(where, f"quantization_config: single experts in a format of their own ({apart[:80]})")
     for pattern, form in rules:
-        fitting = list(names.fits(pattern))
+        try:
+            fitting = list(names.fits(pattern))
+            known = bool(fitting) or names.outside(pattern)
+        except Refused as error:
+            raise refused(where, f"quantization_config: {error}") from None
         chosen |= {(*part, layer): form for part, layers in fitting for layer in layers}
-        if fitting or names.outside(pattern):
+        if known:
             continue
         if form is not None and not pattern.startswith("re:"):
             raise refused(where, f"quantization_config: a format for {pattern[:80]!r}, a module that is not known here")
