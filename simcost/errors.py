@@ -103,8 +103,8 @@ def _cut(text: str, most: int) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A suggestion clause for an unknown name: '; nearest: x' or ''."""
-    close = _closest(name, frozenset(known))
+    """A suggestion clause for an unknown name: '; nearest: x' or ''. None for a text that is longer than any name."""
+    close = _closest(name, frozenset(known)) if len(name) <= _LONGEST else ""
     return f"; did you mean '{close}'?" if close else ""
 
 
@@ -114,6 +114,7 @@ def _closest(name: str, known: frozenset[str]) -> str:
     return next(iter(difflib.get_close_matches(name, sorted(known - {name}), n=1, cutoff=_ALIKE)), "")
 
 
+_LONGEST = 80  # characters of a name: the search takes their square
 # Share of letters in common: 'fp9' and 'fp8' have 0.67, 'foo_bar' and 'o_bias' 0.62, 'nothing' and 'ring-1t' 0.43. A wrong
 # suggestion costs a reader more than none.
 _ALIKE = 0.65

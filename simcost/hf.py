@@ -152,7 +152,7 @@ class Reader:
         self.scalar: set[str] = set()
         self.notes: list[Note] = []
         self.layer: int | None = None  # that is read: a count may be a list of one a layer
-        self._counts: dict[tuple[str, float, int | None], Num] = {}
+        self._counts: dict[tuple[str, float, float, int | None], Num] = {}
 
     def has(self, key: str) -> bool:
         """Whether the fact is given and not null."""
@@ -197,8 +197,8 @@ class Reader:
         if self.config.get(key) is not None:
             self.note(f"{key} has no effect: {why}", Kind.UNUSED, key)
 
-    def num(self, key: str, default: Any = MISSING, least: float = 1.0) -> Num:
-        """A count from `least` to 1e8, scalar or array; of a list of one a layer that of the layer that is read. Without `default` a missing key raises
+    def num(self, key: str, default: Any = MISSING, least: float = 1.0, most: float = _LARGEST) -> Num:
+        """A count from `least` to `most`, scalar or array; of a list of one a layer that of the layer that is read. Without `default` a missing key raises
         SpecError, as any other value does."""
         value = self._read(key)
         if value is None:
@@ -206,11 +206,11 @@ class Reader:
                 raise SpecError(f"{self.where}: missing key '{key}'")
             return num(default)
         at = self.layer if isinstance(value, list) else None
-        if (key, least, at) not in self._counts:  # layers ask for the same ones, each anew
+        if (key, least, most, at) not in self._counts:  # layers ask for the same ones, each anew
             value = self._of_layer(key, value) if isinstance(value, list) else value
-            self._check(key, value, least)
-            self._counts[key, least, at] = num(value)
-        return self._counts[key, least, at]
+            self._check(key, value, least, most)
+            self._counts[key, least, most, at] = num(value)
+        return self._counts[key, least, most, at]
 
     def _of_layer(self, key: str, value: list[Any]) -> Any:
         """The entry of the layer that is read, where the key is one of a layer; else the one that all have."""
@@ -229,22 +229,22 @@ class Reader:
         lists = (value for key, value in self.config.items() if isinstance(value, list) and key in _COUNTS)
         return tuple(repr(value[self.layer]) for value in lists if self.layer < len(value))
 
-    def layout(self, key: str, default: Any = MISSING, least: float = 0.0) -> int:
+    def layout(self, key: str, default: Any = MISSING, least: float = 0.0, most: float = _LARGEST) -> int:
         """A count that decides which layers exist: one integer. Raises SpecError for an array, and as `num`."""
         self.scalar.add(key)
-        value = self.num(key, default, least)
+        value = self.num(key, default, least, most)
         if not is_scalar(value):
             raise SpecError(f"{self.where}: '{key}' decides the structure and must be one integer here")
         return int(value)
 
-    def _check(self, key: str, value: Any, least: float) -> None:
+    def _check(self, key: str, value: Any, least: float, most: float) -> None:
         for item in np.ravel(value) if isinstance(value, np.ndarray) else (value,):
             if isinstance(item, (bool, np.bool_)) or not isinstance(item, (int, float, np.integer, np.floating)):
                 raise SpecError(f"{self.where}: '{key}' must be an integer, not {item!r}")
             if item != item or item in (float("inf"), float("-inf")) or item != int(item):
                 raise SpecError(f"{self.where}: '{key}' must be an integer, not {item!r}")
-            if not least <= item <= _LARGEST:
-                raise SpecError(f"{self.where}: '{key}' = {int(item)} is outside {int(least)} to {int(_LARGEST):,}")
+            if not least <= item <= most:
+                raise SpecError(f"{self.where}: '{key}' = {int(item)} is outside {int(least)} to {int(most):,}")
 
     def fraction(self, key: str, default: float) -> Num:
         """A number in (0, 1], scalar or array; `default` when absent. Raises SpecError for anything else."""

@@ -121,6 +121,12 @@ def normal(z: Num) -> Num:
     return plain(np.asarray(_ERFC(-np.asarray(z, np.float64) / math.sqrt(2.0)), np.float64) / 2.0)
 
 
+def divisors(n: int) -> list[int]:
+    """All divisors of a whole number, least first, in as many steps as its square root."""
+    low = [d for d in range(1, math.isqrt(n) + 1) if n % d == 0]
+    return low + [n // d for d in reversed(low) if d * d != n]
+
+
 def is_scalar(value: Any) -> bool:
     """Whether a value is one number: anything but an array with dimensions."""
     return not (isinstance(value, np.ndarray) and value.ndim)

@@ -22,7 +22,7 @@ from simcost.program import most_held
 from simcost.workload import Workload
 
 _SIZES = ("tp", "ep", "pp", "cp", "dp", "dp_attention", "etp", "redundant_experts")
-_MOST = 1024  # values tried where no cluster says how many devices there are
+_MOST = 1024  # values tried from the least on, and to either side of what was asked for
 _DEFAULTS = {field.name: field.default for field in fields(Plan)}
 
 
@@ -87,9 +87,11 @@ def nearest(w: Workload) -> str:
 
 def _around(w: Workload, name: str) -> str:
     spare = name == "redundant_experts"  # slots, not devices
-    most = _MOST if w.plan.gpus is None or spare else int(float(np.asarray(w.plan.gpus)))
-    values = np.arange(0.0 if spare else 1.0, most + 1.0)
-    good, now = values[_holds(w, name, values)], float(np.asarray(getattr(w.plan, name)))
+    most = _MOST if w.plan.gpus is None or spare else float(np.asarray(w.plan.gpus))
+    now = float(np.asarray(getattr(w.plan, name)))
+    values = np.unique([*np.arange(0.0 if spare else 1.0, _MOST + 1.0), *np.arange(-_MOST, _MOST + 1.0) + now])
+    values = values[(values >= (0.0 if spare else 1.0)) & (values <= most)]
+    good = values[_holds(w, name, values)]
     near = [*good[good < now][-1:], *good[good > now][:1]]
     return f"plan.{name} = {' or '.join(f'{value:.0f}' for value in near)}" if near else ""
 

@@ -16,7 +16,7 @@ import numpy as np
 from simcost import lower
 from simcost.errors import SimcostError
 from simcost.estimate import feasible, memory
-from simcost.num import Array, Bools
+from simcost.num import Array, Bools, divisors
 from simcost.workload import Workload
 
 SIZES = ("tp", "pp", "dp", "cp", "ep")
@@ -60,21 +60,17 @@ def _beyond(best: Callable[[Iterable[int]], list[float]]) -> list[float]:
 
 def splits(devices: int, experts: bool, contexts: bool) -> Iterator[tuple[int, ...]]:
     """(tp, pp, dp, cp, ep) that use all of `devices`. The ranks of a stage are tp·cp or ep, whichever is more, and one divides the other."""
-    for pp in _divisors(devices):
+    for pp in divisors(devices):
         if pp > _STAGES:
             return
-        for dp in _divisors(devices // pp):
+        for dp in divisors(devices // pp):
             stage = devices // (pp * dp)
-            for ranks in _divisors(stage):  # that split the attention
+            for ranks in divisors(stage):  # that split the attention
                 if ranks < stage and not experts:
                     continue
-                for cp in _divisors(ranks) if contexts else [1]:
-                    for ep in [stage] if ranks < stage else _divisors(stage) if experts else [1]:
+                for cp in divisors(ranks) if contexts else [1]:
+                    for ep in [stage] if ranks < stage else divisors(stage) if experts else [1]:
                         yield ranks // cp, pp, dp, cp, ep
-
-
-def _divisors(n: int) -> list[int]:
-    return [d for d in range(1, n + 1) if n % d == 0]
 
 
 def _fit(built: Built, table: Array) -> Bools:

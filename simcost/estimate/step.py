@@ -8,16 +8,18 @@ import numpy as np
 
 from simcost.cost import calibrated
 from simcost.cost.cost import Cost
+from simcost.errors import SpecError
 from simcost.estimate import feasible, memo, memory, stages
 from simcost.estimate.memory import Kept
 from simcost.frozen import frozen
 from simcost.num import Bools, Num, is_scalar, maximum, minimum
-from simcost.plan import require
+from simcost.plan import Phase, require
 from simcost.program import Priced
 from simcost.program import price as fold
 from simcost.settings import COUNTS
 from simcost.workload import Workload
 
+CHUNKS = 2_000  # of a prefill: some milliseconds each
 LAUNCHES = 0.40  # sigma of the log of the host's time for a kernel: public figures lie between 22 and 71 us (docs/theory/roofline.md)
 # Sigma of the log by which kernels in a step differ from kernels timed one by one: neighbours in the L2, clocks under a whole load,
 # gaps between them. With what no table knows of a kernel it makes 0.11 (docs/theory/calibration.md, "What no table knows").
@@ -64,7 +66,7 @@ def run(w: Workload, checked: bool = False) -> Step:
     if chunk is None:
         return _one(w)
     found: Step | None = None
-    for i in range(int(np.max(np.ceil(np.asarray(w.phase.q_len / chunk))))):
+    for i in range(chunks(w.phase)):
         left = w.phase.q_len - i * chunk
         new = maximum(minimum(chunk, left), 1.0)
         seen = w.phase.images if i == 0 else 0.0  # images pass their tower once
@@ -73,6 +75,18 @@ def run(w: Workload, checked: bool = False) -> Step:
         found = step if found is None else _after(found, step, np.asarray(left > 0.0))
     assert found is not None
     return replace(found, workload=w, kept=memory.kept(w))
+
+
+def chunks(phase: Phase) -> int:
+    """Chunks in which a prefill passes, one after the other; the most of all points. Raises SpecError for more than `CHUNKS`."""
+    if phase.chunk is None:
+        return 1
+    count = int(np.max(np.ceil(np.asarray(phase.q_len / phase.chunk))))
+    if count > CHUNKS:
+        raise SpecError(
+            f"chunk: {count:,} chunks of a prompt, at most {CHUNKS:,} are priced one by one: a larger chunk has fewer"
+        )
+    return count
 
 
 def _after(first: Step, then: Step, mask: Bools) -> Step:

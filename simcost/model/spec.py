@@ -44,6 +44,8 @@ from simcost.plan import Plan
 from simcost.provenance import Kind, Note
 from simcost.sharding.shard import ROLES, Block, Weight
 
+_LAYERS = 2_000  # of a design, and modules of multi-token prediction: they are built one by one
+
 
 @frozen
 class Change:
@@ -143,8 +145,8 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
             f"{where}: not modelled yet: word_embed_proj_dim other than hidden_size (projected embeddings)"
         )
     count = r.layout("num_hidden_layers", _layer_kinds.stated_layers(r) or MISSING, least=1) * _layer_kinds.halves(r)
-    if count > 2000:
-        raise SpecError(f"{where}: 'num_hidden_layers' = {count} is outside 1 to 2000")
+    if count > _LAYERS:
+        raise SpecError(f"{where}: 'num_hidden_layers' = {count} is outside 1 to {_LAYERS}")
     built = layers.built(r, count)
     stacks, order = _group(built)
     _note_windows(r, built)
@@ -226,7 +228,7 @@ def _spec(
     base, storage, quantisation = _storage(
         r, _holding(stacks, order, (embedding, head)) if r.has("quantization_config") else {}
     )
-    mtp = tuple(MTP(hidden, draft) for _ in range(r.layout("num_nextn_predict_layers", 0)))
+    mtp = tuple(MTP(hidden, draft) for _ in range(r.layout("num_nextn_predict_layers", 0, most=_LAYERS)))
     if r.has("num_mtp_modules"):
         said = [key for key in ("num_mtp_modules", "use_mtp", "mtp_transformer_layers") if r.has(key)]
         r.used |= {*said}

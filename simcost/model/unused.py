@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost.errors import NotModelled, nearest
+from simcost.errors import NotModelled, SpecError, nearest
 from simcost.hf import Reader
 from simcost.model import keys, layers
 from simcost.model.classes.family import defaults, reads
@@ -23,6 +23,10 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
     one that names structure."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     irrelevant = [key for key in idle if key in keys.IRRELEVANT]
+    if len(idle) > _MOST:
+        raise SpecError(
+            f"{r.where}: {len(idle):,} keys have no effect here, at most {_MOST}: is it the config of a model?"
+        )
     for key in sorted(set(idle) - set(irrelevant)):
         off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
         if not off and (others := layers.of_others(key, built)):
@@ -47,6 +51,9 @@ def _written(r: Reader, built: list[Layer]) -> set[str]:
 
 
 _SILENT = ("architectures",)
+_MOST = (
+    500  # keys without effect: each is compared with all that are known, and the longest config has two hundred keys
+)
 
 # Sizes of a kind of structure -> what has it. One that stands in a config none of whose layers has its kind says that the config, or this reader, leaves something out: the
 # count of the experts under a name that is not known, say.

@@ -14,7 +14,7 @@ import numpy as np
 
 from simcost import grammar, settings
 from simcost.errors import SimcostError, SpecError
-from simcost.estimate import feasible
+from simcost.estimate import feasible, step
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.model.spec import ModelSpec
@@ -31,7 +31,8 @@ from simcost.query.question import (
 )
 from simcost.workload import Workload, build
 
-MOST = 5_000_000  # points of a sweep: their answers take some gigabytes
+MOST = 2_000_000  # points of a sweep, and chunks of prompts of all points: their answers take half a gigabyte and a quarter of a minute
+STRUCTURES = 1_000  # that are built one by one
 _CUT = "plan.tp"  # a swap chooses widths that every rank can hold: by this axis one design a value
 
 
@@ -55,14 +56,32 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
         path for path, values in query.axes.items()
         if not (one_by_one and path.startswith(("model.", _CUT))) and _is_vector(path, values, base)
     ]  # fmt: skip
-    fixed = [path for path in query.axes if path not in vector]
+    fixed = _fixed(query, vector)
     try:
-        return vector, _points(query, fixed, vector, base)
+        points = _points(query, fixed, vector, base)
     except SpecError:
         # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
         vector = [path for path in vector if not path.startswith("model.")]
-        fixed = [path for path in query.axes if path not in vector]
-        return vector, _points(query, fixed, vector, base, tolerate=True)
+        points = _points(query, _fixed(query, vector), vector, base, tolerate=True)
+    _check_chunks(points, size)
+    return vector, points
+
+
+def _fixed(query: Query, vector: list[str]) -> list[str]:
+    """The structural axes. Raises SpecError for more structures than are built one by one."""
+    found = [path for path in query.axes if path not in vector]
+    size = math.prod(len(query.axes[path]) for path in found)
+    if size > STRUCTURES:
+        raise SpecError(f"{' and '.join(found)}: {size:,} designs that are built one by one; at most {STRUCTURES:,}")
+    return found
+
+
+def _check_chunks(points: list[Point], size: int) -> None:
+    """Raises SpecError where the prompts of all points, `size` of them, pass in more chunks than are priced."""
+    chunks = sum(step.chunks(point.workload.phase) for point in points if point.workload is not None)
+    together = chunks * size // len(points)
+    if together > MOST:
+        raise SpecError(f"the axes have {size:,} points, whose prompts pass in {together:,} chunks; at most {MOST:,}")
 
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:

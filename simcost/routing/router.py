@@ -11,6 +11,9 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.num import Num
 
+# Experts of a layer and picks of a token: loads are drawn expert by expert, and picks compared with each other. Switch-C has 2,048 experts.
+MOST, MOST_PICKS = 4_096, 128
+
 
 @frozen
 class Routing:

@@ -16,7 +16,7 @@ from simcost.makespan import PAIR, Timeline, Times
 from simcost.num import Num
 from simcost.registry import discover
 from simcost.result import Result, Row, number
-from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement
+from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement, few
 
 Stage = tuple[float, float, float]  # forward, input gradient, weight gradient of a virtual stage [s]
 VPP = 2  # virtual stages a rank where a schedule needs them and nobody says how many
@@ -109,8 +109,9 @@ def check(names: Sequence[str], q: Question) -> None:
     for option, count in (("--pp", q.pp), ("--microbatches", q.microbatches), ("--vpp", q.vpp or 1)):
         if not 1 <= count <= 100_000:
             raise SpecError(f"{option} must be a whole number from 1 to 100,000, not {count}")
-    if q.pp * q.microbatches * (q.vpp or VPP) > 2_000_000:
-        raise SpecError(f"pp x microbatches x vpp = {q.pp * q.microbatches * (q.vpp or VPP):,} passes are too many to run one by one (at most 2,000,000)")  # fmt: skip
+    rule = few(q.pp, q.microbatches, (q.vpp or VPP) * len(names))
+    if not rule.holds:
+        raise SpecError(f"{', '.join(names)}: {rule.says}")
 
 
 def run(name: str, q: Question) -> Drawn:

@@ -54,6 +54,14 @@ class Durations(NamedTuple):
 
 
 Orders = list[list[Op]]
+PASSES = 400_000  # forward passes of a step that are run one by one, a quarter of a minute
+
+
+def few(ranks: int, microbatches: int, vpp: int) -> Rule:
+    """A step whose passes can be run one by one."""
+    passes = ranks * microbatches * vpp
+    said = f"{passes:,} passes (pp x micro-batches x virtual stages a rank) are too many to run one by one (at most {PASSES:,})"
+    return Rule(passes <= PASSES, said)
 
 
 def no_rules(ranks: int, microbatches: int, vpp: int) -> list[Rule]:

@@ -16,10 +16,11 @@ import numpy as np
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.num import divisors
 from simcost.query import Query, model_of, settled
 from simcost.result import Result, Row
 from simcost.scenarios import fitting, inputs, notes
-from simcost.search import objective, rows, splits
+from simcost.search import objective, rows
 from simcost.search.objective import Wish
 from simcost.search.points import Points
 from simcost.search.searched import Searched, searched
@@ -74,7 +75,7 @@ def _one_design(query: Query, clusters: Sequence[Cluster]) -> Query:
     for cluster in clusters:
         link = hardware.load(cluster.hw, query.overrides.hw).scaleup
         near = max(cluster.gpus) if link is None or link.domain is None else float(np.max(np.asarray(link.domain)))
-        tried |= {ranks for count in cluster.gpus for ranks in splits.divisors(count) if ranks <= near}
+        tried |= {ranks for count in cluster.gpus for ranks in divisors(count) if ranks <= near}
     return replace(query, overrides=query.overrides.merged({"plan.tp": math.lcm(*tried)}))
 
 

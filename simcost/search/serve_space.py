@@ -8,7 +8,7 @@ over all of them, as engines do. Most likely to be wrong: what a real engine sup
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,14 +20,14 @@ from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.hardware.profile import Device
 from simcost.model.spec import ModelSpec
-from simcost.num import Array, Index, Num
+from simcost.num import Array, Index, Num, divisors
 from simcost.plan import Plan
 from simcost.query import engine_of, model_of, phase_of, reasons, settings_of
 from simcost.result import Row
 from simcost.scenarios.serve.answer import load_of
 from simcost.scenarios.serve.question import Asked, policy_of, terms_of
 from simcost.scenarios.serve.replica import Bounds, Replica, of_table, stacked
-from simcost.search.splits import MOST, SIZES, divisors, splits
+from simcost.search.splits import SIZES, few, splits
 from simcost.units import show
 from simcost.workload import Workload, build
 
@@ -163,24 +163,21 @@ def _table(q: Asked, device: Device, gpus: Sequence[int] | None, experts: bool, 
     }
     if "dp" in stated:
         raise SpecError("plan.dp is how many instances there are, which plans --phase serve answers: leave it out")
-    found = [
+    any_ep, where = "ep" in stated or "etp" in stated, f"--gpus {','.join(map(str, gpus))}" if gpus else device.name
+    every = (
         split
         for count in sizes(device, gpus, _pinned(stated))
-        for split in _splits(count, experts, cp or stated.get("cp", 1.0) > 1.0, "ep" in stated or "etp" in stated)
-        if all(split[SIZES.index(name)] == value for name, value in stated.items())
-    ]
+        for split in splits(count, experts, cp or stated.get("cp", 1.0) > 1.0)
+    )
+
+    def keeps(split: tuple[int, ...]) -> bool:
+        alone = split[4] == 1 and (any_ep or split[5] == 1 or split[6] == 1)
+        return alone and all(split[SIZES.index(name)] == value for name, value in stated.items())
+
+    found = few(every, where, "state one: --set plan.tp=8", keeps)
     if not found:
-        where = f"--gpus {','.join(map(str, gpus))}" if gpus else device.name
         raise SpecError(f"{where}: no instance has the sizes that --set asks for")
-    if len(found) > MOST:
-        raise SpecError(f"{len(found):,} ways to split an instance; at most {MOST:,} (state one: --set plan.tp=8)")
     return np.asarray(found, np.float64)
-
-
-def _splits(devices: int, experts: bool, cp: bool, any_ep: bool) -> Iterator[tuple[int, ...]]:
-    for split in splits(devices, experts, cp):
-        if split[4] == 1 and (any_ep or split[5] == 1 or split[6] == 1):
-            yield split
 
 
 def _pinned(stated: dict[str, float]) -> int:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from simcost import settings
 from simcost.errors import SpecError
-from simcost.num import Array
+from simcost.num import Array, divisors
 from simcost.query import Query
 
 SIZES = ("tp", "cp", "dp_attention", "pp", "dp", "ep", "etp")
 MOST = 20_000  # plans
+_LOOKED = 50 * MOST  # splits that are looked at, a second or two
 
 
 def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
@@ -26,20 +27,24 @@ def splits(devices: int, experts: bool, cp: bool) -> Iterator[tuple[int, ...]]:
                         yield tp, c, replicas, pp, devices // (stage * pp), ep, stage // ep
 
 
-def divisors(n: int) -> list[int]:
-    """All divisors, least first."""
-    return [d for d in range(1, n + 1) if n % d == 0]
+def few(
+    every: Iterable[tuple[int, ...]], where: str, way: str, keeps: Callable[[tuple[int, ...]], bool] = lambda _: True
+) -> list[tuple[int, ...]]:
+    """The splits that `keeps` takes. Raises SpecError for more than `MOST`, with the `way` to fewer, without a look at the rest."""
+    found: list[tuple[int, ...]] = []
+    for at, split in enumerate(every):
+        found += [split] if keeps(split) else []
+        if len(found) > MOST or at > _LOOKED:
+            raise SpecError(f"{where}: more than {MOST:,} ways to split them ({way})")
+    return found
 
 
 def table(query: Query, gpus: Sequence[int], experts: bool, cp: bool) -> Array:
     """The splits of every number of devices that have the sizes which --set states. [plans, sizes] Raises SpecError for none, and for
     too many."""
-    found = np.array([split for devices in gpus for split in splits(devices, experts, cp)], np.float64)
     said = ",".join(map(str, gpus))
-    if len(found) > MOST:
-        raise SpecError(
-            f"--gpus {said}: {len(found):,} ways to split them; at most {MOST:,} (leave out --cp, or ask for fewer)"
-        )
+    every = (split for devices in gpus for split in splits(devices, experts, cp))
+    found = np.array(few(every, f"--gpus {said}", "leave out --cp, or ask for fewer"), np.float64)
     keep = np.ones(len(found), bool)
     for j, name in enumerate(SIZES):
         stated = query.overrides.plan.get(name)

@@ -18,9 +18,10 @@ from simcost import lower
 from simcost.cost.tiers import link_checks
 from simcost.errors import SimcostError, SpecError, nearest
 from simcost.frozen import frozen
-from simcost.num import Array, Index
+from simcost.num import Array, Index, divisors
 from simcost.scenarios.train.levers import selective
-from simcost.search.splits import MOST, divisors
+from simcost.schedules._order import few as small
+from simcost.search.splits import few
 from simcost.sharding import copies
 from simcost.training.closed_form.grid import COLUMNS, Asked, Grid
 from simcost.training.job import known_schedules
@@ -67,22 +68,18 @@ def _splits(asked: Asked, stated: Mapping[str, Any], cp: bool) -> Array:
     def sizes(name: str, usual: list[int]) -> list[int]:
         return [int(stated[name])] if name in stated else usual
 
-    found = [
+    whole = (
         (t, c, e, p)
-        for t, c, e, p in itertools.product(
-            sizes("tp", [n for n in every if n <= node]),
-            sizes("cp", every if cp else [1]),
-            sizes("ep", every if experts else [1]),
-            sizes("pp", every),
-        )
-        if (max(t * c, e) % (t * c) == 0 and max(t * c, e) % e == 0) and gpus % (max(t * c, e) * p) == 0
-    ]
+        for t in sizes("tp", [n for n in every if n <= node])
+        for c in sizes("cp", every if cp else [1])
+        for e in sizes("ep", every if experts else [1])
+        if max(t * c, e) % (t * c) == 0 and max(t * c, e) % e == 0 and gpus % max(t * c, e) == 0
+        for p in sizes("pp", every)
+        if gpus % (max(t * c, e) * p) == 0
+    )
+    found = few(whole, f"--gpus {gpus}", "state one: --set plan.ep=8")
     if not found:
         raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
-    if len(found) > MOST:
-        raise SpecError(
-            f"--gpus {gpus}: {len(found):,} ways to split them; at most {MOST:,} (state one: --set plan.ep=8)"
-        )
     return np.array(found, np.float64)
 
 
@@ -171,7 +168,7 @@ def _plans(asked: Asked, table: Array, good: Index, options: _Options) -> tuple[
             rows += [
                 (i, tp, cp, ep, pp, vpp, schedules.index(name), micro)
                 for name, vpp in (options.pipelines if pp > 1 else alone)
-                if pp == 1 or _holds(name, int(pp), int(m), vpp, len(asked.model.order))
+                if _holds(name, int(pp), int(m), vpp, len(asked.model.order))
             ]
     many = list(itertools.product(range(len(options.recomputes)), options.zero))
     if len(rows) * len(many) > POINTS:
@@ -190,9 +187,8 @@ def _plans(asked: Asked, table: Array, good: Index, options: _Options) -> tuple[
 def _holds(name: str, pp: int, micro: int, vpp: int, layers: int) -> bool:
     module = known_schedules()[name]
     parts = int(module.PER_RANK or vpp)
-    return module.placement(pp, 2 * pp, parts).stages <= layers and all(
-        rule.holds for rule in module.rules(pp, micro, parts)
-    )
+    rules = (*module.rules(pp, micro, parts), small(pp, micro, parts))
+    return module.placement(pp, 2 * pp, parts).stages <= layers and all(rule.holds for rule in rules)
 
 
 def _refusal(asked: Asked, sizes: Array, options: _Options) -> str:

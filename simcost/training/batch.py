@@ -10,6 +10,7 @@ from types import ModuleType
 from simcost.errors import Infeasible
 from simcost.plan import Plan
 from simcost.provenance import Kind, Note
+from simcost.schedules._order import few
 
 FILL = 4  # micro-batches of a replica for each pipeline stage where nobody states a batch
 
@@ -45,7 +46,7 @@ def cut(
 
 def require_rules(module: ModuleType, pp: int, micro: int, vpp: int, ranks: int) -> None:
     """Raises Infeasible with the first rule of a schedule that numbers break."""
-    for rule in module.rules(pp, micro, vpp):
+    for rule in (*module.rules(pp, micro, vpp), few(pp, micro, vpp)):
         if not rule.holds:
             said = rule.says.replace("--microbatches", "micro-batches of a replica")
             of = f" (global_batch / (micro_batch x {ranks} data-parallel ranks))" if said != rule.says else ""

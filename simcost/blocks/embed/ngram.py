@@ -32,6 +32,7 @@ _OF_TABLE = ("ngram_size", "heads_per_ngram", "ngram_vocab_size_base", "make_ngr
 HANDLES = ("ple_layer_ids", "ple_embed_dim", "ple_conv_kernel_size", *_OF_TABLE)
 TABLE = "ngram_embedding"
 _ID = 8.0  # B: the id of a token
+_HEADS = 1_024  # of all layers: the rows of each are a prime number that is looked for
 
 
 @frozen
@@ -142,6 +143,10 @@ def of_layer(r: Reader, layer: int, layers: int) -> tuple[NGramInput, ...]:
     width = r.num("ple_embed_dim", r.num("hidden_size"))
     r.divisible(width, heads, "ple_embed_dim must be a multiple of the heads, (ngram_size - 1) x heads_per_ngram")
     first = ids.index(layer + 1) * heads
+    if len(ids) * heads > _HEADS:
+        raise SpecError(
+            f"{r.where}: 'ngram_size' and 'heads_per_ngram' make {len(ids) * heads:,} heads of all layers, at most {_HEADS:,}"
+        )
     rows = ceil(sum(_primes(base, first + heads)[first:]) / multiple) * multiple
     base_dtype = dtype((r.text("torch_dtype") or "bf16").removeprefix("torch."), f"{r.where}: 'torch_dtype'")
     return (

@@ -28,7 +28,7 @@ from simcost.passes.contention import held, in_turn, slowed
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Overlap, Program, Serial
 from simcost.routing.load import busiest_expert, busiest_rank, most_touched, most_visited
-from simcost.routing.router import Router, Routing
+from simcost.routing.router import MOST, MOST_PICKS, Router, Routing
 from simcost.sharding import experts as expert_sharding
 from simcost.sharding.linear import cast, enter, linear
 from simcost.sharding.shard import Plain, View, Weight
@@ -313,11 +313,10 @@ def alike(r: Reader, layer: int, layers: int) -> object:
 
 def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     """The MoE block of a layer. Raises SpecError for a missing or wrong key, and where a token would pick more experts or groups than there are."""
-    experts, top_k = r.num("n_routed_experts"), float(r.layout("num_experts_per_tok", least=1))
+    experts = r.num("n_routed_experts", most=MOST)
+    top_k = float(r.layout("num_experts_per_tok", least=1, most=MOST_PICKS))
     if np.any(np.asarray(top_k) > np.asarray(experts)):
-        raise SpecError(
-            f"{r.where}: 'num_experts_per_tok' = {top_k:.0f} exceeds the {float(np.min(experts)):.0f} experts"
-        )
+        raise SpecError(f"{r.where}: 'num_experts_per_tok' = {top_k:.0f} exceeds the {np.min(experts):.0f} experts")
     width = r.num("moe_intermediate_size") if r.has("moe_intermediate_size") else r.num("intermediate_size")
     if r.has("shared_expert_intermediate_size"):
         shared = r.num("shared_expert_intermediate_size", least=0)

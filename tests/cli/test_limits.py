@@ -1,0 +1,68 @@
+"""Questions that would take for ever, or all memory: a line that names the limit, or an answer in no time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from simcost.blocks.ffn.moe import MOST as EXPERTS
+from simcost.cli.app import run
+from simcost.estimate.step import CHUNKS
+from simcost.model import load
+from simcost.model.quantisation.patterns import STEPS
+from simcost.query.points import MOST, STRUCTURES
+from simcost.schedules._order import PASSES
+from simcost.search.splits import MOST as SPLITS
+
+DECODE = ["decode", "--model", "deepseek-v3", "--hw", "h100"]
+PREFILL = ["prefill", "--model", "llama-3.1-8b", "--hw", "h100"]
+TRAIN = ["train", "--model", "llama-3.1-8b", "--hw", "h100", "--gpus", "8"]
+REFUSED = {
+    "chunks": ([*PREFILL, "--isl", "32k", "--set", "chunk=1"], "32,768 chunks of a prompt, at most 2,000"),
+    "chunks of a sweep": ([*PREFILL, "--isl", "2000", "--set", "chunk=1", "--vary", "batch=1..1001"], "2,002,000 chunks; at most 2,000,000"),
+    "points": ([*PREFILL, "--vary", "batch=1..2000", "--vary", "past=0..1000"], "2,002,000 points together; at most 2,000,000"),
+    "structures": ([*DECODE, "--vary", "model.num_hidden_layers=1..1001"], "model.num_hidden_layers: 1,001 designs that are built one by one; at most 1,000"),
+    "passes": ([*TRAIN, "--global-batch", "1000000000"], "125,000,000 passes"),
+    "schedules": (["schedule", "1f1b", "gpipe", "--pp", "8", "--microbatches", "20000", "--forward", "1"], "at most 400,000"),
+    "splits": (["plans", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways to split them"),
+    "splits to train": (["plans", "--phase", "train", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways"),
+    "splits to serve": (["plans", "--phase", "serve", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400", "--isl", "1k", "--osl", "1k"], "more than 20,000 ways"),
+    "experts": ([*DECODE, "--set", "model.n_routed_experts=1000000"], "'n_routed_experts' = 1000000 is outside 1 to 4,096"),
+    "picks": ([*DECODE, "--set", "model.num_experts_per_tok=200"], "'num_experts_per_tok' = 200 is outside 1 to 128"),
+    "modules of MTP": ([*DECODE, "--set", "model.num_nextn_predict_layers=1000000"], "is outside 0 to 2,000"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_question_beyond_a_limit_is_refused_with_the_limit(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv, says = REFUSED[name]
+    assert run(argv) == 2
+    said = capsys.readouterr()
+    assert says in said.err
+    assert not said.out
+
+
+@pytest.mark.parametrize("argv", [
+    [*DECODE, "--gpus", "1000000000", "--tp", "3"],
+    [*DECODE, "--gpus", "1000000000"],
+    ["plans", "--model", "llama-3.1-8b", "--hw", "h100", "--gpus", "99999989"],
+    ["plans", "--phase", "train", *TRAIN[1:], "--global-batch", "1000000000"],
+])  # fmt: skip
+def test_a_large_number_takes_no_more_than_a_small_one(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(argv) in (0, 2)  # an array of 1e9 GPUs has 24 GB, and divisors sought one by one take minutes
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_config_of_keys_that_mean_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = {**load.load_config("llama-3.1-8b")[2], **{f"junk_{i}": i for i in range(20_000)}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert run(["show", "model", str(tmp_path / "config.json")]) == 2
+    assert "keys have no effect here, at most 500" in capsys.readouterr().err
+
+
+def test_the_page_on_security_states_the_limits() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "SECURITY.md").read_text(encoding="utf-8")
+    for limit in (EXPERTS, CHUNKS, STEPS, MOST, STRUCTURES, PASSES, SPLITS):
+        assert f"{limit:,}" in page
