@@ -86,7 +86,7 @@ def make(
         if (root == "phase" and key != "routing") or (root == "plan" and key in settings.COUNTS):
             for value in values:
                 settings.count(path, value, least_of(root, key))
-    if {sets.get("model.iso"), *axes.get("model.iso", ())} & set(AT_A_LENGTH):
+    if any(goal in AT_A_LENGTH for goal in (sets.get("model.iso"), *axes.get("model.iso", ()))):
         varied = [path for path in axes if path in _LENGTHS]
         if varied:
             raise SpecError(f"iso=flops and iso=kv hold at one length: '{varied[0]}' cannot be varied beside them")
