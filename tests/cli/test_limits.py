@@ -13,6 +13,7 @@ from simcost.estimate.step import CHUNKS
 from simcost.model import load
 from simcost.model.quantisation.patterns import STEPS
 from simcost.query.points import MOST, STRUCTURES
+from simcost.scenarios.serve.simulated import MOST as REQUESTS
 from simcost.schedules._order import PASSES
 from simcost.search.splits import MOST as SPLITS
 
@@ -29,6 +30,7 @@ REFUSED = {
     "splits": (["plans", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways to split them"),
     "splits to train": (["plans", "--phase", "train", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways"),
     "splits to serve": (["plans", "--phase", "serve", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400", "--isl", "1k", "--osl", "1k"], "more than 20,000 ways"),
+    "requests": (["serve", *PREFILL[1:], "--isl", "64", "--osl", "8", "--concurrency", "4", "--events", "--requests", "500000"], "500,000 requests of one replica: at most 400,000"),
     "experts": ([*DECODE, "--set", "model.n_routed_experts=1000000"], "'n_routed_experts' = 1000000 is outside 1 to 4,096"),
     "picks": ([*DECODE, "--set", "model.num_experts_per_tok=200"], "'num_experts_per_tok' = 200 is outside 1 to 128"),
     "modules of MTP": ([*DECODE, "--set", "model.num_nextn_predict_layers=1000000"], "is outside 0 to 2,000"),
@@ -64,5 +66,5 @@ def test_a_config_of_keys_that_mean_nothing_is_refused(tmp_path: Path, capsys: p
 
 def test_the_page_on_security_states_the_limits() -> None:
     page = (Path(__file__).parents[2] / "docs" / "SECURITY.md").read_text(encoding="utf-8")
-    for limit in (EXPERTS, CHUNKS, STEPS, MOST, STRUCTURES, PASSES, SPLITS):
+    for limit in (EXPERTS, CHUNKS, STEPS, MOST, STRUCTURES, PASSES, SPLITS, REQUESTS):
         assert f"{limit:,}" in page

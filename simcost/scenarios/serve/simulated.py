@@ -21,7 +21,7 @@ from simcost.serving.summary import Spread, Summary
 from simcost.serving.trace import Trace
 
 WAVES = 10  # requests of each user of a closed loop, where nobody says how many: what public benchmarks send
-LEAST, MOST = 1_000, 1_000_000  # requests of a run of an open loop, and of any
+LEAST, MOST = 1_000, 400_000  # requests of a run of an open loop, and of any: a quarter of a minute
 FIGURES = ("ttft", "tpot", "itl", "e2e", "queueing")
 SHARES = ("p50", "p90", "p99")
 
