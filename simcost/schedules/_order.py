@@ -58,9 +58,9 @@ PASSES = 400_000  # forward passes of a step that are run one by one, a quarter 
 
 
 def few(ranks: int, microbatches: int, vpp: int) -> Rule:
-    """A step whose passes can be run one by one."""
-    passes = ranks * microbatches * vpp
-    said = f"{passes:,} passes (pp x micro-batches x virtual stages a rank) are too many to run one by one (at most {PASSES:,})"
+    """A step whose passes can be run one by one. Orders of fewer than 2 pp micro-batches are cut from those of so many (zb-v)."""
+    passes = ranks * max(microbatches, 2 * ranks) * vpp
+    said = f"{passes:,} passes (pp x micro-batches, 2 pp at least, x virtual stages a rank) are too many to run one by one (at most {PASSES:,})"
     return Rule(passes <= PASSES, said)
 
 

@@ -27,6 +27,7 @@ REFUSED = {
     "structures": ([*DECODE, "--vary", "model.num_hidden_layers=1..1001"], "model.num_hidden_layers: 1,001 designs that are built one by one; at most 1,000"),
     "passes": ([*TRAIN, "--global-batch", "1000000000"], "125,000,000 passes"),
     "schedules": (["schedule", "1f1b", "gpipe", "--pp", "8", "--microbatches", "20000", "--forward", "1"], "at most 400,000"),
+    "ranks": (["schedule", "zb-v", "--pp", "1000", "--microbatches", "16", "--forward", "1"], "4,000,000 passes"),
     "splits": (["plans", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways to split them"),
     "splits to train": (["plans", "--phase", "train", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400"], "more than 20,000 ways"),
     "splits to serve": (["plans", "--phase", "serve", "--model", "deepseek-v3", "--hw", "h100", "--gpus", "735134400", "--isl", "1k", "--osl", "1k"], "more than 20,000 ways"),
