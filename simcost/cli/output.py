@@ -13,6 +13,7 @@ from simcost import files, streams
 from simcost.errors import SpecError, nearest
 from simcost.result import Result
 
+MOST_ROWS = 200_000  # of a file or of what is printed other than for people: 20 s of work
 FORMATS = ("console", "csv", "markdown", "json")
 _SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
 _PLAIN = ("", ".txt")  # suffixes of text in any format, of the console where none is stated
@@ -79,7 +80,7 @@ def report_name(style: str) -> str:
 
 def render(result: Result, style: str, out: Path | None, details: bool = False) -> str:
     """The text of a result in a format; of "console" as wide as COLUMNS says, else as the terminal, else 140 characters; in
-    colours on a terminal alone."""
+    colours on a terminal alone. Raises SpecError for more rows than files take."""
     style = chosen(style, None)
     if style == "console":
         from io import StringIO
@@ -97,6 +98,11 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
         return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
     from simcost.report import text
 
+    rows = sum(map(len, result.tables.values()))
+    if rows > MOST_ROWS:
+        raise SpecError(
+            f"{rows:,} rows as {style}: at most {MOST_ROWS:,}; ask a part of the points at a time, or the Python API, which keeps them as arrays"
+        )
     return {"json": text.as_json, "csv": text.as_csv, "markdown": text.as_markdown}[style](result)
 
 

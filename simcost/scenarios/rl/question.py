@@ -18,6 +18,7 @@ from simcost.model.given import Name
 from simcost.scenarios.rl.words import (
     FULL,
     MOST_ANSWERS,
+    MOST_GPUS,
     OFF,
     ONE_STEP,
     PARTIAL,
@@ -129,6 +130,8 @@ def asked(
 ) -> Asked:
     """A checked question; `given`: the options of `api.rl` by name. Raises SpecError for what cannot be meant."""
     one = algorithm.load(str(given["algorithm"]))
+    if gpus > MOST_GPUS:
+        raise SpecError(f"--gpus = {gpus:,}: rl takes at most {MOST_GPUS:,}")
     count, each = whole("--prompts", prompts, 1, MOST_ANSWERS), whole("--samples", samples, 1, MOST_ANSWERS)
     if one.SAMPLES is not None and each != one.SAMPLES:
         raise SpecError(f"--samples {samples}: {one.NAME} takes {one.SAMPLES} answers of a prompt")

@@ -84,7 +84,7 @@ class Asked:
         loads = np.asarray(self.loads)
         return Traffic(
             self.isl.mean, self.osl.mean, self.isl.second_moment, self.osl.second_moment, None if self.open else loads, loads if self.open else None,
-            0.0 if self.prefix.tier == prefixes.RECOMPUTE else self.hit, self.emitted, self.prefix.tier == prefixes.HOST,
+            0.0 if self.prefix.tier == prefixes.RECOMPUTE else self.hit, self.emitted, host=self.prefix.tier == prefixes.HOST,
         )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def served(q: Asked, answers: tuple[Cut, ...], how: Parallel) -> Served:
     r, terms = replica(most)
     load = np.full(len(osl), loads[0])
     traffic = Traffic(
-        q.isl.mean, osl, q.isl.second_moment, osl2, None if q.open else load, load if q.open else None, hit, q.emitted, float(how.width)
+        q.isl.mean, osl, q.isl.second_moment, osl2, None if q.open else load, load if q.open else None, hit, q.emitted, together=float(how.width)
     )  # fmt: skip
     found = answer(r, traffic)
     if not np.all(found.fits):
