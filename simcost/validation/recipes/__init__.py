@@ -1,0 +1,1 @@
+"""Published runs of reinforcement learning beside predictions: the step, its phases, their order."""

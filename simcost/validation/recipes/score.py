@@ -1,0 +1,175 @@
+"""How good predicted steps are: the step and its phases against printed ones, and the order of phases.
+
+The order of a row is right where each two of its printed phases that differ by more than `TIED` stand in the same order
+in the prediction. Most likely to be wrong: what a framework counts into a phase. Source: definitions in
+docs/glossary.md; rules.toml.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
+
+from simcost.cost.cost import interval
+from simcost.errors import SimcostError
+from simcost.frozen import frozen
+from simcost.learning import phases
+from simcost.pool import Piece, Progress, cores, mapped, quiet
+from simcost.result import Row as Cells
+from simcost.scenarios.rl.step import run
+from simcost.validation import score
+from simcost.validation.recipes import rules as files
+from simcost.validation.recipes.ask import question
+from simcost.validation.recipes.rows import PHASES, Row, every
+from simcost.validation.recipes.rules import NOTHING, STEP
+
+TIED = 0.1  # printed phases that differ by less have no order: averages of a few steps differ as much
+_NAMES = {
+    "gen_s": phases.GENERATE, "reward_s": phases.REWARD, "old_logprob_s": phases.OLD, "reference_s": phases.REFERENCE,
+    "update_s": phases.UPDATE, "sync_s": phases.SYNC,
+}  # fmt: skip
+_WEIGHT = 100.0  # of a row, in the pool's rows
+
+
+@frozen
+class Scored:
+    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; reason: why there is
+    no prediction; used: rules that filled its question; plans: of both sides."""
+
+    row: Row
+    judges: str
+    step: tuple[float, float, float] = (math.nan, math.nan, math.nan)
+    phases: Mapping[str, float] = {}
+    reason: str = ""
+    used: tuple[str, ...] = ()
+
+    @property
+    def answered(self) -> bool:
+        """Whether there is a prediction."""
+        return not self.reason
+
+    @property
+    def figure(self) -> Cells:
+        """error, covered and half_width of the step."""
+        seconds, low, high = self.step
+        measured = self.row.numbers["step_s"]
+        return {
+            "error": score.error(seconds, measured),
+            "covered": low <= measured <= high,
+            "half_width": (high - low) / 2.0 / seconds,
+        }
+
+
+def scored(progress: Progress = quiet) -> list[Scored]:
+    """All rows that ship, on every core."""
+    rows = every()
+    asked = [row for row in rows if files.shipped().of(row).judges != NOTHING]
+    pieces = [Piece((row,), row.id, _WEIGHT) for row in sorted(asked, key=lambda row: (row.cells["hw"], row.id))]
+    found = {one.row.id: one for one in mapped(answer, pieces, cores(), progress)}
+    return [found.get(row.id, Scored(row, NOTHING)) for row in rows]
+
+
+def answer(row: Row) -> Scored:
+    """A row beside what rl says of it."""
+    rules = files.shipped()
+    judges = rules.of(row).judges
+    try:
+        asked = question(row, rules)
+        step = run(asked.asked)
+    except SimcostError as refused:
+        return Scored(row, judges, reason=str(refused))
+    line, cost = step.timeline, step.cost
+    low, high = interval(cost)
+    times = {}
+    for column in PHASES:
+        names = [_NAMES[column], *([asked.holds[column]] if column in asked.holds else ())]
+        times[column] = sum(line.of(name) for name in names) / step.rounds
+    return Scored(row, judges, (step.seconds, float(low), float(high)), times, "", asked.used)
+
+
+def printed(row: Row) -> list[str]:
+    """The phases that a row prints."""
+    return [name for name in PHASES if row.numbers.get(name, 0.0) > 0.0]
+
+
+def pairs(one: Scored) -> list[bool]:
+    """Of each two printed phases that differ: whether the prediction has their order."""
+    found = []
+    for a, b in combinations(printed(one.row), 2):
+        first, second = one.row.numbers[a], one.row.numbers[b]
+        if abs(first - second) > TIED * max(first, second):
+            found.append((first > second) == (one.phases[a] > one.phases[b]))
+    return found
+
+
+def ordered(all_: Sequence[Scored]) -> list[tuple[Scored, bool]]:
+    """Rows whose phases have an order, and whether the prediction has it."""
+    rows = [(one, pairs(one)) for one in all_ if one.answered and one.judges != NOTHING]
+    return [(one, all(found)) for one, found in rows if found]
+
+
+def steps(all_: Sequence[Scored]) -> list[Scored]:
+    """Rows that judge the step."""
+    return [one for one in all_ if one.judges == STEP]
+
+
+def summary(rows: Sequence[Scored]) -> Cells:
+    """Rows, the share answered, and `score.full` of those."""
+    known = [one for one in rows if one.answered]
+    return {
+        "rows": len(rows),
+        "answered": len(known) / len(rows) if rows else None,
+        **score.full([one.figure for one in known]),
+    }
+
+
+def slices(all_: Sequence[Scored]) -> Iterator[tuple[str, str, list[Scored]]]:
+    """(dimension, name, rows that judge the step)."""
+    judged = steps(all_)
+    yield "rows", "all", judged
+    parts: Mapping[str, Callable[[Mapping[str, str]], str]] = {
+        "framework": lambda cells: cells["framework"],
+        "placement": lambda cells: f"{cells['framework']}, {cells['placement'] or 'not printed'}",
+        "hw": lambda cells: f"{cells['framework']}, {cells['placement'] or 'not printed'}, {cells['hw']}",
+        "model": lambda cells: cells["model"],
+        "version": lambda cells: f"{cells['framework']} {cells['version']}",
+        "format": lambda cells: cells["format"] or "not printed",
+    }
+    for dimension, of in parts.items():
+        for name in sorted({of(one.row.cells) for one in judged}):
+            yield dimension, name, [one for one in judged if of(one.row.cells) == name]
+
+
+def phase_errors(all_: Sequence[Scored]) -> list[Cells]:
+    """A line a printed phase of rows that judge the step."""
+    found: list[Cells] = []
+    for column in PHASES:
+        errors = [
+            {"error": score.error(one.phases[column], one.row.numbers[column]), "covered": False, "half_width": 0.0}
+            for one in steps(all_)
+            if one.answered and column in printed(one.row) and one.phases[column] > 0.0
+        ]
+        if errors:
+            full = score.full(errors)
+            found.append({"phase": column.removesuffix("_s"), **{key: full[key] for key in score.FULL[:5]}})
+    return found
+
+
+def order_rows(all_: Sequence[Scored]) -> list[Cells]:
+    """A line a row whose phases have an order: printed and predicted, longest first."""
+    return [
+        {
+            "id": one.row.id,
+            "judges": one.judges,
+            "printed": _said(printed(one.row), one.row.numbers),
+            "predicted": _said(printed(one.row), one.phases),
+            "order_right": right,
+        }
+        for one, right in ordered(all_)
+    ]
+
+
+def _said(names: Sequence[str], times: Mapping[str, float]) -> str:
+    order = sorted(names, key=lambda name: -times[name])
+    return ", ".join(f"{name.removesuffix('_s')} {times[name]:.3g}" for name in order)
