@@ -53,7 +53,7 @@ def question(row: Row, rules: Rules) -> Question:
         return row.numbers[column] if column in row.numbers else said(column)
 
     prompts, samples = (_needed(row, name, printed(name)) for name in ("prompts", "samples"))
-    isl = int(round(float(_needed(row, "prompt_len", printed("prompt_len")))))
+    isl = round(float(_needed(row, "prompt_len", printed("prompt_len"))))
     cap, mean = lengths(row, isl, said)
     placement, gpus = _placement(row, said), int(row.numbers["gpus"])
     batch, part = row.count("rollout_batch"), row.count("train_batch")
@@ -66,7 +66,9 @@ def question(row: Row, rules: Rules) -> Question:
         "minibatches": batch // part if batch and part else said("minibatches", 1),
         **{side: plan(row, side, said(side), said("drop")) for side in _PLANS},
     }
-    sets = grammar.assignments([said("set")]) if "set" in found else {}
+    version = said("engine_version")
+    sets = grammar.assignments([said("set")] if "set" in found else [])
+    sets |= {"engine.version": version} if version else {}
     osl = spread(mean, float(said("osl_sigma")), cap)
     one = asked(row.cells["model"], row.cells["hw"], gpus, int(prompts), int(samples), isl, osl, cap, sets, given)
     holds = {

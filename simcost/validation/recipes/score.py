@@ -29,6 +29,7 @@ _NAMES = {
     "gen_s": phases.GENERATE, "reward_s": phases.REWARD, "old_logprob_s": phases.OLD, "reference_s": phases.REFERENCE,
     "update_s": phases.UPDATE, "sync_s": phases.SYNC,
 }  # fmt: skip
+_NONE: tuple[tuple[float, float, float], Mapping[str, float]] = ((math.nan,) * 3, {})
 _WEIGHT = 100.0  # of a row, in the pool's rows
 
 
@@ -39,8 +40,8 @@ class Scored:
 
     row: Row
     judges: str
-    step: tuple[float, float, float] = (math.nan, math.nan, math.nan)
-    phases: Mapping[str, float] = {}
+    step: tuple[float, float, float]
+    phases: Mapping[str, float]
     reason: str = ""
     used: tuple[str, ...] = ()
 
@@ -67,7 +68,7 @@ def scored(progress: Progress = quiet) -> list[Scored]:
     asked = [row for row in rows if files.shipped().of(row).judges != NOTHING]
     pieces = [Piece((row,), row.id, _WEIGHT) for row in sorted(asked, key=lambda row: (row.cells["hw"], row.id))]
     found = {one.row.id: one for one in mapped(answer, pieces, cores(), progress)}
-    return [found.get(row.id, Scored(row, NOTHING)) for row in rows]
+    return [found.get(row.id, Scored(row, NOTHING, *_NONE)) for row in rows]
 
 
 def answer(row: Row) -> Scored:
@@ -78,14 +79,14 @@ def answer(row: Row) -> Scored:
         asked = question(row, rules)
         step = run(asked.asked)
     except SimcostError as refused:
-        return Scored(row, judges, reason=str(refused))
+        return Scored(row, judges, *_NONE, str(refused))
     line, cost = step.timeline, step.cost
     low, high = interval(cost)
     times = {}
     for column in PHASES:
         names = [_NAMES[column], *([asked.holds[column]] if column in asked.holds else ())]
         times[column] = sum(line.of(name) for name in names) / step.rounds
-    return Scored(row, judges, (step.seconds, float(low), float(high)), times, "", asked.used)
+    return Scored(row, judges, (step.seconds, float(low), float(high)), times, "", asked.rules)
 
 
 def printed(row: Row) -> list[str]:
