@@ -20,7 +20,7 @@ import engines
 import structure
 import typer
 
-from simcost import metrics, pool
+from simcost import api, metrics, pool
 from simcost.api import keys
 from simcost.calibration import coverage, store
 from simcost.calibration.family import families
@@ -36,6 +36,8 @@ from simcost.units import symbol
 from simcost.validation import memory as memory_logs
 from simcost.validation import memory_fit
 from simcost.validation.kernels import BAR, reference
+from simcost.validation.recipes import page as recipes_page
+from simcost.validation.recipes import report as recipes_report
 from simcost.validation.serving import page as serving_page
 from simcost.validation.serving import report as serving_report
 from simcost.validation.training import page as training_page
@@ -48,6 +50,7 @@ METRICS, SETTINGS, STRUCTURE, ENGINES = (
 )
 MEMORY = PAGE.parent / "validation" / "memory.md"
 TRAINING = PAGE.parent / "validation" / "training.md"
+RECIPES = PAGE.parent / "validation" / "recipes.md"
 SERVING = PAGE.parent / "validation" / "serving.md"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
@@ -470,7 +473,7 @@ if __name__ == "__main__":
         "--validation",
         nargs="*",
         metavar="DEVICE",
-        help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps; `serving`: of served models",
+        help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps; `serving`: of served models; `recipes`: of reinforcement learning",
     )
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has aiconfigurator, for `serving`")
     asked = parser.parse_args()
@@ -483,7 +486,11 @@ if __name__ == "__main__":
             write_whole(TRAINING, training_page.text(training_report.result()))
         if not asked.validation or asked.validation == [SERVING.stem]:
             serving(asked.peer)
-        if asked.validation in ([TRAINING.stem], [SERVING.stem]):
+        if not asked.validation or asked.validation == [RECIPES.stem]:
+            RECIPES.write_text(
+                recipes_page.text(recipes_report.result(*recipes_report.gathered(api.recipe))), encoding="utf-8"
+            )
+        if asked.validation in ([TRAINING.stem], [SERVING.stem], [RECIPES.stem]):
             sys.exit(0)
         for name in asked.validation or [n for n in hardware.names() if coverage.every(hardware.load(n))]:
             print(name, flush=True)

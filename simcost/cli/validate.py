@@ -125,6 +125,19 @@ def serving(
     return emit(report.result(read, said, others), format, output)
 
 
+@app.command("recipes")
+def recipes(format: o.Format = "", output: o.Out = None) -> int:
+    """Published steps of reinforcement learning (NeMo-RL, verl and others) and published recipes beside predictions: the step, its phases and their order, GPU hours."""
+    from simcost import api
+    from simcost.cli.progress import measured_out
+    from simcost.validation.recipes import report
+
+    format = check(format, output)
+    with measured_out() as progress:
+        rows, priced = report.gathered(api.recipe, progress)
+    return emit(report.result(rows, priced), format, output)
+
+
 def _unused(where: str, given: Mapping[str, object]) -> None:
     """Raises SpecError for an option that means nothing."""
     for name, value in given.items():

@@ -82,6 +82,7 @@ SECTIONS = (
     section("validate blocks, validate memory, calibrate memory", judged.VALIDATE),
     section("validate training", judged.VALIDATE_TRAINING),
     section("validate serving", judged.VALIDATE_SERVING),
+    section("validate recipes", judged.VALIDATE_RECIPES),
     section("calibrate", judged.CALIBRATE),
 )  # fmt: skip
 _EXACT = {metric.name: metric for section in SECTIONS for metric in section.metrics if "*" not in metric.name}

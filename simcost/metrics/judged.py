@@ -85,6 +85,17 @@ VALIDATE_SERVING: Rows = (
     ("unpriced", "count", "", "rows of a model or a device that is not here"),
 )  # fmt: skip
 
+VALIDATE_RECIPES: Rows = (
+    ("recipes", TEXT, "", "recipes that are judged, of `workloads/recipes`"),
+    ("recipe", TEXT, "", "one of them"),
+    ("left_out_family", TEXT, "", "family of models that made no factor"),
+    ("printed_phases", TEXT, "", "phases that a source prints with their seconds, longest first"),
+    ("predicted_phases", TEXT, "", "the same phases as predicted"),
+    ("order_right", FLAG, "", "each two phases that differ by more than a tenth as printed stand in that order as predicted"),
+    ("judges", TEXT, "", "what a row judges: step, order (of phases alone) or nothing"),
+    ("published_step_s", "seconds", "", "mean time of a step, of the printed hours and steps of a run"),
+)  # fmt: skip
+
 VALIDATE: Rows = (
     ("logs", "count", "", "start-up logs judged"),
     ("left_out", "count", "", "logs that could not be judged"),

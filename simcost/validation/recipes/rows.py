@@ -1,4 +1,4 @@
-"""`workloads/validation/recipes/rl_runs.csv`: published steps of reinforcement learning, each with what its source prints.
+"""`workloads/validation/recipes/rl_runs.csv`: published steps of reinforcement learning, with what their sources print.
 
 Empty cells are not printed. `model`, `hw`: names of the zoo and of profiles, empty where there is none; `mean_total`:
 tokens of prompt and answer; `mean_osl`: of the answer alone; `rollout_gpus`: of a pool; `way`: of a transfer of
@@ -35,7 +35,8 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "format": ("", "bf16", "fp8"),
     "tokens_of": ("", "gpu", "all"),
     "kind": (
-        "step", "phases", "run", "epoch", "throughput", "sync-only", "train-micro-batch-only", "phases-sum-of-25-updates",
+        "step", "phases", "run", "epoch", "throughput", "sync-only", "train-micro-batch-only",
+        "phases-sum-of-25-updates",
     ),
 }  # fmt: skip
 _TEXTS = (

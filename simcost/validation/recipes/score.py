@@ -15,8 +15,8 @@ from simcost.cost.cost import interval
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
 from simcost.learning import phases
-from simcost.pool import Piece, Progress, cores, mapped, quiet
 from simcost.result import Row as Cells
+from simcost.scenarios.rl.question import OFF, PARTIAL
 from simcost.scenarios.rl.step import run
 from simcost.validation import score
 from simcost.validation.recipes import rules as files
@@ -30,20 +30,20 @@ _NAMES = {
     "update_s": phases.UPDATE, "sync_s": phases.SYNC,
 }  # fmt: skip
 _NONE: tuple[tuple[float, float, float], Mapping[str, float]] = ((math.nan,) * 3, {})
-_WEIGHT = 100.0  # of a row, in the pool's rows
 
 
 @frozen
 class Scored:
-    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; reason: why there is
-    no prediction; used: rules that filled its question; plans: of both sides."""
+    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; parts: (phase, pool,
+    time [s]) of a step as it runs, both pools at once where `at_once`; reason: why there is no prediction."""
 
     row: Row
     judges: str
     step: tuple[float, float, float]
     phases: Mapping[str, float]
+    parts: tuple[tuple[str, str, float], ...] = ()
+    at_once: bool = False
     reason: str = ""
-    used: tuple[str, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -62,13 +62,10 @@ class Scored:
         }
 
 
-def scored(progress: Progress = quiet) -> list[Scored]:
-    """All rows that ship, on every core."""
-    rows = every()
-    asked = [row for row in rows if files.shipped().of(row).judges != NOTHING]
-    pieces = [Piece((row,), row.id, _WEIGHT) for row in sorted(asked, key=lambda row: (row.cells["hw"], row.id))]
-    found = {one.row.id: one for one in mapped(answer, pieces, cores(), progress)}
-    return [found.get(row.id, Scored(row, NOTHING, *_NONE)) for row in rows]
+def asked() -> list[Row]:
+    """Rows that judge something, in an order in which those of one device follow each other."""
+    rows = [row for row in every() if files.shipped().of(row).judges != NOTHING]
+    return sorted(rows, key=lambda row: (row.cells["hw"], row.id))
 
 
 def answer(row: Row) -> Scored:
@@ -76,17 +73,29 @@ def answer(row: Row) -> Scored:
     rules = files.shipped()
     judges = rules.of(row).judges
     try:
-        asked = question(row, rules)
-        step = run(asked.asked)
+        found = question(row, rules)
+        step = run(found.asked)
     except SimcostError as refused:
-        return Scored(row, judges, *_NONE, str(refused))
+        return Scored(row, judges, *_NONE, reason=str(refused))
     line, cost = step.timeline, step.cost
     low, high = interval(cost)
     times = {}
     for column in PHASES:
-        names = [_NAMES[column], *([asked.holds[column]] if column in asked.holds else ())]
+        names = [_NAMES[column], *([found.holds[column]] if column in found.holds else ())]
         times[column] = sum(line.of(name) for name in names) / step.rounds
-    return Scored(row, judges, (step.seconds, float(low), float(high)), times, "", asked.rules)
+    parts = tuple((one.phase.name, one.phase.pool, one.phase.seconds / step.rounds) for one in line.placed)
+    at_once = found.asked.mode not in (OFF, PARTIAL)
+    return Scored(row, judges, (step.seconds, float(low), float(high)), times, parts, at_once)
+
+
+def unasked(row: Row) -> Scored:
+    """A row that judges nothing."""
+    return Scored(row, NOTHING, *_NONE)
+
+
+def log_error(one: Scored) -> float:
+    """log(predicted / measured) of a step, which is as far for twice as for half."""
+    return math.log(one.step[0] / one.row.numbers["step_s"])
 
 
 def printed(row: Row) -> list[str]:
@@ -163,8 +172,8 @@ def order_rows(all_: Sequence[Scored]) -> list[Cells]:
         {
             "id": one.row.id,
             "judges": one.judges,
-            "printed": _said(printed(one.row), one.row.numbers),
-            "predicted": _said(printed(one.row), one.phases),
+            "printed_phases": _said(printed(one.row), one.row.numbers),
+            "predicted_phases": _said(printed(one.row), one.phases),
             "order_right": right,
         }
         for one, right in ordered(all_)
