@@ -91,7 +91,13 @@ _PARTS: tuple[tuple[str, str, Mapping[str, Cell]], ...] = (
     (
         "Order of phases, seconds",
         "order of phases",
-        {"row": of("id"), "printed": of("printed_phases"), "predicted": of("predicted_phases"), "right": _right},
+        {
+            "row": of("id"),
+            "printed": of("printed_phases"),
+            "predicted": of("predicted_phases"),
+            "right": _right,
+            "story": of("story"),
+        },
     ),
     (
         "Recipes, GPU hours",

@@ -175,6 +175,7 @@ def order_rows(all_: Sequence[Scored]) -> list[Cells]:
             "printed_phases": _said(printed(one.row), one.row.numbers),
             "predicted_phases": _said(printed(one.row), one.phases),
             "order_right": right,
+            "story": "" if right else files.shipped().told(one.row),
         }
         for one, right in ordered(all_)
     ]
