@@ -13,7 +13,8 @@ from typing import Any
 from simcost import grammar
 from simcost.errors import SpecError
 from simcost.frozen import frozen
-from simcost.scenarios.rl.question import COLOCATED, DISAGGREGATED, OFF, Asked, asked
+from simcost.scenarios.rl.question import Asked, asked
+from simcost.scenarios.rl.words import COLOCATED, DISAGGREGATED, OFF
 from simcost.serving.lengths_text import parse
 from simcost.validation.recipes.rows import Row
 from simcost.validation.recipes.rules import Rules

@@ -13,7 +13,7 @@ from typing import Any
 
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
-from simcost.hardware.toml import toml_table
+from simcost.texts import toml_table
 from simcost.validation.recipes.rows import COLUMNS, Row, home
 
 SCHEMA = 1

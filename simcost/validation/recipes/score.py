@@ -16,8 +16,8 @@ from simcost.errors import SimcostError
 from simcost.frozen import frozen
 from simcost.learning import phases
 from simcost.result import Row as Cells
-from simcost.scenarios.rl.question import OFF, PARTIAL
 from simcost.scenarios.rl.step import run
+from simcost.scenarios.rl.words import OFF, PARTIAL
 from simcost.validation import score
 from simcost.validation.recipes import rules as files
 from simcost.validation.recipes.ask import question
