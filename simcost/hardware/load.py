@@ -93,8 +93,6 @@ def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
     where, tables = read(name)
     if tables.get("schema") != SCHEMA or isinstance(tables["schema"], bool):
         raise SpecError(f"{where}: schema must be {SCHEMA}, not {tables.get('schema')!r}")
-    if not isinstance(tables.get("title", ""), str):
-        raise SpecError(f"{where}: 'title' must be a string, not {tables['title']!r}")
     aliases = tables.get("aliases", [])
     if not isinstance(aliases, list) or not all(isinstance(one, str) for one in aliases):
         raise SpecError(f"{where}: 'aliases' must be a list of strings, not {aliases!r}")
@@ -270,6 +268,8 @@ def _plausible(value: Num, kind: str, at: str) -> Num:
 
 
 def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Device:
+    if not isinstance(tables.get("title", ""), str):
+        raise SpecError(f"{where}: 'title' must be a string, not {tables['title']!r}")
     for path in ("memory.capacity", "memory.bandwidth"):
         if path not in facts:
             raise SpecError(f"{where}: missing '{path}'")

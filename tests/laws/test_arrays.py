@@ -80,6 +80,8 @@ def arguments(draw: st.DrawFn, cls: type) -> dict[str, Any]:
             found["routing"] = draw(st.sampled_from([Routing(), Routing("balanced"), Routing("zipf", 0.5)]))
         elif field.name == "direction":
             found["direction"] = draw(st.sampled_from(["dispatch", "combine"]))
+        elif field.name == "shares":
+            found["shares"] = draw(st.sampled_from(["width", "sequence"]))
         elif field.name == "mode":
             found["mode"] = draw(st.sampled_from(MODES))
         elif field.name == "gradient":
