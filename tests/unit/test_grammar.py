@@ -37,7 +37,7 @@ def test_a_typo_gets_the_nearest_name() -> None:
 
 @pytest.mark.parametrize(("path", "meant"), [
     ("tp", "'plan.tp'"), ("hidden_size", "'model.hidden_size'"), ("tdp", "'hw.power.tdp'"), ("kv_dtype", "'plan.kv_dtype'"),
-    ("bandwidth", "'hw.memory.bandwidth' or 'hw.links.scaleup.bandwidth' or 'hw.links.scaleout.bandwidth'"),
+    ("bandwidth", "'hw.memory.bandwidth' or 'hw.links.scaleup.bandwidth' or 'hw.links.scaleout.bandwidth' or 'hw.links.host.bandwidth'"),
     ("memory.bandwidth", "'hw.memory.bandwidth'"), ("batchs", "'batch'"),
 ])  # fmt: skip
 def test_a_path_without_its_root_is_told_it(path: str, meant: str) -> None:

@@ -108,7 +108,7 @@ def test_blocks_without_any_time_are_not_begun(tmp_path):
 
     events = list(measure_in_situ("cpu", random_blocks(2), tmp_path, budget_s=0.0))
     assert [event.note for event in events] == ["budget spent after 0 of 2 blocks"]
-    with pytest.raises(SpecError, match="0 ns are left: choose a longer budget or a smaller layer"):
+    with pytest.raises(SpecError, match="0 s are left: choose a longer budget or a smaller layer"):
         measure_block(random_blocks(1)[0], until=deadline.after(0.0))
 
 

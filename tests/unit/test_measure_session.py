@@ -23,7 +23,7 @@ RECORD = 'schema = 1\nkind = "measured"\ntitle = "t"\n'
 FOREIGN = [
     ('visits = "x"', "visits must be a count"), ("visits = -1", "visits must be a count"), ("visits = true", "visits must be"),
     ('dirty_share = "much"', "dirty_share must be a number from 0 to 1"), ("dirty_share = 7", "dirty_share must be"),
-    ("dirty_share = nan", "dirty_share must be"), ('environment = "here"', "environment must be a table"),
+    ("dirty_share = nan", "a number must be finite, not nan"), ('environment = "here"', "environment must be a table"),
     ("kinds = 3", "kinds must be tables"), ('[kinds."gemm/x"]\nrows = "many"', "kinds must be tables"),
     ('[kinds."gemm/x"]\nkernels = 1', "kinds must be tables"), ("left_out = 1", "left_out must be a list of lines"),
     ("disturbed = [1]", "disturbed must be"), ("sentinel_copy_s = 5", "sentinel_product_s and sentinel_copy_s must be"),

@@ -49,7 +49,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("beta = { value = 0.3658, error = 0.02 }", "", "'coefficients.beta' is missing"),
         ("error = 0.03 }", "eror = 0.03 }", "unknown key 'coefficients.E.eror'.*did you mean 'error'"),
         ("value = 1.8172", 'value = "x"', "'coefficients.E.value' must be a number"),
-        ("value = 1.8172", "value = nan", "'coefficients.E.value' must be a number"),
+        ("value = 1.8172", "value = nan", "a number must be finite, not nan"),
         ("error = 0.03 }", "error = -1 }", "'coefficients.E.error' must be above 0"),
         ('count = "total"', 'count = "all"', "'params.count' = 'all'"),
         ("vocabulary = true", 'vocabulary = "yes"', "'params.vocabulary' must be true or false"),

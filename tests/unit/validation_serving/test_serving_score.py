@@ -225,7 +225,7 @@ def fake_package(home: Path) -> Path:
 
 
 def test_the_peer_answers_the_same_rows_and_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peer, "store", SimpleNamespace(folder=lambda: tmp_path / "cache"))
+    monkeypatch.setattr(peer, "kept", SimpleNamespace(folder=lambda: tmp_path / "cache"))
     python = str(fake_package(tmp_path))
     assert peer.version(python) == "9.9"
     assert peer.version(str(tmp_path / "none")) == ""
