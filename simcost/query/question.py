@@ -148,8 +148,10 @@ def _question(query: Query) -> Question:
 
 
 def _stated(settings: Mapping[str, Any], key: str, default: int) -> Any:
-    """A number, or an array of them, that is not left out; 0, which is refused later, as the default."""
+    """A number, or an array of them, that is not left out; 0, which is refused later, as the default. Raises SpecError for a text."""
     value = settings.get(key)
+    if isinstance(value, str):
+        raise SpecError(f"{key} must be a whole number, not {value!r}")
     return default if value is None or (is_scalar(value) and not value) else value
 
 

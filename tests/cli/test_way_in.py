@@ -331,3 +331,17 @@ def test_help_of_a_question_names_the_swaps(command: str, capsys: pytest.Capture
     said = " ".join(capsys.readouterr().out.split())
     assert "--set model.attention=... A swap: every layer gets mha, gqa:8, mqa, mla, " in said
     assert "--set model.ffn=... A swap: every layer gets dense, or moe:E/k/shared/width" in said
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["decode", "--context", "0x10"], "context must be a whole number, not '0x10'"),
+        (["prefill", "--isl", "0x10"], "isl must be a whole number, not '0x10'"),
+        (["prefill", "--isl", "64", "--past", "1e"], "past must be a whole number, not '1e'"),
+        (["decode", "--set", "plan.tp=x"], "tp must be a whole number, not 'x'"),
+    ],
+)
+def test_a_length_that_is_no_number_is_one_line_beside_a_swap_too(argv, said, capsys):
+    assert run([*argv, "--model", "gemma-3-27b", "--hw", "h100", "--iso", "parameters"]) == 2
+    assert said in capsys.readouterr().err
