@@ -14,12 +14,12 @@ import os
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from simcost.errors import SpecError
+from simcost.errors import SpecError, nearest
 
 LARGEST = 1 << 27  # bytes of a text file
 DEEPEST = 64  # tables and lists inside each other; configs of models have 5
@@ -87,6 +87,20 @@ def json_value(found: str | bytes, where: str, finite: bool = True) -> Any:
     except RecursionError:
         raise SpecError(f"{where}: {_DEEP}") from None
     return value
+
+
+def checked_keys(table: Any, needed: Iterable[str], optional: Iterable[str], where: str, prefix: str) -> None:
+    """Raises SpecError, which names file and key, for what is no table, a key that is neither needed nor optional, and one that is missing. `prefix`: the path to the table, with a dot at its end."""
+    if not isinstance(table, Mapping):
+        raise SpecError(f"{where}: '{prefix.rstrip('.')}' must be a table")
+    required = tuple(needed)
+    known = (*required, *optional)
+    for key in table:
+        if key not in known:
+            raise SpecError(f"{where}: unknown key '{prefix}{key}' (known: {', '.join(known)}){nearest(key, known)}")
+    for key in required:
+        if key not in table:
+            raise SpecError(f"{where}: '{prefix}{key}' is missing")
 
 
 def toml_table(path: Path) -> dict[str, Any]:

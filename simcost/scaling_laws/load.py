@@ -15,7 +15,7 @@ from simcost.files import folder, is_file
 from simcost.scaling_laws.forms import FORMS
 from simcost.scaling_laws.law import FITTED, PUBLISHED, VERIFIED, Coefficient, Compute, Law, Params, Range
 from simcost.scaling_laws.ranges import VARIABLES
-from simcost.texts import toml_table
+from simcost.texts import checked_keys, toml_table
 
 CERTAINTIES = (VERIFIED, "incomplete", "remembered")
 _COUNTS = ("total", "active", "flops")
@@ -71,7 +71,7 @@ def _shipped(path: Path) -> Law:
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Law:
     """The law of a table. Raises SpecError, which names file and key."""
-    _keys(table, _TABLES, _OPTIONAL, where, "")
+    checked_keys(table, _TABLES, _OPTIONAL, where, "")
     if table["schema"] != _SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {_SCHEMA}")
     certainty = _one_of(table["certainty"], CERTAINTIES, where, "certainty")
@@ -91,7 +91,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Law:
 
 def _dense(law: Law, table: Any, where: str) -> Law:
     """The law of dense models beside one of MoE: what it does not say is as there."""
-    _keys(table, ("form", "coefficients", "range"), ("published",), where, "dense.")
+    checked_keys(table, ("form", "coefficients", "range"), ("published",), where, "dense.")
     form = _one_of(table["form"], FORMS, where, "dense.form")
     ranges = {
         key: _range(table[name], where, f"dense.{name}")
@@ -106,18 +106,6 @@ def _dense(law: Law, table: Any, where: str) -> Law:
     )
 
 
-def _keys(table: Any, needed: Iterable[str], optional: Iterable[str], where: str, prefix: str) -> None:
-    if not isinstance(table, Mapping):
-        raise SpecError(f"{where}: '{prefix.rstrip('.')}' must be a table")
-    known = [*needed, *optional]
-    for key in table:
-        if key not in known:
-            raise SpecError(f"{where}: unknown key '{prefix}{key}' (known: {', '.join(known)}){nearest(key, known)}")
-    for key in needed:
-        if key not in table:
-            raise SpecError(f"{where}: '{prefix}{key}' is missing")
-
-
 def _one_of(value: Any, known: Iterable[str], where: str, key: str) -> str:
     words = list(known)
     if not isinstance(value, str) or value not in words:
@@ -126,7 +114,7 @@ def _one_of(value: Any, known: Iterable[str], where: str, key: str) -> str:
 
 
 def _texts(table: Any, needed: tuple[str, ...], optional: tuple[str, ...], where: str, name: str) -> dict[str, str]:
-    _keys(table, needed, optional, where, f"{name}.")
+    checked_keys(table, needed, optional, where, f"{name}.")
     for key, value in table.items():
         if not isinstance(value, str) or not value.strip():
             raise SpecError(f"{where}: '{name}.{key}' must be a text, not {value!r}")
@@ -147,17 +135,17 @@ def _positive(value: Any, where: str, key: str) -> float:
 
 
 def _coefficients(form: str, table: Any, where: str, name: str) -> dict[str, Coefficient]:
-    _keys(table, FORMS[form].coefficients, FORMS[form].optional, where, f"{name}.")
+    checked_keys(table, FORMS[form].coefficients, FORMS[form].optional, where, f"{name}.")
     found = {}
     for key, entry in table.items():
-        _keys(entry, ("value",), ("error",), where, f"{name}.{key}.")
+        checked_keys(entry, ("value",), ("error",), where, f"{name}.{key}.")
         error = _positive(entry["error"], where, f"{name}.{key}.error") if "error" in entry else 0.0
         found[key] = Coefficient(_number(entry["value"], where, f"{name}.{key}.value"), error)
     return found
 
 
 def _params(table: Any, where: str) -> Params:
-    _keys(table, ("count", "vocabulary", "router", "why"), (), where, "params.")
+    checked_keys(table, ("count", "vocabulary", "router", "why"), (), where, "params.")
     for key in ("vocabulary", "router"):
         if not isinstance(table[key], bool):
             raise SpecError(f"{where}: 'params.{key}' must be true or false, not {table[key]!r}")
@@ -169,7 +157,7 @@ def _params(table: Any, where: str) -> Params:
 def _compute(table: Any, where: str) -> tuple[Compute | None, str]:
     if isinstance(table, Mapping) and "none" in table:
         return None, _texts(table, ("none",), (), where, "compute")["none"]
-    _keys(table, ("flops_per_param", "why"), ("flops_per_router_param", "unit"), where, "compute.")
+    checked_keys(table, ("flops_per_param", "why"), ("flops_per_router_param", "unit"), where, "compute.")
     numbers = [
         _positive(table[key], where, f"compute.{key}") if key in table else default
         for key, default in (("flops_per_param", 0.0), ("flops_per_router_param", 0.0), ("unit", 1.0))
@@ -178,7 +166,7 @@ def _compute(table: Any, where: str) -> tuple[Compute | None, str]:
 
 
 def _range(table: Any, where: str, name: str) -> Range:
-    _keys(table, ("source",), VARIABLES, where, f"{name}.")
+    checked_keys(table, ("source",), VARIABLES, where, f"{name}.")
     bounds = {}
     for key, value in table.items():
         if key == "source":
@@ -198,6 +186,6 @@ def _error(table: Any, where: str) -> tuple[float | None, str]:
     """(RMS residual, or None; who says so, or why there is none)."""
     if isinstance(table, Mapping) and "none" in table:
         return None, _texts(table, ("none",), (), where, "error")["none"]
-    _keys(table, ("source",), ("fit", "held_out"), where, "error.")
+    checked_keys(table, ("source",), ("fit", "held_out"), where, "error.")
     stated = [_positive(table[key], where, f"error.{key}") for key in ("held_out", "fit") if key in table]
     return max(stated, default=None), str(table["source"])

@@ -22,7 +22,7 @@ import numpy as np
 from simcost.errors import SpecError, nearest
 from simcost.files import folder, is_file
 from simcost.frozen import frozen
-from simcost.texts import toml_table, whole
+from simcost.texts import checked_keys, toml_table, whole
 
 SCHEMA = 1
 LIBRARIES = (
@@ -181,23 +181,23 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
     """The stack of a table; of one that names a `base`, with its flags and defaults, and without its coefficients. Raises SpecError, which names file and key."""
     base = _base(table["base"], where) if "base" in table else None
     needed = ("title", "flags") if base is None else ("title", "base")
-    _keys(table, ("schema", *needed), ("flags", "base", "coefficients", "defaults"), where, "")
+    checked_keys(table, ("schema", *needed), ("flags", "base", "coefficients", "defaults"), where, "")
     if table["schema"] != SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table['schema']!r}, and this version reads {SCHEMA}")
     if not isinstance(table["title"], str) or not table["title"].strip():
         raise SpecError(f"{where}: 'title' must be a text, not {table['title']!r}")
     own = table.get("flags", {})
-    _keys(own, tuple(FLAGS) if base is None else (), tuple(FLAGS), where, "flags.")
+    checked_keys(own, tuple(FLAGS) if base is None else (), tuple(FLAGS), where, "flags.")
     flags, sources, defaults = (
         ({}, {}, {}) if base is None else (dict(base.flags), dict(base.sources), dict(base.defaults))
     )
     for key, entry in own.items():
         flags[key], sources[key] = _flag(key, entry, where)
     stated = table.get("defaults", {})
-    _keys(stated, (), DEFAULTS, where, "defaults.")
+    checked_keys(stated, (), DEFAULTS, where, "defaults.")
     for key, entry in stated.items():
         said = "reason" if isinstance(entry, Mapping) and "reason" in entry else "source"
-        _keys(entry, ("value", said), (), where, f"defaults.{key}.")
+        checked_keys(entry, ("value", said), (), where, f"defaults.{key}.")
         defaults[key], sources[f"defaults.{key}"] = entry["value"], entry[said]
     fitted = table.get("coefficients", {})
     if not isinstance(fitted, Mapping):
@@ -216,7 +216,7 @@ def _base(name: Any, where: str) -> Stack:
 
 def _flag(key: str, entry: Any, where: str) -> tuple[Any, str]:
     said = ("reason",) if isinstance(entry, Mapping) and "reason" in entry else ("source",)
-    _keys(entry, ("value", *said), (), where, f"flags.{key}.")
+    checked_keys(entry, ("value", *said), (), where, f"flags.{key}.")
     if not isinstance(entry[said[0]], str) or not entry[said[0]].strip():
         raise SpecError(f"{where}: 'flags.{key}.{said[0]}' must be a text, not {entry[said[0]]!r}")
     if type(entry["value"]) is not FLAGS[key].kind:
@@ -247,7 +247,7 @@ def _takes(key: str) -> str:
 
 def _fitted(entry: Any, where: str, hw: str) -> Fitted:
     at = f"coefficients.{hw}."
-    _keys(entry, _FITTED, (), where, at)
+    checked_keys(entry, _FITTED, (), where, at)
     factors = entry["factors"]
     if not isinstance(factors, Mapping) or not 0 < len(factors) <= MOST:
         raise SpecError(f"{where}: '{at}factors' must be a table of 1 to {MOST} coefficients")
@@ -279,15 +279,3 @@ def _number(found: Any, where: str, key: str) -> float:
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not math.isfinite(found) or found < 0.0:
         raise SpecError(f"{where}: '{key}' must be a number, not negative, not {found!r}")
     return float(found)
-
-
-def _keys(table: Any, needed: tuple[str, ...], optional: tuple[str, ...], where: str, prefix: str) -> None:
-    if not isinstance(table, Mapping):
-        raise SpecError(f"{where}: '{prefix.rstrip('.')}' must be a table")
-    known = (*needed, *optional)
-    for key in table:
-        if key not in known:
-            raise SpecError(f"{where}: unknown key '{prefix}{key}' (known: {', '.join(known)}){nearest(key, known)}")
-    for key in needed:
-        if key not in table:
-            raise SpecError(f"{where}: '{prefix}{key}' is missing")

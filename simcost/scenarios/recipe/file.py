@@ -14,7 +14,7 @@ from simcost.errors import SpecError, nearest
 from simcost.files import folder, is_file
 from simcost.frozen import frozen
 from simcost.registry import discover
-from simcost.texts import toml_table
+from simcost.texts import checked_keys, toml_table
 
 SCHEMA = 1
 OWN = "simcost.scenarios.recipe.commands"
@@ -94,7 +94,7 @@ def load(name: str) -> Recipe:
 
 def read(table: Mapping[str, Any], name: str, where: str) -> Recipe:
     """The recipe of a table. Raises SpecError, which names file and key."""
-    _keys(table, *_TOP, where, "")
+    checked_keys(table, *_TOP, where, "")
     if table.get("schema") != SCHEMA:
         raise SpecError(f"{where}: 'schema' = {table.get('schema')!r}, and this version reads {SCHEMA}")
     defaults = _values(table.get("defaults", {}), where, "defaults.")
@@ -111,7 +111,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Recipe:
 
 def _stage(name: str, entry: Any, defaults: Mapping[str, Value], where: str) -> Stage:
     at = f"stages.{name}"
-    _keys(_table(entry, where, at), *_STAGE, where, f"{at}.")
+    checked_keys(_table(entry, where, at), *_STAGE, where, f"{at}.")
     command = entry["command"]
     known = discover(OWN)
     if command not in known:
@@ -151,7 +151,7 @@ def _published(rows: Any, stages: set[str], where: str) -> Sequence[Published]:
     found = []
     for i, row in enumerate(rows):
         at = f"published[{i}]"
-        _keys(_table(row, where, at), ("title", "stages", "gpu_hours", "source"), (), where, f"{at}.")
+        checked_keys(_table(row, where, at), ("title", "stages", "gpu_hours", "source"), (), where, f"{at}.")
         for name in row["stages"] if isinstance(row["stages"], list) else [row["stages"]]:
             if name not in stages:
                 raise SpecError(f"{where}: '{at}.stages' names {name!r}, which is no stage{nearest(str(name), stages)}")
@@ -168,7 +168,9 @@ def _values(table: Any, where: str, at: str) -> dict[str, Value]:
 def _value(entry: Any, where: str, at: str) -> Value:
     """Raises SpecError for a value without source or reason, and for an assumed number without a range around it."""
     said = "source" if isinstance(entry, Mapping) and "source" in entry else "reason"
-    _keys(_table(entry, where, at), ("value", said), () if said == "source" else ("low", "high"), where, f"{at}.")
+    checked_keys(
+        _table(entry, where, at), ("value", said), () if said == "source" else ("low", "high"), where, f"{at}."
+    )
     words = _text(entry[said], where, f"{at}.{said}")
     if said == "source":
         return Value(entry["value"], source=words)
@@ -186,15 +188,6 @@ def _table(entry: Any, where: str, at: str) -> Mapping[str, Any]:
     if not isinstance(entry, Mapping):
         raise SpecError(f"{where}: '{at}' must be a table, not {entry!r}")
     return entry
-
-
-def _keys(table: Mapping[str, Any], needed: Sequence[str], allowed: Sequence[str], where: str, at: str) -> None:
-    for key in table:
-        if key not in (*needed, *allowed):
-            raise SpecError(f"{where}: unknown key '{at}{key}'{nearest(key, (*needed, *allowed))}")
-    for key in needed:
-        if key not in table:
-            raise SpecError(f"{where}: '{at}{key}' is missing")
 
 
 def _text(value: Any, where: str, at: str) -> str:
