@@ -19,7 +19,7 @@ from simcost.serving.point import Load, OperatingPoint, Room
 
 # Sigma of the log of the time to the first token beyond that of its kernels: waits depend on how requests come, bursts and mixed lengths above all, which a mean field does not see. It is what
 # makes nine of ten measured times lie inside the interval, of answers whose host terms come from rows of other families of models (`simcost validate serving`: the 90 % quantile of |log error|
-# is 0.85 of 2,433 rows). The time between tokens has no such term: what releases of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`).
+# is 0.85 of 2,433 rows; the same from the other families alone covers 88 % of dense models, 90 of GQA-MoE and hybrids, 94 of MLA). The time between tokens has no such term: what releases of an engine differ by is in the errors of its kernels already (`cost.cost.ANYWHERE`).
 FIRST = 0.50
 
 
