@@ -7,14 +7,16 @@ from dataclasses import field
 from typing import Any, overload
 
 from simcost import metrics, units
-from simcost.errors import prose
+from simcost.errors import SpecError, nearest, prose
 from simcost.frozen import frozen
 from simcost.provenance import Note, kind_of
 
 SCHEMA_VERSION = 1
 SHORT = "memory_short_bytes_per_gpu"
+METRICS = "metrics"  # what `frame` calls the metrics, beside the names of tables
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
+pages: list[Callable[[Result], str]] = []  # the same as a page of a notebook
 
 
 def number(value: Any) -> float | int | None:
@@ -113,6 +115,10 @@ class Result:
         """What the terminal shows."""
         return printers[0](self) if printers else repr(self)
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows; None: it shows the text."""
+        return pages[0](self) if pages else None
+
     @property
     def rows(self) -> list[Row]:
         """All rows; each names its table when there are several."""
@@ -140,10 +146,29 @@ class Result:
 
     def to_frame(self) -> Any:
         """The rows as a pandas DataFrame, or the metrics as one row (extra `frame`)."""
-        try:
-            import pandas
-        except ImportError:
-            from simcost.errors import SpecError
+        return _pandas("to_frame").DataFrame(self.rows or [self.metrics])
 
-            raise SpecError("to_frame() needs pandas: pip install 'simcost[frame]'") from None
-        return pandas.DataFrame(self.rows or [self.metrics])
+    def frame(self, table: str = "") -> Any:
+        """One table as a pandas DataFrame whose columns are a MultiIndex (name, unit), in SI units; "" of what has none (extra `frame`).
+
+        `table`: a name of `tables`, or "metrics" for the metrics as one row; default the first table, or the metrics where there is none. Raises SpecError
+        for another name."""
+        if table and table not in (*self.tables, METRICS):
+            known = (*self.tables, METRICS)
+            raise SpecError(f"frame(): no table '{table}' (one of {', '.join(known)}){nearest(table, known)}")
+        name = table or next(iter(self.tables), METRICS)
+        rows = [self.metrics] if name == METRICS and name not in self.tables else list(self.tables[name])
+        pandas = _pandas("frame")
+        found = pandas.DataFrame(rows)
+        symbols = _units(rows)
+        pairs = [(column, symbols.get(column, "")) for column in found.columns]
+        found.columns = pandas.MultiIndex.from_tuples(pairs, names=["name", "unit"])
+        return found
+
+
+def _pandas(what: str) -> Any:
+    try:
+        import pandas
+    except ImportError:
+        raise SpecError(f"{what}() needs pandas: pip install 'simcost[frame]'") from None
+    return pandas

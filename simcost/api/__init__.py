@@ -2,7 +2,7 @@
 
     import simcost
     r = simcost.decode("deepseek-v3", "h200", batch=64, context=4096, set={"plan.tp": 8})
-    print(r.metrics["tpot_s"], r.to_frame())
+    print(r.metrics["tpot_s"], r.to_frame(), r.frame("metrics"))
 
 `set` maps paths to values, `vary` maps paths to lists of values (their product is one sweep), `price` is USD per device
 and hour, `gpus` or `nodes` the size of the cluster, `engine` whose kernels run (the same as set={"engine": ...}). A model is a name or a
@@ -38,7 +38,7 @@ from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.api.thinking import think
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
-from simcost.result import Result, printers
+from simcost.result import Result, pages, printers
 
 __all__ = [
     "ask",
@@ -78,7 +78,14 @@ def _printed(result: Result) -> str:
     return as_console(result)
 
 
+def _page(result: Result) -> str:
+    from simcost.report.notebook import as_html
+
+    return as_html(result)
+
+
 printers[:] = [_printed]
+pages[:] = [_page]
 
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {
