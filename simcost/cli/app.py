@@ -27,6 +27,7 @@ from simcost.cli import (
     serve,
     sweep,
     think,
+    tools,
     train,
     validate,
 )
@@ -257,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run; every error that a user can cause is one line on stderr and exit code 2."""
     gc.set_threshold(_COLLECTED)
     streams.prepare()
-    code = run(sys.argv[1:] if argv is None else argv)
+    code = tools.completing(run)(sys.argv[1:] if argv is None else argv)
     try:
         sys.stdout.flush()
     except OSError as error:
