@@ -1,4 +1,4 @@
-"""Writes docs/cli.md from the commands themselves, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
+"""Writes docs/cli.md from the commands themselves, docs/schema from the tables of settings and metrics, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
 (numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
 `simcost calibrate report` of every measured device, which takes minutes."""
 
@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import io
+import json
 import math
 import os
 import re
@@ -21,7 +22,7 @@ import structure
 import typer
 
 from simcost import api, metrics, pool
-from simcost.api import keys
+from simcost.api import keys, schemas
 from simcost.calibration import coverage, store
 from simcost.calibration.family import families
 from simcost.calibration.held_out import LEAST
@@ -52,6 +53,7 @@ MEMORY = PAGE.parent / "validation" / "memory.md"
 TRAINING = PAGE.parent / "validation" / "training.md"
 RECIPES = PAGE.parent / "validation" / "recipes.md"
 SERVING = PAGE.parent / "validation" / "serving.md"
+SCHEMAS = PAGE.parent / "schema"
 GIB = 2**30
 README = Path(__file__).parent.parent / "README.md"
 TOUR = (  # (command, where its shown output ends)
@@ -505,6 +507,10 @@ if __name__ == "__main__":
         ROWS: measurements(),
         README: readme(),
         MEMORY: memory(),
+        **{
+            SCHEMAS / f"{name}.json": json.dumps(schemas.schema(name), indent=2, ensure_ascii=False) + "\n"
+            for name in schemas.NAMES
+        },
     }
     stale = [
         path.name

@@ -232,6 +232,7 @@ app.command("distill", epilog=o.KEYS, cls=Question, short_help="Teach a small mo
     distill.distill
 )
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
+tools.add(app)
 
 
 @app.command(short_help="What --set and --vary may name.")
@@ -243,11 +244,10 @@ def keys(
     if schema:
         import json
 
-        from simcost import settings
+        from simcost.api import schemas
         from simcost.cli.output import write
 
-        text = json.dumps(settings.schema(settings.groups(groups or ())), indent=2) + "\n"
-        write(output, text)
+        write(output, json.dumps(schemas.plan(groups or ()), indent=2) + "\n")
         return 0
     from simcost import api
 

@@ -81,7 +81,9 @@ def _checked(path: str, value: Any) -> Any:
         if not isinstance(found, kinds[one.kind]):  # type: ignore[arg-type]
             raise SpecError(f"{path} must be {one.takes}, not {found!r}")
         return found
-    if one.kind == "fraction":
+    if one.kind == "number" and isinstance(found, str):  # a policy by its word
+        return found
+    if one.kind in ("fraction", "number"):
         if isinstance(found, bool) or not isinstance(found, (int, float)):
             raise SpecError(f"{path} must be a number, not {found!r}")
         return found

@@ -8,7 +8,7 @@ settings without effect read this. Model keys are Hugging Face's; a plug-in's ow
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -124,16 +124,17 @@ def groups(named: Iterable[str]) -> list[str]:
     return found or list(ROOTS)
 
 
-def schema(roots: Iterable[str] = ROOTS) -> dict[str, Any]:
-    """JSON Schema (draft 2020-12) of a file of settings: a table a root. Keys of a config that are not listed are allowed, others are not."""
-    tables = {
-        root: {
+def schema(roots: Iterable[str] = ROOTS, of_engines: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """JSON Schema (draft 2020-12) of a file of settings: a table a root. Keys of a config that are not listed are allowed, others are not. `of_engines`: the key of
+    every name that engines give their settings."""
+    tables = {}
+    for root in roots:
+        names = {**spelled(root), **((of_engines or {}) if root == "engine" else {})}
+        tables[root] = {
             "type": "object",
             "additionalProperties": root in ("model", "hw"),
-            "properties": {one.key: _property(one) for one in of(root).values() if "<" not in one.key},
+            "properties": {name: _spelling(root, name, key) for name, key in names.items() if "<" not in key},
         }
-        for root in roots
-    }
     if set(roots) == set(ROOTS):
         tables[STACK] = {"type": "object", "description": "flags of a training stack, which simcost train takes"}
     return {
@@ -142,19 +143,41 @@ def schema(roots: Iterable[str] = ROOTS) -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": tables,
+        "$defs": {"tokens": _written("([kKmM]i?)?"), "number": _written("([kKmM]i)?"), "multiple": _MULTIPLE},
     }
 
 
+_MULTIPLE = {"description": "x1.5: a multiple of the config's value", "type": "string", "pattern": r"^[x*]\s*[0-9.]+$"}
+
+
+def _written(suffix: str) -> dict[str, Any]:
+    """A count as a text."""
+    return {"type": "string", "pattern": rf"^\s*[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]{{1,2}})?\s*{suffix}\s*$"}
+
+
+def _spelling(root: str, name: str, key: str) -> dict[str, Any]:
+    """A key, or another spelling of one, which says the same."""
+    known = of(root)
+    return (
+        _property(known[key]) if name == key or root == "engine" else {"$ref": f"#/properties/{root}/properties/{key}"}
+    )
+
+
 def _property(one: Setting) -> dict[str, Any]:
+    """What a file may say of a key, also as the command line takes it ("64k" tokens, true for on); words in lower case."""
+    text = {"$ref": "#/$defs/tokens" if one.kind == LENGTH else "#/$defs/number"}
     kinds: dict[str, dict[str, Any]] = {
-        COUNT: {"type": "integer", "minimum": one.least},
-        LENGTH: {"type": ["integer", "string"], "minimum": one.least},
-        FACTOR: {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1000},
-        CHOICE: {"enum": list(one.choices)},
+        **{kind: {"anyOf": [{"type": "integer", "minimum": one.least, "maximum": LARGEST}, text]} for kind in WHOLE},
+        FACTOR: {"anyOf": [{"type": "number", "exclusiveMinimum": 0, "maximum": 1000}, {"enum": [None, "none"]}]},
+        CHOICE: {"enum": [*one.choices, *(word == "on" for word in one.choices if word in SWITCH)]},
         FLAG: {"type": "boolean"},
         LIST: {"type": ["array", "integer"]},
         TABLE: {"type": "object"},
         "fraction": {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+        "number": {"type": ["number", "string"]},  # or the word of a policy
     }
-    quantity = {"type": ["string", "number"]} if one.root == "hw" else {"type": "string"}
-    return {**kinds.get(one.kind, quantity), "description": one.meaning}
+    other = {"type": ["string", "number"]} if one.root == "hw" or one.key == "version" else {"type": ["string", "null"]}
+    found = {"type": ["string", "number", "boolean"]} if one.root == "hw" else kinds.get(one.kind, other)
+    if one.root == "model":  # or a key that is taken away
+        found = {"anyOf": [*found.get("anyOf", [found]), {"type": "null"}, {"$ref": "#/$defs/multiple"}]}
+    return {**found, "description": one.meaning}
