@@ -88,7 +88,7 @@ def _note(note: str) -> str:
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
     `warnings`: notes, each a `Note` or a plain string. `verdict`: one sentence for people; `fits` False makes --strict fail; `dimensions`: config keys that swaps
-    chose, with before, after and why."""
+    chose, with before, after and why; `terms`: what a step is made of, the longest first."""
 
     command: str
     inputs: dict[str, Any]
@@ -99,6 +99,7 @@ class Result:
     verdict: str = ""
     fits: bool = True
     dimensions: tuple[Row, ...] = ()
+    terms: tuple[Row, ...] = ()
 
     def __post_init__(self) -> None:
         """What is prose is one line of plain text each, wherever it is printed."""
@@ -136,12 +137,13 @@ class Result:
             "fits": self.fits,
             "inputs": self.inputs,
             "metrics": self.metrics,
-            "units": _units([self.metrics, *rows]),
+            "units": _units([self.metrics, *rows, *self.terms[:1]]),
             "rows": rows,
             "warnings": [str(note) for note in self.warnings],
             "notes": [{"kind": kind_of(note), "text": str(note)} for note in self.warnings],
             "references": list(self.references),
             **({"dimensions": list(self.dimensions)} if self.dimensions else {}),
+            **({"terms": list(self.terms)} if self.terms else {}),
         }
 
     def to_frame(self) -> Any:

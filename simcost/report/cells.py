@@ -7,6 +7,7 @@ from typing import Any
 
 from simcost import metrics
 from simcost.errors import plain
+from simcost.metrics import groups
 from simcost.result import Row
 from simcost.units import parse as quantity
 from simcost.units import show
@@ -88,7 +89,16 @@ _TITLES = {
     "activation_bytes": "activations",
     "change": "lever",
     "change_of_step": "change",
+    "non_torch_bytes_per_gpu": "outside PyTorch per GPU",
+    "bound": groups.BOUND,
+    "basis": groups.BASIS,
+    **{f"share_{name}": f"{groups.BOUND} {word}" for name, word in groups.BOUNDS.items()},
+    **{f"share_{name}": f"{groups.BASIS} {word}" for name, word in groups.BASES.items()},
 }
+_SPELLED = {
+    **{word: word.upper() for word in ("cuda", "e2e", "gpu", "gpus", "hfu", "isl", "itl", "kv", "mfu", "mla", "mtbf", "osl", "tpot", "ttft", "usd")},
+    "gpus": "GPUs", "flops": "FLOPs", "moe": "MoE",
+}  # fmt: skip
 
 
 def title(name: str) -> str:
@@ -102,7 +112,19 @@ def title(name: str) -> str:
             break
     words = plain(words).replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
     before, space, last = words.rpartition(" ")
-    return f"{before}{space}low–high (90 %)" if last == "low" else words
+    return _spelled(name, f"{before}{space}low–high (90 %)" if last == "low" else words)
+
+
+def _spelled(name: str, words: str) -> str:
+    """Words of a known name as the field writes them: "output tokens/s per GPU". Names of designs and axes stay as they are."""
+    known = metrics.find(name)
+    if known is not None and known.name.startswith("*"):  # "ttft_p99_s" is of a known name, "mla_s" of a design
+        known = metrics.find(f"{name.removesuffix(known.name.removeprefix('*'))}_s")
+    if known is None or known.name.startswith("*"):
+        return words
+    return " ".join(_SPELLED.get(word, word) for word in words.split(" ")).replace(" per s ", "/s ").removesuffix(
+        " per s"
+    ) + ("/s" if words.endswith(" per s") else "")
 
 
 _LONG = 40  # characters of a value of a config

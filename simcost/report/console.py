@@ -1,15 +1,16 @@
-"""The terminal: a verdict, the metrics, the tables, the notes. Wide tables of few rows are turned on their side."""
+"""The terminal: a verdict, the answer, its largest terms, the metrics by group, the tables, the notes. Wide tables of few rows are turned on their side."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from rich import box
-from rich.console import Console, Group, JustifyMethod, RenderableType
+from rich.console import Console, Group, RenderableType
 
 from simcost.provenance import kind_of
 from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
-from simcost.report.cells import cell, title, with_intervals
+from simcost.report.answer import headline, page
+from simcost.report.cells import cell, with_intervals
 from simcost.report.columns import Table, text
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -107,16 +108,7 @@ _LEVEL = (
     *plans.TABLES[1:],
     fleets.FRONT,
 )  # fmt: skip -- however few their rows
-_WITHOUT_METRICS = (
-    "compare",
-    "show hardware",
-    "list models",
-    "list hardware",
-    "list engines",
-    "list scaling-laws",
-    "explain",
-)  # tables say it
-_TOLD = ("solved_value", "solved_value_low", "solved_value_high", "reached", "goal_value", "binds")  # by a verdict
+_LEADING = {"train": "where the step goes", "rl": "phases"}  # tables of the largest terms: before the metrics
 _MOST = 60
 _MOST_OF = {
     "plans": 20,
@@ -137,25 +129,14 @@ def show(result: Result, console: Console, details: bool = False) -> None:
         parts.append(text(f"simcost {result.command}: {result.verdict}", style=style))
     if asked := question.asked(result):
         parts.append(text(asked))
-    if result.command == "compare":
-        parts.append(text(""))
-    if result.command == "train":
-        parts.append(_pairs(with_intervals(training.headline(result.metrics, details))))
-        if of_run := training.run(result.metrics):
-            parts += [text("the run", style="bold"), _pairs(with_intervals(of_run))]
-    elif result.command == "serve":
-        parts.append(text(""))
-        if fleets.LOADS not in result.tables:
-            for heading, values in fleets.groups(result.metrics, details):
-                parts += [text(heading, style="bold"), _pairs(with_intervals(values))]
-    elif result.metrics and result.command not in _WITHOUT_METRICS:
-        told = () if details or not result.verdict else _TOLD
-        parts.append(_pairs(with_intervals({k: v for k, v in result.metrics.items() if k not in told})))
-    if result.command == "explain":
-        parts.append(_pairs(step.total(result.metrics), "left"))
+    parts += _answer(result, console.width, details)
+    first = _LEADING.get(result.command, "")
     left = [name for name in result.tables if not details and (result.command, name) in _IN_DETAILS]
+    if first in result.tables:
+        parts += _drawn(result.command, first, result.tables[first], console.width, details)
+    parts += page.metrics(result, details)
     for name, rows in result.tables.items():
-        if name in left:
+        if name in left or name == first:
             continue
         if (result.command, name) == ("explain", "ops"):
             parts += _ops(rows, result, console.width, details)
@@ -166,12 +147,20 @@ def show(result: Result, console: Console, details: bool = False) -> None:
     parts += _dimensions(result, console.width, details)
     if result.command == "crossover":
         parts.append(_bars(result.tables["prefill FLOPs by length"]))
-    parts += _notes(
-        result.warnings, details, [*(f"table '{name}'" for name in left), *_undone(result.dimensions, details)]
-    )
-    if result.references and result.command in ("decode", "prefill", "compare", "explain"):
-        parts.append(text("rests on: " + "; ".join(result.references), style="dim"))
+    more = [*(f"table '{name}'" for name in left), *_undone(result.dimensions, details)]
+    more += ["sources"] if result.references and not details else []
+    parts += _notes(result.warnings, details, more)
+    if result.references and details:
+        parts.append(text("sources: " + "; ".join(result.references), style="dim"))
     console.print(Group(*parts))
+
+
+def _answer(result: Result, width: int, details: bool) -> list[RenderableType]:
+    """The number asked for, what it rests on, what limits it, the largest terms."""
+    lines = headline.lines(result)
+    found: list[RenderableType] = [page.pairs(lines, "left")] if lines else []
+    terms = headline.largest(result.terms, details)
+    return [*found, *([_table("terms of the step", terms, width, heading=headline.TERMS)] if terms else [])]
 
 
 def _drawn(command: str, name: str, rows: Sequence[Row], width: int, details: bool) -> list[RenderableType]:
@@ -228,16 +217,6 @@ def _notes(lines: Sequence[str], details: bool, left: Sequence[str]) -> list[Ren
     more = [f"{rest} {'note that moves' if rest == 1 else 'notes that move'} no number"] if rest else []
     more += left
     return [*found, text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
-
-
-def _pairs(values: Row, justify: JustifyMethod = "right") -> Table:
-    """Names and their values, a line each."""
-    table = Table(box=box.SIMPLE_HEAD, show_header=False, pad_edge=False)
-    table.add_column(style="cyan")
-    table.add_column(justify=justify)
-    for name, value in values.items():
-        table.add_row(title(name), cell(name, value))
-    return table
 
 
 def _ops(rows: Sequence[Row], result: Result, width: int, details: bool) -> list[RenderableType]:

@@ -25,8 +25,8 @@ OF_LOADS = (
 )  # fmt: skip
 BUDGETS = ("answers", "larger model")  # of think
 OF_BUDGETS = (
-    "budget", "level", "tokens_per_query", "tokens_per_query_p95", "cut_fraction", "latency_s", "latency_p95_s", "usd_per_query", "usd_per_query_p95", "accuracy",
-    "usd_per_solved_query", "utilisation", "latency_low_s", "tokens_per_query_p50", "latency_p50_s", "usd_per_query_p50", "joules_per_query_assumed",
+    "budget", "level", "tokens_per_query", "latency_s", "usd_per_query", "accuracy", "usd_per_solved_query", "cut_fraction", "latency_p95_s", "tokens_per_query_p95", "usd_per_query_p95",
+    "utilisation", "latency_low_s", "tokens_per_query_p50", "latency_p50_s", "usd_per_query_p50", "joules_per_query_assumed",
 )  # fmt: skip
 _ABOVE = ("concurrency", "rate_per_s", "gpus")  # by the line above the numbers
 _GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (

@@ -109,7 +109,7 @@ def _sizes(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
 
 def _phase(given: Mapping[str, Any], varied: Mapping[str, Any]) -> list[str]:
     found = [
-        f"{title(name)} {_count(given[name])}"
+        f"{name.replace('_', ' ')} {_count(given[name])}"
         for name in _PHASE
         if name not in varied and given.get(name) is not None and not (name == "past" and not given[name])
     ]

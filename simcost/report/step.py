@@ -1,38 +1,14 @@
-"""explain for people: what the whole step takes, what bounds it and what that rests on; then its rows, the longest first or as they run."""
+"""explain for people: the rows of a step, the longest first or as they run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from simcost.provenance import Basis
-from simcost.report.cells import cell, span
 from simcost.result import Row
 
-_BOUNDS = ("compute", "memory", "wire", "overhead")
 _BESIDE = "a row with time and without share runs beside longer work, which hides it"
 _SHORT = 5e-4  # part of a step below which its share prints as nothing
-
-
-def total(metrics: Mapping[str, Any]) -> Row:
-    """Lines of the step's total."""
-    name = next((name for name in ("tpot", "ttft") if metrics.get(f"{name}_s") is not None), None)
-    if name is None:
-        return {}
-    found: Row = {
-        f"{name}_s": metrics[f"{name}_s"],
-        f"{name}_low_s": span(metrics[f"{name}_low_s"], metrics[f"{name}_high_s"]),
-    }
-    return found | {
-        "speed_of_light_s": metrics["speed_of_light_s"], "bound by": _shares(metrics, _BOUNDS), "basis": _shares(metrics, Basis),
-    }  # fmt: skip
-
-
-def _shares(metrics: Mapping[str, Any], names: Sequence[str] | type[Basis]) -> str:
-    """ "memory 75.6 %, overhead 20.6 %", the largest first; what prints as nothing is left out."""
-    shares = {str(name): metrics.get(f"share_{name}") or 0.0 for name in names}
-    ranked = sorted(shares.items(), key=lambda each: -each[1])
-    return ", ".join(f"{name} {cell('share', share)}" for name, share in ranked if share >= _SHORT)
 
 
 def longest(rows: Sequence[Row], metrics: Mapping[str, Any], everything: bool) -> tuple[list[Row], str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from simcost.errors import plain
 from simcost.report import identity, question
+from simcost.report.answer import grouped, headline
 from simcost.report.cells import cell, changed, title, with_intervals
 from simcost.result import Result, Row
 from simcost.texts import number
@@ -82,16 +83,19 @@ def as_markdown(result: Result) -> str:
     parts += [f"**{_words(result.verdict)}**", ""] if result.verdict else []
     if asked := question.asked(result):
         parts += [_line(asked), ""]
-    parts += (
-        ["| metric | value |", "|---|---|"]
-        + [f"| {_words(title(k))} | {_words(cell(k, v))} |" for k, v in with_intervals(result.metrics).items()]
-        + [""]
-    )
+    lines = headline.lines(result)
+    parts += [*(f"- {_words(title(name))}: {_words(words)}" for name, words in lines.items()), ""] if lines else []
+    terms = headline.largest(result.terms, True)
+    parts += [f"## {headline.TERMS}", "", *_table(terms), ""] if terms else []
+    for heading, values in grouped.of(result, True) or [("", {})]:
+        parts += [f"## {heading}", ""] if heading else []
+        parts += ["| metric | value |", "|---|---|"]
+        parts += [f"| {_words(title(k))} | {_words(cell(k, v))} |" for k, v in with_intervals(values).items()] + [""]
     for name, rows in result.tables.items():
         parts += [f"## {_words(name)}", "", *_table(rows), ""]
     if result.dimensions:
         parts += ["## dimensions that swaps chose", "", *_table([changed(row) for row in result.dimensions]), ""]
-    for heading, lines in (("Notes", result.warnings), ("References", result.references)):
+    for heading, lines in (("Notes", result.warnings), ("Sources", result.references)):
         if lines:
             parts += [f"## {heading}", "", *(f"- {_line(line)}" for line in lines), ""]
     return "\n".join(parts)

@@ -9,21 +9,16 @@ from simcost.report.cells import cell
 from simcost.result import Row
 
 TABLE, LEVERS = "pipeline ranks", "levers"
-# What the line above the numbers, a table or --details says.
+# What the line above the numbers or a table says.
 _SAID = ("gpus", "global_batch", "fits", "memory_allocated_bytes", "tokens_per_step", "training_flops_per_token")
 _OF_RUN = ("run_", "goodput", "mtbf_s", "checkpoint_", "restart_s")
 _DIFFERS = ("rank", "bubble_fraction")  # of ranks that hold, take and keep the same
 
 
-def headline(metrics: Row, details: bool) -> Row:
-    """Metrics of the step; without `details` not what the page says elsewhere, nor what the time rests on."""
+def said(metrics: Row) -> set[str]:
+    """Metrics of the step that the page says elsewhere."""
     same = metrics.get("hfu") == metrics.get("mfu")  # nothing runs again
-    return {
-        name: value
-        for name, value in metrics.items()
-        if not name.startswith(_OF_RUN)
-        and (details or not (name in _SAID or name.startswith("share_") or (name == "hfu" and same)))
-    }
+    return {*_SAID, *(("hfu",) if same else ())}
 
 
 def run(metrics: Row) -> Row:

@@ -8,7 +8,7 @@ import numpy as np
 
 from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
-from simcost.cost.cost import NOISE, Cost, basis, bound, interval
+from simcost.cost.cost import Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
 from simcost.errors import SpecError, nearest
 from simcost.estimate import answer, memory
@@ -20,6 +20,7 @@ from simcost.program import leading, shared
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, tables_used
+from simcost.scenarios.answers import terms
 
 TIME, EXECUTION = "time", "execution"
 ORDERS = (TIME, EXECUTION)
@@ -42,11 +43,6 @@ def shape(coords: dict[str, Any]) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
-
-
-def _name(path: tuple[str, ...]) -> str:
-    """ "attention / core" of a path of tags; the step and the stack stand in `part`."""
-    return " / ".join(path[2:] if len(path) > 3 else path[-1:])
 
 
 def _memory(step: steps.Step) -> list[Row]:
@@ -82,7 +78,7 @@ def _ops(step: steps.Step) -> list[Row]:
         rows.append(
             {
                 "part": path[1] if len(path) > 2 else "",
-                "op": _name(path), "shape": shape(dict(call.op.coords())),
+                "op": terms.name(path), "shape": shape(dict(call.op.coords())),
                 "bound": bound(cost), "basis": basis(cost), **_of_step(cost, float(weight)), "time_s": number(cost.seconds),
                 "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
                 "share": number(cost.seconds * weight * wall / step.cost.seconds),
@@ -95,17 +91,19 @@ def _ops(step: steps.Step) -> list[Row]:
     return rows
 
 
+_WAITS = {
+    terms.OVERHEAD: ("engine", "host", "assumed.step_overhead"),
+    terms.LAUNCHES: ("engine", "host", "kernels x assumed.eager_launch - what the device hides"),
+    terms.IDLE: ("pipeline", "", "pp x slowest stage"),
+}  # part, kernel, formula
+
+
 def _waits(step: steps.Step) -> list[Row]:
     """Time that belongs to no kernel."""
-    found = (
-        ("engine", "step overhead", step.host, "host", "assumed.step_overhead"),
-        ("engine", "waiting for launches", step.launches, "host", "kernels x assumed.eager_launch - what the device hides"),
-        ("pipeline", "waiting for the slowest stage", step.idle, "", "pp x slowest stage"),
-    )  # fmt: skip
-    return [_waiting(step, *each) for each in found if each[2].seconds > NOISE * step.cost.seconds]
+    return [_waiting(step, what, cost, *_WAITS[what]) for what, cost in terms.waits(step)]
 
 
-def _waiting(step: steps.Step, part: str, what: str, cost: Cost, kernel: str, formula: str) -> Row:
+def _waiting(step: steps.Step, what: str, cost: Cost, part: str, kernel: str, formula: str) -> Row:
     low, high = interval(cost)
     return {
         "part": part, "op": what, "shape": "", "bound": "overhead", "basis": basis(cost), **_of_step(cost, 1.0),

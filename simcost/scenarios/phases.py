@@ -7,6 +7,7 @@ from simcost.estimate import step as steps
 from simcost.query import Query, workload
 from simcost.result import Result, number
 from simcost.scenarios import engine_notes, fitting, memory_notes, notes, sweep
+from simcost.scenarios.answers import terms
 from simcost.scenarios.inputs import command, dimensions, inputs
 
 
@@ -23,5 +24,5 @@ def _single(query: Query) -> Result:
     return Result(
         command(query), inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)},
         warnings=(*notes.warnings(query, w), *memory_notes.tight(step.kept), *engine_notes.imported_first(step), *memory_notes.beyond(w.model, found.get("max_context"))), references=notes.references(w, step),
-        verdict=sentence, fits=fits, dimensions=dimensions(w.model),
+        verdict=sentence, fits=fits, dimensions=dimensions(w.model), terms=terms.of(step),
     )  # fmt: skip

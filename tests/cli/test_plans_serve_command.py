@@ -21,7 +21,7 @@ def test_a_terminal_shows_fleets_and_fronts(
     text = capsys.readouterr().out
     assert "simcost plans: 10 requests/s within TTFT 1 s, TPOT 30 ms take 1 x h100 as 1 x 1 GPU; $" in text
     assert (
-        "rate 10, isl 1,024, osl 128, ttft at most 1 s, tpot at most 30 ms, ranked by fleet usd per hour"
+        "rate 10, isl 1,024, osl 128, TTFT at most 1 s, TPOT at most 30 ms, ranked by fleet USD per hour"
         in " ".join(text.split())
     )
     for words in (
@@ -31,7 +31,7 @@ def test_a_terminal_shows_fleets_and_fronts(
         "h200 pools",
     ):
         assert words in text
-    head = next(line for line in text.splitlines() if "ttft" in line and "tpot" in line and "plan" in line)
+    head = next(line for line in text.splitlines() if "TTFT" in line and "TPOT" in line and "plan" in line.split())
     assert "limit" in head
     assert max(map(len, text.splitlines())) <= 100
 

@@ -17,7 +17,7 @@ LINE = (
 def test_it_prints_phases_and_memory(capsys) -> None:
     assert run([*LINE.split(), "--reward", "0.1s:8"]) == 0
     out = capsys.readouterr().out
-    for word in ("a step takes", "phases", "old log-probs", "weight sync", "memory by phase", "kv pool"):
+    for word in ("a step takes", "phases", "old log-probs", "weight sync", "memory by phase", "KV pool"):
         assert word in out, word
 
 

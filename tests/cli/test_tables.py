@@ -37,7 +37,7 @@ def test_labels_are_kept_and_reasons_stand_below_in_full(name: str, width: int, 
     flat = " ".join(text.split())
     assert "feasible" in flat
     assert all(reason in flat for reason in reasons)
-    assert "tpot" in flat or "ttft" in flat
+    assert "TPOT" in flat or "TTFT" in flat
     assert any(line.split()[-1:] == ["no"] or " no " in line for line in text.splitlines())
 
 
@@ -45,7 +45,7 @@ def test_points_that_cannot_run_fill_no_lines_of_their_own(capsys, monkeypatch) 
     text = drawn(SWEEPS["a cluster"][0], 80, capsys, monkeypatch)
     rest = text.partition("sweep (continued)")[2].partition("cannot run:")[0]
     assert "cannot run" in rest
-    assert "tpot" not in rest
+    assert "TPOT" not in rest
 
 
 @pytest.mark.parametrize("width", [80, 100, 140])

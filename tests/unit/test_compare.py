@@ -133,7 +133,7 @@ def test_every_time_says_how_far_it_is_behind_the_best_and_how_surely() -> None:
         assert slower == pytest.approx(probability_less(best, cost), abs=1e-9)
         assert row["tpot_best_or_tied"] is (slower < 0.95)
     shown = str(found)
-    assert "tpot versus best" in shown
+    assert "TPOT versus best" in shown
     assert "> 99.9 %" in shown
     assert found.to_dict()["units"]["tpot_probability_slower"] == "fraction"
 

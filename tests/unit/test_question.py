@@ -27,7 +27,7 @@ ASKED = {
     "explain": (["explain", "--model", "dbrx", *H200, "--set", "plan.ep=8", "--set", "routing=zipf:0.5"],
                 "dbrx on 8 x h200: dp_attention=8, ep=8, batch 1, context 4,096, routing zipf:0.5, weights bf16"),
     "plans": (["plans", "--model", "llama-3.1-70b", *H200, "--gpus", "8", "--tpot", "30ms"],
-              "llama-3.1-70b on 8 x h200: context 4,096, the best batch, tpot at most 30 ms, ranked by output tokens per s per gpu"),
+              "llama-3.1-70b on 8 x h200: context 4,096, the best batch, TPOT at most 30 ms, ranked by output tokens/s per GPU"),
 }  # fmt: skip
 
 

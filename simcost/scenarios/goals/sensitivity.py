@@ -23,6 +23,7 @@ from simcost.estimate import step as steps
 from simcost.frozen import frozen
 from simcost.metrics import error
 from simcost.num import Z90
+from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of, settled, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, inputs, notes
@@ -202,7 +203,8 @@ def _reason(question: Question, each: Number, side: Around) -> str:
     return f"{aim.short(question.metric)} is the same at {tried}"
 
 
-def _legend(metric: str, step: float, rows: list[Row]) -> str:
+def _legend(metric: str, step: float, rows: list[Row]) -> Note:
+    """What the columns say: the same for every question."""
     text = (
         f"elasticity: per cent of {aim.short(metric)} for one per cent more of the number, between the two values tried "
         f"({100.0 * step:.3g} % of the number to either side, --range; of counts the valid value nearest to that; of sizes of a plan half and twice)"
@@ -211,7 +213,7 @@ def _legend(metric: str, step: float, rows: list[Row]) -> str:
         text += "; below and above: the same on either side alone, where they differ"
     if any(row["tied"] for row in rows):
         text += "; tied: both ends differ by less than what is unknown of their ratio (90 %)"
-    return text
+    return Note(text, Kind.SCOPE)
 
 
 def _verdict(metric: str, value: float, rows: list[Row]) -> str:

@@ -20,6 +20,7 @@ from simcost.provenance import Note
 from simcost.query import Query, model_of, settled, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import inputs, notes
+from simcost.scenarios.answers import terms
 from simcost.scenarios.goals import aim, numbers, stays, words
 from simcost.scenarios.goals import ground as grounds
 from simcost.scenarios.goals.ground import Found, Ground
@@ -83,7 +84,7 @@ def _reached(ground: Ground, found: Found) -> Result:
     return Result(
         inputs.command(query), _asked(ground, query, step.workload), {**head, **values, "fits": fits, **answer.forms_named(step)},
         _turns(ground, alone), (*words.notes(ground, alone, value, metric), *notes.warnings(query, step.workload)),
-        notes.references(step.workload, step), told, fits,
+        notes.references(step.workload, step), told, fits, terms=terms.of(step),
     )  # fmt: skip
 
 
@@ -152,5 +153,5 @@ def _unreached(ground: Ground, found: Found) -> Result:
     return Result(
         inputs.command(query), _asked(ground, query, step.workload), {**head, **values, "fits": fits},
         {"what stays": rows} if rows else {}, said, notes.references(step.workload, step), told,
-        found.every and fits,
+        found.every and fits, terms=terms.of(step),
     )  # fmt: skip

@@ -106,8 +106,8 @@ def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ..
         notes.append(Note(f"plan.ema=host: a GPU sends {show(sent, 'memory')} of new weights to its host once a step; a link of {show(sent / found.seconds, 'bytes_per_s')} hides that beside the next one", Kind.ASSUMED))  # fmt: skip
     notes.append(
         Note(
-            "gradients without rows of their own take their forward kernels' time by the ratio of work",
-            Kind.TRANSFERRED,
+            "backward kernels without measurements take the time of their forward kernel, scaled by the ratio of their work",
+            Kind.SCOPE,
         )
     )
     return tuple(notes)

@@ -28,9 +28,9 @@ def test_a_rate_loses_its_fraction_from_a_hundred_on(value: float, shown: str) -
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("tpot_s", "tpot"), ("tpot_low_s", "tpot low–high (90 %)"), ("low_s", "low–high (90 %)"),
-    ("weight_bytes_per_gpu", "weight per gpu"), ("memory_bytes_per_s", "memory"), ("bf16_flops_per_s", "bf16"),
-    ("output_tokens_per_s", "output tokens per s"), ("output_tokens_per_s_per_gpu", "output tokens per s per gpu"),
+    ("tpot_s", "TPOT"), ("ttft_p99_s", "TTFT p99"), ("mla_s", "mla"), ("bound", "bound by"), ("basis", "rests on"), ("share_memory", "bound by memory"), ("share_fitted", "rests on fitted curves"), ("tpot_low_s", "TPOT low–high (90 %)"), ("low_s", "low–high (90 %)"),
+    ("weight_bytes_per_gpu", "weight per GPU"), ("memory_bytes_per_s", "memory"), ("bf16_flops_per_s", "bf16"),
+    ("output_tokens_per_s", "output tokens/s"), ("output_tokens_per_s_per_gpu", "output tokens/s per GPU"),
     ("half_width", "half width"), ("tdp_w", "tdp"), ("bytes", "bytes"), ("best_or_tied", "best or tied"),
     ("sent_bytes", "busiest rank's bytes"), ("plan.tp", "plan.tp"),
 ])  # fmt: skip

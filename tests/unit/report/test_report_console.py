@@ -30,22 +30,23 @@ def test_a_page_is_verdict_metrics_tables_notes_in_this_order() -> None:
         tables={"table": [{"op": "gemm", "time_s": 1e-3}]}, warnings=("first", "second"), references=("a", "b"),
     )  # fmt: skip
     where = [lines.index(next(line for line in lines if line.strip().startswith(word))) for word in (
-        "simcost decode: fine", "toy on 8 x h200", "tpot", "table", "gemm", "note: first", "note: second", "rests on: a; b",
+        "simcost decode: fine", "toy on 8 x h200", "TPOT", "table", "gemm", "note: first", "note: second", "--details shows more: sources",
     )]  # fmt: skip
     assert where == sorted(where)
-    assert cells(lines, "tpot") == ["tpot", "500 ms"]
+    assert cells(lines, "TPOT") == ["TPOT", "500 ms"]
 
 
-@pytest.mark.parametrize(("command", "metrics", "references"), [
-    ("decode", True, True), ("explain", False, True), ("compare", False, True), ("list models", False, False), ("crossing", True, False),
+@pytest.mark.parametrize(("command", "metrics"), [
+    ("decode", True), ("explain", False), ("compare", False), ("list models", False), ("crossing", True),
 ])  # fmt: skip
-def test_some_commands_say_their_metrics_in_tables_and_some_need_no_references(
-    command: str, metrics: bool, references: bool
-) -> None:
+def test_some_commands_say_their_metrics_in_tables_and_sources_stand_in_details(command: str, metrics: bool) -> None:
     given = {"model": "toy", "models": ["toy"], "hw": "h200"}
-    text = "\n".join(page(command, inputs=given, metrics={"mfu": 0.5}, references=("a paper",)))
-    assert ("50.0 %" in text) is metrics
-    assert ("rests on: a paper" in text) is references
+    result = Result(command, given, {"mfu": 0.5}, references=("a paper",))
+    short, whole = (as_console(result, 120, details) for details in (False, True))
+    assert ("50.0 %" in short) is metrics
+    assert "a paper" not in short
+    assert "--details shows more: sources" in short
+    assert "sources: a paper" in whole
 
 
 def test_columns_that_do_not_fit_go_from_the_end_with_a_word() -> None:
@@ -112,12 +113,12 @@ def test_designs_without_details_leave_out_what_seldom_decides_and_say_how_many_
     text = as_console(Result("compare", **asked), 100)
     assert "2 more numbers of each: --details" in text
     assert "table 'what measurements moved'" in text
-    assert "share fitted" not in text
+    assert "rests on fitted curves" not in text
     whole = as_console(Result("compare", **asked), 100, True)
-    assert "share fitted" in whole
+    assert "rests on fitted curves" in whole
     assert "--details" not in whole
     rows[0]["memory_short_bytes_per_gpu"] = 2**30
-    assert "memory short per gpu" in as_console(Result("compare", **asked), 100)
+    assert "memory short per GPU" in as_console(Result("compare", **asked), 100)
 
 
 def test_terms_keep_what_they_are_sorted_by_on_a_narrow_screen() -> None:
@@ -191,8 +192,8 @@ def test_a_sweep_shows_its_axes_then_the_headlines() -> None:
     row = {"batch": 8, "feasible": True, "gpus": 4, "share_memory": 0.5, "tpot_s": 0.5, "fits": True}
     head = next(line for line in page(width=200, tables={"sweep": [row] * 6}) if "batch" in line).split()
     assert head[0] == "batch"
-    assert head.index("tpot") < head.index("gpus")
-    assert head.index("fits") < head.index("gpus")
+    assert head.index("TPOT") < head.index("GPUs")
+    assert head.index("fits") < head.index("GPUs")
 
 
 def test_a_sweep_of_few_points_shows_headlines_and_intervals_and_the_rest_with_details() -> None:
@@ -237,7 +238,7 @@ def test_explain_says_the_total_before_the_rows() -> None:
     lines = explained()
     said = [" ".join(line.split()) for line in lines]
     where = [said.index(line) for line in (
-        "tpot 8 ms", "tpot low–high (90 %) 4–16 ms", "speed of light 1 ms", "bound by memory 75.0 %, overhead 25.0 %", "basis measured 75.0 %, fitted 25.0 %",
+        "TPOT 8 ms, 90 % interval 4–16 ms, speed of light 1 ms", "rests on measured shapes 75.0 %, fitted curves 25.0 %", "bound by memory 75.0 %, overhead 25.0 %",
         "ops, the longest first",
     )]  # fmt: skip
     assert where == sorted(where)

@@ -24,7 +24,7 @@ def test_the_place_stands_beside_what_ranks_and_an_interval_is_one_cell() -> Non
     ]  # fmt: skip
     assert first["usd_per_million_output_tokens_low"] == "$0.40–$0.62"
     assert second["tpot_low_s"] == "16–25 ms"
-    assert title("tpot_low_s") == "tpot low–high (90 %)"
+    assert title("tpot_low_s") == "TPOT low–high (90 %)"
 
 
 def test_a_tie_is_marked_beside_its_probability() -> None:

@@ -62,8 +62,8 @@ def test_csv_of_several_tables_names_each() -> None:
 def test_markdown_has_headings_values_notes_and_references() -> None:
     text = as_markdown(result())
     for line in (
-        "# simcost crossover test", "**12.5 ms a token**", "| tpot | 12.5 ms |", "| gpus | 8 |", "## rows", "## Notes",
-        "- watch out", "## References", "- a paper", "| op | time | share | bytes |", "| gemm | 500 ms | 25.0 % | - |",
+        "# simcost crossover test", "**12.5 ms a token**", "| TPOT | 12.5 ms |", "| GPUs | 8 |", "## rows", "## Notes",
+        "- watch out", "## Sources", "- a paper", "| op | time | share | bytes |", "| gemm | 500 ms | 25.0 % | - |",
     ):  # fmt: skip
         assert line in text.splitlines(), line
     bare = as_markdown(result(warnings=(), references=(), verdict=""))

@@ -113,7 +113,7 @@ def test_the_command_prints_the_front_and_draws_it(tmp_path: Path, capsys: pytes
     ]
     assert run([*words, "--plot", str(picture)]) == 0
     out = capsys.readouterr().out
-    assert "Pareto front: tpot (less) against params total (more)" in out
+    assert "Pareto front: TPOT (less) against params total (more)" in out
     assert picture.read_bytes()[:4] == b"\x89PNG"
     assert run([*words, "--pareto", "tpot,kv_bytes_per_token", "--format", "csv"]) == 0
     assert "pareto" in capsys.readouterr().out.splitlines()[0]

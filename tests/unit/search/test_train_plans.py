@@ -148,7 +148,7 @@ def test_the_command_prints_the_table(capsys: pytest.CaptureFixture[str]) -> Non
     assert run(line.split()) == 0
     out = " ".join(capsys.readouterr().out.split())  # lines break by the terminal's width
     assert "best: tp=8" in out
-    assert "ranked by tokens per s per gpu" in out
+    assert "ranked by tokens/s per GPU" in out
 
 
 def test_closed_forms_name_the_executors_best(monkeypatch: pytest.MonkeyPatch, found: Result) -> None:
