@@ -1,4 +1,5 @@
-"""Writes docs/cli.md from the commands themselves, docs/schema from the tables of settings and metrics, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md from the families and the README's tour from a run; `--check` fails when they are stale
+"""Writes what is generated in docs: docs/cli.md, docs/schema, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md, what commands in
+pages print (docs/executed.py), docs/models.md and docs/devices (docs/catalogue.py), the site's navigation (docs/navigation.py) and the README's tour; `--check` fails when they are stale
 (numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
 `simcost calibrate report` of every measured device, which takes minutes."""
 
@@ -17,7 +18,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
+import catalogue
 import engines
+import executed
+import navigation
 import structure
 import typer
 
@@ -477,6 +481,7 @@ if __name__ == "__main__":
         metavar="DEVICE",
         help="pages of docs/validation (minutes): all, or of these devices; `training`: of published steps; `serving`: of served models; `recipes`: of reinforcement learning",
     )
+    parser.add_argument("--pictures", action="store_true", help="also draw the pictures of docs/pictures again")
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has aiconfigurator, for `serving`")
     asked = parser.parse_args()
     if asked.validation is not None:
@@ -511,6 +516,9 @@ if __name__ == "__main__":
             SCHEMAS / f"{name}.json": json.dumps(schemas.schema(name), indent=2, ensure_ascii=False) + "\n"
             for name in schemas.NAMES
         },
+        **catalogue.pages(),
+        **executed.pages(asked.pictures),
+        **navigation.pages(),
     }
     stale = [
         path.name
