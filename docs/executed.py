@@ -6,8 +6,9 @@
     ...
     ```
 
-The commands of a page run in order, in one empty folder; each shows its first `lines` lines at 90 columns (0: the command alone). A picture that
-a command writes belongs into docs/pictures under the same name: it is drawn where it is missing, or by `python docs/generate.py --pictures`.
+The commands of a page run in order, in one empty folder; each shows its first `lines` lines at 90 columns. With `lines=0` the command stands alone: it
+is parsed, and run only for its picture. A picture that a command writes belongs into docs/pictures under the same name: it is drawn where it is missing,
+or by `python docs/generate.py --pictures`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
-from simcost.cli.app import run
+import typer
+
+from simcost.cli.app import app, run
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "pictures"
@@ -37,9 +40,9 @@ def paths() -> list[Path]:
 
 def pages(pictures: bool) -> dict[Path, str]:
     """Every page as it should be; pictures are drawn where they are missing, or all of them."""
-    kept: dict[str, list[str]] = {}
+    kept: dict[tuple[str, ...], list[str]] = {}
     with tempfile.TemporaryDirectory() as folder, inside(Path(folder)):
-        found = {path: page(path, kept) for path in paths()}
+        found = {path: page(path, kept, pictures) for path in paths()}
         for drawn in sorted(Path(folder).iterdir()):
             place = PICTURES / drawn.name
             if drawn.suffix in DRAWN and (pictures or not place.exists()):
@@ -66,15 +69,20 @@ def commands(block: str) -> list[str]:
     return [match[1].rstrip() for match in re.finditer(r"^\$ ((?:[^\n]*\\\n)*[^\n]*)$", block, re.MULTILINE)]
 
 
-def page(path: Path, kept: dict[str, list[str]]) -> str:
+def page(path: Path, kept: dict[tuple[str, ...], list[str]], pictures: bool) -> str:
     """A page with what its commands print today."""
 
     def filled(match: re.Match[str]) -> str:
         most, lines = int(match[2]), []
         for command in commands(match[3]):
-            if command not in kept:
-                kept[command] = answer(command, path)
-            printed = kept[command]
+            said = tuple(words(command, path))
+            if said not in kept and not most and not pictures and drawn(said):
+                parsed(said, path)
+                lines += [f"$ {command}"]
+                continue
+            if said not in kept:
+                kept[said] = answer(said, path)
+            printed = kept[said]
             shown = printed[:most]
             while shown and not shown[-1].strip():
                 shown.pop()
@@ -86,14 +94,33 @@ def page(path: Path, kept: dict[str, list[str]]) -> str:
     return BLOCK.sub(filled, path.read_text(encoding="utf-8"))
 
 
-def answer(command: str, path: Path) -> list[str]:
-    """Lines that a command prints."""
+def words(command: str, path: Path) -> list[str]:
+    """What stands after the program's name."""
     program, *arguments = shlex.split(command.replace("\\\n", " "))
     if program != "simcost":
         raise SystemExit(f"{path.name}: {command}: only simcost is run")
+    return arguments
+
+
+def drawn(arguments: tuple[str, ...]) -> bool:
+    """Are all pictures there that a command writes?"""
+    return all((PICTURES / word).exists() for word in arguments if word.endswith(DRAWN))
+
+
+def parsed(arguments: tuple[str, ...], path: Path) -> None:
+    """Every option of a command is one that it has, and takes its value."""
+    name, *rest = arguments
+    try:
+        typer.main.get_command(app).commands[name].make_context(name, rest)
+    except Exception as fault:
+        raise SystemExit(f"{path.name}: {shlex.join(arguments)}: {fault}") from fault
+
+
+def answer(arguments: tuple[str, ...], path: Path) -> list[str]:
+    """Lines that a command prints."""
     with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as said, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        code = run(arguments)
+        code = run(list(arguments))
     if code:
-        raise SystemExit(f"{path.name}: {command}: exit code {code}: {said.getvalue().strip()[-300:]}")
+        raise SystemExit(f"{path.name}: {shlex.join(arguments)}: exit code {code}: {said.getvalue().strip()[-300:]}")
     return [line.rstrip() for line in out.getvalue().splitlines()]

@@ -83,7 +83,7 @@ def stems(folder: str) -> list[str]:
 def groups(folder: str) -> dict[str, list[str]]:
     """Pages of a folder by group, every page once."""
     named = {"howto": HOWTO, "theory": THEORY, "validation": VALIDATION}[folder]
-    found: dict[str, list[str]] = {name: [stem for stem in pages] for name, pages in named.items()}
+    found: dict[str, list[str]] = {name: list(pages) for name, pages in named.items()}
     if folder == "theory":
         rooms = {
             name: [path.stem for path in sorted((ROOT / "simcost" / room).glob("*.py"))] for name, room in ROOMS.items()
