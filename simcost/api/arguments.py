@@ -51,7 +51,7 @@ def _table(name: str, given: Any, example: str) -> dict[str, Any]:
 
 
 def decode_query(
-    model: Model | None, hw: str | None, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | None,
+    model: Model | None, hw: str | None, batch: Any, context: Any, sets: Sets | None, vary: Axes | None, price: float | str | None,
     prefill_tokens: Any = None, prefill_past: Any = None,
 ) -> Query:  # fmt: skip
     phase = {"batch": batch, "context": context, "prefill_tokens": prefill_tokens, "prefill_past": prefill_past}
@@ -66,14 +66,14 @@ def prefill_query(
     past: Any,
     sets: Sets | None,
     vary: Axes | None,
-    price: float | None,
+    price: float | str | None,
     images: Any = None,
 ) -> Query:
     return _asked(model, hw, False, {"batch": batch, "isl": isl, "past": past, "images": images}, sets, vary, price)
 
 
 def _asked(
-    model: Model | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Sets | None, vary: Axes | None, price: float | None
+    model: Model | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Sets | None, vary: Axes | None, price: float | str | None
 ) -> Query:  # fmt: skip
     """The question, with the defaults of what nobody states. Raises SpecError for what is said twice: as an argument, and in set or vary."""
     sets, axes = sets_of(sets), axes_of(vary)
@@ -109,7 +109,7 @@ def either(value: Any, default: Any) -> Any:
 
 
 def step_query(
-    phase: str, model: Model | None, hw: str | None, batch: Any, context: Any, isl: Any, past: Any, sets: Sets, price: float | None, prefill_tokens: Any,
+    phase: str, model: Model | None, hw: str | None, batch: Any, context: Any, isl: Any, past: Any, sets: Sets, price: float | str | None, prefill_tokens: Any,
     prefill_past: Any, vary: Axes | None = None,
 ) -> Query:  # fmt: skip
     """The question of one step of a phase. Raises SpecError as `check_lengths` and `make`."""

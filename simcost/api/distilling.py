@@ -19,7 +19,7 @@ def distill(
     kept: float = 1.0, texts: str = "given", student_osl: Count | None = None, top_k: Count = 256, layers: Count = 1, cross_tokenizer: bool = False,
     gpus: Count | None = None, nodes: Count | None = None, seq: Count | None = None, global_batch: Count | None = None, micro_batch: Count | None = None,
     teacher_hw: str | None = None, teacher_plan: str | None = None, rollout_plan: str | None = None, set: Sets | None = None, engine: str | None = None,
-    stack: str | None = None, price: float | None = None, teacher_price: float | None = None,
+    stack: str | None = None, price: float | str | None = None, teacher_price: float | str | None = None,
     storage_price: float | None = None, storage_months: float = 1.0, network_price: float = 0.0, rl: str | None = None,
 ) -> Result:  # fmt: skip
     """A student that learns from a teacher on `samples` of a prompt and an answer (or so many `tokens` an epoch), `epochs` times: by its texts (`kept`: share of them that stays
@@ -71,7 +71,7 @@ def _count(option: str, value: Any) -> int:
 
 
 def _learned(
-    said: str, student: Any, hw: str, isl: Any, osl: Any, sets: dict[str, Any], rollout_plan: str | None, stack: str | None, price: float | None
+    said: str, student: Any, hw: str, isl: Any, osl: Any, sets: dict[str, Any], rollout_plan: str | None, stack: str | None, price: float | str | None
 ) -> dict[str, Any]:  # fmt: skip
     """A run of reinforcement learning on the GPUs that train the student: its figures, what was said, and notes on its plans. It trains by the smallest plan that fits, for its
     sequences are as long as the longest answer. Raises SpecError and Infeasible."""

@@ -18,7 +18,7 @@ def rl(
     model: Model, hw: str, gpus: Count | None = None, nodes: Count | None = None, *, prompts: Count, samples: Count, isl: Count, osl: Count,
     max_osl: Count | None = None, algorithm: str = "grpo", placement: str = "colocated", asynchrony: str = "off", rollout: str | Sets | None = None,
     train: str | Sets | None = None, set: Sets | None = None, engine: str | None = None, stack: str | None = None, framework: str | None = None,
-    price: float | None = None, steps: Count | None = None, epochs: Count = 1, minibatches: Count = 1, rollout_batch: Count | None = None,
+    price: float | str | None = None, steps: Count | None = None, epochs: Count = 1, minibatches: Count = 1, rollout_batch: Count | None = None,
     reward: str | None = None, reward_model: Model | None = None, reference_every: Count | None = None, kl: bool | None = None,
     routing_replay: bool = False, turns: Count = 1, tool_wait: str | None = None, tool_tokens: Count | None = None, drafts: int = 0,
     acceptance: float | None = None, kept: float | None = None, offload: str | None = None, sync: str | None = None, seed: int = 1,

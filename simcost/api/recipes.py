@@ -17,7 +17,7 @@ _OPTION = "--timeline"
 
 @unboxes
 def recipe(
-    recipe: str, hw: str | None = None, gpus: Count | None = None, set: Sets | None = None, price: float | None = None,
+    recipe: str, hw: str | None = None, gpus: Count | None = None, set: Sets | None = None, price: float | str | None = None,
     ranges: bool = True, timeline: str | Path | None = None,
 ) -> Result:  # fmt: skip
     """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `ranges`: what

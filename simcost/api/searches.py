@@ -31,7 +31,7 @@ from simcost.result import Result
 def plans(
     model: Model, hw: str | Sequence[str], gpus: Count | Sequence[Count] | None = None, nodes: Count | None = None, phase: str = "decode",
     batch: Sequence[Count] | None = None, context: Count | None = None, isl: Count | None = None, metric: str | None = None,
-    tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | None = None,
+    tpot: float | str | None = None, ttft: float | str | None = None, cp: bool = False, set: Sets | None = None, price: float | str | None = None,
     engine: str | None = None, seq: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None, stack: str | None = None,
     flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None,
 ) -> Result:  # fmt: skip
@@ -97,7 +97,7 @@ def _refuse(foreign: Mapping[str, Any], phase: str) -> None:
 
 
 def _train_plans(
-    model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, metric: str | None, cp: bool, sets: dict[str, Any], price: float | None, given: Mapping[str, Any],
+    model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, metric: str | None, cp: bool, sets: dict[str, Any], price: float | str | None, given: Mapping[str, Any],
 ) -> Result:  # fmt: skip
     from simcost.scenarios.train.question import asked
     from simcost.search import train_plans as scenario
@@ -114,7 +114,7 @@ def _train_plans(
 def sweep(
     model: Model | None = None, hw: str | None = None, phase: str = "decode", vary: Axes | None = None, pareto: Sequence[str] | None = None,
     batch: Count | None = None, context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None,
-    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
+    price: float | str | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
     prefill_tokens: Count | None = None, prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
     """A map of designs: every point of the axes of `vary` with what it is and costs, and those that no other beats in the two metrics of `pareto`
@@ -129,7 +129,7 @@ def sweep(
 @unboxes
 def sensitivity(
     model: Model, hw: str, phase: str = "decode", metric: str | None = None, step: float = 0.05, only: str | None = None, batch: Count | None = None,
-    context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None, price: float | None = None,
+    context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None, price: float | str | None = None,
     gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None,
     prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
@@ -145,7 +145,7 @@ def sensitivity(
 @unboxes
 def solve(
     model: Model | None, hw: str | None, path: str, goal: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
-    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None, nodes: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | str | None = None, gpus: Count | None = None, nodes: Count | None = None,
     engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
     """The value of the number `path` ("hw.memory.bandwidth", "batch") at which `goal` ("tpot=20ms", "mfu>=0.4") is met, with the step there; or

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @unboxes
 def serve(
     model: Model, hw: str, isl: Count, osl: Count, concurrency: Count | Sequence[Count] | None = None, rate: float | str | Sequence[float | str] | None = None,
-    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | str | None = None,
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
     prefill_pool: str | None = None, decode_pool: str | None = None,
     events: bool = False, requests: Count | None = None, seed: int | None = None, warmup: float | None = None, prefix_from: str | None = None,
@@ -63,7 +63,7 @@ def launch(
 
 def _asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Any, rate: Any, sets: dict[str, Any], prefix_hit: float, drafts: int, acceptance: float | None, draft_model: Any,
-    price: float | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None, prefix_from: str | None = None,
+    price: float | str | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None, prefix_from: str | None = None,
 ) -> Asked:  # fmt: skip
     """The question of options. run: requests, seed and warm-up of a run request by request."""
     from simcost.scenarios.serve.question import Simulation, asked
@@ -100,7 +100,7 @@ def rate_of(value: Any) -> Any:
 
 def serve_plans(
     model: Model, hw: str | Sequence[str], gpus: Any, nodes: Any, isl: Any, limits: Mapping[str, Any], metric: str | None, cp: bool, sets: dict[str, Any],
-    price: float | None, given: Mapping[str, Any],
+    price: float | str | None, given: Mapping[str, Any],
 ) -> Result:  # fmt: skip
     """`plans` of phase "serve". limits: "ttft" and "tpot", None where not given; given: osl, rate, slo, prefix_hit. Raises SpecError and Infeasible."""
     from simcost.search import serve_plans as scenario

@@ -35,7 +35,7 @@ def decode(
     context: Count | None = None,
     set: Sets | None = None,
     vary: Axes | None = None,
-    price: float | None = None,
+    price: float | str | None = None,
     gpus: Count | None = None,
     nodes: Count | None = None,
     engine: str | None = None,
@@ -51,7 +51,7 @@ def decode(
 @unboxes
 def prefill(
     model: Model | None = None, hw: str | None = None, isl: Count | None = None, batch: Count | None = None, past: Count | None = None, set: Sets | None = None, vary: Axes | None = None,
-    price: float | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, images: Count | None = None,
+    price: float | str | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None, images: Count | None = None,
 ) -> Result:  # fmt: skip
     """One prefill step: `isl` new tokens of each of `batch` sequences, after `past` cached ones (chunked prefill). images: of each sequence, whose tokens
     are part of `isl` and whose tower runs too."""
@@ -70,7 +70,7 @@ def compare(
     context: Count | None = None,
     isl: Count | None = None,
     set: Sets | None = None,
-    price: float | None = None,
+    price: float | str | None = None,
     gpus: Count | None = None,
     nodes: Count | None = None,
     prefill_batch: Count | None = None,
@@ -138,7 +138,7 @@ def _of_one_phase(phase: str | None, serving: Mapping[str, Any], training: Mappi
 @unboxes
 def explain(
     model: Model, hw: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
-    past: Count | None = None, set: Sets | None = None, price: float | None = None, gpus: Count | None = None,
+    past: Count | None = None, set: Sets | None = None, price: float | str | None = None, gpus: Count | None = None,
     nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time",
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and

@@ -23,7 +23,7 @@ def think(
     versus: Model | None = None, versus_osl: Count | None = None, versus_lengths_of: str | None = None, versus_plan: str | None = None,
     versus_usd_per_million: str | Sequence[float] | None = None, versus_accuracy: str | None = None,
     pretrain_tokens: Quantity | None = None, versus_tokens: Quantity | None = None, train: str | None = None, law: str | None = None, law_range: str = "fitted",
-    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | None = None,
+    gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | str | None = None,
     prefix_hit: float = 0.0, events: bool = False, requests: Count | None = None, seed: int | None = None,
 ) -> Result:  # fmt: skip
     """Answers under budgets: tokens, latency, energy and USD of a query as mean, P50 and P95, and the share that is cut. Lengths: `osl`, a number or a distribution,

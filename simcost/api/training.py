@@ -23,7 +23,7 @@ Quantity = float | str  # SI, or text with a unit
 def train(
     model: Model, hw: str, gpus: Count | None = None, nodes: Count | None = None, micro_batch: Count | None = None, global_batch: Count | None = None,
     seq: Count | None = None, tokens: Quantity | None = None, days: float | None = None, usd: float | None = None, set: Sets | None = None, stack: str | None = None,
-    engine: str | None = None, price: float | None = None, flops_convention: str = "reference", levers: bool = True, timeline: str | Path | None = None,
+    engine: str | None = None, price: float | str | None = None, flops_convention: str = "reference", levers: bool = True, timeline: str | Path | None = None,
     rampup: str | Sequence[Quantity] | None = None, scaling: Sequence[Count] | None = None, mtbf: Quantity | None = None, restart: Quantity | None = None,
     checkpoint_rate: Quantity | None = None, checkpoint_interval: Quantity | None = None,
 ) -> Result:  # fmt: skip

@@ -32,7 +32,7 @@ def distill(
     storage_price: Annotated[float | None, typer.Option("--storage-price", help="USD a GB and month; default 0.023, a list price.")] = None,
     storage_months: Annotated[float, typer.Option("--storage-months", help="Months that bytes are kept.")] = 1.0,
     network_price: Annotated[float, typer.Option("--network-price", help="USD a GB that is sent.")] = 0.0,
-    teacher_price: Annotated[float | None, typer.Option("--teacher-price", help="USD per device and hour of the teacher; default --price, of another --teacher-hw its profile's.")] = None,
+    teacher_price: Annotated[str | None, typer.Option("--teacher-price", metavar="<price>", help="The same of the teacher as --price; default --price, of another --teacher-hw its profile's.")] = None,
     rl: Annotated[str | None, typer.Option("--rl", help="Reinforcement learning of the student beside it: steps=200,prompts=128,samples=16, max_osl where answers are cut.")] = None,
     engine: o.Engine = None, stack: o.Stack = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip

@@ -239,7 +239,15 @@ Counts = Annotated[
         help="Devices to use, all of them: 8, or each of 1,2,4,8; serve: that there are, default as many as it takes.",
     ),
 ]
-Price = Annotated[float | None, typer.Option("--price", help="USD per device and hour, instead of the profile's.")]
+Price = Annotated[
+    str | None,
+    typer.Option(
+        "--price",
+        metavar="<price>",
+        help="USD per device and hour, instead of the profile's; or which of its prices: low, high, marketplace, a file.csv.",
+        autocompletion=starting(("low", "typical", "high", "marketplace", "reserved_1y")),
+    ),
+]
 Format = Annotated[
     str,
     typer.Option(

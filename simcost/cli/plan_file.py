@@ -94,7 +94,7 @@ def _checked(path: str, value: Any) -> Any:
 def _of_device(key: str, value: Any) -> Any:
     """A quantity with its unit, or a multiple of what the profile states."""
     path = f"hw.{key}"
-    if key == "measurements":
+    if key in hardware.CHOICES:
         if not isinstance(value, str):
             raise SpecError(f"{path} must be a name, not {value!r}")
         return value

@@ -29,7 +29,9 @@ BASES = tuple(basis.value for basis in Basis)
 # Sources of error that are of the engine and its host, whatever the device: two costs owe them wholly alike on any two devices.
 ANYWHERE = ("what no table knows", "step overhead assumed", "eager launch assumed")
 # Those that two costs of one device owe wholly alike.
-COMMON = (*ANYWHERE, "the machine's state", "kernels in a step")
+# The price of a device, of what is compared in money.
+PRICE = "price of a device"
+COMMON = (*ANYWHERE, PRICE, "the machine's state", "kernels in a step")
 # Correlation of the errors of two kernels of one family whose shapes differ, where curves or a roofline's assumed share of the peak time
 # them. Of 483 published timings, between two rows of one source, device and family within a factor of four in time: 0.22 (fitted), 0.33
 # (transferred), 0.75 (assumed).

@@ -16,12 +16,13 @@ from simcost import settings, units
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest, plain
 from simcost.files import folder, state
-from simcost.hardware import runs
+from simcost.hardware import links, price_table, prices, runs
 from simcost.hardware.names import find as find
 from simcost.hardware.names import names as names
 from simcost.hardware.names import reading as reading
 from simcost.hardware.names import spelled as spelled
-from simcost.hardware.profile import Device, Link
+from simcost.hardware.price_use import USE, used
+from simcost.hardware.profile import Device
 from simcost.num import Num
 from simcost.texts import toml_table
 
@@ -33,9 +34,9 @@ _NEEDS_LINK = {
     "scaleout_hop_latency": "scaleout",
     "host_efficiency": "host",
 }
+_TOTAL = f"price.{prices.TOTAL}"
 SCHEMA = 1
 _FLAGS = {"true": 1.0, "1": 1.0, "1.0": 1.0, "false": 0.0, "0": 0.0, "0.0": 0.0}
-_TOPOLOGIES = ("switch", "mesh", "torus", "bridge", "host")
 _TOP = (
     "schema",
     "name",
@@ -56,6 +57,7 @@ _TOP = (
 
 
 _OF_A_FACT = ("value", "source", "reason", "note", "assumed", "low", "high")
+CHOICES = ("measurements", USE)  # of rows and of a price: words, and no facts of a device
 
 
 def respelled(path: str, value: str) -> str:
@@ -82,7 +84,11 @@ def read(name: str) -> tuple[str, dict[str, Any]]:
 def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     """The device of a profile, by name or path. `overrides`: dotted path -> value with unit, or "x1.5". Raises SpecError naming
     file, key and value."""
-    home, stated = find(name), overrides or {}
+    home, stated = find(name), dict(overrides or {})
+    if (use := stated.pop(USE, None)) is not None:
+        if _TOTAL in stated:
+            raise SpecError(f"'hw.{USE}' and 'hw.{_TOTAL}' both say what a device costs: give one")
+        return used(load(name, stated), str(use), f"hw.{USE}")
     only = stated.get("measurements")
     if folder("hwprofiles") in home.parents and stated.keys() <= {"measurements"} and isinstance(only, str | None):
         return shipped(home.parent.name, only)
@@ -100,6 +106,7 @@ def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
         if key not in _TOP:
             raise SpecError(f"{where}: unknown key '{key}'{nearest(key, _TOP)}")
     stated = facts(tables, where)
+    asked = price_table.read(tables, where)
     only = overrides.get("measurements")
     for path, value in overrides.items():
         if path != "measurements":
@@ -117,6 +124,8 @@ def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
         base=base,
         sibling=sibling,
         sibling_spread=_spread(tables, where),
+        price=prices.Price(stated[_TOTAL]) if _TOTAL in overrides else prices.usual(asked),
+        prices=asked,
     )
 
 
@@ -171,7 +180,7 @@ def dimension(path: str, where: str) -> str:
     peaks = ["peak." + name for name in (*dtype_names(), "fp4")]
     if path in peaks:
         return known["peak.<format>"].kind
-    if path in known and path != "measurements":
+    if path in known and path not in CHOICES:
         return known[path].kind
     if path == "assumed.memory_reserve":
         raise SpecError(
@@ -191,16 +200,20 @@ def facts(tables: Mapping[str, Any], where: str) -> dict[str, Num]:
     sources = tables["sources"]
     for path, entry in entries(tables, where):
         value = entry.get("value")
+        kind_of_price = path.removeprefix("price.") in prices.KINDS
         if path.startswith("assumed."):
             if not isinstance(entry.get("reason"), str) or not entry["reason"].strip():
                 raise SpecError(f"{where}: '{path}' has no reason")
         elif not isinstance(entry.get("source"), str) or entry["source"] not in sources:
             raise SpecError(f"{where}: '{path}' has no source in [sources]")
+        if kind_of_price:  # `prices.read` reads it
+            continue
         kind = dimension(path, where)
         found[path] = _plausible(_si(value, kind, f"{where}: '{path}'"), kind, f"{where}: '{path}' = {value}")
         if kind == "count" and float(np.max(found[path])) % 1.0:
             raise SpecError(f"{where}: '{path}' = {value} must be a whole number")
-    return found
+    usual = prices.usual(price_table.read(tables, where))
+    return found if usual is None else {**found, _TOTAL: usual.usd}
 
 
 def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -217,9 +230,10 @@ def entries(tables: Mapping[str, Any], where: str) -> list[tuple[str, Mapping[st
             raise SpecError(
                 f"{where}: '{path}' must be {{ value = ..., {'reason' if path.startswith('assumed') else 'source'} = ... }}"
             )
+        known = (*_OF_A_FACT, *prices.OF_A_PRICE) if path.startswith("price.") else _OF_A_FACT
         for key in entry:
-            if key not in _OF_A_FACT:
-                raise SpecError(f"{where}: unknown key '{path}.{key}'{nearest(key, _OF_A_FACT)}")
+            if key not in known:
+                raise SpecError(f"{where}: unknown key '{path}.{key}'{nearest(key, known)}")
     return found
 
 
@@ -279,16 +293,17 @@ def _device(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     notes = tables.get("notes", [])
     if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
         raise SpecError(f"{where}: 'notes' must be a list of strings")
+    stated = _table(_table(tables, "links", where), "scaleup", where)
     return Device(
         plain(name),
         plain(tables.get("title", name)),
         {key[5:]: value for key, value in facts.items() if key.startswith("peak.")},
         facts["memory.capacity"],
         facts["memory.bandwidth"],
-        _scaleup(tables, facts, where),
+        links.scaleup(stated, facts, where),
         facts.get("links.scaleout.bandwidth"),
         facts.get("power.tdp"),
-        facts.get("price.usd_per_hour"),
+        None,
         _assumed(facts, where),
         where,
         shipped,
@@ -305,28 +320,6 @@ def _assumed_capacity(tables: Mapping[str, Any], facts: Mapping[str, Num], where
     entry = tables["memory"]["capacity"]
     stated = _si(entry["value"], "bytes", where)
     return str(entry.get("assumed", "")) if np.all(np.asarray(facts["memory.capacity"]) == stated) else ""
-
-
-def _scaleup(tables: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> Link | None:
-    """The link inside a node; None where the profile states no bandwidth of one."""
-    stated = _table(tables, "links", where).get("scaleup", {})
-    if "links.scaleup.bandwidth" not in facts:
-        if stated:
-            raise SpecError(
-                f"{where}: missing 'links.scaleup.bandwidth': without it the rest of the table says nothing"
-            )
-        return None
-    topology = stated.get("topology", "switch")
-    if topology not in _TOPOLOGIES:
-        raise SpecError(f"{where}: 'links.scaleup.topology' must be one of {', '.join(_TOPOLOGIES)}, not {topology!r}")
-    return Link(
-        str(stated.get("name", "scale-up")),
-        topology,
-        facts["links.scaleup.bandwidth"],
-        facts.get("links.scaleup.pair_bandwidth"),
-        facts.get("links.scaleup.domain"),
-        bool(np.max(np.asarray(facts.get("links.scaleup.reduces", 0.0))) > 0),
-    )
 
 
 def _assumed(facts: Mapping[str, Num], where: str) -> dict[str, Num]:

@@ -7,6 +7,7 @@ from dataclasses import field
 
 from simcost.errors import SpecError
 from simcost.frozen import frozen
+from simcost.hardware.prices import Price
 from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
@@ -40,7 +41,7 @@ class Link:
 
 @frozen
 class Device:
-    """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price [USD/h].
+    """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price: the one that answers are made by; prices: all, by kind.
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. `shipped`: reads a shipped
     profile by name, for tables that another device lends; l2 [B]; sm_count: multiprocessors; host: link to the memory
     of the host, one direction [B/s]; home: the profile's file; measurements: folders of
@@ -56,7 +57,7 @@ class Device:
     scaleup: Link | None
     scaleout: Num | None
     tdp: Num | None
-    usd_per_hour: Num | None
+    price: Price | None
     assumed: Mapping[str, Num]
     where: str
     shipped: Callable[[str], Device] = field(compare=False, repr=False)
@@ -71,6 +72,12 @@ class Device:
     sm_count: Num | None = None
     host: Num | None = None
     capacity_assumed: str = ""
+    prices: Mapping[str, Price] = field(default_factory=dict)
+
+    @property
+    def usd_per_hour(self) -> Num | None:
+        """Price of a device. [USD/h]"""
+        return None if self.price is None else self.price.usd
 
     @property
     def multiprocessors(self) -> Num:

@@ -100,6 +100,12 @@ def find(name: str) -> Metric | None:
     of = _EXACT.get(name[: name.rfind("_")])
     if end and of is not None and of.error:
         return Metric(name, of.unit, f"{end} end of the 90 % interval of `{of.name}`", of.better, error=of.error)
+    for ending, word in (("_price_low", "least"), ("_price_high", "most")):
+        of = _EXACT.get(name.removesuffix(ending))
+        if of is not None and of.unit.startswith("usd") and name.endswith(ending):
+            return Metric(
+                name, of.unit, f"`{of.name}` at the {word} that was found of the price of a device", of.better
+            )
     matching = [metric for metric in _PATTERNS if fnmatchcase(name, metric.name)]
     # A time is one, whatever the design that its name begins with is called.
     return max(matching, key=lambda metric: (metric.name.startswith("*"), len(metric.name)), default=None)

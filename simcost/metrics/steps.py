@@ -98,6 +98,7 @@ COMPARE: Rows = (
     ("best_kv_bytes_per_token", TEXT, "", "the design with the least `kv_bytes_per_token`"),
     ("tied_ttft_s", TEXT, "", "designs *tied* with the least `ttft_s`; absent where none is"),
     ("tied_tpot_s", TEXT, "", "designs *tied* with the least `tpot_s`; absent where none is"),
+    ("tied_usd_per_million_output_tokens", TEXT, "", "designs *tied* with the least `usd_per_million_output_tokens`, by time or by the range of prices; absent where none is"),
     ("design", TEXT, "", "the design's name"),
     ("flops_per_token_at_*", "flops", "", "model FLOPs of a new token at that context"),
     ("prefill_batch", "count", "", "prompts of the prefill"),

@@ -91,7 +91,7 @@ def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:
         return False
     numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in values)
     if root == "hw":
-        return key != "measurements"
+        return key not in hardware.CHOICES
     if root == "model":
         return (
             model is not None

@@ -14,6 +14,9 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
+from simcost.hardware.price_use import USE, priced
+from simcost.hardware.price_use import stated as price_stated
+from simcost.hardware.prices import Price
 from simcost.hardware.profile import Device
 from simcost.hf import flatten
 from simcost.model import load as models
@@ -51,16 +54,24 @@ class Query:
 
     def price(self, device: Device) -> Num | None:
         """Price of one GPU: the question's, else the profile's; None where neither states one. [USD/h]"""
-        return device.usd_per_hour if self.usd_per_hour is None else self.usd_per_hour
+        found = self.paid(device)
+        return None if found is None else found.usd
+
+    def paid(self, device: Device) -> Price | None:
+        """The same with its range, kind and source."""
+        return device.price if self.usd_per_hour is None else Price(self.usd_per_hour)
 
 
 def make(
     model: str | Mapping[str, Any] | Name | None, hw: str | None, decode: bool, phase: Mapping[str, Any], sets: Mapping[str, Any], axes: Mapping[str, list[Any]],
-    usd_per_hour: float | None,
+    usd_per_hour: float | str | None,
 ) -> Query:  # fmt: skip
     """A checked question; `sets` win over `phase`, and `axes` are the values to vary, `model` and `hw` among them. Raises SpecError for a key that the phase
     does not take, for one both set and varied, and for a bad count, engine or price."""
-    (phase, of_phase), (sets, of_sets), (axes, of_axes) = (grammar.taken(given) for given in (phase, sets, axes))
+    usd, chosen = price_stated(usd_per_hour)
+    (phase, of_phase), (sets, of_sets), (axes, of_axes) = (
+        grammar.taken(given) for given in (phase, priced(sets, chosen, axes), axes)
+    )
     for key in grammar.NAMES:
         if key in sets:
             raise SpecError(f"--set {key}={sets[key]}: say --{key} {sets[key]}, or --vary {key}=... for several")
@@ -90,13 +101,11 @@ def make(
         varied = [path for path in axes if path in _LENGTHS]
         if varied:
             raise SpecError(f"iso=flops and iso=kv hold at one length: '{varied[0]}' cannot be varied beside them")
-    if usd_per_hour is not None and not 0 < usd_per_hour < 1e6:
-        raise SpecError(f"--price = {usd_per_hour} must be USD per device and hour, above 0")
     devices = axes.get("hw", [device])
     said = (*(line for each in devices for line in hardware.reading(each)), *of_phase, *of_sets, *of_axes)
     if "hw" in axes:
         axes["hw"] = [hardware.spelled(each) for each in devices]
-    return Query(models.spelled(name), hardware.spelled(device), decode, overrides, axes, usd_per_hour, said)
+    return Query(models.spelled(name), hardware.spelled(device), decode, overrides, axes, usd, said)
 
 
 _LENGTHS = ("context", "isl", "past")
@@ -298,6 +307,8 @@ def facts_of(query: Query) -> dict[str, Num]:
     where, tables = hardware.read(query.hw)
     facts = hardware.facts(tables, where)
     for path, stated in query.overrides.hw.items():
-        if path != "measurements":
+        if path not in hardware.CHOICES:
             facts[path] = hardware.override(path, stated, facts, where)
+    if USE in query.overrides.hw and (price := hardware.load(query.hw, query.overrides.hw).price) is not None:
+        facts["price.usd_per_hour"] = price.usd
     return facts

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.errors import plain
 from simcost.grammar import NAMES
 from simcost.hardware.engines import ANY
 from simcost.model.given import given as config_of
@@ -71,7 +72,8 @@ def asked(result: Result) -> str:
     parts += [f"{path} varied" for path in varied if path not in NAMES]
     parts += [f"{given['solved_for']} solved for {given['goal']}"] if "solved_for" in given else []
     if "usd_per_hour" in given:
-        parts.append(f"{cell('usd_per_hour', given['usd_per_hour'])} a GPU hour")
+        usd = given["usd_per_hour"]
+        parts.append(f"price {plain(usd)}" if isinstance(usd, str) else f"{cell('usd_per_hour', usd)} a GPU hour")
     models = given.get("models") or _names("model", given)
     return (
         f"{' / '.join(map(_name, models))} on {_devices(result)}{' / '.join(_names('hw', given))}: {', '.join(parts)}"

@@ -8,6 +8,7 @@ from typing import Any
 
 from simcost import grammar, metrics
 from simcost.cost.cost import BASES, Cost, probability_less, tied
+from simcost.cost.price import HIGH, LOW, unsure, with_range
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
@@ -25,6 +26,7 @@ from simcost.scenarios.variants import designs as designs_of
 from simcost.units import show
 from simcost.workload import Workload
 
+_USD = "usd_per_million_output_tokens"
 CONTEXTS = (1024, 4096, 32768, 131072)
 
 
@@ -38,6 +40,7 @@ def result(
     sides = designs_of(models, variants, decode, prefill)
     designs: list[Row] = []
     costs: dict[str, dict[str, Cost]] = {"tpot_s": {}, "ttft_s": {}}
+    money: dict[str, Cost] = {}
     terms: dict[str, dict[str, float]] = {}
     shifts: list[Row] = []
     said: list[str] = []
@@ -59,6 +62,8 @@ def result(
             priced.append(step)
             _terms(terms, label, phase, step)
             costs["tpot_s" if phase == "decode" else "ttft_s"][label] = step.cost.on(w.device.name)
+            if phase == "decode":
+                money[label] = unsure(step.cost.on(w.device.name), w.device.name, question.paid(w.device))
             if calibration_effect.calibrated(step):
                 shifts += [_rounded(row) for row in calibration_effect.rows(label, phase, step)]
     runnable = [row["design"] for row in designs if row["feasible"]]
@@ -68,6 +73,7 @@ def result(
     misfits = [row["design"] for row in designs if not row.get("fits", False)]
     winners = _winners(designs)
     tied = {name: _tied(str(winners[f"best_{name}"]), found) for name, found in costs.items()}
+    alike = _alike(designs, winners, money)
     designs = [_placed(row, winners, tied, costs) for row in designs]
     verdict = (
         "all designs fit"
@@ -75,9 +81,9 @@ def result(
         else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed"
     )
     return Result(
-        "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in tied.items() if v}},
+        "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in {**tied, _USD: alike}.items() if v}},
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
-        "; ".join([verdict, *_fastest(designs, winners, tied)]), fits, tuple(chosen),
+        "; ".join([verdict, *_fastest(designs, winners, tied), *_cheapest(designs, winners, alike)]), fits, tuple(chosen),
     )  # fmt: skip
 
 
@@ -137,10 +143,11 @@ def _design(w: Workload, question: Query, answers: dict[str, steps.Step] | str, 
     row: Row = {"design": w.model.name, **identity, "feasible": not isinstance(answers, str)}
     if isinstance(answers, str):
         return {**row, "reason": answers, **{k: number(v) for k, v in _counts(w).items()}}
-    output = answer.metrics(answers["decode"], True, question.price(w.device))
-    entry = answer.metrics(answers["prefill"], False, question.price(w.device))
+    price, paid = question.price(w.device), question.paid(w.device)
+    output = with_range(answer.metrics(answers["decode"], True, price), paid)
+    entry = with_range(answer.metrics(answers["prefill"], False, price), paid)
     found = {"prefill_batch": answers["prefill"].workload.phase.batch}
-    shown = metrics.of_compare()
+    shown = [name for of in metrics.of_compare() for name in (of, of + LOW, of + HIGH)]
     found |= {name: entry[name] for name in shown if name in entry and name not in output}
     found["prefill_speed_of_light_s"] = entry["speed_of_light_s"]
     found |= {name: output[name] for name in shown if name in output}
@@ -206,6 +213,27 @@ def _winners(designs: list[Row]) -> dict[str, object]:
 def _tied(best: str, costs: dict[str, Cost]) -> list[str]:
     """Designs that cannot be told from the best one of a time."""
     return [name for name, cost in costs.items() if name != best and tied(cost, costs[best])]
+
+
+def _alike(designs: list[Row], winners: dict[str, object], costs: dict[str, Cost]) -> list[str]:
+    """Designs that cannot be told from the cheapest one, for the error of their times or the range of their prices."""
+    best = winners.get(f"best_{_USD}")
+    usd = {row["design"]: float(row[_USD]) for row in designs if row.get(_USD) is not None}
+    return [
+        name
+        for name, value in usd.items()
+        if name != best and tied(costs[name], costs[str(best)], value / usd[str(best)])
+    ]
+
+
+def _cheapest(designs: list[Row], winners: dict[str, object], alike: list[str]) -> list[str]:
+    """The same in a sentence, where there is a choice."""
+    usd = {row["design"]: float(row[_USD]) for row in designs if row.get(_USD) is not None}
+    best = winners.get(f"best_{_USD}")
+    if len(usd) < 2:
+        return []
+    tied_with = f"is tied with {', '.join(alike)}" if alike else f"is the cheapest, {show(usd[str(best)], 'usd')}"
+    return [f"a million output tokens: {best} {tied_with}"]
 
 
 def _placed(row: Row, winners: dict[str, object], tied: dict[str, list[str]], costs: dict[str, dict[str, Cost]]) -> Row:

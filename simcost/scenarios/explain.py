@@ -10,6 +10,7 @@ from simcost.cost import calibrated
 from simcost.cost.calibrated import Calibrated
 from simcost.cost.cost import Cost, basis, bound, interval
 from simcost.cost.kernel import Roofline
+from simcost.cost.price import with_range
 from simcost.errors import SpecError, nearest
 from simcost.estimate import answer, memory
 from simcost.estimate import step as steps
@@ -189,7 +190,8 @@ def result(query: Query, order: str = TIME) -> Result:
         "routing": explain_routing.rows(step),
     }
     tables = {name: table for name, table in tables.items() if table}
-    found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
+    known = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
+    found = {k: number(v) for k, v in known.items()}
     return Result(
         "explain", {**inputs.inputs(query, w), "phase": inputs.command(query), "order": order}, {**found, "fits": fits, **answer.forms_named(step)}, tables,
         (*notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,

@@ -14,11 +14,10 @@ from simcost.estimate import step as steps
 from simcost.estimate import unused_settings
 from simcost.hardware.profile import Device
 from simcost.model import notes as model_notes
-from simcost.num import is_scalar
 from simcost.provenance import Kind, Note
 from simcost.query import Query
 from simcost.routing.router import Routing
-from simcost.scenarios import engine_notes, memory_notes, tables_used
+from simcost.scenarios import engine_notes, memory_notes, price_notes, tables_used
 from simcost.workload import Workload
 
 SUPERSEDED = (
@@ -58,7 +57,7 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
         + _recorded(query)
         + memory_notes.admitted(w)
     )
-    found.append(_price(query, w))
+    found += price_notes.of(w.device.name, query.paid(w.device), query.usd_per_hour is not None)
     if w.device.tdp is not None:
         # The name of the metric says that it is assumed, so this is where it comes from.
         found.append(Note(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time", Kind.ORIGIN))
@@ -103,19 +102,6 @@ def _recorded(query: Query) -> list[Note]:
     """Numbers of a device that change less than their name says."""
     stated = [*query.overrides.hw, *(path.removeprefix("hw.") for path in query.axes)]
     return [Note(f"hw.{path} {_RECORDED[path]}", Kind.NO_EFFECT) for path in stated if path in _RECORDED]
-
-
-def _price(query: Query, w: Workload) -> Note:
-    usd = query.price(w.device)
-    if usd is None:
-        return Note(f"{w.device.name}: no price with a source; give one with --price USD_PER_HOUR", Kind.MISSING)
-    if query.usd_per_hour is not None:
-        text = f"price {usd:,.4g} USD a GPU hour (--price)"
-    elif is_scalar(usd):
-        text = f"price {usd:,.4g} USD a GPU hour (profile; --price sets another)"
-    else:
-        text = "price a GPU hour as varied"
-    return Note(f"{w.device.name}: {text}", Kind.ORIGIN)
 
 
 def references(w: Workload, *priced: steps.Step) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from simcost.cost.price import with_range
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.query import Query, workload
@@ -20,7 +21,8 @@ def _single(query: Query) -> Result:
     w = workload(query)
     step = steps.checked(w)
     sentence, fits = fitting.judged(query, step.kept)
-    found = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(w.device)).items()}
+    known = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
+    found = {k: number(v) for k, v in known.items()}
     return Result(
         command(query), inputs(query, w), {**found, "fits": fits, **answer.forms_named(step)},
         warnings=(*notes.warnings(query, w), *memory_notes.tight(step.kept), *engine_notes.imported_first(step), *memory_notes.beyond(w.model, found.get("max_context"))), references=notes.references(w, step),

@@ -246,7 +246,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         raise SpecError(f"'{foreign[0]}' means nothing to show hardware (it takes hw.<key>)")
     changed = grammar.Overrides().merged(sets).hw
     device = hardware.load(name, changed)
-    changed = {path: given for path, given in changed.items() if path != "measurements"}  # a choice of rows, no fact
+    changed = {path: given for path, given in changed.items() if path not in hardware.CHOICES}  # a choice, no fact
     where, tables = hardware.read(name)
     values = hardware.facts(tables, where)
     for path, given in changed.items():

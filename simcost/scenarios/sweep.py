@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.cost.price import with_range
 from simcost.errors import SimcostError, SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
@@ -219,7 +220,7 @@ def _metrics(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | N
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
-        found: dict[str, Any] = dict(answer.metrics(step, query.decode, query.price(w.device)))
+        found = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
         found["fits"] = np.asarray(step.kept.memory.short) <= 0
     return {"feasible": good, "reason": why, **found, **(extra(w) if extra else {})}
 

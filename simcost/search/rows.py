@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from simcost import lower, metrics
+from simcost.cost.cost import PRICE, Cost
+from simcost.cost.price import is_money, sigma, with_range
 from simcost.estimate import ties
 from simcost.num import Array, Bools, Index
 from simcost.provenance import VERSION
@@ -33,7 +35,10 @@ def ranked(found: Sequence[Searched], points: Points) -> list[Row]:
     """All plans, best first; those that cannot run last. `points`: `points_of`."""
     runs = np.isfinite(points.worth)
     order = np.lexsort((-points.worth, ~runs))
-    places = _places(found[0].ask.wish.metric, points, order[: int(runs.sum())])
+    wish = found[0].ask.wish.metric
+    prices = {each.device: each.ask.query.paid(each.ask.device) for each in found}
+    cost = _with_prices(found, points.cost) if is_money(wish) else points.cost
+    places = _places(wish, points, order[: int(runs.sum())], cost)
     names = _names(found[0].ask.wish.metric, found[0].ask.wish.limits, points)
     plans = plans_of(found)
     reasons = [reason for each in found for reason in each.reasons()]
@@ -51,8 +56,18 @@ def ranked(found: Sequence[Searched], points: Points) -> list[Row]:
             row |= {names[0]: values[names[0]], **{name: column[place] for name, column in places.items()}, **values}
         else:
             row["reason"] = reasons[i]
-        rows.append(row | ends[i])
+        rows.append(with_range(row, prices[row["hw"]]) | ends[i])
     return rows
+
+
+def _with_prices(found: Sequence[Searched], cost: Cost) -> Cost:
+    """The cost of all points, with the price of its device as one more source of error of each. [points]"""
+    names = [each.device for each in found for _ in range(len(each.table))]
+    for each in found:
+        price = each.ask.query.paid(each.ask.device)
+        mine = np.where(np.array(names) == each.device, sigma(price), 0.0)
+        cost = cost.unsure(f"{each.device}: {PRICE}", mine) if mine.any() else cost
+    return cost
 
 
 def refused(device: str, reason: str, like: Searched) -> Row:
@@ -115,8 +130,8 @@ def _names(metric: str, limits: dict[str, float], points: Points) -> list[str]:
     return list(dict.fromkeys((metric, *limits, *(name for name in metrics.of_plans() if name in points.values))))
 
 
-def _places(metric: str, points: Points, order: Index) -> dict[str, list[Any]]:
-    """Columns that say how sure a place is, of the plans that run, best first."""
+def _places(metric: str, points: Points, order: Index, unsure: Cost) -> dict[str, list[Any]]:
+    """Columns that say how sure a place is, of the plans that run, best first. `unsure`: by which places are judged."""
     if not len(order):
         return {}
     values, cost = points.values[metric][order], points.cost.each(lambda value: np.asarray(value)[order])
@@ -129,10 +144,11 @@ def _places(metric: str, points: Points, order: Index) -> dict[str, list[Any]]:
         }
     with np.errstate(all="ignore"):
         behind = values / values[0] - 1.0
-    tied: Bools = ties.with_first(cost, metric, values)
+    judged = unsure.each(lambda value: np.broadcast_to(np.asarray(value), points.worth.shape)[order])
+    tied: Bools = ties.with_first(judged, metric, values)
     return found | {
         "versus_best": _numbers(behind),
-        "probability_behind": [None, *_numbers(ties.probability(cost, metric, values))[1:]],
+        "probability_behind": [None, *_numbers(ties.probability(judged, metric, values))[1:]],
         "best_or_tied": tied.tolist(),
     }
 

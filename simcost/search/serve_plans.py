@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simcost.cost.price import HIGH, LOW
 from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
@@ -66,7 +67,7 @@ class Question:
     limits: Limits
     sets: Mapping[str, Any]
     prefix_hit: float
-    price: float | None
+    price: float | str | None
     metric: str | None
     cp: bool
 
@@ -112,7 +113,7 @@ def result(q: Question, clusters: Sequence[Cluster]) -> Result:
         if len(each.good)
     ]
     fleets = [one for each in found for one in each.fleets]
-    told = Told(metric, q.rate, _end(q, spaces[0]))
+    told = Told(metric, q.rate, _end(q, spaces[0]), {each.label: each.asked.query.paid(each.device) for each in spaces})
     table = [*serve_rows.ranked(told, fleets), *serve_rows.unable(told, fleets, spaces), *refused]
     running = [row for row in table if row["feasible"]]
     if not running and not any(one.most[0] > 0.0 for one in fleets):
@@ -179,7 +180,8 @@ def _workload(each: Space) -> Any:
 
 def _counted(spaces: Sequence[Space], running: Sequence[Row]) -> dict[str, Any]:
     """The numbers of the best fleet; how many plans were looked at, and how many can serve."""
-    best = {name: running[0][name] for name in _BEST if running and running[0].get(name) is not None}
+    names = [name for each in _BEST for name in (each, each + LOW, each + HIGH)]
+    best = {name: running[0][name] for name in names if running and running[0].get(name) is not None}
     return {
         **best,
         "plans": sum(len(each.table) for each in spaces),

@@ -3,14 +3,16 @@ in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from simcost.cost.cost import joined, probability_less, tied
+from simcost.cost.price import unsure, with_range
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
+from simcost.hardware.prices import Price
 from simcost.num import Array, Num
 from simcost.provenance import VERSION
 from simcost.result import Row, number
@@ -49,11 +51,12 @@ _SHOWN = (
 
 @frozen
 class Told:
-    """What rows say: metric: the one that ranks; rate: that was asked for; end: whose answer a row is."""
+    """What rows say: metric: the one that ranks; rate: that was asked for; end: whose answer a row is; prices: of each device by its label."""
 
     metric: str
     rate: float | None
     end: Row
+    prices: Mapping[str, Price | None]
 
 
 def metric(asked: str | None, rate: float | None, prices: Sequence[tuple[str, float | None]]) -> str:
@@ -91,7 +94,9 @@ def ranked(t: Told, found: Sequence[Fleets]) -> list[Row]:
     def whole(values: list[Num]) -> Num:
         return np.concatenate([np.broadcast_to(one, len(each.sizes)) for one, each in zip(values, some, strict=True)])
 
-    cost = joined([each.cost for each in some], whole).each(lambda one: np.asarray(one)[order])
+    money = t.metric in (USD, EACH)
+    costs = [unsure(each.cost, each.label, t.prices[each.label]) if money else each.cost for each in some]
+    cost = joined(costs, whole).each(lambda one: np.asarray(one)[order])
     first = cost.each(lambda one: np.asarray(one)[:1])
     ratio = value[order] / value[order[0]] if less else value[order[0]] / value[order]
     below = np.asarray(probability_less(first, cost, 1.0 / ratio), np.float64)
@@ -106,6 +111,7 @@ def ranked(t: Told, found: Sequence[Fleets]) -> list[Row]:
         row |= {
             name: number(columns[name][at]) for name in _SHOWN if name != t.metric and np.isfinite(columns[name][at])
         }
+        row = with_range(row, t.prices[each.label])
         rows.append({**row, "limit": each.binds[i], **t.end, "simcost": VERSION})
     return rows
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from simcost.cost.cost import Cost, joined, probability_less, tied
+from simcost.cost.cost import joined, probability_less, tied
+from simcost.cost.price import is_money, unsure, with_range
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.provenance import VERSION, Kind, Note
 from simcost.query import engine_of
 from simcost.result import Result, Row, number
+from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import stated
 from simcost.scenarios.train.question import Asked as Question
 from simcost.search.train_search import BEST, RANKS, SHOWN, Candidate, Searched, fitting, least, ranked, searched
@@ -76,7 +78,7 @@ def _metric(metric: str | None) -> str:
 def _rows(found: Sequence[Candidate], metric: str) -> list[Row]:
     """Plans that fit as rows, with how surely each lies behind the best."""
     sure = [one for one in found if one.cost is not None]
-    places = _places([one.cost for one in sure if one.cost is not None])
+    places = _places(sure, metric)
     best = float(found[0].values[metric]) if found else 1.0
     rows = []
     for i, one in enumerate(found):
@@ -84,21 +86,35 @@ def _rows(found: Sequence[Candidate], metric: str) -> list[Row]:
         row = {**_sizes(one.of, one.split), **_options(one), "feasible": True, metric: values[metric]}
         row |= {"versus_best": number(float(values[metric]) / best - 1.0)}
         row |= {name: column[i] if i < len(sure) else None for name, column in places.items()}
-        rows.append({**row, **values, "priced_by": CLOSED if one.cost is None else EXECUTOR, **_end(one.of)})
+        rows.append(
+            {
+                **row,
+                **with_range(values, one.of.paid),
+                "priced_by": CLOSED if one.cost is None else EXECUTOR,
+                **_end(one.of),
+            }
+        )
     return rows
 
 
-def _places(costs: Sequence[Cost]) -> dict[str, list[Any]]:
+def _places(found: Sequence[Candidate], metric: str) -> dict[str, list[Any]]:
     """Of plans that the executor priced, best first: the probability that each is behind the best one, and whether the
-    best one cannot be told from it."""
+    best one cannot be told from it. In money the range of a device's price counts too."""
+    costs = [
+        unsure(one.cost, one.of.label, one.of.paid) if is_money(metric) else one.cost
+        for one in found
+        if one.cost is not None
+    ]
     if not costs:
         return {}
+    values = np.array([float(one.values[metric]) for one in found])
+    ratio = (values / values[0]) ** -RANKS[metric]  # of what is less for the better one
     every = joined(costs, lambda values: np.asarray(values, np.float64))
     first = every.each(lambda value: np.asarray(value)[:1])
-    behind = np.asarray(probability_less(first, every), np.float64)
+    behind = np.asarray(probability_less(first, every, 1.0 / ratio), np.float64)
     return {
         "probability_behind": [None, *(number(max(one, 1.0 - one)) for one in behind[1:])],
-        "best_or_tied": np.asarray(tied(every, first), bool).tolist(),
+        "best_or_tied": np.asarray(tied(every, first, ratio), bool).tolist(),
     }
 
 
@@ -174,6 +190,10 @@ def _inputs(
 
 def _notes(q: Question, found: Sequence[Searched]) -> Iterator[Note]:
     yield from (Note(line) for line in q.said)
+    devices = {each.label: each.paid for each in found}
+    yield from (
+        note for name, paid in devices.items() for note in price_notes.of(name, paid, q.usd_per_hour is not None)
+    )
     recipe_ = found[0].space.asked.recipe
     if q.overrides.phase.get("global_batch") is None:
         said = ", ".join(dict.fromkeys(f"{each.space.asked.recipe.global_batch:,}" for each in found))

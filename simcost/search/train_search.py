@@ -14,9 +14,11 @@ import numpy as np
 
 from simcost import grammar, settings
 from simcost.cost.cost import Cost
+from simcost.cost.price import paid
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.hardware.prices import Price
 from simcost.model import flops
 from simcost.num import Index
 from simcost.query import engine_of, make, model_of
@@ -52,13 +54,14 @@ SHOWN = (
 
 @frozen
 class Searched:
-    """All plans of one number of devices. `label`: the device among others; `price`: USD a device and hour."""
+    """All plans of one number of devices. `label`: the device among others; `price`: USD a device and hour; `paid`: the same with its range."""
 
     label: str
     space: Space
     steps: Steps
     price: float | None
     convention: str
+    paid: Price | None
 
     def values(self, i: int) -> dict[str, Any]:
         """Metrics of a plan by closed forms."""
@@ -125,8 +128,8 @@ def searched(q: Question, label: str, gpus: int, cp: bool, convention: str) -> S
     asked = Asked(model, device, fixed, replace(asked_recipe, global_batch=batch), float(gpus), engine_of(o))
     there = space(asked, columns, cp)
     priced = steps(asked, there.grid) if len(there.grid) else Steps(np.zeros(0), np.zeros(0))
-    price = device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
-    return Searched(label, there, priced, None if price is None else float(price), convention)
+    price = paid(device.price, q.usd_per_hour)
+    return Searched(label, there, priced, None if price is None else float(price.usd), convention, price)
 
 
 def fitting(each: Searched) -> Iterator[Candidate]:

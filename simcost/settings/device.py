@@ -24,6 +24,7 @@ HW = (
     _hw("links.host.bandwidth", "bytes_per_s", "bandwidth of a device's link to the memory of its host, one direction"),
     _hw("power.tdp", "watts", "thermal design power"),
     _hw("price.usd_per_hour", "usd_per_hour", "price of a device for an hour; --price says the same"),
+    _hw("price.use", NAME, "which price answers: low, typical, high, a kind (marketplace, reserved_1y), or a file.csv of device,usd_per_hour; --price says the same"),
     _hw("assumed.gemm_efficiency", "fraction", "part of the peak that a GEMM without measured rows reaches"),
     _hw("assumed.attention_efficiency", "fraction", "part of the peak that an attention core without measured rows reaches"),
     _hw("assumed.memory_efficiency", "fraction", "part of the memory's bandwidth that a kernel without measured rows reaches"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from simcost.errors import SimcostError, SpecError
 from simcost.hardware import load as hardware
+from simcost.hardware.prices import KINDS
 
 NAMES = hardware.names()
 EACH = pytest.mark.parametrize("name", NAMES)
@@ -58,7 +60,8 @@ def test_the_fp8_rate_is_one_to_two_times_the_bf16_rate(name: str) -> None:
 @EACH
 def test_the_ridge_lies_between_20_and_1000_flops_a_byte(name: str) -> None:
     device = hardware.load(name)
-    assert 20.0 <= device.peaks["bf16"] / device.bandwidth <= 1000.0
+    peak = device.peaks.get("bf16") or device.peaks["fp16"]
+    assert 20.0 <= peak / device.bandwidth <= 1000.0
 
 
 @EACH
@@ -97,6 +100,22 @@ def test_assumed_efficiencies_are_fractions_and_overheads_microseconds(name: str
             assert 0.0 < value <= 1.0, key
         else:
             assert 1e-8 <= value <= 1e-2, key
+
+
+@EACH
+def test_a_price_has_a_kind_a_date_and_ends_that_hold_it(name: str) -> None:
+    device = hardware.load(name)
+    for key, price in device.prices.items():
+        assert key in KINDS, "no shipped profile states a price without its kind"
+        assert price.kind == key
+        assert re.search(r"20\d\d", price.date)
+        assert price.source
+        assert (price.low is None) == (price.high is None)
+        if price.low is not None:
+            assert price.low <= price.usd <= price.high
+            assert price.low < price.high, "one price alone has no range"
+    first = next((key for key in KINDS if key in device.prices), None)
+    assert device.price == (None if first is None else device.prices[first])
 
 
 def required(name: str) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from simcost import query
 from simcost.hardware.engine_memory import EngineMemory
+from simcost.hardware.prices import Price
 from simcost.hardware.profile import Device, Link
 from simcost.model.spec import ModelSpec, from_config
 from simcost.workload import Workload
@@ -46,7 +47,7 @@ def device(**changes: Any) -> Device:
     """1 PFLOP/s of bf16, 1 TB/s of memory, links of 100 GB/s inside 8 devices and of 10 GB/s beyond."""
     facts: dict[str, Any] = {
         "name": "toy", "title": "Toy", "peaks": {"fp32": 1e14, "bf16": 1e15, "fp8": 2e15}, "capacity": 1e11,
-        "bandwidth": 1e12, "scaleup": link(), "scaleout": 1e10, "tdp": 500.0, "usd_per_hour": 3.6, "assumed": ASSUMED,
+        "bandwidth": 1e12, "scaleup": link(), "scaleout": 1e10, "tdp": 500.0, "price": Price(3.6), "assumed": ASSUMED,
         "where": "toy/profile.toml", "shipped": device,
     }  # fmt: skip
     return Device(**{**facts, **changes})

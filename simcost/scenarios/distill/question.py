@@ -45,8 +45,8 @@ class Asked:
     teacher_sets: Mapping[str, Any]
     rollout_sets: Mapping[str, Any]
     stack: str | None
-    price: float | None
-    teacher_price: float | None
+    price: float | str | None
+    teacher_price: float | str | None
     top_k: int
     layers: int
     maps: bool

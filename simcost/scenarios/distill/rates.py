@@ -14,6 +14,7 @@ import numpy as np
 
 from simcost import grammar
 from simcost.errors import Infeasible, SimcostError
+from simcost.hardware.prices import Price
 from simcost.model import flops
 from simcost.num import Z90
 from simcost.query import make, workload
@@ -50,12 +51,12 @@ class Rate(NamedTuple):
     per_gpu: float
     low: float
     high: float
-    usd_per_hour: float | None
+    price: Price | None
     assumed: bool
 
 
 def writing(
-    what: str, model: Any, hw: str, isl: Any, osl: Lengths, sets: Mapping[str, Any], price: float | None
+    what: str, model: Any, hw: str, isl: Any, osl: Lengths, sets: Mapping[str, Any], price: float | str | None
 ) -> Rate:
     """Tokens of answers. Raises SpecError and Infeasible."""
     q, assumed = _placed(model, hw, isl, osl, sets, price)
@@ -67,7 +68,7 @@ def writing(
     return _rate(what, q, found, (end[""], end["_low"], end["_high"]), assumed)
 
 
-def reading(what: str, model: Any, hw: str, tokens: float, sets: Mapping[str, Any], price: float | None) -> Rate:
+def reading(what: str, model: Any, hw: str, tokens: float, sets: Mapping[str, Any], price: float | str | None) -> Rate:
     """Tokens of whole texts of so many, each with its logits. Raises SpecError and Infeasible."""
     whole = max(round(tokens), 2)
     q, assumed = _placed(model, hw, whole, serve.lengths_of("--osl", "1"), sets, price)
@@ -97,7 +98,6 @@ def _best(q: Asked) -> tuple[Replica, int, dict[str, Any], Answer]:
 
 def _rate(what: str, q: Asked, r: Replica, speeds: tuple[float, float, float], assumed: bool) -> Rate:
     w = r.workload
-    usd = q.query.price(w.device)
     named = {key: getattr(w.plan, key) for key in ("tp", "pp", "ep", "dp", "dp_attention", "cp")}
     plan = (
         ", ".join(
@@ -108,12 +108,12 @@ def _rate(what: str, q: Asked, r: Replica, speeds: tuple[float, float, float], a
         or "tp=1"
     )
     return Rate(
-        what, w.model.name, q.query.hw, plan, float(np.asarray(w.plan.devices)), *speeds, None if usd is None else float(usd), assumed
+        what, w.model.name, q.query.hw, plan, float(np.asarray(w.plan.devices)), *speeds, q.query.paid(w.device), assumed
     )  # fmt: skip
 
 
 def _placed(
-    model: Any, hw: str, isl: Any, osl: Lengths, sets: Mapping[str, Any], price: float | None
+    model: Any, hw: str, isl: Any, osl: Lengths, sets: Mapping[str, Any], price: float | str | None
 ) -> tuple[Asked, bool]:
     """(the question at loads that fill its plan, whether the plan is the smallest that fits)."""
     sets = dict(sets)
@@ -148,7 +148,7 @@ def trained(
     phase: Mapping[str, Any],
     sets: Mapping[str, Any],
     stack: str | None,
-    price: float | None,
+    price: float | str | None,
     tokens: float,
 ) -> tuple[Result, str]:
     """(the training run, what was set of the plan beside what is stated). Raises SpecError and Infeasible for a plan that cannot run, and where none

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from simcost.cost.price import HIGH, LOW, with_range
 from simcost.distillation import payload, variants
 from simcost.distillation.variants import Cost, Payload, Rates
+from simcost.hardware.prices import Price
 from simcost.model.spec import ModelSpec
 from simcost.provenance import Kind, Note
 from simcost.query import Query, model_of
@@ -78,7 +80,8 @@ def _parts(q: Asked) -> Parts:
     step, low, high = (float(m[name]) for name in ("step_s", "step_low_s", "step_high_s"))
     hours = float(m["run_gpu_hours"])
     speed = float(m["run_tokens"]) / hours / _HOUR
-    usd = float(m["run_usd"]) / hours if "run_usd" in m else None
+    ends = (m.get(f"run_usd{end}") for end in ("", LOW, HIGH))
+    usd, least, most = (None if end is None else float(end) / hours for end in ends)
     sizes = (
         ", ".join(
             f"{key}={run.inputs['plan'][key]}"
@@ -96,7 +99,7 @@ def _parts(q: Asked) -> Parts:
         speed,
         speed * step / high,
         speed * step / low,
-        usd,
+        None if usd is None else Price(usd, least, most),
         bool(plan),
     )
     return Parts(writes, rolls, reads, trains, run, plan)
@@ -131,26 +134,26 @@ def _row(q: Asked, parts: Parts, name: str, costs: tuple[Cost, Cost, Cost], unli
             ("training", "training"),
         )
     }
-    of_teacher, of_student = parts.writes.usd_per_hour, parts.trains.usd_per_hour
+    of_teacher, of_student = parts.writes.price, parts.trains.price
     kept = float(cost.kept_bytes) * q.storage.usd_per_byte
     sent = float(cost.sent_bytes) * q.storage.sent_usd_per_byte
-    usd = None
+    usd: Row = {}
     if of_teacher is not None and of_student is not None:
-        usd = (
-            (hours["writing"] + hours["teacher"]) * of_teacher
-            + (hours["rollout"] + hours["training"]) * of_student
-            + kept
-            + sent
-        )
+        taught, learnt = hours["writing"] + hours["teacher"], hours["rollout"] + hours["training"]
+        both = [
+            with_range({"usd": taught * of_teacher.usd}, of_teacher),
+            with_range({"usd": learnt * of_student.usd}, of_student),
+        ]
+        ends = [end for end in ("", LOW, HIGH) if not end or any(f"usd{end}" in one for one in both)]
+        for end in ends:
+            usd[f"total_usd{end}"] = number(sum(one.get(f"usd{end}", one["usd"]) for one in both) + kept + sent)
     whole = float(cost.gpu_s) / _HOUR
     row: Row = {
-        "variant": name, "feasible": not (unlike and name in variants.TOKEN_BY_TOKEN), "total_usd": None if usd is None else number(usd), "total_gpu_hours": number(whole), "total_gpu_hours_low": number(float(least.gpu_s) / _HOUR),
+        "variant": name, "feasible": not (unlike and name in variants.TOKEN_BY_TOKEN), **usd, "total_gpu_hours": number(whole), "total_gpu_hours_low": number(float(least.gpu_s) / _HOUR),
         "total_gpu_hours_high": number(float(most.gpu_s) / _HOUR), **{f"{part}_gpu_hours": number(each) for part, each in hours.items()},
         "handed_bytes_per_token": number(cost.token_bytes), "stored_bytes": number(cost.kept_bytes), "storage_usd": number(kept), "network_bytes": number(cost.sent_bytes),
         "network_usd": number(sent), "read_bytes_per_s_per_gpu": number(float(cost.token_bytes) * parts.trains.per_gpu), "duration_s": number(float(cost.gpu_s) / parts.gpus),
     }  # fmt: skip
-    if usd is None:
-        row.pop("total_usd")
     return row if row["feasible"] else {**row, "reason": unlike}
 
 
@@ -160,7 +163,8 @@ def _of_rl(q: Asked, rl: Mapping[str, Any], parts: Parts) -> Row:
     spread = (float(rl[name]) / float(rl["step_s"]) for name in ("step_low_s", "step_high_s"))
     low, high = (hours * each for each in spread)
     row: Row = {"variant": variants.RL, "feasible": True, "total_gpu_hours": number(hours), "total_gpu_hours_low": number(low), "total_gpu_hours_high": number(high), "duration_s": number(hours * _HOUR / parts.gpus)}  # fmt: skip
-    return {**row, "total_usd": number(rl["usd"])} if rl.get("usd") is not None else row
+    usd = {f"total_usd{end}": number(rl[f"usd{end}"]) for end in ("", LOW, HIGH) if rl.get(f"usd{end}") is not None}
+    return {**row, **usd}
 
 
 def _ranked(table: list[Row]) -> Row:

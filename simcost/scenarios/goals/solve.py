@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from simcost import grammar
+from simcost.cost.price import with_range
 from simcost.errors import SpecError
 from simcost.estimate import answer
 from simcost.estimate import step as steps
@@ -68,7 +69,9 @@ def _reached(ground: Ground, found: Found) -> Result:
     assert found.turn is not None
     turn, value, query = found.turn, *_verified(ground, found.turn)
     step = steps.checked(workload(query))
-    values = {k: number(v) for k, v in answer.metrics(step, query.decode, query.price(step.workload.device)).items()}
+    device = step.workload.device
+    known = with_range(answer.metrics(step, query.decode, query.price(device)), query.paid(device))
+    values = {k: number(v) for k, v in known.items()}
     alone = grounds.solution(ground, ground.meets)
     memory = ground.fitting and alone.turn != turn
     low, high = (None, None) if memory or len(alone.turns) > 1 else grounds.ends(ground, turn)

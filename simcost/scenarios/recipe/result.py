@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from simcost.cost.price import HIGH, LOW, with_range
 from simcost.hardware import load as hardware
+from simcost.hardware.price_use import USE
+from simcost.hardware.price_use import stated as price_stated
+from simcost.hardware.prices import Price
 from simcost.provenance import Kind, Note, kind_of
 from simcost.result import Result, Row, number
+from simcost.scenarios import price_notes
 from simcost.scenarios.recipe.change import changed
 from simcost.scenarios.recipe.file import Published, Recipe, load
 from simcost.scenarios.recipe.price import Commands, Effect, Priced, priced
@@ -15,7 +20,13 @@ from simcost.units import show
 
 
 def result(
-    name: str, hw: str | None, gpus: Any, sets: Mapping[str, Any], price: float | None, ranges: bool, commands: Commands
+    name: str,
+    hw: str | None,
+    gpus: Any,
+    sets: Mapping[str, Any],
+    price: float | str | None,
+    ranges: bool,
+    commands: Commands,
 ) -> tuple[Result, tuple[Priced, ...]]:
     """The answer, and the priced stages that pictures draw. `commands`: functions of the API by name. Raises SpecError and Infeasible."""
     shipped = load(name)
@@ -40,18 +51,20 @@ def result(
     return answer, stages
 
 
-def _price(recipe: Recipe, shipped: Recipe, stage: Priced, price: float | None) -> float | None:
-    """USD of a GPU hour: as asked, else the recipe's own on the device of the recipe, else the profile's. None: unknown."""
-    if price is not None:
-        return price
+def _price(recipe: Recipe, shipped: Recipe, stage: Priced, price: float | str | None) -> Price | None:
+    """Of a GPU hour: as asked, else the recipe's own on the device of the recipe, else the profile's. None: unknown."""
+    usd, chosen = price_stated(price)
+    if usd is not None:
+        return Price(usd)
+    if chosen:
+        return hardware.load(stage.hw, {USE: chosen[f"hw.{USE}"]}).price
     own = {one.name: str(one.ask["hw"].value) for one in shipped.stages if "hw" in one.ask}
     if recipe.usd_per_hour is not None and own.get(stage.stage.name) == stage.hw:
-        return float(recipe.usd_per_hour.value)
-    found = hardware.load(stage.hw, {}).usd_per_hour
-    return None if found is None else float(found)
+        return Price(float(recipe.usd_per_hour.value), said="of the recipe")
+    return hardware.load(stage.hw, {}).price
 
 
-def _row(stage: Priced, stages: Sequence[Priced], price: float | None) -> Row:
+def _row(stage: Priced, stages: Sequence[Priced], price: Price | None) -> Row:
     whole = sum(each.cost.gpu_hours for each in stages)
     hours, scale = stage.cost.gpu_hours, stage.cost.gpus / 3600.0
     row: Row = {
@@ -59,20 +72,23 @@ def _row(stage: Priced, stages: Sequence[Priced], price: float | None) -> Row:
         "gpu_hours": number(hours), "gpu_hours_low": number(stage.low_s * scale), "gpu_hours_high": number(stage.high_s * scale),
         "share_of_gpu_hours": number(hours / whole), "stage_s": number(stage.cost.seconds), "stage_start_s": number(stage.start_s), "fits": stage.cost.fits, "says": stage.cost.said,
     }  # fmt: skip
-    return row if price is None else {**row, "usd": number(hours * price)}
+    return row if price is None else with_range({**row, "usd": number(hours * float(price.usd))}, price)
 
 
-def _metrics(stages: Sequence[Priced], prices: Mapping[str, float | None]) -> dict[str, Any]:
+def _metrics(stages: Sequence[Priced], prices: Mapping[str, Price | None]) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    priced_all = all(price is not None for price in prices.values())
+    known = {name: price for name, price in prices.items() if price is not None}
     for end in ("", "_low", "_high"):
         hours = {
             each.stage.name: getattr(each, f"{end[1:]}_s") * each.cost.gpus / 3600.0 if end else each.cost.gpu_hours
             for each in stages
         }
         found[f"gpu_hours{end}"] = number(sum(hours.values()))
-        if priced_all:
-            found[f"usd{end}"] = number(sum(each * float(prices[name] or 0.0) for name, each in hours.items()))
+        if len(known) == len(stages):
+            usd = [with_range({"usd": each * float(known[name].usd)}, known[name]) for name, each in hours.items()]
+            found[f"usd{end}"] = number(sum(one["usd"] for one in usd))
+            if not end and any(len(one) > 1 for one in usd):
+                found |= {f"usd{of}": number(sum(one.get(f"usd{of}", one["usd"]) for one in usd)) for of in (LOW, HIGH)}
     found["wall_s"] = number(max(each.end_s for each in stages))
     found["stages"] = len(stages)
     found["fits"] = all(each.cost.fits for each in stages)
@@ -112,7 +128,7 @@ def _of(names: Sequence[str], stages: Sequence[Priced]) -> str:
     return "all" if len(names) == len(stages) > 1 else ", ".join(names)
 
 
-def _notes(recipe: Recipe, stages: Sequence[Priced], prices: Mapping[str, float | None]) -> list[Note]:
+def _notes(recipe: Recipe, stages: Sequence[Priced], prices: Mapping[str, Price | None]) -> list[Note]:
     """Notes of all stages, those that several have once."""
     fixed: dict[str, list[str]] = {}
     said: dict[tuple[str, Kind], list[str]] = {}
@@ -123,9 +139,9 @@ def _notes(recipe: Recipe, stages: Sequence[Priced], prices: Mapping[str, float 
         for note in each.answer.warnings:
             said.setdefault((str(note), kind_of(note)), []).append(each.stage.name)
     found = [Note(f"{_whose(names, stages)}{text}", Kind.ASSUMED) for text, names in fixed.items()]
-    unknown = sorted({each.hw for each in stages if prices[each.stage.name] is None})
-    if unknown:
-        found.append(Note(f"{', '.join(unknown)}: no price with a source; give one with --price", Kind.MISSING))
+    of_device = {each.hw: prices[each.stage.name] for each in stages}
+    for hw, price in of_device.items():
+        found += price_notes.of(hw, price, price is not None and not price.source)
     if not any(each.effects for each in stages) and any(
         value.low is not None for each in stages for value in each.stage.ask.values()
     ):

@@ -10,6 +10,7 @@ from simcost import grammar, settings
 from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.hardware.price_use import stated as price_stated
 from simcost.learning import algorithm, memory, weights
 from simcost.learning import stack as frameworks
 from simcost.learning.reward import Judges
@@ -67,7 +68,7 @@ class Asked:
     training: Mapping[str, Any]
     stack: str | None
     framework: str
-    usd_per_hour: float | None
+    usd_per_hour: float | str | None
     epochs: int
     minibatches: int
     answers: int
@@ -212,9 +213,8 @@ def _checked(one: ModuleType, given: Mapping[str, Any], mode: str, rollout_gpus:
         raise SpecError(f"--turns {tools.turns}: trajectories of several turns run whole: --async off or one-step")
     if rollout_gpus and given["offload"] is not None:
         raise SpecError(f"--offload {given['offload']}: nothing moves between pools (it is of --placement colocated)")
-    price, kl = given["price"], given["kl"]
-    if price is not None and not 0 < price < 1e6:
-        raise SpecError(f"--price = {price} must be USD per device and hour, above 0")
+    kl = given["kl"]
+    price_stated(given["price"])
     if given["reference_every"] is not None and not (bool(one.REFERENCE) if kl is None else kl):
         raise SpecError("--reference-every is of a reference, which is not asked here (--kl)")
 

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 
 from simcost.cost.cost import interval
+from simcost.cost.price import paid, with_range
+from simcost.hardware.price_use import stated as price_stated
 from simcost.learning import algorithm, phases, rollout
 from simcost.learning import stack as frameworks
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
+from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import stated
 from simcost.scenarios.rl import memory_table, replay_table, split
 from simcost.scenarios.rl.engine import plan_words
@@ -99,9 +102,9 @@ def metrics(found: Step) -> dict[str, Any]:
         "fits": not both.short,
         "gpus": q.gpus,
     }
-    usd = q.usd_per_hour if q.usd_per_hour is not None else both.trainer.job.device.usd_per_hour
-    if usd is not None:
-        values["usd_per_step"] = number(hours * float(usd))
+    price = paid(both.trainer.job.device.price, price_stated(q.usd_per_hour)[0])
+    if price is not None:
+        values["usd_per_step"] = number(hours * float(price.usd))
     if made is not None:
         values |= {
             "rollout_busy_fraction": number(made.busy),
@@ -114,9 +117,9 @@ def metrics(found: Step) -> dict[str, Any]:
             "gpu_hours": number(hours * q.steps),
             "days": number(found.seconds * q.steps / 86400.0),
         }
-        if usd is not None:
-            values["usd"] = number(hours * float(usd) * q.steps)
-    return values
+        if price is not None:
+            values["usd"] = number(hours * float(price.usd) * q.steps)
+    return with_range(values, price)
 
 
 def phases_table(found: Step) -> list[Row]:
@@ -234,7 +237,9 @@ def _notes(found: Step) -> list[Note]:
                 Kind.SAID,
             )
         )
-    return [*notes, *both.trainer.job.notes]
+    price = paid(both.trainer.job.device.price, price_stated(q.usd_per_hour)[0])
+    priced = price_notes.of(both.trainer.job.device.name, price, price_stated(q.usd_per_hour)[0] is not None)
+    return [*notes, *priced, *both.trainer.job.notes]
 
 
 def _references(found: Step) -> tuple[str, ...]:

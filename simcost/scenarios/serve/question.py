@@ -90,7 +90,7 @@ class Asked:
 
 def asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Sequence[Any] | None, rate: Sequence[Any] | None, sets: Mapping[str, Any],
-    prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | None = None,
+    prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Any = None, price: float | str | None = None,
     prefill_pool: Any = None, decode_pool: Any = None, events: Simulation | None = None, prefix_from: Any = None,
 ) -> Asked:  # fmt: skip
     """A checked question. Raises SpecError for a load that is not said once, for lengths, shares and counts that are none, and for drafts without a chance of

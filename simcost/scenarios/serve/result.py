@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.cost.price import with_range
 from simcost.errors import Infeasible
 from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
@@ -43,8 +44,8 @@ def result(q: Asked) -> Result:
         raise Infeasible(
             f"no room for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
         )
-    usd = q.query.price(r.workload.device)
-    columns = metrics(found, None if usd is None else float(usd))
+    usd, paid = q.query.price(r.workload.device), q.query.paid(r.workload.device)
+    columns = with_range(metrics(found, None if usd is None else float(usd)), paid)
     prompts = r if pools is None else pools.prefill
     if q.traffic.hit:
         columns |= prefixes.columns(q.prefix, prompts, found)
@@ -86,7 +87,9 @@ def _row(q: Asked, columns: dict[str, Num], words: list[str], i: int) -> Row:
     for key, value in columns.items():
         row[key] = number(np.broadcast_to(np.asarray(value, np.float64), (len(q.loads),))[i])
     return {
-        key: value for key, value in row.items() if not (key == "usd_per_million_cached_tokens" and value is None)
+        key: value
+        for key, value in row.items()
+        if not (key.startswith("usd_per_million_cached_tokens") and value is None)
     } | {"limit": words[i]}
 
 

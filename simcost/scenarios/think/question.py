@@ -28,7 +28,7 @@ class Where:
     users: Any
     rate: Any
     sets: Mapping[str, Any]
-    price: float | None
+    price: float | str | None
     hit: float
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from simcost.cost.price import with_range
 from simcost.frozen import frozen
 from simcost.num import Array
 from simcost.result import Row, number
@@ -88,7 +89,14 @@ def _accuracy(q: Question) -> Array | None:
 
 
 def columns(s: Side) -> dict[str, Array]:
-    """Columns by name (`simcost.metrics`), in SI."""
+    """Columns by name (`simcost.metrics`), in SI; money with its range where a fleet's price has one."""
+    price = None
+    if s.served is not None and s.question.prices is None:
+        price = s.served.asked.query.paid(s.served.replica.workload.device)
+    return with_range(_columns(s), price)
+
+
+def _columns(s: Side) -> dict[str, Array]:
     found: dict[str, Array] = {**_spread("tokens_per_query", "", s.tokens)}
     if s.p95_ends is not None:
         low, high = s.p95_ends

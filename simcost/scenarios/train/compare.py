@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 
 from simcost import grammar
 from simcost.cost.cost import Cost, probability_less, tied
+from simcost.cost.price import paid, with_range
 from simcost.dtypes import dtype
 from simcost.errors import SimcostError, SpecError
 from simcost.frozen import frozen
+from simcost.hardware.price_use import stated as price_stated
 from simcost.model import count, flops
 from simcost.model.given import Name
 from simcost.num import Num
 from simcost.provenance import Note
 from simcost.result import Result, Row, number
+from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import dimensions, sizes, stated
 from simcost.scenarios.train.answer import counts, goes, metrics
 from simcost.scenarios.train.question import Asked, asked, job
@@ -32,6 +35,7 @@ SPEED = "tokens_per_s_per_gpu"
 _SHOWN = (
     "step_s", "step_low_s", "step_high_s", SPEED, "mfu", "bubble_fraction", "exposed_communication", "usd_per_billion_tokens",
 )  # fmt: skip
+_OF_PRICE = ("usd_per_billion_tokens_price_low", "usd_per_billion_tokens_price_high")
 _SIZES = ("training_flops_per_token", "gpus", "global_batch", "micro_batches")
 # Correlation of the errors of two steps of one stack and device, of public steps predicted without coefficients: 0.82 of other models (800 pairs: SimuMax, Korthikanti, NeMo, Megatron Bridge), 0.93 of one model (4,253 pairs).
 ALIKE_STEPS = 0.82
@@ -48,7 +52,7 @@ class Question:
     phase: Mapping[str, Any]
     sets: Mapping[str, Any]
     stack: str | None
-    usd_per_hour: float | None
+    usd_per_hour: float | str | None
     convention: str
 
 
@@ -102,9 +106,17 @@ def result(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], 
     values: dict[str, object] = {"designs": len(rows), **_winners(rows)} | ({f"tied_{SPEED}": ", ".join(alike)} if alike else {})  # fmt: skip
     return Result(
         "compare", _inputs(models, variants, q, every[0]), values, {"designs": rows, "terms": _terms(every)},
-        _notes(said, len(every)), _references(every, q.convention), f"{_memory(rows)}; {_fastest(every, best, alike)}", fits,
+        (*_notes(said, len(every)), *_price_notes(every, q)), _references(every, q.convention), f"{_memory(rows)}; {_fastest(every, best, alike)}", fits,
         tuple(row for one in every for row in dimensions(one.job.model, one.label)),
     )  # fmt: skip
+
+
+def _price_notes(every: Sequence[Trained], q: Question) -> tuple[Note, ...]:
+    usd = price_stated(q.usd_per_hour)[0]
+    devices = {one.job.device.name: one.job.device for one in every}
+    return tuple(
+        note for name, one in devices.items() for note in price_notes.of(name, paid(one.price, usd), usd is not None)
+    )
 
 
 def _asked(side: Side, q: Question, batch: Any) -> Asked:
@@ -136,10 +148,10 @@ def _notes(said: Mapping[str, Sequence[str]], designs: int) -> tuple[str, ...]:
 def _row(side: Side, one: Trained, q: Question) -> Row:
     ranks = memory.of_ranks(one.step)
     most = memory.worst(ranks)
-    stated = one.job.device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
-    values = metrics(one.step, ranks, None if stated is None else float(stated), q.convention)
+    price = paid(one.job.device.price, price_stated(q.usd_per_hour)[0])
+    values = with_range(metrics(one.step, ranks, None if price is None else float(price.usd), q.convention), price)
     return {
-        **_identity(side), "feasible": True, **{name: values[name] for name in _SHOWN if name in values},
+        **_identity(side), "feasible": True, **{name: values[name] for name in (*_SHOWN, *_OF_PRICE) if name in values},
         "memory_peak_bytes": number(most.used), "parameter_bytes": number(float(most.state.parameters + most.state.gathered)),
         "gradient_bytes": number(float(most.state.gradients)), "optimizer_bytes": number(float(most.state.optimizer)), "activation_bytes": number(most.activations),
         "other_bytes": number(most.used - float(most.state.total) - most.activations), "fits": most.short <= 0.0,

@@ -9,6 +9,8 @@ from simcost import grammar, settings
 from simcost.errors import Infeasible, SpecError, nearest
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
+from simcost.hardware.price_use import priced
+from simcost.hardware.price_use import stated as price_stated
 from simcost.hardware.profile import Device
 from simcost.model import load as models
 from simcost.model.given import Name
@@ -44,10 +46,11 @@ class Asked(NamedTuple):
 
 
 def asked(
-    model: Any, hw: str, phase: Mapping[str, Any], sets: Mapping[str, Any], stack: str | None, price: float | None
+    model: Any, hw: str, phase: Mapping[str, Any], sets: Mapping[str, Any], stack: str | None, price: float | str | None
 ) -> Asked:
     """A checked question; `phase`: micro_batch, global_batch, seq. Raises SpecError for a key that training does not take, for a value that is none, and for what is said twice."""
-    (phase, of_phase), (sets, of_sets) = grammar.taken(phase), grammar.taken(sets)
+    usd, chosen = price_stated(price)
+    (phase, of_phase), (sets, of_sets) = grammar.taken(phase), grammar.taken(priced(sets, chosen))
     for path, value in sets.items():
         root, key = grammar.split(path)
         if root == "plan" and key in _OF_SERVING:
@@ -62,11 +65,9 @@ def asked(
             )
     stated = {key: value for key, value in phase.items() if value is not None}
     overrides = grammar.Overrides(phase=stated).merged(sets)
-    if price is not None and not 0 < price < 1e6:
-        raise SpecError(f"--price = {price} must be USD per device and hour, above 0")
     hw = hardware.spelled(hw)
     said = (*hardware.reading(hw), *of_phase, *of_sets)
-    return Asked(models.spelled(model), hw, overrides, stack or STACK, price, said)
+    return Asked(models.spelled(model), hw, overrides, stack or STACK, usd, said)
 
 
 def job(q: Asked) -> Job:

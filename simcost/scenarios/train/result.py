@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from simcost.cost.price import paid, with_range
 from simcost.model.flops.conventions import Convention
 from simcost.provenance import Kind, Note
 from simcost.query import engine_of, settings_of
 from simcost.result import Result, Row
+from simcost.scenarios import price_notes
 from simcost.scenarios.inputs import sizes, stated
 from simcost.scenarios.train import levers, run, unused
 from simcost.scenarios.train.answer import counts, goes, metrics, ranks_table
@@ -30,20 +32,21 @@ def result(
     counted = counts(asked, convention)  # a convention that does not define the model is refused before the work
     found = step.run(asked)
     ranks = memory.of_ranks(found)
-    usd = asked.device.usd_per_hour if q.usd_per_hour is None else q.usd_per_hour
-    price = None if usd is None else float(usd)
+    cost = paid(asked.device.price, q.usd_per_hour)
+    price = None if cost is None else float(cost.usd)
     values = metrics(found, ranks, price, convention)
     tables: dict[str, list[Row]] = {"where the step goes": goes(found), "pipeline ranks": ranks_table(found, ranks)}
     if with_levers:
         tables["levers"] = levers.table(asked, found)
     figures, more, said = run.figures(run.Priced(found, price), of_run)
-    values |= figures
+    values = with_range(values | figures, cost)
     tables |= more
     most = memory.worst(ranks)
     notes = (
         *(Note(line) for line in q.said),
         *asked.notes,
         *said,
+        *price_notes.of(asked.device.name, cost, q.usd_per_hour is not None),
         *unused.notes(q, found),
         *_notes(found, most, tables.get("levers", [])),
     )

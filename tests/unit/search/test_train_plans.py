@@ -130,7 +130,7 @@ def test_names_of_plans_are_known(found: Result) -> None:
         ({"set": {"plan.tp": 3}}, "no plan with what --set asks for uses all of them"),
         ({"gpus": None}, "say how many devices there are"),
         ({"micro_batch": 0}, "micro_batch"),
-        ({"metric": "usd_per_billion_tokens", "hw": "h100-pcie"}, "has no price with a source"),
+        ({"metric": "usd_per_billion_tokens", "hw": "b100"}, "has no price with a source"),
         ({"phase": "trian"}, "--phase must be decode, prefill, train or serve"),
         ({"phase": "decode"}, "--global-batch means nothing to --phase decode"),
     ],
