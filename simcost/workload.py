@@ -257,9 +257,10 @@ def _uncomputable(device: Device, activation: Dtype, compute: Mapping[str, Dtype
     for role, kind in {"attention core": activation, **multiplied}.items():
         if not kind.peak or kind.peak not in device.peaks:
             packed = storage.get(role, kind)
-            way = f"keep the weights in {packed.name} and compute wider: --set plan.compute_dtype=bf16"
+            half = next((name for name in ("bf16", "fp16") if name in device.peaks), "...")
+            way = f"keep the weights in {packed.name} and compute wider: --set plan.compute_dtype={half}"
             if kind is activation:
-                way = "choose another with --set plan.activation_dtype=..."
+                way = f"run it in {half}: --set plan.activation_dtype={half}"
             rates = ", ".join(device.peaks)
             return f"{device.name} cannot compute in {kind.name} ({role}; {device.where} states {rates}): {way}"
     return ""

@@ -207,7 +207,7 @@ def _formats(device: Device, recipe: Recipe, notes: list[Note]) -> tuple[Precisi
         if kind.peak not in device.peaks:
             able = [name for name in precision.names() if precision.load(name).forward.peak in device.peaks]
             raise SpecError(
-                f"plan.precision={recipe.precision}: {device.where} has no rate for {kind.peak}: one of {', '.join(able)}"
+                f"plan.precision={recipe.precision}: {device.where} has no rate for {kind.peak}: one of {', '.join(able)} (--set plan.precision=...)"
             )
     return formats, step
 

@@ -16,6 +16,10 @@ from simcost.hardware import load, names
     ("H100-96GB", "h100-96gb"), ("NVIDIA H100 PCIe", "h100-pcie"), ("H100 NVL", "h100-nvl"), ("H200-141GB", "h200"), ("NVIDIA A100-SXM4-80GB", "a100"), ("a100 sxm 40 GB", "a100-40gb"),
     ("A100-PCIE-40GB", "a100-pcie-40gb"), ("MI300", "mi300x"), ("AMD Instinct MI300X", "mi300x"), ("RTX 4090", "rtx-4090"), ("GeForce RTX 4090", "rtx-4090"), ("4090", "rtx-4090"),
     ("GB200 NVL72", "gb200"), ("Trillium", "tpu-v6e"), ("TPU v5e", "tpu-v5e"), ("Gaudi 3", "gaudi3"), ("trn2", "trainium2"),
+    ("v100", "v100"), ("Tesla V100-SXM2-32GB", "v100"), ("V100-SXM2-16GB", "v100-16gb"), ("Tesla T4", "t4"), ("A10", "a10"), ("NVIDIA A10G", "a10g"), ("A40", "a40"),
+    ("RTX A6000", "rtx-a6000"), ("A6000", "rtx-a6000"), ("RTX 6000 Ada", "rtx-6000-ada"), ("RTX 3090", "rtx-3090"), ("L20", "l20"), ("A800", "a800"), ("A100-40GB PCIe", "a100-pcie-40gb"),
+    ("RTX PRO 6000", "rtx-pro-6000"), ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "rtx-pro-6000-ws"), ("DGX Spark", "gb10"), ("MI308X", "mi308x"), ("MI350X", "mi350x"),
+    ("NVIDIA H20-3e", "h20-141gb"), ("H20-141GB", "h20-141gb"), ("inf2", "inferentia2"),
 ])  # fmt: skip
 def test_a_clear_name_is_its_profile(typed: str, profile: str) -> None:
     assert names.of(typed) == load.find(typed).parent.name == load.spelled(typed) == profile
