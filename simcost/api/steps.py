@@ -139,15 +139,16 @@ def _of_one_phase(phase: str | None, serving: Mapping[str, Any], training: Mappi
 def explain(
     model: Model, hw: str, phase: str = "decode", batch: Count | None = None, context: Count | None = None, isl: Count | None = None,
     past: Count | None = None, set: Sets | None = None, price: float | str | None = None, gpus: Count | None = None,
-    nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time",
+    nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time", op: str | None = None, top: Count | None = None,
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
-    `past` (0). `order` of the rows: "time", the longest first, or "execution"."""
+    `past` (0). `order` of the rows: "time", the longest first, or "execution". `op`: one kernel in full, with its curves, the nearest measured rows and the parts of its
+    interval; `top`: so many of the longest rows alone."""
     from simcost.scenarios import explain as scenario
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
-    return scenario.result(query, order)
+    return scenario.result(query, order, op, None if top is None else int(settings.count("--top", grammar.read("batch", top))))
 
 
 @unboxes

@@ -269,6 +269,11 @@ Order = Annotated[
         autocompletion=starting(("time", "execution")),
     ),
 ]
+Op = Annotated[
+    str | None,
+    typer.Option("--op", help="One kernel in full, by its name or the end of it: formula, curves with parameters, nearest measured rows, parts of its interval."),
+]  # fmt: skip
+Top = Annotated[str | None, typer.Option("--top", metavar="<count>", help="So many of the longest rows alone.")]
 Details = Annotated[
     bool, typer.Option("--details", help="On the console, notes on which no number depends, and what else is left out.")
 ]

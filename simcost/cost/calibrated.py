@@ -39,6 +39,7 @@ BASE = 0.08  # sigma of its log: see docs/theory/calibration.md, "What no table 
 _DRIFT = "the machine's state"  # one source: a slower clock slows all kernels
 OTHER_RATES = 0.4  # sigma of the log for every unit of the log of a changed rate
 MOST = 20_000  # kernels that a device's cost model remembers between questions
+Asked = tuple[Op, str, Found]  # a kernel, the family of the rows, their curves
 _STORES: dict[tuple[str, tuple[str, ...], str], tuple[object, Store]] = {}
 
 
@@ -60,8 +61,8 @@ class Calibrated(OnLinks):
         self.multiprocessors = device.multiprocessors
         self._roofline = Roofline(device)
         self._store = store(device)
-        self._asked: list[tuple[str, Found]] | None = None  # by the op that is being priced
-        self._heard: dict[Op, list[tuple[str, Found]]] = {}
+        self._asked: list[Asked] | None = None  # by the op that is being priced
+        self._heard: dict[Op, list[Asked]] = {}
         self.known: dict[Op, Cost] = {}  # what was asked before (`estimate/memo.py`)
 
     def knows(self, op: Op) -> bool:
@@ -98,10 +99,12 @@ class Calibrated(OnLinks):
 
     def voices(self, op: Op) -> list[tuple[str, str, Voice]]:
         """(family, kind of the rows, whose they are) of every table or run that has a say in an op's time."""
+        return [(name, found.kind, voice) for _, name, found in self.answers(op) for voice in found.voices]
+
+    def answers(self, op: Op) -> list[Asked]:
+        """(kernel, family, curves) of every kernel whose curves have a say in an op's time: the op itself, or parts of it; none where the roofline answers."""
         asked = self._heard.get(op) if is_plain(op) else None
-        if asked is None:
-            asked = self._priced_by(op)[1]
-        return [(name, found.kind, voice) for name, found in asked for voice in found.voices]
+        return self._priced_by(op)[1] if asked is None else asked
 
     def __call__(self, op: Op) -> Cost:
         if self._asked is not None:  # a part of what is being priced
@@ -113,9 +116,9 @@ class Calibrated(OnLinks):
             self._heard[op] = asked
         return cost
 
-    def _priced_by(self, op: Op) -> tuple[Cost, list[tuple[str, Found]]]:
+    def _priced_by(self, op: Op) -> tuple[Cost, list[Asked]]:
         """(the cost, the curves that were asked)."""
-        asked: list[tuple[str, Found]] = []
+        asked: list[Asked] = []
         self._asked = asked
         try:
             return self._answer(op), asked
@@ -235,7 +238,7 @@ class Calibrated(OnLinks):
 
     def _priced(self, op: Op, name: str, found: Found, light: Num) -> Cost:
         if self._asked is not None:
-            self._asked.append((name, found))
+            self._asked.append((op, name, found))
         p, carried_s, mine, grid = self._said(op, name, found)
         started, seconds = grid.back(p.seconds * p.start), grid.back(carried_s)
         slower = seconds >= light

@@ -35,6 +35,7 @@ SECTIONS = (
     ),
     section("sizes of a plan", steps.PLAN),
     section("tables of explain", steps.EXPLAIN),
+    section("explain --op", steps.EXPLAIN_OP, "Beside columns of `ops`: formula, shape and bound of the kernel, the curves that time it (`docs/theory/calibration.md`), the rows nearest to it, the parts of its interval."),
     section("show model, list models", facts.MODEL),
     section("crossover", steps.CROSSOVER, "Rows of the forms of MLA stand by cached tokens (`past`)."),
     section(

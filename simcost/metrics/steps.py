@@ -183,6 +183,13 @@ EXPLAIN: Rows = (
     ("simulation_error", "fraction", "", "of the busiest rank's load, against draws token by token"),
 )  # fmt: skip
 
+EXPLAIN_OP: Rows = (
+    ("measured_shape", TEXT, "", "dimensions of a measured row"),
+    ("largest_ratio", NUMBER, "", "largest ratio between a dimension of the row and of the kernel; 1 where all are equal"),
+    ("error_source", TEXT, "", "what makes the time uncertain"),
+    ("share_of_variance", "fraction", "", "its part of the variance of the log of the time"),
+)  # fmt: skip
+
 CROSSOVER: Rows = (
     ("prefill_crossover_tokens", "count", "", "prompt length from which attention-core FLOPs exceed the FFN's; null when they never do"),
     ("token_crossover_context", "count", "", "the same for the context of a single new token, plain (expanded) attention"),

@@ -18,32 +18,16 @@ from simcost.hardware.profile import Device
 from simcost.num import Z90, Num, is_scalar
 from simcost.ops.work import Op
 from simcost.program import leading, shared
+from simcost.provenance import Note
 from simcost.query import Query, workload
 from simcost.result import Result, Row, number
 from simcost.scenarios import engine_notes, explain_links, explain_routing, fitting, inputs, notes, tables_used
-from simcost.scenarios.answers import terms
+from simcost.scenarios.answers import one_op, terms
 
 TIME, EXECUTION = "time", "execution"
 ORDERS = (TIME, EXECUTION)
 _ALIKE = ("op", "shape", "time_s", "low_s", "high_s", "basis", "bound")
 _SUMMED = ("times", "step_s", "step_low_s", "step_high_s", "share")
-_SHORT = {"elements": "n", "payload_bytes": "bytes"}
-
-
-def shape(coords: dict[str, Any]) -> str:
-    """ "m=64 n=7168 k=16384 bf16" of an op's coordinates."""
-    words = []
-    for key, value in coords.items():
-        if key == "op":
-            continue
-        if key == "b" and value == 1.0:
-            continue
-        words.append(str(value) if isinstance(value, str) else f"{_SHORT.get(key, key)}={_short(float(value))}")
-    return " ".join(words)
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
 def _memory(step: steps.Step) -> list[Row]:
@@ -79,7 +63,7 @@ def _ops(step: steps.Step) -> list[Row]:
         rows.append(
             {
                 "part": path[1] if len(path) > 2 else "",
-                "op": terms.name(path), "shape": shape(dict(call.op.coords())),
+                "op": terms.name(path), "shape": terms.shape(dict(call.op.coords())),
                 "bound": bound(cost), "basis": basis(cost), **_of_step(cost, float(weight)), "time_s": number(cost.seconds),
                 "half_width": number(high / cost.seconds - 1.0), "scatter": _scatter(model, call.op),
                 "share": number(cost.seconds * weight * wall / step.cost.seconds),
@@ -168,11 +152,14 @@ def _tables(step: steps.Step) -> list[Row]:
     return list(found.values())
 
 
-def result(query: Query, order: str = TIME) -> Result:
+def result(query: Query, order: str = TIME, op: str | None = None, top: int | None = None) -> Result:
     """Rows by the time of all their runs in a step, the longest first, or in the order in which they run; their share of the whole step: of
-    calls side by side the longer ones have it, and what they hide has none. Raises SpecError for another order."""
+    calls side by side the longer ones have it, and what they hide has none. `op`: one kernel in full instead; `top`: so many of
+    the longest rows alone. Raises SpecError for another order, for both together, and for an op that the step does not have."""
     if order not in ORDERS:
         raise SpecError(f"--order must be one of {', '.join(ORDERS)}, not {order!r}{nearest(order, ORDERS)}")
+    if op is not None and top is not None:
+        raise SpecError("--op and --top exclude each other: --op tells one kernel in full, --top lists the longest")
     if query.axes:
         raise SpecError("explain takes one operating point: use --set instead of --vary")
     w = workload(query)
@@ -182,18 +169,36 @@ def result(query: Query, order: str = TIME) -> Result:
         )
     step = steps.checked(w)
     sentence, fits = fitting.judged(query, step.kept)
+    rows = [*_ops(step), *_waits(step)]
+    if op is not None:
+        tables, left = one_op.tables(step, _ordered(rows, TIME), op)
+        sentence = f"{one_op.told(_ordered(rows, TIME), op)}; {sentence}"
+    elif top is not None:
+        longest, left = one_op.longest(_ordered(rows, TIME), top)
+        tables = {"ops": longest}
+    else:
+        tables, left = _whole(step, _ordered(rows, order)), []
+    known = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
+    found = {k: number(v) for k, v in known.items()}
+    return Result(
+        "explain", {**inputs.inputs(query, w), "phase": inputs.command(query), "order": order, **_asked(op, top)}, {**found, "fits": fits, **answer.forms_named(step)}, tables,
+        (*map(Note, left), *notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,
+        inputs.dimensions(w.model),
+    )  # fmt: skip
+
+
+def _asked(op: str | None, top: int | None) -> dict[str, Any]:
+    """What of a step was asked for, where it was not all."""
+    return {name: value for name, value in (("op", op), ("top", top)) if value is not None}
+
+
+def _whole(step: steps.Step, ops: list[Row]) -> dict[str, list[Row]]:
+    """All tables of a step that have rows."""
     tables = {
-        "ops": _ordered([*_ops(step), *_waits(step)], order),
+        "ops": ops,
         "links": explain_links.rows(step),
         "tables": _tables(step),
         "memory": _memory(step),
         "routing": explain_routing.rows(step),
     }
-    tables = {name: table for name, table in tables.items() if table}
-    known = with_range(answer.metrics(step, query.decode, query.price(w.device)), query.paid(w.device))
-    found = {k: number(v) for k, v in known.items()}
-    return Result(
-        "explain", {**inputs.inputs(query, w), "phase": inputs.command(query), "order": order}, {**found, "fits": fits, **answer.forms_named(step)}, tables,
-        (*notes.warnings(query, w), *engine_notes.imported_first(step)), notes.references(w, step), sentence, fits,
-        inputs.dimensions(w.model),
-    )  # fmt: skip
+    return {name: table for name, table in tables.items() if table}

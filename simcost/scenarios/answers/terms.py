@@ -7,6 +7,7 @@ intervals add up; most likely to be wrong where layers of one place have shapes 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from simcost.cost.cost import NOISE, Cost, basis, bound, interval
 from simcost.estimate.step import Step
@@ -15,6 +16,25 @@ from simcost.program import leading, shared
 from simcost.result import Row, number
 
 OVERHEAD, LAUNCHES, IDLE = "step overhead", "waiting for launches", "waiting for the slowest stage"
+
+
+_SHORT = {"elements": "n", "payload_bytes": "bytes"}
+
+
+def shape(coords: dict[str, Any]) -> str:
+    """ "m=64 n=7168 k=16384 bf16" of an op's coordinates."""
+    words = []
+    for key, value in coords.items():
+        if key == "op":
+            continue
+        if key == "b" and value == 1.0:
+            continue
+        words.append(str(value) if isinstance(value, str) else f"{_SHORT.get(key, key)}={_short(float(value))}")
+    return " ".join(words)
+
+
+def _short(value: float) -> str:
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
 
 
 def name(path: tuple[str, ...]) -> str:
