@@ -47,6 +47,7 @@ __all__ = [
     "decode",
     "distill",
     "explain",
+    "figures",
     "keys",
     "launch",
     "list_engines",
@@ -86,6 +87,15 @@ def _page(result: Result) -> str:
 
 printers[:] = [_printed]
 pages[:] = [_page]
+
+
+def __getattr__(name: str) -> Any:
+    """`figures`, which a query does not load."""
+    if name == "figures":
+        from importlib import import_module
+
+        return import_module("simcost.api.figures")
+    raise AttributeError(f"module 'simcost.api' has no attribute {name!r}")
 
 
 _QUESTIONS: dict[str, Callable[..., Result]] = {

@@ -33,6 +33,8 @@ from simcost.cli import (
 )
 from simcost.cli import options as o
 from simcost.cli.output import emit
+from simcost.cli.pictures.also import also, ready
+from simcost.cli.pictures.pictured import offered
 from simcost.cli.question import Question
 
 app = typer.Typer(
@@ -195,18 +197,14 @@ app.command("plans", epilog=o.KEYS, cls=Question, short_help="Every way to split
 @app.command(epilog=o.KEYS, short_help="Where attention overtakes the MLP, by length.")
 def crossover(
     model: o.Model, hw: o.Hw = "h200", engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
-    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+    plot: o.Plot = None,
 ) -> int:  # fmt: skip
     """Where attention O(N²d) overtakes the MLP O(Nd²), and KV reads overtake weight reads."""
     from simcost import api, grammar
 
+    ready(plot)
     result = api.crossover(model, hw, grammar.assignments(set or [], engine))
-    if plot:
-        from pathlib import Path
-
-        from simcost.report import plot as draw
-
-        draw.crossover(result, Path(plot))
+    also(result, plot, "crossover")
     return emit(result, format, output, strict, details)
 
 
@@ -252,6 +250,9 @@ def keys(
     from simcost import api
 
     return emit(api.keys(*(groups or ())), format, output)
+
+
+offered(app)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from simcost.cli import options as o
 from simcost.cli.output import emit
+from simcost.cli.pictures.also import also, ready
 from simcost.errors import SpecError
 from simcost.result import Result
 
@@ -24,20 +24,18 @@ def sensitivity(
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
-    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+    plot: o.Plot = None,
 ) -> int:  # fmt: skip
     """Which numbers of the device, the plan, the step and the model move a metric, strongest first."""
     from simcost import api, grammar
     from simcost.scenarios.goals.sensitivity import share
 
+    ready(plot)
     result = api.sensitivity(
         model, hw, phase, metric, share(range), only, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
         prefill_tokens=prefill_tokens, prefill_past=prefill_past,
     )  # fmt: skip
-    if plot:
-        from simcost.report import plot as draw
-
-        draw.tornado(result, Path(plot))
+    also(result, plot, "sensitivity")
     return emit(result, format, output, strict, details)
 
 

@@ -15,10 +15,16 @@ from simcost.result import Result
 
 MOST_ROWS = 200_000  # of a file or of what is printed other than for people: 20 s of work
 FORMATS = ("console", "csv", "markdown", "json")
-_SUFFIXES = {".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json"}
+FIGURE, PAGE = "figure", "html"  # of a file alone, by its suffix
+PICTURES = (".png", ".svg", ".pdf")
+_SUFFIXES = {
+    ".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".json": "json", ".html": PAGE, ".htm": PAGE,
+    **dict.fromkeys(PICTURES, FIGURE),
+}  # fmt: skip
 _PLAIN = ("", ".txt")  # suffixes of text in any format, of the console where none is stated
 
 _noted: list[str] = []  # of the command that runs: how its line was read
+_drawn: list[str] = []  # of the command that runs: which figure, how wide
 
 
 @contextmanager
@@ -31,11 +37,26 @@ def noting(lines: list[str]) -> Iterator[None]:
         _noted.clear()
 
 
+@contextmanager
+def drawing(name: str, width: str) -> Iterator[None]:
+    """Which figure a command draws where -o asks for a picture ("": the first that its answer has), and how wide."""
+    _drawn[:] = [name, width]
+    try:
+        yield
+    finally:
+        _drawn.clear()
+
+
 def emit(result: Result, style: str, out: Path | None, strict: bool = False, details: bool = False) -> int:
     """Prints a result, or writes it to `out` ("-": prints it). Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
     has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
     style, out = chosen(style, out), None if out == streams.STDOUT else out
     result = replace(result, warnings=(*_noted, *result.warnings)) if _noted else result
+    if out is not None and style == FIGURE:
+        from simcost.report.figures import kinds
+
+        kinds.write(result, out, *_drawn)
+        return _code(result, strict)
     text = render(result, style, out, details)
     if out is not None:
         write(out, text)
@@ -43,6 +64,10 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False, det
         streams.out(text)
     if style == "csv":
         sys.stderr.writelines(f"simcost: note: {' '.join(line.split())}\n" for line in result.warnings)
+    return _code(result, strict)
+
+
+def _code(result: Result, strict: bool) -> int:
     if strict and not result.fits:
         sys.stderr.write(f"simcost: --strict: {result.verdict}\n")
         return 3
@@ -52,9 +77,9 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False, det
 def chosen(style: str, out: Path | None) -> str:
     """The format: as stated, else by the file's suffix, else console. Raises SpecError for one that is none, where the suffix says
     another, and where it says nothing and none is stated."""
-    if style and style not in FORMATS:
+    implied = "" if out is None else suffix_of(out)
+    if style and style not in FORMATS and style != implied:
         raise SpecError(f"--format must be one of {', '.join(FORMATS)}, not {style!r}{nearest(style, FORMATS)}")
-    implied = "" if out is None else _SUFFIXES.get(out.suffix.lower(), "")
     if style and implied and style != implied:
         raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means {implied}")
     if out is not None and not style and not implied and out.suffix.lower() not in _PLAIN:
@@ -62,6 +87,11 @@ def chosen(style: str, out: Path | None) -> str:
             f"-o {out}: the suffix {out.suffix} says nothing: write --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))}"
         )
     return style or implied or "console"
+
+
+def suffix_of(path: Path) -> str:
+    """The format that a file's suffix means; "" for one that says nothing."""
+    return _SUFFIXES.get(path.suffix.lower(), "")
 
 
 def check(style: str, out: Path | None = None) -> str:
@@ -79,8 +109,12 @@ def report_name(style: str) -> str:
 
 
 def render(result: Result, style: str, out: Path | None, details: bool = False) -> str:
-    """The text of a result in a format; of "console" as wide as COLUMNS says, else as the terminal, else 140 characters; in
+    """The text of a result in a format, or its page; of "console" as wide as COLUMNS says, else as the terminal, else 140 characters; in
     colours on a terminal alone. Raises SpecError for more rows than files take."""
+    if style == PAGE:
+        from simcost.report.page.page import page
+
+        return page(result)
     style = chosen(style, None)
     if style == "console":
         from io import StringIO

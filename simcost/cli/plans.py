@@ -9,6 +9,8 @@ import typer
 
 from simcost.cli import options as o
 from simcost.cli.output import check, emit
+from simcost.cli.pictures.also import also, ready
+from simcost.errors import SpecError
 
 
 def plans(
@@ -28,7 +30,7 @@ def plans(
     micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="train: only this number of sequences of a micro-batch; default 1, 2 and 4 are tried.")] = None,
     global_batch: Annotated[str | None, typer.Option("--global-batch", metavar="<count>", help="train: sequences of a step, over all replicas; default 4 a GPU.")] = None,
     stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="serve: also draw tokens/s a GPU against tokens/s a user to this .png, .svg or .html (extra 'plot').")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="serve: also draw tokens/s a GPU against tokens/s a user to this .png, .svg, .pdf or .html (extra 'plot').")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
@@ -36,10 +38,9 @@ def plans(
     from simcost import api, grammar
 
     check(format, output)
-    if plot is not None:
-        from simcost.report import serving_front
-
-        serving_front.checked(plot, phase)
+    if plot is not None and phase != "serve":
+        raise SpecError(f"--plot means nothing to --phase {phase}: write -o x.png, which draws plans of every phase")
+    ready(plot)
     tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
     counts = grammar.words("--gpus", gpus) if gpus else []
     result = api.plans(
@@ -47,6 +48,5 @@ def plans(
         grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
         osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit,
     )  # fmt: skip
-    if plot is not None:
-        serving_front.draw(result, plot)
+    also(result, plot, "pareto")
     return emit(result, format, output, strict, details)

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from simcost import settings
 from simcost.cli.output import noting
+from simcost.cli.pictures.pictured import Pictured
 from simcost.errors import SpecError
 
 SIZES = ("tp", "pp", "ep", "dp", "cp", "etp", "dp_attention")
@@ -33,7 +33,7 @@ _PATHS = {
 }
 
 
-class Question(TyperCommand):
+class Question(Pictured):
     """Adds the options of a plan to a command that has --set, and leaves their values there."""
 
     def __init__(self, *words: Any, params: list[Any], **more: Any) -> None:

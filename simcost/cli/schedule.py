@@ -36,14 +36,14 @@ def schedule(
     overlapped: Annotated[str, typer.Option("--overlapped", help="A forward and both gradients of another micro-batch together; default their sum.")] = "",
     stage_times: Annotated[Path | None, typer.Option("--stage-times", help="CSV of stage,F,B,W: durations of each virtual stage, in place of the three.")] = None,
     no_barrier: Annotated[bool, typer.Option("--no-barrier", help="No barrier ends the step: the steady period, the longest span of a rank.")] = False,
-    format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
+    format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg, .pdf and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
     details: o.Details = False,
 ) -> int:  # fmt: skip
     """Pipeline schedules from bare durations: time, bubble, what sets it, and what a rank keeps."""
     from simcost import api
     from simcost.report import timeline
 
-    drawn = output if timeline.is_drawn(output) else None
+    drawn = output if output is not None and output.name.endswith(timeline.TRACE) else None
     report = None if drawn else output
     check(format, report)
     result = api.schedule(

@@ -58,32 +58,37 @@ def figure(plt: Any, charts: Sequence[Chart]) -> Any:
     """All charts below each other, on one axis of time, each with its memory where it has one."""
     from matplotlib.patches import Patch
 
-    heights = [height for chart in charts for height in _heights(chart)]
+    tall = [height for chart in charts for height in heights(chart)]
     last = max(bar.end for chart in charts for bar in chart.bars)
     found, axes = plt.subplots(
-        len(heights), 1, figsize=(15, sum(heights) + 0.7), sharex=True, squeeze=False, layout="constrained",
-        gridspec_kw={"height_ratios": heights},
+        len(tall), 1, figsize=(15, sum(tall) + 0.7), sharex=True, squeeze=False, layout="constrained",
+        gridspec_kw={"height_ratios": tall},
     )  # fmt: skip
     rows = iter(axes[:, 0])
     for chart in charts:
-        _passes(next(rows), chart, last)
+        passes(next(rows), chart, last)
         if chart.memory:
-            _memory(next(rows), chart, last)
+            memory(next(rows), chart, last)
     axes[-1, 0].set_xlabel("time [s]")
-    drawn = {IDLE, *(kind_of(bar.kind) for chart in charts for bar in chart.bars)}
-    drawn |= {name for chart in charts for bar in chart.bars for name, _ in bar.wires}
-    known = kinds_of(charts)
-    shown = [Patch(facecolor=colour, label=words) for name, (colour, words) in known.items() if name in drawn]
+    shown = [Patch(facecolor=colour, label=words) for colour, words in kinds_drawn(charts)]
     found.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5), frameon=False)
     return found
 
 
-def _heights(chart: Chart) -> list[float]:
+def kinds_drawn(charts: Sequence[Chart]) -> list[tuple[str, str]]:
+    """Colour and words of what a picture of charts holds."""
+    drawn = {IDLE, *(kind_of(bar.kind) for chart in charts for bar in chart.bars)}
+    drawn |= {name for chart in charts for bar in chart.bars for name, _ in bar.wires}
+    return [one for name, one in kinds_of(charts).items() if name in drawn]
+
+
+def heights(chart: Chart) -> list[float]:
     """Of its axes. [inch]"""
     return [max(1.1 + min(0.26 * chart.ranks, _TALLEST), 1.8), *([2.6] if chart.memory else [])]
 
 
-def _passes(axis: Any, chart: Chart, last: float) -> None:
+def passes(axis: Any, chart: Chart, last: float, wide: float = 15.0) -> None:
+    """The bars of one chart on an axis that is so wide. [inch]"""
     most = max(Counter(bar.rank for bar in chart.bars).values())
     labelled, edge = most <= _LABELLED, 0.5 if most <= _LABELLED else 0.15 if most <= _PARTED else 0.0
     half = _HEIGHT / 2.0
@@ -102,7 +107,7 @@ def _passes(axis: Any, chart: Chart, last: float) -> None:
             _area(axis, coloured.pop(name), known[name][0], edge)
     _image(axis, many)
     for bar in chart.bars if labelled else ():
-        if bar.end - bar.start > last * 0.006 and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
+        if bar.end - bar.start > last * 0.09 / wide and bar.microbatch >= 0 and kind_of(bar.kind) in ("F", "BW", "W"):
             middle = sum(_rows(bar)) / 2.0
             axis.text((bar.start + bar.end) / 2.0, middle, str(bar.microbatch), ha="center", va="center", fontsize=6 if bar.half else 7, color=_INK)  # fmt: skip
     axis.set(xlim=(0.0, last), ylim=(chart.ranks - 0.5, -0.5), yticks=range(0, chart.ranks, max(chart.ranks // 8, 1)), ylabel="rank")  # fmt: skip
@@ -136,7 +141,7 @@ def _image(axis: Any, many: bool) -> None:
         axis.set_rasterization_zorder(_TEXT)
 
 
-def _memory(axis: Any, chart: Chart, last: float) -> None:
+def memory(axis: Any, chart: Chart, last: float, legend: bool = True) -> None:
     """The fullest rank as what it is made of, all others as lines, and the capacity."""
     fullest = max(range(chart.ranks), key=lambda rank: chart.memory[rank].peak)
     many = sum(len(one.activations) for one in chart.memory) > _VECTORS
@@ -157,16 +162,17 @@ def _memory(axis: Any, chart: Chart, last: float) -> None:
     top = 1.08 * max(chart.capacity, *(each.peak for each in chart.memory)) / _GIB
     _image(axis, many)
     axis.set(ylim=(0.0, top), ylabel="memory of a GPU [GiB]")
-    axis.legend(
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
-        ncols=12,
-        fontsize=8,
-        frameon=False,
-        borderaxespad=0.0,
-        handlelength=1.4,
-        columnspacing=1.1,
-    )
+    if legend:
+        axis.legend(
+            loc="lower left",
+            bbox_to_anchor=(0.0, 1.0),
+            ncols=12,
+            fontsize=8,
+            frameon=False,
+            borderaxespad=0.0,
+            handlelength=1.4,
+            columnspacing=1.1,
+        )
 
 
 def _steps(levels: Levels, last: float) -> tuple[list[float], list[float]]:

@@ -68,7 +68,7 @@ def test_uneven_stages_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     (["dualpipe", "--pp", "4", "--microbatches", "8", "--overlapped", "3.5"], "from 2 to 3"),
     (["1f1b", "--pp", "4", "--microbatches", "8", "--forward", "0", "--backward", "0", "--weight", "0"], "all durations are 0"),
     (["1f1b", "--pp", "1000", "--microbatches", "90000"], "are too many to run one by one"),
-    (["1f1b", "--pp", "2", "--microbatches", "4", "-o", "/no/such/x.png"], "no such folder"),
+    (["1f1b", "--pp", "2", "--microbatches", "4", "-o", "/no/such/x.png"], "-o /no/such/x.png: No such file or directory"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["schedule", *argv]) == 2

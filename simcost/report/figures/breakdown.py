@@ -1,0 +1,203 @@
+"""Where the time of a step goes: stacked bars by op, by what bounds it, and by what its time rests on; of several designs one bar each, term by term."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from simcost.provenance import Basis
+from simcost.report.figures import style as look_of
+from simcost.report.figures.scales import Scale, scale
+from simcost.report.figures.style import (  # fmt: skip
+    GREY,
+    HATCHES,
+    INK,
+    SERIES,
+    Style,
+    canvas,
+    headed,
+    readable,
+    settings,
+    short,
+    tip,
+)
+from simcost.result import Result, Row
+
+NAME = "breakdown"
+COMMANDS = ("explain", "decode", "prefill", "train", "rl", "compare")
+NEEDS = "explain, decode, prefill (one point), train, rl, compare"
+BOUNDS = ("memory", "compute", "wire", "overhead")
+_WORDS = {"wire": "communication", "memory": "memory bandwidth", "compute": "arithmetic"}
+_TIMES = {"decode": "tpot_s", "prefill": "ttft_s", "train": "step_s", "rl": "step_s"}
+_STEP = {"decode": "a decode step", "prefill": "a prefill step", "train": "a training step", "rl": "a step of reinforcement learning"}  # fmt: skip
+_PARTS = {"explain": ("ops", "op", "op"), "train": ("where the step goes", "part", "part"), "rl": ("phases", "phase", "phase")}  # fmt: skip
+_BY = {"bound": "by what bounds it", "basis": "by what it rests on", "op": "by op", "part": "by part", "phase": "by phase"}  # fmt: skip
+_MOST = 7  # parts that a bar tells apart; the rest is one
+_LEAST = 5e-4  # of a bar: a part that is less cannot be seen
+_BAR = 0.62  # of a row
+_AXIS, _LINE = 0.85, 0.155  # inches: of an axis beside its bars, of a line of a legend
+
+
+class Stack(NamedTuple):
+    """One bar. `parts`: (name, SI value) in order; `spread`: the ends of the interval of their sum, where there is one."""
+
+    name: str
+    parts: Sequence[tuple[str, float]]
+    spread: tuple[float, float] | None = None
+
+
+def applies(result: Result) -> bool:
+    """Whether a result is of one step, or of designs with terms."""
+    if result.command == "compare":
+        return bool(result.tables.get("terms")) and any(name.endswith("_s") for name in result.tables["terms"][0])
+    time = _TIMES.get(_phase(result), "")
+    return result.command in ("explain", *_TIMES) and result.metrics.get(time) is not None and "sweep" not in result.tables  # fmt: skip
+
+
+def draw(result: Result, look: Style) -> Any:
+    """A figure of matplotlib. Drawn values are those of `stacks`."""
+    groups = stacks(result)
+    bars = [each for group in groups.values() for each in group]
+    longest = max(max(_total(each), each.spread[1] if each.spread else 0.0) for each in bars)
+    several = result.command == "compare"  # phases are of other lengths
+    with settings(look):
+        heights = [_AXIS + 0.42 * len(group) for group in groups.values()]
+        if not look.slide:
+            heights = [each for height, group in zip(heights, groups.values(), strict=True) for each in (height, _LINE * _shown(group))]  # fmt: skip
+        figure, axes, _ = canvas(look, heights)
+        places = list(axes[:, 0])
+        for at, (by, group) in enumerate(groups.items()):
+            axis = places[at] if look.slide else places[2 * at]
+            _bars(figure, axis, by, group, look, None if several else longest)
+            _legend(axis, None if look.slide else places[2 * at + 1])
+        note = "black line: 90 % interval" if any(each.spread for each in bars) else ""
+        headed(figure, look, _question(result), result, note)
+    return figure
+
+
+def _phase(result: Result) -> str:
+    return str(result.inputs.get("phase", "decode")) if result.command == "explain" else result.command
+
+
+def _question(result: Result) -> str:
+    if result.command == "compare":
+        return "Which terms make the designs differ?"
+    phase = _phase(result)
+    total = float(result.metrics[_TIMES[phase]])
+    return f"Where do the {scale('step_s', [total]).shown(total)} of {_STEP[phase]} go?"
+
+
+def stacks(result: Result) -> dict[str, list[Stack]]:
+    """What is drawn: by what the bars are parted -> the bars. [s]"""
+    if result.command == "compare":
+        return _of_designs(result)
+    name = _TIMES[_phase(result)]
+    total, stem = float(result.metrics[name]), name.removesuffix("_s")
+    ends = (result.metrics.get(f"{stem}_low_s"), result.metrics.get(f"{stem}_high_s"))
+    spread = None if None in ends else (float(ends[0]), float(ends[1]))  # type: ignore[arg-type]
+    found: dict[str, list[Stack]] = {}
+    if result.command in _PARTS and (rows := result.tables.get(_PARTS[result.command][0])):
+        _, column, by = _PARTS[result.command]
+        found[by] = [Stack("", _largest(_summed(rows, column, total)), spread)]
+    bounds = [(_WORDS.get(each, each), each) for each in BOUNDS]
+    for by, shares in (("bound", bounds), ("basis", [(each.value, each.value) for each in Basis])):
+        parts = [(word, float(result.metrics.get(f"share_{key}") or 0.0) * total) for word, key in shares]
+        if any(value for _, value in parts):
+            found[by] = [Stack("", parts, None if found else spread)]
+    return found
+
+
+def _summed(rows: Sequence[Row], column: str, total: float) -> dict[str, float]:
+    """Part -> its share of the total, which all parts together are. [s]"""
+    found: dict[str, float] = {}
+    for row in rows:
+        value = row["share"] * total if row.get("share") is not None else row.get("time_s") or 0.0
+        found[str(row[column])] = found.get(str(row[column]), 0.0) + float(value)
+    return found
+
+
+def _largest(parts: Mapping[str, float], keep: Sequence[str] = ()) -> list[tuple[str, float]]:
+    """The largest parts, and what is left of all as one."""
+    kept = list(keep) or sorted(parts, key=lambda name: -parts[name])[:_MOST]
+    rest = [value for name, value in parts.items() if name not in kept]
+    found = [(name, parts.get(name, 0.0)) for name in kept]
+    return [*found, *([(f"{len(rest)} others", sum(rest))] if rest else [])]
+
+
+def _of_designs(result: Result) -> dict[str, list[Stack]]:
+    rows = result.tables["terms"]
+    names = [str(row["design"]) for row in result.tables["designs"] if f"{row['design']}_s" in rows[0]]
+    phases = list(dict.fromkeys(str(row["term"]).partition(": ")[0] for row in rows if ": " in str(row["term"]))) or [""]  # fmt: skip
+    found: dict[str, list[Stack]] = {}
+    for phase in phases:
+        mine = [row for row in rows if not phase or str(row["term"]).startswith(f"{phase}: ")]
+        sizes = {name: {str(row["term"]).partition(": ")[2] or str(row["term"]): float(row.get(f"{name}_s") or 0.0) for row in mine} for name in names}  # fmt: skip
+        most = {term: max(sizes[name][term] for name in names) for term in sizes[names[0]]}
+        keep = sorted(most, key=lambda term: -most[term])[:_MOST]
+        found[phase or "step"] = [Stack(name, _largest(sizes[name], keep)) for name in names]
+    return found
+
+
+def _shown(bars: Sequence[Stack]) -> int:
+    totals = [_total(bar) for bar in bars]
+    return sum(_seen([bar.parts[i][1] for bar in bars], totals) for i in range(len(bars[0].parts)))
+
+
+def _seen(values: Sequence[float], totals: Sequence[float]) -> bool:
+    """Whether a part is as wide as a line in any bar."""
+    return any(value > _LEAST * total for value, total in zip(values, totals, strict=True))
+
+
+def _total(bar: Stack) -> float:
+    return sum(value for _, value in bar.parts)
+
+
+def _bars(figure: Any, axis: Any, by: str, bars: Sequence[Stack], look: Style, longest: float | None) -> None:
+    totals = [_total(bar) for bar in bars]
+    widest = longest or max(totals)
+    unit = scale("step_s", [widest])
+    left = [0.0] * len(bars)
+    for i, (name, _) in enumerate(bars[0].parts):
+        values = [bar.parts[i][1] for bar in bars]
+        if not _seen(values, totals):
+            continue
+        colour, hatch = (GREY, "") if name.endswith(" others") else (SERIES[i % len(SERIES)], HATCHES[i % len(HATCHES)])
+        drawn = axis.barh(
+            range(len(bars)), [unit.of(value) for value in values], left=[unit.of(start) for start in left], height=_BAR,
+            color=colour, hatch=hatch, edgecolor=look_of.PAPER, linewidth=0.6, label=_label(name, values, totals, unit, look),
+        )  # fmt: skip
+        for at, (patch, value, total) in enumerate(zip(drawn, values, totals, strict=True)):
+            share = value / total if total else 0.0
+            of = f"{bars[at].name}: " if bars[at].name else ""
+            tip(figure, patch, f"{of}{name}: {unit.shown(value)}, {share:.1%} of {unit.shown(total)}")
+            if value > (0.07 if look.slide else 0.12) * widest:
+                axis.text(
+                    unit.of(left[at] + value / 2.0), at, f"{share:.0%}", ha="center", va="center", color=readable(colour),
+                    fontsize=max(look.font - 2.0, look_of.SMALL), bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.0},
+                )  # fmt: skip
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    for at, (bar, total) in enumerate(zip(bars, totals, strict=True)):
+        if bar.spread:
+            ends = [[unit.of(total - bar.spread[0])], [unit.of(bar.spread[1] - total)]]
+            axis.errorbar([unit.of(total)], [at - 0.44], xerr=ends, fmt="none", ecolor=INK, capsize=3, elinewidth=1.2)
+    axis.set(
+        xlim=(0.0, unit.of(widest) * 1.02), ylim=(len(bars) - 0.5, -0.62), xlabel=f"time [{unit.unit}]",
+        yticks=range(len(bars)), yticklabels=[short(bar.name, 28 if look.slide else 16) for bar in bars],
+    )  # fmt: skip
+    if not any(bar.name for bar in bars):
+        axis.set_yticks([])
+    axis.set_title(_BY.get(by, by), loc="left")
+
+
+def _legend(axis: Any, beside: Any) -> None:
+    """To the right of the bars, or in a place of its own below them."""
+    if beside is None:
+        axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=1.4, borderaxespad=0.0, labelspacing=0.3)  # fmt: skip
+        return
+    beside.axis("off")
+    beside.legend(*axis.get_legend_handles_labels(), loc="upper left", bbox_to_anchor=(0.0, 1.0), handlelength=1.4, borderaxespad=0.0, labelspacing=0.25)  # fmt: skip
+
+
+def _label(name: str, values: Sequence[float], totals: Sequence[float], unit: Scale, look: Style) -> str:
+    words = short(name, 30)
+    return f"{words}: {unit.shown(values[0])}, {values[0] / totals[0]:.1%}" if len(values) == 1 and totals[0] else words

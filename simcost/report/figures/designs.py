@@ -1,0 +1,120 @@
+"""Designs, plans or devices side by side: each metric with its 90 % interval, best on top; what cannot be told from the best is filled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+from simcost.report.figures.points import axes, better, ends, labels, numeric, plan, rows, timed
+from simcost.report.figures.scales import scale
+from simcost.report.figures.style import BLUE, FAINT, PAPER, Style, canvas, headed, settings, short, tip
+from simcost.result import Result, Row
+
+NAME = "designs"
+COMMANDS = ("compare", "plans", "decode", "prefill", "sweep")
+NEEDS = "compare, plans, decode, prefill or sweep with --vary of names"
+_MOST = 12  # rows of a figure
+_COMPARED = ("ttft_s", "tpot_s", "step_s", "usd_per_million_output_tokens", "usd_per_billion_tokens")
+
+
+class Judged(NamedTuple):
+    """A design in one metric. SI; `tied`: it is the best, or cannot be told from it."""
+
+    name: str
+    y: float
+    low: float | None
+    high: float | None
+    tied: bool
+    fits: bool
+
+
+def applies(result: Result) -> bool:
+    """Whether a result has two designs with a number to compare."""
+    return any(len(found) > 1 for found in panels(result).values())
+
+
+def panels(result: Result) -> dict[str, list[Judged]]:
+    """What is drawn: metric -> designs, best first. SI."""
+    found: dict[str, list[Judged]] = {}
+    for metric, names, table in _asked(result):
+        both = [(name, row) for name, row in zip(names, table, strict=True) if row.get(metric) is not None]
+        judged = [Judged(name, float(row[metric]), *ends(row, metric), _tied(row, metric), bool(row.get("fits", True))) for name, row in both]  # fmt: skip
+        judged.sort(key=lambda one: -one.y if better(metric) == "more" else one.y)
+        if judged:
+            found[metric] = _marked(judged)[:_MOST]
+    return found
+
+
+def _asked(result: Result) -> list[tuple[str, Sequence[str], Sequence[Row]]]:
+    """(metric, names, rows) of what a result compares."""
+    if result.command == "compare":
+        table = [row for row in result.tables["designs"] if row.get("feasible", True)]
+        names = [str(row["design"]) for row in table]
+        return [(metric, names, table) for metric in _COMPARED if any(row.get(metric) is not None for row in table)]
+    if result.command == "plans":
+        table = [row for row in islice(result.tables.get("plans", ()), 5000) if row.get("feasible")][:_MOST]
+        several = len({row["hw"] for row in table}) > 1
+        names = [plan(row, several) for row in table]
+        wanted = dict.fromkeys([str(result.inputs["metric"]), "ttft_s", "tpot_s", "step_s"])
+        return [(metric, names, table) for metric in wanted if any(row.get(metric) is not None for row in table)]
+    if result.command in ("decode", "prefill", "sweep") and axes(result) and numeric(result) is None:
+        table = rows(result)[:_MOST]
+        names = labels(result, table)[1]
+        metrics = [timed(result), "usd_per_million_output_tokens", "usd_per_million_input_tokens"]
+        return [(metric, names, table) for metric in metrics if any(row.get(metric) is not None for row in table)]
+    return []
+
+
+def _tied(row: Row, metric: str) -> bool:
+    """What the answer itself says of ties, of the metric that it ranks by."""
+    return bool(row.get(f"{metric.removesuffix('_s')}_best_or_tied", row.get("best_or_tied", False)))
+
+
+def _marked(judged: list[Judged]) -> list[Judged]:
+    """Where the answer says nothing of ties the best alone is marked."""
+    return judged if any(one.tied for one in judged) else [judged[0]._replace(tied=True), *judged[1:]]
+
+
+def draw(result: Result, look: Style) -> Any:
+    """A figure of matplotlib. Drawn values are those of `panels`."""
+    found = panels(result)
+    most = max(len(judged) for judged in found.values())
+    tall = 0.9 + (0.3 if look.slide else 0.2) * most
+    with settings(look):
+        wide = (
+            look.slide
+            and len(found) <= 3
+            and most * max(len(one.name) for each in found.values() for one in each) < 400
+        )
+        wide = wide and max(len(one.name) for each in found.values() for one in each) <= 22
+        figure, grid, _ = canvas(look, [tall] if wide else [tall] * len(found), len(found) if wide else 1)
+        for (metric, judged), axis in zip(found.items(), grid.flat, strict=True):
+            _panel(figure, axis, metric, judged, look, len(found) if wide else 1)
+        headed(figure, look, _question(result), result, "lines: 90 % interval; filled: the best, and what cannot be told from it; x: does not fit in memory")  # fmt: skip
+    return figure
+
+
+def _question(result: Result) -> str:
+    what = "plan" if result.command == "plans" else "design"
+    return f"Which {what} is best, and is the difference certain?"
+
+
+def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: Style, columns: int) -> None:
+    unit = scale(metric, [one.high or one.y for one in judged])
+    for at, one in enumerate(judged):
+        colour = BLUE if one.tied else FAINT
+        if one.low is not None and one.high is not None:
+            axis.plot(
+                [unit.of(one.low), unit.of(one.high)], [at, at], "-", color=colour, linewidth=1.6, label="interval"
+            )
+        marker = axis.plot([unit.of(one.y)], [at], "o" if one.fits else "X", color=colour, markerfacecolor=colour if one.tied else PAPER, label="estimate")[0]  # fmt: skip
+        within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"
+        tip(figure, marker, f"{one.name}: {unit.shown(one.y)}{within}{'' if one.fits else '; does not fit in memory'}")
+    room = look.letters(0.42 / columns, look.font - 1.5)
+    axis.set(
+        yticks=range(len(judged)), yticklabels=[short(one.name, room) for one in judged], ylim=(len(judged) - 0.5, -0.5),
+        xlabel=unit.label if look.slide and columns == 1 else unit.brief,
+    )  # fmt: skip
+    axis.set_xlim(left=0.0)
+    axis.grid(True, axis="x")

@@ -1,0 +1,110 @@
+"""How a metric changes along an axis: a line a series with the band of its 90 % interval; points that do not fit in memory are hollow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from simcost.report.cells import title
+from simcost.report.figures.points import Value, numeric, rows, series, timed
+from simcost.report.figures.scales import Scale, scale
+from simcost.report.figures.style import (
+    LINES,
+    MARKERS,
+    PAPER,
+    SERIES,
+    Style,
+    canvas,
+    headed,
+    key,
+    number,
+    settings,
+    short,
+    ticks,
+    tip,
+)
+from simcost.result import Result
+
+NAME = "sweep"
+COMMANDS = ("decode", "prefill", "sweep", "serve")
+NEEDS = "decode or prefill with --vary of numbers, sweep, serve at several loads"
+_MOST = 6  # series of a figure
+_RATES = ("output_tokens_per_s_per_gpu", "input_tokens_per_s_per_gpu", "tokens_per_s_per_gpu")
+
+
+def applies(result: Result) -> bool:
+    """Whether a result has two points along an axis of numbers."""
+    x = numeric(result)
+    return x is not None and any(len({one.x for one in line}) > 1 for line in _lines(result, timed(result), x).values())
+
+
+def panels(result: Result) -> dict[str, dict[str, list[Value]]]:
+    """What is drawn: metric -> series -> values along the axis. SI."""
+    x = numeric(result)
+    assert x is not None
+    first = rows(result)[0]
+    metrics = [timed(result), *[name for name in _RATES if first.get(name) is not None][:1]]
+    return {metric: dict(list(_lines(result, metric, x).items())[:_MOST]) for metric in metrics}
+
+
+def _lines(result: Result, metric: str, x: str) -> dict[str, list[Value]]:
+    return series(result, metric, x) if metric else {}
+
+
+def draw(result: Result, look: Style) -> Any:
+    """A figure of matplotlib. Drawn values are those of `panels`."""
+    found, x = panels(result), numeric(result)
+    assert x is not None
+    left_out = len(_lines(result, timed(result), x)) - _MOST
+    xs = sorted({float(one.x) for lines in found.values() for line in lines.values() for one in line})
+    with settings(look):
+        wide = look.slide
+        names = list(next(iter(found.values())))
+        columns = min(len(names), 3 if wide else 2)
+        lines_of_key = 0 if names == [""] else -(-len(names) // columns)
+        figure, grid, place = canvas(look, [3.6] if wide else [1.75] * len(found), len(found) if wide else 1, lines_of_key)  # fmt: skip
+        for (metric, lines), axis in zip(found.items(), grid.flat, strict=True):
+            unit = scale(metric, [one.high or one.y for line in lines.values() for one in line])
+            for at, (name, line) in enumerate(lines.items()):
+                _line(figure, axis, at, name, line, unit, x)
+            axis.set(xlabel=scale(x, xs).label, ylabel=unit.label if wide else unit.brief)
+            _spread(axis, xs, [unit.of(one.y) for line in lines.values() for one in line], look)
+            axis.grid(True, which="major")
+        if place is not None:
+            handles = grid.flat[0].get_legend_handles_labels()[0]
+            key(place, handles, [short(name, look.letters(0.8 / columns)) for name in names], columns)
+        note = "bands: 90 % interval; hollow: does not fit in memory" + (f"; {left_out} more series are not drawn" if left_out > 0 else "")  # fmt: skip
+        words = title(timed(result).removesuffix("_s"))
+        headed(figure, look, f"How does {words.upper() if len(words) == 4 else words} change with {title(x)}?", result, note)  # fmt: skip
+    return figure
+
+
+def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: Scale, x: str) -> None:
+    colour, marker = SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]
+    places, values = [float(one.x) for one in line], [unit.of(one.y) for one in line]
+    axis.plot(places, values, LINES[at % len(LINES)], color=colour, label=name or "estimate")
+    if all(one.low is not None for one in line):
+        low, high = ([unit.of(end) for end in each] for each in ([one.low for one in line], [one.high for one in line]))
+        axis.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0.0)
+    for place, shown, one in zip(places, values, line, strict=True):
+        dot = axis.plot([place], [shown], marker, color=colour, markerfacecolor=colour if one.fits else PAPER, label="_")[0]  # fmt: skip
+        within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"
+        tip(figure, dot, f"{name + ', ' if name else ''}{title(x)} {place:,g}: {unit.shown(one.y)}{within}{'' if one.fits else '; does not fit in memory'}")  # fmt: skip
+
+
+def _spread(axis: Any, xs: list[float], values: list[float], look: Style) -> None:
+    """Values far apart on an axis of logarithms, with the points that were asked as ticks."""
+    ticks(axis, "x", xs[0], xs[-1], look)
+    if min(values) > 0.0 and max(values) > 30.0 * min(values):
+        ticks(axis, "y", min(values), max(values), look)
+    else:
+        axis.set_ylim(bottom=0.0)
+        ticks(axis, "y", 0.0, 0.0, look)
+    if len(xs) <= 8:
+        axis.set_xticks(xs, [_tick(value) for value in xs])
+
+
+def _tick(value: float) -> str:
+    """Lengths in Ki where they are whole: 4k for 4,096."""
+    if value >= 1024.0 and value % 1024.0 == 0.0:
+        return f"{value / 1024.0:,g}k"
+    return number(value)
