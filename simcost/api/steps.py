@@ -148,7 +148,9 @@ def explain(
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past)
-    return scenario.result(query, order, op, None if top is None else int(settings.count("--top", grammar.read("batch", top))))
+    return scenario.result(
+        query, order, op, None if top is None else int(settings.count("--top", grammar.read("batch", top)))
+    )
 
 
 @unboxes

@@ -258,7 +258,11 @@ Format = Annotated[
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("-o", "--output", help="Write to this file, in the format of its suffix or of --format; .png, .svg, .pdf draw a figure, .html is a report; - is stdout."),
+    typer.Option(
+        "-o",
+        "--output",
+        help="Write to this file, in the format of its suffix or of --format; .png, .svg, .pdf draw a figure, .html is a report; - is stdout.",
+    ),
 ]
 Plot = Annotated[
     Path | None, typer.Option("--plot", help="Also draw to this .png, .svg, .pdf or .html (extra 'plot').")
