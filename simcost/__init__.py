@@ -40,6 +40,7 @@ __all__ = [
     "solve",
     "sweep",
     "think",
+    "trace",
     "train",
 ]
 
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
         solve,
         sweep,
         think,
+        trace,
         train,
     )
 

@@ -36,6 +36,7 @@ from simcost.api.searches import plans, sensitivity, solve, sweep
 from simcost.api.serving import launch, serve
 from simcost.api.steps import compare, crossover, decode, explain, prefill
 from simcost.api.thinking import think
+from simcost.api.tracing import trace
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
 from simcost.result import Result, pages, printers
@@ -69,6 +70,7 @@ __all__ = [
     "solve",
     "sweep",
     "think",
+    "trace",
     "train",
 ]
 

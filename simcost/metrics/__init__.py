@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from simcost.metrics import facts, judged, learning, recipes, steps, thinking, training
+from simcost.metrics import facts, judged, learning, recipes, steps, thinking, traced, training
 from simcost.metrics._words import FLAG as FLAG
 from simcost.metrics._words import NUMBER as NUMBER
 from simcost.metrics._words import TEXT as TEXT
@@ -73,6 +73,7 @@ SECTIONS = (
         "Beside `step_s` with its interval, `tokens_per_step`, `tokens_per_s_per_gpu`, `memory_peak_bytes`, `fits` and `gpus`. Times are of one step; rows of `phases` are those of a "
         "whole rollout where several steps share one ([theory/rl-step.md](theory/rl-step.md)).",
     ),
+    section("trace", traced.TRACE, "Times are of one step and one rank. Beside them `busy_s`, in which a kernel runs, and `measured_s`, `predicted_s`, `error` and `covered` of what is compared ([howto/compare-a-trace.md](howto/compare-a-trace.md))."),
     section("show hardware, list hardware, list engines", facts.HARDWARE, "`show hardware` prints the keys of the profile with `_` for `.`."),
     section(
         "loss, list scaling-laws, show scaling-law", facts.LAWS,

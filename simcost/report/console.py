@@ -87,6 +87,7 @@ _IN_DETAILS = (
     ("sensitivity", "without effect"),
 )  # of worth to who doubts a number
 _LEVEL = (
+    "kinds of work",
     "links",
     "memory",
     "routing",
