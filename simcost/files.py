@@ -15,8 +15,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from simcost.errors import SpecError
+
+if TYPE_CHECKING:  # a query's imports are counted
+    from typing import BinaryIO
 
 _PACKAGE = Path(__file__).resolve().parent
 _LINKS = 40  # symbolic links in a row that Linux follows
@@ -43,6 +47,31 @@ def put(path: Path, data: bytes) -> None:
         part = _beside(target, "part")
         try:
             _pour(_new(part, there), data, last=True)
+            part.replace(target)
+            _settled(target.parent)
+        finally:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
+            _sweep(target, ".part")
+
+
+@contextmanager
+def stream(path: Path, said: str = "") -> Iterator[BinaryIO]:
+    """A file to write to piece by piece, of any size; a regular file is replaced when all went well, as `put` does. Raises SpecError, which names `said` or the path."""
+    with _in_a_line(path, said):
+        target, there = _target(path)
+        if isinstance(target, int) or (there is not None and not stat.S_ISREG(there.st_mode)):
+            with os.fdopen(
+                os.dup(target) if isinstance(target, int) else os.open(target, os.O_WRONLY | os.O_NOCTTY), "wb"
+            ) as file:
+                yield file
+            return
+        part = _beside(target, "part")
+        try:
+            with os.fdopen(_new(part, there), "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
             part.replace(target)
             _settled(target.parent)
         finally:
@@ -190,6 +219,11 @@ def _state(path: Path | str) -> tuple[int, ...]:
 def is_file(path: Path) -> bool:
     """Whether a path leads to a regular file. Raises SpecError for one that cannot be looked at: in a closed folder, or too long."""
     return stat.S_ISREG(_mode(path))
+
+
+def is_regular(path: Path) -> bool:
+    """Whether what is written to a path replaces a regular file, or makes one. Raises SpecError as `is_file`."""
+    return _descriptor(path) is None and (is_file(path) or not exists(path))
 
 
 def is_dir(path: Path) -> bool:

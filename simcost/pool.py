@@ -22,6 +22,8 @@ T = TypeVar("T")
 Progress = Callable[[float, float, str], None]
 _SMALL = 3000.0  # rows in all below which workers take longer to start than to work
 _MOST = 8
+# Who else works on pieces, such as a cluster that the user named (`simcost.scale.cluster`); nobody does by default.
+elsewhere: list[Callable[[Callable[..., Any], Sequence[Piece], Progress], list[Any]]] = []
 _ALONE = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -54,6 +56,8 @@ def mapped(act: Callable[..., T], pieces: Sequence[Piece], workers: int = 1, pro
     a single piece too has a process of its own, with one thread: where others work, threads of one product wait for each other.
 
     Raises what the first of the pieces that failed raised."""
+    if elsewhere:
+        return elsewhere[-1](act, pieces, progress)
     total = sum(piece.weight for piece in pieces)
     if workers < 2 or total < _SMALL:
         return list(_alone(act, pieces, total, progress))

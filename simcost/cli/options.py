@@ -134,6 +134,10 @@ def conventions(incomplete: str) -> list[str]:
     return [name for name in known() if name.startswith(incomplete)]
 
 
+Scheduler = Annotated[
+    str | None,
+    typer.Option("--scheduler", metavar="<address>", help="Workers of Dask distributed that do the work: tcp://host:port, or local:4 for processes here (extra 'scale')."),
+]  # fmt: skip
 Stack = Annotated[
     str | None,
     typer.Option(

@@ -13,7 +13,7 @@ from simcost import files, streams
 from simcost.errors import SpecError, nearest
 from simcost.result import Result
 
-MOST_ROWS = 200_000  # of a file or of what is printed other than for people: 20 s of work
+MOST_ROWS = 200_000  # that are made in memory for a file or a pipe: 20 s of work; `simcost.bulk` streams more
 FORMATS = ("console", "csv", "markdown", "json")
 FIGURE, PAGE = "figure", "html"  # of a file alone, by its suffix
 PICTURES = (".png", ".svg", ".pdf")
@@ -51,7 +51,7 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False, det
     """Prints a result, or writes it to `out` ("-": prints it). Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
     has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
     style, out = chosen(style, out), None if out == streams.STDOUT else out
-    result = replace(result, warnings=(*_noted, *result.warnings)) if _noted else result
+    result = _with_notes(result)
     if out is not None and style == FIGURE:
         from simcost.report.figures import kinds
 
@@ -62,6 +62,19 @@ def emit(result: Result, style: str, out: Path | None, strict: bool = False, det
         write(out, text)
     else:
         streams.out(text)
+    return _after(result, style, strict)
+
+
+def streamed(result: Result, strict: bool) -> int:
+    """What is said of an answer whose rows stand in a file already, as `emit` does of a CSV."""
+    return _after(_with_notes(result), "csv", strict)
+
+
+def _with_notes(result: Result) -> Result:
+    return replace(result, warnings=(*_noted, *result.warnings)) if _noted else result
+
+
+def _after(result: Result, style: str, strict: bool) -> int:
     if style == "csv":
         sys.stderr.writelines(f"simcost: note: {' '.join(line.split())}\n" for line in result.warnings)
     return _code(result, strict)
@@ -135,7 +148,7 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
     rows = sum(map(len, result.tables.values()))
     if rows > MOST_ROWS:
         raise SpecError(
-            f"{rows:,} rows as {style}: at most {MOST_ROWS:,}; ask a part of the points at a time, or the Python API, which keeps them as arrays"
+            f"{rows:,} rows as {style}: at most {MOST_ROWS:,}; -o FILE.csv or FILE.parquet of simcost sweep takes any number, and the Python API keeps them as arrays"
         )
     return {"json": text.as_json, "csv": text.as_csv, "markdown": text.as_markdown}[style](result)
 

@@ -100,6 +100,16 @@ def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable
         yield tell
 
 
+@contextmanager
+def watched(wanted: bool = True) -> Iterator[Callable[[float, float, str], None]]:
+    """As `measured_out` on a terminal; elsewhere, and where nothing is `wanted`, a function that draws nothing."""
+    if wanted and sys.stderr.isatty():
+        with measured_out() as tell:
+            yield tell
+        return
+    yield lambda done, total, what: None
+
+
 def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
     """Draws every event. Returns the notes among them, and one on an interruption by Ctrl-C, which ends it."""
     notes: list[str] = []

@@ -45,11 +45,12 @@ class Point:
     reason: str = ""
 
 
-def sweep(query: Query) -> tuple[list[str], list[Point]]:
-    """(array axes in dimension order, one Point per combination of the structural axes)."""
+def sweep(query: Query, most: int = MOST) -> tuple[list[str], list[Point]]:
+    """(array axes in dimension order, one Point per combination of the structural axes). Raises SpecError for more than `most` points."""
     size = math.prod(len(values) for values in query.axes.values())
-    if size > MOST:
-        raise SpecError(f"the axes have {size:,} points together; at most {MOST:,}")
+    if size > most:
+        more = "" if most > MOST else " (simcost sweep -o FILE.csv or FILE.parquet takes more)"
+        raise SpecError(f"the axes have {size:,} points together; at most {most:,}{more}")
     one_by_one = swapped([*query.overrides.model, *(path.removeprefix("model.") for path in query.axes)])
     base = None if one_by_one else model_of(query)
     vector = [
@@ -63,8 +64,19 @@ def sweep(query: Query) -> tuple[list[str], list[Point]]:
         # Some value of a model axis is invalid: one structure a value, so that only its own row says so.
         vector = [path for path in vector if not path.startswith("model.")]
         points = _points(query, _fixed(query, vector), vector, base, tolerate=True)
-    _check_chunks(points, size)
+    _check_chunks(points, size, most)
     return vector, points
+
+
+def structures(query: Query, vector: Sequence[str]) -> list[dict[str, Any]]:
+    """The values of the structural axes at each structure, in the order of the points of `sweep`."""
+    fixed = [path for path in query.axes if path not in vector]
+    return [dict(zip(fixed, each, strict=True)) for each in itertools.product(*(query.axes[path] for path in fixed))]
+
+
+def structure(query: Query, vector: list[str], values: Mapping[str, Any]) -> Point:
+    """One of them by itself. Raises SimcostError where it has no workload."""
+    return Point(dict(values), _arrays(query, values, vector))
 
 
 def _fixed(query: Query, vector: list[str]) -> list[str]:
@@ -76,12 +88,12 @@ def _fixed(query: Query, vector: list[str]) -> list[str]:
     return found
 
 
-def _check_chunks(points: list[Point], size: int) -> None:
-    """Raises SpecError where the prompts of all points, `size` of them, pass in more chunks than are priced."""
+def _check_chunks(points: list[Point], size: int, most: int) -> None:
+    """Raises SpecError where the prompts of all points, `size` of them, pass in more than `most` chunks."""
     chunks = sum(step.chunks(point.workload.phase) for point in points if point.workload is not None)
     together = chunks * size // len(points)
-    if together > MOST:
-        raise SpecError(f"the axes have {size:,} points, whose prompts pass in {together:,} chunks; at most {MOST:,}")
+    if together > most:
+        raise SpecError(f"the axes have {size:,} points, whose prompts pass in {together:,} chunks; at most {most:,}")
 
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:

@@ -47,8 +47,8 @@ def as_csv(result: Result) -> str:
     names = list(dict.fromkeys(name for row in rows for name in row))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(_csv, names))
-    writer.writerows([_csv(row.get(name)) for name in names] for row in rows)
+    writer.writerow(map(csv_cell, names))
+    writer.writerows([csv_cell(row.get(name)) for name in names] for row in rows)
     return out.getvalue()
 
 
@@ -57,7 +57,7 @@ _FORMULA = tuple(
 )  # what a spreadsheet takes for the start of one; tabs and ends of lines are escapes by then
 
 
-def _csv(value: Any) -> Any:
+def csv_cell(value: Any) -> Any:
     """A cell of CSV: of a text that a spreadsheet would compute, an apostrophe makes a text. Source: OWASP, "CSV Injection"."""
     if value is None:
         return ""

@@ -21,7 +21,9 @@ from simcost.scenarios import sweep
 from simcost.scenarios.goals import aim
 from simcost.workload import Workload
 
-SIDES = ("less", "more")
+NO_AXES = "sweep needs axes: --vary model.num_attention_heads=64,96,128, or --vary model.kv_lora_rank=256..1024:64"
+SIGNS = {"less": 1.0, "more": -1.0}  # by which the better side is the smaller number
+SIDES = tuple(SIGNS)
 
 
 def counts(w: Workload) -> dict[str, Any]:
@@ -42,22 +44,30 @@ def result(query: Query, pareto: Sequence[str] | None = None) -> Result:
     models where a tower cannot be counted. Raises SpecError for a question without axes, and for metrics that are none or
     have no better side."""
     if not query.axes:
-        raise SpecError(
-            "sweep needs axes: --vary model.num_attention_heads=64,96,128, or --vary model.kv_lora_rank=256..1024:64"
-        )
+        raise SpecError(NO_AXES)
     found = sweep.result(query, counts)
     rows = found.tables["sweep"]
     assert isinstance(rows, Columns)
     size = "params_total" if np.isfinite(_column(rows, "params_total")).all() else "params_language"
-    wanted = _wanted(pareto or (aim.headline(query.decode), f"{size}:more"), rows, query.decode)
+    wanted = wanted_of(pareto or default(query.decode, size), [*rows.values], query.decode)
     usable = np.asarray(rows.feasible, bool) & np.asarray(rows.values["fits"], bool)
-    first, second = (np.where(side == "less", 1.0, -1.0) * _column(rows, name) for name, side in wanted)
+    first, second = (SIGNS[side] * _column(rows, name) for name, side in wanted)
     on_front = front(first, second, usable)
     columns = Columns(rows.labels, rows.feasible, rows.reasons, {**rows.values, "pareto": on_front})
     return replace(
-        found, command="sweep", inputs={**found.inputs, "phase": found.command, "pareto": [f"{name}:{side}" for name, side in wanted]},
+        found, command="sweep", inputs=inputs_of(found.inputs, found.command, wanted),
         metrics={**found.metrics, "points_on_front": int(on_front.sum())}, tables={"sweep": columns},
     )  # fmt: skip
+
+
+def default(decode: bool, size: str) -> tuple[str, str]:
+    """The metrics of a front that nobody states: the time of the step, and a count of parameters."""
+    return aim.headline(decode), f"{size}:more"
+
+
+def inputs_of(asked: dict[str, Any], command: str, wanted: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """What was asked of a map of designs."""
+    return {**asked, "phase": command, "pareto": [f"{name}:{side}" for name, side in wanted]}
 
 
 def front(first: Array, second: Array, usable: Bools) -> Bools:
@@ -79,14 +89,15 @@ def _column(rows: Columns, name: str) -> Array:
     return np.broadcast_to(np.asarray(rows.values[name], np.float64), (len(rows),))
 
 
-def _wanted(stated: Sequence[str], rows: Columns, decode: bool) -> list[tuple[str, str]]:
-    """(whole name, "less" or "more") of both metrics."""
+def wanted_of(stated: Sequence[str], names: Sequence[str], decode: bool) -> list[tuple[str, str]]:
+    """(whole name, "less" or "more") of both metrics; `names`: of all columns. Raises SpecError for what is none of them, and for a metric
+    without a better side."""
     if len(stated) != 2:
         raise SpecError(f"--pareto takes two metrics, as in tpot,params_total:more, not {len(stated)}")
     found = []
     for text in stated:
         name, _, side = (part.strip() for part in str(text).partition(":"))
-        known = [each for each in rows.values if each != "fits"]
+        known = [each for each in names if each != "fits"]
         whole = name if name in known else aim.spelled(name, dict.fromkeys(known, 0.0), decode, "--pareto")
         metric = metrics.find(whole)
         side = side or ("less" if whole in metrics.least() else "" if metric is None else metric.better)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,6 @@ from simcost.estimate import step as steps
 from simcost.frozen import frozen
 from simcost.grammar import NAMES
 from simcost.model.spec import ModelSpec
-from simcost.num import Bools
 from simcost.query import Point, Query, part, reason, reasons
 from simcost.query import sweep as points_of
 from simcost.result import Columns, Result, Row
@@ -24,7 +23,7 @@ from simcost.scenarios.inputs import command, dimensions, inputs
 from simcost.workload import Workload
 
 _BLOCK = 32_768  # points at a time
-_NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
+NAMED = 200  # rows whose broken rule is told with its numbers; further ones name the rule
 _ADVISED = 20  # kinds of them for which the nearest plans are looked for, at a few milliseconds each
 _CHOOSE = ("model", "plan.tp", "plan.weight_dtype")  # axes by which `iso` solves for another width
 _IDLE_IN_RULES = ("batch", "context", "past", "chunk")  # no rule of a plan reads them
@@ -96,16 +95,20 @@ def _priced(query: Query, vector: list[str], point: Point, extra: Extra | None) 
 def _sweep_verdict(rows: Columns) -> str:
     """How many points can run, and fit."""
     runs = np.asarray(rows.feasible, bool)
-    count, fit = int(runs.sum()), int(np.sum(runs & np.asarray(rows.values["fits"], bool)))
+    return verdict(int(runs.sum()), int(np.sum(runs & np.asarray(rows.values["fits"], bool))), len(rows))
+
+
+def verdict(count: int, fit: int, size: int) -> str:
+    """What is said of `size` points, of which `count` can run and `fit` fit too."""
     if not count:
         return "no point of the sweep can be run: see the reasons"
     if not fit:
         return "no point of the sweep fits in memory"
-    if fit == len(rows):
+    if fit == size:
         return "every point of the sweep fits in memory"
-    parts = [f"{fit:,} of {len(rows):,} points fit in memory"]
+    parts = [f"{fit:,} of {size:,} points fit in memory"]
     parts += [f"{count - fit:,} {'does' if count - fit == 1 else 'do'} not"] if fit < count else []
-    parts += [f"{len(rows) - count:,} cannot be run"] if count < len(rows) else []
+    parts += [f"{size - count:,} cannot be run"] if count < size else []
     return ", ".join(parts)
 
 
@@ -113,7 +116,7 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
     """Columns of all points: the axes in the order asked for, feasibility, metrics."""
     shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
-    labels = {path: _label(query, path, vector, shape, [point for point, _ in priced]) for path in query.axes}
+    labels = labels_of(query, vector, [point.fixed for point, _ in priced])
     found = [(point, each or {}) for point, each in priced]
     names = list(dict.fromkeys(name for _, each in found for name in each))  # devices without a price lack some
     joined: dict[str, Any] = {}
@@ -126,7 +129,7 @@ def _table(query: Query, vector: list[str], priced: list[tuple[Point, dict[str, 
     said: Any = joined.pop("reason")
     if not np.all(feasible):
         said = np.array(said, object)
-    _name_numbers(query, labels, feasible, said)
+    name_numbers(query, labels, np.flatnonzero(~feasible)[:NAMED], said)
     return Columns(labels, feasible, said, joined)
 
 
@@ -157,23 +160,28 @@ class _Label(Sequence[Any]):
         return self.values[index % self.size // self.inner % len(self.values)]
 
 
-def _label(query: Query, path: str, vector: list[str], shape: tuple[int, ...], points: list[Point]) -> _Label:
-    """What a point's row says of one axis."""
+def labels_of(query: Query, vector: Sequence[str], fixed: Sequence[Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
+    """What a point's row says of each axis; `fixed`: values of the structural axes, a mapping a structure."""
+    shape = tuple(len(query.axes[path]) for path in vector)
     size = int(np.prod(shape, dtype=int))
-    if path not in vector:
-        return _Label([_text(path, point.fixed[path]) for point in points], size, size * len(points))
-    return _Label(query.axes[path], int(np.prod(shape[vector.index(path) + 1 :], dtype=int)), size * len(points))
+    every, found = size * len(fixed), dict[str, Sequence[Any]]()
+    for path, values in query.axes.items():
+        if path in vector:
+            found[path] = _Label(values, int(np.prod(shape[vector.index(path) + 1 :], dtype=int)), every)
+        else:
+            found[path] = _Label([text(path, each[path]) for each in fixed], size, every)
+    return found
 
 
-def _text(path: str, value: Any) -> Any:
+def text(path: str, value: Any) -> Any:
     """A name of a model as text: a config that was handed over has one inside."""
     return str(value) if path in NAMES else value
 
 
-def _name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], feasible: Bools, said: Any) -> None:
-    """Put numbers into the reasons of the first rows that have one, once for all rows of one plan."""
+def name_numbers(query: Query, labels: Mapping[str, Sequence[Any]], first: Iterable[int], said: Any) -> None:
+    """Put numbers into the reasons `said` of the rows `first`, the first ones that cannot run, once for all rows of one plan."""
     known: dict[tuple[Any, ...], str] = {}
-    for i in np.flatnonzero(~feasible)[:_NAMED]:
+    for i in first:
         values = {path: column[i] for path, column in labels.items()}
         key = tuple(value for path, value in values.items() if path not in _IDLE_IN_RULES)
         if key not in known:
@@ -188,12 +196,12 @@ def columns(query: Query, vector: list[str], point: Point, extra: Extra | None =
     size = int(np.prod(shape, dtype=int))
     if size <= _BLOCK:
         assert point.workload is not None
-        return {name: _flat(value, shape) for name, value in _metrics(query, point.workload, shape, extra).items()}
+        return {name: _flat(value, shape) for name, value in block(query, point.workload, shape, extra).items()}
     found: dict[str, Any] = {}
     start = 0
     for cut in _blocks(shape):
         inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
-        values = _metrics(query, part(query, point, vector, cut), inside, extra)
+        values = block(query, part(query, point, vector, cut), inside, extra)
         end = start + int(np.prod(inside, dtype=int))
         for name, value in values.items():
             _fill(found, name, value, inside, slice(start, end), size)
@@ -215,8 +223,8 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[slice, ...]]:
         yield (slice(i, min(i + step, first)), *(slice(0, n) for n in rest))
 
 
-def _metrics(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None) -> dict[str, Any]:
-    """Metrics of a block of points, not yet flat."""
+def block(query: Query, w: Workload, shape: tuple[int, ...], extra: Extra | None) -> dict[str, Any]:
+    """Metrics of a block of points of a workload, with `feasible`, `reason` and `fits`; each as it broadcasts to `shape`."""
     good, why = reasons(w, shape)
     with np.errstate(all="ignore"):
         step = steps.run(w)
