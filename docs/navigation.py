@@ -27,7 +27,7 @@ HOWTO = {
     ],
     "Use your own measurements": ["validate-on-your-own-benchmark", "calibrate-your-gpu"],
     "Extend simcost": ["add-a-model", "add-a-gpu", "add-an-attention-variant", "add-a-schedule"],
-    "Work with simcost": ["files-and-streams"],
+    "Work with simcost": ["install-and-cite", "use-in-a-notebook", "read-answers-by-program", "complete-at-the-shell", "files-and-streams"],
 }  # fmt: skip
 ROOMS = {  # folders of modules whose stems are names of theory pages
     "Attention and mixers": "blocks/attention",
