@@ -73,6 +73,11 @@ LOADERS = {
     "config of a step": Loader("json", json.dumps(CONFIG), ["decode", "--hw", "h200", "--model", "@"], "a.json"),
     "quantisation beside it": Loader("json", '{"quant_method": "fp8"}', ["show", "model", "config.json"], "hf_quant_config.json", {"config.json": json.dumps(CONFIG)}),
     "settings": Loader("json", '{"plan": {"tp": 1}}', ["decode", *ASK, "--plan", "@"], "plan.json"),
+    "trace": Loader("json", '{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "nvjet_tst", "ts": 1, "dur": 2}]}', ["trace", "@", *ASK, "--steps", "1"], "trace.json"),
+    "rules of a trace": Loader(
+        "toml", 'schema = 1\n[[kernel]]\nclass = "experts"\nany = ["mine"]\nwhy = "ours"', ["trace", "trace.json", *ASK, "--steps", "1", "--rules", "@"], "rules.toml",
+        {"trace.json": '[{"ph": "X", "cat": "kernel", "name": "nvjet_tst", "ts": 1, "dur": 2}]'},
+    ),
     "benchmark": Loader("json", json.dumps(RUN), ["validate", "serving", "@", "--hw", "h200"], "bench.json"),
     "settings in TOML": Loader("toml", "[plan]\ntp = 1", ["decode", *ASK, "--plan", "@"], "plan.toml"),
     "profile": Loader("toml", PROFILE, ["show", "hardware", "@"], "profile.toml"),
@@ -134,10 +139,10 @@ WRONG: dict[str, dict[str, Callable[[str], str | bytes]]] = {
         "a cell more": lambda good: f"{good.rstrip()},1\n", "a column twice": lambda good: "\n".join(f"{line},{line.rpartition(',')[2]}" for line in good.rstrip().splitlines()) + "\n",
     },
 }  # fmt: skip
-# What of these a loader takes: free text, a value that is not there, columns that make no difference to a routing without names.
+# What of these a loader takes: keys of a trace that nothing reads, free text, a value that is not there, columns that make no difference to a routing without names.
 TAKEN = {
     ("memory logs", name) for name in ("cell of 100,000", "an escape", "a zero byte", "half a word", "one_000", "5,000 digits", "nan", "minus")
-} | {("sources of training", name) for name in WRONG["csv"]} | {("benchmark", "a list"), ("record of a run", "an unknown key"), ("routing", "5,000 digits"), ("routing", "a cell less"), ("routing", "a cell more"), ("routing", "a column twice")}  # fmt: skip
+} | {("trace", name) for name in ("10**400", "1e400", "a key twice", "a key twice inside")} | {("sources of training", name) for name in WRONG["csv"]} | {("benchmark", "a list"), ("record of a run", "an unknown key"), ("routing", "5,000 digits"), ("routing", "a cell less"), ("routing", "a cell more"), ("routing", "a column twice")}  # fmt: skip
 CASES = [
     (name, wrong) for name, loader in LOADERS.items() for wrong in (*WRONG["every"], *WRONG[loader.kind]) if (name, wrong) not in TAKEN
 ]  # fmt: skip

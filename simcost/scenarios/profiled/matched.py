@@ -108,6 +108,6 @@ def _by_order(found: Calls, ops: Sequence[Op]) -> list[Match]:
 def _match(found: Calls, op: Op, how: str) -> Match:
     kernel = ""
     if len(found.at):
-        per_name: Floats = np.bincount(found.trace.name[found.at], found.seconds, len(found.trace.names))
+        per_name = np.bincount(found.trace.name[found.at], found.seconds, len(found.trace.names))
         kernel = found.trace.names[int(per_name.argmax())]
     return Match(op, how, len(found.at) / found.steps, float(found.seconds.sum()) / found.steps, kernel)

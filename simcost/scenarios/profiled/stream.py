@@ -9,9 +9,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterator
-from json.decoder import WHITESPACE
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +21,7 @@ LARGEST = 1 << 30  # characters, unpacked: half a minute of reading
 LONGEST = 1 << 24  # characters of an event, or of another value of the file
 EVENTS = "traceEvents"
 _CHUNK = 1 << 20
+_SPACE = re.compile(r"[ \t\n\r]*")
 _GZIP = b"\x1f\x8b"
 Head = dict[str, Any]
 
@@ -45,7 +46,7 @@ def _opened(path: Path) -> IO[str]:
     except ValueError:
         raise SpecError(f"{path}: no name of a file: it has a zero byte in it") from None
     head = raw.peek(2)[:2]
-    return io.TextIOWrapper(gzip.GzipFile(fileobj=raw) if head == _GZIP else raw, encoding="utf-8-sig")  # type: ignore[arg-type]
+    return io.TextIOWrapper(gzip.GzipFile(fileobj=raw) if head == _GZIP else raw, encoding="utf-8-sig")
 
 
 class _Text:
@@ -74,7 +75,8 @@ class _Text:
     def next(self) -> str:
         """The next character that is no space, which stays; "" at the end."""
         while True:
-            self.at = WHITESPACE.match(self.text, self.at).end()  # type: ignore[union-attr]
+            space = _SPACE.match(self.text, self.at)
+            self.at = space.end() if space else self.at
             if self.at < len(self.text):
                 return self.text[self.at]
             if not self.more():
@@ -131,10 +133,13 @@ def _document(text: _Text) -> Iterator[tuple[str, Any]]:
                 text.take(",")
             elif text.next() != "}":
                 text.take(",}")
+        text.take("}")
         if not listed:
             raise SpecError(f"{text.where}: no trace of torch.profiler: it has no '{EVENTS}'")
     else:
         raise SpecError(f"{text.where}: no trace of torch.profiler: neither an object nor a list of events")
+    if more := text.next():
+        raise text.broken(f"{more!r} behind its end")
 
 
 def _items(text: _Text) -> Iterator[tuple[str, Any]]:
