@@ -126,7 +126,10 @@ def serving(
 
 
 @app.command("recipes")
-def recipes(format: o.Format = "", output: o.Out = None) -> int:
+def recipes(
+    write: Annotated[bool, typer.Option("--write", help="Fit the terms of the host on these steps and write them into workloads/rl-stacks.")] = False,
+    format: o.Format = "", output: o.Out = None,
+) -> int:  # fmt: skip
     """Published steps of reinforcement learning (NeMo-RL, verl and others) and published recipes beside predictions: the step, its phases and their order, GPU hours."""
     from simcost import api
     from simcost.cli.progress import measured_out
@@ -135,7 +138,7 @@ def recipes(format: o.Format = "", output: o.Out = None) -> int:
     format = check(format, output)
     with measured_out() as progress:
         rows, priced = report.gathered(api.recipe, progress)
-    return emit(report.result(rows, priced), format, output)
+    return emit(report.result(rows, priced, write), format, output)
 
 
 def _unused(where: str, given: Mapping[str, object]) -> None:

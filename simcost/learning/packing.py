@@ -3,7 +3,8 @@ packed into micro-batches.
 
 A micro-batch is as long as the longest sequence may be, which one must hold in any case. It is priced as equal
 sequences of the length that a token of the batch sees on average, sum L²/sum L, so that attention's work is that of
-the real lengths. Most likely to be wrong: trainers that pad instead of packing. Sources: verl
+the real lengths. A trainer that pads takes one sequence a micro-batch, as long as the longest of the step. Most likely
+to be wrong: trainers that pad several sequences to the longest of them alone. Sources: verl
 `utils/seqlen_balancing.py`; NeMo-RL `sequence packing` guide.
 """
 
@@ -20,7 +21,7 @@ from simcost.num import Array, Ints
 @frozen
 class Packed:
     """One minibatch on its slowest rank. `micro_batch` sequences of `seq` tokens, `micro_batches` of them; `tokens`: of
-    all ranks; `imbalance`: tokens of the slowest rank over the mean; `idle`: ranks without a sequence."""
+    all ranks, padding counted; `imbalance`: tokens of the slowest rank over the mean; `idle`: ranks without a sequence."""
 
     micro_batch: int
     seq: int
@@ -42,6 +43,15 @@ def packed(lengths: Ints, ranks: int, minibatches: int, longest: int) -> Packed:
     micro = max(round(slowest / count / seen), 1)
     seq = max(round(slowest / count / micro), 1)
     return Packed(micro, seq, count, total, slowest / mean, max(ranks - len(lengths) // len(parts), 0))
+
+
+def padded(lengths: Ints, ranks: int, minibatches: int) -> Packed:
+    """The same of a trainer that pads every sequence to the longest of the step."""
+    parts = np.array_split(lengths, min(minibatches, len(lengths)))
+    seq, count = int(np.max(lengths)), -(-max(map(len, parts)) // ranks)
+    mean = len(lengths) / len(parts) / ranks
+    idle = max(ranks - len(lengths) // len(parts), 0)
+    return Packed(1, seq, count, float(seq * len(lengths)), count / mean, idle)
 
 
 def dealt(lengths: Ints, ranks: int) -> Array:

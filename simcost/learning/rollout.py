@@ -124,7 +124,8 @@ class Rollout:
     when answers end, of all replicas, ascending [s]; `running`: sequences of a replica on average; `half_s`: when half
     of the answers have ended [s]; `tokens`: of answers, the mean; `longest`: tokens of the longest answer, the mean
     over seeds; `preempted`: sequences that gave their KV back; `recomputed`: tokens that were computed again; `busy`:
-    part of the time in which a replica runs anything; `hit`: part of the prompts' tokens that were in the cache."""
+    part of the time in which a replica runs anything; `hit`: part of the prompts' tokens that were in the cache;
+    `steps`: of the engine until the wall."""
 
     seconds: float
     deviation: float
@@ -137,6 +138,7 @@ class Rollout:
     recomputed: int
     busy: float = 1.0
     hit: float = 0.0
+    steps: float = 0.0
 
 
 def drawn(isl: Lengths, osl: Lengths, prompts: int, samples: int, seed: int) -> Answers:
@@ -206,7 +208,7 @@ def mean(found: Sequence[Rollout], walls: Array) -> Rollout:
         seconds=wall,
         deviation=float(np.std(walls, ddof=1)) if len(walls) > 1 else 0.0,
         ends=found[0].ends * (wall / max(found[0].seconds, 1e-30)),
-        **{name: of(name) for name in ("running", "half_s", "tokens", "longest", "busy", "hit")},
+        **{name: of(name) for name in ("running", "half_s", "tokens", "longest", "busy", "hit", "steps")},
         preempted=sum(one.preempted for one in found),
         recomputed=sum(one.recomputed for one in found),
     )
@@ -229,7 +231,8 @@ def of_draw(engine: Engine, times: StepTable, answers: Batch, shares: Sequence[I
     """One draw of lengths."""
     extreme, others = chosen(answers, shares)
     traces = {at: answers.of(shares[at]).run(engine, times) for at in (*extreme, *others)}
-    wall = max(float(np.max(trace.last_token)) for trace in traces.values())
+    slowest = max(traces.values(), key=lambda trace: float(np.max(trace.last_token)))
+    wall = float(np.max(slowest.last_token))
     # Of trajectories the last turn, which stands last.
     over = {at: trace.last_token[-len(shares[at]) :] for at, trace in traces.items()}
     ends = np.concatenate([over[at] for at in extreme])
@@ -252,6 +255,7 @@ def of_draw(engine: Engine, times: StepTable, answers: Batch, shares: Sequence[I
         sum(trace.recomputed for trace in traces.values()),
         busy / (wall * len(traces)),
         hit_share(traces.values()),
+        float(np.sum(slowest.steps.count)),
     )
 
 

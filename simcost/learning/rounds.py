@@ -66,10 +66,10 @@ def steady(
     spread = np.sort(np.concatenate([one.ends / max(one.seconds, 1e-30) for one in found]))
     at_ends = spread[((np.arange(ends) + 0.5) / ends * len(spread)).astype(np.int64)] * result.seconds
     # Of all replicas together ends come evenly: their mean has less spread than one replica's rounds.
-    return _with(result, at_ends, result.deviation / engine.replicas**0.5, float(ends) * osl.mean)
+    return _with(result, at_ends, result.deviation / engine.replicas**0.5, float(ends) * osl.mean, scale)
 
 
-def _with(one: Rollout, ends: Array, deviation: float, tokens: float) -> Rollout:
+def _with(one: Rollout, ends: Array, deviation: float, tokens: float, scale: float) -> Rollout:
     return Rollout(
         one.seconds,
         deviation,
@@ -82,6 +82,7 @@ def _with(one: Rollout, ends: Array, deviation: float, tokens: float) -> Rollout
         one.recomputed,
         one.busy,
         one.hit,
+        one.steps * scale,
     )
 
 
@@ -142,6 +143,7 @@ def _round(engine: Engine, times: StepTable, flying: Flying, ends: int) -> tuple
         trace.recomputed,
         float(np.sum(steps.seconds)) / end,
         hit_share([trace]),
+        float(np.sum(steps.count)),
     )
     left = np.minimum(made + more, old.osl - 1)
     return rolled, Flying(old.of(np.flatnonzero(on)), left[on])

@@ -88,7 +88,10 @@ VALIDATE_SERVING: Rows = (
 VALIDATE_RECIPES: Rows = (
     ("recipes", TEXT, "", "recipes that are judged, of `workloads/recipes`"),
     ("recipe", TEXT, "", "one of them"),
-    ("left_out_family", TEXT, "", "family of models that made no factor"),
+    ("left_out_family", TEXT, "", "family of models that made no term of the host"),
+    ("host_decode_s", "seconds", "", "fitted time of a framework's host in a step of the engine"),
+    ("host_kernel_s", "seconds", "", "fitted time of a framework's host in a kernel that the trainer launches"),
+    ("step_spread", NUMBER, "", "sigma of the log by which steps of families left out are missed"),
     ("printed_phases", TEXT, "", "phases that a source prints with their seconds, longest first"),
     ("predicted_phases", TEXT, "", "the same phases as predicted"),
     ("order_right", FLAG, "", "each two phases that differ by more than a tenth as printed stand in that order as predicted"),

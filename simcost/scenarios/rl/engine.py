@@ -7,6 +7,7 @@ Most likely to be wrong: an engine's settings, which frameworks choose for throu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -78,13 +79,15 @@ class Served:
             raise Infeasible(
                 f"rollout: no room for a cache: {show(short, 'memory')} short a GPU beside what else stays there"
             )
+        policy = self.replica.policy
+        policy = replace(policy, host_step_s=policy.host_step_s + q.framework.host_decode_s)
         made = float(emitted(q.drafts, q.acceptance))
         if made == 1.0:
-            return rollout.Engine(self.replica, self.replica.policy, pool, self.replicas)
+            return rollout.Engine(self.replica, policy, pool, self.replicas)
         # Answers are counted in steps: each brings several tokens to the context, and takes room for as many.
         steps = q.isl.mean + (self.context - q.isl.mean) / made
         times = Stretched(self.replica, q.isl.mean, made)
-        return rollout.Engine(times, self.replica.policy, pool * steps / self.context, self.replicas, made)
+        return rollout.Engine(times, policy, pool * steps / self.context, self.replicas, made)
 
     def sigma(self, running: float) -> float:
         """One standard deviation of the log of a decode step at so many sequences of a replica."""

@@ -13,8 +13,9 @@ import numpy as np
 from simcost import grammar
 from simcost.errors import Infeasible
 from simcost.frozen import frozen
+from simcost.learning import launches
 from simcost.learning import memory as phases_memory
-from simcost.learning.packing import Packed, packed
+from simcost.learning.packing import Packed, packed, padded
 from simcost.num import Ints
 from simcost.scenarios.rl.question import Asked
 from simcost.scenarios.train.question import asked, job
@@ -45,6 +46,16 @@ class Trained:
         return step.forward(self.update, self.passes)
 
     @property
+    def launches(self) -> float:
+        """Kernels that one update launches in turn."""
+        return launches.of_step(self.update)
+
+    @property
+    def forward_launches(self) -> float:
+        """Kernels of log-probs of all answers of a rollout."""
+        return launches.of_forward(self.update, self.passes)
+
+    @property
     def held(self) -> phases_memory.Trainer:
         """Memory of the fullest rank by what may leave it."""
         one, s = self.peak, self.peak.state
@@ -68,8 +79,9 @@ def trained(q: Asked, plan: Mapping[str, Any], gpus: int, lengths: Ints, longest
     Raises SpecError and Infeasible for what cannot be."""
     ranks = ranks_of(plan, gpus)
     parts = q.minibatches * q.rounds
-    batch = packed(lengths, ranks, parts, longest)
-    whole = packed(lengths, ranks, 1, longest)
+    batch, whole = (
+        packed(lengths, ranks, each, longest) if q.packing else padded(lengths, ranks, each) for each in (parts, 1)
+    )
     update = step.run(job_of(q, plan, gpus, batch.micro_batch, batch.seq, batch.micro_batches * ranks))
     fullest = memory.worst(memory.of_ranks(update))
     if batch.micro_batch * batch.seq < longest:

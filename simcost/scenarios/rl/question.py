@@ -14,6 +14,7 @@ from simcost.hardware.price_use import stated as price_stated
 from simcost.learning import algorithm, memory, weights
 from simcost.learning import stack as frameworks
 from simcost.learning.reward import Judges
+from simcost.learning.stack import Framework
 from simcost.model import load as models
 from simcost.model.given import Name
 from simcost.scenarios.rl.words import (
@@ -45,7 +46,7 @@ class Asked:
     """A question. `said`: lengths and options as they were stated; `rollout_gpus`: of the pool that answers, 0
     where all GPUs do everything; `both`, `serving`,
     `training`: settings by path, of both passes and of one; `rollout`, `train`: sizes and formats of their plans, None:
-    found; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
+    found; `packing`: whether micro-batches are packed, not padded; `answers`: of one rollout; `kept`: share of prompts that a filter keeps."""
 
     model: Name
     hw: str
@@ -67,10 +68,11 @@ class Asked:
     serving: Mapping[str, Any]
     training: Mapping[str, Any]
     stack: str | None
-    framework: str
+    framework: Framework
     usd_per_hour: float | str | None
     epochs: int
     minibatches: int
+    packing: bool
     answers: int
     judges: Judges | None
     reward_model: Name | None
@@ -146,8 +148,6 @@ def asked(
     tools = tools_of(given["turns"], given["tool_wait"], given["tool_tokens"])
     _checked(one, given, mode, rollout_gpus, tools)
     both, serving, training = parted(sets)
-    framework = str(given["framework"] or FRAMEWORK)
-    frameworks.load(framework)
     return Asked(
         model=models.spelled(model),
         hw=hardware.spelled(hw),
@@ -167,7 +167,7 @@ def asked(
         serving=serving,
         training=training,
         stack=given["stack"],
-        framework=framework,
+        framework=frameworks.load(str(given["framework"] or FRAMEWORK)),
         usd_per_hour=given["price"],
         minibatches=whole("--minibatches", given["minibatches"], 1, step),
         answers=_answers(given["rollout_batch"], step, mode),
@@ -193,6 +193,7 @@ def _options(given: Mapping[str, Any]) -> dict[str, Any]:
         "reward_model": None if given["reward_model"] is None else models.spelled(given["reward_model"]),
         "reference_every": count("reference_every", MOST_ANSWERS),
         "replay": bool(given["routing_replay"]),
+        "packing": bool(given["packing"]),
         "seed": whole("--seed", given["seed"], 0, 2**31),
         "offload": memory.level_named(given["offload"] or memory.AUTO),
         "sync": None if given["sync"] is None else weights.named(given["sync"]),

@@ -13,7 +13,6 @@ from simcost.cost.cost import interval
 from simcost.cost.price import paid, with_range
 from simcost.hardware.price_use import stated as price_stated
 from simcost.learning import algorithm, phases, rollout
-from simcost.learning import stack as frameworks
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import price_notes
@@ -196,10 +195,8 @@ def _notes(found: Step) -> list[Note]:
     ]
     if both.short:
         notes.append(Note(both.short, Kind.LIMIT))
-    host = frameworks.load(q.framework)
-    notes.append(
-        Note(f"framework {host.name}: {host.title}; its host times are assumed (workloads/rl-stacks)", Kind.ASSUMED)
-    )
+    host = q.framework
+    notes.append(Note(f"framework {host.name}: {host.title}; {host.rests} (workloads/rl-stacks)", Kind.ASSUMED))
     if found.rounds > 1:
         notes.append(
             Note(

@@ -62,7 +62,7 @@ def sides(q: Asked, known: Known) -> Sides:
     rolled = (
         "rollout",
         *_lengths_key(q),
-        *key(q, "mode", "staleness", "serving", "drafts", "acceptance", "kept", "replay"),
+        *key(q, "mode", "staleness", "serving", "drafts", "acceptance", "kept", "replay", "framework"),
     )
     made = once(known, (*rolled, str(serve), q.engine_gpus, resident), lambda: generated(q, engine.engine(resident, q)))
     plans_ = {"rollout": serve, "train": train}
@@ -93,7 +93,7 @@ def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known)
     """The trainer as stated, or the smallest; and what it lacks, as far as memory's own interval may hide. Raises
     Infeasible
     where it lacks more, with what would fit."""
-    of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches"))
+    of = ("trainer", q.trainer_gpus, longest, *_lengths_key(q), *key(q, "training", "stack", "minibatches", "packing"))
 
     def priced(plan: Mapping[str, Any]) -> Trained:
         return once(known, (*of, str(dict(plan))), lambda: trained(q, plan, q.trainer_gpus, lengths, longest))

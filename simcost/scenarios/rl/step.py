@@ -7,6 +7,7 @@ Most likely to be wrong: what the host does between phases. Source: docs/theory/
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from simcost.scenarios.rl.sides import Sides, sides
 from simcost.scenarios.rl.words import FULL, OFF, ONE_STEP, PARTIAL
 
 KERNELS, DRAWS, LINKS, HOST = "engine kernels", "draws of lengths", "links of a transfer", "host assumed"
+FRAMEWORK = "steps of a framework"
 
 
 @frozen
@@ -75,16 +77,26 @@ def run(q: Asked, known: Known | None = None) -> Step:
 
 def of_sides(q: Asked, both: Sides) -> Step:
     """The step of sides that are priced already."""
-    host = frameworks.load(q.framework)
+    host = q.framework
     way = q.sync or (weights.GATHER if q.colocated else weights.BROADCAST)
-    made, learnt = list(rollout_phases(q, both, host)), list(trainer_phases(q, both, host))
-    sent = list(sync_phases(q, both, host, way))
+    found = rollout_phases(q, both, host), trainer_phases(q, both, host), sync_phases(q, both, host, way)
+    made, learnt, sent = ([missed(one, host.step_spread) for one in each] for each in found)
     if q.mode in (OFF, PARTIAL):
         pools = (ALL,) if q.colocated else (ROLLOUT, TRAINER)
         line = phases.serial([*made, *learnt, *sent], pools)
     else:
         line = phases.beside(made, learnt, sent)
     return Step(q, both, line, q.rounds, way)
+
+
+def missed(one: Phase, sigma: float) -> Phase:
+    """A phase with what steps of a framework are missed by, all phases together."""
+    return replace(one, cost=one.cost + Cost(spread={FRAMEWORK: sigma * one.seconds})) if sigma else one
+
+
+def fitted_s(seconds: float) -> Cost:
+    """Time of the host by fitted terms: what they are missed by is in `missed`."""
+    return Cost(overhead_s=seconds, fitted_s=seconds)
 
 
 def host_s(host: Framework, seconds: float) -> Cost:
@@ -99,7 +111,9 @@ def rollout_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
         return
     pool = ALL if q.colocated else ROLLOUT
     sigma = engine.sigma(max(made.running, 1.0))
-    cost = Cost(memory_s=made.seconds, spread={KERNELS: sigma * made.seconds, DRAWS: made.deviation})
+    hosts = fitted_s(min(made.steps * host.host_decode_s, made.seconds))
+    kernels = made.seconds - float(hosts.seconds)
+    cost = Cost(memory_s=kernels, spread={KERNELS: sigma * kernels, DRAWS: made.deviation}) + hosts
     yield Phase(
         phases.GENERATE,
         pool,
@@ -139,7 +153,7 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
             Cost(wire_s=replayed_s(q, both)),
             "routing masks to the trainer, over the hosts' links",
         )
-    forward = both.trainer.forward().cost
+    forward = both.trainer.forward().cost + fitted_s(host.host_kernel_s * both.trainer.forward_launches)
     if asks_old(q, host):
         yield Phase(phases.OLD, pool, forward, f"forward passes, stack {stack}")
     if q.reference:
@@ -152,7 +166,8 @@ def trainer_phases(q: Asked, both: Sides, host: Framework) -> Iterator[Phase]:
         yield Phase(phases.CRITIC, pool, forward, f"forward passes of the critic, stack {stack}")
     yield Phase(phases.ADVANTAGE, pool, _advantage(q, both, host), "token by token on the host")
     updates = float(q.updates * q.rounds)
-    update = both.trainer.update.cost.cost * updates
+    launched = fitted_s(host.host_kernel_s * both.trainer.launches * updates)
+    update = both.trainer.update.cost.cost * updates + launched
     if one.CRITIC:
         yield Phase(phases.CRITIC, pool, update, f"updates of the critic, stack {stack}")
     yield Phase(phases.UPDATE, pool, update, f"{updates:.0f} updates, stack {stack}")

@@ -24,7 +24,7 @@ _DEFAULTS: Mapping[str, Any] = {
     "algorithm": "grpo", "price": None, "stack": None, "epochs": 1, "rollout_batch": None, "reward": None,
     "reward_model": None, "reference_every": None, "routing_replay": False, "turns": 1, "tool_wait": None,
     "tool_tokens": None, "drafts": 0, "acceptance": None, "kept": None, "steps": None, "offload": None, "sync": None,
-    "seed": 1,
+    "seed": 1, "packing": True,
 }  # fmt: skip
 _PLANS = {"rollout": ("gen", ("tp", "pp")), "train": ("train", ("tp", "cp", "ep", "pp"))}
 
@@ -64,6 +64,7 @@ def question(row: Row, rules: Rules) -> Question:
         "kl": said("kl", "reference_s" in row.numbers),
         "placement": placement,
         "asynchrony": said("asynchrony", row.cells["asynchrony"] or OFF) if placement != COLOCATED else OFF,
+        "packing": said("packing", True),
         "minibatches": batch // part if batch and part else said("minibatches", 1),
         **{side: plan(row, side, said(side), said("drop")) for side in _PLANS},
     }

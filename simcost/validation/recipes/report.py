@@ -7,12 +7,15 @@ Most likely to be wrong: a slice of few rows, which are often one page; n stands
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from simcost.pool import Piece, Progress, cores, mapped, quiet
+from simcost.provenance import VERSION
 from simcost.result import Result
 from simcost.result import Row as Cells
 from simcost.validation import bar_lines
 from simcost.validation.recipes import fit, rules, score
+from simcost.validation.recipes import write as files
 from simcost.validation.recipes.rows import Row, every
 from simcost.validation.recipes.rules import NOTHING
 from simcost.validation.recipes.score import Scored
@@ -23,6 +26,8 @@ LINES = "deepseek-v3"  # whose lines have a bar
 CLOSE = 0.10  # of each of them
 STEP_AIM, ORDER_AIM = 0.25, 0.90
 WORST = 15
+FITS = {"NeMo-RL": "nemo-rl"}  # frameworks whose steps terms are fitted to, and their files
+COMMAND = "simcost validate recipes --write"
 _ROW, _RECIPE = 100.0, 3000.0  # weights in the pool's rows
 Ask = Callable[[str], Result]
 
@@ -45,17 +50,26 @@ def _piece(what: Row | str, ask: Ask | None) -> Scored | Result:
     return score.answer(what)
 
 
-def result(rows: Sequence[Scored], recipes: dict[str, Result]) -> Result:
-    """The report on rows and recipes."""
+def result(answered: Sequence[Scored], recipes: dict[str, Result], write: bool = False) -> Result:
+    """The report on rows and recipes: steps of a framework with fitted terms each by those of the other families of models.
+    `write`: whether terms go into `workloads/rl-stacks`. Raises SpecError where they cannot."""
+    written: list[Path] = []
+    if write:
+        written = files.write(answered, FITS, COMMAND, VERSION)
+        answered = [score.renewed(one) for one in answered]  # other frameworks may take terms from these files
+    cold = [fit.cold(one) for one in answered]
+    rows, by = list(answered), {}
+    for framework in FITS:
+        rows, by[framework] = fit.held_out(rows, framework)
     published = [line for name, one in recipes.items() for line in _published(name, one)]
-    lines = [*aims(rows), *_recipe_bars(published)]
+    lines = [*aims(cold, rows), *_recipe_bars(published)]
     tables = {
         "bars": lines,
         "steps": [{"slice": kind, "rows_of": name, **score.summary(own)} for kind, name, own in score.slices(rows)],
-        "phases of a step": score.phase_errors(rows),
+        "phases of a step": score.phase_errors(cold, rows),
         "order of phases": score.order_rows(rows),
         "recipes": published,
-        "factors, a family left out": fit.table(rows, "NeMo-RL"),
+        "terms, a family left out": [line for name, terms in by.items() for line in fit.table(cold, rows, terms, name)],
         "worst": worst(rows),
         "not answered": [{"id": one.row.id, "reason": one.reason} for one in rows if one.reason],
         "rules": counted(rows),
@@ -66,24 +80,23 @@ def result(rows: Sequence[Scored], recipes: dict[str, Result]) -> Result:
         {"rows": "rl_runs.csv", "recipes": ", ".join(recipes)},
         {"rows": len(rows), "judged": len(judged), "refused": sum(not one.answered for one in judged)},
         {name: table for name, table in tables.items() if table},
-        (),
+        tuple(f"{path.name}: terms written" for path in written),
         (),
         bar_lines.said(lines),
         not bar_lines.missed(lines),
     )
 
 
-def aims(rows: Sequence[Scored]) -> list[Cells]:
-    """Median error of a step by framework, what intervals cover, and the share of rows whose phases are in order."""
+def aims(cold: Sequence[Scored], rows: Sequence[Scored]) -> list[Cells]:
+    """Median error of a step by framework, without fitted terms and with those of other families; what intervals cover, and
+    the share of rows whose phases are in order."""
     found: list[Cells] = []
     for framework in ("NeMo-RL", "verl"):
-        own = score.summary([one for one in score.steps(rows) if one.row.cells["framework"] == framework])
-        if own["n"]:
-            found.append(_median(framework, "step", float(own["median_abs_error"])))
-            found.append({**bar_lines.covers(framework, "step", float(own["coverage"])), "aim": True})
-    left = next((line for line in fit.table(rows, "NeMo-RL") if not line["factors"]), None)
-    if left is not None:
-        found.append(_median("NeMo-RL", "step, factors of other families", float(left["error_left_out"])))
+        for what, all_ in (("step, nothing fitted", cold), ("step, terms of other families", rows)):
+            own = score.summary(fit.of_framework(all_, framework))
+            if own["n"]:
+                found.append(_median(framework, what, float(own["median_abs_error"])))
+                found.append({**bar_lines.covers(framework, what, float(own["coverage"])), "aim": True})
     order = score.ordered(rows)
     share = sum(right for _, right in order) / len(order) if order else 0.0
     what = f"order of phases, {len(order)} rows"

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field, replace
 from itertools import combinations
 
 from simcost.cost.cost import interval
 from simcost.errors import SimcostError
 from simcost.frozen import frozen
 from simcost.learning import phases
+from simcost.learning import stack as frameworks
+from simcost.learning.stack import Framework
 from simcost.result import Row as Cells
-from simcost.scenarios.rl.step import run
-from simcost.scenarios.rl.words import OFF, PARTIAL
 from simcost.validation import score
 from simcost.validation.recipes import rules as files
+from simcost.validation.recipes import terms
 from simcost.validation.recipes.ask import question
 from simcost.validation.recipes.rows import PHASES, Row, every
 from simcost.validation.recipes.rules import NOTHING, STEP
+from simcost.validation.recipes.terms import Bare
 
 TIED = 0.1  # printed phases that differ by less have no order: averages of a few steps differ as much
 _NAMES = {
@@ -34,15 +37,17 @@ _NONE: tuple[tuple[float, float, float], Mapping[str, float]] = ((math.nan,) * 3
 
 @frozen
 class Scored:
-    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; parts: (phase, pool,
-    time [s]) of a step as it runs, both pools at once where `at_once`; reason: why there is no prediction."""
+    """A row beside its prediction. step: (estimate, low, high) [s]; phases: by printed column [s]; bare: the step without
+    fitted terms of its host; framework: whose terms are in it; columns: phases that each printed column holds; reason: why
+    there is no prediction."""
 
     row: Row
     judges: str
     step: tuple[float, float, float]
     phases: Mapping[str, float]
-    parts: tuple[tuple[str, str, float], ...] = ()
-    at_once: bool = False
+    bare: Bare | None = None
+    framework: Framework | None = None
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reason: str = ""
 
     @property
@@ -74,18 +79,25 @@ def answer(row: Row) -> Scored:
     judges = rules.of(row).judges
     try:
         found = question(row, rules)
-        step = run(found.asked)
+        bare = terms.bare(found.asked)
     except SimcostError as refused:
         return Scored(row, judges, *_NONE, reason=str(refused))
-    line, cost = step.timeline, step.cost
-    low, high = interval(cost)
-    times = {}
-    for column in PHASES:
-        names = [_NAMES[column], *([found.holds[column]] if column in found.holds else ())]
-        times[column] = sum(line.of(name) for name in names) / step.rounds
-    parts = tuple((one.phase.name, one.phase.pool, one.phase.seconds / step.rounds) for one in line.placed)
-    at_once = found.asked.mode not in (OFF, PARTIAL)
-    return Scored(row, judges, (step.seconds, float(low), float(high)), times, parts, at_once)
+    columns = {column: (_NAMES[column], *([found.holds[column]] if column in found.holds else ())) for column in PHASES}
+    return under(Scored(row, judges, *_NONE, bare=bare, columns=columns), found.asked.framework)
+
+
+def under(one: Scored, framework: Framework) -> Scored:
+    """A row's prediction with a framework's terms."""
+    assert one.bare is not None
+    cost, seconds = terms.priced(one.bare, framework)
+    low, high = (float(end) for end in interval(cost))
+    times = {column: sum(seconds.get(name, 0.0) for name in names) for column, names in one.columns.items()}
+    return replace(one, step=(float(cost.seconds), low, high), phases=times, framework=framework)
+
+
+def renewed(one: Scored) -> Scored:
+    """A row's prediction with the terms that its framework's file has now."""
+    return one if one.bare is None or one.framework is None else under(one, frameworks.load(one.framework.name))
 
 
 def unasked(row: Row) -> Scored:
@@ -151,18 +163,22 @@ def slices(all_: Sequence[Scored]) -> Iterator[tuple[str, str, list[Scored]]]:
             yield dimension, name, [one for one in judged if of(one.row.cells) == name]
 
 
-def phase_errors(all_: Sequence[Scored]) -> list[Cells]:
-    """A line a printed phase of rows that judge the step."""
+def phase_errors(cold: Sequence[Scored], all_: Sequence[Scored]) -> list[Cells]:
+    """A line a printed phase of rows that judge the step; `cold`: the same rows without fitted terms."""
     found: list[Cells] = []
     for column in PHASES:
-        errors = [
-            {"error": score.error(one.phases[column], one.row.numbers[column]), "covered": False, "half_width": 0.0}
-            for one in steps(all_)
-            if one.answered and column in printed(one.row) and one.phases[column] > 0.0
-        ]
-        if errors:
-            full = score.full(errors)
-            found.append({"phase": column.removesuffix("_s"), **{key: full[key] for key in score.FULL[:5]}})
+        before, after = (
+            [
+                {"error": score.error(one.phases[column], one.row.numbers[column]), "covered": False, "half_width": 0.0}
+                for one in steps(rows)
+                if one.answered and column in printed(one.row) and one.phases[column] > 0.0
+            ]
+            for rows in (cold, all_)
+        )
+        if after:
+            full = score.full(after)
+            old = {"cold_median_abs_error": score.full(before)["median_abs_error"]}
+            found.append({"phase": column.removesuffix("_s"), **old, **{key: full[key] for key in score.FULL[:5]}})
     return found
 
 

@@ -38,6 +38,13 @@ def test_fewer_sequences_than_ranks_leave_some_idle() -> None:
     assert (one.micro_batches, one.imbalance, one.idle) == (1, 2.0, 4)
 
 
+def test_padded_sequences_are_as_long_as_the_longest() -> None:
+    """Seven sequences in parts of four and three on two ranks: two each of the slower one, 50 tokens every time."""
+    one = packing.padded(np.array([10, 20, 30, 40, 50, 7, 8]), 2, 2)
+    assert (one.micro_batch, one.seq, one.micro_batches, one.tokens, one.idle) == (1, 50, 2, 350.0, 0)
+    assert one.imbalance == pytest.approx(2 / (7 / 2 / 2))
+
+
 def test_dealt_longest_first() -> None:
     assert sorted(packing.dealt(np.array([7, 6, 5, 4, 3, 2]), 3).tolist()) == [9.0, 9.0, 9.0]
 
@@ -139,7 +146,7 @@ def test_algorithms_say_all(name) -> None:
 def test_frameworks_refuse_a_missing_key_and_an_unknown_one(name) -> None:
     table = toml_table(folder("workloads") / "rl-stacks" / f"{name}.toml")
     assert stack.read(table, name, "f").host_phase_s > 0.0
-    for key in table:
+    for key in set(table) - {stack.FIT}:
         with pytest.raises(SpecError, match=f"'{key}' is missing"):
             stack.read({k: v for k, v in table.items() if k != key}, name, "f")
     with pytest.raises(SpecError, match="unknown key 'host'"):
@@ -147,3 +154,31 @@ def test_frameworks_refuse_a_missing_key_and_an_unknown_one(name) -> None:
     for key in stack.TERMS:
         with pytest.raises(SpecError, match=key):
             stack.read({**table, key: {"value": 1.0}}, name, "f")
+
+
+def test_fitted_terms_say_on_what() -> None:
+    table = toml_table(stack.home() / "nemo-rl.toml")
+    one = stack.read(table, "nemo-rl", "f")
+    assert one.fit is not None
+    assert "fitted on" in one.rests
+    with pytest.raises(SpecError, match="'host_decode_s' says it is fitted, and no table"):
+        stack.read({key: value for key, value in table.items() if key != stack.FIT}, "nemo-rl", "f")
+    with pytest.raises(SpecError, match=r"f: \[fitted\] has command"):
+        stack.read({**table, stack.FIT: {"n": 3}}, "nemo-rl", "f")
+    with pytest.raises(SpecError, match=r"'fitted\.n' = 'many' must be of type int"):
+        stack.read({**table, stack.FIT: {**table[stack.FIT], "n": "many"}}, "nemo-rl", "f")
+    plain = toml_table(stack.home() / "plain.toml")
+    with pytest.raises(SpecError, match="none says it is fitted"):
+        stack.read({**plain, stack.FIT: table[stack.FIT]}, "plain", "f")
+
+
+def test_terms_of_another_framework() -> None:
+    nemo, verl = stack.load("nemo-rl"), stack.load("verl")
+    for key in stack.FITTED:
+        assert getattr(verl, key) == getattr(nemo, key) > 0.0
+        assert verl.says[key] != stack.FIT
+    table = toml_table(stack.home() / "verl.toml")
+    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'nemo' names no framework.*nemo-rl"):
+        stack.read({**table, "host_decode_s": {"like": "nemo", "reason": "r"}}, "verl", "f")
+    with pytest.raises(SpecError, match=r"'host_decode_s\.like' = 'verl' states no value of its own"):
+        stack.read({**table, "host_decode_s": {"like": "verl", "reason": "r"}}, "verl", "f")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 
 import pytest
 
 from simcost import api
 from simcost.errors import SpecError
+from simcost.files import folder
 
 BASE = {
     "prompts": 32,
@@ -203,3 +205,33 @@ def test_what_cannot_be_is_one_line(changes, said) -> None:
         ask(**changes)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_terms_of_a_framework_come_to_decode_and_to_the_trainer(tmp_path) -> None:
+    """Equal answers of one replica a GPU: 1 ms in each of their steps, 10 us in each kernel of log-probs and updates."""
+    table = (folder("workloads") / "rl-stacks" / "plain.toml").read_text(encoding="utf-8")
+    own = table.replace("host_decode_s = { value = 0.0", "host_decode_s = { value = 0.001")
+    own = own.replace("host_kernel_s = { value = 0.0", "host_kernel_s = { value = 1e-5")
+    own = own.replace("step_spread = { value = 0.0", "step_spread = { value = 0.3")
+    (tmp_path / "mine.toml").write_text(own, encoding="utf-8")
+    equal = {"osl": 1000, "max_osl": None}
+    plain, mine = ask(**equal), ask(**equal, framework=str(tmp_path / "mine.toml"))
+    more = {name: mine.metrics[f"{name}_s"] - plain.metrics[f"{name}_s"] for name in ("rollout", "update", "reference")}
+    assert more["rollout"] == pytest.approx(1.0, rel=0.01)  # 1,000 steps
+    # 32 layers of about 11 kernels forward, of log-probs once a micro-batch; of updates forward, again and backward.
+    assert 3.0 < more["update"] / more["reference"] < 4.0
+    assert more["reference"] > 32 * 8 * 1e-5
+    ratios = [one.metrics["step_high_s"] / one.metrics["step_s"] for one in (plain, mine)]
+    assert ratios[1] > math.exp(1.64 * 0.3) > ratios[0]
+
+
+def test_a_trainer_that_pads_takes_longer() -> None:
+    """Answers of which few reach the cap: every sequence is as long as the longest."""
+    packed, padded = ask(), ask(packing=False)
+    m = [one.metrics for one in (packed, padded)]
+    assert m[1]["update_s"] > 1.8 * m[0]["update_s"]
+    assert m[1]["old_logprob_s"] > 1.8 * m[0]["old_logprob_s"]
+    assert m[1]["rollout_s"] == m[0]["rollout_s"]
+    equal = {"osl": 1000, "max_osl": None, "minibatches": 1}
+    same = [phase(ask(**equal, packing=each), "update") for each in (True, False)]
+    assert same[0] == pytest.approx(same[1])  # nothing to pad

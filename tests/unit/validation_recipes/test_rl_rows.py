@@ -91,7 +91,7 @@ def test_printed_sizes_beat_those_of_a_rule() -> None:
         "plan.stages": "megatron:first=11,last=11",
     }  # fmt: skip
     assert one.rollout == {"plan.tp": 8, "plan.pp": 1}
-    assert (one.rollout_gpus, one.mode, one.staleness, one.reference) == (128, "full", 1, True)
+    assert (one.rollout_gpus, one.mode, one.staleness, one.reference) == (128, "one-step", 1, True)
     assert one.serving == {"engine.gpu_memory_utilization": 0.8, "engine.version": "0.17.1"}
 
 
