@@ -1,4 +1,4 @@
-"""Money and energy from time: rented devices by the hour, energy by an assumed share of TDP."""
+"""Money and energy from time: rented devices by the hour, and their power."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def usd_per_million(seconds: Num, tokens: Num, devices: Num, usd_per_hour: Num) 
 
 
 def joules_per_token(seconds: Num, tokens: Num, devices: Num, watts: Num) -> Num:
-    """Energy of a token at most: every device draws `watts`, its TDP, all the time. [J]"""
+    """Energy of a token, where every device draws so many watts. [J]"""
     return seconds * devices * watts / tokens
 
 

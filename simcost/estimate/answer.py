@@ -1,6 +1,6 @@
 """What a priced step answers: its metrics, and which form of a choice was taken.
 
-Most likely to be wrong: energy, of devices that draw their TDP all the time. Source: docs/glossary.md, "Metrics".
+Most likely to be wrong: energy, of devices that draw an assumed share of their TDP (`cost/power.py`). Source: docs/glossary.md, "Metrics".
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from simcost.cost import price
+from simcost.cost import power, price
 from simcost.cost.cost import BASES, interval
 from simcost.estimate import memory
 from simcost.estimate.step import Step
@@ -54,8 +54,9 @@ def metrics(
         found["input_tokens_per_s_per_gpu"] = prompt / steady / devices
     if usd_per_hour is not None:
         found[f"usd_per_million_{kind}_tokens"] = price.usd_per_million(steady, tokens, devices, usd_per_hour)
-    if w.device.tdp is not None:
-        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(steady, tokens, devices, w.device.tdp)
+    watts = power.drawn(w.device, cost if decode else step.slowest)
+    if watts is not None:
+        found[f"joules_per_{kind}_token_assumed"] = price.joules_per_token(steady, tokens, devices, watts)
     found |= {
         "flops_per_token": flops,
         "mfu": whole / steady / (devices * peak),

@@ -16,17 +16,18 @@ from simcost import settings, units
 from simcost.dtypes import names as dtype_names
 from simcost.errors import SpecError, nearest, plain
 from simcost.files import folder, state
-from simcost.hardware import links, price_table, prices, runs
+from simcost.hardware import links, power_table, price_table, prices, runs
 from simcost.hardware.names import find as find
 from simcost.hardware.names import names as names
 from simcost.hardware.names import reading as reading
 from simcost.hardware.names import spelled as spelled
 from simcost.hardware.price_use import USE, used
-from simcost.hardware.profile import Device
+from simcost.hardware.profile import POWER, Device
 from simcost.num import Num
 from simcost.texts import toml_table
 
 ASSUMED = tuple(key.removeprefix("assumed.") for key in settings.of("hw") if key.startswith("assumed."))
+_OF_ENERGY = tuple(f"power_{name}" for name in POWER)  # a device without them has no energy
 _NEEDS_LINK = {
     "link_efficiency": "scaleup",
     "hop_latency": "scaleup",
@@ -126,6 +127,7 @@ def _loaded(name: str, overrides: Mapping[str, Any]) -> Device:
         sibling_spread=_spread(tables, where),
         price=prices.Price(stated[_TOTAL]) if _TOTAL in overrides else prices.usual(asked),
         prices=asked,
+        power_ends=power_table.ends(tables["assumed"], overrides, where),
     )
 
 
@@ -327,7 +329,7 @@ def _assumed(facts: Mapping[str, Num], where: str) -> dict[str, Num]:
     found = {key[8:]: value for key, value in facts.items() if key.startswith("assumed.")}
     for key in ASSUMED:
         link = _NEEDS_LINK.get(key)
-        needed = link is None or f"links.{link}.bandwidth" in facts
+        needed = key not in _OF_ENERGY and (link is None or f"links.{link}.bandwidth" in facts)
         if needed and key not in found:
             raise SpecError(f"{where}: missing 'assumed.{key}'")
     return found

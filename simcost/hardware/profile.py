@@ -11,6 +11,11 @@ from simcost.hardware.prices import Price
 from simcost.num import Mask, Num, floor, maximum, minimum, where
 from simcost.program import MULTIPROCESSORS
 
+POWER = (
+    "compute",
+    "memory",
+    "waiting",
+)  # what binds a step, by which the share of the TDP is assumed that a device draws
 RACK = 32.0  # devices
 
 
@@ -41,7 +46,7 @@ class Link:
 
 @frozen
 class Device:
-    """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price: the one that answers are made by; prices: all, by kind.
+    """Facts of one profile. peaks [FLOP/s, dense] by dtype; capacity [B]; bandwidth [B/s]; tdp [W]; price: the one that answers are made by; prices: all, by kind; power_ends: both ends of assumed shares of the TDP, by POWER.
     `assumed` holds efficiencies and overheads (SI), each with its reason in the profile. Absent values are None. `shipped`: reads a shipped
     profile by name, for tables that another device lends; l2 [B]; sm_count: multiprocessors; host: link to the memory
     of the host, one direction [B/s]; home: the profile's file; measurements: folders of
@@ -73,6 +78,7 @@ class Device:
     host: Num | None = None
     capacity_assumed: str = ""
     prices: Mapping[str, Price] = field(default_factory=dict)
+    power_ends: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def usd_per_hour(self) -> Num | None:

@@ -20,7 +20,7 @@ STEP: Rows = (
     ("output_tokens_per_s_per_user", "rate", "more step plans", "1 / `tpot_s`"),
     ("usd_per_million_input_tokens", "usd", "less headline slowest plans compare", "prefill: devices × time × price per hour, for a million tokens; absent without a price"),
     ("usd_per_million_output_tokens", "usd", "less headline slowest plans compare best", "decode: the same for output tokens"),
-    ("joules_per_input_token_assumed", "joules", "less slowest", "prefill: every device at TDP all the time: an upper end, assumed; absent without a TDP"),
+    ("joules_per_input_token_assumed", "joules", "less slowest", "prefill: energy of a new token, by assumed shares of the TDP while arithmetic, memory, or neither binds (`hw.assumed.power_*`); GPUs alone; absent without a TDP"),
     ("joules_per_output_token_assumed", "joules", "less slowest", "decode: the same for output tokens"),
     ("flops_per_token", "flops", "", "model FLOPs of a new token, all ranks together"),
     ("mfu", "fraction", "more slowest plans", "model FLOPs of all new tokens / (time × devices × dense peak)"),

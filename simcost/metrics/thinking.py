@@ -21,7 +21,7 @@ THINK: Rows = (
     ("usd_per_query", "usd", "less", "price of a query, at the utilisation that is reached or by the price list: its mean; absent without a price"),
     ("usd_per_query_p50", "usd", "less", "what half of the queries do not exceed"),
     ("usd_per_query_p95", "usd", "less", "what 95 % of the queries do not exceed"),
-    ("joules_per_query_assumed", "joules", "less", "energy of a query, every device at TDP all the time: an upper end, assumed"),
+    ("joules_per_query_assumed", "joules", "less", "energy of a query, by assumed shares of the TDP (`hw.assumed.power_*`); GPUs alone"),
     ("joules_per_query_p50_assumed", "joules", "less", "what half of the queries do not exceed"),
     ("joules_per_query_p95_assumed", "joules", "less", "what 95 % of the queries do not exceed"),
     ("accuracy", "fraction", "more", "part of the queries that are solved"),

@@ -48,7 +48,7 @@ TRAIN: Rows = (
     ("run_usd", "usd", "less", "`run_gpu_hours` × price per hour; absent without a price"),
     ("run_usd_low", "usd", "less", "lower end of its 90 % interval"),
     ("run_usd_high", "usd", "less", "upper end of its 90 % interval"),
-    ("run_joules_assumed", "joules", "less", "every device at TDP all the time: an upper end, assumed; absent without a TDP"),
+    ("run_joules_assumed", "joules", "less", "energy of the run, by assumed shares of the TDP (`hw.assumed.power_*`); GPUs alone; absent without a TDP"),
     ("goodput", "fraction", "more", "part of the run's time in which its steps run ([theory/training-run.md](theory/training-run.md))"),
     ("mtbf_s", "duration", "more", "mean time between failures of all devices together"),
     ("checkpoint_interval_s", "duration", "", "time from one checkpoint to the next, by Young and Daly"),

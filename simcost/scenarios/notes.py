@@ -58,9 +58,7 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
         + memory_notes.admitted(w)
     )
     found += price_notes.of(w.device.name, query.paid(w.device), query.usd_per_hour is not None)
-    if w.device.tdp is not None:
-        # The name of the metric says that it is assumed, so this is where it comes from.
-        found.append(Note(f"{w.device.name}: energy is assumed: every GPU draws its TDP all the time", Kind.ORIGIN))
+    found += price_notes.energy(w.device)
     found += memory_notes.mtp(m) + model_notes.unused(m, asked(query))
     return tuple(dict.fromkeys(found))
 

@@ -1,10 +1,14 @@
-"""What a reader must know of the price of a device: which it is, how far it ranges, of what kind it is and when it was seen; and where there is none."""
+"""What a reader must know of the price of a device (which it is, how far it ranges, of what kind it is and when it was seen; and where there is
+none), and of its power."""
 
 from __future__ import annotations
 
+from simcost.cost import power
 from simcost.hardware.prices import KINDS, USUAL, Price
-from simcost.num import is_scalar
+from simcost.hardware.profile import POWER, Device
+from simcost.num import Num, is_scalar
 from simcost.provenance import Kind, Note
+from simcost.units import show
 
 
 def of(device: str, price: Price | None, asked: bool) -> list[Note]:
@@ -25,3 +29,25 @@ def of(device: str, price: Price | None, asked: bool) -> list[Note]:
     elif price.kind and price.low is None and price.said == KINDS[price.kind]:
         found.append(Note(f"{device}: one price found, so no range of $", Kind.MISSING))
     return found
+
+
+_WHILE = {"compute": "while arithmetic binds", "memory": "while memory does", "waiting": "on links and between kernels"}
+
+
+def energy(device: Device) -> list[Note]:
+    """By which shares of its TDP the energy of a device is told, with their ranges; or why it is not."""
+    middle, low, high = (power.shares(device, end) for end in (None, 0, 1))
+    if device.tdp is None:
+        return []
+    if middle is None or low is None or high is None:
+        lacking = ", ".join(f"assumed.power_{name}" for name in POWER if f"power_{name}" not in device.assumed)
+        return [Note(f"{device.name}: no energy: the profile states no {lacking}", Kind.MISSING)]
+    if not all(map(is_scalar, (device.tdp, *middle.values()))):
+        return [Note(f"{device.name}: energy is assumed, by shares of the TDP as varied", Kind.ORIGIN)]
+    said = [f"{_share(middle[name])} {_WHILE[name]} ({_share(low[name])} to {_share(high[name])})" for name in POWER]
+    text = f"{device.name}: energy is assumed: a GPU draws of its TDP of {show(float(device.tdp), 'watts')} {', '.join(said)}"
+    return [Note(f"{text}; hosts, switches and cooling are left out", Kind.ORIGIN)]
+
+
+def _share(value: Num) -> str:
+    return f"{float(value):.0%}"

@@ -37,5 +37,8 @@ HW = (
     _hw("assumed.collective_latency", "seconds", "fixed time of a collective without measured rows"),
     _hw("assumed.hop_latency", "seconds", "time of one hop inside the domain"),
     _hw("assumed.scaleout_hop_latency", "seconds", "time of one hop over the network"),
+    _hw("assumed.power_compute", "fraction", "share of the TDP that a device draws while arithmetic binds; energy alone reads it"),
+    _hw("assumed.power_memory", "fraction", "the same while memory binds"),
+    _hw("assumed.power_waiting", "fraction", "the same on links and between kernels"),
     _hw("measurements", NAME, "which rows may answer: none, tables (engines' alone), or the name of a run"),
 )  # fmt: skip

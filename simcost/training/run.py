@@ -1,7 +1,7 @@
 """What a training run costs: steps, time, GPU-hours, money and energy of so many tokens; or the tokens of a budget.
 
 A run is its steps, one after the other, over its goodput (`goodput.py`); a batch that grows is a run a stage. Most
-likely to be wrong: what a price has in it (storage, network, idle nodes), and energy at TDP, which is an upper end of
+likely to be wrong: what a price has in it (storage, network, idle nodes), and energy, by assumed shares of TDP, of
 what GPUs draw and has no hosts or cooling in it. Anchor: DeepSeek-V3 (arXiv 2412.19437 table 1), 180 K H800-hours for
 10^12 tokens.
 """

@@ -123,7 +123,7 @@ def required(name: str) -> list[tuple[str, ...]]:
     found = tables(name)
     paths: list[tuple[str, ...]] = [("name",), ("peak",), ("memory",), ("sources",), ("assumed",)]
     paths += [("memory", "capacity"), ("memory", "bandwidth")]
-    paths += [("assumed", key) for key in found["assumed"]]
+    paths += [("assumed", key) for key in found["assumed"] if not key.startswith("power_")]  # no energy without them
     for table in ("peak", "memory", "assumed"):
         for key in found[table]:
             paths += [(table, key, "value"), (table, key, "reason" if table == "assumed" else "source")]

@@ -26,6 +26,9 @@ ASSUMED = {
     "collective_latency": 4e-6,
     "hop_latency": 1e-6,
     "scaleout_hop_latency": 5e-6,
+    "power_compute": 0.9,
+    "power_memory": 0.5,
+    "power_waiting": 0.2,
 }
 UNITS = {
     "kernel_overhead",

@@ -15,7 +15,7 @@ import numpy as np
 from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.hardware.engine_serving import ServingTerms
-from simcost.num import Z90, Array, exp
+from simcost.num import Z90, Array, Num, exp
 from simcost.scenarios import fitting
 from simcost.scenarios.serve import simulated
 from simcost.scenarios.serve.answer import Answer, Traffic, answer, load_of
@@ -55,7 +55,7 @@ class Served:
         a = self.answer
         return np.asarray(a.point.requests_per_s * a.busy / self.how.width)
 
-    def spent(self, per_s: float) -> Rates:
+    def spent(self, per_s: Num) -> Rates:
         """By a fleet that spends so much a second and device, shared out by the time that prompts and answers take."""
         a = self.answer
         whole = np.asarray(a.devices) * per_s / self.queries_per_s

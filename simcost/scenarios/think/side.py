@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from simcost.cost import power
 from simcost.cost.price import with_range
 from simcost.frozen import frozen
-from simcost.num import Array
+from simcost.num import Array, Num
 from simcost.result import Row, number
 from simcost.scenarios.serve.question import Asked, Simulation
+from simcost.scenarios.serve.result import step_of
 from simcost.scenarios.think.lengths import BUDGET, Answers
 from simcost.scenarios.think.prices import Prices
 from simcost.scenarios.think.served import Served, run, served
@@ -65,15 +67,29 @@ def side(q: Question, events: Simulation | None = None) -> Side:
         latency = point.latency(longest)
         if events is not None:
             latency = (run(point, q.answers.lengths, events.requests, events.seed, events.warmup), *latency[1:])
-        hourly, tdp = point.asked.query.price(point.replica.workload.device), point.replica.workload.device.tdp
+        hourly, watts = point.asked.query.price(point.replica.workload.device), _watts(point)
         usd = None if hourly is None else point.spent(float(hourly) / _HOUR).of(tokens)
-        joules = None if tdp is None else point.spent(float(tdp)).of(tokens)
+        joules = None if watts is None else point.spent(watts).of(tokens)
     if q.prices is not None:
         usd = q.prices.spent(q.isl.mean, q.hit, q.how.width, len(cuts)).of(tokens)
     ends = None
     if q.answers.ends is not None:
         ends = (parallel.made(list(q.answers.ends[0]), q.how).p95, parallel.made(list(q.answers.ends[1]), q.how).p95)
     return Side(q, tokens, point, latency, usd, joules, _accuracy(q), ends)
+
+
+def _watts(point: Served) -> Num | None:
+    """Power of a device of the fleet: of arithmetic while prompts run, of a decode step at the first operating point while answers do, idle the rest
+    of the time. [W, budgets]"""
+    device, a = point.replica.workload.device, point.answer
+    decode = power.drawn(device, step_of(point.asked, point.replica, a).cost)
+    share = power.shares(device)
+    if decode is None or share is None or device.tdp is None:
+        return None
+    prompt, cached, out = a.usage
+    busy = prompt * device.tdp * share["compute"] + (cached + out) * decode
+    used = np.minimum(a.point.utilisation * a.busy / a.replicas, 1.0)
+    return used * busy + (1.0 - used) * device.tdp * share["waiting"]
 
 
 def _accuracy(q: Question) -> Array | None:

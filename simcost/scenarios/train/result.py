@@ -47,6 +47,7 @@ def result(
         *asked.notes,
         *said,
         *price_notes.of(asked.device.name, cost, q.usd_per_hour is not None),
+        *(price_notes.energy(asked.device) if "run_joules_assumed" in values else ()),
         *unused.notes(q, found),
         *_notes(found, most, tables.get("levers", [])),
     )

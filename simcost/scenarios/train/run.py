@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from simcost import pipeline
+from simcost.cost import power
 from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.plan import Plan
@@ -222,7 +223,8 @@ def _scaling_row(each: run.Scale, known: Mapping[float, Priced], of_run: bool, r
 
 
 def _rates(priced: Priced, kept: goodput.Goodput) -> Rates:
-    return Rates(priced.usd_per_hour, priced.step.job.device.tdp, float(kept.share))
+    watts = power.drawn(priced.step.job.device, priced.step.cost.cost)
+    return Rates(priced.usd_per_hour, None if watts is None else float(watts), float(kept.share))
 
 
 def _goodput(job: Job, q: RunAsked) -> goodput.Goodput:

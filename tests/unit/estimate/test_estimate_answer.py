@@ -30,7 +30,9 @@ def test_rates_prices_and_energy_follow_from_the_time(tmp_path: Path, sets: dict
     assert found["output_tokens_per_s_per_gpu"] == pytest.approx(8 / seconds / devices)
     assert found["output_tokens_per_s_per_user"] == pytest.approx(1 / seconds)
     assert found["usd_per_million_output_tokens"] == pytest.approx(seconds * devices * 3.6 / 3600 / 8 * 1e6)
-    assert found["joules_per_output_token_assumed"] == pytest.approx(seconds * devices * 500 / 8)
+    drawn = 500 * (0.9 * found["share_compute"] + 0.5 * found["share_memory"])
+    drawn += 500 * 0.2 * (found["share_wire"] + found["share_overhead"])
+    assert found["joules_per_output_token_assumed"] == pytest.approx(seconds * devices * drawn / 8)
     assert (found["tpot_low_s"], found["tpot_high_s"]) == pytest.approx(interval(step.run(w).cost))
     shares = [found[f"share_{name}"] for name in ("compute", "memory", "wire", "overhead")]
     assert sum(shares) == pytest.approx(1.0)

@@ -35,7 +35,7 @@ def test_the_fleet_is_paid_by_its_queries() -> None:
     )
     for row in rows(found):
         assert row["usd_per_query"] * row["queries_per_s"] * 3600 == pytest.approx(2.0)
-        assert row["joules_per_query_assumed"] * row["queries_per_s"] == pytest.approx(700.0)
+        assert 0.2 * 700.0 < row["joules_per_query_assumed"] * row["queries_per_s"] < 0.85 * 700.0
         assert row["usd_per_query_p50"] <= row["usd_per_query_p95"]
         assert row["latency_low_s"] < row["latency_s"] < row["latency_high_s"]
 
