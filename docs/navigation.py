@@ -127,6 +127,7 @@ def tree() -> list[Tree]:
     tasks: list[Tree] = [f"tasks/{name}.md" for name in ("architect", "inference", "training", "buyer", "student")]
     devices: list[Tree] = [
         "devices/index.md",
+        "devices/prices.md",
         *(f"devices/{path.parent.name}.md" for path in sorted((ROOT / "hwprofiles").glob("*/profile.toml"))),
     ]
     decisions: list[Tree] = ["decisions/index.md", *(f"decisions/{stem}.md" for stem in stems("decisions"))]
