@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from simcost import grammar, settings
+from simcost import grammar, scale, settings
 from simcost.api.arguments import (
     Axes,
     Count,
@@ -26,7 +26,6 @@ from simcost.api.serving import serve_plans
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.pool import Progress, quiet
-from simcost.query import Query
 from simcost.result import Result
 
 
@@ -118,34 +117,20 @@ def sweep(
     model: Model | None = None, hw: str | None = None, phase: str = "decode", vary: Axes | None = None, pareto: Sequence[str] | None = None,
     batch: Count | None = None, context: Count | None = None, isl: Count | None = None, past: Count | None = None, set: Sets | None = None,
     price: float | str | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
-    prefill_tokens: Count | None = None, prefill_past: Count | None = None, out: str | Path | None = None, scheduler: str | None = None,
-    progress: Progress = quiet,
+    prefill_tokens: Count | None = None, prefill_past: Count | None = None, out: str | Path | None = None, progress: Progress = quiet,
 ) -> Result:  # fmt: skip
     """A map of designs: every point of the axes of `vary` with what it is and costs, and those that no other beats in the two metrics of `pareto`
     ("tpot", "params_total:more"). `out`: a .csv or .parquet file (extra `parquet`) that takes the rows, up to a billion, in place of the Result; what an
-    interruption leaves beside it the same question goes on from. `scheduler`: workers of Dask distributed that do the work ("tcp://host:port", "local:4";
-    extra `scale`). `progress` is told points done, points in all, and a few words."""
+    interruption leaves beside it the same question goes on from. `progress` is told points done, points in all, and a few words."""
     from simcost.scenarios import design_map as scenario
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
     query = step_query(phase, model, hw, batch, context, isl, past, sets, price, prefill_tokens, prefill_past, vary)
     if out is not None:
-        return _streamed(query, pareto, Path(out), scheduler, progress)
-    if scheduler is not None:
-        raise SpecError("--scheduler of a sweep needs a file for its rows: -o FILE.csv or FILE.parquet")
+        from simcost.bulk import run
+
+        return run.result(query, pareto, Path(out), run.Ways(scale.workers(), progress))
     return scenario.result(query, pareto)
-
-
-def _streamed(
-    query: Query, pareto: Sequence[str] | None, out: Path, scheduler: str | None, progress: Progress
-) -> Result:
-    from simcost.bulk import run
-    from simcost.scale.cluster import opened
-    from simcost.scale.workers import Alone
-
-    run.check(query, out)
-    with opened(scheduler) as workers:
-        return run.result(query, pareto, out, run.Ways(workers or Alone(), progress))
 
 
 @unboxes

@@ -21,7 +21,7 @@ def serve(
     gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, price: float | str | None = None,
     prefix_hit: float = 0.0, drafts: int = 0, acceptance: float | None = None, draft_model: Model | None = None,
     prefill_pool: str | None = None, decode_pool: str | None = None,
-    events: bool = False, requests: Count | None = None, seed: int | None = None, warmup: float | None = None, prefix_from: str | None = None,
+    events: bool = False, requests: Count | None = None, seed: int | Sequence[int] | str | None = None, warmup: float | None = None, prefix_from: str | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
@@ -29,7 +29,7 @@ def serve(
     "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed a step, by the design's MTP module
     or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
-    request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed`, whose first part `warmup` (0.1) is left out. Raises SpecError
+    request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.result import result
 
@@ -63,7 +63,7 @@ def launch(
 
 def _asked(
     model: Any, hw: str, isl: Any, osl: Any, concurrency: Any, rate: Any, sets: dict[str, Any], prefix_hit: float, drafts: int, acceptance: float | None, draft_model: Any,
-    price: float | str | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, int | None, float | None] | None, prefix_from: str | None = None,
+    price: float | str | None, prefill_pool: str | None, decode_pool: str | None, run: tuple[Any, Any, float | None] | None, prefix_from: str | None = None,
 ) -> Asked:  # fmt: skip
     """The question of options. run: requests, seed and warm-up of a run request by request."""
     from simcost.scenarios.serve.question import Simulation, asked
@@ -74,10 +74,25 @@ def _asked(
     if run is not None:
         requests, seed, warmup = run
         count = None if requests is None else grammar.read("phase.batch", requests)
-        simulation = Simulation(count, 1 if seed is None else seed, 0.1 if warmup is None else warmup)
+        first, *more = [1] if seed is None else _seeds(seed)
+        simulation = Simulation(count, first, 0.1 if warmup is None else warmup, tuple(more))
     return asked(
         model, hw, isl, osl, users, rates, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, simulation, prefix_from
     )  # fmt: skip
+
+
+def _seeds(said: Any) -> list[Any]:
+    """One seed or several: 3, [1, 2], "1,2,8..15". What is no number stays as it is, for the check to refuse."""
+    if not isinstance(said, str):
+        found = list(said) if isinstance(said, (list, tuple)) else [said]
+    else:
+        try:
+            found = grammar.axes([f"batch={said}"])["batch"]
+        except SpecError:
+            found = [said]
+    if not found:
+        raise SpecError("--seed names no seed")
+    return found
 
 
 def _several(value: Any) -> list[Any]:

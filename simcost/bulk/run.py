@@ -53,19 +53,14 @@ def style_of(out: Path) -> str:
     return style
 
 
-def check(query: Query, out: Path) -> None:
-    """Raises SpecError, before any worker is looked for, for a question without axes and for an output that cannot be written."""
+def result(query: Query, pareto: Sequence[str] | None, out: Path, ways: Ways | None = None) -> Result:
+    """Writes every row to `out`, and answers what is known of all. Raises SpecError for a question that `design_map` refuses, for a file that
+    cannot be written, and where the folder of its parts holds another question."""
     if not query.axes:
         raise SpecError(design_map.NO_AXES)
     if style_of(out) == block.PARQUET:
         arrow.ready()
     files.check(out, f"-o {out}")
-
-
-def result(query: Query, pareto: Sequence[str] | None, out: Path, ways: Ways | None = None) -> Result:
-    """Writes every row to `out`, and answers what is known of all. Raises SpecError for a question that `design_map` refuses, for a file that
-    cannot be written, and where the folder of its parts holds another question."""
-    check(query, out)
     style, journal, ways = style_of(out), Journal(out), ways or Ways()
     with journal.alone():
         late = journal.late()

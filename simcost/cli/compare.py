@@ -17,13 +17,15 @@ def compare(
     images: o.Images = None, variant: o.Variant = None,
     phase: Annotated[str | None, typer.Option("--phase", help="train: a training step of each, in place of decode and prefill.", autocompletion=o.starting(("train",)))] = None,
     micro_batch: o.MicroBatch = None, global_batch: o.GlobalBatch = None, seq: o.Seq = None, stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
-    format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Designs side by side, then the terms in which they differ, largest first."""
     from simcost import api, grammar
+    from simcost.cli.progress import scheduled
 
-    result = api.compare(
-        models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [], images=images,
-        phase=phase, micro_batch=micro_batch, global_batch=global_batch, seq=seq, stack=stack, flops_convention=flops_convention,
-    )  # fmt: skip
+    with scheduled(scheduler):
+        result = api.compare(
+            models, hw, batch, context, isl, grammar.assignments(set or [], engine), price, gpus, nodes, prefill_batch, variants=variant or [], images=images,
+            phase=phase, micro_batch=micro_batch, global_batch=global_batch, seq=seq, stack=stack, flops_convention=flops_convention,
+        )  # fmt: skip
     return emit(result, format, output, strict, details)

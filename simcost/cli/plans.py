@@ -32,10 +32,11 @@ def plans(
     stack: o.Stack = None, flops_convention: o.FlopsConvention = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="serve: also draw tokens/s a GPU against tokens/s a user to this .png, .svg, .pdf or .html (extra 'plot').")] = None,
     cp: Annotated[bool, typer.Option("--cp", help="Split sequences over devices too (context parallelism).")] = False,
-    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """Every way to split a design over N devices, of one or several kinds, best first; those that cannot run with their reason. With --phase serve how many GPUs a load needs within limits, and which plan they run. With --phase train every way to train it: splits with their schedule, virtual stages, micro-batch, recomputation and ZeRO."""
     from simcost import api, grammar
+    from simcost.cli.progress import scheduled
 
     check(format, output)
     if plot is not None and phase != "serve":
@@ -43,10 +44,11 @@ def plans(
     ready(plot)
     tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
     counts = grammar.words("--gpus", gpus) if gpus else []
-    result = api.plans(
-        model, grammar.words("--hw", hw), [grammar.whole("--gpus", count) for count in counts] or None, nodes, phase, tried, context, isl, metric, tpot, ttft, cp,
-        grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
-        osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit,
-    )  # fmt: skip
+    with scheduled(scheduler):
+        result = api.plans(
+            model, grammar.words("--hw", hw), [grammar.whole("--gpus", count) for count in counts] or None, nodes, phase, tried, context, isl, metric, tpot, ttft, cp,
+            grammar.assignments(set or [], engine), price, seq=seq, micro_batch=micro_batch, global_batch=global_batch, stack=stack, flops_convention=flops_convention,
+            osl=osl, rate=rate, slo=slo, prefix_hit=prefix_hit,
+        )  # fmt: skip
     also(result, plot, "pareto")
     return emit(result, format, output, strict, details)

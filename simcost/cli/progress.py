@@ -6,10 +6,11 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from simcost.errors import plain, prose
+from simcost.pool import quiet
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -101,13 +102,16 @@ def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable
 
 
 @contextmanager
-def watched(wanted: bool = True) -> Iterator[Callable[[float, float, str], None]]:
-    """As `measured_out` on a terminal; elsewhere, and where nothing is `wanted`, a function that draws nothing."""
-    if wanted and sys.stderr.isatty():
-        with measured_out() as tell:
-            yield tell
+def scheduled(address: str | None, long: bool = False) -> Iterator[Callable[[float, float, str], None]]:
+    """The workers of --scheduler for as long as the context lasts, in which they do the work; what they do, and work that may be `long`, is drawn on a terminal alone.
+    Raises SpecError where no worker is to be had."""
+    if address is None and not long:
+        yield quiet
         return
-    yield lambda done, total, what: None
+    from simcost.scale.cluster import opened
+
+    with measured_out() if sys.stderr.isatty() else nullcontext(quiet) as tell, opened(address, tell):
+        yield tell
 
 
 def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:

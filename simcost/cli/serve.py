@@ -27,13 +27,14 @@ def serve(
     decode_pool: Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")] = None,
     events: Annotated[bool, typer.Option("--events", help="Also request by request: P50, P90 and P99, with bursts and finite runs.")] = False,
     requests: Annotated[str | None, typer.Option("--requests", metavar="<count>", help="--events: requests in all; default 10 a user, 1,000 a replica at a rate.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="--events: of its draws; default 1.")] = None,
+    seed: Annotated[str | None, typer.Option("--seed", metavar="<seeds>", help="--events: of its draws; default 1. 1,2,3 or 1..16 are a run each, whose means are the figures.")] = None,
     warmup: Annotated[float | None, typer.Option("--warmup", help="--events: share of the requests left out at the start; default 0.1.")] = None,
     emit_for: Annotated[str | None, typer.Option("--emit", metavar="<engine>", help="Print the launch command of the plan instead: vllm, sglang, trtllm.", autocompletion=o.starting(("vllm", "sglang", "trtllm")))] = None,
-    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
+    engine: o.Engine = None, set: o.Set = None, price: o.Price = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput, what limits them and what tokens cost, at a concurrency or a rate."""
     from simcost import api, grammar
+    from simcost.cli.progress import scheduled
 
     if emit_for is not None:
         if format:
@@ -46,9 +47,13 @@ def serve(
         )  # fmt: skip
         write(output, text)
         return 0
+    if scheduler is not None and not events:
+        raise SpecError("--scheduler works on runs request by request: say --events")
+    runs = seed if seed is None or not seed.isdecimal() else int(seed)
     check(format, output)
-    result = api.serve(
-        model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
-        prefill_pool, decode_pool, events, requests, seed, warmup, prefix_from,
-    )  # fmt: skip
+    with scheduled(scheduler):
+        result = api.serve(
+            model, hw, isl, osl, concurrency, rate, gpus, nodes, grammar.assignments(set or [], engine), None, price, prefix_hit, drafts, acceptance, draft_model,
+            prefill_pool, decode_pool, events, requests, runs, warmup, prefix_from,
+        )  # fmt: skip
     return emit(result, format, output, strict, details)

@@ -29,16 +29,16 @@ def sweep(
 ) -> int:  # fmt: skip
     """A map of designs: heads, ranks, experts, widths and whatever else is varied; and the front of two metrics."""
     from simcost import api, grammar
-    from simcost.cli.progress import watched
+    from simcost.cli.progress import scheduled
 
     axes = grammar.axes(vary or [])
     file = _file(output, format, scheduler, axes, plot)
     ready(plot)
     wanted = grammar.words("--pareto", pareto) if pareto else None
-    with watched(file is not None) as progress:
+    with scheduled(scheduler, file is not None) as progress:
         result = api.sweep(
             model, hw, phase, axes, wanted, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
-            prefill_tokens=prefill_tokens, prefill_past=prefill_past, out=file, scheduler=scheduler, progress=progress,
+            prefill_tokens=prefill_tokens, prefill_past=prefill_past, out=file, progress=progress,
         )  # fmt: skip
     if file is not None:
         return streamed(result, strict)
@@ -53,6 +53,8 @@ def _file(
     suffix = "" if out is None else out.suffix.lower()
     if suffix == ".parquet" and style:
         raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means parquet")
+    if scheduler is not None and (out is None or suffix not in (".csv", ".parquet")):
+        raise SpecError("--scheduler of a sweep needs a file for its rows: -o FILE.csv or FILE.parquet")
     if suffix != ".parquet" and chosen(style, out) != "csv":
         return None
     points = math.prod(map(len, axes.values())) if axes else 0

@@ -93,11 +93,11 @@ def serving(
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
     model: Annotated[str, typer.Option("--model", help="Your benchmark: the design, where the file does not say.", autocompletion=o.model_names)] = "",
     hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not say.", autocompletion=o.hardware_names)] = "",
-    engine: o.Engine = None, set: o.Set = None, format: o.Format = "", output: o.Out = None,
+    engine: o.Engine = None, set: o.Set = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
     from simcost import grammar
-    from simcost.cli.progress import measured_out
+    from simcost.cli.progress import measured_out, scheduled
     from simcost.report.plot import ready
     from simcost.validation.serving import own, picture, report
     from simcost.validation.serving.lines import is_sample
@@ -116,7 +116,7 @@ def serving(
     if plot:
         ready(plot)
     read = report.sample_of(rows)
-    with measured_out() as progress:
+    with scheduled(scheduler), measured_out() as progress:
         said = report.answers(read, report.shipped(peer, progress))
     if plot:
         name, first = next(iter(said.items()))
@@ -128,15 +128,15 @@ def serving(
 @app.command("recipes")
 def recipes(
     write: Annotated[bool, typer.Option("--write", help="Fit the terms of the host on these steps and write them into workloads/rl-stacks.")] = False,
-    format: o.Format = "", output: o.Out = None,
+    scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Published steps of reinforcement learning (NeMo-RL, verl and others) and published recipes beside predictions: the step, its phases and their order, GPU hours."""
     from simcost import api
-    from simcost.cli.progress import measured_out
+    from simcost.cli.progress import measured_out, scheduled
     from simcost.validation.recipes import report
 
     format = check(format, output)
-    with measured_out() as progress:
+    with scheduled(scheduler), measured_out() as progress:
         rows, priced = report.gathered(api.recipe, progress)
     return emit(report.result(rows, priced, write), format, output)
 

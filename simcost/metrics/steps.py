@@ -262,6 +262,7 @@ SERVE: Rows = (
     ("prefix_load_s", "seconds", "less", "cached tokens of a prompt: from the host's memory to the ranks, without waiting for the link"),
     ("prefix_recompute_s", "seconds", "", "cached tokens of a prompt: what an idle replica would take to compute them again"),
     ("prefix_tier_tokens", "tokens", "more", "cached tokens that fit where prefixes are kept, of the whole fleet: what running requests leave of the pools, or the host's memory"),
+    ("seed", "count", "", "of the draws of a run request by request"),
     ("figure", TEXT, "", "of a run request by request: time to the first token, between tokens of a request, between any two tokens, of a request in all, before a prompt is touched"),
     ("mean_s", "seconds", "", "its mean"),
     ("p50_s", "seconds", "", "its median"),

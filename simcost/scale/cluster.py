@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from simcost import pool
+from simcost import pool, scale
 from simcost.errors import SimcostError, SpecError, say
-from simcost.pool import Piece, Progress
+from simcost.pool import Piece, Progress, quiet
 from simcost.scale import fingerprint
 from simcost.scale.workers import Act
 
@@ -42,8 +42,9 @@ def checked(address: str) -> str:
 
 
 @contextmanager
-def opened(address: str | None) -> Iterator[Cluster | None]:
-    """The workers of an address for as long as the context lasts, in which `simcost.pool.mapped` uses them too; None for no address. Raises SpecError where
+def opened(address: str | None, progress: Progress = quiet) -> Iterator[Cluster | None]:
+    """The workers of an address for as long as the context lasts, in which `simcost.pool.mapped` uses them too, and tells `progress` where
+    its caller watches none; None for no address. Raises SpecError where
     none can be reached, and where one is not like this process."""
     if address is None:
         yield None
@@ -51,13 +52,15 @@ def opened(address: str | None) -> Iterator[Cluster | None]:
     checked(address)
     distributed = _package()
     with _client(distributed, address) as client:
-        cluster = Cluster(distributed, client)
+        cluster = Cluster(distributed, client, progress)
         cluster.check()
         pool.elsewhere.append(cluster.mapped)
+        scale._open.append(cluster)
         try:
             yield cluster
         finally:
-            pool.elsewhere.remove(cluster.mapped)
+            scale._open.pop()
+            pool.elsewhere.pop()
 
 
 def _package() -> Any:
@@ -117,8 +120,8 @@ def _first(error: BaseException) -> str:
 class Cluster:
     """The workers of a client."""
 
-    def __init__(self, distributed: Any, client: Any) -> None:
-        self._distributed, self._client = distributed, client
+    def __init__(self, distributed: Any, client: Any, progress: Progress = quiet) -> None:
+        self._distributed, self._client, self._progress = distributed, client, progress
         self._expected = fingerprint.here()
 
     @property
@@ -159,6 +162,7 @@ class Cluster:
 
     def mapped(self, act: Callable[..., T], pieces: Sequence[Piece], progress: Progress) -> list[T]:
         """As `simcost.pool.mapped`, on these workers. Raises what the first piece that failed raised."""
+        progress = self._progress if progress is quiet else progress
         total, at = sum(piece.weight for piece in pieces), 0.0
         order = sorted(range(len(pieces)), key=lambda i: -pieces[i].weight)
         asked = {self._submit(act, *pieces[i].arguments): i for i in order}

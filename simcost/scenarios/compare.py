@@ -16,6 +16,7 @@ from simcost.model import count, images
 from simcost.model.given import Name
 from simcost.num import Num
 from simcost.plan import Phase
+from simcost.pool import Piece, mapped
 from simcost.program import leaves
 from simcost.provenance import Note
 from simcost.query import Query, with_arrays, workload
@@ -47,11 +48,10 @@ def result(
     asked: list[Workload] = []
     priced: list[steps.Step] = []
     chosen: list[Row] = []
-    for side in sides:
+    answered = mapped(_answered, [Piece((side,), side.label, 1.0) for side in sides])
+    for side, (w, found) in zip(sides, answered, strict=True):
         label, question = side.label, side.decode
-        w = _labelled(workload(question), label)
         said += notes.warnings(question, w)
-        found = _answers(w, side.prefill)
         designs.append(_design(w, question, found, side.identity()))
         if designs[-1].get("fits") is False:
             said.append(f"{label}: {fitting.smallest(question, w)}")
@@ -85,6 +85,12 @@ def result(
         _tables(designs, _differences(terms, runnable), shifts), tuple(dict.fromkeys(said)), tuple(dict.fromkeys(line for w in asked for line in notes.references(w, *priced))),
         "; ".join([verdict, *_fastest(designs, winners, tied), *_cheapest(designs, winners, alike)]), fits, tuple(chosen),
     )  # fmt: skip
+
+
+def _answered(side: Design) -> tuple[Workload, dict[str, steps.Step] | str]:
+    """A design with both steps, or why it has none."""
+    w = _labelled(workload(side.decode), side.label)
+    return w, _answers(w, side.prefill)
 
 
 def _labelled(w: Workload, label: str) -> Workload:

@@ -17,6 +17,7 @@ from simcost.errors import SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
 from simcost.num import divisors
+from simcost.pool import Piece, mapped
 from simcost.query import Query, model_of, settled
 from simcost.result import Result, Row
 from simcost.scenarios import fitting, inputs, notes
@@ -42,11 +43,16 @@ def result(query: Query, clusters: Sequence[Cluster], wish: Wish) -> Result:
     query = replace(query, model=design.model, overrides=replace(query.overrides, model=design.overrides.model))
     found: list[Searched] = []
     refused: dict[str, SpecError] = {}
-    for cluster, label in zip(clusters, _labels(query, clusters), strict=True):
-        try:
-            found.append(searched(replace(query, hw=cluster.hw), label, cluster.gpus, wish))
-        except SpecError as error:
-            refused[label] = error
+    labels = _labels(query, clusters)
+    pieces = [
+        Piece((replace(query, hw=cluster.hw), label, cluster.gpus, wish), label, float(sum(cluster.gpus)))
+        for cluster, label in zip(clusters, labels, strict=True)
+    ]
+    for label, each in zip(labels, mapped(_piece, pieces), strict=True):
+        if isinstance(each, SpecError):
+            refused[label] = each
+        else:
+            found.append(each)
     if not found:
         raise next(iter(refused.values()))
     points = rows.points_of(found)
@@ -65,6 +71,14 @@ def result(query: Query, clusters: Sequence[Cluster], wish: Wish) -> Result:
         "plans", _asked(asked, clusters, found, wish), counted, {**best, "plans": table}, tuple(dict.fromkeys(warnings)), tuple(references),
         _verdict(found, points, table, runs, tied, wish), runs > 0, chosen,
     )  # fmt: skip
+
+
+def _piece(query: Query, label: str, gpus: tuple[int, ...], wish: Wish) -> Searched | SpecError:
+    """One device, or why it cannot be asked."""
+    try:
+        return searched(query, label, gpus, wish)
+    except SpecError as error:
+        return error
 
 
 def _one_design(query: Query, clusters: Sequence[Cluster]) -> Query:

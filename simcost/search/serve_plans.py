@@ -16,6 +16,7 @@ from simcost.cost.price import HIGH, LOW
 from simcost.errors import Infeasible, SpecError
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
+from simcost.pool import Piece, mapped
 from simcost.provenance import Kind, Note
 from simcost.query import engine_of
 from simcost.result import Result, Row
@@ -107,11 +108,12 @@ def result(q: Question, clusters: Sequence[Cluster]) -> Result:
         q.metric, q.rate, [(each.label, price) for each, price in zip(spaces, prices, strict=True)]
     )
     counts = {cluster_label: cluster.gpus for cluster, cluster_label in zip(clusters, labels, strict=True)}
-    found = [
-        _searched(q, each, price, counts[each.label])
+    pieces = [
+        Piece((q, each, price, counts[each.label]), each.label, float(len(each.good)))
         for each, price in zip(spaces, prices, strict=True)
         if len(each.good)
     ]
+    found = mapped(_searched, pieces)
     fleets = [one for each in found for one in each.fleets]
     told = Told(metric, q.rate, _end(q, spaces[0]), {each.label: each.asked.query.paid(each.device) for each in spaces})
     table = [*serve_rows.ranked(told, fleets), *serve_rows.unable(told, fleets, spaces), *refused]

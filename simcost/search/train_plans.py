@@ -15,6 +15,7 @@ from simcost.cost.cost import joined, probability_less, tied
 from simcost.cost.price import is_money, unsure, with_range
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
+from simcost.pool import Piece, mapped
 from simcost.provenance import VERSION, Kind, Note
 from simcost.query import engine_of
 from simcost.result import Result, Row, number
@@ -39,11 +40,12 @@ class Cluster:
 def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | None, convention: str) -> Result:
     """One row a split, best first. Raises SpecError for what is no question, and where no device can be asked."""
     ranked_by = _metric(metric)
-    found = [
-        searched(q._replace(hw=cluster.hw), cluster.hw, count, cp, convention)
+    pieces = [
+        Piece((q._replace(hw=cluster.hw), cluster.hw, count, cp, convention), f"{count:,} x {cluster.hw}", float(count))
         for cluster in clusters
         for count in cluster.gpus
     ]
+    found = mapped(searched, pieces)
     if ranked_by.startswith("usd_") and any(each.price is None for each in found):
         raise SpecError(f"--metric {ranked_by}: a device has no price with a source; give one with --price")
     candidates = ranked([one for each in found for one in fitting(each)], ranked_by)

@@ -29,6 +29,7 @@ from simcost.serving.speculative import emitted
 from simcost.workload import Workload
 
 MOST_DRAFTS, MOST_INSTANCES = 16, 100_000
+MOST_SEEDS = 10_000  # runs of one load
 _SIZES = ("tp", "cp", "pp", "ep", "dp_attention", "etp", "redundant_experts")
 _MOST_USERS, _MOST_RATE = 10_000_000, 1e7
 
@@ -44,11 +45,17 @@ class PoolAsked:
 
 @frozen
 class Simulation:
-    """A run request by request: `requests` of the whole fleet, None: as benchmarks send; `seed` of its draws; `warmup`: share of the requests that figures leave out at the start."""
+    """A run request by request: `requests` of the whole fleet, None: as benchmarks send; `seed` of its draws, `more` of further runs; `warmup`: share of the requests that figures leave out at the start."""
 
     requests: int | None = None
     seed: int = 1
     warmup: float = 0.1
+    more: tuple[int, ...] = ()
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of all runs."""
+        return (self.seed, *self.more)
 
 
 @frozen
@@ -151,7 +158,11 @@ def _checked(events: Simulation, pools: bool) -> None:
     """Raises SpecError for a run that cannot be."""
     if pools:
         raise SpecError("--events runs instances that prefill and decode: leave out --prefill-pool and --decode-pool")
-    for option, value, least in (("--requests", events.requests, 1), ("--seed", events.seed, 0)):
+    if len(set(events.seeds)) < len(events.seeds):
+        raise SpecError("--seed names a seed twice, whose runs would be the same")
+    if len(events.seeds) > MOST_SEEDS:
+        raise SpecError(f"--seed names {len(events.seeds):,} seeds: at most {MOST_SEEDS:,}")
+    for option, value, least in (("--requests", events.requests, 1), *(("--seed", seed, 0) for seed in events.seeds)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise SpecError(f"{option} = {value!r} must be a whole number of at least {least}")
     _share("--warmup", events.warmup, below_one=True)

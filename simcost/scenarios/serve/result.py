@@ -13,6 +13,7 @@ from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.num import Num
 from simcost.plan import Phase
+from simcost.pool import Piece, mapped
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, memory_notes, notes
@@ -54,11 +55,17 @@ def result(q: Asked) -> Result:
     rows = [_row(q, columns, words, i) for i in range(len(q.loads))]
     tables: dict[str, list[Row]] = {} if one else {"loads": rows}
     if q.events is not None:
-        runs = [_simulated(q, r, load) for load in q.loads]
-        for row, run in zip(rows, runs, strict=True):
-            row |= simulated.columns(run, q.emitted)
+        runs = _runs(q, r)
+        for row, of_load in zip(rows, runs, strict=True):
+            row |= simulated.columns(simulated.mean(of_load), q.emitted)
         if one:
-            tables["request by request"] = list(simulated.table(runs[0], q.emitted))
+            tables["request by request"] = list(simulated.table(simulated.mean(runs[0]), q.emitted))
+        if q.events.more:
+            tables["runs"] = [
+                {**_named(q, i), "seed": seed, **simulated.columns(run, q.emitted)}
+                for i, of_load in enumerate(runs)
+                for seed, run in zip(q.events.seeds, of_load, strict=True)
+            ]
     step = step_of(q, r, found)
     fits = bool(np.all(np.isfinite(found.point.ttft_s)))
     head: dict[str, Any] = dict(rows[0]) if one else {"points": len(rows)}
@@ -70,20 +77,30 @@ def result(q: Asked) -> Result:
     )  # fmt: skip
 
 
-def _simulated(q: Asked, r: Replica, load: float) -> Summary:
+def _runs(q: Asked, r: Replica) -> list[list[Summary]]:
+    """Figures of every load, a run a seed."""
+    assert q.events is not None
+    seeds = q.events.seeds
+    pieces = [
+        Piece((q, r, load, seed), f"{_load(q, i)}, seed {seed}", load)
+        for i, load in enumerate(q.loads)
+        for seed in seeds
+    ]
+    found = mapped(_simulated, pieces)
+    return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
+
+
+def _simulated(q: Asked, r: Replica, load: float, seed: int) -> Summary:
     """Figures of a run at one load, its start left out."""
     assert q.events is not None
     users, rate = (None, load) if q.open else (load, None)
     t = q.traffic
-    trace = simulated.run(
-        r, q.isl, q.osl, users, rate, q.events.requests, q.events.seed, float(t.hit), q.emitted, t.host
-    )
+    trace = simulated.run(r, q.isl, q.osl, users, rate, q.events.requests, seed, float(t.hit), q.emitted, t.host)
     return summary(trace, int(q.events.warmup * len(trace.isl)))
 
 
 def _row(q: Asked, columns: dict[str, Num], words: list[str], i: int) -> Row:
-    name = "rate_per_s" if q.open else "concurrency"
-    row: Row = {name: number(q.loads[i])}
+    row = _named(q, i)
     for key, value in columns.items():
         row[key] = number(np.broadcast_to(np.asarray(value, np.float64), (len(q.loads),))[i])
     return {
@@ -91,6 +108,11 @@ def _row(q: Asked, columns: dict[str, Num], words: list[str], i: int) -> Row:
         for key, value in row.items()
         if not (key.startswith("usd_per_million_cached_tokens") and value is None)
     } | {"limit": words[i]}
+
+
+def _named(q: Asked, i: int) -> Row:
+    """A load by its number."""
+    return {"rate_per_s" if q.open else "concurrency": number(q.loads[i])}
 
 
 def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
@@ -139,7 +161,11 @@ def _inputs(q: Asked, r: Replica, terms: ServingTerms) -> dict[str, Any]:
         more |= {"prefill_pool": q.pools[0].said, "decode_pool": q.pools[1].said}
         base.pop("plan", None)
     if q.events is not None:
-        more |= {"events": True, "seed": q.events.seed, "warmup": q.events.warmup}
+        more |= {
+            "events": True,
+            "seed": list(q.events.seeds) if q.events.more else q.events.seed,
+            "warmup": q.events.warmup,
+        }
         if q.events.requests is not None:
             more["requests"] = q.events.requests
     if q.hit:
@@ -172,6 +198,9 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             "steady state of a mean field: bursts, and requests that start together, are seen by --events", Kind.SCOPE
         ),
     ]
+    if q.events is not None and q.events.more:
+        text = f"percentiles are means over {len(q.events.seeds):,} runs, one a seed; table 'runs' has each"
+        found.append(Note(text, Kind.SCOPE))
     if q.drafts:
         found.append(_draft_note(r))
     return found

@@ -6,6 +6,8 @@ Most likely to be wrong: replicas of a fleet that get unlike shares of the load.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +53,19 @@ def run(
     link = float(np.asarray(r.link_s(np.ceil(cached)))) / np.ceil(cached) if host else 0.0
     steps = InSteps(osl, emitted) if emitted > 1.0 else osl
     return events.simulate(r, r.policy, arrivals, isl, steps, count, pool, seed, prefix_hit=hit, link_token_s=link)
+
+
+def mean(runs: Sequence[Summary]) -> Summary:
+    """The first run, with the means of all as its figures: of one run its own."""
+    if len(runs) == 1:
+        return runs[0]
+    every = {f"{name}_s": [getattr(run, f"{name}_s") for run in runs] for name in FIGURES}
+    fields = ("mean", *SHARES)
+    found: dict[str, Any] = {
+        name: Spread(*(float(np.mean([getattr(one, field) for one in spreads])) for field in fields))
+        for name, spreads in every.items()
+    }
+    return replace(runs[0], **found)
 
 
 def columns(found: Summary, emitted: float) -> Row:

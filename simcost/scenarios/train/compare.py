@@ -5,7 +5,7 @@ Designs are ranked by tokens a second and GPU, so that plans of several sizes co
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from simcost.hardware.price_use import stated as price_stated
 from simcost.model import count, flops
 from simcost.model.given import Name
 from simcost.num import Num
+from simcost.pool import Piece, mapped
 from simcost.provenance import Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import price_notes
@@ -85,16 +86,11 @@ def result(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], 
     flops.named(q.convention)
     found: list[tuple[Side, Trained | str]] = []
     said: dict[str, list[str]] = {}  # a note -> designs of which it is
-    batch = q.phase.get("global_batch")
-    for side in sides(models, variants, q.hw):
-        each = _asked(side, q, batch)
-        answered = _trained(side, each, q.convention)
+    for side, each, answered in _answered(sides(models, variants, q.hw), q):
         found.append((side, answered))
         own = answered.job.notes if isinstance(answered, Trained) else ()
         for line in dict.fromkeys((*each.said, *own)):
             said.setdefault(line, []).append(side.label)
-        if isinstance(answered, Trained):
-            batch = answered.job.global_batch if batch is None else batch  # of the first: one question for all
     every = [one for _, one in found if isinstance(one, Trained)]
     if not every:
         raise SpecError(f"no design can be run: {found[0][1]}")
@@ -117,6 +113,23 @@ def _price_notes(every: Sequence[Trained], q: Question) -> tuple[Note, ...]:
     return tuple(
         note for name, one in devices.items() for note in price_notes.of(name, paid(one.price, usd), usd is not None)
     )
+
+
+def _answered(every: Sequence[Side], q: Question) -> Iterator[tuple[Side, Asked, Trained | str]]:
+    """Every design with its question and its answer. The batch that nobody states is that of the first which can be run: one question for all."""
+    batch, at = q.phase.get("global_batch"), 0
+    while batch is None and at < len(every):
+        each, answered = _one(every[at], q, None)
+        yield every[at], each, answered
+        batch, at = answered.job.global_batch if isinstance(answered, Trained) else None, at + 1
+    pieces = [Piece((side, q, batch), side.label, 1.0) for side in every[at:]]
+    for side, (each, answered) in zip(every[at:], mapped(_one, pieces), strict=True):
+        yield side, each, answered
+
+
+def _one(side: Side, q: Question, batch: Any) -> tuple[Asked, Trained | str]:
+    each = _asked(side, q, batch)
+    return each, _trained(side, each, q.convention)
 
 
 def _asked(side: Side, q: Question, batch: Any) -> Asked:

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from bulkkit import query_of
 
+import simcost
 from simcost import pool
 from simcost.bulk import run
 from simcost.bulk.run import Ways
 from simcost.errors import SpecError
 from simcost.hardware import load as hardware
 from simcost.pool import Piece, mapped
+from simcost.report.text import as_json
 from simcost.scale.cluster import Cluster, checked, opened
 
 CASE = {"vary": {"batch": list(range(1, 16)), "context": list(range(1000, 1100)), "plan.tp": [1, 2, 3]}}
@@ -107,3 +109,27 @@ def test_an_address_where_nobody_listens_is_one_line(monkeypatch: pytest.MonkeyP
     with pytest.raises(SpecError, match="no scheduler answers there") as found, opened("tcp://127.0.0.1:9"):
         pass
     assert "\n" not in str(found.value)
+
+
+ROOFLINE = {"hw.measurements": "none"}
+QUESTIONS: dict[str, Any] = {
+    "plans": lambda: simcost.plans("llama-3.1-8b", ["h200", "b100"], [1, 2], context=1000, set=ROOFLINE),
+    "plans, train": lambda: simcost.plans("llama-3.1-8b", "h200", [1, 2], phase="train", seq=1000, micro_batch=1, set=ROOFLINE),
+    "plans, serve": lambda: simcost.plans(
+        "llama-3.1-8b", ["h200", "b100"], [1], phase="serve", isl=1000, osl=10, rate=1.0, slo="ttft=5s,tpot=1s", set=ROOFLINE
+    ),
+    "compare": lambda: simcost.compare(["llama-3.1-8b", "mistral-7b-v0.3"], "h200", batch=8, set=ROOFLINE),
+    "compare, train": lambda: simcost.compare(["llama-3.1-8b", "mistral-7b-v0.3"], "h200", phase="train", seq=1000, set=ROOFLINE),
+    "serve": lambda: simcost.serve(
+        "llama-3.1-8b", "h200", 500, 20, [2, 8], events=True, requests=40, seed="1..3", engine="vllm", set=ROOFLINE
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_other_questions_answer_the_same(name: str, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = QUESTIONS[name]()
+    with monkeypatch.context() as alone:
+        alone.setattr(pool, "elsewhere", [])
+        here = QUESTIONS[name]()
+    assert as_json(there) == as_json(here)
