@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -103,6 +103,7 @@ def query_of(q: Asked, plan: Mapping[str, Any], gpus: int) -> Query:
 
 _STEPS: Known = {}  # step times of engines: questions of one program are about few
 _KEPT = 32
+_UNTIMED = cast(Steps, (None, None))  # of engines that are asked for their memory alone
 
 
 def mean_context(q: Asked) -> float:
@@ -113,9 +114,9 @@ def mean_context(q: Asked) -> float:
     return context if q.tools is None else context + (q.tools.turns - 1) / 2.0 * (q.osl.mean + q.tools.tokens.mean)
 
 
-def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float) -> Served:
-    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt. Raises
-    SpecError and Infeasible for what cannot be."""
+def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float, timed: bool = True) -> Served:
+    """The engine on so many GPUs. `most`: tokens of the longest answer with its prompt; `timed`: False for its memory
+    alone, without step times, which take nearly all of the work. Raises SpecError and Infeasible for what cannot be."""
     query = query_of(q, plan, gpus)
     w = workload(query)
     terms = terms_of(w, settings_of(query.overrides), q.drafts > 0)
@@ -127,6 +128,8 @@ def served(q: Asked, plan: Mapping[str, Any], gpus: int, most: float) -> Served:
     of = (*key(q, "model", "hw", "both", "serving", "drafts"), str(dict(plan)), bounds.context)
 
     def steps(w: Workload, bounds: Bounds, drafts: int) -> Steps:
+        if not timed:
+            return _UNTIMED
         if of not in _STEPS:
             if len(_STEPS) >= _KEPT:
                 _STEPS.clear()

@@ -18,7 +18,7 @@ from simcost.errors import Infeasible, SimcostError
 from simcost.hardware import load as hardware
 from simcost.model import count
 from simcost.query import model_of
-from simcost.scenarios.rl.engine import Served, query_of
+from simcost.scenarios.rl.engine import Served, query_of, served
 from simcost.scenarios.rl.question import Asked
 
 Plan = dict[str, Any]
@@ -108,19 +108,17 @@ def trainer(q: Asked, gpus: int, priced: Callable[[Plan], T], fits: Callable[[T]
     raise Infeasible(f"trainer: no plan that was tried fits {gpus:,} GPUs ({why}); state one with --train")
 
 
-def smallest(
-    plans: Iterator[Plan], priced: Callable[[Plan], T], fits: Callable[[T], bool], side: str
-) -> tuple[Plan, T]:
-    """The first plan that can run and fits. Raises Infeasible where none does, with the last reason."""
+def smallest_engine(q: Asked, gpus: int, longest: int, side: str) -> tuple[Plan, Served]:
+    """The first plan of an engine that can run and fits; its step times alone are priced. Raises Infeasible where none
+    does, with the last reason."""
     why = "none was tried"
-    for plan in plans:
+    for plan in engines(q, gpus):
         try:
-            found = priced(plan)
+            if engine_fits(served(q, plan, gpus, longest, timed=False)):
+                return plan, served(q, plan, gpus, longest)
         except SimcostError as refused:
             why = str(refused)
             continue
-        if fits(found):
-            return plan, found
         why = "memory does not suffice"
     raise Infeasible(f"{side}: no plan that was tried fits ({why}); state one with --rollout")
 

@@ -13,7 +13,6 @@ import numpy as np
 from simcost.cost.cost import Cost
 from simcost.num import Ints
 from simcost.scenarios.rl import plans
-from simcost.scenarios.rl.engine import served
 from simcost.scenarios.rl.question import Asked
 
 
@@ -22,12 +21,7 @@ def scored(q: Asked, lengths: Ints, longest: int) -> Cost:
     Infeasible where none fits."""
     assert q.reward_model is not None
     judge = replace(q, model=q.reward_model, drafts=0)
-    _, one = plans.smallest(
-        plans.engines(judge, q.engine_gpus),
-        lambda plan: served(judge, plan, q.engine_gpus, longest),
-        plans.engine_fits,
-        "reward model",
-    )
+    _, one = plans.smallest_engine(judge, q.engine_gpus, longest, "reward model")
     seen = float(np.sum(lengths.astype(np.float64) ** 2)) / float(np.sum(lengths))  # the length that a token sees
     passes = float(np.sum(lengths)) / seen / one.replicas
     each = float(one.replica(0.0, 1.0, seen, 0.0))

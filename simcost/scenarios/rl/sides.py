@@ -78,15 +78,8 @@ def _engine(q: Asked, longest: int, known: Known) -> tuple[Plan, Served]:
     if q.rollout is not None:
         return dict(q.rollout), served(q, q.rollout, q.engine_gpus, longest)
 
-    def found() -> tuple[Plan, Served]:
-        return plans.smallest(
-            plans.engines(q, q.engine_gpus),
-            lambda plan: served(q, plan, q.engine_gpus, longest),
-            plans.engine_fits,
-            "rollout",
-        )
-
-    return once(known, ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay")), found)
+    of = ("engine", q.engine_gpus, longest, *key(q, "model", "hw", "both", "serving", "replay"))
+    return once(known, of, lambda: plans.smallest_engine(q, q.engine_gpus, longest, "rollout"))
 
 
 def _trainer(q: Asked, lengths: Ints, longest: int, asleep: float, known: Known) -> tuple[Plan, Trained, str]:

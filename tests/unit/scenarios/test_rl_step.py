@@ -11,6 +11,7 @@ import pytest
 from simcost import api
 from simcost.errors import SpecError
 from simcost.files import folder
+from simcost.scenarios.rl import engine
 
 BASE = {
     "prompts": 32,
@@ -235,3 +236,14 @@ def test_a_trainer_that_pads_takes_longer() -> None:
     equal = {"osl": 1000, "max_osl": None, "minibatches": 1}
     same = [phase(ask(**equal, packing=each), "update") for each in (True, False)]
     assert same[0] == pytest.approx(same[1])  # nothing to pad
+
+
+def test_the_search_for_an_engine_prices_the_one_that_fits(monkeypatch) -> None:
+    """Of Qwen3-32B one H100 holds the weights, but not in a half: memory decides, and one plan has step times."""
+    asked = []
+    monkeypatch.setattr(engine, "_STEPS", {})
+    real = engine.steps_of
+    monkeypatch.setattr(engine, "steps_of", lambda w, *rest: asked.append(float(w.plan.tp)) or real(w, *rest))
+    found = ask(model="qwen3-32b", gpus=32, rollout=None, train="tp=8,recompute=full,sequence_parallel=on")
+    assert asked == [2.0]
+    assert found.inputs["plan"]["rollout"] == "tp=2"
