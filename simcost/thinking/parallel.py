@@ -22,7 +22,7 @@ _FORMS = {BEST: ("N",), MAJORITY: ("N",), TREE: ("N", "M", "LEVELS")}
 MOST = 1024  # answers at a time
 STRATA = 1024  # equal parts of a distribution, each of which its middle stands for
 _CELLS, _FEWEST = 4096, 64  # of the grid on which sums are added up: in all, and of one addend
-_AT_ONCE = 2**22  # numbers of grids that are transformed together: memory
+_AT_ONCE = 2**20  # numbers of grids that are transformed together: what a cache holds
 WRITE = "write best:8, majority:16 or tree:16:4:8 (parts at a time, branches of each that is kept, levels)"
 
 
@@ -142,8 +142,12 @@ def _quantiles(points: Array, count: int, shares: Array, cells: int, size: int) 
 
 
 def _power(values: Any, count: int) -> Any:
-    """A whole power by squaring: a general one of complex numbers takes logarithms."""
-    if count == 1:
-        return values
-    half = _power(values, count // 2)
-    return half * half * values if count % 2 else half * half
+    """A whole power by squaring, in place: a general one of complex numbers takes logarithms."""
+    found = None
+    while count:
+        if count % 2:
+            found = values.copy() if found is None else np.multiply(found, values, out=found)
+        count //= 2
+        if count:
+            np.multiply(values, values, out=values)
+    return found
