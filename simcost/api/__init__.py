@@ -13,6 +13,7 @@ config as a mapping; numbers may be NumPy's. `ask(result.command, result.inputs)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from inspect import signature
 from typing import Any
 
@@ -39,6 +40,7 @@ from simcost.api.thinking import think
 from simcost.api.tracing import trace
 from simcost.api.training import train
 from simcost.errors import SpecError, nearest
+from simcost.pool import Progress, quiet
 from simcost.result import Result, pages, printers
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "recipe",
     "rl",
     "schedule",
+    "scheduler",
     "sensitivity",
     "serve",
     "show_hardware",
@@ -104,6 +107,15 @@ _QUESTIONS: dict[str, Callable[..., Result]] = {
     "decode": decode, "prefill": prefill, "sweep": sweep, "compare": compare, "explain": explain, "plans": plans, "crossover": crossover, "sensitivity": sensitivity,
     "show model": show_model, "show hardware": show_hardware, "show memory": show_memory, "train": train, "serve": serve, "recipe": recipe, "rl": rl, "think": think, "distill": distill,
 }  # fmt: skip
+
+
+def scheduler(address: str, progress: Progress = quiet) -> AbstractContextManager[object]:
+    """A context in which workers of Dask distributed (extra `scale`) do the work of `sweep` with `out`, `plans`, `compare` and `serve` with events: those of "tcp://host:port", or
+    processes of this machine, "local:4". `progress` is told how much is done, how much there is in all, and a few words. Raises SpecError where none can be reached, and where
+    one is not like this process."""
+    from simcost.scale.cluster import opened
+
+    return opened(address, progress)
 
 
 def ask(command: str, inputs: Mapping[str, Any]) -> Result:
