@@ -21,7 +21,7 @@ from simcost.query import Point, Query, part, reason, structure, structures
 from simcost.query import sweep as points_of
 from simcost.scenarios import design_map, sweep
 
-MOST = 1_000_000_000  # points, and chunks of prompts of all points: an hour of work on 32 cores, 0.6 TB of CSV
+MOST = 1_000_000_000  # points, and chunks of prompts of all points: a quarter of an hour of 32 cores, 0.6 TB of CSV
 _IN_BLOCK = 32_768  # points that are priced at once
 _CHUNKS = 2_000_000  # chunks of prompts that are priced at once
 RUNS, SHORT, CANNOT = "runs", "short", "cannot"  # of the first row: where the column of reasons stands follows from it

@@ -62,7 +62,7 @@ def result(q: Asked) -> Result:
             tables["request by request"] = list(simulated.table(simulated.mean(runs[0]), q.emitted))
         if q.events.more:
             tables["runs"] = [
-                {**_named(q, i), "seed": seed, **simulated.columns(run, q.emitted)}
+                {"seed": seed, **_named(q, i), **simulated.columns(run, q.emitted)}
                 for i, of_load in enumerate(runs)
                 for seed, run in zip(q.events.seeds, of_load, strict=True)
             ]
