@@ -13,9 +13,12 @@ __version__ = VERSION
 __all__ = [
     "__version__",
     "ask",
+    "bibtex",
+    "cite",
     "compare",
     "crossover",
     "decode",
+    "diff",
     "distill",
     "explain",
     "figures",
@@ -48,9 +51,12 @@ __all__ = [
 if TYPE_CHECKING:
     from simcost.api import (
         ask,
+        bibtex,
+        cite,
         compare,
         crossover,
         decode,
+        diff,
         distill,
         explain,
         figures,

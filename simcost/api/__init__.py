@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager
 from inspect import signature
 from typing import Any
 
+from simcost.api.answers import bibtex, cite, diff
 from simcost.api.catalogue import (
     keys,
     list_engines,
@@ -45,9 +46,12 @@ from simcost.result import Result, pages, printers
 
 __all__ = [
     "ask",
+    "bibtex",
+    "cite",
     "compare",
     "crossover",
     "decode",
+    "diff",
     "distill",
     "explain",
     "figures",

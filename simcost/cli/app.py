@@ -32,6 +32,7 @@ from simcost.cli import (
     validate,
 )
 from simcost.cli import options as o
+from simcost.cli.answers import asking, cite, diff, explain
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
 from simcost.cli.pictures.pictured import offered
@@ -172,23 +173,9 @@ app.command("compare", epilog=o.KEYS, cls=Question, short_help="Designs side by 
 )
 
 
-@app.command(epilog=o.KEYS, cls=Question, short_help="Every op of a step: time, what bounds it, its shape.")
-def explain(
-    model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
-    batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
-    prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None, gpus: o.Gpus = None, nodes: o.Nodes = None,
-    op: o.Op = None, top: o.Top = None, order: o.Order = "time", format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
-) -> int:  # fmt: skip
-    """A step's total, then every op of it: shape, FLOPs, bytes, intensity, bound, time, share, basis, formula, source."""
-    from simcost import api, grammar
-
-    result = api.explain(
-        model, hw, phase, batch, context, isl, past, grammar.assignments(set or [], engine), price, gpus, nodes,
-        prefill_tokens=prefill_tokens, prefill_past=prefill_past, order=order, op=op, top=top,
-    )  # fmt: skip
-    return emit(result, format, output, strict, details)
-
-
+app.command("explain", epilog=o.KEYS, cls=Question, short_help="Every op of a step, or one of them in full.")(
+    explain.explain
+)
 app.command("plans", epilog=o.KEYS, cls=Question, short_help="Every way to split a design over devices, best first.")(
     plans.plans
 )
@@ -231,6 +218,12 @@ app.command("distill", epilog=o.KEYS, cls=Question, short_help="Teach a small mo
 )
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 tools.add(app)
+
+
+app.command("diff", short_help="What moved between two answers, term by term.")(diff.diff)
+app.command("cite", short_help="The sources that an answer rests on, also as BibTeX.", context_settings=cite.LOOSE)(
+    cite.cite
+)
 
 
 @app.command(short_help="What --set and --vary may name.")
@@ -326,6 +319,16 @@ def run(argv: list[str]) -> int:
     if code == _INTERRUPTED:  # Typer answers Ctrl-C by this code and says nothing
         return _fail("interrupted", code)
     return code if isinstance(code, int) else 0
+
+
+def _question(words: list[str]) -> object:
+    """Runs a command line for another command, which takes its errors."""
+    command = fast_parser.command(app, words)
+    given_once.check(words, command)
+    return command.main(words, standalone_mode=False, prog_name="simcost")
+
+
+asking.runs[:] = [_question]
 
 
 def _hinted(message: str) -> str:

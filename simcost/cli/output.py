@@ -27,6 +27,20 @@ _noted: list[str] = []  # of the command that runs: how its line was read
 _drawn: list[str] = []  # of the command that runs: which figure, how wide
 
 
+_kept: list[list[Result]] = []  # where answers go that another command asked for
+
+
+@contextmanager
+def kept() -> Iterator[list[Result]]:
+    """A context in which answers are kept in a list, and nothing is printed or written."""
+    found: list[Result] = []
+    _kept.append(found)
+    try:
+        yield found
+    finally:
+        _kept.pop()
+
+
 @contextmanager
 def noting(lines: list[str]) -> Iterator[None]:
     """What a command's answer says first among its notes."""
@@ -50,6 +64,9 @@ def drawing(name: str, width: str) -> Iterator[None]:
 def emit(result: Result, style: str, out: Path | None, strict: bool = False, details: bool = False) -> int:
     """Prints a result, or writes it to `out` ("-": prints it). Returns the exit code: 3 when `strict` and the design does not fit, else 0. A CSV
     has no place for notes: they go to stderr. `details`: the console shows all notes and tables, as files do."""
+    if _kept:
+        _kept[-1].append(result)
+        return 0
     style, out = chosen(style, out), None if out == streams.STDOUT else out
     result = _with_notes(result)
     if out is not None and style == FIGURE:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
 
-from simcost.metrics import facts, judged, learning, recipes, steps, thinking, traced, training
+from simcost.metrics import answers, facts, judged, learning, recipes, steps, thinking, traced, training
 from simcost.metrics._words import FLAG as FLAG
 from simcost.metrics._words import NUMBER as NUMBER
 from simcost.metrics._words import TEXT as TEXT
@@ -79,6 +79,11 @@ SECTIONS = (
         "loss, list scaling-laws, show scaling-law", facts.LAWS,
         "Losses of different laws do not compare: each has its own data, tokenizer and recipe ([theory/scaling_laws.md](theory/scaling_laws.md)).",
     ),
+    section(
+        "diff", answers.DIFF,
+        "Intervals are of each answer alone: most of their error is common to both, and `compare` cancels it. A term counts by its share of the step, so that what moved adds up.",
+    ),
+    section("cite", answers.CITE),
     section("keys", facts.KEYS),
     section("scores of validate and calibrate", judged.SCORES),
     section("validate blocks, validate memory, calibrate memory", judged.VALIDATE),

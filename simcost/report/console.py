@@ -19,6 +19,8 @@ _HIDDEN = {
     "dimensions": ("design", "undo"),
     "ops": ("formula", "source", "light_s", "kernel", "order", "half_width"),
     "facts": ("value",),
+    "sources": ("arxiv", "title", "authors", "licence", "copyright", "package", "bibtex_key"),
+    "metrics that moved": ("before_value", "after_value"),
     "coefficients": ("value",),
     "ranges": ("least", "most"),
     "coefficients of dense models": ("value",),
@@ -49,6 +51,7 @@ _JUDGED = (
 )
 _FIRST = {
     "worst": _JUDGED,
+    "sources": ("source_kind", "source", "cited_for"),
     "rows": _JUDGED,
     "blocks": _JUDGED,
     "hardware": (
@@ -83,11 +86,16 @@ _FIRST = {
 }  # fmt: skip
 _IN_DETAILS = (
     ("explain", "tables"),
+    ("cite", "assumptions"),
     ("compare", "what measurements moved"),
     ("sensitivity", "without effect"),
 )  # of worth to who doubts a number
 _LEVEL = (
     "kinds of work",
+    "sources",
+    "what was asked",
+    "metrics that moved",
+    "terms",
     "links",
     "memory",
     "routing",

@@ -83,8 +83,8 @@ def as_markdown(result: Result) -> str:
     parts += [f"**{_words(result.verdict)}**", ""] if result.verdict else []
     if asked := question.asked(result):
         parts += [_line(asked), ""]
-    lines = headline.lines(result)
-    parts += [*(f"- {_words(title(name))}: {_words(words)}" for name, words in lines.items()), ""] if lines else []
+    said = headline.lines(result)
+    parts += [*(f"- {_words(title(name))}: {_words(words)}" for name, words in said.items()), ""] if said else []
     terms = headline.largest(result.terms, True)
     parts += [f"## {headline.TERMS}", "", *_table(terms), ""] if terms else []
     for heading, values in grouped.of(result, True) or [("", {})]:

@@ -30,7 +30,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "prefill": ("isl", "batch", "past", "images", "engine", "price", "gpus", "nodes", "tp", "cp", "dp", "vary"),
     "serve": ("isl", "osl", "concurrency", "rate", "gpus", "prefix-hit", "drafts", "acceptance", "price", "engine", "seed"),
     "train": ("gpus", "micro-batch", "global-batch", "seq", "stack", "tokens", "days", "usd", "flops-convention", "tp", "pp", "price"),
-    "explain": ("phase", "batch", "context", "isl", "past", "order", "engine", "gpus"),
+    "explain": ("phase", "batch", "context", "isl", "past", "order", "engine", "gpus", "op", "top"),
     "show memory": ("batch", "context", "engine", "gpus"),
     "plans": ("gpus", "nodes", "phase", "batch", "context", "metric", "tpot", "engine", "price"),
     "sweep": ("phase", "pareto", "batch", "context", "vary", "engine"),
@@ -49,6 +49,7 @@ ALONE: tuple[tuple[str, ...], ...] = (
     ("schedule", "1f1b", "zb-v", "--pp", "?", "--microbatches", "8", "--forward", "1"), ("schedule", "interleaved", "--pp", "2", "--microbatches", "?", "--forward", "?"), ("schedule", "1f1b", "--pp", "2", "--microbatches", "4", "--hop", "?"),
     ("show", "model", "?"), ("show", "hardware", "?"), ("show", "scaling-law", "?"), ("keys", "?"), ("compare", "llama-3.1-8b", "?", "--hw", DEVICE), ("decode", "--model", "?", "--hw", DEVICE),
     ("decode", "--model", "llama-3.1-8b", "--hw", "?"), ("?",), ("list", "?"), ("calibrate", "report", "?"), ("calibrate", "import", "?"), ("calibrate", "memory", "?"), ("validate", "kernels", "?"), ("recipe", "?"),
+    ("cite", "?"), ("cite", "decode", "--model", "llama-3.1-8b", "--hw", "?"), ("diff", "?", "?"),
 )  # fmt: skip
 
 

@@ -22,6 +22,10 @@ CONFIG = {
     "model_type": "llama", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 512, "vocab_size": 1000,
     "torch_dtype": "bfloat16",
 }  # fmt: skip
+ANSWER = {
+    "schema_version": 1, "command": "decode", "inputs": {"model": "llama-3.1-8b", "hw": "h200"}, "metrics": {"tpot_s": 0.01}, "rows": [], "references": ["MLA: arXiv 2405.04434", "tables: h200 vllm/0.24.0"],
+    "terms": [{"term": "moe / experts", "share": 1.0}],
+}  # fmt: skip
 RUN = {
     "model_id": "llama-3.1-8b",
     "completed": 4,
@@ -72,6 +76,8 @@ LOADERS = {
     "config": Loader("json", json.dumps(CONFIG), ["show", "model", "@"], "config.json"),
     "config of a step": Loader("json", json.dumps(CONFIG), ["decode", "--hw", "h200", "--model", "@"], "a.json"),
     "quantisation beside it": Loader("json", '{"quant_method": "fp8"}', ["show", "model", "config.json"], "hf_quant_config.json", {"config.json": json.dumps(CONFIG)}),
+    "answer": Loader("json", json.dumps(ANSWER), ["cite", "@"], "answer.json"),
+    "two answers": Loader("json", json.dumps(ANSWER), ["diff", "@", "@"], "answer.json"),
     "settings": Loader("json", '{"plan": {"tp": 1}}', ["decode", *ASK, "--plan", "@"], "plan.json"),
     "trace": Loader("json", '{"traceEvents": [{"ph": "X", "cat": "kernel", "name": "nvjet_tst", "ts": 1, "dur": 2}]}', ["trace", "@", *ASK, "--steps", "1"], "trace.json"),
     "rules of a trace": Loader(

@@ -15,6 +15,8 @@ from simcost.result import Result, Row
 
 _WITHOUT_METRICS = (
     "compare",
+    "cite",
+    "diff",
     "show hardware",
     "list models",
     "list hardware",
@@ -28,7 +30,7 @@ def metrics(result: Result, details: bool) -> list[RenderableType]:
     """Metrics by group, where no table says them."""
     of_load = result.command == "serve"
     if result.command in _WITHOUT_METRICS or (of_load and fleets.LOADS in result.tables):
-        return [text("")] if result.command in ("compare", "serve") else []
+        return [text("")] if result.verdict and result.command != "explain" else []
     groups = fleets.groups(result.metrics, details) if of_load else grouped.of(result, details)
     if len(groups) == 1 and not groups[0][0]:
         return [pairs(with_intervals(groups[0][1]))]

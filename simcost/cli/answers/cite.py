@@ -1,0 +1,44 @@
+"""The cite command: the sources that an answer rests on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.answers import asking
+from simcost.cli.output import FORMATS, emit, write
+from simcost.errors import SpecError, nearest
+
+BIBTEX = "bibtex"
+LOOSE = {"allow_extra_args": True, "ignore_unknown_options": True}  # the options are those of the question
+Style = Annotated[
+    str,
+    typer.Option("--format", help="bibtex, console, csv, markdown or json; default: by the suffix of -o (.bib is bibtex), else console.", autocompletion=o.starting((BIBTEX, "console", "csv", "markdown", "json"))),
+]  # fmt: skip
+
+
+def cite(
+    context: typer.Context,
+    answer: Annotated[str, typer.Argument(help="An answer (a file of --format json -o), or a question: decode, train, serve and others, with its options behind.")],
+    format: Style = "", output: o.Out = None, details: o.Details = False,
+) -> int:  # fmt: skip
+    """The sources that an answer rests on: papers, facts of the device, price, measurements; as a table or as BibTeX."""
+    from simcost import api
+
+    if format not in ("", BIBTEX, *FORMATS):
+        raise SpecError(f"--format must be one of {', '.join((BIBTEX, *FORMATS))}, not {format!r}{nearest(format, (BIBTEX, *FORMATS))}")  # fmt: skip
+    of_file = answer.endswith(".json")
+    if of_file and context.args:
+        raise SpecError(f"cite {answer}: {context.args[0]} belongs to a question, not to a file: leave it out")
+    found = api.cite(answer if of_file else asking.answer([answer, *context.args]))
+    bib = output is not None and output.suffix.lower() == ".bib"
+    if bib and format not in ("", BIBTEX):
+        raise SpecError(f"--format {format} contradicts -o {output}, whose suffix means {BIBTEX}")
+    if format == BIBTEX or bib:
+        from simcost.report.answer.bibtex import text
+
+        write(output, text(found))
+        return 0
+    return emit(found, format, output, details=details)

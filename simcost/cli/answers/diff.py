@@ -1,0 +1,22 @@
+"""The diff command: what moved between two answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simcost.cli import options as o
+from simcost.cli.output import emit
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(help="An answer: a file of --format json -o.")],
+    after: Annotated[Path, typer.Argument(help="Another one of the same command.")],
+    format: o.Format = "", output: o.Out = None, details: o.Details = False,
+) -> int:  # fmt: skip
+    """What moved between two answers: inputs, terms of the step, metrics."""
+    from simcost import api
+
+    return emit(api.diff(before, after), format, output, details=details)
