@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class SimcostError(Exception):
@@ -40,6 +43,31 @@ def say(text: str, about: str = "slow work") -> None:
     """Tell whoever listens; one line about a thing is enough."""
     for tell in listeners:
         tell(line(text), about)
+
+
+# Who shows how far long work is (the terminal): called with how much is done, how much in all, and what it is.
+watchers: list[Callable[[int, int, str], None]] = []
+_loops: list[str] = []  # that are watched now, the outermost first
+
+
+def watched(items: Collection[T], what: str) -> Iterator[T]:
+    """The items one after the other; whoever watches hears how many are done. Of loops inside each other the outermost with more than one item tells."""
+    if not watchers or _loops or len(items) < 2:
+        yield from items
+        return
+    _loops.append(what)
+    try:
+        for done, item in enumerate(items):
+            _tell(done, len(items), what)
+            yield item
+    finally:
+        _loops.clear()
+        _tell(len(items), len(items), what)
+
+
+def _tell(done: int, total: int, what: str) -> None:
+    for tell in watchers:
+        tell(done, total, what)
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from simcost.errors import SimcostError
+from simcost.errors import SimcostError, watched
 from simcost.frozen import frozen
 
 T = TypeVar("T")
@@ -66,7 +66,7 @@ def mapped(act: Callable[..., T], pieces: Sequence[Piece], workers: int = 1, pro
 
 def _alone(act: Callable[..., T], pieces: Sequence[Piece], total: float, progress: Progress) -> Iterator[T]:
     done = 0.0
-    for piece in pieces:
+    for piece in watched(pieces, "parts of the question"):
         progress(done, total, piece.what)
         yield act(*piece.arguments)
         done += piece.weight

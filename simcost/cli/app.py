@@ -6,7 +6,6 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from simcost.cli import (
     given_once,
     goals,
     plans,
+    progress,
     recipe,
     rl,
     scaling_laws,
@@ -268,26 +268,11 @@ _INTERRUPTED = 130  # exit code of shells for what Ctrl-C ended
 _COLLECTED = 100_000  # objects between two searches for circles: a query makes few
 
 
-def _once() -> Callable[[str, str], None]:
-    """A listener that writes the first line it hears about a thing to stderr: one word about slow work, not one a curve."""
-    from simcost.errors import line
-
-    heard: set[str] = set()
-
-    def tell(text: str, about: str) -> None:
-        if about not in heard:
-            heard.add(about)
-            sys.stderr.write(f"simcost: {line(text)}\n")
-            sys.stderr.flush()
-
-    return tell
-
-
 def run(argv: list[str]) -> int:
     """The exit code of one command."""
-    from simcost.errors import SimcostError, listeners
+    from simcost.errors import SimcostError
 
-    listeners[:] = [_once()]
+    progress.listen()
     try:
         command = fast_parser.command(app, argv)
         given_once.check(argv, command)

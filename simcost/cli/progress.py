@@ -9,13 +9,32 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from simcost.errors import plain, prose
+from simcost.errors import line, listeners, plain, prose, watchers
 from simcost.pool import quiet
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
 EVERY_S = 20.0  # between two lines where nobody watches
+
+
+def listen() -> None:
+    """Words about slow work go to stderr, and on a terminal how far it is."""
+    listeners[:] = [_once()]
+    watchers[:] = [Watcher()] if sys.stderr.isatty() else []
+
+
+def _once() -> Callable[[str, str], None]:
+    """A listener that writes the first line it hears about a thing to stderr: one word about slow work, not one a curve."""
+    heard: set[str] = set()
+
+    def tell(text: str, about: str) -> None:
+        if about not in heard:
+            heard.add(about)
+            sys.stderr.write(f"simcost: {line(text)}\n")
+            sys.stderr.flush()
+
+    return tell
 
 
 class Step(Protocol):
@@ -88,6 +107,7 @@ def _bar(count: str) -> Progress:
 def measured_out(now: Callable[[], float] = time.monotonic) -> Iterator[Callable[[float, float, str], None]]:
     """A context whose function draws progress from (how much is done, how much in all, what it is at); the time left follows from
     these."""
+    watchers.clear()  # one bar at a time
     spaced, start = None if sys.stderr.isatty() else Spaced(sys.stderr, now), now()
     with _bar("{task.percentage:.0f} % ") as bar:
         task = bar.add_task("", total=1, left="")
@@ -116,6 +136,7 @@ def scheduled(address: str | None, long: bool = False) -> Iterator[Callable[[flo
 
 def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> tuple[str, ...]:
     """Draws every event. Returns the notes among them, and one on an interruption by Ctrl-C, which ends it."""
+    watchers.clear()
     notes: list[str] = []
     spaced = None if sys.stderr.isatty() else Spaced(sys.stderr, now)
     with _bar("{task.completed:.0f}/{task.total:.0f} ") as bar:
@@ -153,3 +174,31 @@ def told(stream: TextIO, now: Callable[[], float] = time.monotonic) -> Callable[
             spaced.say(_words(event))
 
     return tell
+
+
+class Watcher:
+    """Shows how far watched loops are (`errors.watched`): a bar on a terminal once a second has passed, gone at the end; nothing elsewhere."""
+
+    AFTER_S = 1.0
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self.now = now
+        self._start: float | None = None
+        self._bar: Progress | None = None
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        self._start = self.now() if self._start is None else self._start
+        spent = self.now() - self._start
+        if done >= total:
+            if self._bar is not None:
+                self._bar.stop()
+            self._bar = self._start = None
+        elif spent >= self.AFTER_S:
+            if self._bar is None:
+                self._bar = _bar("{task.completed:.0f}/{task.total:.0f} ")
+                self._bar.add_task(plain(what)[:60], total=total, completed=done, left="")
+                self._bar.start()
+            left = f"{spent / done * (total - done):.0f} s left" if done else ""
+            self._bar.update(
+                self._bar.task_ids[0], completed=done, total=total, description=plain(what)[:60], left=left
+            )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from simcost.cost.price import with_range
-from simcost.errors import SimcostError, SpecError
+from simcost.errors import SimcostError, SpecError, watched
 from simcost.estimate import answer
 from simcost.estimate import step as steps
 from simcost.frozen import frozen
@@ -35,7 +35,7 @@ Extra = Callable[[Workload], Mapping[str, Any]]  # further columns of a block of
 def result(query: Query, extra: Extra | None = None) -> Result:
     """Rows of all points; `extra`: columns beside the metrics of a step. Raises SpecError where none can run."""
     vector, points = points_of(query)
-    priced = [_priced(query, vector, point, extra) for point in points]
+    priced = [_priced(query, vector, point, extra) for point in watched(points, "designs of the sweep")]
     runnable = [point.workload for point, _ in priced if point.workload is not None]
     if not runnable:
         first = {path: values[0] for path, values in query.axes.items()}
@@ -199,7 +199,7 @@ def columns(query: Query, vector: list[str], point: Point, extra: Extra | None =
         return {name: _flat(value, shape) for name, value in block(query, point.workload, shape, extra).items()}
     found: dict[str, Any] = {}
     start = 0
-    for cut in _blocks(shape):
+    for cut in watched(list(_blocks(shape)), "blocks of points"):
         inside = tuple(len(range(*each.indices(n))) for each, n in zip(cut, shape, strict=True))
         values = block(query, part(query, point, vector, cut), inside, extra)
         end = start + int(np.prod(inside, dtype=int))

@@ -12,7 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError, nearest, watched, watchers
 from simcost.registry import discover
 from simcost.serving import arrivals as sending
 from simcost.serving.lengths import Lengths
@@ -31,6 +31,7 @@ _LEAST = {
     "host_token_s": 0.0,
     "overlap": 0.0,
 }
+_LOOKS = 50  # at how far a run is, where somebody watches
 _ISL, _OSL = 1, 2  # streams of random numbers; that of arrivals is 0
 
 
@@ -89,6 +90,9 @@ def simulate(
         table, module, policy, sequences, pool_tokens, prompts, answers, cached, sent, delay, link_token_s=link_token_s
     )
     run.longest_jump = longest_jump
+    if watchers:  # the same steps, with a look at how far they are
+        for share in watched(range(1, _LOOKS + 1), "requests, in fiftieths"):
+            run.run(max(share * requests // _LOOKS, 1))
     run.run()
     return run.trace(prompts, answers)
 

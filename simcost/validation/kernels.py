@@ -36,7 +36,7 @@ import numpy as np
 from simcost.calibration.family import families
 from simcost.cost import calibrated
 from simcost.cost.cost import basis, interval
-from simcost.errors import SpecError, nearest
+from simcost.errors import SpecError, nearest, watched
 from simcost.files import folder
 from simcost.frozen import frozen
 from simcost.hardware import load as hardware
@@ -110,7 +110,7 @@ def reference(hw: str | None = None, rows: Iterable[Reference] | None = None) ->
     if not chosen:
         known = list(dict.fromkeys(row.hw for row in every))
         raise SpecError(f"no published kernel timings of '{hw}' (there are some of {', '.join(known)})")
-    found = [_row(one, one.hw if hw is None else hw) for one in chosen]
+    found = [_row(one, one.hw if hw is None else hw) for one in watched(chosen, "published timings")]
     by = ("source", "hw", "op", "basis", "looked_at")
     seen = {True: "yes", False: ""}  # the reason stands in the rows, and in a note
     groups = grouped(

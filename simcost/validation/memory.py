@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simcost.errors import Infeasible, SimcostError, SpecError
+from simcost.errors import Infeasible, SimcostError, SpecError, watched
 from simcost.estimate import feasible, memory
 from simcost.frozen import frozen
 from simcost.hardware import engines
@@ -79,7 +79,7 @@ def logs(path: Path | None = None) -> tuple[list[Judged], list[Unread], list[str
     found: list[Judged] = []
     left: list[Unread] = []
     rows, notes = read(path)
-    for row in rows:
+    for row in watched(rows, "start-up logs"):
         if isinstance(row, Unread):
             left.append(row)
             continue

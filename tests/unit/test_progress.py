@@ -6,7 +6,8 @@ import io
 import sys
 from collections.abc import Iterator
 
-from simcost.cli.progress import drawn, measured_out, told
+from simcost import errors
+from simcost.cli.progress import Watcher, drawn, listen, measured_out, told
 from simcost.measure.session.event import Event
 
 
@@ -76,3 +77,65 @@ def _few_lines(stream: io.StringIO) -> None:
     assert 3 <= len(lines) <= 12
     assert all(line.startswith("simcost: ") and "m=" in line for line in lines)
     assert "\033" not in stream.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_watched_loop_draws_a_bar_on_a_terminal_after_a_second_and_clears_it(monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", stream := Terminal())
+    monkeypatch.setattr(errors, "watchers", [Watcher(Clock())])
+    assert list(errors.watched([1, 2, 3], "stages")) == [1, 2, 3]
+    assert "stages" in stream.getvalue()
+    assert "/3" in stream.getvalue()
+    monkeypatch.setattr(sys, "stderr", quick := Terminal())
+    monkeypatch.setattr(errors, "watchers", [Watcher(lambda: 0.0)])
+    assert list(errors.watched(range(5), "stages")) == [0, 1, 2, 3, 4]
+    assert quick.getvalue() == ""
+
+
+def test_nobody_watches_where_stderr_is_no_terminal(monkeypatch) -> None:
+    kept = list(errors.listeners)
+    try:
+        monkeypatch.setattr(sys, "stderr", io.StringIO())
+        listen()
+        assert errors.watchers == []
+        monkeypatch.setattr(sys, "stderr", Terminal())
+        listen()
+        assert len(errors.watchers) == 1
+        with measured_out():  # a bar of its own
+            assert errors.watchers == []
+    finally:
+        errors.watchers.clear()
+        errors.listeners[:] = kept
+
+
+def test_of_loops_inside_each_other_the_outermost_tells_and_an_error_ends_it(monkeypatch) -> None:
+    heard: list[tuple[int, int, str]] = []
+    monkeypatch.setattr(errors, "watchers", [lambda *told: heard.append(told)])
+    for _ in errors.watched(["only"], "one"):
+        for each in errors.watched([1, 2], "outer"):
+            assert list(errors.watched([3, 4, 5], "inner")) == [3, 4, 5]
+            if each == 2:
+                break
+    assert heard == [(0, 2, "outer"), (1, 2, "outer"), (2, 2, "outer")]
+    heard.clear()
+    assert list(errors.watched([1, 2], "next")) == [1, 2]
+    assert heard[-1] == (2, 2, "next")
+
+
+def test_a_watched_run_of_requests_gives_the_same_bytes() -> None:
+    import simcost
+
+    asked = {"model": "llama-3.1-8b", "hw": "h200", "isl": "lognormal:256:0.5", "osl": "lognormal:64:0.5", "concurrency": 8, "events": True, "requests": 120}  # fmt: skip
+    plain = simcost.serve(**asked)
+    heard: list[tuple[int, int, str]] = []
+    errors.watchers.append(lambda *told: heard.append(told))
+    try:
+        assert simcost.serve(**asked).to_dict() == plain.to_dict()
+    finally:
+        errors.watchers.clear()
+    assert len({done for done, _, _ in heard}) > 10

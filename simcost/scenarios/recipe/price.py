@@ -12,7 +12,7 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from simcost.errors import SimcostError, SpecError, nearest
+from simcost.errors import SimcostError, SpecError, nearest, watched
 from simcost.frozen import frozen
 from simcost.registry import discover
 from simcost.result import Result
@@ -57,7 +57,7 @@ class Priced:
 def priced(recipe: Recipe, commands: Commands, ranges: bool = True) -> tuple[Priced, ...]:
     """All stages, each behind its parents; `ranges`: assumptions are priced at their ends too. Raises SpecError and Infeasible, which name the stage."""
     found: dict[str, Priced] = {}
-    for stage in recipe.stages:
+    for stage in watched(recipe.stages, "stages"):
         start = max((found[parent].end_s for parent in stage.after), default=0.0)
         try:
             found[stage.name] = _stage(stage, start, commands, ranges)
@@ -105,7 +105,7 @@ def _effects(
     stage: Stage, module: ModuleType, values: Mapping[str, Any], cost: StageCost, commands: Commands
 ) -> Iterator[Effect]:
     """Each assumption with a range, at both ends."""
-    for key, value in stage.ask.items():
+    for key, value in watched(list(stage.ask.items()), f"assumptions of {stage.name}"):
         if value.low is None or value.high is None:
             continue
         hours, why = [], ""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simcost.errors import Infeasible, SpecError
+from simcost.errors import Infeasible, SpecError, watched
 from simcost.frozen import frozen
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.num import Z90, Array, Num, exp
@@ -110,7 +110,7 @@ def run(s: Served, answers: tuple[Cut, ...], requests: int | None, seed: int, wa
         )
     q, found = s.asked, []
     users, rate = (None, q.loads[0]) if q.open else (q.loads[0], None)
-    for each in answers:
+    for each in watched(answers, "budgets"):
         trace = simulated.run(s.replica, q.isl, each, users, rate, requests, seed, q.hit, q.emitted)
         kept = (trace.last_token - trace.arrival)[int(warmup * len(trace.arrival)) :]
         shares = ((np.arange(len(kept)) + 0.5) / len(kept)) ** (1.0 / s.how.width)

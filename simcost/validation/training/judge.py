@@ -16,7 +16,7 @@ from typing import cast
 
 import numpy as np
 
-from simcost.errors import SimcostError, say
+from simcost.errors import SimcostError, say, watched
 from simcost.frozen import frozen
 from simcost.training.question import Prediction, Predictor, Question
 from simcost.training.stack import COEFFICIENTS, half_width
@@ -83,7 +83,7 @@ def shipped() -> Predictor:
 def scored(rows: Sequence[Row], predict: Predictor) -> tuple[list[Scored], list[Fit]]:
     """(each row in its order, the fits)."""
     predict = _once(predict)
-    cold = {row.id: _cold(row, predict) for row in rows}
+    cold = {row.id: _cold(row, predict) for row in watched(rows, "published steps")}
     fits: list[Fit] = []
     made = {one.row.id: one for one in cold.values()}
     for (name, hw), each in together([row for row in rows if cold[row.id].cold is not None]).items():
