@@ -30,7 +30,7 @@ def count(value: float | None) -> str:
 
 def shown(value: float | None, dimension: str = "bytes") -> str:
     """A quantity with its unit, empty where there is none."""
-    return "" if value is None else show(value, dimension)
+    return "" if value is None else show(value, dimension).replace(" ", "\u00a0")
 
 
 def models() -> str:
