@@ -14,7 +14,7 @@ from simcost.calibration.form import Terms
 from simcost.errors import SpecError, nearest
 from simcost.frozen import frozen
 from simcost.hardware.profile import Device
-from simcost.num import Array, Mask, Num
+from simcost.num import Array, Index, Mask, Num
 from simcost.ops.work import Op, Work
 from simcost.registry import discover
 
@@ -25,7 +25,9 @@ Numbers = Mapping[str, Num]
 class Family(Protocol):
     """A module: COLUMNS and WORDS say what its rows are; NUMBERS and LABELS are their names. Optional: SIZES, names of the sizes in its terms;
     LADDERS, numbers along which time does not fall; EXACT; OTHERWISE; EFFICIENCY, the profile's assumption by which another device's rows are
-    carried over; STAND_IN, sigma of the log that a related kind adds; WIRE, True where rows are of links."""
+    carried over; STAND_IN, sigma of the log that a related kind adds; WIRE, True where rows are of links; where features jump, `edge`, op -> (the
+    rows at which they did last, the share of the way from the next edge, 0, back to it), and `beside`, (features [n, d], those rows [n]) -> (features at the edge, just above it),
+    which differ in the features BESIDE; ACROSS, the number of its `site` between whose values rows of two layers say what lies in between."""
 
     COLUMNS: Mapping[str, Column]
     WORDS: Mapping[str, Word]
@@ -42,7 +44,7 @@ class Family(Protocol):
         ...
 
     def covers(self, op: Op) -> Mask:
-        """Where in a sweep the op is this family's; two families that share a type never both say yes."""
+        """Where in a sweep the op is this family's; where two families that share a type say yes, either kernel may run, and the faster one does."""
         ...
 
     def relatives(self, labels: Labels) -> list[Labels]:
@@ -98,14 +100,28 @@ def kernel_terms(op: Op, device: Device, work: Work, serial_bytes: Num, sizes: t
 
 
 @frozen
+class Edges:
+    """Where features jump below points: features there [e, d], and just above [e, d]; which [n] of them is a point's, None where each has its own;
+    share [n] of the way from the next edge back to it."""
+
+    before: Array
+    after: Array
+    which: Index | None
+    share: Array
+
+
+@frozen
 class At:
     """Points of a grid: features [n, d], sites [n, s] (the running one last); `lengths`: over which distance in each feature
-    the family's residual changes, where other devices have shown it; `exact`: a site and its running number make the kernel."""
+    the family's residual changes, where other devices have shown it; `exact`: a site and its running number make the kernel; `edges`: those
+    below the points; `across`: its ACROSS."""
 
     features: Array
     sites: Array
     lengths: tuple[float, ...] | None = None
     exact: bool = True
+    edges: Edges | None = None
+    across: int | None = None
 
 
 def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
@@ -113,18 +129,33 @@ def at(family: Family, op: Op, terms: Terms) -> tuple[At, tuple[int, ...]]:
     vary with the device where the op does not."""
     features, site = family.features(op), family.site(op)
     grid = Distinct(np.broadcast_shapes(*(np.shape(value) for value in (*features, *site, *terms.numbers))))
-    return _points(family, features, site, grid), grid.shape
+    return _points(family, op, features, site, grid), grid.shape
 
 
 def asked(family: Family, op: Op, *others: Num) -> tuple[At, Distinct]:
     """(points, grid) of an op, each kind of points once. `others`: what else tells points apart, such as terms."""
     features, site = family.features(op), family.site(op)
     grid = distinct((*features, *site, *others))
-    return _points(family, features, site, grid), grid
+    return _points(family, op, features, site, grid), grid
 
 
-def _points(family: Family, features: tuple[Num, ...], site: tuple[Num, ...], grid: Distinct) -> At:
+def _points(family: Family, op: Op, features: tuple[Num, ...], site: tuple[Num, ...], grid: Distinct) -> At:
+    stacked = np.stack([grid.each(value) for value in features], axis=1)
     return At(
-        np.stack([grid.each(value) for value in features], axis=1), np.stack([grid.each(value) for value in site], axis=1),
-        family.LENGTHS, getattr(family, "EXACT", True),
+        stacked, np.stack([grid.each(value) for value in site], axis=1), family.LENGTHS, getattr(family, "EXACT", True),
+        _edges(family, op, stacked, grid), getattr(family, "ACROSS", None),
     )  # fmt: skip
+
+
+def _edges(family: Any, op: Op, features: Array, grid: Distinct) -> Edges | None:
+    """The edges below points, each once where there are many points; None where every point ends a bucket."""
+    if not hasattr(family, "edge"):
+        return None
+    last, share = (grid.each(value) for value in family.edge(op))
+    if not share.any():
+        return None
+    others = [column for i, column in enumerate(features.T) if i not in family.BESIDE and (column != column[0]).any()]
+    kinds = distinct([last, *others])
+    if kinds.one is not None:
+        features, last = features[kinds.one], last[kinds.one]
+    return Edges(*family.beside(features, last), kinds.which, share)

@@ -139,9 +139,14 @@ class Calibrated(OnLinks):
 
     def _by_claims(self, op: Op, claims: list[tuple[str, Mask, Found | None]]) -> Cost:
         cost: Cost | None = None
+        answered: Mask = False
         for name, covered, found in claims:
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
-            cost = mine if cost is None else mine.where(covered, cost)
+            if cost is None:
+                cost, answered = mine, np.asarray(covered)
+            else:
+                cost = mine.where(covered & (~answered | (mine.seconds < cost.seconds)), cost)
+                answered = answered | covered
         return self._roofline(op) if cost is None else cost
 
     def _of_whole(self, op: FusedGrad) -> Cost:

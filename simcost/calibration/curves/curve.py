@@ -16,6 +16,7 @@ import numpy as np
 from simcost.calibration import form as forms
 from simcost.calibration.curves import residual as residuals
 from simcost.calibration.curves import sites as site_tables
+from simcost.calibration.curves.edges import risen_over
 from simcost.calibration.curves.residual import Residual
 from simcost.calibration.curves.sites import Sites
 from simcost.calibration.family import At
@@ -89,9 +90,9 @@ class Curve:
         """Seconds and their sigma at points `at`; terms: arrays [n]."""
         start, compute, memory = self.form.parts(terms)
         base = np.asarray(self.form.joined(terms, start, compute, memory))
-        mean, local, far = self.residual.evaluate(at.features)
-        correction, around, known, beyond, measured = self.sites.evaluate(at.sites)
-        shift = mean + np.where(known, correction, 0.0)
+        mean, local, far = risen_over(self.residual, at)
+        correction, around, known, beyond, measured = self.sites.evaluate(at.sites, at.across)
+        shift = mean + correction
         outside = np.maximum(_size(terms) - self.largest, 0.0)
         away = np.where(known & (outside > 0.0), np.maximum(beyond, far), far)
         error = _faded(far, self.scale * local, self.wide) + _WIDEN * self.wide * np.minimum(away, 4.0)
@@ -119,8 +120,9 @@ def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) ->
     if ladders:
         along = [(np.log(np.asarray(form.seconds(each.terms))), each.at.features, each.rungs) for each in ladders]
         surface = residuals.levelled(surface, at.features, rest, ratio, along)
-    mean, local, _ = surface.evaluate(at.features)
-    table, site_errors, expected = site_tables.fit(at.sites, rest - mean, errors)
+    mean, local, _ = risen_over(surface, at)
+    alone = errors - (mean - surface.evaluate(at.features)[0])
+    table, site_errors, expected = site_tables.fit(at.sites, rest - mean, alone, at.across)
     at_site = np.isfinite(site_errors)
     scale = _conformal(np.abs(_strange(at, rest, lengths, ratio, errors)) / np.maximum(local, 1e-6))
     site = _conformal(np.abs(site_errors[at_site]) / expected[at_site]) if at_site.any() else 0.0
@@ -175,7 +177,7 @@ def pack(curve: Curve) -> Array:
     """The whole curve as one vector, for the cache; `unpack` reads it."""
     r, s = curve.residual, curve.sites
     head = [curve.wide, curve.scale, curve.site, curve.outer, curve.largest, curve.rows, len(curve.form.sizes), len(r.lengths),
-            len(r.centres), len(s.keys), len(s.knots), r.reach, len(curve.parts)]  # fmt: skip
+            len(r.centres), len(s.keys), len(s.knots), r.reach, len(curve.parts), len(s.groups)]  # fmt: skip
     body = [
         curve.form.vector(),
         r.lengths,
@@ -183,6 +185,7 @@ def pack(curve: Curve) -> Array:
         r.centres.ravel(),
         r.mean,
         r.error,
+        s.groups,
         s.keys,
         s.low,
         s.high,
@@ -198,15 +201,15 @@ def pack(curve: Curve) -> Array:
 
 def unpack(values: Array) -> Curve:
     """The curve of `pack`. Raises ValueError when the vector is not one."""
-    head, rest = values[:13], values[13:]
+    head, rest = values[:14], values[14:]
     sizes, d, c, s, k = (int(v) for v in head[6:11])
-    p = int(head[12])
-    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, s, s, s, k, k, k, k, p, p]
+    p, g = int(head[12]), int(head[13])
+    lengths = [len(forms.NAMES) + sizes, d, d, c * d, c, c, g, s, s, s, k, k, k, k, p, p]
     if sum(lengths) != len(rest):
         raise ValueError("not a packed curve")
     parts = np.split(rest, np.cumsum(lengths)[:-1])
     surface = Residual(parts[1], parts[3].reshape(c, d), parts[4], parts[5], float(head[11]), parts[2])
     return Curve(
-        forms.from_vector(parts[0]), surface, Sites(*parts[6:13]), float(head[0]), float(head[1]),
-        float(head[2]), float(head[3]), float(head[4]), int(head[5]), parts[13], parts[14],
+        forms.from_vector(parts[0]), surface, Sites(*parts[6:14]), float(head[0]), float(head[1]),
+        float(head[2]), float(head[3]), float(head[4]), int(head[5]), parts[14], parts[15],
     )  # fmt: skip

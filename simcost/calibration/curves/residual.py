@@ -8,13 +8,13 @@ wrong: steps between two tile regimes. Source: Rasmussen and Williams 2006, chap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.ladders import risen
-from simcost.frozen import frozen
 from simcost.num import Array, Bools, Index, Singles
 
 CENTRES = 160
@@ -37,7 +37,7 @@ _ROOT, _THIRD, _ONE = np.float32(np.sqrt(5.0)), np.float32(1.0 / 3.0), np.float3
 _EIGHT, _HALVED = 8, 128  # how many partial sums a row sum has, and from how many numbers on it is halved
 
 
-@frozen
+@dataclass(frozen=True)  # without slots: what every call needs of it is made once
 class Residual:
     """`lengths` [d]; centres [c, d], already divided by the lengths; columns [c, 2]: weights of the mean and of the
     local error; `reach`: distance to the nearest centre that measured rows have (95 %); `fixed` [d]: where all rows stand in
@@ -57,28 +57,39 @@ class Residual:
         its link at 500 MB does so at 5 GB. In holes inside the box it fades. Every row is summed by itself, so that one point
         and a million give the same bits; single precision, in blocks that stay in the processor's cache: a million points wait
         for this loop and little else."""
-        used = np.isfinite(self.lengths)
+        used, low, high = self._box
         aside = np.zeros(len(features))
         for unused in np.flatnonzero(~used):
             aside = aside + np.maximum(np.abs(features[:, unused] - self.fixed[unused]) - 1e-6, 0.0) / _TYPICAL
         asked = features[:, used] / self.lengths[used]
-        box = np.clip(asked, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0))
+        box = np.clip(asked, low, high)
         outside = aside + np.sqrt(_summed(np.square(asked - box)))
         # Many points share a face of the box, or differ in what this surface does not read.
         kinds = distinct(list(box.T)) if used.any() else Distinct((len(box),))
-        near = self._near(box if kinds.one is None else box[kinds.one], used)
+        near = self._near(box if kinds.one is None else box[kinds.one])
         mean, error, far = (np.asarray(kinds.back(values)) for values in near)
         return mean * np.exp(-far), error, far + outside
 
-    def _near(self, box: Array, used: Bools) -> tuple[Array, Array, Array]:
+    @cached_property
+    def _box(self) -> tuple[Bools, Array, Array]:
+        """Which lengths are finite, and of these dimensions the ends of the box of the centres."""
+        used = np.isfinite(self.lengths)
+        return used, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0)
+
+    @cached_property
+    def _singles(self) -> tuple[Singles, Singles, Singles]:
+        """(centres [used d, c, 1], weights of the mean [c, 1], of the local error [c, 1]) in single precision."""
+        centres = self.centres[:, self._box[0]].T.astype(np.float32)[:, :, None]
+        return centres, self.mean.astype(np.float32)[:, None], self.error.astype(np.float32)[:, None]
+
+    def _near(self, box: Array) -> tuple[Array, Array, Array]:
         """The same of points inside the box [n, used d], not yet faded.
 
         Centres stand in rows and points in columns, so that passes are long; a dimension in which all points are equal costs one
         pass."""
         n, scaled = len(box), np.ascontiguousarray(box.T, np.float32)
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
-        centres = self.centres[:, used].T.astype(np.float32)[:, :, None]
-        weights, local = (values.astype(np.float32)[:, None] for values in (self.mean, self.error))
+        centres, weights, local = self._singles
         constant = [n == 1 or bool((values == values[:1]).all()) for values in scaled]
         block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):

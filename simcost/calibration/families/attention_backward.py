@@ -16,6 +16,7 @@ WORDS = {name: word for name, word in prefill.WORDS.items() if name != "scope"}
 NUMBERS = prefill.NUMBERS
 LABELS = tuple(WORDS)
 SIZES = prefill.SIZES
+ACROSS = prefill.ACROSS
 LENGTHS = None
 EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over
 

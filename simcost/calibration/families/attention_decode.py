@@ -24,6 +24,7 @@ NUMBERS = prefill.NUMBERS
 LABELS = prefill.LABELS
 LADDERS = ("batch", "past")
 SIZES = ("kv_heads_of_batch", "keys")
+ACROSS = 0  # sequences
 LENGTHS = None
 STAND_IN = 0.40
 EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over

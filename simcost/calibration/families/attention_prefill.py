@@ -44,6 +44,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("batch", "q_len")
 SIZES = ("keys", "query_rows", "d_qk")
+ACROSS = 0  # sequences
 LENGTHS = None
 STAND_IN = 0.30
 EFFICIENCY = "attention_efficiency"  # of the profile, by which another device's rows are carried over
@@ -109,9 +110,9 @@ def labels(op: Op) -> Labels | None:
 
 
 def covers(op: Op) -> Where:
-    """More than one query a sequence; over a latent more than FEW."""
+    """More than one query a sequence, and the first token of a prompt, which engines give to either kernel; over a latent more than FEW."""
     core = the_core(op)
-    return core is not None and (core.q_len != 1.0) & ~np.asarray(few_over_latent(core))
+    return core is not None and ~np.asarray(one_query(core)) & ~np.asarray(few_over_latent(core))
 
 
 # Queries of a sequence up to which rows over a latent are a decode kernel's: a judgement. The kernel takes any number
@@ -120,6 +121,11 @@ FEW = 64.0
 # Layouts that another family answers for where no row of this one does. Other layouts do not: behind 131,072 tokens a kernel over
 # expanded heads, which does not split the keys, was eleven times as slow.
 OTHERWISE = {"latent": "attention_decode"}
+
+
+def one_query(core: AttentionCore) -> Where:
+    """Where one query a sequence meets a cache, or latents."""
+    return (core.q_len == 1.0) & ((core.past > 0.0) | (layout(core) == "latent"))
 
 
 def few_over_latent(core: AttentionCore) -> Where:

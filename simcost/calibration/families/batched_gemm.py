@@ -22,6 +22,9 @@ relatives = gemm.relatives
 numbers = gemm.numbers
 terms = gemm.terms
 features = gemm.features
+edge = gemm.edge
+beside = gemm.beside
+BESIDE = gemm.BESIDE
 site = gemm.site
 
 

@@ -25,6 +25,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = index_scores.LADDERS
 SIZES = index_scores.SIZES
+ACROSS = 0  # sequences
 LENGTHS = None
 EFFICIENCY = index_scores.EFFICIENCY
 

@@ -25,6 +25,7 @@ WORDS = index_topk.WORDS
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = index_topk.LADDERS
+ACROSS = 0  # sequences
 LENGTHS = None
 
 

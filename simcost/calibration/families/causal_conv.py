@@ -28,6 +28,7 @@ WORDS = {"x": X, "state": Word("format of the cached columns")}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("batch", "q_len")
+ACROSS = 0  # sequences
 LENGTHS = None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simcost.calibration.columns import COMPUTE, Column, W, Word, X
-from simcost.calibration.families.gemm import padding
+from simcost.calibration.families.gemm import beside_bucket, bucket, padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -39,6 +39,9 @@ LENGTHS = None
 STAND_IN = 0.40
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
+
+beside = beside_bucket
+BESIDE = (0, 5)
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -122,6 +125,12 @@ def features(op: Op) -> tuple[Num, ...]:
     up, down = _gemms(op)
     rows = up.rows / up.experts
     return (np.log(rows), np.log(up.experts), np.log(up.k), np.log(down.k), np.log(up.load), padding(rows))
+
+
+def edge(op: Op) -> tuple[Num, Num]:
+    """Where the bucket of the rows an expert begins."""
+    up, _ = _gemms(op)
+    return bucket(up.rows / up.experts)
 
 
 def site(op: Op) -> tuple[Num, ...]:

@@ -14,7 +14,7 @@ from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
 from simcost.hardware.profile import Device
-from simcost.num import Mask, Num
+from simcost.num import Array, Mask, Num
 from simcost.ops.fused import Fused
 from simcost.ops.gemm import Gemm
 from simcost.ops.stream import Stream
@@ -34,7 +34,9 @@ SIZES = ("m", "n", "k")
 # batch, m, n, k, m·n, padding, tiling: geometric means over A100, H100, B200, GB200 and B300 (from 1,300 rows a format).
 LENGTHS = (2.5, 3.1, 4.0, 2.6, 6.0, 2.8, 3.5)
 STAND_IN = 0.38
+_TILE = 256.0
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
+BESIDE = (1, 4, 5, 6)
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -112,6 +114,28 @@ def features(op: Op) -> tuple[Num, ...]:
     return (np.log(found.batch), np.log(m), np.log(n), np.log(found.k), np.log(m * n), padding(m), tiling(m))
 
 
+def edge(op: Op) -> tuple[Num, Num]:
+    """Where the tile of its rows begins, or their bucket."""
+    found = product(op)
+    assert found is not None
+    last, share = bucket(found.m)
+    tiles = np.ceil(found.m / _TILE)
+    tiled = tiles > 1.0
+    return np.where(tiled, (tiles - 1.0) * _TILE, last), np.where(tiled, tiles - found.m / _TILE, share)
+
+
+def beside(features: Array, last: Array) -> tuple[Array, Array]:
+    """Rows, and the size of the output, at the edge; above it a bucket or a tile that begins."""
+    before = features.copy()
+    before[:, 1] = np.log(last)
+    before[:, 4] = before[:, 1] + features[:, 2]
+    before[:, 5], before[:, 6] = padding(last), 0.0
+    after = before.copy()
+    after[:, 5] = np.where(before[:, 5] <= 0.0, np.log(2.0), before[:, 5])
+    after[:, 6] = np.where(last < _TILE, 0.0, np.cbrt(np.log1p(_TILE / last)))
+    return before, after
+
+
 def site(op: Op) -> tuple[Num, ...]:
     """A weight matrix, and the rows that meet it."""
     found = product(op)
@@ -124,6 +148,22 @@ def padding(rows: Num) -> Num:
     return np.log(2.0 ** np.ceil(np.log2(rows)) / rows)
 
 
+def bucket(rows: Num) -> tuple[Num, Num]:
+    """(the power of two after which the bucket of these rows begins, the share of the bucket from them to its end)."""
+    part, power = np.frexp(rows)  # rows = part · 2^power, the part from a half on: a power of two ends a bucket
+    last = np.ldexp(0.5, np.where(part > 0.5, power, power - 1))
+    return last, 2.0 - rows / last
+
+
+def beside_bucket(features: Array, last: Array) -> tuple[Array, Array]:
+    """`beside` of a family whose first feature is the log of such rows, and its last their padding."""
+    before = features.copy()
+    before[:, 0], before[:, -1] = np.log(last), 0.0
+    after = before.copy()
+    after[:, -1] = np.log(2.0)
+    return before, after
+
+
 def tiling(rows: Num) -> Num:
     """Cube root of the log of rows padded to tiles of 256: the first rows of a new tile cost most."""
-    return np.cbrt(np.log(np.ceil(rows / 256.0) * 256.0 / np.maximum(rows, 256.0)))
+    return np.cbrt(np.log(np.ceil(rows / _TILE) * _TILE / np.maximum(rows, _TILE)))

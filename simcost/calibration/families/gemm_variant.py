@@ -27,6 +27,9 @@ EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows
 numbers = gemm.numbers
 terms = gemm.terms
 features = gemm.features
+edge = gemm.edge
+beside = gemm.beside
+BESIDE = gemm.BESIDE
 site = gemm.site
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simcost.calibration.columns import COMPUTE, Column, W, X
-from simcost.calibration.families.gemm import padding
+from simcost.calibration.families.gemm import beside_bucket, bucket, padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -35,6 +35,9 @@ SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
+
+beside = beside_bucket
+BESIDE = (0, 5)
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -87,6 +90,12 @@ def features(op: Op) -> tuple[Num, ...]:
     assert isinstance(op, GroupedGemm)
     rows = op.rows / op.experts
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), np.log(op.load), padding(rows))
+
+
+def edge(op: Op) -> tuple[Num, Num]:
+    """Where the bucket of the rows an expert begins."""
+    assert isinstance(op, GroupedGemm)
+    return bucket(op.rows / op.experts)
 
 
 def site(op: Op) -> tuple[Num, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from simcost.calibration.columns import COMPUTE, OUT, Column, X
-from simcost.calibration.families.gemm import padding
+from simcost.calibration.families.gemm import beside_bucket, bucket, padding
 from simcost.calibration.family import Labels, Numbers, kernel_terms
 from simcost.calibration.form import Terms
 from simcost.dtypes import dtype
@@ -28,6 +28,9 @@ LABELS = tuple(WORDS)
 SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
+
+beside = beside_bucket
+BESIDE = (0, 4)
 
 
 def op(numbers: Numbers, labels: Labels) -> Op:
@@ -71,6 +74,12 @@ def features(op: Op) -> tuple[Num, ...]:
     assert isinstance(op, GroupedWeightGrad)
     rows = op.rows / op.experts
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), padding(rows))
+
+
+def edge(op: Op) -> tuple[Num, Num]:
+    """Where the bucket of the rows an expert begins."""
+    assert isinstance(op, GroupedWeightGrad)
+    return bucket(op.rows / op.experts)
 
 
 def site(op: Op) -> tuple[Num, ...]:

@@ -33,6 +33,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("batch", "past")
 SIZES = ("keys", "query_rows")
+ACROSS = 0  # sequences
 LENGTHS = None
 EFFICIENCY = "attention_efficiency"
 OTHER = {"fp8": ("bf16",), "bf16": ("fp8", "fp16"), "fp16": ("bf16",)}  # formats whose rows answer for one's own

@@ -24,6 +24,7 @@ WORDS = {"x": Word("format of the scores", ("fp32",))}
 NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("batch", "past")
+ACROSS = 0  # sequences
 LENGTHS = None
 
 

@@ -33,6 +33,7 @@ NUMBERS = tuple(COLUMNS)
 LABELS = tuple(WORDS)
 LADDERS = ("batch", "q_len")
 SIZES = ("heads_of_batch",)
+ACROSS = 0  # sequences
 LENGTHS = None
 STAND_IN = 0.70
 

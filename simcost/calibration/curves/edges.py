@@ -1,0 +1,31 @@
+"""Where a feature of a surface jumps, as padding does where a bucket of rows ends, its time does not fall from one row to the next.
+
+Rows on both sides of an edge are rare: what the surface says of the jump comes from rows far inside two buckets, and it may be a fall, which no
+kernel shows, because an engine may always pad. Such a fall is added to the surface again and fades until the next edge, so that the time at both
+edges stays what it was and the fall is spread over the bucket. Most likely to be wrong: a kernel that is chosen by rows alone and
+is faster from its first row on.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from simcost.calibration.curves.residual import Residual
+from simcost.calibration.family import At
+from simcost.num import Array
+
+
+def risen_over(surface: Residual, at: At) -> tuple[Array, Array, Array]:
+    """`surface.evaluate` at points, its mean without falls at the edges below them: (mean, local error, distance), each [n]."""
+    edges = at.edges
+    if edges is None:
+        return surface.evaluate(at.features)
+    n, e = len(at.features), len(edges.before)
+    if edges.which is None:  # one call, as few points wait for calls and not for sums
+        together = surface.evaluate(np.concatenate([at.features, edges.before, edges.after]))
+        (mean, local, far), steps = (values[:n] for values in together), together[0][n:]
+    else:
+        mean, local, far = surface.evaluate(at.features)
+        steps = surface.evaluate(np.concatenate([edges.before, edges.after]))[0]
+    fall = np.maximum(steps[:e] - steps[e:], 0.0)
+    return mean + (fall if edges.which is None else fall[edges.which]) * edges.share, local, far
