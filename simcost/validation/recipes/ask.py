@@ -65,6 +65,7 @@ def question(row: Row, rules: Rules) -> Question:
         "placement": placement,
         "asynchrony": said("asynchrony", row.cells["asynchrony"] or OFF) if placement != COLOCATED else OFF,
         "packing": said("packing", True),
+        "stack": said("stack"),
         "minibatches": batch // part if batch and part else said("minibatches", 1),
         **{side: plan(row, side, said(side), said("drop")) for side in _PLANS},
     }

@@ -16,7 +16,7 @@ from simcost.learning import stack as frameworks
 from simcost.learning.stack import FITTED, Fit
 from simcost.texts import toml_text
 from simcost.validation import score as figures
-from simcost.validation.recipes import fit
+from simcost.validation.recipes import fit, rules
 from simcost.validation.recipes.fit import Terms
 from simcost.validation.recipes.score import Scored
 
@@ -58,8 +58,10 @@ def said(rows: Sequence[Scored], framework: str, command: str, version: str) -> 
 
 
 def rows_hash(rows: Sequence[Scored]) -> str:
-    """Of the rows as they are printed: other rows have another one."""
-    lines = sorted(f"{one.row.id} {sorted(one.row.cells.items())}" for one in rows)
+    """Of the rows as they are printed, and what rules assume of them: others have another one."""
+    found = rules.shipped()
+    assumed = {one.row.id: sorted((key, value) for key, (value, _) in found.assumed(one.row).items()) for one in rows}
+    lines = sorted(f"{one.row.id} {sorted(one.row.cells.items())} {assumed[one.row.id]}" for one in rows)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:_HASH]
 
 
