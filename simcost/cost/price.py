@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 
 from simcost.cost.cost import PRICE, Cost
-from simcost.hardware.prices import Price
+from simcost.hardware.prices import USUAL, Price
 from simcost.num import Z90, Num
 
 LOW, HIGH = "_price_low", "_price_high"
 # The most over the least price of a device, taken where one price alone was found: the middle of the on-demand prices of the ten devices of
 # which five providers or more were found in 2025 and 2026 (1.7 to 3.9; the [price] tables of hwprofiles).
 ONE_PRICE = 2.0
+# The same where a price of another kind stands in for an on-demand price of a GPU cloud: of devices that have both, nine of ten hyperscalers'
+# prices are 1.3 to 3.9 times it, marketplaces' 0.4 to 1.0, reserved ones 0.5 to 1.0, and estimates of papers lie at 0.5 and 0.8 of those of sister parts.
+OTHER_KIND = 5.0
 
 
 def usd_per_million(seconds: Num, tokens: Num, devices: Num, usd_per_hour: Num) -> Num:
@@ -52,9 +55,11 @@ def with_range(found: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
 
 def sigma(price: Price | None) -> float:
     """Sigma of the log of a price, for comparisons of money: the range that was found is read as the 90 % interval of a price that is log-normal, and
-    `ONE_PRICE` stands where one price alone was found. 0 for a price that a user states without a range."""
+    `ONE_PRICE` stands where one price alone was found, `OTHER_KIND` where a price of another kind stands in. 0 for a price that a user states without a range."""
     if price is None or not (price.kind or price.low is not None):
         return 0.0
+    if price.kind and price.kind != USUAL:
+        return float(np.log(OTHER_KIND) / (2.0 * Z90))
     ends = ONE_PRICE if price.low is None or price.high is None or price.high == price.low else price.high / price.low
     return float(np.log(ends) / (2.0 * Z90))
 

@@ -12,6 +12,7 @@ from simcost.dtypes import Dtype, dtype
 from simcost.errors import NotModelled, SpecError
 from simcost.hardware import engines
 from simcost.hardware import load as hardware
+from simcost.hardware.prices import KINDS, Price
 from simcost.model import count, flops
 from simcost.model import load as models
 from simcost.model import notes as model_notes
@@ -237,6 +238,18 @@ def _basis(path: str, entry: Mapping[str, Any]) -> str:
     return {"assumed": "assumed", "price": "quoted"}.get(path.split(".")[0], "datasheet")
 
 
+_PRICE = "price.usd_per_hour"
+
+
+def _price_row(path: str, price: Price) -> Row:
+    ends = "one price" if price.low is None or price.high is None else f"{price.low:,.4g} to {price.high:,.4g}"
+    source = f"{ends}, {price.words}: {price.source}" if price.words else price.source
+    if path == _PRICE and price.kind:
+        source = f"{price.words}: hw.price.{price.kind}, the first of the kinds below"
+    stated = show(float(price.usd), "usd_per_hour")
+    return {"key": f"hw.{path}", "value": number(price.usd), "stated": stated, "basis": "quoted", "source": source}
+
+
 def show_hardware(name: str, sets: dict[str, Any]) -> Result:
     """Every fact of a profile with its source, every assumption with its reason, and the rows that it answers from."""
     from simcost import grammar
@@ -253,8 +266,13 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
         values[path] = hardware.override(path, given, values, where)
     stated = dict(hardware.entries(tables, where))
     rows: list[Row] = []
+    if device.price is not None and _PRICE in values:
+        values[_PRICE] = device.price.usd
     for path, value in values.items():
         entry = stated.get(path, {})
+        if path == _PRICE and path not in {**stated, **changed} and device.price is not None:
+            rows.append(_price_row(path, device.price))
+            continue
         source = tables["sources"].get(entry.get("source"), "") if "source" in entry else entry.get("reason", "")
         source = f"{source}; assumed: {entry['assumed']}" if entry.get("assumed") else source
         rows.append(
@@ -263,6 +281,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
                 "basis": "set by hand" if path in changed else _basis(path, entry), "source": "" if path in changed else source,
             }
         )  # fmt: skip
+    rows += [_price_row(f"price.{key}", price) for key, price in device.prices.items() if key in KINDS]
     metrics = {
         path.replace(".", "_"): number(value) for path, value in values.items() if not path.startswith("assumed.")
     }

@@ -16,6 +16,7 @@ from simcost.errors import Infeasible, SimcostError, SpecError, watched
 from simcost.estimate import feasible, memory
 from simcost.frozen import frozen
 from simcost.hardware import engines
+from simcost.hardware import load as hardware
 from simcost.hardware.engine_file import numbers
 from simcost.query import Query, make, workload
 from simcost.result import Result, Row
@@ -69,7 +70,10 @@ def query_of(log: Log) -> Query:
     except SpecError as fault:
         if "cannot compute in" not in str(fault):
             raise
-        ask = make(log.model, log.hw, True, phase, {**log.sets, "plan.compute_dtype": "bf16"}, {}, None)
+        wide = {"plan.compute_dtype": "bf16"}
+        if "bf16" not in hardware.load(log.hw).peaks:  # Volta and Turing: engines run in fp16
+            wide = dict.fromkeys(("plan.compute_dtype", "plan.activation_dtype"), "fp16")
+        ask = make(log.model, log.hw, True, phase, {**log.sets, **wide}, {}, None)
     return ask
 
 

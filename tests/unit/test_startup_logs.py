@@ -210,9 +210,9 @@ def test_logs_that_miss_by_far_are_among_them() -> None:
 
 
 def test_a_gpu_without_a_profile_is_named_with_what_stands_in(tmp_path: Path) -> None:
-    found = memory.result(_rows(tmp_path, {"gpu": "GB10 (DGX Spark)", "total_gpu_memory_gib": "119.7", "hw": ""}))
+    found = memory.result(_rows(tmp_path, {"gpu": "RTX 2060 12GB", "total_gpu_memory_gib": "11.6", "hw": ""}))
     (note,) = (text for text in found.warnings if "no profile" in text)
-    assert "GB10 (DGX Spark) (ml003): rtx-4090 stands in, with the total that the log prints" in note
+    assert "RTX 2060 12GB (ml003): rtx-4090 stands in, with the total that the log prints" in note
     assert not any("no profile" in text for text in memory.result(_rows(tmp_path, {})).warnings)
 
 
