@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from simcost.cost.cost import PRICE, Cost
-from simcost.hardware.prices import USUAL, Price
+from simcost.hardware.prices import END, USUAL, Price
 from simcost.num import Z90, Num
 
 LOW, HIGH = "_price_low", "_price_high"
@@ -55,10 +55,11 @@ def with_range(found: Mapping[str, Any], price: Price | None) -> dict[str, Any]:
 
 def sigma(price: Price | None) -> float:
     """Sigma of the log of a price, for comparisons of money: the range that was found is read as the 90 % interval of a price that is log-normal, and
-    `ONE_PRICE` stands where one price alone was found, `OTHER_KIND` where a price of another kind stands in. 0 for a price that a user states without a range."""
-    if price is None or not (price.kind or price.low is not None):
+    `ONE_PRICE` stands where one price alone was found, `OTHER_KIND` where a price of another kind stands in. 0 for a price that a user states without a range,
+    and for an end that he asks for."""
+    if price is None or price.asked == END or not (price.kind or price.low is not None):
         return 0.0
-    if price.kind and price.kind != USUAL:
+    if price.kind and price.kind != USUAL and not price.asked:
         return float(np.log(OTHER_KIND) / (2.0 * Z90))
     ends = ONE_PRICE if price.low is None or price.high is None or price.high == price.low else price.high / price.low
     return float(np.log(ends) / (2.0 * Z90))

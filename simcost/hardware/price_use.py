@@ -18,7 +18,7 @@ from simcost import units
 from simcost.errors import SpecError, nearest, plain
 from simcost.files import is_file, state
 from simcost.hardware import names
-from simcost.hardware.prices import KINDS, TOTAL, Price
+from simcost.hardware.prices import END, KIND, KINDS, TOTAL, Price
 from simcost.hardware.profile import Device
 from simcost.num import is_scalar
 from simcost.texts import csv_dicts, number, text
@@ -43,7 +43,7 @@ def used(device: Device, use: str, at: str = "--price") -> Device:
         if word not in device.prices:
             has = ", ".join(device.prices) or "no price"
             raise SpecError(f"{at} {word}: {device.name} has no price of this kind (it has {has})")
-        return replace(device, price=device.prices[word])
+        return replace(device, price=replace(device.prices[word], asked=KIND))
     return replace(device, price=_of_file(Path(word), device, at))
 
 
@@ -92,9 +92,9 @@ def _end(price: Price | None, word: str) -> Price | None:
         return price
     usd = price.low if word == "low" else price.high
     if usd is None:
-        return replace(price, said=f"the one {price.said} price found")
+        return replace(price, said=f"the one {price.said} price found", asked=END)
     name = "lowest" if word == "low" else "highest"
-    return replace(price, usd=usd, low=None, high=None, said=f"{name} {price.said} price")
+    return replace(price, usd=usd, low=None, high=None, said=f"{name} {price.said} price", asked=END)
 
 
 def _of_file(path: Path, device: Device, at: str) -> Price:

@@ -24,13 +24,15 @@ KINDS = {
 USUAL = "on_demand_neocloud"
 TOTAL = "usd_per_hour"  # of a profile that states one price and no kind
 KEYS = (TOTAL, *KINDS)
+END, KIND = "end", "kind"
 OF_A_PRICE = ("kind", "date")  # beside what every fact may say
 
 
 @frozen
 class Price:
     """Of a device for an hour [USD/h]. low, high: the least and the most that were found, None where one price alone is known; kind: a key
-    of KINDS, "" for a price that a user states; said: what it is, in words; date, source: "" where a user states it."""
+    of KINDS, "" for a price that a user states; said: what it is, in words; date, source: "" where a user states it; asked: whether
+    a question named an END of the range, which is then exact, or the KIND."""
 
     usd: Num
     low: Num | None = None
@@ -39,6 +41,7 @@ class Price:
     said: str = ""
     date: str = ""
     source: str = ""
+    asked: str = ""
 
     @property
     def words(self) -> str:

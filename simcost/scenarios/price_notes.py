@@ -4,7 +4,7 @@ none), and of its power."""
 from __future__ import annotations
 
 from simcost.cost import power
-from simcost.hardware.prices import KINDS, USUAL, Price
+from simcost.hardware.prices import END, KIND, KINDS, USUAL, Price
 from simcost.hardware.profile import POWER, Device
 from simcost.num import Num, is_scalar
 from simcost.provenance import Kind, Note
@@ -23,10 +23,10 @@ def of(device: str, price: Price | None, asked: bool) -> list[Note]:
     if price.low is not None and price.high is not None:
         said += f", from {price.low:,.4g} to {price.high:,.4g}"
     found = [Note(f"{said} ({price.words or 'profile'}; --price sets another)", Kind.ORIGIN)]
-    if price.kind and price.kind != USUAL:
+    if price.kind and price.kind != USUAL and price.asked != KIND:
         text = f"{device}: $ are of another kind than other devices' ({KINDS[price.kind]}, not {KINDS[USUAL]}): {price.usd:,.4g} USD a GPU hour, {price.date}"
         found.append(Note(text, Kind.TRANSFERRED))
-    elif price.kind and price.low is None and price.said == KINDS[price.kind]:
+    elif price.kind and price.low is None and price.asked != END:
         found.append(Note(f"{device}: one price found, so no range of $", Kind.MISSING))
     return found
 

@@ -143,6 +143,8 @@ def test_the_range_of_a_price_is_the_interval_of_a_log_normal_and_cancels_on_one
     assert sigma(ranged) == pytest.approx(math.log(4.0) / (2.0 * Z90))
     assert sigma(Price(2.0, kind=USUAL)) == pytest.approx(math.log(ONE_PRICE) / (2.0 * Z90))
     assert sigma(Price(2.0, 1.9, 2.1, "marketplace")) == pytest.approx(math.log(OTHER_KIND) / (2.0 * Z90))
+    assert sigma(Price(2.0, 1.0, 4.0, "marketplace", asked="kind")) == pytest.approx(sigma(ranged))
+    assert sigma(Price(1.0, kind=USUAL, asked="end")) == 0.0
     assert sigma(Price(2.0)) == sigma(None) == 0.0
     one, other = (Cost(memory_s=1.0, spread={f"{name}: gemm fitted": 0.01}) for name in ("a", "b"))
     assert not tied(one, other, 1.5)
