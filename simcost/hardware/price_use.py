@@ -6,6 +6,7 @@ commands name it. Most likely to be wrong: the ends of a range, which are the ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -148,4 +149,10 @@ def _add(found: dict[str, Price], row: Mapping[str, str], at: str) -> None:
 def _usd(text: str, name: str, at: str) -> float | None:
     if not text:
         return None
-    return units.parse(text if text.endswith("USD/h") else f"{text} USD/h", "usd_per_hour", f"{at}: {name}")
+    try:
+        found = number(text)
+    except ValueError:
+        found = math.nan
+    if not 0.0 < found < _MOST:
+        raise SpecError(f"{at}: {name} = {text!r} must be a number, USD per device and hour, above 0")
+    return found

@@ -95,6 +95,7 @@ LOADERS = {
     "record of a run": Loader("toml", 'schema = 1\nkind = "imported"', ["show", "hardware", "."], "measurements/m/run.toml", {**MINE, "measurements/m/gemm/bf16-bf16-bf16.csv": ""}),
     "lengths": Loader("csv", "tokens,weight\n128,1", ["serve", *ASK, "--isl", "file:@", "--osl", "16", "--concurrency", "4"], "lengths.csv"),
     "accuracy": Loader("csv", "budget,accuracy\n256,0.5", ["think", *THINK, "--accuracy", "@"], "shares.csv"),
+    "prices": Loader("csv", "device,usd_per_hour\nh200,2.5", ["decode", *ASK, "--price", "@"], "prices.csv"),
     "routing": Loader("csv", "1,1,1,1,1,1,1,1", ["decode", "--model", "mixtral-8x7b", "--hw", "h200", "--set", "routing=@"], "routing.csv"),
     "durations": Loader("csv", "stage,F,B,W\n0,1,1,1", ["schedule", "gpipe", "--pp", "1", "--microbatches", "2", "--stage-times", "@"], "stages.csv"),
     "rows to import": Loader("csv", GEMM, ["calibrate", "import", "csv", "@", *IMPORT, "--run", "out/measurements/m", "--title", "t", "--source", "s"], "rows.csv"),

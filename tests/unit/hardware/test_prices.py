@@ -99,8 +99,8 @@ def test_a_table_of_the_user_prices_devices_by_any_of_their_names(tmp_path: Path
 
 @pytest.mark.parametrize(("text", "said"), [
     ("", "needs a column 'device'"), ("device,usd_per_hour\n", "holds no price"), ("device,usd\nh100,2\n", "unknown column 'usd'"),
-    ("device,usd_per_hour\nh100,x\n", "line 2: usd_per_hour"), ("device,usd_per_hour\nh100,2\nh100 sxm,3\n", "h100 stands there twice"),
-    ("device,usd_per_hour\nh100,-2\n", "greater than 0"), ("device,usd_per_hour,low\nh100,2,1\n", "both ends stand or neither"),
+    ("device,usd_per_hour\nh100,x\n", "line 2: usd_per_hour = 'x' must be a number"), ("device,usd_per_hour\nh100,2\nh100 sxm,3\n", "h100 stands there twice"),
+    ("device,usd_per_hour\nh100,-2\n", "above 0"), ("device,usd_per_hour,low\nh100,2,1\n", "both ends stand or neither"),
     ("device,usd_per_hour\nh100\n", "not as many cells"), ("device,usd_per_hour\nh100,\n", "has no usd_per_hour"),
 ])  # fmt: skip
 def test_a_bad_table_is_one_line_that_names_the_file(text: str, said: str, tmp_path: Path) -> None:
@@ -176,3 +176,37 @@ def test_a_stated_price_is_a_number_or_a_choice() -> None:
     assert price_use.stated(None) == (None, {})
     assert price_use.stated("2.5") == price_use.stated(np.float32(2.5)) == (2.5, {})
     assert price_use.stated(" low ") == (None, {"hw.price.use": "low"})
+
+
+COMMANDS: dict[str, Any] = {
+    "prefill": lambda: simcost.prefill("llama-3.1-8b", "h100", isl=512),
+    "serve": lambda: simcost.serve("llama-3.1-8b", "h100", 512, 128, concurrency=8),
+    "train": lambda: simcost.train("llama-3.2-1b", "h100", gpus=8, tokens=1e9, levers=False),
+    "compare": lambda: simcost.compare(["llama-3.1-8b", "llama-3.2-1b"], "h100"),
+    "plans": lambda: simcost.plans("llama-3.2-1b", "h100", 2, batch=[8]),
+    "plans serve": lambda: simcost.plans(
+        "llama-3.1-8b", "h100", phase="serve", isl=512, osl=64, rate=4, gpus=2, set={"plan.pp": 1}
+    ),
+    "plans train": lambda: simcost.plans(
+        "llama-3.2-1b", "h100", 8, phase="train", global_batch=16, set={"plan.tp": 2, "plan.pp": 1}
+    ),
+    "think": lambda: simcost.think(
+        "llama-3.1-8b", isl=256, hw="h100", osl="lognormal:500:0.5", budget="512,1k", concurrency=4
+    ),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_money_of_every_command_has_its_range(command: str) -> None:
+    known = hardware.load("h100").price
+    assert known is not None
+    assert known.low is not None
+    found = COMMANDS[command]()
+    ranged = 0
+    for row in (found.metrics, *(row for table in found.tables.values() for row in table)):
+        for name, value in row.items():
+            if is_money(name) and isinstance(value, (int, float)):
+                assert row[name + LOW] == pytest.approx(value * known.low / known.usd), name
+                assert row[name + HIGH] == pytest.approx(value * known.high / known.usd), name
+                ranged += 1
+    assert ranged
