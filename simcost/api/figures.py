@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "breakdown", "crossover", "designs", "draw", "memory", "names", "page", "pareto", "save", "sensitivity", "sweep", "timeline",
+    "against", "breakdown", "calibration", "crossover", "designs", "draw", "memory", "names", "page", "pareto", "roofline", "save", "sensitivity", "sweep", "timeline",
 ]  # fmt: skip
 
 
@@ -38,9 +38,19 @@ def draw(result: Result, name: str = "", width: str = "slide") -> Figure:
     return found
 
 
+def against(result: Result, width: str = "slide") -> Figure:
+    """Predictions beside measurements, row by row with their intervals. Of validate kernels, blocks and serving, calibrate memory, recipe."""
+    return draw(result, "against", width)
+
+
 def breakdown(result: Result, width: str = "slide") -> Figure:
     """Where the time of a step goes: stacked bars by op, by what bounds it, by what it rests on; of designs one bar each. Of explain, decode, prefill, train, rl, compare."""
     return draw(result, "breakdown", width)
+
+
+def calibration(result: Result, width: str = "slide") -> Figure:
+    """Held-out rows of the curves of a device, a facet a curve. Of calibrate report."""
+    return draw(result, "calibration", width)
 
 
 def crossover(result: Result, width: str = "slide") -> Figure:
@@ -61,6 +71,11 @@ def memory(result: Result, width: str = "slide") -> Figure:
 def pareto(result: Result, width: str = "slide") -> Figure:
     """Output tokens/s per GPU against output tokens/s per user, or the two metrics of a map. Of plans, sweep, serve, decode."""
     return draw(result, "pareto", width)
+
+
+def roofline(result: Result, width: str = "slide") -> Figure:
+    """Every op of a step under the roofs of the device, with the measured rows of its kernels. Of explain."""
+    return draw(result, "roofline", width)
 
 
 def sensitivity(result: Result, width: str = "slide") -> Figure:

@@ -9,6 +9,7 @@ import typer
 
 from simcost.cli import options as o
 from simcost.cli.output import check, emit, render, report_name, write
+from simcost.cli.pictures.also import also, ready
 
 app = typer.Typer(
     no_args_is_help=True, help="Measure devices, import measurements, judge the curves.", rich_markup_mode=None
@@ -62,7 +63,7 @@ def import_csv(
 def report(
     hw: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     family: Annotated[str | None, typer.Option("--family", help="Only this kernel class.", autocompletion=o.families)] = None,
-    plot: Annotated[str, typer.Option("--plot", help="Also draw to this .png or .svg (extra 'plot').")] = "",
+    plot: o.Plot = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
@@ -73,14 +74,10 @@ def report(
     from simcost.validation import laws
 
     format = check(format, output)
-    if plot:
-        from simcost.report.plot import calibration_figure, ready
-
-        ready(Path(plot))
+    ready(plot)
     with measured_out() as tell:
         result = scenario.report(hw, family, pool.cores(), tell, None if family else laws.table(hw))
-    if plot:
-        calibration_figure(hw, family, Path(plot))
+    also(result, plot, "calibration")
     return emit(result, format, output)
 
 

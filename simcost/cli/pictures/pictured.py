@@ -15,7 +15,19 @@ from simcost import files
 from simcost.cli.output import PICTURES, drawing
 from simcost.errors import SpecError
 
-NAMES = ("crossover", "sensitivity", "timeline", "sweep", "designs", "pareto", "breakdown", "memory")
+NAMES = (
+    "against",
+    "calibration",
+    "crossover",
+    "sensitivity",
+    "timeline",
+    "sweep",
+    "designs",
+    "pareto",
+    "breakdown",
+    "roofline",
+    "memory",
+)
 WIDTHS = ("slide", "column")
 
 

@@ -49,14 +49,14 @@ def panels(result: Result) -> dict[str, list[Judged]]:
 def _asked(result: Result) -> list[tuple[str, Sequence[str], Sequence[Row]]]:
     """(metric, names, rows) of what a result compares."""
     if result.command == "compare":
-        table = [row for row in result.tables["designs"] if row.get("feasible", True)]
+        table = [row for row in result.tables.get("designs", ()) if row.get("feasible", True) and "design" in row]
         names = [str(row["design"]) for row in table]
         return [(metric, names, table) for metric in _COMPARED if any(row.get(metric) is not None for row in table)]
     if result.command == "plans":
         table = [row for row in islice(result.tables.get("plans", ()), 5000) if row.get("feasible")][:_MOST]
         several = len({row["hw"] for row in table}) > 1
         names = [plan(row, several) for row in table]
-        wanted = dict.fromkeys([str(result.inputs["metric"]), "ttft_s", "tpot_s", "step_s"])
+        wanted = dict.fromkeys([str(result.inputs.get("metric", "")), "ttft_s", "tpot_s", "step_s"])
         return [(metric, names, table) for metric in wanted if any(row.get(metric) is not None for row in table)]
     if result.command in ("decode", "prefill", "sweep") and axes(result) and numeric(result) is None:
         table = rows(result)[:_MOST]

@@ -13,7 +13,20 @@ from typing import Any, NamedTuple
 
 from simcost.errors import SpecError, nearest, plain
 from simcost.files import write_whole
-from simcost.report.figures import breakdown, crossover, designs, memory, pareto, sensitivity, style, sweep, timeline
+from simcost.report.figures import (
+    against,
+    breakdown,
+    calibration,
+    crossover,
+    designs,
+    memory,
+    pareto,
+    roofline,
+    sensitivity,
+    style,
+    sweep,
+    timeline,
+)
 from simcost.result import Result
 
 PICTURES = (".png", ".svg", ".pdf")
@@ -32,7 +45,7 @@ class Kind(NamedTuple):
 
 KINDS: Mapping[str, Kind] = {
     each.NAME: Kind(each.NAME, each.COMMANDS, each.NEEDS, each.applies, each.draw)
-    for each in (crossover, sensitivity, timeline, sweep, designs, pareto, breakdown, memory)
+    for each in (against, calibration, crossover, sensitivity, timeline, sweep, designs, pareto, breakdown, roofline, memory)
 }  # fmt: skip
 
 

@@ -97,7 +97,8 @@ def draw(result: Result, look: Style) -> Any:
             axis.set_yticks([])
         if "sweep" in result.tables:
             axis.set_ylabel(labels(result, ())[0])
-        key(place, *axis.get_legend_handles_labels(), columns)
+        handles, words = axis.get_legend_handles_labels()
+        key(place, handles, words, columns)
         headed(figure, look, _question(result, every, unit), result)
     return figure
 

@@ -97,7 +97,7 @@ def _along(result: Result) -> Fronts | None:
 
 
 def _map(result: Result) -> Fronts | None:
-    if not result.inputs.get("pareto"):
+    if not result.inputs.get("pareto") or "sweep" not in result.tables:
         return None
     (x, _), (y, _) = (each.split(":") for each in result.inputs["pareto"])
     first = next(iter(result.inputs["vary"]))

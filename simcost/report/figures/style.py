@@ -96,15 +96,16 @@ def key(place: Any, handles: Sequence[Any], names: Sequence[str], columns: int) 
     place.legend(handles, names, loc="upper left", bbox_to_anchor=(0.0, 1.0), ncols=columns, handlelength=1.8, borderaxespad=0.0, labelspacing=0.3, columnspacing=1.2)  # fmt: skip
 
 
-def ticks(axis: Any, which: str, low: float, high: float, look: Style) -> None:
-    """Plain numbers on an axis; of logarithms where the ends are far apart, at 1, 2 and 5 of few decades."""
+def ticks(axis: Any, which: str, low: float, high: float, look: Style, few: bool = False) -> None:
+    """Plain numbers on an axis; of logarithms where the ends are far apart, at 1, 2 and 5 of few decades. `few`: where there is room for three of them."""
     from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
     one = getattr(axis, f"{which}axis")
     if low > 0.0 and high > 12.0 * low:
         getattr(axis, f"set_{which}scale")("log")
         decades = 500.0 if look.slide else 100.0
-        one.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high < decades * low else (1.0,)))
+        subs = ((1.0,) if high > 50.0 * low else (1.0, 3.0)) if few else (1.0, 2.0, 5.0) if high < decades * low else (1.0,)  # fmt: skip
+        one.set_major_locator(LogLocator(subs=subs))
         one.set_minor_locator(NullLocator())
         one.set_minor_formatter(NullFormatter())
     one.set_major_formatter(lambda value, _: number(value))
@@ -129,7 +130,7 @@ def wrapped(words: str, look: Style, font: float = 0.0, lines: int = 2, share: f
 
 def short(words: object, letters: int) -> str:
     """One line of so many letters at most."""
-    text = plain(words)
+    text = plain(str(words))
     return text if len(text) <= letters else text[: letters - 1] + "…"
 
 

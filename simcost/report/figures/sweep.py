@@ -82,8 +82,9 @@ def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: S
     colour, marker = SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]
     places, values = [float(one.x) for one in line], [unit.of(one.y) for one in line]
     axis.plot(places, values, LINES[at % len(LINES)], color=colour, label=name or "estimate")
-    if all(one.low is not None for one in line):
-        low, high = ([unit.of(end) for end in each] for each in ([one.low for one in line], [one.high for one in line]))
+    spans = [(one.low, one.high) for one in line if one.low is not None and one.high is not None]
+    if len(spans) == len(line):
+        low, high = ([unit.of(end) for end in each] for each in zip(*spans, strict=True))
         axis.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0.0)
     for place, shown, one in zip(places, values, line, strict=True):
         dot = axis.plot([place], [shown], marker, color=colour, markerfacecolor=colour if one.fits else PAPER, label="_")[0]  # fmt: skip

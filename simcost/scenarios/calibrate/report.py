@@ -64,7 +64,7 @@ def report(
         "worst rows": [row for one in judged for row in _worst(*one)],
     }  # fmt: skip
     return Result(
-        "calibrate report", {"hw": device.name}, metrics, tables,
+        "calibrate report", {"hw": hw, **({} if family is None else {"family": family})}, metrics, tables,
         (*([_thin(thin)] if thin else []), *_footnotes(rows, fitted), *_notes(runs, family)), tuple(run.title for run in runs),
         f"{device.name}: {len(rows)} curves, median of the median held-out errors {metrics['median_error']:.1%}",
     )  # fmt: skip
@@ -101,8 +101,8 @@ def _families(judged: Sequence[tuple[Judged, Judgement]]) -> list[Row]:
 
 
 def points(hw: str, family: str | None = None, workers: int = 1, progress: Progress = quiet) -> list[Row]:
-    """Held-out rows of every curve as they are drawn: curve, measured_s, predicted_s, light_s, intensity [FLOP/B],
-    flops_per_s."""
+    """Held-out rows of every curve as they are drawn: curve, measured_s, predicted_s with low_s and high_s, light_s,
+    intensity [FLOP/B], flops_per_s."""
     device = hardware.load(hw)
     found: list[Row] = []
     for one in judgements(hw, measured_rows.every(device), family, workers, progress):
@@ -117,7 +117,7 @@ def points(hw: str, family: str | None = None, workers: int = 1, progress: Progr
             found.append(
                 {
                     "curve": f"{one.family} {one.which} ({one.run.name})", "measured_s": tested.seconds[i],
-                    "predicted_s": verdict.score.predicted[i], "light_s": np.asarray(light)[i],
+                    "predicted_s": verdict.score.predicted[i], "low_s": verdict.score.low[i], "high_s": verdict.score.high[i], "light_s": np.asarray(light)[i],
                     "intensity": flops[i] / max(float(np.asarray(terms.bytes)[i]), 1.0),
                     "flops_per_s": flops[i] / tested.seconds[i],
                 }

@@ -154,6 +154,86 @@ def test_a_map_has_its_front_and_what_does_not_fit() -> None:
     assert drawn["batch 64"] == points(lambda row: row["fits"] and row["batch"] == 64)
 
 
+def test_ops_stand_under_the_roofs_of_the_device_they_run_on() -> None:
+    result = explained()
+    (axis,) = axes(result, "roofline")
+    ops = [row for row in result.tables["ops"] if row["intensity"] and row["share"] >= 0.002]
+    drawn = sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in axis.lines if line.get_label() == "op")
+    assert drawn == [
+        pytest.approx(one) for one in sorted((row["intensity"], row["flops"] / row["time_s"]) for row in ops)
+    ]
+    spans = sorted(tuple(line.get_ydata()) for line in axis.lines if line.get_label() == "interval")
+    assert spans == [
+        pytest.approx(one) for one in sorted((row["flops"] / row["high_s"], row["flops"] / row["low_s"]) for row in ops)
+    ]
+    roofs = {line.get_label(): max(line.get_ydata()) for line in axis.lines if line.get_label().startswith("roof")}
+    assert roofs == {"roof bf16": 989e12, "roof fp8": 1979e12, "roof fp32": 67e12}  # the datasheet of H200 SXM
+    beneath = next(line for line in axis.lines if "measured" in line.get_label())
+    assert 1000 < len(beneath.get_xdata()) <= 2500
+    slower = simcost.explain("llama-3.1-8b", "h200", set={"hw.memory.bandwidth": "x0.5"})
+    (axis,) = axes(slower, "roofline")
+    roof = next(line for line in axis.lines if line.get_label() == "roof bf16")
+    x, y = roof.get_xdata(), roof.get_ydata()
+    assert y[0] / x[0] == pytest.approx(2.4e12)
+
+
+def test_predictions_stand_against_measurements() -> None:
+    from simcost.validation.kernels import reference
+
+    result = reference("h200")
+    (axis,) = axes(result, "against")
+    both = sorted(
+        (x, y)
+        for line in axis.lines
+        if line.get_label() == "pairs"
+        for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+    )
+    rows = result.tables["rows"]
+    assert both == [
+        pytest.approx(one)
+        for one in sorted((row["measured_s"] / MILLISECOND, row["predicted_s"] / MILLISECOND) for row in rows)
+    ]
+    spans = sorted(tuple(line.get_ydata()) for line in axis.lines if line.get_label() == "interval")
+    assert spans == [
+        pytest.approx(one) for one in sorted((row["low_s"] / MILLISECOND, row["high_s"] / MILLISECOND) for row in rows)
+    ]
+    hollow = sum(
+        len(line.get_xdata())
+        for line in axis.lines
+        if line.get_label() == "pairs" and line.get_markerfacecolor() == style.PAPER
+    )
+    assert hollow == sum(bool(row["looked_at"]) for row in rows)
+
+
+def test_curves_have_a_facet_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    from simcost.scenarios.calibrate import report
+
+    rows = [
+        {"curve": f"gemm k{which} (r)", "measured_s": 1e-3 * (at + 1), "predicted_s": 1e-3 * (at + 1) * (1.0 + 0.1 * which), "low_s": 1e-3 * (at + 1) * (0.9 + 0.2 * (which % 2)), "high_s": 1e-3 * (at + 1) * 1.25, "light_s": 1e-4, "intensity": 1.0, "flops_per_s": 1.0}
+        for which in range(14) for at in range(5)
+    ]  # fmt: skip
+    monkeypatch.setattr(report, "points", lambda hw, family: rows)
+    table = [{"curve": f"gemm k{which}", "run": "r", "p90_error": 0.1 * which} for which in range(14)]
+    result = Result("calibrate report", {"hw": "h200"}, {}, {"curves": table})
+    for width, most in (("slide", 12), ("column", 8)):
+        drawn = axes(result, "calibration", width)
+        assert len(drawn) == most  # those with the largest errors first, never all on one axis
+        for axis, which in zip(drawn, range(13, 13 - most, -1), strict=True):
+            points = [
+                (x, y)
+                for line in axis.lines
+                for x, y in zip(line.get_xdata(), line.get_ydata(), strict=True)
+                if line.get_linestyle() == "None"
+            ]
+            ratio = min(1.0 + 0.1 * which, 2.0)
+            assert sorted(points) == [pytest.approx((at + 1.0, ratio)) for at in range(5)]
+            marks = {line.get_marker() for line in axis.lines if line.get_linestyle() == "None"}
+            assert marks == {
+                "^" if which > 10 else "x" if which % 2 else "."
+            }  # beyond the axis, outside and inside the interval
+            assert axis.get_title(loc="left").startswith(f"P90 {which * 10.0:.1f}%")
+
+
 def test_lengths_of_a_crossover() -> None:
     result = simcost.crossover("llama-3.1-8b")
     work, reads = axes(result, "crossover")
