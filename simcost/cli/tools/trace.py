@@ -12,6 +12,7 @@ import typer
 
 from simcost.cli import options as o
 from simcost.cli.output import check, emit
+from simcost.errors import plain
 
 _EVERY_S = 1.0  # between two words of how far reading is
 _MILLION = 1_000_000
@@ -49,6 +50,6 @@ def _told(file: Path) -> Callable[[int], None]:
         nonlocal last
         if sys.stderr.isatty() and time.monotonic() - last > _EVERY_S:
             last = time.monotonic()
-            sys.stderr.write(f"simcost: reading {file.name}: {read / _MILLION:,.0f} M characters\n")
+            sys.stderr.write(f"simcost: reading {plain(file.name)}: {read / _MILLION:,.0f} M characters\n")
 
     return heard

@@ -24,6 +24,7 @@ MOST = 6_000_000  # kernels, or operators of a CPU: 60 B of memory each
 MOST_NAMES = 20_000  # kinds of them
 LONGEST_NAME = 2_000  # characters
 _GPU = ("kernel", "gpu_memcpy", "gpu_memset")
+_LAUNCHES = ("cuda_runtime", "cuda_driver", "runtime")  # of ROCm too
 _MARKS = {"user_annotation": False, "gpu_user_annotation": True}
 _MICROSECOND = units.parse("1 us", "seconds")
 _PRODUCTS = (
@@ -53,7 +54,7 @@ class Mark:
 @frozen
 class Trace:
     """Kernels in the order of their start: `name` numbers `names`; `own` is the time that counts for its work [s], of a kernel all of it; `lane` a stream or a thread; `shape` numbers
-    `shapes`, of a product (m, n, k) where the file has it, else -1."""
+    `shapes`, of a product (m, n, k) where the file has it, else -1. `launches`: when the CPU launched kernels [s]."""
 
     names: tuple[str, ...]
     name: Whole
@@ -65,6 +66,7 @@ class Trace:
     shape: Whole
     shapes: tuple[Shape, ...]
     marks: tuple[Mark, ...]
+    launches: Floats
     on_gpu: bool
     title: str
     rank: str
@@ -97,6 +99,7 @@ def read(path: Path, heard: Callable[[int], None] = lambda _: None) -> Trace:
     where = str(path)
     gpu, cpu = _Kept(where, "kernels"), _Kept(where, "operators")
     marks: list[Mark] = []
+    launches = array("d")
     shapes: dict[int, Shape] = {}
     lanes: dict[str, int] = {}
     title = rank = ""
@@ -118,6 +121,8 @@ def read(path: Path, heard: Callable[[int], None] = lambda _: None) -> Trace:
             shape = _product(found.get("name"), args.get("Input Dims", args.get("Input dims")))
             if shape is not None and outer >= 0:
                 shapes[outer] = shape
+        elif kind in _LAUNCHES and "launch" in str(found.get("name", "")).lower() and len(launches) < MOST:
+            launches.append(_time(found, "ts", where))
         elif kind in _MARKS and len(marks) < MOST:
             start = _time(found, "ts", where)
             name = str(found.get("name", ""))[:LONGEST_NAME]
@@ -126,11 +131,11 @@ def read(path: Path, heard: Callable[[int], None] = lambda _: None) -> Trace:
         raise SpecError(
             f"{path}: no kernel and no operator in it: record it with torch.profiler and export_chrome_trace"
         )
-    return _trace(gpu if gpu.name else cpu, shapes, tuple(marks), bool(gpu.name), title, rank)
+    return _trace(gpu if gpu.name else cpu, shapes, marks, np.array(launches), bool(gpu.name), title, rank)
 
 
 def _trace(
-    kept: _Kept, shapes: dict[int, Shape], marks: tuple[Mark, ...], on_gpu: bool, title: str, rank: str
+    kept: _Kept, shapes: dict[int, Shape], marks: list[Mark], launches: Floats, on_gpu: bool, title: str, rank: str
 ) -> Trace:
     start, time = np.frombuffer(kept.start), np.frombuffer(kept.time)
     order = np.lexsort((-time, start))  # what begins together: the outer one first
@@ -141,7 +146,9 @@ def _trace(
     known = {shape: place for place, shape in enumerate(dict.fromkeys(shapes.values()))}
     of = np.fromiter((known[shapes[each]] if each in shapes else -1 for each in outer.tolist()), np.int64, len(outer))
     own = time if on_gpu else _own(start, time, lane)
-    return Trace(tuple(kept.names), name, start, start + time, own, lane, device, of, tuple(known), marks, on_gpu, title, rank)  # fmt: skip
+    return Trace(
+        tuple(kept.names), name, start, start + time, own, lane, device, of, tuple(known), tuple(marks), np.sort(launches), on_gpu, title, rank,
+    )  # fmt: skip
 
 
 def _own(start: Floats, time: Floats, lane: Whole) -> Floats:

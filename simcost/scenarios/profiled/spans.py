@@ -38,7 +38,7 @@ def part(trace: Trace, where: str, steps: int | None, within: str, device: int |
             inside[first:last] = True
         kept &= inside
         if not kept.any():
-            raise SpecError(f"{where}: no kernel runs within {within!r}" + ("" if found[0].on_gpu else ": it is an annotation of the CPU, beside which the kernels of another time run"))  # fmt: skip
+            raise SpecError(f"{where}: no kernel runs within {within!r}")
         spans = [_span(trace, kept & _between(trace, mark)) for mark in found]
         counted = len([one for one in spans if one])
         return Part(kept, steps or counted, "--steps" if steps else f"{counted} x {within!r}", sum(spans))
@@ -58,13 +58,18 @@ def _of_device(trace: Trace, where: str, device: int | None) -> Mask:
 
 
 def _annotated(trace: Trace, where: str, within: str) -> list[Mark]:
-    """Occurrences of an annotation, those of the GPU's timeline where there are any."""
+    """Occurrences of an annotation on the timeline of the kernels. Raises SpecError for one that is not there."""
     named = [mark for mark in trace.marks if mark.name == within]
     if not named:
         names = sorted({mark.name for mark in trace.marks})
         some = f" (it has {', '.join(names[:8])}{' and more' if len(names) > 8 else ''})" if names else " (it has none)"
         raise SpecError(f"{where}: no annotation {within!r}{some}{nearest(within, names)}")
-    return [mark for mark in named if mark.on_gpu] or named
+    found = [mark for mark in named if mark.on_gpu == trace.on_gpu]
+    if not found:
+        raise SpecError(
+            f"{where}: {within!r} stands on the timeline of the CPU alone, beside which kernels of another time run: say --steps N, or record with a torch that writes gpu_user_annotation"
+        )
+    return found
 
 
 def _between(trace: Trace, mark: Mark) -> Mask:
@@ -72,11 +77,12 @@ def _between(trace: Trace, mark: Mark) -> Mask:
 
 
 def _profiled(trace: Trace) -> int:
-    """Steps of torch.profiler that ran something: on the GPU's timeline, else on the CPU's."""
+    """Steps of torch.profiler that ran something: on the GPU's timeline, else those of the CPU that launched a kernel, or ran an operator."""
     named = [mark for mark in trace.marks if mark.name.startswith(STEP)]
-    of_gpu = [mark for mark in named if mark.on_gpu]
-    ran = of_gpu if trace.on_gpu else [mark for mark in named if _between(trace, mark).any()]
-    return len({mark.name for mark in ran or named})
+    begun = trace.launches if trace.on_gpu else trace.start
+    ran = [mark for mark in named if np.searchsorted(begun, mark.end) > np.searchsorted(begun, mark.start)]
+    of_gpu = [mark for mark in named if mark.on_gpu and trace.on_gpu]
+    return len({mark.name for mark in of_gpu or (ran if len(begun) else named)})
 
 
 def _span(trace: Trace, kept: Mask) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 from profilekit import HEAD, KERNELS, LAYER, Recorder, llama, written
 
 import simcost
+from simcost.api.schemas import schema
 from simcost.errors import SpecError
 from simcost.result import Result
 from simcost.scenarios.profiled import names, spans
@@ -53,6 +56,12 @@ def test_kinds_of_work_hold_all_kernels_and_all_predictions(compared: Result) ->
     assert offs == sorted(offs, reverse=True)
     assert sum(row["off_share"] for row in rows.values()) == pytest.approx(1.0)
     assert "differ most" in compared.verdict
+
+
+def test_the_answer_is_valid_and_shows_itself_in_a_notebook(compared: Result) -> None:
+    Draft202012Validator(schema("result")).validate(json.loads(json.dumps(compared.to_dict())))
+    assert ("off_s", "s") in compared.frame("kinds of work").columns
+    assert "my_own_kernel" in compared._repr_html_()
 
 
 def test_totals_are_those_of_the_intervals(compared: Result) -> None:
@@ -204,6 +213,33 @@ def test_steps_are_counted_and_never_guessed(tmp_path: Path) -> None:
     assert (one["traced_steps"], one["kernels_per_step"]) == (1, 21)
     with pytest.raises(SpecError, match=r"no annotation 'ProfilerStep#9'.*did you mean"):
         simcost.trace(path, within="ProfilerStep#9", **QUESTION)
+
+
+def test_steps_of_the_cpu_are_those_that_launch(tmp_path: Path) -> None:
+    """A trace without annotations of the GPU's timeline: the last mark, in which nothing is launched, is no step, and no kernel is sought beside a mark of the CPU."""
+    made = Recorder()
+    for step in range(3):
+        start = made.now
+        made.kernel("gemm", 10.0, start=made.now + 500.0)
+        if step < 2:
+            made.events.append(
+                {
+                    "ph": "X",
+                    "cat": "cuda_runtime",
+                    "name": "cudaLaunchKernel",
+                    "pid": 1,
+                    "tid": 1,
+                    "ts": start + 1.0,
+                    "dur": 3.0,
+                    "args": {},
+                }
+            )
+        made.now += 100.0
+        made.mark(f"ProfilerStep#{step}", start, cat="user_annotation")
+    path = written(tmp_path / "step.json", made.events)
+    assert simcost.trace(path, **QUESTION).metrics["traced_steps"] == 2
+    with pytest.raises(SpecError, match="'ProfilerStep#1' stands on the timeline of the CPU alone"):
+        simcost.trace(path, within="ProfilerStep#1", **QUESTION)
 
 
 def test_one_device_at_a_time(tmp_path: Path) -> None:
