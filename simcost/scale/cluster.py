@@ -28,6 +28,8 @@ _QUIET_S = 30.0  # without an answer, after which a line says how many workers t
 _RETRIES = 3  # of a task whose worker failed for another reason than the task
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):\d{1,5}\Z")
 _LOCAL = re.compile(r"local:(\d{1,4})\Z")
+_NEVER = logging.CRITICAL + 1
+_AGAIN = "run the same command again; a sweep goes on from the points that are done"
 _HOW = "write tcp://host:port, tls://host:port or local:<processes>"
 
 
@@ -68,8 +70,9 @@ def _package() -> Any:
         import distributed
     except ImportError:
         raise SpecError("--scheduler needs Dask distributed: pip install 'simcost[scale]'") from None
-    for name in ("distributed", "tornado", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what a user must know is said here
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado", "asyncio"):
+            logging.getLogger(name).setLevel(_NEVER)  # what a user must know is said here
     return distributed
 
 
@@ -81,8 +84,11 @@ def _client(distributed: Any, address: str) -> Iterator[Any]:
             client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise SpecError(f"--scheduler {address}: no scheduler answers there: {_first(error)}") from None
-        with client:
+        try:
             yield client
+        finally:
+            with suppress(Exception):  # a scheduler that is gone cannot be told
+                client.close(timeout=_CONNECT_S)
         return
     with _local(distributed, int(local[1])) as cluster, distributed.Client(cluster, set_as_default=False) as client:
         yield client
@@ -222,13 +228,10 @@ def _in_a_line() -> Iterator[None]:
     except SimcostError:
         raise
     except Exception as error:
-        name = type(error).__name__
-        if name in (
-            "KilledWorker",
-            "CommClosedError",
-            "FutureCancelledError",
-            "CancelledError",
-            "NoValidWorkerError",
-        ) or isinstance(error, (OSError, TimeoutError)):
-            raise SpecError(f"the cluster failed: {name}: {_first(error)}") from None
+        kind = type(error)
+        lost = isinstance(error, (OSError, TimeoutError)) or kind.__name__.endswith("CancelledError")
+        if lost:
+            raise SpecError(f"the connection to the cluster is lost: {_AGAIN}") from None
+        if kind.__module__.partition(".")[0] == "distributed":
+            raise SpecError(f"the cluster failed ({kind.__name__}: {_first(error)}): {_AGAIN}") from None
         raise

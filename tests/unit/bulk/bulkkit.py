@@ -19,6 +19,7 @@ CASES: dict[str, dict[str, Any]] = {
         "vary": {"hw": ["h200", "b100"], "model": ["llama-3.1-8b", "mistral-7b-v0.3"], "plan.weight_dtype": ["bf16", "fp8"], "batch": [1, 2]},
     },
     "no answer": {"vary": {"model.attention": ["mla", "gqa:8", "nonsense:3"], "batch": [1, 8, 64, 5000]}},
+    "device": {"vary": {"hw.memory.bandwidth": ["1 TB/s", "x2"], "batch": [1, 8, 4000], "engine": ["vllm", "sglang"]}},
     "none runs": {"vary": {"plan.tp": [3, 5], "batch": [1, 2, 5]}},
     "prefill": {"phase": "prefill", "vary": {"isl": [100, 1000, 10_000], "batch": [1, 2], "chunk": [512, 4096]}},
 }  # fmt: skip
