@@ -33,6 +33,7 @@ from simcost.cli import (
 )
 from simcost.cli import options as o
 from simcost.cli.answers import asking, cite, diff, explain
+from simcost.cli.help import page
 from simcost.cli.output import emit
 from simcost.cli.pictures.also import also, ready
 from simcost.cli.pictures.pictured import offered
@@ -40,7 +41,7 @@ from simcost.cli.question import Question
 
 app = typer.Typer(
     name="simcost", no_args_is_help=True, help=__doc__, pretty_exceptions_enable=False, rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": page.WIDEST},
 )  # fmt: skip
 listing = typer.Typer(
     no_args_is_help=True, help="List what ships: models, hardware, engines, scaling laws.", rich_markup_mode=None

@@ -14,6 +14,8 @@ from typing import Any
 
 import typer
 
+from simcost.cli.help import page
+
 _WHOLE = re.compile(r"[+-]?\d{1,18}")
 _DECIMAL = re.compile(r"[+-]?(\d{1,18}(\.\d{1,18})?|\.\d{1,18})(e[+-]?\d{1,2})?")
 _UNREAD = object()
@@ -69,6 +71,7 @@ def _each(found: Any) -> None:
         return option
 
     found.get_help_option = helped
+    page.attach(found)
     for inner in getattr(found, "commands", {}).values():
         _each(inner)
 

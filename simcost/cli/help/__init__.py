@@ -1,0 +1,1 @@
+"""What --help prints beside the options: commands by subject, whole summaries, examples."""
