@@ -151,7 +151,7 @@ class Reader:
         self.kinds: dict[int, str] = {}  # words for layers that were worked out: every plug-in asks for them
         self.scalar: set[str] = set()
         self.notes: list[Note] = []
-        self.layer: int | None = None  # that is read: a count may be a list of one a layer
+        self.layer: int | None = None  # that is read: a count may be a list of one per layer
         self._counts: dict[tuple[str, float, float, int | None], Num] = {}
 
     def has(self, key: str) -> bool:
@@ -216,7 +216,7 @@ class Reader:
         """The entry of the layer that is read, where the key is one of a layer; else the one that all have."""
         layers = self.config.get("num_hidden_layers")
         if not value or len(value) != layers:
-            raise SpecError(f"{self.where}: '{key}' must be an integer, or a list of one a layer, not {_short(value)}")
+            raise SpecError(f"{self.where}: '{key}' must be an integer, or a list of one per layer, not {_short(value)}")
         if self.layer is not None and key not in _OF_ALL:
             return value[min(self.layer, len(value) - 1)]  # a module of multi-token prediction is like the last
         if any(each != value[0] for each in value):

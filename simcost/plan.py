@@ -107,7 +107,7 @@ class Tokens:
 @frozen
 class Phase:
     """One step: `batch` sequences in all, each with `q_len` new tokens after `past` cached ones. Prefill, chunked prefill
-    and decode are this with other numbers. `logits` rows a sequence need the head. `microbatches`: parts of the batch that are
+    and decode are this with other numbers. `logits` rows per sequence need the head. `microbatches`: parts of the batch that are
     in different pipeline stages at a time; a step processes one. `routing`: how tokens choose their experts.
     `chunk`: a prefill passes so many tokens of a sequence at a time. `decode`: sequences go on token by token, as engines hold in
     a CUDA graph; a prefill of one token is none. `beside`: further groups of tokens in the same forward: linear layers run on the

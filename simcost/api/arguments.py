@@ -128,7 +128,7 @@ def cluster(
     """`sets` with the number of GPUs that a cluster has. Raises SpecError when a node's size is not known."""
     found = dict(sets or {})
     if gpus is not None and nodes is not None:
-        raise SpecError("say --gpus or --nodes, not both")
+        raise SpecError("state --gpus or --nodes, not both")
     if nodes is not None:
         if hw is None:
             raise SpecError("--nodes needs one size of a node, and 'hw' is varied: say --gpus")
@@ -165,7 +165,7 @@ def counts_of(hw: str, sets: Sets, gpus: Count | Sequence[Count] | None, nodes: 
     counts = several("--gpus", gpus) if isinstance(gpus, Sequence) and not isinstance(gpus, str) else (gpus,)
     found = [cluster(hw, sets, count, nodes) for count in counts]
     if "plan.gpus" not in found[0]:
-        raise SpecError("say how many devices there are: --gpus or --nodes")
+        raise SpecError("state how many devices there are with --gpus or --nodes")
     return tuple(int(settings.count("plan.gpus", each["plan.gpus"])) for each in found)
 
 

@@ -41,7 +41,7 @@ def rl(
         draw.checked(Path(timeline), _OPTION)
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     if _GPUS not in sets:
-        raise SpecError("say how many devices there are: --gpus or --nodes")
+        raise SpecError("state how many devices there are with --gpus or --nodes")
     count = int(sets.pop(_GPUS))
     given: dict[str, Any] = {
         "algorithm": algorithm, "placement": placement, "asynchrony": asynchrony, "rollout": rollout, "train": train, "price": price, "kl": kl, "stack": stack,

@@ -40,7 +40,7 @@ def plans(
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
     a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
     "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
-    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests a second ("20/s") of `isl` and `osl` tokens within
+    replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests per second ("20/s") of `isl` and `osl` tokens within
     `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache; `gpus`: the most that there are."""
     of_serving = {"osl": osl, "rate": rate, "slo": slo, "prefix_hit": prefix_hit}
     of_training = {

@@ -26,10 +26,10 @@ def serve(
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
     "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
     prompt that the prefix cache holds, in the GPUs' pool, or by `prefix_from` in the host's memory ("host",
-    "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed a step, by the design's MTP module
+    "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed per step, by the design's MTP module
     or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
-    request, of `requests` (10 a user; 1,000 a replica of an open loop) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
+    request, of `requests` (10 per user; 1,000 per replica of an open loop) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.result import result
 
@@ -38,7 +38,7 @@ def serve(
         f"--{name}" for name, value in (("requests", requests), ("seed", seed), ("warmup", warmup)) if value is not None
     ]
     if stated and not events:
-        raise SpecError(f"{stated[0]} is of a run request by request: say --events")
+        raise SpecError(f"{stated[0]} needs --events, which runs request by request")
     run = (requests, seed, warmup) if events else None
     return result(
         _asked(model, hw, isl, osl, concurrency, rate, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run, prefix_from)
@@ -102,7 +102,7 @@ def _several(value: Any) -> list[Any]:
 
 
 def rate_of(value: Any) -> Any:
-    """A rate as written: "20/s", "1200/min", or a number a second; what is none of these stays as it is."""
+    """A rate as written: "20/s", "1200/min", or a number per second; what is none of these stays as it is."""
     if not isinstance(value, str):
         return value
     number, _, unit = value.partition("/")
@@ -137,7 +137,7 @@ def serve_plans(
 
 def _one_rate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value < float("inf"):
-        raise SpecError(f"--rate = {value!r} must be requests a second, above 0: 20/s, 900/min")
+        raise SpecError(f"--rate = {value!r} must be requests per second, above 0: 20/s, 900/min")
     return float(value)
 
 

@@ -45,7 +45,7 @@ def think(
     where = Where(hw, isl, users, rate_of(rate), sets, price, prefix_hit)
     for name, value in (("requests", requests), ("seed", seed)):
         if value is not None and not events:
-            raise SpecError(f"--{name} is of a run request by request: say --events")
+            raise SpecError(f"--{name} needs --events, which runs request by request")
     run = None
     if events:
         run = Simulation(

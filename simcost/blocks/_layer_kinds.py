@@ -205,7 +205,7 @@ def _none(r: Reader) -> bool:
     """Whether a window of -1 says that there is none (Grok-2). Raises NotModelled where only every so many layers see all tokens."""
     if r.has("global_attn_every_n") and r.raw("global_attn_every_n") != 1:
         raise NotModelled(
-            f"{r.where}: not modelled: 'global_attn_every_n' = {r.config.get('global_attn_every_n')!r}: state layer_types, a word a layer"
+            f"{r.where}: not modelled: 'global_attn_every_n' = {r.config.get('global_attn_every_n')!r}: state layer_types, a word per layer"
         )
     window = r.config.get("sliding_window")
     return is_scalar(window) and window == -1 and r.raw("sliding_window") == -1

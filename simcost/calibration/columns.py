@@ -1,6 +1,6 @@
 """What a family says of the columns of its rows and of the words of its kinds, and whether values keep to it.
 
-One table a family: readers of measured rows, importers and docs/measurements.md all follow it.
+One table per family: readers of measured rows, importers and docs/measurements.md all follow it.
 """
 
 from __future__ import annotations

@@ -123,6 +123,6 @@ def none_of_its_own(device: Device) -> str:
         return f"{device.where}: no measurements ({ways})"
     sibling = device.sibling.name
     return (
-        f"{device.where}: no measurements of its own; rows of {sibling} stand in; 90 % of times are expected within "
+        f"{device.where}: not measured; its times are estimated from {sibling}; 90 % of such estimates are within "
         f"a factor of {math.exp(expected(device)):.2f}: ask simcost calibrate report {sibling}, or measure it ({ways})"
     )

@@ -104,7 +104,7 @@ def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict =
 def show_model(
     name: o.ModelArgument, set: o.Set = None, iso: o.Iso = None, assume_llama: o.AssumeLlama = False, isl: o.Isl = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs a token."""
+    """Exact parameters, active counts by convention, cache, weight bytes, layers, training FLOPs per token."""
     from simcost import api, grammar
 
     said = [*(["model.assume_llama=true"] if assume_llama else []), *([] if iso is None else [f"model.iso={iso}"])]

@@ -18,7 +18,7 @@ importing = typer.Typer(no_args_is_help=True, help="Turn tables of others into r
 app.add_typer(importing, name="import")
 
 Count = Annotated[
-    int | None, typer.Option("--rows", help="Most rows a kind; a larger table is thinned. Default 1300.", min=20)
+    int | None, typer.Option("--rows", help="Most rows per kind; a larger table is thinned. Default 1300.", min=20)
 ]
 
 

@@ -29,7 +29,7 @@ def distill(
     teacher_hw: Annotated[str | None, typer.Option("--teacher-hw", help="Where the teacher writes and reads; default --hw.", autocompletion=o.hardware_names)] = None,
     teacher_plan: Annotated[str | None, typer.Option("--teacher-plan", help="Its plan: tp=8,ep=8; default the smallest that fits.")] = None,
     rollout_plan: Annotated[str | None, typer.Option("--rollout-plan", help="Plan of the student that writes: tp=2; default the smallest that fits.")] = None,
-    storage_price: Annotated[float | None, typer.Option("--storage-price", help="USD a GB and month; default 0.023, a list price.")] = None,
+    storage_price: Annotated[float | None, typer.Option("--storage-price", help="USD per GB and month; default 0.023, a list price.")] = None,
     storage_months: Annotated[float, typer.Option("--storage-months", help="Months that bytes are kept.")] = 1.0,
     network_price: Annotated[float, typer.Option("--network-price", help="USD a GB that is sent.")] = 0.0,
     teacher_price: Annotated[str | None, typer.Option("--teacher-price", metavar="<price>", help="The same of the teacher as --price; default --price, of another --teacher-hw its profile's.")] = None,

@@ -202,7 +202,7 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="What to rank by: usd, tpot, mfu or a whole name; default tokens a second and GPU; serve: usd, gpus or throughput, default usd of a rate.",
+        help="What to rank by: usd, tpot, mfu or a whole name; default tokens per second and GPU; serve: usd, gpus or throughput, default usd of a rate.",
         autocompletion=starting(metrics.ranking()),
     ),
 ]

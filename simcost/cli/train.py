@@ -22,7 +22,7 @@ def train(
     scaling: Annotated[str, typer.Option("--scaling", metavar="<count>", help="The same batch on other numbers of GPUs: 256,512,1024.")] = "",
     mtbf: Annotated[str | None, typer.Option("--mtbf", help="Of the run: mean time between failures of one GPU: 50000h; default Llama 3's.")] = None,
     restart: Annotated[str | None, typer.Option("--restart", help="Of the run: time from a failure to the next step: 15min; default 10 min, assumed.")] = None,
-    checkpoint_rate: Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write a second: '200 GB/s'; default 122 MB/s a GPU, Llama 3's.")] = None,
+    checkpoint_rate: Annotated[str | None, typer.Option("--checkpoint-rate", help="Of the run: bytes that all ranks together write per second: '200 GB/s'; default 122 MB/s a GPU, Llama 3's.")] = None,
     checkpoint_interval: Annotated[str | None, typer.Option("--checkpoint-interval", help="Of the run: training between two checkpoints: 1h; default the best one (Daly).")] = None,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the step: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     levers: Annotated[bool, typer.Option("--levers/--no-levers", help="What single changes would do to the step.")] = True,

@@ -201,7 +201,7 @@ def interval(cost: Cost) -> tuple[Num, Num]:
 def probability_less(a: Cost, b: Cost, ratio: Num | None = None) -> Num:
     """Probability that a is smaller than b, elementwise, their shared errors cancelled: the ratio is log-normal around a.seconds /
     b.seconds by `ratio_deviation`. 0.5 where they differ by no more than floats leave over. `ratio`: of a to b of what is compared,
-    where it is another than that of the seconds and as uncertain (tokens a second, USD a token)."""
+    where it is another than that of the seconds and as uncertain (tokens per second, USD per token)."""
     return normal(-_deviations(a, b, ratio))
 
 

@@ -34,5 +34,5 @@ def hidden_bytes(hidden_size: Num, layers: Num) -> Num:
 
 def projection_flops(teacher_hidden: Num, student_hidden: Num, layers: Num) -> Num:
     """Of a learned projection from the student's width to the teacher's at each chosen layer: forward, and both
-    gradients. [FLOP a token]"""
+    gradients. [FLOP per token]"""
     return 3.0 * 2.0 * teacher_hidden * student_hidden * layers

@@ -84,7 +84,7 @@ def chunks(phase: Phase) -> int:
     count = int(np.max(np.ceil(np.asarray(phase.q_len / phase.chunk))))
     if count > CHUNKS:
         raise SpecError(
-            f"chunk: {count:,} chunks of a prompt, at most {CHUNKS:,} are priced one by one: a larger chunk has fewer"
+            f"chunk: {count:,} chunks of a prompt, at most {CHUNKS:,} are priced one by one: choose a larger chunk"
         )
     return count
 

@@ -44,7 +44,7 @@ def kind(home: Path) -> str:
         with path.open("rb") as file:
             head = _HEAD.match(file.read(_LONGEST).decode("utf-8", "replace"))
     except FileNotFoundError:
-        raise SpecError(f"{path}: missing: put it back, or move the rows beside it elsewhere") from None
+        raise SpecError(f"{path}: missing: restore it, or move its rows to another folder") from None
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     return head[1] if head else str(record(home)["kind"])

@@ -36,7 +36,7 @@ THINK: Rows = (
     ("accuracy_per_usd", NUMBER, "more", "accuracy a dollar of more tokens"),
     ("larger_accuracy_per_usd", NUMBER, "more", "accuracy a dollar of moving to the larger model, at its best row; null where it is not more accurate, or costs nothing more"),
     ("larger_at", TEXT, "", "that row"),
-    ("buys_more", TEXT, "", "which of both brings more accuracy a dollar"),
+    ("buys_more", TEXT, "", "which of both brings more accuracy per dollar"),
     ("tokens_to_equal_loss", "tokens", "", "training tokens after which the law expects the loss of the larger model"),
     ("extra_training_tokens", "tokens", "less", "those beyond the tokens that the model was trained on"),
     ("extra_gpu_hours", "gpu_hours", "less", "GPU-hours that they take"),

@@ -30,10 +30,10 @@ TRAIN: Rows = (
     ("tokens_per_s_per_gpu", "rate", "more", "tokens of a step / (time × devices)"),
     ("flops_per_s_per_gpu", "flops_per_s", "more", "`training_flops_per_token` × `tokens_per_s_per_gpu`"),
     ("exposed_communication", "fraction", "less", "part of the step in which the busiest rank runs nothing but communication, waits for other ranks not counted"),
-    ("memory_peak_bytes", "memory", "less", "memory of a GPU at the worst moment of the step, of the fullest rank: `memory_allocated_bytes`, the allocator's slack and the runtime"),
-    ("host_memory_bytes", "memory", "less", "memory of the host that a GPU fills: a moving average of the weights that `plan.ema=host` keeps there"),
+    ("memory_peak_bytes", "memory", "less", "memory per GPU at the worst moment of the step, of the fullest rank: `memory_allocated_bytes`, the allocator's slack and the runtime"),
+    ("host_memory_bytes", "memory", "less", "memory of the host that each GPU fills: a moving average of the weights that `plan.ema=host` keeps there"),
     ("memory_allocated_bytes", "memory", "less", "what PyTorch has given out then (`max_memory_allocated`)"),
-    ("memory_capacity_bytes", "memory", "", "memory of a GPU"),
+    ("memory_capacity_bytes", "memory", "", "memory per GPU"),
     ("global_batch", "count", "", "sequences of a step"),
     ("micro_batches", "count", "", "micro-batches that a replica runs in a step"),
     ("tokens_per_step", "count", "", "tokens of a step"),
@@ -67,7 +67,7 @@ TRAIN: Rows = (
 TRAIN_RUN: Rows = (
     ("checkpoint_write_s", "seconds", "less", "time to write a checkpoint, in which nothing trains"),
     ("restart_s", "seconds", "less", "time from a failure to the next step"),
-    ("speedup", NUMBER, "more", "tokens a second over those of the first number of GPUs that can run"),
+    ("speedup", NUMBER, "more", "tokens per second over those of the first number of GPUs that can run"),
     ("efficiency", "fraction", "more", "`speedup` over the ratio of GPUs"),
 )  # fmt: skip
 

@@ -95,7 +95,7 @@ def _meaning(key: str, value: Any) -> str | None:
 
 
 def _kinds(value: Any) -> list[Any]:
-    """The words of a list of layer kinds; GPT-Neo nests them with how often they repeat, Nemotron-H writes a letter a layer."""
+    """The words of a list of layer kinds; GPT-Neo nests them with how often they repeat, Nemotron-H writes a letter per layer."""
     if isinstance(value, str):
         return list(value)
     if isinstance(value, np.ndarray):

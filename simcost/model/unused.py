@@ -86,7 +86,7 @@ def idle_sizes(r: Reader, built: list[Layer]) -> list[str]:
 
 
 def _all(value: Any, holds: Callable[[float], bool]) -> bool:
-    """Whether every number of a value holds: one number, or a list of one a layer. What is no number does not."""
+    """Whether every number of a value holds: one number, or a list of one per layer. What is no number does not."""
     values = value if isinstance(value, list) else np.ravel(value).tolist()
     return all(isinstance(one, int | float) and holds(one) for one in values)
 

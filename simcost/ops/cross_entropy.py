@@ -107,7 +107,7 @@ class CrossEntropy:
 
     def saved_bytes(self) -> Num:
         """Fused: the logits, whose place the gradient takes. Plain: log-probabilities in fp32. Chunked: the gradient of
-        the table; that of the input takes the input's place. Cut: a number a token. [B]"""
+        the table; that of the input takes the input's place. Cut: a number per token. [B]"""
         if self.method == CHUNKED:
             return self.x.tensor_bytes(self.vocabulary * self.width)
         if self.method == CUT:

@@ -95,7 +95,7 @@ class Exchange:
         return (inside + where(nodes > 0.0, away, 0.0)) * (self.group > 1.0)
 
     def rows(self) -> Num:
-        """Of the busiest rank: one a token and expert."""
+        """Of the busiest rank: one per token and expert."""
         share = self.all_tokens * self.router.top_k / self.group
         return share * busiest_rank(self.routing, self.router, self.all_tokens, self.group, self.spare)
 
@@ -120,7 +120,7 @@ class Exchange:
         return slots * self.width_bytes * (1.0 * (self.group > 1.0))
 
     def sent_bytes(self) -> Num:
-        """What a rank sends as it stands in memory: a row a token and expert, or one a token where the kernels copy. [B]"""
+        """What a rank sends as it stands in memory: a row a token and expert, or one per token where the kernels copy. [B]"""
         once = self.mode in ("normal", "nvlink")
         rows = self.tokens * (1.0 if once else self.router.top_k) * where(self.padded > 0.0, self.padded, 1.0)
         return rows * self.width_bytes * (1.0 * (self.group > 1.0))

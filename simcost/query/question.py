@@ -87,7 +87,7 @@ def make(
     for path in [*sets, *axes]:
         root, key = grammar.split(path)
         if root == settings.STACK or (root == "plan" and key in training):
-            raise SpecError(f"'{path}' is of a training step: ask it of simcost train")
+            raise SpecError(f"'{path}' applies to a training step only: use simcost train")
         if root == "phase" and key not in usable:
             raise SpecError(
                 f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"

@@ -83,7 +83,7 @@ _TITLES = {
     "peak_inflight_to_w": "peak inflight to W",
     # of an exchange the busiest rank's share counts, which is what it receives
     "sent_bytes": "busiest rank's bytes",
-    "sent_step_bytes": "busiest rank's bytes a step",
+    "sent_step_bytes": "busiest rank's bytes per step",
     "parameter_bytes": "weights",
     "gradient_bytes": "gradients",
     "activation_bytes": "activations",

@@ -199,7 +199,7 @@ def _front(result: Result, width: int) -> list[RenderableType]:
 
 
 def _dimensions(result: Result, width: int, details: bool) -> list[RenderableType]:
-    """What swaps chose, a table a design, and in lines what they dropped and the way back."""
+    """What swaps chose, a table per design, and in lines what they dropped and the way back."""
     if not result.dimensions:
         return []
     from simcost.report.dimensions import told  # only a swapped design asks for it

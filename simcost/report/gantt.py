@@ -161,7 +161,7 @@ def memory(axis: Any, chart: Chart, last: float, legend: bool = True) -> None:
     axis.axhline(chart.capacity / _GIB, color=COLOURS[split.TENSOR], linewidth=1.4, linestyle="--", label="capacity")
     top = 1.08 * max(chart.capacity, *(each.peak for each in chart.memory)) / _GIB
     _image(axis, many)
-    axis.set(ylim=(0.0, top), ylabel="memory of a GPU [GiB]")
+    axis.set(ylim=(0.0, top), ylabel="memory per GPU [GiB]")
     if legend:
         axis.legend(
             loc="lower left",

@@ -73,7 +73,7 @@ def asked(result: Result) -> str:
     parts += [f"{given['solved_for']} solved for {given['goal']}"] if "solved_for" in given else []
     if "usd_per_hour" in given:
         usd = given["usd_per_hour"]
-        parts.append(f"price {plain(usd)}" if isinstance(usd, str) else f"{cell('usd_per_hour', usd)} a GPU hour")
+        parts.append(f"price {plain(usd)}" if isinstance(usd, str) else f"{cell('usd_per_hour', usd)} per GPU hour")
     models = given.get("models") or _names("model", given)
     return (
         f"{' / '.join(map(_name, models))} on {_devices(result)}{' / '.join(_names('hw', given))}: {', '.join(parts)}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from simcost.result import Row
 
-_BESIDE = "a row with time and without share runs beside longer work, which hides it"
+_BESIDE = "a row with a time but no share runs in parallel with longer work, which hides it"
 _SHORT = 5e-4  # part of a step below which its share prints as nothing
 
 

@@ -32,11 +32,11 @@ def parse(text: str) -> Routing:
 
 
 def measured(path: Path) -> Routing:
-    """Tokens per expert: one line a layer, one number an expert, no header. Raises SpecError naming line and column, both
+    """Tokens per expert: one line per layer, one number per expert, no header. Raises SpecError naming line and column, both
     from 1."""
     lines = csv_rows(text(path), str(path))
     if not lines:
-        raise SpecError(f"{path}: no tokens per expert (one line a layer, one number an expert)")
+        raise SpecError(f"{path}: no tokens per expert (one line per layer, one number per expert)")
     first, head = lines[0]
     found = []
     for at, cells in lines:

@@ -61,7 +61,7 @@ def _measured(share: Array, place: str, experts: int, top_k: float) -> Array:
     worst = int(np.argmax(share))
     if share[worst] * top_k > _ROUNDED:
         raise SpecError(
-            f"{place}, expert {worst + 1}: {share[worst]:.2%} of the picks; with {top_k:.0f} different experts a token "
+            f"{place}, expert {worst + 1}: {share[worst]:.2%} of the picks; with {top_k:.0f} different experts per token "
             f"none has more than {1.0 / top_k:.2%}"
         )
     low, high = top_k, 2.0 * top_k  # what the cap takes from one, the others get

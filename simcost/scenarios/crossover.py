@@ -218,7 +218,7 @@ def _judged(device: Device) -> Note:
     if device.measurements or device.tables:
         return Note(f"{device.name}: the forms of MLA are timed by its measured curves", Kind.ORIGIN)
     if device.sibling is not None:
-        text = f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, which stand in"
+        text = f"{device.name}: the forms of MLA are timed by the curves of {device.sibling.name}, because this device was not measured"
         return Note(text, Kind.TRANSFERRED)
     return Note(f"{device.name}: the forms of MLA are timed by the roofline: there are no measured rows", Kind.ASSUMED)
 

@@ -20,7 +20,7 @@ def no_tables(w: Workload) -> list[Note]:
     device, at = w.device, w.device
     while not at.tables:
         if at.sibling is None:
-            text = f"{device.name}: engine={w.engine} sets memory, not times: no tables of engines here; {_answering(device)}"
+            text = f"{device.name}: engine={w.engine} changes memory but not times: this device has no tables of engines; {_answering(device)}"
             return [Note(text, Kind.NO_EFFECT)]
         at = at.sibling
     return []

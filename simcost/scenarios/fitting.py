@@ -37,7 +37,7 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
     short = float(np.asarray(held.short))
     if short <= 0:
         return (
-            f"fits: {show(float(held.used), 'memory')} of {show(float(held.capacity), 'memory')} a GPU{_fullest(kept)}{_idle(kept)}",
+            f"fits: {show(float(held.used), 'memory')} of {show(float(held.capacity), 'memory')} per GPU{_fullest(kept)}{_idle(kept)}",
             True,
         )
     parts = ", ".join(
@@ -52,7 +52,7 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
         )
     )
     return (
-        f"DOES NOT FIT: short by {show(short, 'memory')} a GPU{_fullest(kept)} ({parts}; memory {show(float(held.capacity), 'memory')})"
+        f"DOES NOT FIT: short by {show(short, 'memory')} per GPU{_fullest(kept)} ({parts}; memory {show(float(held.capacity), 'memory')})"
         + ("; times are as if memory allowed" if timed else "")
         + _idle(kept)
     ), False

@@ -27,7 +27,7 @@ def tight(kept: Kept) -> list[Note]:
         return []
     need = show(float(np.max(np.asarray(w.memory.context))), "memory")
     text = (
-        f"{w.device.name}: engine.{w.memory.names['share']} leaves {show(float(np.min(np.asarray(kept.memory.reserve))), 'memory')} a GPU "
+        f"{w.device.name}: engine.{w.memory.names['share']} leaves {show(float(np.min(np.asarray(kept.memory.reserve))), 'memory')} per GPU "
         f"outside what is counted; CUDA's context and NCCL take about {need}: expect to run out of memory"
     )
     return [Note(text, Kind.LIMIT)]
@@ -48,7 +48,7 @@ def vendor(w: Workload) -> list[Note]:
     """A note where the engine's terms are from another vendor's devices."""
     if w.device.title.startswith(_LOGGED):
         return []
-    text = f"{w.device.name}: the engine's terms of memory are from start-up logs of {_LOGGED} GPUs"
+    text = f"{w.device.name}: the engine's terms of memory were fitted to start-up logs of other GPUs: {_LOGGED} GPUs"
     return [Note(text, Kind.TRANSFERRED)]
 
 
@@ -77,5 +77,5 @@ def mtp(model: ModelSpec) -> list[Note]:
     if not model.mtp:
         return []
     count = f"num_nextn_predict_layers = {len(model.mtp)}"
-    text = f"{model.name}: {count}: MTP is not run and not held in memory here; engines load it only to speculate"
+    text = f"{model.name}: {count}: MTP modules are neither run nor held in memory, as engines load them only for speculative decoding"
     return [Note(text, Kind.SCOPE)]

@@ -48,7 +48,7 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     if w.plan.gpus is not None:
         unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
         if unused > 0.0:
-            text = f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures a GPU leave them out"
+            text = f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures per GPU do not count them"
             found.append(Note(text, Kind.CHANGED))
     found += (
         _stand_in(w.device)
@@ -74,9 +74,11 @@ def _stand_in(device: Device) -> list[Note]:
     other = device.sibling
     if other is None:
         return []
-    foreign = ", from another vendor," if device.title.split()[:1] != other.title.split()[:1] else ""
-    some = "kernels without rows of its own" if device.measurements or device.tables else "no rows of its own"
-    text = f"{device.name}: {some}: the curves of {other.name}{foreign} stand in; 90 % of times are expected within a factor of {np.exp(coverage.expected(device)):.2f}"
+    foreign = " (another vendor)" if device.title.split()[:1] != other.title.split()[:1] else ""
+    some = "some kernels were not measured" if device.measurements or device.tables else "not measured"
+    factor = np.exp(coverage.expected(device))
+    text = f"{device.name}: {some}; their times are estimated from {other.name}{foreign}: 90 % of such estimates are within a factor of {factor:.2f}"
+    text = text if device.measurements or device.tables else text.replace("; their times", "; its times")
     return [Note(text, Kind.TRANSFERRED)]
 
 
@@ -88,10 +90,10 @@ def _off_rows(query: Query, device: Device) -> list[Note]:
     for path in query.overrides.hw:
         root = path.partition(".")[0]
         if path in SUPERSEDED:
-            text = f"{device.name}: {path} acts only on kernels without measured rows (hw.measurements=none asks the roofline)"
+            text = f"{device.name}: {path} changes only kernels without measurements (hw.measurements=none uses the roofline for all)"
             found.append(Note(text, Kind.NO_EFFECT))
         elif path not in _RECORDED and (root in ("peak", "links") or path == "memory.bandwidth"):
-            text = f"{device.name}: {path} is not the measured device's: kernels that need it count as transferred, and wider"
+            text = f"{device.name}: {path} differs from the measured device's: times of kernels that depend on it are estimates (transferred), with wider intervals"
             found.append(Note(text, Kind.TRANSFERRED))
     return found
 

@@ -19,7 +19,7 @@ from simcost.result import Result, Row, number
 from simcost.schedules._order import BACKWARD, FORWARD, INPUT, WEIGHT, Durations, Op, Orders, Placement, few
 
 Stage = tuple[float, float, float]  # forward, input gradient, weight gradient of a virtual stage [s]
-VPP = 2  # virtual stages a rank where a schedule needs them and nobody says how many
+VPP = 2  # virtual stages per rank where a schedule needs them and nobody says how many
 _LONGEST = 1e8  # s
 _PASSES = {
     FORWARD: "forward", INPUT: "input gradient", WEIGHT: "weight gradient", BACKWARD: "both gradients",
@@ -212,10 +212,10 @@ def _notes(drawn: Sequence[Drawn], q: Question) -> tuple[str, ...]:
     if q.vpp is not None and not any(d.module.PER_RANK is None for d in drawn):
         found.append("--vpp has no effect: the schedule fixes how many virtual stages a rank holds")
     elif q.vpp is None and any(d.module.PER_RANK is None for d in drawn):
-        found.append(f"vpp = {VPP} virtual stages a rank where the schedule takes any number (--vpp sets it)")
+        found.append(f"vpp = {VPP} virtual stages per rank where the schedule takes any number (--vpp sets it)")
     sizes = {d.timeline.stages for d in drawn}
     if len(sizes) > 1:
-        found.append("schedules with more virtual stages a rank do more work at equal durations: compare makespan over ideal")  # fmt: skip
+        found.append("schedules with more virtual stages per rank do more work at equal durations: compare makespan over ideal")  # fmt: skip
     return tuple(found)
 
 

@@ -60,7 +60,7 @@ PASSES = 400_000  # forward passes of a step that are run one by one, a quarter 
 def few(ranks: int, microbatches: int, vpp: int) -> Rule:
     """A step whose passes can be run one by one. Orders of fewer than 2 pp micro-batches are cut from those of so many (zb-v)."""
     passes = ranks * max(microbatches, 2 * ranks) * vpp
-    said = f"{passes:,} passes (pp x micro-batches, 2 pp at least, x virtual stages a rank) are too many to run one by one (at most {PASSES:,})"
+    said = f"{passes:,} passes (pp x micro-batches, 2 pp at least, x virtual stages per rank) are too many to run one by one (at most {PASSES:,})"
     return Rule(passes <= PASSES, said)
 
 
@@ -75,7 +75,7 @@ def straight(ranks: int, microbatches: int = 1, vpp: int = 1) -> Placement:
 
 
 def folded(ranks: int, microbatches: int = 1, vpp: int = 1) -> Placement:
-    """Two virtual stages a rank: down the ranks, and up again."""
+    """Two virtual stages per rank: down the ranks, and up again."""
     return Placement(2 * ranks, lambda stage, _: stage if stage < ranks else 2 * ranks - 1 - stage)
 
 

@@ -1,4 +1,4 @@
-"""DualPipeV: DualPipe cut in half, with one direction: two virtual stages a rank, down the ranks and up again. Source: deepseek-ai/DualPipe `dualpipev.py`."""
+"""DualPipeV: DualPipe cut in half, with one direction: two virtual stages per rank, down the ranks and up again. Source: deepseek-ai/DualPipe `dualpipev.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""V-Half: two virtual stages a rank as ZB-V, in a pattern that keeps half of what 1F1B keeps on its first rank. Source: arXiv 2405.15362 (the pattern's offsets); the warm-up and the end are packed here.
+"""V-Half: two virtual stages per rank as ZB-V, in a pattern that keeps half of what 1F1B keeps on its first rank. Source: arXiv 2405.15362 (the pattern's offsets); the warm-up and the end are packed here.
 
 Every micro-batch repeats one pattern of four passes a rank six slots later; the two slots that stay free take weight gradients. Most likely to be wrong: implementations pack the ends of a step otherwise.
 """

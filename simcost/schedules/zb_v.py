@@ -1,4 +1,4 @@
-"""ZB-V: two virtual stages a rank, down the ranks and up again, so that the first rank also holds the last stage: the memory of 1F1B, and no bubble at equal durations. Sources: arXiv 2401.10241,
+"""ZB-V: two virtual stages per rank, down the ranks and up again, so that the first rank also holds the last stage: the memory of 1F1B, and no bubble at equal durations. Sources: arXiv 2401.10241,
 PyTorch `distributed/pipelining/schedules.py` (ScheduleZBVZeroBubble)."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a user wants of a plan: the metric to rank by, limits on times, and the batches to try.
 
-Most likely to be wrong: the largest batch tried where memory sets no end; it is `EACH` sequences a device.
+Most likely to be wrong: the largest batch tried where memory sets no end; it is `EACH` sequences per device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from simcost.scenarios.goals import aim
 from simcost.units import parse, respelled, show
 from simcost.workload import Workload
 
-EACH = 2**14  # sequences a device
+EACH = 2**14  # sequences per device
 STEP = 1.0 / 64.0  # of a batch: how near to the best one the search comes, or one sequence a replica where that is more
 _LONG_S = 10.0  # a number above it is rather of milliseconds
 

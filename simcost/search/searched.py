@@ -62,7 +62,7 @@ class Searched:
             unknown = [name for name in (wish.metric, *wish.limits) if not np.isfinite(points.values[name][i])]
             late = [name for name in wish.limits if found.late[name][i]]
             if not fits:
-                said.append(f"short by {show(float(found.least_short[i]), 'memory')} a GPU at every batch")
+                said.append(f"short by {show(float(found.least_short[i]), 'memory')} per GPU at every batch")
             elif unknown:  # no limit is to blame for what is no number
                 said.append(f"{unknown[0]} has no finite value at any batch that fits")
             elif late:

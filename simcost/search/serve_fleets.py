@@ -58,7 +58,7 @@ class Fleets:
 
 @frozen
 class Wanted:
-    """limits: of mean times; rate: requests a second, None for as many as can be; gpus: that there are, None for as
+    """limits: of mean times; rate: requests per second, None for as many as can be; gpus: that there are, None for as
     many as it takes; usd: price of a GPU hour."""
 
     limits: Limits

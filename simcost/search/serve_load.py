@@ -79,5 +79,5 @@ def _narrowed(loads: Array, kept: Bools) -> tuple[Array, Array]:
 
 
 def per_second(rate: float) -> str:
-    """ "1,000,000" or "13.99" requests a second."""
+    """ "1,000,000" or "13.99" requests per second."""
     return f"{rate:,.0f}" if rate >= 10_000 else f"{rate:,.4g}"

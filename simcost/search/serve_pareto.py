@@ -1,4 +1,4 @@
-"""The front of output tokens a second and GPU against output tokens a second and user: of every device and mode, over
+"""The front of output tokens per second and GPU against output tokens per second and user: of every device and mode, over
 all plans and loads that keep the limit on the time to
 the first token.
 

@@ -58,7 +58,7 @@ class Cluster:
 
 @frozen
 class Question:
-    """What is asked of every device. rate: requests a second, None for as many as can be; limits: of mean times;
+    """What is asked of every device. rate: requests per second, None for as many as can be; limits: of mean times;
     metric: what ranks, None for the default."""
 
     model: Any
@@ -242,11 +242,11 @@ def _inputs(q: Question, clusters: Sequence[Cluster], metric: str, first: Space)
 def _notes(q: Question, spaces: Sequence[Space]) -> list[Note]:
     found = [
         Note(
-            "limits hold for means of a steady state with requests at random: serve --events sees bursts and percentiles",
+            "limits apply to mean times in a steady state with random requests; serve --events also simulates bursts and percentiles",
             Kind.SCOPE,
         ),
         Note(
-            "experts are whole on the ranks of an instance or cut over all of them; --set plan.ep asks for what is between",
+            "plans keep experts whole or split them over all ranks of an instance; --set plan.ep=N tries a size between",
             Kind.SCOPE,
         ),
         Note(

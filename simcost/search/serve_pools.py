@@ -1,6 +1,6 @@
 """The best fleet of one device whose prefill and decode run on pools of their own, and the front of such fleets.
 
-The plans that prefill most prompts a GPU within the time to the first token, and those that decode most tokens a GPU
+The plans that prefill most prompts per GPU within the time to the first token, and those that decode most tokens per GPU
 within the time between tokens, are joined in whole
 numbers of instances. Most likely to be wrong: that the best few of either pool hold the best pair. Source: DistServe
 (Zhong et al. 2024, arXiv 2401.09670).
@@ -51,7 +51,7 @@ _RATIOS = 4  # of instances of a pair that are tried without a rate
 
 @frozen
 class Sides:
-    """What an instance of every plan does of one phase within its limit. prefills, decodes: requests a second, 0
+    """What an instance of every plan does of one phase within its limit. prefills, decodes: requests per second, 0
     where it keeps none; prompts: of a prefill instance that is busy all the
     time. levels [plans, levels]: requests a second of a decode instance, and `tpot_s` there. pools, load: of one
     instance of every plan in both roles."""
@@ -131,7 +131,7 @@ def without(of: Line, why: str) -> Fleets:
 
 @frozen
 class Tried:
-    """Pairs of plans, how many instances of either, and requests a second. [fleets]"""
+    """Pairs of plans, how many instances of either, and requests per second. [fleets]"""
 
     first: Index
     second: Index
@@ -148,7 +148,7 @@ class Tried:
         return Fleet(of.space.of(self.first), of.space.of(self.second), self.prefills[:, None], self.decodes[:, None])
 
     def at(self, of: Line, both: Sides, slower: float = 1.0) -> Callable[[Array], OperatingPoint]:
-        """Points at requests a second, of steps that take so many times as long. [fleets, loads]"""
+        """Points at requests per second, of steps that take so many times as long. [fleets, loads]"""
         assert of.space.replicas is not None
         made = []
         for plans, instances in ((self.first, self.prefills), (self.second, self.decodes)):

@@ -159,7 +159,7 @@ def verdict(t: Told, rows: Sequence[Row], limits: Limits) -> str:
     """The best fleet in a sentence, and the best of the other mode."""
     top = rows[0]
     within = f" within {limits.words}" if limits.words else ""
-    what = f"{per_second(t.rate)} requests/s{within} take" if t.rate is not None else f"most for a GPU{within}:"
+    what = f"{per_second(t.rate)} requests/s{within} take" if t.rate is not None else f"most per GPU{within}:"
     said = [f"{what} {top['gpus']:,} x {top['hw']} as {top['plan']}"]
     said.append(f"{', '.join(_money(t, top))}")
     times = [f"{name.upper()} {show(float(top[f'{name}_s']), 'seconds', 3)}" for name in ("ttft", "tpot")]

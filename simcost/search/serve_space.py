@@ -109,7 +109,7 @@ def space(q: Asked, label: str, gpus: Sequence[int] | None, cp: bool) -> Space:
         room, short = _room(q, built(q, model, device, fixed, table[good]))
         tokens = f"{q.isl.mean + q.osl.mean:,.0f}"
         for i in np.flatnonzero(room < 1.0):
-            why[good[i]] = f"short by {show(float(short[i]), 'memory')} a GPU for one request of {tokens} tokens"
+            why[good[i]] = f"short by {show(float(short[i]), 'memory')} per GPU for one request of {tokens} tokens"
         good, room = good[room >= 1.0], room[room >= 1.0]
     replicas = _replicas(q, built(q, model, device, fixed, table[good]), float(room.max())) if len(good) else None
     return Space(q, label, device, model, fixed, table, why, good, replicas)

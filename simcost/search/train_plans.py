@@ -144,7 +144,7 @@ def _refused(each: Searched, found: Sequence[Candidate]) -> Iterator[Row]:
     lacks = least(each)
     for split, why in enumerate(each.space.why):
         if split not in fits:
-            reason = why or f"short by {show(lacks[split], 'memory')} a GPU in every way"
+            reason = why or f"short by {show(lacks[split], 'memory')} per GPU in every way"
             yield {**_sizes(each, split), "feasible": False, "reason": reason, **_end(each)}
 
 
@@ -200,7 +200,7 @@ def _notes(q: Question, found: Sequence[Searched]) -> Iterator[Note]:
     if q.overrides.phase.get("global_batch") is None:
         said = ", ".join(dict.fromkeys(f"{each.space.asked.recipe.global_batch:,}" for each in found))
         yield Note(
-            f"global_batch = {said}: {FILL} sequences a GPU, so that every plan has as many "
+            f"global_batch = {said}: {FILL} sequences per GPU, so that every plan has as many "
             "micro-batches for each pipeline stage",
             Kind.ASSUMED,
         )
@@ -219,7 +219,7 @@ def _verdict(found: Sequence[Searched], table: Sequence[Row], counted: dict[str,
         if not lacks:
             return sentence
         bytes_, each, split = min(lacks, key=lambda lack: lack[0])
-        return f"{sentence}; the nearest lacks {show(bytes_, 'memory')} a GPU ({_words(_sizes(each, split))})"
+        return f"{sentence}; the nearest lacks {show(bytes_, 'memory')} per GPU ({_words(_sizes(each, split))})"
     best = table[0]
     one, low, high = (show(float(best[name]), "seconds") for name in ("step_s", "step_low_s", "step_high_s"))
     rate = f"MFU {float(best['mfu']):.1%}, {float(best['tokens_per_s_per_gpu']):,.0f} tokens/s per GPU"

@@ -164,7 +164,7 @@ def ranked(found: list[Candidate], metric: str) -> list[Candidate]:
 
 
 def _executed(one: Candidate) -> list[Candidate]:
-    """The fastest of the plans of a split that the closed forms tell apart by less than `NEAR`, one a schedule, as the
+    """The fastest of the plans of a split that the closed forms tell apart by less than `NEAR`, one per schedule, as the
     executor prices them; nothing where none fits there."""
     each = one.of
     mine = np.flatnonzero(

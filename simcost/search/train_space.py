@@ -138,7 +138,7 @@ class _Options:
 
 
 def _runs(name: str, vpp: int) -> bool:
-    """Whether a schedule takes so many virtual stages a rank: those that fix it take 1, the others more."""
+    """Whether a schedule takes so many virtual stages per rank: those that fix it take 1, the others more."""
     module = known_schedules().get(name)
     if module is None:
         known = known_schedules()

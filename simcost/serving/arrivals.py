@@ -31,7 +31,7 @@ class Closed:
 
 @frozen
 class Open:
-    """`rate` requests a second [1/s] of one replica whatever it does. `spread`: "poisson", or "deterministic": equal
+    """`rate` requests per second [1/s] of one replica whatever it does. `spread`: "poisson", or "deterministic": equal
     gaps; `burst`: so many at once, with gaps so much longer."""
 
     rate: float
@@ -40,7 +40,7 @@ class Open:
 
     def __post_init__(self) -> None:
         if not 0.0 < self.rate < math.inf:
-            raise SpecError(f"rate = {self.rate:g} must be above 0 requests a second")
+            raise SpecError(f"rate = {self.rate:g} must be above 0 requests per second")
         if self.spread not in SPREADS:
             raise SpecError(f"spread = {self.spread!r} is unknown (one of {', '.join(SPREADS)})")
         if not 1 <= self.burst < math.inf or self.burst % 1:

@@ -16,7 +16,7 @@ NEEDS = {
     "experts": "a model with routed experts",
     "travels": "tokens that travel to their experts: ep above 1, and ranks that hold different tokens",
     "exchanges": "ranks of a stage that hold different tokens",
-    "shared": "a model with shared experts, and either an exchange of tokens or few tokens a rank",
+    "shared": "a model with shared experts, and either an exchange of tokens or few tokens per rank",
     "mla": "a model with MLA",
     "recurrent": "a model with recurrent states",
     "packed": "weights in a narrower format than they are computed in",

@@ -17,7 +17,7 @@ PLAN = (
     _plan("cp", COUNT, "context parallelism: tokens of a sequence are cut over so many", "1", aliases=("context_parallel_size", "cp_size"), source=_MEGATRON),
     _plan("dp_attention", COUNT, "replicas of the attention that share one set of experts", "ep / (tp · cp), at least 1", source="SGLang, --enable-dp-attention"),
     _plan("pp", COUNT, "pipeline stages", "1", aliases=("pipeline_parallel_size", "pp_size"), source=_MEGATRON),
-    _plan("vpp", COUNT, "virtual stages a device", "1", aliases=("virtual_pipeline_model_parallel_size",), source=_MEGATRON),
+    _plan("vpp", COUNT, "virtual stages per device", "1", aliases=("virtual_pipeline_model_parallel_size",), source=_MEGATRON),
     _plan("dp", COUNT, "whole copies of the model", "as many as plan.gpus hold, else 1"),
     _plan("ep", COUNT, "expert parallelism: experts are spread over so many devices", "1", aliases=("expert_parallel_size", "ep_size"), source=_MEGATRON),
     _plan("etp", COUNT, "slices that each expert's width is cut into", "devices of a stage / ep", aliases=("expert_tensor_parallel_size",), source=_MEGATRON, needs=(("", "experts"),)),

@@ -17,7 +17,7 @@ _NONE = float("nan")
 
 @frozen
 class Steps:
-    """From each row but the last to the next: accuracy and USD that a thousand tokens more bring, accuracy a dollar
+    """From each row but the last to the next: accuracy and USD that a thousand tokens more bring, accuracy per dollar
     (infinite where it is dearer to stay), of the larger model's best row too, and which row that is (-1: none is
     more accurate)."""
 
@@ -59,7 +59,7 @@ def _per_usd(gain: Array, usd: Array) -> Array:
 
 @frozen
 class BreakEven:
-    """For each row: the least USD a query at which the model trained longer solves as many, what that saves, and the
+    """For each row: the least USD per query at which the model trained longer solves as many, what that saves, and the
     number of queries that pay the training; NaN where it does not get there, or saves nothing."""
 
     usd: Array

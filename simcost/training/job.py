@@ -38,7 +38,7 @@ from simcost.training.recompute import Recompute, parse
 from simcost.training.stack import LENT, Fitted, Stack
 from simcost.training.zero import Sharding
 
-VPP = 2  # virtual stages a rank where a schedule needs several and nobody says how many
+VPP = 2  # virtual stages per rank where a schedule needs several and nobody says how many
 STACK = "megatron-core-te"
 _EXCHANGES = {"alltoall": "nccl", "allgather": "nccl", "deepep": "normal", "hybridep": "normal"}
 
@@ -254,10 +254,10 @@ def _plan(plan: Plan, flags: Mapping[str, object], model: ModelSpec) -> Plan:
     """The plan with what a stack decides and the plan leaves open."""
     changes: dict[str, object] = {"mla_form": "expanded"}  # training never absorbs
     if plan.mla_form == "absorbed":
-        raise Infeasible("plan: mla_form=absorbed is of decode: training runs MLA expanded")
+        raise Infeasible("plan: mla_form=absorbed applies to decode only: training runs MLA expanded")
     if plan.overlap == "two_batch":
         raise Infeasible(
-            "plan: overlap=two_batch is of serving: training hides exchanges by plan.schedule=dualpipe, or by the stack's flag ep_overlap"
+            "plan: overlap=two_batch applies to serving only: training hides exchanges by plan.schedule=dualpipe, or by the stack's flag ep_overlap"
         )
     if plan.all_to_all == "auto":
         changes["all_to_all"] = _EXCHANGES[str(flags["dispatcher"])]
@@ -268,7 +268,7 @@ def _plan(plan: Plan, flags: Mapping[str, object], model: ModelSpec) -> Plan:
 
 
 def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType, int]:
-    """The schedule, and virtual stages a rank. Raises SpecError for an unknown one."""
+    """The schedule, and virtual stages per rank. Raises SpecError for an unknown one."""
     name = recipe.schedule or ("interleaved" if plan.vpp > 1.0 else "1f1b")
     known = known_schedules()
     if name not in known:
@@ -283,7 +283,7 @@ def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType
     if vpp == 1 and plan.pp > 1.0:
         vpp = VPP
         notes.append(
-            Note(f"vpp = {VPP} virtual stages a rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED)
+            Note(f"vpp = {VPP} virtual stages per rank, as {name} needs several (plan.vpp sets it)", Kind.ASSUMED)
         )
     return module, vpp
 
@@ -302,7 +302,7 @@ def _layers(
             f"plan: {parts} virtual stages must not exceed the {layers} layers of {model.name}, and two for embedding and head"
         )
     if recipe.stages == placement.EVEN:
-        said = f"{parts} virtual stages of {layers} layers: embedding and head stand in the place of a layer"
+        said = f"{parts} virtual stages of {layers} layers: embedding and head each count as a layer"
         notes.append(Note(said, Kind.ASSUMED))
     ends = parts - layers
     return (0 if ends > 1 else 1, *(1,) * (parts - 2), 0)
@@ -323,9 +323,9 @@ def _said(job: Job) -> Iterator[Note]:
     lent = job.lent
     if lent is not None:
         yield Note(
-            f"stack {job.stack.name} has no coefficients for {job.device.name}: those of {lent[0]} on {lent[1]} stand in", Kind.TRANSFERRED
+            f"stack {job.stack.name} has no coefficients for {job.device.name}: those of {lent[0]} on {lent[1]} are used", Kind.TRANSFERRED
         )  # fmt: skip
     elif not job.factors:
         yield Note(
-            f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels run as they were timed alone", Kind.ASSUMED
+            f"stack {job.stack.name} has no coefficients for {job.device.name}: kernels are taken to run as fast in a step as when timed alone", Kind.ASSUMED
         )  # fmt: skip

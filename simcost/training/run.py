@@ -50,7 +50,7 @@ class Step:
 
 @frozen
 class Rates:
-    """What a GPU costs: USD an hour, and power [W]; None where unknown. `goodput`: share of the time that trains."""
+    """What a GPU costs: USD per hour, and power [W]; None where unknown. `goodput`: share of the time that trains."""
 
     usd_per_hour: Num | None = None
     watts: Num | None = None

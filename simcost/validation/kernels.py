@@ -14,7 +14,7 @@ the L2.
 
 Conventions: `taken` says whether the source prints the latency or a rate from which it follows (FLOP as the source counts
 them); rows an expert of masked grouped GEMMs follow from the printed utilisation, because that benchmark draws them at random;
-DeepEP's copies a token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs; NCCL's peaks of a
+DeepEP's copies per token follow from its tests' routing (uniform scores, the four nodes with the best), 24 SMs; NCCL's peaks of a
 "large message" are of 8 GiB. vLLM's benchmark of experts draws uniform gates: experts that get a token and the busiest one's
 load are the expected ones. Its times hold the choice of the experts, as the tables do that curves go through, and repeat one
 input in a graph, so that small weights stay in the L2. Of FlashInfer's, one rank of eight, the copies are those that its FLOP

@@ -208,7 +208,7 @@ BAD = {
     "a device without rows": (["calibrate", "report", "gaudi2"], "no measurements"),
     "a device with a sibling's rows": (
         ["calibrate", "report", "h800"],
-        "rows of h100 stand in; 90 % of times are expected within a factor of 1.09",
+        "its times are estimated from h100; 90 % of such estimates are within a factor of 1.09",
     ),
     "a stand-in without rows": (["calibrate", "transfer", "h200", "--from", "gaudi2"], "gaudi2"),
     "an unknown family": (["calibrate", "report", "h200", "--family", "gem"], "gem"),

@@ -137,7 +137,7 @@ def test_several_devices_and_numbers_are_one_command(tmp_path: Path) -> None:
     (["--hw", "h100", "--gpus", "1,,2"], "--gpus 1,,2: an empty value between commas"),
     (["--hw", "h100,", "--gpus", "1"], "--hw h100,: an empty value between commas"),
     (["--hw", "h100,h100", "--gpus", "1"], "--hw names h100 twice"), (["--hw", "h100,h999", "--gpus", "1"], "unknown hardware 'h999'"),
-    (["--hw", "h100"], "say how many devices there are"), (["--hw", "h100", "--gpus", "2", "--nodes", "1"], "say --gpus or --nodes"),
+    (["--hw", "h100"], "state how many devices there are"), (["--hw", "h100", "--gpus", "2", "--nodes", "1"], "state --gpus or --nodes"),
 ])  # fmt: skip
 def test_a_slip_in_a_list_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*PLANS, *words]) == 2

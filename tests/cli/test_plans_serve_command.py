@@ -56,7 +56,7 @@ def test_files_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         (["--tpot", "50"], "--tpot 50 has no unit: write 50ms or 50s"),
         (["--tpot", "1us"], "--tpot 1 us: no plan on h100 has such a TPOT even without load"),
-        (["--rate", "20/fortnight"], "--rate = '20/fortnight' must be requests a second"),
+        (["--rate", "20/fortnight"], "--rate = '20/fortnight' must be requests per second"),
         (["--plot", "front.gif"], "--plot front.gif"),
         (["--slo", "ttft=1s,ttft=2s"], "the limit on ttft is given twice"),
         (["--batch", "8"], "--batch means nothing to --phase serve"),

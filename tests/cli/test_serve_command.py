@@ -98,8 +98,8 @@ def test_a_design_whose_module_drafts_is_not_said_to_leave_it_idle(capsys: pytes
     ask = ["serve", "--model", "deepseek-v3", "--hw", "h200", "--tp", "8", "--isl", "512", "--osl", "64"]
     more = ("--concurrency", "4", "--drafts", "1", "--acceptance", "0.85")
     notes = " ".join(answer(capsys, *more, ask=ask)["warnings"])
-    assert "MTP is not run" not in notes
-    assert "1 MTP module of deepseek-v3: 1.455 GiB of weights on a GPU and 1,152 B a token of the pool" in notes
+    assert "MTP modules are neither run" not in notes
+    assert "1 MTP module of deepseek-v3: 1.455 GiB of weights per GPU and 1,152 B per token of the pool" in notes
 
 
 SILLY: list[tuple[list[str], str]] = [
@@ -108,9 +108,9 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "0"], "--concurrency = 0 is outside 1"),
     (["--concurrency", "many"], "--concurrency must be a whole number, not 'many'"),
     (["--concurrency", "20000000"], "--concurrency = 20,000,000 must be at most 10,000,000"),
-    (["--rate", "0"], "--rate = 0.0 must be requests a second"),
-    (["--rate", "5/fortnight"], "--rate = '5/fortnight' must be requests a second"),
-    (["--rate", "nan"], "must be requests a second"),
+    (["--rate", "0"], "--rate = 0.0 must be requests per second"),
+    (["--rate", "5/fortnight"], "--rate = '5/fortnight' must be requests per second"),
+    (["--rate", "nan"], "must be requests per second"),
     (["--concurrency", "4", "--isl", "0"], "--isl 0: length = 0 is out of range"),
     (["--concurrency", "4", "--isl", "1x"], "--isl 1x: unknown length"),
     (["--concurrency", "4", "--osl", "lognorml:9:1"], "did you mean 'lognormal'?"),
@@ -122,7 +122,7 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "pool:1GB"], "only the host's memory has a size"),
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host:0GB"], "must be finite and greater than 0"),
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host", "--hw", "gaudi2"], "--set hw.links.host.bandwidth=64GB/s"),
-    (["--concurrency", "4", "--acceptance", "0.5"], "--acceptance is of drafts: say --drafts"),
+    (["--concurrency", "4", "--acceptance", "0.5"], "--acceptance needs --drafts"),
     (["--concurrency", "4", "--drafts", "2"], "--drafts needs --acceptance"),
     (["--concurrency", "4", "--drafts", "2", "--acceptance", "0.5"], "needs a draft model (--draft-model)"),
     (["--concurrency", "4", "--draft-model", "llama-3.2-1b"], "say how many a step with --drafts"),
@@ -131,7 +131,7 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", "--prefill-pool", "1:tq=1", "--decode-pool", "1:tp=1"], "tq"),
     (["--concurrency", "4", *POOLS, "--gpus", "8"], "--gpus and --dp say nothing beside pools"),
     (["--concurrency", "4", *POOLS, "--events"], "leave out --prefill-pool and --decode-pool"),
-    (["--concurrency", "4", "--seed", "3"], "--seed is of a run request by request: say --events"),
+    (["--concurrency", "4", "--seed", "3"], "--seed needs --events, which runs request by request"),
     (["--concurrency", "4", "--price", "-2"], "--price = -2.0 must be USD"),
     (["--concurrency", "4", "--model", "llama-3.1-70b"], "no room for a request of 1,280 tokens"),
     (["--concurrency", "4", "--isl", "9000", "--engine", "trtllm"], "TensorRT-LLM newest takes prompts whole, 8,192"),

@@ -17,7 +17,7 @@ SWEEPS = {
                  ["plan.tp=3: num_attention_heads = 128 cannot be cut into 3 equal parts (nearest that work: plan.tp = 2 or 4)"]),
     "designs": (["compare", "llama-3.1-70b", "qwen2.5-7b", *H200, "--set", "plan.tp=8"],
                 ["qwen2.5-7b: num_attention_heads = 28 cannot be cut into 8 equal parts (nearest that work: plan.tp = 4)"]),
-    "plans": (["plans", "--model", "llama-3.1-70b", *H200, "--gpus", "12"], ["dp=12: short by 10.91 GiB a GPU at every batch"]),
+    "plans": (["plans", "--model", "llama-3.1-70b", *H200, "--gpus", "12"], ["dp=12: short by 10.91 GiB per GPU at every batch"]),
 }  # fmt: skip
 
 

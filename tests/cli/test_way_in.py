@@ -113,7 +113,7 @@ def test_plans_keeps_its_own_cp(capsys: pytest.CaptureFixture[str]) -> None:
     ("--price 2 --vary hw.price.usd_per_hour=3,4", "'hw.price.usd_per_hour' is given twice: --price 2 and --vary hw.price.usd_per_hour=3,4"),
     ("--gpus 8 --set plan.gpus=8", "'plan.gpus' is given twice: --gpus 8 and --set plan.gpus=8"),
     ("--nodes 1 --set plan.gpus=8", "'plan.gpus' is given twice: --nodes 1 and --set plan.gpus=8"),
-    ("--gpus 8 --nodes 1", "say --gpus or --nodes, not both"),
+    ("--gpus 8 --nodes 1", "state --gpus or --nodes, not both"),
     ("--engine vllm --vary engine=vllm,sglang", "'engine' is given twice: --engine vllm and --vary engine=vllm,sglang"),
     ("--set hw.compute.sm_count=4 --set hw.compute.sm_count=4", "'hw.compute.sm_count' is given twice: --set hw.compute.sm_count=4 and --set hw.compute.sm_count=4"),
     ("--set batch=2 --vary phase.batch=1,2", "'batch' is given twice: --set batch=2 and --vary phase.batch=1,2"),

@@ -400,7 +400,7 @@ def test_more_ranks_than_gpus_are_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    with pytest.raises(SimcostError, match="--nproc-per-node 4: this machine has 2 GPUs, one a rank"):
+    with pytest.raises(SimcostError, match="--nproc-per-node 4: this machine has 2 GPUs, one per rank"):
         collectives._device(torch)
 
 

@@ -51,7 +51,7 @@ def test_what_nobody_asked_to_change_is_a_detail() -> None:
     assert of(found, "num_key_value_heads has no effect") is Kind.UNUSED
     assert of(found, "formats: plan.weight_dtype") is Kind.ORIGIN
     assert of(found, "price") is Kind.ORIGIN
-    assert of(found, "MTP is not run") is Kind.SCOPE
+    assert of(found, "MTP modules are neither run") is Kind.SCOPE
     assert all(kind.detail for kind in kinds(found).values())
 
 
@@ -70,8 +70,8 @@ def test_a_varied_key_without_effect_is_named_too() -> None:
     ({"plan__tp": 1, "plan__mla_form": "absorbed"}, "plan.mla_form", None),
     ({"plan__sequence_parallel": "on", "plan__tp": 1, "plan__dp": 8}, "plan.sequence_parallel has no effect", Kind.NO_EFFECT),
     ({"context": 500_000}, "exceed max_position_embeddings", Kind.LIMIT),
-    ({"hw__peak__fp8": "x2"}, "is not the measured device's", Kind.TRANSFERRED),
-    ({"hw__assumed__gemm_efficiency": 0.5}, "acts only on kernels without measured rows", Kind.NO_EFFECT),
+    ({"hw__peak__fp8": "x2"}, "differs from the measured device's", Kind.TRANSFERRED),
+    ({"hw__assumed__gemm_efficiency": 0.5}, "changes only kernels without measurements", Kind.NO_EFFECT),
     ({"plan__gpus": 12}, "4 GPUs of the cluster idle", Kind.CHANGED),
 ])  # fmt: skip
 def test_what_changed_the_answer_has_a_kind_of_its_own(sets: dict[str, Any], words: str, kind: Kind | None) -> None:
@@ -86,7 +86,7 @@ def test_what_changed_the_answer_has_a_kind_of_its_own(sets: dict[str, Any], wor
 def test_rows_of_another_device_and_assumptions_are_seen() -> None:
     found = simcost.decode("llama-3.1-8b", "tpu-v5e")
     assert of(found, "no vector rate") is Kind.ASSUMED
-    assert of(simcost.decode("llama-3.1-8b", "h800"), "stand in") is Kind.TRANSFERRED
+    assert of(simcost.decode("llama-3.1-8b", "h800"), "not measured") is Kind.TRANSFERRED
 
 
 def test_defaults_of_a_model_class_are_assumed_and_a_slip_in_a_key_is_seen() -> None:

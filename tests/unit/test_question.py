@@ -16,7 +16,7 @@ ASKED = {
     "sweep": (["decode", "--model", "llama-3.1-8b", *H200, "--vary", "batch=1,8", "--set", "plan.tp=2"],
               "llama-3.1-8b on h200: context 4,096, plan.tp=2, batch varied"),
     "what if": (["decode", "--model", "llama-3.1-8b", *H200, "--set", "model.num_hidden_layers=16", "--price", "2"],
-                "activations bf16, model.num_hidden_layers=16, $2.00 a GPU hour"),
+                "activations bf16, model.num_hidden_layers=16, $2.00 per GPU hour"),
     "one engine": (["decode", "--model", "llama-3.1-8b", *H200, "--engine", "vLLM"], "activations bf16, engine vllm"),
     "designs by one engine": (["compare", "dbrx", "llama-3.1-8b", *H200, "--set", "plan.tp=8", "--set", "engine=sglang"],
                               "isl 4,096, engine sglang"),

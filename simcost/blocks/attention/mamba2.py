@@ -1,4 +1,4 @@
-"""Mamba-2: a state-space layer whose heads decay by one number a token, with keys (B) and queries (C) shared by groups of heads.
+"""Mamba-2: a state-space layer whose heads decay by one number per token, with keys (B) and queries (C) shared by groups of heads.
 
 Prompts run in chunks as products of matrices (SSD), one token as a step of the recurrence. A layer of kind "hybrid" has attention beside it, behind one norm
 (Falcon-H1). Most likely to be wrong: no table times an SSD scan; another rule's rows stand in, said so. Sources: arXiv 2405.21060; Hugging Face

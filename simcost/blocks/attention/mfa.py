@@ -1,6 +1,6 @@
 """Multi-matrix factorisation attention (MFA): many wide query heads from one shared latent of `share_q_dim`, and one head of keys and values.
 
-The cache is that of MQA, 2 x head_dim elements a token, and every cached element serves all query heads. Most likely to be wrong: engines'
+The cache is that of MQA, 2 x head_dim elements per token, and every cached element serves all query heads. Most likely to be wrong: engines'
 kernels for one KV head of 256 under 64 query heads differ by a factor of ten. Sources: MFA (arXiv 2412.19255), Step-3 (arXiv 2507.19427); which
 matrices are cut: vLLM `model_executor/models/step3_text.py`.
 """

@@ -1,4 +1,4 @@
-"""MLA whose queries see the last W tokens (window layers of dots.3), with sizes of its own: keys that begin with swa_, or lists of one a layer.
+"""MLA whose queries see the last W tokens (window layers of dots.3), with sizes of its own: keys that begin with swa_, or lists of one per layer.
 
 The cache holds min(context, W) latents. Most likely to be wrong: engines that keep the latents of all tokens. Source: Hugging Face `modeling_dots3_note.py`.
 """
@@ -39,7 +39,7 @@ def claims(r: Reader, layer: int, layers: int) -> int:
 
 
 def alike(r: Reader, layer: int, layers: int) -> object:
-    """What of a layer `from_hf` reads, so that equal layers are read once: nothing beside lists of one a layer."""
+    """What of a layer `from_hf` reads, so that equal layers are read once: nothing beside lists of one per layer."""
     return None
 
 

@@ -1,6 +1,6 @@
 """The ends of a model: input embedding (token table, learned positions) and the output head.
 
-The head sees `phase.logits` rows a sequence: the last token in prefill. Tied embeddings share one table. Both are
+The head sees `phase.logits` rows per sequence: the last token in prefill. Tied embeddings share one table. Both are
 split over the vocabulary; the embedding's rows and the logits are joined by a collective.
 Most likely to be wrong: engines differ in how they join logits (gather or all-gather). Source: Megatron-LM (arXiv 1909.08053).
 """
@@ -131,7 +131,7 @@ class Head(Plain):
         )
 
     def _loss(self, view: View) -> tuple[Program, ...]:
-        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number a token each. Of a loss in chunks the product runs once for each."""
+        """Megatron's vocabulary-parallel loss joins the maximum, the target's logit and the sum of exponentials, an fp32 number per token each. Of a loss in chunks the product runs once for each."""
         part, table, rows = ceil(self.vocab_size / view.plan.tp), self._table(view.plan), view.tokens
         method, chunks = cross_entropy.named(view.phase.loss)
         at_once = cross_entropy.chunk(rows, part, self.hidden_size, chunks) if method == CHUNKED else 0.0

@@ -22,7 +22,7 @@ def inner_vectors(r: Reader, fact: str) -> float:
 
 
 def inner(view: View, vectors: float, elements: Num) -> tuple[Program, ...]:
-    """The norm before an output projection over a rank's `elements`. Over tp each rank sums its own squares; the sum of these sums, one number a token, is not in it."""
+    """The norm before an output projection over a rank's `elements`. Over tp each rank sums its own squares; the sum of these sums, one number per token, is not in it."""
     act = view.activation
     return (Call(Stream("norm", elements, 1.0, 1.0, 4.0, act, act), "inner norm"),) if vectors else ()
 

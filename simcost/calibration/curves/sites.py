@@ -91,7 +91,7 @@ def _place(sites: Array, across: int | None) -> tuple[Array, Array]:
 
 
 def site_key(sites: Array) -> Array:
-    """One number a layer: an irrational mixture of logs of what makes it."""
+    """One number per layer: an irrational mixture of logs of what makes it."""
     total = np.zeros(len(sites))
     for j in range(sites.shape[1] - 1):
         total = total + np.log1p(sites[:, j]) * _MIXTURE[j]

@@ -1,4 +1,4 @@
-"""The attention core with many queries a sequence, causal or sliding; expanded MLA has its own kernels (layout "mla").
+"""The attention core with many queries per sequence, causal or sliding; expanded MLA has its own kernels (layout "mla").
 
 Label `scope`: "core" is the kernel alone; "write" is what engines run as one: the write of new K and V to the cache, then
 the core; for MLA rope too. Most likely to be wrong: engines differ in what else they run beside the core.
@@ -25,7 +25,7 @@ from simcost.ops.work import Op
 
 COLUMNS = {
     "batch": Column("sequences", "count"),
-    "q_len": Column("queries a sequence", "tokens"),
+    "q_len": Column("queries per sequence", "tokens"),
     "past": Column("tokens of a sequence that the cache holds before the queries", "tokens", zero=True),
     "heads": Column("query heads", "count"),
     "kv_heads": Column("K/V heads", "count"),

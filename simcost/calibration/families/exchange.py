@@ -70,7 +70,7 @@ def relatives(labels: Labels) -> list[Labels]:
 
 
 def numbers(op: Op) -> Mapping[str, Num]:
-    """Tokens of one rank, bytes of a token, copies a token; a fraction of a copy is a mean."""
+    """Tokens of one rank, bytes of a token, copies per token; a fraction of a copy is a mean."""
     assert isinstance(op, Traffic)
     return {
         "tokens": op.tokens, "width": op.width_bytes, "near": op.near, "far": op.far, "group": op.group, "nodes": op.nodes,

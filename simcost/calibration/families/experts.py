@@ -121,7 +121,7 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
-    """Rows an expert, experts, the two widths, skew, padding of the rows an expert."""
+    """Rows an expert, experts, the two widths, skew, padding of the rows per expert."""
     up, down = _gemms(op)
     rows = up.rows / up.experts
     return (np.log(rows), np.log(up.experts), np.log(up.k), np.log(down.k), np.log(up.load), padding(rows))

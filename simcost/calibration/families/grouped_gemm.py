@@ -86,7 +86,7 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
-    """Rows an expert, experts, the two widths, skew, padding of the rows an expert."""
+    """Rows an expert, experts, the two widths, skew, padding of the rows per expert."""
     assert isinstance(op, GroupedGemm)
     rows = op.rows / op.experts
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), np.log(op.load), padding(rows))

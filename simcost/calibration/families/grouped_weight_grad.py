@@ -70,7 +70,7 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
-    """Logs of rows an expert, experts, n and k; padding of the rows an expert."""
+    """Logs of rows per expert, experts, n and k; padding of the rows per expert."""
     assert isinstance(op, GroupedWeightGrad)
     rows = op.rows / op.experts
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), padding(rows))

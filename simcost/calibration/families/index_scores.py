@@ -20,7 +20,7 @@ from simcost.ops.work import Op
 
 COLUMNS = {
     "batch": Column("sequences", "count"),
-    "q_len": Column("queries a sequence", "tokens"),
+    "q_len": Column("queries per sequence", "tokens"),
     "past": Column("keys of a sequence before the queries", "tokens", zero=True),
     "heads": Column("heads of the indexer", "count"),
     "dim": Column("width of a head", "elements"),

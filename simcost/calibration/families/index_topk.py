@@ -16,7 +16,7 @@ from simcost.ops.work import Op
 
 COLUMNS = {
     "batch": Column("sequences", "count"),
-    "q_len": Column("queries a sequence", "tokens"),
+    "q_len": Column("queries per sequence", "tokens"),
     "past": Column("keys of a sequence before the queries", "tokens", zero=True),
     "top_k": Column("keys that a query picks", "count"),
 }

@@ -63,7 +63,7 @@ def terms(op: Op, device: Device) -> Terms:
 
 
 def features(op: Op) -> tuple[Num, ...]:
-    """Logs of the elements of all copies, of copies a token, and of the width."""
+    """Logs of the elements of all copies, of copies per token, and of the width."""
     assert isinstance(op, Permute)
     return (np.log(op.copies * op.width), np.log(op.copies / op.tokens), np.log(op.width))
 

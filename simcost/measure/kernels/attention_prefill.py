@@ -1,4 +1,4 @@
-"""Attention with many queries a sequence."""
+"""Attention with many queries per sequence."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _BEHIND = -1e4  # no product is less; a block behind its query has the least num
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
-    """`op.heads` queries a token against one key a cached token, in the format of both."""
+    """`op.heads` queries per token against one key a cached token, in the format of both."""
     assert isinstance(op, IndexScores)
     assert op.block is not None
     batch, queries, past, heads, dim = (int(float(v)) for v in (op.batch, op.q_len, op.past, op.heads, op.dim))

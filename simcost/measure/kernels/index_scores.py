@@ -21,7 +21,7 @@ STAGES = {"": 7}
 
 
 def build(op: Op, bench: Bench, copies: int) -> Kernel:
-    """`op.heads` queries a token against one key a cached token, in the format of both. Torch has no pages: keys lie side by side whatever the op says."""
+    """`op.heads` queries per token against one key a cached token, in the format of both. Torch has no pages: keys lie side by side whatever the op says."""
     assert isinstance(op, IndexScores)
     batch, queries, past, heads, dim = (int(float(v)) for v in (op.batch, op.q_len, op.past, op.heads, op.dim))
     x = op.x.name

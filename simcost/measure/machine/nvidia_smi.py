@@ -1,6 +1,6 @@
 """A board's clocks by nvidia-smi, for where NVML's bindings are not installed.
 
-One process says them ten times a second and a thread keeps the last line: to start it anew for each reading would cost
+One process says them ten times per second and a thread keeps the last line: to start it anew for each reading would cost
 more than a point takes. Most likely to be wrong: a reading is up to a tenth of a second old, so that only slower changes
 of a clock show. Source: `nvidia-smi --help-query-gpu`.
 """

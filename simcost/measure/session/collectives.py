@@ -97,7 +97,7 @@ def _device(torch: Any) -> Any:
         return torch.device("cpu")
     ranks, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
     if ranks > there:
-        raise SimcostError(f"--nproc-per-node {ranks}: this machine has {there} GPUs, one a rank")
+        raise SimcostError(f"--nproc-per-node {ranks}: this machine has {there} GPUs, one per rank")
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     torch.cuda.set_device(device)
     return device

@@ -2,7 +2,7 @@
 
 The latent is K, its first `rank` numbers are also V. Program (block of rows, sequence, part of the keys) keeps a running
 softmax and leaves a weighted sum with its log-sum-exp; a second kernel joins the parts. Rows are (query, head) pairs, so
-several new tokens a sequence work too, causal from the lower right corner. Most likely to be wrong: the tile that is best on a
+several new tokens per sequence work too, causal from the lower right corner. Most likely to be wrong: the tile that is best on a
 device nobody has tried. Sources: FlashAttention (arXiv 2205.14135) for the running softmax; split keys as in Flash-Decoding;
 DeepSeek-V2 (arXiv 2405.04434) for the form. Type hints of Triton's language are not Python's: no type check in this file.
 """

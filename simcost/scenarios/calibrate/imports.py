@@ -25,12 +25,12 @@ def import_csv(
     path: Path, family: str, hw: str, out: Path, title: str, source: str, count: int | None = None
 ) -> Result:
     """Anyone's rows of one family into the run folder `out`, FOLDER/measurements/NAME. A FOLDER without a profile.toml
-    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows. `count`: most rows a kind, by default ROWS."""
+    gets a copy of that of `hw`, so that `--hw FOLDER` reads the rows. `count`: most rows per kind, by default ROWS."""
     from simcost.calibration.importers import table
 
     for option, text in (("--title", title), ("--source", source)):
         if not text.strip():
-            raise SpecError(f"{option} must say something: who reads these rows will ask")
+            raise SpecError(f"{option} must say something: readers of these rows need it")
     device = hardware.load(hw)
     profile = _profile_of(out)
     text = _copy(profile, hw) if not profile.is_file() else _same(profile, hw, device)

@@ -217,7 +217,7 @@ def _checked(one: ModuleType, given: Mapping[str, Any], mode: str, rollout_gpus:
     kl = given["kl"]
     price_stated(given["price"])
     if given["reference_every"] is not None and not (bool(one.REFERENCE) if kl is None else kl):
-        raise SpecError("--reference-every is of a reference, which is not asked here (--kl)")
+        raise SpecError("--reference-every needs a reference model: add --kl")
 
 
 def _answers(said: Any, step: int, mode: str) -> int:
@@ -237,7 +237,7 @@ def _answers(said: Any, step: int, mode: str) -> int:
 def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:
     count = whole("--drafts", drafts, 0, MOST_DRAFTS)
     if (count > 0) != (acceptance is not None):
-        raise SpecError("--drafts and --acceptance stand together: tokens proposed a step, and the chance of each")
+        raise SpecError("--drafts and --acceptance stand together: tokens proposed per step, and the chance of each")
     if acceptance is not None and not 0.0 <= acceptance <= 1.0:
         raise SpecError(f"--acceptance = {acceptance!r} must be a share from 0 to 1")
     return {"drafts": count, "acceptance": 0.0 if acceptance is None else float(acceptance)}

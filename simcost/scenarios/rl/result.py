@@ -189,7 +189,7 @@ def _notes(found: Step) -> list[Note]:
     q, both = found.asked, found.sides
     notes = [
         Note(
-            f"--{side} {plan_words(both.plans[side])}: the smallest plan that fits, as nobody stated one", Kind.ASSUMED
+            f"--{side} {plan_words(both.plans[side])}: not stated, so the smallest plan that fits is taken", Kind.ASSUMED
         )
         for side in both.found
     ]
@@ -206,7 +206,7 @@ def _notes(found: Step) -> list[Note]:
         )
     one = algorithm.load(q.algorithm)
     if one.GENERATES and not asks_old(q, host):
-        notes.append(Note("no old log-probs: one update of fresh answers, or an algorithm without a ratio", Kind.SAID))
+        notes.append(Note("the step computes no old log-probs: it makes one update of fresh answers, or its algorithm uses no ratio", Kind.SAID))
     if both.engine is not None:
         if idle := q.engine_gpus - both.engine.gpus:
             notes.append(
@@ -222,7 +222,7 @@ def _notes(found: Step) -> list[Note]:
         if q.judges is None and q.reward_model is None:
             notes.append(
                 Note(
-                    "rewards take no time: rules that end within the host's own (--reward, --reward-model)",
+                    "rewards are taken as rules that the host checks in its own time (--reward or --reward-model states another time)",
                     Kind.ASSUMED,
                 )
             )
@@ -230,7 +230,7 @@ def _notes(found: Step) -> list[Note]:
     if imbalance > 1.05:
         notes.append(
             Note(
-                f"the slowest trainer rank has {imbalance:.2f} times the mean of tokens: few sequences a rank",
+                f"the slowest trainer rank has {imbalance:.2f} times the mean of tokens: few sequences per rank",
                 Kind.SAID,
             )
         )

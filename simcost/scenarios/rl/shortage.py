@@ -35,7 +35,7 @@ def said(
     )
     beside = f", {show(asleep, 'memory')} of the engine beside it" if asleep else ""
     text = (
-        f"trainer: {show(used - capacity, 'memory')} short a GPU "
+        f"trainer: {show(used - capacity, 'memory')} short per GPU "
         f"(needs {show(used, 'memory')} of {show(capacity, 'memory')}{beside}); "
         f"most of it {_WORDS.get(name, name)}, {show(size, 'memory')}"
     )

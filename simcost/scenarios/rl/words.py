@@ -116,7 +116,7 @@ def tools_of(turns: Any, wait: Any, tokens: Any) -> Tools | None:
     count = whole("--turns", turns, 1, MOST_TURNS)
     if count == 1:
         if wait is not None or tokens is not None:
-            raise SpecError("--tool-wait and --tool-tokens are of turns: say --turns 2 or more")
+            raise SpecError("--tool-wait and --tool-tokens need turns: state --turns 2 or more")
         return None
     if tokens is None:
         raise SpecError(f"--turns {count}: say what a tool puts out, as in --tool-tokens 512")

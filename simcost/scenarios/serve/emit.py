@@ -32,7 +32,7 @@ class Deployment:
     """What a server is to hold. model: name or path of the checkpoint; experts: of a layer, 0 where there are none;
     weights, kv, activation, state: formats that differ from the checkpoint's, "" where they do not; tokens,
     sequences: of a step of one attention replica; length: of the longest request, with its answer; share: of the
-    memory, as the engine counts it; chunked: whether prompts are cut to `tokens`; drafts: tokens proposed a step, by
+    memory, as the engine counts it; chunked: whether prompts are cut to `tokens`; drafts: tokens proposed per step, by
     the design's own module or by draft_model; settings: by the engine's own names, as they were given; per_node: GPUs
     of one machine."""
 

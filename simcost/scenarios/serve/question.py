@@ -63,7 +63,7 @@ class Asked:
     """A question. said: lengths of prompts and answers as they were written; loads: users of a closed loop, or
     requests a second of an open one (`open`); hit: share of a prompt in the prefix cache, which `prefix` says where
     it is; drafts: tokens
-    that are proposed a step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both;
+    that are proposed per step, by the design's MTP module or by `draft`; acceptance: chance of each; pools: of prefill and of decode, None: every instance does both;
     events: the run that is simulated, None: the mean field answers alone."""
 
     query: Query
@@ -104,7 +104,7 @@ def asked(
     acceptance."""
     if (concurrency is None) == (rate is None):
         raise SpecError(
-            "say the load once: --concurrency (users who wait for their answers), or --rate (requests a second)"
+            "say the load once: --concurrency (users who wait for their answers), or --rate (requests per second)"
         )
     said = str(isl), str(osl)
     prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])
@@ -116,7 +116,7 @@ def asked(
         raise SpecError(
             "--drafts needs --acceptance: the chance that a draft is taken"
             if drafts
-            else "--acceptance is of drafts: say --drafts"
+            else "--acceptance needs --drafts"
         )
     if draft_model is not None and not drafts:
         raise SpecError("--draft-model proposes tokens: say how many a step with --drafts")
@@ -210,7 +210,7 @@ def _loads(concurrency: Sequence[Any] | None, rate: Sequence[Any] | None) -> tup
     assert rate is not None
     for each in rate:
         if isinstance(each, bool) or not isinstance(each, (int, float)) or not 0.0 < each <= _MOST_RATE:
-            raise SpecError(f"--rate = {each!r} must be requests a second, above 0 and at most {_MOST_RATE:,.0f}")
+            raise SpecError(f"--rate = {each!r} must be requests per second, above 0 and at most {_MOST_RATE:,.0f}")
     return tuple(float(each) for each in rate)
 
 
@@ -259,7 +259,7 @@ def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:
         return
     option = f"engine.{w.memory.names['tokens']}"
     raise Infeasible(
-        f"{title(terms.engine)} {terms.version} takes prompts whole, {policy.tokens:,.0f} tokens a step ({option}), and refuses those of {prompt:,.0f}: raise it, or turn chunks on "
+        f"{title(terms.engine)} {terms.version} takes prompts whole, {policy.tokens:,.0f} tokens per step ({option}), and refuses those of {prompt:,.0f}: raise it, or turn chunks on "
         "(engine.enable_chunked_prefill=true)"
     )
 

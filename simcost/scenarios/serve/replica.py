@@ -44,7 +44,7 @@ class Bounds:
 @frozen
 class Replica:
     """One attention replica, or [plans, 1] of them. policy: how its scheduler batches, its tokens those of all micro-batches of a pipeline, each of which takes `chunk`
-    at most; `drafts`: tokens that a step verifies beside its own; `draft`: times of the model that proposes them, one a pass."""
+    at most; `drafts`: tokens that a step verifies beside its own; `draft`: times of the model that proposes them, one per pass."""
 
     workload: Workload
     policy: Policy
@@ -70,7 +70,7 @@ class Replica:
         return maximum(self.table.prompt(tokens, past) - self.table(0.0, 1.0, tokens, past), 0.0)
 
     def kept(self, context: Num) -> Kept:
-        """The memory of a sequence of so many tokens a replica."""
+        """The memory of a sequence of so many tokens per replica."""
         return memory.kept(_decoding(self.workload, context))
 
     def rank_bytes(self, tokens: Num) -> Num:
@@ -107,7 +107,7 @@ def steps_of(w: Workload, bounds: Bounds, drafts: int = 0) -> Steps:
 def build(
     w: Workload, policy: Policy, bounds: Bounds, drafts: int = 0, steps: Callable[[Workload, Bounds, int], Steps] = steps_of
 ) -> Replica:  # fmt: skip
-    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens a step. `steps`: prices them.
+    """The replica of a workload's plan, checked, whose `draft` proposes so many tokens per step. `steps`: prices them.
     Raises SpecError and Infeasible for a plan
     that cannot run."""
     w = _decoding(w, 1.0)

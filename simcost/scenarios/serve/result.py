@@ -190,12 +190,12 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
     title = terms.engine
     found = [
         Note(
-            f"{title} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens a step, at most {policy.sequences:,.0f} sequences per replica, "
-            f"host {show(float(policy.host_step_s), 'seconds')} a step ({terms.sources['host_step']})",
+            f"{title} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens per step, at most {policy.sequences:,.0f} sequences per replica, "
+            f"host {show(float(policy.host_step_s), 'seconds')} per step ({terms.sources['host_step']})",
             Kind.ORIGIN,
         ),
         Note(
-            "steady state of a mean field: bursts, and requests that start together, are seen by --events", Kind.SCOPE
+            "the answer is a steady state (mean field); --events also simulates bursts and requests that start together", Kind.SCOPE
         ),
     ]
     if q.events is not None and q.events.more:
@@ -215,7 +215,7 @@ def _draft_note(r: Replica) -> Note:
     each = (r.rank_bytes(tokens) - bare.rank_bytes(tokens)) / tokens
     whose = f"{draft.modules:,.0f} MTP module{'s' * (draft.modules > 1.0)}" if draft.shared else "the draft model"
     return Note(
-        f"{whose} of {r.workload.model.name}: {show(float(weights), 'memory')} of weights on a GPU and {float(each):,.0f} B a token of the pool are taken off it",
+        f"{whose} of {r.workload.model.name}: {show(float(weights), 'memory')} of weights per GPU and {float(each):,.0f} B per token of the pool are taken off it",
         Kind.SAID,
     )
 

@@ -74,7 +74,7 @@ def asked(
             name for name in ("osl", "of") if getattr(versus["said"], name) is not None
         ]
         if alone:
-            raise SpecError(f"--versus-{alone[0].replace('_', '-')} is of a larger model: say --versus")
+            raise SpecError(f"--versus-{alone[0].replace('_', '-')} needs a larger model: state it with --versus")
     else:
         larger = _larger(own, where, said, strategy, versus)
     return Asked(model, own, larger, versus["model"], _pretrain(pretrain, own, larger), events, where, stated)
@@ -89,7 +89,7 @@ def _side(
     if where.hw is not None:
         users, rate = ([each] if each is not None else None for each in (where.users, where.rate))
         if users is None and rate is None:
-            raise SpecError("say the load: --concurrency (queries at a time) or --rate (queries a second)")
+            raise SpecError("say the load: --concurrency (queries at a time) or --rate (queries per second)")
         served = serve.asked(
             model, where.hw, where.isl, 1, users, rate, {**where.sets, **more}, where.hit, price=where.price
         )
@@ -111,7 +111,7 @@ def _unserved(where: Where, more: Mapping[str, Any]) -> None:
     stated = [option for option, value in named.items() if value is not None]
     stated += [f"--set {path}" for path in {**where.sets, **more}]
     if stated:
-        raise SpecError(f"{stated[0]} is of a fleet: say --hw, or leave it out beside a price list")
+        raise SpecError(f"{stated[0]} applies to a fleet: state --hw, or leave it out with a price list")
 
 
 def _larger(own: Question, where: Where, said: Said, how: Parallel, versus: Mapping[str, Any]) -> Question:
@@ -144,7 +144,7 @@ def _pretrain(given: Mapping[str, Any], own: Question, larger: Question | None) 
         stated = [name for name in ("larger_tokens", "train", "law") if given[name] is not None]
         if stated:
             option = {"larger_tokens": "versus-tokens"}.get(stated[0], stated[0])
-            raise SpecError(f"--{option} is of a longer pre-training: say --pretrain-tokens")
+            raise SpecError(f"--{option} needs a longer pre-training: state --pretrain-tokens")
         return None
     if larger is None or own.accuracy is None or larger.accuracy is None:
         raise SpecError(

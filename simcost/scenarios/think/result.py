@@ -88,7 +88,7 @@ def _about(own: Side) -> tuple[tuple[Note, ...], tuple[str, ...]]:
     step = step_of(s.asked, s.replica, s.answer)
     policy, terms = s.replica.policy, s.terms
     origin = (
-        f"{terms.engine} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens a step, at most {policy.sequences:,.0f} sequences per "
+        f"{terms.engine} {terms.version}: {policy.name.replace('_', ' ')} policy, {policy.tokens:,.0f} tokens per step, at most {policy.sequences:,.0f} sequences per "
         "replica; steady state of a mean field"
     )
     return (Note(origin, Kind.ORIGIN), *notes.warnings(s.asked.query, step.workload)), notes.references(
@@ -103,17 +103,17 @@ def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
     if own.served is not None and q.events is None:
         found.append(
             Note(
-                "P50 and P95 of latency are those of lengths at mean TTFT and TPOT: queues that differ are seen by --events",
+                "P50 and P95 of latency use the spread of lengths with the mean TTFT and TPOT; --events also simulates the queues",
                 Kind.SCOPE,
             )
         )
     if q.own.how != ONE:
         found += [
             Note(
-                "answers to one query count as draws of their own: those to one prompt are alike, so that the longest is shorter than stated",
+                "lengths of parallel answers are drawn independently; real answers to one prompt are alike, so that the longest is shorter than printed",
                 Kind.ASSUMED,
             ),
-            Note("who picks among the answers (a reward model, a vote, tests) is not in the price", Kind.SCOPE),
+            Note("the price does not include what picks among the answers (a reward model, a vote, tests)", Kind.SCOPE),
         ]
     if q.own.prices is not None:
         what = "" if own.served is None else ", the fleet's for latency alone"
@@ -123,7 +123,7 @@ def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
     if own.accuracy is not None and np.any(np.isnan(own.accuracy)):
         found.append(
             Note(
-                "rows outside of the budgets of the accuracy file, and levels without one, have no accuracy",
+                "rows without a budget or level in the accuracy file have no accuracy",
                 Kind.MISSING,
             )
         )

@@ -1,6 +1,6 @@
 """compare --phase train: designs that are trained side by side on one batch, what each keeps beside its cache in serving, and the terms in which they differ, largest first.
 
-Designs are ranked by tokens a second and GPU, so that plans of several sizes compare. Most likely to be wrong: what two designs owe the same error (`cost.ratio_deviation`). Source: docs/theory/training-step.md.
+Designs are ranked by tokens per second and GPU, so that plans of several sizes compare. Most likely to be wrong: what two designs owe the same error (`cost.ratio_deviation`). Source: docs/theory/training-step.md.
 """
 
 from __future__ import annotations
@@ -251,7 +251,7 @@ def _memory(rows: Sequence[Row]) -> str:
 
 
 def _fastest(every: Sequence[Trained], best: Trained, alike: list[str]) -> str:
-    """Who trains most tokens a second and GPU, by how much more than the next, and how surely."""
+    """Who trains most tokens per second and GPU, by how much more than the next, and how surely."""
     said = f"training: {best.label} is the fastest, {1.0 / best.gpu_seconds_per_token:,.0f} tokens/s per GPU"
     others = [one for one in every if one is not best]
     if not others:

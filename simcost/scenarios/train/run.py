@@ -67,12 +67,12 @@ class RunAsked:
 def checked(q: RunAsked) -> RunAsked:
     """Raises SpecError for two goals, and for what has no meaning without one."""
     if len(q.goal) > 1:
-        raise SpecError(f"--{' and --'.join(q.goal)}: a run is of one of them, the others follow")
+        raise SpecError(f"--{' and --'.join(q.goal)}: state one of them; the others follow from it")
     of_failures = ("mtbf_s", "restart_s", "checkpoint_rate", "checkpoint_interval_s")
     needs = [*(["rampup"] if q.rampup else []), *(name for name in of_failures if getattr(q, name) is not None)]
     if not q.goal and needs and not (q.scaling and needs[0] != "rampup"):
         option = needs[0].removesuffix("_s").replace("_", "-")
-        raise SpecError(f"--{option} is of a run: say how long it is by --tokens, --days or --usd")
+        raise SpecError(f"--{option} applies to a training run: state its length by --tokens, --days or --usd")
     return q
 
 

@@ -183,7 +183,7 @@ def phase_errors(cold: Sequence[Scored], all_: Sequence[Scored]) -> list[Cells]:
 
 
 def order_rows(all_: Sequence[Scored]) -> list[Cells]:
-    """A line a row whose phases have an order: printed and predicted, longest first."""
+    """A line per row whose phases have an order: printed and predicted, longest first."""
     return [
         {
             "id": one.row.id,

@@ -1,6 +1,6 @@
 """Two coefficients of an engine for its front end, fitted with the judged family left out.
 
-A request passes the front end (HTTP, chat template, tokens) in turn with the others: seconds a request, and seconds a token of its prompt. With C users who start together and W requests
+A request passes the front end (HTTP, chat template, tokens) in turn with the others: seconds per request, and seconds a token of its prompt. With C users who start together and W requests
 each, the wait is (C - 1) / 2 requests in one of W. TPOT stays as predicted. Most likely to be wrong: a client of another kind than those fitted. Source: least mean of |log(predicted /
 measured)| of the time to the first token.
 """
@@ -27,7 +27,7 @@ _TOKEN = np.concatenate([[0.0], np.geomspace(1e-7, 1e-4, 64)])  # [s]
 
 @frozen
 class Coefficients:
-    """Of an engine, from `rows` rows: seconds a request, seconds a token of its prompt; `error`: median of |predicted / measured - 1| on those rows."""
+    """Of an engine, from `rows` rows: seconds per request, seconds a token of its prompt; `error`: median of |predicted / measured - 1| on those rows."""
 
     request_s: float
     token_s: float

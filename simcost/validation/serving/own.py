@@ -46,7 +46,7 @@ COLUMNS: Mapping[str, str] = {
     **dict.fromkeys(FORMATS, "as plan.<name>; default: the checkpoint's"),
     "concurrency": "users who each send their next request when an answer ends; inf: all at once, without a server",
     "rate": "requests a second that come at random; instead of concurrency",
-    "requests": "requests of the run; default 10 a user, 1,000 at a rate, 3,000 at once",
+    "requests": "requests of the run; default 10 per user, 1,000 at a rate, 3,000 at once",
     "isl": "mean tokens of a prompt",
     "osl": "mean tokens of an answer",
     "shortest": "the least length over the longest, lengths between are uniform; default 1: all alike",
@@ -54,7 +54,7 @@ COLUMNS: Mapping[str, str] = {
     "drafts": "tokens drafted a step by the design's MTP module; default 0",
     "ttft_ms": "measured mean time to the first token",
     "tpot_ms": "measured mean time per output token after the first",
-    "output_tokens_per_s": "measured output tokens a second over all GPUs",
+    "output_tokens_per_s": "measured output tokens per second over all GPUs",
     "note": "any text",
 }
 SET = "set:"  # before the path of any other setting: set:plan.cuda_graph

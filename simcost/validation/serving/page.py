@@ -87,7 +87,7 @@ def _slices(what: str) -> tuple[str, str, Mapping[str, Cell]]:
 
 
 def _figure(of_which: str) -> Cell:
-    """A time in ms, or tokens a second."""
+    """A time in ms, or tokens per second."""
 
     def cell(row: Cells) -> str:
         seconds, rate = row.get(f"{of_which}_s"), row.get(f"{of_which}_tokens_per_s")

@@ -88,7 +88,7 @@ class ServingPoint:
 @frozen
 class Prediction:
     """Mean time to the first token and per output token after it [s], ends of their 90 % intervals [s], and
-    output tokens a second over all devices [1/s]; or the reason why there is none, with numbers that are nan."""
+    output tokens per second over all devices [1/s]; or the reason why there is none, with numbers that are nan."""
 
     ttft_s: float = field(default=float("nan"))
     tpot_s: float = field(default=float("nan"))

@@ -4,7 +4,7 @@
 `devices.csv` and `stacks.csv` say what the names of sources are here, or why they are nothing. A row says what kind
 of load it states:
 
-- closed: `number` requests in flight, the next one sent when one ends; open: `number` requests a second; max: more
+- closed: `number` requests in flight, the next one sent when one ends; open: `number` requests per second; max: more
   requests than fit;
 - batch: `number` sequences start together, pass one prefill, and run to their last token;
 - decode, prefill: one step of a pool that holds `number` sequences over all its GPUs;

@@ -31,7 +31,7 @@ LOADS = ("batch", "decode", "prefill")
 
 @frozen
 class Static:
-    """Times to the first token, and per token after it [s]; output and input tokens a second over all devices [1/s].
+    """Times to the first token, and per token after it [s]; output and input tokens per second over all devices [1/s].
     Each with its interval, None where the load has no such figure; `reason`: why there are none."""
 
     ttft: Range | None = None

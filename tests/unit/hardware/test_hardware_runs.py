@@ -33,7 +33,7 @@ def test_two_lines_say_what_a_run_is_and_an_edited_record_is_read_whole(tmp_path
 
 
 @pytest.mark.parametrize(("record", "said"), [
-    (None, "missing: put it back"), ("schema = 2\nkind = 'measured'\n", "schema must be 1, not 2"), ("kind = 'measured'\n", "schema must be 1, not None"),
+    (None, "missing: restore it"), ("schema = 2\nkind = 'measured'\n", "schema must be 1, not 2"), ("kind = 'measured'\n", "schema must be 1, not None"),
     ("schema = true\nkind = 'measured'\n", "schema must be 1, not True"), ("schema = 1\nkind = 'guessed'\n", "kind must be one of measured, imported, not 'guessed'"),
     ("schema = 1\n", "not None"), ("schema = \n", "not valid TOML"), ("", "schema must be 1"),
 ])  # fmt: skip
@@ -83,7 +83,7 @@ def test_a_run_without_its_record_does_not_answer(tmp_path: Path) -> None:
     run(tmp_path, "a")
     run(tmp_path, "b", None, rows=True)
     found = runs.beside(tmp_path / "profile.toml")
-    with pytest.raises(SpecError, match="put it back, or move the rows"):
+    with pytest.raises(SpecError, match="restore it, or move its rows"):
         runs.ordered(found, None, "toy")
     assert len(runs.ordered(found, ["a"], "toy")) == 1
 

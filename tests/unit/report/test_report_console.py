@@ -266,7 +266,7 @@ def test_explain_says_why_a_long_row_has_no_share() -> None:
     result = Result(
         "explain", {"model": "toy", "hw": "h200"}, STEP, {"ops": [hidden, op("ffn x4", "ffn / up", 1e-3, 4)]}
     )
-    said = "a row with time and without share runs beside longer work, which hides it"
+    said = "a row with a time but no share runs in parallel with longer work, which hides it"
     assert said in as_console(result, 80).splitlines()
     assert said not in explained(details=True)
     assert said not in explained()

@@ -193,7 +193,7 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
         ({"train": "tp=1,dp=4"}, "follows from --gpus"),
         ({"rollout": "tp"}, "write sizes"),
         ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
-        ({"reference_every": 400, "kl": False}, "of a reference"),
+        ({"reference_every": 400, "kl": False}, "needs a reference model"),
         (
             {"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None},
             "nearest change that fits: --train recompute=full",

@@ -123,7 +123,7 @@ def test_a_row_that_does_not_fit_says_by_how_much() -> None:
         gib = row["memory_short_bytes_per_gpu"] / 2**30
         assert row["reason"] == f"short by {gib:.4g} GiB per GPU"
         alone = simcost.decode("llama-3.1-70b", "h200", batch=row["batch"], context=2048, set=NONE)
-        assert f"DOES NOT FIT: short by {gib:.4g} GiB a GPU" in alone.verdict
+        assert f"DOES NOT FIT: short by {gib:.4g} GiB per GPU" in alone.verdict
     assert not any("reason" in row for row in rows[4:])
     assert found.verdict == "2 of 6 points fit in memory, 2 do not, 2 cannot be run"
 

@@ -103,9 +103,9 @@ def test_without_a_goal_scaling_has_no_cost() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--tokens", "1T", "--usd", "100"], "--tokens and --usd: a run is of one of them, the others follow"),
-        (["--rampup", "64:64:1M"], "--rampup is of a run: say how long it is by --tokens, --days or --usd"),
-        (["--mtbf", "1000h"], "--mtbf is of a run: say how long it is by --tokens, --days or --usd"),
+        (["--tokens", "1T", "--usd", "100"], "--tokens and --usd: state one of them; the others follow from it"),
+        (["--rampup", "64:64:1M"], "--rampup applies to a training run: state its length by --tokens, --days or --usd"),
+        (["--mtbf", "1000h"], "--mtbf applies to a training run: state its length by --tokens, --days or --usd"),
         (["--tokens", "1T", "--rampup", "64:64"], "--rampup 64:64: write first:increment:samples, as in 3072:1536:114.5M"),
         (["--tokens", "1T", "--rampup", "64:100:1M"], "a batch ramp must reach the global batch 256 from 64 in whole steps of 100"),
         (["--tokens", "1B", "--rampup", "64:64:1M"], "--rampup 64:64:1000000: the ramp alone takes 4.097e+09 tokens of 1e+09"),

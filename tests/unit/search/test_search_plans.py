@@ -142,7 +142,7 @@ def test_a_model_that_no_plan_can_hold_says_by_how_much(tmp_path: Path) -> None:
     assert not found.fits
     assert found.metrics["plans_feasible"] == 0
     assert all(
-        row["reason"].startswith("short by ") and row["reason"].endswith(" a GPU at every batch") for row in found.rows
+        row["reason"].startswith("short by ") and row["reason"].endswith(" per GPU at every batch") for row in found.rows
     )
     assert found.verdict.startswith(f"0 of {len(found.rows)} plans can run; at batch 1 no plan of up to 1,024 GPUs")
 
@@ -361,7 +361,7 @@ def test_a_metric_goes_by_its_short_name_and_the_verdict_says_what_the_best_plan
 
 @pytest.mark.parametrize(("hw", "gpus", "said"), [
     (["h200", "h200"], 2, "--hw names h200 twice"), ([], 2, "--hw names nothing"), ("h200", [2, 2], "--gpus names 2 twice"),
-    ("h200", [], "--gpus names nothing"), ("h200", [2, 0], "--gpus = 0"), ("h200", None, "say how many devices there are"),
+    ("h200", [], "--gpus names nothing"), ("h200", [2, 0], "--gpus = 0"), ("h200", None, "state how many devices there are"),
     (["h200", "h2000"], 2, "h2000"),
 ])  # fmt: skip
 def test_a_slip_in_devices_or_numbers_is_one_line(hw: Any, gpus: Any, said: str) -> None:

@@ -160,7 +160,7 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason() -> None:
         ({"slo": "tpot=50ms", "tpot": "40ms"}, "the limit on tpot is given twice"),
         ({"slo": "itl=50ms"}, "--slo itl=50ms"),
         ({"rate": "-3/s"}, "--rate"),
-        ({"rate": "many"}, "--rate = 'many' must be requests a second"),
+        ({"rate": "many"}, "--rate = 'many' must be requests per second"),
         ({"batch": [8]}, "--batch means nothing to --phase serve"),
         ({"osl": None}, "--phase serve needs --osl"),
         ({"metric": "mfu"}, "what ranks plans of serving: usd, gpus, throughput"),
@@ -185,7 +185,7 @@ def test_the_nearest_limit_that_is_named_holds() -> None:
 
 
 def test_a_model_that_no_instance_holds() -> None:
-    with pytest.raises(Infeasible, match=r"no plan of an instance on h100 can serve: .*short by .* a GPU"):
+    with pytest.raises(Infeasible, match=r"no plan of an instance on h100 can serve: .*short by .* per GPU"):
         simcost.plans("llama-3.1-70b", "h100", phase="serve", isl=ISL, osl=OSL, gpus=1)
 
 

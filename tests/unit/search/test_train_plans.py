@@ -100,7 +100,7 @@ def test_several_devices_are_ranked_together() -> None:
 
 def test_the_default_batch_is_said(found: Result) -> None:
     usual = simcost.plans(MODEL, HW, gpus=8, phase="train", set={"plan.tp": 8})
-    assert any("global_batch = 32: 4 sequences a GPU" in note for note in usual.warnings)
+    assert any("global_batch = 32: 4 sequences per GPU" in note for note in usual.warnings)
     assert not any("global_batch =" in note for note in found.warnings)
 
 
@@ -128,7 +128,7 @@ def test_names_of_plans_are_known(found: Result) -> None:
         ({"set": {"plan.recompute": "ful"}}, "plan.recompute=ful"),
         ({"set": {"plan.zero_stage": 7}}, "zero_stage"),
         ({"set": {"plan.tp": 3}}, "no plan with what --set asks for uses all of them"),
-        ({"gpus": None}, "say how many devices there are"),
+        ({"gpus": None}, "state how many devices there are"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"metric": "usd_per_billion_tokens", "hw": "b100"}, "has no price with a source"),
         ({"phase": "trian"}, "--phase must be decode, prefill, train or serve"),

@@ -260,7 +260,7 @@ def test_what_cannot_run_is_one_line(more: dict[str, object], said: str) -> None
     [
         (lambda: arrivals.Closed(0), "concurrency = 0 must be a whole number from 1 up"),
         (lambda: arrivals.Closed(math.inf), "concurrency = inf must be a whole number"),  # type: ignore[arg-type]
-        (lambda: arrivals.Open(0.0), "rate = 0 must be above 0 requests a second"),
+        (lambda: arrivals.Open(0.0), "rate = 0 must be above 0 requests per second"),
         (lambda: arrivals.Open(math.nan), "rate = nan must be above 0"),
         (lambda: arrivals.Open(1.0, "gamma"), "spread = 'gamma' is unknown (one of poisson, deterministic)"),
         (lambda: arrivals.Open(1.0, "poisson", 0), "burst = 0 must be a whole number from 1 up"),
