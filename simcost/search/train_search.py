@@ -54,7 +54,7 @@ SHOWN = (
 
 @frozen
 class Searched:
-    """All plans of one number of devices. `label`: the device among others; `price`: USD a device and hour; `paid`: the same with its range."""
+    """All plans of one number of devices. `label`: the device among others; `price`: USD per device and hour; `paid`: the same with its range."""
 
     label: str
     space: Space

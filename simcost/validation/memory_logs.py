@@ -1,6 +1,6 @@
 """What engines print of memory when they start, one row a start: `workloads/validation/memory.csv`, or a file of the same columns.
 
-Sizes in GiB a GPU, as printed. `model` is a zoo name, a Hugging Face repository or a config, `config` the path of one where
+Sizes in GiB per GPU, as printed. `model` is a zoo name, a Hugging Face repository or a config, `config` the path of one where
 `model` is none; formats that a repository's name states are taken from it (fp8-dynamic, w4a16); `set` holds what else the
 question needs, `hw` the profile where `gpu` does not name it. Most likely to be wrong: settings that a log does not print and
 that are then the engine's defaults. Source: the column `source`.
