@@ -13,7 +13,7 @@ from simcost.provenance import Note, kind_of
 
 SCHEMA_VERSION = 1
 SHORT = "memory_short_bytes_per_gpu"
-METRICS = "metrics"  # what `frame` calls the metrics, beside the names of tables
+METRICS, TERMS = "metrics", "terms"  # what `frame` calls them, beside the names of tables
 Row = dict[str, Any]
 printers: list[Callable[[Result], str]] = []  # how a Result reads as text: the API, which knows the reports, adds one
 pages: list[Callable[[Result], str]] = []  # the same as a page of a notebook
@@ -153,13 +153,13 @@ class Result:
     def frame(self, table: str = "") -> Any:
         """One table as a pandas DataFrame whose columns are a MultiIndex (name, unit), in SI units; "" of what has none (extra `frame`).
 
-        `table`: a name of `tables`, or "metrics" for the metrics as one row; default the first table, or the metrics where there is none. Raises SpecError
-        for another name."""
-        if table and table not in (*self.tables, METRICS):
-            known = (*self.tables, METRICS)
-            raise SpecError(f"frame(): no table '{table}' (one of {', '.join(known)}){nearest(table, known)}")
-        name = table or next(iter(self.tables), METRICS)
-        rows = [self.metrics] if name == METRICS and name not in self.tables else list(self.tables[name])
+        `table`: a name of `tables`, "metrics" for the metrics as one row, or "terms" for what a step is made of; default the first table, or the metrics where there is
+        none. Raises SpecError for another name."""
+        terms = {TERMS: self.terms} if self.terms else {}
+        every: Mapping[str, Sequence[Row]] = {**terms, METRICS: [self.metrics], **self.tables}
+        if table and table not in every:
+            raise SpecError(f"frame(): no table '{table}' (one of {', '.join(every)}){nearest(table, every)}")
+        rows = list(every[table or next(iter(self.tables), METRICS)])
         pandas = _pandas("frame")
         found = pandas.DataFrame(rows)
         symbols = _units(rows)

@@ -71,6 +71,7 @@ def _result() -> Schema:
             "notes": {"type": "array", "items": note, "description": "the same with their kinds"},
             "references": {**_TEXTS, "description": "sources"},
             "dimensions": {"type": "array", "items": {"type": "object"}, "description": "config keys that swaps chose: before, after and why"},
+            "terms": {"type": "array", "items": {"$ref": "#/$defs/values"}, "description": "what a step is made of, the longest first"},
         },
         "$defs": {"value": _any(), "values": {"type": "object", "properties": _columns(), "additionalProperties": _VALUE}, "question": _question()},
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A Result in a notebook: what was asked, the metrics by group with their intervals, the head of the main table, and folded away the rest.
+"""A Result in a notebook: what was asked, the answer with its interval, the metrics by group, the head of the main table, and folded away the rest.
 
 The page has no script, no colours of its own and no link, so that it reads on light and dark themes; every word of a file in it is escaped. Its size is
 bounded: rows, columns and notes beyond the first are counted, and `.frame(TABLE)` has them all.
@@ -13,25 +13,15 @@ from typing import Any
 
 from simcost import metrics
 from simcost.errors import plain
-from simcost.provenance import Basis, kind_of
+from simcost.metrics import groups
+from simcost.provenance import kind_of
 from simcost.report import question
+from simcost.report.answer import headline
 from simcost.report.cells import cell, title, with_intervals
-from simcost.result import Result, Row
+from simcost.result import TERMS, Result, Row
 
 MOST_ROWS, MOST_COLUMNS, MOST_TABLES, MOST_LINES = 10, 9, 8, 20
 _LONG = 60  # characters of a cell: a formula or a source is longer and stands in the frame
-_GROUPS = {
-    "time": ("seconds", "duration", "rate"),
-    "money and energy": ("usd", "usd_per_hour", "gpu_hours", "joules", "watts"),
-    "memory": ("memory", "bytes"),
-    "shares": ("fraction", "change", "probability"),
-}
-_REST = "other"
-_PARTITIONS = {
-    "bound by": ("compute", "memory", "wire", "overhead"),
-    "rests on": tuple(str(one) for one in Basis),
-}  # of the whole, which their shares are of
-_OF_SHARE = {f"share_{word}": heading for heading, words in _PARTITIONS.items() for word in words}
 _LEFT, _RIGHT = "text-align:left;padding:0 1em 0 0", "text-align:right;padding:0 1em 0 0"
 _INTERVAL = f'<th style="{_RIGHT}">low–high (90 %)</th>'
 
@@ -42,8 +32,13 @@ def as_html(result: Result) -> str:
     parts = [f"<div><strong>simcost {_words(result.command)}{_words(verdict)}</strong>"]
     if asked := question.asked(result):
         parts.append(f"<div>{_words(asked)}</div>")
+    first = headline.lines(result)
+    told = {*(headline.told(result.metrics) if first else ()), *(("fits",) if result.fits else ())}
+    parts += [f"<div>{_words(title(name))}: {_words(words)}</div>" for name, words in first.items()]
     shown = list(islice(result.tables.items(), MOST_TABLES))
-    parts += _metrics(result.metrics)
+    parts += _metrics({name: value for name, value in result.metrics.items() if value is not None and name not in told})
+    if result.terms and TERMS not in result.tables:
+        parts += _folded(f"largest terms ({len(result.terms)} in all)", _table(TERMS, result.terms), opened=True)
     for place, (name, rows) in enumerate(shown):
         parts += _folded(f"{name} ({_rows(len(rows))})", _table(name, rows), opened=place == 0)
     if len(result.tables) > len(shown):
@@ -56,27 +51,14 @@ def as_html(result: Result) -> str:
     return "\n".join([*parts, "</div>"])
 
 
-def groups(values: Mapping[str, Any]) -> Iterator[tuple[str, Row]]:
-    """(heading, metrics) of those that are known, by what they measure, in the order in which they stand."""
-    of = {dimension: heading for heading, dimensions in _GROUPS.items() for dimension in dimensions}
-    for heading in (*_GROUPS, *_PARTITIONS, _REST):
-        mine = {
-            name: value
-            for name, value in values.items()
-            if value is not None and (_OF_SHARE.get(name) or of.get(metrics.unit(name), _REST)) == heading
-        }
-        if mine:
-            yield heading, mine
-
-
 def _metrics(values: Mapping[str, Any]) -> Iterator[str]:
-    """A small table a group, side by side where the page is wide; the interval of a metric stands beside it. Shares that are 0 are left out."""
+    """A small table a group, side by side where the page is wide; the interval of a metric stands beside it."""
     tables: list[str] = []
-    for heading, mine in groups(values):
-        whole = with_intervals({name: value for name, value in mine.items() if not _nothing(name, value)})
+    for heading, mine in groups.grouped(values, metrics.unit).items():
+        whole = with_intervals(mine)
         ends = {end: low for low in whole if (end := _of_interval(low)) in whole}
         rows = [
-            f'<tr><td style="{_LEFT}" title="{_words(name)}">{_words(title(name.removeprefix("share_") if name in _OF_SHARE else name))}</td><td style="{_RIGHT}">{_words(cell(name, value))}</td>'
+            f'<tr><td style="{_LEFT}" title="{_words(name)}">{_words(title(name))}</td><td style="{_RIGHT}">{_words(cell(name, value))}</td>'
             + (f'<td style="{_RIGHT}">{_words(cell(name, whole[ends[name]]))}</td>' if name in ends else "")
             + "</tr>"
             for name, value in whole.items()
@@ -88,10 +70,6 @@ def _metrics(values: Mapping[str, Any]) -> Iterator[str]:
         yield '<div style="display:flex;flex-wrap:wrap;gap:0 2em;align-items:flex-start">'
         yield from tables
         yield "</div>"
-
-
-def _nothing(name: str, value: Any) -> bool:
-    return name.startswith("share_") and value == 0
 
 
 def _of_interval(name: str) -> str:

@@ -13,9 +13,10 @@ import pytest
 
 import simcost
 from simcost.errors import SpecError
+from simcost.metrics import groups
 from simcost.provenance import Kind, Note
+from simcost.report.cells import title
 from simcost.report.notebook import as_html
-from simcost.report.notebook.page import groups
 from simcost.result import Result
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "howto" / "use-in-a-notebook.md"
@@ -54,25 +55,37 @@ class Page(HTMLParser):
             self.cells[-1][-1] += data
 
 
-def test_a_step_shows_its_metrics_by_group_with_intervals() -> None:
+def test_a_step_shows_its_answer_first_and_its_metrics_by_group() -> None:
     step = simcost.decode("llama-3.1-8b", "h200", batch=64, context=4096, set={"plan.tp": 2})
     page = Page(step._repr_html_())
-    (tpot,) = [row for row in page.cells if row[0] == "tpot"]
-    low, high = re.fullmatch(r"([\d.]+)–([\d.]+) ms", tpot[2]).groups()  # type: ignore[union-attr]
-    assert float(low) < float(tpot[1].removesuffix(" ms")) < float(high)
+    tpot, low, high = re.search(r"TPOT: ([\d.]+) ms, 90 % interval ([\d.]+)–([\d.]+) ms", page.words).groups()  # type: ignore[union-attr]
+    assert float(low) < float(tpot) < float(high)
     assert float(low) == pytest.approx(step.metrics["tpot_low_s"] / 1e-3, rel=0.01)
+    assert "rests on: " in page.words
+    assert "bound by: " in page.words
     headings = [row[0] for row in page.cells if row[1:2] == [""]]
-    assert headings == ["time", "money and energy", "memory", "shares", "bound by", "rests on", "other"]
+    assert headings == [name for name in groups.ORDER if name in headings]
+    assert {groups.RATE, groups.MEMORY, groups.MONEY} <= set(headings)
+    assert [title("output_tokens_per_s"), f"{step.metrics['output_tokens_per_s']:,.0f}"] in page.cells
     assert "llama-3.1-8b on 2 x h200" in page.words
     assert set(page.tags) <= {"div", "strong", "table", "tr", "th", "td", "details", "summary", "ul", "li", "code"}
 
 
-def test_every_metric_stands_in_one_group() -> None:
-    values = {"tpot_s": 1.0, "share_memory": 0.5, "share_fitted": 1.0, "mfu": 0.3, "kv_bytes_per_gpu": 8, "gpus": 2, "usd_per_million_output_tokens": 1.0, "bubble_s": None}  # fmt: skip
-    found = dict(groups(values))
-    assert found["bound by"] == {"share_memory": 0.5}
-    assert found["rests on"] == {"share_fitted": 1.0}
-    assert sorted(name for mine in found.values() for name in mine) == sorted(set(values) - {"bubble_s"})
+def test_an_interval_stands_beside_its_metric() -> None:
+    found = Result(
+        "trace",
+        {},
+        {
+            "predicted_step_s": 0.008,
+            "predicted_step_low_s": 0.006,
+            "predicted_step_high_s": 0.01,
+            "gap_s": None,
+            "share_fitted": 0.0,
+        },
+    )
+    rows = {row[0]: row[1:] for row in Page(as_html(found)).cells}
+    assert rows["predicted step"] == ["8 ms", "6–10 ms"]
+    assert "gap" not in rows
 
 
 def test_words_of_others_are_words() -> None:
@@ -114,8 +127,18 @@ def test_frames_have_units() -> None:
     assert list(result.frame("links").columns) == [("sent_bytes", "B")]
     assert result.frame("metrics")["tpot_s", "s"].tolist() == [0.5]
     assert list(Result("decode", {}, {"gpus": 2}).frame().columns) == [("gpus", "count")]
-    with pytest.raises(SpecError, match=r"no table 'link' \(one of ops, links, metrics\).*links"):
+    with pytest.raises(SpecError, match=r"no table 'link' \(one of metrics, ops, links\).*links"):
         result.frame("link")
+
+
+def test_terms_of_a_step_are_shown_and_are_a_frame() -> None:
+    step = simcost.decode("llama-3.1-8b", "h200", batch=64, context=4096, set={"plan.tp": 2})
+    page = Page(step._repr_html_())
+    assert f"largest terms ({len(step.terms)} in all)" in page.words
+    assert "attention / core" in page.words
+    frame = step.frame("terms")
+    assert len(frame) == len(step.terms)
+    assert ("step_s", "s") in frame.columns
 
 
 def test_an_empty_table_is_an_empty_frame() -> None:
@@ -134,6 +157,6 @@ def test_the_cells_of_the_notebook_show_themselves() -> None:
         if isinstance(last, ast.Expr):
             shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), space))
     step, longest = shown
-    assert "low–high (90 %)" in step._repr_html_()
+    assert "90 % interval" in step._repr_html_()
     assert list(longest.columns) == [("op", ""), ("step_s", "s"), ("bound", "")]
     assert "<th" in longest._repr_html_()
