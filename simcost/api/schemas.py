@@ -66,7 +66,6 @@ def _result() -> Schema:
                 "additionalProperties": {"enum": sorted({symbol for one in _every() if (symbol := units.symbol(one.unit))})},
             },
             "rows": {"type": "array", "items": {"$ref": "#/$defs/values"}, "description": "rows of all tables; `table` names theirs where there are several"},
-            "terms": {"type": "array", "items": {"$ref": "#/$defs/values"}, "description": "the largest parts of a step's time, the longest first"},
             "warnings": {**_TEXTS, "description": "notes as texts"},
             "notes": {"type": "array", "items": note, "description": "the same with their kinds"},
             "references": {**_TEXTS, "description": "sources"},

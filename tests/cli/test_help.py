@@ -20,7 +20,7 @@ GEMM = "batch,m,n,k,x,w,compute,seconds\n" + "".join(
 # Minutes, a device, a package or a log of an engine: these are read by the parser alone. Their commands have tests of their own.
 PARSED = {
     "calibrate run", "calibrate memory", "calibrate import aiconfigurator", "calibrate report", "calibrate transfer", "validate blocks", "validate memory", "validate training", "validate serving",
-    "validate recipes", "recipe", "calibrate doctor", "validate kernels", "list models", "list engines", "list hardware --format",
+    "validate recipes", "recipe", "calibrate doctor", "validate kernels", "list models", "list engines", "list hardware --format", "trace",
 }  # fmt: skip
 EVERY = list(dict.fromkeys(line for lines in EXAMPLES.values() for line in lines))
 

@@ -55,6 +55,8 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "validate memory": ("validate memory", "validate memory logs.csv --format csv"),
     "validate training": ("validate training bloom", "validate training -o training.csv"),
     "validate serving": ("validate serving bench.json --model llama-3.1-8b --hw h200", "validate serving --no-sample -o published.csv"),
+    "trace": ("trace step.json.gz --model llama-3.1-8b --hw h200 --tp 2 --batch 64 --context 4k", "trace train.json.gz --model llama-3-8b --hw h100 --phase train --gpus 8 --tp 2 --seq 8k"),
+    "schema": ("schema result -o result.schema.json", "schema plan"),
     "validate recipes": ("validate recipes", "validate recipes -o recipes.csv"),
 }  # fmt: skip
 SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -62,6 +64,6 @@ SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Designs and plans", ("compare", "plans", "sweep", "sensitivity", "crossover")),
     ("Serving and training", ("serve", "think", "train", "schedule", "rl", "distill", "recipe", "loss")),
     ("Answers that were kept", ("diff", "cite")),
-    ("What ships, what may be set", ("list", "show", "keys")),
-    ("Measurements", ("calibrate", "validate")),
+    ("What ships, what may be set", ("list", "show", "keys", "schema")),
+    ("Measurements", ("calibrate", "validate", "trace")),
 )  # of the commands of `simcost --help`; others stand below
