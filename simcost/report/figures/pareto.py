@@ -32,6 +32,7 @@ NEEDS = "plans, sweep, serve at several loads, decode with --vary batch"
 USER, GPU = "output_tokens_per_s_per_user", "output_tokens_per_s_per_gpu"
 _MOST = 8  # series told apart
 _DRAWN = 5000  # points
+_BRIEF = 14  # letters of a name that stands beside its point; a longer one would lie over others
 
 
 class Point(NamedTuple):
@@ -168,8 +169,10 @@ def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], f
         changes = [i for i, one in enumerate(line) if i == 0 or one.name != line[i - 1].name]
         for i in changes[:: max(-(-len(changes) // 3), 1)]:
             one = line[i]
+            if len(one.name) > _BRIEF:
+                continue
             axis.annotate(
-                short(one.name, 24), (x.of(one.x), y.of(one.y)), xytext=(4, 4 + 7 * (at % 2)), textcoords="offset points", fontsize=7, color=colour,
+                one.name, (x.of(one.x), y.of(one.y)), xytext=(4, 4 + 7 * (at % 2)), textcoords="offset points", fontsize=7, color=colour,
             )  # fmt: skip
 
 
