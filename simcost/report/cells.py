@@ -7,7 +7,7 @@ from typing import Any
 
 from simcost import metrics
 from simcost.errors import plain
-from simcost.metrics import groups
+from simcost.metrics import groups, spelling
 from simcost.result import Row
 from simcost.units import parse as quantity
 from simcost.units import show
@@ -98,10 +98,6 @@ _TITLES = {
     **{f"share_{name}": f"{groups.BOUND} {word}" for name, word in groups.BOUNDS.items()},
     **{f"share_{name}": f"{groups.BASIS} {word}" for name, word in groups.BASES.items()},
 }
-_SPELLED = {
-    **{word: word.upper() for word in ("cuda", "e2e", "gpu", "gpus", "hfu", "isl", "itl", "kv", "mfu", "mla", "mtbf", "osl", "tpot", "ttft", "usd")},
-    "gpus": "GPUs", "flops": "FLOPs", "moe": "MoE",
-}  # fmt: skip
 
 
 def title(name: str) -> str:
@@ -127,9 +123,7 @@ def _spelled(name: str, words: str) -> str:
         known = metrics.find(f"{name.removesuffix(known.name.removeprefix('*'))}_s")
     if known is None or known.name.startswith("*"):
         return words
-    return " ".join(_SPELLED.get(word, word) for word in words.split(" ")).replace(" per s ", "/s ").removesuffix(
-        " per s"
-    ) + ("/s" if words.endswith(" per s") else "")
+    return spelling.spelled(words)
 
 
 _LONG = 40  # characters of a value of a config

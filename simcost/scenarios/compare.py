@@ -269,5 +269,5 @@ def _fastest(designs: list[Row], winners: dict[str, object], tied: dict[str, lis
         best = winners[f"best_{name}"]
         least = next(row[name] for row in designs if row["design"] == best)
         said = f"is tied with {', '.join(others)}" if others else f"is the fastest, {show(float(least), 'seconds')}"
-        found.append(f"{name.removesuffix('_s')}: {best} {said}")
+        found.append(f"{name.removesuffix('_s').upper()}: {best} {said}")
     return found

@@ -14,6 +14,7 @@ from simcost import metrics
 from simcost.errors import SpecError, nearest
 from simcost.estimate import answer
 from simcost.frozen import frozen
+from simcost.metrics import spelling
 from simcost.num import Array
 from simcost.scenarios.goals import aim
 from simcost.units import parse, respelled, show
@@ -64,11 +65,11 @@ def spelled(metric: str, decode: bool) -> str:
 
 
 def reached(metric: str, value: float, low: float | None, high: float | None) -> str:
-    """ "usd per million output tokens $0.34 (90 %: $0.29 to $0.48)"."""
+    """ "USD per million output tokens $0.34 (90 %: $0.29 to $0.48)"."""
     rate = metrics.unit(metric) == "rate"
     said = [f"{each:,.4g}" if rate else aim.shown(metric, each) for each in (value, low, high) if each is not None]
     sure = f" (90 %: {said[1]} to {said[2]})" if len(said) > 2 else ""
-    return f"{metric.removesuffix('_s').replace('_', ' ')} {said[0]}{sure}"
+    return f"{spelling.spelled(metric.removesuffix('_s').replace('_', ' '))} {said[0]}{sure}"
 
 
 def check(metric: str, known: list[str], phase: str) -> None:
@@ -97,7 +98,9 @@ def batches(largest: float) -> tuple[float, ...]:
 
 def within(limits: dict[str, float]) -> str:
     """The limits in words."""
-    said = ", ".join(f"{name.removesuffix('_s')} {show(most, 'seconds')}" for name, most in limits.items())
+    said = ", ".join(
+        f"{spelling.spelled(name.removesuffix('_s'))} {show(most, 'seconds')}" for name, most in limits.items()
+    )
     return f" within {said}" if said else ""
 
 

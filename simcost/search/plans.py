@@ -147,7 +147,7 @@ def _fastest(found: Sequence[Searched], points: Points) -> str:
     i = int(np.argmin(np.where(points.fits, points.values[name], np.inf)))
     plans = rows.plans_of(found)
     reached = show(float(points.values[name][i]), "seconds")
-    return f": the fastest that fits reaches {name.removesuffix('_s')} {reached} ({_named(plans[i], points.batch[i], plans)})"
+    return f": the fastest that fits reaches {name.removesuffix('_s').upper()} {reached} ({_named(plans[i], points.batch[i], plans)})"
 
 
 def _fewest(each: Searched) -> str:

@@ -116,7 +116,7 @@ def test_the_verdict_names_the_fastest_or_those_that_cannot_be_told_from_it() ->
         ["DOES NOT FIT or cannot be run: llama-3.1-70b; times are as if memory allowed", *said]
     )
     twice = simcost.compare(["llama-3.1-8b", "llama-3.1-8b"], "h200")
-    assert "tpot: llama-3.1-8b is tied with llama-3.1-8b (2)" in twice.verdict
+    assert "TPOT: llama-3.1-8b is tied with llama-3.1-8b (2)" in twice.verdict
 
 
 def test_every_time_says_how_far_it_is_behind_the_best_and_how_surely() -> None:

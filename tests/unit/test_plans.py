@@ -64,7 +64,7 @@ def test_a_limit_that_is_no_time_is_refused() -> None:
             objective.limit("--tpot", bad)
     with pytest.raises(SpecError, match="--tpot 50 has no unit"):
         simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot=50)
-    assert "within tpot 50 s" in simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot="50s").verdict
+    assert "within TPOT 50 s" in simcost.plans("llama-3.1-8b", "h200", gpus=2, batch=[1], tpot="50s").verdict
 
 
 def test_where_no_plan_fits_the_verdict_says_how_many_gpus_would() -> None:
@@ -87,7 +87,7 @@ def test_an_impossible_limit_says_what_the_fastest_fitting_plan_reaches() -> Non
     found = simcost.plans("deepseek-v3", "h200", gpus=8, tpot="1ms")
     assert not found.fits
     free = simcost.plans("deepseek-v3", "h200", gpus=8, metric="tpot_s").rows[0]
-    said = re.search(r"within tpot 1 ms: the fastest that fits reaches tpot ([0-9.]+) ms \(.*batch 1\)", found.verdict)
+    said = re.search(r"within TPOT 1 ms: the fastest that fits reaches TPOT ([0-9.]+) ms \(.*batch 1\)", found.verdict)
     assert said is not None
     assert float(said[1]) == pytest.approx(1000 * free["tpot_s"], rel=1e-3)
 

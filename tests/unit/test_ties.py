@@ -77,7 +77,7 @@ def test_exact_metrics_tie_only_where_they_are_equal() -> None:
 def test_compare_says_which_designs_cannot_be_told_apart() -> None:
     same = simcost.compare(["llama-3.1-8b", "deepseek-r1-distill-llama-8b"], "h200")
     assert same.metrics["tied_tpot_s"] == "deepseek-r1-distill-llama-8b"
-    assert "tpot: llama-3.1-8b is tied with deepseek-r1-distill-llama-8b" in same.verdict
+    assert "TPOT: llama-3.1-8b is tied with deepseek-r1-distill-llama-8b" in same.verdict
     assert all(row["tpot_best_or_tied"] and row["ttft_best_or_tied"] for row in same.tables["designs"])
     apart = simcost.compare(["llama-3.1-8b", "llama-3.1-70b"], "h200")
     assert "tied" not in apart.verdict

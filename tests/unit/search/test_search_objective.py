@@ -77,7 +77,7 @@ def test_batches_are_powers_of_two_as_far_as_one_large_memory_would_go(
 
 
 @pytest.mark.parametrize(("limits", "said"), [
-    ({}, ""), ({"tpot_s": 0.05}, " within tpot 50 ms"), ({"ttft_s": 2.0, "tpot_s": 1e-4}, " within ttft 2 s, tpot 100 us"),
+    ({}, ""), ({"tpot_s": 0.05}, " within TPOT 50 ms"), ({"ttft_s": 2.0, "tpot_s": 1e-4}, " within TTFT 2 s, TPOT 100 us"),
 ])  # fmt: skip
 def test_limits_are_said_in_words(limits: dict[str, float], said: str) -> None:
     assert objective.within(limits) == said

@@ -187,7 +187,7 @@ def test_where_no_plan_meets_a_limit_the_fastest_says_how_far_off_it_is(ask: Ask
     found = ask(tpot=best["tpot_s"] / 2)
     assert (found.fits, found.metrics["plans_feasible"], found.metrics["plans_tied"]) == (False, 0, 0)
     sizes = ", ".join(f"{name}={best[name]}" for name in SIZES if best.get(name, 1) != 1)
-    said = f": the fastest that fits reaches tpot {1e6 * best['tpot_s']:.4g} us ({sizes}, batch {best['batch']})"
+    said = f": the fastest that fits reaches TPOT {1e6 * best['tpot_s']:.4g} us ({sizes}, batch {best['batch']})"
     assert found.verdict.endswith(said)
 
 
