@@ -106,7 +106,7 @@ def test_the_verdict_names_the_fastest_or_those_that_cannot_be_told_from_it() ->
     found = simcost.compare(["llama-3.1-70b", "llama-3.1-8b"], "h200", batch=16)
     tpot, ttft = (found.tables["designs"][1][name] for name in ("tpot_s", "ttft_s"))
     said = [
-        f"{name}: llama-3.1-8b is the fastest, {show(value, 'seconds')}"
+        f"{name.upper()}: llama-3.1-8b is the fastest, {show(value, 'seconds')}"
         for name, value in (("tpot", tpot), ("ttft", ttft))
     ]
     usd = found.tables["designs"][1]["usd_per_million_output_tokens"]
