@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from simcost.cost.price import with_range
-from simcost.errors import Infeasible
+from simcost.errors import Infeasible, SpecError
 from simcost.estimate import step as steps
 from simcost.hardware.engine_serving import ServingTerms
 from simcost.num import Num
 from simcost.plan import Phase
-from simcost.pool import Piece, mapped
+from simcost.pool import Piece, elsewhere, mapped
 from simcost.provenance import Kind, Note
 from simcost.result import Result, Row, number
 from simcost.scenarios import fitting, memory_notes, notes
@@ -81,6 +81,7 @@ def _runs(q: Asked, r: Replica) -> list[list[Summary]]:
     """Figures of every load, a run a seed."""
     assert q.events is not None
     seeds = q.events.seeds
+    _check(q, r)
     pieces = [
         Piece((q, r, load, seed), f"{_load(q, i)}, seed {seed}", load)
         for i, load in enumerate(q.loads)
@@ -90,10 +91,27 @@ def _runs(q: Asked, r: Replica) -> list[list[Summary]]:
     return [found[i : i + len(seeds)] for i in range(0, len(found), len(seeds))]
 
 
+def _check(q: Asked, r: Replica) -> None:
+    """Raises SpecError for more runs than one process does in a quarter of a minute; workers of a cluster may have more."""
+    assert q.events is not None
+    if not q.events.more or elsewhere:
+        return
+    each = [simulated.requests_of(r, *_users_and_rate(q, load), q.events.requests) for load in q.loads]
+    count = sum(each) * len(q.events.seeds)
+    if count > simulated.MOST:
+        raise SpecError(
+            f"--seed: {len(q.events.seeds):,} seeds make {count:,} requests of one replica, at most {simulated.MOST:,} in one process: take fewer seeds or --requests, or --scheduler"
+        )
+
+
+def _users_and_rate(q: Asked, load: float) -> tuple[float | None, float | None]:
+    return (None, load) if q.open else (load, None)
+
+
 def _simulated(q: Asked, r: Replica, load: float, seed: int) -> Summary:
     """Figures of a run at one load, its start left out."""
     assert q.events is not None
-    users, rate = (None, load) if q.open else (load, None)
+    users, rate = _users_and_rate(q, load)
     t = q.traffic
     trace = simulated.run(r, q.isl, q.osl, users, rate, q.events.requests, seed, float(t.hit), q.emitted, t.host)
     return summary(trace, int(q.events.warmup * len(trace.isl)))

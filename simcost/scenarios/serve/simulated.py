@@ -34,18 +34,8 @@ def run(
     """The share of one replica of a closed loop of `users`, or of an open one at `rate` [1/s]; `requests` of the
     whole fleet; `host`: cached tokens come from the host's memory. Raises SpecError for a number
     of requests out of range, and for a request that the pool cannot hold."""
-    replicas = float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies))
-    arrivals: Arrivals
-    if users is not None:
-        mine = max(round(users / replicas), 1)
-        arrivals = Closed(mine)
-        count = max(round((WAVES * users if requests is None else requests) / replicas), mine)
-    else:
-        assert rate is not None
-        mine, arrivals = int(min(r.policy.sequences, 64)), Open(rate / replicas)
-        count = max(round(LEAST if requests is None else requests / replicas), 1)
-    if count > MOST:
-        raise SpecError(f"{count:,} requests of one replica: at most {MOST:,} (--requests)")
+    replicas, count = _replicas(r), requests_of(r, users, rate, requests)
+    arrivals: Arrivals = Open(rate / replicas) if rate is not None else Closed(max(round((users or 0.0) / replicas), 1))
     t = Traffic(isl.mean, osl.mean, isl.second_moment, osl.second_moment, hit=hit, emitted=emitted)
     _, held = load_of(t, r.policy.admission)
     pool = float(np.asarray(r.room(np.ceil(held)).kv)) * float(held)
@@ -53,6 +43,22 @@ def run(
     link = float(np.asarray(r.link_s(np.ceil(cached)))) / np.ceil(cached) if host else 0.0
     steps = InSteps(osl, emitted) if emitted > 1.0 else osl
     return events.simulate(r, r.policy, arrivals, isl, steps, count, pool, seed, prefix_hit=hit, link_token_s=link)
+
+
+def requests_of(r: Replica, users: float | None, rate: float | None, requests: int | None) -> int:
+    """Requests of one replica in a run. Raises SpecError for more than `MOST`."""
+    replicas = _replicas(r)
+    if users is not None:
+        count = max(round((WAVES * users if requests is None else requests) / replicas), round(users / replicas), 1)
+    else:
+        count = max(round(LEAST if requests is None else requests / replicas), 1)
+    if count > MOST:
+        raise SpecError(f"{count:,} requests of one replica: at most {MOST:,} (--requests)")
+    return count
+
+
+def _replicas(r: Replica) -> float:
+    return float(np.asarray(r.workload.plan.replicas * r.workload.plan.copies))
 
 
 def mean(runs: Sequence[Summary]) -> Summary:

@@ -116,7 +116,7 @@ QUESTIONS: dict[str, Any] = {
     "plans": lambda: simcost.plans("llama-3.1-8b", ["h200", "b100"], [1, 2], context=1000, set=ROOFLINE),
     "plans, train": lambda: simcost.plans("llama-3.1-8b", "h200", [1, 2], phase="train", seq=1000, micro_batch=1, set=ROOFLINE),
     "plans, serve": lambda: simcost.plans(
-        "llama-3.1-8b", ["h200", "b100"], [1], phase="serve", isl=1000, osl=10, rate=1.0, slo="ttft=5s,tpot=1s", set=ROOFLINE
+        "llama-3.1-8b", "h200", [1], phase="serve", isl=1000, osl=10, rate=1.0, slo="ttft=5s,tpot=1s", set=ROOFLINE
     ),
     "compare": lambda: simcost.compare(["llama-3.1-8b", "mistral-7b-v0.3"], "h200", batch=8, set=ROOFLINE),
     "compare, train": lambda: simcost.compare(["llama-3.1-8b", "mistral-7b-v0.3"], "h200", phase="train", seq=1000, set=ROOFLINE),

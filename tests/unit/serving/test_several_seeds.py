@@ -52,3 +52,12 @@ def test_every_load_has_every_run() -> None:
 def test_what_is_no_seed_is_refused(seed: Any, why: str) -> None:
     with pytest.raises(SpecError, match=why):
         asked(seed)
+
+
+def test_more_runs_than_one_process_does_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("simcost.scenarios.serve.simulated.MOST", 100)
+    assert len(asked("1..3").tables["runs"]) == 3  # 90 requests
+    with pytest.raises(
+        SpecError, match=r"4 seeds make 120 requests of one replica, at most 100 in one process: .* or --scheduler"
+    ):
+        asked("1..4")
