@@ -1,6 +1,7 @@
 """What all mixers with a recurrent state share: a state of its own format, the convolution before it, and the core.
 
-The state does not grow with the context, is read and written every step, and cannot be cut over tokens: context parallelism is refused. Most likely to be
+The state does not grow with the context, is read and written every step, and cannot be cut over tokens: context parallelism is refused, but for variants
+whose heads are swapped for tokens (`swaps`). Most likely to be
 wrong: the format that an engine gives the state where the config names none (docs/theory/gated_deltanet.md).
 """
 
@@ -40,6 +41,7 @@ class Recurrent(Plain):
     __slots__ = ()
     rule: ClassVar[str]
     convolves: ClassVar[bool] = True
+    swaps: ClassVar[bool] = False  # whether context parallelism may give each rank all tokens of some heads
     states: States
     conv_kernel: Num
     chunk_size: Num
@@ -53,9 +55,10 @@ class Recurrent(Plain):
         raise NotImplementedError
 
     def unsplit(self, plan: Plan) -> Check:
-        """The rule that no rank has a part of a sequence's tokens."""
-        reason = f"{type(self).__name__} passes its state from token to token: no part of a sequence can run elsewhere (cp must be 1)"
-        return Check(plan.cp == 1.0, reason)
+        """The rule that no rank has a part of a sequence's tokens while the state passes over them."""
+        how = "cp must be 1, or cp_method=ulysses, which swaps tokens for heads" if self.swaps else "cp must be 1"
+        reason = f"{type(self).__name__} passes its state from token to token: no part of a sequence can run elsewhere ({how})"
+        return Check(True if self.swaps and plan.cp_method == "ulysses" else plan.cp == 1.0, reason)
 
     @property
     def state_formula(self) -> str:

@@ -9,6 +9,7 @@ Llama 3 (arXiv 2407.21783 §3.3.2, all-gather), DeepSpeed-Ulysses (arXiv 2309.14
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from simcost.frozen import frozen
@@ -85,6 +86,24 @@ def checks(plan: Plan, heads: Num) -> list[Check]:
 def _shared(kind: Kind, payload: Num, ranks: Num, stride: Num) -> Collective:
     """A collective of ranks that share a sequence."""
     return Collective(kind, payload, ranks, stride, shares="sequence")
+
+
+def heads(plan: Plan) -> Num:
+    """Into how many parts the heads of a rank are cut where tokens are swapped for them."""
+    return plan.cp if plan.cp_method == "ulysses" else 1.0
+
+
+def swapped(view: View, inner: Sequence[Program], there_bytes: Num, back_bytes: Num) -> tuple[Program, ...]:
+    """What sees all tokens of a part of the heads, between the exchanges that bring them and take them back; itself where
+    cp is 1. [B] of one token on one rank before cp."""
+    cp, stride = view.plan.cp, view.plan.tp
+    if every(cp == 1.0):
+        return tuple(inner)
+    rows = sum(group.batch * group.phase.q_len for group in view.groups)
+    share = rows / cp * (cp - 1.0) / cp
+    there = Call(_shared("all_to_all", share * there_bytes, cp, stride), "heads for tokens")
+    back = Call(_shared("all_to_all", share * back_bytes, cp, stride), "tokens for heads")
+    return there, *inner, back
 
 
 def around(view: View, core: Program, wire: Wire, mask: Mask) -> Program:

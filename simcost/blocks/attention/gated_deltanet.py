@@ -20,6 +20,7 @@ from simcost.ops.recurrent import Heads
 from simcost.ops.stream import Stream
 from simcost.plan import Check, Plan, divides
 from simcost.program import Call, Program, Serial
+from simcost.sharding import context as cp
 from simcost.sharding.linear import enter, leave, linear
 from simcost.sharding.shard import View, Weight
 
@@ -50,6 +51,7 @@ class GatedDeltaNet(Recurrent):
     kind: ClassVar[str] = "attention"
     source: ClassVar[str] = "arXiv 2412.06464"
     rule: ClassVar[str] = "gated_delta"
+    swaps: ClassVar[bool] = True
 
     def widths(self, plan: Plan) -> tuple[Num, Num]:
         """(queries, or keys; values) of one rank."""
@@ -57,16 +59,17 @@ class GatedDeltaNet(Recurrent):
         return key / plan.tp, self.linear_num_value_heads * self.linear_value_head_dim / plan.tp
 
     def shape(self, plan: Plan) -> Heads:
-        """A state for each head of values."""
+        """A state for each head of values; with ulysses of a part of the heads, and all tokens."""
+        parts = plan.tp * cp.heads(plan)
         return Heads(
-            self.linear_num_value_heads / plan.tp, self.linear_num_key_heads / plan.tp, self.linear_key_head_dim,
+            self.linear_num_value_heads / parts, self.linear_num_key_heads / parts, self.linear_key_head_dim,
             self.linear_value_head_dim,
         )  # fmt: skip
 
     def channels(self, plan: Plan) -> Num:
-        """Queries, keys and values."""
+        """Queries, keys and values, of the heads whose tokens a rank has all."""
         keys, values = self.widths(plan)
-        return 2.0 * keys + values
+        return (2.0 * keys + values) / cp.heads(plan)
 
     def peak_elements(self, plan: Plan) -> Num:
         """Queries, keys, values and the gate; these without the gate after the convolution; outputs before and after their norm."""
@@ -74,10 +77,12 @@ class GatedDeltaNet(Recurrent):
         return 4.0 * keys + 5.0 * values
 
     def checks(self, plan: Plan) -> list[Check]:
-        """tp divides the heads of keys and of values; a sequence stands on one rank."""
+        """tp divides the heads of keys and of values, with ulysses tp·cp; else a sequence stands on one rank."""
+        parts = plan.tp * cp.heads(plan)
+        over = " (ulysses splits them over tp·cp)" if plan.cp_method == "ulysses" else ""
         return [
-            divides(self.linear_num_key_heads, plan.tp, "linear_num_key_heads"),
-            divides(self.linear_num_value_heads, plan.tp, "linear_num_value_heads"),
+            divides(self.linear_num_key_heads, parts, f"linear_num_key_heads{over}"),
+            divides(self.linear_num_value_heads, parts, f"linear_num_value_heads{over}"),
             self.unsplit(plan),
         ]
 
@@ -89,7 +94,7 @@ class GatedDeltaNet(Recurrent):
         return (
             Weight("in_proj_qkvz", "attention", 2.0 * keys + 2.0 * values, d),
             Weight("in_proj_ba", "router", 2.0 * heads, d),
-            Weight("conv1d", "attention", self.channels(plan) * self.conv_kernel),
+            Weight("conv1d", "attention", (2.0 * keys + values) * self.conv_kernel),
             Weight("A_log", "attention", heads),
             Weight("dt_bias", "attention", heads),
             Weight("gated_norm", "attention", self.linear_value_head_dim),
@@ -100,14 +105,18 @@ class GatedDeltaNet(Recurrent):
         """Projections, convolution and core of each group of tokens, the gated norm of a head, o_proj; collectives of the plan around them."""
         rows, act = view.tokens, view.activation
         weight = {w.name: w for w in self.weights(view.plan)}
-        _, values = self.widths(view.plan)
+        keys, values = self.widths(view.plan)
         norm = Stream("norm", rows * values, 2.0, 1.0, 9.0, act, act)  # reads the output and its gate
+        # Context parallelism moves queries, keys, values, the gate, decays and learning rates, and the outputs back
+        # (Megatron Core `ssm/gated_delta_net.py`, pull request 2614).
+        heads = self.linear_num_value_heads / view.plan.tp
+        there, back = act.tensor_bytes(2.0 * keys + 2.0 * values + 2.0 * heads), act.tensor_bytes(values)
+        inner = (*self.mixed(view), Call(norm, "gated norm"))
         parts = (
             *enter(view, self.hidden_size),
             linear(view, weight["in_proj_qkvz"], rows),
             linear(view, weight["in_proj_ba"], rows),
-            *self.mixed(view),
-            Call(norm, "gated norm"),
+            *cp.swapped(view, inner, there, back),
             linear(view, weight["o_proj"], rows),
             leave(view, self.hidden_size),
         )

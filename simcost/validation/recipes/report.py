@@ -26,6 +26,7 @@ LINES = "deepseek-v3"  # whose lines have a bar
 CLOSE = 0.10  # of each of them
 STEP_AIM, ORDER_AIM = 0.25, 0.90
 WORST = 15
+MANY = 10  # rows of which a share inside an interval says something
 FITS = {"NeMo-RL": "nemo-rl"}  # frameworks whose steps terms are fitted to, and their files
 COMMAND = "simcost validate recipes --write"
 _ROW, _RECIPE = 100.0, 3000.0  # weights in the pool's rows
@@ -96,6 +97,7 @@ def aims(cold: Sequence[Scored], rows: Sequence[Scored]) -> list[Cells]:
             own = score.summary(fit.of_framework(all_, framework))
             if own["n"]:
                 found.append(_median(framework, what, float(own["median_abs_error"])))
+            if own["n"] >= MANY:
                 found.append({**bar_lines.covers(framework, what, float(own["coverage"])), "aim": True})
     order = score.ordered(rows)
     share = sum(right for _, right in order) / len(order) if order else 0.0
