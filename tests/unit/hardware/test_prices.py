@@ -187,9 +187,6 @@ COMMANDS: dict[str, Any] = {
     "plans serve": lambda: simcost.plans(
         "llama-3.1-8b", "h100", phase="serve", isl=512, osl=64, rate=4, gpus=2, set={"plan.pp": 1}
     ),
-    "plans train": lambda: simcost.plans(
-        "llama-3.2-1b", "h100", 8, phase="train", global_batch=16, set={"plan.tp": 2, "plan.pp": 1}
-    ),
     "think": lambda: simcost.think(
         "llama-3.1-8b", isl=256, hw="h100", osl="lognormal:500:0.5", budget="512,1k", concurrency=4
     ),
