@@ -68,8 +68,18 @@ def find(name: str) -> Path:
     if is_file(path):
         return path
     raise SpecError(
-        f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){nearest(name.lower(), names())}"
+        f"unknown hardware '{name}' (neither a name of 'simcost list hardware' nor a profile.toml){_near(name.lower())}"
     )
+
+
+def _near(name: str) -> str:
+    """The nearest name. One with another number, or with as many other letters before it, is another part and no slip of the pen."""
+    said = nearest(name, names())
+    found = "".join(re.findall(r"'(.+)'", said))
+    mine, its = (re.split(r"\d", each)[0] for each in (name, found))
+    numbers, others = (re.findall(r"\d+", each) for each in (name, found))
+    other = numbers != others or (mine != its and len(mine) == len(its))
+    return f"; the nearest name, '{found}', is another part" if found and other else said
 
 
 def spelled(name: str) -> str:

@@ -138,3 +138,11 @@ def test_a_bare_number_is_told_the_unit_that_it_lacks(path: str, value: str, nea
     with pytest.raises(SpecError) as error:
         load.override(path, value, {path: near}, "toy")
     assert str(error.value) == f"hw.{path}: '{value}' has no unit: {said}"
+
+
+@pytest.mark.parametrize(("typed", "near"), [("a30", "a40"), ("p100", "v100"), ("h201", "h20")])
+def test_the_nearest_name_with_another_number_is_no_suggestion(typed: str, near: str) -> None:
+    with pytest.raises(SpecError, match=f"the nearest name, '{near}', is another part"):
+        load.find(typed)
+    with pytest.raises(SpecError, match=r"did you mean 'h100-96gb'\?"):
+        load.find("h100-96")
