@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
+from simcost.report.cells import title
 from simcost.report.figures.points import axes, better, ends, labels, numeric, plan, rows, timed
 from simcost.report.figures.scales import scale
 from simcost.report.figures.style import BLUE, FAINT, PAPER, Style, canvas, headed, settings, short, tip
@@ -91,8 +92,17 @@ def draw(result: Result, look: Style) -> Any:
         figure, grid, _ = canvas(look, [tall] if wide else [tall] * len(found), len(found) if wide else 1)
         for (metric, judged), axis in zip(found.items(), grid.flat, strict=True):
             _panel(figure, axis, metric, judged, look, len(found) if wide else 1)
-        headed(figure, look, _question(result), result, "lines: 90 % interval; filled: the best, and what cannot be told from it; x: does not fit in memory")  # fmt: skip
+        headed(figure, look, _question(result), result, f"lines: 90 % interval; filled: {_filled(result)}; x: does not fit in memory")  # fmt: skip
     return figure
+
+
+def _filled(result: Result) -> str:
+    """What a filled point means: answers that compare say which designs cannot be told apart, a sweep does not."""
+    if result.command == "compare":
+        return "the best, and what cannot be told from it"
+    if result.command == "plans":
+        return f"the best by {title(str(result.inputs.get('metric', '')))}, and what cannot be told from it"
+    return "the best estimate (simcost compare says what is tied with it)"
 
 
 def _question(result: Result) -> str:
@@ -116,5 +126,5 @@ def _panel(figure: Any, axis: Any, metric: str, judged: Sequence[Judged], look: 
         yticks=range(len(judged)), yticklabels=[short(one.name, room) for one in judged], ylim=(len(judged) - 0.5, -0.5),
         xlabel=unit.label if look.slide and columns == 1 else unit.brief,
     )  # fmt: skip
-    axis.set_xlim(left=0.0)
+    axis.set_xlim(0.0, 1.06 * max(unit.of(one.high or one.y) for one in judged))
     axis.grid(True, axis="x")

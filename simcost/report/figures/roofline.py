@@ -20,6 +20,7 @@ from simcost.report.figures.style import (  # fmt: skip
     GREY,
     INK,
     ORANGE,
+    PAPER,
     Style,
     canvas,
     headed,
@@ -120,7 +121,7 @@ def _roofs(axis: Any, bandwidth: float, peaks: dict[str, float], every: Sequence
         corner = peak / bandwidth
         x, y = [low, corner, high], [low * bandwidth, peak, peak]
         axis.plot(x if at == len(peaks) - 1 else x[1:], y if at == len(peaks) - 1 else y[1:], "-", color=INK, linewidth=1.2, zorder=2, label=f"roof {name}")  # fmt: skip
-        axis.annotate(f"{name} {show(peak, 'flops_per_s', 3)}", (high, peak), fontsize=small, ha="right", va="bottom" if at == len(peaks) - 1 else "top", xytext=(-2, 2 if at == len(peaks) - 1 else -2), textcoords="offset points")  # fmt: skip
+        axis.annotate(f"{name} {show(peak, 'flops_per_s', 3)}", (high, peak), fontsize=small, ha="right", va="bottom" if at == len(peaks) - 1 else "top", xytext=(-2, 3 if at == len(peaks) - 1 else -3), textcoords="offset points", bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.8})  # fmt: skip
     if not peaks:
         axis.plot([low, high], [low * bandwidth, high * bandwidth], "-", color=INK, linewidth=1.2, zorder=2, label="roof of the memory")  # fmt: skip
     middle = float(np.sqrt(low * (ridge or high)))
