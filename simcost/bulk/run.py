@@ -64,6 +64,7 @@ def result(query: Query, pareto: Sequence[str] | None, out: Path, ways: Ways | N
     style, journal, ways = style_of(out), Journal(out), ways or Ways()
     with journal.alone():
         late = journal.late()
+        ways.progress(0.0, 1.0, "looking at each design")
         while True:
             whole, points = plan.made(query, pareto, late)
             expected = _expected(whole, style)

@@ -53,6 +53,7 @@ def opened(address: str | None, progress: Progress = quiet) -> Iterator[Cluster 
         return
     checked(address)
     distributed = _package()
+    progress(0.0, 1.0, f"waiting for the workers of {address}")
     with _client(distributed, address) as client:
         cluster = Cluster(distributed, client, progress)
         cluster.check()

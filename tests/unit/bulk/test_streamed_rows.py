@@ -62,8 +62,9 @@ def test_an_interrupted_sweep_goes_on_and_gives_the_same_bytes(small: None, tmp_
     told: list[tuple[float, float, str]] = []
     run.result(query, None, out, Ways(progress=lambda *each: told.append(each)))
     assert out.read_bytes() == as_csv(design_map.result(query)).encode()
+    told = [each for each in told if each[1] == 720.0]
     assert told[0][0] == sum(int(name[13:25]) - int(name[:12]) for name in before) - _points(kept[1].name)
-    assert told[-1][:2] == (720.0, 720.0)
+    assert told[-1][0] == 720.0
     assert [text for text in said if text.startswith("goes on: ")]
 
 
