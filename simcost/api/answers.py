@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from simcost.result import Result
-from simcost.scenarios.answers.read import Source
+
+if TYPE_CHECKING:  # a step asks for none of it
+    from simcost.scenarios.answers.read import Source
 
 
 def diff(before: Source, after: Source) -> Result:

@@ -142,7 +142,7 @@ Stack = Annotated[
     str | None,
     typer.Option(
         "--stack",
-        help="Training stack, whose flags --set stack.<flag>=... changes; default megatron-core-te.",
+        help="Training framework and its version; default megatron-core-te. --set stack.<flag>=... changes a flag of it.",
         autocompletion=stacks,
     ),
 ]
@@ -173,13 +173,15 @@ Engine = Annotated[
     str | None,
     typer.Option(
         "--engine",
-        help="Whose kernels: vllm, sglang, trtllm, torch (our own measurements); default any, their middle, kernel by kernel.",
+        help="Engine whose kernels are timed: vllm, sglang, trtllm, or torch (our own measurements); default any, the mean of all engines, kernel by kernel.",
         autocompletion=engine_names,
     ),
 ]
 Vary = Annotated[
     list[str] | None,
-    typer.Option("--vary", help="path=a,b,c: several make their product.", autocompletion=assignments),
+    typer.Option(
+        "--vary", help="path=a,b,c: try each value; several --vary try all combinations.", autocompletion=assignments
+    ),
 ]
 Iso = Annotated[
     str | None,
@@ -187,9 +189,7 @@ Iso = Annotated[
 ]
 AssumeLlama = Annotated[
     bool,
-    typer.Option(
-        "--assume-llama", help="A model_type that is not known is read as Llama's, also where its keys do not prove it."
-    ),
+    typer.Option("--assume-llama", help="Read an unknown model_type as Llama's, also where its keys do not prove it."),
 ]
 Variant = Annotated[
     list[str] | None,
@@ -202,14 +202,14 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="What to rank by: usd, tpot, mfu or a whole name; default tokens per second and GPU; serve: usd, gpus or throughput, default usd of a rate.",
+        help="Metric that ranks the plans: usd, tpot, mfu or a whole name; default tokens per second and GPU. With --phase serve: usd, gpus or throughput; default usd where --rate is stated.",
         autocompletion=starting(metrics.ranking()),
     ),
 ]
 Solve = Annotated[
     str | None,
     typer.Option(
-        "--solve", help="One number to solve for: hw.memory.bandwidth, plan.tp, batch, model.num_hidden_layers; with --for.",
+        "--solve", help="Number to solve for, with --for: hw.memory.bandwidth, plan.tp, batch, model.num_hidden_layers.",
         autocompletion=assignments,
     ),
 ]  # fmt: skip
@@ -217,7 +217,7 @@ For = Annotated[
     str | None,
     typer.Option(
         "--for",
-        help="The goal of --solve: tpot=20ms (at most), 'tpot<=20ms', usd=0.5, 'output_tokens_per_s_per_gpu>=100'.",
+        help="Goal of --solve: tpot=20ms (at most), 'tpot<=20ms', usd=0.5, 'output_tokens_per_s_per_gpu>=100'.",
     ),
 ]
 Groups = Annotated[
@@ -229,11 +229,13 @@ Groups = Annotated[
 ]
 Gpus = Annotated[
     str | None,
-    typer.Option("--gpus", metavar="<count>", help="Devices of the cluster: the plan must fit, copies of it fill it."),
+    typer.Option(
+        "--gpus", metavar="<count>", help="GPUs of the cluster: the plan must fit on them; copies of it use the others."
+    ),
 ]
 Nodes = Annotated[
     str | None,
-    typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains) of the profile."),
+    typer.Option("--nodes", metavar="<count>", help="The same in nodes (scale-up domains of the profile)."),
 ]
 Counts = Annotated[
     str,
@@ -276,7 +278,7 @@ Order = Annotated[
     str,
     typer.Option(
         "--order",
-        help="Of the rows: time (the longest first) or execution.",
+        help="Order of the rows: time (the longest first) or execution.",
         autocompletion=starting(("time", "execution")),
     ),
 ]
@@ -286,5 +288,9 @@ Op = Annotated[
 ]  # fmt: skip
 Top = Annotated[str | None, typer.Option("--top", metavar="<count>", help="So many of the longest rows alone.")]
 Details = Annotated[
-    bool, typer.Option("--details", help="On the console, notes on which no number depends, and what else is left out.")
+    bool,
+    typer.Option(
+        "--details",
+        help="Show all on the console: also terms, metrics, notes and sources that the short page leaves out.",
+    ),
 ]
