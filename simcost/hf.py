@@ -216,7 +216,9 @@ class Reader:
         """The entry of the layer that is read, where the key is one of a layer; else the one that all have."""
         layers = self.config.get("num_hidden_layers")
         if not value or len(value) != layers:
-            raise SpecError(f"{self.where}: '{key}' must be an integer, or a list of one per layer, not {_short(value)}")
+            raise SpecError(
+                f"{self.where}: '{key}' must be an integer, or a list of one per layer, not {_short(value)}"
+            )
         if self.layer is not None and key not in _OF_ALL:
             return value[min(self.layer, len(value) - 1)]  # a module of multi-token prediction is like the last
         if any(each != value[0] for each in value):

@@ -64,7 +64,9 @@ def _shared(w: Asked) -> str:
     """Beside an exchange, or beside the routed experts of few tokens."""
     if not any(block.has_shared for _, block in w.model.blocks()):
         return _experts(w) or f"{w.model.name} has no shared experts"
-    reason = f"nothing travels, and engines give shared experts a stream of their own up to {STREAM:.0f} tokens per rank"
+    reason = (
+        f"nothing travels, and engines give shared experts a stream of their own up to {STREAM:.0f} tokens per rank"
+    )
     return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 

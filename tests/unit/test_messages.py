@@ -97,7 +97,8 @@ def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
     (tmp_path / "profile.toml").write_text(f"{text}\n{like}")
     notes = simcost.decode("llama-3.1-8b", str(tmp_path), engine="vllm").warnings
     assert (
-        "h200: engine=vllm changes memory but not times: this device has no tables of engines; the roofline answers" in notes
+        "h200: engine=vllm changes memory but not times: this device has no tables of engines; the roofline answers"
+        in notes
     ) == said
 
 

@@ -212,16 +212,24 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
     if not q.storage.stated:
         found.append(Note(f"storage ${STORAGE_USD} per GB and month, {q.storage.months:g} of them (--storage-price, --storage-months): list price of Amazon S3 Standard", Kind.ASSUMED))  # fmt: skip
     if q.storage.sent_usd_per_byte == 0.0:
-        found.append(Note("sent bytes stay inside one site and cost nothing (--network-price sets a price)", Kind.ASSUMED))
+        found.append(
+            Note("sent bytes stay inside one site and cost nothing (--network-price sets a price)", Kind.ASSUMED)
+        )
     guessed = [f"{each.what}: {each.gpus:g} x {each.hw}, {each.plan}" for each in parts[:3] if each.assumed]
     if guessed:
         found.append(
             Note(
-                f"plans that were not stated are the smallest that hold 32 sequences: {'; '.join(guessed)}", Kind.ASSUMED
+                f"plans that were not stated are the smallest that hold 32 sequences: {'; '.join(guessed)}",
+                Kind.ASSUMED,
             )
         )
     if parts.plan:
-        found.append(Note(f"the training plan was not stated, so the first of those tried that fits is taken: {parts.plan}", Kind.ASSUMED))
+        found.append(
+            Note(
+                f"the training plan was not stated, so the first of those tried that fits is taken: {parts.plan}",
+                Kind.ASSUMED,
+            )
+        )
     large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
     if not why and large != small:
         found.append(Note(f"vocabularies of {large:,.0f} and {small:,.0f} count as one tokenizer, padded otherwise" if not q.maps else "a map between the tokenizers is the user's, and costs nothing here", Kind.ASSUMED))  # fmt: skip
@@ -232,7 +240,9 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
     if not parts.run.fits:
         found.append(Note(f"training: {parts.run.verdict}", Kind.LIMIT))
     found.append(
-        Note("the last answers of a run leave GPUs idle; this is not counted, and is small for many samples", Kind.SCOPE)
+        Note(
+            "the last answers of a run leave GPUs idle; this is not counted, and is small for many samples", Kind.SCOPE
+        )
     )
     found.append(
         Note("where teacher and student work at the same time, they share the GPUs so that neither waits", Kind.SCOPE)

@@ -189,7 +189,8 @@ def _notes(found: Step) -> list[Note]:
     q, both = found.asked, found.sides
     notes = [
         Note(
-            f"--{side} {plan_words(both.plans[side])}: not stated, so the smallest plan that fits is taken", Kind.ASSUMED
+            f"--{side} {plan_words(both.plans[side])}: not stated, so the smallest plan that fits is taken",
+            Kind.ASSUMED,
         )
         for side in both.found
     ]
@@ -206,7 +207,12 @@ def _notes(found: Step) -> list[Note]:
         )
     one = algorithm.load(q.algorithm)
     if one.GENERATES and not asks_old(q, host):
-        notes.append(Note("the step computes no old log-probs: it makes one update of fresh answers, or its algorithm uses no ratio", Kind.SAID))
+        notes.append(
+            Note(
+                "the step computes no old log-probs: it makes one update of fresh answers, or its algorithm uses no ratio",
+                Kind.SAID,
+            )
+        )
     if both.engine is not None:
         if idle := q.engine_gpus - both.engine.gpus:
             notes.append(

@@ -114,9 +114,7 @@ def asked(
         raise SpecError(f"--drafts = {drafts!r} must be a whole number from 0 to {MOST_DRAFTS}")
     if (drafts > 0) != (acceptance is not None):
         raise SpecError(
-            "--drafts needs --acceptance: the chance that a draft is taken"
-            if drafts
-            else "--acceptance needs --drafts"
+            "--drafts needs --acceptance: the chance that a draft is taken" if drafts else "--acceptance needs --drafts"
         )
     if draft_model is not None and not drafts:
         raise SpecError("--draft-model proposes tokens: say how many a step with --drafts")

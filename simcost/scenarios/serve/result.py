@@ -213,7 +213,8 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             Kind.ORIGIN,
         ),
         Note(
-            "the answer is a steady state (mean field); --events also simulates bursts and requests that start together", Kind.SCOPE
+            "the answer is a steady state (mean field); --events also simulates bursts and requests that start together",
+            Kind.SCOPE,
         ),
     ]
     if q.events is not None and q.events.more:

@@ -42,9 +42,7 @@ def test_an_override_has_no_range_and_energy_follows_it() -> None:
     halved = hardware.load("h200", {"assumed.power_memory": "0.225"})
     assert set(halved.power_ends) == {"compute", "waiting"}
     ask = {"model": "llama-3.1-8b", "hw": "h200", "batch": 16, "context": 4096}
-    before, after = (
-        simcost.decode(**ask, set=sets).metrics for sets in ({}, {"hw.assumed.power_memory": "x0.5"})
-    )  # type: ignore[arg-type]
+    before, after = (simcost.decode(**ask, set=sets).metrics for sets in ({}, {"hw.assumed.power_memory": "x0.5"}))  # type: ignore[arg-type]
     name = "joules_per_output_token_assumed"
     moved = before["tpot_s"] * before["share_memory"] * 700.0 * 0.225 / 16
     assert before[name] - after[name] == pytest.approx(moved)

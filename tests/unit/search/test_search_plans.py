@@ -142,7 +142,8 @@ def test_a_model_that_no_plan_can_hold_says_by_how_much(tmp_path: Path) -> None:
     assert not found.fits
     assert found.metrics["plans_feasible"] == 0
     assert all(
-        row["reason"].startswith("short by ") and row["reason"].endswith(" per GPU at every batch") for row in found.rows
+        row["reason"].startswith("short by ") and row["reason"].endswith(" per GPU at every batch")
+        for row in found.rows
     )
     assert found.verdict.startswith(f"0 of {len(found.rows)} plans can run; at batch 1 no plan of up to 1,024 GPUs")
 
