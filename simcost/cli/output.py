@@ -171,7 +171,9 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
 
 
 def write(path: Path | None, text: str) -> None:
-    """Text to a file, whole or not at all, or to stdout for None and "-". Raises SpecError where it cannot."""
+    """Text to a file, whole or not at all, or to stdout for None and "-". Raises SpecError where it cannot, and for a picture's name."""
+    if path is not None and path.suffix.lower() in PICTURES:
+        raise SpecError(f"-o {path}: this answer is a text, no picture")
     if path is None or path == streams.STDOUT:
         streams.out(text)
     else:

@@ -82,7 +82,7 @@ def fronts(result: Result) -> Fronts | None:
 def _along(result: Result) -> Fronts | None:
     """Points of one design along its batch, or the loads that it serves."""
     x = numeric(result)
-    if result.command not in ("decode", "serve") or x not in ("batch", "concurrency", "rate"):
+    if result.command not in ("decode", "serve") or x not in ("batch", "concurrency", "rate_per_s"):
         return None
     others = [path for path in axes(result) if path != x]
     found: dict[str, list[Point]] = {}

@@ -11,11 +11,12 @@ from simcost.report.cells import cell, title
 from simcost.result import Result, Row
 
 _ROWS = 20_000  # of a table that figures read
+_LOADS = {"concurrency": "concurrency", "rate": "rate_per_s"}  # in what was asked -> in rows
 _NAMED = ("tp", "cp", "dp_attention", "pp", "dp", "ep")
 
 
 class Value(NamedTuple):
-    """A metric of a row, SI, and the ends of its interval where it has one."""
+    """A metric of a row, SI, and the ends of its interval where it has one; `fits`: in memory, or as a load that can be served."""
 
     x: Any
     y: float
@@ -34,7 +35,8 @@ def ends(row: Mapping[str, Any], metric: str) -> tuple[float | None, float | Non
 
 def value(row: Row, metric: str, x: Any = None) -> Value:
     """A metric of a row."""
-    return Value(x, float(row[metric]), *ends(row, metric), bool(row.get("fits", True)), row)
+    taken = not ("queued" in row and row["queued"] is None)  # of a service: a load that it can take
+    return Value(x, float(row[metric]), *ends(row, metric), bool(row.get("fits", True)) and taken, row)
 
 
 def rows(result: Result) -> list[Row]:
@@ -46,7 +48,7 @@ def rows(result: Result) -> list[Row]:
 def axes(result: Result) -> list[str]:
     """Paths that a result varies, those with several values."""
     if result.command == "serve":
-        return [name for name in ("concurrency", "rate") if isinstance(result.inputs.get(name), list)]
+        return [column for name, column in _LOADS.items() if isinstance(result.inputs.get(name), list)]
     return [path for path, values in result.inputs.get("vary", {}).items() if len(values) > 1]
 
 
@@ -57,7 +59,9 @@ def numeric(result: Result) -> str | None:
 
 
 def _values(result: Result, path: str) -> Sequence[Any]:
-    found: Sequence[Any] = result.inputs.get("vary", result.inputs).get(path, ())
+    if result.command == "serve":
+        return [row[path] for row in rows(result) if path in row]
+    found: Sequence[Any] = result.inputs.get("vary", {}).get(path, ())
     return found
 
 

@@ -13,7 +13,7 @@ _WORDS = {
     "output_tokens_per_s_per_gpu": "output tokens/s per GPU", "output_tokens_per_s_per_user": "output tokens/s per user", "output_tokens_per_s": "output tokens/s",
     "input_tokens_per_s_per_gpu": "input tokens/s per GPU", "tokens_per_s_per_gpu": "tokens/s per GPU", "requests_per_s": "requests/s", "concurrency": "concurrency [requests]",
     "usd_per_million_output_tokens": "$ per million output tokens", "usd_per_million_input_tokens": "$ per million input tokens", "usd_per_billion_tokens": "$ per billion tokens",
-    "batch": "batch [sequences]", "context": "context [tokens]", "isl": "prompt [tokens]", "osl": "answer [tokens]", "rate": "load [requests/s]", "global_batch": "global batch [sequences]",
+    "batch": "batch [sequences]", "context": "context [tokens]", "isl": "prompt [tokens]", "osl": "answer [tokens]", "rate_per_s": "load [requests/s]", "global_batch": "global batch [sequences]",
     "micro_batch": "micro-batch [sequences]", "seq": "sequence [tokens]", "mfu": "MFU [%]", "gpus": "GPUs",
 }  # fmt: skip
 _STEPS = {"seconds": ("us", "ms", "s"), "duration": ("s", "min", "h", "d"), "bytes": ("kB", "MB", "GB", "TB")}

@@ -65,20 +65,26 @@ def draw(result: Result, look: Style) -> Any:
         for (metric, lines), axis in zip(found.items(), grid.flat, strict=True):
             unit = scale(metric, [one.high or one.y for line in lines.values() for one in line])
             for at, (name, line) in enumerate(lines.items()):
-                _line(figure, axis, at, name, line, unit, x)
+                _line(figure, axis, at, name, line, unit, (x, _hollow(result)))
             axis.set(xlabel=scale(x, xs).label, ylabel=unit.label if wide else unit.brief)
             _spread(axis, xs, [unit.of(one.y) for line in lines.values() for one in line], look)
             axis.grid(True, which="major")
         if place is not None:
             handles = grid.flat[0].get_legend_handles_labels()[0]
             key(place, handles, [short(name, look.letters(0.8 / columns)) for name in names], columns)
-        note = "bands: 90 % interval; hollow: does not fit in memory" + (f"; {left_out} more series are not drawn" if left_out > 0 else "")  # fmt: skip
+        note = f"bands: 90 % interval; hollow: {_hollow(result)}" + (f"; {left_out} more series are not drawn" if left_out > 0 else "")  # fmt: skip
         words = title(timed(result).removesuffix("_s"))
-        headed(figure, look, f"How does {words.upper() if len(words) == 4 else words} change with {title(x)}?", result, note)  # fmt: skip
+        along = scale(x, xs).label.partition(" [")[0]
+        headed(figure, look, f"How does {words.upper() if len(words) == 4 else words} change with {along}?", result, note)  # fmt: skip
     return figure
 
 
-def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: Scale, x: str) -> None:
+def _hollow(result: Result) -> str:
+    """What a hollow point means."""
+    return "more load than can be served" if result.command == "serve" else "does not fit in memory"
+
+
+def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: Scale, words: tuple[str, str]) -> None:
     colour, marker = SERIES[at % len(SERIES)], MARKERS[at % len(MARKERS)]
     places, values = [float(one.x) for one in line], [unit.of(one.y) for one in line]
     axis.plot(places, values, LINES[at % len(LINES)], color=colour, label=name or "estimate")
@@ -89,7 +95,7 @@ def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: S
     for place, shown, one in zip(places, values, line, strict=True):
         dot = axis.plot([place], [shown], marker, color=colour, markerfacecolor=colour if one.fits else PAPER, label="_")[0]  # fmt: skip
         within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"
-        tip(figure, dot, f"{name + ', ' if name else ''}{title(x)} {place:,g}: {unit.shown(one.y)}{within}{'' if one.fits else '; does not fit in memory'}")  # fmt: skip
+        tip(figure, dot, f"{name + ', ' if name else ''}{title(words[0])} {place:,g}: {unit.shown(one.y)}{within}{'' if one.fits else f'; {words[1]}'}")  # fmt: skip
 
 
 def _spread(axis: Any, xs: list[float], values: list[float], look: Style) -> None:

@@ -115,6 +115,25 @@ def test_names_are_words(name: str) -> None:
         assert plain(words)[:20].replace("<", "&lt;").replace(">", "&gt;") in text, words  # under the pointer
 
 
+def test_every_sort_of_answer_has_its_figures_or_none() -> None:
+    asked: dict[tuple[str, ...], Result] = {
+        ("sweep", "pareto"): simcost.serve(*LLAMA, "1024", "256", rate="1/s,500/s"),  # beyond what it can take
+        ("sweep", "memory"): simcost.decode(*LLAMA, vary={"plan.tp": [1, 3, 2], "batch": [1, 8]}),
+        ("designs", "memory"): simcost.decode("llama-3.1-8b", None, vary={"hw": ["h200", "h20"]}),
+        (): simcost.decode(*LLAMA, vary={"plan.tp": [3, 5]}),
+        ("breakdown", "memory"): simcost.solve(*LLAMA, "hw.memory.bandwidth", "tpot=7ms"),
+    }  # fmt: skip
+    served = simcost.figures.sweep(next(iter(asked.values()))).axes[0]
+    assert [line.get_markerfacecolor() == style.PAPER for line in served.lines if len(line.get_xdata()) == 1] == [
+        False,
+        True,
+    ]
+    for names, result in asked.items():
+        assert tuple(simcost.figures.names(result)) == names
+        for name in names:
+            simcost.figures.draw(result, name, "column")
+
+
 def test_an_answer_without_a_figure_says_which_have_one() -> None:
     with pytest.raises(SpecError, match=r"'list models' has no figure; there are .*breakdown \(of explain") as error:
         simcost.figures.draw(Result("list models", {}, {}))
