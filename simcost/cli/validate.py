@@ -110,7 +110,7 @@ def serving(
     _unused("without a benchmark of yours", {"--model": model, "--hw": hw, "--set": given.sets})
     if not sample:
         if not published:
-            raise SpecError("--no-sample --no-published leaves nothing to judge")
+            raise SpecError("--no-sample --no-published leaves no measurements to judge by")
         _unused("without the sample", {"ROWS": rows, "--peer": peer, "--plot": plot})
         return emit(report.published_alone(), format, output)
     if plot:

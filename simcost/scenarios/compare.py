@@ -78,7 +78,7 @@ def result(
     verdict = (
         "all designs fit"
         if fits
-        else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed"
+        else f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are printed as if the memory sufficed"
     )
     return Result(
         "compare", _inputs(models, variants, sides), {**winners, **{f"tied_{k}": ", ".join(v) for k, v in {**tied, _USD: alike}.items() if v}},

@@ -53,7 +53,7 @@ def verdict(kept: Kept, timed: bool = True) -> tuple[str, bool]:
     )
     return (
         f"DOES NOT FIT: short by {show(short, 'memory')} per GPU{_fullest(kept)} ({parts}; memory {show(float(held.capacity), 'memory')})"
-        + ("; times are as if memory allowed" if timed else "")
+        + ("; times are printed as if the memory sufficed" if timed else "")
         + _idle(kept)
     ), False
 

@@ -64,7 +64,7 @@ def question(
         if not 0.0 <= value <= _LONGEST:
             raise SpecError(f"{name} must be a duration from 0 to {_LONGEST:g} s, not {value:g}")
     if not any(durations.values()):
-        raise SpecError("all durations are 0")
+        raise SpecError("every duration is 0: state --forward, for example 12ms")
     return Question(
         pp, microbatches, forward, durations["--backward"], durations["--weight"], hop, vpp, overlapped, tuple(stages) if stage_times is not None else None, barrier
     )  # fmt: skip

@@ -97,4 +97,4 @@ def searched(query: Query, name: str, gpus: Sequence[int], wish: Wish) -> Search
 
 def _check_price(query: Query, device: Device, wish: Wish) -> None:
     if wish.metric.startswith("usd_") and query.price(device) is None:
-        raise SpecError(f"--metric {wish.metric}: {device.name} has no price with a source; give one with --price")
+        raise SpecError(f"--metric {wish.metric}: {device.name} has no price with a source: state one with --price")

@@ -73,7 +73,7 @@ def metric(asked: str | None, rate: float | None, prices: Sequence[tuple[str, fl
             raise SpecError("--metric gpus counts the GPUs of a load: say --rate, as in --rate 20/s")
         name = EACH  # without a load what a request costs
     if name in (USD, EACH) and lacking:
-        raise SpecError(f"--metric {asked}: {lacking[0]} has no price with a source; give one with --price")
+        raise SpecError(f"--metric {asked}: {lacking[0]} has no price with a source: state one with --price")
     return name
 
 

@@ -47,7 +47,7 @@ def result(q: Question, clusters: Sequence[Cluster], cp: bool, metric: str | Non
     ]
     found = mapped(searched, pieces)
     if ranked_by.startswith("usd_") and any(each.price is None for each in found):
-        raise SpecError(f"--metric {ranked_by}: a device has no price with a source; give one with --price")
+        raise SpecError(f"--metric {ranked_by}: a device has no price with a source: state one with --price")
     candidates = ranked([one for each in found for one in fitting(each)], ranked_by)
     table = [*_rows(candidates, ranked_by), *(row for each in found for row in _refused(each, candidates))]
     ties = sum(bool(row.get("best_or_tied")) for row in table) - 1

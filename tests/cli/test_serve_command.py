@@ -103,8 +103,8 @@ def test_a_design_whose_module_drafts_is_not_said_to_leave_it_idle(capsys: pytes
 
 
 SILLY: list[tuple[list[str], str]] = [
-    ([], "say the load once: --concurrency"),
-    (["--concurrency", "4", "--rate", "1"], "say the load once"),
+    ([], "state the load once: --concurrency"),
+    (["--concurrency", "4", "--rate", "1"], "state the load once"),
     (["--concurrency", "0"], "--concurrency = 0 is outside 1"),
     (["--concurrency", "many"], "--concurrency must be a whole number, not 'many'"),
     (["--concurrency", "20000000"], "--concurrency = 20,000,000 must be at most 10,000,000"),

@@ -113,7 +113,7 @@ def test_the_verdict_names_the_fastest_or_those_that_cannot_be_told_from_it() ->
     said.append(f"a million output tokens: llama-3.1-8b is the cheapest, {show(usd, 'usd')}")
     assert "llama-3.1-70b: the smallest plan that fits has 2 GPUs: tp=2" in found.warnings
     assert found.verdict == "; ".join(
-        ["DOES NOT FIT or cannot be run: llama-3.1-70b; times are as if memory allowed", *said]
+        ["DOES NOT FIT or cannot be run: llama-3.1-70b; times are printed as if the memory sufficed", *said]
     )
     twice = simcost.compare(["llama-3.1-8b", "llama-3.1-8b"], "h200")
     assert "TPOT: llama-3.1-8b is tied with llama-3.1-8b (2)" in twice.verdict

@@ -43,7 +43,7 @@ def _of(document: Any, name: str) -> Answer:
     if not isinstance(document, Mapping) or "schema_version" not in document:
         raise SpecError(f"{name}: not an answer of simcost: {_HINT}")
     if document["schema_version"] != SCHEMA_VERSION:
-        raise SpecError(f"{name}: schema_version is {document['schema_version']!r}: this simcost reads {SCHEMA_VERSION}; ask the question again")  # fmt: skip
+        raise SpecError(f"{name}: schema_version is {document['schema_version']!r}: this version reads {SCHEMA_VERSION}; ask the question again")  # fmt: skip
     for key, kind in _NEEDED.items():
         if not isinstance(document.get(key), kind):
             raise SpecError(f"{name}: {key} is missing, or no {'text' if kind is str else 'table' if kind is Mapping else 'list'}: {_HINT}")  # fmt: skip

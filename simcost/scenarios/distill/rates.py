@@ -137,7 +137,7 @@ def _smallest(model: Any, hw: str, tokens: float, sets: Mapping[str, Any]) -> di
     found = fitting.smallest_sizes(query, workload(query))
     if found is None:
         raise Infeasible(
-            f"{query.model}: no plan that was tried fits {_AT_A_TIME} sequences of {tokens:,.0f} tokens on {hw}"
+            f"{query.model}: none of the plans that were tried fits {_AT_A_TIME} sequences of {tokens:,.0f} tokens on {hw}"
         )
     return {f"plan.{name}": size for name, size in found.items()}
 

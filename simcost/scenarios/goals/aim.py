@@ -83,7 +83,7 @@ def spelled(name: str, known: Collection[str], decode: bool, option: str) -> str
     every |= {metric: metric for metric in known}
     found = every.get(name) or every.get(name.lower())
     if found is None and name.startswith("usd"):
-        raise SpecError(f"{option} {name}: there is no price of this device: give one with --price USD_PER_HOUR")
+        raise SpecError(f"{option} {name}: this device has no price: state one with --price USD_PER_HOUR")
     if found is None:
         near = (
             nearest(name, every)

@@ -77,7 +77,7 @@ class Served:
         if pool < self.context:
             short = self.context * self.token_bytes - self.held.left(resident)
             raise Infeasible(
-                f"rollout: no room for a cache: {show(short, 'memory')} short per GPU beside what else stays there"
+                f"rollout: no memory is left for a cache: {show(short, 'memory')} short per GPU beside what else stays there"
             )
         policy = self.replica.policy
         policy = replace(policy, host_step_s=policy.host_step_s + q.framework.host_decode_s)

@@ -104,7 +104,7 @@ def asked(
     acceptance."""
     if (concurrency is None) == (rate is None):
         raise SpecError(
-            "say the load once: --concurrency (users who wait for their answers), or --rate (requests per second)"
+            "state the load once: --concurrency (users who wait for their answers) or --rate (requests per second)"
         )
     said = str(isl), str(osl)
     prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])
@@ -114,7 +114,9 @@ def asked(
         raise SpecError(f"--drafts = {drafts!r} must be a whole number from 0 to {MOST_DRAFTS}")
     if (drafts > 0) != (acceptance is not None):
         raise SpecError(
-            "--drafts needs --acceptance: the chance that a draft is taken" if drafts else "--acceptance needs --drafts"
+            "--drafts needs --acceptance, the probability that a draft is accepted"
+            if drafts
+            else "--acceptance needs --drafts"
         )
     if draft_model is not None and not drafts:
         raise SpecError("--draft-model proposes tokens: say how many a step with --drafts")

@@ -63,7 +63,7 @@ def answers(said: Said, model: str, prefix: str = "--") -> Answers:
             f"say how long answers are, once: {prefix}osl (tokens or a distribution) or {prefix}levels of published data"
         )
     if levels and len(set(levels)) < len(levels):
-        raise SpecError(f"{prefix}levels {','.join(levels)}: a level stands twice")
+        raise SpecError(f"{prefix}levels {','.join(levels)}: a level is given twice")
     for name, value in (("lengths-of", said.of), ("benchmark", said.benchmark), ("sigma", said.sigma)):
         if value is not None and not levels:
             raise SpecError(f"{prefix}{name} is of published lengths: say {prefix}levels")

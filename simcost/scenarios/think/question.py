@@ -89,16 +89,14 @@ def _side(
     if where.hw is not None:
         users, rate = ([each] if each is not None else None for each in (where.users, where.rate))
         if users is None and rate is None:
-            raise SpecError("say the load: --concurrency (queries at a time) or --rate (queries per second)")
+            raise SpecError("state the load: --concurrency (queries at the same time) or --rate (queries per second)")
         served = serve.asked(
             model, where.hw, where.isl, 1, users, rate, {**where.sets, **more}, where.hit, price=where.price
         )
     else:
         _unserved(where, more)
         if listed is None:
-            raise SpecError(
-                f"say where answers are made (--hw), or what they are sold for ({prefix}usd-per-million IN:OUT)"
-            )
+            raise SpecError(f"state where answers are made (--hw), or their price ({prefix}usd-per-million IN:OUT)")
     of_file = None if file is None else accuracy.read(str(file), how, f"{prefix}accuracy")
     if of_file is not None and answers.key == WHOLE:
         raise SpecError(f"{prefix}accuracy is by budget or level: say --budget or --levels")

@@ -117,7 +117,7 @@ def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
         ]
     if q.own.prices is not None:
         what = "" if own.served is None else ", the fleet's for latency alone"
-        found.append(Note(f"prices are those of the list{what}: prompts once a query, {q.own.how.width - 1} more from the cache" if q.own.how != ONE else f"prices are those of the list{what}", Kind.ORIGIN))  # fmt: skip
+        found.append(Note(f"prices are those of the price list{what}: prompts once a query, {q.own.how.width - 1} more from the cache" if q.own.how != ONE else f"prices are those of the price list{what}", Kind.ORIGIN))  # fmt: skip
     if own.question.accuracy is None and own.accuracy is not None:
         found.append(Note("accuracy is that of the published rows", Kind.ORIGIN))
     if own.accuracy is not None and np.any(np.isnan(own.accuracy)):

@@ -247,7 +247,7 @@ def _memory(rows: Sequence[Row]) -> str:
     misfits = [row["design"] for row in rows if not row.get("fits", False)]
     if not misfits:
         return "all designs fit"
-    return f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are as if memory allowed"
+    return f"DOES NOT FIT or cannot be run: {', '.join(misfits)}; times are printed as if the memory sufficed"
 
 
 def _fastest(every: Sequence[Trained], best: Trained, alike: list[str]) -> str:

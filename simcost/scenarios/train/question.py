@@ -96,7 +96,7 @@ def filled(plan: Plan) -> Plan:
     if plan.gpus % unit or plan.gpus < unit:
         near = sorted({max(plan.gpus // unit, 1.0) * unit, -(-plan.gpus // unit) * unit})
         raise Infeasible(
-            f"plan: {plan.gpus:,.0f} GPUs are no whole number of copies of tp·cp·dp_attention·pp = {unit:,.0f} GPUs: nearest {' or '.join(f'{one:,.0f}' for one in near)}"
+            f"plan: {plan.gpus:,.0f} GPUs do not hold a whole number of copies of tp·cp·dp_attention·pp = {unit:,.0f} GPUs: nearest {' or '.join(f'{one:,.0f}' for one in near)}"
         )
     return plan
 

@@ -213,7 +213,7 @@ def test_a_verdict_says_whether_it_fits_and_which_stage_is_fullest(
     assert found is fits
     assert said.startswith("fits:" if fits else "DOES NOT FIT: short by")
     assert stage in said
-    assert ("times are as if memory allowed" in said) is not fits
+    assert ("times are printed as if the memory sufficed" in said) is not fits
     assert "times" not in fitting.verdict(memory_of(**sets), timed=False)[0]
 
 

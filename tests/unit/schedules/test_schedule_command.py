@@ -66,7 +66,7 @@ def test_uneven_stages_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
     (["1f1b", "--pp", "4", "--microbatches", "8", "--forward", "3 kg"], "--forward: unit 'kg'"),
     (["dualpipe", "--pp", "4", "--microbatches", "8", "--overlapped", "1.5"], "dualpipe: --overlapped 1.5 must lie between the longer and the sum"),
     (["dualpipe", "--pp", "4", "--microbatches", "8", "--overlapped", "3.5"], "from 2 to 3"),
-    (["1f1b", "--pp", "4", "--microbatches", "8", "--forward", "0", "--backward", "0", "--weight", "0"], "all durations are 0"),
+    (["1f1b", "--pp", "4", "--microbatches", "8", "--forward", "0", "--backward", "0", "--weight", "0"], "every duration is 0: state --forward, for example 12ms"),
     (["1f1b", "--pp", "1000", "--microbatches", "90000"], "are too many to run one by one"),
     (["1f1b", "--pp", "2", "--microbatches", "4", "-o", "/no/such/x.png"], "-o /no/such/x.png: No such file or directory"),
 ])  # fmt: skip

@@ -156,7 +156,8 @@ def test_what_does_not_rank_is_refused_and_what_has_no_price_ranks_nothing(ask: 
     home = Path(names[1]).parent.parent / "free"
     free = str(profile(home, without=("price.usd_per_hour",)))
     with pytest.raises(
-        SpecError, match="--metric usd_per_million_output_tokens: toy has no price with a source; give one with --price"
+        SpecError,
+        match="--metric usd_per_million_output_tokens: toy has no price with a source: state one with --price",
     ):
         simcost.plans(names[0], free, gpus=2, batch=[1], context=64, metric="usd_per_million_output_tokens")
 

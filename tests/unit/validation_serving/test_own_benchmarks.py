@@ -148,7 +148,7 @@ def test_the_command_tells_a_benchmark_from_the_sample(tmp_path: Path, capsys: p
         ([*asked, "--peer", "python"], "--peer means nothing of your own benchmark"),
         (["validate", "serving", str(tmp_path / "none.csv")], "none.csv: No such file"),
         (["validate", "serving", "--model", "llama-2-7b"], "--model means nothing without a benchmark of yours"),
-        (["validate", "serving", "--no-sample", "--no-published"], "leaves nothing to judge"),
+        (["validate", "serving", "--no-sample", "--no-published"], "leaves no measurements to judge by"),
         (["validate", "serving", "--no-sample", "--plot", "a.png"], "--plot means nothing without the sample"),
     ):
         assert run(wrong) == 2
