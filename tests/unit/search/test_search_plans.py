@@ -357,7 +357,8 @@ def test_a_metric_goes_by_its_short_name_and_the_verdict_says_what_the_best_plan
     best = found.rows[0]
     stem, unit = whole.removesuffix("_s"), "_s" * whole.endswith("_s")
     ends = [aim.shown(whole, best[f"{stem}_{end}{unit}"]) for end in ("low", "high")]
-    said = f"batch {best['batch']}: {stem.replace('_', ' ')} {aim.shown(whole, best[whole])} (90 %: {ends[0]} to {ends[1]})"
+    words = {"usd": "USD per million output tokens", "tpot": "TPOT", "mfu": "MFU"}[short]
+    said = f"batch {best['batch']}: {words} {aim.shown(whole, best[whole])} (90 %: {ends[0]} to {ends[1]})"
     assert said in found.verdict
 
 
