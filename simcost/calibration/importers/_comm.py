@@ -65,7 +65,9 @@ _SLOW = "over 8 nodes this cluster's dispatch ran at 17 GB/s a NIC, its combine 
 
 def _exchange_tables(root: Path, stem: str) -> list[tuple[Path, Any]]:
     """Every version's table, the newest first: one node from the newest, several nodes from the one that has them."""
-    needed = ("node_num", "hidden_size", "num_token", "num_topk", "num_experts")
+    each = ("transmit_us", "sms") if stem == "normal" else ("avg_t_us",)
+    times = (f"{direction}_{name}" for direction in ("dispatch", "combine") for name in each)
+    needed = ("node_num", "hidden_size", "num_token", "num_topk", "num_experts", *times)
     return [(path, plain_table(path, needed)) for path in versions(root, "comm", "sglang", f"wideep_deepep_{stem}")]
 
 

@@ -18,6 +18,8 @@ from simcost.num import Array
 
 PACKAGE = "aiconfigurator-core"
 ENGINES = ("vllm", "sglang", "trtllm")
+_WORDS = ("op_name", "kernel_source", "phase", "distribution", "score_mode")  # and names that end in `_dtype`
+_OPTIONAL = ("window_size", "kernel_source")
 
 
 def versions(root: Path, op: str, engine: str, table: str) -> list[Path]:
@@ -44,7 +46,24 @@ def plain_table(path: Path, needed: tuple[str, ...]) -> Any:
     missing = [name for name in needed if name not in frame.columns]
     if missing:
         raise SpecError(f"{path}: not a table of {PACKAGE}: no column '{missing[0]}'")
+    for name in (*needed, *(name for name in frame.columns if name in _OPTIONAL)):
+        _checked(path, frame[name])
     return frame
+
+
+def _checked(path: Path, column: Any) -> None:
+    """Raises SpecError where a column of words or of numbers holds anything else: readers compare and divide them."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    if column.name in _WORDS or column.name.endswith("_dtype"):
+        if not all(isinstance(value, str) for value in column.array):
+            raise SpecError(f"{path}: column '{column.name}': not all values are words")
+        return
+    plain = is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype) and column.dtype.kind != "c"
+    values = np.asarray(column, np.float64) if plain and not column.hasnans else np.array([np.nan])
+    time = column.name == "latency" or column.name.endswith("_us")
+    if not (np.isfinite(values) & (values > 0.0 if time else values >= 0.0)).all():
+        raise SpecError(f"{path}: column '{column.name}': not all values are numbers {'above' if time else 'from'} 0")
 
 
 def _where(path: Path) -> str:
