@@ -61,9 +61,8 @@ def _checked(path: Path, column: Any) -> None:
         return
     plain = is_numeric_dtype(column.dtype) and not is_bool_dtype(column.dtype) and column.dtype.kind != "c"
     values = np.asarray(column, np.float64) if plain and not column.hasnans else np.array([np.nan])
-    time = column.name == "latency" or column.name.endswith("_us")
-    if not (np.isfinite(values) & (values > 0.0 if time else values >= 0.0)).all():
-        raise SpecError(f"{path}: column '{column.name}': not all values are numbers {'above' if time else 'from'} 0")
+    if not (np.isfinite(values) & (values >= 0.0)).all():
+        raise SpecError(f"{path}: column '{column.name}': not all values are numbers from 0")
 
 
 def _where(path: Path) -> str:
@@ -87,6 +86,8 @@ def candidate(
         rows, kinds = _rows(frame, columns, variant)
     except (ValueError, TypeError, OverflowError) as error:
         raise SpecError(f"{_where(path)}: no table of numbers: {error}") from None
+    if (rows.seconds <= 0.0).any():
+        raise SpecError(f"{_where(path)}: a row that stays has a time of 0")
     kernels = tuple(sorted(map(str, frame["kernel_source"].unique()))) if "kernel_source" in frame else ()
     excluded = _rows(bad, columns, variant)[0] if bad is not None and len(bad) else None
     engine, version = path.parts[-3:-1]

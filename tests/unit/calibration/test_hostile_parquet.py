@@ -57,3 +57,8 @@ def test_a_column_of_anything_else_is_refused_by_name(name: str, tmp_path: Path)
         if column not in ("window_size", "kernel_source"):
             with pytest.raises(SpecError, match=f"no column '{column}'"):
                 _read(tmp_path, name, pd.DataFrame([row]).drop(columns=column))
+
+
+def test_a_time_of_nothing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"gemm_perf\.parquet: a row that stays has a time of 0"):
+        _read(tmp_path, "gemm/vllm/0.24.0/gemm_perf", pd.DataFrame([GEMM, {**GEMM, "m": 128, "latency": 0.0}]))
