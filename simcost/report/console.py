@@ -1,8 +1,8 @@
-"""The terminal: a verdict, the answer, its largest terms, the metrics by group, the tables, the notes. Wide tables of few rows are turned on their side."""
+"""The terminal: the answer and a verdict, its largest terms, the metrics by group, the tables, the notes. Wide tables of few rows are turned on their side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from simcost.provenance import kind_of
 from simcost.report import columns, curves, fleets, fronts, plans, question, refusals, step, training, turned
 from simcost.report.answer import headline, page
-from simcost.report.cells import cell, with_intervals
+from simcost.report.cells import cell, title, with_intervals
 from simcost.report.columns import Table, text
 from simcost.result import Result, Row
 from simcost.settings import ROOTS
@@ -132,13 +132,11 @@ _MOST_OF = {
 
 def show(result: Result, console: Console, details: bool = False) -> None:
     """Print everything that a person needs; `details`, and files, hold the rest."""
-    parts: list[RenderableType] = []
-    if result.verdict:
-        style = "bold green" if result.fits else "bold red"
-        parts.append(text(f"simcost {result.command}: {result.verdict}", style=style))
+    lines = headline.lines(result)
+    parts: list[RenderableType] = [*_heading(result, lines)]
     if asked := question.asked(result):
         parts.append(text(asked))
-    parts += _answer(result, console.width, details)
+    parts += _answer(result, lines, console.width, details)
     first = _LEADING.get(result.command, "")
     left = [name for name in result.tables if not details and (result.command, name) in _IN_DETAILS]
     if first in result.tables:
@@ -164,9 +162,19 @@ def show(result: Result, console: Console, details: bool = False) -> None:
     console.print(Group(*parts))
 
 
-def _answer(result: Result, width: int, details: bool) -> list[RenderableType]:
-    """The number asked for, what it rests on, what limits it, the largest terms."""
-    lines = headline.lines(result)
+def _heading(result: Result, lines: Row) -> Iterator[RenderableType]:
+    """The number asked for, where there is one and the design fits, and the verdict. It is taken from `lines`."""
+    style = "bold green" if result.fits else "bold red"
+    said = [result.verdict] if result.verdict else []
+    if lines and result.verdict.startswith("fits"):  # a longer verdict says the number itself, or what is wrong
+        name = next(iter(lines))
+        said = [f"{title(name)} {lines.pop(name)}", *said]
+    for at, words in enumerate(said):
+        yield text(words if at else f"simcost {result.command}: {words}", style=style)
+
+
+def _answer(result: Result, lines: Row, width: int, details: bool) -> list[RenderableType]:
+    """What the number rests on, what limits it, the largest terms."""
     found: list[RenderableType] = [page.pairs(lines, "left")] if lines else []
     terms = headline.largest(result.terms, details)
     return [*found, *([_table("terms of the step", terms, width, heading=headline.TERMS)] if terms else [])]
