@@ -47,7 +47,7 @@ def bars(result: Result) -> list[Filled]:
     if result.command not in ("decode", "prefill", "explain", "show memory"):
         return []
     if sweep := result.tables.get("sweep"):
-        rows = [row for row in sweep[:1000] if row.get("feasible") and row.get("memory_capacity_bytes_per_gpu")][:_MOST]  # fmt: skip
+        rows = [row for row in sweep[:200] if row.get("feasible") and row.get("memory_capacity_bytes_per_gpu")][:_MOST]  # fmt: skip
         return [_filled(name, row, _SERVING, row["memory_capacity_bytes_per_gpu"]) for row, name in zip(rows, labels(result, rows)[1], strict=True)]  # fmt: skip
     capacity = result.metrics.get("memory_capacity_bytes_per_gpu")
     if not capacity:

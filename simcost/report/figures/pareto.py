@@ -7,9 +7,10 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from simcost.report.cells import title
-from simcost.report.figures.points import axes, better, named, numeric, plan
+from simcost.report.figures.points import axes, better, named, numeric, plan, rows
 from simcost.report.figures.scales import Scale, scale
 from simcost.report.figures.style import (  # fmt: skip
+    FAINT,
     GREY,
     LINES,
     MARKERS,
@@ -32,6 +33,7 @@ NEEDS = "plans, sweep, serve at several loads, decode with --vary batch"
 USER, GPU = "output_tokens_per_s_per_user", "output_tokens_per_s_per_gpu"
 _MOST = 8  # series told apart
 _DRAWN = 5000  # points
+_VECTORS = 2000  # points that a file holds each by itself; more are an image in it
 _BRIEF = 14  # letters of a name that stands beside its point; a longer one would lie over others
 
 
@@ -71,11 +73,11 @@ def fronts(result: Result) -> Fronts | None:
             found.setdefault(f"{row['hw']}, {row['mode']}", []).append(_point(row, USER, GPU, str(row["plan"])))  # fmt: skip
         return Fronts(USER, GPU, found, True, [], []) if found else None
     if result.command == "plans":
-        rows = [row for row in islice(result.tables.get("plans", ()), _DRAWN) if row.get(USER) and row.get(GPU)]
+        table = [row for row in islice(result.tables.get("plans", ()), _DRAWN) if row.get(USER) and row.get(GPU)]
         grouped: dict[str, list[Point]] = {}
-        for row in rows:
+        for row in table:
             grouped.setdefault(str(row["hw"]), []).append(_point(row, USER, GPU, plan(row, False)))
-        return Fronts(USER, GPU, grouped, False, _front([one for each in grouped.values() for one in each], USER, GPU), []) if rows else None  # fmt: skip
+        return Fronts(USER, GPU, grouped, False, _front([one for each in grouped.values() for one in each], USER, GPU), []) if table else None  # fmt: skip
     return _along(result)
 
 
@@ -87,8 +89,8 @@ def _along(result: Result) -> Fronts | None:
     others = [path for path in axes(result) if path != x]
     found: dict[str, list[Point]] = {}
     misfits = []
-    for row in islice(result.tables.get("sweep") or result.tables.get("loads") or (), _DRAWN):
-        if row.get("feasible", True) and row.get(USER) and row.get(GPU):
+    for row in rows(result):
+        if row.get(USER) and row.get(GPU):
             point = _point(row, USER, GPU, f"{title(x)} {row[x]:,g}")
             if row.get("fits", True):
                 found.setdefault(named(row, others), []).append(point)
@@ -102,13 +104,14 @@ def _map(result: Result) -> Fronts | None:
         return None
     (x, _), (y, _) = (each.split(":") for each in result.inputs["pareto"])
     first = next(iter(result.inputs["vary"]))
-    rows = [row for row in islice(result.tables["sweep"], 4 * _DRAWN) if row.get("feasible") and row.get(x) is not None and row.get(y) is not None]  # fmt: skip
-    every = axes(result)
-    misfits = [_point(row, x, y, named(row, every)) for row in rows if not row["fits"]]
+    known = [row for row in rows(result) if row.get(x) is not None and row.get(y) is not None]
+    misfits = [_point(row, x, y, "") for row in known if not row["fits"]]
     found: dict[str, list[Point]] = {}
-    for row in (row for row in rows if row["fits"]):
-        found.setdefault(named(row, [first]), []).append(_point(row, x, y, named(row, every)))
-    front = sorted(_point(row, x, y, named(row, every)) for row in rows if row["pareto"])
+    names: dict[Any, str] = {}
+    for row in (row for row in known if row["fits"]):
+        name = names.setdefault(str(row[first]), named(row, [first]))
+        found.setdefault(name, []).append(_point(row, x, y, ""))
+    front = sorted(_point(row, x, y, "") for row in known if row["pareto"])
     return Fronts(x, y, found, False, front, misfits)
 
 
@@ -134,16 +137,16 @@ def draw(result: Result, look: Style) -> Any:
     x, y = scale(found.x, [one.x for one in every]), scale(found.y, [one.y for one in every])
     columns = 3 if look.slide else 1
     shown = list(found.series.items())
-    marks = min(len(shown), _MOST) + bool(found.front) + bool(found.misfits) + len(_limits(result))
+    marks = min(len(shown), _MOST + 1) + bool(found.front) + bool(found.misfits) + len(_limits(result))
     with settings(look):
         figure, grid, place = canvas(look, [3.9 if look.slide else 2.3], key=-(-marks // columns))
         axis = grid[0, 0]
         if found.misfits:
-            axis.plot([x.of(one.x) for one in found.misfits], [y.of(one.y) for one in found.misfits], "x", color=GREY, markersize=4, label="does not fit in memory")  # fmt: skip
+            axis.plot([x.of(one.x) for one in found.misfits], [y.of(one.y) for one in found.misfits], "x", color=GREY, markersize=4, label="does not fit in memory", rasterized=len(every) > _VECTORS)  # fmt: skip
         for at, (name, line) in enumerate(shown):
-            _series(figure, axis, at, name, line, found, (x, y))
+            _series(figure, axis, at, name, line, found, (x, y), every)
         if found.front:
-            axis.plot([x.of(one.x) for one in found.front], [y.of(one.y) for one in found.front], "-", color="#1a1a1b", linewidth=1.2, label="front: no design beats these in both")  # fmt: skip
+            axis.plot([x.of(one.x) for one in found.front], [y.of(one.y) for one in found.front], "-", color="#1a1a1b", linewidth=1.2, label="front of all designs")  # fmt: skip
         for words, value in _limits(result):
             axis.axvline(x.of(value), color=GREY, linestyle=":", label=words)
         for which, unit, values in (("x", x, [one.x for one in every]), ("y", y, [one.y for one in every])):
@@ -156,13 +159,13 @@ def draw(result: Result, look: Style) -> Any:
     return figure
 
 
-def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], found: Fronts, units: tuple[Scale, Scale]) -> None:  # fmt: skip
-    colour = SERIES[at % len(SERIES)] if at < _MOST else GREY
+def _series(figure: Any, axis: Any, at: int, name: str, line: Sequence[Point], found: Fronts, units: tuple[Scale, Scale], every: Sequence[Point]) -> None:  # fmt: skip
+    colour = SERIES[at % len(SERIES)] if at < _MOST else FAINT
     x, y = units
     shape = MARKERS[at % len(MARKERS)] + (LINES[at % len(LINES)] if found.joined else "")
     marks = axis.plot(
         [x.of(one.x) for one in line], [y.of(one.y) for one in line], shape, color=colour, markersize=5 if found.joined else 4, alpha=1.0 if found.joined else 0.75,
-        label=(name or "estimate") if at < _MOST else "_",
+        label=(name or "estimate") if at < _MOST else f"{len(found.series) - _MOST} others" if at == _MOST else "_", rasterized=len(every) > _VECTORS,
     )[0]  # fmt: skip
     tip(figure, marks, name or "estimate")
     if found.joined:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from simcost import metrics
 from simcost.report.cells import cell, title
-from simcost.result import Result, Row
+from simcost.result import Columns, Result, Row
 
-_ROWS = 20_000  # of a table that figures read
+_TIMES = ("tpot", "ttft", "step")
+_READ = (
+    "fits", "pareto", "tpot_s", "ttft_s", "step_s", "output_tokens_per_s_per_gpu", "output_tokens_per_s_per_user", "input_tokens_per_s_per_gpu", "tokens_per_s_per_gpu",
+    "usd_per_million_output_tokens", "usd_per_million_input_tokens",
+)  # fmt: skip
 _LOADS = {"concurrency": "concurrency", "rate": "rate_per_s"}  # in what was asked -> in rows
 _NAMED = ("tp", "cp", "dp_attention", "pp", "dp", "ep")
 
@@ -40,9 +46,30 @@ def value(row: Row, metric: str, x: Any = None) -> Value:
 
 
 def rows(result: Result) -> list[Row]:
-    """The points of a sweep or the loads of a service that can run."""
+    """The points of a sweep or the loads of a service that can run; of a sweep's columns those that figures read."""
     table = result.tables.get("sweep") or result.tables.get("loads") or ()
-    return [row for row in islice(table, _ROWS) if row.get("feasible", True)]
+    if isinstance(table, Columns):
+        return _light(table, [each.partition(":")[0] for each in result.inputs.get("pareto") or ()])
+    return [row for row in table if row.get("feasible", True)]
+
+
+def _light(table: Columns, more: Sequence[str]) -> list[Row]:
+    """A hundred thousand rows of the columns that are read take no more than a moment."""
+    read = [
+        name
+        for name in table.values
+        if name in (*_READ, *more) or name.partition("_low")[0].partition("_high")[0] in _TIMES
+    ]
+    columns = {**dict(table.labels), **{name: _column(table.values[name], len(table)) for name in read}}
+    names = list(columns)
+    every = zip(table.feasible, *columns.values(), strict=True)
+    return [dict(zip(names, row, strict=True)) for feasible, *row in every if feasible]
+
+
+def _column(values: Any, size: int) -> list[Any]:
+    """Values of a column, None for what is no number."""
+    found = np.broadcast_to(np.asarray(values), (size,)).tolist()
+    return [None if isinstance(value, float) and not math.isfinite(value) else value for value in found]
 
 
 def axes(result: Result) -> list[str]:

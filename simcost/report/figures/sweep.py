@@ -28,6 +28,7 @@ NAME = "sweep"
 COMMANDS = ("decode", "prefill", "sweep", "serve")
 NEEDS = "decode or prefill with --vary of numbers, sweep, serve at several loads"
 _MOST = 6  # series of a figure
+_DOTS = 40  # points of a line up to which each has its mark
 _RATES = ("output_tokens_per_s_per_gpu", "input_tokens_per_s_per_gpu", "tokens_per_s_per_gpu")
 
 
@@ -43,7 +44,15 @@ def panels(result: Result) -> dict[str, dict[str, list[Value]]]:
     assert x is not None
     first = rows(result)[0]
     metrics = [timed(result), *[name for name in _RATES if first.get(name) is not None][:1]]
-    return {metric: dict(list(_lines(result, metric, x).items())[:_MOST]) for metric in metrics}
+    return {metric: _some(_lines(result, metric, x)) for metric in metrics}
+
+
+def _some(lines: dict[str, list[Value]]) -> dict[str, list[Value]]:
+    """As many as a figure holds, from the first to the last."""
+    names = list(lines)
+    if len(names) > _MOST:
+        names = [names[at * (len(names) - 1) // (_MOST - 1)] for at in range(_MOST)]
+    return {name: lines[name] for name in names}
 
 
 def _lines(result: Result, metric: str, x: str) -> dict[str, list[Value]]:
@@ -92,6 +101,13 @@ def _line(figure: Any, axis: Any, at: int, name: str, line: list[Value], unit: S
     if len(spans) == len(line):
         low, high = ([unit.of(end) for end in each] for each in zip(*spans, strict=True))
         axis.fill_between(places, low, high, color=colour, alpha=0.18, linewidth=0.0)
+    if len(line) > _DOTS:  # a line, and where it does not fit hollow marks, of which every n-th would do
+        hollow = [(place, shown) for place, shown, one in zip(places, values, line, strict=True) if not one.fits]
+        hollow = hollow[:: max(len(hollow) // 12, 1)]
+        axis.plot(
+            [x for x, _ in hollow], [y for _, y in hollow], marker, color=colour, markerfacecolor=PAPER, label="_"
+        )
+        return
     for place, shown, one in zip(places, values, line, strict=True):
         dot = axis.plot([place], [shown], marker, color=colour, markerfacecolor=colour if one.fits else PAPER, label="_")[0]  # fmt: skip
         within = "" if one.low is None or one.high is None else f" ({unit.shown(one.low)} to {unit.shown(one.high)})"

@@ -150,7 +150,7 @@ def test_a_map_has_its_front_and_what_does_not_fit() -> None:
         ]
 
     assert drawn["does not fit in memory"] == points(lambda row: not row["fits"])
-    assert drawn["front: no design beats these in both"] == points(lambda row: row["pareto"])
+    assert drawn["front of all designs"] == points(lambda row: row["pareto"])
     assert drawn["batch 64"] == points(lambda row: row["fits"] and row["batch"] == 64)
 
 
@@ -283,3 +283,18 @@ def test_phases_of_a_step_of_reinforcement_learning_stand_where_they_run() -> No
         for row in result.tables["phases"]
         if row["end_s"] > row["start_s"]
     } <= spans
+
+
+def test_a_large_map_is_drawn_whole_and_in_time() -> None:
+    result = simcost.sweep(*LLAMA, vary={"batch": list(range(1, 61)), "context": list(range(1024, 1024 * 51, 1024))})
+    (axis,) = axes(result, "pareto")
+    rows = result.tables["sweep"]
+    points = sum(len(line.get_xdata()) for line in axis.lines if not line.get_label().startswith("front"))
+    assert points == len(rows) == 3000
+    assert all(line.get_rasterized() for line in axis.lines if not line.get_label().startswith("front"))
+    time, _ = axes(result, "sweep")
+    lines = [line for line in time.lines if len(line.get_xdata()) == 60]
+    assert len(lines) == 6  # from the first to the last context; the note says how many are not drawn
+    wanted = [row["tpot_s"] / MILLISECOND for row in rows if row["context"] == 1024 * 50]
+    assert lines[-1].get_ydata() == pytest.approx(wanted)
+    assert "44 more series are not drawn" in " ".join(str(time.figure.get_supxlabel()).split())
