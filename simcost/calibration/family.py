@@ -158,4 +158,5 @@ def _edges(family: Any, op: Op, features: Array, grid: Distinct) -> Edges | None
     kinds = distinct([last, *others])
     if kinds.one is not None:
         features, last = features[kinds.one], last[kinds.one]
-    return Edges(*family.beside(features, last), kinds.which, share)
+    before, after = family.beside(features, last)
+    return Edges(before, after, kinds.which, share)

@@ -139,14 +139,15 @@ class Calibrated(OnLinks):
 
     def _by_claims(self, op: Op, claims: list[tuple[str, Mask, Found | None]]) -> Cost:
         cost: Cost | None = None
-        answered: Mask = False
+        answered = np.zeros((), bool)
         for name, covered, found in claims:
             mine = self._roofline(op) if found is None else self._measured(op, name, found)
             if cost is None:
-                cost, answered = mine, np.asarray(covered)
+                cost, answered = mine, np.asarray(covered, bool)
             else:
-                cost = mine.where(covered & (~answered | (mine.seconds < cost.seconds)), cost)
-                answered = answered | covered
+                faster = ~answered | np.asarray(mine.seconds < cost.seconds)
+                cost = mine.where(np.asarray(covered, bool) & faster, cost)
+                answered = np.asarray(answered | covered)
         return self._roofline(op) if cost is None else cost
 
     def _of_whole(self, op: FusedGrad) -> Cost:
