@@ -35,6 +35,7 @@ REFUSED = {
     "experts": ([*DECODE, "--set", "model.n_routed_experts=1000000"], "'n_routed_experts' = 1000000 is outside 1 to 4,096"),
     "picks": ([*DECODE, "--set", "model.num_experts_per_tok=200"], "'num_experts_per_tok' = 200 is outside 1 to 128"),
     "GPUs of reinforcement learning": (["rl", "--model", "qwen3-8b", "--hw", "h100", "--gpus", "1000000000", "--prompts", "8", "--samples", "8", "--isl", "64", "--osl", "64"], "rl takes at most 1,000,000"),
+    "answers of reinforcement learning": (["rl", "--model", "qwen3-8b", "--hw", "h100", "--gpus", "8", "--prompts", "8", "--samples", "8", "--isl", "64", "--osl", "64", "--rollout-batch", "1000000"], "200,000"),
     "rows": ([*DECODE[:2], "llama-3.1-8b", *DECODE[3:], "--vary", "batch=1..200001", "--format", "csv"], "200,001 rows as csv: at most 200,000"),
     "modules of MTP": ([*DECODE, "--set", "model.num_nextn_predict_layers=1000000"], "is outside 0 to 2,000"),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from simcost.serving.lengths_text import parse as lengths_text
 
 OFF, PARTIAL, ONE_STEP, FULL = MODES = ("off", "partial", "one-step", "full")
 COLOCATED, DISAGGREGATED = "colocated", "disaggregated"
-MOST_ANSWERS, MOST_TURNS, MOST_GPUS = 1_000_000, 1000, 1_000_000
+MOST_ANSWERS, MOST_TURNS, MOST_GPUS = 200_000, 1000, 1_000_000  # each answer is simulated: as many take 20 s
 
 
 @frozen
