@@ -341,7 +341,7 @@ def test_names_complete_in_the_shell():
     from simcost.cli.options import hardware_names, model_names
 
     assert "deepseek-v3" in model_names("deepseek")
-    assert hardware_names("h2") == ["h20", "h200"]
+    assert hardware_names("h2") == ["h20", "h20-141gb", "h200"]
     environment = {
         **os.environ,
         "_SIMCOST_COMPLETE": "complete_bash",

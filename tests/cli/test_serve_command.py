@@ -132,7 +132,7 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", *POOLS, "--gpus", "8"], "--gpus and --dp say nothing beside pools"),
     (["--concurrency", "4", *POOLS, "--events"], "leave out --prefill-pool and --decode-pool"),
     (["--concurrency", "4", "--seed", "3"], "--seed needs --events, which runs request by request"),
-    (["--concurrency", "4", "--price", "-2"], "--price = -2.0 must be USD"),
+    (["--concurrency", "4", "--price", "-2"], "--price = -2 must be USD"),
     (["--concurrency", "4", "--model", "llama-3.1-70b"], "no room for a request of 1,280 tokens"),
     (["--concurrency", "4", "--isl", "9000", "--engine", "trtllm"], "TensorRT-LLM newest takes prompts whole, 8,192"),
 ]  # fmt: skip
