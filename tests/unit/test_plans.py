@@ -41,6 +41,7 @@ def test_the_best_plan_comes_first_whatever_ranks(metric: str, sign: int) -> Non
 def test_every_metric_has_a_direction_or_is_refused() -> None:
     for ask in (simcost.decode, simcost.prefill):
         known = set(ask("deepseek-v3", "h200", set={"plan.tp": 8}).metrics)
+        known = {name for name in known if not name.endswith(("_price_low", "_price_high"))}  # ends of what ranks
         neither = known - set(metrics.ranking())
         assert neither <= {
             "flops_per_token", "gpus", "reserve_bytes_per_gpu", "non_torch_bytes_per_gpu", "cuda_graph_bytes_per_gpu", "memory_capacity_bytes_per_gpu", "max_context", "fits",
