@@ -58,7 +58,8 @@ def test_the_suffix_of_a_file_is_its_format(name: str, tmp_path: Path, capsys: p
     elif name.endswith("md"):
         assert text.startswith("# simcost decode")
     else:
-        assert text.startswith("simcost decode: TPOT") and "\nfits: " in text
+        assert text.startswith("simcost decode: TPOT")
+        assert "\nfits: " in text
 
 
 @pytest.mark.parametrize("style", ["console", "json"])

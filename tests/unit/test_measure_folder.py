@@ -175,11 +175,12 @@ def test_a_record_that_cannot_be_replaced_stays_as_it_was(run, monkeypatch):
 
 
 ENDLESS = """
-import itertools, sys
+import itertools, signal, sys
 from pathlib import Path
 from simcost.measure.points.folder import Folder
 from simcost.measure.points.point import Point, kind_of
 from simcost.measure.timing.cpu import Timing
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background ignores it
 run = Folder(Path(sys.argv[1]))
 run.begin()
 run.write_record({"schema": 1, "kind": "measured", "title": "t"})
