@@ -31,7 +31,11 @@ def of(device: str, price: Price | None, asked: bool) -> list[Note]:
     return found
 
 
-_WHILE = {"compute": "while arithmetic binds", "memory": "while memory does", "waiting": "on links and between kernels"}
+_WHILE = {
+    "compute": "while compute limits it",
+    "memory": "while memory does",
+    "waiting": "on links and between kernels",
+}
 
 
 def energy(device: Device) -> list[Note]:
@@ -45,8 +49,8 @@ def energy(device: Device) -> list[Note]:
     if not all(map(is_scalar, (device.tdp, *middle.values()))):
         return [Note(f"{device.name}: energy is assumed, by shares of the TDP as varied", Kind.ORIGIN)]
     said = [f"{_share(middle[name])} {_WHILE[name]} ({_share(low[name])} to {_share(high[name])})" for name in POWER]
-    text = f"{device.name}: energy is assumed: a GPU draws of its TDP of {show(float(device.tdp), 'watts')} {', '.join(said)}"
-    return [Note(f"{text}; hosts, switches and cooling are left out", Kind.ORIGIN)]
+    text = f"{device.name}: energy is assumed: power per GPU, as a share of the TDP of {show(float(device.tdp), 'watts')}, is {', '.join(said)}"
+    return [Note(f"{text}; hosts, switches and cooling are not counted", Kind.ORIGIN)]
 
 
 def _share(value: Num) -> str:

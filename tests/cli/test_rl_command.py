@@ -55,7 +55,7 @@ def test_a_picture(tmp_path) -> None:
         (["--kept", "0.5"], "which grpo does not"),
         (["--set", "plan.ep=8"], "say --rollout ep=8"),
         (["--offload", "engine", "--placement", "disaggregated:8"], "nothing moves between pools"),
-        (["--tool-wait", "1s"], "are of turns"),
+        (["--tool-wait", "1s"], "need turns"),
     ],
 )
 def test_refusals_are_one_line(more, said, capsys) -> None:

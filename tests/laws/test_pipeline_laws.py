@@ -232,7 +232,9 @@ ALONE = [name for name in hardware.names() if hardware.load(name).scaleout is No
 @pytest.mark.parametrize("decode", [True, False])
 def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(hw: str, decode: bool) -> None:
     phase: dict[str, Any] = {"batch": 1, "context": 4096} if decode else {"batch": 1, "isl": 4096}
-    for plan in ({"plan.pp": 2}, {"plan.tp": 2, "plan.pp": 2}, {"plan.cp": 2, "plan.pp": 2}, {"plan.pp": 16}):
+    half = {} if "bf16" in hardware.load(hw).peaks else {"plan.activation_dtype": "fp16"}
+    for split in ({"plan.pp": 2}, {"plan.tp": 2, "plan.pp": 2}, {"plan.cp": 2, "plan.pp": 2}, {"plan.pp": 16}):
+        plan: dict[str, Any] = {**split, **half}
         made = make("llama-3.1-8b", hw, decode, phase, plan, {}, None)
         if not all(np.all(check.ok) for check in feasible.of(workload(made))):
             assert hw in ALONE, (hw, plan)
@@ -242,9 +244,9 @@ def test_two_stages_have_a_time_on_every_device_or_a_refusal_that_names_the_key(
         found = metrics("llama-3.1-8b", hw, decode, phase, plan)
         unknown = {name for name, value in found.items() if not np.isfinite(np.asarray(value, float))}
         assert unknown <= {"max_context"}, (hw, plan)
-        if plan == {"plan.pp": 2} and not decode:
+        if split == {"plan.pp": 2} and not decode:
             # A hop of 34 MB takes some milliseconds over PCIe; the prompt passes the same kernels as on one stage.
-            one = metrics("llama-3.1-8b", hw, decode, phase, {})["ttft_s"]
+            one = metrics("llama-3.1-8b", hw, decode, phase, half)["ttft_s"]
             assert one < found["ttft_s"] < one + 0.05
 
 

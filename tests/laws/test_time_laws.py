@@ -180,6 +180,10 @@ def test_setting_a_hardware_fact_to_its_current_value_changes_nothing(hw: str) -
     where, tables = hardware.read(hw)
     before = hardware.load(hw)
     for path, entry in hardware.entries(tables, where):
+        if path.startswith(
+            ("price.", "assumed.power_")
+        ):  # a price is chosen by price.use; a share that is stated has no range
+            continue
         assert hardware.load(hw, {path: entry["value"]}) == before, path
         if hardware.dimension(path, where) != settings.FLAG:
             assert hardware.load(hw, {path: "x1"}) == before, path

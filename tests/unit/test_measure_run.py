@@ -346,6 +346,11 @@ def test_collectives_of_two_processes_become_rows(tmp_path):
     assert "were measured here before; add to them with --resume, or name another folder" in again.stderr
 
 
+def _heard() -> None:
+    """Ctrl-C reaches a process of a job in the background too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
     """Two ranks without torchrun, which would say things of its own when one fails."""
     with socket.socket() as free:
@@ -354,7 +359,7 @@ def ranks(out: Path, *more: str) -> list[subprocess.Popen[str]]:
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "simcost.measure.session.collectives", "--out", str(out), "--most", "4 kB", *more]
     return [
-        subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(command, env={**common, "RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heard)
         for rank in range(2)
     ]  # fmt: skip
 

@@ -44,9 +44,15 @@ def test_a_row_becomes_an_op_and_comes_back(name: str, labels: Labels, data: st.
 @EXAMPLES
 @given(data=st.data())
 def test_one_family_answers_for_an_op(name: str, labels: Labels, data: st.DataObject) -> None:
-    op = families()[name].op(data.draw(numbers(name, labels)), labels)
+    drawn = data.draw(numbers(name, labels))
+    op = families()[name].op(drawn, labels)
     claimed = [n for n, other in families().items() if other.labels(op) is not None and every(other.covers(op))]
-    assert claimed == [name]
+    # One query without a cache is a step of decode and a prompt at once: the faster kernel answers (cost/calibrated.py).
+    both = (
+        {"attention_decode", "attention_prefill"} if drawn.get("q_len") == 1.0 and drawn.get("past") == 0.0 else set()
+    )
+    assert name in claimed
+    assert set(claimed) <= {name, *(both if name in both else set())}
 
 
 @EACH

@@ -91,7 +91,7 @@ def test_a_table_of_the_user_prices_devices_by_any_of_their_names(tmp_path: Path
     one = simcost.decode(hw="h100", price=str(file), **LLAMA)
     assert one.metrics[USD] == pytest.approx(simcost.decode(hw="h100", price=2.0, **LLAMA).metrics[USD])
     assert one.metrics[USD + HIGH] == pytest.approx(1.5 * one.metrics[USD])
-    assert any("2 USD a GPU hour, from 1.5 to 3 (contract, 2026-06" in note for note in one.warnings)
+    assert any("2 USD per GPU hour, from 1.5 to 3 (contract, 2026-06" in note for note in one.warnings)
     assert hardware.load("t4", {"price.use": str(file)}).usd_per_hour == 0.3
     with pytest.raises(SpecError, match=r"no row for a100 \(it has h100, t4\)"):
         hardware.load("a100", {"price.use": str(file)})
