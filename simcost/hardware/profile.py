@@ -103,10 +103,10 @@ class Device:
         return self.assumed[key]
 
     def node(self, group: Num, stride: Num = 1.0) -> Num:
-        """Members of a group inside one scale-up domain, when they stand `stride` ranks apart."""
+        """Members of a group inside one scale-up domain, when they stand `stride` ranks apart; a group of one has a stride of 0."""
         if self.scaleup is None or self.scaleup.domain is None:
             return where(group <= 1.0, group, 1.0) if self.scaleup is None else group
-        return minimum(group, maximum(floor(self.scaleup.domain / stride), 1.0))
+        return minimum(group, maximum(floor(self.scaleup.domain / maximum(stride, 1.0)), 1.0))
 
     def nodes(self, group: Num, stride: Num = 1.0) -> Num:
         """Scale-up domains that a group spans."""

@@ -60,9 +60,11 @@ class Replica:
             return seconds if self.draft is None else seconds + self.drafts * self.draft(batch, context, 0.0, 0.0)
         chunks = maximum(tokens / self.chunk, 1.0)
         alone = self(batch, context, 0.0, 0.0)
-        each = self.table.beside(batch, tokens / chunks, past)
+        part = tokens / chunks
+        past = past + (tokens - part) / 2.0  # what a token sees on average does not depend on how the step is cut
+        each = self.table.beside(batch, part, past)
         if self.draft is not None:
-            each = each + self.draft(0.0, context, tokens / chunks, past) * (np.asarray(tokens) > 0.0)
+            each = each + self.draft(0.0, context, part, past) * (np.asarray(tokens) > 0.0)
         return alone + chunks * each
 
     def lag(self, tokens: Num, past: Num) -> Num:

@@ -210,3 +210,14 @@ def test_drafts_leave_room_for_fewer_sequences_and_the_limit_says_so() -> None:
     assert drafted.metrics["limit"].startswith("KV cache")
     # 16 layers of 8 heads of 64 beside 32 of 8 of 128: a quarter more a token, and 2.5 GB of weights.
     assert drafted.metrics["running"] < plain.metrics["running"] / 1.25
+
+
+def test_prompts_of_a_pipeline_take_as_long_as_their_number() -> None:
+    """Each micro-batch of a pipeline holds prompts of its own: what a token attends to does not depend on how many of them a step has. Stages work side by side, so
+    that eight of them take at most eight times the prompts of one."""
+    served = {
+        pp: simcost.serve("llama-3.1-70b", "h100", 2048, 16, concurrency=512, engine="vllm", set={"plan.tp": 4, "plan.pp": pp}).metrics["requests_per_s"]
+        for pp in (1, 4, 8)
+    }  # fmt: skip
+    assert 3.5 < served[4] / served[1] <= 4.0
+    assert 6.0 < served[8] / served[1] <= 8.0

@@ -160,3 +160,10 @@ def test_closed_forms_name_the_executors_best(monkeypatch: pytest.MonkeyPatch, f
         name: best[name] for name in ("tp", "pp", *OPTIONS)
     }
     assert np.isclose(more[0]["step_s"], best["step_s"])
+
+
+def test_a_model_with_tied_embeddings_is_planned_on_one_stage() -> None:
+    """Embedding and head of one stage are summed by a group of one, whose ranks stand 0 apart."""
+    found = simcost.plans("llama-3.2-1b", "h100", 2, phase="train", global_batch=8)
+    assert found.fits
+    assert {row["pp"] for row in found.tables["plans"]} >= {1}
