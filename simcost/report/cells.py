@@ -111,7 +111,7 @@ def title(name: str) -> str:
             break
     words = plain(words).replace("_bytes_per_gpu", "_per_gpu").replace("_", " ")
     if words.endswith(" price low"):
-        return f"{words.removesuffix(' price low')} by price"
+        return spelling.spelled(f"{words.removesuffix(' price low')} by price")
     before, space, last = words.rpartition(" ")
     return _spelled(name, f"{before}{space}low–high (90 %)" if last == "low" else words)
 

@@ -36,7 +36,8 @@ def asked(home: Path, **said: str) -> list[str]:
 def test_bash_completes_after_one_command(tmp_path: Path) -> None:
     """The script that --install-completion leaves is sourced by a new bash, which asks as readline does: `=` is a word."""
     here = environment(tmp_path)
-    subprocess.run(["simcost", "--install-completion", "bash"], env=here, check=True, capture_output=True, cwd=tmp_path)
+    asks = ["bash", "-c", "simcost --install-completion && true"]  # the shell that asks is the nearest one above
+    subprocess.run(asks, env=here, check=True, capture_output=True, cwd=tmp_path)
     script = """
 source ~/.bashrc
 line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _simcost_completion simcost; echo "${COMPREPLY[*]}"; }
