@@ -56,9 +56,11 @@ def test_cite_takes_a_file_or_a_question(files: tuple[str, str], capsys: pytest.
 def test_errors_are_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
     assert run(words) == 2
-    err = capsys.readouterr().err
-    assert says in err
-    assert err.count("\n") == 1
+    err = [
+        line for line in capsys.readouterr().err.splitlines() if "on first use" not in line
+    ]  # curves that no cache holds
+    assert len(err) == 1
+    assert says in err[0]
     assert not list(tmp_path.iterdir())
 
 
