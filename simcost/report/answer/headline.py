@@ -33,8 +33,8 @@ def partitions(metrics: Mapping[str, Any]) -> Row:
 
 def _time(name: str, metrics: Mapping[str, Any]) -> str:
     low, high, light = (metrics.get(end) for end in (f"{name}_low_s", f"{name}_high_s", "speed_of_light_s"))
-    words = [cell(f"{name}_s", metrics[f"{name}_s"])]
-    words += [f"90 % interval {span(low, high)}"] if low is not None and high is not None else []
+    within = f" (90 %: {span(low, high)})" if low is not None and high is not None else ""
+    words = [cell(f"{name}_s", metrics[f"{name}_s"]) + within]
     words += [f"speed of light {cell('speed_of_light_s', light)}"] if light is not None else []
     return ", ".join(words)
 

@@ -32,7 +32,7 @@ def page(details: bool = False, **more: Any) -> list[str]:
 def test_the_number_comes_first_then_what_it_rests_on_then_what_limits_it_then_the_terms() -> None:
     lines = [" ".join(line.split()) for line in page()]
     where = [lines.index(line) for line in (
-        "simcost decode: TPOT 8 ms, 90 % interval 4–16 ms, speed of light 1 ms", "fits", "rests on measured shapes 50.0 %, fitted curves 25.0 %, assumptions 25.0 %",
+        "simcost decode: TPOT 8 ms (90 %: 4–16 ms), speed of light 1 ms", "fits", "rests on measured shapes 50.0 %, fitted curves 25.0 %, assumptions 25.0 %",
         "bound by memory 75.0 %, overhead 25.0 %", "largest terms", "op 1 1 ms 0.5–2 ms 10.0 % memory", "op 5 200 us 100–400 us 2.0 % memory",
         "throughput", "output tokens/s 125", "memory", "weight per GPU 1 GiB", "max batch 4", "price and energy", "compute", "MFU 25.0 %", "choices",
     )]  # fmt: skip

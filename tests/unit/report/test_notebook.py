@@ -58,7 +58,7 @@ class Page(HTMLParser):
 def test_a_step_shows_its_answer_first_and_its_metrics_by_group() -> None:
     step = simcost.decode("llama-3.1-8b", "h200", batch=64, context=4096, set={"plan.tp": 2})
     page = Page(step._repr_html_())
-    tpot, low, high = re.search(r"TPOT: ([\d.]+) ms, 90 % interval ([\d.]+)–([\d.]+) ms", page.words).groups()  # type: ignore[union-attr]
+    tpot, low, high = re.search(r"TPOT: ([\d.]+) ms \(90 %: ([\d.]+)–([\d.]+) ms\)", page.words).groups()  # type: ignore[union-attr]
     assert float(low) < float(tpot) < float(high)
     assert float(low) == pytest.approx(step.metrics["tpot_low_s"] / 1e-3, rel=0.01)
     assert "rests on: " in page.words
@@ -157,6 +157,6 @@ def test_the_cells_of_the_notebook_show_themselves() -> None:
         if isinstance(last, ast.Expr):
             shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), space))
     step, longest = shown
-    assert "90 % interval" in step._repr_html_()
+    assert "(90 %: " in step._repr_html_()
     assert list(longest.columns) == [("op", ""), ("step_s", "s"), ("bound", "")]
     assert "<th" in longest._repr_html_()

@@ -238,7 +238,7 @@ def test_explain_says_the_total_before_the_rows() -> None:
     lines = explained()
     said = [" ".join(line.split()) for line in lines]
     where = [said.index(line) for line in (
-        "TPOT 8 ms, 90 % interval 4–16 ms, speed of light 1 ms", "rests on measured shapes 75.0 %, fitted curves 25.0 %", "bound by memory 75.0 %, overhead 25.0 %",
+        "TPOT 8 ms (90 %: 4–16 ms), speed of light 1 ms", "rests on measured shapes 75.0 %, fitted curves 25.0 %", "bound by memory 75.0 %, overhead 25.0 %",
         "ops, the longest first",
     )]  # fmt: skip
     assert where == sorted(where)
