@@ -44,15 +44,8 @@ def put(path: Path, data: bytes) -> None:
     elif there is not None and not stat.S_ISREG(there.st_mode):
         _pour(os.open(target, os.O_WRONLY | os.O_NOCTTY), data)
     else:
-        part = _beside(target, "part")
-        try:
-            _pour(_new(part, there), data, last=True)
-            part.replace(target)
-            _settled(target.parent)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            _sweep(target, ".part")
+        with _replacing(target, there) as new:
+            _pour(new, data, last=True)
 
 
 @contextmanager
@@ -66,18 +59,24 @@ def stream(path: Path, said: str = "") -> Iterator[BinaryIO]:
             ) as file:
                 yield file
             return
-        part = _beside(target, "part")
-        try:
-            with os.fdopen(_new(part, there), "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(target)
-            _settled(target.parent)
-        finally:
-            with suppress(OSError):
-                part.unlink(missing_ok=True)
-            _sweep(target, ".part")
+        with _replacing(target, there) as new, os.fdopen(new, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(target: Path, there: os.stat_result | None) -> Iterator[int]:
+    """The descriptor of a new file beside `target`, which it replaces when all went well; nothing is left of it otherwise."""
+    part = _beside(target, "part")
+    try:
+        yield _new(part, there)
+        part.replace(target)
+        _settled(target.parent)
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        _sweep(target, ".part")
 
 
 def probe(path: Path) -> None:
