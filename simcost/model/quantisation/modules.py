@@ -8,9 +8,9 @@ such. Most likely to be wrong: a module under a name that no class known here us
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -120,8 +120,7 @@ class Names:
         )
         self._known: dict[tuple[str, int | None], tuple[Part, ...]] = {}
         self._steps = Steps()
-        self._by_name = _by_name((part, _paths(part[0], part[2])) for part in self.modules)
-        self._apart = cache(self._paths_of)
+        self._by_name = _named(self.modules)
 
     def fits(self, pattern: str) -> Iterator[tuple[Part, frozenset[int]]]:
         """The modules that a pattern fits, with the layers in which it does."""
@@ -169,21 +168,11 @@ class Names:
             return self._by_name.get(_plain(pattern), ())
         key = pattern, layer
         if key not in self._known:
-            owners, paths = self._apart(None if layer is None else len(str(layer)))
+            owners, paths = _paths_of(self.modules, None if layer is None else len(str(layer)))
             hits = _matching(pattern, paths if layer is None else paths.numbered(layer), self._steps)
             fitting = {owners[i] for i in np.flatnonzero(hits).tolist()}
             self._known[key] = tuple(part for i, part in enumerate(self.modules) if i in fitting)
         return self._known[key]
-
-    def _paths_of(self, digits: int | None) -> tuple[list[int], Paths]:
-        """(the module of each path, the paths) that patterns are matched against, of a layer whose number has so many digits."""
-        number = "layers.1" if digits is None else f"layers.{placeholder(digits)}"
-        found = [
-            (i, path.replace("layers.1", number, 1))
-            for i, (role, _, part) in enumerate(self.modules)
-            for path in _for_patterns(_paths(role, part))
-        ]
-        return [i for i, _ in found], Paths([path for _, path in found])
 
 
 def experts_apart(patterns: Iterable[tuple[str, object]], held: Held) -> str | None:
@@ -227,6 +216,24 @@ def _by_name(paths: Iterable[tuple[Part, Iterable[str]]]) -> dict[str, tuple[Par
                 for last in range(first, len(words)):
                     found.setdefault(".".join(words[first : last + 1]), {})[part] = None
     return {name: tuple(parts) for name, parts in found.items()}
+
+
+@lru_cache(maxsize=8)
+def _named(modules: tuple[Part, ...]) -> Mapping[str, tuple[Part, ...]]:
+    """The modules that each name of a design fits. Designs that differ in sizes alone share it."""
+    return _by_name((part, _paths(part[0], part[2])) for part in modules)
+
+
+@lru_cache(maxsize=16)
+def _paths_of(modules: tuple[Part, ...], digits: int | None) -> tuple[list[int], Paths]:
+    """(the module of each path, the paths) that patterns are matched against, of a layer whose number has so many digits."""
+    number = "layers.1" if digits is None else f"layers.{placeholder(digits)}"
+    found = [
+        (i, path.replace("layers.1", number, 1))
+        for i, (role, _, part) in enumerate(modules)
+        for path in _for_patterns(_paths(role, part))
+    ]
+    return [i for i, _ in found], Paths([path for _, path in found])
 
 
 def _for_patterns(paths: Iterable[str]) -> Iterator[str]:

@@ -82,7 +82,7 @@ def _cells(
     where: str,
 ) -> list[Cell]:
     """The matrices of a role with their formats, equal layers together. Raises NotModelled where parts of one matrix differ."""
-    found: list[Cell] = []
+    found: dict[tuple[int, Format | None], Cell] = {}
     for layer, weights in layers.items():
         for weight in weights:
             forms = [chosen.get((role, weight.name, part, layer)) for part in parts(weight)]
@@ -91,12 +91,9 @@ def _cells(
                     where,
                     f"quantization_config: {' and '.join(parts(weight))} of layer {layer} in different formats, which engines hold as one matrix",
                 )
-            same = next((i for i, (w, form, _) in enumerate(found) if w is weight and form == forms[0]), None)
-            if same is None:
-                found.append((weight, forms[0], 1))
-            else:
-                found[same] = (*found[same][:2], found[same][2] + 1)
-    return found
+            key = id(weight), forms[0]
+            found[key] = weight, forms[0], 1 + (found[key][2] if key in found else 0)
+    return [*found.values()]
 
 
 def _by_layer(
