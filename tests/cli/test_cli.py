@@ -43,7 +43,7 @@ COMMANDS = {
     "explain": ["explain", "--model", "mixtral-8x7b", "--hw", "h200"],
     "crossover": ["crossover", "--model", "deepseek-v3"],
     "calibrate report": ["calibrate", "report", "h200", "--family", "collective"],
-    "calibrate transfer": ["calibrate", "transfer", "gb200", "--from", "b200"],
+    "calibrate transfer": ["calibrate", "transfer", "l40s", "--from", "h100"],
     "validate kernels": ["validate", "kernels", "h800"],
 }
 KEYS = [

@@ -1,7 +1,7 @@
 """Every number and flag of every config that ships: changed, it moves an answer, or is named as without effect, or is refused by name.
 
-By default the changes of a value end with the first that moves an answer, and lists of like tables are tried at one of each shape; `SIMCOST_MUTATIONS=all` makes all
-changes (2 minutes). No key is exempt: what means nothing is said by simcost itself (`simcost/model/irrelevant.toml`, `IGNORES` of plug-ins, rules of towers).
+By default the changes of a value end with the first that moves an answer, lists of like tables are tried at one of each shape, and configs with the same keys at one of them;
+`SIMCOST_MUTATIONS=all` makes all changes of all configs (2 minutes). No key is exempt: what means nothing is said by simcost itself (`simcost/model/irrelevant.toml`, `IGNORES` of plug-ins, rules of towers).
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ from typing import Any
 import pytest
 
 from simcost.model import load
-from tests.mutation.matrix import FAULTS, Base, Verdict, changes, numbers, settled
+from tests.mutation.matrix import FAULTS, Base, Verdict, changes, family, numbers, settled
 
 EVERY = os.environ.get("SIMCOST_MUTATIONS") == "all"
 
 
-@pytest.mark.parametrize("name", load.names())
+def tried() -> list[str]:
+    """Shipped configs: all, or one of each type and set of keys."""
+    found: dict[object, str] = {}
+    for name in load.names():
+        config = load.load_config(name)[2]
+        keys = frozenset(tuple(key for key in path if isinstance(key, str)) for path, _ in numbers(config, EVERY))
+        found.setdefault(name if EVERY else (config.get("model_type"), family(config), keys), name)
+    return [*found.values()]
+
+
+@pytest.mark.parametrize("name", tried())
 def test_every_number_of_a_shipped_config_counts_or_is_named(name: str) -> None:
     base = Base(load.load_config(name)[2])
     wrong = []
