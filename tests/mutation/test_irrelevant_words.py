@@ -18,7 +18,7 @@ from tests.mutation.matrix import Base, Verdict, family
 
 EVERY = os.environ.get("SIMCOST_MUTATIONS") == "all"
 VALUES = (True, False, 3, 0.5)
-OF = 40  # each config sees a word in so many
+OF = 80  # each config sees a word in so many
 TABLE = tomllib.loads((Path(simcost.__file__).parent / "model" / "irrelevant.toml").read_text())
 
 
