@@ -156,7 +156,8 @@ class Reader:
 
     def has(self, key: str) -> bool:
         """Whether the fact is given and not null."""
-        return self._raw(key) is not None
+        self.asked.add(key)
+        return self.config.get(key) is not None or self.implied.get(key) is not None
 
     def given(self, key: str) -> bool:
         """Whether the fact is given and not switched off: not null, false, 0 or empty."""
@@ -174,7 +175,8 @@ class Reader:
         """The value of a key as the config has it, else the family; `default` where neither has. The key counts as used, and as one that
         decides the structure: only what `num` and `fraction` read may be an array."""
         self.scalar.add(key)
-        value = self._read(key)
+        self.used.add(key)
+        value = self._raw(key)
         return default if value is None else value
 
     def _read(self, key: str) -> Any:

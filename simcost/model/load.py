@@ -218,6 +218,11 @@ def find(name: str) -> tuple[str, Path]:
     raise SpecError(f"unknown model '{name}' (neither a name of 'simcost list models' nor a config.json){alike}")
 
 
+def ships(name: Name) -> bool:
+    """Whether a name stands for a config of the zoo. Raises SpecError for one that stands for none."""
+    return not isinstance(name, Given) and find(name)[1].parent == _home()
+
+
 def load_config(name: Name) -> tuple[str, str, dict[str, Any]]:
     """(short name, where it came from, config). Raises SpecError for an unknown name or a malformed file."""
     if isinstance(name, Given):
@@ -230,7 +235,8 @@ def load(name: Name, overrides: Mapping[str, Any] | None = None) -> ModelSpec:
     """The model by name, with overrides of config keys; as it stands it is compared with the checkpoint beside it. Raises SpecError for an unknown name or a
     malformed file, NotModelled for what is not modelled yet."""
     short, where, config = load_config(name)
-    found = complete(from_config(overridden(config, overrides or {}, where), short, where), config, where)
+    changed = overridden(config, overrides or {}, where, ships(name))
+    found = complete(from_config(changed, short, where), config, where)
     path = None if overrides or isinstance(name, Given) else find(name)[1]
     if path is None or path.parent == _home():
         return found

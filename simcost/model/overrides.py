@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from simcost.errors import NotModelled, SpecError, nearest
@@ -21,9 +21,12 @@ ASKED = "_asked"  # of a config that a question made: keys that it set, which ar
 _APART = ("quantization_config", *keys.BESIDE)  # tables whose keys are not the language model's
 
 
-def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. Raises SpecError
-    for a key that neither simcost nor the config knows, and NotModelled for a size of the config that its class does not read and that would count here, unless it is replaced."""
+def overridden(
+    config: Mapping[str, Any], overrides: Mapping[str, Any], where: str, ships: bool = False
+) -> dict[str, Any]:
+    """The config with `key: value` replaced, at whatever depth the key stands; its other spellings are dropped. `ships`: the config is of the zoo, none of which has a
+    size of the following kind (tests/unit/model/test_idle_sizes.py). Raises SpecError for a key that neither simcost nor the config knows, and NotModelled for a size
+    of the config that its class does not read and that would count here, unless it is replaced."""
     config = wrappers.typed(config)
     out = dict(config)
     family = str(flatten(config, where).get("model_type", "")) if overrides else ""
@@ -40,9 +43,10 @@ def overridden(config: Mapping[str, Any], overrides: Mapping[str, Any], where: s
         else:
             out = _without(out, spellings)
             out[inner] = {**out[inner], name: value}
-    asked = config.get(ASKED)
-    replaced = [*overrides, *(map(str, asked) if isinstance(asked, list) else ())]
-    _check_read(config, {canonical(key) for key in replaced}, where)
+    if not ships:
+        asked = config.get(ASKED)
+        replaced = [*overrides, *(map(str, asked) if isinstance(asked, list) else ())]
+        _check_read(config, {canonical(key) for key in replaced}, where)
     return out
 
 
@@ -78,17 +82,18 @@ def _odd(config: Mapping[str, Any], flat: Mapping[str, Any]) -> set[str]:
 def _counting(text: str, where: str) -> tuple[str, ...]:
     """Keys of a config that its class does not read and of which each alone would change its layers here, or leave them undefined."""
     config = json.loads(text)
-    odd = _odd(config, flatten(config, where))
+    odd = frozenset(_odd(config, flatten(config, where)))
 
-    def layers(dropped: set[str]) -> Any:
+    @cache
+    def layers(dropped: frozenset[str]) -> Any:
         spelled = {name for key in dropped for name in (key, *ALIASES.get(key, ()))}
         return _layers(_without(config, spelled), where)
 
-    alone, whole = layers(odd), layers(set())
+    alone, whole = layers(odd), layers(frozenset())
     if alone is None and whole is None:
         return ()  # something else is wrong: it is said where the model is read
     if alone is None:
-        return tuple(key for key in sorted(odd) if layers({key}) != whole)
+        return tuple(key for key in sorted(odd) if layers(frozenset({key})) != whole)
     return tuple(key for key in sorted(odd) if layers(odd - {key}) != alone)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -99,10 +100,15 @@ class ModelSpec:
         return [(1.0, self.embedding), *inner, (1.0, self.head)]
 
 
-def known_keys() -> set[str]:
+def known_keys() -> frozenset[str]:
     """Config keys that some block or table knows, for naming the nearest to a typo."""
-    named = {*settings.spelled("model")} | family_words() | set(keys.IRRELEVANT) | keys.structural()
-    return named | layers.handled() | {"model_type", *rotary.KEYS}
+    return _with_tables(layers.handled())
+
+
+@cache
+def _with_tables(handled: frozenset[str]) -> frozenset[str]:
+    named = family_words().union(settings.spelled("model"), keys.IRRELEVANT, keys.structural())
+    return named.union(handled, ("model_type", *rotary.KEYS))
 
 
 def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
@@ -243,7 +249,7 @@ def _spec(
     if beside.towers and quantisation is not None:
         r.note(f"towers are taken to stay in {base.name}, as most quantised checkpoints leave them", Kind.ASSUMED)
     _note_class(r, str(r.config.get("model_type", "")))
-    unused = sorted([*unused_keys.report(r, known_keys(), outer, built), *tables.idle, *beside.idle])
+    unused = sorted([*unused_keys.report(r, known_keys, outer, built), *tables.idle, *beside.idle])
     return ModelSpec(
         name, hidden, vocab, embedding, stacks, order, head, mtp, base, storage, quantisation,
         float(limit) if isinstance(limit, (int, float)) and limit else None, beside.towers, beside.uncounted,

@@ -6,6 +6,8 @@ that leaves it open is refused. Most likely to be wrong: a class with `silu` and
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from simcost.errors import NotModelled
 from simcost.hf import Reader
 from simcost.model.keys import on
@@ -22,7 +24,7 @@ GATED = (
 ASSUME = "assume_llama"
 
 
-def check(r: Reader, known: set[str]) -> None:
+def check(r: Reader, known: Collection[str]) -> None:
     """Notes that a config of a model_type that is not known is read as Llama's. Raises NotModelled for one that leaves open what counts, naming each
     key to state, unless it is insisted on."""
     for size in ("hidden_size", "num_hidden_layers"):
@@ -37,7 +39,7 @@ def check(r: Reader, known: set[str]) -> None:
     )
 
 
-def _refuse(r: Reader, named: str, known: set[str]) -> None:
+def _refuse(r: Reader, named: str, known: Collection[str]) -> None:
     missing = _open(r)
     strange = [key for key, value in sorted(r.config.items()) if key not in known and key not in r.used and on(value)]
     mla = r.has("kv_lora_rank")

@@ -18,9 +18,9 @@ from simcost.model.layers import Layer
 from simcost.provenance import Kind
 
 
-def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer]) -> list[str]:
-    """Keys known not to matter; others are noted by name. `outer`: keys that stand beside a nested language model; `built`: the layers. Raises NotModelled for
-    one that names structure."""
+def report(r: Reader, known: Callable[[], Collection[str]], outer: Collection[str], built: list[Layer]) -> list[str]:
+    """Keys known not to matter; others are noted by name. `known`: the keys of all readers, of all tables, which most configs do not ask for; `outer`: keys that
+    stand beside a nested language model; `built`: the layers. Raises NotModelled for one that names structure."""
     idle = [key for key, value in r.config.items() if key not in r.used and value is not None]
     irrelevant = [key for key in idle if key in keys.IRRELEVANT]
     if len(idle) > _MOST:
@@ -39,7 +39,7 @@ def report(r: Reader, known: set[str], outer: Collection[str], built: list[Layer
         if key in layers.declared("IGNORES"):
             irrelevant.append(key)
         else:
-            _one(r, key, known, key in outer)
+            _one(r, key, known(), key in outer)
     return [key for key in sorted(irrelevant) if not isinstance(r.config[key], str) and key not in _SILENT]
 
 
@@ -124,7 +124,7 @@ def _all_dense(key: str, value: Any) -> bool:
     return key == "mlp_layer_types" and isinstance(value, list) and all(kind == "dense" for kind in value)
 
 
-def _one(r: Reader, key: str, known: set[str], outer: bool) -> None:
+def _one(r: Reader, key: str, known: Collection[str], outer: bool) -> None:
     value = r.config[key]
     said = f"'{key}' = {_short(value)} has no effect here"
     if key in known:

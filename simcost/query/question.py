@@ -182,7 +182,7 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
     try:
         before = _built(models.identity(name), ())
     except SpecError:  # keys that are stated may mend what is refused: the first design is then the one with them
-        changed = models.overridden(config, stated, where)
+        changed = models.overridden(config, stated, where, models.ships(name))
         return (
             swaps.applied(changed, wishes, {}, question, short, where, _by_loss)
             if wishes
@@ -190,7 +190,7 @@ def _model(name: Name, changes: Mapping[str, Any], question: Question) -> ModelS
         )
     if wishes:
         return swaps.applied(config, wishes, stated, question, short, where, _by_loss)
-    return swaps.checked(before, models.overridden(config, stated, where), stated, short, where)
+    return swaps.checked(before, models.overridden(config, stated, where, models.ships(name)), stated, short, where)
 
 
 def _by_loss(goal: str, before: ModelSpec, built: Callable[[int], ModelSpec], step: int) -> tuple[int, str]:
@@ -211,7 +211,7 @@ def config_of(query: Query) -> tuple[str, dict[str, Any]]:
     short, where, config = models.load_config(query.model)
     wishes, stated = _parted(config, query.overrides.model, where)
     if not wishes:
-        return where, models.overridden(config, stated, where)
+        return where, models.overridden(config, stated, where, models.ships(query.model))
     from simcost.model import swaps
 
     return where, swaps.config_of(config, wishes, stated, _question(query), short, where, _by_loss)[0]

@@ -6,7 +6,7 @@ import copy
 import pickle
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -170,3 +170,39 @@ def test_what_a_class_has_of_its_own_is_kept() -> None:
     assert repr(Named("a")) == "a"
     assert hash(Named("b")) == 7
     assert Named("a") == Named("a")
+
+
+def test_what_belongs_to_the_class_is_no_field() -> None:
+    @frozen
+    class Op:
+        family: ClassVar[str] = "gemm"
+        rows: int
+
+    assert [each.name for each in fields(Op)] == ["rows"]
+    assert (Op(2).family, Op(2).rows) == ("gemm", 2)
+
+
+def test_a_default_may_come_from_a_class_above() -> None:
+    class Above:
+        width = 8
+
+    @frozen
+    class Below(Above):
+        width: int
+
+    assert Below().width == 8
+
+
+def test_classes_that_are_refused() -> None:
+    with pytest.raises(TypeError, match="'second' has no default, and stands behind 'first'"):
+
+        @frozen
+        class Order:
+            first: int = 1
+            second: int  # type: ignore[misc]
+
+    with pytest.raises(ValueError, match="the default of 'parts' can be changed"):
+
+        @frozen
+        class Shared:
+            parts: list[int] = []  # noqa: RUF012 -- what is refused

@@ -7,8 +7,9 @@ a class, whose defaults are others. Source: Hugging Face transformers 5.24.0.
 
 from __future__ import annotations
 
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,21 +30,47 @@ _TABLES = (
 )  # of an entry, beside its facts
 
 
+class Sections(Mapping[str, dict[str, Any]]):
+    """The tables of a TOML file that begins each by a line `[name]`, parsed when it is asked for: a question is about one class of hundreds."""
+
+    def __init__(self, text: str) -> None:
+        starts = list(_SECTION.finditer(text))
+        ends = [*(start.start() for start in starts[1:]), len(text)]
+        self._texts = {start[1]: text[start.start() : end] for start, end in zip(starts, ends, strict=True)}
+        self._read: dict[str, dict[str, Any]] = {}
+
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        if name not in self._read:
+            self._read[name] = tomllib.loads(self._texts[name])[name]
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._texts
+
+
+_SECTION = re.compile(r'^\["?([^]"]+)"?\]', re.MULTILINE)
+
+
 @cache
-def families() -> dict[str, dict[str, Any]]:
+def families() -> Mapping[str, dict[str, Any]]:
     """families.toml: model_type -> the facts that its code fixes and configs leave out, by config key."""
     return _table("families.toml")
 
 
 @cache
-def _classes() -> dict[str, dict[str, Any]]:
+def _classes() -> Mapping[str, dict[str, Any]]:
     """classes.toml: model_type -> `reads`, the keys of the config that its class reads, `defaults`, `sizes`; of a wrapper `inner` and `ties_outside`."""
     return _table("classes.toml")
 
 
-def _table(name: str) -> dict[str, dict[str, Any]]:
-    with (Path(__file__).parent / name).open("rb") as file:
-        return tomllib.load(file)
+def _table(name: str) -> Sections:
+    return Sections((Path(__file__).parent / name).read_text(encoding="utf-8"))
 
 
 @cache

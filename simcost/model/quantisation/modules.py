@@ -120,7 +120,6 @@ class Names:
         )
         self._known: dict[tuple[str, int | None], tuple[Part, ...]] = {}
         self._steps = Steps()
-        self._by_name = _named(self.modules)
 
     def fits(self, pattern: str) -> Iterator[tuple[Part, frozenset[int]]]:
         """The modules that a pattern fits, with the layers in which it does."""
@@ -165,7 +164,7 @@ class Names:
     def _known_as(self, pattern: str, layer: int | None) -> tuple[Part, ...]:
         pattern = pattern if pattern.startswith("re:") else _EXPERT.sub("experts.1", pattern)
         if not _is_pattern(pattern):
-            return self._by_name.get(_plain(pattern), ())
+            return _named(self.modules).get(_plain(pattern), ())
         key = pattern, layer
         if key not in self._known:
             owners, paths = _paths_of(self.modules, None if layer is None else len(str(layer)))

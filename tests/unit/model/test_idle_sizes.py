@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from simcost.errors import NotModelled
-from simcost.model.load import complete, overridden
+from simcost.model.load import complete, load_config, names, overridden
 from simcost.model.spec import ModelSpec, from_config
 
 LLAMA: dict[str, Any] = {
@@ -63,3 +63,9 @@ def test_a_key_that_its_class_writes_into_every_config_is_no_such_size() -> None
 )  # fmt: skip
 def test_a_size_that_is_off_or_switched_off_changes_nothing(more: dict[str, Any]) -> None:
     assert read({**LLAMA, **more}).stacks == read(LLAMA).stacks
+
+
+def test_no_config_that_ships_has_a_size_that_its_class_does_not_read_and_that_counts() -> None:
+    """Which is why `overridden` does not look for one in them."""
+    for name in names():
+        overridden(load_config(name)[2], {}, name)
