@@ -1,4 +1,4 @@
-"""Writes what is generated in docs: docs/cli.md, docs/schema, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md, what commands in
+"""Writes what is generated in docs: docs/cli (docs/commands.py), docs/schema, docs/metrics.md, docs/settings.md, docs/engines.md, docs/structure.md, docs/measurements.md, what commands in
 pages print (docs/executed.py), docs/models.md and docs/devices (docs/catalogue.py), the site's navigation (docs/navigation.py) and the README's tour; `--check` fails when they are stale
 (numbers may differ by one per cent: curves are fitted on each machine). `--validation` writes docs/validation from
 `simcost calibrate report` of every measured device, which takes minutes."""
@@ -6,7 +6,6 @@ pages print (docs/executed.py), docs/models.md and docs/devices (docs/catalogue.
 from __future__ import annotations
 
 import argparse
-import inspect
 import io
 import json
 import math
@@ -16,14 +15,13 @@ import shlex
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import get_args, get_origin, get_type_hints
 
 import catalogue
+import commands
 import engines
 import executed
 import navigation
 import structure
-import typer
 
 from simcost import api, metrics, pool
 from simcost.api import keys, schemas
@@ -31,7 +29,7 @@ from simcost.calibration import coverage, store
 from simcost.calibration.family import families
 from simcost.calibration.held_out import LEAST
 from simcost.calibration.rows import EXTRA
-from simcost.cli.app import app, run
+from simcost.cli.app import run
 from simcost.dtypes import names as formats
 from simcost.files import write_whole
 from simcost.hardware import load as hardware
@@ -48,94 +46,23 @@ from simcost.validation.serving import report as serving_report
 from simcost.validation.training import page as training_page
 from simcost.validation.training import report as training_report
 
-PAGE = Path(__file__).parent / "cli.md"
-ROWS = Path(__file__).parent / "measurements.md"
+DOCS = Path(__file__).parent
+ROWS = DOCS / "measurements.md"
 METRICS, SETTINGS, STRUCTURE, ENGINES = (
-    PAGE.parent / f"{name}.md" for name in ("metrics", "settings", "structure", "engines")
+    DOCS / f"{name}.md" for name in ("metrics", "settings", "structure", "engines")
 )
-MEMORY = PAGE.parent / "validation" / "memory.md"
-TRAINING = PAGE.parent / "validation" / "training.md"
-RECIPES = PAGE.parent / "validation" / "recipes.md"
-SERVING = PAGE.parent / "validation" / "serving.md"
-SCHEMAS = PAGE.parent / "schema"
+MEMORY = DOCS / "validation" / "memory.md"
+TRAINING = DOCS / "validation" / "training.md"
+RECIPES = DOCS / "validation" / "recipes.md"
+SERVING = DOCS / "validation" / "serving.md"
+SCHEMAS = DOCS / "schema"
 GIB = 2**30
-README = Path(__file__).parent.parent / "README.md"
+README = DOCS.parent / "README.md"
 TOUR = (  # (command, where its shown output ends)
     ("simcost compare deepseek-v3 llama-3.1-405b mixtral-8x22b --hw h200 --tp 8 --batch 64", "terms"),
     ("simcost decode --model deepseek-v3 --hw h200 --tp 8 --batch 64 --vary model.attention=mha,gqa:8,mqa,mla,mfa,mfa:1024", "not shown"),
     ("simcost plans --model llama-3.1-70b --hw a100,h100,h200,b200,h20,mi300x --gpus 1,2,4,8 --tpot 50ms --metric usd", "not shown"),
 )  # fmt: skip
-
-
-WORDS = {str: "text", int: "integer", float: "number", bool: "flag", Path: "path"}
-
-
-def kind(hint) -> str:
-    """A parameter's type in a word: typer keeps it in other places by version, the function's annotation stays."""
-    inner = [part for part in get_args(hint) if part is not type(None)]
-    if get_origin(hint) is list:
-        return f"{kind(inner[0])}, several"
-    return kind(inner[0]) if inner else WORDS[hint]
-
-
-def default(parameter) -> str:
-    """What is taken when nothing is said; a flag that is off says nothing."""
-    if parameter.required:
-        return "required"
-    if parameter.default is None or parameter.default is False or parameter.default == "":
-        return ""
-    if parameter.default is True:
-        return f"`{parameter.opts[0]}`"
-    return f"{parameter.default}"
-
-
-def sections(command, path: list[str]) -> list[str]:
-    """One section a command, groups opened."""
-    if hasattr(command, "commands"):
-        return [part for name in command.commands for part in sections(command.commands[name], [*path, name])]
-    lines = [
-        f"## {' '.join(path)}",
-        "",
-        " ".join((command.help or "").split()),
-        "",
-        "| parameter | type | default | meaning |",
-        "|---|---|---|---|",
-    ]
-    hints = get_type_hints(inspect.unwrap(command.callback))
-    for parameter in command.params:
-        names = [*parameter.opts, *parameter.secondary_opts]
-        name = ", ".join(f"`{o}`" for o in names) if names[0].startswith("-") else f"`{parameter.name.upper()}`"
-        meaning = getattr(parameter, "help", "") or ""
-        counted = getattr(parameter, "metavar", None) == "<count>"
-        hint = hints.get(parameter.name, Path if parameter.name == "plan" else str)  # of what `cli.question` adds
-        lines.append(f"| {name} | {'count' if counted else kind(hint)} | {default(parameter)} | {meaning} |")
-    return [*lines, ""]
-
-
-def contents(command, path: list[str]) -> list[str]:
-    """A line a command, with a link to its section."""
-    if hasattr(command, "commands"):
-        return [line for name in command.commands for line in contents(command.commands[name], [*path, name])]
-    name = " ".join(path)
-    said = " ".join((command.help or "").split()).split(". ")[0].rstrip(".:")
-    return [f"- [`{name}`](#{name.replace(' ', '-')}): {said}."]
-
-
-def page() -> str:
-    command = typer.main.get_command(app)
-    head = [
-        "# Command line",
-        "",
-        "Generated by `python docs/generate.py`. `simcost COMMAND --help` prints the same for one command.",
-        "",
-        *contents(command, ["simcost"]),
-        "",
-    ]
-    tail = [
-        "Exit codes: 0 answered; 2 wrong input, one line on stderr; 3 `--strict` and the design does not fit (`calibrate doctor`: a kind is unsound).",
-        "",
-    ]
-    return "\n".join([*head, *sections(command, ["simcost"]), *tail])
 
 
 def metrics_page() -> str:
@@ -510,7 +437,7 @@ if __name__ == "__main__":
     parser.add_argument("--peer", metavar="PYTHON", help="a Python that has aiconfigurator, for `serving`")
     asked = parser.parse_args()
     if asked.validation is not None:
-        home = PAGE.parent / "validation"
+        home = DOCS / "validation"
         if not asked.validation:
             write_whole(home / "kernels.md", published())
             write_whole(home / "stand-ins.md", stand_ins())
@@ -529,7 +456,6 @@ if __name__ == "__main__":
             write_whole(home / f"{name}.md", validation(name))
         sys.exit(0)
     pages = {
-        PAGE: page(),
         STRUCTURE: structure.page(),
         METRICS: metrics_page(),
         SETTINGS: settings_page(),
@@ -541,6 +467,7 @@ if __name__ == "__main__":
             SCHEMAS / f"{name}.json": json.dumps(schemas.schema(name), indent=2, ensure_ascii=False) + "\n"
             for name in schemas.NAMES
         },
+        **commands.pages(),
         **catalogue.pages(),
         **executed.pages(asked.pictures),
         **navigation.pages(),

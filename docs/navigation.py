@@ -10,6 +10,8 @@ import json
 import re
 from pathlib import Path
 
+from simcost.cli.help.examples import EXAMPLES, SUBJECTS
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 CONFIG = ROOT / "zensical.toml"
@@ -80,6 +82,19 @@ def stems(folder: str) -> list[str]:
     return sorted(path.stem for path in (DOCS / folder).glob("*.md") if path.stem != "index")
 
 
+def page_name(command: str) -> str:
+    """Name of a command's page."""
+    return command.replace(" ", "-")
+
+
+def commands() -> dict[str, list[str]]:
+    """Commands that answer, by subject in the order of `simcost --help`."""
+    answer = [name for name in EXAMPLES if name and not any(other.startswith(f"{name} ") for other in EXAMPLES)]
+    return {
+        subject: [name for word in words for name in answer if name.split()[0] == word] for subject, words in SUBJECTS
+    }
+
+
 def groups(folder: str) -> dict[str, list[str]]:
     """Pages of a folder by group, every page once."""
     named = {"howto": HOWTO, "theory": THEORY, "validation": VALIDATION}[folder]
@@ -130,6 +145,10 @@ def tree() -> list[Tree]:
         "devices/prices.md",
         *(f"devices/{path.parent.name}.md" for path in sorted((ROOT / "hwprofiles").glob("*/profile.toml"))),
     ]
+    command_line: list[Tree] = ["cli/index.md"]
+    command_line += [
+        {subject: [f"cli/{page_name(name)}.md" for name in names]} for subject, names in commands().items()
+    ]
     decisions: list[Tree] = ["decisions/index.md", *(f"decisions/{stem}.md" for stem in stems("decisions"))]
     return [
         {"Start": ["index.md", "start.md", "gallery.md", {"Tasks": tasks}]},
@@ -138,7 +157,7 @@ def tree() -> list[Tree]:
         {
             "Reference": [
                 "reference.md",
-                "cli.md",
+                {"Command line": command_line},
                 "python.md",
                 "settings.md",
                 "metrics.md",

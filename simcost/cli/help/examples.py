@@ -63,7 +63,7 @@ SUBJECTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("One step", ("decode", "prefill", "explain")),
     ("Designs and plans", ("compare", "plans", "sweep", "sensitivity", "crossover")),
     ("Serving and training", ("serve", "think", "train", "schedule", "rl", "distill", "recipe", "loss")),
-    ("Answers that were kept", ("diff", "cite")),
-    ("What ships, what may be set", ("list", "show", "keys", "schema")),
+    ("Saved results", ("diff", "cite")),
+    ("What ships and what can be set", ("list", "show", "keys", "schema")),
     ("Measurements", ("calibrate", "validate", "trace")),
 )  # of the commands of `simcost --help`; others stand below
