@@ -85,7 +85,7 @@ def dtype(name: str, where: str = "dtype") -> Dtype:
     if found is None:
         several = _SEVERAL.get(name.lower())
         if several:
-            raise SpecError(f"{where}: {name!r} may be {' or '.join(several)}: name one")
+            raise SpecError(f"{where}: {name!r} can be {' or '.join(several)}: write one of them")
         raise SpecError(f"{where}: unknown dtype {name!r} (one of {', '.join(_TABLE)}){nearest(name, _TABLE)}")
     return found
 

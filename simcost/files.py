@@ -102,7 +102,7 @@ def _target(path: Path) -> tuple[Path | int, os.stat_result | None]:
     if stat.S_ISDIR(there.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     if stat.S_ISBLK(there.st_mode):  # whoever may write there would lose a file system
-        raise OSError(errno.EINVAL, "a disk, which holds no text", str(path))
+        raise OSError(errno.EINVAL, "a disk, which is not a text file", str(path))
     if not os.access(path, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
     return Path(os.path.realpath(path)), there

@@ -137,11 +137,11 @@ def _range(path: str, text: str) -> list[int]:
         return []
     ends = [read(path, parsed(path, part)) for part in (match[1], match[2], match[4] or "1")]
     if any(isinstance(end, bool) or not isinstance(end, (int, float)) or end != int(end) for end in ends):
-        raise SpecError(f"--vary {path}={text}: a range is of whole numbers, as 256..1024:64 or 1..64:x2")
+        raise SpecError(f"--vary {path}={text}: a range needs whole numbers, as in 256..1024:64 or 1..64:x2")
     first, last, step = map(int, ends)
     if first > last or step < 1 or (match[3] and (step < 2 or first < 1)):
         raise SpecError(
-            f"--vary {path}={text}: a range goes from the smaller number to the larger, in steps of at least 1, or of x2 and more"
+            f"--vary {path}={text}: a range must go from the smaller number to the larger, in steps of at least 1, or of x2 or more"
         )
     if not match[3]:
         if (last - first) // step >= MOST:

@@ -238,7 +238,7 @@ class Reader:
         self.scalar.add(key)
         value = self.num(key, default, least, most)
         if not is_scalar(value):
-            raise SpecError(f"{self.where}: '{key}' decides the structure and must be one integer here")
+            raise SpecError(f"{self.where}: '{key}' decides the structure, so it must be one integer for all layers")
         return int(value)
 
     def _check(self, key: str, value: Any, least: float, most: float) -> None:

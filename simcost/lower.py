@@ -123,7 +123,7 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     """Every sharding rule of every block, the plan's own first, those of number formats last."""
     found = own_checks(plan)
     if not has_experts(model):
-        found.append(Check(plan.ep == 1, f"ep splits experts, and {model.name} has none"))
+        found.append(Check(plan.ep == 1, f"{model.name} has no experts to split: leave ep at 1"))
     layers = float(len(model.order))
     found.append(Check(plan.pp <= layers, f"pp must not exceed the {layers:.0f} layers of {model.name}"))
     chunks = f"pp·vpp chunks of a stage must not exceed the {layers:.0f} layers of {model.name}"
@@ -172,8 +172,8 @@ def kernel_checks(model: ModelSpec, plan: Plan, phase: Phase) -> list[Check]:
     ):
         return image_checks(model.towers, plan, phase)
     reason = (
-        f"all_to_all={plan.all_to_all} waits on the host for counts, which no CUDA graph of a decode step can hold: "
-        "take plan.all_to_all=low_latency, or plan.cuda_graph=off"
+        f"all_to_all={plan.all_to_all} waits for counts on the host, which a CUDA graph of a decode step cannot do: "
+        "set plan.all_to_all=low_latency, or plan.cuda_graph=off"
     )
     return [Check(np.asarray(plan.exchanges) == 0.0, reason)]
 

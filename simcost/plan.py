@@ -174,10 +174,10 @@ def own_checks(plan: Plan) -> list[Check]:
         value = getattr(plan, name)
         if value is not None:
             found.append(Check((value >= 1) & (value % 1 == 0), f"{name} must be a whole number of at least 1"))
-    reason = "vpp gives every pipeline stage several chunks of layers: it needs pp of at least 2"
+    reason = "vpp gives every pipeline stage several chunks of layers, so it needs pp of at least 2"
     found.append(Check((plan.vpp == 1.0) | (plan.pp > 1.0), reason))
     if plan.overlap == "tensor_parallel":
-        reason = "overlap=tensor_parallel hides gathers and scatters of rows: it needs sequence_parallel=on"
+        reason = "overlap=tensor_parallel hides gathers and scatters of tokens, so it needs sequence_parallel=on"
         found.append(Check(plan.shards_sequence, reason))
     if plan.gpus is not None:
         reason = f"the plan takes {_count(plan.devices)} GPUs, the cluster has {_count(plan.gpus)}"

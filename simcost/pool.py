@@ -89,7 +89,9 @@ def _together(
         try:
             return [found[i].result() for i in range(len(pieces))]
         except BrokenProcessPool:
-            raise SimcostError("a worker ended before its work did: is there memory enough?") from None
+            raise SimcostError(
+                "a worker process ended before its work was done, perhaps because memory ran out"
+            ) from None
 
 
 @contextmanager

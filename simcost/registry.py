@@ -29,7 +29,7 @@ def discover(package: str) -> dict[str, ModuleType]:
     }
     for name, module, where in _declared().get(package, ()):
         if name in found:
-            raise SimcostError(f"{where}: {package} has a plug-in {name!r} already")
+            raise SimcostError(f"{where}: {package} already has a plug-in {name!r}")
         try:
             found[name] = importlib.import_module(module)
         except ImportError as error:

@@ -75,7 +75,7 @@ def require_whole(model: ModelSpec, parts: int, counts: tuple[int, ...]) -> None
     """Raises Infeasible where stages of so many layers cut a layer from the one whose cache it reads."""
     if (pair := split(model, parts, counts)) is not None:
         raise Infeasible(
-            f"plan.stages: layer {pair[0]} reads the keys and values of layer {pair[1]}, and must stand on its stage"
+            f"plan.stages: layer {pair[0]} reads the keys and values of layer {pair[1]}, and must be on the same stage"
         )
 
 
@@ -91,10 +91,10 @@ def checks(model: ModelSpec, plan: Plan) -> list[Check]:
     size, (reader, writer) = next(iter(apart.items()))
     able = [n for n in range(1, layers + 1) if split(model, n) is None]
     said = "pp = 1" if able == [1] else f"pp of {', '.join(map(str, able[:_SHOWN]))}{' …' * (len(able) > _SHOWN)}"
-    named = f"{size} stages cut them apart" if is_scalar(parts) else "that many stages cut them apart"
+    named = f"{size} stages separate them" if is_scalar(parts) else "that many stages separate them"
     reason = (
-        f"layer {reader} reads the keys and values of layer {writer}, and {named}: vLLM refuses a layer whose cache stands on another stage, "
-        f"and SGLang has no pool for it: take {said}"
+        f"layer {reader} reads the keys and values of layer {writer}, and {named}: vLLM refuses a layer whose cache is on another stage, "
+        f"and SGLang has no pool for it: use {said}"
     )
     return [Check(~np.isin(np.asarray(parts), list(apart)), reason)]
 

@@ -37,7 +37,7 @@ def content(path: Path, said: str = "") -> bytes:
     except OSError as error:
         raise SpecError(f"{where}: {error.strerror or error}") from None
     except ValueError:
-        raise SpecError(f"{where}: no name of a file: it has a zero byte in it") from None
+        raise SpecError(f"{where}: not a valid file name: it has a zero byte") from None
     if max(stated, len(found)) > LARGEST:
         raise SpecError(f"{where}: larger than {LARGEST >> 20} MiB")
     return found
@@ -81,7 +81,7 @@ def json_value(found: str | bytes, where: str, finite: bool = True) -> Any:
         place = f" (line {error.lineno}, column {error.colno})"
         raise NoJSON(f"{where}: not valid JSON: {error.msg}{place}") from None
     except UnicodeDecodeError:
-        raise NoJSON(f"{where}: not valid JSON: no UTF-8") from None
+        raise NoJSON(f"{where}: not valid JSON: not UTF-8") from None
     except _Refused as error:
         raise SpecError(f"{where}: {error}") from None
     except RecursionError:
@@ -160,7 +160,7 @@ def csv_dicts(found: str, where: str) -> tuple[list[str], list[tuple[int, dict[s
     columns = rows[0][1] if rows else []
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
-        raise SpecError(f"{where}: column {twice!r} stands there twice")
+        raise SpecError(f"{where}: column {twice!r} appears twice")
     for at, cells in rows[1:]:
         if len(cells) != len(columns):
             raise SpecError(f"{where}:{at}: not as many cells as the header ({len(cells)}, not {len(columns)})")
@@ -183,7 +183,7 @@ def whole(digits: str) -> int | None:
 def number(cell: str) -> float:
     """A number of a cell or an option, NaN and infinity too. Raises ValueError for what is none; "1_024", which Python reads, is none."""
     if "_" in cell:
-        raise ValueError(f"{cell!r} is no number")
+        raise ValueError(f"{cell!r} is not a number")
     return float(cell)
 
 

@@ -78,11 +78,11 @@ def parse(text: str, dimension: str, where: str = "value", near: float = 0.0) ->
         bits = same.replace("B", "bit")
         other = f" for bytes, {match[1]} {bits} for bits" if bits in table and bits != same else ""
         raise UnitError(
-            f"{where}: the case of unit {unit!r} in {text!r} decides what it is: write {match[1]} {same}{other}"
+            f"{where}: upper and lower case of the unit {unit!r} in {text!r} decide its meaning: write {match[1]} {same}{other}"
         )
     if unit not in table:
         raise UnitError(
-            f"{where}: unit {unit!r} in {text!r} is not one of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
+            f"{where}: unit {unit!r} in {text!r} is not a unit of {dimension} ({_examples(dimension)}){nearest(unit, table)}"
         )
     result = value * table[unit]
     if not math.isfinite(result) or result <= 0:
@@ -119,7 +119,7 @@ def whole(text: str, where: str, length: bool) -> float | str:
     if unit in ("K", "M") and not length:
         binary, decimal = (value * _KILOS[unit] for unit in (unit + "i", unit))
         raise UnitError(
-            f"{where}: '{match[2]}' in {text!r} may mean 1,000s or 1,024s: write {match[1]}{unit}i for {binary:,.0f}, or {decimal:.0f}"
+            f"{where}: '{match[2]}' in {text!r} may mean multiples of 1,000 or of 1,024: write {match[1]}{unit}i for {binary:,.0f}, or {decimal:.0f}"
         )
     digits = match[1].replace("_", "")
     if not unit and (count := texts.whole(digits.lstrip("+-"))) is not None:

@@ -121,7 +121,7 @@ def build(
     )
     notes = (
         _defaults(found),
-        *((Note(f"memory alone, no times: {untimed}", Kind.MISSING),) if untimed else ()),
+        *((Note(f"only memory is computed, not times: {untimed}", Kind.MISSING),) if untimed else ()),
         *lower.padding(model, plan, storage),
         *shared_layers.notes(model, plan),
         *_device_notes(device),
@@ -136,7 +136,7 @@ def _serving_notes(settings: Mapping[str, Any]) -> Iterator[Note]:
     of_memory = {VERSION, *(name for engine in engines.names() for name in engine_file.setting_names(engine).values())}
     for name in settings:
         if name not in of_memory:
-            yield Note(f"engine.{name} has no effect on a step: simcost serve takes it", Kind.NO_EFFECT)
+            yield Note(f"engine.{name} has no effect on a step: simcost serve uses it", Kind.NO_EFFECT)
 
 
 def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:
@@ -149,7 +149,7 @@ def _image_notes(w: Workload, tower: Tower | None) -> Iterator[Note]:
     taken = images.tokens(tower, w.phase)
     if is_scalar(taken):
         yield Note(
-            f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, without the marks that a processor sets around them",
+            f"{w.model.name}: each image takes {taken:,.0f} tokens of isl, without the tokens that a processor adds around them",
             Kind.ASSUMED,
         )
     if tower.said:
@@ -258,7 +258,7 @@ def _uncomputable(device: Device, activation: Dtype, compute: Mapping[str, Dtype
         if not kind.peak or kind.peak not in device.peaks:
             packed = storage.get(role, kind)
             half = next((name for name in ("bf16", "fp16") if name in device.peaks), "...")
-            way = f"keep the weights in {packed.name} and compute wider: --set plan.compute_dtype={half}"
+            way = f"keep the weights in {packed.name} and compute in a wider format: --set plan.compute_dtype={half}"
             if kind is activation:
                 way = f"run it in {half}: --set plan.activation_dtype={half}"
             rates = ", ".join(device.peaks)
@@ -289,5 +289,7 @@ def _device_notes(device: Device) -> tuple[Note, ...]:
     if device.capacity_assumed:
         notes.append(f"{device.name}: the capacity of its memory is assumed: {device.capacity_assumed}")
     if device.scaleup is not None and device.scaleup.topology == "torus":
-        notes.append(f"{device.name}: the torus is modelled as a switch of the same bandwidth, which flatters All2All")
+        notes.append(
+            f"{device.name}: the torus is modelled as a switch of the same bandwidth, which makes All2All too fast"
+        )
     return tuple(Note(text, Kind.ASSUMED) for text in notes)

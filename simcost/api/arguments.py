@@ -97,7 +97,7 @@ def check_lengths(
     })  # fmt: skip
     for name, value in foreign.items():
         if value is not None:
-            raise SpecError(f"--{name} means nothing to {phase}: leave it out, or say --phase {other}")
+            raise SpecError(f"--{name} does not apply to {phase}: leave it out, or set --phase {other}")
 
 
 DEFAULTS = {one.key: int(one.default) for one in settings.PHASE if one.key in ("batch", "context", "isl", "past")}
@@ -131,12 +131,14 @@ def cluster(
         raise SpecError("state --gpus or --nodes, not both")
     if nodes is not None:
         if hw is None:
-            raise SpecError("--nodes needs one size of a node, and 'hw' is varied: say --gpus")
+            raise SpecError("--nodes needs one size of a node, and 'hw' is varied: use --gpus instead")
         if _DOMAIN in (vary or {}):
-            raise SpecError(f"--nodes needs one size of a node, and '{_DOMAIN}' is varied: say --gpus")
+            raise SpecError(f"--nodes needs one size of a node, and '{_DOMAIN}' is varied: use --gpus instead")
         device = hardware.load(hw, grammar.Overrides().merged(found).hw)
         if device.scaleup is None or device.scaleup.domain is None:
-            raise SpecError(f"{device.where}: no 'links.scaleup.domain', so --nodes has no meaning: say --gpus")
+            raise SpecError(
+                f"{device.where}: no 'links.scaleup.domain', so --nodes cannot be counted: use --gpus instead"
+            )
         gpus = int(
             settings.count("--nodes", grammar.read("plan.gpus", nodes))
             * float(np.max(np.asarray(device.scaleup.domain)))
@@ -156,7 +158,7 @@ def axes_of(vary: Axes | None) -> dict[str, list[Any]]:
             raise SpecError(f"'{path}' must be varied over a list of values, not {values!r}")
         axes[path] = values.tolist() if isinstance(values, np.ndarray) else list(values)
         if not axes[path]:
-            raise SpecError(f"'{path}' is varied over no values")
+            raise SpecError(f"'{path}' is varied over an empty list: give at least one value")
     return axes
 
 
@@ -173,7 +175,7 @@ def several(option: str, given: Any) -> tuple[Any, ...]:
     """One value or several, each once. Raises SpecError for none, and for one that is named twice."""
     found = (given,) if isinstance(given, str) else tuple(given)
     if not found:
-        raise SpecError(f"{option} names nothing")
+        raise SpecError(f"{option} is empty: give at least one value")
     twice = [value for value in found if found.count(value) > 1]
     if twice:
         raise SpecError(f"{option} names {twice[0]} twice")

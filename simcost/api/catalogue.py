@@ -59,7 +59,7 @@ def loss(
     from simcost.scenarios.scaling_laws import loss as scenario
 
     if (model is None) != (tokens is None) or (model is None) == (training_flops is None) or (set and model is None):
-        raise SpecError("loss takes --model with --tokens, or --training-flops alone")
+        raise SpecError("loss needs either --model with --tokens, or --training-flops alone")
     if model is None:
         return scenario.of_compute(_quantity("--training-flops", training_flops, "training_flops"), range)
     length = settings.count("--isl", grammar.read("isl", either(isl, DEFAULTS["isl"])))

@@ -35,7 +35,7 @@ def distill(
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     if "plan.gpus" not in sets:
-        raise SpecError("say how many GPUs train the student: --gpus or --nodes")
+        raise SpecError("state how many GPUs train the student, with --gpus or --nodes")
     prompt, answer = lengths_of("--isl", str(isl)), lengths_of("--osl", str(osl))
     own = answer if student_osl is None else lengths_of("--student-osl", str(student_osl))
     shared = {path: value for path, value in sets.items() if path == "engine" or path.startswith("hw.")}
@@ -97,12 +97,12 @@ def _counts(said: str) -> dict[str, Any]:
     strange = next((name for name in found if name not in known), None)
     if strange is not None or len(found) < len(pairs):
         what = (
-            f"'{strange}' is none of {', '.join(known)}{nearest(strange, known)}"
+            f"'{strange}' is not one of {', '.join(known)}{nearest(strange, known)}"
             if strange is not None
-            else "a name stands twice"
+            else "a name is given twice"
         )
         raise SpecError(f"--rl {said}: {what}")
     missing = [name for name in _COUNTS if not found.get(name)]
     if missing:
-        raise SpecError(f"--rl {said}: say {', '.join(missing)}, as in steps=200,prompts=128,samples=16")
+        raise SpecError(f"--rl {said}: missing {', '.join(missing)}, as in steps=200,prompts=128,samples=16")
     return found

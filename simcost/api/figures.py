@@ -111,5 +111,5 @@ def save(result: Result, path: str | Path, name: str = "", width: str = "slide")
         write_whole(target, page(result), str(target), make=False)
     else:
         raise SpecError(
-            f"{target}: a figure ends in {', '.join(kinds.PICTURES)}; a page, which has all figures, in .html"
+            f"{target}: the name of a figure must end in {', '.join(kinds.PICTURES)}, or in .html for a page with all figures"
         )

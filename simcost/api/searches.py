@@ -74,13 +74,13 @@ def plans(
     found = {name: objective.limit(f"--{name}", value) for name, value in stated.items()}
     wrong = "ttft" if decode_ else "tpot"
     if wrong in found:
-        raise SpecError(f"a limit on {wrong} means nothing to {phase}")
+        raise SpecError(f"a limit on {wrong} does not apply to {phase}")
     if "batch" in sets and batch is not None:
         raise SpecError(f"'batch' is given twice: batch={batch!r}, and in set")
     tried = [sets.pop("batch")] if "batch" in sets else batch
     batches = None if tried is None else tuple(settings.count("--batch", grammar.read("batch", one)) for one in tried)
     if batches == ():
-        raise SpecError("--batch names no batch")
+        raise SpecError("--batch is empty: give at least one batch")
     ranked = objective.spelled(metric or f"{'output' if decode_ else 'input'}_tokens_per_s_per_gpu", decode_)
     wish = objective.Wish(ranked, {f"{name}_s": value for name, value in found.items()}, batches, cp)
     query = (
@@ -95,7 +95,7 @@ def _refuse(foreign: Mapping[str, Any], phase: str) -> None:
     """Raises SpecError for what another phase reads."""
     for name, value in foreign.items():
         if value is not None:
-            raise SpecError(f"--{name.replace('_', '-')} means nothing to --phase {phase}: leave it out")
+            raise SpecError(f"--{name.replace('_', '-')} does not apply to --phase {phase}: leave it out")
 
 
 def _train_plans(

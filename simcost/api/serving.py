@@ -38,7 +38,7 @@ def serve(
         f"--{name}" for name, value in (("requests", requests), ("seed", seed), ("warmup", warmup)) if value is not None
     ]
     if stated and not events:
-        raise SpecError(f"{stated[0]} needs --events, which runs request by request")
+        raise SpecError(f"{stated[0]} needs --events, which simulates request by request")
     run = (requests, seed, warmup) if events else None
     return result(
         _asked(model, hw, isl, osl, concurrency, rate, sets, prefix_hit, drafts, acceptance, draft_model, price, prefill_pool, decode_pool, run, prefix_from)
@@ -91,7 +91,7 @@ def _seeds(said: Any) -> list[Any]:
         except SpecError:
             found = [said]
     if not found:
-        raise SpecError("--seed names no seed")
+        raise SpecError("--seed is empty: give at least one seed")
     return found
 
 
@@ -123,7 +123,9 @@ def serve_plans(
 
     for name, value in (("isl", isl), ("osl", given["osl"])):
         if value is None:
-            raise SpecError(f"--phase serve needs --{name}: tokens of {'a prompt' if name == 'isl' else 'an answer'}")
+            raise SpecError(
+                f"--phase serve needs --{name}, the tokens of {'a prompt' if name == 'isl' else 'an answer'}"
+            )
     devices = several("--hw", [hardware.spelled(name) for name in ([hw] if isinstance(hw, str) else hw)])
     stated = gpus is not None or nodes is not None or any(grammar.full(path) == "plan.gpus" for path in sets)
     clusters = [scenario.Cluster(name, counts_of(name, sets, gpus, nodes) if stated else None) for name in devices]

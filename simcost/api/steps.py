@@ -127,12 +127,12 @@ def compare(
 def _of_one_phase(phase: str | None, serving: Mapping[str, Any], training: Mapping[str, Any]) -> None:
     """Raises SpecError for a phase that compare does not know, and for what only the other one reads."""
     if phase not in (None, "train"):
-        raise SpecError(f"--phase {phase}: compare answers decode and prefill together, or with --phase train a training step")  # fmt: skip
+        raise SpecError(f"--phase {phase}: compare prices decode and prefill together; only --phase train can be set")  # fmt: skip
     foreign = serving if phase == "train" else training
     name = next((name for name, value in foreign.items() if value is not None), None)
     if name is not None:
-        hint = "leave it out" if phase == "train" else "say --phase train"
-        raise SpecError(f"--{name} means nothing to compare {'--phase train' if phase else 'of decode and prefill'}: {hint}")  # fmt: skip
+        hint = "leave it out" if phase == "train" else "add --phase train"
+        raise SpecError(f"--{name} does not apply to compare {'--phase train' if phase else 'of decode and prefill'}: {hint}")  # fmt: skip
 
 
 @unboxes

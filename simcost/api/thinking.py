@@ -39,13 +39,13 @@ def think(
     from simcost.scenarios.think.result import result
 
     if isl is None:
-        raise SpecError("--isl: tokens of a prompt, a number or a distribution")
+        raise SpecError("--isl must be the tokens of a prompt: a number or a distribution")
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
     users = None if concurrency is None else grammar.read("phase.batch", concurrency)
     where = Where(hw, isl, users, rate_of(rate), sets, price, prefix_hit)
     for name, value in (("requests", requests), ("seed", seed)):
         if value is not None and not events:
-            raise SpecError(f"--{name} needs --events, which runs request by request")
+            raise SpecError(f"--{name} needs --events, which simulates request by request")
     run = None
     if events:
         run = Simulation(

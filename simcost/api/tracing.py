@@ -47,4 +47,4 @@ def _only(phase: str, foreign: dict[str, Any]) -> None:
     """Raises SpecError for what another phase reads."""
     name = next((name for name, value in foreign.items() if value is not None), None)
     if name is not None:
-        raise SpecError(f"--{name} means nothing to {phase}: leave it out")
+        raise SpecError(f"--{name} does not apply to {phase}: leave it out")

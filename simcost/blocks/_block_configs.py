@@ -42,7 +42,7 @@ def _check_other(r: Reader, entry: Mapping[str, Any], layer: int) -> None:
     """Raises SpecError where a layer has neither part."""
     if all(isinstance(entry.get(kind), Mapping) and entry[kind].get("no_op") is True for kind in _SIZES):
         raise SpecError(
-            f"{r.where}: '{KEY}', layer {layer}: attention.no_op and ffn.no_op: nothing mixes tokens, and there is no FFN"
+            f"{r.where}: '{KEY}', layer {layer}: attention.no_op and ffn.no_op: the layer has neither attention nor FFN"
         )
 
 

@@ -23,7 +23,7 @@ def window_prefix(r: Reader, layers: int) -> str:
     of = r.text("swa_attention_type", SLIDING)
     if own and of != SLIDING:
         raise NotModelled(
-            f"{r.where}: not modelled: attention_other_setting of layers of type {of!r}: only {SLIDING} has heads of its own"
+            f"{r.where}: not modelled: attention_other_setting of layers of type {of!r}: only {SLIDING} may have heads of its own"
         )
     if own and r.has("swa_true_head_dim") and not every(r.num("swa_true_head_dim") == r.num("swa_head_dim")):
         raise NotModelled(f"{r.where}: not modelled: attention_other_setting with true_head_dim other than head_dim")

@@ -20,8 +20,8 @@ from simcost.sharding.shard import BESIDE, Plain, View, Weight
 
 KERNEL = "sconv_kernel_size"  # tokens that a convolution sees
 _COLUMNS = dtype("fp32")  # as the class computes and keeps them
-_WHOLE = "a short convolution reads the tokens before: no part of a sequence can run elsewhere (cp must be 1)"
-_ROWS = "a short convolution of the residual stream needs all rows of a sequence (sequence_parallel must be off)"
+_WHOLE = "a short convolution reads earlier tokens, so a sequence cannot be split over devices (cp must be 1)"
+_ROWS = "a short convolution of the residual stream needs all tokens of a sequence (sequence_parallel must be off)"
 
 
 @frozen

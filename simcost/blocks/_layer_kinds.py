@@ -79,7 +79,7 @@ def _letters(r: Reader, key: str, layers: int | None = None) -> list[str]:
     text = r.text(key)
     wrong = [letter for letter in text if letter not in _LETTERS]
     if wrong:
-        raise SpecError(f"{r.where}: '{key}' has the letter {wrong[0]!r}, which is none of {' '.join(_LETTERS)}")
+        raise SpecError(f"{r.where}: '{key}' has the letter {wrong[0]!r}, which is not one of {' '.join(_LETTERS)}")
     if layers is not None and len(text) != layers:
         raise SpecError(f"{r.where}: '{key}' has {len(text)} letters for {layers} layers ({r.counting()})")
     return [_LETTERS[letter] for letter in text]
@@ -93,7 +93,7 @@ def _compressed_kinds(r: Reader, layers: int) -> list[str]:
         why = (
             f"has {len(ratios)} entries for {layers} layers ({r.counting()})"
             if not wrong
-            else f"has {wrong[0]!r}, which is none of {', '.join(map(str, _RATIOS))}"
+            else f"has {wrong[0]!r}, which is not one of {', '.join(map(str, _RATIOS))}"
         )
         raise SpecError(f"{r.where}: 'compress_ratios' {why}")
     return [_RATIOS[ratio] for ratio in ratios]
@@ -178,7 +178,7 @@ def _kda(r: Reader, layer: int) -> str:
     linear = layer + 1 in (r.items("kda_layers") or [])
     if r.has("full_attn_layers") and linear == (layer + 1 in (r.items("full_attn_layers") or [])):
         where = "both kda_layers and full_attn_layers" if linear else "neither kda_layers nor full_attn_layers"
-        raise SpecError(f"{r.where}: layer {layer + 1}, counted from one, of num_hidden_layers stands in {where}")
+        raise SpecError(f"{r.where}: layer {layer + 1}, counted from one, of num_hidden_layers is in {where}")
     return LINEAR if linear else FULL
 
 
@@ -258,7 +258,7 @@ def reads_cache_of_another(r: Reader, layer: int, layers: int) -> bool:
     shared, kind = r.layout("num_kv_shared_layers", 0), gemma_kind(r, layer, layers)
     if all(gemma_kind(r, other, layers) != kind for other in range(layers - shared)):
         raise SpecError(
-            f"{r.where}: layer {layer} ({kind}) reads the cache of a layer before the last {shared}, and none of them is of its kind"
+            f"{r.where}: layer {layer} ({kind}) reads the cache of a layer before the last {shared}, and none of those is of the same kind"
         )
     return True
 

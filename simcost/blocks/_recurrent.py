@@ -57,7 +57,7 @@ class Recurrent(Plain):
     def unsplit(self, plan: Plan) -> Check:
         """The rule that no rank has a part of a sequence's tokens while the state passes over them."""
         how = "cp must be 1, or cp_method=ulysses, which swaps tokens for heads" if self.swaps else "cp must be 1"
-        reason = f"{type(self).__name__} passes its state from token to token: no part of a sequence can run elsewhere ({how})"
+        reason = f"{type(self).__name__} passes its state from token to token, so a sequence cannot be split over devices ({how})"
         return Check(True if self.swaps and plan.cp_method == "ulysses" else plan.cp == 1.0, reason)
 
     @property

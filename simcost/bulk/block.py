@@ -87,8 +87,8 @@ def _check(packed: str, i: int) -> None:
     values = plan.probe(whole.query, whole.vector, plan.point_of(packed, i))
     if plan.digest_of(values) != whole.probes.get(i):
         raise SpecError(
-            "a worker computes other numbers for the same point: its curves were fitted with other libraries, or it reads other files; "
-            "give all processes one SIMCOST_CACHE (docs/howto/run-on-many-machines.md)"
+            "a worker computes different numbers for the same point: its curves were fitted with other libraries, or it reads other files; "
+            "give all processes the same SIMCOST_CACHE (docs/howto/run-on-many-machines.md)"
         )
 
 

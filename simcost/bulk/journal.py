@@ -50,7 +50,7 @@ class Journal:
         wrong = next((_SAID[key] for key in expected if found and found.get(key) != expected[key]), "")
         if wrong:
             raise SpecError(
-                f"{self.home} holds parts of an interrupted sweep of {wrong}: remove the folder to begin anew, or write to another file with -o"
+                f"{self.home} holds parts of an interrupted sweep of {wrong}: remove the folder to start again, or write to another file with -o"
             )
         self.write(expected, late)
 
@@ -64,7 +64,7 @@ class Journal:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError):
-            raise SpecError(f"{self._file} is damaged: remove the folder {self.home} to begin anew") from None
+            raise SpecError(f"{self._file} is damaged: remove the folder {self.home} to start again") from None
         return found if isinstance(found, dict) else {}
 
     def add(self, data: bytes, part: Part) -> None:
@@ -104,7 +104,9 @@ class Journal:
         try:
             self.home.mkdir(exist_ok=True)
             if not self._file.exists() and any(path != self._lock for path in self.home.iterdir()):
-                raise SpecError(f"{self.home} is no folder of simcost's: parts of the output would stand there")
+                raise SpecError(
+                    f"{self.home} exists and was not made by simcost: parts of the output would be written there; remove it, or write to another file with -o"
+                )
             handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise SpecError(f"{self.home}: {error.strerror or error}") from None
@@ -115,7 +117,7 @@ class Journal:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    raise SpecError(f"{self.home}: another simcost writes there now") from None
+                    raise SpecError(f"{self.home}: another simcost process is writing there now") from None
             yield
         finally:
             os.close(handle)

@@ -34,9 +34,9 @@ def packed(query: Query) -> str:
     try:
         text = json.dumps(said, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SpecError(f"the question holds a value that does not travel: {error}") from None
+        raise SpecError(f"the question holds a value that cannot be sent to workers: {error}") from None
     if read(text) != query:
-        raise SpecError("the question holds a value that does not travel as it is: JSON has no such kind")
+        raise SpecError("the question holds a value that JSON cannot hold, so it cannot be sent to workers")
     return text
 
 

@@ -94,7 +94,7 @@ def _worked(whole: Plan, points: list[Point], journal: Journal, style: str, ways
     ranges = [(part.start, part.stop) for part in journal.every()]
     done = sum(stop - start for start, stop in ranges)
     if done:
-        say(f"goes on: {done:,} of {whole.size:,} points stand in {journal.home}", "resume")
+        say(f"continues: {done:,} of {whole.size:,} points are in {journal.home}", "resume")
     packed, dealer = whole.packed(), Dealer(whole, ranges, plan.most_of(_chunks(points)), ways.aim_s)
 
     def deal() -> str | None:
@@ -118,7 +118,7 @@ def _worked(whole: Plan, points: list[Point], journal: Journal, style: str, ways
         return int(json.loads(str(error.args[0]))[0])
     except KeyboardInterrupt:
         say(
-            f"{done:,} of {whole.size:,} points stand in {journal.home}: the same command goes on from there",
+            f"{done:,} of {whole.size:,} points are in {journal.home}: run the same command again to continue",
             "resume later",
         )
         raise

@@ -50,7 +50,7 @@ class Word:
         """Why the label cannot have this value, "" when it can."""
         known = formats() if self.values is None else list(self.values)
         if not known:
-            return "" if re.fullmatch(r"[a-z0-9_]+", value) else "must be of small letters, digits and _"
+            return "" if re.fullmatch(r"[a-z0-9_]+", value) else "must have only lower-case letters, digits and _"
         return "" if value in known else f"must be one of {', '.join(known)}{nearest(value, known)}"
 
 

@@ -112,7 +112,7 @@ def table(name: str, device: Device) -> list[Row]:
                 "spread": device.sibling_spread, "expected_p90_error": expected(device), "source": reason,
             }
         )  # fmt: skip
-    nothing = "no rows and no sibling: the datasheet and the assumptions answer everything"
+    nothing = "no measurements and no similar device: all times follow from the datasheet and assumptions"
     return found or [{"rows_from": "none", "kind": "-", "kinds": 0, "rows": 0, "source": nothing}]
 
 
@@ -124,5 +124,5 @@ def none_of_its_own(device: Device) -> str:
     sibling = device.sibling.name
     return (
         f"{device.where}: not measured; its times are estimated from {sibling}; 90 % of such estimates are within "
-        f"a factor of {math.exp(expected(device)):.2f}: ask simcost calibrate report {sibling}, or measure it ({ways})"
+        f"a factor of {math.exp(expected(device)):.2f}: run simcost calibrate report {sibling}, or measure this device ({ways})"
     )

@@ -67,7 +67,7 @@ class Chosen:
                 found[f"{name}_median_error"], found[f"{name}_p90_error"] = round(score.median, 4), round(score.p90, 4)
                 found[f"{name}_coverage"] = round(score.coverage, 3)
         if self.kept is None:
-            found["dropped"] = f"more than {MOST_EXCLUDED:.0%} of the rows stand above the datasheet's rates"
+            found["dropped"] = f"more than {MOST_EXCLUDED:.0%} of the rows are faster than the datasheet allows"
         return found
 
 

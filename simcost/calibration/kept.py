@@ -23,7 +23,7 @@ _HEAD = b"simcost curve 1\n"  # raise the number when the bytes below it mean so
 _SUM = 16  # bytes of the checksum
 _LARGEST = 1 << 26  # bytes of a file that is read; the largest curve has a hundredth
 _TRUSTED = 0  # who may set any answer as it is: root
-_INSTEAD = "SIMCOST_CACHE=FOLDER names another"
+_INSTEAD = "SIMCOST_CACHE=FOLDER sets another folder"
 
 
 @cache
@@ -39,7 +39,7 @@ def folder() -> Path | None:
         try:
             found = Path.home() / ".cache" / "simcost"
         except RuntimeError:
-            say(f"curves are not kept: no HOME, and no entry of this user to take it from; {_INSTEAD}")
+            say(f"curves are not kept: HOME is not set, and this user has no home directory; {_INSTEAD}")
             return None
     why = _unsafe(found)
     if why:
@@ -56,10 +56,10 @@ def _unsafe(found: Path) -> str:
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
     if not stat.S_ISDIR(there.st_mode):
-        return "is no folder"
+        return "is not a folder"
     if hasattr(os, "geteuid") and there.st_uid not in (os.geteuid(), _TRUSTED):
         return "belongs to another user"
-    return "may be written to by everybody" if there.st_mode & stat.S_IWOTH else ""
+    return "can be written by every user" if there.st_mode & stat.S_IWOTH else ""
 
 
 def read(name: str) -> Array | None:

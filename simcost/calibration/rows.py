@@ -90,7 +90,7 @@ def kernels(path: Path, family: Family) -> tuple[Labels, Rows]:
     labels, rows = labels_of(path, family), read(path, family)
     at = no_kernel(family, rows.numbers, labels)
     if at is not None:
-        raise SpecError(f"{path}:{at + 2}: {shown(rows.numbers, at)} is no kernel of {path.parent.name}")
+        raise SpecError(f"{path}:{at + 2}: {shown(rows.numbers, at)} is not a kernel of {path.parent.name}")
     return labels, rows
 
 

@@ -185,7 +185,7 @@ class Store:
                 voice = Voice(load(path, name, labels, self.device), f"{self.device.name}/{run.name}", how="own")
                 return Found((voice,), Basis.FITTED, kind(labels), self.device, drift=self._drifts(run))
             say(  # a run that was stopped has many such files, and one line says it of all
-                f"{path}: passed over: fewer than {LEAST} rows make no curve; so are other kinds of this run",
+                f"{path}: skipped: a curve needs {LEAST} rows; other kinds of this run may be skipped too",
                 about=str(run),
             )
         return None
@@ -229,7 +229,7 @@ def fitted(family: Family, rows: Rows, labels: Labels, device: Device) -> Curve:
         terms, points = row_terms(family, rows, labels, device)
         found = curves.fit(terms, points, rows.seconds, _ladders(family, rows, labels, device))
     if found is None or not found.sound:
-        raise SpecError("no curve fits these rows: their shapes are too few, or a number is out of all proportion")
+        raise SpecError("no curve fits these rows: their shapes are too few, or a number is far too large or small")
     return found
 
 

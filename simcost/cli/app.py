@@ -209,25 +209,23 @@ app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step an
 app.command(
     "serve", epilog=o.KEYS, cls=Question, short_help="Under load: TTFT, TPOT, throughput, what limits them, $."
 )(serve.serve)
-app.command("recipe", short_help="Stages from pre-training to RL: GPU hours, $, days.")(recipe.recipe)
+app.command("recipe", short_help="A training recipe, stage by stage: GPU hours, $, days.")(recipe.recipe)
 app.command("rl", epilog=o.KEYS, cls=Question, short_help="A step of reinforcement learning, phase by phase.")(rl.rl)
 app.command("think", epilog=o.KEYS, cls=Question, short_help="Thinking budgets: tokens, latency, $ of a solved query.")(
     think.think
 )
-app.command("distill", epilog=o.KEYS, cls=Question, short_help="Teach a small model by a large one: what is cheapest.")(
-    distill.distill
-)
+app.command(
+    "distill", epilog=o.KEYS, cls=Question, short_help="Train a small model from a large one: which way is cheapest."
+)(distill.distill)
 app.command("loss", short_help="Training loss and optimal sizes by published laws.")(scaling_laws.loss)
 tools.add(app)
 
 
-app.command("diff", short_help="What moved between two answers, term by term.")(diff.diff)
-app.command("cite", short_help="The sources that an answer rests on, also as BibTeX.", context_settings=cite.LOOSE)(
-    cite.cite
-)
+app.command("diff", short_help="What changed between two results, term by term.")(diff.diff)
+app.command("cite", short_help="The sources of a result, also as BibTeX.", context_settings=cite.LOOSE)(cite.cite)
 
 
-@app.command(short_help="What --set and --vary may name.")
+@app.command(short_help="Keys that --set and --vary can name.")
 def keys(
     groups: o.Groups = None, format: o.Format = "", output: o.Out = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
@@ -321,7 +319,7 @@ def _hinted(message: str) -> str:
     """What the parser says of a word that belongs to no option, with what was probably meant."""
     stray = message.startswith("Got unexpected extra argument")
     return (
-        f"{message}: a name goes behind its option, as in --model NAME, and a value with a space in quotes"
+        f"{message}: write a name after its option, as in --model NAME, and put a value that has spaces in quotes"
         if stray
         else message
     )

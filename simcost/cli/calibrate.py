@@ -12,9 +12,9 @@ from simcost.cli.output import check, emit, render, report_name, write
 from simcost.cli.pictures.also import also, ready
 
 app = typer.Typer(
-    no_args_is_help=True, help="Measure devices, import measurements, judge the curves.", rich_markup_mode=None
+    no_args_is_help=True, help="Measure devices, import measurements, check the curves.", rich_markup_mode=None
 )
-importing = typer.Typer(no_args_is_help=True, help="Turn tables of others into rows of ours.", rich_markup_mode=None)
+importing = typer.Typer(no_args_is_help=True, help="Import measured tables from other tools.", rich_markup_mode=None)
 app.add_typer(importing, name="import")
 
 Count = Annotated[
@@ -107,7 +107,7 @@ def doctor(
 @app.command("transfer")
 def transfer(
     hw: Annotated[str | None, typer.Argument(help="Judge by this device's rows; default: every measured one.")] = None,
-    sibling: Annotated[str | None, typer.Option("--from", help="Whose curves stand in; default: every measured one.")] = None,
+    sibling: Annotated[str | None, typer.Option("--from", help="Device whose curves are used; default: every measured one.")] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
@@ -133,10 +133,10 @@ def run(
     ] = None,
     family: Annotated[list[str] | None, typer.Option("--family", help="Only this kernel class; repeat.", autocompletion=o.families)] = None,
     dtype: Annotated[list[str] | None, typer.Option("--dtype", help="Only this format; repeat.")] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m or 90s.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
+    budget: Annotated[str | None, typer.Option("--budget", help="Stop cleanly after this time, e.g. 8m or 90s.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue with the rows that exist.")] = False,
     threads: Annotated[int, typer.Option("--threads", help="CPU threads.", min=1)] = 1,
-    seed: Annotated[int, typer.Option("--seed", help="Of the points.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the points.", min=0)] = 0,
     format: o.Format = "",
 ) -> int:  # fmt: skip
     """Measure a device with torch (extra 'measure'): rows, their environment, and for a CPU a profile that --hw reads."""
@@ -165,7 +165,7 @@ def run(
 @app.command("memory")
 def memory(
     log: Annotated[Path, typer.Argument(help="Start-up log of vLLM or SGLang.")], hw: o.Hw,
-    model: Annotated[str | None, typer.Option("--model", help="Where the log's own is not known here.", autocompletion=o.model_names)] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Used where the model of the log is not known.", autocompletion=o.model_names)] = None,
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """What an engine printed of its memory at start-up against what simcost says, term by term."""

@@ -33,7 +33,7 @@ def distill(
     storage_months: Annotated[float, typer.Option("--storage-months", help="Months that bytes are kept.")] = 1.0,
     network_price: Annotated[float, typer.Option("--network-price", help="Price in USD per GB that is sent.")] = 0.0,
     teacher_price: Annotated[str | None, typer.Option("--teacher-price", metavar="<price>", help="Price of the teacher, as --price takes it; default --price, of another --teacher-hw its profile's.")] = None,
-    rl: Annotated[str | None, typer.Option("--rl", help="Reinforcement learning of the student beside it: steps=200,prompts=128,samples=16, max_osl where answers are cut.")] = None,
+    rl: Annotated[str | None, typer.Option("--rl", help="Also compare reinforcement learning of the student: steps=200,prompts=128,samples=16, max_osl where answers are cut.")] = None,
     engine: o.Engine = None, stack: o.Stack = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
     """A small model that learns from a large one: by its texts, its logits, its hidden states, or its scores of what the student writes; which is cheapest."""

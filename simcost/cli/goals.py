@@ -18,8 +18,8 @@ _ROOTS = ("hw", "plan", "phase", "model")
 
 def sensitivity(
     model: o.Model, hw: o.Hw, phase: o.Phase = "decode",
-    metric: Annotated[str | None, typer.Option("--metric", help="Whose elasticity: tpot, ttft, usd, mfu or a whole name; default the time of the step.")] = None,
-    range: Annotated[str, typer.Option("--range", help="How far to either side of a number.")] = "5%",
+    metric: Annotated[str | None, typer.Option("--metric", help="Metric whose elasticity is computed: tpot, ttft, usd, mfu or a full name; default: the time of the step.")] = None,
+    range: Annotated[str, typer.Option("--range", help="How far each number is varied to either side.")] = "5%",
     only: Annotated[str | None, typer.Option("--only", help="Only numbers of hw, plan, phase or model.", autocompletion=o.starting(_ROOTS))] = None,
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
@@ -50,5 +50,5 @@ def solved(
     if vary:
         raise SpecError("--solve takes one operating point: use --set instead of --vary")
     if "=" in solve:
-        raise SpecError(f"--solve {solve}: name the number alone, and the goal with --for")
+        raise SpecError(f"--solve {solve}: give only the key of the number; state the goal with --for")
     return ask(solve, goal)

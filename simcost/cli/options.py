@@ -185,7 +185,9 @@ Vary = Annotated[
 ]
 Iso = Annotated[
     str | None,
-    typer.Option("--iso", help="What a swap of --set holds equal, by one width: params, active, flops or kv."),
+    typer.Option(
+        "--iso", help="What a swap of --set keeps equal by solving for one width: params, active, flops or kv."
+    ),
 ]
 AssumeLlama = Annotated[
     bool,
@@ -202,7 +204,7 @@ Metric = Annotated[
     str | None,
     typer.Option(
         "--metric",
-        help="Metric that ranks the plans: usd, tpot, mfu or a whole name; default tokens per second and GPU. With --phase serve: usd, gpus or throughput; default usd where --rate is stated.",
+        help="Metric that ranks the plans: usd, tpot, mfu or a full name; default tokens per second and GPU. With --phase serve: usd, gpus or throughput; default usd where --rate is stated.",
         autocompletion=starting(metrics.ranking()),
     ),
 ]
@@ -242,7 +244,7 @@ Counts = Annotated[
     typer.Option(
         "--gpus",
         metavar="<count>",
-        help="Devices to use, all of them: 8, or each of 1,2,4,8; serve: that there are, default as many as it takes.",
+        help="Number of devices to use: 8, or each of 1,2,4,8; with --phase serve the number available, default: as many as needed.",
     ),
 ]
 Price = Annotated[
@@ -250,7 +252,7 @@ Price = Annotated[
     typer.Option(
         "--price",
         metavar="<price>",
-        help="USD per device and hour, instead of the profile's; or which of its prices: low, high, marketplace, a file.csv.",
+        help="USD per device and hour, instead of the profile's; or one of its prices: low, high, marketplace; or a file.csv.",
         autocompletion=starting(("low", "typical", "high", "marketplace", "reserved_1y")),
     ),
 ]
@@ -267,7 +269,7 @@ Out = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="Write to this file, in the format of its suffix or of --format; .png, .svg, .pdf draw a figure, .html is a report; - is stdout.",
+        help="Write to this file, in the format of its suffix or of --format; .png, .svg and .pdf draw a figure, .html is a report; - is stdout.",
     ),
 ]
 Plot = Annotated[
@@ -286,7 +288,7 @@ Op = Annotated[
     str | None,
     typer.Option("--op", help="One kernel in full, by its name or the end of it: formula, curves with parameters, nearest measured rows, parts of its interval."),
 ]  # fmt: skip
-Top = Annotated[str | None, typer.Option("--top", metavar="<count>", help="So many of the longest rows alone.")]
+Top = Annotated[str | None, typer.Option("--top", metavar="<count>", help="Show only this many of the longest rows.")]
 Details = Annotated[
     bool,
     typer.Option(

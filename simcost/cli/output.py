@@ -114,7 +114,7 @@ def chosen(style: str, out: Path | None) -> str:
         raise SpecError(f"--format {style} contradicts -o {out}, whose suffix means {implied}")
     if out is not None and not style and not implied and out.suffix.lower() not in _PLAIN:
         raise SpecError(
-            f"-o {out}: the suffix {out.suffix} says nothing: write --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))}"
+            f"-o {out}: the suffix {out.suffix} is not a known format: add --format ({', '.join(FORMATS)}), or one of {', '.join((*_SUFFIXES, '.txt'))}"
         )
     return style or implied or "console"
 
@@ -173,7 +173,7 @@ def render(result: Result, style: str, out: Path | None, details: bool = False) 
 def write(path: Path | None, text: str) -> None:
     """Text to a file, whole or not at all, or to stdout for None and "-". Raises SpecError where it cannot, and for a picture's name."""
     if path is not None and path.suffix.lower() in PICTURES:
-        raise SpecError(f"-o {path}: this answer is a text, no picture")
+        raise SpecError(f"-o {path}: this result is a text and has no picture")
     if path is None or path == streams.STDOUT:
         streams.out(text)
     else:

@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Any]:
             try:
                 name = grammar.full(written)
                 if name in found:
-                    raise SpecError(f"'{name}' is there twice")
+                    raise SpecError(f"'{name}' appears twice")
                 found[name] = _checked(name, value)
             except SpecError as error:
                 raise SpecError(f"{path}: {error}") from None
@@ -40,10 +40,10 @@ def _tables(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".toml":
         return toml_table(path)
     if path.suffix.lower() != ".json":
-        raise SpecError(f"{path}: a file of settings ends in .toml or .json")
+        raise SpecError(f"{path}: the name of a file of settings must end in .toml or .json")
     found = json_value(text(path), str(path))
     if not isinstance(found, dict):
-        raise SpecError(f"{path}: a file of settings holds tables, not {type(found).__name__}")
+        raise SpecError(f"{path}: a file of settings must hold tables, not {type(found).__name__}")
     return found
 
 
@@ -62,7 +62,7 @@ def _checked(path: str, value: Any) -> Any:
     try:
         json.dumps(value)
     except TypeError:
-        raise SpecError(f"{path} cannot be {value}: a date or a time is no setting") from None
+        raise SpecError(f"{path} = {value}: a date or a time is not allowed") from None
     found = grammar.read(path, value)
     if root == "hw":
         return _of_device(key, found)

@@ -24,8 +24,8 @@ def plans(
     slo: Annotated[str | None, typer.Option("--slo", help="serve: both limits at once, ttft=2s,tpot=50ms.")] = None,
     prefix_hit: Annotated[float | None, typer.Option("--prefix-hit", help="serve: share of a prompt that the prefix cache holds.")] = None,
     metric: o.Metric = None,
-    tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans whose time per output token is at most this: 50ms, or 0.05 in seconds.")] = None,
-    ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans whose time to the first token is at most this: 2s, or 2 in seconds.")] = None,
+    tpot: Annotated[str | None, typer.Option("--tpot", help="Only plans whose time per output token is at most this: 50ms, or 0.05 (seconds).")] = None,
+    ttft: Annotated[str | None, typer.Option("--ttft", help="Only plans whose time to first token is at most this: 2s, or 2 (seconds).")] = None,
     seq: Annotated[str | None, o.count("seq", "train: ")] = None,
     micro_batch: Annotated[str | None, typer.Option("--micro-batch", metavar="<count>", help="train: sequences of a micro-batch; default: 1, 2 and 4 are tried.")] = None,
     global_batch: Annotated[str | None, typer.Option("--global-batch", metavar="<count>", help="train: sequences of a step, over all replicas; default 4 per GPU.")] = None,
@@ -40,7 +40,7 @@ def plans(
 
     check(format, output)
     if plot is not None and phase != "serve":
-        raise SpecError(f"--plot means nothing to --phase {phase}: write -o x.png, which draws plans of every phase")
+        raise SpecError(f"--plot does not apply to --phase {phase}: use -o x.png, which draws plans of every phase")
     ready(plot)
     tried = grammar.axes([f"batch={batch}"])["batch"] if batch else None
     counts = grammar.words("--gpus", gpus) if gpus else []

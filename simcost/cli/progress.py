@@ -156,7 +156,7 @@ def drawn(events: Iterable[Step], now: Callable[[], float] = time.monotonic) -> 
                     if spaced is not None:
                         spaced.say(note, at_once=True)
         except KeyboardInterrupt:
-            notes.append("interrupted: every row measured so far is kept; --resume goes on")
+            notes.append("interrupted: every row measured so far is kept; continue with --resume")
     return tuple(dict.fromkeys(notes))
 
 

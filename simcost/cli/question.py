@@ -162,7 +162,7 @@ def _filled(ctx: Any, file: Path, typed: dict[str, str]) -> list[str]:
             notes.append(f"{typed[path]} overrides {path} = {json.dumps(value)} of {file}")
         elif root == "phase" and not _takes(ctx, key):
             notes.append(
-                f"{path} = {json.dumps(value)} of {file} is left out: {given.get('phase') or _name(ctx)} does not take it"
+                f"{path} = {json.dumps(value)} of {file} is ignored: {given.get('phase') or _name(ctx)} does not use it"
             )
         elif root == "phase" and key in given:
             given[key] = str(value)

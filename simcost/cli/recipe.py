@@ -16,7 +16,7 @@ def recipe(
     hw: Annotated[str | None, typer.Option("--hw", help="Device of all stages, instead of the recipe's own.", autocompletion=o.hardware_names)] = None,
     gpus: o.Gpus = None, price: o.Price = None,
     set: Annotated[list[str] | None, typer.Option("--set", help="A value of a stage, or of all that have it: rl.steps=4000, '*.plan.ep=16'.")] = None,
-    ranges: Annotated[bool, typer.Option("--ranges/--no-ranges", help="Price assumptions at both ends of their ranges.")] = True,
+    ranges: Annotated[bool, typer.Option("--ranges/--no-ranges", help="Also price each assumption at both ends of its range.")] = True,
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip

@@ -31,11 +31,11 @@ def schedule(
     forward: Annotated[str, typer.Option("--forward", help=f"Forward of one micro-batch through one virtual stage, {_TIME}.")] = "",
     backward: Annotated[str, typer.Option("--backward", help="Gradient of the input alone; default as long as a forward.")] = "",
     weight: Annotated[str, typer.Option("--weight", help="Gradient of the weights; default as long as a forward.")] = "",
-    hop: Annotated[str, typer.Option("--hop", help="Every edge between two ranks; it occupies neither.")] = "0",
-    vpp: Annotated[int | None, typer.Option("--vpp", help="Virtual stages a rank of interleaved; default 2.")] = None,
+    hop: Annotated[str, typer.Option("--hop", help="Time of a hop between two ranks; both ranks can compute meanwhile.")] = "0",
+    vpp: Annotated[int | None, typer.Option("--vpp", help="Virtual stages per rank of interleaved; default 2.")] = None,
     overlapped: Annotated[str, typer.Option("--overlapped", help="A forward and both gradients of another micro-batch together; default their sum.")] = "",
     stage_times: Annotated[Path | None, typer.Option("--stage-times", help="CSV of stage,F,B,W: durations of each virtual stage, in place of the three.")] = None,
-    no_barrier: Annotated[bool, typer.Option("--no-barrier", help="No barrier ends the step: the steady period, the longest span of a rank.")] = False,
+    no_barrier: Annotated[bool, typer.Option("--no-barrier", help="No barrier at the end of the step: time of the steady period, the longest span of a rank.")] = False,
     format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg, .pdf and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
     details: o.Details = False,
 ) -> int:  # fmt: skip
@@ -71,7 +71,7 @@ def _table(path: Path) -> list[tuple[float, float, float]]:
     columns, lines = csv_dicts(text(path, where), where)
     for column in columns:
         if column not in _COLUMNS:
-            raise SpecError(f"{path}: column {column!r} is none of {', '.join(_COLUMNS)}{nearest(str(column), _COLUMNS)}")  # fmt: skip
+            raise SpecError(f"{path}: column {column!r} is not one of {', '.join(_COLUMNS)}{nearest(str(column), _COLUMNS)}")  # fmt: skip
     missing = [column for column in _COLUMNS if column not in columns]
     if missing:
         raise SpecError(f"{path}: missing column {missing[0]!r} (columns: {', '.join(_COLUMNS)})")

@@ -19,9 +19,9 @@ def serve(
     rate: Annotated[str | None, typer.Option("--rate", help="Requests that come at random: 20/s, 900/min, or several.")] = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None,
     prefix_hit: Annotated[float, typer.Option("--prefix-hit", help="Share of a prompt that the prefix cache holds: 0.56.")] = 0.0,
-    prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="Where those are: pool (of the GPUs, the default), host or host:512GB (the host's memory, for each GPU), recompute (nowhere: computed again).")] = None,
+    prefix_from: Annotated[str | None, typer.Option("--prefix-from", metavar="<where>", help="Where cached prefixes are: pool (of the GPUs, the default), host or host:512GB (the host's memory, per GPU), recompute (nowhere: computed again).")] = None,
     drafts: Annotated[int, typer.Option("--drafts", help="Speculative decoding: tokens proposed per step, by the design's MTP module or by --draft-model.")] = 0,
-    acceptance: Annotated[float | None, typer.Option("--acceptance", help="Chance that a draft is taken once those before it are.")] = None,
+    acceptance: Annotated[float | None, typer.Option("--acceptance", help="Probability that a draft is accepted if those before it are.")] = None,
     draft_model: Annotated[str | None, typer.Option("--draft-model", help="Model that proposes tokens.", autocompletion=o.model_names)] = None,
     prefill_pool: Annotated[str | None, typer.Option("--prefill-pool", metavar="<n:sizes>", help="Disaggregated: instances that prefill, 4:tp=8,ep=8.")] = None,
     decode_pool: Annotated[str | None, typer.Option("--decode-pool", metavar="<n:sizes>", help="Disaggregated: instances that decode, 2:dp_attention=16,ep=16.")] = None,
@@ -40,7 +40,7 @@ def serve(
         if format:
             raise SpecError("--emit prints a shell script: --format does not apply")
         if prefix_from is not None:
-            raise SpecError("--emit prints no options of a cache in the host's memory: leave out --prefix-from")
+            raise SpecError("--emit has no options for a cache in the host's memory: leave out --prefix-from")
         sets = grammar.assignments(set or [], engine)
         text = api.launch(
             emit_for, model, hw, isl, osl, concurrency, rate, gpus, nodes, sets, None, prefix_hit, drafts, acceptance, draft_model, prefill_pool, decode_pool
@@ -48,7 +48,7 @@ def serve(
         write(output, text)
         return 0
     if scheduler is not None and not events:
-        raise SpecError("--scheduler works on runs request by request: say --events")
+        raise SpecError("--scheduler applies to simulations request by request: add --events")
     runs = seed if seed is None or not seed.isdecimal() else int(seed)
     check(format, output)
     with scheduled(scheduler):

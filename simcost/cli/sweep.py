@@ -21,7 +21,7 @@ STREAMED = 20_000  # points from which the rows of a CSV file go there block by 
 
 def sweep(
     model: o.ModelOrAxis = None, hw: o.HwOrAxis = None, phase: o.Phase = "decode", vary: o.Vary = None,
-    pareto: Annotated[str, typer.Option("--pareto", help="Two metrics, of which no point on the front is beaten in both: tpot,params_total:more (the default of decode).")] = "",
+    pareto: Annotated[str, typer.Option("--pareto", help="Two metrics of the Pareto front: tpot,params_total:more (the default of decode).")] = "",
     plot: o.Plot = None,
     batch: o.Batch = None, context: o.OfDecode = None, isl: o.OfPrefill = None, past: o.PastOfPrefill = None,
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
@@ -65,10 +65,10 @@ def _file(
         if suffix == ".csv" and scheduler is None and points <= MOST_ROWS:
             return None
         raise SpecError(
-            f"--plot draws rows that are in memory: leave it out, or ask at most {MOST_ROWS:,} points without --scheduler to a .csv file"
+            f"--plot draws only rows that are in memory: leave it out, or ask for at most {MOST_ROWS:,} points without --scheduler to a .csv file"
         )
     if not is_regular(out):
         if suffix == ".parquet" or scheduler is not None:
-            raise SpecError(f"-o {out}: rows are streamed to a regular file")
+            raise SpecError(f"-o {out}: rows can only be streamed to a regular file")
         return None
     return out

@@ -24,15 +24,15 @@ def blocks(
     model: Annotated[
         list[str] | None, typer.Option("--model", "-m", help="Layers of this model; repeat. Default: random designs.", autocompletion=o.model_names)
     ] = None,
-    count: Annotated[int, typer.Option("--blocks", help="How many random designs.", min=1)] = 30,
-    seed: Annotated[int, typer.Option("--seed", help="Of the designs; calibration draws 0.", min=1)] = 1,
+    count: Annotated[int, typer.Option("--blocks", help="Number of random designs.", min=1)] = 30,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random designs; calibration uses 0.", min=1)] = 1,
     dtype: Annotated[str, typer.Option("--dtype", help="bf16 or fp32.")] = "bf16",
-    seconds: Annotated[float, typer.Option("--seconds", help="To spend on a block.", min=0.05)] = 2.0,
+    seconds: Annotated[float, typer.Option("--seconds", help="Time per block.", min=0.05)] = 2.0,
     threads: Annotated[
         int | None, typer.Option("--threads", help="CPU threads; default: those of the profile's rows, or 1.", min=1)
     ] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="Stop in good order after so long, e.g. 8m.")] = None,
-    backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also training steps of the layers.")] = True,
+    budget: Annotated[str | None, typer.Option("--budget", help="Stop cleanly after this time, e.g. 8m.")] = None,
+    backward: Annotated[bool, typer.Option("--backward/--forward-only", help="Also measure training steps of the layers.")] = True,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Build real torch layers, measure them, and compare with the predictions and their intervals."""
@@ -86,13 +86,13 @@ def training(
 
 @app.command("serving", cls=Question)
 def serving(
-    rows: Annotated[Path | None, typer.Argument(help="A benchmark of yours: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
-    sample: Annotated[bool, typer.Option("--sample/--no-sample", help="Judge by the silicon sample.")] = True,
-    published: Annotated[bool, typer.Option("--published/--no-published", help="Judge by published rows that ship too.")] = True,
-    peer: Annotated[str | None, typer.Option("--peer", help="A Python that has aiconfigurator, whose predictions stand beside; default: this one, where it has.")] = None,
+    rows: Annotated[Path | None, typer.Argument(help="A benchmark of your own: CSV (docs/howto/validate-on-your-own-benchmark.md), or the JSON of vllm bench serve or of SGLang's bench_serving; or rows with the columns of aiconfigurator-core's silicon_sample.csv, default: those of the installed package (extra validate).")] = None,
+    sample: Annotated[bool, typer.Option("--sample/--no-sample", help="Compare with the silicon sample.")] = True,
+    published: Annotated[bool, typer.Option("--published/--no-published", help="Also compare with published measurements that ship.")] = True,
+    peer: Annotated[str | None, typer.Option("--peer", help="A Python that has aiconfigurator, whose predictions are shown beside; default: this one, if it has it.")] = None,
     plot: Annotated[Path | None, typer.Option("--plot", help="Picture of predicted over measured TPOT: .png or .svg.")] = None,
-    model: Annotated[str, typer.Option("--model", help="Your benchmark: the design, where the file does not say.", autocompletion=o.model_names)] = "",
-    hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not say.", autocompletion=o.hardware_names)] = "",
+    model: Annotated[str, typer.Option("--model", help="Your benchmark: the model, where the file does not state it.", autocompletion=o.model_names)] = "",
+    hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not state it.", autocompletion=o.hardware_names)] = "",
     engine: o.Engine = None, set: o.Set = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
     """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
@@ -105,13 +105,13 @@ def serving(
     format = check(format, output)
     given = own.Given(model, hw, grammar.assignments(set or [], engine))
     if rows is not None and not is_sample(own.header(rows)):
-        _unused("of your own benchmark", {"--no-sample": not sample, "--peer": peer, "--plot": plot})
+        _unused("for a benchmark of your own", {"--no-sample": not sample, "--peer": peer, "--plot": plot})
         return emit(own.result(rows, given), format, output)
-    _unused("without a benchmark of yours", {"--model": model, "--hw": hw, "--set": given.sets})
+    _unused("without a benchmark of your own", {"--model": model, "--hw": hw, "--set": given.sets})
     if not sample:
         if not published:
-            raise SpecError("--no-sample --no-published leaves no measurements to judge by")
-        _unused("without the sample", {"ROWS": rows, "--peer": peer, "--plot": plot})
+            raise SpecError("--no-sample --no-published leaves nothing to compare with: leave one out")
+        _unused("without the silicon sample", {"ROWS": rows, "--peer": peer, "--plot": plot})
         return emit(report.published_alone(), format, output)
     if plot:
         ready(plot)
@@ -145,4 +145,4 @@ def _unused(where: str, given: Mapping[str, object]) -> None:
     """Raises SpecError for an option that means nothing."""
     for name, value in given.items():
         if value:
-            raise SpecError(f"{name} means nothing {where}")
+            raise SpecError(f"{name} has no effect {where}: leave it out")

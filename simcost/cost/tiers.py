@@ -53,7 +53,7 @@ def exchange_checks(device: Device, plan: Plan) -> list[Check]:
                 f"all_to_all=nvlink needs a switch that joins all devices; {device.name} has none",
             )
         ]
-    reason = f"all_to_all=nvlink reaches one scale-up domain of {device.name}, and the experts' group spans more"
+    reason = f"all_to_all=nvlink reaches one scale-up domain of {device.name}, and the group of the experts spans more"
     return [Check((plan.exchanges == 0.0) | (device.nodes(plan.ep, plan.expert_slices) <= 1.0), reason)]
 
 

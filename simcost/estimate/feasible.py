@@ -28,10 +28,10 @@ _DEFAULTS = {field.name: field.default for field in fields(Plan)}
 
 def rules_of(w: Workload) -> list[Check]:
     """What must hold for this plan to run: shardings of the blocks, links and multiprocessors of the device."""
-    chunks = Check(w.plan.vpp == 1.0, "vpp orders the chunks of a training schedule: serving has none, leave it at 1")
+    chunks = Check(w.plan.vpp == 1.0, "vpp applies to training schedules only: leave it at 1 for serving")
     hops = Check(
         not (w.phase.decode and w.plan.overlap_p2p_comm == "on"),
-        "overlap_p2p_comm hides nothing in decode: with pp micro-batches in flight every token waits for its own hops",
+        "overlap_p2p_comm hides nothing in decode, where every token waits for its own hops: leave it out",
     )
     # Whole copies have nothing to say to each other.
     links = link_checks(w.device, w.plan.stage * w.plan.pp)
@@ -47,8 +47,8 @@ def _multiprocessors(w: Workload) -> list[Check]:
     held = maximum(most_held(lower.step(w.model, w.view)) * apart, RING * staged)
     few = f"{there:g}" if is_scalar(there) else "few"
     reason = (
-        f"{w.device.where}: of {few} multiprocessors (compute.sm_count) what the plan overlaps holds all, and leaves none "
-        "to compute with: plan.overlap=none takes turns"
+        f"{w.device.where}: the communication that the plan overlaps takes all of {few} multiprocessors (compute.sm_count), "
+        "and leaves none to compute with: set plan.overlap=none"
     )
     return [Check(there > held, reason)]
 
@@ -82,7 +82,7 @@ def require(w: Workload) -> None:
 def nearest(w: Workload) -> str:
     """The next smaller and larger value of each field that was stated, such that all rules hold; "" where none does."""
     found = [words for name in _SIZES if getattr(w.plan, name) != _DEFAULTS[name] and (words := _around(w, name))]
-    return f" (nearest that work: {', or '.join(found)})" if found else ""
+    return f" (nearest valid: {', or '.join(found)})" if found else ""
 
 
 def _around(w: Workload, name: str) -> str:

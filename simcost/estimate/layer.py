@@ -44,7 +44,7 @@ class BlockSpec:
 
     def __post_init__(self) -> None:
         if self.dtype not in FORMATS:
-            raise SpecError(f"{self.name}: blocks run in {', '.join(FORMATS)}, not {self.dtype!r}")
+            raise SpecError(f"{self.name}: the format must be one of {', '.join(FORMATS)}, not {self.dtype!r}")
         if self.backward and float(self.phase.past) > 0:
             raise SpecError(f"{self.name}: a training step has no cached tokens (past = {float(self.phase.past):.0f})")
 

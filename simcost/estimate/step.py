@@ -83,9 +83,7 @@ def chunks(phase: Phase) -> int:
         return 1
     count = int(np.max(np.ceil(np.asarray(phase.q_len / phase.chunk))))
     if count > CHUNKS:
-        raise SpecError(
-            f"chunk: {count:,} chunks of a prompt, at most {CHUNKS:,} are priced one by one: choose a larger chunk"
-        )
+        raise SpecError(f"chunk: {count:,} chunks of a prompt, at most {CHUNKS:,} can be priced: choose a larger chunk")
     return count
 
 

@@ -50,23 +50,21 @@ def _travels(w: Asked) -> str:
     if no := _experts(w):
         return no
     still = (np.asarray(w.plan.exchanges) == 0.0) | (np.asarray(w.plan.ep) == 1.0)
-    return "no token travels to its experts with these tp, cp, dp_attention and ep" if every(still) else ""
+    return "with these tp, cp, dp_attention and ep no token is sent to another rank" if every(still) else ""
 
 
 def _exchanges(w: Asked) -> str:
     """The exchange of one-rank expert groups is there too: it gathers the tokens for slices of experts."""
     if no := _experts(w):
         return no
-    return "all ranks of a stage have the same tokens: nothing travels" if every(w.plan.exchanges == 0.0) else ""
+    return "all ranks of a stage have the same tokens: nothing is sent" if every(w.plan.exchanges == 0.0) else ""
 
 
 def _shared(w: Asked) -> str:
     """Beside an exchange, or beside the routed experts of few tokens."""
     if not any(block.has_shared for _, block in w.model.blocks()):
         return _experts(w) or f"{w.model.name} has no shared experts"
-    reason = (
-        f"nothing travels, and engines give shared experts a stream of their own up to {STREAM:.0f} tokens per rank"
-    )
+    reason = f"nothing is sent, and engines run shared experts in a stream of their own only up to {STREAM:.0f} tokens per rank"
     return reason if every(in_turn(w.plan, w.view.tokens)) else ""
 
 
@@ -82,7 +80,7 @@ def _recurrent(w: Asked) -> str:
 
 def _packed(w: Asked) -> str:
     narrow = any(w.view.storage[role].bits < w.view.compute[role].bits for role in w.view.storage)
-    return "" if narrow else "no weights are narrower than the format they are computed in"
+    return "" if narrow else "no weights are stored in a narrower format than they are computed in"
 
 
 def _split(name: str) -> Why:
@@ -91,7 +89,7 @@ def _split(name: str) -> Why:
 
 def _gathers(w: Asked) -> str:
     decode = every(np.asarray(w.phase.q_len) == 1.0)
-    return _split("cp")(w) or ("decode passes queries on, not keys, as ring does" if decode else "")
+    return _split("cp")(w) or ("in decode ranks send queries, while ring sends keys" if decode else "")
 
 
 _REASONS: dict[str, Why] = {

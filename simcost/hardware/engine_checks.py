@@ -51,7 +51,7 @@ def check(at: str, name: str, term: Any, known: Sequence[str] = TERMS) -> None:
     if name not in known:
         raise SpecError(f"{at} is unknown{nearest(name, known)}")
     if not isinstance(term, Mapping) or not (term.get("source") or term.get("reason")):
-        raise SpecError(f"{at} needs a source, or a reason")
+        raise SpecError(f"{at} needs a 'source', or a 'reason' where it is assumed")
     value = term.get("value")
     if name in _WORDS:
         _word(value, _WORDS[name], at)
@@ -104,7 +104,7 @@ def check_words(at: str, said: Any) -> None:
     """Raises SpecError for a setting whose name and words are not {name = text, words = {WORD = number}}."""
     words = said.get("words") if isinstance(said, Mapping) else None
     if not isinstance(said, Mapping) or not isinstance(said.get("name"), str) or set(said) - {"name", "words"}:
-        raise SpecError(f"{at} must be a name, or a table of 'name' and 'words'")
+        raise SpecError(f"{at} must be a name, or a table with 'name' and 'words'")
     if not isinstance(words, Mapping) or not words:
         raise SpecError(f"{at}: 'words' must be a table of words and numbers")
     for value in words.values():
@@ -144,7 +144,7 @@ def _bounded(found: Any, at: str) -> Sequence[Mapping[str, Any]]:
     if not all(isinstance(tier, Mapping) for tier in tiers) or [("below" in tier) for tier in tiers] != [True] * (
         len(tiers) - 1
     ) + [False]:
-        raise SpecError(f"{at}: every tier but the last needs 'below'")
+        raise SpecError(f"{at}: every tier except the last needs 'below'")
     return tiers
 
 

@@ -109,7 +109,7 @@ def stated(asked: str, part: str, settings: Mapping[str, Any]) -> dict[str, Any]
             who = (
                 engines.title(engine)
                 if asked == engine
-                else f"engine={asked} takes the settings of {engines.title(engine)}, which"
+                else f"engine={asked} uses the settings of {engines.title(engine)}, which"
             )
             raise SpecError(f"{who} has no engine.{name} (it has {', '.join(allowed)}){nearest(name, allowed)}")
     return found
@@ -160,10 +160,10 @@ def _part(engine: str, part: str) -> tuple[Mapping[str, Any], tuple[Mapping[str,
             if name not in _HEAD:
                 engine_checks.check(f"{file}: {part} from {version}: '{name}'", name, term, terms)
     if [numbers(entry["version"]) for entry in found] != sorted(numbers(entry["version"]) for entry in found):
-        raise SpecError(f"{file}: entries of {part}.from must stand in the order of their versions")
+        raise SpecError(f"{file}: entries of {part}.from must be in the order of their versions")
     missing = [name for name in terms if name not in found[0] and name not in optional]
     if missing:
-        raise SpecError(f"{file}: the first entry of {part}.from misses {', '.join(missing)}")
+        raise SpecError(f"{file}: the first entry of {part}.from has no {', '.join(missing)}")
     return table["settings"], found
 
 

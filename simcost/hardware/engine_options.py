@@ -71,7 +71,7 @@ class Options:
         that it does not take."""
         where = f"{engines.title(self.engine)} {self.version}: {name}"
         if name not in self.takes:
-            raise SpecError(f"{where} is no documented option{nearest(name, self.takes)}")
+            raise SpecError(f"{where} is not a documented option{nearest(name, self.takes)}")
         kind = self.takes[name]
         if not isinstance(kind, str):
             if str(value) not in kind:
@@ -139,7 +139,9 @@ def load(engine: str) -> Options:
     broken file."""
     if engine not in engines.names():
         known = ", ".join(engines.names())
-        raise SpecError(f"a launch command is for one of {known}, not {engine!r}{nearest(engine, engines.names())}")
+        raise SpecError(
+            f"a launch command can be written for one of {known}, not for {engine!r}{nearest(engine, engines.names())}"
+        )
     path = folder("workloads") / "engines" / "options" / f"{engine}.toml"
     return _options(engine, toml_table(path), f"engines/options/{engine}.toml")
 
@@ -162,7 +164,7 @@ def _options(engine: str, table: Mapping[str, Any], where: str) -> Options:
         raise SpecError(f"{where}: [formats] needs {', '.join(_FORMATS)}")
     for name in _named(table):
         if name not in table["options"]:
-            raise SpecError(f"{where}: '{name}' is said and not in [options]{nearest(name, table['options'])}")
+            raise SpecError(f"{where}: '{name}' is used but is not in [options]{nearest(name, table['options'])}")
     ranks = table["ranks"]
     return Options(
         engine=engine,

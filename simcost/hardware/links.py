@@ -18,9 +18,7 @@ def scaleup(stated: Mapping[str, Any], facts: Mapping[str, Num], where: str) -> 
     """The link inside a node; None where the profile states no bandwidth of one. `stated`: its table. Raises SpecError."""
     if "links.scaleup.bandwidth" not in facts:
         if stated:
-            raise SpecError(
-                f"{where}: missing 'links.scaleup.bandwidth': without it the rest of the table says nothing"
-            )
+            raise SpecError(f"{where}: missing 'links.scaleup.bandwidth': the rest of the table needs it")
         return None
     topology = stated.get("topology", "switch")
     if topology not in TOPOLOGIES:

@@ -88,7 +88,7 @@ def load(name: str, overrides: Mapping[str, Any] | None = None) -> Device:
     home, stated = find(name), dict(overrides or {})
     if (use := stated.pop(USE, None)) is not None:
         if _TOTAL in stated:
-            raise SpecError(f"'hw.{USE}' and 'hw.{_TOTAL}' both say what a device costs: give one")
+            raise SpecError(f"'hw.{USE}' and 'hw.{_TOTAL}' both set the price of a device: set one of them")
         return used(load(name, stated), str(use), f"hw.{USE}")
     only = stated.get("measurements")
     if folder("hwprofiles") in home.parents and stated.keys() <= {"measurements"} and isinstance(only, str | None):
@@ -137,13 +137,13 @@ def _spread(tables: Mapping[str, Any], where: str) -> float:
     if "like" not in stated:
         if "spread" in stated:
             raise SpecError(
-                f"{where}: 'measurements.spread' says how far a sibling is off: 'measurements.like' names none"
+                f"{where}: 'measurements.spread' states the error of a similar device, but 'measurements.like' names no device"
             )
         return 0.0
     value = stated.get("spread")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0.0 < value <= 5.0:
         raise SpecError(
-            f"{where}: 'measurements.spread' = {value!r} must be a number in (0, 5]: how far a sibling is off"
+            f"{where}: 'measurements.spread' = {value!r} must be a number in (0, 5]: the error of a similar device"
         )
     return float(value)
 
@@ -186,7 +186,7 @@ def dimension(path: str, where: str) -> str:
         return known[path].kind
     if path == "assumed.memory_reserve":
         raise SpecError(
-            f"{where}: '{path}' is gone: engines' own terms say what they leave (--set engine.gpu_memory_utilization=0.9; "
+            f"{where}: '{path}' no longer exists: memory that an engine keeps free follows from its own settings (--set engine.gpu_memory_utilization=0.9; "
             "simcost show memory names all terms)"
         )
     raise SpecError(f"{where}: no hardware key '{path}'{nearest(path, [*known, *peaks])}")
@@ -266,7 +266,7 @@ def override(path: str, value: Any, stated: Mapping[str, Num], where: str) -> Nu
     kind = dimension(path, at)
     if text[:1] in ("x", "X", "*") and kind != settings.FLAG:
         if path not in stated:
-            raise SpecError(f"{at}={text}: {where} states no '{path}' to multiply")
+            raise SpecError(f"{at}={text}: {where} has no value of '{path}' to multiply")
         found = stated[path] * units.parse(text[1:], "count", f"{at}: factor")
     else:
         found = _si(respelled(path, text), kind, at, float(np.max(np.asarray(stated.get(path, 0.0)))))

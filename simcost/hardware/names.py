@@ -53,7 +53,7 @@ def of(name: str) -> str | None:
     like = named or [profile for profile, card in _cards().items() if card.first in words and words <= card.all]
     if len(like) > 1:
         several = " or ".join(f"{profile} ({_cards()[profile].title})" for profile in like)
-        raise SpecError(f"hardware '{name}' may be {several}: name one")
+        raise SpecError(f"hardware '{name}' can be {several}: write one of these names")
     return like[0] if like else None
 
 
@@ -79,7 +79,7 @@ def _near(name: str) -> str:
     mine, its = (re.split(r"\d", each)[0] for each in (name, found))
     numbers, others = (re.findall(r"\d+", each) for each in (name, found))
     other = numbers != others or (mine != its and len(mine) == len(its))
-    return f"; the nearest name, '{found}', is another part" if found and other else said
+    return f"; the nearest name, '{found}', is a different device" if found and other else said
 
 
 def spelled(name: str) -> str:

@@ -23,6 +23,8 @@ def ends(assumed: Mapping[str, Any], overrides: Mapping[str, Any], where: str) -
             units.parse(str(entry[end]), "fraction", f"{where}: '{path}.{end}'") for end in ("value", "low", "high")
         )
         if not low <= value <= high <= 1.0:
-            raise SpecError(f"{where}: '{path}': low = {low}, value = {value}, high = {high} are out of order")
+            raise SpecError(
+                f"{where}: '{path}': low = {low}, value = {value}, high = {high} must be in this order: low <= value <= high"
+            )
         found[name] = low, high
     return found

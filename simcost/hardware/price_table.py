@@ -20,10 +20,10 @@ def read(tables: Mapping[str, Any], where: str) -> dict[str, Price]:
 def _price(key: str, entry: Mapping[str, Any], sources: Mapping[str, Any], at: str) -> Price:
     value, low, high = (_usd(entry[end], f"{at}.{end}'") if end in entry else None for end in ("value", "low", "high"))
     if (low is None) != (high is None):
-        raise SpecError(f"{at}': low and high stand together")
+        raise SpecError(f"{at}': low and high must be given together")
     if value is None or not (low or value) <= value <= (high or value):
         raise SpecError(
-            f"{at}': low = {entry['low']}, value = {entry['value']}, high = {entry['high']} are out of order"
+            f"{at}': low = {entry['low']}, value = {entry['value']}, high = {entry['high']} must be in this order: low <= value <= high"
         )
     for word in ("date", "kind"):
         if not isinstance(entry.get(word, ""), str):
@@ -38,7 +38,7 @@ def _price(key: str, entry: Mapping[str, Any], sources: Mapping[str, Any], at: s
 
 def _usd(value: Any, at: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise SpecError(f"{at} = {value!r} is no price: write it as '2.50 USD/h'")
+        raise SpecError(f"{at} = {value!r} is not a price: write it as '2.50 USD/h'")
     found = units.parse(str(value), "usd_per_hour", at)
     low, high = units.PLAUSIBLE["usd_per_hour"]
     if not low <= found <= high:

@@ -71,7 +71,9 @@ def stated(price: Any, at: str = "--price") -> tuple[float | None, dict[str, str
 def priced(sets: Mapping[str, Any], chosen: Mapping[str, str], *others: Mapping[str, Any]) -> Mapping[str, Any]:
     """`sets` with the choice of a price. Raises SpecError where they, or `others`, say another price."""
     for path in (path for path in _PATHS if chosen for table in (sets, *others) if path in table):
-        raise SpecError(f"--price {next(iter(chosen.values()))} and {path} both say what a device costs: give one")
+        raise SpecError(
+            f"--price {next(iter(chosen.values()))} and {path} both set the price of a device: set one of them"
+        )
     return {**sets, **chosen}
 
 
@@ -82,7 +84,7 @@ def check(use: str, at: str = "--price") -> None:
         return
     if not word.lower().endswith(".csv"):
         raise SpecError(
-            f"{at} {plain(use)}: say USD per device and hour, {', '.join(WORDS)}, or a file.csv of {','.join(_NEEDED)}{nearest(word, WORDS)}"
+            f"{at} {plain(use)}: write USD per device and hour, {', '.join(WORDS)}, or a file.csv with the columns {','.join(_NEEDED)}{nearest(word, WORDS)}"
         )
     _table(Path(word), at)
 
@@ -127,7 +129,7 @@ def _read(path: Path, content: tuple[int, ...]) -> Mapping[str, Price]:
     for line, row in rows:
         _add(found, row, f"{path}: line {line}")
     if not found:
-        raise SpecError(f"{path}: holds no price")
+        raise SpecError(f"{path}: has no price in it")
     return found
 
 
@@ -135,14 +137,14 @@ def _add(found: dict[str, Price], row: Mapping[str, str], at: str) -> None:
     said = {name: plain(value.strip()) for name, value in row.items()}
     device = names.find(said["device"]).parent.name if names.of(said["device"]) else said["device"]
     if device in found:
-        raise SpecError(f"{at}: {device} stands there twice")
+        raise SpecError(f"{at}: {device} appears twice")
     if len(found) >= _ROWS:
         raise SpecError(f"{at}: more than {_ROWS:,} prices")
     usd, low, high = (_usd(said.get(name, ""), name, at) for name in ("usd_per_hour", "low", "high"))
     if usd is None:
         raise SpecError(f"{at}: '{device}' has no usd_per_hour")
     if (low is None) != (high is None) or not (low or usd) <= usd <= (high or usd):
-        raise SpecError(f"{at}: low <= usd_per_hour <= high must hold, and both ends stand or neither")
+        raise SpecError(f"{at}: low <= usd_per_hour <= high must hold, and low and high must be given together")
     found[device] = Price(usd, low, high, "", said.get("kind", ""), said.get("date", ""), said.get("source", ""))
 
 

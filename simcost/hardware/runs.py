@@ -44,7 +44,7 @@ def kind(home: Path) -> str:
         with path.open("rb") as file:
             head = _HEAD.match(file.read(_LONGEST).decode("utf-8", "replace"))
     except FileNotFoundError:
-        raise SpecError(f"{path}: missing: restore it, or move its rows to another folder") from None
+        raise SpecError(f"{path}: missing: restore it, or move the rows of this folder elsewhere") from None
     except OSError as error:
         raise SpecError(f"{path}: {error.strerror or error}") from None
     return head[1] if head else str(record(home)["kind"])
@@ -103,7 +103,7 @@ def ordered(found: dict[str, Path], wanted: list[str] | None, where: str) -> tup
                 f"the name of a run ({', '.join(found)})" if found else "the name of a run (there are no runs here)"
             )
             raise SpecError(
-                f"{where}: no measurement run '{run}': write tables (engines' tables alone), none (the roofline alone) or {beside}"
+                f"{where}: no measurement run '{run}': write tables (only tables of engines), none (only the roofline) or {beside}"
                 f"{nearest(str(run), (*found, TABLES, 'none'))}"
             )
     names = list(found) if wanted is None else wanted

@@ -114,7 +114,7 @@ def checked(longest: int, engine: Engine) -> None:
     """Raises SpecError for a sequence that the pool cannot hold alone."""
     if longest > engine.pool_tokens:
         raise SpecError(
-            f"an answer of {longest:,} tokens with its prompt does not fit the pool of {engine.pool_tokens:,.0f} KV tokens"
+            f"an answer of {longest:,} tokens with its prompt does not fit in the KV pool of {engine.pool_tokens:,.0f} tokens"
         )
 
 

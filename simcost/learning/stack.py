@@ -117,7 +117,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
     for key in (*TERMS, "old_log_probs"):
         value, says[key] = _entry(table[key], key, where)
         if says[key] == FIT and (key not in FITTED or fit is None):
-            raise SpecError(f"{where}: '{key}' says it is fitted, and no table [{FIT}] says on what")
+            raise SpecError(f"{where}: '{key}' is marked as fitted, but no table [{FIT}] states on which data")
         if key not in TERMS:
             if value not in OLD:
                 raise SpecError(f"{where}: '{key}.value' = {value!r} must be one of {', '.join(OLD)}")
@@ -126,7 +126,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Framework:
             raise SpecError(f"{where}: '{key}.value' = {value!r} must be a number, not negative")
         values[key] = float(value)
     if fit is not None and not any(says[key] == FIT for key in FITTED):
-        raise SpecError(f"{where}: [{FIT}] says what terms rest on, and none says it is fitted")
+        raise SpecError(f"{where}: [{FIT}] states the data of fitted terms, but no term is marked as fitted")
     title, old = str(table["title"]), table["old_log_probs"]["value"]
     return Framework(name=name, title=title, says=says, old_log_probs=old, fit=fit, **values)
 
@@ -143,10 +143,10 @@ def _entry(entry: Any, key: str, where: str) -> tuple[Any, str]:
         return entry["value"], said
     other = entry["like"]
     if key not in TERMS or other not in names():
-        raise SpecError(f"{where}: '{key}.like' = {other!r} names no framework{nearest(str(other), names())}")
+        raise SpecError(f"{where}: '{key}.like' = {other!r} is not a known framework{nearest(str(other), names())}")
     table = toml_table(home() / f"{other}.toml")
     if "value" not in table[key]:
-        raise SpecError(f"{where}: '{key}.like' = {other!r} states no value of its own")
+        raise SpecError(f"{where}: '{key}.like' = {other!r} has no value of its own")
     return table[key]["value"], said
 
 

@@ -1,6 +1,6 @@
 """In which group a metric is printed, under which heading, and in which words the two partitions of a step's time are told.
 
-The group follows from the unit; `_OF` names those of which the unit says nothing. Two partitions never share a word: a step is *bound by* compute, memory, wire
+The group follows from the unit; `_OF` names those of which the unit says nothing. Two partitions never share a word: a step is *bound by* compute, memory, communication
 or overhead, and it *rests on* measurements, curves, stand-ins, the datasheet or assumptions.
 """
 
@@ -15,7 +15,7 @@ TIME, RATE, MONEY, MEMORY, WORK, BOUND, BASIS, PARAMETERS, SIZES, CHOICES = (
 )  # fmt: skip
 ORDER = (PARAMETERS, TIME, RATE, MEMORY, MONEY, WORK, BOUND, BASIS, SIZES, CHOICES)
 # What bounds a step, and what its time rests on: as a share is named, and in words.
-BOUNDS = {"compute": "compute", "memory": "memory", "wire": "wire", "overhead": "overhead"}
+BOUNDS = {"compute": "compute", "memory": "memory", "wire": "communication", "overhead": "overhead"}
 BASES = {
     "measured": "measured shapes",
     "fitted": "fitted curves",

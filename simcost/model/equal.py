@@ -74,12 +74,12 @@ def goal(asked: Any, swaps: Sequence[tuple[str, Swap, str, str]], stated: Mappin
         return Goal(asked, "asked for")
     if open_:
         raise SpecError(
-            f"{open_[0]} leaves the width open, and --iso kv does not set it: state the width, or set it by model.intermediate_size or model.moe_intermediate_size"
+            f"{open_[0]} leaves the width open, and --iso kv does not solve for it: state the width, or set model.intermediate_size or model.moe_intermediate_size"
         )
     for kind, swap, text, written in swaps:
         if kind == "attention":
             if not swap.cache_key:
-                raise SpecError(f"{written}: its cache has no size that --iso kv could solve for: use gqa or mla")
+                raise SpecError(f"{written}: --iso kv cannot solve for the size of its cache: use gqa or mla")
             if swap.states_cache(text):
                 raise SpecError(f"{written} states the size of the cache, and --iso kv solves for it: leave one out")
             return Goal("kv", "asked for", swap.cache_key)
@@ -114,13 +114,13 @@ def solved(
 
     if goal_.name != "kv" and at(STEP) == at(2 * STEP):
         raise SpecError(
-            f"{name}: no layer of the new design has an FFN whose width --iso {goal_.name} could solve for: add model.ffn=dense, or take --iso kv"
+            f"{name}: no layer of the new design has an FFN whose width --iso {goal_.name} could solve for: add model.ffn=dense, or use --iso kv"
         )
     value = _divisor(at, wanted, _heads(built(1))) if heads else _multiple(at, wanted, step)
     unit = _UNITS[goal_.name]
     if value is None:
         raise SpecError(
-            f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(at(STEP), unit)} with {STEP} already, {show(wanted, unit)} wanted"
+            f"{name}: no {key} from {STEP} on gives equal {MEANING[goal_.name]}: {show(at(STEP), unit)} with {STEP} already, but {show(wanted, unit)} is needed"
         )
     off = at(value) / wanted - 1.0
     rest = "exactly" if abs(off) < _ALMOST else f"to {off:+.2%}" if abs(off) >= 5e-5 else "to less than 0.01%"

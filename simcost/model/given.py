@@ -46,6 +46,6 @@ def given(config: Mapping[str, Any]) -> Given:
     try:
         text = json.dumps(config, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise SpecError(f"{name}: a model config must hold what JSON can: {error}") from None
+        raise SpecError(f"{name}: a model config may only hold values that JSON can hold: {error}") from None
     json_value(text, name)
     return Given(name, text)

@@ -42,17 +42,15 @@ def parts(text: str, known: Mapping[str, tuple[ModuleType, Swap]]) -> list[Part]
     for said in text.lower().split("+"):
         match = _PART.match(said.strip())
         if match is None or int(match[1]) < 1:
-            raise SpecError(f"{written}: write how many layers of which swap, as in {NAME}:3xgdn+1xgqa")
+            raise SpecError(f"{written}: write the number of layers of each swap, as in {NAME}:3xgdn+1xgqa")
         if match[2] not in known:
-            raise SpecError(
-                f"{written}: no such swap: {match[2]} (one of {', '.join(known)}){nearest(match[2], known)}"
-            )
+            raise SpecError(f"{written}: unknown swap {match[2]} (one of {', '.join(known)}){nearest(match[2], known)}")
         found.append(Part(int(match[1]), match[2], *known[match[2]], match[3] or ""))
     for one in found:
         other = next((each for each in found if each.word == one.word and each.module is not one.module), None)
         if other is not None:
             raise SpecError(
-                f"{written}: {one.name} and {other.name} are both {one.word} in layer_types: one design cannot tell them apart"
+                f"{written}: {one.name} and {other.name} are both {one.word} in layer_types: they cannot be in one design"
             )
     return found
 

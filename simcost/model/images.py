@@ -56,10 +56,10 @@ def checks(towers: Sequence[Tower], plan: Plan, phase: Phase) -> list[Check]:
         step = tower.patch * tower.multiple
         for key in SIDES:
             whole = getattr(phase, key) % step == 0.0
-            found.append(Check(whole, f"{key} must be a multiple of {step:.0f} pixels, the patches that make a token"))
+            found.append(Check(whole, f"{key} must be a multiple of {step:.0f} pixels, the patches of a token"))
     taken = phase.images * tokens(tower, phase)
     shown = f"{taken:,.0f}" if is_scalar(taken) else "more"
-    found.append(Check(taken <= phase.q_len, f"images take {shown} tokens of each prompt, and isl has fewer"))
+    found.append(Check(taken <= phase.q_len, f"images take {shown} tokens of each prompt, but isl is smaller"))
     return found
 
 

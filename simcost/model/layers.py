@@ -88,7 +88,7 @@ def _built(r: Reader, which: Iterable[int], layers: int) -> list[Layer]:
             plain = (*grams, *_arranged(r, attention, ffn, norms, copied, inputs))
             made[key] = plain if often is None else loop.of(r, plain, often)
         if not made[key]:
-            raise SpecError(f"{r.where}: layer {layer}: nothing mixes tokens, and there is no FFN")
+            raise SpecError(f"{r.where}: layer {layer}: the layer has neither attention nor FFN")
         found.append(made[key])
     r.layer = None
     return found
@@ -277,9 +277,7 @@ def _claimed(package: str, r: Reader, layer: int, layers: int) -> ModuleType:
     winners = [(name, module) for bid, name, module in bids if bid == best]
     if best == 0:
         kind = _layer_kinds.layer_kind(r, layer, layers)
-        raise NotModelled(
-            f"{r.where}: not modelled yet: layer {layer} ({kind} without the keys of any kind of it that is known)"
-        )
+        raise NotModelled(f"{r.where}: not modelled yet: layer {layer} ({kind} without the keys of any known kind)")
     if len(winners) > 1:
         claimed = " and ".join(f"{name} (by {_why(module, r, layer, layers)})" for name, module in winners)
         raise SpecError(f"{r.where}: layer {layer}: {claimed} claim the {package.rpartition('.')[2]}: no block is both")

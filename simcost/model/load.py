@@ -63,7 +63,7 @@ def of_name(name: str) -> str | None:
         return None
     found = _called().get(_bare(name), ())
     if len(found) > 1:
-        raise SpecError(f"model '{name}' may be {' or '.join(found)}: name one")
+        raise SpecError(f"model '{name}' can be {' or '.join(found)}: write one of them")
     return found[0] if found else None
 
 

@@ -66,7 +66,7 @@ def _check_read(config: Mapping[str, Any], replaced: set[str], where: str) -> No
         if key not in replaced:
             raise NotModelled(
                 f"{where}: not modelled: '{key}' = {str(flat[key])[:40]}: the class of model_type {flat['model_type']!r} does not read it there "
-                f"(--set model.{key}=null leaves it out, --set model.{key}=... asks for it)"
+                f"(--set model.{key}=null leaves it out, --set model.{key}=... insists on it)"
             )
 
 

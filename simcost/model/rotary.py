@@ -67,10 +67,10 @@ def read(config: Mapping[str, Any]) -> Tables:
     if config.get(SECOND) and not any("." in each.path for each in scalings):
         found.append(float(limit))
         used.add(SECOND)
-        said[SECOND] = "its number: that it is stated makes a second table of positions"
+        said[SECOND] = "its number: a second table of positions exists wherever the key is set"
     for each in scalings:
         if "mrope_section" in each.values and each.kind() != "mrope":
-            said[f"{each.path}.mrope_section"] = "its numbers: that it is stated makes tables of three-dimensional positions"  # fmt: skip
+            said[f"{each.path}.mrope_section"] = "its numbers: tables of three-dimensional positions exist wherever the key is set"  # fmt: skip
     return Tables(tuple(found), frozenset(used), tuple(key for each in scalings for key in each.idle()), said)
 
 

@@ -138,7 +138,9 @@ def from_config(config: Mapping[str, Any], name: str, where: str) -> ModelSpec:
     for key, by in beaten.items():
         r.note(f"{key} has no effect: {by} is stated", Kind.UNUSED, *(() if r.has(key) else (key,)))
     for key in shadowed(config):
-        r.note(f"{key} has no effect: the language model's own table, or the model's size, says otherwise", Kind.UNUSED)
+        r.note(
+            f"{key} has no effect: the language model's own table, or the model's size, is used instead", Kind.UNUSED
+        )
     beside = tower.read(flat, r.num("hidden_size"), where, r.flag("has_towers"))
     r.used |= {*beside.used, WRAPPER}
     for note in beside.notes:
@@ -325,9 +327,9 @@ def _rotary(r: Reader) -> rotary.Tables:
     if rotary.PART not in r.used and r.config.get(rotary.PART) is not None:
         r.used.add(rotary.PART)
         about = (rotary.PART, *(f"{table}.{rotary.PART}" for table in rotary.TABLES))
-        r.note(f"{rotary.PART} has no effect: no block here rotates a part of a head", Kind.UNUSED, *about)
+        r.note(f"{rotary.PART} has no effect: no layer rotates only part of a head", Kind.UNUSED, *about)
     for key in rotary.unread_parts(r.config):
-        r.note(f"{key}: not counted: every head of those layers is taken to rotate whole", Kind.MISSING, key)
+        r.note(f"{key}: not counted: all of each head is taken to rotate", Kind.MISSING, key)
     return tables
 
 

@@ -37,7 +37,7 @@ def _shared(before: ModelSpec, after: ModelSpec, kind: str) -> Iterator[Note]:
         yield Note(text, Kind.CHANGED)
     lent = any(block.lent is not None for _, block in before.blocks())
     if lent and not any(block.lent is not None for _, block in after.blocks()):
-        yield Note("the transformer blocks that layers shared are gone, with their FFNs", Kind.CHANGED)
+        yield Note("the transformer blocks that layers shared are removed, with their FFNs", Kind.CHANGED)
     if kind == "attention" and not any(block.kind == "ffn" for _, block in after.blocks()):
         own = "" if lent else ", like the first design's"
         yield Note(f"layers of the new design have no FFN{own}: model.ffn=dense gives each one", Kind.CHANGED)

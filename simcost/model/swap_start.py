@@ -75,7 +75,7 @@ def ffns(before: ModelSpec, now: Design, kinds: set[str]) -> list[Chosen]:
         return []
     if "ffn" not in kinds:
         return [Chosen(_WIDTH, None, "no layer of the new design has an FFN")] if _WIDTH in now.config else []
-    found = [Chosen(NO_FFN, False, "every layer gets an FFN, which the layers of the first design have not")]
+    found = [Chosen(NO_FFN, False, "every layer gets an FFN, unlike the layers of the first design")]
     if "attention" not in kinds:
         if any(block.borrows or block.lent is not None for _, block in before.blocks()):
             raise SpecError(
@@ -92,7 +92,7 @@ def _instead(before: ModelSpec) -> list[Chosen]:
     for _, block in before.blocks():
         key = getattr(sys.modules[type(block).__module__], "INSTEAD", {}).get(_WIDTH)
         if key is not None:
-            found[key] = Chosen(key, int(getattr(block, key)), f"what {_WIDTH} said of the mixer")
+            found[key] = Chosen(key, int(getattr(block, key)), f"what {_WIDTH} set for the mixer")
     return list(found.values())
 
 

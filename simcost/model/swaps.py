@@ -31,7 +31,7 @@ from simcost.registry import discover
 from simcost.sharding.shard import Block
 
 KEYS = (*KINDS, "iso")  # of `model`, beside the config's
-_UNREAD, _ANOTHER = "no block of the new design reads it", "it means another "  # reasons to drop a key
+_UNREAD, _ANOTHER = "no block of the new design reads it", "it has another meaning for the "  # reasons to drop a key
 _LAYERS = {"attention": "layer_types", "ffn": "mlp_layer_types"}  # the key that says what each layer is
 
 
@@ -63,7 +63,7 @@ def asked(kind: str, value: Any) -> Asked:
     if not isinstance(value, str) or name.lower() not in every_:
         takes = [swap.takes for _, swap in every_.values()] + ([hybrid.TAKES] if kind == "attention" else [])
         written = ", ".join(takes)
-        raise SpecError(f"model.{kind}={value}: no such swap (one of {written}){nearest(name, every_)}")
+        raise SpecError(f"model.{kind}={value}: unknown swap (one of {written}){nearest(name, every_)}")
     module, swap = every_[name.lower()]
     return Asked(kind, (module,), swap, text.strip(), f"model.{kind}={value}")
 

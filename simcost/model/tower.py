@@ -63,7 +63,7 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
     c, rule, tables = Wrapper(flat, hidden, where), rules().get(wrapper), ", ".join(there)
     if rule is None and tables:
         return _found(
-            (), [f"{tables}: no rule counts what stands beside the language model of model_type {wrapper!r}"], c
+            (), [f"{tables}: the parts beside the language model of model_type {wrapper!r} cannot be counted"], c
         )
     if rule is None:
         return _found((), [f"model_type {wrapper!r} has towers, and the config states none"] if has_towers else [], c)
@@ -72,11 +72,9 @@ def read(flat: Mapping[str, Any], hidden: Num, where: str, has_towers: bool = Fa
     except Uncounted as reason:
         return _found((), [f"{tables}: {reason}" if tables else str(reason)], c)
     left = [*c.missing]
+    left += [f"{key}: not counted for {wrapper}" for key in there if key not in c.tables and key not in c.own.ignored]
     left += [
-        f"{key}: no rule of {wrapper} counts it" for key in there if key not in c.tables and key not in c.own.ignored
-    ]
-    left += [
-        f"{key}: nothing here reads {', '.join(odd)}, by name of structure" for key in there if (odd := _odd(c, key))
+        f"{key}: unknown keys {', '.join(odd)}, which look like structure" for key in there if (odd := _odd(c, key))
     ]
     for tower in towers:
         if tower.refuses and tower.key in c.tables:  # its time, which heads change, is not known
@@ -90,7 +88,7 @@ def _found(towers: tuple[Tower, ...], left: list[str], c: Wrapper, notes: Iterab
     said = [*notes]
     for each in towers:
         count = f"{each.parameters:,.0f} " if is_scalar(each.parameters) else ""
-        text = f"the {each.name}'s {count}parameters stand beside the language model, in memory too, and run only for images or sounds"
+        text = f"the {each.name}'s {count}parameters are loaded beside the language model and run only for images or sounds"
         said.append(Note(text, Kind.SCOPE))
     for why in left:
         about = tuple(key for key in parts(c.config) if key in why)
@@ -134,4 +132,4 @@ def _defaults(c: Wrapper, wrapper: str) -> Iterator[Note]:
             said = f"class defaults of {wrapper} used for {table.name or 'its projector'}: {', '.join(shown)}"
             yield Note(said, Kind.ASSUMED)
         for key in table.counted():
-            yield Note(f"{key} has no effect by its numbers: how many there are counts", Kind.UNUSED, (key,))
+            yield Note(f"{key}: only the number of its entries has an effect", Kind.UNUSED, (key,))

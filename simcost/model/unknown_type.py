@@ -53,10 +53,8 @@ def _refuse(r: Reader, named: str, known: Collection[str]) -> None:
     if not missing and not strange and not wide:
         return
     why = [f"state {', '.join(missing)}"] if missing else []
-    why += [f"nothing here reads {', '.join(strange)}"] if strange else []
-    why += (
-        ["num_attention_heads x head_dim is not hidden_size, which classes treat in more than one way"] if wide else []
-    )
+    why += [f"unknown keys {', '.join(strange)}"] if strange else []
+    why += ["num_attention_heads x head_dim is not hidden_size, which model classes treat differently"] if wide else []
     raise NotModelled(
         f"{r.where}: {named}, and its keys do not prove that it is Llama-style: {'; '.join(why)} (--assume-llama insists: norms, gate, ties and "
         "experts are then Llama's)"

@@ -25,7 +25,7 @@ def report(r: Reader, known: Callable[[], Collection[str]], outer: Collection[st
     irrelevant = [key for key in idle if key in keys.IRRELEVANT]
     if len(idle) > _MOST:
         raise SpecError(
-            f"{r.where}: {len(idle):,} keys have no effect here, at most {_MOST}: is it the config of a model?"
+            f"{r.where}: {len(idle):,} keys have no effect here, at most {_MOST}: is this the config of a model?"
         )
     for key in sorted(set(idle) - set(irrelevant)):
         off = keys.is_off(r.config[key]) or keys.switched_off(key, r.config)
@@ -78,7 +78,7 @@ def idle_sizes(r: Reader, built: list[Layer]) -> list[str]:
     stated = [key for key, value in r.config.items() if key not in r.used and value is not None]
     lacking = ((key, _missing(r, key, built)) for key in sorted(stated))
     return [
-        f"'{key}' = {_short(r.config[key])} is a size of {kind}, and no layer here has it: what says so is missing, or has a name that nothing here reads "
+        f"'{key}' = {_short(r.config[key])} is a size of {kind}, and no layer here has it: the key that states it is missing or has an unknown name "
         f"(--set model.{key}=null leaves it out)"
         for key, kind in lacking
         if kind
@@ -131,13 +131,13 @@ def _one(r: Reader, key: str, known: Collection[str], outer: bool) -> None:
         r.note(said, Kind.UNUSED, key)
     elif outer and isinstance(value, Mapping) and value and key.endswith("_config"):
         r.note(
-            f"{key}: what it describes is not counted: it stands beside the language model, which is counted",
+            f"{key}: not counted: it is outside the language model, which is counted",
             Kind.MISSING,
             key,
         )
     elif keys.of_structure(key, value) and not outer:
         raise NotModelled(
-            f"{r.where}: not modelled: '{key}' = {_short(value)} names structure that nothing here reads{nearest(key, known)} "
+            f"{r.where}: not modelled: '{key}' = {_short(value)} looks like structure, but the key is unknown{nearest(key, known)} "
             f"(where it changes no weight, --set model.{key}=null leaves it out)"
         )
     else:  # it may be one that matters, or a slip of one that does

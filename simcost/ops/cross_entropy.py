@@ -36,7 +36,7 @@ def named(text: str) -> tuple[str, int]:
     method, colon, number = text.partition(":")
     if method not in METHODS or (colon and (method != CHUNKED or not number.isdecimal() or int(number) < 1)):
         known = (*METHODS, f"{CHUNKED}:8")
-        raise SpecError(f"plan.loss={text}: one of {', '.join(known)}{nearest(text, known)}")
+        raise SpecError(f"plan.loss={text}: must be one of {', '.join(known)}{nearest(text, known)}")
     return method, int(number or 0)
 
 

@@ -51,7 +51,7 @@ def learner(block: Block, plan: Plan, roles: tuple[str, ...]) -> Learns:
         if len({role in roles for role in fits}) != 1:
             mixed = ", ".join(sorted(own))
             raise SpecError(
-                f"plan.frozen: a product of {type(block).__name__} is of no single role: freeze all of {mixed}"
+                f"plan.frozen: a product of {type(block).__name__} holds several parts: freeze all of {mixed}"
             )
         return next(iter(fits)) in roles
 

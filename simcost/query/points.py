@@ -84,7 +84,9 @@ def _fixed(query: Query, vector: list[str]) -> list[str]:
     found = [path for path in query.axes if path not in vector]
     size = math.prod(len(query.axes[path]) for path in found)
     if size > STRUCTURES:
-        raise SpecError(f"{' and '.join(found)}: {size:,} designs that are built one by one; at most {STRUCTURES:,}")
+        raise SpecError(
+            f"{' and '.join(found)}: {size:,} designs, each of which is built on its own; at most {STRUCTURES:,}"
+        )
     return found
 
 
@@ -93,7 +95,9 @@ def _check_chunks(points: list[Point], size: int, most: int) -> None:
     chunks = sum(step.chunks(point.workload.phase) for point in points if point.workload is not None)
     together = chunks * size // len(points)
     if together > most:
-        raise SpecError(f"the axes have {size:,} points, whose prompts pass in {together:,} chunks; at most {most:,}")
+        raise SpecError(
+            f"the axes have {size:,} points, whose prompts are processed in {together:,} chunks; at most {most:,}"
+        )
 
 
 def _is_vector(path: str, values: list[Any], model: ModelSpec | None) -> bool:

@@ -74,7 +74,7 @@ def make(
     )
     for key in grammar.NAMES:
         if key in sets:
-            raise SpecError(f"--set {key}={sets[key]}: say --{key} {sets[key]}, or --vary {key}=... for several")
+            raise SpecError(f"--set {key}={sets[key]}: use --{key} {sets[key]}, or --vary {key}=... for several")
     if "model" in axes:
         axes["model"] = [models.spelled(name) for name in axes["model"]]
     name, device = _named("model", model, axes), _named("hw", hw, axes)
@@ -90,7 +90,7 @@ def make(
             raise SpecError(f"'{path}' applies to a training step only: use simcost train")
         if root == "phase" and key not in usable:
             raise SpecError(
-                f"'{path}' means nothing to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
+                f"'{path}' does not apply to {'decode' if decode else 'prefill'} (it takes {', '.join(usable)})"
             )
     for path, values in axes.items():
         root, key = grammar.split(path)
@@ -126,7 +126,7 @@ def _named(key: str, name: Any, axes: Mapping[str, list[Any]]) -> Any:
         elif isinstance(value, str):
             hardware.find(value)
         else:
-            raise SpecError(f"--vary {key}: {value!r} is no name")
+            raise SpecError(f"--vary {key}: {value!r} is not a name")
     return axes[key][0]
 
 
@@ -151,7 +151,7 @@ def _question(query: Query) -> Question:
     phase, plan, goal = query.overrides.phase, query.overrides.plan, query.overrides.model.get("iso")
     name = "context" if query.decode else "isl"
     if phase.get(name) is None and goal in AT_A_LENGTH:
-        raise SpecError(f"iso={goal} holds at one length: it needs --{name}")
+        raise SpecError(f"iso={goal} holds at one length: add --{name}")
     cut, length = (_stated(plan, "tp", 1), plan.get("weight_dtype")), _stated(phase, name, 1)
     return Question(1, length - 1, *cut) if query.decode else Question(length, _stated(phase, "past", 0), *cut)
 
@@ -269,7 +269,7 @@ def _prompt(plan: Plan, tokens: Num, past: Num) -> tuple[Tokens, ...]:
     """A chunk of one prompt on every attention replica, in every micro-batch. Raises SpecError for a past without a chunk."""
     if np.any(np.asarray(tokens) < 1.0):
         if np.any(np.asarray(tokens) > 0.0) or np.any(np.asarray(past) > 0.0):
-            raise SpecError("prefill_past says what came before a chunk: it needs prefill_tokens of at least 1")
+            raise SpecError("prefill_past counts tokens before a chunk, so it needs prefill_tokens of at least 1")
         return ()
     return (Tokens(plan.replicas * plan.copies * plan.pp, tokens, past),)
 

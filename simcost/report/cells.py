@@ -22,7 +22,7 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, str):
-        return plain(value)
+        return plain(groups.BOUNDS.get(value, value) if name == "bound" else value)
     if isinstance(value, (list, tuple)):
         return plain(", ".join(map(str, value)))
     if isinstance(value, dict):

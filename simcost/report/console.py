@@ -231,7 +231,7 @@ def _notes(lines: Sequence[str], details: bool, left: Sequence[str]) -> list[Ren
     shown = [line for line in lines if details or not kind_of(line).detail]
     found: list[RenderableType] = [text(f"note: {line}", style="dim") for line in shown]
     rest = len(lines) - len(shown)
-    more = [f"{rest} {'note that moves' if rest == 1 else 'notes that move'} no number"] if rest else []
+    more = [f"{rest} {'note that changes' if rest == 1 else 'notes that change'} no number"] if rest else []
     more += left
     return [*found, text(f"--details shows more: {', '.join(more)}", style="dim")] if more else found
 

@@ -26,8 +26,8 @@ _PARAMETERS = {
 _WORDS = ("half_sizes", "answers")
 _BETWEEN = 3  # columns
 _LEGEND = (
-    "answers: for which engines, of another device by its name; median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval; half-width: log of its upper end over the estimate, 22.3 % stands for the estimate over 1.25 to times 1.25;"
-    " unseen: shapes alike to none; beyond: the largest sixth by a curve through the rest. --format csv has every column"
+    "answers: engines for which the curve is used, with the name of the device where it is another one; median, P90: |predicted / measured - 1| on held-out rows; covered: share inside the 90 % interval; half-width: log of its upper end over the estimate, 22.3 % stands for the estimate over 1.25 to times 1.25;"
+    " unseen: shapes unlike all fitted ones; beyond: the largest sixth of the rows, predicted by a curve through the others. --format csv has every column"
 )
 
 

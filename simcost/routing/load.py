@@ -179,7 +179,9 @@ def distinct_ranks(experts: Num, top_k: int, ranks: Num, groups: int = 1, limit:
 
 def _one(router: Router) -> Router:
     if not is_scalar(router.experts):
-        raise SpecError("routing with popular experts needs one number of experts: vary the model in runs of their own")
+        raise SpecError(
+            "routing with popular experts needs one number of experts: ask for each model in a question of its own"
+        )
     return router
 
 

@@ -57,7 +57,7 @@ def check_layers(routing: Routing, layers: int) -> None:
     lines = len(routing.shares)
     if layers > 0 and lines not in (0, 1, layers):
         name = routing.places[0].rpartition(":")[0] if routing.places else "routing"
-        raise SpecError(f"{name}: {lines} lines; one for all layers alike, or {layers}: one a layer with experts")
+        raise SpecError(f"{name}: {lines} lines; give one for all layers, or {layers}, one per layer with experts")
 
 
 def by_layer(routing: Routing) -> list[Routing]:

@@ -29,7 +29,7 @@ _RETRIES = 3  # of a task whose worker failed for another reason than the task
 _ADDRESS = re.compile(r"(?:tcp|tls)://(?:\[[0-9A-Fa-f:]+\]|[^\s:/\[\]]+):\d{1,5}\Z")
 _LOCAL = re.compile(r"local:(\d{1,4})\Z")
 _NEVER = logging.CRITICAL + 1
-_AGAIN = "run the same command again; a sweep goes on from the points that are done"
+_AGAIN = "run the same command again; a sweep continues with the points that are not done"
 _HOW = "write tcp://host:port, tls://host:port or local:<processes>"
 
 
@@ -37,7 +37,7 @@ def checked(address: str) -> str:
     """An address as it was written. Raises SpecError for what is none."""
     local = _LOCAL.match(address)
     if local is not None and not 1 <= int(local[1]) <= MOST_LOCAL:
-        raise SpecError(f"--scheduler {address}: a local cluster has 1 to {MOST_LOCAL} processes")
+        raise SpecError(f"--scheduler {address}: a local cluster can have 1 to {MOST_LOCAL} processes")
     if local is None and not _ADDRESS.match(address):
         raise SpecError(f"--scheduler {address}: {_HOW}")
     return address
@@ -208,7 +208,7 @@ def _acted(expected: dict[str, str], act: Callable[..., Any], arguments: tuple[A
     answer, which nothing tries again."""
     wrong = fingerprint.differs(expected)
     try:
-        return (False, SpecError(f"a worker is not like this process: {wrong}")) if wrong else (True, act(*arguments))
+        return (False, SpecError(f"a worker differs from this process: {wrong}")) if wrong else (True, act(*arguments))
     except SimcostError as error:
         return False, error
 

@@ -33,10 +33,10 @@ def differs(expected: dict[str, str]) -> str:
     """In what this process is not as `expected`, as words for an error; "" where it is."""
     found = here()
     words = {
-        "simcost": f"simcost {found['simcost']} is installed there, {expected.get('simcost')} here",
-        "files": "simcost's files there are not those here: install the same package on both",
+        "simcost": f"simcost {found['simcost']} is installed on the worker, {expected.get('simcost')} here",
+        "files": "simcost's files on the worker differ from those here: install the same package on both",
         "numpy": f"NumPy {found['numpy']} is installed there, {expected.get('numpy')} here",
-        "digits": f"its processor ({platform.machine()}) computes other last digits: NPY_DISABLE_CPU_FEATURES makes them equal (docs/howto/run-on-many-machines.md)",
+        "digits": f"results on its processor ({platform.machine()}) differ in the last digits: NPY_DISABLE_CPU_FEATURES makes them equal (docs/howto/run-on-many-machines.md)",
     }
     return next((said for key, said in words.items() if found[key] != expected.get(key)), "")
 

@@ -99,11 +99,13 @@ def _experts(model: ModelSpec) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     if not all(
         np.array_equal(one, other) for _, block in routed for one, other in zip(shape, _shape(block), strict=True)
     ):
-        raise SpecError(
-            f"{model.name}: its MoE layers differ in experts or widths, and scaling laws know one kind of them"
-        )
+        raise SpecError(f"{model.name}: its MoE layers differ in experts or widths, but scaling laws need all alike")
     some = sum(n for n, _ in ffns) - sum(n for n, _ in routed)
-    notes = (f"{model.name}: {some:,.0f} of its FFN layers are dense: no law knows a mixture of both",) if some else ()
+    notes = (
+        (f"{model.name}: {some:,.0f} of its FFN layers are dense: no law is known for a mixture of both",)
+        if some
+        else ()
+    )
     fine = 2.0 * model.hidden_size / width
     return {
         "experts": experts,
@@ -117,7 +119,7 @@ def _shape(block: Block) -> tuple[Num, Num, Num, Num]:
     """(experts, experts of a token, width of one, summed width of the shared ones)."""
     width, router = getattr(block, "moe_intermediate_size", None), block.router
     if width is None or router is None:
-        raise SpecError(f"scaling laws know no experts of the kind {type(block).__name__}")
+        raise SpecError(f"no scaling law is known for experts of the kind {type(block).__name__}")
     return router.experts, router.top_k, width, getattr(block, "shared_width", 0.0)
 
 
@@ -125,7 +127,7 @@ def size(params: Params, counts: Counts) -> Num:
     """The size of a design as a law counts it: parameters, or FLOPs of a token. Raises SpecError for a law of FLOPs where the design states none."""
     if params.count == "flops":
         if counts.model_flops is None:
-            raise SpecError("this law counts FLOPs of a token, and the design states none: model_flops")
+            raise SpecError("this law needs FLOPs per token, and the design has no model_flops")
         return counts.model_flops
     every = counts.total if params.count == "total" else counts.active
     return every - (0.0 if params.vocabulary else counts.vocabulary) - (0.0 if params.router else counts.router)

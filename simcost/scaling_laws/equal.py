@@ -174,7 +174,7 @@ class _Tries:
         least = min(speaking, key=self.nats)
         shown = sorted({speaking[0], least, speaking[-1]})
         said = ", ".join(f"{self.nats(each):+.4f} nats at width {each * self.multiple:g}" for each in shown)
-        return f"no width of which the law speaks has equal loss: {said}"
+        return f"no width in the range of the law has equal loss: {said}"
 
     def ends(self, speaking: list[int], found: int) -> tuple[float | None, float | None]:
         """The narrowest and the widest around `found` whose loss the law cannot tell from the given one's."""

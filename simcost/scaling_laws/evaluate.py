@@ -58,7 +58,7 @@ def speaks_for(law: Law, counts: Counts) -> Law:
         return law
     alone = np.asarray(counts.experts) == 1.0
     if alone.any() and not alone.all():
-        raise SpecError(f"{law.name}: dense and MoE designs cannot stand in one array: it has a formula for each")
+        raise SpecError(f"{law.name}: dense and MoE designs cannot be in one array, because each has its own formula")
     return law.dense if alone.all() else law
 
 
@@ -99,7 +99,7 @@ class _Point:
     def __init__(self, law: Law, counts: Counts, tokens: Num, extent: str) -> None:
         check_extent(extent)
         if not law.predicts_loss:
-            raise SpecError(f"{law.name}: gives no loss: {law.definitions['loss']}")
+            raise SpecError(f"{law.name}: does not give a loss: {law.definitions['loss']}")
         self.law = speaks_for(law, counts)
         found = inputs(self.law, counts, tokens)
         inside, reasons = ranges.checked(self.law, found, extent)

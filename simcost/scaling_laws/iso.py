@@ -43,7 +43,7 @@ def parsed(text: str) -> Wish:
     amount, _, law = (part.strip() for part in rest.partition(":"))
     if not amount:
         raise SpecError(
-            f"iso={text}: say for how many training tokens, as in loss:1T, or for which training FLOPs, as in optimal:1e21; and if you like by which law, as in loss:300B:besiroglu-2024"
+            f"iso={text}: state the training tokens, as in loss:1T, or the training FLOPs, as in optimal:1e21; a law may follow, as in loss:300B:besiroglu-2024"
         )
     if law:
         load.load(law)
@@ -81,7 +81,7 @@ def solved(text: str, before: ModelSpec, build: Callable[[int], ModelSpec], step
     if not found:
         more = f"; and {len(silent) - _NAMED} more (simcost loss)" if len(silent) > _NAMED else ""
         raise SpecError(
-            f"iso={text}: no published scaling law speaks of these designs: {' | '.join(silent[:_NAMED])}{more}"
+            f"iso={text}: no published scaling law covers these designs: {' | '.join(silent[:_NAMED])}{more}"
         )
     (_, (width, why)), others = found[0], found[1:]
     said = ", ".join(f"{other:,} by {law.name}" for law, (other, _) in others)

@@ -109,7 +109,7 @@ def _dense(law: Law, table: Any, where: str) -> Law:
 def _one_of(value: Any, known: Iterable[str], where: str, key: str) -> str:
     words = list(known)
     if not isinstance(value, str) or value not in words:
-        raise SpecError(f"{where}: '{key}' = {value!r} is none of {', '.join(words)}{nearest(str(value), words)}")
+        raise SpecError(f"{where}: '{key}' = {value!r} is not one of {', '.join(words)}{nearest(str(value), words)}")
     return value
 
 
@@ -178,7 +178,7 @@ def _range(table: Any, where: str, name: str) -> Range:
             raise SpecError(f"{where}: '{name}.{key}' = {value!r}: the least is above the most")
         bounds[key] = (least, most)
     if not bounds:
-        raise SpecError(f"{where}: '{name}' bounds nothing, and a law without a range would speak everywhere")
+        raise SpecError(f"{where}: '{name}' has no bounds, but a law needs the range in which it holds")
     return Range(bounds, str(table["source"]))
 
 

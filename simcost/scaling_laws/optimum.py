@@ -49,7 +49,7 @@ def optimum(law: Law, training_flops: Num, like: Counts | None = None, extent: s
     if law.form == "allocation":
         return _stated(law, num(training_flops), shape, extent)
     if not law.predicts_loss or "tokens" not in FORMS[law.form].inputs:
-        raise SpecError(f"{law.name}: gives no sizes: {law.definitions['loss']}")
+        raise SpecError(f"{law.name}: does not give compute-optimal sizes: {law.definitions['loss']}")
     best = _least(law, num(training_flops), shape)
     found = inputs(law, best, num(training_flops) / flops_per_token(law, best))
     inside, reasons = ranges.checked(law, found, extent, _SOLVED)
@@ -107,7 +107,7 @@ def leverage(law: Law, training_flops: Num, counts: Counts, extent: str = FITTED
     """(compute of a dense model over that of a MoE of equal loss, both compute-optimal; reasons where NaN). Raises SpecError for another kind of law."""
     check_extent(extent)
     if law.form != "leverage":
-        raise SpecError(f"{law.name}: is no law of compute against a dense model")
+        raise SpecError(f"{law.name}: does not compare compute with a dense model")
     found = {**counts.variables, "training_flops": num(training_flops)}
     inside, reasons = ranges.checked(law, found, extent)
     return where(inside, value(law, found), _NOTHING), tuple(reasons)

@@ -90,7 +90,9 @@ def _notes(w: Workload, found: dict[str, Any], forms: list[Row]) -> list[str]:
     if forms:
         notes += [_judged(w.device), *_unknown(w.device, forms)]
     if found["prefill_crossover_tokens"] is None:
-        notes.append(f"{w.model.name}: attention never overtakes the FFN: every growing layer is bounded by its window")
+        notes.append(
+            f"{w.model.name}: attention never overtakes the FFN: every attention layer is bounded by its window"
+        )
     return notes
 
 
@@ -207,8 +209,8 @@ def _unknown(device: Device, forms: list[Row]) -> list[str]:
     if not lost:
         return []
     return [
-        f"{device.name}: behind {lost} cached tokens the forms of MLA have no crossover larger than what is not known: no number of "
-        f"queries up to {MOST:,} has absorbed the faster one before it and expanded after it by more than the 90 % interval of their "
+        f"{device.name}: after {lost} cached tokens the crossover of the two forms of MLA is within the uncertainty: for no number of "
+        f"queries up to {MOST:,} is absorbed faster before it and expanded faster after it by more than the 90 % interval of their "
         "ratio"
     ]
 

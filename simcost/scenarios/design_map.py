@@ -103,7 +103,7 @@ def wanted_of(stated: Sequence[str], names: Sequence[str], decode: bool) -> list
         side = side or ("less" if whole in metrics.least() else "" if metric is None else metric.better)
         if side not in SIDES:
             raise SpecError(
-                f"--pareto {text}: say which side is better, {name}:less or {name}:more{nearest(side, SIDES)}"
+                f"--pareto {text}: state which side is better, {name}:less or {name}:more{nearest(side, SIDES)}"
             )
         found.append((whole, side))
     if found[0][0] == found[1][0]:

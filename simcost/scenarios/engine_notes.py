@@ -41,8 +41,8 @@ def imported_first(step: Step) -> list[Note]:
         return []
     kinds, whose = (", ".join(dict.fromkeys(words)) for words in zip(*found, strict=True))
     text = (
-        f"{device.name}: engine={w.engine} has no effect on {kinds}: imported rows of {whose} answer first "
-        "(hw.measurements=tables passes over them)"
+        f"{device.name}: engine={w.engine} has no effect on {kinds}: imported rows of {whose} are used first "
+        "(hw.measurements=tables ignores them)"
     )
     return [Note(text, Kind.NO_EFFECT)]
 
@@ -50,5 +50,5 @@ def imported_first(step: Step) -> list[Note]:
 def _answering(device: Device) -> str:
     """What answers where no engine's tables do."""
     if device.measurements:
-        return "its own measurements answer"
-    return "the roofline answers" if device.sibling is None else f"the curves of {device.sibling.name} answer"
+        return "its own measurements are used"
+    return "the roofline is used" if device.sibling is None else f"the curves of {device.sibling.name} are used"

@@ -159,13 +159,13 @@ def result(query: Query, order: str = TIME, op: str | None = None, top: int | No
     if order not in ORDERS:
         raise SpecError(f"--order must be one of {', '.join(ORDERS)}, not {order!r}{nearest(order, ORDERS)}")
     if op is not None and top is not None:
-        raise SpecError("--op and --top exclude each other: --op tells one kernel in full, --top lists the longest")
+        raise SpecError("use --op or --top, not both: --op shows one kernel in full, --top lists the longest")
     if query.axes:
         raise SpecError("explain takes one operating point: use --set instead of --vary")
     w = workload(query)
     if w.phase.chunk is not None:
         raise SpecError(
-            "explain takes one chunk of a prefill: say how long it is with --isl and what came before with --past"
+            "explain takes one chunk of a prefill: set its length with --isl and the tokens before it with --past"
         )
     step = steps.checked(w)
     sentence, fits = fitting.judged(query, step.kept)

@@ -119,7 +119,7 @@ def _without_split(bare: Query, w: Workload) -> Any:
 def _smallest(bare: Query, w: Workload) -> str:
     sizes = smallest_sizes(bare, w)
     if sizes is None:
-        return f"no plan of up to {smallest_plan.MOST:,} GPUs that was tried fits"
+        return f"none of the plans tried, up to {smallest_plan.MOST:,} GPUs, fits"
     devices = float(np.asarray(workload(_under(bare, sizes)).plan.devices))
     named = ", ".join(f"{name}={size}" for name, size in sizes.items()) or "tp=1"
     return f"the smallest plan that fits has {devices:,.0f} GPU{'s' * (devices > 1.0)}: {named}"

@@ -25,12 +25,12 @@ SUPERSEDED = (
     "assumed.collective_latency", "assumed.hop_latency", "assumed.kernel_overhead", "assumed.scaleout_efficiency",
     "assumed.scaleout_hop_latency",
 )  # fmt: skip
-HOST = "acts on cached prefixes that come from the host's memory alone (simcost serve --prefix-from host)"
-_SPEEDS = "kernels run by hw.peak.<format> and hw.memory.bandwidth"
+HOST = "affects only cached prefixes that come from the host's memory (simcost serve --prefix-from host)"
+_SPEEDS = "times of kernels follow from hw.peak.<format> and hw.memory.bandwidth"
 _RECORDED = {
-    "compute.sm_count": f"acts on exchanges and overlaps alone: {_SPEEDS}",
+    "compute.sm_count": f"affects only exchanges and overlaps: {_SPEEDS}",
     "compute.boost_clock": f"has no effect: {_SPEEDS}",
-    "compute.l2": "acts on the speed of light alone",
+    "compute.l2": "affects only the speed of light",
     "links.host.bandwidth": HOST,
     "assumed.host_efficiency": HOST,
 }
@@ -48,7 +48,7 @@ def warnings(query: Query, w: Workload) -> tuple[Note, ...]:
     if w.plan.gpus is not None:
         unused = float(np.max(np.asarray(w.plan.gpus - w.plan.devices)))
         if unused > 0.0:
-            text = f"{unused:.0f} GPUs of the cluster idle: no whole copy of the plan fits on them; figures per GPU do not count them"
+            text = f"{unused:.0f} GPUs of the cluster are not used: no whole copy of the plan fits on them; figures per GPU leave them out"
             found.append(Note(text, Kind.CHANGED))
     found += (
         _stand_in(w.device)

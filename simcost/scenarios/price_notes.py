@@ -14,9 +14,9 @@ from simcost.units import show
 def of(device: str, price: Price | None, asked: bool) -> list[Note]:
     """Notes of the price by which $ are told. `device`: its name; asked: whether the question states it as a number."""
     if price is None:
-        return [Note(f"{device}: no price with a source, so no $; give one with --price USD_PER_HOUR", Kind.MISSING)]
+        return [Note(f"{device}: no price with a source, so no $; set one with --price USD_PER_HOUR", Kind.MISSING)]
     if not is_scalar(price.usd):
-        return [Note(f"{device}: price a GPU hour as varied", Kind.ORIGIN)]
+        return [Note(f"{device}: price per GPU hour as varied", Kind.ORIGIN)]
     said = f"{device}: price {price.usd:,.4g} USD per GPU hour"
     if asked:
         return [Note(f"{said} (--price)", Kind.ORIGIN)]
@@ -24,7 +24,7 @@ def of(device: str, price: Price | None, asked: bool) -> list[Note]:
         said += f", from {price.low:,.4g} to {price.high:,.4g}"
     found = [Note(f"{said} ({price.words or 'profile'}; --price sets another)", Kind.ORIGIN)]
     if price.kind and price.kind != USUAL and price.asked != KIND:
-        text = f"{device}: $ are of another kind than other devices' ({KINDS[price.kind]}, not {KINDS[USUAL]}): {price.usd:,.4g} USD per GPU hour, {price.date}"
+        text = f"{device}: its price is of another kind than that of the other devices ({KINDS[price.kind]}, not {KINDS[USUAL]}): {price.usd:,.4g} USD per GPU hour, {price.date}"
         found.append(Note(text, Kind.TRANSFERRED))
     elif price.kind and price.low is None and price.asked != END:
         found.append(Note(f"{device}: one price found, so no range of $", Kind.MISSING))

@@ -59,7 +59,7 @@ def question(
         stages.append((float(row[0]), float(row[1]), float(row[2])))
         durations |= {f"--stage-times, stage {len(stages) - 1}, {name}": value for name, value in zip("FBW", stages[-1], strict=True)}  # fmt: skip
     if stage_times is not None and (backward is not None or weight is not None or forward != 1.0):
-        raise SpecError("--stage-times and --forward, --backward or --weight: state one of them")
+        raise SpecError("--stage-times and --forward, --backward or --weight cannot be combined: use one or the other")
     for name, value in {**durations, "--hop": hop, **({} if overlapped is None else {"--overlapped": overlapped})}.items():  # fmt: skip
         if not 0.0 <= value <= _LONGEST:
             raise SpecError(f"{name} must be a duration from 0 to {_LONGEST:g} s, not {value:g}")
@@ -101,11 +101,11 @@ def check(names: Sequence[str], q: Question) -> None:
     """Raises SpecError for a schedule that is none or comes twice, and for numbers that are none."""
     for at, name in enumerate(names):
         if name not in known():
-            raise SpecError(f"'{name}' is no schedule: {', '.join(known())}{nearest(name, known())}")
+            raise SpecError(f"unknown schedule '{name}', one of {', '.join(known())}{nearest(name, known())}")
         if name in names[:at]:
-            raise SpecError(f"'{name}' comes twice")
+            raise SpecError(f"'{name}' is given twice")
     if not names:
-        raise SpecError(f"name a schedule: {', '.join(known())}")
+        raise SpecError(f"state a schedule: {', '.join(known())}")
     for option, count in (("--pp", q.pp), ("--microbatches", q.microbatches), ("--vpp", q.vpp or 1)):
         if not 1 <= count <= 100_000:
             raise SpecError(f"{option} must be a whole number from 1 to 100,000, not {count}")
@@ -212,10 +212,10 @@ def _notes(drawn: Sequence[Drawn], q: Question) -> tuple[str, ...]:
     if q.vpp is not None and not any(d.module.PER_RANK is None for d in drawn):
         found.append("--vpp has no effect: the schedule fixes how many virtual stages a rank holds")
     elif q.vpp is None and any(d.module.PER_RANK is None for d in drawn):
-        found.append(f"vpp = {VPP} virtual stages per rank where the schedule takes any number (--vpp sets it)")
+        found.append(f"vpp = {VPP} virtual stages per rank for schedules that allow any number (--vpp sets it)")
     sizes = {d.timeline.stages for d in drawn}
     if len(sizes) > 1:
-        found.append("schedules with more virtual stages per rank do more work at equal durations: compare makespan over ideal")  # fmt: skip
+        found.append("schedules with more virtual stages per rank do more work at equal durations: compare makespan / ideal")  # fmt: skip
     return tuple(found)
 
 

@@ -91,7 +91,7 @@ def list_hardware() -> Result:
 
 def list_engines() -> Result:
     """What `engine` may be, one row each: whose kernels, and of which versions, on which hardware, tables ship."""
-    rows: list[Row] = [{"engine": engines.ANY, "stands_for": "the middle of the engines, kernel by kernel (default)"}]
+    rows: list[Row] = [{"engine": engines.ANY, "stands_for": "the mean of all engines, kernel by kernel (default)"}]
     for name, others in engines.substitutes().items():
         versions, devices = coverage.shipped_tables(name)
         rows.append(
@@ -104,7 +104,7 @@ def list_engines() -> Result:
     libraries = [f"{name} {', '.join(coverage.shipped_tables(name)[0])}" for name in engines.LIBRARIES]
     return Result(
         "list engines", {}, {"engines": len(rows)}, {"engines": rows},
-        (f"libraries answer whatever the engine: {'; '.join(libraries)}", "explain names the version that answers for a kernel"),
+        (f"kernels of libraries are the same for all engines: {'; '.join(libraries)}", "explain names the version whose table is used for a kernel"),
         references=("workloads/engines/<name>.toml",),
     )  # fmt: skip
 
@@ -114,12 +114,12 @@ def _maybe(value: Any) -> Any:
 
 
 def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float = 4096.0) -> Result:
-    """Exact counts of a model, its layers, and training FLOPs a token at length `isl` in each convention that defines it."""
+    """Exact counts of a model, its layers, and training FLOPs per token at length `isl` in each convention that defines it."""
     from simcost import grammar
 
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
     if foreign:
-        raise SpecError(f"'{foreign[0]}' means nothing to show model (it takes model.<key>)")
+        raise SpecError(f"'{foreign[0]}' does not apply to show model (it takes model.<key>)")
     query = Query(models.spelled(name), "", True, grammar.Overrides(phase={"context": isl}).merged(sets))
     model = model_of(query)
     kv = count.kv_elements(model)
@@ -156,14 +156,14 @@ def show_model(name: str | Mapping[str, Any], sets: dict[str, Any], isl: float =
     said = [
         *model_notes.of(model, asked),
         Note(
-            f"kv_bytes_per_token is in {cache.name}{', as the config says' if stated else ''}",
+            f"kv_bytes_per_token is in {cache.name}{', as the config states' if stated else ''}",
             Kind.SAID if stated else Kind.ASSUMED,
         ),
         *model_notes.unused(model, asked),
     ]
     return Result(
         "show model", {"model": inputs.stated(query.model), "isl": number(isl), "set": dict(sets)}, {k: number(v) for k, v in found.items()},
-        {"blocks": rows, "cache of a sequence": kept, f"training FLOPs a token at {isl:,.0f} tokens": training}, tuple(said),
+        {"blocks": rows, "cache of a sequence": kept, f"training FLOPs per token at {isl:,.0f} tokens": training}, tuple(said),
         tuple(dict.fromkeys(f"{type(b).__name__}: {b.source}" for _, b in model.blocks())),
         _headline(model),
         dimensions=dimensions(model),
@@ -256,7 +256,7 @@ def show_hardware(name: str, sets: dict[str, Any]) -> Result:
 
     foreign = [path for path in sets if grammar.split(path)[0] != "hw"]
     if foreign:
-        raise SpecError(f"'{foreign[0]}' means nothing to show hardware (it takes hw.<key>)")
+        raise SpecError(f"'{foreign[0]}' does not apply to show hardware (it takes hw.<key>)")
     changed = grammar.Overrides().merged(sets).hw
     device = hardware.load(name, changed)
     changed = {path: given for path, given in changed.items() if path not in hardware.CHOICES}  # a choice, no fact

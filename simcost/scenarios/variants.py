@@ -63,7 +63,7 @@ def parsed(variant: str | Mapping[str, Any]) -> dict[str, Any]:
         if path not in _NAMES:
             root, name = grammar.split(path)
             if root == "phase":
-                raise SpecError(f"--variant {variant}: '{name}' is of the step, and all designs answer the same one")
+                raise SpecError(f"--variant {variant}: '{name}' belongs to the step, which is the same for all designs")
             path = grammar.full(path)
         if path in found:
             raise SpecError(f"--variant {variant}: '{path}' is set twice")
@@ -79,10 +79,10 @@ def _of_another_root(key: str, where: str) -> None:
     if key in settings.of("model"):
         return
     if key in settings.of("plan"):
-        raise SpecError(f"{where}: '{key}' is of the plan: write plan.{key}=...")
+        raise SpecError(f"{where}: '{key}' belongs to the plan: write plan.{key}=...")
     if key in settings.of("phase"):
         raise SpecError(
-            f"{where}: '{key}' is of the step, and all designs answer the same one: write --set {key}=... for all"
+            f"{where}: '{key}' belongs to the step, which is the same for all designs: write --set {key}=... for all"
         )
 
 
@@ -118,7 +118,7 @@ def sides(models: Sequence[Name], variants: Sequence[str | Mapping[str, Any]], h
         sets = dict(sets)
         text = variant if isinstance(variant, str) else ",".join(f"{key}={value}" for key, value in variant.items())
         if "model" not in sets and not names:
-            raise SpecError(f"--variant {text}: of which model? Name one before it, or say model=...")
+            raise SpecError(f"--variant {text}: it needs a model: name one before it, or add model=... to it")
         model = shipped.spelled(sets.pop("model", names[0] if names else None))
         device = str(sets.pop("hw", hw))
         own, (sets, read) = hardware.spelled(device), grammar.taken(sets)

@@ -77,10 +77,10 @@ def check(metric: str, known: list[str], phase: str) -> None:
     ranking = metrics.ranking()
     ranks = ", ".join(name for name in ranking if name in known)
     if metric not in known:
-        near = nearest(metric, known) or f" (what ranks plans: {ranks})"
+        near = nearest(metric, known) or f" (plans can be ranked by {ranks})"
         raise SpecError(f"--metric {metric}: not a metric of {phase}{near}")
     if metric not in ranking:
-        raise SpecError(f"--metric {metric}: neither more nor less of it is better; what ranks plans: {ranks}")
+        raise SpecError(f"--metric {metric}: plans cannot be ranked by it; they can by {ranks}")
 
 
 def most(whole: Workload, devices: float) -> float:

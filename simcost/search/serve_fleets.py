@@ -254,7 +254,7 @@ def _too_few(of: Line, wanted: Wanted, i: int, there: float) -> str:
     if there < 1.0:
         return f"an instance has {of.space.devices[i]:,.0f} GPUs"
     takes = per_second(there * float(of.found.most[i]))
-    return f"{wanted.gpus:,} GPUs take {takes} requests/s, {per_second(wanted.rate or 0.0)} come"
+    return f"{wanted.gpus:,} GPUs take {takes} requests/s, {per_second(wanted.rate or 0.0)} arrive"
 
 
 def _late(of: Line, limits: Limits, i: int) -> str:
@@ -266,4 +266,4 @@ def _late(of: Line, limits: Limits, i: int) -> str:
         for name, value, limit in both
         if column(value, count)[i] > limit
     ]
-    return f"{' and '.join(late)} without load" if late else "no load keeps the limits"
+    return f"{' and '.join(late)} without load" if late else "no load meets the limits"

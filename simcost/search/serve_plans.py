@@ -246,17 +246,21 @@ def _notes(q: Question, spaces: Sequence[Space]) -> list[Note]:
             Kind.SCOPE,
         ),
         Note(
-            "plans keep experts whole or split them over all ranks of an instance; --set plan.ep=N tries a size between",
+            "plans keep experts whole or split them over all ranks of an instance; --set plan.ep=N tries a size in between",
             Kind.SCOPE,
         ),
         Note(
-            "pools: caches are sent when a prompt is done, over the network of a device, or within a rack", Kind.ASSUMED
+            "pools: the cache of a prompt is sent when its prefill ends, over the network, or inside a rack over its links",
+            Kind.ASSUMED,
         ),
     ]
     if q.limits.ttft_s == float("inf"):
         found.insert(
             0,
-            Note("no limit on TTFT (--ttft): loads up to 99.5 % of capacity count, whose queues are long", Kind.LIMIT),
+            Note(
+                "no limit on TTFT (--ttft): loads up to 99.5 % of capacity are allowed, where queues are long",
+                Kind.LIMIT,
+            ),
         )
     for each in spaces:
         found += notes.warnings(each.asked.query, _workload(each))

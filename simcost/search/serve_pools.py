@@ -109,7 +109,7 @@ def disaggregated(of: Line, wanted: Wanted, both: Sides) -> Fleets:
     )
     tried = _loaded(of, wanted, both, tried) if wanted.rate is None else _refined(of, wanted, both, tried)
     if not len(tried.rate):
-        return without(of, "pools: no pair of the best plans keeps the limits")
+        return without(of, "pools: no pair of the best plans meets the limits")
     gpus = tried.prefills * each[tried.first] + tried.decodes * each[tried.second]
     if wanted.rate is not None:
         best = int(np.lexsort((tried.prefills + tried.decodes, gpus))[0])
@@ -118,7 +118,7 @@ def disaggregated(of: Line, wanted: Wanted, both: Sides) -> Fleets:
     if wanted.gpus is not None and gpus[best] > wanted.gpus:
         fleet = disaggregated(of, replace(wanted, rate=None), both)  # what there is takes
         most = (float(fleet.takes[0]), words_of(fleet.sizes[0])) if fleet.sizes else (0.0, "")
-        why = f"pools: {gpus[best]:,.0f} GPUs at least would carry the rate, there are {wanted.gpus:,}"
+        why = f"pools: {gpus[best]:,.0f} GPUs at least are needed for the rate, but there are {wanted.gpus:,}"
         return replace(without(of, why), most=most)
     return _fleet(of, wanted, both, tried.of(np.array([best])), gpus[best : best + 1])
 

@@ -66,11 +66,13 @@ def metric(asked: str | None, rate: float | None, prices: Sequence[tuple[str, fl
         return THROUGHPUT if rate is None else GPUS if lacking else USD
     known = {**_RANKS, **{name: name for name in (USD, GPUS, THROUGHPUT, EACH)}}
     if asked not in known:
-        raise SpecError(f"--metric {asked}: what ranks plans of serving: {', '.join(_RANKS)}{nearest(asked, known)}")
+        raise SpecError(
+            f"--metric {asked}: plans of serving can be ranked by {', '.join(_RANKS)}{nearest(asked, known)}"
+        )
     name = known[asked]
     if rate is None and name in (USD, GPUS):
         if name == GPUS:
-            raise SpecError("--metric gpus counts the GPUs of a load: say --rate, as in --rate 20/s")
+            raise SpecError("--metric gpus counts the GPUs of a load: add --rate, as in --rate 20/s")
         name = EACH  # without a load what a request costs
     if name in (USD, EACH) and lacking:
         raise SpecError(f"--metric {asked}: {lacking[0]} has no price with a source: state one with --price")

@@ -130,7 +130,7 @@ def _replicas(q: Asked, w: Workload, room: float) -> Replica:
     if len(np.unique(np.asarray(terms.reserved_output) == 1.0)) > 1:
         raise SpecError(
             "requests are admitted for their whole length by some plans and for their prompt by others: "
-            "ask them apart (--set plan.dp_attention=1)"
+            "ask for them separately (--set plan.dp_attention=1)"
         )
     policy = policy_of(terms)
     load, _ = load_of(q.traffic, policy.admission)
@@ -162,7 +162,7 @@ def _table(q: Asked, device: Device, gpus: Sequence[int] | None, experts: bool, 
         if q.query.overrides.plan.get(name) is not None
     }
     if "dp" in stated:
-        raise SpecError("plan.dp is how many instances there are, which plans --phase serve answers: leave it out")
+        raise SpecError("plan.dp is the number of instances, which plans --phase serve computes: leave it out")
     any_ep, where = "ep" in stated or "etp" in stated, f"--gpus {','.join(map(str, gpus))}" if gpus else device.name
     every = (
         split
@@ -176,7 +176,7 @@ def _table(q: Asked, device: Device, gpus: Sequence[int] | None, experts: bool, 
 
     found = few(every, where, "state one: --set plan.tp=8", keeps)
     if not found:
-        raise SpecError(f"{where}: no instance has the sizes that --set asks for")
+        raise SpecError(f"{where}: no instance has the sizes set with --set")
     return np.asarray(found, np.float64)
 
 

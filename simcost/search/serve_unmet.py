@@ -31,18 +31,18 @@ def nearest(lines: Sequence[Line], spaces: Sequence[Space], limits: Limits) -> s
     at = int(both[ttft[both].argmin()])
     if ttft[at] > limits.ttft_s:
         return (
-            f"no plan on {devices} keeps both --ttft {show(limits.ttft_s, 'seconds')} and "
+            f"no plan on {devices} meets both --ttft {show(limits.ttft_s, 'seconds')} and "
             f"--tpot {show(limits.tpot_s, 'seconds')}: with this TPOT the nearest TTFT is "
             f"{show(float(ttft[at]), 'seconds')} ({named[at]}), without load"
         )
-    return f"no plan on {devices} keeps {limits.words} at any load"
+    return f"no plan on {devices} meets {limits.words} at any load"
 
 
 def _one(option: str, values: Array, most: float, named: Sequence[str], devices: str) -> str:
     at = int(values.argmin())
     name = option.removeprefix("--").upper()
     return (
-        f"{option} {show(most, 'seconds')}: no plan on {devices} has such a {name} even without load; "
+        f"{option} {show(most, 'seconds')}: no plan on {devices} meets this limit on {name} even without load; "
         f"the nearest is {show(float(values[at]), 'seconds')} "
         f"({named[at]}): ask for {option} {_rounded(float(values[at]))} or more"
     )
@@ -67,6 +67,6 @@ def beyond(rate: float, fleets: Sequence[Fleets], counts: Mapping[str, tuple[int
     gpus = max(counts[best.label] or (0,))
     within = f" within {limits.words}" if limits.words else ""
     return (
-        f"beyond capacity: {per_second(rate)} requests/s come, {gpus:,} x {best.label} take at most "
+        f"beyond capacity: {per_second(rate)} requests/s arrive, {gpus:,} x {best.label} take at most "
         f"{per_second(takes)}{within} ({plan}); {per_second(rate - takes)} requests/s would wait"
     )

@@ -51,7 +51,7 @@ def table(query: Query, gpus: Sequence[int], experts: bool, cp: bool) -> Array:
         if stated is not None:
             keep &= found[:, j] == settings.count(f"plan.{name}", stated)
     if not keep.any():
-        raise SpecError(f"--gpus {said}: no plan with what --set asks for uses all of them")
+        raise SpecError(f"--gpus {said}: no plan with the values of --set uses all of them")
     return found[keep]
 
 

@@ -73,7 +73,7 @@ def _metric(metric: str | None) -> str:
     name = metric or "tokens_per_s_per_gpu"
     known = {each: each for each in RANKS} | {each.removesuffix("_s").split("_")[0]: each for each in RANKS}
     if name not in known:
-        raise SpecError(f"--metric {name}: what ranks plans of training: {', '.join(RANKS)}{nearest(name, RANKS)}")
+        raise SpecError(f"--metric {name}: plans of training can be ranked by {', '.join(RANKS)}{nearest(name, RANKS)}")
     return known[name]
 
 
@@ -144,7 +144,7 @@ def _refused(each: Searched, found: Sequence[Candidate]) -> Iterator[Row]:
     lacks = least(each)
     for split, why in enumerate(each.space.why):
         if split not in fits:
-            reason = why or f"short by {show(lacks[split], 'memory')} per GPU in every way"
+            reason = why or f"short by {show(lacks[split], 'memory')} per GPU with every setting"
             yield {**_sizes(each, split), "feasible": False, "reason": reason, **_end(each)}
 
 
@@ -200,14 +200,14 @@ def _notes(q: Question, found: Sequence[Searched]) -> Iterator[Note]:
     if q.overrides.phase.get("global_batch") is None:
         said = ", ".join(dict.fromkeys(f"{each.space.asked.recipe.global_batch:,}" for each in found))
         yield Note(
-            f"global_batch = {said}: {FILL} sequences per GPU, so that every plan has as many "
+            f"global_batch = {said}: {FILL} sequences per GPU, so that every plan has the same number of "
             "micro-batches for each pipeline stage",
             Kind.ASSUMED,
         )
     yield Note(
         f"plans are of precision {recipe_.precision}, optimizer {recipe_.optimizer}, stack {recipe_.stack}, "
         f"plan.sequence_parallel={q.overrides.plan.get('sequence_parallel', 'on where tp is above 1')}; "
-        f"rows beyond the best {BEST} are priced by closed forms, without an interval",
+        f"rows after the best {BEST} are priced by closed forms and have no interval",
         Kind.ASSUMED,
     )
 
@@ -219,7 +219,7 @@ def _verdict(found: Sequence[Searched], table: Sequence[Row], counted: dict[str,
         if not lacks:
             return sentence
         bytes_, each, split = min(lacks, key=lambda lack: lack[0])
-        return f"{sentence}; the nearest lacks {show(bytes_, 'memory')} per GPU ({_words(_sizes(each, split))})"
+        return f"{sentence}; the closest plan lacks {show(bytes_, 'memory')} per GPU ({_words(_sizes(each, split))})"
     best = table[0]
     one, low, high = (show(float(best[name]), "seconds") for name in ("step_s", "step_low_s", "step_high_s"))
     rate = f"MFU {float(best['mfu']):.1%}, {float(best['tokens_per_s_per_gpu']):,.0f} tokens/s per GPU"

@@ -105,12 +105,10 @@ def searched(q: Question, label: str, gpus: int, cp: bool, convention: str) -> S
     o = q.overrides
     for key in _FOLLOW:
         if key in o.plan:
-            raise SpecError(
-                f"plan.{key} follows from tp, cp, ep, pp and the GPUs, which plans tries: state one of these"
-            )
+            raise SpecError(f"plan.{key} follows from tp, cp, ep, pp and the GPUs: set those instead")
     if str(o.plan.get("stages", "even")) != "even":
         raise SpecError(
-            "plan.stages is of one pipeline, and plans tries several: leave it out, and ask train for the best one"
+            "plan.stages applies to one pipeline, but plans tries several: leave it out, and set it in train for the best plan"
         )
     device = hardware.load(q.hw, o.hw)
     serving = make(q.model, q.hw, True, {}, {f"model.{key}": value for key, value in o.model.items()}, {}, None)

@@ -79,7 +79,7 @@ def _splits(asked: Asked, stated: Mapping[str, Any], cp: bool) -> Array:
     )
     found = few(whole, f"--gpus {gpus}", "state one: --set plan.ep=8")
     if not found:
-        raise SpecError(f"--gpus {gpus}: no plan with what --set asks for uses all of them")
+        raise SpecError(f"--gpus {gpus}: no plan with the values of --set uses all of them")
     return np.array(found, np.float64)
 
 
@@ -127,7 +127,7 @@ class _Options:
         vpp = (int(stated["vpp"]),) if "vpp" in stated else VPP
         pipelines = tuple((name, v) for name in names for v in vpp if _runs(name, v))
         if not pipelines:
-            raise SpecError(f"plan.vpp={vpp[0]} means nothing to plan.schedule={names[0]}")
+            raise SpecError(f"plan.vpp={vpp[0]} does not apply to plan.schedule={names[0]}")
 
         def one(key: str, usual: tuple[Any, ...]) -> tuple[Any, ...]:
             return (stated[key],) if key in stated else usual
@@ -142,7 +142,7 @@ def _runs(name: str, vpp: int) -> bool:
     module = known_schedules().get(name)
     if module is None:
         known = known_schedules()
-        raise SpecError(f"plan.schedule={name} is none of {', '.join(known)}{nearest(name, known)}")
+        raise SpecError(f"plan.schedule={name} is not one of {', '.join(known)}{nearest(name, known)}")
     return vpp == 1 if module.PER_RANK is not None else vpp > 1
 
 
@@ -205,4 +205,4 @@ def _refusal(asked: Asked, sizes: Array, options: _Options) -> str:
         asked.job(row)
     except SimcostError as refused:
         return str(refused).removeprefix("plan: ")
-    return "no schedule takes so many stages and micro-batches"
+    return "no schedule allows so many stages and micro-batches"

@@ -26,7 +26,7 @@ class Closed:
 
     def __post_init__(self) -> None:
         if not 1 <= self.users < math.inf or self.users % 1:
-            raise SpecError(f"concurrency = {self.users:g} must be a whole number from 1 up")
+            raise SpecError(f"concurrency = {self.users:g} must be a whole number, 1 or more")
 
 
 @frozen
@@ -44,7 +44,7 @@ class Open:
         if self.spread not in SPREADS:
             raise SpecError(f"spread = {self.spread!r} is unknown (one of {', '.join(SPREADS)})")
         if not 1 <= self.burst < math.inf or self.burst % 1:
-            raise SpecError(f"burst = {self.burst:g} must be a whole number from 1 up")
+            raise SpecError(f"burst = {self.burst:g} must be a whole number, 1 or more")
 
 
 @frozen

@@ -68,7 +68,7 @@ def simulate(
     )
     most = int(np.max(prompts + answers)) - 1
     if not most <= pool_tokens:
-        raise SpecError(f"a request of {most:,} tokens does not fit the KV pool of {pool_tokens:,.0f} tokens")
+        raise SpecError(f"a request of {most:,} tokens does not fit in the KV pool of {pool_tokens:,.0f} tokens")
     users = arrivals.users if isinstance(arrivals, sending.Closed) else requests
     # Each holds the KV of its prompt, so that no more than these ever run together.
     sequences = int(min(policy.sequences, users, requests, pool_tokens / float(np.min(prompts))))

@@ -87,14 +87,14 @@ def _columns(names: list[str], where: str, wanted: str) -> tuple[int, int | None
     """Places of the lengths and of the weights."""
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise SpecError(f"{where}: column {doubled[0]!r} stands twice")
+        raise SpecError(f"{where}: column {doubled[0]!r} appears twice")
     weight = names.index(_WEIGHT) if _WEIGHT in names else None
     others = [name for name in names if name != _WEIGHT]
     for name in (wanted, _TOKENS):
         if name in others:
             unread = [one for one in others if one not in (name, *_LENGTHS)]
             if unread:
-                say(f"{where}: columns that are not read: {', '.join(unread)}", where)
+                say(f"{where}: columns without effect: {', '.join(unread)}", where)
             return names.index(name), weight
     raise SpecError(
         f"{where}: no column {wanted!r} or {_TOKENS!r} (columns: {', '.join(names)}){nearest(wanted, others)}"
@@ -106,9 +106,9 @@ def _cell(text: str, where: str, whole: bool) -> float:
     value = _number(text.strip())
     if value is None or (whole and not (1.0 <= value <= lengths.MOST_TOKENS and value == math.floor(value))):
         raise SpecError(
-            f"{where}: {text.strip()!r} is no whole number from 1 to {lengths.MOST_TOKENS:,}"
+            f"{where}: {text.strip()!r} is not a whole number from 1 to {lengths.MOST_TOKENS:,}"
             if whole
-            else f"{where}: {text.strip()!r} is no weight"
+            else f"{where}: {text.strip()!r} is not a weight"
         )
     if value < 0.0:
         raise SpecError(f"{where}: weight {text.strip()} is below 0")

@@ -57,7 +57,7 @@ def checks(plan: Plan, group: Num | None) -> list[Check]:
     inside, every, size = plan.replicas * plan.cp, plan.replicas * plan.cp * plan.copies, maximum(group, 1.0)
     whole = (group >= 1.0) & (every % size == 0.0) & ((inside % size == 0.0) | (size % inside == 0.0))
     reason = (
-        "a sharding group must divide the ranks that hold the same weights (dp_attention·cp·dp), and either divide those "
-        "inside a stage (dp_attention·cp) or hold whole stages"
+        "a sharding group must divide the ranks that hold the same weights (dp_attention·cp·dp), and either divide the ranks "
+        "inside a stage (dp_attention·cp) or be a multiple of them"
     )
     return [Check(whole, reason)]

@@ -63,7 +63,7 @@ def parse(text: str, layers: int, chunks: int, pp: int | None = None, times: Tim
         return even(layers, chunks)
     if form == TIME and not rest:
         if times is None:
-            raise SpecError(f"{_KEY}={text}: nothing here times the layers: state counts of layers")
+            raise SpecError(f"{_KEY}={text}: no times of layers are known here: state counts of layers")
         return by_time(times.layers, times.first, times.last, chunks)
     if form == MEGATRON:
         return megatron(layers, chunks if pp is None else pp, chunks, **_flags(rest, text))
@@ -87,9 +87,9 @@ def _flags(listed: str, text: str) -> dict[str, int]:
         name = short.get(word.replace("_", "-"))
         if name is None:
             flags = ", ".join(f"{name} (--{long})" for name, long in FLAGS.items())
-            raise SpecError(f"{_KEY}={text}: '{word}' is none of {flags}{nearest(word, short)}")
+            raise SpecError(f"{_KEY}={text}: '{word}' is not one of {flags}{nearest(word, short)}")
         if name in found:
-            raise SpecError(f"{_KEY}={text}: '{word}' stands there twice")
+            raise SpecError(f"{_KEY}={text}: '{word}' appears twice")
         if name in _COUNTS:
             if not (number.isascii() and number.isdigit()):
                 raise SpecError(f"{_KEY}={text}: '{word}' takes a number of layers: {name}=15")
@@ -106,14 +106,14 @@ def checked(counts: tuple[int, ...], layers: int, chunks: int) -> tuple[int, ...
     stage between the first and the last empty."""
     said = ",".join(map(str, counts))
     if len(counts) != chunks:
-        stages = f"{len(counts)} counts, and the pipeline has pp·vpp = {chunks} stages"
+        stages = f"{len(counts)} counts, but the pipeline has pp·vpp = {chunks} stages"
         raise Infeasible(f"{_KEY}={said}: {stages}: {_shown(even(layers, chunks))} is even")
     if sum(counts) != layers:
         way_out = f"the nearest is {_shown(_mended(counts, layers))}"
-        raise Infeasible(f"{_KEY}={said}: the sum is {sum(counts)}, and the model has {layers} layers: {way_out}")
+        raise Infeasible(f"{_KEY}={said}: the sum is {sum(counts)}, but the model has {layers} layers: {way_out}")
     if not all(counts[1:-1]):
         raise Infeasible(
-            f"{_KEY}={said}: only the first and the last stage, which have embedding and head, can be without layers: "
+            f"{_KEY}={said}: only the first and the last stage, which hold embedding and head, can have no layers: "
             f"{_shown(even(layers, chunks))} is even"
         )
     return counts
@@ -172,7 +172,7 @@ def _indivisible(layers: int, pp: int, ends: dict[int, int], beside: int) -> str
     stated = sum(ends.values())
     ranks = pp - len(ends)
     if not ranks or stated > layers:
-        return f"{_KEY}={MEGATRON}: first and last are {stated} layers, and the model has {layers}"
+        return f"{_KEY}={MEGATRON}: first and last are {stated} layers, but the model has {layers}"
     if not ends:
         what = f"{layers} layers" + (f" and {beside} in place of a layer" if beside else "")
         return (

@@ -39,14 +39,14 @@ class Accuracy:
     def at_budgets(self, budgets: Array) -> Array:
         """The share of each budget; NaN outside of those of the file. Raises SpecError for a file of levels."""
         if not self.budgets:
-            raise SpecError(f"{self.where}: has a column 'level', and --budget asks for budgets: write 'budget'")
+            raise SpecError(f"{self.where}: has a column 'level', but --budget needs a column 'budget'")
         known = np.log(np.asarray(self.budgets))
         return np.asarray(np.interp(np.log(budgets), known, np.asarray(self.shares), left=math.nan, right=math.nan))
 
     def at_levels(self, levels: list[str]) -> Array:
         """The share of each level. Raises SpecError for one that the file does not have, and for a file of budgets."""
         if self.budgets:
-            raise SpecError(f"{self.where}: has a column 'budget', and --levels asks for levels: write 'level'")
+            raise SpecError(f"{self.where}: has a column 'budget', but --levels needs a column 'level'")
         missing = [level for level in levels if level not in self.levels]
         if missing:
             known = ", ".join(self.levels)
@@ -68,7 +68,7 @@ def read(path: str, how: Parallel, option: str = "--accuracy") -> Accuracy:
     read_ = csv_rows(text(Path(path), where), where)
     rows = [(at, [cell.strip() for cell in row]) for at, row in read_ if any(cell.strip() for cell in row)]
     if len(rows) < 2:
-        raise SpecError(f"{where}: a header and at least one row, as in budget,accuracy")
+        raise SpecError(f"{where}: needs a header and at least one row, as in budget,accuracy")
     head = rows[0][1]
     key, column = _columns(head, how, where)
     found: dict[float | str, float] = {}
@@ -78,7 +78,7 @@ def read(path: str, how: Parallel, option: str = "--accuracy") -> Accuracy:
         of = row[head.index(key)]
         at = _budget(of, f"{where}, row {line}") if key == BUDGET else of
         if at in found or at == "":
-            raise SpecError(f"{where}, row {line}: {key} {of!r} {'stands twice' if of else 'is empty'}")
+            raise SpecError(f"{where}, row {line}: {key} {of!r} {'appears twice' if of else 'is empty'}")
         found[at] = _share(row[head.index(column)], f"{where}, row {line}", column)
     if key == LEVEL:
         return Accuracy((), tuple(str(each) for each in found), tuple(found.values()), column, where)
@@ -89,10 +89,10 @@ def read(path: str, how: Parallel, option: str = "--accuracy") -> Accuracy:
 def _columns(head: list[str], how: Parallel, where: str) -> tuple[str, str]:
     keys = [name for name in (BUDGET, LEVEL) if name in head]
     if len(keys) != 1:
-        raise SpecError(f"{where}: one of the columns budget and level ({', '.join(head)})")
+        raise SpecError(f"{where}: needs one of the columns budget and level ({', '.join(head)})")
     for name in head:
         if head.count(name) > 1:
-            raise SpecError(f"{where}: column {name!r} stands twice")
+            raise SpecError(f"{where}: column {name!r} appears twice")
         if name not in (BUDGET, LEVEL, _ONE, "source") and not _COLUMN.match(name):
             raise SpecError(
                 f"{where}: unknown column {name!r} (accuracy, pass@N, best@N, majority@N, tree@N, source)"
@@ -102,7 +102,7 @@ def _columns(head: list[str], how: Parallel, where: str) -> tuple[str, str]:
     column = next((name for name in wanted if name in head), None)
     if column is None:
         raise SpecError(
-            f"{where}: no column {' or '.join(wanted)}: what one answer solves does not say what {how.said} does"
+            f"{where}: no column {' or '.join(wanted)}: the accuracy of {how.said} does not follow from that of one answer"
         )
     return keys[0], column
 
@@ -110,7 +110,7 @@ def _columns(head: list[str], how: Parallel, where: str) -> tuple[str, str]:
 def _budget(text: str, where: str) -> float:
     value = units.whole(text, where, length=True)
     if not isinstance(value, (int, float)) or value < 1:
-        raise SpecError(f"{where}: budget {text!r} is no number of tokens")
+        raise SpecError(f"{where}: budget {text!r} is not a number of tokens")
     return float(value)
 
 

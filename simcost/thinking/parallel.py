@@ -58,7 +58,9 @@ def parse(text: str) -> Parallel:
     if width > MOST or levels > MOST:
         raise SpecError(f"--parallel {text}: at most {MOST:,} at a time, and {MOST:,} levels")
     if width % branches:
-        raise SpecError(f"--parallel {text}: {width} parts at a time are no whole number of {branches} branches each")
+        raise SpecError(
+            f"--parallel {text}: {width} parts at a time are not a whole number of {branches} branches each"
+        )
     return Parallel(kind, width, branches, levels)
 
 

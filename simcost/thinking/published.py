@@ -85,7 +85,7 @@ def _row(row: dict[str, str], where: str) -> Row:
         return float(row[name]) if row[name] else None
 
     if row["kind"] not in (ANSWER, SAMPLE) or row["certainty"] not in _CERTAINTIES:
-        raise SpecError(f"{where}: kind {row['kind']!r} or certainty {row['certainty']!r} is none")
+        raise SpecError(f"{where}: kind {row['kind']!r} or certainty {row['certainty']!r} is not known")
     if not row["mean"] and not row["mean_low"]:
         raise SpecError(f"{where}: neither a mean nor its lower end")
     return Row(
@@ -102,7 +102,7 @@ def find(model: str, level: str, benchmark: str | None) -> Row:
     of_level = _narrowed(mine, "level", level, f"--levels ({model})")
     if benchmark is None and len(of_level) > 1:
         known = ", ".join(row.benchmark for row in of_level)
-        raise SpecError(f"{model}, {level}: lengths of several benchmarks: say --benchmark, one of {known}")
+        raise SpecError(f"{model}, {level}: lengths of several benchmarks: choose one with --benchmark ({known})")
     return (
         of_level[0]
         if benchmark is None

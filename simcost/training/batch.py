@@ -37,7 +37,7 @@ def cut(
     if global_batch % each:
         near = sorted({max(global_batch // each, 1) * each, -(-global_batch // each) * each})
         raise Infeasible(
-            f"global_batch = {global_batch:,} is no whole number of micro_batch x data-parallel ranks = {micro_batch} x {ranks}: nearest {' or '.join(f'{one:,}' for one in near)}"
+            f"global_batch = {global_batch:,} is not a whole number of micro_batch x data-parallel ranks = {micro_batch} x {ranks}: nearest {' or '.join(f'{one:,}' for one in near)}"
         )
     micro = global_batch // each
     require_rules(module, pp, micro, vpp, ranks)

@@ -86,7 +86,7 @@ def goodput(
     `interval_s`: training between checkpoints, Daly's where not stated. Raises SpecError for a time that is none."""
     mtbf_s = job_mtbf(gpus, gpu_mtbf_s)
     if not every(np.asarray(restart_s) >= 0.0):
-        raise SpecError("restart_s must be a time of at least 0 s")
+        raise SpecError("restart_s must be a time, 0 s or more")
     chosen = daly(write_s, mtbf_s) if interval_s is None else interval_s
     return Goodput(
         share(chosen, write_s, mtbf_s, restart_s), chosen, mtbf_s, write_s, restart_s,

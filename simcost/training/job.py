@@ -207,7 +207,7 @@ def _formats(device: Device, recipe: Recipe, notes: list[Note]) -> tuple[Precisi
         if kind.peak not in device.peaks:
             able = [name for name in precision.names() if precision.load(name).forward.peak in device.peaks]
             raise SpecError(
-                f"plan.precision={recipe.precision}: {device.where} has no rate for {kind.peak}: one of {', '.join(able)} (--set plan.precision=...)"
+                f"plan.precision={recipe.precision}: {device.where} has no rate for {kind.peak}: use one of {', '.join(able)} (--set plan.precision=...)"
             )
     return formats, step
 
@@ -272,12 +272,12 @@ def _schedule(recipe: Recipe, plan: Plan, notes: list[Note]) -> tuple[ModuleType
     name = recipe.schedule or ("interleaved" if plan.vpp > 1.0 else "1f1b")
     known = known_schedules()
     if name not in known:
-        raise SpecError(f"plan.schedule={name} is none of {', '.join(known)}{nearest(name, known)}")
+        raise SpecError(f"plan.schedule={name} is not one of {', '.join(known)}{nearest(name, known)}")
     module, vpp = known[name], int(plan.vpp)
     if module.PER_RANK is not None:
         if vpp > 1:
             raise Infeasible(
-                f"plan: {name} fixes how many virtual stages a rank holds ({module.PER_RANK}): leave plan.vpp out, or take plan.schedule=interleaved"
+                f"plan: {name} fixes how many virtual stages a rank holds ({module.PER_RANK}): leave plan.vpp out, or set plan.schedule=interleaved"
             )
         return module, int(module.PER_RANK)
     if vpp == 1 and plan.pp > 1.0:

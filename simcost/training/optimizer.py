@@ -118,11 +118,11 @@ def _read(path: Path, content: tuple[int, ...]) -> Optimizer:
             raise SpecError(f"{file.where}: unknown key '{key}' (known: {', '.join(known)}){nearest(key, known)}")
     missing = [key for key in _TABLES if key not in file.table]
     if missing:
-        raise SpecError(f"{file.where}: misses [{'], ['.join(missing)}]")
+        raise SpecError(f"{file.where}: has no [{'], ['.join(missing)}]")
     step, sources = terms.read(file.table["step"], _RULE, {}, f"{file.where}: [step]")
     gradients, of_gradients = terms.read(file.table["gradients"], _GRADIENTS, {}, f"{file.where}: [gradients]")
     if gradients["clip"] and not gradients["norm"]:
-        raise SpecError(f"{file.where}: [gradients]: clip = true scales by the norm, and norm = false takes none")
+        raise SpecError(f"{file.where}: [gradients]: clip = true needs the norm of the gradients: set norm = true")
     sources = {**sources, **of_gradients}
     matrices = None
     if "matrices" in file.table:

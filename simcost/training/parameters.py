@@ -40,11 +40,11 @@ class Trained:
         for name in ("roles", "lora_roles"):
             for role in getattr(self, name):
                 if role not in ROLES:
-                    raise SpecError(f"{name}: '{role}' is none of {', '.join(ROLES)}{nearest(role, ROLES)}")
+                    raise SpecError(f"{name}: '{role}' is not one of {', '.join(ROLES)}{nearest(role, ROLES)}")
         if self.lora_rank is not None and not every(self.lora_rank >= 1.0):
             raise SpecError(f"lora_rank must be at least 1, not {self.lora_rank:g}")
         if not self.roles and self.lora_rank is None:
-            raise SpecError("nothing learns: state roles, or a lora_rank")
+            raise SpecError("nothing is left to train: state roles, or a lora_rank")
 
     @property
     def frozen(self) -> tuple[str, ...]:

@@ -59,8 +59,8 @@ def parse(text: str) -> Recompute:
         if name not in MODULES:
             known = (NONE, FULL, "full:4", "block:4", OPERATORS, *MODULES)
             raise SpecError(
-                f"plan.recompute={text}: '{name}' is none of {', '.join(known)}{nearest(name, known)}; modules are joined by +"
+                f"plan.recompute={text}: '{name}' is not one of {', '.join(known)}{nearest(name, known)}; modules are joined by +"
             )
     if len(set(names)) < len(names):
-        raise SpecError(f"plan.recompute={text}: a module comes twice")
+        raise SpecError(f"plan.recompute={text}: a module is given twice")
     return Recompute(tuple(names))

@@ -120,7 +120,7 @@ def of_usd(step: Step, usd: Num, rates: Rates) -> Run:
     """A run that costs at most so much, at the expected time of a step. Raises SpecError without a price, or where the
     money pays for no step."""
     if rates.usd_per_hour is None:
-        raise SpecError("a budget in USD needs a price: usd_per_hour")
+        raise SpecError("a budget in USD needs a price: set usd_per_hour")
     require_positive((("usd", usd), ("usd_per_hour", rates.usd_per_hour)))
     of_one = step.gpus * step.seconds / rates.goodput / _HOUR * rates.usd_per_hour
     return _within(step, usd / of_one, rates, "budget")
@@ -129,7 +129,7 @@ def of_usd(step: Step, usd: Num, rates: Rates) -> Run:
 def _within(step: Step, steps: Num, rates: Rates, what: str) -> Run:
     whole = floor(steps * _EXACT)
     if not every(np.asarray(whole) >= 1.0):
-        raise SpecError(f"the {what} has not one step in it")
+        raise SpecError(f"the {what} is too small for one step")
     return of_steps(step, whole, rates)
 
 

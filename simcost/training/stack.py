@@ -210,7 +210,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Stack:
 def _base(name: Any, where: str) -> Stack:
     """The stack whose flags another has. Raises SpecError for one that does not ship."""
     if name not in names():
-        raise SpecError(f"{where}: 'base' = {name!r} is none of {', '.join(names())}{nearest(str(name), names())}")
+        raise SpecError(f"{where}: 'base' = {name!r} is not one of {', '.join(names())}{nearest(str(name), names())}")
     return load(name)
 
 

@@ -78,7 +78,7 @@ def read(
         values[key], sources[key] = _term(term, readers[key], f"{where}: '{key}'")
     missing = [key for key in needed if key not in table]
     if missing:
-        raise SpecError(f"{where}: misses {', '.join(missing)}")
+        raise SpecError(f"{where}: has no {', '.join(missing)}")
     return values, sources
 
 
@@ -118,7 +118,7 @@ def one_of(known: tuple[str, ...]) -> Callable[[Any, str], str]:
 
     def read_one(value: Any, at: str) -> str:
         if value not in known:
-            raise SpecError(f"{at} = {value!r} is none of {', '.join(known)}{nearest(str(value), known)}")
+            raise SpecError(f"{at} = {value!r} is not one of {', '.join(known)}{nearest(str(value), known)}")
         return str(value)
 
     return read_one

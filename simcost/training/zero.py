@@ -72,13 +72,13 @@ def checked(plan: Plan, zero_stage: int, sharding: Sharding = DEFAULT) -> None:
     """Raises SpecError for an unknown stage and for what a stage cannot do, Infeasible for groups that are not
     equal."""
     if zero_stage not in STAGES or isinstance(zero_stage, bool):
-        raise SpecError(f"zero_stage = {zero_stage!r} is none of {', '.join(map(str, STAGES))}")
+        raise SpecError(f"zero_stage = {zero_stage!r} is not one of {', '.join(map(str, STAGES))}")
     if sharding.fsdp and zero_stage != 3:
         raise SpecError(
-            f"zero_stage = {zero_stage}: FSDP shares weights too: take 3, with reshard = False to gather them once"
+            f"zero_stage = {zero_stage}: FSDP shards weights too: use 3, with reshard = False to gather them once"
         )
     if sharding.group is not None and zero_stage == 0:
-        raise SpecError("zero_stage = 0 shares nothing, so it has no sharding group: take 1, 2 or 3")
+        raise SpecError("zero_stage = 0 shards nothing, so it has no sharding group: use 1, 2 or 3")
     require(copies.checks(plan, sharding.group))
 
 

@@ -38,7 +38,7 @@ def refuse_another(profile: Device, device: str) -> None:
             )
     if kind(device) == "cpu" and (folder("hwprofiles") in Path(profile.home).parents or profile.sm_count is not None):
         raise SpecError(
-            f"{profile.where}: {profile.title} is no CPU: measure it with --device cuda where there is one, or make a "
+            f"{profile.where}: {profile.title} is not a CPU: measure it with --device cuda where there is one, or make a "
             "profile of this processor (simcost calibrate run -o DIR) and ask with --hw DIR"
         )
 

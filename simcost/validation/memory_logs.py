@@ -116,7 +116,7 @@ def _row(row: Mapping[str, str], at: str) -> Log | Unread:
     name, text = row["model"], f"{row['model']} {row.get('model_config_note', '')}"
     engine = engine_of(row["engine"], at)
     if not engine:
-        return Unread(row["id"], name, f"{row['engine']} is no engine that simcost has")
+        return Unread(row["id"], name, f"{row['engine']} is not an engine that simcost has")
     model = model_of(row.get("config") or name)
     if model is None:
         return Unread(row["id"], name, "no config: neither a name of the zoo nor a repository that it lists")

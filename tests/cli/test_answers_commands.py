@@ -51,7 +51,7 @@ def test_cite_takes_a_file_or_a_question(files: tuple[str, str], capsys: pytest.
     (["cite", "trian"], "did you mean 'train'"), (["cite", "a.json", "--model", "x"], "belongs to a question"), (["cite", "decode", "--model", "llama-3.1-8b"], "missing --hw"),
     (["cite", "decode", *ASK, "--bogus", "1"], "No such option: --bogus"), (["cite", "decode", *ASK, "--format", "bib"], "--format must be one of bibtex"),
     (["cite", "decode", *ASK, "--format", "csv", "-o", "x.bib"], "contradicts"), (["cite", "serve", *ASK, "--isl", "64", "--osl", "8", "--concurrency", "1", "--emit", "vllm"], "printed no answer"),
-    (["diff", "none.json", "none.json"], "No such file"), (["explain", *ASK, "--op", "x", "--top", "2"], "exclude each other"),
+    (["diff", "none.json", "none.json"], "No such file"), (["explain", *ASK, "--op", "x", "--top", "2"], "use --op or --top, not both"),
 ])  # fmt: skip
 def test_errors_are_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)

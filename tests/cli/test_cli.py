@@ -237,7 +237,7 @@ BAD = {
     "fp8 on a CPU": (["validate", "blocks", "--hw", "h200", "--dtype", "fp8", "--blocks", "1"], "fp8"),
     "a GPU's profile on a CPU": (
         ["validate", "blocks", "--hw", "h200", "--device", "cpu", "--blocks", "1"],
-        "is no CPU",
+        "is not a CPU",
     ),
     "a device that is none": (
         ["validate", "blocks", "--hw", "h200", "--device", "gpu", "--blocks", "1"],

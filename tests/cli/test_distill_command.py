@@ -31,7 +31,7 @@ def test_json_has_every_way_with_its_units(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize(
-    ("more", "words"), [(["--texts", "techer"], "did you mean 'teacher'"), (["--kept", "0"], "--kept"), (["--tokens", "1B"], "once: --samples")]
+    ("more", "words"), [(["--texts", "techer"], "did you mean 'teacher'"), (["--kept", "0"], "--kept"), (["--tokens", "1B"], "with either --samples")]
 )  # fmt: skip
 def test_a_slip_is_one_line(capsys: pytest.CaptureFixture[str], more: list[str], words: str) -> None:
     assert run([*ASK, *more]) == 2

@@ -84,7 +84,7 @@ def test_the_terminal_shows_verdict_and_advice_at_any_width(
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= width
         assert "unsound: compute-bound" in " ".join(text.split())
-        assert "look which kernel ran" in " ".join(text.split())
+        assert "check which kernel ran" in " ".join(text.split())
 
 
 def test_a_row_that_fell_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,17 +137,17 @@ def test_a_kind_of_which_nothing_ships_says_so(tmp_path: Path, capsys: pytest.Ca
     path.write_text(head + body)
     code, (found,), _, _ = findings(["calibrate", "doctor", str(path), "--family", "stream", "--hw", "h200"], capsys)
     assert code == 0
-    assert found["verdict"] == "sound by itself: nothing ships to hold it against"
+    assert found["verdict"] == "sound by itself: no shipped table to compare with"
     assert found["best"] is None
 
 
 @pytest.mark.parametrize(("argv", "said"), [
-    (["h201"], "unknown hardware 'h201'"), (["h200", "--hw", "h100"], "--hw h100 means nothing with a profile"),
+    (["h201"], "unknown hardware 'h201'"), (["h200", "--hw", "h100"], "--hw h100 does not apply to a profile"),
     (["mine.csv", "--hw", "h200"], "mine.csv: --family is needed"), (["mine.csv", "--family", "gemm"], "mine.csv: --hw is needed"),
     (["no.csv"], "no.csv: No such file"), (["no.csv", *OPTIONS], "no.csv: No such file"), (["mine.csv", "--family", "gem", "--hw", "h200"], "did you mean 'gemm'"),
-    (["mine.csv", "--family", "experts", "--hw", "h200"], "no column 'tokens'"), (["gaudi2"], "no rows: nothing to look at"),
+    (["mine.csv", "--family", "experts", "--hw", "h200"], "no column 'tokens'"), (["gaudi2"], "no rows: nothing to check"),
     (["h200", "--family", "gather"], "no rows of family 'gather'"), (["empty.csv", *OPTIONS], "empty.csv: no rows"),
-    (["cut.csv", *OPTIONS], "the last line has no end"), (["mine.csv", *OPTIONS, "-o", "no/such.json"], "No such file"),
+    (["cut.csv", *OPTIONS], "the last line does not end in a newline"), (["mine.csv", *OPTIONS, "-o", "no/such.json"], "No such file"),
 ])  # fmt: skip
 def test_what_is_wrong_is_one_line(
     argv: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

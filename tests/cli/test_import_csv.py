@@ -117,11 +117,11 @@ def test_rows_of_one_device_do_not_go_beside_the_profile_of_another(capsys: Any)
 def test_a_run_that_another_answers_before_says_so(capsys: Any) -> None:
     assert imported(run="rows/measurements/a") == 0
     assert imported(run="rows/measurements/b") == 0
-    assert "gemm/bf16-bf16-bf16: a answers first" in out(capsys)
+    assert "gemm/bf16-bf16-bf16: a is used first" in out(capsys)
     profile = Path("rows/profile.toml")
     profile.write_text(profile.read_text() + '\n[measurements]\nuse = ["a"]\n')
     assert imported(run="rows/measurements/b") == 0
-    assert "'measurements.use' leaves b out" in out(capsys)
+    assert "'measurements.use' does not name b" in out(capsys)
 
 
 def test_other_units_are_doubted(capsys: Any) -> None:
@@ -132,7 +132,7 @@ def test_other_units_are_doubted(capsys: Any) -> None:
     fast = [re.sub(r"bf16,bf16,bf16,", "fp16,fp16,fp16,", line) for line in lines(scale=1e-3)]
     write(few + fast)
     assert imported() == 0
-    assert "gemm/fp16-fp16-fp16: 60 rows dropped whole" in (said := out(capsys))
+    assert "gemm/fp16-fp16-fp16: 60 rows, all dropped" in (said := out(capsys))
     assert "are 'seconds' in seconds?" in said
 
 
@@ -177,7 +177,7 @@ def test_a_file_that_was_cut_off_anywhere_is_refused(capsys: Any) -> None:
             continue
         Path("mine.csv").write_bytes(whole[:length])
         assert imported() == 2
-        assert "the last line has no end, so it may be cut off" in error(capsys)
+        assert "the last line does not end in a newline, so it may be cut off" in error(capsys)
         assert [p.name for p in Path().iterdir()] == ["mine.csv"]
     Path("mine.csv").write_bytes(whole[:row].replace(b"\n", b"\r\n"))
     assert imported() == 0

@@ -24,7 +24,7 @@ REFUSED = {
     "chunks": ([*PREFILL, "--isl", "32k", "--set", "chunk=1"], "32,768 chunks of a prompt, at most 2,000"),
     "chunks of a sweep": ([*PREFILL, "--isl", "2000", "--set", "chunk=1", "--vary", "batch=1..1001"], "2,002,000 chunks; at most 2,000,000"),
     "points": ([*PREFILL, "--vary", "batch=1..2000", "--vary", "past=0..1000"], "2,002,000 points together; at most 2,000,000"),
-    "structures": ([*DECODE, "--vary", "model.num_hidden_layers=1..1001"], "model.num_hidden_layers: 1,001 designs that are built one by one; at most 1,000"),
+    "structures": ([*DECODE, "--vary", "model.num_hidden_layers=1..1001"], "model.num_hidden_layers: 1,001 designs, each of which is built on its own; at most 1,000"),
     "passes": ([*TRAIN, "--global-batch", "1000000000"], "125,000,000 passes"),
     "schedules": (["schedule", "1f1b", "gpipe", "--pp", "8", "--microbatches", "20000", "--forward", "1"], "at most 400,000"),
     "ranks": (["schedule", "zb-v", "--pp", "1000", "--microbatches", "16", "--forward", "1"], "4,000,000 passes"),

@@ -35,7 +35,7 @@ def test_a_dense_model_inside_the_range(capsys):
         == "parameters: 973.1 M (fitted: 15 M to 900 M); tokens: 100 B (fitted: 130 B)"
     )
     assert "not verified" in silent["abnar-2025", "loss"]
-    assert "no training tokens" in silent["kaplan-2020", "loss"]
+    assert "not training tokens" in silent["kaplan-2020", "loss"]
     # Every law is either heard or has a reason.
     heard = {row["scaling_law"] for row in found["rows"]}
     assert heard == {row["scaling_law"] for row in simcost.list_scaling_laws().rows} - {"tian-2025"}  # a law of MoE
@@ -139,15 +139,18 @@ def test_every_answer_fits_a_narrow_terminal(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ([], "loss takes --model with --tokens, or --training-flops alone"),
-        (["--model", "llama-2-7b"], "loss takes --model with --tokens"),
-        (["--tokens", "2T"], "loss takes --model with --tokens"),
-        (["--model", "llama-2-7b", "--tokens", "2T", "--training-flops", "1e21"], "loss takes --model with --tokens"),
-        (["--training-flops", "1e21", "--set", "model.hidden_size=4096"], "loss takes --model with --tokens"),
+        ([], "loss needs either --model with --tokens, or --training-flops alone"),
+        (["--model", "llama-2-7b"], "loss needs either --model with --tokens"),
+        (["--tokens", "2T"], "loss needs either --model with --tokens"),
+        (
+            ["--model", "llama-2-7b", "--tokens", "2T", "--training-flops", "1e21"],
+            "loss needs either --model with --tokens",
+        ),
+        (["--training-flops", "1e21", "--set", "model.hidden_size=4096"], "loss needs either --model with --tokens"),
         (["--model", "llama-2-7b", "--tokens", "2"], "--tokens = 2 is outside 1,000 to 9,000 T"),
         (["--model", "llama-2-7b", "--tokens", "2Q"], "unit 'Q'"),
         (["--model", "llama-2-7b", "--tokens", "2T", "--range", "fited"], "did you mean 'fitted'"),
-        (["--model", "llama-2-7b", "--tokens", "2T", "--set", "plan.tp=2"], "means nothing to loss"),
+        (["--model", "llama-2-7b", "--tokens", "2T", "--set", "plan.tp=2"], "does not apply to loss"),
         (["--model", "lama-2-7b", "--tokens", "2T"], "did you mean 'llama-2-7b'"),
     ],
 )

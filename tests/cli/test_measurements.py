@@ -100,10 +100,10 @@ def test_too_few_rows_are_passed_over_aloud(mine: Path, capsys: pytest.CaptureFi
     rows.write_text(HEAD + "".join(ROWS.splitlines(keepends=True)[:4]))
     assert query(mine) == 0
     said = line(capsys)
-    assert f"{rows}: passed over: fewer than 10 rows" in said
+    assert f"{rows}: skipped: a curve needs 10 rows" in said
     assert app.run(["calibrate", "report", str(mine)]) == 2
     said = line(capsys)
-    assert "run gemm/bf16-bf16-bf16: 4 rows: a judgement needs 20 rows" in said
+    assert "run gemm/bf16-bf16-bf16: 4 rows: the report needs 20 rows" in said
     assert "None" not in said
 
 
@@ -126,7 +126,7 @@ def test_many_thin_kinds_are_one_line(mine: Path, capsys: pytest.CaptureFixture[
     assert app.run(["calibrate", "report", str(mine)]) == 2
     said = line(capsys)
     assert (
-        "nothing to judge: 5 kinds have fewer than the 20 rows, of several shapes, that a judgement needs: run gemm/"
+        "nothing to check: 5 kinds have fewer than the 20 rows, of several shapes, that the report needs: run gemm/"
         in said
     )
     assert said.rstrip().endswith("and 2 more")

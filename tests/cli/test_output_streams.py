@@ -132,7 +132,9 @@ def test_a_suffix_that_says_nothing_is_an_error_unless_a_format_is_stated(
     monkeypatch.chdir(tmp_path)
     for command in (ASK, ["calibrate", "report", "h200"], ["list", "scaling-laws"]):
         assert run([*command, "-o", "a.xlsx"]) == 2
-        assert capsys.readouterr().err.startswith("simcost: -o a.xlsx: the suffix .xlsx says nothing: write --format")
+        assert capsys.readouterr().err.startswith(
+            "simcost: -o a.xlsx: the suffix .xlsx is not a known format: add --format"
+        )
     assert not list(tmp_path.iterdir())
     assert run([*ASK, "-o", "a.xlsx", "--format", "json"]) == 0
     assert json.loads(Path("a.xlsx").read_text())["command"] == "show model"

@@ -16,8 +16,8 @@ LLAMA = ["--model", "llama-3.1-8b", "--hw", "h200"]
 @pytest.mark.parametrize(("words", "says"), [
     (["list", "models", "-o", "a.png"], "-o a.png: 'list models' has no figure; there are against (of validate kernels"),
     (["show", "hardware", "h200", "-o", "a.pdf"], "-o a.pdf: 'show hardware' has no figure; there are"),
-    (["decode", *LLAMA, "--figure", "memory"], "--figure memory is of a picture: -o with a name that ends in .png, .svg, .pdf"),
-    (["decode", *LLAMA, "--width", "column", "-o", "a.html"], "--width column is of a picture"),
+    (["decode", *LLAMA, "--figure", "memory"], "--figure memory applies to a picture only: use -o with a name that ends in .png, .svg, .pdf"),
+    (["decode", *LLAMA, "--width", "column", "-o", "a.html"], "--width column applies to a picture only"),
     (["decode", *LLAMA, "--figure", "crossover", "-o", "a.png"], "--figure crossover: an answer of 'decode' may have sweep, designs, pareto, breakdown, memory; crossover is of crossover"),
     (["decode", *LLAMA, "--figure", "sweep", "-o", "a.png"], "--figure sweep: this answer of 'decode' has breakdown, memory; sweep is of"),
     (["decode", *LLAMA, "--figure", "memry", "-o", "a.png"], "--figure must be one of"),
@@ -25,9 +25,9 @@ LLAMA = ["--model", "llama-3.1-8b", "--hw", "h200"]
     (["decode", *LLAMA, "--format", "csv", "-o", "a.svg"], "--format csv contradicts -o a.svg"),
     (["decode", *LLAMA, "--format", "figure"], "--format must be one of console, csv, markdown, json, not 'figure'"),
     (["decode", *LLAMA, "-o", "none/a.png"], "-o none/a.png: No such file or directory"),
-    (["decode", *LLAMA, "-o", "a.gif"], "-o a.gif: the suffix .gif says nothing"),
+    (["decode", *LLAMA, "-o", "a.gif"], "-o a.gif: the suffix .gif is not a known format"),
     (["crossover", "--model", "llama-3.1-8b", "--plot", "a.gif"], "--plot a.gif: the name must end in .png, .svg, .pdf or .html"),
-    (["plans", *LLAMA, "--gpus", "1", "--plot", "a.png"], "--plot means nothing to --phase decode: write -o x.png"),
+    (["plans", *LLAMA, "--gpus", "1", "--plot", "a.png"], "--plot does not apply to --phase decode: use -o x.png"),
 ])  # fmt: skip
 def test_what_cannot_be_drawn_is_one_line(words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)

@@ -55,11 +55,11 @@ def test_files_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ("words", "said"),
     [
         (["--tpot", "50"], "--tpot 50 has no unit: write 50ms or 50s"),
-        (["--tpot", "1us"], "--tpot 1 us: no plan on h100 has such a TPOT even without load"),
+        (["--tpot", "1us"], "--tpot 1 us: no plan on h100 meets this limit on TPOT even without load"),
         (["--rate", "20/fortnight"], "--rate = '20/fortnight' must be requests per second"),
         (["--plot", "front.gif"], "--plot front.gif"),
         (["--slo", "ttft=1s,ttft=2s"], "the limit on ttft is given twice"),
-        (["--batch", "8"], "--batch means nothing to --phase serve"),
+        (["--batch", "8"], "--batch does not apply to --phase serve"),
         (["--isl", "many"], "--isl"),
     ],
 )
@@ -74,4 +74,4 @@ def test_refusals_are_one_line(words: list[str], said: str, capsys: pytest.Captu
 def test_options_of_a_load_mean_nothing_to_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     for words, said in ((["--rate", "20/s"], "--rate"), (["--osl", "64"], "--osl"), (["--plot", "x.png"], "--plot")):
         assert run(["plans", "--model", "llama-3.1-8b", "--hw", "h100", "--gpus", "1", *words]) == 2
-        assert f"{said} means nothing to --phase decode" in capsys.readouterr().err
+        assert f"{said} does not apply to --phase decode" in capsys.readouterr().err

@@ -52,10 +52,10 @@ def test_a_picture(tmp_path) -> None:
         (["--async", "full:x"], "full:N"),
         (["--reward", "1s"], "0.5s:64"),
         (["--algorithm", "grop"], "did you mean 'grpo'"),
-        (["--kept", "0.5"], "which grpo does not"),
-        (["--set", "plan.ep=8"], "say --rollout ep=8"),
-        (["--offload", "engine", "--placement", "disaggregated:8"], "nothing moves between pools"),
-        (["--tool-wait", "1s"], "need turns"),
+        (["--kept", "0.5"], "but grpo does not"),
+        (["--set", "plan.ep=8"], "use --rollout ep=8"),
+        (["--offload", "engine", "--placement", "disaggregated:8"], "it applies to --placement colocated only"),
+        (["--tool-wait", "1s"], "need --turns 2 or more"),
     ],
 )
 def test_refusals_are_one_line(more, said, capsys) -> None:

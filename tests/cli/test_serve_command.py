@@ -74,8 +74,8 @@ def test_several_loads_are_rows_of_one_table(capsys: pytest.CaptureFixture[str])
 
 def test_beyond_the_capacity_it_says_what_waits_and_strict_fails(capsys: pytest.CaptureFixture[str]) -> None:
     page = " ".join(printed(capsys, "--rate", "100000/s", "--strict", code=3).split())
-    assert "beyond capacity: 100,000 requests/s come" in page
-    assert "pile up; limit:" in page
+    assert "beyond capacity: 100,000 requests/s arrive" in page
+    assert "accumulate; limit:" in page
     printed(capsys, "--rate", "1/s", "--strict")
 
 
@@ -103,8 +103,8 @@ def test_a_design_whose_module_drafts_is_not_said_to_leave_it_idle(capsys: pytes
 
 
 SILLY: list[tuple[list[str], str]] = [
-    ([], "state the load once: --concurrency"),
-    (["--concurrency", "4", "--rate", "1"], "state the load once"),
+    ([], "state the load with either --concurrency"),
+    (["--concurrency", "4", "--rate", "1"], "state the load with either"),
     (["--concurrency", "0"], "--concurrency = 0 is outside 1"),
     (["--concurrency", "many"], "--concurrency must be a whole number, not 'many'"),
     (["--concurrency", "20000000"], "--concurrency = 20,000,000 must be at most 10,000,000"),
@@ -117,24 +117,24 @@ SILLY: list[tuple[list[str], str]] = [
     (["--concurrency", "4", "--osl", "file:nowhere.csv"], "nowhere.csv: No such file or directory"),
     (["--concurrency", "4", "--engine", "vlm"], "did you mean 'vllm'?"),
     (["--concurrency", "4", "--prefix-hit", "1"], "--prefix-hit = 1.0 must be a share from 0 to below 1"),
-    (["--concurrency", "4", "--prefix-from", "host"], "says where hits of the prefix cache are: say --prefix-hit"),
+    (["--concurrency", "4", "--prefix-from", "host"], "needs --prefix-hit"),
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "hots"], "did you mean 'host'?"),
-    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "pool:1GB"], "only the host's memory has a size"),
+    (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "pool:1GB"], "only host takes a size"),
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host:0GB"], "must be finite and greater than 0"),
     (["--concurrency", "4", "--prefix-hit", "0.5", "--prefix-from", "host", "--hw", "gaudi2"], "--set hw.links.host.bandwidth=64GB/s"),
     (["--concurrency", "4", "--acceptance", "0.5"], "--acceptance needs --drafts"),
     (["--concurrency", "4", "--drafts", "2"], "--drafts needs --acceptance"),
     (["--concurrency", "4", "--drafts", "2", "--acceptance", "0.5"], "needs a draft model (--draft-model)"),
-    (["--concurrency", "4", "--draft-model", "llama-3.2-1b"], "say how many a step with --drafts"),
-    (["--concurrency", "4", "--prefill-pool", "1:tp=1"], "--prefill-pool and --decode-pool stand together"),
+    (["--concurrency", "4", "--draft-model", "llama-3.2-1b"], "state how many per step with --drafts"),
+    (["--concurrency", "4", "--prefill-pool", "1:tp=1"], "--prefill-pool and --decode-pool must be given together"),
     (["--concurrency", "4", "--prefill-pool", "tp=1", "--decode-pool", "1:tp=1"], "write how many instances"),
     (["--concurrency", "4", "--prefill-pool", "1:tq=1", "--decode-pool", "1:tp=1"], "tq"),
-    (["--concurrency", "4", *POOLS, "--gpus", "8"], "--gpus and --dp say nothing beside pools"),
+    (["--concurrency", "4", *POOLS, "--gpus", "8"], "--gpus and --dp cannot be combined with pools"),
     (["--concurrency", "4", *POOLS, "--events"], "leave out --prefill-pool and --decode-pool"),
-    (["--concurrency", "4", "--seed", "3"], "--seed needs --events, which runs request by request"),
+    (["--concurrency", "4", "--seed", "3"], "--seed needs --events, which simulates request by request"),
     (["--concurrency", "4", "--price", "-2"], "--price = -2 must be USD"),
-    (["--concurrency", "4", "--model", "llama-3.1-70b"], "no room for a request of 1,280 tokens"),
-    (["--concurrency", "4", "--isl", "9000", "--engine", "trtllm"], "TensorRT-LLM newest takes prompts whole, 8,192"),
+    (["--concurrency", "4", "--model", "llama-3.1-70b"], "no memory for a request of 1,280 tokens"),
+    (["--concurrency", "4", "--isl", "9000", "--engine", "trtllm"], "TensorRT-LLM newest processes a prompt in one step of at most 8,192"),
 ]  # fmt: skip
 
 

@@ -41,7 +41,7 @@ def test_strict_says_so_of_a_streamed_file_too(tmp_path: Path, capsys: pytest.Ca
         (["--scheduler", "local:2", "-o", "x.json"], "--scheduler of a sweep needs a file"),
         (["--scheduler", "somewhere", "-o", "x.csv"], "--scheduler somewhere: write tcp://host:port, tls://host:port or local:<processes>"),
         (["--format", "json", "-o", "x.parquet"], "--format json contradicts -o x.parquet, whose suffix means parquet"),
-        (["--plot", "x.png", "-o", "x.parquet"], "--plot draws rows that are in memory"),
+        (["--plot", "x.png", "-o", "x.parquet"], "--plot draws only rows that are in memory"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_one_line(more: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
@@ -69,4 +69,4 @@ def test_a_package_that_is_not_there_is_named(module: str, more: list[str], said
 def test_a_load_in_the_steady_state_has_no_work_to_share(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["serve", "--model", "llama-3.1-8b", "--hw", "h200", "--isl", "100", "--osl", "10", "--concurrency", "2", "--scheduler", "local:2"]  # fmt: skip
     assert run(line) == 2
-    assert "--scheduler works on runs request by request: say --events" in capsys.readouterr().err
+    assert "--scheduler applies to simulations request by request: add --events" in capsys.readouterr().err

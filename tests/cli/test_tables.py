@@ -9,14 +9,14 @@ from simcost.cli.app import run
 H200 = ["--hw", "h200"]
 SWEEPS = {
     "one runs": (["decode", "--model", "llama-3.1-70b", *H200, "--vary", "plan.tp=3,4,128"],
-                 ["plan.tp=3: num_attention_heads = 64 cannot be cut into 3 equal parts (nearest that work: plan.tp = 2 or 4)",
-                  "plan.tp=128: num_attention_heads = 64 cannot be cut into 128 equal parts (nearest that work: plan.tp = 64)"]),
+                 ["plan.tp=3: num_attention_heads = 64 cannot be cut into 3 equal parts (nearest valid: plan.tp = 2 or 4)",
+                  "plan.tp=128: num_attention_heads = 64 cannot be cut into 128 equal parts (nearest valid: plan.tp = 64)"]),
     "a cluster": (["decode", "--model", "deepseek-v3", "--hw", "l40s", "--gpus", "8", "--vary", "plan.ep=8,16,32,64"],
-                  ["plan.ep=32: the plan takes 32 GPUs, the cluster has 8 (nearest that work: plan.ep = 8)"]),
+                  ["plan.ep=32: the plan takes 32 GPUs, the cluster has 8 (nearest valid: plan.ep = 8)"]),
     "two axes": (["prefill", "--model", "deepseek-v3", *H200, "--vary", "plan.tp=3,8,16", "--vary", "isl=1024,4096"],
-                 ["plan.tp=3: num_attention_heads = 128 cannot be cut into 3 equal parts (nearest that work: plan.tp = 2 or 4)"]),
+                 ["plan.tp=3: num_attention_heads = 128 cannot be cut into 3 equal parts (nearest valid: plan.tp = 2 or 4)"]),
     "designs": (["compare", "llama-3.1-70b", "qwen2.5-7b", *H200, "--set", "plan.tp=8"],
-                ["qwen2.5-7b: num_attention_heads = 28 cannot be cut into 8 equal parts (nearest that work: plan.tp = 4)"]),
+                ["qwen2.5-7b: num_attention_heads = 28 cannot be cut into 8 equal parts (nearest valid: plan.tp = 4)"]),
     "plans": (["plans", "--model", "llama-3.1-70b", *H200, "--gpus", "12"], ["dp=12: short by 10.91 GiB per GPU at every batch"]),
 }  # fmt: skip
 

@@ -60,7 +60,7 @@ def test_json_is_in_si_and_null_where_nothing_is_known(capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     ("more", "words"),
-    [(["--parallel", "bets:4"], "did you mean 'best'"), (["--budget", "1k,8k"], "cuts the answers of one level"), (["--versus-plan", "tp=4"], "with --versus")],
+    [(["--parallel", "bets:4"], "did you mean 'best'"), (["--budget", "1k,8k"], "needs one level"), (["--versus-plan", "tp=4"], "add --versus")],
 )  # fmt: skip
 def test_a_slip_is_one_line(capsys: pytest.CaptureFixture[str], more: list[str], words: str) -> None:
     assert run([*ASK, *more]) == 2

@@ -224,13 +224,13 @@ def test_one_file_serves_every_command(file: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize(("text", "said"), [
     ("[plan]\ntpp = 8", "unknown path 'plan.tpp' (plan has tp, cp"), ("[plan]\ntp = 'x'", "plan.tp must be a whole number, not 'x'"), ("[plan]\ntp = true", "plan.tp must be a whole number, not True"),
-    ("[plan]\ntp = 2\ntensor_parallel_size = 4", "'plan.tp' is there twice"), ("[plann]\ntp = 2", "unknown table 'plann' (one of model, plan, phase, engine, hw, stack); did you mean 'plan'?"),
-    ("plan = 8", "'plan' must be a table, not 8"), ("[plan", "not valid TOML"), ("[phase]\nbatch = '8k'", "batch: 'k' in '8k' may mean 1,000s or 1,024s"), ("[phase]\nbatch = 0", "batch = 0 is outside"),
+    ("[plan]\ntp = 2\ntensor_parallel_size = 4", "'plan.tp' appears twice"), ("[plann]\ntp = 2", "unknown table 'plann' (one of model, plan, phase, engine, hw, stack); did you mean 'plan'?"),
+    ("plan = 8", "'plan' must be a table, not 8"), ("[plan", "not valid TOML"), ("[phase]\nbatch = '8k'", "batch: 'k' in '8k' may mean multiples of 1,000 or of 1,024"), ("[phase]\nbatch = 0", "batch = 0 is outside"),
     ("[plan]\nkv_dtype = 'fp9'", "plan.kv_dtype: unknown dtype 'fp9'"), ("[plan]\nkv_dtype = 8", "plan.kv_dtype must be a name, not 8"), ("[plan]\noverlap = 'some'", "plan.overlap must be one of none"),
     ("[engine]\nengine = 'vlm'", "engine must be one of"), ("[engine]\nmax_seqs = 8", "unknown path 'engine.max_seqs'"), ("[engine]\nmax_num_seqs = 'x'", "engine.max_num_seqs must be a whole number"),
     ("[engine]\ngpu_memory_utilization = 'x'", "engine.gpu_memory_utilization must be a number, not 'x'"), ("[hw]\n'memory.bandwith' = '1 TB/s'", "no hardware key 'memory.bandwith'; did you mean"),
     ("[hw.memory]\nbandwidth = 6", "hw.memory.bandwidth: '6' has no unit"), ("[hw.memory]\nbandwidth = [6]", "hw.memory.bandwidth must be a quantity with its unit"),
-    ("[model]\nfoo = 2024-01-01", "model.foo cannot be 2024-01-01: a date or a time is no setting"), ("[model]\nfoo = [{a = 07:32:00}]", "a date or a time is no setting"),
+    ("[model]\nfoo = 2024-01-01", "model.foo = 2024-01-01: a date or a time is not allowed"), ("[model]\nfoo = [{a = 07:32:00}]", "a date or a time is not allowed"),
     ("[hw]\nmeasurements = 1", "hw.measurements must be a name, not 1"), ("[model]\nhidden_size = 'x'", "model.hidden_size must be a whole number"), ("[model]\nqk_norm = 3", "model.qk_norm must be true, false, not 3"),
 ])  # fmt: skip
 def test_a_file_that_is_wrong_is_one_line_with_file_and_key(
@@ -244,7 +244,7 @@ def test_a_file_that_is_wrong_is_one_line_with_file_and_key(
 
 
 @pytest.mark.parametrize(("name", "text", "said"), [
-    ("bad.json", "{", "not valid JSON"), ("bad.json", "[]", "holds tables, not list"), ("bad.json", '{"plan": {"tp": 1, "tp": 2}}', "'tp' is stated twice in one object"), ("bad.yaml", "", "ends in .toml or .json"),
+    ("bad.json", "{", "not valid JSON"), ("bad.json", "[]", "must hold tables, not list"), ("bad.json", '{"plan": {"tp": 1, "tp": 2}}', "'tp' is stated twice in one object"), ("bad.yaml", "", "must end in .toml or .json"),
     ("none.toml", None, "No such file"), ("none.json", None, "No such file"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_read_is_one_line(
@@ -314,7 +314,7 @@ def test_a_stray_word_is_told_where_it_belongs(words: list[str], capsys: pytest.
     assert run(words) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "--model NAME, and a value with a space in quotes" in said
+    assert "--model NAME, and put a value that has spaces in quotes" in said
 
 
 def test_the_list_of_commands_says_each_in_a_whole_sentence(capsys: pytest.CaptureFixture[str]) -> None:

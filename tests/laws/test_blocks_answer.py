@@ -239,5 +239,5 @@ def test_a_layer_of_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         lambda package: {"none": NoFFN} if package.startswith("simcost.blocks.") else known(package),
     )
     config = {**load.load_config("llama-3.1-8b")[2], "mixer_only_layers": list(range(32))}
-    with pytest.raises(SpecError, match="layer 0: nothing mixes tokens, and there is no FFN"):
+    with pytest.raises(SpecError, match="layer 0: the layer has neither attention nor FFN"):
         spec.from_config(config, "none", "none")

@@ -448,14 +448,12 @@ def test_a_row_of_a_sweep_says_its_own_numbers() -> None:
             for row in phases.result(make("deepseek-v3", "h800", True, phase, sets, axes, None)).rows
         ]
 
-    way_out = " (nearest that work: plan.ep = 32)"
+    way_out = " (nearest valid: plan.ep = 32)"
     assert said({"plan.ep": [32, 64]}, {"plan.gpus": 60}) == [
         "",
         "the plan takes 64 GPUs, the cluster has 60" + way_out,
     ]
-    assert (
-        "128 cannot be cut into 3 equal parts (nearest that work: plan.tp = 2 or 4)" in said({"plan.tp": [3, 8]}, {})[0]
-    )
+    assert "128 cannot be cut into 3 equal parts (nearest valid: plan.tp = 2 or 4)" in said({"plan.tp": [3, 8]}, {})[0]
 
 
 def test_a_tree_goes_up_and_down_once_and_only_all_reduce_takes_it() -> None:
@@ -514,7 +512,7 @@ def test_a_prefill_in_chunks_is_the_sum_of_its_chunks_and_needs_less_room() -> N
 def test_what_serving_has_not_is_refused() -> None:
     with pytest.raises(SpecError, match="vpp"):
         run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"plan.vpp": 2})
-    with pytest.raises(SpecError, match="means nothing to decode"):
+    with pytest.raises(SpecError, match="does not apply to decode"):
         run("llama-3.1-8b", "h200", True, {"batch": 2, "context": 64}, {"chunk": 16})
 
 

@@ -58,7 +58,7 @@ def test_images_beyond_the_prompt_are_refused_point_by_point() -> None:
 
 
 @pytest.mark.parametrize(("sets", "says"), [
-    ({"images": 3, "isl": 512}, "images take 768 tokens of each prompt, and isl has fewer"),
+    ({"images": 3, "isl": 512}, "images take 768 tokens of each prompt, but isl is smaller"),
     ({"images": -1}, "images"), ({"images": 1.5}, "images"), ({"images": 1, "image_height": 896}, "makes every image 896 x 896 pixels"),
     ({"images": 1, "plan__tp": 5}, "cut into 5 equal parts"),
 ])  # fmt: skip
@@ -78,7 +78,7 @@ def test_images_are_an_argument_and_said_once() -> None:
 
 
 def test_decode_takes_no_images() -> None:
-    with pytest.raises(SpecError, match="'images' means nothing to decode"):
+    with pytest.raises(SpecError, match="'images' does not apply to decode"):
         simcost.decode(GEMMA, "h100", context=4096, set={"images": 1})
 
 

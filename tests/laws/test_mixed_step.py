@@ -101,9 +101,9 @@ def test_a_sweep_of_prompts_equals_single_questions() -> None:
 
 
 def test_what_means_nothing_is_refused() -> None:
-    with pytest.raises(SpecError, match="prefill_past says what came before a chunk"):
+    with pytest.raises(SpecError, match="prefill_past counts tokens before a chunk"):
         simcost.decode("llama-3.1-8b", "h100", prefill_past=100)
     with pytest.raises(SpecError, match="prefill_tokens"):
         simcost.decode("llama-3.1-8b", "h100", prefill_tokens=-1)
-    with pytest.raises(SpecError, match="--prefill-tokens means nothing to prefill"):
+    with pytest.raises(SpecError, match="--prefill-tokens does not apply to prefill"):
         simcost.explain("llama-3.1-8b", "h100", phase="prefill", prefill_tokens=5)

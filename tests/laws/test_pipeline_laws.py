@@ -134,7 +134,7 @@ def test_an_overlap_leaves_multiprocessors_to_compute_with(count: int, decode: b
         if count > 20:
             assert run("deepseek-v3", "h800", decode, phase, beside).cost.seconds > 0.5 * alone.cost.seconds
             continue
-        with pytest.raises(SpecError, match=r"leaves none to compute with: plan.overlap=none") as refused:
+        with pytest.raises(SpecError, match=r"leaves none to compute with: set plan.overlap=none") as refused:
             run("deepseek-v3", "h800", decode, phase, beside)
         assert "\n" not in str(refused.value)
         rows = api.decode(
@@ -283,7 +283,7 @@ def test_nodes_are_as_large_as_they_are_set_to_be() -> None:
         api.decode("llama-3.1-8b", "h200", batch=64, nodes=8, set={"hw.links.scaleup.domain": "x2"}).metrics["gpus"]
         == 128
     )
-    with pytest.raises(SpecError, match="is varied: say --gpus"):
+    with pytest.raises(SpecError, match="is varied: use --gpus"):
         api.decode("llama-3.1-8b", "h200", nodes=8, vary={"hw.links.scaleup.domain": [4, 8]})
 
 

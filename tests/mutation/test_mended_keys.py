@@ -55,7 +55,7 @@ def test_what_stretches_a_rotary_table_is_not_said_to_mean_nothing() -> None:
 
 def test_layers_of_a_kind_that_rotate_a_part_are_said_not_to_be_counted() -> None:
     by_kind = {"full_attention": {"rope_type": "default", "partial_rotary_factor": 0.5}, "sliding_attention": {}}
-    assert any("is taken to rotate whole" in note for note in read(LLAMA, rope_parameters=by_kind).notes)
+    assert any("all of each head is taken to rotate" in note for note in read(LLAMA, rope_parameters=by_kind).notes)
 
 
 def test_latent_attention_without_positions_has_no_rotary_table() -> None:
@@ -73,7 +73,7 @@ def test_a_limit_by_the_name_that_engines_read() -> None:
 def test_layers_are_of_one_list_of_kimi_linear() -> None:
     lists = KIMI["linear_attn_config"]
     for kda, said in ((lists["kda_layers"][:-1], "neither"), ([*lists["kda_layers"], 27], "both")):
-        with pytest.raises(SimcostError, match=f"counted from one, of num_hidden_layers stands in {said}"):
+        with pytest.raises(SimcostError, match=f"counted from one, of num_hidden_layers is in {said}"):
             read(KIMI, linear_attn_config={**lists, "kda_layers": kda})
 
 
@@ -127,7 +127,7 @@ def test_keys_of_a_quantisation_that_nobody_asks_for_are_named() -> None:
 def test_a_layer_without_both_parts_is_refused_by_their_keys() -> None:
     nas = load.load_config("llama-3.3-nemotron-super-49b")[2]
     blocks = [{**block, "attention": {"no_op": True}, "ffn": {"no_op": True}} for block in nas["block_configs"]]
-    with pytest.raises(SimcostError, match=r"layer 0: attention\.no_op and ffn\.no_op: nothing mixes tokens"):
+    with pytest.raises(SimcostError, match=r"layer 0: attention\.no_op and ffn\.no_op: the layer has neither"):
         read(nas, block_configs=blocks)
 
 

@@ -47,7 +47,7 @@ def test_settings_of_another_type_are_one_line(sets: Any) -> None:
 @pytest.mark.parametrize(("vary", "said"), [
     ("batch=1,8", "vary must map paths"), ({"batch": 8}, "'batch' must be varied over a list"),
     ({"batch": "1,8"}, "'batch' must be varied over a list"), ({"batch": {"a": 1}}, "must be varied over a list"),
-    ({"batch": []}, "varied over no values"), ({3: [1]}, "vary must map paths"),
+    ({"batch": []}, "varied over an empty list"), ({3: [1]}, "vary must map paths"),
 ])  # fmt: skip
 def test_axes_of_another_type_are_one_line(vary: Any, said: str) -> None:
     with pytest.raises(SpecError, match=said):
@@ -77,10 +77,10 @@ def test_an_engine_is_a_keyword_of_its_own() -> None:
 ])  # fmt: skip
 def test_a_length_that_only_the_other_phase_reads_is_an_error(phase: str, given: dict[str, int]) -> None:
     (name,) = given
-    with pytest.raises(SpecError, match=f"--{name} means nothing to {phase}"):
+    with pytest.raises(SpecError, match=f"--{name} does not apply to {phase}"):
         simcost.explain(*ASK, phase=phase, **given)
     if name != "past":
-        with pytest.raises(SpecError, match=f"--{name} means nothing to {phase}"):
+        with pytest.raises(SpecError, match=f"--{name} does not apply to {phase}"):
             simcost.plans(*ASK, gpus=1, phase=phase, **given)
 
 

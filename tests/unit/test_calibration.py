@@ -274,7 +274,7 @@ def test_numbers_that_make_no_kernel_together_are_one_line(tmp_path: Path) -> No
     path = tmp_path / "exchange" / "normal-dispatch-nodes.csv"
     path.parent.mkdir()
     path.write_text("tokens,width,near,far,group,nodes,sms,seconds\n64,7168,0,0,16,2,24,1e-5\n")
-    with pytest.raises(SpecError, match=r"nodes.csv:2: .*near=0 far=0.* is no kernel of exchange"):
+    with pytest.raises(SpecError, match=r"nodes.csv:2: .*near=0 far=0.* is not a kernel of exchange"):
         tables.kernels(path, families()["exchange"])
 
 

@@ -43,7 +43,7 @@ def test_a_crossover_is_a_number_only_where_either_form_surely_wins_on_its_side(
             assert row["absorbed_surely_to"] is None or row["expanded_surely_from"] is None
         else:
             assert row["absorbed_surely_to"] < row["queries"] <= row["expanded_surely_from"]
-    said = [note for note in found.warnings if "no crossover larger than what is not known" in note]
+    said = [note for note in found.warnings if "is within the uncertainty" in note]
     assert len(said) == bool(unknown)
     assert all(", ".join(unknown) in note for note in said)
 

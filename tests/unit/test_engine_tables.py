@@ -143,7 +143,7 @@ def test_a_place_that_is_something_else_and_a_package_that_is_none_are_one_line(
     foreign = tmp_path / "out" / "h200" / "tables" / "thesis.txt"
     foreign.parent.mkdir(parents=True)
     foreign.write_text("two years of work")
-    with pytest.raises(SpecError, match=r"h200/tables: exists and holds no picks.csv"):
+    with pytest.raises(SpecError, match=r"h200/tables: exists but has no picks.csv"):
         import_aiconfigurator(["h200_sxm"], tmp_path / "out", package[0])
     assert foreign.read_text() == "two years of work"
     with pytest.raises(SpecError, match=r"unknown system 'h200'.*did you mean 'h200_sxm'"):

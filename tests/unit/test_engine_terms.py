@@ -165,9 +165,9 @@ def test_a_broken_file_is_named(change: dict[str, Any], said: str, monkeypatch: 
 
 
 @pytest.mark.parametrize(("name", "term", "said"), [
-    ("share", {"value": 1.5}, "number from 0 to 1"), ("share", {"ranks": [{"value": 0.9}, {"value": 0.8}]}, "every tier but the last needs 'below'"),
+    ("share", {"value": 1.5}, "number from 0 to 1"), ("share", {"ranks": [{"value": 0.9}, {"value": 0.8}]}, "every tier except the last needs 'below'"),
     ("share", {"reserved": [{"bytes": "9.5"}]}, "bytes"), ("share", {"kept_bytes": "1 GiB"}, "must be a size"), ("share", {}, "must be a size"),
-    ("tokens", {"value": "many"}, "number of at least 1"), ("tokens", {"tiers": [{"below": "1 GiB", "value": 1}]}, "every tier but the last"),
+    ("tokens", {"value": "many"}, "number of at least 1"), ("tokens", {"tiers": [{"below": "1 GiB", "value": 1}]}, "every tier except the last"),
     ("tokens", {"tiers": 8}, "must be a list"), ("block", {"value": 0}, "number of at least 1"), ("logit_bytes", {"value": float("nan")}, "number of at least 0"),
     ("graph_sequences", {"tiers": [{"value": True}]}, "number of at least 1"), ("mxfp4_multiples", {"fp8": [256]}, "list of 2"), ("window_ratio", {"value": 2}, "number from 0 to 1"),
     ("graph_bytes", {"value": 3}, "must be a size"), ("windows", {"value": "some"}, "must be one of whole, grouped, ratio"), ("experts_stay", {"value": 1}, "true or false"),

@@ -62,7 +62,7 @@ def test_a_value_is_echoed_up_to_eighty_characters(value: object) -> None:
 
 def test_a_short_value_a_path_and_the_models_words_are_whole() -> None:
     path = "/".join(["folder"] * 30)
-    said = f"{path}: the model's key 'a' = [1, 2] is none of 'b', {', '.join(map(repr, range(60)))}; readers' choice"
+    said = f"{path}: the model's key 'a' = [1, 2] is not one of 'b', {', '.join(map(repr, range(60)))}; readers' choice"
     assert line(said) == said
 
 

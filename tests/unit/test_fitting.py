@@ -101,7 +101,9 @@ def test_formats_that_a_device_has_no_rate_for_have_memory_and_no_times() -> Non
     assert held.tables["memory terms"][0]["bytes_per_gpu"] == 6_979_321_856 * 4.5 / 8 + 2 * (
         2 * 128_256 * 4096 + 65 * 4096
     )
-    assert any(note.startswith("memory alone, no times: h100 cannot compute in nvfp4") for note in held.warnings)
+    assert any(
+        note.startswith("only memory is computed, not times: h100 cannot compute in nvfp4") for note in held.warnings
+    )
 
 
 def test_terms_stand_in_the_verdict_in_the_unit_of_logs() -> None:
@@ -161,7 +163,7 @@ def test_more_than_an_engine_runs_at_once_is_said() -> None:
 
 
 @pytest.mark.parametrize(("words", "said"), [
-    (["decode", "--set", "hw.assumed.memory_reserve=0.2"], "'assumed.memory_reserve' is gone: engines' own terms"),
+    (["decode", "--set", "hw.assumed.memory_reserve=0.2"], "'assumed.memory_reserve' no longer exists"),
     (["decode", "--set", "engine.gpu_memory_utilisation=0.9"], "did you mean 'gpu_memory_utilization'"),
     (["decode", "--engine", "sglang", "--set", "engine.gpu_memory_utilization=0.9"], "SGLang has no engine.gpu_memory_utilization (it has version, mem_fraction_static"),
     (["decode", "--set", "engine.gpu_memory_utilization=90"], "must be a number in (0, 1], not 90"),

@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_line_and_earlier_rows_are_intact(run, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(SpecError, match=r"No space left on device; the rows before it are intact"):
+    with pytest.raises(SpecError, match=r"No space left on device; earlier rows are intact"):
         run.append(point(8), timing(1e-3))
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[: len(data) // 2]))
     with pytest.raises(SpecError, match="No space"):
@@ -197,9 +197,9 @@ def test_a_run_that_is_killed_loses_no_row_and_keeps_others_out_until_then(tmp_p
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         try:
             said = [process.stdout.readline() for _ in range(3)]
-            with pytest.raises(SpecError, match=r"run: another run is writing to it: wait for its end"):
+            with pytest.raises(SpecError, match=r"run: another run is writing to it: wait until it ends"):
                 Folder(home).resume()
-            with pytest.raises(SpecError, match=r"exists \(--resume goes on with it\)"):
+            with pytest.raises(SpecError, match=r"exists \(continue it with --resume\)"):
                 Folder(home).begin()
         finally:
             process.send_signal(how)
@@ -235,7 +235,7 @@ def test_a_signal_waits_until_what_belongs_together_is_written(number):
 
 
 def test_a_folder_with_something_in_it_is_refused(run, tmp_path):
-    with pytest.raises(SpecError, match="--resume goes on with it"):
+    with pytest.raises(SpecError, match="continue it with --resume"):
         Folder(run.home).begin()
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")

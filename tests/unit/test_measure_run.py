@@ -106,7 +106,7 @@ def test_a_run_goes_on_where_it_stopped_and_measures_nothing_twice(tmp_path, mon
     assert sum(rows(home).values()) == 5
     assert tables.load_run(home).record["state"] == "stopped"
     monkeypatch.setattr(Visits, "time", real)
-    with pytest.raises(SpecError, match="--resume goes on with it"):
+    with pytest.raises(SpecError, match="continue it with --resume"):
         done(home, families=["gather", "router"])
     kept = {path: path.read_text() for path in home.glob("*/*.csv")}
     next(iter(kept)).open("a").write("12,")  # and the machine died while it wrote
@@ -198,7 +198,7 @@ def test_the_run_module_is_imported_without_torch():
     ({"device": "cuda:x"}, "--device must be"),
     ({"device": "cuda"}, "sees no CUDA device"),
     ({"families": ["gemms"]}, "did you mean 'gemm'"),
-    ({"formats": ["fp8"]}, "fp8 on cpu would be an emulation, not fp8"),
+    ({"formats": ["fp8"]}, "fp8 is only emulated on this CPU"),
     ({"formats": ["bf61"]}, "no format 'bf61'"),
     ({"models": ["lama"]}, "unknown model 'lama'"),
     ({"threads": 10_000}, "--threads 10000: this process may use"),
@@ -396,7 +396,7 @@ def test_a_rank_that_leaves_is_one_line_of_the_first_and_costs_no_row(tmp_path, 
     assert first.returncode == 2
     assert said.startswith("error: ")
     assert said.count("\n") == 1
-    assert "--resume goes on" in said
+    assert "continue with --resume" in said
     assert sum(rows(out / "measurements" / "collectives").values()) >= 3
     assert tables.load_run(out / "measurements" / "collectives").record["state"] == "stopped"
 

@@ -67,7 +67,7 @@ def test_an_assumption_that_rows_supersede_says_so(key: str) -> None:
 
 @pytest.mark.parametrize("engine", ["vllm", "any"])
 @pytest.mark.parametrize(("hw", "sets", "answers"), [
-    ("gaudi2", {}, "the roofline answers"), ("h200", {"hw.measurements": "none"}, "the roofline answers"),
+    ("gaudi2", {}, "the roofline is used"), ("h200", {"hw.measurements": "none"}, "the roofline is used"),
     ("mi300x", {}, ""), ("h200", {}, ""), ("h800", {}, ""),
 ])  # fmt: skip
 def test_an_engine_without_tables_says_that_it_does_nothing(
@@ -97,7 +97,7 @@ def test_a_profile_of_ones_own_without_rows_says_what_answers_for_an_engine(
     (tmp_path / "profile.toml").write_text(f"{text}\n{like}")
     notes = simcost.decode("llama-3.1-8b", str(tmp_path), engine="vllm").warnings
     assert (
-        "h200: engine=vllm changes memory but not times: this device has no tables of engines; the roofline answers"
+        "h200: engine=vllm changes memory but not times: this device has no tables of engines; the roofline is used"
         in notes
     ) == said
 
@@ -116,7 +116,7 @@ def test_rows_of_ones_own_that_make_an_engine_moot_are_named(tmp_path: Path) -> 
         return [note for note in found if "engine=" in note]
 
     (note,) = said(engine="vllm")
-    assert "engine=vllm has no effect on gemm bf16-bf16-bf16: imported rows of h200/mine answer first" in note
+    assert "engine=vllm has no effect on gemm bf16-bf16-bf16: imported rows of h200/mine are used first" in note
     assert note in simcost.explain("llama-3.1-8b", str(tmp_path / "h200"), engine="vllm").warnings
     assert said() == said(engine="vllm", set={"hw.measurements": "tables"}) == []
 

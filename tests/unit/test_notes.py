@@ -72,7 +72,7 @@ def test_a_varied_key_without_effect_is_named_too() -> None:
     ({"context": 500_000}, "exceed max_position_embeddings", Kind.LIMIT),
     ({"hw__peak__fp8": "x2"}, "differs from the measured device's", Kind.TRANSFERRED),
     ({"hw__assumed__gemm_efficiency": 0.5}, "changes only kernels without measurements", Kind.NO_EFFECT),
-    ({"plan__gpus": 12}, "4 GPUs of the cluster idle", Kind.CHANGED),
+    ({"plan__gpus": 12}, "4 GPUs of the cluster are not used", Kind.CHANGED),
 ])  # fmt: skip
 def test_what_changed_the_answer_has_a_kind_of_its_own(sets: dict[str, Any], words: str, kind: Kind | None) -> None:
     found = decode(**sets)
@@ -110,7 +110,7 @@ def test_the_terminal_shows_what_changed_the_answer_and_counts_the_rest() -> Non
     assert "note: deepseek-v3: no effect on cost: rope_theta" in page
     assert "formats:" not in page
     details = sum(kind.detail for kind in kinds(found).values())
-    assert f"--details shows more: {details} notes that move no number" in page
+    assert f"--details shows more: {details} notes that change no number" in page
     assert whole.count("note: ") == len(found.warnings)
     assert "--details" not in whole
     assert all(str(note) in as_markdown(found) for note in found.warnings)

@@ -168,6 +168,6 @@ def test_measurements_none_tables_or_a_run_are_what_they_say(tmp_path: Path) -> 
     with pytest.raises(SpecError) as error:
         hardware.load("h200", {"measurements": "non"})
     assert str(error.value) == (
-        "h200/profile.toml: no measurement run 'non': write tables (engines' tables alone), none (the roofline alone) or the name of "
+        "h200/profile.toml: no measurement run 'non': write tables (only tables of engines), none (only the roofline) or the name of "
         "a run (there are no runs here); did you mean 'none'?"
     )

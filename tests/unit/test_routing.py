@@ -195,7 +195,7 @@ def test_a_file_has_one_line_or_one_a_layer(tmp_path: Path) -> None:
     one, three = counted(tmp_path, "1,2,3"), counted(tmp_path, "1,2,3", "", "3,2,1", "1,1,1")
     for fine, layers in ((one, 1), (one, 58), (three, 3), (three, 0), (Routing(), 58)):
         check_layers(fine, layers)
-    with pytest.raises(SpecError, match=r"counts.csv: 3 lines; one for all layers alike, or 58"):
+    with pytest.raises(SpecError, match=r"counts.csv: 3 lines; give one for all layers, or 58"):
         check_layers(three, 58)
     assert [line.places[0].rpartition(":")[2] for line in by_layer(three)] == ["1", "3", "4"]
     assert [line.shares for line in by_layer(three)] == [(share,) for share in three.shares]

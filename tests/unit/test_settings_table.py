@@ -83,7 +83,7 @@ def test_axes_of_a_step_are_those_that_it_takes() -> None:
             if key in taken:
                 query.make(**ask, axes={key: [1] if key != "routing" else ["random"]})
             else:
-                with pytest.raises(SpecError, match="means nothing to"):
+                with pytest.raises(SpecError, match="does not apply to"):
                     query.make(**ask, axes={key: [1]})
 
 

@@ -123,7 +123,7 @@ def test_half_a_character_is_its_number_in_toml() -> None:
 
 @pytest.mark.parametrize(("found", "says"), [
     ("x" * 131_073, "f:1: not a CSV text file: field larger"), ('a\n"x', "f:2: not a CSV text file: unexpected end"), ("a,b\n1\n", r"f:2: not as many cells as the header \(1, not 2\)"),
-    ("a,b\n1,2\n\n1,2,3\n", "f:4: not as many cells"), ("a,b,a\n", "f: column 'a' stands there twice"),
+    ("a,b\n1,2\n\n1,2,3\n", "f:4: not as many cells"), ("a,b,a\n", "f: column 'a' appears twice"),
 ])  # fmt: skip
 def test_a_csv_that_is_cut_or_crooked_is_refused(found: str, says: str) -> None:
     with pytest.raises(SpecError, match=says):

@@ -252,7 +252,7 @@ def test_rows_of_another_kind_of_device_are_refused_with_the_way_out(home) -> No
             blocks.validate(hw, specs, asked, measure=measured)
         assert "\n" not in str(error.value)
     assert blocks.validate(measured_on(home, "cuda:0"), specs, "cuda:1", measure=measured).metrics["blocks"] == 1
-    with pytest.raises(SpecError, match=r"is no CPU: .*--device cuda.*calibrate run -o DIR"):
+    with pytest.raises(SpecError, match=r"is not a CPU: .*--device cuda.*calibrate run -o DIR"):
         blocks.validate("h200", specs, "cpu", measure=measured)
 
 

@@ -49,7 +49,7 @@ class BlockSparse(GQA):
 
     def checks(self, plan: Plan) -> list[Check]:
         """As GQA; no context parallelism, since a rank would pick among its own keys."""
-        reason = "the indexer of sparse attention picks among all keys of a sequence: context parallelism of it is not modelled (cp must be 1)"
+        reason = "context parallelism of sparse attention is not modelled: its indexer picks among all keys of a sequence (cp must be 1)"
         return [*GQA.checks(self, plan), Check(plan.cp == 1.0, reason)]
 
     def index_heads(self, plan: Plan) -> Num:
@@ -160,7 +160,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> BlockSparse:
     local = r.num("index_local_blocks", 1, least=0)
     if not every(local <= blocks):
         raise NotModelled(
-            f"{r.where}: not modelled: 'index_local_blocks' above index_topk_blocks: more local blocks than are picked"
+            f"{r.where}: not modelled: 'index_local_blocks' above index_topk_blocks: more local blocks than picked blocks"
         )
     r.ineffective("index_local_blocks", "local blocks are among those that are picked")
     return BlockSparse(

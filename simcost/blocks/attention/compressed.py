@@ -108,7 +108,7 @@ class CompressedAttention(Plain):
 
     def checks(self, plan: Plan) -> list[Check]:
         """tp divides the heads and the groups; a sequence stands on one rank."""
-        reason = "entries stand for tokens side by side: context parallelism of compressed attention is not modelled (cp must be 1)"
+        reason = "context parallelism of compressed attention is not modelled: an entry of the cache holds several neighbouring tokens (cp must be 1)"
         return [
             divides(self.num_attention_heads, plan.tp, "num_attention_heads"), divides(self.o_groups, plan.tp, "o_groups"),
             Check(plan.cp == 1.0, reason),

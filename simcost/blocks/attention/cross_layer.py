@@ -96,7 +96,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> CrossLayer:
     """The block of a layer. Raises SpecError for a missing or wrong key; NotModelled where layers have windows."""
     if r.has("sliding_window") and r.flag("use_sliding_window", True):
         raise NotModelled(
-            f"{r.where}: not modelled: use_cla with windows: a layer may read the cache of one of its kind alone"
+            f"{r.where}: not modelled: use_cla with windows: a layer may only read the cache of a layer of the same kind"
         )
     plain = gqa.from_hf(r, layer, layers)
     return CrossLayer(

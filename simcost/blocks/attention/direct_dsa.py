@@ -45,7 +45,7 @@ class DirectDSA(DSA):
         """Those of DSA; the layer that it reads stands in its own stage, so pp is 1."""
         found = DSA.checks(self, plan)
         if not self.own:
-            reason = "layers that read another layer's latents need pp = 1: no stage sends its cache"
+            reason = "layers that read another layer's latents need pp = 1: pipeline stages do not send their cache"
             found.append(Check(plan.pp == 1.0, reason))
         return found
 
@@ -127,9 +127,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> DirectDSA:
     """The block of a layer. Raises SpecError for a missing or wrong key; NotModelled for a model_type whose class is not known to share latents, and for a layer that would read those of one
     that rotates otherwise."""
     if not r.flag("direct_dsa"):
-        raise NotModelled(
-            f"{r.where}: not modelled yet: kv_source_layers (whose latents layers read is known of model_type mistral_large4_text alone)"
-        )
+        raise NotModelled(f"{r.where}: not modelled yet: kv_source_layers outside model_type mistral_large4_text")
     plain, rotates, source = mla.from_hf(r, layer, layers), _rotates(r, layer, layers), _source(r, layer, layers)
     if _rotates(r, source, layers) != rotates:
         raise NotModelled(

@@ -66,7 +66,7 @@ class DSA(MLA):
 
     def checks(self, plan: Plan) -> list[Check]:
         """As MLA; no context parallelism, since a rank would pick among its own keys."""
-        reason = "the indexer of sparse attention picks among all keys of a sequence: context parallelism of it is not modelled (cp must be 1)"
+        reason = "context parallelism of sparse attention is not modelled: its indexer picks among all keys of a sequence (cp must be 1)"
         return [*MLA.checks(self, plan), Check(plan.cp == 1.0, reason)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:

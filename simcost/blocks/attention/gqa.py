@@ -310,7 +310,7 @@ def _mqa(design: Design, text: str) -> list[Chosen]:
 def _gqa(design: Design, text: str) -> list[Chosen]:
     heads = int(design.num_attention_heads)
     if not text:
-        raise SpecError("model.attention=gqa: say how many KV heads, as in gqa:8, or --iso kv, which solves for them")
+        raise SpecError("model.attention=gqa: state the KV heads, as in gqa:8, or add --iso kv, which solves for them")
     kv = whole(text, "KV heads", f"model.attention=gqa:{text}")
     if heads % kv:
         able = ", ".join(str(n) for n in range(1, heads + 1) if heads % n == 0)

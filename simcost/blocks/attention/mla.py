@@ -317,7 +317,7 @@ def dimensions(r: Reader, prefix: str = "") -> dict[str, object]:
         # MLA has no KV heads of its own: configs repeat the query heads.
         r.raw("num_key_value_heads")
         r.note(
-            "num_key_value_heads has no effect: MLA caches one latent a token, whatever this key says",
+            "num_key_value_heads has no effect: MLA caches one latent per token",
             Kind.UNUSED, "num_key_value_heads",
         )  # fmt: skip
     # Whether V is as wide as K says which kernel the expanded form runs: widths that are swept are priced one by one.

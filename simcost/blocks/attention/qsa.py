@@ -53,7 +53,7 @@ class QSA(GQA):
 
     def checks(self, plan: Plan) -> list[Check]:
         """As GQA; no context parallelism, since a rank would pick among its own keys."""
-        reason = "the indexer of sparse attention picks among all keys of a sequence: context parallelism of it is not modelled (cp must be 1)"
+        reason = "context parallelism of sparse attention is not modelled: its indexer picks among all keys of a sequence (cp must be 1)"
         return [*GQA.checks(self, plan), Check(plan.cp == 1.0, reason)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:
@@ -150,7 +150,9 @@ def from_hf(r: Reader, layer: int, layers: int) -> QSA:
     shape = dimensions(r)
     shape["rotary"] = by_layer.rotary(r, layer, layers, shape["rotary"])  # type: ignore[arg-type]
     if not every(r.num("indexer_kv_heads", 1) == 1.0):
-        raise NotModelled(f"{r.where}: not modelled: 'indexer_kv_heads' other than 1: the indexer has one key a token")
+        raise NotModelled(
+            f"{r.where}: not modelled: 'indexer_kv_heads' other than 1: the indexer has one key per token"
+        )
     budget, pool = r.num("indexer_budget"), float(r.layout("indexer_compress_ratio", least=1))
     r.divisible(budget, pool, "indexer_budget must be a multiple of indexer_compress_ratio")
     return QSA(

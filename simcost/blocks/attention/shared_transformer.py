@@ -273,7 +273,7 @@ def _fits(r: Reader, hidden: Num) -> None:
         )
     if not r.flag("tie_word_embeddings"):
         raise NotModelled(
-            f"{r.where}: not modelled: tie_word_embeddings = false: with it the class ties no weights, and every use has a block of its own"
+            f"{r.where}: not modelled: tie_word_embeddings = false: the class then shares no weights, and every use has a block of its own"
         )
 
 

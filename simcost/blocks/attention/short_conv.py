@@ -42,7 +42,7 @@ class ShortConv(Plain):
 
     def checks(self, plan: Plan) -> list[Check]:
         """tp divides the channels; a sequence stands on one rank."""
-        reason = "a short convolution reads the tokens before: no part of a sequence can run elsewhere (cp must be 1)"
+        reason = "a short convolution reads earlier tokens, so a sequence cannot be split over devices (cp must be 1)"
         return [divides(self.hidden_size, plan.tp, "hidden_size"), Check(plan.cp == 1.0, reason)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:

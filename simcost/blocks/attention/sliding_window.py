@@ -40,7 +40,7 @@ class SlidingWindow(GQA):
 def _swa(design: Design, text: str) -> list[Chosen]:
     """A window on every layer, at the heads of the layers that have none."""
     if not text:
-        raise SpecError("model.attention=swa: say how many tokens the window holds, as in swa:4096")
+        raise SpecError("model.attention=swa: state the tokens of the window, as in swa:4096")
     window = whole(text, "the window", f"model.attention=swa:{text}")
     own = [key for key in design.config if key.startswith("swa_") and design.config[key] is not None]
     return [

@@ -63,9 +63,7 @@ class NGramInput(Plain):
 
     def checks(self, plan: Plan) -> list[Check]:
         """tp divides the width of a row; a sequence stands on one rank."""
-        reason = (
-            "n-grams and their convolution reach over tokens: no part of a sequence can run elsewhere (cp must be 1)"
-        )
+        reason = "n-grams and their convolution read earlier tokens, so a sequence cannot be split over devices (cp must be 1)"
         return [divides(self.row_width, plan.tp, "ple_embed_dim / n-gram heads"), Check(plan.cp == 1.0, reason)]
 
     def weights(self, plan: Plan) -> tuple[Weight, ...]:

@@ -19,7 +19,7 @@ def is_moe_layer(r: Reader, layer: int, layers: int) -> bool:
     for key, only in _ONLY.items():
         if r.has(key) and r.raw(key) != only:
             raise NotModelled(
-                f"{r.where}: not modelled: '{key}' = {r.config.get(key)!r} beside experts: known at {only!r} alone (--set model.{key}=null leaves it out)"
+                f"{r.where}: not modelled: '{key}' = {r.config.get(key)!r} in a model with experts: only {only!r} is known (--set model.{key}=null leaves it out)"
             )
     if r.flag("shortcut_moe"):
         return layer % HALVES == 0  # beside the dense FFN of the first half of a layer

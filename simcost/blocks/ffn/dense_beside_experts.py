@@ -63,7 +63,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> Block | tuple[Block, ...]:
         return dense
     missing = next((key for key in _EXPERTS if not r.has(key)), None)
     if missing is not None:
-        raise SpecError(f"{r.where}: missing key '{missing}', which enable_moe_block = true asks for")
+        raise SpecError(f"{r.where}: missing key '{missing}', which enable_moe_block = true needs")
     plain = moe.from_hf(r, layer, layers)
     experts = ScaledMoE(hidden, plain.n_routed_experts, plain.num_experts_per_tok, plain.moe_intermediate_size)
     between = (Norm("post_ffn_norm_1", hidden, 1.0, False), Norm("pre_ffn_norm_2", hidden, 1.0, False))

@@ -262,7 +262,7 @@ def _moe(design: Design, text: str) -> list[Chosen]:
     parts, written = text.split("/"), f"model.ffn=moe:{text}"
     if len(parts) not in (3, 4):
         raise SpecError(f"{written}: write moe:E/k/shared or moe:E/k/shared/width, as in moe:256/8/1/2048")
-    experts, top_k = whole(parts[0], "E, the routed experts,", written), whole(parts[1], "k, experts a token,", written)
+    experts, top_k = whole(parts[0], "E, routed experts,", written), whole(parts[1], "k, experts per token,", written)
     shared = whole(parts[2], "the shared experts", written, least=0)
     if top_k > experts:
         raise SpecError(f"{written}: a token cannot be sent to {top_k} of {experts} experts")
@@ -284,7 +284,7 @@ def _moe(design: Design, text: str) -> list[Chosen]:
     groups, limit = design.config.get("n_group", 1), design.config.get("topk_group", 1)
     if had and groups > 1 and (experts % groups or top_k > experts // groups * limit):
         found += [
-            Chosen(key, None, f"{groups} groups do not suit {experts} experts") for key in ("n_group", "topk_group")
+            Chosen(key, None, f"{groups} groups do not divide {experts} experts") for key in ("n_group", "topk_group")
         ]
     return found
 
@@ -321,7 +321,7 @@ def from_hf(r: Reader, layer: int, layers: int) -> MoE:
     if r.has("shared_expert_intermediate_size"):
         shared = r.num("shared_expert_intermediate_size", least=0)
         if r.flag("shared_width_is_whole"):
-            r.ineffective("n_shared_experts", "its class has one shared expert of the stated width")
+            r.ineffective("n_shared_experts", "the model class has one shared expert of the stated width")
         else:
             shared = shared * r.num("n_shared_experts", 1, least=0)
     elif r.has("shared_intermediate_size"):

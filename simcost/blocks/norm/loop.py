@@ -26,7 +26,7 @@ from simcost.sharding.shard import Block, Plain, View, Weight
 START, END, PASSES, RANK = "loop_layer_index_start", "loop_layer_index_end", "loop_num_passes", "loop_gate_rank"
 HANDLES = (START, END, PASSES, RANK, "looped_layers")
 _MESSAGES = 4.0  # to the inputs of queries, keys, values and the FFN
-_STAGES = "layers that run several times need pp = 1: every pass would cross the stages anew"
+_STAGES = "layers that run several times need pp = 1: every pass would go through all stages again"
 
 
 @frozen

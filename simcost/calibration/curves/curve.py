@@ -114,7 +114,7 @@ def fit(terms: Terms, at: At, seconds: Array, ladders: Sequence[Ladder] = ()) ->
     form = forms.fit(terms, seconds)
     rest = np.log(seconds / np.asarray(form.seconds(terms)))
     if not np.isfinite(rest).all():
-        raise np.linalg.LinAlgError("times or sizes out of all proportion")
+        raise np.linalg.LinAlgError("times or sizes are far too large or small")
     lengths, ratio = residuals.lengths_of(at.features, rest, at.lengths)
     surface, errors = residuals.fit(at.features, rest, lengths, ratio)
     if ladders:

@@ -48,7 +48,7 @@ def _candidate(path: Path, name: str, labels: dict[str, str], lines: list[int], 
     numbers = {column: cells[column] for column in family.NUMBERS}
     none = no_kernel(family, numbers, labels)
     if none is not None:
-        raise SpecError(f"{path}:{lines[none]}: {shown(numbers, none)} is no kernel of {name}")
+        raise SpecError(f"{path}:{lines[none]}: {shown(numbers, none)} is not a kernel of {name}")
     return Candidate(name, labels, numbers, cells["seconds"], path.name, (), {})
 
 
@@ -69,8 +69,8 @@ def _whole(path: Path) -> str:
     found = text(path)
     if found and not found.endswith(("\n", "\r")):
         raise SpecError(
-            f"{path}:{len(found.splitlines())}: the last line has no end, so it may be cut off: delete it, or end it with a "
-            "newline if it is whole"
+            f"{path}:{len(found.splitlines())}: the last line does not end in a newline, so it may be cut off: delete it, or add "
+            "a newline if it is complete"
         )
     return found
 

@@ -9,28 +9,30 @@ from collections.abc import Mapping
 
 _TRUST = "; until then the shipped table answers better"
 VERDICTS: Mapping[str, str] = {
-    "are 'seconds' in seconds": "divide the column (milliseconds by 1,000, microseconds by 1,000,000) and look again",
+    "are 'seconds' in seconds": "divide the column (milliseconds by 1,000, microseconds by 1,000,000) and check again",
     "times the time of its": (
-        "look whether the narrow kernel ran at all, or a fallback that widens its weights first; let the engine tune it for these shapes, then time again"
+        "check whether the narrow kernel ran at all, or a fallback that widens its weights first; let the engine tune it for these shapes, then time again"
     ),
-    "times its light": "look which kernel ran: an untuned default or a fallback; time again with the engine's tuned configuration"
+    "times its light": "check which kernel ran: an untuned default or a fallback; time again with the engine's tuned configuration"
     + _TRUST,
-    "starts at": "time inside a CUDA graph: launches, Python wrappers or an allocation stand in every row; a graph has none of them",
-    "at half the bytes": "look whether the narrow cache was in use: the same times for half the bytes mean that the wide one was read",
-    "times the time of the": "look at clocks and power limit, and whether the kernel was built for this architecture"
+    "starts at": "time inside a CUDA graph: every row includes launches, Python wrappers or an allocation, which a graph does not have",
+    "at half the bytes": "check whether the narrow cache was used: equal times for half the bytes mean that the wide cache was read",
+    "times the time of the": "check clocks and power limit, and whether the kernel was built for this architecture"
     + _TRUST,
-    "no other table of it": "look for a fused kernel of this format; without one its weights are better widened",
+    "no other table of it": "look for a fused kernel of this format; without one, keep the weights in the wider format",
     "small calls take": "time inside a CUDA graph, and leave wrappers (a cast, a choice of kernel) outside of what is timed",
 }
-_ELSEWHERE = "the same code fell there (a sibling part, or a newer version with the same times): look there first"
+_ELSEWHERE = (
+    "the same code is unsound elsewhere (a similar GPU, or a newer version with the same times): check there first"
+)
 FILTERS: Mapping[str, str] = {
     "below": (
-        "rotate buffers so that the L2 holds none of them, look at the columns of the row (a batch, a group), and at 'seconds': no kernel outruns the datasheet"
+        "rotate buffers so that the L2 holds none of them, check the columns of the row (a batch, a group) and 'seconds': no kernel can be faster than the datasheet allows"
     ),
-    "over": "time these rows again: a neighbour on the machine, a clock that dropped, or an autotuner that was still trying",
-    "a clock that fell under load": "pause between repetitions or lock the clock: in a step a product of this size does not run for seconds on end",
+    "over": "time these rows again: another process on the machine, a clock that dropped, or an autotuner that was still running",
+    "a clock that fell under load": "pause between repetitions or lock the clock: in a real step a product of this size does not run for seconds without a pause",
     "another kernel than": "time all routings again after one warm-up of the autotuner: the same shape must run the same kernel",
-    "groups that reach": "look at peer access and NVLink between these ranks: the bytes went through the host",
+    "groups that reach": "check peer access and NVLink between these ranks: the bytes went through the host",
     "models whose kernel": "tune the kernel for these models (vLLM, SGLang: benchmark_moe --tune), or leave them to the shipped tables",
 }
 

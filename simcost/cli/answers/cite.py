@@ -21,7 +21,7 @@ Style = Annotated[
 
 def cite(
     context: typer.Context,
-    answer: Annotated[str, typer.Argument(help="An answer (a file of --format json -o), or a question: decode, train, serve and others, with its options behind.")],
+    answer: Annotated[str, typer.Argument(help="A saved result (a file of --format json -o), or a question: decode, train, serve or another command, followed by its options.")],
     format: Style = "", output: o.Out = None, details: o.Details = False,
 ) -> int:  # fmt: skip
     """The sources that an answer rests on: papers, facts of the device, price, measurements; as a table or as BibTeX."""

@@ -12,8 +12,8 @@ from simcost.cli.output import emit
 
 
 def diff(
-    before: Annotated[Path, typer.Argument(help="An answer: a file of --format json -o.")],
-    after: Annotated[Path, typer.Argument(help="Another one of the same command.")],
+    before: Annotated[Path, typer.Argument(help="A saved result: a file of --format json -o.")],
+    after: Annotated[Path, typer.Argument(help="A second result of the same command.")],
     format: o.Format = "", output: o.Out = None, details: o.Details = False,
 ) -> int:  # fmt: skip
     """What moved between two answers: inputs, terms of the step, metrics."""

@@ -36,5 +36,5 @@ def also(result: Result, path: Path | None, name: str) -> None:
         write_whole(path, page(result), f"--plot {path}", make=False)
         return
     if name not in kinds.names(result):
-        raise SpecError(f"--plot {path}: this answer has nothing to draw as {name}")
+        raise SpecError(f"--plot {path}: this result cannot be drawn as {name}")
     kinds.write(result, path, name, said=f"--plot {path}")

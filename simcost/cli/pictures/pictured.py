@@ -46,7 +46,9 @@ class Pictured(TyperCommand):
         suffix = out.suffix.lower() if isinstance(out, Path) else ""
         for option, value in (("--figure", name), ("--width", width)):
             if value is not None and suffix not in PICTURES:
-                raise SpecError(f"{option} {value} is of a picture: -o with a name that ends in {', '.join(PICTURES)}")
+                raise SpecError(
+                    f"{option} {value} applies to a picture only: use -o with a name that ends in {', '.join(PICTURES)}"
+                )
         if suffix in PICTURES:
             from simcost.report.figures import kinds
 
@@ -63,8 +65,8 @@ def _options() -> list[Any]:
     def starting(words: tuple[str, ...]) -> Any:
         return lambda incomplete: [word for word in words if word.startswith(incomplete)]
 
-    figure = typer.Option("--figure", help=f"Which picture -o x.png (.svg, .pdf) draws: {', '.join(NAMES)}; default the first that the answer has.", autocompletion=starting(NAMES))  # fmt: skip
-    width = typer.Option("--width", help="Of the picture: slide (the default), or column: 3.3 inches, for a paper.", autocompletion=starting(WIDTHS))  # fmt: skip
+    figure = typer.Option("--figure", help=f"Which picture -o x.png (.svg, .pdf) draws: {', '.join(NAMES)}; default: the first that the result has.", autocompletion=starting(NAMES))  # fmt: skip
+    width = typer.Option("--width", help="Width of the picture: slide (the default), or column (3.3 inches, for a paper).", autocompletion=starting(WIDTHS))  # fmt: skip
     declared: dict[str, Any] = {"figure": Annotated[str | None, figure], "width": Annotated[str | None, width]}
 
     def drawn(**_: Any) -> None:

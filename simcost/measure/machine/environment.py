@@ -211,5 +211,5 @@ def same(mine: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> None
         if str(theirs.get(key)) != str(mine.get(key)):
             raise SpecError(
                 f"{where}: measured with {key} = {theirs.get(key)!r}, here it is {mine.get(key)!r}: "
-                "--resume needs the same; measure into another folder"
+                "--resume needs the same environment: measure into another folder"
             )

@@ -63,7 +63,7 @@ def wanted_formats(formats: Sequence[str] | None, known: tuple[str, ...], device
         if name in known:
             continue
         if name in CUDA_FORMATS and device == "cpu":
-            raise SpecError(f"{name} on cpu would be an emulation, not {name}: a CPU run takes {', '.join(known)}")
+            raise SpecError(f"{name} is only emulated on this CPU: choose one of {', '.join(known)}")
         raise SpecError(
             f"--dtype: no format {name!r} to measure on {device} ({', '.join(known)}){nearest(name, known)}"
         )

@@ -36,7 +36,9 @@ def row(point: Point, timing: Timing) -> str:
 
 def fault(path: Path, error: OSError) -> SpecError:
     """A SpecError in one line for a disk that refuses a write; the caller raises it."""
-    return SpecError(f"{path}: {error.strerror or error}; the rows before it are intact: --resume when there is room")
+    return SpecError(
+        f"{path}: {error.strerror or error}; earlier rows are intact: free some space and continue with --resume"
+    )
 
 
 class Folder:
@@ -56,7 +58,7 @@ class Folder:
         """Makes the folder, or takes an empty one. Raises SpecError for one with something in it, one that cannot be made, and one that another
         process writes to."""
         if self.home.exists() and (not self.home.is_dir() or any(self.home.iterdir())):
-            how = "--resume goes on with it" if self.record_file.is_file() else "it is not a measurement run"
+            how = "continue it with --resume" if self.record_file.is_file() else "it is not a measurement run"
             raise SpecError(f"{self.home}: exists ({how}); choose another folder")
         try:
             self.home.mkdir(parents=True, exist_ok=True)

@@ -46,7 +46,7 @@ def hold(home: Path) -> Hold:
         there = os.stat(home)
         found = _HELD.get((there.st_dev, there.st_ino)) or Hold(home)
     except BlockingIOError:
-        raise SpecError(f"{home}: another run is writing to it: wait for its end, or name another folder") from None
+        raise SpecError(f"{home}: another run is writing to it: wait until it ends, or choose another folder") from None
     except OSError as error:
         raise SpecError(f"{home}: {error.strerror or error}") from None
     _HELD[there.st_dev, there.st_ino] = found

@@ -128,7 +128,7 @@ class _Run:
             for done, (what, size) in enumerate(todo, start=1):
                 if self._told(done > 1 and self._over(started)):  # any budget has room for one
                     ended = "budget reached"
-                    yield Event(done - 1, len(todo), "", "", 0.0, "the time budget is spent")
+                    yield Event(done - 1, len(todo), "", "", 0.0, "the time budget is used up")
                     break
                 if done % EVERY == 1:
                     self._look()
@@ -168,7 +168,7 @@ class _Run:
         if folder.record_file.exists():
             if not asked.resume:
                 raise SpecError(
-                    f"{folder.home}: collectives were measured here before; add to them with --resume, or name another folder"
+                    f"{folder.home}: collectives were measured here before; add to them with --resume, or choose another folder"
                 )
             self._resumed()
         else:
@@ -190,7 +190,9 @@ class _Run:
         known = self.before.get("environment", {})
         for key, mine in (("ranks", self.group), ("backend", self.backend)):
             if known.get(key) != mine:
-                raise SpecError(f"{where}: measured with {key} = {known.get(key)!r}, not {mine!r}: name another folder")
+                raise SpecError(
+                    f"{where}: measured with {key} = {known.get(key)!r}, not {mine!r}: choose another folder"
+                )
         same(self._here(), known, where)
         try:
             self.times = [float(t) for t in self.before.get("all_reduce_s", [])]
@@ -224,7 +226,7 @@ class _Run:
         """Time one size and write its row; a note where that could not be."""
         bench = self._built(what, size)
         if bench is None:
-            self.left_out.append(f"{what} {show(size, 'bytes')}: more than a rank's memory has room for")
+            self.left_out.append(f"{what} {show(size, 'bytes')}: more than the memory of a rank can hold")
             return f"left out: {self.left_out[-1]}"
         timing = bench.timed()
         if self.rank == 0:
@@ -274,8 +276,8 @@ def _now() -> str:
 def _how(out: Path) -> str:
     """What to do with the rows."""
     if (out / "profile.toml").is_file():
-        return f"rows in {out / 'measurements' / 'collectives'}: they answer with --hw {out}"
-    return f"rows in {out}: they answer when copied to hwprofiles/<gpu>/measurements/<run>/"
+        return f"rows in {out / 'measurements' / 'collectives'}: use them with --hw {out}"
+    return f"rows in {out}: copy them to use them, to hwprofiles/<gpu>/measurements/<run>/"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -284,8 +286,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for the rows")
     parser.add_argument("--mode", default="standard", choices=list(STEPS))
     parser.add_argument("--most", default=None, help='largest size, like "64 kB"')
-    parser.add_argument("--budget", default=None, help="stop in good order after so long, like 8m or 90s")
-    parser.add_argument("--resume", action="store_true", help="go on with the rows that are there")
+    parser.add_argument("--budget", default=None, help="stop cleanly after this time, like 8m or 90s")
+    parser.add_argument("--resume", action="store_true", help="continue with the rows that exist")
     given = parser.parse_args(arguments)
     first = os.environ.get("RANK", "0") == "0"
     os.environ.setdefault(
@@ -300,11 +302,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first:
             print(_how(given.out), flush=True)
     except KeyboardInterrupt:
-        return _said("interrupted: every row so far is kept, --resume goes on", first)
+        return _said("interrupted: every row so far is kept; continue with --resume", first)
     except SimcostError as error:
         return _said(str(error), first and not isinstance(error, Elsewhere))
     except (RuntimeError, MemoryError, OSError) as error:  # of NCCL, gloo, the device: rows are on the disk
-        return _said(f"{one_line(error)}; every row so far is kept, --resume goes on", first)
+        return _said(f"{one_line(error)}; every row so far is kept; continue with --resume", first)
     return 0
 
 

@@ -218,7 +218,7 @@ def _passes(
     for number in range(job.size.passes):
         for point in points if number == 0 else _again(points, rng):
             if _over(job, started):
-                yield Event(done, total, "", "", 0.0, "the time budget is spent")
+                yield Event(done, total, "", "", 0.0, "the time budget is used up")
                 return "budget reached"
             timing, note = visits.time(point)
             if timing is not None:
@@ -296,5 +296,5 @@ def finished(home: Path) -> Mapping[str, Any]:
 
     found = load_run(home)
     if found.record["kind"] != "measured":
-        raise SimcostError(f"{home}: not rows of ours")
+        raise SimcostError(f"{home}: not a folder of measured rows")
     return found.record

@@ -92,7 +92,7 @@ def _cpu(job: Job, models: Sequence[ModelSpec], budget_s: float | None) -> Itera
 
     profile = job.out / "profile.toml"
     if profile.exists() and not job.resume:
-        raise SpecError(f"{profile}: measured before; add to it with --resume, or name another folder")
+        raise SpecError(f"{profile}: measured before; add to it with --resume, or choose another folder")
     if not profile.exists():
         yield Event(0, 1, "host", "rates of this processor")
         try:
@@ -141,5 +141,5 @@ def result(job: Job, notes: tuple[str, ...] = ()) -> Result:
     how = f"--hw {job.out}" if job.device == "cpu" else "copied to hwprofiles/<gpu>/measurements/"
     return Result(
         "calibrate run", {"device": job.device, "mode": job.mode, "output": str(job.out)},
-        {"rows": total, "kinds": len(rows)}, {"kinds": rows}, tuple(said), (), f"{total:,} rows in {job.out}: they answer with {how}",
+        {"rows": total, "kinds": len(rows)}, {"kinds": rows}, tuple(said), (), f"{total:,} rows in {job.out}: use them with {how}",
     )  # fmt: skip

@@ -56,7 +56,7 @@ def refuse_late(spec: BlockSpec, until: Deadline) -> None:
     if not until.holds(fill + _ROUNDS * each):
         raise SpecError(
             f"{spec.name}: takes {show(fill + _ROUNDS * each, 'seconds', 3)} or more, "
-            f"{show(until.left_s, 'seconds', 3)} are left: choose a longer budget or a smaller layer"
+            f"only {show(until.left_s, 'seconds', 3)} are left: choose a longer budget or a smaller layer"
         )
 
 

@@ -176,7 +176,7 @@ def uncovered(family: str, config: Mapping[str, Any]) -> str:
         spelled = needed if isinstance(needed, list) else [needed]
         if all(config.get(key) is None for key in spelled):
             names = " or ".join(f"'{key}'" for key in spelled)
-            return f"missing key {names}, which implementations of {family} default or derive in more than one way"
+            return f"missing key {names}, for which implementations of {family} use different defaults"
     for key, covered in table.get("only", {}).items():
         value = config.get(key)
         if value is not None and not any(

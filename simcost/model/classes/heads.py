@@ -37,7 +37,7 @@ def read(config: Mapping[str, Any], flat: Mapping[str, Any], where: str) -> tupl
     for ending, bias in _ROWS.items():
         if name.endswith(ending):
             labels = _labels(flat, where)
-            said = f"architectures = {name}: the head has {labels} rows, one a label"
+            said = f"architectures = {name}: the head has {labels} rows, one per label"
             return {**flat, "head_vocab_size": labels, "lm_head_bias": bias, TIES: False}, said
     if name.endswith("Model") and not name.endswith("LMHeadModel") and is_recorded(str(config.get("model_type"))):
         said = f"architectures = {name}: the model has no head; a step's logits are those of the embedding's weights"

@@ -66,7 +66,7 @@ def settled(flat: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
     if own == inner and not (inner and wrapper in _NEVER):
         return dict(flat), ""
     if inner is not None and 0 < _version(flat) < _CLASS_DECIDES:
-        tied, decides = bool(inner), "transformers 4 takes the second"
+        tied, decides = bool(inner), "transformers 4 uses the second"
         said = f"{TIES} is {own} of the wrapper and {inner} of the language model inside: {decides}"
         return {key: value for key, value in flat.items() if key != WRAPPER_TIES} | {TIES: tied}, said
     if wrapper in _EITHER:
@@ -76,7 +76,7 @@ def settled(flat: Mapping[str, Any], where: str) -> tuple[dict[str, Any], str]:
     else:
         raise NotModelled(
             f"{where}: not modelled: {TIES} = {own} beside {inner} of the language model inside, in a class that is not known "
-            f"(--set model.{TIES}=... says which holds)"
+            f"(--set model.{TIES}=... chooses one)"
         )
     said = (
         f"{TIES} is {own} of the wrapper and {inner} of the language model inside: the class of {wrapper} takes {tied}"

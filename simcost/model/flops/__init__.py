@@ -25,7 +25,7 @@ def named(name: str) -> Convention:
     found = CONVENTIONS.get(ALIASES.get(name, name))
     if found is None:
         near = nearest(name, (*CONVENTIONS, *ALIASES))
-        raise SpecError(f"flops convention '{name}' is none of {', '.join(CONVENTIONS)}{near}")
+        raise SpecError(f"flops convention '{name}' is not one of {', '.join(CONVENTIONS)}{near}")
     return found
 
 
@@ -45,9 +45,9 @@ def hardware_flops_per_token(
     SpecError for another word, or a convention whose figure has another recomputation in it. [FLOP]"""
     how = named(convention)
     if recompute not in RECOMPUTE:
-        raise SpecError(f"recompute '{recompute}' is none of {', '.join(RECOMPUTE)}{nearest(recompute, RECOMPUTE)}")
+        raise SpecError(f"recompute '{recompute}' is not one of {', '.join(RECOMPUTE)}{nearest(recompute, RECOMPUTE)}")
     if how.recomputed not in (NONE, recompute):
-        raise SpecError(f"flops convention '{how.name}' counts recompute={how.recomputed}, and no other")
+        raise SpecError(f"flops convention '{how.name}' is defined for recompute={how.recomputed} only")
     return _total(how, how.forward(model, seq, mtp), recompute)
 
 

@@ -73,7 +73,7 @@ class Convention:
             self.accepts(model)
             return self._forward(model, seq, mtp)
         except NotModelled as undefined:
-            raise NotModelled(f"flops convention '{self.name}' defines no {undefined}: take 'reference'") from None
+            raise NotModelled(f"flops convention '{self.name}' does not define {undefined}: use 'reference'") from None
 
     def _forward(self, model: ModelSpec, seq: Num, mtp: bool) -> Forward:
         tied = model.head.tied

@@ -110,8 +110,8 @@ def _verdict(model: ModelSpec, name: str, stated: float, counted: bool) -> Note:
             Kind.ASSUMED,
         )
     return Note(
-        f"{name}: {said}, but {ours} are counted here for the model{_besides(beside, counted)}: the config is of another checkpoint, or parts "
-        "of it are not counted",
+        f"{name}: {said}, but {ours} are counted here for the model{_besides(beside, counted)}: the config belongs to another checkpoint, or parts "
+        "of the checkpoint are not counted",
         Kind.MISSING,
     )
 

@@ -94,7 +94,7 @@ def _config(header: Header, name: str, family: str, tensors: Mapping[str, Tensor
     strange = sorted(key for key in stated if key not in _PLAIN and not _KNOWN.fullmatch(key))
     if strange:
         raise NotModelled(
-            f"{path}: not modelled yet: GGUF keys that nothing here reads: {', '.join(strange)[:200]}: pass the config.json of the model"
+            f"{path}: not modelled yet: unknown GGUF keys: {', '.join(strange)[:200]}: pass the config.json of the model"
         )
     config: dict[str, Any] = {
         hf: _whole(stated[key], f"{name}.{key}", path) for key, hf in _PLAIN.items() if key in stated

@@ -66,7 +66,7 @@ def read(path: Path) -> Header:
     files = [path.with_name(f"{start}-{number + 1:05d}{tail}.gguf") for number in range(parts)]
     missing = next((file.name for file in files if not file.is_file()), None)
     if missing is not None:
-        raise SpecError(f"{path}: it is one of {parts} parts, of which {missing} is not beside it")
+        raise SpecError(f"{path}: it is one of {parts} parts, and {missing} is not in the same folder")
     read_ = [_read_part(file) for file in files]
     return Header(read_[0].metadata, tuple(tensor for part in read_ for tensor in part.tensors))
 

@@ -41,7 +41,7 @@ def config(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     )
     if strange or table.get("use_biases"):
         raise NotModelled(
-            f"{where}: not modelled yet: keys of a native checkpoint that nothing here reads: {', '.join(strange or ['use_biases'])[:200]}: pass the config.json of "
+            f"{where}: not modelled yet: unknown keys of a native checkpoint: {', '.join(strange or ['use_biases'])[:200]}: pass the config.json of "
             "its Hugging Face repository"
         )
     found = {hf: table[key] for key, hf in _PLAIN.items() if table.get(key) is not None}

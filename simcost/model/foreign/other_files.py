@@ -135,5 +135,5 @@ def together(tables: list[dict[str, Any]]) -> dict[str, Any] | None:
         key = differing(tables[0], other)
         if key is not None:
             said = " but ".join(f"{each['side_file']} says {key} = {each[key]!r}" for each in (tables[0], other))
-            raise SpecError(f"{said}: remove the one that is not of this checkpoint")
+            raise SpecError(f"{said}: remove the one that does not belong to this checkpoint")
     return tables[0] if tables else None

@@ -90,7 +90,11 @@ def _looks(shapes: Mapping[str, list[int]]) -> str:
     table = next((shape for name, shape in shapes.items() if name.endswith(_TABLES) and len(shape) == 2), None)
     said = [f"num_hidden_layers = {max(layers) + 1}"] if layers else []
     said += [f"vocab_size = {table[0]}, hidden_size = {table[1]}"] if table else []
-    return f"; by names and shapes {', '.join(said)}; heads, ties and activations stand in no tensor" if said else ""
+    return (
+        f"; by names and shapes {', '.join(said)}; heads, ties and activations cannot be read from tensors"
+        if said
+        else ""
+    )
 
 
 def of_index(file: Path, table: Mapping[str, Any]) -> str:

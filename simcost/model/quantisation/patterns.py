@@ -89,7 +89,7 @@ def expression(pattern: str, paths: Paths, steps: Steps) -> Bools:
             _Matcher(paths, steps, bool(parsed.state.flags & _IGNORES_CASE)).before(parsed, paths.inside)[0]
         )
     except RecursionError:
-        raise Refused(f"the pattern {pattern[:80]!r} holds too many groups in each other") from None
+        raise Refused(f"the pattern {pattern[:80]!r} has too many nested groups") from None
 
 
 def shell(pattern: str, paths: Paths, steps: Steps) -> Bools:

@@ -47,7 +47,7 @@ def by_role(
         if known:
             continue
         if form is not None and not pattern.startswith("re:"):
-            raise refused(where, f"quantization_config: a format for {pattern[:80]!r}, a module that is not known here")
+            raise refused(where, f"quantization_config: a format for {pattern[:80]!r}, an unknown module")
         strange.append(pattern)
     found: dict[str, Stored] = {}
     notes: list[Note] = []
@@ -68,7 +68,7 @@ def by_role(
         )
         notes.append(
             Note(
-                f"quantization_config: modules that are not known here, they count as the others of their kind: {shown}",
+                f"quantization_config: unknown modules, which count as the others of their kind: {shown}",
                 Kind.ASSUMED,
             )
         )

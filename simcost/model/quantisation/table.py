@@ -105,10 +105,10 @@ def _kernels(method: str, kinds: set[str]) -> list[Note]:
     known, strange = kinds & set(dtypes.names()), ", ".join(sorted(kinds - set(dtypes.names())))
     said = []
     if method in methods.OTHER_KERNELS and known:
-        said.append(f"{method}: bytes are its own, times those of other kernels for {', '.join(sorted(known))}")
+        said.append(f"{method}: bytes are exact, times are those of other kernels for {', '.join(sorted(known))}")
     if strange:
         said.append(
-            f"{method}: no kernel for {strange} was measured: times are those of its bytes, and of wider arithmetic"
+            f"{method}: no kernel for {strange} was measured: times follow from its bytes and from wider arithmetic"
         )
     return [Note(f"quantization_config: {text}", Kind.ASSUMED) for text in said]
 

@@ -66,7 +66,7 @@ class Table:
         value = self.raw(key, default=default)
         if isinstance(value, (list, tuple)) and len(value) == 2:
             if value[0] != value[1]:
-                raise Uncounted(f"{self._path(key)} is no square")
+                raise Uncounted(f"{self._path(key)} is not a square")
             return Table({key: value[0]}, self.name, self.where).num(key)
         return self.num(key, default=default)
 

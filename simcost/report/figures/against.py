@@ -111,7 +111,7 @@ def draw(result: Result, look: Style) -> Any:
         room = look.letters(0.85 / columns)
         key(place, list(handles.values()), [short(name, room) for name in handles], columns)
         pairs = sum(len(panel.pairs) for panel in found)
-        note = f"{pairs:,} pairs of {', '.join(repr(panel.table) for panel in found)}; lines: 90 % interval{'; hollow: looked at before, judges nothing' if apart else ''}"  # fmt: skip
+        note = f"{pairs:,} pairs of {', '.join(repr(panel.table) for panel in found)}; lines: 90 % interval{'; hollow: seen before a decision, not used to judge' if apart else ''}"  # fmt: skip
         headed(figure, look, "How far are predictions from measurements?", result, note)
     return figure
 

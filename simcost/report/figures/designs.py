@@ -99,10 +99,10 @@ def draw(result: Result, look: Style) -> Any:
 def _filled(result: Result) -> str:
     """What a filled point means: answers that compare say which designs cannot be told apart, a sweep does not."""
     if result.command == "compare":
-        return "the best, and what cannot be told from it"
+        return "the best, and what is tied with it"
     if result.command == "plans":
-        return f"the best by {title(str(result.inputs.get('metric', '')))}, and what cannot be told from it"
-    return "the best estimate (simcost compare says what is tied with it)"
+        return f"the best by {title(str(result.inputs.get('metric', '')))}, and what is tied with it"
+    return "the best estimate (simcost compare shows ties)"
 
 
 def _question(result: Result) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from simcost import dtypes
 from simcost.grammar import Overrides
 from simcost.hardware import load as hardware
+from simcost.metrics import groups
 from simcost.report.figures import rows as measured_rows
 from simcost.report.figures.style import (  # fmt: skip
     BLUE,
@@ -139,7 +140,7 @@ def _point(figure: Any, axis: Any, op: Op, place: int, look: Style) -> None:
     tip(
         figure, dot,
         f"{op.name} ({row['shape']}): {op.share:.1%} of the step, {show(op.rate, 'flops_per_s', 3)} ({show(op.low, 'flops_per_s', 3)} to {show(op.high, 'flops_per_s', 3)}), "
-        f"{op.intensity:.3g} FLOP per byte, bound by {op.bound}, {row['basis']}",
+        f"{op.intensity:.3g} FLOP per byte, bound by {groups.BOUNDS.get(op.bound, op.bound)}, {row['basis']}",
     )  # fmt: skip
     if place:
         axis.text(op.intensity, op.rate, str(place), ha="center", va="center", fontsize=max(look.font - 3.0, 7.0), color=readable(colour), zorder=4.05 + 0.1 * (20 - place), clip_on=True)  # fmt: skip
@@ -161,5 +162,8 @@ def _told(place: Any, named: Sequence[Op], columns: int, look: Style) -> None:
 
     room = look.letters(0.8 / columns) - 14
     handles = [Line2D([], [], marker=_MARKS.get(op.bound, "s"), color=_COLOURS.get(op.bound, FAINT), linestyle="") for op in named]  # fmt: skip
-    words = [f"{at}  {short(op.name, room)}: {op.share:.1%}, {op.bound}" for at, op in enumerate(named, 1)]
+    words = [
+        f"{at}  {short(op.name, room)}: {op.share:.1%}, {groups.BOUNDS.get(op.bound, op.bound)}"
+        for at, op in enumerate(named, 1)
+    ]
     key(place, handles, words, columns)

@@ -46,7 +46,7 @@ def as_html(result: Result) -> str:
     loud = [note for note in result.warnings if not kind_of(note).detail]
     quiet = [note for note in result.warnings if kind_of(note).detail]
     parts += _lines("notes", loud, opened=len(loud) <= 3)
-    parts += _lines("notes that move no number", quiet)
+    parts += _lines("notes that change no number", quiet)
     parts += _lines("references", result.references)
     return "\n".join([*parts, "</div>"])
 

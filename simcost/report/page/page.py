@@ -150,4 +150,4 @@ def _question(result: Result) -> str:
     given = json.dumps(result.inputs, indent=1, ensure_ascii=False, default=str)
     given = given if len(given) <= _INPUTS else f"{given[:_INPUTS]}…"
     shown = "\n".join(map(escaped, given.split("\n")))
-    return f'<h2>What was asked</h2>\n<pre>{shown}</pre>\n<p class="small">simcost {VERSION}. Numbers are estimates; intervals hold 90 %.</p>\n'  # fmt: skip
+    return f'<h2>What was asked</h2>\n<pre>{shown}</pre>\n<p class="small">simcost {VERSION}. Numbers are estimates; intervals are 90 %.</p>\n'  # fmt: skip

@@ -35,7 +35,7 @@ def table(rows: Sequence[Row], most: int) -> str:
         for one, row in zip(merged, shown, strict=True)
     )
     more = len(rows) - len(shown)
-    left = f'<p class="small">{more:,} more rows are not here: --format csv has them.</p>' if more > 0 else ""
+    left = f'<p class="small">{more:,} more rows are not shown: --format csv has them.</p>' if more > 0 else ""
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{left}\n'
 
 

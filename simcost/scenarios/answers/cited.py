@@ -44,7 +44,7 @@ def result(source: Source) -> Result:
         assumed += reasons
     rows += _measured(of, said)
     if not rows:
-        raise SpecError(f"{of.name}: an answer of {of.command} names no sources")
+        raise SpecError(f"{of.name}: an answer of {of.command} has no sources")
     rows.append({"source_kind": "software", "cited_for": "the model of costs", "source": f"simcost {VERSION}", "bibtex_key": _key("simcost", VERSION)})  # fmt: skip
     counted = {kind: sum(row["source_kind"] == kind for row in rows) for kind in dict.fromkeys(row["source_kind"] for row in rows)}  # fmt: skip
     verdict = ", ".join(f"{kind} {count}" for kind, count in counted.items())
@@ -107,7 +107,7 @@ def _models(of: Answer) -> Iterator[Row]:
         if row is not None:
             yield _row("model", f"config of {row['name']}", row["config_source"], _key("model", row["name"]))
         else:
-            yield _row("model", "the design", f"{name}: a config of the asker's own", _key("model", Path(name).stem))
+            yield _row("model", "the design", f"{name}: a config of your own", _key("model", Path(name).stem))
 
 
 def _facts(name: str, changed: Mapping[str, Any], said: list[Note]) -> tuple[list[Row], list[Row]]:

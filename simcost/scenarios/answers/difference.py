@@ -28,16 +28,16 @@ def result(before: Source, after: Source) -> Result:
     """Raises SpecError for answers of two commands, for tables of points, and where nothing compares."""
     a, b = answer(before, "the first answer"), answer(after, "the second answer")
     if a.command != b.command:
-        raise SpecError(f"{a.name} is an answer of {a.command}, {b.name} of {b.command}: diff takes two answers of one command")  # fmt: skip
+        raise SpecError(f"{a.name} is a result of {a.command}, {b.name} of {b.command}: diff compares two results of the same command")  # fmt: skip
     for one in (a, b):
         if "vary" in one.inputs or one.command in ("sweep", "compare"):
-            raise SpecError(f"{one.name} holds a table of points: diff takes answers with one operating point each")
+            raise SpecError(f"{one.name} holds a table of points: diff compares results with one operating point each")
     headline = next((name for name in _HEADLINES if _number(a.metrics, name) and _number(b.metrics, name)), "")
     moved = _metrics(a.metrics, b.metrics)
     if not any(_number(a.metrics, name) is not None and _number(b.metrics, name) is not None for name in a.metrics):
         raise SpecError(f"{a.name} and {b.name} have no metric in common")
     terms = _terms(a, b, headline) if headline else []
-    tables = {"what was asked": _asked(a.inputs, b.inputs), "terms": terms, "metrics that moved": moved}
+    tables = {"what was asked": _asked(a.inputs, b.inputs), "terms": terms, "metrics that changed": moved}
     return Result(
         "diff", {"before": a.name, "after": b.name, "command": a.command}, {**_ends(a, b, headline), "metrics_moved": len(moved)},
         {name: rows for name, rows in tables.items() if rows}, _notes(headline), verdict=_verdict(a, b, headline, terms, moved),
@@ -47,7 +47,7 @@ def result(before: Source, after: Source) -> Result:
 def _notes(headline: str) -> tuple[Note, ...]:
     if not headline:
         return ()
-    text = "intervals are of each answer alone: most of their error is common to both (simcost compare says how surely two designs differ)"
+    text = "each interval is that of one result; most of the error is common to both results (simcost compare gives the probability that two designs differ)"
     return (Note(text, Kind.SCOPE),)
 
 
@@ -147,13 +147,13 @@ def _terms(a: Answer, b: Answer, headline: str) -> list[Row]:
 
 def _verdict(a: Answer, b: Answer, name: str, terms: Sequence[Row], moved: Sequence[Row]) -> str:
     if not moved:
-        return f"nothing moved: {a.name} and {b.name} have the same metrics"
+        return f"no change: {a.name} and {b.name} have the same metrics"
     if not name:
-        return f"{len(moved)} metrics moved"
+        return f"{len(moved)} metrics changed"
     old, new = float(a.metrics[name]), float(b.metrics[name])
     said = f"{name.removesuffix('_s').upper() if name != 'step_s' else 'a step'} {_with_interval(a, name)} -> {_with_interval(b, name)} ({100.0 * (new / old - 1.0):+.1f} %)"
     most = [f"{row['term']} {_signed(float(row['moved_s']))}" for row in terms[:3] if row["moved_s"]]
-    return f"{said}; most by {', '.join(most)}" if most else said
+    return f"{said}; mostly by {', '.join(most)}" if most else said
 
 
 def _with_interval(one: Answer, name: str) -> str:

@@ -60,12 +60,12 @@ def tables(step: Step, rows: Sequence[Row], asked: str) -> tuple[dict[str, list[
                 found["curves"].append({**what, **_curve(name, curve, voice)})
                 found["nearest measured rows"] += [{**what, **near} for near in _nearest(part, name, curve, voice)]
         found["interval"] += [{**what, **each} for each in _interval(cost)]
-    left += [f"{len(mine) - _MOST} more kernels have '{asked}' in their name: the longest {_MOST} are told"] if len(mine) > _MOST else []  # fmt: skip
+    left += [f"{len(mine) - _MOST} more kernels have '{asked}' in their name: the {_MOST} longest are shown"] if len(mine) > _MOST else []  # fmt: skip
     return {name: each for name, each in found.items() if each}, left
 
 
 def _unmeasured(op: str, device: str) -> str:
-    return f"{op}: no measurements time this kernel: the roofline does, at the shares of the peaks that the profile assumes (simcost show hardware {device})"
+    return f"{op}: no measurements for this kernel: its time follows from the roofline with the efficiencies that the profile assumes (simcost show hardware {device})"
 
 
 def _named(rows: Sequence[Row], asked: str) -> list[Row]:
@@ -140,7 +140,7 @@ def longest(rows: Sequence[Row], top: Any) -> tuple[list[Row], list[str]]:
     """(the `top` longest rows, what the others add up to). Raises SpecError for a count below 1."""
     count = int(top)
     if count < 1:
-        raise SpecError(f"--top {top}: write how many rows to show, from 1")
+        raise SpecError(f"--top {top}: must be the number of rows to show, 1 or more")
     ranked = sorted(rows, key=lambda row: -float(row["step_s"]))
     rest = ranked[count:]
     share = sum(float(row["share"]) for row in rest)

@@ -41,18 +41,18 @@ def answer(source: Source, name: str = "") -> Answer:
 
 def _of(document: Any, name: str) -> Answer:
     if not isinstance(document, Mapping) or "schema_version" not in document:
-        raise SpecError(f"{name}: not an answer of simcost: {_HINT}")
+        raise SpecError(f"{name}: not a result of simcost: {_HINT}")
     if document["schema_version"] != SCHEMA_VERSION:
-        raise SpecError(f"{name}: schema_version is {document['schema_version']!r}: this version reads {SCHEMA_VERSION}; ask the question again")  # fmt: skip
+        raise SpecError(f"{name}: schema_version is {document['schema_version']!r}: this version reads {SCHEMA_VERSION}: run the command again")  # fmt: skip
     for key, kind in _NEEDED.items():
         if not isinstance(document.get(key), kind):
-            raise SpecError(f"{name}: {key} is missing, or no {'text' if kind is str else 'table' if kind is Mapping else 'list'}: {_HINT}")  # fmt: skip
+            raise SpecError(f"{name}: {key} is missing, or is not a {'text' if kind is str else 'table' if kind is Mapping else 'list'}: {_HINT}")  # fmt: skip
     for key in ("set", "vary", "plan"):
         if not isinstance(document["inputs"].get(key, {}), Mapping):
-            raise SpecError(f"{name}: inputs.{key} is no table: {_HINT}")
+            raise SpecError(f"{name}: inputs.{key} is not a table: {_HINT}")
     rows, terms = list(document["rows"]), list(document.get("terms", ()))
     if not all(isinstance(row, Mapping) for row in (*rows, *terms)):
-        raise SpecError(f"{name}: a row is no table: {_HINT}")
+        raise SpecError(f"{name}: a row is not a table: {_HINT}")
     return Answer(
         name, document["command"], document["inputs"], document["metrics"], [dict(row) for row in rows], [dict(row) for row in terms],
         [str(line) for line in document["references"]],

@@ -30,7 +30,7 @@ from simcost.num import Bools
 from simcost.pool import Piece, Progress, mapped, quiet
 from simcost.result import Result, Row, number
 
-_ALONE = "sound by itself: nothing ships to hold it against"
+_ALONE = "sound by itself: no shipped table to compare with"
 _FEW = "too few rows for a verdict"
 
 
@@ -58,7 +58,7 @@ def doctored(
     asked = own if rows or not device.tables else [*tables, *own]
     if not asked:
         raise SpecError(
-            f"{device.where}: no rows{'' if family is None else f' of family {family!r}'}: nothing to look at"
+            f"{device.where}: no rows{'' if family is None else f' of family {family!r}'}: nothing to check"
         )
     found = [(one, _finding(one, asked, tables)) for one in asked]
     return _result(what, device, found, rows)
@@ -69,7 +69,7 @@ def _device(what: str, rows: bool, family: str | None, hw: str | None) -> Device
     if not rows:
         if hw is not None:
             raise SpecError(
-                f"--hw {hw} means nothing with a profile ({what}): it says on which device a CSV of rows was measured"
+                f"--hw {hw} does not apply to a profile ({what}): it names the device on which a CSV of rows was measured"
             )
         return hardware.load(what)
     if not Path(what).exists():
@@ -77,7 +77,7 @@ def _device(what: str, rows: bool, family: str | None, hw: str | None) -> Device
     if family is None or hw is None:
         missing = "--family" if family is None else "--hw"
         raise SpecError(
-            f"{what}: {missing} is needed with a CSV: the kernel class of the rows, and on which device they were measured"
+            f"{what}: {missing} is needed with a CSV: state --family, the kernel class of its rows, and --hw, the device on which they were measured"
         )
     return hardware.load(hw)
 
@@ -197,7 +197,7 @@ def _kind_row(one: _Asked, finding: Finding) -> Row:
 def _verdict(finding: Finding, at_import: str | None) -> str:
     """Of a table that ships the import saw every row, and its word counts; here some of them speak, and curves where shapes differ."""
     if finding.why and at_import == "sound":
-        return f"sound as a whole, doubtful on the rows that ship: {finding.why}"
+        return f"the whole table is sound, but the rows that ship are doubtful: {finding.why}"
     if finding.why:
         return f"unsound: {finding.why}"
     if not finding.enough:
@@ -241,7 +241,7 @@ def _to_do(one: _Asked, finding: Finding) -> list[Row]:
 
 def _notes(found: Sequence[tuple[_Asked, Finding]]) -> list[str]:
     notes = [
-        "over light, times: medians, of kernels below 5 us of light (tiny) and of those above 20 us bound by compute or by memory; best: the fastest "
+        "over light (speed of light), times: medians, of kernels below 5 us of light (tiny) and of those above 20 us bound by compute or by memory; best: the fastest "
         "shipped table of the kind, at equal shapes or by its curve where that is sure within 40 %; falling: share of steps to a larger kernel at which "
         "the time falls by more than 2 %"
     ]
@@ -251,5 +251,5 @@ def _notes(found: Sequence[tuple[_Asked, Finding]]) -> list[str]:
         )
     alone = [_name(finding) for _, finding in found if not finding.rivals]
     if alone:
-        notes.append(f"nothing ships to hold these against: {', '.join(dict.fromkeys(alone))}")
+        notes.append(f"no shipped table to compare these with: {', '.join(dict.fromkeys(alone))}")
     return notes

@@ -31,7 +31,7 @@ from simcost.result import Result, Row
 
 ROWS = 600  # of a table: all that ship are 9 MB of CSV; with 400 the intervals of narrow products were a tenth wider
 _READING, _JUDGED = 0.2, 0.3  # shares of the time, for whoever watches
-_NOTE = "small working sets stand in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
+_NOTE = "small working sets fit in the L2; a kernel's row includes what its engine runs with it (quantisation of the input, write of K and V)"
 
 
 def import_aiconfigurator(
@@ -145,7 +145,7 @@ def _place(
     """A device's folder of tables, whole or as it was; versions that no pick names any more are gone with the old one. Raises SpecError
     for a place that cannot be written or holds something else."""
     if home.exists() and not (home / "picks.csv").is_file():
-        raise SpecError(f"{home}: exists and holds no picks.csv: not a folder of tables")
+        raise SpecError(f"{home}: exists but has no picks.csv, so it is not a folder of tables")
     with folder_in_place_of(home) as new:
         for (engine, number), chosen in groups.items():
             write_run(new / engine / number, _record(engine, number, version), chosen)

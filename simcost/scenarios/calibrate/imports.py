@@ -30,7 +30,7 @@ def import_csv(
 
     for option, text in (("--title", title), ("--source", source)):
         if not text.strip():
-            raise SpecError(f"{option} must say something: readers of these rows need it")
+            raise SpecError(f"{option} must not be empty: readers of these rows need it")
     device = hardware.load(hw)
     profile = _profile_of(out)
     text = _copy(profile, hw) if not profile.is_file() else _same(profile, hw, device)
@@ -40,7 +40,7 @@ def import_csv(
         if not any(one.kept is not None for one in chosen):
             beyond = sum(one.beyond for one in chosen)
             raise SpecError(
-                f"{beyond} rows stand above the rates of {device.name}, nothing is kept: are 'seconds' in seconds?"
+                f"{beyond} rows are faster than the datasheet of {device.name} allows, so nothing is kept: are 'seconds' in seconds?"
             )
     record = {"schema": runs.SCHEMA, "kind": "imported", "title": title, "source": source, "device": device.name}
     copied = (_placed(profile, text, device),) if text else ()
@@ -84,11 +84,11 @@ def _placed(profile: Path, text: str, device: Device) -> str:
     """Write a profile; what there is to say of it."""
     write_whole(profile, text)
     borrow = (
-        f'; [measurements] like = "{device.name}" borrows'
+        f'; [measurements] like = "{device.name}" uses its measurements'
         if (device.measurements or device.tables) and device.name in hardware.names()
         else ""
     )
-    return f"{profile}: copied from {device.where}: what has no rows here rests on the datasheet{borrow}"
+    return f"{profile}: copied from {device.where}: kernels without rows here follow from the datasheet{borrow}"
 
 
 def _chosen(
@@ -132,7 +132,7 @@ def _replaced(home: Path) -> list[str]:
     before = runs.record(home)
     if before["kind"] == "measured":
         raise SpecError(f"{home}: holds measured rows ({before.get('title')}): choose another --run")
-    return [f"{home}: replaces the run that stood there ({before.get('title')})"]
+    return [f"{home}: replaces the run that was there ({before.get('title')})"]
 
 
 def _doubts(one: Chosen, full: dict[str, Any]) -> list[str]:
@@ -140,14 +140,14 @@ def _doubts(one: Chosen, full: dict[str, Any]) -> list[str]:
     name = f"{one.candidate.family}/{one.kind}"
     if one.kept is None:
         why = full["kinds"][name]["dropped"]
-        return [f"{name}: {len(one.candidate.seconds)} rows dropped whole: {why}; are 'seconds' in seconds?"]
+        return [f"{name}: {len(one.candidate.seconds)} rows, all dropped: {why}; are 'seconds' in seconds?"]
     found = []
     if one.share < LEAST_SHARE:
         found.append(
             f"{name}: the median row reaches {one.share:.2g} of the datasheet's rates: are 'seconds' in seconds?"
         )
     if len(one.kept) < LEAST:
-        found.append(f"{name}: {len(one.kept)} rows, fewer than the {LEAST} that make a curve: queries pass it over")
+        found.append(f"{name}: {len(one.kept)} rows, fewer than the {LEAST} that a curve needs: it is not used")
     return found
 
 
@@ -158,14 +158,14 @@ def _outranked(home: Path, chosen: list[Chosen], profile: Path) -> list[str]:
     except SpecError as error:
         return [str(error)]
     if home.name not in order:
-        return [f"{profile}: 'measurements.use' leaves {home.name} out: add it to be answered from it"]
+        return [f"{profile}: 'measurements.use' does not name {home.name}: add it so that its rows are used"]
     found = []
     for one in chosen:
         name, earlier = one.candidate.family, order[: order.index(home.name)]
         first = next((run for run in earlier if row_file(home.parent / run, name, one.kind).is_file()), None)
         if first is not None and one.kept is not None:
             found.append(
-                f"{name}/{one.kind}: {first} answers first, unless [measurements] use in the profile says otherwise"
+                f"{name}/{one.kind}: {first} is used first, unless [measurements] use in the profile sets another order"
             )
     return found
 

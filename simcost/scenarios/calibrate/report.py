@@ -44,7 +44,7 @@ def report(
     judged = [(one, one.verdict) for one in every if one.verdict is not None]
     thin = [f"{one.run.name} {one.family}/{one.which}: {_rows(one)}" for one in every if one.verdict is None]
     if not judged:
-        nothing = f"nothing to judge: {_thin(thin)}" if thin else f"no rows{_of(family)} (has {_present(runs)})"
+        nothing = f"nothing to check: {_thin(thin)}" if thin else f"no rows{_of(family)} (has {_present(runs)})"
         raise SpecError(f"{device.where}: {nothing}")
     rows = [
         {**_report_row(*one), "answers": measured_rows.answers(device, one[0].run, one[0].family, one[0].which)}
@@ -77,9 +77,9 @@ def _rows(one: Judged) -> str:
 def _thin(kinds: list[str]) -> str:
     """Kinds that are not judged, in one line however many they are."""
     if len(kinds) == 1:
-        return f"{kinds[0]}: a judgement needs {LEAST} rows, of several shapes"
+        return f"{kinds[0]}: the report needs {LEAST} rows, of several shapes"
     more = f" and {len(kinds) - _NAMED} more" if len(kinds) > _NAMED else ""
-    return f"{len(kinds)} kinds have fewer than the {LEAST} rows, of several shapes, that a judgement needs: {', '.join(kinds[:_NAMED])}{more}"
+    return f"{len(kinds)} kinds have fewer than the {LEAST} rows, of several shapes, that the report needs: {', '.join(kinds[:_NAMED])}{more}"
 
 
 def _families(judged: Sequence[tuple[Judged, Judgement]]) -> list[Row]:
@@ -141,7 +141,7 @@ def _footnotes(rows: list[Row], fitted: list[Row]) -> list[str]:
     if silent:
         order = ", ".join(dict.fromkeys(str(row["run"]) for row in rows))
         found.append(
-            f"{len(silent)} curves answer for no engine: others come before them, in the order {order} "
+            f"{len(silent)} curves are used for no engine: others come before them, in the order {order} "
             "([measurements] use in the profile sets that of runs, picks.csv that of tables)"
         )
     if any(row[name] > 1.0 for row in fitted for name in NAMES if name.endswith("efficiency")):
@@ -166,7 +166,7 @@ def _notes(runs: list[Run], family: str | None) -> list[str]:
                     f"{run.name} {name}: left out {record['above_datasheet']} rows above the datasheet's rates"
                 )
             if "dropped" in record:
-                found.append(f"{run.name} {name}: dropped whole: {record['dropped']}")
+                found.append(f"{run.name} {name}: all rows dropped: {record['dropped']}")
         if run.record.get("quality", "good") != "good":
             found.append(f"{run.name}: quality {run.record['quality']}")
         if run.record.get("disturbed"):

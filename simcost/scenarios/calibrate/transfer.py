@@ -54,7 +54,9 @@ def transfer(hw: str | None = None, sibling: str | None = None, workers: int = 1
     known = [name for name in hardware.names() if owned(hardware.load(name))]
     for name in (hw, sibling):
         if name is not None and not owned(hardware.load(name)):
-            raise SpecError(f"{hardware.load(name).where}: no measurements to judge by (measured: {', '.join(known)})")
+            raise SpecError(
+                f"{hardware.load(name).where}: no measurements to compare with (measured devices: {', '.join(known)})"
+            )
     targets, others = [hw] if hw is not None else known, [sibling] if sibling is not None else known
     every = {name: owned(hardware.load(name)) for name in dict.fromkeys([*targets, *others])}
     fit_all(

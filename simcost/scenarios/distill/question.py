@@ -58,15 +58,17 @@ class Asked:
 def amount(samples: Any, tokens: float | None, isl: float, osl: float, epochs: Any, kept: Any, texts: str) -> Amount:
     """How much is trained. Raises SpecError for what is not said once, and for what is no number."""
     if (samples is None) == (tokens is None):
-        raise SpecError("say how much is trained, once: --samples (prompts with their answers) or --tokens of an epoch")
+        raise SpecError(
+            "state how much is trained, with either --samples (prompts with their answers) or --tokens (of an epoch)"
+        )
     if texts not in TEXTS:
         raise SpecError(
-            f"--texts must be given (they are there) or teacher (it writes them), not {texts!r}{nearest(texts, TEXTS)}"
+            f"--texts must be given (they exist) or teacher (the teacher writes them), not {texts!r}{nearest(texts, TEXTS)}"
         )
     each = isl + osl
     number = float(settings.count("--samples", samples)) if samples is not None else float(tokens or 0.0) / each
     if number < 1.0:
-        raise SpecError(f"--tokens = {tokens:,.0f} is not one sample of {each:,.0f} tokens")
+        raise SpecError(f"--tokens = {tokens:,.0f} is less than one sample of {each:,.0f} tokens")
     return Amount(
         number, isl, osl, positive("--epochs", epochs, 1000.0), positive("--kept", kept, 1.0), texts == "teacher"
     )

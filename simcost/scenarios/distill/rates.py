@@ -90,7 +90,7 @@ def _best(q: Asked) -> tuple[Replica, int, dict[str, Any], Answer]:
     if not np.any(found.fits):
         held = q.isl.mean + q.osl.mean
         raise Infeasible(
-            f"{r.workload.model.name}: no room for a request of {held:,.0f} tokens: {fitting.verdict(r.kept(held), timed=False)[0]}"
+            f"{r.workload.model.name}: no memory for a request of {held:,.0f} tokens: {fitting.verdict(r.kept(held), timed=False)[0]}"
         )
     done = np.where(np.broadcast_to(found.fits, (len(q.loads),)), np.asarray(values["requests_per_s"]), 0.0)
     return r, int(np.argmax(done)), values, found
@@ -137,7 +137,7 @@ def _smallest(model: Any, hw: str, tokens: float, sets: Mapping[str, Any]) -> di
     found = fitting.smallest_sizes(query, workload(query))
     if found is None:
         raise Infeasible(
-            f"{query.model}: none of the plans that were tried fits {_AT_A_TIME} sequences of {tokens:,.0f} tokens on {hw}"
+            f"{query.model}: none of the plans tried fits {_AT_A_TIME} sequences of {tokens:,.0f} tokens on {hw}"
         )
     return {f"plan.{name}": size for name, size in found.items()}
 

@@ -182,7 +182,7 @@ def _unlike(teacher: ModelSpec, student: ModelSpec, maps: bool) -> str:
     large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
     if maps or abs(large - small) <= _PADDED * max(large, small):
         return ""
-    return f"vocabularies differ ({large:,.0f} and {small:,.0f}): what is handed over token by token needs a map between tokenizers (--cross-tokenizer)"
+    return f"vocabularies differ ({large:,.0f} and {small:,.0f}): transfer token by token needs a map between the tokenizers (--cross-tokenizer)"
 
 
 def _part_rows(parts: Parts) -> list[Row]:
@@ -219,7 +219,7 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
     if guessed:
         found.append(
             Note(
-                f"plans that were not stated are the smallest that hold 32 sequences: {'; '.join(guessed)}",
+                f"plans that were not stated: the smallest that hold 32 sequences are used: {'; '.join(guessed)}",
                 Kind.ASSUMED,
             )
         )
@@ -232,7 +232,7 @@ def _notes(q: Asked, parts: Parts, teacher: ModelSpec, student: ModelSpec, why: 
         )
     large, small = (float(np.asarray(each.vocab_size)) for each in (teacher, student))
     if not why and large != small:
-        found.append(Note(f"vocabularies of {large:,.0f} and {small:,.0f} count as one tokenizer, padded otherwise" if not q.maps else "a map between the tokenizers is the user's, and costs nothing here", Kind.ASSUMED))  # fmt: skip
+        found.append(Note(f"vocabularies of {large:,.0f} and {small:,.0f} are taken as one tokenizer with different padding" if not q.maps else "the map between the tokenizers is yours and costs nothing here", Kind.ASSUMED))  # fmt: skip
     if q.rl is not None:
         trained = float(q.rl["tokens_per_step"]) * float(q.rl["steps"])
         found.append(Note(f"rl: {q.rl['steps']} steps of {q.rl['prompts']} x {q.rl['samples']} answers, {show(trained, 'tokens')} trained tokens where the other rows have {show(q.amount.trained, 'tokens')}", Kind.ASSUMED))  # fmt: skip
@@ -259,7 +259,7 @@ def _verdict(q: Asked, table: list[Row], best: Row) -> str:
     if others:
         text += "; " + ", ".join(f"{row['variant']} {float(row['times_cheapest']):.3g} times" for row in others)
     refused = [row["variant"] for row in table if not row["feasible"]]
-    return f"{text}; not without a map: {', '.join(refused)}" if refused else text
+    return f"{text}; not possible without a map: {', '.join(refused)}" if refused else text
 
 
 def _hours(value: float) -> str:

@@ -83,7 +83,7 @@ def spelled(name: str, known: Collection[str], decode: bool, option: str) -> str
     every |= {metric: metric for metric in known}
     found = every.get(name) or every.get(name.lower())
     if found is None and name.startswith("usd"):
-        raise SpecError(f"{option} {name}: this device has no price: state one with --price USD_PER_HOUR")
+        raise SpecError(f"{option} {name}: this device has no price: set one with --price USD_PER_HOUR")
     if found is None:
         near = (
             nearest(name, every)
@@ -103,7 +103,7 @@ def goal(text: str, known: Collection[str], decode: bool) -> Goal:
     target = _target(metric, match[3], f"--for {text}")
     better = getattr(metrics.find(metric), "better", "")
     if match[2] == "=" and not better:
-        raise SpecError(f"--for {text}: neither more nor less of {metric} is better: write <= or >=")
+        raise SpecError(f"--for {text}: write <= or >= for {metric}, because neither more nor less of it is better")
     return Goal(metric, match[2] == "<=" or (match[2] == "=" and better == "less"), target)
 
 
@@ -113,7 +113,7 @@ def _target(metric: str, text: str, where: str) -> float:
     if unit in _PARSED and bare is None:
         return units.parse(text, _PARSED[unit], where)
     if bare is None:
-        raise SpecError(f"{where}: {text!r} is no value of {metric} ({units.symbol(unit) or 'a number'})")
+        raise SpecError(f"{where}: {text!r} is not a valid {metric} ({units.symbol(unit) or 'a number'})")
     if unit == "seconds" and bare > _LONG_S:
         raise SpecError(f"{where}: {text} without a unit would be seconds: write {text}ms, or {text}s")
     if unit in ("memory", "bytes"):

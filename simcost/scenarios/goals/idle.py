@@ -11,7 +11,7 @@ def why(w: Workload, path: str) -> str:
     """The reason in words; "" where none is known."""
     key = path.removeprefix("hw.")
     if key in notes.SUPERSEDED and coverage.known(w.device):
-        return "acts only on kernels without measured rows, and this step has none such (hw.measurements=none asks the roofline)"
+        return "affects only kernels without measurements, and this step has none (hw.measurements=none uses the roofline for all)"
     if key.startswith("peak.") and key[5:] not in _computed(w):
         return f"nothing in this step computes in {key[5:]}"
     return ""

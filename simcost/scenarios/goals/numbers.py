@@ -85,17 +85,19 @@ def one(query: Query, w: Workload, path: str) -> Number:
     name = grammar.full(path) if root != "model" else f"model.{canonical(key)}"
     if root == "engine":
         raise SpecError(
-            f"'{path}': numbers of hw, plan, step and model can be solved for, settings of an engine cannot"
+            f"'{path}': settings of an engine cannot be solved for, only numbers of hw, plan, phase and model"
         )
     if root == "phase" and key not in settings.of_step(query.decode):
         command = "decode" if query.decode else "prefill"
-        raise SpecError(f"'{path}' means nothing to {command} (it takes {', '.join(settings.of_step(query.decode))})")
+        raise SpecError(f"'{path}' does not apply to {command} (it takes {', '.join(settings.of_step(query.decode))})")
     if root == "hw" and hardware.dimension(key, path) == settings.FLAG:
-        raise SpecError(f"'{path}' is true or false, no number")
+        raise SpecError(f"'{path}' is true or false, not a number")
     known = {each.path: each for each in every(query, w, unset=True)}
     if name not in known:
         mine = [each for each in known if grammar.split(each)[0] == root]
-        raise SpecError(f"'{path}' is no number of this question{nearest(name, known)} ({root} has {', '.join(mine)})")
+        raise SpecError(
+            f"'{path}' is not a number of this question{nearest(name, known)} ({root} has {', '.join(mine)})"
+        )
     return known[name]
 
 

@@ -67,7 +67,7 @@ def result(query: Query, metric: str | None = None, step: float = STEP, only: st
     name = aim.headline(query.decode) if metric is None else aim.spelled(metric, found, query.decode, "--metric")
     here = _Point(math.nan, float(np.asarray(found[name])), ties.behind(now, query.decode, name), {}, True)
     if not (math.isfinite(here.metric) and here.metric != 0.0):
-        raise SpecError(f"--metric {name}: it is {aim.shown(name, here.metric)} here, and has no elasticity")
+        raise SpecError(f"--metric {name}: it is {aim.shown(name, here.metric)} here, so it has no elasticity")
     memory, fits = fitting.verdict(now.kept)
     every = [each for each in numbers.every(query, w) if only in (None, _root(each))]
     question = Question(query, numbers.by_path(every), name, differ=True)
@@ -103,7 +103,7 @@ def _rows(question: Question, every: list[Number], here: _Point, step: float) ->
 
 
 def _unset(each: Number) -> Around:
-    return Around(None, None, f"{each.show(each.value)}: what is 0 has no elasticity")
+    return Around(None, None, f"{each.show(each.value)}: a number that is 0 has no elasticity")
 
 
 def _points(question: Question, wanted: list[Variant]) -> dict[tuple[str, float], _Point]:
@@ -212,14 +212,14 @@ def _legend(metric: str, step: float, rows: list[Row]) -> Note:
     if any(row["elasticity_below"] is not None for row in rows):
         text += "; below and above: the same on either side alone, where they differ"
     if any(row["tied"] for row in rows):
-        text += "; tied: both ends differ by less than what is unknown of their ratio (90 %)"
+        text += "; tied: the two values differ by less than the 90 % interval of their ratio"
     return Note(text, Kind.SCOPE)
 
 
 def _verdict(metric: str, value: float, rows: list[Row]) -> str:
     said = f"{aim.short(metric)} {aim.shown(metric, value)}"
     if not rows:
-        return f"{said}: none of these numbers moves it"
+        return f"{said}: none of these numbers changes it"
     named = ", ".join(f"{row['number']} {row['elasticity']:+.2f}" for row in rows[:_NAMED])
     return f"{said}; per cent for one per cent more of: {named}"
 

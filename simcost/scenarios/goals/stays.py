@@ -9,7 +9,12 @@ from simcost.scenarios.calibration_effect import by_class
 from simcost.units import show
 
 _LEAST = 0.03  # of the time
-_WORDS = {"compute": "arithmetic", "memory": "memory", "wire": "links", "overhead": "starts of kernels and fixed times"}
+_WORDS = {
+    "compute": "arithmetic",
+    "memory": "memory",
+    "wire": "communication",
+    "overhead": "starts of kernels and fixed times",
+}
 
 
 def rows(step: Step) -> list[Row]:

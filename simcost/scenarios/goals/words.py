@@ -43,9 +43,9 @@ def interval(ground: Ground, low: float | None, high: float | None) -> str:
 def bound(ground: Ground, alone: Found) -> str:
     """That memory ends the range, and what the goal alone would allow."""
     if alone.turn is None:
-        return "; memory binds, the goal alone would hold at every value"
+        return "; memory is the limit, without it the goal would hold at every value"
     side = "up to" if alone.turn.below else "from"
-    return f"; memory binds, the goal alone would hold {side} {ground.number.show(alone.turn.holds)}"
+    return f"; memory is the limit, without it the goal would hold {side} {ground.number.show(alone.turn.holds)}"
 
 
 def room(ground: Ground) -> str:
@@ -84,8 +84,8 @@ def unsure(ground: Ground, index: int) -> list[str]:
     goal, each = ground.goal, ground.number
     if not error(goal.metric) or not grounds.met(goal, grounds.end(goal, ground.answers, False)[index]):
         return []
-    roofline = " (--set hw.measurements=none asks the roofline)" if each.path.startswith("hw.") else ""
-    return [f"the goal lies within the 90 % interval there, and is not ruled out{roofline}"]
+    roofline = " (--set hw.measurements=none uses the roofline)" if each.path.startswith("hw.") else ""
+    return [f"the goal lies within the 90 % interval there, so it is not ruled out{roofline}"]
 
 
 def hidden(ground: Ground) -> str:
@@ -94,9 +94,9 @@ def hidden(ground: Ground) -> str:
         return ""
     alone = grounds.solution(ground, ground.meets)
     if alone.turn is None:
-        return "; memory binds: what meets the goal does not fit"
+        return "; memory is the limit: what meets the goal does not fit"
     side = "up to" if alone.turn.below else "from"
-    return f"; memory binds: the goal holds {side} {ground.number.show(alone.turn.holds)}, which does not fit"
+    return f"; memory is the limit: the goal holds {side} {ground.number.show(alone.turn.holds)}, which does not fit"
 
 
 def notes(ground: Ground, found: Found, value: float, metric: Any) -> list[str]:
@@ -108,7 +108,7 @@ def notes(ground: Ground, found: Found, value: float, metric: Any) -> list[str]:
             f"{goal.name} is not monotone in {each.path}: the goal turns at {len(found.turns)} values, all listed"
         )
     if not each.whole and abs(float(metric) / goal.target - 1.0) > 1e-6:
-        said.append(f"{goal.name} jumps there, past the goal: no value of {each.path} gives it exactly")
+        said.append(f"{goal.name} jumps past the goal there: no value of {each.path} gives it exactly")
     return said
 
 

@@ -128,9 +128,7 @@ def read(path: Path, heard: Callable[[int], None] = lambda _: None) -> Trace:
             name = str(found.get("name", ""))[:LONGEST_NAME]
             marks.append(Mark(name, start, start + _time(found, "dur", where), _MARKS[kind]))
     if not gpu.name and not cpu.name:
-        raise SpecError(
-            f"{path}: no kernel and no operator in it: record it with torch.profiler and export_chrome_trace"
-        )
+        raise SpecError(f"{path}: has no kernel and no operator: record it with torch.profiler and export_chrome_trace")
     return _trace(gpu if gpu.name else cpu, shapes, marks, np.array(launches), bool(gpu.name), title, rank)
 
 
@@ -173,7 +171,7 @@ def _time(event: dict[str, Any], key: str, where: str) -> float:
     except (TypeError, ValueError, OverflowError):
         seconds = math.nan
     if isinstance(value, bool) or not math.isfinite(seconds) or (key == "dur" and seconds < 0.0):
-        raise SpecError(f"{where}: event {str(event.get('name'))[:60]!r} has {key} = {value!r}, which is no time")
+        raise SpecError(f"{where}: event {str(event.get('name'))[:60]!r} has {key} = {value!r}, which is not a time")
     return seconds
 
 

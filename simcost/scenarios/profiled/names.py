@@ -114,15 +114,15 @@ def _rule(one: Any, where: str, known: list[str]) -> Rule:
     checked_keys(one, ("class", "any", "why"), ("none", "part"), where, "")
     if one["class"] not in known:
         raise SpecError(
-            f"{where}: class = {one['class']!r} is none (one of {', '.join(known)}){nearest(str(one['class']), known)}"
+            f"{where}: class = {one['class']!r} is not known (one of {', '.join(known)}){nearest(str(one['class']), known)}"
         )
     if not isinstance(one["why"], str) or not one["why"].strip():
-        raise SpecError(f"{where}: 'why' must say which kernels these are")
+        raise SpecError(f"{where}: 'why' must describe which kernels these are")
     if one.get("part", "") not in ("", BEFORE, AFTER):
         raise SpecError(f"{where}: 'part' must be {BEFORE!r} or {AFTER!r}, not {one['part']!r}")
     some = _words(one, "any", where)
     if not some:
-        raise SpecError(f"{where}: 'any' must name a part of a kernel's name")
+        raise SpecError(f"{where}: 'any' must hold part of a kernel's name")
     return Rule(str(one["class"]), some, _words(one, "none", where), str(one.get("part", "")), one["why"].strip())
 
 

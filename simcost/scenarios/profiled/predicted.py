@@ -41,7 +41,7 @@ def of_step(answer: Result, rules: Rules) -> list[Op]:
     stages = int(answer.inputs["plan"]["pp"])
     if stages > 1:
         raise SpecError(
-            f"plan.pp = {stages}: a trace is of one stage: say --pp 1 and --set model.num_hidden_layers=... for the layers of its rank"
+            f"plan.pp = {stages}: a trace is of one stage: set --pp 1 and --set model.num_hidden_layers=... for the layers of its rank"
         )
     return [_op(row, rules) for row in answer.tables["ops"]]
 

@@ -260,17 +260,15 @@ def _notes(q: Asked, step: _Step, ops: Sequence[Op]) -> list[Note]:
     if spans.length(step.wire):
         notes.append(
             Note(
-                "a collective's kernel also waits for the other ranks: take the rank whose collectives are shortest",
+                "the kernel of a collective also waits for other ranks: use the trace of the rank with the shortest collectives",
                 Kind.SAID,
             )
         )
     if step.at.get("") is not None and len(step.at[""]):
-        notes.append(
-            Note("kernels without a rule are a row of their own: --rules FILE says what they are", Kind.MISSING)
-        )
+        notes.append(Note("kernels without a rule are in a row of their own: --rules FILE assigns them", Kind.MISSING))
     others = sorted({op.name for op in ops if op.of == predicted.OTHER})
     if others:
-        notes.append(Note(f"predictions that no class takes: {', '.join(others)}", Kind.MISSING))
+        notes.append(Note(f"predictions without a class: {', '.join(others)}", Kind.MISSING))
     return notes
 
 

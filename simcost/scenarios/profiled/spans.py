@@ -44,14 +44,14 @@ def part(trace: Trace, where: str, steps: int | None, within: str, device: int |
         return Part(kept, steps or counted, "--steps" if steps else f"{counted} x {within!r}", sum(spans))
     count = steps or _profiled(trace)
     if not count:
-        raise SpecError(f"{where}: it names no step of torch.profiler ({STEP}): say --steps N, or --within ANNOTATION")
+        raise SpecError(f"{where}: it marks no step of torch.profiler ({STEP}): add --steps N, or --within ANNOTATION")
     return Part(kept, count, "--steps" if steps else f"{count} x {STEP}", _span(trace, kept))
 
 
 def _of_device(trace: Trace, where: str, device: int | None) -> Mask:
     known = sorted({int(each) for each in np.unique(trace.device)})
     if device is None and len(known) > 1:
-        raise SpecError(f"{where}: kernels of devices {', '.join(map(str, known))}: say --device N for one of them")
+        raise SpecError(f"{where}: kernels of devices {', '.join(map(str, known))}: choose one with --device N")
     if device is not None and device not in known:
         raise SpecError(f"{where}: no kernel of device {device} (it has {', '.join(map(str, known))})")
     return np.ones(len(trace.start), np.bool_) if device is None else trace.device == device
@@ -67,7 +67,7 @@ def _annotated(trace: Trace, where: str, within: str) -> list[Mark]:
     found = [mark for mark in named if mark.on_gpu == trace.on_gpu]
     if not found:
         raise SpecError(
-            f"{where}: {within!r} stands on the timeline of the CPU alone, beside which kernels of another time run: say --steps N, or record with a torch that writes gpu_user_annotation"
+            f"{where}: {within!r} is on the timeline of the CPU only, and kernels run later than the CPU launches them: use --steps N, or record with a torch that writes gpu_user_annotation"
         )
     return found
 

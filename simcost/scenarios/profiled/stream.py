@@ -44,7 +44,7 @@ def _opened(path: Path) -> IO[str]:
     try:
         raw = path.open("rb")
     except ValueError:
-        raise SpecError(f"{path}: no name of a file: it has a zero byte in it") from None
+        raise SpecError(f"{path}: not a valid file name: it has a zero byte") from None
     head = raw.peek(2)[:2]
     return io.TextIOWrapper(gzip.GzipFile(fileobj=raw) if head == _GZIP else raw, encoding="utf-8-sig")
 
@@ -111,7 +111,9 @@ class _Text:
 
     def broken(self, what: str) -> SpecError:
         place = self.read - len(self.text) + self.at
-        return SpecError(f"{self.where}: no trace of torch.profiler: not valid JSON: {what} (character {place + 1:,})")
+        return SpecError(
+            f"{self.where}: not a trace of torch.profiler: not valid JSON: {what} (character {place + 1:,})"
+        )
 
 
 def _document(text: _Text) -> Iterator[tuple[str, Any]]:
@@ -135,9 +137,9 @@ def _document(text: _Text) -> Iterator[tuple[str, Any]]:
                 text.take(",}")
         text.take("}")
         if not listed:
-            raise SpecError(f"{text.where}: no trace of torch.profiler: it has no '{EVENTS}'")
+            raise SpecError(f"{text.where}: not a trace of torch.profiler: it has no '{EVENTS}'")
     else:
-        raise SpecError(f"{text.where}: no trace of torch.profiler: neither an object nor a list of events")
+        raise SpecError(f"{text.where}: not a trace of torch.profiler: neither an object nor a list of events")
     if more := text.next():
         raise text.broken(f"{more!r} behind its end")
 

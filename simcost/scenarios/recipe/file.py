@@ -101,7 +101,7 @@ def read(table: Mapping[str, Any], name: str, where: str) -> Recipe:
     stages = _table(table["stages"], where, "stages")
     found = tuple(_stage(key, entry, defaults, where) for key, entry in stages.items())
     if not found:
-        raise SpecError(f"{where}: 'stages' has none")
+        raise SpecError(f"{where}: 'stages' is empty")
     price = table.get("usd_per_hour")
     return Recipe(
         name, where, _text(table["title"], where, "title"), _text(table["source"], where, "source"), _in_order(found, where),
@@ -116,7 +116,7 @@ def _stage(name: str, entry: Any, defaults: Mapping[str, Value], where: str) -> 
     known = discover(OWN)
     if command not in known:
         raise SpecError(
-            f"{where}: '{at}.command' = {command!r} is none of {', '.join(known)}{nearest(str(command), known)}"
+            f"{where}: '{at}.command' = {command!r} is not one of {', '.join(known)}{nearest(str(command), known)}"
         )
     after = entry.get("after", [])
     if not isinstance(after, list) or not all(isinstance(each, str) for each in after):
@@ -132,7 +132,7 @@ def _in_order(stages: Sequence[Stage], where: str) -> tuple[Stage, ...]:
         for parent in stage.after:
             if parent not in known:
                 raise SpecError(
-                    f"{where}: 'stages.{stage.name}.after' names '{parent}', which is no stage{nearest(parent, known)}"
+                    f"{where}: 'stages.{stage.name}.after' names '{parent}', which is not a stage{nearest(parent, known)}"
                 )
     done: list[Stage] = []
     left = list(stages)
@@ -154,7 +154,9 @@ def _published(rows: Any, stages: set[str], where: str) -> Sequence[Published]:
         checked_keys(_table(row, where, at), ("title", "stages", "gpu_hours", "source"), (), where, f"{at}.")
         for name in row["stages"] if isinstance(row["stages"], list) else [row["stages"]]:
             if name not in stages:
-                raise SpecError(f"{where}: '{at}.stages' names {name!r}, which is no stage{nearest(str(name), stages)}")
+                raise SpecError(
+                    f"{where}: '{at}.stages' names {name!r}, which is not a stage{nearest(str(name), stages)}"
+                )
         hours = _number(row["gpu_hours"], where, f"{at}.gpu_hours")
         title, source = (_text(row[key], where, f"{at}.{key}") for key in ("title", "source"))
         found.append(Published(title, tuple(row["stages"]), hours, source))

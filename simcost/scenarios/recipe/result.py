@@ -145,7 +145,7 @@ def _notes(recipe: Recipe, stages: Sequence[Priced], prices: Mapping[str, Price 
     if not any(each.effects for each in stages) and any(
         value.low is not None for each in stages for value in each.stage.ask.values()
     ):
-        found.append(Note("ranges of assumptions are left out: intervals are those of the model alone", Kind.SCOPE))
+        found.append(Note("ranges of assumptions are left out: intervals are those of the cost model only", Kind.SCOPE))
     return found + [Note(f"{_whose(names, stages)}{text}", kind) for (text, kind), names in said.items()]
 
 

@@ -76,9 +76,7 @@ class Served:
         pool = self.pool(resident)
         if pool < self.context:
             short = self.context * self.token_bytes - self.held.left(resident)
-            raise Infeasible(
-                f"rollout: no memory is left for a cache: {show(short, 'memory')} short per GPU beside what else stays there"
-            )
+            raise Infeasible(f"rollout: no memory is left for the cache: {show(short, 'memory')} per GPU are missing")
         policy = self.replica.policy
         policy = replace(policy, host_step_s=policy.host_step_s + q.framework.host_decode_s)
         made = float(emitted(q.drafts, q.acceptance))

@@ -70,9 +70,7 @@ def ranks_of(plan: Mapping[str, Any], gpus: int) -> int:
     made = grammar.plan_of({**sets, "gpus": gpus})
     unit = float(np.asarray(made.stage * made.pp))
     if gpus % unit or gpus < unit:
-        raise Infeasible(
-            f"trainer: {gpus:,} GPUs do not hold a whole number of copies of its plan, {unit:,.0f} GPUs each"
-        )
+        raise Infeasible(f"trainer: {gpus:,} GPUs cannot be divided into copies of its plan, {unit:,.0f} GPUs each")
     return int(gpus / float(np.asarray(made.tp * made.cp * made.pp)))
 
 

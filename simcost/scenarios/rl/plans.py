@@ -105,7 +105,7 @@ def trainer(q: Asked, gpus: int, priced: Callable[[Plan], T], fits: Callable[[T]
             bare = {key: value for key, value in able[0].items() if key != "plan.recompute"}
             without = tried(bare)
             return able if without is None else (bare, without)
-    raise Infeasible(f"trainer: none of the plans that were tried fits {gpus:,} GPUs ({why}); state one with --train")
+    raise Infeasible(f"trainer: none of the plans tried fits {gpus:,} GPUs ({why}); set one with --train")
 
 
 def smallest_engine(q: Asked, gpus: int, longest: int, side: str) -> tuple[Plan, Served]:
@@ -120,7 +120,7 @@ def smallest_engine(q: Asked, gpus: int, longest: int, side: str) -> tuple[Plan,
             why = str(refused)
             continue
         why = "memory does not suffice"
-    raise Infeasible(f"{side}: none of the plans that were tried fits ({why}); state one with --rollout")
+    raise Infeasible(f"{side}: none of the plans tried fits ({why}); set one with --rollout")
 
 
 def engine_fits(one: Served) -> bool:

@@ -209,11 +209,13 @@ def _checked(one: ModuleType, given: Mapping[str, Any], mode: str, rollout_gpus:
         wrong = [name for name in named if given[name] is not None] + ["drafts"] * bool(given["drafts"])
         wrong += ["turns"] * (tools is not None) + ["async"] * (mode != OFF) + ["placement"] * bool(rollout_gpus)
         if wrong:
-            raise SpecError(f"--algorithm {one.NAME} generates nothing: leave out --{wrong[0].replace('_', '-')}")
+            raise SpecError(f"--algorithm {one.NAME} generates no answers: leave out --{wrong[0].replace('_', '-')}")
     if tools is not None and mode in (PARTIAL, FULL):
-        raise SpecError(f"--turns {tools.turns}: trajectories of several turns run whole: --async off or one-step")
+        raise SpecError(
+            f"--turns {tools.turns}: trajectories of several turns are not interrupted: use --async off or one-step"
+        )
     if rollout_gpus and given["offload"] is not None:
-        raise SpecError(f"--offload {given['offload']}: nothing moves between pools (it is of --placement colocated)")
+        raise SpecError(f"--offload {given['offload']}: it applies to --placement colocated only")
     kl = given["kl"]
     price_stated(given["price"])
     if given["reference_every"] is not None and not (bool(one.REFERENCE) if kl is None else kl):
@@ -230,14 +232,16 @@ def _answers(said: Any, step: int, mode: str) -> int:
         what = f"a whole multiple of prompts x samples = {step:,}" if mode == OFF else f"at least {step:,}"
         raise SpecError(f"--rollout-batch {said}: must be {what} answers")
     if mode == ONE_STEP and found != step:
-        raise SpecError(f"--rollout-batch {said}: one step off has the {step:,} answers of one step in flight")
+        raise SpecError(f"--rollout-batch {said}: with --async one-step it must be the {step:,} answers of one step")
     return found
 
 
 def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:
     count = whole("--drafts", drafts, 0, MOST_DRAFTS)
     if (count > 0) != (acceptance is not None):
-        raise SpecError("--drafts and --acceptance stand together: tokens proposed per step, and the chance of each")
+        raise SpecError(
+            "--drafts and --acceptance must be given together: tokens proposed per step, and the probability that one is accepted"
+        )
     if acceptance is not None and not 0.0 <= acceptance <= 1.0:
         raise SpecError(f"--acceptance = {acceptance!r} must be a share from 0 to 1")
     return {"drafts": count, "acceptance": 0.0 if acceptance is None else float(acceptance)}
@@ -246,9 +250,9 @@ def _drafts(drafts: Any, acceptance: Any) -> dict[str, Any]:
 def _kept(said: Any, filters: bool, name: str) -> float:
     if (said is not None) != filters:
         raise SpecError(
-            f"--algorithm {name} throws prompts away: say the share that is kept (--kept 0.6)"
+            f"--algorithm {name} filters prompts: state the share that is kept, as in --kept 0.6"
             if filters
-            else f"--kept is of algorithms that filter prompts, which {name} does not"
+            else f"--kept applies to algorithms that filter prompts, but {name} does not"
         )
     if said is None:
         return 1.0

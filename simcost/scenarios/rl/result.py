@@ -189,7 +189,7 @@ def _notes(found: Step) -> list[Note]:
     q, both = found.asked, found.sides
     notes = [
         Note(
-            f"--{side} {plan_words(both.plans[side])}: not stated, so the smallest plan that fits is taken",
+            f"--{side} {plan_words(both.plans[side])}: not stated, so the smallest plan that fits is used",
             Kind.ASSUMED,
         )
         for side in both.found
@@ -209,26 +209,26 @@ def _notes(found: Step) -> list[Note]:
     if one.GENERATES and not asks_old(q, host):
         notes.append(
             Note(
-                "the step computes no old log-probs: it makes one update of fresh answers, or its algorithm uses no ratio",
+                "the step computes no old log-probs, because it makes one update of fresh answers or its algorithm uses no ratio",
                 Kind.SAID,
             )
         )
     if both.engine is not None:
         if idle := q.engine_gpus - both.engine.gpus:
             notes.append(
-                Note(f"{idle:,} GPUs of the rollout idle: no whole copy of its plan fits on them", Kind.CHANGED)
+                Note(f"{idle:,} GPUs of the rollout are not used: no whole copy of its plan fits on them", Kind.CHANGED)
             )
         if both.rollout is not None and both.rollout.preempted:
             notes.append(
                 Note(
-                    f"{both.rollout.preempted:,} sequences of the simulated replicas were preempted: the pool is short",
+                    f"{both.rollout.preempted:,} sequences of the simulated replicas were preempted, because the pool is too small",
                     Kind.LIMIT,
                 )
             )
         if q.judges is None and q.reward_model is None:
             notes.append(
                 Note(
-                    "rewards are taken as rules that the host checks in its own time (--reward or --reward-model states another time)",
+                    "rewards are assumed to be rules that the host checks without extra time (--reward or --reward-model sets a time)",
                     Kind.ASSUMED,
                 )
             )

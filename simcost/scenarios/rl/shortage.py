@@ -41,7 +41,7 @@ def said(
     )
     near = next((change for change, plan in changes(q, one) if _holds(plan, priced, fits)), None)
     if near is None:
-        return f"{text}; no single change of its plan that was tried fits"
+        return f"{text}; none of the single changes of its plan that were tried fits"
     return f"{text}; nearest change that fits: --train {near}"
 
 

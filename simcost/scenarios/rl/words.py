@@ -63,9 +63,9 @@ def parted(sets: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dic
     for path, value in sets.items():
         root, key = grammar.split(path)
         if root == "plan":
-            raise SpecError(f"'{path}': two plans run here: say --rollout {key}={value} or --train {key}={value}")
+            raise SpecError(f"'{path}': rl has two plans: use --rollout {key}={value} or --train {key}={value}")
         if root == "phase" and key != "routing":
-            raise SpecError(f"'{path}' means nothing to rl: its batches follow from prompts, samples and lengths")
+            raise SpecError(f"'{path}' does not apply to rl: its batches follow from prompts, samples and lengths")
         where = serving if root == "engine" else training if root == "stack" else both
         where[path] = value
     return both, serving, training
@@ -83,7 +83,7 @@ def placement_of(said: str, gpus: int) -> int:
     found = int(count)
     if not 0 < found < gpus:
         short = "rollout" if found == 0 else "trainer"
-        raise SpecError(f"--placement {said}: no GPU is left for the {short} (of {gpus:,})")
+        raise SpecError(f"--placement {said}: no GPU of {gpus:,} is left for the {short}")
     return found
 
 
@@ -93,11 +93,13 @@ def mode_of(said: str, colocated: bool) -> tuple[str, int]:
     word, colon, count = str(said).partition(":")
     if word not in MODES or (colon and (word != FULL or not count.isdecimal() or int(count) < 1)):
         raise SpecError(
-            f"--async {said}: write off, partial, one-step or full:N, N the steps that an answer may be old"
+            f"--async {said}: write off, partial, one-step or full:N, where an answer may be N steps old"
             f"{nearest(word, MODES)}"
         )
     if colocated and word in (ONE_STEP, FULL):
-        raise SpecError(f"--async {said} runs both at once: it needs pools (--placement disaggregated:N)")
+        raise SpecError(
+            f"--async {said} runs rollout and training at the same time, so it needs --placement disaggregated:N"
+        )
     return word, int(count) if colon else 1 if word in (ONE_STEP, FULL) else 0
 
 
@@ -107,7 +109,7 @@ def judges_of(said: Any) -> Judges | None:
         return None
     text, colon, count = str(said).partition(":")
     if not colon or not count.strip().isdecimal() or int(count) < 1:
-        raise SpecError(f"--reward {said}: write seconds of an answer and workers, as in 0.5s:64")
+        raise SpecError(f"--reward {said}: write the seconds per answer and the workers, as in 0.5s:64")
     return Judges(units.parse(text, "seconds", "--reward"), int(count))
 
 
@@ -116,10 +118,10 @@ def tools_of(turns: Any, wait: Any, tokens: Any) -> Tools | None:
     count = whole("--turns", turns, 1, MOST_TURNS)
     if count == 1:
         if wait is not None or tokens is not None:
-            raise SpecError("--tool-wait and --tool-tokens need turns: state --turns 2 or more")
+            raise SpecError("--tool-wait and --tool-tokens need --turns 2 or more")
         return None
     if tokens is None:
-        raise SpecError(f"--turns {count}: say what a tool puts out, as in --tool-tokens 512")
+        raise SpecError(f"--turns {count}: state the tokens that a tool adds, as in --tool-tokens 512")
     return Tools(count, _seconds(wait), lengths_of("--tool-tokens", str(tokens)))
 
 

@@ -34,7 +34,7 @@ def of_model(model: str, tokens: float, sequence: float, extent: str, sets: Mapp
     evaluate.check_extent(extent)
     foreign = [path for path in sets if grammar.split(path)[0] != "model"]
     if foreign:
-        raise SpecError(f"'{foreign[0]}' means nothing to loss (it takes model.<key>)")
+        raise SpecError(f"'{foreign[0]}' does not apply to loss (it takes model.<key>)")
     query = Query(models.spelled(model), "", True, grammar.Overrides(phase={"context": sequence}).merged(sets))
     spec = model_of(query)
     counts = of(spec, sequence)
@@ -79,7 +79,7 @@ class _Found:
             return
         said = None
         if law.predicts_loss and not law.trains_once:
-            self._refused(law, _LOSS, (f"its tokens are no training tokens: {law.definitions['tokens']}",))
+            self._refused(law, _LOSS, (f"its tokens are not training tokens: {law.definitions['tokens']}",))
         elif law.predicts_loss:
             found = evaluate.loss(law, counts, tokens, self.extent)
             said = number(found.nats)
@@ -159,7 +159,7 @@ class _Found:
         )
         said = [f"{_laws(losses)} its loss"] if "model" in asked and losses else []
         said += [f"{_laws(sizes)} compute-optimal sizes"] if sizes else []
-        spoke = " and ".join(said) or "no published law reaches it"
+        spoke = " and ".join(said) or "no published law covers it"
         names = dict.fromkeys(row["scaling_law"] for rows in self.rows.values() for row in rows)
         papers = tuple(
             f"{name}: {load.load(name).source['paper']}, {load.load(name).source['where']}" for name in names
@@ -180,7 +180,7 @@ class _Found:
             )
         bare = [law.name for law in self.spoke if law.residual is None and law.name not in guessed]
         if bare:
-            found.append(f"no interval: {', '.join(bare)}: the source states no error that could be used")
+            found.append(f"no interval for {', '.join(bare)}: the source states no usable error")
         if self.extent == PUBLISHED:
             found.append(
                 "--range published: as far as the sources themselves used their laws, which is beyond what they fitted"
@@ -196,7 +196,7 @@ def _without_sizes(law: Law) -> str:
         return ranges.unverified(law)
     if law.compute is None:
         return law.no_compute
-    return "gives the compute of a dense model over that of a MoE alone" if law.form == "leverage" else ""
+    return "compares only the compute of a dense model and a MoE" if law.form == "leverage" else ""
 
 
 def _laws(number_of: int) -> str:

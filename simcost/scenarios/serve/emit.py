@@ -84,7 +84,7 @@ def _launch(o: Options, d: Deployment, role: str) -> Launch:
     said = _server(o, d, n, role)
     nodes = -(-n["gpus"] // d.per_node)
     if nodes > 1 and n["gpus"] % d.per_node:
-        raise Infeasible(f"{n['gpus']} GPUs of a server do not fill nodes of {d.per_node}")
+        raise Infeasible(f"{n['gpus']} GPUs of a server do not fill whole nodes of {d.per_node} GPUs")
     kept = {name: value for name, value in said.items() if not name.startswith("-")}
     file = (f"{role}_{o.file}" if role else o.file, yaml(kept)) if kept else ("", "")
     if file[0]:
@@ -107,7 +107,7 @@ def _server(o: Options, d: Deployment, n: Mapping[str, int], role: str) -> dict[
     }  # fmt: skip
     if not d.chunked and d.tokens < d.length:
         raise Infeasible(
-            f"prompts pass whole, and a step takes {d.tokens:,.0f} tokens: requests of up to {d.length:,.0f} need "
+            f"prompts are not cut into chunks, and a step takes {d.tokens:,.0f} tokens: requests of up to {d.length:,.0f} tokens need "
             "a larger budget, or chunks"
         )
     found = dict(o.said("always"))
@@ -133,7 +133,7 @@ def _format(o: Options, kind: str, name: str) -> Mapping[str, Any]:
         takes = ", ".join(o.formats[kind]) or "none"
         way = " (serve a checkpoint in it, and leave plan.weight_dtype out)" if kind == "weights" else ""
         raise Infeasible(
-            f"{title(o.engine)} {o.version} makes no {kind} in {name} from another (it makes {takes}){way}"
+            f"{title(o.engine)} {o.version} cannot convert {kind} to {name} while loading (it can convert to {takes}){way}"
         )
     return o.said(kind, format=o.formats[kind][name])
 

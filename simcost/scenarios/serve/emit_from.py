@@ -47,7 +47,7 @@ def deployment(
     SpecError for settings of another engine, and for a model without a repository."""
     if w.engine not in (engine, ANY) or (settings and w.engine != engine):
         raise SpecError(
-            f"a launch command of {title(engine)} needs its own settings: ask with engine={engine}, not {w.engine}"
+            f"a launch command of {title(engine)} needs its own settings: set engine={engine}, not {w.engine}"
         )
     about = About(w.model.family, lower.has_experts(w.model), w.model.has_tower)
     terms = serving_terms(engine, settings, w.device, w.plan, about, drafts > 0)
@@ -101,7 +101,7 @@ def repository(name: str) -> str:
     for repo, of in load.repositories().items():
         if of == name:
             return repo
-    raise SpecError(f"{name}: no repository is known; say the checkpoint that the engine loads")
+    raise SpecError(f"{name}: no repository is known: replace this with the checkpoint that the engine loads")
 
 
 def per_node(w: Workload) -> int:

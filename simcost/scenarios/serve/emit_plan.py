@@ -27,7 +27,7 @@ _NONE = ("cp", "vpp", "capacity_factor", "compute_dtype")
 def counts(plan: Plan) -> dict[str, int]:
     """The sizes of a plan as whole numbers. Raises SpecError for a plan of arrays."""
     if any(np.ndim(getattr(plan, name)) for name in (*_RANKS, *_NONE)):
-        raise SpecError("a launch command is of one plan")
+        raise SpecError("a launch command needs exactly one plan")
     sizes = {
         "tp": plan.tp, "pp": plan.pp, "ep": plan.ep, "replicas": plan.replicas, "stage": plan.stage,
         "copies": plan.copies, "redundant": plan.redundant_experts, "gpus": plan.stage * plan.pp,
@@ -45,7 +45,7 @@ def _ranks(o: Options, plan: Plan, experts: int) -> dict[str, Any]:
     n, whose = counts(plan), f"{title(o.engine)} {o.version}"
     if n["replicas"] > 1 and n["tp"] > 1 and not o.tensor_with_replicas:
         raise Infeasible(
-            f"{whose} cuts attention by replicas or by tp, not by both: plan.tp = {n['tp']} with {n['replicas']} "
+            f"{whose} splits attention by replicas or by tp, not by both: plan.tp = {n['tp']} with {n['replicas']} "
             "replicas"
         )
     if experts:
@@ -76,7 +76,7 @@ def _check_experts(o: Options, plan: Plan, n: dict[str, int], experts: int, whos
             f"{int(np.asarray(plan.expert_slices))} of {stage} ranks"
         )
     if (experts + n["redundant"]) % ep:
-        raise Infeasible(f"{whose}: {experts + n['redundant']} experts do not divide over plan.ep = {ep} alike")
+        raise Infeasible(f"{whose}: {experts + n['redundant']} experts cannot be divided evenly over plan.ep = {ep}")
 
 
 def _choices(o: Options, plan: Plan) -> dict[str, Any]:

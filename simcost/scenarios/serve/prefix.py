@@ -40,11 +40,11 @@ def parse(said: Any, hit: float) -> Prefix:
     option = f"--prefix-from {said}"
     tier, colon, size = str(said).partition(":")
     if tier not in TIERS:
-        raise SpecError(f"{option}: '{tier}' is none of pool, host, host:512GB, recompute{nearest(tier, TIERS)}")
+        raise SpecError(f"{option}: '{tier}' is not one of pool, host, host:512GB, recompute{nearest(tier, TIERS)}")
     if colon and tier != HOST:
-        raise SpecError(f"{option}: only the host's memory has a size of its own: host:512GB")
+        raise SpecError(f"{option}: only host takes a size: host:512GB")
     if not hit:
-        raise SpecError(f"{option} says where hits of the prefix cache are: say --prefix-hit")
+        raise SpecError(f"{option} needs --prefix-hit: it sets where cached prefixes are kept")
     found = units.parse(size, "bytes", option) if colon else None
     if found is not None and not 0.0 < found < np.inf:
         raise SpecError(f"{option}: the size must be above 0")
@@ -72,7 +72,9 @@ def recompute_s(r: Replica, a: Answer) -> Num:
 
 def notes(p: Prefix, r: Replica, a: Answer) -> list[Note]:
     """What an answer with hits rests on."""
-    alone = "every request holds its cached prefix in the pool for itself: shared prefixes leave more room"
+    alone = (
+        "every request is counted with a copy of its cached prefix in the pool; shared prefixes would take less memory"
+    )
     found = [Note(alone, Kind.ASSUMED)]
     if p.tier == HOST:
         d, load, again = r.workload.device, float(np.ravel(a.load.link_s)[0]), float(np.ravel(recompute_s(r, a))[0])
@@ -84,6 +86,6 @@ def notes(p: Prefix, r: Replica, a: Answer) -> list[Note]:
                 f"{show(again, 'seconds')}: {cheaper} is {ratio:,.3g} times as quick",
                 Kind.SAID,
             ),
-            Note(f"{d.name}: the link to the host passes {part:.0%} of {show(rate, 'bytes_per_s')} (hw.assumed.host_efficiency), to every GPU at once", Kind.ASSUMED),
+            Note(f"{d.name}: the link to the host reaches {part:.0%} of {show(rate, 'bytes_per_s')} (hw.assumed.host_efficiency), for all GPUs at once", Kind.ASSUMED),
         ]  # fmt: skip
     return found

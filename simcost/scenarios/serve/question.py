@@ -104,7 +104,7 @@ def asked(
     acceptance."""
     if (concurrency is None) == (rate is None):
         raise SpecError(
-            "state the load once: --concurrency (users who wait for their answers) or --rate (requests per second)"
+            "state the load with either --concurrency (users who wait for their answers) or --rate (requests per second)"
         )
     said = str(isl), str(osl)
     prompts, answers = lengths_of("--isl", said[0]), lengths_of("--osl", said[1])
@@ -119,22 +119,20 @@ def asked(
             else "--acceptance needs --drafts"
         )
     if draft_model is not None and not drafts:
-        raise SpecError("--draft-model proposes tokens: say how many a step with --drafts")
+        raise SpecError("--draft-model proposes tokens: state how many per step with --drafts")
     taken = 0.0 if acceptance is None else _share("--acceptance", acceptance)
     phase = {"context": int(np.ceil(prompts.mean)), "batch": 1}
     query = make(model, hw, True, phase, sets, {}, price)
     draft = None if draft_model is None else make(draft_model, hw, True, phase, _own(sets), {}, None)
     if (prefill_pool is None) != (decode_pool is None):
-        raise SpecError(
-            "--prefill-pool and --decode-pool stand together: each names instances of one phase, as in 4:tp=8,ep=8"
-        )
+        raise SpecError("--prefill-pool and --decode-pool must be given together, each as in 4:tp=8,ep=8 (4 instances)")
     pools = None
     if events is not None:
         _checked(events, prefill_pool is not None)
     if prefill_pool is not None:
         if any(grammar.full(path) in ("plan.gpus", "plan.dp") for path in sets):
             raise SpecError(
-                "--gpus and --dp say nothing beside pools: --prefill-pool and --decode-pool count their instances"
+                "--gpus and --dp cannot be combined with pools: --prefill-pool and --decode-pool count their instances"
             )
         pools = _pool("--prefill-pool", prefill_pool), _pool("--decode-pool", decode_pool)
     return Asked(
@@ -157,9 +155,9 @@ def asked(
 def _checked(events: Simulation, pools: bool) -> None:
     """Raises SpecError for a run that cannot be."""
     if pools:
-        raise SpecError("--events runs instances that prefill and decode: leave out --prefill-pool and --decode-pool")
+        raise SpecError("--events cannot simulate pools: leave out --prefill-pool and --decode-pool")
     if len(set(events.seeds)) < len(events.seeds):
-        raise SpecError("--seed names a seed twice, whose runs would be the same")
+        raise SpecError("--seed names a seed twice: both runs would be the same")
     if len(events.seeds) > MOST_SEEDS:
         raise SpecError(f"--seed names {len(events.seeds):,} seeds: at most {MOST_SEEDS:,}")
     for option, value, least in (("--requests", events.requests, 1), *(("--seed", seed, 0) for seed in events.seeds)):
@@ -180,7 +178,7 @@ def _pool(option: str, said: Any) -> PoolAsked:
     wrong = [path for path in stated if path not in {f"plan.{size}" for size in _SIZES}]
     if wrong:
         raise SpecError(
-            f"{option}: '{wrong[0]}' is no size of an instance ({', '.join(_SIZES)}){nearest(wrong[0].removeprefix('plan.'), _SIZES)}"
+            f"{option}: '{wrong[0]}' is not a size of an instance ({', '.join(_SIZES)}){nearest(wrong[0].removeprefix('plan.'), _SIZES)}"
         )
     return PoolAsked(str(said), int(count), stated)
 
@@ -259,7 +257,7 @@ def _taken(q: Asked, w: Workload, terms: ServingTerms, policy: Policy) -> None:
         return
     option = f"engine.{w.memory.names['tokens']}"
     raise Infeasible(
-        f"{title(terms.engine)} {terms.version} takes prompts whole, {policy.tokens:,.0f} tokens per step ({option}), and refuses those of {prompt:,.0f}: raise it, or turn chunks on "
+        f"{title(terms.engine)} {terms.version} processes a prompt in one step of at most {policy.tokens:,.0f} tokens ({option}), and refuses prompts of {prompt:,.0f} tokens: raise it, or allow chunks "
         "(engine.enable_chunked_prefill=true)"
     )
 

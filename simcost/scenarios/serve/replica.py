@@ -86,7 +86,7 @@ class Replica:
         device = self.workload.device
         if device.host is None:
             raise SpecError(
-                f"{device.where}: no link to the host's memory (links.host): state it with --set hw.links.host.bandwidth=64GB/s --set hw.assumed.host_efficiency=0.8"
+                f"{device.where}: no link to the host's memory (links.host): set it with --set hw.links.host.bandwidth=64GB/s --set hw.assumed.host_efficiency=0.8"
             )
         return self.rank_bytes(tokens) / (device.host * device.assumption("host_efficiency"))
 

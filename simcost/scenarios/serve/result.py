@@ -43,7 +43,7 @@ def result(q: Asked) -> Result:
     if not np.all(found.fits):
         longest = q.isl.mean + q.osl.mean
         raise Infeasible(
-            f"no room for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
+            f"no memory for a request of {longest:,.0f} tokens: {fitting.verdict(r.kept(longest), timed=False)[0]}"
         )
     usd, paid = q.query.price(r.workload.device), q.query.paid(r.workload.device)
     columns = with_range(metrics(found, None if usd is None else float(usd)), paid)
@@ -100,7 +100,7 @@ def _check(q: Asked, r: Replica) -> None:
     count = sum(each) * len(q.events.seeds)
     if count > simulated.MOST:
         raise SpecError(
-            f"--seed: {len(q.events.seeds):,} seeds make {count:,} requests of one replica, at most {simulated.MOST:,} in one process: take fewer seeds or --requests, or --scheduler"
+            f"--seed: {len(q.events.seeds):,} seeds make {count:,} requests of one replica, at most {simulated.MOST:,} in one process: use fewer seeds or --requests, or --scheduler"
         )
 
 
@@ -138,17 +138,17 @@ def _limit(q: Asked, r: Replica, terms: ServingTerms, a: Answer, i: int) -> str:
     code = int(np.broadcast_to(a.point.limit, (len(q.loads),))[i])
     names = r.workload.memory.names
     if code == KV_CACHE:
-        return "KV cache (no room for more sequences)"
+        return "KV cache (full: no more sequences fit)"
     if code == SEQUENCES:
         return f"max sequences ({names['sequences']} = {r.policy.sequences:,.0f} per replica)"
     if code == HOST_LINK:
-        return "host link (cached prefixes fill it; hw.links.host.bandwidth)"
+        return "host link (saturated by cached prefixes; hw.links.host.bandwidth)"
     if code == PREFILL and q.pools is not None:
         return "prefill pool (its replicas are busy all the time)"
     if code == PREFILL:
         return f"prefill (prompts take most of the time; {names['tokens']} = {r.policy.tokens:,.0f})"
     assert code == LOAD
-    return "load (everything asked is served)" if q.open else "load (all users are served at once)"
+    return "load (all requests are served)" if q.open else "load (all users are served at once)"
 
 
 def step_of(q: Asked, r: Replica, a: Answer) -> steps.Step:
@@ -213,7 +213,7 @@ def _notes(q: Asked, r: Replica, terms: ServingTerms) -> list[Note]:
             Kind.ORIGIN,
         ),
         Note(
-            "the answer is a steady state (mean field); --events also simulates bursts and requests that start together",
+            "the result is a steady state (mean field); --events also simulates bursts and requests that start together",
             Kind.SCOPE,
         ),
     ]
@@ -234,7 +234,7 @@ def _draft_note(r: Replica) -> Note:
     each = (r.rank_bytes(tokens) - bare.rank_bytes(tokens)) / tokens
     whose = f"{draft.modules:,.0f} MTP module{'s' * (draft.modules > 1.0)}" if draft.shared else "the draft model"
     return Note(
-        f"{whose} of {r.workload.model.name}: {show(float(weights), 'memory')} of weights per GPU and {float(each):,.0f} B per token of the pool are taken off it",
+        f"{whose} of {r.workload.model.name}: {show(float(weights), 'memory')} of weights per GPU and {float(each):,.0f} B per token are subtracted from the pool",
         Kind.SAID,
     )
 
@@ -262,8 +262,8 @@ def _verdict(q: Asked, a: Answer, columns: dict[str, Num], words: list[str]) -> 
     if over:
         capacity = of("capacity_requests_per_s", 0)
         return (
-            f"beyond capacity: {_rate(q.loads[0])} requests/s come, {_rate(capacity)} can be served, "
-            f"{_rate(q.loads[0] - capacity)} pile up; limit: {words[0]}"
+            f"beyond capacity: {_rate(q.loads[0])} requests/s arrive, {_rate(capacity)} can be served, "
+            f"{_rate(q.loads[0] - capacity)} accumulate; limit: {words[0]}"
         )
     for name, text in (("ttft", "TTFT"), ("tpot", "TPOT"))[: 2 if q.osl.mean > 1.0 else 1]:
         low, high = (show(of(f"{name}_{end}_s", 0), "seconds") for end in ("low", "high"))

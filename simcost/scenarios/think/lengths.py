@@ -60,18 +60,16 @@ def answers(said: Said, model: str, prefix: str = "--") -> Answers:
     levels = [] if said.levels is None else grammar.words(f"{prefix}levels", _joined(said.levels))
     if (said.osl is None) == (not levels):
         raise SpecError(
-            f"say how long answers are, once: {prefix}osl (tokens or a distribution) or {prefix}levels of published data"
+            f"state how long answers are, with either {prefix}osl (tokens or a distribution) or {prefix}levels (published lengths)"
         )
     if levels and len(set(levels)) < len(levels):
         raise SpecError(f"{prefix}levels {','.join(levels)}: a level is given twice")
     for name, value in (("lengths-of", said.of), ("benchmark", said.benchmark), ("sigma", said.sigma)):
         if value is not None and not levels:
-            raise SpecError(f"{prefix}{name} is of published lengths: say {prefix}levels")
+            raise SpecError(f"{prefix}{name} applies to published lengths: add {prefix}levels")
     caps = _caps(said)
     if levels and caps is not None and len(levels) > 1:
-        raise SpecError(
-            f"--budget cuts the answers of one level: {prefix}levels {','.join(levels)} names {len(levels)}"
-        )
+        raise SpecError(f"--budget needs one level: {prefix}levels {','.join(levels)} names {len(levels)}")
     if not levels:
         return _rows(said, caps, (str(said.osl),), (written(f"{prefix}osl", str(said.osl)),))
     return _published(said, caps, levels, said.of or model)
@@ -114,7 +112,7 @@ def _rows(said: Said, caps: Array | None, labels: tuple[str, ...], whole: tuple[
         return Answers(BUDGET, tuple(int(cap) for cap in caps.tolist()), tuple(cuts(whole[0], caps, after)))
     most = math.inf if said.most is None else _tokens("--max-osl", said.most)
     if said.after is not None and said.most is None:
-        raise SpecError("--answer follows a thought that is cut: say --budget or --max-osl")
+        raise SpecError("--answer is the answer after thinking was cut: add --budget or --max-osl")
     return Answers(LEVEL if said.levels is not None else WHOLE, labels, tuple(cut(each, most, after) for each in whole))
 
 
@@ -123,7 +121,7 @@ def _caps(said: Said) -> Array | None:
     if said.budgets is None:
         return None
     if said.most is not None:
-        raise SpecError("--budget is the cap of each row: leave out --max-osl")
+        raise SpecError("--budget already sets the cap of each row: leave out --max-osl")
     words = said.budgets if isinstance(said.budgets, (list, tuple)) else grammar.words("--budget", str(said.budgets))
     found = [_tokens("--budget", word) for word in words]
     if not found or len(found) > _MOST_ROWS:

@@ -45,7 +45,7 @@ def read(option: str, said: Any) -> Prices | None:
         or numbers[1] <= 0.0
     ):
         raise SpecError(
-            f"{option} {said}: write USD for a million tokens of prompts and answers, 0.28:0.42, and of cached prompts, 0.28:0.42:0.028"
+            f"{option} {said}: write USD per million tokens of prompts and of answers, as in 0.28:0.42, and of cached prompts, as in 0.28:0.42:0.028"
         )
     return Prices(
         numbers[0],

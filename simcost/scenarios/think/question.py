@@ -67,14 +67,14 @@ def asked(
     strategy = parallel.parse(how)
     own = _side(model, where, said, strategy, prices.read("--usd-per-million", price_list), accuracy_file, {}, "--")
     if events is not None and own.serve is None:
-        raise SpecError("--events runs a fleet: say --hw")
+        raise SpecError("--events simulates a fleet: add --hw")
     larger = None
     if versus["model"] is None:
         alone = [name for name, value in versus.items() if value is not None and name != "said"] or [
             name for name in ("osl", "of") if getattr(versus["said"], name) is not None
         ]
         if alone:
-            raise SpecError(f"--versus-{alone[0].replace('_', '-')} needs a larger model: state it with --versus")
+            raise SpecError(f"--versus-{alone[0].replace('_', '-')} needs a larger model: add --versus")
     else:
         larger = _larger(own, where, said, strategy, versus)
     return Asked(model, own, larger, versus["model"], _pretrain(pretrain, own, larger), events, where, stated)
@@ -99,7 +99,7 @@ def _side(
             raise SpecError(f"state where answers are made (--hw), or their price ({prefix}usd-per-million IN:OUT)")
     of_file = None if file is None else accuracy.read(str(file), how, f"{prefix}accuracy")
     if of_file is not None and answers.key == WHOLE:
-        raise SpecError(f"{prefix}accuracy is by budget or level: say --budget or --levels")
+        raise SpecError(f"{prefix}accuracy is by budget or level: add --budget or --levels")
     return Question(name, answers, served, listed, of_file, serve.lengths_of("--isl", str(where.isl)), where.hit, how)
 
 
@@ -122,7 +122,7 @@ def _larger(own: Question, where: Where, said: Said, how: Parallel, versus: Mapp
     listed = prices.read("--versus-usd-per-million", versus["price_list"])
     if (listed is None) != (own.prices is None):
         raise SpecError(
-            "--usd-per-million and --versus-usd-per-million stand together: one price list and one fleet do not compare"
+            "--usd-per-million and --versus-usd-per-million must be given together: a price list cannot be compared with a fleet"
         )
     return _side(
         versus["model"],
@@ -146,7 +146,7 @@ def _pretrain(given: Mapping[str, Any], own: Question, larger: Question | None) 
         return None
     if larger is None or own.accuracy is None or larger.accuracy is None:
         raise SpecError(
-            "--pretrain-tokens needs --accuracy, --versus and --versus-accuracy: longer training makes the model as good as the larger one"
+            "--pretrain-tokens needs --accuracy, --versus and --versus-accuracy: longer training makes the model as accurate as the larger one"
         )
     if own.serve is None or given["train"] is None:
         raise SpecError("--pretrain-tokens needs --hw and --train, the plan that trains: gpus=64,tp=8,global_batch=512")
@@ -156,7 +156,7 @@ def _pretrain(given: Mapping[str, Any], own: Question, larger: Question | None) 
     evaluate.check_extent(given["extent"])
     if law and law not in load.names():
         raise SpecError(
-            f"--law {law}: no published scaling law ({', '.join(load.names())}){nearest(law, load.names())}"
+            f"--law {law}: is not a published scaling law ({', '.join(load.names())}){nearest(law, load.names())}"
         )
     tokens = float(given["tokens"])
     return Pretrain(

@@ -37,7 +37,7 @@ def result(q: Asked) -> Result:
         if steps is None:
             said.append(
                 Note(
-                    "what a thousand tokens buy against the larger model needs --accuracy, --versus-accuracy, prices and two rows",
+                    "comparing a thousand more tokens with the larger model needs --accuracy, --versus-accuracy, prices and two rows",
                     Kind.MISSING,
                 )
             )
@@ -113,7 +113,7 @@ def _notes(q: Asked, own: Side, larger: Side | None) -> list[Note]:
                 "lengths of parallel answers are drawn independently; real answers to one prompt are alike, so that the longest is shorter than printed",
                 Kind.ASSUMED,
             ),
-            Note("the price does not include what picks among the answers (a reward model, a vote, tests)", Kind.SCOPE),
+            Note("the price does not include choosing among the answers (a reward model, a vote, tests)", Kind.SCOPE),
         ]
     if q.own.prices is not None:
         what = "" if own.served is None else ", the fleet's for latency alone"
@@ -166,9 +166,9 @@ def _verdict(own: Side, mine: list[Row], head: dict[str, Any], larger: Side | No
     elif first.get("usd_per_solved_query") is not None:
         text += f"; {_shown(first['usd_per_solved_query'], 'usd')} a solved query"
     if larger is not None and "larger_buys_more_beyond" in head:
-        text += f"; beyond {head['larger_buys_more_beyond']} {larger.question.name} buys more than a thousand tokens"
+        text += f"; beyond {head['larger_buys_more_beyond']} {larger.question.name} brings more per dollar than a thousand tokens"
     if "break_even_queries_least" in head:
-        text += f"; training longer pays from {show(float(head['break_even_queries_least']), 'tokens')} queries"
+        text += f"; longer training pays off from {show(float(head['break_even_queries_least']), 'tokens')} queries"
     return text
 
 

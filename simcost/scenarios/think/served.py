@@ -94,7 +94,7 @@ def served(q: Asked, answers: tuple[Cut, ...], how: Parallel) -> Served:
     if not np.all(found.fits):
         held = float(np.max(load_of(traffic)[1]))
         raise Infeasible(
-            f"no room for a request of {held:,.0f} tokens: {fitting.verdict(r.kept(held), timed=False)[0]}"
+            f"no memory for a request of {held:,.0f} tokens: {fitting.verdict(r.kept(held), timed=False)[0]}"
         )
     return Served(most, r, terms, found, how)
 
@@ -103,10 +103,10 @@ def run(s: Served, answers: tuple[Cut, ...], requests: int | None, seed: int, wa
     """Latency of a query from a run request by request, a budget at a time; of several answers that of the longest of so many requests. Raises SpecError for
     many budgets, and for trees, whose levels wait for each other. [s]"""
     if s.how.kind == TREE:
-        raise SpecError("--events runs requests that do not wait for each other: a tree's levels do")
+        raise SpecError("--events cannot simulate a tree, whose levels wait for each other")
     if len(answers) > MOST_RUNS:
         raise SpecError(
-            f"--events runs each budget request by request: {len(answers):,} are asked for, at most {MOST_RUNS}"
+            f"--events simulates each budget request by request: {len(answers):,} are asked for, at most {MOST_RUNS}"
         )
     q, found = s.asked, []
     users, rate = (None, q.loads[0]) if q.open else (q.loads[0], None)

@@ -85,7 +85,7 @@ def longer(
     if not law.predicts_loss:
         return None, "gives no loss"
     if not law.trains_once:
-        return None, f"its tokens are no training tokens: {law.definitions['tokens']}"
+        return None, f"its tokens are not training tokens: {law.definitions['tokens']}"
     wanted = evaluate.loss(law, big[0], big[1], extent)
     if np.isnan(wanted.nats):
         return None, f"the larger model: {'; '.join(wanted.reasons)}"
@@ -103,7 +103,7 @@ def longer(
         )
     at = int(enough[0])
     if at == 0:
-        return None, "it expects the model to be as good as the larger one already"
+        return None, "by this law the model is already as good as the larger one"
     part = (nats[at - 1] - wanted.nats) / (nats[at - 1] - nats[at])
     return float(tokens[at - 1] * (tokens[at] / tokens[at - 1]) ** part), ""
 

@@ -26,7 +26,7 @@ from simcost.training.parameters import ALL, Trained
 from simcost.training.recompute import parse as recompute
 
 DEFAULTS = {"micro_batch": 1, "seq": 4096}
-_FORMATS = "formats of training are those of plan.precision"
+_FORMATS = "training sets formats with plan.precision"
 # Settings of a plan that only serving has, and what says it in training.
 _OF_SERVING = {
     **dict.fromkeys(("weight_dtype", "compute_dtype", "kv_dtype", "state_dtype", "activation_dtype", "dequantise"), _FORMATS),
@@ -54,11 +54,11 @@ def asked(
     for path, value in sets.items():
         root, key = grammar.split(path)
         if root == "plan" and key in _OF_SERVING:
-            raise SpecError(f"'{path}' is of serving: {_OF_SERVING[key]}")
+            raise SpecError(f"'{path}' applies to serving only: {_OF_SERVING[key]}")
         if root == "engine" and key != root:
-            raise SpecError(f"'{path}' is of an engine that serves: training has flags of a stack (stack.<flag>)")
+            raise SpecError(f"'{path}' applies to serving engines only: training has flags of a stack (stack.<flag>)")
         if root == "phase" and key not in settings.of_training():
-            raise SpecError(f"'{path}' means nothing to train (it takes {', '.join(settings.of_training())})")
+            raise SpecError(f"'{path}' does not apply to train (it takes {', '.join(settings.of_training())})")
         if root == "phase" and phase.get(key) is not None:
             raise SpecError(
                 f"'{path}' is given twice: --{key.replace('_', '-')} {phase[key]}, and --set {path}={value}"
@@ -96,7 +96,7 @@ def filled(plan: Plan) -> Plan:
     if plan.gpus % unit or plan.gpus < unit:
         near = sorted({max(plan.gpus // unit, 1.0) * unit, -(-plan.gpus // unit) * unit})
         raise Infeasible(
-            f"plan: {plan.gpus:,.0f} GPUs do not hold a whole number of copies of tp·cp·dp_attention·pp = {unit:,.0f} GPUs: nearest {' or '.join(f'{one:,.0f}' for one in near)}"
+            f"plan: {plan.gpus:,.0f} GPUs cannot be divided into copies of tp·cp·dp_attention·pp = {unit:,.0f} GPUs: nearest {' or '.join(f'{one:,.0f}' for one in near)}"
         )
     return plan
 
@@ -134,7 +134,7 @@ def _trained(frozen: str | None, rank: Any) -> Trained:
     """What learns: of roles that are named all others, of a rank of adapters these alone. Raises SpecError for a role that is none, and for both at once."""
     if rank is not None:
         if frozen is not None:
-            raise SpecError(f"plan.frozen={frozen}: plan.lora_rank freezes all weights of the model already")
+            raise SpecError(f"plan.frozen={frozen}: plan.lora_rank already freezes all weights of the model")
         return Trained(roles=(), lora_rank=float(rank))
     if frozen is None:
         return ALL
@@ -143,11 +143,11 @@ def _trained(frozen: str | None, rank: Any) -> Trained:
     for word in named:
         if word not in able:
             raise SpecError(
-                f"plan.frozen={frozen}: '{word}' is none of {', '.join(able)}{nearest(word, able)}; several are joined by +"
+                f"plan.frozen={frozen}: '{word}' is not one of {', '.join(able)}{nearest(word, able)}; several are joined by +"
             )
     left = tuple(role for role in ROLES if role not in named)
     if not set(left) & set(able):
-        raise SpecError(f"plan.frozen={frozen}: nothing learns")
+        raise SpecError(f"plan.frozen={frozen}: nothing is left to train")
     return Trained(roles=left)
 
 

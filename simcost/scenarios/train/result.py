@@ -105,12 +105,12 @@ def _notes(found: TrainStep, most: Memory, changes: list[Row]) -> tuple[Note, ..
     narrow, wide = formats.forward.peak, formats.activation.peak
     if narrow != wide:
         times = float(device.peak(narrow)) / float(device.peak(wide))
-        notes.append(Note(f"mfu is over the {narrow} peak; over that of {wide}, as some reports state it, it is {times:.3g} times as much", Kind.SAID))  # fmt: skip
+        notes.append(Note(f"mfu is relative to the {narrow} peak; relative to that of {wide}, as some reports state it, it is {times:.3g} times as much", Kind.SAID))  # fmt: skip
     if sent := float(most.state.host_traffic):
         notes.append(Note(f"plan.ema=host: each GPU sends {show(sent, 'memory')} of new weights to its host once a step; a link of {show(sent / found.seconds, 'bytes_per_s')} hides that beside the next one", Kind.ASSUMED))  # fmt: skip
     notes.append(
         Note(
-            "backward kernels without measurements take the time of their forward kernel, scaled by the ratio of their work",
+            "times of backward kernels without measurements are those of the forward kernel, scaled by the ratio of work",
             Kind.SCOPE,
         )
     )

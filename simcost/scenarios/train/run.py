@@ -257,7 +257,7 @@ def _said(q: RunAsked, kept: goodput.Goodput, job: Job) -> Note:
         found.append(f"checkpoints are written at {show(STORAGE_PER_GPU * gpus, 'bytes_per_s')} (--checkpoint-rate; Llama 3's 2 TB/s for 16,384 GPUs, §3.3.1)")  # fmt: skip
     if q.checkpoint_interval_s is None:
         found.append(f"every {float(kept.interval_s):,.0f} s (--checkpoint-interval; Daly)")
-    text = ", ".join(found) or "all of its numbers are stated"
+    text = ", ".join(found) or "all its numbers were given"
     return Note(f"goodput {float(kept.share):.1%}: {text}", Kind.ASSUMED)
 
 
@@ -268,5 +268,7 @@ def scaled(counts: Sequence[int]) -> tuple[int, ...]:
     """Numbers of GPUs, in order. Raises SpecError for none, and for one named twice."""
     twice = [count for count in counts if list(counts).count(count) > 1]
     if not counts or twice:
-        raise SpecError(f"--scaling names {f'{twice[0]:,} twice' if twice else 'nothing'}")
+        raise SpecError(
+            f"--scaling {f'names {twice[0]:,} twice' if twice else 'is empty: give at least one number of GPUs'}"
+        )
     return tuple(counts)

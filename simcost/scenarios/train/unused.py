@@ -73,7 +73,7 @@ def _zero(job: Job) -> str:
 def _group(job: Job) -> str:
     dense = copies.parts(copies.dense(job.plan))
     same = job.recipe.group is not None and every(dense == float(job.recipe.group))
-    return _alone(job) or ("so many ranks hold the same weights: they are one group" if same else "")
+    return _alone(job) or ("the ranks that hold the same weights already form one group" if same else "")
 
 
 def _reshard(job: Job) -> str:

@@ -26,5 +26,5 @@ def check(policy: Policy) -> None:
     if policy.sequences > policy.tokens:
         raise SpecError(
             f"policy mixed: sequences = {policy.sequences:,.0f} with tokens = {policy.tokens:,.0f}: "
-            "a step must hold one token of every sequence"
+            "a step must have at least one token per sequence"
         )

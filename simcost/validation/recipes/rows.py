@@ -88,13 +88,13 @@ def read(path: Path) -> list[Row]:
         table = csv.DictReader(file)
         lines, columns = list(table), table.fieldnames or []
     if sorted(columns) != sorted(COLUMNS):
-        odd = sorted(set(columns) ^ set(COLUMNS)) or ["one is there twice"]
+        odd = sorted(set(columns) ^ set(COLUMNS)) or ["one appears twice"]
         raise SpecError(f"{path.name}: columns must be those of simcost.validation.recipes.rows ({odd[0]})")
     found = [_row(cells, f"{path.name}:{number}") for number, cells in enumerate(lines, 2)]
     seen: set[str] = set()
     for row in found:
         if row.id in seen:
-            raise SpecError(f"{path.name}: id '{row.id}' is there twice")
+            raise SpecError(f"{path.name}: id '{row.id}' appears twice")
         seen.add(row.id)
     return found
 
@@ -104,14 +104,14 @@ def _row(cells: Mapping[str, str], at: str) -> Row:
         raise SpecError(f"{at}: not as many cells as the header")
     for name, words in _WORDS.items():
         if cells[name] not in words:
-            raise SpecError(f"{at}: {name} = {cells[name]!r} is none of {', '.join(map(repr, words))}")
+            raise SpecError(f"{at}: {name} = {cells[name]!r} is not one of {', '.join(map(repr, words))}")
     for name in ("id", "source", "framework"):
         if not cells[name]:
             raise SpecError(f"{at}: {name} is empty")
     if cells["model"] and models.of_name(cells["model"]) != cells["model"]:
-        raise SpecError(f"{at}: model '{cells['model']}' is no name of the zoo")
+        raise SpecError(f"{at}: model '{cells['model']}' is not a name of the zoo")
     if cells["hw"] and cells["hw"] not in hardware.names():
-        raise SpecError(f"{at}: hw '{cells['hw']}' is no profile")
+        raise SpecError(f"{at}: hw '{cells['hw']}' is not a profile")
     numbers = {name: _number(cells[name], f"{at}: {name}") for name in (*_COUNTS, *_MEANS, *TIMES) if cells[name]}
     for name in _COUNTS:
         if not float(numbers.get(name, 1.0)).is_integer():

@@ -101,7 +101,7 @@ def _rule(file: str, section: str, table: dict[str, Any]) -> Rule:
             raise SpecError(f"{at}: unknown column '{key}' of match{nearest(key, COLUMNS)}")
     judges = table.pop("judges", "") if section == "judge" else ""
     if section == "judge" and judges not in JUDGES:
-        raise SpecError(f"{at}: judges = {judges!r} is none of {', '.join(JUDGES)}{nearest(str(judges), JUDGES)}")
+        raise SpecError(f"{at}: judges = {judges!r} is not one of {', '.join(JUDGES)}{nearest(str(judges), JUDGES)}")
     sets = table.pop("set", {}) if section == "assume" else {}
     if table:
         raise SpecError(f"{at}: unknown key '{min(table)}'")

@@ -52,7 +52,7 @@ def _line(cells: Mapping[str, str], at: str) -> dict[str, Any]:
         ("system", system, SYSTEMS),
     ):
         if value not in words:
-            raise SpecError(f"{at}: {name} = {value!r} is none of {', '.join(words)}{nearest(value, words)}")
+            raise SpecError(f"{at}: {name} = {value!r} is not one of {', '.join(words)}{nearest(value, words)}")
     note = _note(cells["silicon_data_source"])
     needed = {short: _number(cells[name], at, name) for short, name in _NEEDED.items()}
     if missing := [name for name, value in needed.items() if not value]:

@@ -117,7 +117,7 @@ def _lines(whole: str, file: str) -> list[tuple[str, dict[str, str]]]:
                 f"(any of {', '.join(COLUMNS)}, or {SET}<path>){nearest(name, COLUMNS)}"
             )
     if doubled := sorted({name for name in names if names.count(name) > 1}):
-        raise SpecError(f"{file}: column {doubled[0]!r} stands there twice")
+        raise SpecError(f"{file}: column {doubled[0]!r} appears twice")
     return [(f"{file}:{line}", {name.strip(): cell.strip() for name, cell in row.items()}) for line, row in rows]
 
 
@@ -136,9 +136,9 @@ def _point(cell: Mapping[str, str], stated: dict[str, Any], at: str, given: Give
     named = {name: cell[name] or getattr(given, name) for name in ("model", "hw")}
     for name, value in named.items():
         if not value:
-            raise SpecError(f"{at}: {name} is empty: fill the column, or say --{name}")
+            raise SpecError(f"{at}: {name} is empty: fill the column, or add --{name}")
     if bool(cell["concurrency"]) == bool(cell["rate"]):
-        raise SpecError(f"{at}: say the load once: concurrency, or rate")
+        raise SpecError(f"{at}: state either concurrency or rate")
     sets = {**given.sets, **stated}
     engine = _engine(cell["engine"] or str(sets.pop("engine", engines.ANY)), at)
     version = cell["version"] or str(sets.pop("engine.version", ""))
@@ -188,7 +188,7 @@ def _drafts(text: str, at: str) -> int:
         return 0
     known: Iterable[str] = tuple(map(str, EMITTED))
     if text not in known:
-        raise SpecError(f"{at}: drafts = {text!r} is none of 0, {', '.join(known)}")
+        raise SpecError(f"{at}: drafts = {text!r} is not one of 0, {', '.join(known)}")
     return int(text)
 
 

@@ -145,7 +145,7 @@ def read(where: Path) -> list[Row]:
         found.append(_row(cells, sources[cells["source"]], known, at))
         ids[cells["id"]] += 1
         if ids[cells["id"]] > 1 or not cells["id"]:
-            raise SpecError(f"{at}: id '{cells['id']}' is empty, or stands there twice")
+            raise SpecError(f"{at}: id '{cells['id']}' is empty, or appears twice")
     idle = set(sources) - {row.source.name for row in found}
     if idle:
         raise SpecError(f"{where}: {min(idle)} of sources.csv has no rows")

@@ -134,7 +134,7 @@ def _rule(file: str, section: str, table: dict[str, Any]) -> Rule:
             _check_size(value, f"{at}: {key}")
         words = _WORDS.get((section, key))
         if words and value not in words:
-            raise SpecError(f"{at}: {key} = {value!r} is none of {', '.join(words)}{nearest(str(value), words)}")
+            raise SpecError(f"{at}: {key} = {value!r} is not one of {', '.join(words)}{nearest(str(value), words)}")
     return Rule(section, name, match, table, why)
 
 

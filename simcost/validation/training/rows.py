@@ -169,7 +169,7 @@ def named_models(where: Path) -> dict[str, Model]:
         base = str(own) if own.is_file() else cells["base"]
         sets = _sets(" ".join(f"model.{part}" for part in cells["set"].split()), f"models.csv:{number}")
         if cells["name"] in found:
-            raise SpecError(f"models.csv:{number}: name '{cells['name']}' is there twice")
+            raise SpecError(f"models.csv:{number}: name '{cells['name']}' appears twice")
         found[cells["name"]] = Model(cells["name"], base, sets, cells["parameters"], cells["source"])
     return found
 
@@ -290,7 +290,7 @@ def _pairs(text: str, between: str, at: str, column: str) -> dict[str, str]:
 def _one_of(text: str, known: Iterable[str], at: str, column: str) -> None:
     words = tuple(known)
     if text not in words:
-        raise SpecError(f"{at}: {column} = {text!r} is none of {', '.join(map(repr, words))}{nearest(text, words)}")
+        raise SpecError(f"{at}: {column} = {text!r} is not one of {', '.join(map(repr, words))}{nearest(text, words)}")
 
 
 def _whole(text: str, at: str, column: str) -> int:

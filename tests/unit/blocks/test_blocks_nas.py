@@ -69,7 +69,7 @@ def test_widths_are_two_thirds_up_to_the_next_256(multiple: float, width: int) -
     ({"attention": {"window_length": 1024}}, "layer 0: attention: not modelled: window_length = 1024"), ({"attention": {"of_a_later_model": 4}}, "of_a_later_model"),
     ({"ffn": {"ffn_mult": None}}, r"ffn\.ffn_mult must be a number"), ({"attention": {"no_op": 1}}, "no_op must be true or false"), ({"ffn": 3}, "ffn must be a table"),
     ({"attention": {"n_heads_in_group": 7}}, "n_heads_in_group"), ({"block_configs": [{}] * 3}, "3 entries for 80 layers"),
-    ({"attention": {"no_op": True}, "ffn": {"no_op": True}}, "nothing mixes tokens, and there is no FFN"),
+    ({"attention": {"no_op": True}, "ffn": {"no_op": True}}, "the layer has neither attention nor FFN"),
 ])  # fmt: skip
 def test_what_is_not_modelled_is_refused_by_layer_and_key(changes: dict[str, Any], says: str) -> None:
     with pytest.raises(SimcostError, match=says):

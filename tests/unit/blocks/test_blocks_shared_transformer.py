@@ -121,7 +121,7 @@ def test_channels_that_a_file_states_win_over_expand() -> None:
 @pytest.mark.parametrize(("change", "kind", "says"), [
     ({"layers_block_type": None}, SpecError, "missing key 'layers_block_type'"),
     ({"layers_block_type": ["mamba"] * 5 + ["full_attention"]}, SpecError, "a layer is mamba or hybrid here"),
-    ({"tie_word_embeddings": False}, NotModelled, "tie_word_embeddings = false: with it the class ties no weights"),
+    ({"tie_word_embeddings": False}, NotModelled, "tie_word_embeddings = false: the class then shares no weights"),
     ({"attention_hidden_size": 64}, SpecError, "'attention_hidden_size' must be 2 x hidden_size"),
     ({"mamba_headdim": 32}, SpecError, "n_mamba_heads x mamba_headdim must be mamba_expand x hidden_size"),
 ])  # fmt: skip

@@ -121,7 +121,7 @@ def test_a_tower_that_is_not_counted_is_named() -> None:
 
 
 @pytest.mark.parametrize(("asked", "says"), [
-    (phase(images=26.0, image_height=56.0, image_width=56.0), "images take 104 tokens of each prompt, and isl has fewer"),
+    (phase(images=26.0, image_height=56.0, image_width=56.0), "images take 104 tokens of each prompt, but isl is smaller"),
     (phase(images=1.0, image_height=42.0, image_width=56.0), "image_height must be a multiple of 28 pixels"),
     (phase(images=1.0, image_height=56.0, image_width=29.0), "image_width must be a multiple of 28 pixels"),
 ])  # fmt: skip

@@ -65,7 +65,7 @@ def test_an_interrupted_sweep_goes_on_and_gives_the_same_bytes(small: None, tmp_
     told = [each for each in told if each[1] == 720.0]
     assert told[0][0] == sum(int(name[13:25]) - int(name[:12]) for name in before) - _points(kept[1].name)
     assert told[-1][0] == 720.0
-    assert [text for text in said if text.startswith("goes on: ")]
+    assert [text for text in said if text.startswith("continues: ")]
 
 
 def _points(name: str) -> int:
@@ -154,10 +154,10 @@ def test_a_folder_of_somebody_else_and_a_second_writer_are_refused(tmp_path: Pat
     query, out = query_of(CASES["prefill"]), tmp_path / "x.csv"
     home_of(out).mkdir()
     (home_of(out) / "mine.txt").write_text("mine")
-    with pytest.raises(SpecError, match="is no folder of simcost's"):
+    with pytest.raises(SpecError, match="was not made by simcost"):
         run.result(query, None, out)
     (home_of(out) / "mine.txt").unlink()
-    with Journal(out).alone(), pytest.raises(SpecError, match="another simcost writes there now"):
+    with Journal(out).alone(), pytest.raises(SpecError, match="another simcost process is writing there now"):
         run.result(query, None, out)
 
 

@@ -120,13 +120,15 @@ def test_a_full_disk_is_one_line_and_the_answer_comes(
 
     monkeypatch.setattr(os, "fsync", full)
     assert load().rows == 12
-    assert told[1:] == [f"{home}: No space left on device; curves are not kept, SIMCOST_CACHE=FOLDER names another"]
+    assert told[1:] == [
+        f"{home}: No space left on device; curves are not kept, SIMCOST_CACHE=FOLDER sets another folder"
+    ]
     assert not list(home.iterdir())
 
 
 @pytest.mark.parametrize(("make", "why"), [
-    (lambda home: home.chmod(0o777), "may be written to by everybody"),
-    (lambda home: (home.rmdir(), home.write_text("in the way")), "is no folder"),
+    (lambda home: home.chmod(0o777), "can be written by every user"),
+    (lambda home: (home.rmdir(), home.write_text("in the way")), "is not a folder"),
     (lambda home: (home.rmdir(), home.symlink_to(home)), r"cannot be read \(Too many levels of symbolic links\)"),
 ])  # fmt: skip
 def test_a_folder_that_is_not_ours_alone_is_not_used_and_said(
@@ -135,7 +137,9 @@ def test_a_folder_that_is_not_ours_alone_is_not_used_and_said(
     home.mkdir()
     make(home)
     assert load().rows == 12
-    assert told[0] == f"curves are not kept, {home} {why.replace(chr(92), '')}: SIMCOST_CACHE=FOLDER names another"
+    assert (
+        told[0] == f"curves are not kept, {home} {why.replace(chr(92), '')}: SIMCOST_CACHE=FOLDER sets another folder"
+    )
     assert not home.is_dir() or not list(home.iterdir())
 
 
@@ -157,7 +161,7 @@ def test_without_home_and_without_an_entry_curves_are_not_kept(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert load().rows == 12
-    assert told[0].startswith("curves are not kept: no HOME, and no entry of this user")
+    assert told[0].startswith("curves are not kept: HOME is not set")
 
 
 def test_a_relative_folder_of_the_specification_is_passed_over(

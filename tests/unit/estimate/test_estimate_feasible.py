@@ -27,13 +27,13 @@ def plan(home: Path, decode: bool = True, **sets: Any) -> Workload:
 
 @pytest.mark.parametrize(("sets", "decode", "said"), [
     ({}, True, ""), ({"tp": 2}, True, ""), ({"tp": 8}, True, ""), ({"tp": 3}, True, "num_attention_heads = 8 cannot be cut into 3"),
-    ({"pp": 5}, True, "pp must not exceed the 4 layers of m"), ({"ep": 2}, True, "ep splits experts, and m has none"),
-    ({"vpp": 2, "pp": 2}, True, "vpp orders the chunks of a training schedule"),
+    ({"pp": 5}, True, "pp must not exceed the 4 layers of m"), ({"ep": 2}, True, "m has no experts to split"),
+    ({"vpp": 2, "pp": 2}, True, "vpp applies to training schedules only"),
     ({"pp": 2, "overlap_p2p_comm": "on"}, True, "overlap_p2p_comm hides nothing in decode"), ({"pp": 2, "overlap_p2p_comm": "on"}, False, ""),
     ({"ep": 8, "config": MOE}, True, ""), ({"ep": 16, "config": MOE}, True, "experts"),
-    ({"ep": 8, "all_to_all": "normal", "config": MOE}, True, "all_to_all=normal waits on the host"),
+    ({"ep": 8, "all_to_all": "normal", "config": MOE}, True, "all_to_all=normal waits for counts on the host"),
     ({"ep": 8, "all_to_all": "normal", "cuda_graph": "off", "config": MOE}, True, ""), ({"ep": 8, "all_to_all": "normal", "config": MOE}, False, ""),
-    ({"ep": 16, "all_to_all": "nvlink", "config": {**MOE, "num_local_experts": 16}}, True, "the experts' group spans more"),
+    ({"ep": 16, "all_to_all": "nvlink", "config": {**MOE, "num_local_experts": 16}}, True, "the group of the experts spans more"),
     ({"tp": 4, "gpus": 2}, True, "the plan takes 4 GPUs, the cluster has 2"),
 ])  # fmt: skip
 def test_the_first_broken_rule_is_said(tmp_path: Path, sets: dict[str, Any], decode: bool, said: str) -> None:
@@ -66,7 +66,7 @@ def test_advice_names_the_nearest_values_that_run(
 ) -> None:
     now = feasible.nearest(plan(tmp_path, **sets))
     want = [around(tmp_path, name, sets[name], most, **sets) for name in names]
-    assert now == f" (nearest that work: {', or '.join(want)})"
+    assert now == f" (nearest valid: {', or '.join(want)})"
 
 
 def test_where_two_fields_must_change_no_advice_is_given(tmp_path: Path) -> None:

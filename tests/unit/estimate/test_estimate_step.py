@@ -76,7 +76,7 @@ def test_a_prompt_in_chunks_is_its_chunks_one_after_the_other(
 
 def test_a_plan_that_breaks_a_rule_is_refused_with_a_way_out(tmp_path: Path) -> None:
     with pytest.raises(
-        Infeasible, match=r"^plan: num_attention_heads = 8 cannot be cut into 3 .*nearest that work: plan.tp = 2 or 4"
+        Infeasible, match=r"^plan: num_attention_heads = 8 cannot be cut into 3 .*nearest valid: plan.tp = 2 or 4"
     ):
         step.checked(workload(tmp_path, sets={"plan.tp": 3}))
     with pytest.raises(Infeasible, match=r"^plan: num_attention_heads = 8 cannot be cut into 3"):

@@ -17,11 +17,11 @@ MOE = {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2
 @pytest.mark.parametrize(("sets", "config", "said"), [
     ({"ep": 1}, {}, ""), ({"mla_form": "absorbed"}, {}, "plan.mla_form has no effect: m has no MLA"), ({"mla_form": "auto"}, {}, ""),
     ({"cp_method": "all_gather"}, {}, "plan.cp_method"), ({"cp_method": "ulysses", "cp": 2}, {}, ""),
-    ({"cp_method": "all_gather", "cp": 2}, {}, "decode passes queries on, not keys, as ring does"),
+    ({"cp_method": "all_gather", "cp": 2}, {}, "in decode ranks send queries, while ring sends keys"),
     ({"sequence_parallel": "on"}, {}, "plan.sequence_parallel has no effect: plan.tp is 1"), ({"sequence_parallel": "on", "tp": 2}, {}, ""),
-    ({"dequantise": "separate"}, {}, "no weights are narrower than the format they are computed in"),
+    ({"dequantise": "separate"}, {}, "no weights are stored in a narrower format than they are computed in"),
     ({"dequantise": "separate", "weight_dtype": "int4"}, {}, ""), ({"redundant_experts": 8}, {}, "m has no experts"),
-    ({"redundant_experts": 8, "ep": 8}, MOE, ""), ({"all_to_all": "nccl"}, MOE, "no token travels"), ({"all_to_all": "nccl", "ep": 8}, MOE, ""),
+    ({"redundant_experts": 8, "ep": 8}, MOE, ""), ({"all_to_all": "nccl"}, MOE, "no token is sent"), ({"all_to_all": "nccl", "ep": 8}, MOE, ""),
     ({"overlap": "shared_experts"}, MOE, "m has no shared experts"), ({"overlap": "two_batch", "ep": 8}, MOE, ""),
 ])  # fmt: skip
 def test_a_setting_that_changes_nothing_says_why(

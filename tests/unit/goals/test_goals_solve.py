@@ -215,13 +215,13 @@ def test_what_does_not_fit_is_no_solution() -> None:
 @pytest.mark.parametrize(("given", "said"), [
     ({"path": "plan.tp", "set": {"plan.tp": 8}}, "both set and solved"), ({"path": "plan.tensor_parallel_size", "set": {"plan.tp": 8}}, "both set and solved"),
     ({"path": "batch", "set": {"batch": 4}}, "both set and solved"), ({"path": "hw.peak.fp16"}, "does not depend on hw.peak.fp16"),
-    ({"path": "hw.assumed.gemm_efficiency"}, "only on kernels without measured rows"), ({"path": "hw.memory.bandwith"}, "did you mean 'memory.bandwidth'"),
-    ({"path": "plan.etp"}, "no value of plan.etp but 1 can be run"), ({"path": "engine.block"}, "unknown path"), ({"path": "engine"}, "settings of an engine cannot"), ({"path": "isl"}, "means nothing to decode"),
-    ({"path": "hw.links.scaleup.reduces"}, "true or false"), ({"path": "model.hidden_act"}, "no number of this question"), ({"path": "routing"}, "no number of this question"),
+    ({"path": "hw.assumed.gemm_efficiency"}, "only kernels without measurements"), ({"path": "hw.memory.bandwith"}, "did you mean 'memory.bandwidth'"),
+    ({"path": "plan.etp"}, "no value of plan.etp but 1 can be run"), ({"path": "engine.block"}, "unknown path"), ({"path": "engine"}, "settings of an engine cannot"), ({"path": "isl"}, "does not apply to decode"),
+    ({"path": "hw.links.scaleup.reduces"}, "true or false"), ({"path": "model.hidden_act"}, "is not a number of this question"), ({"path": "routing"}, "is not a number of this question"),
     ({"path": "hw.price.usd_per_hour", "price": 3.0}, "both set and solved"), ({"goal": "tpto=20ms"}, "did you mean 'tpot'"),
     ({"goal": "tpot"}, "write metric=value"), ({"goal": "tpot=20"}, "without a unit would be seconds"), ({"goal": "tpot=20GB"}, "unit 'GB'"),
     ({"goal": "memory_used=100"}, "has no unit"), ({"goal": "share_memory=0.5"}, "neither more nor less"), ({"goal": "tpot=0"}, "greater than 0"), ({"goal": "ttft=1s"}, "not a metric of decode"),
-    ({"hw": "gaudi2", "goal": "usd=1"}, "state one with --price"),
+    ({"hw": "gaudi2", "goal": "usd=1"}, "set one with --price"),
 ])  # fmt: skip
 def test_what_it_refuses(given: dict[str, Any], said: str) -> None:
     question = {**LLAMA, "path": "batch", "goal": "tpot=20ms", **given}

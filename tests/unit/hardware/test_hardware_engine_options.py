@@ -88,8 +88,8 @@ def test_an_option_refuses_what_it_does_not_take(name: str, value: Any, said: st
         ({"options": {"--x": "size"}}, "takes one of count"),
         ({"ranks": {"experts": "some"}}, r"\[ranks\] needs"),
         ({"formats": {"weights": {}}}, r"\[formats\] needs"),
-        ({"says": {"tensor": {"--tp": "$tp"}}}, "is said and not in"),
-        ({"nodes": {"each": {"--nnode": 1}}}, "'--nnode' is said and not in"),
+        ({"says": {"tensor": {"--tp": "$tp"}}}, "is used but is not in"),
+        ({"nodes": {"each": {"--nnode": 1}}}, "'--nnode' is used but is not in"),
     ],
 )
 def test_a_broken_table_is_named(change: dict[str, Any], said: str) -> None:

@@ -112,7 +112,10 @@ def test_a_unit_whose_case_decides_is_refused(path: str, value: str, said: str) 
     with pytest.raises(SpecError) as error:
         load.override(path, value, {}, "toy")
     unit = value.split()[1]
-    assert str(error.value) == f"hw.{path}: the case of unit '{unit}' in '{value}' decides what it is: {said}"
+    assert (
+        str(error.value)
+        == f"hw.{path}: upper and lower case of the unit '{unit}' in '{value}' decide its meaning: {said}"
+    )
 
 
 @pytest.mark.parametrize(

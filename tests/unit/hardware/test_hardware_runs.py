@@ -83,7 +83,7 @@ def test_a_run_without_its_record_does_not_answer(tmp_path: Path) -> None:
     run(tmp_path, "a")
     run(tmp_path, "b", None, rows=True)
     found = runs.beside(tmp_path / "profile.toml")
-    with pytest.raises(SpecError, match="restore it, or move its rows"):
+    with pytest.raises(SpecError, match="restore it, or move the rows"):
         runs.ordered(found, None, "toy")
     assert len(runs.ordered(found, ["a"], "toy")) == 1
 

@@ -50,9 +50,9 @@ def test_an_end_or_another_kind_can_be_asked_for(use: str, usd: float, tmp_path:
 
 @pytest.mark.parametrize(("key", "text", "said"), [
     ("on_demand_neocloud", "{ value = '4 USD/h', source = 'book' }", "has no date"),
-    ("on_demand_neocloud", "{ value = '4 USD/h', low = '5 USD/h', high = '6 USD/h', date = '2026', source = 'book' }", "out of order"),
-    ("on_demand_neocloud", "{ value = '4 USD/h', low = '3 USD/h', date = '2026', source = 'book' }", "stand together"),
-    ("on_demand_neocloud", "{ value = '4 W', date = '2026', source = 'book' }", "is not one of usd_per_hour"),
+    ("on_demand_neocloud", "{ value = '4 USD/h', low = '5 USD/h', high = '6 USD/h', date = '2026', source = 'book' }", "must be in this order"),
+    ("on_demand_neocloud", "{ value = '4 USD/h', low = '3 USD/h', date = '2026', source = 'book' }", "must be given together"),
+    ("on_demand_neocloud", "{ value = '4 W', date = '2026', source = 'book' }", "is not a unit of usd_per_hour"),
     ("on_demand_neocloud", "{ value = '4 USD/h', date = '2026', source = 'paper' }", "no source in [sources]"),
     ("on_demand_neocloud", "{ value = '4 USD/h', dat = '2026', source = 'book' }", "did you mean 'date'"),
     ("spot", "{ value = '4 USD/h', date = '2026', source = 'book' }", "no hardware key 'price.spot'"),
@@ -98,9 +98,9 @@ def test_a_table_of_the_user_prices_devices_by_any_of_their_names(tmp_path: Path
 
 
 @pytest.mark.parametrize(("text", "said"), [
-    ("", "needs a column 'device'"), ("device,usd_per_hour\n", "holds no price"), ("device,usd\nh100,2\n", "unknown column 'usd'"),
-    ("device,usd_per_hour\nh100,x\n", "line 2: usd_per_hour = 'x' must be a number"), ("device,usd_per_hour\nh100,2\nh100 sxm,3\n", "h100 stands there twice"),
-    ("device,usd_per_hour\nh100,-2\n", "above 0"), ("device,usd_per_hour,low\nh100,2,1\n", "both ends stand or neither"),
+    ("", "needs a column 'device'"), ("device,usd_per_hour\n", "has no price in it"), ("device,usd\nh100,2\n", "unknown column 'usd'"),
+    ("device,usd_per_hour\nh100,x\n", "line 2: usd_per_hour = 'x' must be a number"), ("device,usd_per_hour\nh100,2\nh100 sxm,3\n", "h100 appears twice"),
+    ("device,usd_per_hour\nh100,-2\n", "above 0"), ("device,usd_per_hour,low\nh100,2,1\n", "low and high must be given together"),
     ("device,usd_per_hour\nh100\n", "not as many cells"), ("device,usd_per_hour\nh100,\n", "has no usd_per_hour"),
 ])  # fmt: skip
 def test_a_bad_table_is_one_line_that_names_the_file(text: str, said: str, tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_bad_table_is_one_line_that_names_the_file(text: str, said: str, tmp_p
 
 @pytest.mark.parametrize(("price", "said"), [
     ("lwo", "did you mean 'low'"), ("no.csv", "no.csv: no such file"), ("reserved_1y", "gh200 has no price of this kind"),
-    ("0", "above 0"), (float("nan"), "above 0"), (True, "must be USD"), ("2\n3", "say USD per device"),
+    ("0", "above 0"), (float("nan"), "above 0"), (True, "must be USD"), ("2\n3", "write USD per device"),
 ])  # fmt: skip
 def test_what_is_no_price_is_one_line(price: Any, said: str) -> None:
     with pytest.raises(SpecError) as error:
@@ -126,7 +126,7 @@ def test_what_is_no_price_is_one_line(price: Any, said: str) -> None:
 
 @pytest.mark.parametrize("path", ["hw.price.use", "hw.price.usd_per_hour"])
 def test_two_prices_are_refused(path: str) -> None:
-    with pytest.raises(SpecError, match=r"both say what a device costs|given twice"):
+    with pytest.raises(SpecError, match=r"both set the price of a device|given twice"):
         simcost.decode(hw="h100", price="low", set={path: "high" if path.endswith("use") else "2 USD/h"}, **LLAMA)
 
 

@@ -161,14 +161,14 @@ def test_fitted_terms_say_on_what() -> None:
     one = stack.read(table, "nemo-rl", "f")
     assert one.fit is not None
     assert "fitted on" in one.rests
-    with pytest.raises(SpecError, match="'host_decode_s' says it is fitted, and no table"):
+    with pytest.raises(SpecError, match="'host_decode_s' is marked as fitted, but no table"):
         stack.read({key: value for key, value in table.items() if key != stack.FIT}, "nemo-rl", "f")
     with pytest.raises(SpecError, match=r"f: \[fitted\] has command"):
         stack.read({**table, stack.FIT: {"n": 3}}, "nemo-rl", "f")
     with pytest.raises(SpecError, match=r"'fitted\.n' = 'many' must be of type int"):
         stack.read({**table, stack.FIT: {**table[stack.FIT], "n": "many"}}, "nemo-rl", "f")
     plain = toml_table(stack.home() / "plain.toml")
-    with pytest.raises(SpecError, match="none says it is fitted"):
+    with pytest.raises(SpecError, match="no term is marked as fitted"):
         stack.read({**plain, stack.FIT: table[stack.FIT]}, "plain", "f")
 
 

@@ -162,7 +162,9 @@ def test_parts_of_a_file_are_read_together(tmp_path: Path) -> None:
     whole = float(count.weight_bytes(load.load(file(tmp_path, name="whole.gguf"))))
     (tmp_path / "whole.gguf").unlink()
     file(tmp_path, {**LLAMA, "split.count": 2}, TENSORS[:9], "big-00001-of-00002.gguf")
-    with pytest.raises(SpecError, match=r"it is one of 2 parts, of which big-00002-of-00002\.gguf is not beside it"):
+    with pytest.raises(
+        SpecError, match=r"it is one of 2 parts, and big-00002-of-00002\.gguf is not in the same folder"
+    ):
         load.load(str(tmp_path))
     file(tmp_path, {"split.count": 2}, TENSORS[9:], "big-00002-of-00002.gguf")
     assert float(count.weight_bytes(load.load(str(tmp_path)))) == whole
@@ -179,7 +181,7 @@ def test_a_folder_of_one_file_is_that_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("change", "said"), [
     ({"general.architecture": "rwkv7"}, "architecture 'rwkv7' (those of"), ({"general.architecture": 7}, "architecture '7'"),
-    ({"llama.ssm.state_size": 16}, "keys that nothing here reads: ssm.state_size"), ({"llama.attention.sliding_window": 512}, "llama.attention.sliding_window"),
+    ({"llama.ssm.state_size": 16}, "unknown GGUF keys: ssm.state_size"), ({"llama.attention.sliding_window": 512}, "llama.attention.sliding_window"),
     ({"llama.attention.head_count": [8, 4]}, "attention.head_count that differs by layer"), ({"llama.feed_forward_length": 2048}, "elements are not the"),
     ({"llama.block_count": 3}, "elements are not the"), ({"llama.attention.key_length": 64, "llama.attention.value_length": 128}, "value_length other than key_length"),
 ])  # fmt: skip

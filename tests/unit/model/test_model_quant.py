@@ -226,12 +226,12 @@ def test_a_shells_pattern_after_a_number_fits_every_number_that_begins_so() -> N
 def test_mlx_quantises_embedding_and_head_too() -> None:
     one = found({"bits": 4, "group_size": 64})
     assert one.roles == (*CONVERTED, "embedding", "head")
-    assert one.notes == ("quantization_config: mlx: bytes are its own, times those of other kernels for int4",)
+    assert one.notes == ("quantization_config: mlx: bytes are exact, times are those of other kernels for int4",)
 
 
 def test_a_format_without_a_measured_kernel_is_said() -> None:
     assert found({**GPTQ, "bits": 3}).notes == (
-        "quantization_config: gptq: no kernel for int3 was measured: times are those of its bytes, and of wider arithmetic",
+        "quantization_config: gptq: no kernel for int3 was measured: times follow from its bytes and from wider arithmetic",
     )
 
 
@@ -354,7 +354,7 @@ def test_a_module_goes_by_the_names_of_its_class(held: Held, name: str) -> None:
 def test_exceptions_for_modules_that_are_not_known_are_noted() -> None:
     names = [f"model.layers.{i}.odd_proj" for i in range(4)]
     assert found({**DEEPSEEK, "modules_to_not_convert": names}).notes == (
-        f"quantization_config: modules that are not known here, they count as the others of their kind: {', '.join(names[:3])} and 1 more",
+        f"quantization_config: unknown modules, which count as the others of their kind: {', '.join(names[:3])} and 1 more",
     )
 
 

@@ -208,15 +208,15 @@ def test_a_key_that_is_no_size_is_named(key: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize(("config", "reason"), [
-    ({"model_type": "llama", "vision_config": {"hidden_size": 3}}, r"vision_config: no rule counts .* 'llama'"),
-    ({"model_type": "foo", "audio_config": {"x": 1}, "text_config": {"model_type": "llama"}}, r"audio_config: no rule"),
-    ({"model_type": "blip-2", "qformer_config": {"num_hidden_layers": 2}}, r"qformer_config: no rule"),
+    ({"model_type": "llama", "vision_config": {"hidden_size": 3}}, r"vision_config: the parts beside .* 'llama'"),
+    ({"model_type": "foo", "audio_config": {"x": 1}, "text_config": {"model_type": "llama"}}, r"audio_config: the parts beside"),
+    ({"model_type": "blip-2", "qformer_config": {"num_hidden_layers": 2}}, r"qformer_config: the parts beside"),
     ({"model_type": "llava", "text_config": {"model_type": "llama"}}, r"^vision_config is absent"),
     ({"model_type": "llava", "vision_config": {"model_type": "resnet"}}, r"'resnet' is not known"),
     ({"model_type": "deepseek_vl_v2"}, r"'deepseek_vl_v2' has towers, and the config states none"),
-    (small("gemma3", num_extra_layers=2), r"^vision_config: nothing here reads num_extra_layers, by name of structure"),
-    (small("gemma3", image_size=[56, 28]), r"vision_config.image_size is no square"),
-    ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: no rule of gemma3 counts it"),
+    (small("gemma3", num_extra_layers=2), r"^vision_config: unknown keys num_extra_layers, which look like structure"),
+    (small("gemma3", image_size=[56, 28]), r"vision_config.image_size is not a square"),
+    ({**small("gemma3"), "talker_config": {"hidden_size": 8}}, r"^talker_config: not counted for gemma3"),
     ({"model_type": "qwen2_5_omni", "vision_config": _QWEN25, "audio_config": {"d_model": 8}, "text_config": {"x": 1}}, r"^talker_config is absent"),
     ({"model_type": "internvl_chat", "vision_config": {"use_moe": True}, "llm_config": {"x": 1}}, r"vision_config has experts"),
     ({"model_type": "gemma3n", "text_config": {"x": 1}, "vision_config": {"architecture": "mobilenetv5"}}, r"by name alone \(mobilenetv5\)"),
@@ -230,7 +230,7 @@ def test_what_is_not_counted_is_named_with_its_reason(config: dict[str, Any], re
 def test_a_head_width_that_is_the_width_over_the_heads_says_nothing_new() -> None:
     assert parameters(small("llava", head_dim=V // 4)) == parameters(small("llava"))
     assert found(small("llava", head_dim=V)).uncounted == (
-        "vision_config: nothing here reads head_dim, by name of structure",
+        "vision_config: unknown keys head_dim, which look like structure",
     )
 
 

@@ -57,8 +57,8 @@ def test_without_a_factor_the_ffn_is_two_thirds_of_four_widths(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("change", "said", "kind"), [
-    ({"vocab_size": -1}, "'vocab_size' of this native checkpoint is its tokenizer's", SpecError), ({"zeta": 3}, "nothing here reads: zeta", NotModelled),
-    ({"vision_encoder": {"dim": 1}}, "nothing here reads: vision_encoder", NotModelled), ({"use_biases": True}, "use_biases", NotModelled),
+    ({"vocab_size": -1}, "'vocab_size' of this native checkpoint is its tokenizer's", SpecError), ({"zeta": 3}, "unknown keys of a native checkpoint: zeta", NotModelled),
+    ({"vision_encoder": {"dim": 1}}, "unknown keys of a native checkpoint: vision_encoder", NotModelled), ({"use_biases": True}, "use_biases", NotModelled),
     ({"moe": {"num_experts": 8}}, "'moe' of a native checkpoint other than", NotModelled), ({"moe": 8}, "'moe' of a native checkpoint", NotModelled),
     ({"multiple_of": 0}, "'multiple_of' must be a positive integer", SpecError), ({"ffn_dim_multiplier": "x"}, "'ffn_dim_multiplier' must be", SpecError),
     ({"dim": 4096.5}, "'dim' must be a positive integer", SpecError), ({"n_layers": None}, "num_hidden_layers", SpecError),

@@ -19,8 +19,8 @@ def design(name: str, **sets: Any) -> ModelSpec:
 
 @pytest.mark.parametrize(("sets", "says"), [
     ({"attention": "mhaa"}, "mha, gqa:<KV heads>"),
-    ({"attention": 8}, "no such swap"),
-    ({"attention": "gqa"}, "say how many KV heads, as in gqa:8, or --iso kv"),
+    ({"attention": 8}, "unknown swap"),
+    ({"attention": "gqa"}, "state the KV heads, as in gqa:8, or add --iso kv"),
     ({"attention": "gqa:7"}, "KV heads must divide num_attention_heads = 128 (1, 2, 4, 8, 16, 32, 64, 128)"),
     ({"attention": "gqa:0"}, "must be a whole number from 1"),
     ({"attention": "mha:8"}, "mha takes no number"),
@@ -33,7 +33,7 @@ def design(name: str, **sets: Any) -> ModelSpec:
     ({"ffn": "moe:64/6"}, "write moe:E/k/shared"),
     ({"ffn": "moe:4/6/0"}, "cannot be sent to 6 of 4 experts"),
     ({"ffn": "moe:64/6/1/2048", "iso": "params"}, "states the width, and --iso params solves for it"),
-    ({"attention": "mha", "iso": "kv"}, "its cache has no size that --iso kv could solve for: use gqa or mla"),
+    ({"attention": "mha", "iso": "kv"}, "--iso kv cannot solve for the size of its cache: use gqa or mla"),
     ({"attention": "mfa", "iso": "kv"}, "use gqa or mla"),
     ({"attention": "gqa:8", "iso": "kv"}, "states the size of the cache"),
     ({"ffn": "dense", "iso": "kv"}, "leaves the width open"),
@@ -104,7 +104,7 @@ def test_groups_of_experts_go_where_they_do_not_suit() -> None:
     kept, gone = design("deepseek-v3", ffn="moe:128/8/1"), design("deepseek-v3", ffn="moe:60/4/1")
     assert next(b for _, b in kept.blocks() if b.kind == "ffn").n_group == 8  # type: ignore[attr-defined]
     assert next(b for _, b in gone.blocks() if b.kind == "ffn").n_group == 1  # type: ignore[attr-defined]
-    assert {one.key: one.why for one in gone.changes}["n_group"] == "8 groups do not suit 60 experts"
+    assert {one.key: one.why for one in gone.changes}["n_group"] == "8 groups do not divide 60 experts"
 
 
 def test_flops_are_held_equal_at_the_context_of_the_question() -> None:

@@ -139,7 +139,7 @@ def test_mamba_layers_get_an_ffn_behind_each() -> None:
 @pytest.mark.parametrize(("name", "sets", "says"), [
     ("zamba2-7b", {"ffn": "dense"}, "stand inside transformer blocks that several layers share"),
     ("zamba2-7b", {"attention": "gqa:8", "iso": "params"}, "no layer of the new design has an FFN whose width --iso params could solve for"),
-    ("falcon-mamba-7b", {"attention": "gdn", "iso": "flops"}, "add model.ffn=dense, or take --iso kv"),
+    ("falcon-mamba-7b", {"attention": "gdn", "iso": "flops"}, "add model.ffn=dense, or use --iso kv"),
     ("falcon-mamba-7b", {"ffn": "dense"}, "no intermediate_size from 64 on gives equal active parameters"),
 ])  # fmt: skip
 def test_what_has_no_meaning_is_refused_with_the_way_out(name: str, sets: dict[str, Any], says: str) -> None:
@@ -150,7 +150,7 @@ def test_what_has_no_meaning_is_refused_with_the_way_out(name: str, sets: dict[s
 @pytest.mark.parametrize(("name", "sets", "says"), [
     ("gemma-4-e2b", {"attention": "mha"}, "every layer of the new design has keys and values of its own: 20 of the first design's read another layer's"),
     ("hunyuan-large", {"attention": "mla"}, "32 of the first design's read another layer's"),
-    ("zamba2-7b", {"attention": "mha"}, "the transformer blocks that layers shared are gone, with their FFNs"),
+    ("zamba2-7b", {"attention": "mha"}, "the transformer blocks that layers shared are removed, with their FFNs"),
     ("falcon-mamba-7b", {"attention": "mha"}, "layers of the new design have no FFN, like the first design's: model.ffn=dense gives each one"),
 ])  # fmt: skip
 def test_what_goes_is_said(name: str, sets: dict[str, Any], says: str) -> None:

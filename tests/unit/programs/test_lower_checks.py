@@ -38,7 +38,7 @@ def refusals(name: str, **plan: Any) -> list[str]:
 @pytest.mark.parametrize(("name", "plan", "reason"), [
     ("llama-3.1-8b", {"tp": 3.0}, "num_attention_heads = 32 cannot be cut into 3 equal parts"),
     ("llama-3.1-8b", {"tp": 64.0}, "num_attention_heads = 32 cannot be cut into 64 equal parts"),
-    ("llama-3.1-8b", {"ep": 2.0}, "ep splits experts, and llama-3.1-8b has none"),
+    ("llama-3.1-8b", {"ep": 2.0}, "llama-3.1-8b has no experts to split"),
     ("llama-3.1-8b", {"pp": 33.0}, "pp must not exceed the 32 layers of llama-3.1-8b"),
     ("llama-3.1-8b", {"pp": 8.0, "vpp": 5.0}, "chunks of a stage must not exceed the 32 layers"),
     ("llama-3.1-8b", {"vpp": 2.0}, "vpp gives every pipeline stage several chunks"),

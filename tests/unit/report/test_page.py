@@ -164,7 +164,7 @@ def test_a_page_of_many_rows_stays_below_its_limit_and_says_what_is_left_out() -
     rows = [{"design": f"design {at} " + "x" * 200, "time_s": 0.5, "why": "y" * 300} for at in range(5000)]
     text = page(Result("plans", {}, {}, {"plans": rows}), {})
     assert len(text.encode()) <= MOST
-    kept = int(next(re.finditer(r"([\d,]+) more rows are not here", text))[1].replace(",", ""))
+    kept = int(next(re.finditer(r"([\d,]+) more rows are not shown", text))[1].replace(",", ""))
     assert len(read(text).tables[0]) - 1 == 5000 - kept > 100
     columns = Columns(
         {"batch": list(range(3000))},
@@ -172,7 +172,7 @@ def test_a_page_of_many_rows_stays_below_its_limit_and_says_what_is_left_out() -
         [""] * 3000,
         {"fits": [True] * 3000, "memory_short_bytes_per_gpu": [0] * 3000, "tpot_s": [0.1] * 3000},
     )
-    assert "2,000 more rows are not here" in page(Result("sweep", {}, {}, {"sweep": columns}), {})
+    assert "2,000 more rows are not shown" in page(Result("sweep", {}, {}, {"sweep": columns}), {})
 
 
 def test_without_matplotlib_a_page_has_its_tables_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

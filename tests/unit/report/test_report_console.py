@@ -255,7 +255,7 @@ def test_explain_leaves_out_rows_that_print_as_nothing_and_says_how_many() -> No
     lines = explained()
     assert "2 more rows, 0.0% of the step together: --details" in lines
     assert not any(line.strip().startswith(("norm", "sample")) for line in lines)
-    assert "--details shows more: 1 note that moves no number, table 'tables'" in lines
+    assert "--details shows more: 1 note that changes no number, table 'tables'" in lines
     whole = explained(details=True)
     assert all(any(line.strip().startswith(word) for line in whole) for word in ("norm", "sample", "gemm", "note: x"))
     assert not any("--details" in line for line in whole)

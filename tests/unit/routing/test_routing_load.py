@@ -134,7 +134,7 @@ def test_the_rank_that_touches_most_touches_the_mean_at_least_and_its_own_at_mos
 
 
 def test_skewed_routing_needs_one_number_of_experts() -> None:
-    with pytest.raises(SpecError, match="vary the model in runs of their own"):
+    with pytest.raises(SpecError, match="ask for each model in a question of its own"):
         load.touched(Routing("zipf", 1.0), Router(np.array([8.0, 16.0]), 2.0), 4.0, 4.0)
 
 

@@ -176,7 +176,7 @@ def test_out_of_range_there_is_no_width_but_a_reason():
     assert thin.reasons[0] == "at width 64: parameters: 1.18 M (fitted: 57.3 M to 16.2 B)"
     apart = equal_loss(REFIT, dense(2048), dense, 20e9, (512, 1024), multiple=64)
     assert apart.width is None
-    assert "no width of which the law speaks has equal loss: +" in apart.reasons[0]
+    assert "no width in the range of the law has equal loss: +" in apart.reasons[0]
     bare = equal_loss(load.load("abnar-2025"), dense(2048), dense, 20e9, (64, 1024))
     assert bare.width is None
     assert "not verified" in bare.reasons[0]

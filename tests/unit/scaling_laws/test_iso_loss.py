@@ -61,8 +61,8 @@ def test_a_compute_optimal_width_has_the_least_loss() -> None:
 
 
 @pytest.mark.parametrize(("iso", "says"), [
-    ("loss", "say for how many training tokens, as in loss:1T"), ("loss:many", "iso=loss:many"), ("loss:1T:kaplan", "kaplan"),
-    ("optimal", "or for which training FLOPs, as in optimal:1e21"), ("loss:14T", "no published scaling law speaks of these designs: ludziejewski-2025"),
+    ("loss", "state the training tokens, as in loss:1T"), ("loss:many", "iso=loss:many"), ("loss:1T:kaplan", "kaplan"),
+    ("optimal", "or the training FLOPs, as in optimal:1e21"), ("loss:14T", "no published scaling law covers these designs: ludziejewski-2025"),
 ])  # fmt: skip
 def test_no_number_where_no_law_speaks(iso: str, says: str) -> None:
     with pytest.raises(SpecError) as error:

@@ -41,7 +41,7 @@ def test_a_file_of_ones_own(tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('form = "additive"', 'form = "aditive"', "'form' = 'aditive' is none of .*did you mean 'additive'"),
+        ('form = "additive"', 'form = "aditive"', "'form' = 'aditive' is not one of .*did you mean 'additive'"),
         ('certainty = "verified"', 'certainty = "sure"', "'certainty' = 'sure'"),
         ("schema = 1", "schema = 2", "'schema' = 2"),
         ("schema = 1", "schema = 1\ncolour = 3", "unknown key 'colour'"),
@@ -56,7 +56,7 @@ def test_a_file_of_ones_own(tmp_path):
         ("tokens = [0.82e9, 318e9]", "tokens = [318e9, 0.82e9]", "'range.tokens'.*the least is above the most"),
         ("tokens = [0.82e9, 318e9]", "tokens = 318e9", "'range.tokens' must be"),
         ("tokens = [0.82e9, 318e9]", "tokns = [1, 2]", "unknown key 'range.tokns'.*did you mean 'tokens'"),
-        ("params = [57.3e6, 16.2e9]\ntokens = [0.82e9, 318e9]\nexperts = [1, 1]\n", "", "'range' bounds nothing"),
+        ("params = [57.3e6, 16.2e9]\ntokens = [0.82e9, 318e9]\nexperts = [1, 1]\n", "", "'range' has no bounds"),
         ("flops_per_param = 6.0", "", "'compute.flops_per_param' is missing"),
         ('loss = "nats per token"', 'loss = ""', "'definitions.loss' must be a text"),
         ("schema = 1", "schema = = 1", "not valid TOML"),

@@ -78,8 +78,8 @@ def test_the_same_answer_moves_nothing_and_files_do_as_well(two: tuple[Any, Any]
 
 
 @pytest.mark.parametrize(("change", "says"), [
-    ({"command": "train"}, "diff takes two answers of one command"), ({"inputs": {"vary": {"batch": [1, 2]}}}, "holds a table of points"), ({"metrics": {"a": 1}}, "no metric in common"),
-    ({"schema_version": 9}, "schema_version is 9"), ({"metrics": []}, "metrics is missing"), ({"inputs": {"set": []}}, r"inputs\.set is no table"), ({"rows": [1]}, "a row is no table"),
+    ({"command": "train"}, "diff compares two results of the same command"), ({"inputs": {"vary": {"batch": [1, 2]}}}, "holds a table of points"), ({"metrics": {"a": 1}}, "no metric in common"),
+    ({"schema_version": 9}, "schema_version is 9"), ({"metrics": []}, "metrics is missing"), ({"inputs": {"set": []}}, r"inputs\.set is not a table"), ({"rows": [1]}, "a row is not a table"),
 ])  # fmt: skip
 def test_what_does_not_compare_is_refused(two: tuple[Any, Any], change: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):

@@ -109,8 +109,8 @@ def test_the_training_of_r1s_32b_student_is_near_its_arithmetic() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"samples": None}, "--samples"), ({"tokens": 1e9}, "once: --samples"), ({"gpus": None}, "--gpus or --nodes"), ({"texts": "techer"}, "did you mean 'teacher'"),
-        ({"kept": 0}, "--kept"), ({"kept": 2}, "at most 1"), ({"epochs": -1}, "--epochs"), ({"top_k": 0}, "--top-k"), ({"layers": "x"}, "--layers"), ({"tokens": 10, "samples": None}, "not one sample"),
+        ({"samples": None}, "--samples"), ({"tokens": 1e9}, "with either --samples"), ({"gpus": None}, "--gpus or --nodes"), ({"texts": "techer"}, "did you mean 'teacher'"),
+        ({"kept": 0}, "--kept"), ({"kept": 2}, "at most 1"), ({"epochs": -1}, "--epochs"), ({"top_k": 0}, "--top-k"), ({"layers": "x"}, "--layers"), ({"tokens": 10, "samples": None}, "less than one sample"),
         ({"storage_price": -1}, "--storage-price"), ({"teacher_plan": "tpp=8"}, "--teacher-plan tpp=8"), ({"teacher": "qwen3-8bb"}, "qwen3-8b"), ({"osl": "lognormal:3"}, "lognormal:MEAN:SIGMA"),
     ],
 )  # fmt: skip

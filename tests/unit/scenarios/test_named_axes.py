@@ -79,9 +79,9 @@ def test_a_device_without_a_price_leaves_the_price_of_the_others(tmp_path: Any) 
     ({"model": "llama-3.1-8b", "hw": "h100", "vary": {"model": ["qwen3-8b"]}}, "'model' is both set and varied"),
     ({"model": "llama-3.1-8b"}, "missing --hw (or --vary hw=... for several)"),
     ({"hw": "h100"}, "missing --model"),
-    ({"model": "llama-3.1-8b", "vary": {"hw": [8]}}, "8 is no name"),
-    ({"model": "llama-3.1-8b", "hw": "h100", "set": {"hw": "h200"}}, "say --hw h200"),
-    ({"model": "llama-3.1-8b", "vary": {"hw": ["h100"]}, "nodes": 1}, "'hw' is varied: say --gpus"),
+    ({"model": "llama-3.1-8b", "vary": {"hw": [8]}}, "8 is not a name"),
+    ({"model": "llama-3.1-8b", "hw": "h100", "set": {"hw": "h200"}}, "use --hw h200"),
+    ({"model": "llama-3.1-8b", "vary": {"hw": ["h100"]}, "nodes": 1}, "'hw' is varied: use --gpus"),
 ])  # fmt: skip
 def test_names_are_said_once(ask: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError) as error:

@@ -80,7 +80,7 @@ def test_a_class_of_kernels_names_its_parts_and_several_kernels_are_told_apart()
     assert sum(row["flops"] for row in parts) == pytest.approx(experts.tables["kernels"][0]["flops"])
     norms = simcost.explain("deepseek-v3", "h200", op="norm", **ASKED)
     assert len(norms.tables["kernels"]) == 5
-    assert any("no measurements time this kernel" in note for note in norms.warnings)
+    assert any("no measurements for this kernel" in note for note in norms.warnings)
     assert {row["op"] for row in norms.tables["interval"]} == {row["op"] for row in norms.tables["kernels"]}
 
 
@@ -93,7 +93,7 @@ def test_top_lists_the_longest_and_says_what_is_left(whole: Any) -> None:
 
 
 @pytest.mark.parametrize(("asked", "says"), [
-    ({"op": "exprts"}, "no kernel of this step has this name"), ({"op": "exprts"}, "did you mean"), ({"op": ""}, "no kernel"), ({"op": "core", "top": 3}, "exclude each other"), ({"top": 0}, "outside 1 to"),
+    ({"op": "exprts"}, "no kernel of this step has this name"), ({"op": "exprts"}, "did you mean"), ({"op": ""}, "no kernel"), ({"op": "core", "top": 3}, "use --op or --top, not both"), ({"top": 0}, "outside 1 to"),
 ])  # fmt: skip
 def test_what_cannot_be_asked_is_one_line(asked: dict[str, Any], says: str) -> None:
     with pytest.raises(SpecError, match=says):

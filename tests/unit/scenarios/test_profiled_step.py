@@ -247,7 +247,7 @@ def test_one_device_at_a_time(tmp_path: Path) -> None:
     made.kernel("gemm", 10.0)
     made.kernel("gemm", 30.0, device=1)
     path = written(tmp_path / "two.json", made.events)
-    with pytest.raises(SpecError, match="devices 0, 1: say --device"):
+    with pytest.raises(SpecError, match="devices 0, 1: choose one with --device"):
         simcost.trace(path, steps=1, **QUESTION)
     assert simcost.trace(path, steps=1, device=1, **QUESTION).metrics["kernel_s"] == pytest.approx(30.0 * US)
     with pytest.raises(SpecError, match="no kernel of device 2"):
@@ -258,7 +258,7 @@ def test_a_pipeline_has_a_stage_a_rank(tmp_path: Path) -> None:
     path = written(tmp_path / "step.json", llama(layers=1).events)
     with pytest.raises(SpecError, match=r"plan.pp = 2: a trace is of one stage"):
         simcost.trace(path, **{**QUESTION, "set": {"plan.pp": 2}})
-    with pytest.raises(SpecError, match="--seq means nothing to decode"):
+    with pytest.raises(SpecError, match="--seq does not apply to decode"):
         simcost.trace(path, seq=4096, **QUESTION)
     with pytest.raises(SpecError, match="--phase must be one of decode, prefill, train"):
         simcost.trace(path, phase="training", **QUESTION)

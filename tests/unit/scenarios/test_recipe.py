@@ -101,7 +101,7 @@ def test_a_range_of_what_is_no_amount_is_asked_at_both_ends(stages):
 WRONG = {
     "an unknown key": (("extra",), 1, "unknown key 'extra'"),
     "another schema": (("schema",), 2, "this version reads 1"),
-    "a parent that is none": (("stages", "second", "after"), ["frist"], "'frist', which is no stage; did you mean 'first'?"),
+    "a parent that is none": (("stages", "second", "after"), ["frist"], "'frist', which is not a stage; did you mean 'first'?"),
     "stages that wait for each other": (("stages", "first", "after"), ["second"], "wait for each other: first, second"),
     "a command that is none": (("stages", "first", "command"), "trian", "did you mean 'train'?"),
     "a value without source": (("stages", "first", "ask", "seq"), {"value": 1}, "'stages.first.ask.seq.reason' is missing"),
@@ -109,7 +109,7 @@ WRONG = {
         ("stages", "first", "ask", "tokens"), {"value": 1.0, "low": 2.0, "high": 3.0, "reason": "a"}, "must lie from low = 2 to high = 3",
     ),
     "half a range": (("stages", "first", "ask", "tokens"), {"value": 1.0, "low": 1.0, "reason": "a"}, "both low and high"),
-    "no stages": (("stages",), {}, "'stages' has none"),
+    "no stages": (("stages",), {}, "'stages' is empty"),
 }  # fmt: skip
 
 
@@ -130,7 +130,7 @@ def test_a_wrong_file_is_one_line(case, table):
     ("key", "value", "message"),
     [
         ("first.tokns", 1, "stage 'first': unknown key 'tokns' of a stage of command 'train'; did you mean 'tokens'?"),
-        ("first.samples", 10, "stage 'first': say its tokens once"),
+        ("first.samples", 10, "stage 'first': state its tokens, with either"),
         ("frist.tokens", 1, "stages of small.toml: first, second, answers; did you mean 'first'?"),
         ("second.gpus", 0, "stage 'second'"),
     ],

@@ -184,12 +184,12 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"placement": "disaggregated:16"}, "no GPU is left for the trainer"),
-        ({"asynchrony": "one-step"}, "needs pools"),
+        ({"placement": "disaggregated:16"}, "no GPU of 16 is left for the trainer"),
+        ({"asynchrony": "one-step"}, "needs --placement disaggregated:N"),
         ({"asynchrony": "ful"}, "did you mean 'full'"),
         ({"rollout_batch": 1500}, "whole multiple"),
         ({"turns": 2}, "--tool-tokens"),
-        ({"set": {"plan.tp": 2}}, "say --rollout tp=2 or --train tp=2"),
+        ({"set": {"plan.tp": 2}}, "use --rollout tp=2 or --train tp=2"),
         ({"train": "tp=1,dp=4"}, "follows from --gpus"),
         ({"rollout": "tp"}, "write sizes"),
         ({"osl": "lognormal:1000"}, "lognormal:MEAN:SIGMA"),
@@ -198,7 +198,7 @@ def test_a_timeline_holds_every_phase(tmp_path) -> None:
             {"train": "tp=1", "osl": "uniform:1:8000", "max_osl": None},
             "nearest change that fits: --train recompute=full",
         ),
-        ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "run whole"),
+        ({"asynchrony": "partial", "turns": 2, "tool_tokens": 8}, "are not interrupted"),
     ],
 )
 def test_what_cannot_be_is_one_line(changes, said) -> None:

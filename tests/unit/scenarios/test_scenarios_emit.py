@@ -230,7 +230,11 @@ def test_words_are_safe_in_a_shell(engine: str, model: str) -> None:
             {"plan": Plan(tp=8.0, ep=4.0, etp=8.0), "experts": 64},
             r"plan\.ep = 4 and plan\.etp = 8 of 8 ranks",
         ),
-        ("sglang", {"plan": Plan(tp=6.0, ep=6.0), "experts": 64}, r"64 experts do not divide over plan\.ep = 6 alike"),
+        (
+            "sglang",
+            {"plan": Plan(tp=6.0, ep=6.0), "experts": 64},
+            r"64 experts cannot be divided evenly over plan\.ep = 6",
+        ),
         ("sglang", {"plan": Plan(tp=8.0, ep=4.0, all_to_all="normal"), "experts": 64}, "for all_to_all=normal"),
         ("trtllm", {"plan": Plan(tp=2.0, dp_attention=4.0), "experts": 64}, "by replicas or by tp, not by both"),
         ("trtllm", {"plan": Plan(tp=8.0, ep=8.0, redundant_experts=8.0), "experts": 64}, "plan.redundant_experts = 8"),
@@ -239,12 +243,20 @@ def test_words_are_safe_in_a_shell(engine: str, model: str) -> None:
             {"plan": Plan(tp=1.0, ep=8.0, overlap="two_batch"), "experts": 64},
             "beside all_to_all=low_latency or",
         ),
-        ("vllm", {"plan": Plan(tp=12.0)}, "12 GPUs of a server do not fill nodes of 8"),
+        ("vllm", {"plan": Plan(tp=12.0)}, "12 GPUs of a server do not fill whole nodes of 8"),
         ("vllm", {"plan": Plan(tp=16.0, dp_attention=2.0), "experts": 64}, "in one node: 16 GPUs of 8"),
-        ("vllm", {"weights": "nvfp4"}, r"makes no weights in nvfp4 from another \(it makes fp8, fp8_block, mxfp8\)"),
-        ("trtllm", {"weights": "fp8"}, r"makes no weights in fp8 from another \(it makes none\)"),
-        ("vllm", {"kv": "int8"}, "makes no kv in int8"),
-        ("trtllm", {"chunked": False, "tokens": 4096}, "prompts pass whole, and a step takes 4,096 tokens"),
+        (
+            "vllm",
+            {"weights": "nvfp4"},
+            r"cannot convert weights to nvfp4 while loading \(it can convert to fp8, fp8_block, mxfp8\)",
+        ),
+        ("trtllm", {"weights": "fp8"}, r"cannot convert weights to fp8 while loading \(it can convert to none\)"),
+        ("vllm", {"kv": "int8"}, "cannot convert kv to int8"),
+        (
+            "trtllm",
+            {"chunked": False, "tokens": 4096},
+            "prompts are not cut into chunks, and a step takes 4,096 tokens",
+        ),
     ],
 )
 def test_a_plan_that_an_engine_cannot_run_is_one_line(engine: str, change: dict[str, Any], said: str) -> None:
@@ -314,7 +326,7 @@ def test_a_workload_says_what_its_server_holds() -> None:
     d = deployment("vllm", workload(ask), {}, 2048)
     assert (d.model, d.kv, d.weights, d.experts) == ("meta-llama/Llama-3.1-70B", "fp8", "", 0)
     assert (d.tokens, d.sequences, d.share, d.prefix_cache, d.per_node) == (8192.0, 1024.0, 0.92, True, 8)
-    with pytest.raises(SpecError, match="needs its own settings: ask with engine=sglang"):
+    with pytest.raises(SpecError, match="needs its own settings: set engine=sglang"):
         deployment("sglang", workload(ask), {"max_num_seqs": 8}, 2048)
     sets = {"plan.tp": 1, "plan.ep": 8, "plan.weight_dtype": "fp8_block", "engine": "sglang"}
     d = deployment(

@@ -161,7 +161,7 @@ def test_a_prefix_comes_from_the_host_at_the_rate_of_its_link() -> None:
     twice = simcost.serve(**{**ASK, **ask, "set": sets}, prefix_from="host")
     assert twice.metrics["prefix_load_s"] == pytest.approx(host["prefix_load_s"] / 2.0)
     assert "prefix_tier_tokens" not in twice.metrics
-    assert not any("acts on cached prefixes" in note for note in twice.warnings)
+    assert not any("affects only cached prefixes" in note for note in twice.warnings)
 
 
 def test_a_prefix_that_is_dropped_is_computed_as_a_prompt_without_hits() -> None:

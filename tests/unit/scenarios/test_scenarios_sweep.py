@@ -86,7 +86,7 @@ def test_rows_stand_for_every_point_once() -> None:
     assert sorted(map(str, got)) == sorted(map(str, itertools.product(*AXES.values())))
     assert [row["feasible"] for row in rows] == [point[0] != 3 for point in got]
     reasons = {row["reason"] for row in rows if not row["feasible"]}
-    wanted = "num_attention_heads = 32 cannot be cut into 3 equal parts (nearest that work: plan.tp = 2 or 4)"
+    wanted = "num_attention_heads = 32 cannot be cut into 3 equal parts (nearest valid: plan.tp = 2 or 4)"
     assert reasons == {wanted}
 
 

@@ -57,7 +57,7 @@ def test_counts_of_a_model_hold_flops_equal_at_their_length(isl: int) -> None:
 
 
 def test_a_goal_of_one_length_needs_one() -> None:
-    with pytest.raises(SpecError, match="iso=flops holds at one length: it needs --context"):
+    with pytest.raises(SpecError, match="iso=flops holds at one length: add --context"):
         model_of(Query("llama-3.1-8b", "", True, grammar.Overrides().merged(SLIDING)))
 
 

@@ -139,11 +139,11 @@ ASK: dict[str, Any] = {"model": "llama-3.1-8b", "isl": 512, "osl": 1000, "usd_pe
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"osl": None}, "say how long answers are"), ({"levels": "high"}, "once: --osl"), ({"isl": None}, "--isl"), ({"usd_per_million": None}, "state where answers are made"),
-        ({"usd_per_million": "1"}, "0.28:0.42"), ({"concurrency": 4}, "--concurrency applies to a fleet"), ({"hw": "h100"}, "state the load"), ({"sigma": 0.5}, "--sigma is of published lengths"),
-        ({"answer": 10}, "follows a thought that is cut"), ({"budget": "1k,1024"}, "twice"), ({"budget": "1k", "max_osl": 5}, "leave out --max-osl"), ({"budget": "0"}, "whole tokens"),
-        ({"versus_osl": 5}, "with --versus"), ({"versus": "qwen3-8b"}, "stand together"), ({"accuracy": "x.csv"}, "No such file"), ({"law": "hoffmann-2022"}, "state --pretrain-tokens"),
-        ({"pretrain_tokens": "1T"}, "needs --accuracy"), ({"events": True}, "say --hw"), ({"seed": 3}, "needs --events"), ({"parallel": "bets:3"}, "did you mean"),
+        ({"osl": None}, "state how long answers are"), ({"levels": "high"}, "with either --osl"), ({"isl": None}, "--isl"), ({"usd_per_million": None}, "state where answers are made"),
+        ({"usd_per_million": "1"}, "0.28:0.42"), ({"concurrency": 4}, "--concurrency applies to a fleet"), ({"hw": "h100"}, "state the load"), ({"sigma": 0.5}, "--sigma applies to published lengths"),
+        ({"answer": 10}, "is the answer after thinking was cut"), ({"budget": "1k,1024"}, "twice"), ({"budget": "1k", "max_osl": 5}, "leave out --max-osl"), ({"budget": "0"}, "whole tokens"),
+        ({"versus_osl": 5}, "add --versus"), ({"versus": "qwen3-8b"}, "must be given together"), ({"accuracy": "x.csv"}, "No such file"), ({"law": "hoffmann-2022"}, "state --pretrain-tokens"),
+        ({"pretrain_tokens": "1T"}, "needs --accuracy"), ({"events": True}, "add --hw"), ({"seed": 3}, "needs --events"), ({"parallel": "bets:3"}, "did you mean"),
         ({"osl": "lognormal:0.8"}, "lognormal:MEAN:SIGMA"), ({"gpus": 4}, "--set plan.gpus applies to a fleet"),
     ],
 )  # fmt: skip

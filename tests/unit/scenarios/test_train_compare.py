@@ -111,12 +111,12 @@ def test_names_are_known_and_notes_of_all_designs_stand_once() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--phase", "train", "--context", "4096"], "--context means nothing to compare --phase train: leave it out"),
-        (["--micro-batch", "2"], "--micro-batch means nothing to compare of decode and prefill: say --phase train"),
-        (["--phase", "decode"], "--phase decode: compare answers decode and prefill together, or with --phase train a training step"),
+        (["--phase", "train", "--context", "4096"], "--context does not apply to compare --phase train: leave it out"),
+        (["--micro-batch", "2"], "--micro-batch does not apply to compare of decode and prefill: add --phase train"),
+        (["--phase", "decode"], "--phase decode: compare prices decode and prefill together; only --phase train can be set"),
         (["--phase", "train", "--stack", "megatron"], "megatron"),
         (["--phase", "train", "--flops-convention", "palmm"], "did you mean 'palm'?"),
-        (["--phase", "train", "--variant", "micro_batch=2"], "'micro_batch' is of the step, and all designs answer the same one"),
+        (["--phase", "train", "--variant", "micro_batch=2"], "'micro_batch' belongs to the step, which is the same for all designs"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -109,8 +109,8 @@ def test_without_a_goal_scaling_has_no_cost() -> None:
         (["--tokens", "1T", "--rampup", "64:64"], "--rampup 64:64: write first:increment:samples, as in 3072:1536:114.5M"),
         (["--tokens", "1T", "--rampup", "64:100:1M"], "a batch ramp must reach the global batch 256 from 64 in whole steps of 100"),
         (["--tokens", "1B", "--rampup", "64:64:1M"], "--rampup 64:64:1000000: the ramp alone takes 4.097e+09 tokens of 1e+09"),
-        (["--tokens", "1T", "--rampup", "4:4:1M"], "--rampup 4:4:1000000: global_batch = 4 is no whole number of micro_batch x data-parallel ranks = 1 x 8: nearest 8"),
-        (["--tokens", "1T", "--mtbf", "5 years"], "--mtbf: unit 'years' in '5 years' is not one of duration (s, min, h, d)"),
+        (["--tokens", "1T", "--rampup", "4:4:1M"], "--rampup 4:4:1000000: global_batch = 4 is not a whole number of micro_batch x data-parallel ranks = 1 x 8: nearest 8"),
+        (["--tokens", "1T", "--mtbf", "5 years"], "--mtbf: unit 'years' in '5 years' is not a unit of duration (s, min, h, d)"),
         (["--tokens", "1T", "--checkpoint-rate", "0"], "--checkpoint-rate = 0.0 must be a number above 0"),
         (["--scaling", "8,8"], "--scaling names 8 twice"),
         (["--scaling", "8,x"], "--scaling must be a whole number, not 'x'"),
@@ -130,7 +130,7 @@ def test_the_convention_is_stated_and_one_that_does_not_define_a_mixer_is_refuse
     found = simcost.train("llama-3.1-8b", "h100", 8, levers=False, flops_convention="nemo")
     assert found.to_dict()["inputs"]["flops_convention"] == "megatron-mtp"
     assert any(line.startswith("FLOPs by convention megatron-mtp: ") for line in found.references)
-    with pytest.raises(SpecError, match="flops convention 'palm' defines no GatedDeltaNet: take 'reference'"):
+    with pytest.raises(SpecError, match="flops convention 'palm' does not define GatedDeltaNet: use 'reference'"):
         simcost.train("qwen3-next-80b-a3b", "h100", 64, flops_convention="palm")
 
 

@@ -39,9 +39,9 @@ def test_a_mapping_says_the_same_as_a_text() -> None:
 
 @pytest.mark.parametrize(("text", "says"), [
     ("attention", "write key=value"), ("attention=", "write key=value"), ("", "write key=value"), ("=8", "write key=value"),
-    ("plan.batch=8", "did you mean 'batch'"), ("phase.batch=8", "all designs answer the same"), ("phase.context=8", "all designs answer the same"),
+    ("plan.batch=8", "did you mean 'batch'"), ("phase.batch=8", "which is the same for all designs"), ("phase.context=8", "which is the same for all designs"),
     ("head_dim=64,head_dim=128", "'model.head_dim' is set twice"), ("plan.tp=1,plan.tensor_parallel_size=2", "'plan.tp' is set twice"),
-    ("attention=mha,tp=8", "'tp' is of the plan: write plan.tp="), ("batch=8", "all designs answer the same one: write --set batch="),
+    ("attention=mha,tp=8", "'tp' belongs to the plan: write plan.tp="), ("batch=8", "which is the same for all designs: write --set batch="),
     ("plan.tq=8", "unknown path 'plan.tq'"),
     ({}, "write key=value"), (8, "write key=value"),
 ])  # fmt: skip
@@ -139,7 +139,7 @@ def test_every_choice_of_every_design_has_its_reason_at_any_width(width: int) ->
     words = " ".join(shown.replace("\n", " ").split())
     for design in asked[1:]:
         assert f"{design}: dimensions that swaps chose" in words
-    for reason in ("as Step-3", "one for all query heads", "8 groups do not suit", "equal parameters to"):
+    for reason in ("as Step-3", "one for all query heads", "8 groups do not divide", "equal parameters to"):
         assert reason in words
     assert "not shown at this width" not in shown
 
@@ -155,7 +155,7 @@ def test_a_variant_needs_a_model() -> None:
 
 
 def test_nodes_of_several_devices_are_no_number_of_gpus() -> None:
-    with pytest.raises(SpecError, match="say --gpus"):
+    with pytest.raises(SpecError, match="use --gpus"):
         simcost.compare(["llama-3.1-8b"], "h200", nodes=1, variants=["hw=gb200"])
 
 

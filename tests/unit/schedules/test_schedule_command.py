@@ -56,8 +56,8 @@ def test_uneven_stages_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(("argv", "says"), [
-    (["1f2b", "--pp", "4", "--microbatches", "8"], "'1f2b' is no schedule: dualpipe, dualpipev, gpipe, interleaved, 1f1b"),
-    (["1f1b", "1f1b", "--pp", "4", "--microbatches", "8"], "'1f1b' comes twice"),
+    (["1f2b", "--pp", "4", "--microbatches", "8"], "unknown schedule '1f2b', one of dualpipe, dualpipev, gpipe, interleaved, 1f1b"),
+    (["1f1b", "1f1b", "--pp", "4", "--microbatches", "8"], "'1f1b' is given twice"),
     (["1f1b", "--pp", "0", "--microbatches", "8"], "--pp must be a whole number from 1 to 100,000, not 0"),
     (["dualpipe", "--pp", "3", "--microbatches", "8"], "dualpipe: --pp = 3 must be a multiple of 2: nearest 2 or 4"),
     (["interleaved", "--pp", "4", "--microbatches", "8", "--vpp", "1"], "interleaved: --vpp must be at least 2"),
@@ -78,7 +78,7 @@ def test_what_is_wrong_is_one_line(argv: list[str], says: str, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("text", "says"), [
-    ("stage,F,B\n0,1,1\n", "missing column 'W'"), ("stage,F,B,W,x\n0,1,1,1,1\n", "column 'x' is none of stage, F, B, W"),
+    ("stage,F,B\n0,1,1\n", "missing column 'W'"), ("stage,F,B,W,x\n0,1,1,1,1\n", "column 'x' is not one of stage, F, B, W"),
     ("stage,F,B,W\n1,1,1,1\n", "line 2: stage must be 0, in order from 0, not 1"), ("stage,F,B,W\n0,1,one,1\n", "line 2: 'B' must be a number, not 'one'"),
     ("stage,F,B,W\n", "no stages"), ("stage,F,B,W\n0,1,1,1\n", "has 1 stages, and pp = 2 needs 2"), ("stage,F,B,W\n0,1,1,1\n1,1,-1,1\n", "--stage-times, stage 1, B must be a duration"),
 ])  # fmt: skip

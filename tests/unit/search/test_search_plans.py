@@ -117,7 +117,7 @@ def test_rows_that_cannot_run_come_last_with_their_reason(names: tuple[str, str]
 
 def test_a_size_that_is_set_leaves_only_the_splits_that_have_it(ask: Ask) -> None:
     assert {(row["tp"], row["pp"], row["dp"]) for row in ask(set={"plan.tp": 2}).rows} == {(2, 1, 2), (2, 2, 1)}
-    with pytest.raises(SpecError, match="--gpus 4: no plan with what --set asks for uses all of them"):
+    with pytest.raises(SpecError, match="--gpus 4: no plan with the values of --set uses all of them"):
         ask(set={"plan.tp": 8})
 
 
@@ -157,7 +157,7 @@ def test_what_does_not_rank_is_refused_and_what_has_no_price_ranks_nothing(ask: 
     free = str(profile(home, without=("price.usd_per_hour",)))
     with pytest.raises(
         SpecError,
-        match="--metric usd_per_million_output_tokens: toy has no price with a source: state one with --price",
+        match="--metric usd_per_million_output_tokens: toy has no price with a source: set one with --price",
     ):
         simcost.plans(names[0], free, gpus=2, batch=[1], context=64, metric="usd_per_million_output_tokens")
 
@@ -363,8 +363,8 @@ def test_a_metric_goes_by_its_short_name_and_the_verdict_says_what_the_best_plan
 
 
 @pytest.mark.parametrize(("hw", "gpus", "said"), [
-    (["h200", "h200"], 2, "--hw names h200 twice"), ([], 2, "--hw names nothing"), ("h200", [2, 2], "--gpus names 2 twice"),
-    ("h200", [], "--gpus names nothing"), ("h200", [2, 0], "--gpus = 0"), ("h200", None, "state how many devices there are"),
+    (["h200", "h200"], 2, "--hw names h200 twice"), ([], 2, "--hw is empty"), ("h200", [2, 2], "--gpus names 2 twice"),
+    ("h200", [], "--gpus is empty"), ("h200", [2, 0], "--gpus = 0"), ("h200", None, "state how many devices there are"),
     (["h200", "h2000"], 2, "h2000"),
 ])  # fmt: skip
 def test_a_slip_in_devices_or_numbers_is_one_line(hw: Any, gpus: Any, said: str) -> None:

@@ -120,7 +120,7 @@ def test_without_a_price_gpus_rank_and_money_is_refused() -> None:
     device = next(name for name in ("b100", "gaudi2", "ascend-910b") if hardware.load(name).usd_per_hour is None)
     words: dict[str, Any] = {"phase": "serve", "isl": ISL, "osl": OSL, "rate": 1, "tpot": "100ms", "gpus": 1}
     assert simcost.plans(MODEL, device, **words).inputs["metric"] == "gpus"
-    with pytest.raises(SpecError, match="has no price with a source: state one with --price"):
+    with pytest.raises(SpecError, match="has no price with a source: set one with --price"):
         simcost.plans(MODEL, device, metric="usd", **words)
     assert simcost.plans(MODEL, device, price=2, **words).metrics["fleet_usd_per_hour"] > 0
 
@@ -131,7 +131,7 @@ def test_gpus_that_are_too_few_say_what_they_take_and_what_waits() -> None:
     most = max(
         row["within_limits_requests_per_s"] for row in able(asked(rate=None, gpus=4)) if row["mode"] == "aggregated"
     )
-    assert f"300 requests/s come, 4 x h100 take at most {most:,.4g}" in found.verdict
+    assert f"300 requests/s arrive, 4 x h100 take at most {most:,.4g}" in found.verdict
     assert f"{300 - most:,.4g} requests/s would wait" in found.verdict
     assert all(row["reason"] for row in found.tables["plans"])
     assert any("4 GPUs take" in row["reason"] for row in found.tables["plans"])
@@ -153,19 +153,22 @@ def test_a_device_that_cannot_be_asked_is_a_row_with_its_reason() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"ttft": "1ms"}, "--ttft 1 ms: no plan on h100 has such a TTFT even without load; the nearest is"),
-        ({"tpot": "100us"}, "--tpot 100 us: no plan on h100 has such a TPOT even without load; the nearest is"),
-        ({"gpus": 1, "ttft": "1s", "set": {"plan.tp": 2}}, "no instance has the sizes that --set asks for"),
+        ({"ttft": "1ms"}, "--ttft 1 ms: no plan on h100 meets this limit on TTFT even without load; the nearest is"),
+        (
+            {"tpot": "100us"},
+            "--tpot 100 us: no plan on h100 meets this limit on TPOT even without load; the nearest is",
+        ),
+        ({"gpus": 1, "ttft": "1s", "set": {"plan.tp": 2}}, "no instance has the sizes set with --set"),
         ({"slo": "tpot50ms"}, "--slo tpot50ms: write ttft=2s,tpot=50ms"),
         ({"slo": "tpot=50ms", "tpot": "40ms"}, "the limit on tpot is given twice"),
         ({"slo": "itl=50ms"}, "--slo itl=50ms"),
         ({"rate": "-3/s"}, "--rate"),
         ({"rate": "many"}, "--rate = 'many' must be requests per second"),
-        ({"batch": [8]}, "--batch means nothing to --phase serve"),
+        ({"batch": [8]}, "--batch does not apply to --phase serve"),
         ({"osl": None}, "--phase serve needs --osl"),
-        ({"metric": "mfu"}, "what ranks plans of serving: usd, gpus, throughput"),
-        ({"rate": None, "metric": "gpus"}, "--metric gpus counts the GPUs of a load: say --rate"),
-        ({"set": {"plan.dp": 2}}, "plan.dp is how many instances there are"),
+        ({"metric": "mfu"}, "plans of serving can be ranked by usd, gpus, throughput"),
+        ({"rate": None, "metric": "gpus"}, "--metric gpus counts the GPUs of a load: add --rate"),
+        ({"set": {"plan.dp": 2}}, "plan.dp is the number of instances"),
         ({"prefix_hit": 1.5}, "--prefix-hit"),
     ],
 )

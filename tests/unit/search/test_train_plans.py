@@ -79,7 +79,7 @@ def test_what_cannot_run_says_why() -> None:
     assert "0 of" in found.verdict
     odd = simcost.plans(MODEL, HW, gpus=16, phase="train", global_batch=12)
     reasons = [row["reason"] for row in odd.tables["plans"] if not row["feasible"]]
-    assert any("global_batch = 12 is no whole number of micro_batch x data-parallel ranks" in one for one in reasons)
+    assert any("global_batch = 12 is not a whole number of micro_batch x data-parallel ranks" in one for one in reasons)
 
 
 def test_experts_are_spread_too() -> None:
@@ -118,21 +118,21 @@ def test_names_of_plans_are_known(found: Result) -> None:
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ({"context": 4096}, "--context means nothing to --phase train"),
-        ({"tpot": "50ms"}, "--tpot means nothing to --phase train"),
-        ({"metric": "tpot"}, "--metric tpot: what ranks plans of training"),
+        ({"context": 4096}, "--context does not apply to --phase train"),
+        ({"tpot": "50ms"}, "--tpot does not apply to --phase train"),
+        ({"metric": "tpot"}, "--metric tpot: plans of training can be ranked by"),
         ({"set": {"plan.etp": 2}}, "plan.etp follows from tp, cp, ep"),
-        ({"set": {"plan.stages": "15,17"}}, "plan.stages is of one pipeline"),
-        ({"set": {"plan.schedule": "1f1c"}}, "plan.schedule=1f1c is none of"),
-        ({"set": {"plan.schedule": "zb-v", "plan.vpp": 2}}, "plan.vpp=2 means nothing to plan.schedule=zb-v"),
+        ({"set": {"plan.stages": "15,17"}}, "plan.stages applies to one pipeline"),
+        ({"set": {"plan.schedule": "1f1c"}}, "plan.schedule=1f1c is not one of"),
+        ({"set": {"plan.schedule": "zb-v", "plan.vpp": 2}}, "plan.vpp=2 does not apply to plan.schedule=zb-v"),
         ({"set": {"plan.recompute": "ful"}}, "plan.recompute=ful"),
         ({"set": {"plan.zero_stage": 7}}, "zero_stage"),
-        ({"set": {"plan.tp": 3}}, "no plan with what --set asks for uses all of them"),
+        ({"set": {"plan.tp": 3}}, "no plan with the values of --set uses all of them"),
         ({"gpus": None}, "state how many devices there are"),
         ({"micro_batch": 0}, "micro_batch"),
         ({"metric": "usd_per_billion_tokens", "hw": "b100"}, "has no price with a source"),
         ({"phase": "trian"}, "--phase must be decode, prefill, train or serve"),
-        ({"phase": "decode"}, "--global-batch means nothing to --phase decode"),
+        ({"phase": "decode"}, "--global-batch does not apply to --phase decode"),
     ],
 )
 def test_bad_questions_are_one_line(more: dict[str, Any], said: str) -> None:

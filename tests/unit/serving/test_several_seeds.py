@@ -47,7 +47,7 @@ def test_every_load_has_every_run() -> None:
 
 @pytest.mark.parametrize(
     ("seed", "why"),
-    [("1,1", "names a seed twice"), ("1..20000", "at most 10,000"), ("x", "--seed = 'x' must be a whole number"), (-1, "--seed = -1 must be a whole number"), ([], "names no seed"), ("1,,2", "must be a whole number")],
+    [("1,1", "names a seed twice"), ("1..20000", "at most 10,000"), ("x", "--seed = 'x' must be a whole number"), (-1, "--seed = -1 must be a whole number"), ([], "--seed is empty"), ("1,,2", "must be a whole number")],
 )  # fmt: skip
 def test_what_is_no_seed_is_refused(seed: Any, why: str) -> None:
     with pytest.raises(SpecError, match=why):

@@ -83,7 +83,7 @@ def test_what_does_not_fit_is_refused_with_what_does(text: str, layers: int, pp:
     ("15,16,-1,4", "takes even"), ("1.5,2", "takes even"),
     ("megatron:frist=3", "did you mean 'first'?"), ("megatron:first", "first=15"),
     ("megatron:loss=1", "takes no number"),
-    ("megatron:first=3,first=3", "stands there twice"), ("time", "nothing here times the layers"),
+    ("megatron:first=3,first=3", "appears twice"), ("time", "no times of layers are known here"),
 ])  # fmt: skip
 def test_what_is_no_form_is_refused_in_one_line(text: str, said: str) -> None:
     with pytest.raises(SpecError, match=r"^plan\.stages=") as raised:

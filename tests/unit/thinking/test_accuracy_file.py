@@ -22,7 +22,7 @@ def test_between_budgets_the_log_is_straight_and_outside_there_is_none(tmp_path:
     found = read(written(tmp_path, "budget,accuracy\n8k,0.8\n2k,0.6\n"), ONE)
     assert found.at_budgets(np.array([2048.0, 4096.0, 8192.0])) == pytest.approx([0.6, 0.7, 0.8])
     assert np.isnan(found.at_budgets(np.array([1024.0, 9000.0]))).all()
-    with pytest.raises(SpecError, match="write 'level'"):
+    with pytest.raises(SpecError, match="needs a column 'level'"):
         found.at_levels(["low"])
 
 
@@ -43,7 +43,7 @@ def test_the_column_is_that_of_the_way_to_answer(tmp_path: Path) -> None:
     [
         ("budget,accuracy\n1k,80\n", "write 0.80 for 80 %"), ("budget,accuracy\n1k,80%\n", "write 0.80"), ("budget,accuracy\n", "at least one row"),
         ("budget,level,accuracy\n1k,low,0.5\n", "one of the columns"), ("budget,acuracy\n1k,0.5\n", "did you mean 'accuracy'"),
-        ("budget,accuracy\n1k,0.5\n1024,0.6\n", "row 3: budget '1024' stands twice"), ("budget,accuracy\nmany,0.5\n", "no number of tokens"),
+        ("budget,accuracy\n1k,0.5\n1024,0.6\n", "row 3: budget '1024' appears twice"), ("budget,accuracy\nmany,0.5\n", "not a number of tokens"),
         ("budget,accuracy\n1k\n", "1 cells, not 2"), ("level,accuracy\n,0.5\n", "is empty"),
     ],
 )  # fmt: skip

@@ -53,7 +53,7 @@ def test_the_assumed_spread_is_the_middle_of_the_rows_that_state_one() -> None:
     ("asked", "words"),
     [
         (("gpt-oss-12b", "high", None), "did you mean 'gpt-oss-120b'"), (("gpt-oss-120b", "hihg", None), "did you mean 'high'"),
-        (("gpt-oss-120b", "high", None), "several benchmarks: say --benchmark, one of AIME 2024"), (("gpt-oss-120b", "high", "AIME"), "state them with --osl"),
+        (("gpt-oss-120b", "high", None), "several benchmarks: choose one with --benchmark \\(AIME 2024"), (("gpt-oss-120b", "high", "AIME"), "state them with --osl"),
     ],
 )  # fmt: skip
 def test_lengths_that_nobody_published(asked: tuple[str, str, str | None], words: str) -> None:

@@ -121,12 +121,12 @@ def test_windows_are_seen_ignored_or_refused() -> None:
 
 
 @pytest.mark.parametrize(("name", "convention", "said"), [
-    ("gpt-oss-120b", "palm", r"'palm' defines no SlidingWindow \(window 128\): take 'reference'"),
-    ("deepseek-v3.2", "megatron", r"'megatron' defines no DSA \(top 2048\)"),
-    ("qwen3-next-80b-a3b", "verl", "'verl' defines no GatedDeltaNet"),
-    ("llama-4-scout", "torchtitan", r"'torchtitan' defines no SlidingWindow \(chunk 8192\)"),
+    ("gpt-oss-120b", "palm", r"'palm' does not define SlidingWindow \(window 128\): use 'reference'"),
+    ("deepseek-v3.2", "megatron", r"'megatron' does not define DSA \(top 2048\)"),
+    ("qwen3-next-80b-a3b", "verl", "'verl' does not define GatedDeltaNet"),
+    ("llama-4-scout", "torchtitan", r"'torchtitan' does not define SlidingWindow \(chunk 8192\)"),
     ("llama-3.1-405b", "korthikanti-2022", r"GQA \+ Dense, whose layer has not the 12·h² weights"),
-    ("mixtral-8x7b", "llm-foundry", "'llm-foundry' defines no MoE"),
+    ("mixtral-8x7b", "llm-foundry", "'llm-foundry' does not define MoE"),
     ("deepseek-v3", "llm-foundry", "MLA whose heads together are not as wide as the model"),
 ])  # fmt: skip
 def test_a_mixer_that_a_convention_does_not_define_is_refused_by_name(name: str, convention: str, said: str) -> None:

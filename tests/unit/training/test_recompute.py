@@ -31,15 +31,15 @@ def test_words(text: str, wanted: Recompute) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("all", "none of none, full, full:4, block:4"),
+        ("all", "not one of none, full, full:4, block:4"),
         ("layernorms", "did you mean 'layernorm'"),
         ("block", "4 layers of a virtual stage"),
         ("full:", "every 4 layers keep one input"),
         ("full:0", "every 4 layers keep one input"),
         ("block:x", "4 layers of a virtual stage"),
         ("moe+moe", "twice"),
-        ("none+moe", "'none' is none of"),
-        ("", "'' is none of"),
+        ("none+moe", "'none' is not one of"),
+        ("", "'' is not one of"),
     ],
 )
 def test_refusals_are_a_line_with_what_is_allowed(text: str, says: str) -> None:

@@ -64,7 +64,7 @@ def written(kind: str, name: str, tmp_path: Path, was: str, now: str) -> str:
             "fp8-block",
             '"attention", ',
             '"atention", ',
-            r"'narrow' = 'atention' is none of .*did you mean 'attention'",
+            r"'narrow' = 'atention' is not one of .*did you mean 'attention'",
         ),
         ("precisions", "bf16", "value = false", 'value = "no"', r"'loss_scaling' must be true or false, not 'no'"),
         (
@@ -98,13 +98,13 @@ def written(kind: str, name: str, tmp_path: Path, was: str, now: str) -> str:
             "state =",
             r"adamw.toml: \[step\]: unknown key 'state' .*did you mean 'states'",
         ),
-        ("optimizers", "adamw", "norm = { value = true", "norm = { value = false", r"clip = true scales by the norm"),
+        ("optimizers", "adamw", "norm = { value = true", "norm = { value = false", r"clip = true needs the norm"),
         (
             "optimizers",
             "muon",
             '"blockwise"',
             '"block-wise"',
-            r"'tensor_parallel' = 'block-wise' is none of blockwise, duplicated",
+            r"'tensor_parallel' = 'block-wise' is not one of blockwise, duplicated",
         ),
         (
             "optimizers",

@@ -205,10 +205,10 @@ def test_frozen_parts_have_weights_alone() -> None:
 @pytest.mark.parametrize(
     ("zero_stage", "more", "error", "said"),
     [
-        (4, {}, SpecError, "zero_stage = 4 is none of 0, 1, 2, 3"),
-        (True, {}, SpecError, "zero_stage = True is none of"),
-        (1, {"sharding": Sharding(fsdp=True)}, SpecError, "FSDP shares weights too"),
-        (0, {"sharding": Sharding(group=8.0)}, SpecError, "shares nothing"),
+        (4, {}, SpecError, "zero_stage = 4 is not one of 0, 1, 2, 3"),
+        (True, {}, SpecError, "zero_stage = True is not one of"),
+        (1, {"sharding": Sharding(fsdp=True)}, SpecError, "FSDP shards weights too"),
+        (0, {"sharding": Sharding(group=8.0)}, SpecError, "shards nothing"),
         (3, {"sharding": Sharding(group=3.0)}, Infeasible, "a sharding group must divide"),
     ],
 )
@@ -218,9 +218,9 @@ def test_what_cannot_be_is_refused(zero_stage: int, more: dict[str, object], err
 
 
 def test_what_cannot_learn_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"roles: 'expert' is none of .*did you mean 'experts'"):
+    with pytest.raises(SpecError, match=r"roles: 'expert' is not one of .*did you mean 'experts'"):
         Trained(roles=("expert",))
-    with pytest.raises(SpecError, match="nothing learns"):
+    with pytest.raises(SpecError, match="nothing is left to train"):
         Trained(roles=())
     with pytest.raises(SpecError, match="lora_rank must be at least 1, not 0"):
         Trained(lora_rank=0.0)

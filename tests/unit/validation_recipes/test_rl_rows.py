@@ -55,9 +55,9 @@ def test_printed_throughput_is_prompt_and_answer_of_the_whole_step() -> None:
         ({"gpus": "8.5"}, "gpus = '8.5' must be a whole number"),
         ({"step_s": "fast"}, "step_s = 'fast' must be a number"),
         ({"step_s": "1-2-3"}, "step_s = '1-2-3' must be a number"),
-        ({"model": "qwen9"}, "model 'qwen9' is no name of the zoo"),
-        ({"hw": "c550"}, "hw 'c550' is no profile"),
-        ({"kind": "guess"}, "kind = 'guess' is none of"),
+        ({"model": "qwen9"}, "model 'qwen9' is not a name of the zoo"),
+        ({"hw": "c550"}, "hw 'c550' is not a profile"),
+        ({"kind": "guess"}, "kind = 'guess' is not one of"),
         ({"source": ""}, "source is empty"),
     ],
 )
@@ -110,7 +110,7 @@ def test_answers_have_the_printed_mean_once_they_are_cut() -> None:
     ("text", "said"),
     [
         ('[[judge]]\nname = "a"\nmatch = { modl = "x" }\njudges = "step"\nwhy = "y"', "unknown column 'modl' of match; did you mean 'model'"),
-        ('[[judge]]\nname = "a"\nmatch = {}\njudges = "all"\nwhy = "y"', "judges = 'all' is none of step, order, nothing"),
+        ('[[judge]]\nname = "a"\nmatch = {}\njudges = "all"\nwhy = "y"', "judges = 'all' is not one of step, order, nothing"),
         ('[[assume]]\nname = "a"\nmatch = {}\nset = { prompts = "8" }\nwhy = "y"', "prompts = '8' must be of type int"),
         ('[[assume]]\nname = "a"\nmatch = {}\nset = { promts = 8 }\nwhy = "y"', "unknown key 'promts' of set; did you mean 'prompts'"),
         ('[[story]]\nname = "a"\nmatch = {}', "a rule has a name, a match and a why"),

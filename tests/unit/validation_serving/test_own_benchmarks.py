@@ -94,17 +94,17 @@ def test_a_rate_under_a_limit_of_concurrency_is_a_row_with_its_reason(tmp_path: 
     ("text", "said"),
     [
         (f"{HEAD},tpot\n{ROW},1\n", r"mine.csv: column 'tpot' is unknown .*did you mean 'tp"),
-        (f"{HEAD},tp\n{ROW},1\n", "mine.csv: column 'tp' stands there twice"),
+        (f"{HEAD},tp\n{ROW},1\n", "mine.csv: column 'tp' appears twice"),
         (f"{HEAD}\n{ROW},7\n", "mine.csv:2: not as many cells as the header"),
         (f"{HEAD}\n{ROW}\n{ROW.replace('1024', 'long')}\n", "mine.csv:3: isl = 'long' must be a number above 0"),
         (f"{HEAD}\n{ROW.replace('0.11.0,2', '0.11.0,two')}\n", "mine.csv:2: tp = 'two' must be a whole number above 0"),
-        (f"{HEAD}\n{ROW.replace(',16,,', ',16,4,')}\n", "mine.csv:2: say the load once"),
-        (f"{HEAD}\n{ROW.replace(',16,,', ',,,')}\n", "mine.csv:2: say the load once"),
-        (f"{HEAD}\n{ROW.replace('h100', '')}\n", "mine.csv:2: hw is empty: fill the column, or say --hw"),
+        (f"{HEAD}\n{ROW.replace(',16,,', ',16,4,')}\n", "mine.csv:2: state either concurrency or rate"),
+        (f"{HEAD}\n{ROW.replace(',16,,', ',,,')}\n", "mine.csv:2: state either concurrency or rate"),
+        (f"{HEAD}\n{ROW.replace('h100', '')}\n", "mine.csv:2: hw is empty: fill the column, or add --hw"),
         (f"{HEAD}\n{ROW.replace('60,8.5,1800', ',,')}\n", "mine.csv:2: nothing is measured"),
         (f"{HEAD}\n{ROW.replace('vllm', 'vlm')}\n", "mine.csv:2: engine must be one of .*did you mean 'vllm'"),
         (f"{HEAD},set:plan.tpp\n{ROW},8\n", "mine.csv:2: unknown path 'plan.tpp'"),
-        (f"{HEAD},drafts\n{ROW},9\n", "mine.csv:2: drafts = '9' is none of 0, 1, 2, 3"),
+        (f"{HEAD},drafts\n{ROW},9\n", "mine.csv:2: drafts = '9' is not one of 0, 1, 2, 3"),
         (f"{HEAD},prefix_hit\n{ROW},1\n", "mine.csv:2: prefix_hit = '1' must be a share"),
         (f"{HEAD},shortest\n{ROW},2\n", "mine.csv:2: shortest = '2' must be a number above 0, at most 1"),
         (f"{HEAD}\n", "holds no run"),
@@ -145,11 +145,11 @@ def test_the_command_tells_a_benchmark_from_the_sample(tmp_path: Path, capsys: p
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert next(row for row in rows if row["table"] == "tpot")["predicted_s"] > 0.0
     for wrong, said in (
-        ([*asked, "--peer", "python"], "--peer means nothing of your own benchmark"),
+        ([*asked, "--peer", "python"], "--peer has no effect for a benchmark of your own"),
         (["validate", "serving", str(tmp_path / "none.csv")], "none.csv: No such file"),
-        (["validate", "serving", "--model", "llama-2-7b"], "--model means nothing without a benchmark of yours"),
-        (["validate", "serving", "--no-sample", "--no-published"], "leaves no measurements to judge by"),
-        (["validate", "serving", "--no-sample", "--plot", "a.png"], "--plot means nothing without the sample"),
+        (["validate", "serving", "--model", "llama-2-7b"], "--model has no effect without a benchmark of your own"),
+        (["validate", "serving", "--no-sample", "--no-published"], "leaves nothing to compare with"),
+        (["validate", "serving", "--no-sample", "--plot", "a.png"], "--plot has no effect without the silicon sample"),
     ):
         assert run(wrong) == 2
         assert said in capsys.readouterr().err

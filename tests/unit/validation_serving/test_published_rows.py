@@ -140,7 +140,7 @@ def _changed(tmp_path: Path, file: str, change: dict[str, str], row: int = 0) ->
         ("published.csv", {"isl": "-1"}, "published.csv:2: isl = '-1' must be a number, 0 or above"),
         ("published.csv", {"tp": "1.5"}, "published.csv:2: tp = '1.5' must be a whole number above 0"),
         ("published.csv", {"set": "plan.tpp=1"}, "published.csv:2: unknown path 'plan.tpp'"),
-        ("published.csv", {"id": "trt017-0002"}, "published.csv:3: id 'trt017-0002' is empty, or stands there twice"),
+        ("published.csv", {"id": "trt017-0002"}, "published.csv:3: id 'trt017-0002' is empty, or appears twice"),
         ("devices.csv", {"hw": "", "why": ""}, "devices.csv: .* stands for nothing, without a reason"),
         ("models.csv", {"base": "gpt-k"}, "models.csv, codellama-13b-hf: base = 'gpt-k' is not known"),
         ("stacks.csv", {"engine": "vlm"}, "engine = 'vlm' is not known .*did you mean 'vllm'"),

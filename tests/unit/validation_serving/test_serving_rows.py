@@ -197,9 +197,9 @@ def test_dynamos_release_is_not_the_engines() -> None:
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ({"backend": "vlm"}, "rows.csv:2: backend = 'vlm' is none of vllm, sglang, trtllm; did you mean 'vllm'?"),
-        ({"system": "h300_sxm"}, "rows.csv:2: system = 'h300_sxm' is none of"),
-        ({"mode": "both"}, "rows.csv:2: mode = 'both' is none of agg, disagg"),
+        ({"backend": "vlm"}, "rows.csv:2: backend = 'vlm' is not one of vllm, sglang, trtllm; did you mean 'vllm'?"),
+        ({"system": "h300_sxm"}, "rows.csv:2: system = 'h300_sxm' is not one of"),
+        ({"mode": "both"}, "rows.csv:2: mode = 'both' is not one of agg, disagg"),
         ({"silicon_tpot_ms": "fast"}, "rows.csv:2: silicon_tpot_ms = 'fast' must be a number, 0 or more"),
         ({"silicon_tpot_ms": "0"}, "rows.csv:2: tpot is empty or 0"),
         ({"isl": "-1"}, "rows.csv:2: isl = '-1' must be a number, 0 or more"),
@@ -243,7 +243,7 @@ RULE = '[[apart]]\nname = "a"\nmatch = { tp = 4 }\nkind = "suspect"\nwhy = "w"\n
         ("schema = 1\n" + RULE.replace("tp =", "tps ="), "unknown key 'tps' of match; did you mean 'tp'?"),
         (
             "schema = 1\n" + RULE.replace('"suspect"', '"odd"'),
-            "kind = 'odd' is none of unstated, contradictory, suspect",
+            "kind = 'odd' is not one of unstated, contradictory, suspect",
         ),
         ("schema = 1\n" + RULE.replace('kind = "suspect"', ""), "kind = None must be of type str"),
         ("schema = 1\n" + RULE.replace('why = "w"', ""), "a rule has a name, a match and a why"),

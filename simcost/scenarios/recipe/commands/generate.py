@@ -20,7 +20,7 @@ AMOUNTS: dict[str, float | None] = {"answers": None, "attempts": 1.0}
 def amount(values: Mapping[str, Any]) -> float:
     """Answers that are made. Raises SpecError where their number is not said."""
     if "answers" not in values:
-        raise SpecError("say how many answers are kept: answers")
+        raise SpecError("missing 'answers': how many answers are kept")
     return float(values["answers"]) * float(values.get("attempts", 1.0))
 
 

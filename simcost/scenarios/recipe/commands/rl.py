@@ -17,7 +17,7 @@ AMOUNTS: dict[str, float | None] = {"steps": None}
 def amount(values: Mapping[str, Any]) -> float:
     """Steps of the stage. Raises SpecError where their number is not said."""
     if "steps" not in values:
-        raise SpecError("say how many steps there are: steps")
+        raise SpecError("missing 'steps': how many steps there are")
     return float(values["steps"])
 
 

@@ -21,7 +21,7 @@ def amount(values: Mapping[str, Any]) -> float:
     ways = ("tokens",), ("samples", "mean_tokens")
     said = [way for way in ways if all(key in values for key in way)]
     if len(said) != 1 or ("tokens" in values and "samples" in values):
-        raise SpecError("say its tokens once: tokens, or samples and mean_tokens")
+        raise SpecError("state its tokens, with either 'tokens', or 'samples' and 'mean_tokens'")
     found = float(values.get("epochs", 1.0))
     for key in said[0]:
         found *= float(values[key])
