@@ -397,7 +397,7 @@ def stand_ins() -> str:
     families = list(dict.fromkeys(key for row in rows for key in row if key.endswith("_p90_error")))
     head = [name.removesuffix("_p90_error").replace("_", " ") for name in families]
     lines = [
-        "# What stand-ins are worth",
+        "# How accurate stand-ins are",
         "",
         "A device without measurements uses those of a similar device. This page shows how well that works where both were measured, as `simcost calibrate transfer` prints it: rows of a device predicted by the curves of another one, "
         "or by related kinds of kernels of its own; an engine's own table by the same engine's. As in an answer, the start-up time is kept and the rest is scaled by the ratio of the two speeds of light. "

@@ -39,7 +39,7 @@ def _value(value: Any) -> Any:
 
 
 class Columns(Sequence[Row]):
-    """Rows of a sweep, kept as columns until somebody reads them: a hundred thousand points cost no dictionaries. A row that cannot run, or
+    """Rows of a sweep, kept as columns until they are read, so that many points need no dictionaries. A row that cannot run, or
     does not fit, has a reason. `values` has "fits" and `SHORT`."""
 
     def __init__(
@@ -88,7 +88,7 @@ def _note(note: str) -> str:
 class Result:
     """`metrics`: name -> number (SI, unit in the name). `tables`: name -> rows; the first is the main one.
     `warnings`: notes, each a `Note` or a plain string. `verdict`: one sentence for people; `fits` False makes --strict fail; `dimensions`: config keys that swaps
-    chose, with before, after and why; `terms`: what a step is made of, the longest first."""
+    chose, with before, after and why; `terms`: terms of a step, the longest first."""
 
     command: str
     inputs: dict[str, Any]

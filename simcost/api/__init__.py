@@ -115,15 +115,15 @@ _QUESTIONS: dict[str, Callable[..., Result]] = {
 
 def scheduler(address: str, progress: Progress = quiet) -> AbstractContextManager[object]:
     """A context in which workers of Dask distributed (extra `scale`) do the work of `sweep` with `out`, `plans`, `compare` and `serve` with events: those of "tcp://host:port", or
-    processes of this machine, "local:4". `progress` is told how much is done, how much there is in all, and a few words. Raises SpecError where none can be reached, and where
-    one is not like this process."""
+    processes of this machine, "local:4". `progress` is called with how much is done, how much there is in all, and a few words. Raises SpecError where no worker can be reached, and where
+    a worker differs from this process."""
     from simcost.scale.cluster import opened
 
     return opened(address, progress)
 
 
 def ask(command: str, inputs: Mapping[str, Any]) -> Result:
-    """The question of an answer again: `command` and `inputs` of a Result, or of its JSON."""
+    """Ask the question of a result again: `command` and `inputs` of a Result, or of its JSON."""
     from simcost.scenarios.inputs import arguments
 
     if command not in _QUESTIONS:

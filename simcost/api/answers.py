@@ -11,7 +11,7 @@ if TYPE_CHECKING:  # a step asks for none of it
 
 
 def diff(before: Source, after: Source) -> Result:
-    """What moved between two answers of one command: inputs, terms of the step, metrics. An answer is a Result, its JSON document, or the path of a file of it. Raises SpecError for answers of
+    """What changed between two results of one command: inputs, terms of the step, metrics. A result is a Result, its JSON document, or the path of a JSON file. Raises SpecError for results of
     two commands, and for tables of points."""
     from simcost.scenarios.answers import difference
 
@@ -19,7 +19,7 @@ def diff(before: Source, after: Source) -> Result:
 
 
 def cite(answer: Source) -> Result:
-    """The sources that an answer rests on, and what is assumed. Raises SpecError for what is no answer."""
+    """The sources of a result, and its assumptions. Raises SpecError for what is not a result."""
     from simcost.scenarios.answers import cited
 
     return cited.result(answer)

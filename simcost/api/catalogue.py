@@ -32,7 +32,7 @@ def show_model(name: Model, set: Sets | None = None, isl: Count | None = None) -
 
 @unboxes
 def show_hardware(name: str, set: Sets | None = None) -> Result:
-    """Facts and assumptions of a device profile."""
+    """Facts and assumptions of a device profile, each with its source or reason."""
     from simcost.scenarios import show
 
     return show.show_hardware(name, sets_of(set))
@@ -54,7 +54,7 @@ def loss(
     model: str | None = None, tokens: float | str | None = None, training_flops: float | str | None = None, isl: Count | None = None, range: str = "fitted",
     set: Sets | None = None,
 ) -> Result:  # fmt: skip
-    """What published scaling laws say of a model trained on `tokens` (1.4e12, or "1.4T"), or of `training_flops` alone. `range`: "fitted", or "published", as
+    """What published scaling laws expect of a model trained on `tokens` (1.4e12, or "1.4T"), or of `training_flops` alone. `range`: "fitted", or "published", as
     far as the sources themselves used their laws. `isl`: tokens of a training sequence, where a law counts FLOPs of attention."""
     from simcost.scenarios.scaling_laws import loss as scenario
 
@@ -77,7 +77,7 @@ def _quantity(name: str, given: Any, dimension: str) -> float:
 
 
 def list_scaling_laws() -> Result:
-    """Published scaling laws."""
+    """Published scaling laws that ship."""
     from simcost.scenarios.scaling_laws import show
 
     return show.listed()
@@ -91,28 +91,28 @@ def show_scaling_law(name: str) -> Result:
 
 
 def keys(*groups: str) -> Result:
-    """What may be set: of "model", "plan", "phase", "engine" or "hw", or of all."""
+    """Keys that can be set: of "model", "plan", "phase", "engine" or "hw", or all."""
     from simcost.scenarios import keys as scenario
 
     return scenario.result(groups)
 
 
 def list_models() -> Result:
-    """The zoo."""
+    """Models that ship, with their counts."""
     from simcost.scenarios import show
 
     return show.list_models()
 
 
 def list_engines() -> Result:
-    """Whose kernels may be asked for."""
+    """Engines whose kernels can be chosen, with their versions and devices."""
     from simcost.scenarios import show
 
     return show.list_engines()
 
 
 def list_hardware() -> Result:
-    """The device profiles."""
+    """Device profiles that ship."""
     from simcost.scenarios import show
 
     return show.list_hardware()

@@ -27,7 +27,7 @@ def distill(
     (`student_osl`: where its answers have another length). Prices GPU-hours, USD, bytes kept and sent. The student trains on `gpus` or `nodes` of `hw` by `set`; `teacher_plan`,
     `rollout_plan`: "tp=8,ep=8" of those who write, the smallest that fits where None. `texts`: "given", or "teacher" where logits and features are of texts that it writes too.
     `storage_price`: USD per GB and month, `network_price` a GB that is sent. `rl`: "steps=200,prompts=128,samples=16", a run of reinforcement learning of the student to stand beside.
-    Raises SpecError for what is not said, Infeasible for what cannot run."""
+    Raises SpecError for missing or wrong input, Infeasible for what cannot run."""
     from simcost.scenarios import sizes
     from simcost.scenarios.distill.question import Asked, amount, storage
     from simcost.scenarios.distill.result import result

@@ -28,7 +28,7 @@ __all__ = [
 
 
 def names(result: Result) -> list[str]:
-    """Figures that a result has; `draw` draws the first where none is named."""
+    """Names of the figures of a result; `draw` draws the first if none is named."""
     return kinds.names(result)
 
 
@@ -39,69 +39,69 @@ def draw(result: Result, name: str = "", width: str = "slide") -> Figure:
 
 
 def against(result: Result, width: str = "slide") -> Figure:
-    """Predictions beside measurements, row by row with their intervals. Of validate kernels, blocks and serving, calibrate memory, recipe."""
+    """Predictions beside measurements, row by row with their intervals. For results of validate kernels, blocks and serving, calibrate memory, recipe."""
     return draw(result, "against", width)
 
 
 def breakdown(result: Result, width: str = "slide") -> Figure:
-    """Where the time of a step goes: stacked bars by op, by what bounds it, by what it rests on; of designs one bar each. Of explain, decode, prefill, train, rl, compare."""
+    """Where the time of a step goes: stacked bars by op, by what limits it, by its basis; for designs one bar each. For results of explain, decode, prefill, train, rl, compare."""
     return draw(result, "breakdown", width)
 
 
 def calibration(result: Result, width: str = "slide") -> Figure:
-    """Held-out rows of the curves of a device, a facet a curve. Of calibrate report."""
+    """Held-out rows of the curves of a device, one facet per curve. For results of calibrate report."""
     return draw(result, "calibration", width)
 
 
 def crossover(result: Result, width: str = "slide") -> Figure:
-    """Where attention overtakes the FFN, and reads of the cache those of the weights. Of crossover."""
+    """The length from which attention costs more than the FFN, and cache reads exceed weight reads. For results of crossover."""
     return draw(result, "crossover", width)
 
 
 def designs(result: Result, width: str = "slide") -> Figure:
-    """Designs or plans side by side with their 90 % intervals, ties marked. Of compare, plans, and sweeps over names."""
+    """Designs or plans side by side with their 90 % intervals, ties marked. For results of compare, plans, and sweeps over names."""
     return draw(result, "designs", width)
 
 
 def memory(result: Result, width: str = "slide") -> Figure:
-    """What fills the memory of a GPU, part by part. Of show memory, decode, prefill, explain, train."""
+    """What fills the memory of a GPU, part by part. For results of show memory, decode, prefill, explain, train."""
     return draw(result, "memory", width)
 
 
 def pareto(result: Result, width: str = "slide") -> Figure:
-    """Output tokens/s per GPU against output tokens/s per user, or the two metrics of a map. Of plans, sweep, serve, decode."""
+    """Output tokens/s per GPU against output tokens/s per user, or the two metrics of a map. For results of plans, sweep, serve, decode."""
     return draw(result, "pareto", width)
 
 
 def roofline(result: Result, width: str = "slide") -> Figure:
-    """Every op of a step under the roofs of the device, with the measured rows of its kernels. Of explain."""
+    """Every op of a step under the roofs of the device, with the measurements of its kernels. For results of explain."""
     return draw(result, "roofline", width)
 
 
 def sensitivity(result: Result, width: str = "slide") -> Figure:
-    """Which numbers move a metric, with the 90 % intervals of the elasticities. Of sensitivity."""
+    """Which numbers change a metric most, with the 90 % intervals of the elasticities. For results of sensitivity."""
     return draw(result, "sensitivity", width)
 
 
 def sweep(result: Result, width: str = "slide") -> Figure:
-    """A metric along an axis of numbers with bands of its 90 % interval. Of decode, prefill, sweep, serve."""
+    """A metric along an axis of numbers with bands of its 90 % interval. For results of decode, prefill, sweep, serve."""
     return draw(result, "sweep", width)
 
 
 def timeline(result: Result, width: str = "slide") -> Figure:
-    """Who works when: ranks of a pipeline, phases, stages. Of schedule, train, rl, recipe."""
+    """What runs when: ranks of a pipeline, phases, stages. For results of schedule, train, rl, recipe."""
     return draw(result, "timeline", width)
 
 
 def page(result: Result) -> str:
-    """The answer as one HTML file that stands alone, at most 1 MB: headline, figures, sortable tables, notes."""
+    """The result as one self-contained HTML file of at most 1 MB: headline, figures, sortable tables, notes."""
     from simcost.report.page.page import page as document
 
     return document(result)
 
 
 def save(result: Result, path: str | Path, name: str = "", width: str = "slide") -> None:
-    """A figure into a .png, .svg or .pdf, or the page into an .html; whole or not at all. Raises SpecError for another suffix, and where it cannot be written."""
+    """Write a figure to a .png, .svg or .pdf, or the page to an .html; the file is complete or not written. Raises SpecError for another suffix, and where it cannot be written."""
     target = Path(path)
     if target.suffix.lower() in kinds.PICTURES:
         kinds.write(result, target, name, width)

@@ -30,8 +30,8 @@ def rl(
     old). `rollout`, `train`: sizes and formats of the two plans ("tp=8,ep=8"), None: the smallest that fit. `rollout_batch`: answers of one rollout, a multiple
     of those of a step; in flight, of partial and asynchronous ones. `packing`: False where the trainer pads each sequence to the longest. `reward`: seconds of an answer and CPU workers ("0.5s:64"); `reward_model`: a design that
     scores answers; `kl`: whether a reference is asked, None: as the algorithm does. `turns`, `tool_wait`, `tool_tokens`: of agents. `offload`: auto, none, engine, optimizer,
-    all; `sync`: gather, broadcast, reshard. `steps`: of a run. `levers`: what single changes would do. `timeline`: a picture or a trace to write. Raises SpecError for what cannot be
-    meant, Infeasible for a plan that breaks a rule or does not fit."""
+    all; `sync`: gather, broadcast, reshard. `steps`: of a run. `levers`: what single changes would do. `timeline`: a picture or a trace to write. Raises SpecError for wrong
+    input, Infeasible for a plan that breaks a rule or does not fit."""
     from simcost.scenarios.rl.question import asked
     from simcost.scenarios.rl.result import result
 

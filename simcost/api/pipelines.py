@@ -15,7 +15,7 @@ def schedule(
 ) -> Result:  # fmt: skip
     """Time, bubble and chunks in flight of pipeline schedules. Durations in seconds of one micro-batch through one virtual stage: `forward`, `backward` (the input gradient alone) and `weight`, both as long as
     a forward where they are not stated; `overlapped`: a forward and both gradients together. `stage_times`: these three for each virtual stage. `draw`: a picture (.png, .svg, .html) or a trace (.trace.json) to write.
-    Raises SpecError for numbers that no schedule has."""
+    Raises SpecError for numbers that a schedule does not allow."""
     from simcost.scenarios import schedule as scenario
 
     names = [schedules] if isinstance(schedules, str) else list(schedules)

@@ -21,8 +21,8 @@ def recipe(
     ranges: bool = True, timeline: str | Path | None = None,
 ) -> Result:  # fmt: skip
     """What a recipe costs: `recipe` ships (`workloads/recipes`) or is a file. `hw`, `gpus`: of all stages, instead of the recipe's own; `set`: "<stage>.<key>" to a value; `price`: USD per GPU hour. `ranges`: what
-    assumptions are worth at their ends, which takes most of the time. `timeline`: a
-    picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for what is none, Infeasible for a stage that cannot run."""
+    GPU hours are at both ends of each assumption, which takes most of the time. `timeline`: a
+    picture (.png, .svg, .html) or a trace (.trace.json) to write. Raises SpecError for wrong input, Infeasible for a stage that cannot run."""
     from simcost.scenarios.recipe.result import result
 
     if timeline is not None:

@@ -32,7 +32,7 @@ def schema(name: str = RESULT) -> Schema:
 
 
 def plan(groups: Iterable[str] = ()) -> Schema:
-    """The schema of a file of settings of these groups, all where none is named. Raises SpecError for a group that is none."""
+    """The schema of a file of settings of these groups, of all if none is named. Raises SpecError for an unknown group."""
     engines = {name: setting_of(name) for name in known_settings()}
     return {"$id": "urn:simcost:schema:plan", **settings.schema(settings.groups(groups), engines)}
 

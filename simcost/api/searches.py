@@ -38,7 +38,7 @@ def plans(
     flops_convention: str | None = None, osl: Count | None = None, rate: float | str | None = None, slo: str | None = None, prefix_hit: float | None = None,
 ) -> Result:  # fmt: skip
     """Every plan for `gpus` devices, or for each of several numbers of them, of one device or of several, ranked by `metric` (default: tokens
-    a second and GPU) at its best of all batches as far as memory goes, or of those of `batch`; `tpot` and `ttft` are limits ([s], or
+    per second and GPU) at the best of all batches that fit in memory, or of those in `batch`; `tpot` and `ttft` are limits ([s], or
     "50ms"); `cp`: split sequences too. phase="train": every plan of a training step of `global_batch` sequences of `seq` tokens, `micro_batch` of a
     replica at a time (None: 1, 2 and 4 are tried), by the training stack `stack`. phase="serve": fleets for `rate` requests per second ("20/s") of `isl` and `osl` tokens within
     `ttft` and `tpot` (`slo`: "ttft=2s,tpot=50ms"), `prefix_hit` of a prompt in the cache; `gpus`: the most that there are."""
@@ -119,9 +119,9 @@ def sweep(
     price: float | str | None = None, gpus: Count | None = None, nodes: Count | None = None, engine: str | None = None,
     prefill_tokens: Count | None = None, prefill_past: Count | None = None, out: str | Path | None = None, progress: Progress = quiet,
 ) -> Result:  # fmt: skip
-    """A map of designs: every point of the axes of `vary` with what it is and costs, and those that no other beats in the two metrics of `pareto`
-    ("tpot", "params_total:more"). `out`: a .csv or .parquet file (extra `parquet`) that takes the rows, up to a billion, in place of the Result; what an
-    interruption leaves beside it the same question goes on from. `progress` is told points done, points in all, and a few words."""
+    """A map of designs: every point of the axes of `vary` with its sizes and metrics, and the points for which no other is better in the two metrics of `pareto`
+    ("tpot", "params_total:more"). `out`: a .csv or .parquet file (extra `parquet`) that takes the rows, up to a billion, instead of the Result; after an
+    interruption the same call continues from the parts beside it. `progress` is called with points done, points in all, and a few words."""
     from simcost.scenarios import design_map as scenario
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
@@ -156,7 +156,7 @@ def solve(
     engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None,
 ) -> Result:  # fmt: skip
     """The value of the number `path` ("hw.memory.bandwidth", "batch") at which `goal` ("tpot=20ms", "mfu>=0.4") is met, with the step there; or
-    what keeps it from there."""
+    what prevents it."""
     from simcost.scenarios.goals import solve as scenario
 
     sets = sets_of(set, engine)

@@ -24,10 +24,10 @@ def serve(
     events: bool = False, requests: Count | None = None, seed: int | Sequence[int] | str | None = None, warmup: float | None = None, prefix_from: str | None = None,
 ) -> Result:  # fmt: skip
     """A design under load: TTFT, TPOT, throughput and price in the steady state. `isl`, `osl`: tokens of prompts and answers, or a distribution ("lognormal:1024:0.8",
-    "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests a second that come at random; several are rows. `prefix_hit`: share of a
+    "file:lengths.csv"). `concurrency`: users who each wait for their answer, or `rate`: requests per second that arrive at random; several values give several rows. `prefix_hit`: share of a
     prompt that the prefix cache holds, in the GPUs' pool, or by `prefix_from` in the host's memory ("host",
     "host:512GB" for each GPU) or dropped ("recompute"); `drafts`: tokens proposed per step, by the design's MTP module
-    or by `draft_model`, each taken with chance `acceptance`. `prefill_pool`,
+    or by `draft_model`, each accepted with probability `acceptance`. `prefill_pool`,
     `decode_pool`: instances of each phase ("4:tp=8,ep=8"), None: every instance does both. `events`: also percentiles of a run request by
     request, of `requests` (10 per user; 1,000 per replica of an open loop) drawn by `seed` (several, or "1..16": a run each, and means of them), whose first part `warmup` (0.1) is left out. Raises SpecError
     for what cannot be, Infeasible for a plan that breaks a rule."""
@@ -50,7 +50,7 @@ def launch(
     gpus: Count | None = None, nodes: Count | None = None, set: Sets | None = None, engine: str | None = None, prefix_hit: float = 0.0, drafts: int = 0,
     acceptance: float | None = None, draft_model: Model | None = None, prefill_pool: str | None = None, decode_pool: str | None = None,
 ) -> str:  # fmt: skip
-    """The commands by which the engine `emit` (vllm, sglang, trtllm) serves what `serve` is asked: a shell script, with the files of options that it needs. Raises as
+    """Commands that start the engine `emit` (vllm, sglang, trtllm) for the question of `serve`: a shell script, with the files of options that it needs. Raises as
     `serve` does, and Infeasible for a plan that the engine cannot run."""
     from simcost.scenarios.serve.emit_from import emitted
 

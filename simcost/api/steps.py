@@ -42,7 +42,7 @@ def decode(
     prefill_tokens: Count | None = None,
     prefill_past: Count | None = None,
 ) -> Result:
-    """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: of a prompt that comes in
+    """One decode step: `batch` sequences, each attending to `context` tokens with the new one. prefill_tokens: tokens of a prompt that run
     beside them on every attention replica, as engines mix them, after `prefill_past` cached ones."""
     sets = cluster(hw, sets_of(set, engine), gpus, nodes, vary)
     return phases.result(decode_query(model, hw, batch, context, sets, vary, price, prefill_tokens, prefill_past))
@@ -142,8 +142,8 @@ def explain(
     nodes: Count | None = None, engine: str | None = None, prefill_tokens: Count | None = None, prefill_past: Count | None = None, order: str = "time", op: str | None = None, top: Count | None = None,
 ) -> Result:  # fmt: skip
     """Every op of one step of `phase`: "decode" takes `context` (default 4096), and a prompt beside it; "prefill" takes `isl` (4096) and
-    `past` (0). `order` of the rows: "time", the longest first, or "execution". `op`: one kernel in full, with its curves, the nearest measured rows and the parts of its
-    interval; `top`: so many of the longest rows alone."""
+    `past` (0). `order` of the rows: "time" (longest first) or "execution". `op`: one kernel in full, with its curves, the nearest measured rows and the parts of its
+    interval; `top`: only this many of the longest rows."""
     from simcost.scenarios import explain as scenario
 
     sets = cluster(hw, sets_of(set, engine), gpus, nodes)
@@ -155,7 +155,7 @@ def explain(
 
 @unboxes
 def crossover(model: Model, hw: str = "h200", set: Sets | None = None, engine: str | None = None) -> Result:
-    """Where attention overtakes the FFN, and where cache reads overtake weight reads."""
+    """The length from which attention costs more than the FFN, and from which cache reads exceed weight reads."""
     from simcost.scenarios import crossover as scenario
 
     return scenario.result(make(model, hw, True, {"batch": 1, "context": 1}, sets_of(set, engine), {}, None))

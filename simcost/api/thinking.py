@@ -31,8 +31,8 @@ def think(
     which `answer` tokens follow a cut thought; `max_osl`: one cap on all. A fleet on `hw` at `concurrency` or `rate` of queries, or a price list `usd_per_million`
     ("0.28:0.42": prompts, answers; cached prompts as a third). `parallel`: "best:8", "majority:16", "tree:16:4:8". `accuracy`: a CSV by budget or level, for the price
     of a solved query. `versus`: a larger model with lengths, plan, prices and accuracy of its own. `pretrain_tokens` on which the model was trained (the larger one on
-    `versus_tokens`): how many queries pay a training that is longer, by the plan `train` ("gpus=64,tp=8,global_batch=512") and scaling laws. Raises SpecError for what is
-    not said, Infeasible for a plan that breaks a rule."""
+    `versus_tokens`): how many queries pay a training that is longer, by the plan `train` ("gpus=64,tp=8,global_batch=512") and scaling laws. Raises SpecError for missing
+    or wrong input, Infeasible for a plan that breaks a rule."""
     from simcost.scenarios.serve.question import Simulation
     from simcost.scenarios.think.lengths import Said
     from simcost.scenarios.think.question import Where, asked

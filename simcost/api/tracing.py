@@ -22,9 +22,9 @@ def trace(
     nodes: Count | None = None, engine: str | None = None, steps: int | None = None, within: str = "", device: int | None = None, rules: str | Path | None = None,
     heard: Callable[[int], None] | None = None,
 ) -> Result:  # fmt: skip
-    """What kernels of a trace (`export_chrome_trace`, .json or .json.gz, of one rank) took, beside what they are predicted to take, the largest difference first. `phase`: "decode" (with `batch`, `context`), "prefill" (`batch`, `isl`, `past`)
+    """Times of the kernels of a trace (`export_chrome_trace`, .json or .json.gz, of one rank) beside their predicted times, the largest difference first. `phase`: "decode" (with `batch`, `context`), "prefill" (`batch`, `isl`, `past`)
     or "train" (`micro_batch`, `global_batch`, `seq`, `stack`). Steps are those that torch.profiler marks, occurrences of the annotation `within`, or `steps`. `device`: of several in one file. `rules`: a file of your own
-    rules for names of kernels. `heard`: is told how many characters of the file are read. Raises SpecError for a file that is no trace, and as `explain` and `train`."""
+    rules for names of kernels. `heard` is called with the number of characters read. Raises SpecError for a file that is not a trace, and as `explain` and `train`."""
     from simcost.scenarios.profiled.result import Asked, checked, result
 
     serving = {"batch": batch, "context": context, "isl": isl, "past": past}

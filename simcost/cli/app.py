@@ -86,7 +86,7 @@ def list_models(format: o.Format = "", output: o.Out = None, strict: o.Strict = 
 
 @listing.command("hardware")
 def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
-    """Device profiles with peaks, memory, links, price, and the measured rows or the sibling that they answer from."""
+    """Device profiles with peaks, memory, links, price, and the measurements or the similar device that they use."""
     from simcost import api
 
     return emit(api.list_hardware(), format, output, strict)
@@ -94,7 +94,7 @@ def list_hardware(format: o.Format = "", output: o.Out = None, strict: o.Strict 
 
 @listing.command("engines")
 def list_engines(format: o.Format = "", output: o.Out = None, strict: o.Strict = False) -> int:
-    """What --engine may be: whose kernels that is, of which versions, on which hardware rows of them ship."""
+    """Values of --engine: whose kernels they use, which versions, and on which devices measurements ship."""
     from simcost import api
 
     return emit(api.list_engines(), format, output, strict)
@@ -117,7 +117,7 @@ def show_hardware(
     name: Annotated[str, typer.Argument(help="Profile name, or a profile.toml.", autocompletion=o.hardware_names)],
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
-    """Every fact with its source, every assumption with its reason, the measured rows that answer, or the sibling."""
+    """Every fact with its source, every assumption with its reason, and the measurements or the similar device that are used."""
     from simcost import api, grammar
 
     return emit(api.show_hardware(name, grammar.assignments(set or [])), format, output, strict)
@@ -128,7 +128,7 @@ def show_memory(
     model: o.ModelArgument, hw: o.Hw, batch: o.Batch = None, context: o.Context = None, engine: o.Engine = None, set: o.Set = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Memory of a GPU term by term, as an engine shares it out, and how many requests and tokens its pool holds."""
+    """Memory of a GPU term by term, as an engine divides it, and how many requests and tokens its pool holds."""
     from simcost import api, grammar
 
     result = api.show_memory(model, hw, batch, context, grammar.assignments(set or [], engine), gpus, nodes)
@@ -196,13 +196,13 @@ def crossover(
     return emit(result, format, output, strict, details)
 
 
-app.command("sensitivity", epilog=o.KEYS, cls=Question, short_help="Which numbers move a metric, strongest first.")(
+app.command("sensitivity", epilog=o.KEYS, cls=Question, short_help="Which numbers change a metric most.")(
     goals.sensitivity
 )
 app.command("sweep", epilog=o.KEYS, cls=Question, short_help="A map of designs and the front of two metrics.")(
     sweep.sweep
 )
-app.command("schedule", short_help="Pipeline schedules from bare durations, drawn and timed.")(schedule.schedule)
+app.command("schedule", short_help="Pipeline schedules from given durations, drawn and timed.")(schedule.schedule)
 app.command("train", epilog=o.KEYS, cls=Question, short_help="A training step and run: time, MFU, memory, price.")(
     train.train
 )
@@ -230,7 +230,7 @@ def keys(
     groups: o.Groups = None, format: o.Format = "", output: o.Out = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema of a file of these settings.")] = False,
 ) -> int:  # fmt: skip
-    """What --set and --vary may name: values, default, what it needs, what it means."""
+    """Keys that --set and --vary can name: values, default, condition and meaning."""
     if schema:
         import json
 

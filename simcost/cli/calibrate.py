@@ -32,7 +32,7 @@ def import_aiconfigurator(
     ] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: those that may speak are written."""
+    """Every engine's tables of the package aiconfigurator-core (extra 'import'), each with a verdict: sound ones are written."""
     from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios.calibrate import engine_tables
@@ -66,8 +66,8 @@ def report(
     plot: o.Plot = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Every curve: for which engines it answers, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
-    and what breaks a law over a grid of kernels and questions."""
+    """Every curve: engines that it is used for, rows, error on held-out rows inside and beyond the range, coverage, width, parameters;
+    and laws that are broken on a grid of kernels and questions."""
     from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios.calibrate import report as scenario
@@ -93,7 +93,7 @@ def doctor(
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 3 when a kind is unsound.")] = False,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Are measured rows sound? The rule that chose the shipped tables, asked of a profile's tables and runs, or of your own rows."""
+    """Are measured rows sound? The rule that chose the shipped tables, applied to a profile's tables and runs, or to your own rows."""
     from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios.calibrate import doctor as scenario
@@ -110,7 +110,7 @@ def transfer(
     sibling: Annotated[str | None, typer.Option("--from", help="Device whose curves are used; default: every measured one.")] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """What a stand-in is worth: rows predicted by a sibling's curves, and by related kinds of the same device."""
+    """How well one device's measurements predict another: rows predicted by a similar device's curves, and by related kinds of the same device."""
     from simcost import pool
     from simcost.cli.progress import measured_out
     from simcost.scenarios.calibrate import transfer as scenario
@@ -168,7 +168,7 @@ def memory(
     model: Annotated[str | None, typer.Option("--model", help="Used where the model of the log is not known.", autocompletion=o.model_names)] = None,
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """What an engine printed of its memory at start-up against what simcost says, term by term."""
+    """Memory that an engine printed at start-up beside the prediction, term by term."""
     from simcost import grammar
     from simcost.validation import startup
 

@@ -26,7 +26,7 @@ def sensitivity(
     gpus: o.Gpus = None, nodes: o.Nodes = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
     plot: o.Plot = None,
 ) -> int:  # fmt: skip
-    """Which numbers of the device, the plan, the step and the model move a metric, strongest first."""
+    """Which numbers of the device, the plan, the step and the model change a metric most, strongest first."""
     from simcost import api, grammar
     from simcost.scenarios.goals.sensitivity import share
 

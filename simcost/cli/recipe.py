@@ -20,7 +20,7 @@ def recipe(
     timeline: Annotated[Path | None, typer.Option("--timeline", help="Draw the stages: .png, .svg, .html (extra 'plot'), or .trace.json for Perfetto.")] = None,
     format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """What a recipe of training costs: GPU hours, $ and days of its stages, beside what was published, and what its assumptions are worth."""
+    """What a training recipe costs: GPU hours, $ and days of its stages, beside published figures, and the effect of its assumptions."""
     from simcost import api
     from simcost.scenarios.recipe.change import stated
 

@@ -56,7 +56,7 @@ def rl(
     levers: Annotated[bool, typer.Option("--levers/--no-levers", help="Also show what single changes would do to the step.")] = True,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """A step of reinforcement learning, phase by phase: rollout, rewards, log-probs, update, weight transfer; who waits, what levers change."""
+    """A step of reinforcement learning, phase by phase: rollout, rewards, log-probs, update, weight transfer; which GPUs wait, and what single changes would do."""
     from simcost import api, grammar
 
     check(format, output)

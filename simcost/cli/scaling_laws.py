@@ -44,7 +44,7 @@ def loss(
     ] = "fitted",
     set: o.Set = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False,
 ) -> int:  # fmt: skip
-    """Training loss and compute-optimal sizes by every published scaling law that reaches so far."""
+    """Training loss and compute-optimal sizes by every published scaling law whose range covers the question."""
     from simcost import api, grammar
 
     result = api.loss(model, tokens, training_flops, isl, range, grammar.assignments(set or []))

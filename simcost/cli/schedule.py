@@ -39,7 +39,7 @@ def schedule(
     format: o.Format = "", output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to this file; .png, .svg, .pdf and .html draw it (extra 'plot'), .trace.json is for Perfetto.")] = None,
     details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Pipeline schedules from bare durations: time, bubble, what sets it, and what a rank keeps."""
+    """Pipeline schedules from given durations: time, bubble and its cause, and chunks that a rank keeps."""
     from simcost import api
     from simcost.report import timeline
 

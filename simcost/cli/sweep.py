@@ -27,7 +27,7 @@ def sweep(
     prefill_tokens: o.PrefillTokens = None, prefill_past: o.PrefillPast = None, engine: o.Engine = None, set: o.Set = None, price: o.Price = None,
     gpus: o.Gpus = None, nodes: o.Nodes = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """A map of designs: heads, ranks, experts, widths and whatever else is varied; and the front of two metrics."""
+    """A map of designs: heads, ranks, experts, widths and any other axis; and the Pareto front of two metrics."""
     from simcost import api, grammar
     from simcost.cli.progress import scheduled
 

@@ -45,7 +45,7 @@ def think(
     seed: Annotated[int | None, typer.Option("--seed", help="--events: seed of the random draws; default 1.")] = None,
     engine: o.Engine = None, set: o.Set = None, price: o.Price = None, format: o.Format = "", output: o.Out = None, strict: o.Strict = False, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """Answers under thinking budgets: tokens, latency, energy and $ of a query, of one that is solved, and what more tokens buy."""
+    """Answers under thinking budgets: tokens, latency, energy and $ of a query, of a solved query, and what more tokens bring."""
     from simcost import api, grammar
 
     check(format, output)

@@ -53,7 +53,7 @@ def kernels(
     hw: Annotated[str | None, typer.Argument(help="Only rows of this device.", autocompletion=o.hardware_names)] = None,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Published kernel timings that no fit has seen: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
+    """Published kernel timings that were not used in any fit: DeepGEMM, FlashAttention, FlashMLA, InferSim, DeepEP and others."""
     from simcost.validation.kernels import reference
 
     return emit(reference(hw), format, output)
@@ -77,7 +77,7 @@ def training(
     write: Annotated[bool, typer.Option("--write", help="Write the coefficients of these sources into workloads/stacks.")] = False,
     format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Published training steps: time, memory and bubbles, cold and with the coefficients of their stacks, beside what other predictors reach."""
+    """Published training steps: time, memory and bubbles, cold and with the coefficients of their stacks, beside the errors of other predictors."""
     from simcost.validation.training.report import result
 
     format = check(format, output)
@@ -95,7 +95,7 @@ def serving(
     hw: Annotated[str, typer.Option("--hw", help="Your benchmark: the device, where the file does not state it.", autocompletion=o.hardware_names)] = "",
     engine: o.Engine = None, set: o.Set = None, scheduler: o.Scheduler = None, format: o.Format = "", output: o.Out = None,
 ) -> int:  # fmt: skip
-    """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice with what AIConfigurator says of it, published rows by source, or a benchmark of yours."""
+    """Measured serving of vLLM, SGLang and TensorRT-LLM beside predictions: the silicon sample by slice beside AIConfigurator's predictions, published rows by source, or a benchmark of your own."""
     from simcost import grammar
     from simcost.cli.progress import measured_out, scheduled
     from simcost.report.plot import ready

@@ -448,7 +448,7 @@ def test_hardware_says_what_rows_it_answers_from(capsys):
 @pytest.mark.parametrize(("words", "said"), [
     (["plans", "--model", "deepseek-v3", "--hw", "h800"], "--gpus or --nodes"),
     (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--tpot", "-1"], "above 0"),
-    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--ttft", "1"], "means nothing"),
+    (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--ttft", "1"], "does not apply to decode"),
     (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--metric", "ttft"], "not a metric"),
     (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "8", "--nodes", "1"], "not both"),
     (["plans", "--model", "deepseek-v3", "--hw", "h800", "--gpus", "100000"], "ways to split"),

@@ -65,7 +65,7 @@ def test_solve_prefill_and_strict(capsys: pytest.CaptureFixture[str]) -> None:
     (["--solve", "batch"], "--solve and --for go together"), (["--for", "tpot=1ms"], "--solve and --for go together"),
     (["--solve", "batch", "--solve", "context", "--for", "tpot=1ms"], "--solve is given twice"), (["--solve", "batch", "--for", "tpot=9ms", "--batch", "4"], "'batch' is given twice: --batch 4 and --solve batch"),
     (["--solve=context", "--context=5", "--for", "tpot=9ms"], "'context' is given twice: --context 5 and --solve context"), (["--solve", "plan.gpus", "--gpus", "4", "--for", "tpot=9ms"], "'plan.gpus' is given twice"),
-    (["--solve", "batch", "--for", "tpot=9ms", "--vary", "context=1,2"], "use --set instead of --vary"), (["--solve", "batch=4", "--for", "tpot=9ms"], "name the number alone"),
+    (["--solve", "batch", "--for", "tpot=9ms", "--vary", "context=1,2"], "use --set instead of --vary"), (["--solve", "batch=4", "--for", "tpot=9ms"], "give only the key of the number"),
     (["--solve", "hw.price.usd_per_hour", "--price", "4", "--for", "usd=1"], "'hw.price.usd_per_hour' is given twice"),
 ])  # fmt: skip
 def test_refusals_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

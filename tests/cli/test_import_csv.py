@@ -84,7 +84,7 @@ def test_a_second_import_says_what_it_replaces_and_measured_rows_are_not_replace
     capsys.readouterr()
     assert imported(title="the second") == 0
     said = out(capsys)
-    assert "replaces the run that stood there (the first)" in said
+    assert "replaces the run that was there (the first)" in said
     assert "copied from" not in said
     record = Path("rows/measurements/mine/run.toml")
     assert "the second" in record.read_text()
@@ -149,7 +149,7 @@ def test_a_table_of_which_nothing_is_left_replaces_nothing(capsys: Any) -> None:
 def test_few_rows_are_taken_but_make_no_curve(capsys: Any) -> None:
     write(lines()[:5])
     assert imported() == 0
-    assert "5 rows, fewer than the 10 that make a curve" in out(capsys)
+    assert "5 rows, fewer than the 10 that a curve needs" in out(capsys)
 
 
 @pytest.mark.parametrize(("rows", "changed", "word"), [

@@ -246,7 +246,7 @@ def test_an_attention_variant_is_a_swap(package: Path) -> None:
 def test_what_cannot_be_imported_or_is_there_already_is_one_line(package: Path) -> None:
     entries = package / "outside-1.0.dist-info" / "entry_points.txt"
     for text, said in (
-        ("gqa = outside_attention", "has a plug-in 'gqa' already"),
+        ("gqa = outside_attention", "already has a plug-in 'gqa'"),
         ("nine = no_such_module", "cannot be imported"),
     ):
         entries.write_text(f"[simcost.blocks.attention]\n{text}\n", encoding="utf-8")

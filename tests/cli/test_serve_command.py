@@ -99,7 +99,7 @@ def test_a_design_whose_module_drafts_is_not_said_to_leave_it_idle(capsys: pytes
     more = ("--concurrency", "4", "--drafts", "1", "--acceptance", "0.85")
     notes = " ".join(answer(capsys, *more, ask=ask)["warnings"])
     assert "MTP modules are neither run" not in notes
-    assert "1 MTP module of deepseek-v3: 1.455 GiB of weights per GPU and 1,152 B per token of the pool" in notes
+    assert "1 MTP module of deepseek-v3: 1.455 GiB of weights per GPU and 1,152 B per token are subtracted" in notes
 
 
 SILLY: list[tuple[list[str], str]] = [

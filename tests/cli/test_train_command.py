@@ -213,7 +213,7 @@ def test_models_of_every_kind_train(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "plan", "says"),
     [
-        ("gemma-4-e2b", {"plan.pp": 2, "plan.gpus": 8}, "take pp = 1"),
+        ("gemma-4-e2b", {"plan.pp": 2, "plan.gpus": 8}, "use pp = 1"),
         ("falcon-mamba-7b", {"plan.cp": 2, "plan.gpus": 8}, "cp must be 1"),
         ("deepseek-v3.2", {"plan.cp": 2, "plan.ep": 8, "plan.gpus": 16}, "cp must be 1"),
         ("phi-4", {"plan.tp": 8, "plan.gpus": 8}, "num_key_value_heads = 10"),

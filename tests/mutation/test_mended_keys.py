@@ -50,7 +50,7 @@ def test_what_stretches_a_rotary_table_is_not_said_to_mean_nothing() -> None:
     second = read(LLAMA, rope_local_base_freq=1e4)
     assert table(second) == 2 * 4096 * 16 * 2
     assert "rope_local_base_freq" not in second.unused
-    assert any("makes a second table" in note for note in second.notes)
+    assert any("a second table of positions" in note for note in second.notes)
 
 
 def test_layers_of_a_kind_that_rotate_a_part_are_said_not_to_be_counted() -> None:

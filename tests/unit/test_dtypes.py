@@ -65,7 +65,7 @@ def test_torchs_names_are_known(alias: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fp4", "FP4"])
 def test_a_format_of_two_kinds_names_both(name: str) -> None:
-    with pytest.raises(SpecError, match=f"plan.kv_dtype: '{name}' may be mxfp4 or nvfp4: name one"):
+    with pytest.raises(SpecError, match=f"plan.kv_dtype: '{name}' can be mxfp4 or nvfp4: write one of them"):
         dtype(name, "plan.kv_dtype")
     assert spelled(name) == name
 

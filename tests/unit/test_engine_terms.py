@@ -181,6 +181,6 @@ def test_a_broken_term_is_named(name: str, term: dict[str, Any], said: str) -> N
 
 def test_settings_of_any_say_whose_they_are() -> None:
     with pytest.raises(
-        SpecError, match=r"engine=any takes the settings of vLLM, which has no engine\.mem_fraction_static"
+        SpecError, match=r"engine=any uses the settings of vLLM, which has no engine\.mem_fraction_static"
     ):
         terms("any", mem_fraction_static=0.9)

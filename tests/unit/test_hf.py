@@ -88,7 +88,9 @@ def test_a_key_that_a_file_states_twice_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_structure_that_no_reader_knows_is_refused_and_may_be_left_out(key: str, value: object) -> None:
-    with pytest.raises(NotModelled, match=f"'{key}'.*names structure that nothing here reads.*--set model.{key}=null"):
+    with pytest.raises(
+        NotModelled, match=f"'{key}'.*looks like structure, but the key is unknown.*--set model.{key}=null"
+    ):
         total({**LLAMA, key: value})
     assert total({**LLAMA, key: None}) == total(LLAMA)
 
@@ -270,7 +272,7 @@ def test_a_language_model_inside_a_thinker_is_read_and_what_stands_beside_it_is_
     }
     assert total(config) == total({**LLAMA, "model_type": "qwen2"})
     notes = from_config(config, "m", "c").notes
-    assert any(note.startswith("talker_config: no rule of qwen2_5_omni counts it") for note in notes)
+    assert any(note.startswith("talker_config: not counted for qwen2_5_omni") for note in notes)
     assert [note for note in notes if "tower's" in note]
 
 
@@ -412,7 +414,7 @@ def test_no_name_that_a_model_is_called_by_means_two() -> None:
 
 def test_a_name_of_two_models_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load, "_called", lambda: {"x1": ("dbrx", "grok-1")})
-    with pytest.raises(SpecError, match="model 'X-1' may be dbrx or grok-1: name one"):
+    with pytest.raises(SpecError, match="model 'X-1' can be dbrx or grok-1: write one of them"):
         load.find("X-1")
 
 

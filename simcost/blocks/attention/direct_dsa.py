@@ -127,7 +127,9 @@ def from_hf(r: Reader, layer: int, layers: int) -> DirectDSA:
     """The block of a layer. Raises SpecError for a missing or wrong key; NotModelled for a model_type whose class is not known to share latents, and for a layer that would read those of one
     that rotates otherwise."""
     if not r.flag("direct_dsa"):
-        raise NotModelled(f"{r.where}: not modelled yet: kv_source_layers outside model_type mistral_large4_text")
+        raise NotModelled(
+            f"{r.where}: not modelled yet: kv_source_layers (known only for model_type mistral_large4_text)"
+        )
     plain, rotates, source = mla.from_hf(r, layer, layers), _rotates(r, layer, layers), _source(r, layer, layers)
     if _rotates(r, source, layers) != rotates:
         raise NotModelled(

@@ -112,7 +112,9 @@ def from_hf(r: Reader, layer: int, layers: int) -> SharedKV:
     """The block of a layer. Raises SpecError for a missing or wrong key, NotModelled for a model_type whose class is not known to share keys and values."""
     if not r.flag("shared_kv"):
         key = next(key for key in _KEYS if r.given(key))
-        raise NotModelled(f"{r.where}: not modelled yet: {key} outside model_type gemma3n_text and gemma4_text")
+        raise NotModelled(
+            f"{r.where}: not modelled yet: {key} (known only for model_type gemma3n_text and gemma4_text)"
+        )
     kind, shape = gemma_kind(r, layer, layers), dimensions(r)
     full, k_eq_v = kind == FULL, r.flag("attention_k_eq_v")
     stated = _stated(r, layer)

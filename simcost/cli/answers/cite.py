@@ -24,7 +24,7 @@ def cite(
     answer: Annotated[str, typer.Argument(help="A saved result (a file of --format json -o), or a question: decode, train, serve or another command, followed by its options.")],
     format: Style = "", output: o.Out = None, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """The sources that an answer rests on: papers, facts of the device, price, measurements; as a table or as BibTeX."""
+    """The sources of a result: papers, facts of the device, price, measurements; as a table or as BibTeX."""
     from simcost import api
 
     if format not in ("", BIBTEX, *FORMATS):

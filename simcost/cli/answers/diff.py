@@ -16,7 +16,7 @@ def diff(
     after: Annotated[Path, typer.Argument(help="A second result of the same command.")],
     format: o.Format = "", output: o.Out = None, details: o.Details = False,
 ) -> int:  # fmt: skip
-    """What moved between two answers: inputs, terms of the step, metrics."""
+    """What changed between two results: inputs, terms of the step, metrics."""
     from simcost import api
 
     return emit(api.diff(before, after), format, output, details=details)

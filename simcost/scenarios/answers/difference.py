@@ -26,7 +26,7 @@ _ENDS = ("_low", "_high", "_low_s", "_high_s")
 
 def result(before: Source, after: Source) -> Result:
     """Raises SpecError for answers of two commands, for tables of points, and where nothing compares."""
-    a, b = answer(before, "the first answer"), answer(after, "the second answer")
+    a, b = answer(before, "the first result"), answer(after, "the second result")
     if a.command != b.command:
         raise SpecError(f"{a.name} is a result of {a.command}, {b.name} of {b.command}: diff compares two results of the same command")  # fmt: skip
     for one in (a, b):
@@ -37,7 +37,7 @@ def result(before: Source, after: Source) -> Result:
     if not any(_number(a.metrics, name) is not None and _number(b.metrics, name) is not None for name in a.metrics):
         raise SpecError(f"{a.name} and {b.name} have no metric in common")
     terms = _terms(a, b, headline) if headline else []
-    tables = {"what was asked": _asked(a.inputs, b.inputs), "terms": terms, "metrics that changed": moved}
+    tables = {"what was asked": _asked(a.inputs, b.inputs), "terms": terms, "metrics that moved": moved}
     return Result(
         "diff", {"before": a.name, "after": b.name, "command": a.command}, {**_ends(a, b, headline), "metrics_moved": len(moved)},
         {name: rows for name, rows in tables.items() if rows}, _notes(headline), verdict=_verdict(a, b, headline, terms, moved),

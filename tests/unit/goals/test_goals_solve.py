@@ -103,7 +103,7 @@ def test_memory_binds_before_the_goal() -> None:
     most = simcost.decode(**DEEPSEEK).metrics["max_batch"]
     assert result.metrics["solved_value"] == most
     assert result.metrics["binds"] == "memory"
-    assert "memory binds" in result.verdict
+    assert "memory is the limit" in result.verdict
     assert result.fits
     assert result.metrics["solved_value_low"] is None
 

@@ -25,7 +25,9 @@ def test_bf16_is_refused_and_fp16_is_the_way_round(hw: str) -> None:
 
 
 def test_training_names_fp16_too_and_a_device_without_fp16_names_bf16() -> None:
-    with pytest.raises(SpecError, match=r"v100/profile.toml has no rate for bf16: one of fp16.*--set plan.precision"):
+    with pytest.raises(
+        SpecError, match=r"v100/profile.toml has no rate for bf16: use one of fp16.*--set plan.precision"
+    ):
         simcost.train("llama-3.2-1b", "v100", gpus=8, levers=False)
     with pytest.raises(SpecError, match=r"run it in bf16: --set plan.activation_dtype=bf16"):
         simcost.decode("opt-30b", "tpu-v5e", batch=1, context=4096)

@@ -35,7 +35,7 @@ def test_a_term_with_its_origin_is_believed(name: str, term: dict[str, Any], ori
 @pytest.mark.parametrize(("name", "term"), GOOD)
 def test_no_term_is_believed_without_its_origin(name: str, term: dict[str, Any]) -> None:
     for lacking in (term, {**term, "source": ""}):
-        with pytest.raises(SpecError, match=r"^at needs a source, or a reason$"):
+        with pytest.raises(SpecError, match=r"^at needs a 'source', or a 'reason' where it is assumed$"):
             check("at", name, lacking)
 
 
@@ -74,7 +74,7 @@ def test_a_value_that_a_term_cannot_hold_is_one_line(name: str, term: dict[str, 
 
 @pytest.mark.parametrize("term", [None, 3, "all", ["all"]])
 def test_a_term_that_is_no_table_has_no_origin(term: Any) -> None:
-    with pytest.raises(SpecError, match="at needs a source"):
+    with pytest.raises(SpecError, match="at needs a 'source'"):
         check("at", "share_of", term)
 
 

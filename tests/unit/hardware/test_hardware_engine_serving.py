@@ -100,7 +100,7 @@ def test_any_takes_the_terms_of_vllm_and_says_so() -> None:
     [
         ("sglang", {"async_scheduling": True}, "SGLang has no engine.async_scheduling"),
         ("vllm", {"stream_intervall": 2}, "did you mean 'stream_interval'"),
-        ("any", {"disable_radix_cache": True}, "engine=any takes the settings of vLLM, which has no"),
+        ("any", {"disable_radix_cache": True}, "engine=any uses the settings of vLLM, which has no"),
         ("vllm", {"stream_interval": 0}, "engine.stream_interval must be a whole number from 1"),
         ("vllm", {"async_scheduling": "yes"}, "engine.async_scheduling must be true or false, not 'yes'"),
         ("vllm", {"host_step": 0.3}, "engine.host_step must be a time with its unit"),
@@ -134,7 +134,7 @@ def test_every_serving_term_has_its_origin_and_every_release_is_whole(name: str)
         ({"settings": {"reserved_output": {"name": "x"}}}, "'words' must be a table"),
         ({"settings": {"reserved_output": {"name": "x", "words": {"A": 2}}}}, "number from 0 to 1"),
         ({"settings": {"reserved_output": 3}}, "must be a name, or a table"),
-        ({"from": [{"version": "0"}]}, "misses policy"),
+        ({"from": [{"version": "0"}]}, "has no policy"),
         ({"from": [{"version": "0", "share": {"value": 0.9, "source": "x"}}]}, "'share' is unknown"),
         (
             {"from": [{"version": "0", "overlap": {"value": True, "pipeline": 1, "source": "x"}}]},
@@ -160,7 +160,7 @@ def test_a_step_says_that_it_has_no_use_for_them(capsys: pytest.CaptureFixture[s
         run([*asked, "--engine", "vllm", "--set", "engine.stream_interval=10", "--set", "engine.max_num_seqs=8"]) == 0
     )
     out = capsys.readouterr().out
-    assert "engine.stream_interval has no effect on a step: simcost serve takes it" in out
+    assert "engine.stream_interval has no effect on a step: simcost serve uses it" in out
     assert "engine.max_num_seqs has no effect" not in out
     assert run([*asked, "--engine", "sglang", "--set", "engine.async_scheduling=true"]) == 2
     assert "SGLang has no engine.async_scheduling" in capsys.readouterr().err

@@ -75,7 +75,7 @@ MALFORMED: list[tuple[dict[str, Any], tuple[str, ...], str]] = [
     ({"assumed.gemm_efficiency": "{ value = 0, reason = 'hope' }"}, (), "must be finite and greater than 0"),
     ({"assumed.kernel_overhead": "{ value = '2 m', reason = 'slip' }"}, (), "unit 'm'"),
     ({"peak.fp7": FACT}, (), "no hardware key 'peak.fp7'"), ({"memory.bandwith": FACT}, (), "did you mean 'memory.bandwidth'?"),
-    ({"assumed.memory_reserve": "{ value = 0.1, reason = 'old' }"}, (), "'assumed.memory_reserve' is gone"),
+    ({"assumed.memory_reserve": "{ value = 0.1, reason = 'old' }"}, (), "'assumed.memory_reserve' no longer exists"),
     ({"links.scaleup.topology": '"star"'}, (), "'links.scaleup.topology' must be one of switch, mesh, torus, bridge, host, not 'star'"),
     ({"links.scaleup.colour": FACT}, (), "no hardware key 'links.scaleup.colour'"),
     ({"power": "700"}, ("power.tdp",), "[power] must be a table"), ({"price": "'3 USD/h'"}, ("price.usd_per_hour",), "[price] must be a table"),
@@ -137,7 +137,7 @@ def test_an_override_takes_units_or_a_multiple(tmp_path: Path, path: str, value:
 
 
 @pytest.mark.parametrize(("path", "value", "said"), [
-    ("memory.bandwidth", "3", "hw.memory.bandwidth: '3' has no unit"), ("compute.l2", "x2", "states no 'compute.l2' to multiply"),
+    ("memory.bandwidth", "3", "hw.memory.bandwidth: '3' has no unit"), ("compute.l2", "x2", "has no value of 'compute.l2' to multiply"),
     ("memory.bandwidth", "xfast", "hw.memory.bandwidth: factor: cannot read 'fast'"), ("memory.bandwidth", "x1e9", "must be in"),
     ("memory.bandwidht", "3 TB/s", "did you mean 'memory.bandwidth'?"), ("assumed.gemm_efficiency", "x3", "must be in (0, 1]"),
 ])  # fmt: skip

@@ -31,7 +31,7 @@ def test_a_clear_name_is_its_profile(typed: str, profile: str) -> None:
 ])  # fmt: skip
 def test_a_name_of_several_devices_names_them(typed: str, among: tuple[str, ...]) -> None:
     for read in (names.of, load.find, load.load):
-        with pytest.raises(SpecError, match="name one") as error:
+        with pytest.raises(SpecError, match="write one of these names") as error:
             read(typed)
         assert all(f"{one} (" in str(error.value) for one in among)
         assert "\n" not in str(error.value)
@@ -145,7 +145,7 @@ def test_a_bare_number_is_told_the_unit_that_it_lacks(path: str, value: str, nea
 
 @pytest.mark.parametrize(("typed", "near"), [("a30", "a40"), ("p100", "v100"), ("h201", "h20")])
 def test_the_nearest_name_with_another_number_is_no_suggestion(typed: str, near: str) -> None:
-    with pytest.raises(SpecError, match=f"the nearest name, '{near}', is another part"):
+    with pytest.raises(SpecError, match=f"the nearest name, '{near}', is a different device"):
         load.find(typed)
     with pytest.raises(SpecError, match=r"did you mean 'h100-96gb'\?"):
         load.find("h100-96")

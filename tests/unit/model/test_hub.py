@@ -108,7 +108,7 @@ def test_an_index_of_pytorch_is_one_too(tmp_path: Path) -> None:
 def test_a_checkpoint_of_another_size_is_said_with_both(tmp_path: Path, factor: float) -> None:
     index(model(tmp_path), {"total_size": SIZE * factor})
     assert (
-        "but 19.88 MB are counted here for the model: the config is of another checkpoint, or parts of it are not counted"
+        "but 19.88 MB are counted here for the model: the config belongs to another checkpoint, or parts of the checkpoint are not counted"
         in said(tmp_path)
     )
 

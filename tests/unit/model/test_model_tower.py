@@ -302,7 +302,7 @@ def test_heads_are_tied_as_the_class_ties_them(wrapper: str, tied: set[Any], own
 
 def test_ties_that_contradict_in_a_class_that_is_not_known_are_refused_with_the_way_round() -> None:
     config = multimodal("mystery", {}, tie_word_embeddings=True)
-    with pytest.raises(NotModelled, match=r"--set model.tie_word_embeddings=\.\.\. says which holds"):
+    with pytest.raises(NotModelled, match=r"--set model.tie_word_embeddings=\.\.\. chooses one"):
         read(config)
     assert simcost.show_model(config, set={"model.tie_word_embeddings": True}).metrics["params_language"] < PARAMETERS
 

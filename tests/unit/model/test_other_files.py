@@ -52,7 +52,7 @@ def test_the_caches_format_beside_the_config_is_the_default_and_said(tmp_path: P
     home = folder(tmp_path, hf_quant_config={"quantization": {"quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}})
     shown = show_model(str(home), {})
     assert shown.metrics["kv_bytes_per_token"] == 4 * 2 * 2 * 64  # layers, K and V, heads, width; a byte each
-    assert "kv_bytes_per_token is in fp8, as the config says" in shown.warnings
+    assert "kv_bytes_per_token is in fp8, as the config states" in shown.warnings
 
 
 def test_the_configs_own_quantisation_wins(tmp_path: Path) -> None:

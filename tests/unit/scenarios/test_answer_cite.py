@@ -107,11 +107,11 @@ def test_papers_that_ship_named_are_whole() -> None:
 
 
 def test_what_is_no_answer_is_refused(tmp_path: Any) -> None:
-    for source, says in (({"a": 1}, "not an answer of simcost"), (tmp_path / "none.json", "No such file"), (simcost.schedule(["gpipe"], pp=2, microbatches=4, forward=1.0), "")):  # fmt: skip
+    for source, says in (({"a": 1}, "not a result of simcost"), (tmp_path / "none.json", "No such file"), (simcost.schedule(["gpipe"], pp=2, microbatches=4, forward=1.0), "")):  # fmt: skip
         if says:
             with pytest.raises(SpecError, match=says):
                 simcost.cite(source)
         else:
             assert simcost.cite(source).tables["sources"]
-    with pytest.raises(SpecError, match="names no sources"):
+    with pytest.raises(SpecError, match="has no sources"):
         simcost.cite({"schema_version": 1, "command": "x", "inputs": {}, "metrics": {}, "rows": [], "references": []})

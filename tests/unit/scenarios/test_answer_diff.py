@@ -72,7 +72,7 @@ def test_the_same_answer_moves_nothing_and_files_do_as_well(two: tuple[Any, Any]
     path = tmp_path / "a.json"
     path.write_text(json.dumps(two[0].to_dict()), encoding="utf-8")
     same = simcost.diff(path, two[0])
-    assert same.verdict.startswith("nothing moved")
+    assert same.verdict.startswith("no change: ")
     assert same.tables == {}
     assert simcost.diff(path, two[1]).tables == simcost.diff(*two).tables
 

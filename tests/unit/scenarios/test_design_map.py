@@ -61,8 +61,8 @@ def test_by_default_the_front_is_of_time_against_parameters() -> None:
 
 
 @pytest.mark.parametrize(("pareto", "says"), [
-    (["tpot"], "takes two metrics"), (["tpot", "params_total"], "say which side is better, params_total:less or params_total:more"),
-    (["tpot", "tpot_s"], "names tpot_s twice"), (["tpot", "colour:less"], "not a metric of decode"), (["tpot:low", "usd"], "say which side is better"),
+    (["tpot"], "takes two metrics"), (["tpot", "params_total"], "state which side is better, params_total:less or params_total:more"),
+    (["tpot", "tpot_s"], "names tpot_s twice"), (["tpot", "colour:less"], "not a metric of decode"), (["tpot:low", "usd"], "state which side is better"),
 ])  # fmt: skip
 def test_what_is_no_pair_of_metrics_is_refused(pareto: list[str], says: str) -> None:
     with pytest.raises(SpecError) as error:

@@ -81,7 +81,7 @@ def test_reinforcement_learning_stands_beside_it() -> None:
     assert row["total_gpu_hours_low"] < row["total_gpu_hours"] < row["total_gpu_hours_high"]
     assert any("rl: 10 steps of 32 x 8 answers" in note for note in both.warnings)
     for wrong, words in (
-        ("steps=10", "say prompts, samples"),
+        ("steps=10", "missing prompts, samples"),
         ("step=10,prompts=1,samples=1", "did you mean 'steps'"),
         ("steps=1,steps=2,prompts=1", "twice"),
     ):
@@ -121,5 +121,5 @@ def test_what_cannot_be_asked_is_one_line(changes: dict[str, Any], words: str) -
 
 
 def test_a_teacher_that_does_not_fit_its_plan() -> None:
-    with pytest.raises(Infeasible, match="no room"):
+    with pytest.raises(Infeasible, match="no memory"):
         simcost.distill(**{**ASK, "teacher": "qwen3-235b-a22b", "teacher_plan": "tp=1"})

@@ -103,4 +103,4 @@ def test_what_cannot_be_asked_is_one_line(asked: dict[str, Any], says: str) -> N
 def test_a_device_without_rows_answers_by_the_roofline() -> None:
     bare = simcost.explain("llama-3.1-8b", "h200", op="o_proj", set={"hw.measurements": "none"})
     assert set(bare.tables) == {"kernels", "interval"}
-    assert any("the roofline does" in note for note in bare.warnings)
+    assert any("follows from the roofline" in note for note in bare.warnings)

@@ -120,7 +120,7 @@ def test_own_rules_come_first(tmp_path: Path) -> None:
     for text, said in (
         (
             'schema = 1\n[[kernel]]\nclass = "expert"\nany = ["x"]\nwhy = "y"\n',
-            "kernel 1: class = 'expert' is none .*; did you mean 'experts'",
+            "kernel 1: class = 'expert' is not known .*; did you mean 'experts'",
         ),
         ('schema = 1\n[[kernel]]\nclass = "experts"\nany = [""]\nwhy = "y"\n', "'any' must be a list of texts"),
         ('schema = 1\n[[kernel]]\nclass = "experts"\nany = ["x"]\n', "'why' is missing"),
@@ -202,7 +202,7 @@ def test_steps_are_counted_and_never_guessed(tmp_path: Path) -> None:
     made = llama(steps=3, layers=1)
     bare = [event for event in made.events if event["cat"] != "gpu_user_annotation"]
     path = written(tmp_path / "bare.json", bare)
-    with pytest.raises(SpecError, match=r"names no step of torch.profiler .*--steps N, or --within"):
+    with pytest.raises(SpecError, match=r"marks no step of torch.profiler .*--steps N, or --within"):
         simcost.trace(path, **QUESTION)
     assert simcost.trace(path, steps=3, **QUESTION).metrics["kernels_per_step"] == 4 + 14 + 3
     with pytest.raises(SpecError, match="--steps must be a whole number from 1"):
@@ -238,7 +238,7 @@ def test_steps_of_the_cpu_are_those_that_launch(tmp_path: Path) -> None:
         made.mark(f"ProfilerStep#{step}", start, cat="user_annotation")
     path = written(tmp_path / "step.json", made.events)
     assert simcost.trace(path, **QUESTION).metrics["traced_steps"] == 2
-    with pytest.raises(SpecError, match="'ProfilerStep#1' stands on the timeline of the CPU alone"):
+    with pytest.raises(SpecError, match="'ProfilerStep#1' is on the timeline of the CPU only"):
         simcost.trace(path, within="ProfilerStep#1", **QUESTION)
 
 

@@ -180,4 +180,4 @@ def test_a_choice_of_exchanges_is_no_form_of_mla(model: str, sets: dict[str, Any
 def test_rows_without_a_turn_are_said(rows: list[dict[str, Any]], named: str | None) -> None:
     notes = crossover._unknown(workload(asked("llama-3.1-8b")).device, rows)
     assert len(notes) == (named is not None)
-    assert all(f"behind {named} cached tokens" in note for note in notes)
+    assert all(f"after {named} cached tokens" in note for note in notes)

@@ -268,8 +268,12 @@ def test_a_plan_that_an_engine_cannot_run_is_one_line(engine: str, change: dict[
 @pytest.mark.parametrize(
     ("engine", "change", "said"),
     [
-        ("vlm", {}, "a launch command is for one of sglang, trtllm, vllm, not 'vlm'; did you mean 'vllm'"),
-        ("torch", {}, "a launch command is for one of"),
+        (
+            "vlm",
+            {},
+            "a launch command can be written for one of sglang, trtllm, vllm, not for 'vlm'; did you mean 'vllm'",
+        ),
+        ("torch", {}, "a launch command can be written for one of"),
         ("vllm", {"model": ""}, "model must be a name, a path"),
         ("sglang", {"model": "--help"}, "model must be a name, a path"),
         ("vllm", {"model": "two\nlines"}, "model must be a name, a path"),
@@ -277,7 +281,7 @@ def test_a_plan_that_an_engine_cannot_run_is_one_line(engine: str, change: dict[
         ("vllm", {"settings": {"stream_interval": "x"}}, "--stream-interval must be a number"),
         ("vllm", {"settings": {"page_size": 16}}, "no option is known for engine.page_size"),
         ("trtllm", {"settings": {"capacity_scheduler_policy": "STATIC_BATCH"}}, "must be one of GUARANTEED_NO_EVICT"),
-        ("vllm", {"plan": Plan(tp=np.asarray([1.0, 2.0]))}, "a launch command is of one plan"),
+        ("vllm", {"plan": Plan(tp=np.asarray([1.0, 2.0]))}, "a launch command needs exactly one plan"),
     ],
 )
 def test_a_value_that_no_option_takes_is_one_line(engine: str, change: dict[str, Any], said: str) -> None:

@@ -154,7 +154,7 @@ def test_what_cannot_be_asked_is_one_line(changes: dict[str, Any], words: str) -
 
 
 def test_a_query_that_fits_nowhere() -> None:
-    with pytest.raises(Infeasible, match="no room for a request"):
+    with pytest.raises(Infeasible, match="no memory for a request"):
         simcost.think("llama-3.1-70b", "h100", isl=512, osl=1000, concurrency=1)
 
 

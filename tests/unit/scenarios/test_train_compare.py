@@ -95,7 +95,7 @@ def test_all_designs_train_one_batch_and_a_plan_that_breaks_a_rule_is_a_row() ->
     rows = found.tables["designs"]
     assert [row.get("global_batch") for row in rows] == [256, 256, None, 256]
     assert [row.get("gpus") for row in rows] == [64, 64, None, 32]
-    assert "64 GPUs do not hold a whole number of copies" in rows[2]["reason"]
+    assert "64 GPUs cannot be divided into copies" in rows[2]["reason"]
     assert "plan.pp=3" in found.verdict
     assert not found.fits
 

@@ -76,13 +76,13 @@ def test_what_nobody_states_of_failures_is_said_with_its_source() -> None:
     assert stated.metrics["mtbf_s"] == pytest.approx(3.6e6 / 32.0)
     assert stated.metrics["checkpoint_interval_s"] == 1800.0
     assert stated.metrics["run_gpu_hours"] * kept.share == pytest.approx(stated.metrics["run_gpu_hours_of_steps"])
-    assert any("all of its numbers are stated" in str(line) for line in stated.warnings)
+    assert any("all its numbers were given" in str(line) for line in stated.warnings)
 
 
 def test_strong_scaling_is_the_step_of_each_number_of_gpus_at_one_batch() -> None:
     found = asked(gpus=16, tokens=1e11, scaling=(8, 16, 24, 64))
     rows = {row["gpus"]: row for row in found.tables["scaling"]}
-    assert "no whole number of micro_batch x data-parallel ranks" in rows[24]["reason"]
+    assert "not a whole number of micro_batch x data-parallel ranks" in rows[24]["reason"]
     assert rows[8]["efficiency"] == rows[8]["speedup"] == 1.0
     for gpus in (8, 16, 64):
         alone = asked(gpus=gpus, tokens=found.metrics["run_tokens"]).metrics

@@ -150,7 +150,7 @@ def test_columns_say_the_plan_in_whole_numbers() -> None:
 
 
 def test_a_variant_needs_a_model() -> None:
-    with pytest.raises(SpecError, match="of which model"):
+    with pytest.raises(SpecError, match="it needs a model"):
         simcost.compare([], "h200", variants=["attention=mha", "attention=gqa:8"])
 
 

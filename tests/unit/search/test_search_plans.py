@@ -145,11 +145,13 @@ def test_a_model_that_no_plan_can_hold_says_by_how_much(tmp_path: Path) -> None:
         row["reason"].startswith("short by ") and row["reason"].endswith(" per GPU at every batch")
         for row in found.rows
     )
-    assert found.verdict.startswith(f"0 of {len(found.rows)} plans can run; at batch 1 no plan of up to 1,024 GPUs")
+    assert found.verdict.startswith(
+        f"0 of {len(found.rows)} plans can run; at batch 1 none of the plans tried, up to 1,024 GPUs"
+    )
 
 
 def test_what_does_not_rank_is_refused_and_what_has_no_price_ranks_nothing(ask: Ask, names: tuple[str, str]) -> None:
-    with pytest.raises(SpecError, match="--metric gpus: neither more nor less"):
+    with pytest.raises(SpecError, match="--metric gpus: plans cannot be ranked"):
         ask(metric="gpus")
     with pytest.raises(SpecError, match="not a metric of decode"):
         ask(metric="ttft_s")
@@ -157,7 +159,7 @@ def test_what_does_not_rank_is_refused_and_what_has_no_price_ranks_nothing(ask: 
     free = str(profile(home, without=("price.usd_per_hour",)))
     with pytest.raises(
         SpecError,
-        match="--metric usd_per_million_output_tokens: toy has no price with a source: set one with --price",
+        match="--metric usd_per_million_output_tokens: toy has no price with a source: state one with --price",
     ):
         simcost.plans(names[0], free, gpus=2, batch=[1], context=64, metric="usd_per_million_output_tokens")
 

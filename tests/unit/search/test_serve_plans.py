@@ -120,7 +120,7 @@ def test_without_a_price_gpus_rank_and_money_is_refused() -> None:
     device = next(name for name in ("b100", "gaudi2", "ascend-910b") if hardware.load(name).usd_per_hour is None)
     words: dict[str, Any] = {"phase": "serve", "isl": ISL, "osl": OSL, "rate": 1, "tpot": "100ms", "gpus": 1}
     assert simcost.plans(MODEL, device, **words).inputs["metric"] == "gpus"
-    with pytest.raises(SpecError, match="has no price with a source: set one with --price"):
+    with pytest.raises(SpecError, match="has no price with a source: state one with --price"):
         simcost.plans(MODEL, device, metric="usd", **words)
     assert simcost.plans(MODEL, device, price=2, **words).metrics["fleet_usd_per_hour"] > 0
 
