@@ -38,12 +38,12 @@ class Distinct:
         return plain((values if self.which is None else values[self.which]).reshape(self.shape))
 
 
-def distinct(columns: Sequence[Num]) -> Distinct:
+def distinct(columns: Sequence[Num], many: int = _MANY) -> Distinct:
     """The kinds of the points that `columns`, which broadcast, describe. Every point is a kind of its own where a search does not
-    pay: where there are few points, and where nearly all differ."""
+    pay: below `many` points, and where nearly all differ."""
     shape = np.broadcast_shapes(*{np.shape(column) for column in columns})
     n = math.prod(shape)
-    if n < _MANY:
+    if n < many:
         return Distinct(shape)
     # What is one for all tells nothing apart; what varies along one axis is hashed along that one alone, as long as it can be.
     varied = sorted((column for column in columns if np.size(column) > 1), key=np.size)

@@ -20,14 +20,15 @@ from simcost.registry import discover
 
 Labels = Mapping[str, str]
 Numbers = Mapping[str, Num]
+_SEVERAL = 48  # points from which looking for equal edges pays: a sweep has ten and hundreds of batches
 
 
 class Family(Protocol):
     """A module: COLUMNS and WORDS say what its rows are; NUMBERS and LABELS are their names. Optional: SIZES, names of the sizes in its terms;
     LADDERS, numbers along which time does not fall; EXACT; OTHERWISE; EFFICIENCY, the profile's assumption by which another device's rows are
-    carried over; STAND_IN, sigma of the log that a related kind adds; WIRE, True where rows are of links; where features jump, `edge`, op -> (the
-    rows at which they did last, the share of the way from the next edge, 0, back to it), and `beside`, (features [n, d], those rows [n]) -> (features at the edge, just above it),
-    which differ in the features BESIDE; ACROSS, the number of its `site` between whose values rows of two layers say what lies in between."""
+    carried over; STAND_IN, sigma of the log that a related kind adds; WIRE, True where rows are of links; where features jump, `padded`, op -> rows,
+    `edge`, rows [n] -> (those at which they jumped last, the share of the way from the next edge, 0, back to it), and `beside`, (features [n, d], rows at the edge [n]) -> (features
+    there, just above it), which differ in the features BESIDE; ACROSS, the number of its `site` between whose values rows of two layers say what lies in between."""
 
     COLUMNS: Mapping[str, Column]
     WORDS: Mapping[str, Word]
@@ -151,12 +152,15 @@ def _edges(family: Any, op: Op, features: Array, grid: Distinct) -> Edges | None
     """The edges below points, each once where there are many points; None where every point ends a bucket."""
     if not hasattr(family, "edge"):
         return None
-    last, share = (grid.each(value) for value in family.edge(op))
+    last, share = family.edge(grid.each(family.padded(op)))
     if not share.any():
         return None
-    others = [column for i, column in enumerate(features.T) if i not in family.BESIDE and (column != column[0]).any()]
-    kinds = distinct([last, *others])
-    if kinds.one is not None:
-        features, last = features[kinds.one], last[kinds.one]
+    which = None
+    if len(last) >= _SEVERAL:
+        others = (column for i, column in enumerate(features.T) if i not in family.BESIDE)
+        kinds = distinct([last, *(column for column in others if (column != column[0]).any())], _SEVERAL)
+        which = kinds.which
+        if kinds.one is not None:
+            features, last = features[kinds.one], last[kinds.one]
     before, after = family.beside(features, last)
-    return Edges(before, after, kinds.which, share)
+    return Edges(before, after, which, share)

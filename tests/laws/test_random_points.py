@@ -1,6 +1,6 @@
 """Laws of every answer, on random points: parts add up, estimates stand inside their intervals and above the speed of light, tokens are kept, a row of a sweep is its question, one more token makes little cheaper.
 
-48 points; `SIMCOST_LAWS=5000` asks for so many. Where a point estimate may fall by more than `FALLS`: at the edge of a chunk of attention, where new tokens see fewer keys (Llama 4); and from one row to two, which run in kernels of their own (by `FIRST` at most).
+48 points; `SIMCOST_LAWS=5000` asks for so many. Where a point estimate may fall by more than `FALLS`: at the edge of a chunk of attention, where new tokens see fewer keys (Llama 4).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ COUNT, PARTS = int(os.environ.get("SIMCOST_LAWS", "48")), 4
 DEVICES = ("h100", "h200", "b200", "mi300x", "l4")
 ENGINES = ("any", "vllm", "sglang", "trtllm")
 FALLS = 0.01  # of a step's time from one token to the next
-FIRST = 0.02  # the same from one row to two
 CHUNKED = ("llama-4-",)
 MODELS = tuple(name for name in ZOO if not name.startswith(CHUNKED))
 
@@ -53,7 +52,6 @@ def checked(
     for name, value in found.metrics.items():
         if isinstance(value, (int, float)):
             assert rows[0][name] == pytest.approx(value, rel=1e-12), name
-    falls = FIRST if sizes[at] * (1 if decode else sizes["batch"]) == 1 else falls
     assert rows[1][time] >= (1.0 - falls) * rows[0][time]
     if not sets.get("plan.pp"):
         _of_ops(simcost.explain(model, hw, "decode" if decode else "prefill", set=sets, **sizes), found.metrics[time])

@@ -2,8 +2,8 @@
 
 Rows on both sides of an edge are rare: what the surface says of the jump comes from rows far inside two buckets, and it may be a fall, which no
 kernel shows, because an engine may always pad. Such a fall is added to the surface again and fades until the next edge, so that the time at both
-edges stays what it was and the fall is spread over the bucket. Most likely to be wrong: a kernel that is chosen by rows alone and
-is faster from its first row on.
+edges stays what it was and the fall is spread over the bucket. From one row to two there is no bucket over which to spread it: there the fall is
+taken off the one row (a share of -1). Most likely to be wrong: a kernel that is chosen by rows alone and is faster from its first row on.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ def risen_over(surface: Residual, at: At) -> tuple[Array, Array, Array]:
     if edges is None:
         return surface.evaluate(at.features)
     n, e = len(at.features), len(edges.before)
-    if edges.which is None:  # one call, as few points wait for calls and not for sums
-        together = surface.evaluate(np.concatenate([at.features, edges.before, edges.after]))
-        (mean, local, far), steps = (values[:n] for values in together), together[0][n:]
-    else:
-        mean, local, far = surface.evaluate(at.features)
-        steps = surface.evaluate(np.concatenate([edges.before, edges.after]))[0]
+    together = surface.evaluate(np.concatenate([at.features, edges.before, edges.after]))
+    (mean, local, far), steps = (values[:n] for values in together), together[0][n:]
     fall = np.maximum(steps[:e] - steps[e:], 0.0)
     return mean + (fall if edges.which is None else fall[edges.which]) * edges.share, local, far

@@ -22,6 +22,7 @@ relatives = gemm.relatives
 numbers = gemm.numbers
 terms = gemm.terms
 features = gemm.features
+padded = gemm.padded
 edge = gemm.edge
 beside = gemm.beside
 BESIDE = gemm.BESIDE

@@ -40,7 +40,7 @@ STAND_IN = 0.40
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
 
-beside = beside_bucket
+edge, beside = bucket, beside_bucket
 BESIDE = (0, 5)
 
 
@@ -127,10 +127,10 @@ def features(op: Op) -> tuple[Num, ...]:
     return (np.log(rows), np.log(up.experts), np.log(up.k), np.log(down.k), np.log(up.load), padding(rows))
 
 
-def edge(op: Op) -> tuple[Num, Num]:
-    """Where the bucket of the rows an expert begins."""
+def padded(op: Op) -> Num:
+    """Rows an expert, which fill buckets."""
     up, _ = _gemms(op)
-    return bucket(up.rows / up.experts)
+    return up.rows / up.experts
 
 
 def site(op: Op) -> tuple[Num, ...]:

@@ -114,25 +114,34 @@ def features(op: Op) -> tuple[Num, ...]:
     return (np.log(found.batch), np.log(m), np.log(n), np.log(found.k), np.log(m * n), padding(m), tiling(m))
 
 
-def edge(op: Op) -> tuple[Num, Num]:
-    """Where the tile of its rows begins, or their bucket."""
+def padded(op: Op) -> Num:
+    """Rows of the product, which fill buckets and tiles."""
     found = product(op)
     assert found is not None
-    last, share = bucket(found.m)
-    tiles = np.ceil(found.m / _TILE)
+    return found.m
+
+
+def edge(rows: Array) -> tuple[Array, Array]:
+    """Where the tile of rows begins, or their bucket. One row has none below it: its share of -1 takes off what two rows would fall."""
+    last, share = bucket(rows)
+    tiles = np.ceil(rows / _TILE)
     tiled = tiles > 1.0
-    return np.where(tiled, (tiles - 1.0) * _TILE, last), np.where(tiled, tiles - found.m / _TILE, share)
+    share = np.where(tiled, tiles - rows / _TILE, np.where(last < 1.0, -1.0, share))
+    return np.where(tiled, (tiles - 1.0) * _TILE, last), share
 
 
 def beside(features: Array, last: Array) -> tuple[Array, Array]:
-    """Rows, and the size of the output, at the edge; above it a bucket or a tile that begins."""
+    """Rows, and the size of the output, at the edge; above it a bucket or a tile that begins. Below one row: one row, and two."""
+    rows, one = np.maximum(last, 1.0), last < 1.0
     before = features.copy()
-    before[:, 1] = np.log(last)
+    before[:, 1] = np.log(rows)
     before[:, 4] = before[:, 1] + features[:, 2]
-    before[:, 5], before[:, 6] = padding(last), 0.0
+    before[:, 5], before[:, 6] = padding(rows), 0.0
     after = before.copy()
     after[:, 5] = np.where(before[:, 5] <= 0.0, np.log(2.0), before[:, 5])
     after[:, 6] = np.where(last < _TILE, 0.0, np.cbrt(np.log1p(_TILE / last)))
+    if one.any():
+        after[one, 1], after[one, 4], after[one, 5] = np.log(2.0), np.log(2.0) + features[one, 2], 0.0
     return before, after
 
 
@@ -148,7 +157,7 @@ def padding(rows: Num) -> Num:
     return np.log(2.0 ** np.ceil(np.log2(rows)) / rows)
 
 
-def bucket(rows: Num) -> tuple[Num, Num]:
+def bucket(rows: Array) -> tuple[Array, Array]:
     """(the power of two after which the bucket of these rows begins, the share of the bucket from them to its end)."""
     part, power = np.frexp(rows)  # rows = part · 2^power, the part from a half on: a power of two ends a bucket
     last = np.ldexp(0.5, np.where(part > 0.5, power, power - 1))

@@ -27,6 +27,7 @@ EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows
 numbers = gemm.numbers
 terms = gemm.terms
 features = gemm.features
+padded = gemm.padded
 edge = gemm.edge
 beside = gemm.beside
 BESIDE = gemm.BESIDE

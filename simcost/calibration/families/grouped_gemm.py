@@ -36,7 +36,7 @@ LENGTHS = None
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 EXACT = False  # rows of one layer and token count differ in their routing
 
-beside = beside_bucket
+edge, beside = bucket, beside_bucket
 BESIDE = (0, 5)
 
 
@@ -92,10 +92,10 @@ def features(op: Op) -> tuple[Num, ...]:
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), np.log(op.load), padding(rows))
 
 
-def edge(op: Op) -> tuple[Num, Num]:
-    """Where the bucket of the rows an expert begins."""
+def padded(op: Op) -> Num:
+    """Rows an expert, which fill buckets."""
     assert isinstance(op, GroupedGemm)
-    return bucket(op.rows / op.experts)
+    return op.rows / op.experts
 
 
 def site(op: Op) -> tuple[Num, ...]:

@@ -29,7 +29,7 @@ SIZES = ("rows_per_expert", "n", "k")
 LENGTHS = None
 EFFICIENCY = "gemm_efficiency"  # of the profile, by which another device's rows are carried over
 
-beside = beside_bucket
+edge, beside = bucket, beside_bucket
 BESIDE = (0, 4)
 
 
@@ -76,10 +76,10 @@ def features(op: Op) -> tuple[Num, ...]:
     return (np.log(rows), np.log(op.experts), np.log(op.n), np.log(op.k), padding(rows))
 
 
-def edge(op: Op) -> tuple[Num, Num]:
-    """Where the bucket of the rows an expert begins."""
+def padded(op: Op) -> Num:
+    """Rows an expert, which fill buckets."""
     assert isinstance(op, GroupedWeightGrad)
-    return bucket(op.rows / op.experts)
+    return op.rows / op.experts
 
 
 def site(op: Op) -> tuple[Num, ...]:

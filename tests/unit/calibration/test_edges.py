@@ -53,6 +53,19 @@ def test_the_first_row_of_a_tile_is_no_faster_than_the_last_of_the_one_before(cu
     assert last == pytest.approx(raw_last, rel=1e-12)  # and at the end of a tile nothing is added
 
 
+@pytest.mark.parametrize("one", [0.7, 1.4])
+def test_one_row_is_no_slower_than_two_and_may_be_faster(one: float) -> None:
+    """The kernel of one row takes `one` times that of two; where it is slower, the surface falls."""
+    numbers = _rows(np.concatenate([2.0 ** np.arange(14), 3.0 * 2.0 ** np.arange(8)])).numbers
+    m, n = numbers["m"], numbers["n"]
+    seconds = np.where(m == 1.0, one, 1.0) * (5e-6 + 2.0 * n * 4096.0 / 4e12 + 2.0 * m * n * 4096.0 / 600e12)
+    found = store.fitted(GEMM, Rows(numbers, seconds), LABELS, DEVICE)
+    (first, second, _), raw = _asked(found, np.array([1.0, 2.0, 3.0]))
+    assert raw[0] < 0.8 * raw[1] if one < 1.0 else raw[0] > 1.02 * raw[1]  # the surface itself
+    assert first == pytest.approx(min(raw[0], second), rel=5e-3)
+    assert first <= second == pytest.approx(raw[1], rel=1e-12)
+
+
 def test_a_fall_at_an_edge_is_gone_at_the_next_one_and_passes_bit_by_bit(curve) -> None:
     m = np.arange(769.0, 1025.0)
     found, raw = _asked(curve, m)
@@ -62,7 +75,7 @@ def test_a_fall_at_an_edge_is_gone_at_the_next_one_and_passes_bit_by_bit(curve) 
     assert added[-1] == pytest.approx(0.0, abs=1e-12)
 
 
-@pytest.mark.parametrize("m", [3.0, 300.0, 1025.0, 5000.0])
+@pytest.mark.parametrize("m", [1.0, 3.0, 300.0, 1025.0, 5000.0])
 def test_one_point_and_many_have_the_same_bits(curve, m: float) -> None:
     many = np.concatenate([[m], np.arange(1.0, 700.0), [m]])
     found, _ = _asked(curve, many)
@@ -75,7 +88,6 @@ def test_one_point_and_many_have_the_same_bits(curve, m: float) -> None:
     [(1.0, 0.5, 0.0), (2.0, 1.0, 0.0), (3.0, 2.0, 0.5), (5.0, 4.0, 0.75), (8.0, 4.0, 0.0), (1.5, 1.0, 0.5)],
 )
 def test_where_the_bucket_of_rows_begins(rows: float, last: float, share: float) -> None:
-    assert bucket(rows) == (last, share)
     assert [values.tolist() for values in bucket(np.array([rows]))] == [[last], [share]]
 
 
@@ -95,11 +107,18 @@ def test_features_at_an_edge_are_those_of_a_kernel_there_and_just_above(name: st
         op = family.op({**numbers, along: rows if along == "m" else 4.0 * rows}, labels)
         return np.array([float(value) for value in family.features(op)]), op
 
+    if along == "m":  # one row, and two
+        features, op = of(1.0)
+        last, share = family.edge(np.array([float(family.padded(op))]))
+        assert share == -1.0
+        before, after = family.beside(features[None], last)
+        assert before[0] == pytest.approx(features, abs=1e-12)
+        assert after[0] == pytest.approx(of(2.0)[0], abs=1e-12)
     for rows, end in ((3000.0, 2816.0 if along == "m" else 2048.0), (70.0, 64.0)):
         features, op = of(rows)
-        last, share = family.edge(op)
-        assert float(last) == end
-        assert 0.0 < float(share) < 1.0
+        last, share = family.edge(np.array([float(family.padded(op))]))
+        assert last == end
+        assert 0.0 < share < 1.0
         before, after = family.beside(features[None], np.array([end]))
         assert before[0] == pytest.approx(of(end)[0], abs=1e-12)
         assert after[0] == pytest.approx(of(end * (1.0 + 1e-12))[0], abs=1e-4)
