@@ -28,9 +28,10 @@ def test_few_points_and_points_that_all_differ_are_asked_as_they_are() -> None:
         assert np.array_equal(grid.back(grid.each(values)), values)
 
 
+@pytest.mark.parametrize("columns", [5, 32, 33, 200])
 @pytest.mark.parametrize("count", [1, 7, 8, 63, 128, 129, 160])
-def test_columns_add_up_in_the_order_of_rows(count: int) -> None:
-    values = np.random.default_rng(count).normal(size=(count, 5)).astype(np.float32)
+def test_columns_add_up_in_the_order_of_rows(count: int, columns: int) -> None:
+    values = np.random.default_rng(count).normal(size=(count, columns)).astype(np.float32)
     rows = np.ascontiguousarray(values.T)
     assert np.array_equal(_column_sums(values), rows.sum(axis=1))
     assert np.array_equal(_column_sums(values[:, :1].copy()), rows[:1].sum(axis=1))

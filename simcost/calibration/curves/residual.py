@@ -15,7 +15,7 @@ import numpy as np
 
 from simcost.calibration.distinct import Distinct, distinct
 from simcost.calibration.ladders import risen
-from simcost.num import Array, Bools, Index, Singles
+from simcost.num import Array, Index, Singles
 
 CENTRES = 160
 _SEARCH_ROWS = 200
@@ -35,6 +35,7 @@ _LEVELLINGS = 12
 _LOOSE = 0.4  # of the ridge: ladders hold the surface too
 _ROOT, _THIRD, _ONE = np.float32(np.sqrt(5.0)), np.float32(1.0 / 3.0), np.float32(1.0)
 _EIGHT, _HALVED = 8, 128  # how many partial sums a row sum has, and from how many numbers on it is halved
+_NARROW = 32  # columns up to which numpy's own row sums of a turned copy are faster
 
 
 @dataclass(frozen=True)  # without slots: what every call needs of it is made once
@@ -57,24 +58,27 @@ class Residual:
         its link at 500 MB does so at 5 GB. In holes inside the box it fades. Every row is summed by itself, so that one point
         and a million give the same bits; single precision, in blocks that stay in the processor's cache: a million points wait
         for this loop and little else."""
-        used, low, high = self._box
+        used, unused, lengths, low, high = self._box
         aside = np.zeros(len(features))
-        for unused in np.flatnonzero(~used):
-            aside = aside + np.maximum(np.abs(features[:, unused] - self.fixed[unused]) - 1e-6, 0.0) / _TYPICAL
-        asked = features[:, used] / self.lengths[used]
-        box = np.clip(asked, low, high)
+        for j in unused:
+            aside = aside + np.maximum(np.abs(features[:, j] - self.fixed[j]) - 1e-6, 0.0) / _TYPICAL
+        asked = features[:, used] / lengths
+        box = np.minimum(np.maximum(asked, low), high)
         outside = aside + np.sqrt(_summed(np.square(asked - box)))
         # Many points share a face of the box, or differ in what this surface does not read.
-        kinds = distinct(list(box.T)) if used.any() else Distinct((len(box),))
-        near = self._near(box if kinds.one is None else box[kinds.one])
-        mean, error, far = (np.asarray(kinds.back(values)) for values in near)
+        kinds = distinct(list(box.T)) if len(used) and len(box) > _CHUNK else Distinct((len(box),))
+        if kinds.one is None:
+            mean, error, far = self._near(box)
+        else:
+            mean, error, far = (np.asarray(kinds.back(values)) for values in self._near(box[kinds.one]))
         return mean * np.exp(-far), error, far + outside
 
     @cached_property
-    def _box(self) -> tuple[Bools, Array, Array]:
-        """Which lengths are finite, and of these dimensions the ends of the box of the centres."""
-        used = np.isfinite(self.lengths)
-        return used, self.centres[:, used].min(axis=0), self.centres[:, used].max(axis=0)
+    def _box(self) -> tuple[Index, Index, Array, Array, Array]:
+        """Which lengths are finite, and which not; of the finite ones the lengths, and the ends of the box of the centres."""
+        finite = np.isfinite(self.lengths)
+        used, centres = np.flatnonzero(finite), self.centres[:, finite]
+        return used, np.flatnonzero(~finite), self.lengths[used], centres.min(axis=0), centres.max(axis=0)
 
     @cached_property
     def _singles(self) -> tuple[Singles, Singles, Singles]:
@@ -90,7 +94,7 @@ class Residual:
         n, scaled = len(box), np.ascontiguousarray(box.T, np.float32)
         mean, error, far = np.empty(n), np.empty(n), np.empty(n)
         centres, weights, local = self._singles
-        constant = [n == 1 or bool((values == values[:1]).all()) for values in scaled]
+        constant = [n == 1 or (n > _NARROW and bool((values == values[:1]).all())) for values in scaled]
         block, spare = np.empty((2, len(weights) * min(n, _CHUNK)), np.float32)
         for start in range(0, n, _CHUNK):
             rows = slice(start, min(start + _CHUNK, n))
@@ -161,8 +165,8 @@ def _summed(columns: Array) -> Array:
 def _column_sums(values: Singles) -> Singles:
     """Column sums [n] of [c, n], in the order in which numpy sums a row: by halves, in eight partial sums, pair by pair."""
     c, n = values.shape
-    if n == 1:
-        return np.asarray(values.ravel().sum(keepdims=True))
+    if n <= _NARROW:
+        return np.asarray(np.ascontiguousarray(values.T).sum(axis=1))
     if c > _HALVED:
         half = c // 2 // _EIGHT * _EIGHT
         return np.asarray(_column_sums(values[:half]) + _column_sums(values[half:]))

@@ -57,7 +57,7 @@ class Sites:
         above = np.searchsorted(self.keys, key - _SAME)
         index = np.minimum(above, len(self.keys) - 1)
         known = alike & (np.abs(self.keys[index] - key) < _SAME)
-        inside = np.clip(at, self.low[index], self.high[index])
+        inside = np.minimum(np.maximum(at, self.low[index]), self.high[index])
         beyond = np.abs(at - inside)
         where = index * _APART + inside
         correction = np.where(known, np.interp(where, self.knots, self.left), 0.0)
