@@ -263,7 +263,7 @@ def hit_share(traces: Iterable[Trace]) -> float:
     """Part of the prompts' tokens, those of later turns with their context, that were in the cache."""
     asked = computed = 0.0
     for trace in traces:
-        asked += float(np.sum(trace.isl))
+        asked += float(np.sum(trace.isl[trace.admitted >= 0.0]))
         computed += float(np.sum(trace.steps.tokens)) - trace.recomputed
     return max(1.0 - computed / asked, 0.0) if asked else 0.0
 

@@ -2,40 +2,86 @@
 on in the next one.
 
 Where both sides take turns a round starts with all of them and nothing joins it; where they run at once a new answer
-starts when one ends (`refill`).
+starts when one ends (`refill`). An answer is a trajectory of one turn; one of an agent is in flight while its tool runs
+too, and keeps its turn, what is made of it and what is left of its tool's time from one round to the next.
 
 Between two steps weights change, so that the cache of what goes on is computed anew. Answers in flight at a random
 moment are longer than the mean and in part done; the first round starts from such ones. Most likely to be wrong:
-engines that keep the old cache and mix policies. Sources: arXiv 2509.18521 (APRIL), arXiv 2505.24298 (AReaL), Kimi
-k1.5, arXiv 2501.12599 §2.6.2.
+engines that keep the old cache and mix policies; tools whose time goes on while the trainer works, which here stands
+still. Sources: arXiv 2509.18521 (APRIL), arXiv 2505.24298 (AReaL), Kimi k1.5, arXiv 2501.12599 §2.6.2.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from simcost.frozen import frozen
-from simcost.learning.rollout import Answers, Engine, Rollout, hit_share, mean, table
+from simcost.learning.rollout import Engine, Rollout, hit_share, mean, table
+from simcost.learning.turns import NO_TOOLS, Tools, Trajectories
 from simcost.num import Array, Ints
 from simcost.serving.lengths import Lengths
 from simcost.serving.step_table import StepTable
-from simcost.serving.trace import Trace
 
 WARM, COUNTED = 2, 6  # rounds of one replica
 _RARE = 1e-9
-_NO_PROMPT = -1  # of an answer that goes on: it shares no prompt
+_CHOICE = 64  # turns of which one is chosen to be under way
+_TRIES = 20
 
 
 @frozen
 class Flying:
-    """Answers of one replica, some of them in part done. `made`: tokens that are there already."""
+    """Trajectories of one replica, some of them in part done: `turn` [n] is the one that each stands at, `made` [n] the
+    tokens of it that are there already, `wait` [n] what is left of the tool before it [s]."""
 
-    answers: Answers
+    all: Trajectories
+    turn: Ints
     made: Ints
+    wait: Array
+
+
+@frozen
+class Source:
+    """Where trajectories come from: lengths of prompts and of each turn, tools, samples of a prompt."""
+
+    isl: Lengths
+    osl: Lengths
+    tools: Tools
+    samples: int
+
+    def made_of(self, shape: tuple[int, ...], rng: np.random.Generator) -> Ints:
+        """Tokens of turns."""
+        return np.floor(self.osl.quantile(rng.random(shape)) + rng.random(shape)).astype(np.int64)
+
+    def with_tools(self, isl: Ints, made: Ints, prompt: Ints, rng: np.random.Generator) -> Trajectories:
+        """Trajectories of these answers."""
+        shape = (len(isl), self.tools.turns - 1)
+        put = np.floor(self.tools.tokens.quantile(rng.random(shape)) + rng.random(shape)).astype(np.int64)
+        return Trajectories(isl, made, put, self.tools.waits(rng.random(shape)), prompt)
+
+    @property
+    def longest(self) -> Trajectories:
+        """One trajectory that none is longer than."""
+        turns = self.tools.turns
+        made, put = (
+            np.full((1, n), int(each.longest)) for n, each in ((turns, self.osl), (turns - 1, self.tools.tokens))
+        )
+        return Trajectories(
+            np.asarray([int(self.isl.longest)]), made, put, np.zeros((1, turns - 1)), np.zeros(1, np.int64)
+        )
 
 
 def steady(
-    engine: Engine, isl: Lengths, osl: Lengths, samples: int, ends: int, in_flight: int, seed: int, refill: bool = False
+    engine: Engine,
+    isl: Lengths,
+    osl: Lengths,
+    samples: int,
+    ends: int,
+    in_flight: int,
+    seed: int,
+    refill: bool = False,
+    tools: Tools = NO_TOOLS,
 ) -> Rollout:
     """One step's worth of `ends` answers while `in_flight` are under way, both of all replicas. Raises SpecError for an
     answer that the pool cannot hold."""
@@ -43,57 +89,75 @@ def steady(
     mine = max(round(ends / engine.replicas), 1)
     scale = ends / engine.replicas / mine
     rng = np.random.default_rng([seed, 4])
-    isl, osl = _bounded(isl), _bounded(osl)
-    flying = _under_way(isl, osl, each, rng)
-    old = flying.answers
-    bound = Answers(
-        np.append(old.isl, int(isl.longest)),
-        np.append(old.osl, int(osl.longest)),
-        np.append(old.cached, 0),
-        np.append(old.prompt, 0),
-    )
-    times = table(engine, [bound], each)
+    source = Source(_bounded(isl), _bounded(osl), replace(tools, tokens=_bounded(tools.tokens)), samples)
+    flying = _under_way(source, each, _token_s(engine, source, each), rng)
+    times = table(engine, [flying.all.joined(source.longest)], each)
     many = each + (mine if refill else 0)  # those beyond `each` wait for a place
-    flying = _refilled(flying, isl, osl, samples, many, rng)
+    flying = _refilled(flying, source, many, rng)
     found: list[Rollout] = []
     for at in range(WARM + COUNTED):
-        done, flying = _round(engine, times, flying, mine)
-        flying = _refilled(flying, isl, osl, samples, many, rng)
+        done, flying = _round(engine, times, flying, mine, each)
+        flying = _refilled(flying, source, many, rng)
         if at >= WARM:
             found.append(done)
     walls = np.asarray([one.seconds for one in found]) * scale
     result = mean(found, walls)
     spread = np.sort(np.concatenate([one.ends / max(one.seconds, 1e-30) for one in found]))
     at_ends = spread[((np.arange(ends) + 0.5) / ends * len(spread)).astype(np.int64)] * result.seconds
-    # Of all replicas together ends come evenly: their mean has less spread than one replica's rounds.
-    return _with(result, at_ends, result.deviation / engine.replicas**0.5, float(ends) * osl.mean, scale)
-
-
-def _with(one: Rollout, ends: Array, deviation: float, tokens: float, scale: float) -> Rollout:
-    return Rollout(
-        one.seconds,
-        deviation,
-        ends,
-        one.running,
-        one.seconds / 2.0,
-        tokens,
-        one.longest,
-        one.preempted,
-        one.recomputed,
-        one.busy,
-        one.hit,
-        one.steps * scale,
+    return replace(
+        result,
+        # Of all replicas together ends come evenly: their mean has less spread than one replica's rounds.
+        deviation=result.deviation / engine.replicas**0.5,
+        ends=at_ends,
+        half_s=result.seconds / 2.0,
+        tokens=float(ends) * source.osl.mean * tools.turns,
+        steps=result.steps * scale,
     )
 
 
-def _under_way(isl: Lengths, osl: Lengths, count: int, rng: np.random.Generator) -> Flying:
-    """Answers at a random moment: chosen by their length, and done to a random part."""
-    many = np.floor(osl.quantile(rng.random(64 * count)) + rng.random(64 * count)).astype(np.int64)
-    length = rng.choice(many, count, p=many / np.sum(many))
-    made = np.floor(rng.random(count) * length).astype(np.int64)
-    asked = np.floor(isl.quantile(rng.random(count)) + rng.random(count)).astype(np.int64)
-    zeros = np.zeros(count, np.int64)
-    return Flying(Answers(asked, length, zeros, np.full(count, _NO_PROMPT)), made)
+def _token_s(engine: Engine, source: Source, count: int) -> float:
+    """About what a token takes while so many trajectories are under way, some of which wait for tools [s]."""
+    tools, turns = source.tools, source.tools.turns
+    if turns == 1:
+        return 1.0  # nothing stands beside it
+    tokens, waits = turns * source.osl.mean, (turns - 1) * float(np.mean(tools.waits((np.arange(1000) + 0.5) / 1000)))
+    context = source.isl.mean + tokens / 2.0 + (turns - 1) / 2.0 * tools.tokens.mean
+    most = min(float(engine.policy.sequences), max(engine.pool_tokens / context, 1.0))
+    share = seconds = 1.0
+    for _ in range(_TRIES):
+        batch, context_ = (np.asarray([each]) for each in (min(max(count * share, 1.0), most), context))
+        step = float(np.asarray(engine.times(batch, context_, np.zeros(1), np.zeros(1)))[0])
+        seconds = (step + float(engine.policy.host_step_s)) / engine.emitted
+        share = tokens * seconds / (tokens * seconds + waits)
+    return seconds
+
+
+def _under_way(source: Source, count: int, token_s: float, rng: np.random.Generator) -> Flying:
+    """Trajectories at a random moment: chosen by how long they take, and done to a random part."""
+    turns = source.tools.turns
+    many = max(_CHOICE // turns, 4) * count
+    made = source.made_of((many, turns), rng)
+    # Times in tokens: turn, tool, turn, tool, ..., turn.
+    every = source.with_tools(np.ones(many, np.int64), made, _alone(many), rng)
+    spans = np.zeros((many, 2 * turns - 1))
+    spans[:, ::2], spans[:, 1::2] = made, every.waits / token_s
+    length = np.sum(spans, axis=1)
+    chosen = rng.choice(many, count, p=length / np.sum(length))
+    spans = spans[chosen]
+    at = rng.random(count) * length[chosen]
+    asked = np.floor(source.isl.quantile(rng.random(count)) + rng.random(count)).astype(np.int64)
+    ends = np.cumsum(spans, axis=1)
+    span = np.minimum(np.sum(ends <= at[:, None], axis=1), 2 * turns - 2)
+    past = at - (ends - spans)[np.arange(count), span]
+    in_tool = span % 2 == 1
+    wait = np.where(in_tool, (spans[np.arange(count), span] - past) * token_s, 0.0)
+    begun = np.where(in_tool, 0, np.floor(past)).astype(np.int64)
+    return Flying(replace(every.of(chosen), isl=asked), (span + 1) // 2, begun, wait)
+
+
+def _alone(count: int) -> Ints:
+    """Prompts of trajectories that go on: they share them with none."""
+    return -1 - np.arange(count)
 
 
 def _bounded(of: Lengths) -> Lengths:
@@ -101,56 +165,50 @@ def _bounded(of: Lengths) -> Lengths:
     return of.cap(float(np.ceil(of.quantile(np.asarray([1.0 - _RARE]))[0])) + 1.0)
 
 
-def _fresh(isl: Lengths, osl: Lengths, samples: int, count: int, rng: np.random.Generator) -> Answers:
-    prompts = -(-count // samples)
-    asked = np.repeat(np.floor(isl.quantile(rng.random(prompts)) + rng.random(prompts)).astype(np.int64), samples)
-    made = np.floor(osl.quantile(rng.random(count)) + rng.random(count)).astype(np.int64)
-    of = np.repeat(np.arange(prompts), samples)[:count]
-    return Answers(asked[:count], made, np.zeros(count, np.int64), of)
+def _fresh(source: Source, count: int, rng: np.random.Generator) -> Trajectories:
+    prompts = -(-count // source.samples)
+    asked = np.floor(source.isl.quantile(rng.random(prompts)) + rng.random(prompts)).astype(np.int64)
+    made = source.made_of((count, source.tools.turns), rng)
+    isl, of = (np.repeat(each, source.samples)[:count] for each in (asked, np.arange(prompts)))
+    return source.with_tools(isl, made, of, rng)
 
 
-def _refilled(flying: Flying, isl: Lengths, osl: Lengths, samples: int, count: int, rng: np.random.Generator) -> Flying:
-    """With new answers in place of those that ended."""
-    old = flying.answers
-    new = _fresh(isl, osl, samples, count - len(old), rng)
-    isl_, osl_, cached = (np.concatenate([getattr(old, name), getattr(new, name)]) for name in ("isl", "osl", "cached"))
-    return Flying(
-        Answers(isl_, osl_, cached, np.concatenate([np.full(len(old), _NO_PROMPT), new.prompt])),
-        np.concatenate([flying.made, np.zeros(len(new), np.int64)]),
-    )
+def _refilled(flying: Flying, source: Source, count: int, rng: np.random.Generator) -> Flying:
+    """With new trajectories in place of those that ended."""
+    old = replace(flying.all, prompt=_alone(len(flying.all)))
+    new = _fresh(source, count - len(old), rng)
+    none = np.zeros(len(new), np.int64)
+    turn, made = (np.append(each, none) for each in (flying.turn, flying.made))
+    return Flying(old.joined(new), turn, made, np.append(flying.wait, np.zeros(len(new))))
 
 
-def _round(engine: Engine, times: StepTable, flying: Flying, ends: int) -> tuple[Rollout, Flying]:
-    """(a step's worth of answers, those that go on). What is done already is computed again as a prompt."""
-    old, made = flying.answers, flying.made
-    alone = np.where(old.prompt == _NO_PROMPT, -1 - np.arange(len(old)), old.prompt)  # each the only one of its prompt
-    asked = Answers(old.isl + made, np.maximum(old.osl - made, 1), np.minimum(old.cached, 0), alone)
-    trace = asked.run(engine, times, min(ends, len(asked)))
-    end = float(trace.steps.end[-1])
-    more = np.floor(_made(trace) * engine.emitted).astype(np.int64)
-    on = trace.last_token < 0.0
-    ended = ~on
+def _round(engine: Engine, times: StepTable, flying: Flying, ends: int, places: int) -> tuple[Rollout, Flying]:
+    """(a step's worth of trajectories, those that go on). What is done already is computed again as a prompt."""
+    old = flying.all
+    run = old.sent(engine, times, flying.turn, flying.made, flying.wait, places)
+    run.run(min(ends, len(old)))
+    trace = run.trace(run.prompts, run.answers)
     steps = trace.steps
+    end = float(steps.end[-1])
+    last = trace.last_token[-len(old) :]  # of the last turns
+    ended, on = last >= 0.0, np.flatnonzero(last < 0.0)
+    seconds = float(np.sum(steps.seconds))
     rolled = Rollout(
         end,
         0.0,
-        np.sort(trace.last_token[ended]),
-        float(np.sum(steps.seconds * steps.running) / np.sum(steps.seconds)),
+        np.sort(last[ended]),
+        float(np.sum(steps.seconds * steps.running)) / seconds,
         end / 2.0,
         float(np.sum(old.osl[ended])),
         float(np.max(old.osl[ended])),
         trace.preemptions,
         trace.recomputed,
-        float(np.sum(steps.seconds)) / end,
+        seconds / end,
         hit_share([trace]),
         float(np.sum(steps.count)),
     )
-    left = np.minimum(made + more, old.osl - 1)
-    return rolled, Flying(old.of(np.flatnonzero(on)), left[on])
-
-
-def _made(trace: Trace) -> Array:
-    """Tokens that each answer has when the run stops: one at the end of its prompt, one a decode step since."""
-    done = np.append(0.0, np.cumsum(trace.steps.made))
-    first = done[np.searchsorted(trace.steps.end, trace.first_token, side="left") + 1]
-    return np.where(trace.first_token >= 0.0, 1.0 + done[-1] - first, 0.0)
+    turns, steps_made, waits = run.standing()
+    turn, more = turns[on], np.floor(steps_made[on] * engine.emitted).astype(np.int64)
+    begun = np.where(turn == flying.turn[on], flying.made[on], 0) + more
+    left = old.of(on)
+    return rolled, Flying(left, turn, np.minimum(begun, left.made[np.arange(len(on)), turn] - 1), waits[on])

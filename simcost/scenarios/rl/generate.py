@@ -7,28 +7,18 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from simcost.learning import rollout, rounds, turns
 from simcost.learning.rollout import Batch, Engine, Rollout
-from simcost.num import Array
 from simcost.scenarios.rl.question import Asked
-from simcost.scenarios.rl.words import FULL, PARTIAL, TICK
+from simcost.scenarios.rl.words import FULL, PARTIAL
 
 
 def drawn(q: Asked, seed: int, answers: int) -> Batch:
     """What is generated of so many answers, by a seed."""
     prompts = math.ceil(answers / q.samples)
-    tools = q.tools
-    if tools is None:
+    if q.tools is None:
         return rollout.drawn(q.isl, q.osl, prompts, q.samples, seed)
-
-    def waits(u: Array) -> Array:
-        assert tools is not None
-        wait = tools.wait
-        return np.full(u.shape, wait) if isinstance(wait, float) else wait.quantile(u) * TICK
-
-    return turns.drawn(q.isl, q.osl, tools.tokens, waits, tools.turns, prompts, q.samples, seed)
+    return turns.drawn(q.isl, q.osl, q.tools, prompts, q.samples, seed)
 
 
 def trained_on(q: Asked) -> int:
@@ -46,6 +36,7 @@ def generated(q: Asked, engine: Engine) -> Rollout:
     """Raises SpecError for an answer that the pool cannot hold."""
     if q.mode in (PARTIAL, FULL):
         ends = math.ceil(q.step_answers / q.kept)
-        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed, q.mode == FULL)
+        tools = q.tools or turns.NO_TOOLS
+        return rounds.steady(engine, q.isl, q.osl, q.samples, ends, in_flight(q), q.seed, q.mode == FULL, tools)
     answers = math.ceil(trained_on(q) / q.kept)
     return rollout.burst(engine, lambda seed: drawn(q, seed, answers), q.seed)

@@ -15,16 +15,15 @@ from simcost.learning import algorithm, memory, weights
 from simcost.learning import stack as frameworks
 from simcost.learning.reward import Judges
 from simcost.learning.stack import Framework
+from simcost.learning.turns import Tools
 from simcost.model import load as models
 from simcost.model.given import Name
 from simcost.scenarios.rl.words import (
-    FULL,
     MOST_ANSWERS,
     MOST_GPUS,
     OFF,
     ONE_STEP,
     PARTIAL,
-    Tools,
     judges_of,
     mode_of,
     parted,
@@ -210,10 +209,6 @@ def _checked(one: ModuleType, given: Mapping[str, Any], mode: str, rollout_gpus:
         wrong += ["turns"] * (tools is not None) + ["async"] * (mode != OFF) + ["placement"] * bool(rollout_gpus)
         if wrong:
             raise SpecError(f"--algorithm {one.NAME} generates no answers: leave out --{wrong[0].replace('_', '-')}")
-    if tools is not None and mode in (PARTIAL, FULL):
-        raise SpecError(
-            f"--turns {tools.turns}: trajectories of several turns are not interrupted: use --async off or one-step"
-        )
     if rollout_gpus and given["offload"] is not None:
         raise SpecError(f"--offload {given['offload']}: it applies to --placement colocated only")
     kl = given["kl"]

@@ -7,8 +7,8 @@ from typing import Any
 
 from simcost import grammar, units
 from simcost.errors import SpecError, nearest
-from simcost.frozen import frozen
 from simcost.learning.reward import Judges
+from simcost.learning.turns import TICK, Tools
 from simcost.scenarios.serve.question import lengths_of
 from simcost.serving.lengths import Lengths
 from simcost.serving.lengths_text import parse as lengths_text
@@ -16,16 +16,6 @@ from simcost.serving.lengths_text import parse as lengths_text
 OFF, PARTIAL, ONE_STEP, FULL = MODES = ("off", "partial", "one-step", "full")
 COLOCATED, DISAGGREGATED = "colocated", "disaggregated"
 MOST_ANSWERS, MOST_TURNS, MOST_GPUS = 200_000, 1000, 1_000_000  # each answer is simulated: as many take 20 s
-
-
-@frozen
-class Tools:
-    """Turns of an agent: `turns` answers of a trajectory; between two of them a tool runs for `wait` [s] and its output
-    of `tokens` joins the context."""
-
-    turns: int
-    wait: Lengths | float
-    tokens: Lengths
 
 
 def whole(option: str, value: Any, least: int, most: int) -> int:
@@ -139,6 +129,3 @@ def _seconds(said: Any) -> Lengths | float:
         is_time = not (kind == "lognormal" and i == 2)
         scaled.append(f"{units.parse(part, 'seconds', '--tool-wait') / TICK:g}" if is_time else part)
     return lengths_text(":".join(scaled), "--tool-wait")
-
-
-TICK = units.parse("1 ms", "seconds")  # distributions are of whole numbers

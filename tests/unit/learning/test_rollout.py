@@ -156,22 +156,6 @@ def test_more_in_flight_never_take_longer_where_a_step_costs_the_same() -> None:
     assert times == sorted(times, reverse=True)
 
 
-def test_tokens_of_rounds_are_conserved() -> None:
-    """What a round makes is in the answers that ended, or in those that go on."""
-    one, rng = engine(), np.random.default_rng(2)
-    flying = rounds._under_way(ONE, lengths.lognormal(100, 0.5), 32, rng)
-    times = rollout.table(one, [flying.answers], 32)
-    done, after = rounds._round(one, times, flying, 8)
-    ended = len(flying.answers) - len(after.answers)
-    assert ended >= 8
-    steps = round((done.seconds - TOKEN * float(np.sum(flying.answers.isl + flying.made))) / STEP)
-    kept = {int(length): int(made) for length, made in zip(after.answers.osl, after.made, strict=True)}
-    began = {int(length): int(made) for length, made in zip(flying.answers.osl, flying.made, strict=True)}
-    same = [length for length in kept if list(flying.answers.osl).count(length) == 1]
-    assert same
-    assert all(kept[length] == min(began[length] + 1 + steps, length - 1) for length in same)
-
-
 def trajectory(made, tools, waits):
     n = len(made)
     return turns.Trajectories(
@@ -202,7 +186,7 @@ def test_caches_of_waiting_trajectories_give_way() -> None:
 
 def test_turns_of_one_are_answers() -> None:
     osl, isl = lengths.lognormal(100, 0.5), lengths.constant(20)
-    single = turns.drawn(isl, osl, ONE, lambda u: 0.0 * u, 1, 4, 4, 1)
+    single = turns.drawn(isl, osl, turns.NO_TOOLS, 4, 4, 1)
     as_answers = Answers(single.isl, single.made[:, 0], np.zeros_like(single.isl), single.prompt)
     one = engine(growing)
     times = rollout.table(one, [as_answers], 16)
